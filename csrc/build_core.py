@@ -1,0 +1,49 @@
+"""Build the C core as ``mapix._core``: the cdef is cut out of csrc/mapix.h, nothing is said twice.
+
+setup.py names ``ffibuilder`` here (cffi_modules).  MAPIX_CFLAGS adds compiler flags, for the
+strict, sanitised and coverage builds that CONTRIBUTING.md lists.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from pathlib import Path
+
+from cffi import FFI
+
+CSRC = Path(__file__).resolve().parent
+SOURCES = ["guard.c", "vimh_walk.c", "vimh_gather.c", "lines.c", "pool.c", "pages.c", "crc32c.c"]
+
+
+def cdef() -> str:
+    """The declarations between the two markers of mapix.h, as cffi takes them."""
+    text = (CSRC / "mapix.h").read_text(encoding="utf-8")
+    begin, end = "/* cdef: begin */", "/* cdef: end */"
+    declarations = text[text.index(begin) + len(begin) : text.index(end)]
+    return re.sub(r"/\*.*?\*/", "", declarations, flags=re.S)
+
+
+ffibuilder = FFI()
+ffibuilder.cdef(cdef())
+ffibuilder.set_source(
+    "mapix._core",
+    '#include "mapix.h"',
+    # setuptools wants paths relative to setup.py
+    sources=[os.path.join("csrc", name) for name in SOURCES],
+    include_dirs=["csrc"],
+    depends=[
+        os.path.join("csrc", name)
+        for name in ("mapix.h", "guard.h", "vimh.h", "lines.h", "lines_body.h", "pool.h")
+    ],
+    libraries=["m", "pthread"],
+    extra_compile_args=["-std=c11", "-O3", "-fvisibility=hidden", "-fno-semantic-interposition"]
+    + shlex.split(os.environ.get("MAPIX_CFLAGS", "")),
+    extra_link_args=shlex.split(os.environ.get("MAPIX_LDFLAGS", "")),
+    define_macros=[("Py_LIMITED_API", "0x030B0000")],
+    py_limited_api=True,
+)
+
+if __name__ == "__main__":
+    print(cdef())

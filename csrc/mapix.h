@@ -1,0 +1,181 @@
+/* mapix.h - the contract of the C core, and the one source of cffi's cdef.
+ *
+ * The core works on memory alone.  It opens nothing, prints nothing, allocates nothing that a file
+ * asks for, and never calls Python; cffi has released the GIL before any function here runs.
+ *
+ * Words used throughout: `nbytes` is a count of bytes, `at` a byte offset from the start of a file,
+ * `n...` a count of things, `record` a 0-based record number.  All arithmetic on file fields is
+ * done in uint64_t, and bounds are checked by subtracting from what is left.
+ *
+ * Every function that touches a map runs under the SIGBUS guard (guard.c): when another process
+ * truncates the file, or a page cannot be read, the function returns MAPIX_E_FAULT instead of
+ * killing the process.  Afterwards the file's size and times are compared with those that the map
+ * was made with; if they moved, the result is MAPIX_E_CHANGED and the output is to be thrown away.
+ *
+ * Thread safety: every function may run in any number of threads at once.  The caller keeps all
+ * memory that it passes alive until the call returns; nothing is kept afterwards.
+ *
+ * The text between the two markers is cut out by build_core.py and given to cffi: plain
+ * declarations only, no preprocessor lines.
+ */
+#ifndef MAPIX_H
+#define MAPIX_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* cdef: begin */
+
+/* What a function returns.  _native.py holds the one table from these to exceptions. */
+enum {
+    MAPIX_OK = 0,
+    MAPIX_E_TRUNCATED = 1, /* a record runs past the end: expected and got are byte counts */
+    MAPIX_E_ZERO = 2,      /* a record's image has no pixels: got is h<<32 | w<<16 | c */
+    MAPIX_E_SPAN = 3,      /* an index entry points outside the file: expected, got in bytes */
+    MAPIX_E_STALE = 4,     /* a record's header is not what the index says */
+    MAPIX_E_FAULT = 5,     /* the memory could not be read (SIGBUS) */
+    MAPIX_E_CHANGED = 6,   /* the file's size or times moved since it was mapped */
+    MAPIX_E_ROW = 7,       /* a row is out of range: got is the row, expected the record count */
+    MAPIX_E_SHAPE = 8,     /* a record does not fit the output: got is h<<32 | w<<16 | c */
+    MAPIX_E_ARGUMENT = 9,  /* the caller's mistake: a null pointer, an unknown code, a short buffer */
+    MAPIX_E_SYSTEM = 10    /* a system call failed: got is errno */
+};
+
+/* Where and why a call stopped.  Written only when the status is not MAPIX_OK. */
+typedef struct {
+    uint64_t record;
+    uint64_t at;
+    uint64_t expected;
+    uint64_t got;
+} mapix_where;
+
+/* One mapped file.  `fd` is an open descriptor of it, or -1 for memory that no file backs (then
+ * the guard still works, and the change check is skipped).  size and times as fstat gave them
+ * when the map was made. */
+typedef struct {
+    const uint8_t *base;
+    uint64_t nbytes;
+    int64_t fd;
+    uint64_t size;
+    int64_t mtime_ns;
+    int64_t ctime_ns;
+} mapix_map;
+
+/* Compare the file behind `map` with what it was: MAPIX_OK, MAPIX_E_CHANGED, MAPIX_E_SYSTEM. */
+int mapix_map_check(const mapix_map *map);
+
+/* One record of a table index, 16 bytes, little-endian on disk as in memory.
+ * at_n: byte offset of the record in the low 56 bits, number of label pairs in the high 8. */
+typedef struct {
+    uint64_t at_n;
+    uint16_t h, w, c;
+    uint16_t reserved;
+} mapix_entry;
+
+/* The state of one walk over a VIMH file (FORMATS: VIMH binary layout: u16 h, w, c; in the 14-byte
+ * dialect two f32; u8 N; N pairs of u8; h*w*c bytes).  The caller zeroes it, sets head_nbytes (6
+ * or 14), and calls again until `at` reaches the end of the map. */
+typedef struct {
+    uint32_t head_nbytes;
+    uint32_t ids_differ; /* run only: 1 once two records list their label ids differently */
+    uint64_t at;         /* byte of the next record; all records before it are proven */
+    uint64_t nrecords;   /* records proven so far */
+    uint64_t ids[4];     /* set of label ids met so far, bit i of word i/64 */
+    mapix_where where;   /* the record that the walk stopped at */
+} mapix_walk;
+
+/* Count on while records have the shape and pair count of the file's first record.  Stops at the
+ * first that differs, at the end of the map, or once walk->at >= stop_at.  Reads the header and
+ * the pairs of every record.  MAPIX_OK unless the first record itself is bad or a page faults. */
+int mapix_vimh_run(const mapix_map *map, mapix_walk *walk, uint64_t stop_at);
+
+/* Write one entry a record from walk->at on, until the end of the map, walk->at >= stop_at, or
+ * `capacity` entries.  `scratch` is room for MAPIX_SCRATCH entries.  *nwritten is the number of
+ * entries written, also on error: then they are the whole records before the bad one. */
+int mapix_vimh_table(const mapix_map *map, mapix_walk *walk, uint64_t stop_at,
+                     mapix_entry *entries, uint64_t capacity, mapix_entry *scratch,
+                     uint64_t *nwritten);
+
+/* The same by the plainest loop there is: one pointer, one record after the other.  The oracle
+ * of mapix_vimh_table, and what it is measured against. */
+int mapix_vimh_hop(const mapix_map *map, mapix_walk *walk, uint64_t stop_at,
+                   mapix_entry *entries, uint64_t capacity, uint64_t *nwritten);
+
+/* entries that mapix_vimh_table needs as scratch */
+uint64_t mapix_scratch_entries(void);
+
+/* Where the records are: a stride (entries null: record i is at first.at + i * stride, all like
+ * `first`) or a table of nrecords entries (stride 0).  Untrusted: every use is bounds-checked and
+ * the record's own header compared. */
+typedef struct {
+    uint64_t nrecords;
+    uint64_t stride;
+    const mapix_entry *entries;
+    mapix_entry first;
+    uint32_t head_nbytes;
+    uint32_t interleaved; /* 0: pixels are (c, h, w), as real files; 1: (h, w, c) */
+} mapix_vimh_index;
+
+enum { MAPIX_U8 = 0, MAPIX_F32 = 1, MAPIX_F16 = 2 };
+enum { MAPIX_NCHW = 0, MAPIX_NHWC = 1 };
+enum { MAPIX_EXACT = 0, MAPIX_PAD = 1, MAPIX_CROP = 2, MAPIX_CENTRE = 4 };
+
+/* What mapix_vimh_gather is to write, and where. */
+typedef struct {
+    void *images;          /* (nrows, c, h, w) or (nrows, h, w, c), or flat bytes, or null */
+    uint64_t images_nbytes;
+    uint32_t dtype;        /* MAPIX_U8, MAPIX_F32, MAPIX_F16 */
+    uint32_t layout;       /* MAPIX_NCHW, MAPIX_NHWC */
+    uint32_t h, w, c;      /* the canvas that every record is put on */
+    uint32_t fit;          /* MAPIX_EXACT, or MAPIX_PAD | MAPIX_CROP | MAPIX_CENTRE (crops) */
+    const float *affine;   /* c pairs (a, b): out = fma(byte, a, b); null for MAPIX_U8 */
+    float pad_value;       /* in units of the output */
+    uint32_t ncolumns;     /* label columns */
+    const int16_t *columns; /* 256: label id -> column, or -1 */
+    uint8_t *labels;       /* (nrows, ncolumns) values, 0 where missing; null: none wanted */
+    uint8_t *present;      /* (nrows, ncolumns) 1 where the record has the label */
+    uint16_t *shapes;      /* (nrows, 3) h, w, c of each record, or null */
+    float *spec_range;     /* (nrows, 2) spec_min, spec_max, NaN in the 6-byte dialect; or null */
+    uint64_t *flat_at;     /* nrows + 1 offsets into `images`: records come back to back,
+                              unpadded, as the file has them (dtype u8); or null */
+    uint32_t nthreads;     /* 0 and 1: the calling thread alone */
+} mapix_gather;
+
+/* Copy records `rows` (negative ones count from the end) into gather's buffers, in order, one pass,
+ * cast, scaled, transposed, padded or cropped on the way.  On any error the buffers hold nothing
+ * of use and where->record is the position in `rows` for MAPIX_E_ROW, else the record number. */
+int mapix_vimh_gather(const mapix_map *map, const mapix_vimh_index *index, const int64_t *rows,
+                      uint64_t nrows, const mapix_gather *gather, mapix_where *where);
+
+/* Largest and smallest h, w, c among `rows`, and the sum of their image bytes: extent[0..2] the
+ * largest, [3..5] the smallest, [6] the sum.  Reads the index alone. */
+int mapix_vimh_extent(const mapix_vimh_index *index, const int64_t *rows, uint64_t nrows,
+                      uint64_t *extent, mapix_where *where);
+
+/* Ask the kernel to read the pages of `rows` now, in the background (MADV_WILLNEED).  With
+ * `probe` > 0, first look whether that many of them, evenly spread, are in memory, and do nothing
+ * if all are.  *nasked is the number of records asked for. */
+int mapix_vimh_willneed(const mapix_map *map, const mapix_vimh_index *index, const int64_t *rows,
+                        uint64_t nrows, uint32_t probe, uint64_t *nasked, mapix_where *where);
+
+/* Copy nbytes at `at` to `to`, under the guard: for the few bytes that a caller wants to look at
+ * itself.  where->expected and got are byte counts on MAPIX_E_SPAN. */
+int mapix_copy(const mapix_map *map, uint64_t at, uint64_t nbytes, void *to, mapix_where *where);
+
+/* Touch one byte a page in [at, at + nbytes), front to back, so that the page cache fills in
+ * order.  Under the guard; *sum keeps the compiler honest. */
+int mapix_warm(const mapix_map *map, uint64_t at, uint64_t nbytes, uint64_t *sum);
+
+/* CRC32C (Castagnoli) of nbytes at data, continued from `crc` (0 to begin). */
+uint32_t mapix_crc32c(const void *data, uint64_t nbytes, uint32_t crc);
+
+/* Which kernels run: 0 plain C, 1 AVX2+FMA+F16C, 2 AVX-512.  Asking for a level sets the best
+ * that the machine has up to it (negative: only ask); returns the level in force.  For tests. */
+int mapix_simd(int level);
+
+/* How often the guard has caught a fault in this process, for tests and reports. */
+uint64_t mapix_faults_caught(void);
+
+/* cdef: end */
+
+#endif

@@ -1,0 +1,51 @@
+/* pages.c - plain reading of mapped pages: a few bytes copied, or a stretch brought into memory. */
+#include "guard.h"
+
+#include <string.h>
+#include <unistd.h>
+
+typedef struct {
+    const uint8_t *from;
+    void *to;
+    uint64_t nbytes, page, sum;
+} pages_job;
+
+static int copy(void *arg) {
+    const pages_job *job = arg;
+    memcpy(job->to, job->from, job->nbytes);
+    return MAPIX_OK;
+}
+
+static int touch(void *arg) {
+    pages_job *job = arg;
+    uint64_t sum = 0;
+    for (uint64_t i = 0; i < job->nbytes; i += job->page) {
+        sum += *(const volatile uint8_t *)(job->from + i);
+    }
+    job->sum = sum;
+    return MAPIX_OK;
+}
+
+int mapix_copy(const mapix_map *map, uint64_t at, uint64_t nbytes, void *to, mapix_where *where) {
+    if (at > map->nbytes || nbytes > map->nbytes - at) {
+        where->record = 0;
+        where->at = at;
+        where->expected = nbytes;
+        where->got = at > map->nbytes ? 0 : map->nbytes - at;
+        return MAPIX_E_SPAN;
+    }
+    pages_job job = {.from = map->base + at, .to = to, .nbytes = nbytes};
+    return nbytes ? mapix_guarded_checked(map, copy, &job) : MAPIX_OK;
+}
+
+int mapix_warm(const mapix_map *map, uint64_t at, uint64_t nbytes, uint64_t *sum) {
+    const long page = sysconf(_SC_PAGESIZE);
+    if (at > map->nbytes || nbytes > map->nbytes - at) {
+        return MAPIX_E_ARGUMENT;
+    }
+    pages_job job = {
+        .from = map->base + at, .nbytes = nbytes, .page = page > 0 ? (uint64_t)page : 4096};
+    const int status = mapix_guarded_checked(map, touch, &job);
+    *sum = job.sum;
+    return status;
+}

@@ -1,0 +1,13 @@
+/* pool.h - a few threads that wait for work, so that a batch can be gathered by more than one. */
+#ifndef MAPIX_POOL_H
+#define MAPIX_POOL_H
+
+enum { MAPIX_POOL_MAX = 16 };
+
+/* Run fn(arg, part) for every part in [0, nparts), part 0 on the calling thread, and return when
+ * all are done.  nparts is at most MAPIX_POOL_MAX.  When the pool is busy with another caller, or
+ * threads cannot be made, the calling thread does all parts itself: the result is the same.
+ * Safe across fork: a child starts with an empty pool. */
+void mapix_pool_run(void (*fn)(void *arg, unsigned part), void *arg, unsigned nparts);
+
+#endif

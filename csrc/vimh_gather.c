@@ -1,0 +1,468 @@
+/* vimh_gather.c - many records of a VIMH file into one batch, in one pass. */
+#define _GNU_SOURCE
+#include "guard.h"
+#include "lines.h"
+#include "pool.h"
+#include "vimh.h"
+
+#include <math.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum {
+    LINE = 64,
+    AHEAD = 2,            /* records prefetched ahead, whole */
+    ENTRIES_AHEAD = 8,    /* index entries prefetched ahead */
+    MAX_BURST = 8192,     /* bytes of a record prefetched; the hardware goes on from there */
+    CHECK_PAGES = 4096
+};
+
+/* --- finding a record -------------------------------------------------------------------------*/
+
+typedef struct {
+    uint64_t at, size; /* of the whole record */
+    vimh_header header;
+} located;
+
+/* Record `row` as the index has it: in bounds of `nbytes`, or MAPIX_E_SPAN.  The file itself is
+ * not touched. */
+static inline int locate(const mapix_vimh_index *index, uint64_t nbytes, uint64_t row,
+                         located *found, mapix_where *where) {
+    mapix_entry e;
+    uint64_t at;
+    if (index->entries) {
+        e = index->entries[row];
+        at = entry_at(&e);
+    } else {
+        e = index->first;
+        const uint64_t first = entry_at(&e);
+        const uint64_t room = first <= nbytes ? nbytes - first : 0;
+        at = row <= room / index->stride ? first + row * index->stride : UINT64_MAX;
+    }
+    found->at = at;
+    found->header.h = e.h;
+    found->header.w = e.w;
+    found->header.c = e.c;
+    found->header.n = entry_n(&e);
+    found->size = index->head_nbytes + 1 + 2 * (uint64_t)found->header.n + pixels(e.h, e.w, e.c);
+    if (MAPIX_UNLIKELY(at > nbytes || found->size > nbytes - at)) {
+        where->record = row;
+        where->at = at;
+        where->expected = found->size;
+        where->got = at > nbytes ? 0 : nbytes - at;
+        return MAPIX_E_SPAN;
+    }
+    return MAPIX_OK;
+}
+
+/* Is the header in the file the one that the index promised? */
+static inline int confirm(const mapix_map *map, uint32_t head_nbytes, uint64_t row,
+                          const located *found, mapix_where *where) {
+    const uint8_t *p = map->base + found->at;
+    const vimh_header *want = &found->header;
+    if (MAPIX_LIKELY(load_u16(p) == want->h && load_u16(p + 2) == want->w &&
+                     load_u16(p + 4) == want->c && p[head_nbytes] == want->n)) {
+        return MAPIX_OK;
+    }
+    where->record = row;
+    where->at = found->at;
+    where->expected = packed_shape(want->h, want->w, want->c);
+    where->got = packed_shape(load_u16(p), load_u16(p + 2), load_u16(p + 4));
+    return MAPIX_E_STALE;
+}
+
+/* rows[i] as a record number, negative ones counted from the end. */
+static inline int row_number(const mapix_vimh_index *index, const int64_t *rows, uint64_t i,
+                             uint64_t *row, mapix_where *where) {
+    const uint64_t n = index->nrecords;
+    *row = rows[i] < 0 ? n + (uint64_t)rows[i] : (uint64_t)rows[i];
+    if (MAPIX_UNLIKELY(*row >= n)) {
+        where->record = i;
+        where->at = 0;
+        where->expected = n;
+        where->got = (uint64_t)rows[i];
+        return MAPIX_E_ROW;
+    }
+    return MAPIX_OK;
+}
+
+/* rows[i], located. */
+static int locate_row(const mapix_map *map, const mapix_vimh_index *index, const int64_t *rows,
+                      uint64_t i, located *found, mapix_where *where) {
+    uint64_t row;
+    const int status = row_number(index, rows, i, &row, where);
+    return status ? status : locate(index, map->nbytes, row, found, where);
+}
+
+static int index_usable(const mapix_vimh_index *index) {
+    return (index->head_nbytes == 6 || index->head_nbytes == 14) &&
+           (index->entries || index->stride > 0);
+}
+
+/* --- putting it on the canvas ---------------------------------------------------------------- */
+
+typedef struct {
+    const mapix_map *map;
+    const mapix_vimh_index *index;
+    const int64_t *rows;
+    uint64_t nrows;
+    const mapix_gather *gather;
+    const mapix_kernels *kernels;
+    uint64_t canvas_nbytes;
+    size_t item;
+    unsigned nparts;
+    int status[MAPIX_POOL_MAX];
+    mapix_where where[MAPIX_POOL_MAX];
+} gather_job;
+
+static void fill(void *canvas, uint64_t nbytes, uint32_t dtype, float value) {
+    if (dtype == MAPIX_U8) {
+        memset(canvas, (int)(uint8_t)value, nbytes);
+    } else if (value == 0.0f) {
+        memset(canvas, 0, nbytes);
+    } else if (dtype == MAPIX_F32) {
+        float *to = canvas;
+        for (uint64_t i = 0; i < nbytes / 4; i++) {
+            to[i] = value;
+        }
+    } else {
+        uint16_t *to = canvas;
+        const uint16_t half = mapix_half(value);
+        for (uint64_t i = 0; i < nbytes / 2; i++) {
+            to[i] = half;
+        }
+    }
+}
+
+/* The part of a record that lands on the canvas, as rows of pixels: source and target steps. */
+typedef struct {
+    uint64_t nrows, ncols;                 /* lines, and pixels in each */
+    uint64_t from_row, from_col, from_channel; /* byte steps in the record */
+    uint64_t to_row, to_col, to_channel;   /* element steps on the canvas */
+    uint64_t skip;                         /* bytes before the first pixel */
+} placing;
+
+static placing place(const mapix_gather *g, const vimh_header *r, int interleaved) {
+    placing p;
+    const uint64_t over_y = r->h > g->h ? r->h - g->h : 0, over_x = r->w > g->w ? r->w - g->w : 0;
+    const uint64_t half = g->fit & MAPIX_CENTRE ? 2 : 1;
+    const uint64_t skip_y = half == 2 ? over_y / 2 : 0, skip_x = half == 2 ? over_x / 2 : 0;
+    p.nrows = r->h - over_y;
+    p.ncols = r->w - over_x;
+    p.from_col = interleaved ? r->c : 1;
+    p.from_row = r->w * p.from_col;
+    p.from_channel = interleaved ? 1 : (uint64_t)r->h * r->w;
+    p.to_col = g->layout == MAPIX_NHWC ? g->c : 1;
+    p.to_row = g->w * p.to_col;
+    p.to_channel = g->layout == MAPIX_NHWC ? 1 : (uint64_t)g->h * g->w;
+    p.skip = skip_y * p.from_row + skip_x * p.from_col;
+    if (p.ncols == r->w && p.ncols == g->w) { /* lines follow one another on both sides */
+        p.ncols *= p.nrows;
+        p.nrows = 1;
+    }
+    return p;
+}
+
+static void put_image(const gather_job *job, const vimh_header *r, const uint8_t *image,
+                      uint8_t *canvas) {
+    const mapix_gather *g = job->gather;
+    const int interleaved = job->index->interleaved && r->c > 1;
+    const int exact = r->h == g->h && r->w == g->w && r->c == g->c;
+    const int same_order = r->c == 1 ? g->c == 1 : interleaved == (g->layout == MAPIX_NHWC);
+    if (exact && same_order && g->dtype == MAPIX_U8) {
+        memcpy(canvas, image, job->canvas_nbytes);
+        return;
+    }
+    if (r->h < g->h || r->w < g->w || r->c < g->c) {
+        fill(canvas, job->canvas_nbytes, g->dtype, g->pad_value);
+    }
+    const placing p = place(g, r, interleaved);
+    const int triple = r->c == 3 && g->c == 3 && !interleaved && g->layout == MAPIX_NHWC;
+    for (uint64_t y = 0; y < p.nrows; y++) {
+        const uint8_t *from = image + p.skip + y * p.from_row;
+        uint8_t *to = canvas + y * p.to_row * job->item;
+        if (triple) {
+            job->kernels->triple[g->dtype](to, from, p.from_channel, p.ncols, g->affine);
+            continue;
+        }
+        for (uint64_t channel = 0; channel < r->c; channel++) {
+            const float a = g->affine ? g->affine[2 * channel] : 1.0f;
+            const float b = g->affine ? g->affine[2 * channel + 1] : 0.0f;
+            job->kernels->line[g->dtype](to + channel * p.to_channel * job->item, p.to_col,
+                                         from + channel * p.from_channel, p.from_col, p.ncols, a,
+                                         b);
+        }
+    }
+}
+
+static int fits(const mapix_gather *g, const vimh_header *r) {
+    const int larger = r->h > g->h || r->w > g->w, smaller = r->h < g->h || r->w < g->w;
+    return r->c <= g->c && (r->c == g->c || (g->fit & MAPIX_PAD)) &&
+           (!larger || (g->fit & MAPIX_CROP)) && (!smaller || (g->fit & MAPIX_PAD));
+}
+
+static void put_labels(const mapix_gather *g, uint64_t i, const uint8_t *pairs, unsigned n) {
+    uint8_t *values = g->labels + i * g->ncolumns, *present = g->present + i * g->ncolumns;
+    memset(values, 0, g->ncolumns);
+    memset(present, 0, g->ncolumns);
+    for (unsigned k = 0; k < n; k++) {
+        const int column = g->columns[pairs[2 * k]];
+        if (column >= 0 && (uint32_t)column < g->ncolumns) {
+            values[column] = pairs[2 * k + 1];
+            present[column] = 1;
+        }
+    }
+}
+
+/* --- the gather itself ------------------------------------------------------------------------*/
+
+/* Bring the record of rows[i] into the cache; says nothing about a bad row, its turn will come. */
+static inline void prefetch_row(const gather_job *job, uint64_t i) {
+    uint64_t row;
+    located r;
+    mapix_where ignored;
+    if (row_number(job->index, job->rows, i, &row, &ignored) ||
+        locate(job->index, job->map->nbytes, row, &r, &ignored)) {
+        return;
+    }
+    const uint8_t *p = job->map->base + r.at;
+    const uint64_t nbytes = r.size < MAX_BURST ? r.size : MAX_BURST;
+    for (uint64_t k = 0; k < nbytes; k += LINE) {
+        MAPIX_PREFETCH(p + k);
+    }
+}
+
+static int gather_one(const gather_job *job, uint64_t i, mapix_where *where) {
+    const mapix_gather *g = job->gather;
+    const uint32_t head = job->index->head_nbytes;
+    uint64_t row;
+    located r;
+    int status = row_number(job->index, job->rows, i, &row, where);
+    status = status ? status : locate(job->index, job->map->nbytes, row, &r, where);
+    status = status ? status : confirm(job->map, head, row, &r, where);
+    if (MAPIX_UNLIKELY(status)) {
+        return status;
+    }
+    const uint8_t *p = job->map->base + r.at;
+    const uint8_t *image = p + head + 1 + 2 * (uint64_t)r.header.n;
+    if (g->flat_at) {
+        const uint64_t nbytes = g->flat_at[i + 1] - g->flat_at[i];
+        memcpy((uint8_t *)g->images + g->flat_at[i], image, nbytes);
+    } else if (g->images) {
+        if (MAPIX_UNLIKELY(!fits(g, &r.header))) {
+            where->record = row;
+            where->at = r.at;
+            where->expected = packed_shape((uint16_t)g->h, (uint16_t)g->w, (uint16_t)g->c);
+            where->got = packed_shape(r.header.h, r.header.w, r.header.c);
+            return MAPIX_E_SHAPE;
+        }
+        put_image(job, &r.header, image, (uint8_t *)g->images + i * job->canvas_nbytes);
+    }
+    if (g->labels) {
+        put_labels(g, i, p + head + 1, r.header.n);
+    }
+    if (g->shapes) {
+        g->shapes[3 * i] = r.header.h;
+        g->shapes[3 * i + 1] = r.header.w;
+        g->shapes[3 * i + 2] = r.header.c;
+    }
+    if (g->spec_range && head == 14) {
+        memcpy(g->spec_range + 2 * i, p + 6, 8);
+    } else if (g->spec_range) {
+        g->spec_range[2 * i] = g->spec_range[2 * i + 1] = NAN;
+    }
+    return MAPIX_OK;
+}
+
+typedef struct {
+    gather_job *job;
+    unsigned part;
+} gather_part;
+
+static int gather_rows(void *arg) {
+    const gather_part *mine = arg;
+    gather_job *job = mine->job;
+    const uint64_t lo = job->nrows / job->nparts * mine->part +
+                        (mine->part < job->nrows % job->nparts ? mine->part
+                                                               : job->nrows % job->nparts);
+    const uint64_t hi = lo + job->nrows / job->nparts + (mine->part < job->nrows % job->nparts);
+    for (uint64_t i = lo; i < hi && i < lo + AHEAD; i++) {
+        prefetch_row(job, i);
+    }
+    for (uint64_t i = lo; i < hi; i++) {
+        if (job->index->entries && i + ENTRIES_AHEAD < hi) {
+            const int64_t later = job->rows[i + ENTRIES_AHEAD];
+            if (later >= 0 && (uint64_t)later < job->index->nrecords) {
+                MAPIX_PREFETCH(&job->index->entries[later]);
+            }
+        }
+        if (i + AHEAD < hi) {
+            prefetch_row(job, i + AHEAD);
+        }
+        mapix_where *where = &job->where[mine->part];
+        *(volatile uint64_t *)&where->record = i; /* for a fault, which cannot say where it was */
+        const int status = gather_one(job, i, where);
+        if (MAPIX_UNLIKELY(status)) {
+            return status;
+        }
+    }
+    return MAPIX_OK;
+}
+
+static void gather_run(void *arg, unsigned part) {
+    gather_job *job = arg;
+    gather_part mine = {job, part};
+    job->status[part] = mapix_guarded(job->map, gather_rows, &mine);
+}
+
+/* Offsets of the rows' images back to back: index only, so before the guard. */
+static int flat_offsets(const gather_job *job, mapix_where *where) {
+    const mapix_gather *g = job->gather;
+    uint64_t sum = 0;
+    for (uint64_t i = 0; i < job->nrows; i++) {
+        located r;
+        const int status = locate_row(job->map, job->index, job->rows, i, &r, where);
+        if (status) {
+            return status;
+        }
+        const uint64_t image = pixels(r.header.h, r.header.w, r.header.c);
+        if (image > g->images_nbytes - sum) {
+            return MAPIX_E_ARGUMENT;
+        }
+        g->flat_at[i] = sum;
+        sum += image;
+    }
+    g->flat_at[job->nrows] = sum;
+    return MAPIX_OK;
+}
+
+static int gather_usable(const mapix_gather *g, uint64_t nrows, gather_job *job) {
+    static const size_t items[3] = {1, 4, 2};
+    if (g->dtype > MAPIX_F16 || g->layout > MAPIX_NHWC ||
+        (g->labels && (!g->present || !g->columns)) || (g->flat_at && g->dtype != MAPIX_U8)) {
+        return 0;
+    }
+    job->item = items[g->dtype];
+    if (!g->images || g->flat_at) {
+        return !g->flat_at || g->images || nrows == 0;
+    }
+    uint64_t all;
+    if (!g->h || !g->w || !g->c || g->h > 65535 || g->w > 65535 || g->c > 65535 ||
+        (g->dtype != MAPIX_U8 && !g->affine)) {
+        return 0;
+    }
+    job->canvas_nbytes = (uint64_t)g->h * g->w * g->c * job->item; /* below 2^50 */
+    return !__builtin_mul_overflow(job->canvas_nbytes, nrows, &all) && all <= g->images_nbytes;
+}
+
+int mapix_vimh_gather(const mapix_map *map, const mapix_vimh_index *index, const int64_t *rows,
+                      uint64_t nrows, const mapix_gather *gather, mapix_where *where) {
+    gather_job job = {.map = map, .index = index, .rows = rows, .nrows = nrows, .gather = gather};
+    if (!index_usable(index) || !gather_usable(gather, nrows, &job)) {
+        return MAPIX_E_ARGUMENT;
+    }
+    if (nrows == 0) {
+        return MAPIX_OK;
+    }
+    job.kernels = mapix_kernels_now();
+    job.nparts = gather->nthreads < 1 ? 1 : gather->nthreads;
+    job.nparts = job.nparts > MAPIX_POOL_MAX ? MAPIX_POOL_MAX : job.nparts;
+    job.nparts = job.nparts > nrows ? (unsigned)nrows : job.nparts;
+    int status = gather->flat_at ? flat_offsets(&job, where) : MAPIX_OK;
+    if (status) {
+        return status;
+    }
+    if (job.nparts == 1) {
+        gather_run(&job, 0);
+    } else {
+        mapix_pool_run(gather_run, &job, job.nparts);
+    }
+    const int moved = mapix_map_check(map);
+    for (unsigned part = 0; part < job.nparts; part++) {
+        if (job.status[part]) {
+            *where = job.where[part];
+            if (job.status[part] == MAPIX_E_FAULT) { /* record is still a position in rows */
+                const uint64_t i = where->record;
+                located r = {0};
+                (void)locate_row(map, index, rows, i, &r, where);
+                (void)row_number(index, rows, i, &where->record, where);
+                where->at = r.at;
+            }
+            status = job.status[part];
+            break;
+        }
+    }
+    return moved ? moved : status;
+}
+
+int mapix_vimh_extent(const mapix_vimh_index *index, const int64_t *rows, uint64_t nrows,
+                      uint64_t *extent, mapix_where *where) {
+    uint64_t most[3] = {0, 0, 0}, least[3] = {UINT64_MAX, UINT64_MAX, UINT64_MAX}, sum = 0;
+    for (uint64_t i = 0; i < nrows; i++) {
+        uint64_t row;
+        const int status = row_number(index, rows, i, &row, where);
+        if (status) {
+            return status;
+        }
+        const mapix_entry *e = index->entries ? &index->entries[row] : &index->first;
+        const uint64_t dims[3] = {e->h, e->w, e->c};
+        for (int k = 0; k < 3; k++) {
+            most[k] = dims[k] > most[k] ? dims[k] : most[k];
+            least[k] = dims[k] < least[k] ? dims[k] : least[k];
+        }
+        sum += pixels(e->h, e->w, e->c); /* wraps only past 65535 rows of 2^48: then nothing fits */
+    }
+    memcpy(extent, most, sizeof most);
+    memcpy(extent + 3, least, sizeof least);
+    extent[6] = sum;
+    return MAPIX_OK;
+}
+
+/* --- the page cache ---------------------------------------------------------------------------*/
+
+static uint64_t page_nbytes(void) {
+    const long n = sysconf(_SC_PAGESIZE);
+    return n > 0 ? (uint64_t)n : CHECK_PAGES;
+}
+
+static int resident(const mapix_map *map, uint64_t at, uint64_t page) {
+    unsigned char flag = 0;
+    const uintptr_t p = (uintptr_t)(map->base + at) & ~(uintptr_t)(page - 1);
+    return mincore((void *)p, 1, &flag) == 0 && (flag & 1);
+}
+
+int mapix_vimh_willneed(const mapix_map *map, const mapix_vimh_index *index, const int64_t *rows,
+                        uint64_t nrows, uint32_t probe, uint64_t *nasked, mapix_where *where) {
+    const uint64_t page = page_nbytes();
+    located r;
+    *nasked = 0;
+    if (!index_usable(index)) {
+        return MAPIX_E_ARGUMENT;
+    }
+    if (probe) {
+        int cold = 0;
+        const uint64_t step = probe < nrows ? nrows / probe : 1;
+        for (uint64_t i = 0; i < nrows && !cold; i += step) {
+            const int status = locate_row(map, index, rows, i, &r, where);
+            if (status) {
+                return status;
+            }
+            /* the last page of a record stands for all of it */
+            cold = !resident(map, r.at + r.size - 1, page);
+        }
+        if (!cold) {
+            return MAPIX_OK;
+        }
+    }
+    for (uint64_t i = 0; i < nrows; i++) {
+        const int status = locate_row(map, index, rows, i, &r, where);
+        if (status) {
+            return status;
+        }
+        const uintptr_t lo = (uintptr_t)(map->base + r.at) & ~(uintptr_t)(page - 1);
+        const uintptr_t hi = (uintptr_t)(map->base + r.at) + r.size;
+        (void)madvise((void *)lo, hi - lo, MADV_WILLNEED);
+        ++*nasked;
+    }
+    return MAPIX_OK;
+}

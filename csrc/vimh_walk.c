@@ -1,0 +1,469 @@
+/* vimh_walk.c - find every record of a VIMH file.
+ *
+ * A VIMH file has no index: where a record ends is known only from its header, so a walk is a chain
+ * of cache misses, each waiting for the last.  Two ways around that, and always exactly the plain
+ * hop's answer:
+ *
+ * - mapix_vimh_run: while records are alike the next headers are where the stride says.  Eight are
+ *   read at a time, independent of each other, with a prefetch further ahead.
+ * - mapix_vimh_table: sixteen chains walk sixteen stretches of a window at once, so that their
+ *   misses overlap.  A chain starts where sixteen plausible headers follow one another, which is
+ *   only a guess; its records count only once the proven chain before it has landed on one of
+ *   them.
+ */
+#define _GNU_SOURCE
+#include "guard.h"
+#include "vimh.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum {
+    GROUP = 8,             /* headers of a run read at once */
+    AHEAD = 16,            /* records that a run prefetches ahead */
+    NCHAINS = 16,
+    CHAIN_CAPACITY = 8192, /* entries a chain may hold in a window */
+    CHAIN_AIM = 6144,      /* records that a stretch is sized for */
+    PROVE = 16,            /* plausible headers in a row that make a start */
+    LEARN = 64,            /* records hopped to learn what is plausible */
+    MAX_TRIES = 64,        /* starts tried for a chain before it is given up */
+    SPARSE_NBYTES = 65536, /* records this large are fetched one by one when cold, and hopped */
+    SPARSE_AHEAD = 64,
+    MAX_REACH = 262144     /* bytes searched for a start */
+};
+
+/* --- runs ------------------------------------------------------------------------------------ */
+
+typedef struct {
+    uint64_t at, nrecords, stop_at;
+    uint64_t ids[4];
+    uint32_t ids_differ;
+    int status;
+} run_result;
+
+typedef struct {
+    const mapix_map *map;
+    const mapix_walk *walk;
+    uint64_t stop_at;
+    mapix_where where;
+    run_result result;
+} run_job;
+
+/* Does the record at p have the first's shape and pair count?  Both loads are independent of what
+ * any other record holds. */
+static inline int alike(const uint8_t *p, uint64_t shape, uint8_t n, uint32_t head_nbytes) {
+    uint32_t hw;
+    uint16_t c;
+    memcpy(&hw, p, 4);
+    memcpy(&c, p + 4, 2);
+    return ((uint64_t)hw | (uint64_t)c << 32) == shape && p[head_nbytes] == n;
+}
+
+/* On a cold file of large records every header is a disk read of its own: ask for the next 64 at
+ * once.  One mincore a block tells whether the file is cold. */
+static void fetch_headers_ahead(const mapix_map *map, uint64_t at, uint64_t stride) {
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    const uint64_t probe = at + stride * (SPARSE_AHEAD - 1);
+    unsigned char resident = 0;
+    if (probe >= map->nbytes ||
+        mincore((void *)((uintptr_t)(map->base + probe) & ~(page - 1)), 1, &resident) ||
+        (resident & 1)) {
+        return;
+    }
+    for (uint64_t i = 0; i < SPARSE_AHEAD; i++) {
+        const uintptr_t header = (uintptr_t)(map->base + at + i * stride) & ~(page - 1);
+        (void)madvise((void *)header, page, MADV_WILLNEED);
+    }
+}
+
+/* The ids of up to 4 pairs as one word, for comparing records quickly; needs 8 readable bytes. */
+static inline uint64_t id_word(const uint8_t *pairs) {
+    uint64_t word;
+    memcpy(&word, pairs, 8);
+    return word;
+}
+
+static int run_walk(void *arg) {
+    run_job *job = arg;
+    const mapix_map *map = job->map;
+    const uint8_t *base = map->base;
+    const uint32_t head = job->walk->head_nbytes;
+    run_result r = {job->walk->at, job->walk->nrecords, job->stop_at, {0, 0, 0, 0}, 0, MAPIX_OK};
+    memcpy(r.ids, job->walk->ids, sizeof r.ids);
+    r.ids_differ = job->walk->ids_differ;
+    vimh_header first;
+    int status = vimh_decode(base, map->nbytes, 0, head, &first, &job->where);
+    if (status) {
+        return status;
+    }
+    const uint64_t stride = first.size;
+    const uint8_t n = first.n;
+    const uint8_t *first_pairs = base + head + 1;
+    uint32_t hw;
+    uint16_t c;
+    memcpy(&hw, base, 4);
+    memcpy(&c, base + 4, 2);
+    const uint64_t shape = (uint64_t)hw | (uint64_t)c << 32;
+    /* Up to four pairs are compared as one masked word, and only if every record is long enough
+     * for an 8-byte load of them to stay inside it. */
+    const int wide = n > 0 && n <= 4 && stride - head - 1 >= 8;
+    uint8_t mask_bytes[8] = {0, 0, 0, 0, 0, 0, 0, 0};
+    for (unsigned k = 0; wide && k < n; k++) {
+        mask_bytes[2 * k] = 0xff;
+    }
+    const uint64_t id_mask = id_word(mask_bytes);
+    const uint64_t first_ids = wide ? id_word(first_pairs) & id_mask : 0;
+    ids_add(r.ids, first_pairs, n);
+    const int sparse = stride >= SPARSE_NBYTES;
+
+    uint64_t at = r.at, fetched = 0;
+    uint64_t whole = (map->nbytes - at) / stride; /* records that fit into what is left */
+    while (whole > 0 && at < job->stop_at) {
+        if (sparse && at >= fetched) {
+            fetch_headers_ahead(map, at, stride);
+            fetched = at + stride * SPARSE_AHEAD;
+        }
+        const uint64_t group = whole < GROUP ? whole : GROUP;
+        const uint8_t *p = base + at;
+        uint64_t same = 0, differ = 0;
+        if (MAPIX_LIKELY(group == GROUP)) {
+            if (whole >= AHEAD + GROUP) {
+                for (uint64_t i = 0; i < GROUP; i++) {
+                    MAPIX_PREFETCH(p + (AHEAD + i) * stride);
+                }
+            }
+            int all = 1;
+            for (uint64_t i = 0; i < GROUP; i++) {
+                all &= alike(p + i * stride, shape, n, head);
+            }
+            same = all ? GROUP : 0;
+        }
+        while (same < group && alike(p + same * stride, shape, n, head)) {
+            same++;
+        }
+        for (uint64_t i = 0; i < same; i++) {
+            const uint8_t *pairs = p + i * stride + head + 1;
+            if (wide) {
+                differ |= (id_word(pairs) & id_mask) ^ first_ids;
+            } else {
+                for (unsigned k = 0; k < n; k++) {
+                    differ |= pairs[2 * k] ^ first_pairs[2 * k];
+                }
+            }
+        }
+        if (MAPIX_UNLIKELY(differ)) {
+            r.ids_differ = 1;
+            for (uint64_t i = 0; i < same; i++) {
+                ids_add(r.ids, p + i * stride + head + 1, n);
+            }
+        }
+        at += same * stride;
+        r.nrecords += same;
+        whole -= same;
+        if (same < group) {
+            break;
+        }
+    }
+    r.at = at;
+    job->result = r;
+    return MAPIX_OK;
+}
+
+int mapix_vimh_run(const mapix_map *map, mapix_walk *walk, uint64_t stop_at) {
+    if (walk->at > map->nbytes || (walk->head_nbytes != 6 && walk->head_nbytes != 14)) {
+        return MAPIX_E_ARGUMENT;
+    }
+    run_job job = {.map = map, .walk = walk, .stop_at = stop_at};
+    const int status = mapix_guarded_checked(map, run_walk, &job);
+    if (status) {
+        job.where.record = 0;
+        job.where.at = 0;
+        walk->where = job.where;
+        return status;
+    }
+    walk->at = job.result.at;
+    walk->nrecords = job.result.nrecords;
+    walk->ids_differ = job.result.ids_differ;
+    memcpy(walk->ids, job.result.ids, sizeof walk->ids);
+    return MAPIX_OK;
+}
+
+/* --- tables ---------------------------------------------------------------------------------- */
+
+typedef struct {
+    const mapix_map *map;
+    mapix_walk walk; /* a copy: the caller's changes only when the call went well */
+    uint64_t stop_at;
+    mapix_entry *entries;
+    uint64_t capacity;
+    uint64_t nwritten;
+    mapix_entry *scratch;
+} table_job;
+
+/* One proven record onto the end of the table.  MAPIX_OK, or why the record is none. */
+static inline int hop_one(table_job *job) {
+    vimh_header header;
+    const uint8_t *base = job->map->base;
+    const uint64_t at = job->walk.at;
+    const int status = vimh_decode(base, job->map->nbytes, at, job->walk.head_nbytes, &header,
+                                   &job->walk.where);
+    if (MAPIX_UNLIKELY(status)) {
+        job->walk.where.record = job->walk.nrecords;
+        job->walk.where.at = at;
+        return status;
+    }
+    ids_add(job->walk.ids, base + at + job->walk.head_nbytes + 1, header.n);
+    entry_set(&job->entries[job->nwritten++], at, &header);
+    job->walk.nrecords++;
+    job->walk.at = at + header.size;
+    return MAPIX_OK;
+}
+
+static inline int hop_until(table_job *job, uint64_t stop_at) {
+    const uint64_t stop = stop_at < job->map->nbytes ? stop_at : job->map->nbytes;
+    while (job->walk.at < stop && job->nwritten < job->capacity) {
+        const int status = hop_one(job);
+        if (status) {
+            return status;
+        }
+    }
+    return MAPIX_OK;
+}
+
+static int hop_all(void *arg) {
+    table_job *job = arg;
+    return hop_until(job, job->stop_at);
+}
+
+/* What records of this file have looked like so far; only a filter for starts. */
+typedef struct {
+    uint64_t max_size, mean_size;
+    uint32_t max_h, max_w, max_c, max_n;
+} habits;
+
+static habits habits_of(const mapix_entry *entries, uint64_t n, uint64_t span) {
+    habits seen = {.mean_size = n ? span / n : 1};
+    for (uint64_t i = 0; i < n; i++) {
+        const mapix_entry *e = &entries[i];
+        const uint64_t size = pixels(e->h, e->w, e->c) + 2 * (uint64_t)entry_n(e) + 15;
+        seen.max_size = size > seen.max_size ? size : seen.max_size;
+        seen.max_h = e->h > seen.max_h ? e->h : seen.max_h;
+        seen.max_w = e->w > seen.max_w ? e->w : seen.max_w;
+        seen.max_c = e->c > seen.max_c ? e->c : seen.max_c;
+        seen.max_n = entry_n(e) > seen.max_n ? entry_n(e) : seen.max_n;
+    }
+    seen.mean_size = seen.mean_size ? seen.mean_size : 1;
+    return seen;
+}
+
+static inline int plausible(const habits *seen, const vimh_header *header) {
+    return header->h <= 2 * seen->max_h && header->w <= 2 * seen->max_w &&
+           header->c <= 2 * seen->max_c && header->n <= 2 * seen->max_n + 2 &&
+           header->size <= 4 * seen->max_size;
+}
+
+/* The first place in [at, end) from which PROVE plausible headers follow one another, or end. */
+static uint64_t find_start(const mapix_map *map, uint32_t head_nbytes, const habits *seen,
+                           uint64_t at, uint64_t end) {
+    mapix_where ignored;
+    vimh_header header;
+    int tries = 0;
+    const uint64_t reach = 4 * seen->max_size < MAX_REACH ? 4 * seen->max_size : MAX_REACH;
+    end = end - at > reach ? at + reach : end;
+    for (; at < end && tries < MAX_TRIES; at++) {
+        uint64_t next = at;
+        int proven = 0;
+        while (proven < PROVE && next < map->nbytes &&
+               vimh_decode(map->base, map->nbytes, next, head_nbytes, &header, &ignored) ==
+                   MAPIX_OK &&
+               plausible(seen, &header)) {
+            next += header.size;
+            proven++;
+        }
+        if (proven == PROVE || (proven > 0 && next == map->nbytes)) {
+            return at;
+        }
+        tries += proven > 0;
+    }
+    return UINT64_MAX;
+}
+
+typedef struct {
+    uint64_t start, at, goal;
+    mapix_entry *entries;
+    uint64_t n;
+} chain;
+
+/* Walk all chains a record at a time in turn, so that up to NCHAINS misses are under way. */
+static void walk_chains(const mapix_map *map, uint32_t head_nbytes, chain *chains) {
+    chain *live[NCHAINS];
+    int nlive = 0;
+    mapix_where ignored;
+    for (int k = 0; k < NCHAINS; k++) {
+        if (chains[k].start != UINT64_MAX && chains[k].at < chains[k].goal) {
+            live[nlive++] = &chains[k];
+        }
+    }
+    while (nlive) {
+        for (int i = 0; i < nlive; i++) {
+            chain *c = live[i];
+            vimh_header header;
+            const int status =
+                vimh_decode(map->base, map->nbytes, c->at, head_nbytes, &header, &ignored);
+            if (MAPIX_LIKELY(status == MAPIX_OK)) {
+                entry_set(&c->entries[c->n++], c->at, &header);
+                c->at += header.size;
+                MAPIX_PREFETCH(map->base + c->at);
+            }
+            if (MAPIX_UNLIKELY(status || c->at >= c->goal || c->n == CHAIN_CAPACITY)) {
+                live[i--] = live[--nlive];
+            }
+        }
+    }
+}
+
+/* The entry of `c` at byte `at`, or c->n: entries are in ascending order. */
+static uint64_t chain_find(const chain *c, uint64_t at) {
+    uint64_t lo = 0, hi = c->n;
+    while (lo < hi) {
+        const uint64_t mid = lo + (hi - lo) / 2;
+        if (entry_at(&c->entries[mid]) < at) {
+            lo = mid + 1;
+        } else {
+            hi = mid;
+        }
+    }
+    return lo < c->n && entry_at(&c->entries[lo]) == at ? lo : c->n;
+}
+
+/* Take the entries of `c` from number `i` on, now proven, into the table; note their label ids. */
+static void chain_take(table_job *job, const chain *c, uint64_t i) {
+    const uint64_t room = job->capacity - job->nwritten;
+    const uint64_t n = c->n - i < room ? c->n - i : room;
+    const uint8_t *pairs_base = job->map->base + job->walk.head_nbytes + 1;
+    const mapix_entry *from = c->entries + i;
+    memcpy(job->entries + job->nwritten, from, n * sizeof *from);
+    for (uint64_t k = 0; k < n; k++) {
+        ids_add(job->walk.ids, pairs_base + entry_at(&from[k]), entry_n(&from[k]));
+    }
+    job->nwritten += n;
+    job->walk.nrecords += n;
+    job->walk.at = n == c->n - i ? c->at : entry_at(&from[n]);
+}
+
+/* One window: start the chains, walk them, join them to what is proven. */
+static int window(table_job *job, const habits *seen, uint64_t stop) {
+    const mapix_map *map = job->map;
+    chain chains[NCHAINS];
+    const uint64_t begin = job->walk.at;
+    uint64_t span = seen->mean_size * CHAIN_AIM;
+    const uint64_t share = (stop - begin) / NCHAINS + 1;
+    span = share < span ? share : span;
+    for (int k = 0; k < NCHAINS; k++) {
+        chain *c = &chains[k];
+        const uint64_t from = begin + (uint64_t)k * span;
+        c->entries = job->scratch + (uint64_t)k * CHAIN_CAPACITY;
+        c->n = 0;
+        c->start = k == 0 ? begin
+                          : from < stop ? find_start(map, job->walk.head_nbytes, seen, from, stop)
+                                        : UINT64_MAX;
+        c->at = c->start;
+        c->goal = from + span < stop ? from + span : stop;
+    }
+    for (int k = 0; k < NCHAINS; k++) { /* a chain walks to the next one's start, if it has one */
+        for (int j = k + 1; j < NCHAINS; j++) {
+            if (chains[j].start != UINT64_MAX) {
+                chains[k].goal = chains[j].start;
+                break;
+            }
+            chains[k].goal = chains[j].goal;
+        }
+    }
+    walk_chains(map, job->walk.head_nbytes, chains);
+    for (int k = 0; k < NCHAINS; k++) {
+        const chain *c = &chains[k];
+        if (c->start == UINT64_MAX) {
+            continue;
+        }
+        uint64_t i = chain_find(c, job->walk.at);
+        while (i == c->n && job->walk.at < c->goal && job->nwritten < job->capacity) {
+            const int status = hop_one(job); /* a false start, or a chain that filled up */
+            if (status) {
+                return status;
+            }
+            i = chain_find(c, job->walk.at);
+        }
+        if (i < c->n) {
+            chain_take(job, c, i);
+        }
+        if (job->nwritten == job->capacity) {
+            break;
+        }
+        const int status = hop_until(job, c->goal);
+        if (status) {
+            return status;
+        }
+    }
+    return MAPIX_OK;
+}
+
+static int table_walk(void *arg) {
+    table_job *job = arg;
+    const uint64_t end = job->map->nbytes;
+    const uint64_t stop = job->stop_at < end ? job->stop_at : end;
+    const uint64_t begin = job->walk.at;
+    const uint64_t full = job->capacity;
+    job->capacity = full < LEARN ? full : LEARN;
+    int status = hop_until(job, stop);
+    job->capacity = full;
+    while (!status && job->walk.at < stop && job->nwritten < job->capacity) {
+        const uint64_t recent = job->nwritten < LEARN ? job->nwritten : LEARN;
+        const mapix_entry *from = job->entries + (job->nwritten - recent);
+        habits seen = habits_of(from, recent, job->walk.at - entry_at(from));
+        const habits early = habits_of(job->entries, recent, job->walk.at - begin);
+        seen.max_size = seen.max_size > early.max_size ? seen.max_size : early.max_size;
+        seen.max_h = seen.max_h > early.max_h ? seen.max_h : early.max_h;
+        seen.max_w = seen.max_w > early.max_w ? seen.max_w : early.max_w;
+        seen.max_c = seen.max_c > early.max_c ? seen.max_c : early.max_c;
+        seen.max_n = seen.max_n > early.max_n ? seen.max_n : early.max_n;
+        const int worth_it = seen.mean_size < SPARSE_NBYTES &&
+                             stop - job->walk.at >= seen.mean_size * NCHAINS * PROVE;
+        const uint64_t step = job->walk.at + seen.mean_size * NCHAINS * PROVE;
+        status = worth_it ? window(job, &seen, stop) : hop_until(job, step < stop ? step : stop);
+    }
+    return status;
+}
+
+static int table_call(const mapix_map *map, mapix_walk *walk, table_job *job,
+                      mapix_guarded_fn fn, uint64_t *nwritten) {
+    *nwritten = 0;
+    if (walk->at > map->nbytes || (walk->head_nbytes != 6 && walk->head_nbytes != 14)) {
+        return MAPIX_E_ARGUMENT;
+    }
+    const int status = mapix_guarded_checked(map, fn, job);
+    if (status == MAPIX_E_FAULT || status == MAPIX_E_CHANGED || status == MAPIX_E_SYSTEM) {
+        walk->where.record = walk->nrecords;
+        walk->where.at = walk->at;
+        return status;
+    }
+    *walk = job->walk;
+    *nwritten = job->nwritten;
+    return status;
+}
+
+int mapix_vimh_table(const mapix_map *map, mapix_walk *walk, uint64_t stop_at,
+                     mapix_entry *entries, uint64_t capacity, mapix_entry *scratch,
+                     uint64_t *nwritten) {
+    table_job job = {map, *walk, stop_at, entries, capacity, 0, scratch};
+    return table_call(map, walk, &job, table_walk, nwritten);
+}
+
+int mapix_vimh_hop(const mapix_map *map, mapix_walk *walk, uint64_t stop_at,
+                   mapix_entry *entries, uint64_t capacity, uint64_t *nwritten) {
+    table_job job = {map, *walk, stop_at, entries, capacity, 0, NULL};
+    return table_call(map, walk, &job, hop_all, nwritten);
+}
+
+uint64_t mapix_scratch_entries(void) {
+    return (uint64_t)NCHAINS * CHAIN_CAPACITY;
+}

@@ -1,0 +1,85 @@
+"""mapix: open the image dataset you already have, and get record i now, without a copy.
+
+>>> import mapix
+>>> ds = mapix.open("my_dataset")        # doctest: +SKIP
+>>> ds[0].image                          # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from mapix.batch import Batch
+from mapix.errors import (
+    ClosedError,
+    FileChangedError,
+    FormatError,
+    LimitError,
+    MapixError,
+    MapixWarning,
+    SizeError,
+    TruncatedError,
+    UnknownFormatError,
+    UnsupportedError,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Batch",
+    "ClosedError",
+    "FileChangedError",
+    "FormatError",
+    "LimitError",
+    "MapixError",
+    "MapixWarning",
+    "SizeError",
+    "TruncatedError",
+    "UnknownFormatError",
+    "UnsupportedError",
+    "__version__",
+    "open",
+]
+
+
+def open(path: str | os.PathLike[str], *, format: str | None = None, **options: Any) -> Any:
+    """Open a dataset where it lies: nothing is converted, nothing is written beside it.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        A data file or a dataset directory.
+    format : str, optional
+        Name of the format; found by looking when not given.  Known: ``"vimh"``.
+    **options
+        Passed to the format: for VIMH see ``mapix.vimh.open_path`` (``split``, ``dialect``,
+        ``order``, ``strict``, ``info``, ``index``, ``access``, ``progress``).
+
+    Returns
+    -------
+    mapix.vimh.Dataset
+        Or what the format opens.
+
+    Raises
+    ------
+    UnknownFormatError
+        No format recognises the path; the message says what was tried and why not.
+    FormatError
+        The format is clear, and the bytes break it.
+    OSError
+        The path cannot be opened.
+    """
+    from mapix import formats
+
+    path = os.fspath(path)
+    if format is not None:
+        return formats.named(format).open_path(path, **options)
+    os.stat(path)  # a path that is not there is an OSError, not an unknown format
+    refusals: list[tuple[str, str]] = []
+    for fmt in formats.formats():
+        refusal = fmt.claims(path)
+        if refusal is None:
+            return fmt.open_path(path, **options)
+        refusals.append((fmt.NAME, refusal))
+    raise UnknownFormatError(formats.tried(path, refusals))

@@ -1,0 +1,307 @@
+"""The compiled core, one thin function per C function.  The only module that imports it.
+
+No policy here: arguments are handed over, a status is turned into the exception that the one table
+below gives it.  What each function reads, writes and promises stands in ``csrc/mapix.h``.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapix._core import ffi, lib
+from mapix.errors import (
+    FormatError,
+    MapixError,
+    SizeError,
+    TruncatedError,
+)
+
+if TYPE_CHECKING:
+    from mapix.source import Mapping
+
+OK: int = lib.MAPIX_OK
+FAULT: int = lib.MAPIX_E_FAULT
+CHANGED: int = lib.MAPIX_E_CHANGED
+
+ENTRY = np.dtype([("at_n", "<u8"), ("h", "<u2"), ("w", "<u2"), ("c", "<u2"), ("reserved", "<u2")])
+"""One record of a table index: ``mapix_entry``."""
+
+AT_MASK = (1 << 56) - 1
+DTYPES = {"uint8": lib.MAPIX_U8, "float32": lib.MAPIX_F32, "float16": lib.MAPIX_F16}
+LAYOUTS = {"NCHW": lib.MAPIX_NCHW, "NHWC": lib.MAPIX_NHWC}
+PAD: int = lib.MAPIX_PAD
+CROP: int = lib.MAPIX_CROP
+CENTRE: int = lib.MAPIX_CENTRE
+
+CData = Any
+IntArray = NDArray[np.int64]
+
+
+class Where(NamedTuple):
+    """Where a C call stopped, and the two numbers that did not agree."""
+
+    record: int
+    at: int
+    expected: int
+    got: int
+
+
+def _where(w: CData) -> Where:
+    return Where(w.record, w.at, w.expected, w.got)
+
+
+def shape_text(packed: int) -> str:
+    """``h x w x c`` of a shape as mapix_where carries it."""
+    return f"{packed >> 32} x {packed >> 16 & 0xFFFF} x {packed & 0xFFFF}"
+
+
+def problem(status: int, where: Where, path: str, format: str) -> Exception:
+    """The exception for a status: the one table from C's numbers to Python's classes."""
+    record, at, expected, got = where
+    place = {"record": record, "at": at}
+    if status == lib.MAPIX_E_TRUNCATED:
+        reason = f"record needs {expected} bytes, {got} left in file"
+        return TruncatedError(path, format, reason, **place)
+    if status == lib.MAPIX_E_ZERO:
+        return SizeError(path, format, f"image of {shape_text(got)} has no pixels", **place)
+    if status == lib.MAPIX_E_SPAN:
+        reason = f"the index asks for {expected} bytes, {got} left in file"
+        return FormatError(path, format, reason, **place)
+    if status == lib.MAPIX_E_STALE:
+        reason = (
+            f"the index says {shape_text(expected)}, the file {shape_text(got)} "
+            "(or another number of labels): the index is not this file's"
+        )
+        return FormatError(path, format, reason, **place)
+    if status == lib.MAPIX_E_ROW:
+        row = got - (1 << 64) if got >> 63 else got
+        return IndexError(f"{path}: index {row} at position {record} of {expected} records")
+    if status == lib.MAPIX_E_SHAPE:
+        reason = (
+            f"image of {shape_text(got)} does not fit {shape_text(expected)}: "
+            "pass pad=, crop= or flat=True for records of mixed sizes"
+        )
+        return ValueError(f"{path}: {format} record {record} at byte {at}: {reason}")
+    if status == lib.MAPIX_E_FAULT:
+        reason = f"{format} record {record} at byte {at}: the disk could not deliver this page"
+        return OSError(errno.EIO, reason, path)
+    if status == lib.MAPIX_E_SYSTEM:
+        return OSError(ffi.errno, os.strerror(ffi.errno), path)
+    return MapixError(f"{path}: {format}: internal error, status {status}, {where}")
+
+
+# --- maps ---------------------------------------------------------------------------------------
+
+
+def new_map(buffer: CData, nbytes: int, fd: int, stat: os.stat_result) -> CData:
+    """A ``mapix_map`` over memory that the caller keeps alive."""
+    m = ffi.new("mapix_map *")
+    m.base = buffer
+    m.nbytes = nbytes
+    m.fd = fd
+    m.size = stat.st_size
+    m.mtime_ns = stat.st_mtime_ns
+    m.ctime_ns = stat.st_ctime_ns
+    return m
+
+
+def buffer_of(data: object) -> CData:
+    """A pointer to the bytes of a buffer; keeps the buffer exported while it lives."""
+    return ffi.from_buffer("uint8_t[]", data)
+
+
+# --- walks --------------------------------------------------------------------------------------
+
+
+class Walk:
+    """State of one walk over a VIMH file: ``mapix_walk``."""
+
+    __slots__ = ("_c",)
+
+    def __init__(self, head_nbytes: int) -> None:
+        self._c = ffi.new("mapix_walk *")
+        self._c.head_nbytes = head_nbytes
+
+    @property
+    def at(self) -> int:
+        """Byte of the next record."""
+        return int(self._c.at)
+
+    @property
+    def nrecords(self) -> int:
+        """Records proven so far."""
+        return int(self._c.nrecords)
+
+    @property
+    def ids_differ(self) -> bool:
+        """Whether two records of a run list their label ids differently."""
+        return bool(self._c.ids_differ)
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Label ids met so far, ascending."""
+        words = [int(w) for w in self._c.ids]
+        return tuple(i for i in range(256) if words[i >> 6] >> (i & 63) & 1)
+
+    @property
+    def where(self) -> Where:
+        """The record that the walk stopped at."""
+        return _where(self._c.where)
+
+    def run(self, mapping: Mapping, stop_at: int) -> int:
+        """``mapix_vimh_run``; the status."""
+        return mapping.guarded(lambda m: lib.mapix_vimh_run(m, self._c, stop_at))
+
+    def _entries(self, fn: Callable[..., int], mapping: Mapping, *args: CData) -> tuple[int, int]:
+        nwritten = ffi.new("uint64_t *")
+        status = mapping.guarded(lambda m: fn(m, self._c, *args, nwritten))
+        return status, int(nwritten[0])
+
+    def table(
+        self,
+        mapping: Mapping,
+        stop_at: int,
+        entries: NDArray[np.void],
+        scratch: NDArray[np.void],
+    ) -> tuple[int, int]:
+        """``mapix_vimh_table``; the status and the number of entries written."""
+        into, room = _entries_of(entries), _entries_of(scratch)
+        return self._entries(lib.mapix_vimh_table, mapping, stop_at, into, len(entries), room)
+
+    def hop(
+        self, mapping: Mapping, stop_at: int, entries: NDArray[np.void]
+    ) -> tuple[int, int]:
+        """``mapix_vimh_hop``; the status and the number of entries written."""
+        into = _entries_of(entries)
+        return self._entries(lib.mapix_vimh_hop, mapping, stop_at, into, len(entries))
+
+
+def _entries_of(array: NDArray[np.void]) -> CData:
+    return ffi.from_buffer("mapix_entry[]", array, require_writable=True)
+
+
+def scratch() -> NDArray[np.void]:
+    """Room that ``Walk.table`` works in."""
+    return np.empty(int(lib.mapix_scratch_entries()), ENTRY)
+
+
+# --- records ------------------------------------------------------------------------------------
+
+
+class VimhIndex:
+    """A ``mapix_vimh_index`` and the memory that it points to."""
+
+    __slots__ = ("_c", "_keep")
+
+    def __init__(
+        self,
+        *,
+        nrecords: int,
+        stride: int,
+        first: tuple[int, int, int, int, int],
+        entries: NDArray[np.void] | None,
+        head_nbytes: int,
+        interleaved: bool,
+    ) -> None:
+        c = ffi.new("mapix_vimh_index *")
+        self._keep = None if entries is None else ffi.from_buffer("mapix_entry[]", entries)
+        c.nrecords = nrecords
+        c.stride = stride
+        c.entries = ffi.NULL if self._keep is None else self._keep
+        at, h, w, channels, n = first
+        c.first = {"at_n": at | n << 56, "h": h, "w": w, "c": channels, "reserved": 0}
+        c.head_nbytes = head_nbytes
+        c.interleaved = interleaved
+        self._c = c
+
+    def extent(self, rows: IntArray, path: str) -> tuple[int, ...]:
+        """``mapix_vimh_extent``: largest h, w, c, smallest h, w, c, and the sum of image bytes."""
+        out, where = ffi.new("uint64_t[7]"), ffi.new("mapix_where *")
+        status = lib.mapix_vimh_extent(self._c, _rows(rows), len(rows), out, where)
+        if status:
+            raise problem(status, _where(where), path, "vimh")
+        return tuple(int(x) for x in out)
+
+    def willneed(self, mapping: Mapping, rows: IntArray, probe: int) -> int:
+        """``mapix_vimh_willneed``; the number of records asked for."""
+        nasked, where = ffi.new("uint64_t *"), ffi.new("mapix_where *")
+        status = lib.mapix_vimh_willneed(
+            mapping.cmap, self._c, _rows(rows), len(rows), probe, nasked, where
+        )
+        if status:
+            raise problem(status, _where(where), mapping.path, "vimh")
+        return int(nasked[0])
+
+    def gather(self, mapping: Mapping, rows: IntArray, plan: CData) -> None:
+        """``mapix_vimh_gather``, or the exception that tells why not."""
+        where = ffi.new("mapix_where *")
+        pointer, n = _rows(rows), len(rows)
+        status = mapping.guarded(
+            lambda m: lib.mapix_vimh_gather(m, self._c, pointer, n, plan, where)
+        )
+        if status:
+            raise problem(status, _where(where), mapping.path, "vimh")
+
+
+def _rows(rows: IntArray) -> CData:
+    return ffi.from_buffer("int64_t[]", rows)
+
+
+def pointer(array: NDArray[Any] | None, kind: str) -> CData:
+    """A C pointer to an array that must be writable, or NULL."""
+    if array is None:
+        return ffi.NULL
+    return ffi.from_buffer(kind, array, require_writable=True)
+
+
+def constant(array: NDArray[Any] | None, kind: str) -> CData:
+    """A C pointer to an array that is only read, or NULL."""
+    return ffi.NULL if array is None else ffi.from_buffer(kind, array)
+
+
+def new_gather(**fields: Any) -> CData:
+    """A ``mapix_gather``; pointers in ``fields`` must be kept alive by the caller."""
+    return ffi.new("mapix_gather *", fields)
+
+
+def copy(mapping: Mapping, at: int, nbytes: int, format: str) -> bytearray:
+    """``mapix_copy``: nbytes of the file from byte ``at``."""
+    out, where = bytearray(nbytes), ffi.new("mapix_where *")
+    into = ffi.from_buffer("uint8_t[]", out, require_writable=True)
+    status = mapping.guarded(lambda m: lib.mapix_copy(m, at, nbytes, into, where))
+    if status:
+        raise problem(status, _where(where), mapping.path, format)
+    return out
+
+
+def warm(mapping: Mapping, at: int, nbytes: int) -> None:
+    """``mapix_warm``."""
+    total = ffi.new("uint64_t *")
+    status = mapping.guarded(lambda m: lib.mapix_warm(m, at, nbytes, total))
+    if status:
+        raise problem(status, Where(0, at, nbytes, 0), mapping.path, "file")
+
+
+# --- the rest -----------------------------------------------------------------------------------
+
+
+def crc32c(data: object, crc: int = 0) -> int:
+    """``mapix_crc32c`` of any buffer, continued from ``crc``."""
+    buffer = buffer_of(data)
+    return int(lib.mapix_crc32c(buffer, len(buffer), crc))
+
+
+def simd(level: int = -1) -> int:
+    """``mapix_simd``: set (or with -1, ask) which kernels run."""
+    return int(lib.mapix_simd(level))
+
+
+def faults_caught() -> int:
+    """``mapix_faults_caught``."""
+    return int(lib.mapix_faults_caught())

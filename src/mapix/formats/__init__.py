@@ -1,0 +1,60 @@
+"""The formats that mapix knows: one module each, one line each in the registry below.
+
+A format is an object with the attributes of ``Format``; other packages add theirs through the entry
+point group ``mapix.formats``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+__all__ = ["Format", "formats", "named"]
+
+
+class Format(Protocol):
+    """What the registry asks of a format module."""
+
+    NAME: str
+
+    def claims(self, path: str) -> str | None:
+        """Why ``path`` (a file or a directory) is *not* of this format; None when it may be.
+
+        Looks at names and at most at a few bytes; ``open_path`` has the last word.
+        """
+
+    def open_path(self, path: str, **options: Any) -> Any:
+        """Open ``path``, or raise FormatError."""
+
+
+_BUILT_IN = {
+    "vimh": "mapix.vimh.opening",
+}
+
+
+def named(name: str) -> Format:
+    """The format of that name, or ValueError with the names there are."""
+    if name in _BUILT_IN:
+        return importlib.import_module(_BUILT_IN[name])  # type: ignore[return-value]
+    for entry in importlib.metadata.entry_points(group="mapix.formats"):
+        if entry.name == name:
+            return entry.load()  # type: ignore[no-any-return]
+    others = [e.name for e in importlib.metadata.entry_points(group="mapix.formats")]
+    raise ValueError(f"unknown format {name!r}; known: {', '.join([*_BUILT_IN, *others])}")
+
+
+def formats() -> Iterator[Format]:
+    """All formats, in the order in which they are asked."""
+    for name in _BUILT_IN:
+        yield named(name)
+    for entry in importlib.metadata.entry_points(group="mapix.formats"):
+        yield entry.load()
+
+
+def tried(path: str | os.PathLike[str], refusals: list[tuple[str, str]]) -> str:
+    """The text of an UnknownFormatError."""
+    lines = "".join(f"\n  {name}: {why}" for name, why in refusals)
+    return f"{os.fspath(path)}: no format recognises it; tried:{lines}"

@@ -1,0 +1,302 @@
+"""VIMH: variable-length image records with multi-head labels, the binary files.
+
+A file is records back to back, nothing else: no file header, no count, no padding (FORMATS: VIMH
+binary).  All integers are little-endian.
+
+=====  ======  =========================================================================
+at     bytes   field
+=====  ======  =========================================================================
+0      2+2+2   u16 height, width, channels
+6      4+4     f32 spec_min, spec_max: only in the 14-byte dialect
+H      1       u8 N, number of labels; H is 6 or 14
+H+1    2N      N pairs of u8: parameter id, quantised value
+H+1+2N h*w*c   u8 pixels, planar (c, h, w)
+=====  ======  =========================================================================
+
+Nothing in a file says which dialect it is.  The document describes 6 bytes, every program that
+writes files writes 14, and the numbers in the info JSON that ought to tell are wrong in real
+datasets.  So both are tried: the right one tiles the file exactly.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapix import _native
+from mapix.errors import FormatError, SizeError, TruncatedError
+from mapix.index import ENTRY, RecordIndex
+from mapix.source import Source
+
+__all__ = ["DIALECTS", "NAME", "Hint", "Reading", "choose", "walk"]
+
+NAME = "vimh"
+DIALECTS = (14, 6)
+MAX_LABELS = 255
+LARGE_NBYTES = 65536  # records this large are indexed header by header, not by reading the file
+
+MAX_GUESS = 1 << 22  # entries that a first guess may ask room for: 64 MiB
+
+Progress = Callable[[int, int], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """What the info JSON says about the records.  Breaks ties, proves nothing."""
+
+    shape: tuple[int, int, int] | None = None
+    nparameters: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A file read as one dialect: what was found, and the problem that ended it, if any."""
+
+    index: RecordIndex
+    problem: Exception | None
+
+    @property
+    def head_nbytes(self) -> int:
+        """The dialect."""
+        return self.index.head_nbytes
+
+    @property
+    def whole(self) -> bool:
+        """Whether the records tile the file exactly."""
+        return self.problem is None
+
+    def agrees(self, hint: Hint) -> bool:
+        """Whether shapes and label ids are what the info JSON says."""
+        if hint.nparameters is not None and any(i >= hint.nparameters for i in self.index.ids):
+            return False
+        return hint.shape is None or bool((self.index.shapes() == hint.shape).all())
+
+    def __str__(self) -> str:
+        n, covered = self.index.nrecords, self.index.nbytes
+        text = f"as {self.head_nbytes}-byte headers: {n} whole records in {covered} bytes"
+        if self.index.uniform and n:
+            h, w, c = self.index.first[1:4]
+            text += f", {h} x {w} x {c}, {self.index.first[4]} labels"
+        if self.problem is None:
+            return text
+        place = getattr(self.problem, "at", None)
+        return f"{text}, then at byte {place}: {getattr(self.problem, 'reason', self.problem)}"
+
+
+class _Pace:
+    """How far the next C call may go, so that each takes about a tenth of a second.
+
+    C calls cannot be interrupted; between two of them Ctrl-C is obeyed and progress told.
+    """
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self.total = total
+        self.progress = progress
+        self.step = 64 << 20
+
+    def limits(self, walk: _native.Walk) -> tuple[int, float]:
+        return min(walk.at + self.step, self.total), time.perf_counter()
+
+    def done(self, walk: _native.Walk, began: float) -> None:
+        took = time.perf_counter() - began
+        if took < 0.05:
+            self.step = min(self.step * 2, 1 << 34)
+        elif took > 0.2:
+            self.step = max(self.step // 2, 1 << 20)
+        if self.progress is not None:
+            self.progress(walk.at, self.total)
+
+
+def walk(source: Source, head_nbytes: int, progress: Progress | None = None) -> Reading:
+    """Read a file as one dialect, to its end or to the first thing that cannot be a record.
+
+    Parameters
+    ----------
+    source : Source
+        The file.
+    head_nbytes : {14, 6}
+        The dialect.
+    progress : callable, optional
+        Called as ``progress(bytes_done, bytes_total)`` some ten times a second.
+
+    Returns
+    -------
+    Reading
+        The index of the whole records found, and the exception that ended the walk, if any.
+        Cost: one cache line a record; the pixels are not read.
+    """
+    mapping = source.mapping
+    state = _native.Walk(head_nbytes)
+    if mapping.nbytes == 0:
+        return Reading(_index(state, 0, (0, 0, 0, 0, 0), None), None)
+    pace = _Pace(mapping.nbytes, progress)
+    status = _native.OK
+    entries: NDArray[np.void] | None = None
+    advised = False
+    stalled = False
+    while state.at < mapping.nbytes and not status and not stalled:
+        stop, began = pace.limits(state)
+        before = state.at
+        status = state.run(mapping, stop if state.at else min(stop, 1))
+        stalled = state.at == before
+        if not advised and not status:
+            # Small records: the disk reads ahead and is right.  Large: it would read everything.
+            large = state.at >= LARGE_NBYTES * state.nrecords
+            mapping.advise("random" if large else "normal")
+            advised = True
+        pace.done(state, began)
+    nalike, size = state.nrecords, state.at // max(state.nrecords, 1)
+    first = _first(mapping, head_nbytes) if nalike else (0, 0, 0, 0, 0)
+    if status or (state.at < mapping.nbytes and nalike == 0):
+        found = _native.problem(status, state.where, source.path, NAME)
+        return Reading(_index(state, 0, first, None), found)
+    if state.at < mapping.nbytes:
+        status, entries = _table(source, state, first, size, pace)
+        if len(entries) == nalike:  # nothing but a tail behind records that are all alike
+            entries = None
+    problem = _native.problem(status, state.where, source.path, NAME) if status else None
+    stride = size if entries is None else 0
+    return Reading(_index(state, stride, first, entries), problem)
+
+
+def _first(mapping: _native.Mapping, head_nbytes: int) -> tuple[int, int, int, int, int]:
+    head = _native.copy(mapping, 0, head_nbytes + 1, NAME)
+    h, w, c = (int.from_bytes(head[k : k + 2], "little") for k in (0, 2, 4))
+    return 0, h, w, c, head[head_nbytes]
+
+
+def _index(
+    state: _native.Walk,
+    stride: int,
+    first: tuple[int, int, int, int, int],
+    entries: NDArray[np.void] | None,
+) -> RecordIndex:
+    return RecordIndex(
+        format=NAME,
+        nrecords=state.nrecords,
+        nbytes=state.at,
+        head_nbytes=state._c.head_nbytes,
+        stride=stride,
+        first=first,
+        entries=entries,
+        ids=state.ids,
+        ids_differ=state.ids_differ,
+    )
+
+
+def _table(
+    source: Source,
+    state: _native.Walk,
+    first: tuple[int, int, int, int, int],
+    size: int,
+    pace: _Pace,
+) -> tuple[int, NDArray[np.void]]:
+    """Entries of all records: those of the run so far by arithmetic, the rest by walking."""
+    mapping = source.mapping
+    n = state.nrecords
+    # Room by the size seen so far, within reason; pages of it that stay untouched cost nothing.
+    guess = (mapping.nbytes - state.at) // max(size // 2, 64) + 1024
+    entries = np.empty(n + min(guess, MAX_GUESS), ENTRY)
+    entries["at_n"][:n] = np.arange(n, dtype=np.uint64) * np.uint64(size) | np.uint64(first[4] << 56)
+    for field, value in zip(("h", "w", "c", "reserved"), (*first[1:4], 0), strict=True):
+        entries[field][:n] = value
+    scratch = _native.scratch()
+    status = _native.OK
+    while state.at < mapping.nbytes and not status:
+        if n == len(entries):
+            entries = np.concatenate([entries, np.empty(n, ENTRY)])
+        stop, began = pace.limits(state)
+        status, written = state.table(mapping, stop, entries[n:], scratch)
+        n += written
+        pace.done(state, began)
+    return status, entries[:n]
+
+
+def choose(
+    source: Source,
+    *,
+    dialect: int | None = None,
+    hint: Hint | None = None,
+    strict: bool = True,
+    progress: Progress | None = None,
+) -> Reading:
+    """Find the dialect of a file by tiling it, and its index with it.
+
+    Parameters
+    ----------
+    source : Source
+        The file.
+    dialect : {14, 6}, optional
+        Read it as this one and no other.
+    hint : Hint, optional
+        Decides only where both dialects tile the file, or (``strict=False``) where neither does.
+    strict : bool
+        With False, a file that ends inside a record opens with its whole records; the reading
+        still carries the problem.
+
+    Raises
+    ------
+    TruncatedError
+        The file ends inside a record; the message says how many whole ones come before.
+    FormatError
+        No dialect fits, or both do; the message shows both readings.
+    """
+    if dialect is not None and dialect not in DIALECTS:
+        raise ValueError(f"dialect must be 14 or 6, got {dialect!r}")
+    hint = hint or Hint()
+    readings = [walk(source, d, progress) for d in (DIALECTS if dialect is None else (dialect,))]
+    whole = [r for r in readings if r.whole]
+    if source.nbytes == 0 or len(whole) == 1:
+        return whole[0]
+    if whole:
+        agreeing = [r for r in whole if r.agrees(hint)]
+        if len(agreeing) == 1:
+            return agreeing[0]
+        raise FormatError(
+            source.path,
+            NAME,
+            f"both dialects fit; pass dialect=14 or dialect=6\n  {whole[0]}\n  {whole[1]}",
+        )
+    best = _best(readings, hint)
+    if best is None:
+        shown = "".join(f"\n  {r}" for r in readings)
+        raise FormatError(source.path, NAME, f"no dialect fits{shown}")
+    if strict or best.index.nrecords == 0:
+        raise _partial(source, best, readings)
+    return best
+
+
+def _best(readings: list[Reading], hint: Hint) -> Reading | None:
+    """The reading that explains most of a file which none explains wholly; None for a tie."""
+    if len(readings) == 1:
+        return readings[0]
+    if any(isinstance(r.problem, TruncatedError) and r.index.nrecords for r in readings):
+        readings = [r for r in readings if isinstance(r.problem, TruncatedError)]
+    agreeing = [r for r in readings if r.index.nrecords and r.agrees(hint)]
+    ranked = sorted(agreeing or readings, key=lambda r: r.index.nbytes, reverse=True)
+    if len(ranked) > 1 and ranked[0].index.nbytes == ranked[1].index.nbytes:
+        return None
+    return ranked[0] if ranked[0].index.nrecords else None
+
+
+def _partial(source: Source, best: Reading, readings: list[Reading]) -> Exception:
+    problem = best.problem
+    if not isinstance(problem, FormatError):
+        return problem or FormatError(source.path, NAME, "not readable")
+    n = best.index.nrecords
+    before = f"{n} whole record{'' if n == 1 else 's'} before it"
+    if n and isinstance(problem, TruncatedError):
+        before += " (strict=False opens them)"
+    others = "".join(f"\n  {r}" for r in readings if r is not best)
+    kind = type(problem) if isinstance(problem, TruncatedError | SizeError) else FormatError
+    return kind(
+        source.path,
+        NAME,
+        f"{problem.reason}; {before}{others}",
+        record=problem.record,
+        at=problem.at,
+    )

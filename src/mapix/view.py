@@ -1,0 +1,56 @@
+"""Arrays that alias the file: read-only, never a copy, alive as long as anybody holds them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["image", "labels", "uniform_images", "uniform_labels"]
+
+Bytes = NDArray[np.uint8]
+_U8 = np.dtype(np.uint8)
+
+
+def _steps(h: int, w: int, c: int, interleaved: bool) -> tuple[int, int, int]:
+    """Byte steps of (h, w, c) in a planar or interleaved image."""
+    return (w * c, c, 1) if interleaved else (w, 1, h * w)
+
+
+def image(data: memoryview, at: int, h: int, w: int, c: int, interleaved: bool) -> Bytes:
+    """The image at byte ``at`` as uint8 (h, w, c)."""
+    return np.ndarray((h, w, c), _U8, data, at, _steps(h, w, c, interleaved))
+
+
+def labels(data: memoryview, at: int, n: int, which: int) -> Bytes:
+    """Ids (``which=0``) or values (``which=1``) of the n label pairs at byte ``at``, uint8 (n,)."""
+    if n == 0:
+        return np.ndarray((0,), _U8, data)
+    return np.ndarray((n,), _U8, data, at + which, (2,))
+
+
+def uniform_images(
+    data: memoryview, at: int, n: int, stride: int, shape: tuple[int, int, int], interleaved: bool
+) -> Bytes:
+    """All n images of a uniform file as one uint8 (n, h, w, c)."""
+    if n == 0:
+        return np.ndarray((0, *shape), _U8, data)
+    return np.ndarray((n, *shape), _U8, data, at, (stride, *_steps(*shape, interleaved)))
+
+
+def uniform_labels(
+    data: memoryview, at: int, n: int, stride: int, nlabels: int, which: int
+) -> Bytes:
+    """Ids or values of all records of a uniform file, uint8 (n, N)."""
+    if n == 0 or nlabels == 0:
+        return np.ndarray((n, nlabels), _U8, data)
+    return np.ndarray((n, nlabels), _U8, data, at + which, (stride, 2))
+
+
+def selected(array: NDArray[Any], rows: range | None) -> NDArray[Any]:
+    """The rows of a range, still as a view."""
+    if rows is None:
+        return array
+    stop: int | None = rows.stop if rows.stop >= 0 else None
+    return array[rows.start : stop : rows.step] if len(rows) else array[:0]

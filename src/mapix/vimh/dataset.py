@@ -1,0 +1,540 @@
+"""A VIMH file, or a part of one, as a sequence of records."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mapix import _native, view
+from mapix.batch import Batch, Canvas, Dtype, Layout, Values, gather, in_unit
+from mapix.errors import FormatError, UnsupportedError
+from mapix.index import RecordIndex
+from mapix.source import Source
+from mapix.vimh.parameters import UNITS, Parameters, Unit
+from mapix.vimh.record import Record
+
+__all__ = ["Dataset"]
+
+_ENTRY = struct.Struct("<QHHH2x")  # mapix_entry
+_COLD_PROBES = 2  # records of a batch looked at to see whether the file is in memory
+Rows = range | NDArray[np.int64] | None
+
+
+class Dataset:
+    """Records of a VIMH file, by number.  Made by ``mapix.open``.
+
+    Indexing with an integer gives a Record, with a slice or an array of indices (or a boolean mask)
+    a lazy dataset of those records.  Datasets pickle as path, options and fingerprint, never as
+    data: a worker opens the file itself, and refuses one that is not the same.
+
+    Copies: none, but for ``batch`` and what says so.  Lifetime: arrays taken from a dataset stay
+    valid after ``close()``.  Threads: any number, also across fork.  Cost: O(1) per record.
+
+    Attributes
+    ----------
+    source : Source
+        The open file.
+    index : RecordIndex
+        Where its records are.
+    info : dict
+        The info JSON as it was found; empty without one.
+    splits : dict
+        Name -> path of the splits that lie beside the file, itself included.
+    interleaved : bool
+        Whether pixels are taken as (h, w, c) in the file (``order="HWC"``).
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        index: RecordIndex,
+        info: Mapping[str, Any],
+        *,
+        interleaved: bool,
+        options: Mapping[str, Any],
+        splits: Mapping[str, str],
+        rows: Rows = None,
+        parent: Dataset | None = None,
+    ) -> None:
+        self.source = source
+        self.index = index
+        self.info = info
+        self.interleaved = interleaved
+        self.splits = splits
+        self._options = options
+        self._rows = rows
+        self._n = index.nrecords if rows is None else len(rows)
+        if parent is None:
+            self._native = index.native(interleaved=interleaved)
+            self._named = Parameters.from_info(info)
+            self.file_parameters = self._named.with_ids(index.ids)
+            self._columns = self.file_parameters.columns()
+            self._names = tuple(self.file_parameters.names)
+            self._entries = None if index.entries is None else memoryview(index.entries).cast("B")
+        else:
+            self._native = parent._native
+            self._named = parent._named
+            self.file_parameters = parent.file_parameters
+            self._columns = parent._columns
+            self._names = parent._names
+            self._entries = parent._entries
+
+    # --- what it is -----------------------------------------------------------------------------
+
+    @property
+    def path(self) -> str:
+        """The file."""
+        return self.source.path
+
+    @property
+    def header_nbytes(self) -> int:
+        """Bytes of a record's header before the label count: the dialect, 6 or 14."""
+        return self.index.head_nbytes
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all records of the file have one shape and one number of labels."""
+        return self.index.uniform
+
+    @property
+    def parameters(self) -> Parameters:
+        """The labels: those of the info JSON, then ``param_<id>`` for ids that it does not name.
+
+        Label columns of batches come in this order.
+        """
+        return self.file_parameters
+
+    @property
+    def heads(self) -> dict[str, int]:
+        """Name -> number of classes, as the original computes it."""
+        return self.file_parameters.heads
+
+    @property
+    def unknown_ids(self) -> tuple[int, ...]:
+        """Label ids that occur in the file and that the info JSON does not name."""
+        named = {p.id for p in self._named.values()}
+        return tuple(i for i in self.index.ids if i not in named) if self.info else ()
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Record numbers in the file that this dataset stands for, int64 (n,).  Copies: yes."""
+        if self._rows is None:
+            return np.arange(self._n, dtype=np.int64)
+        return np.asarray(self._rows, dtype=np.int64)
+
+    @property
+    def offsets(self) -> NDArray[np.int64]:
+        """Byte of each record in the file, int64 (n,).  Copies: 8 bytes a record."""
+        return self._of_rows(self.index.offsets())
+
+    @property
+    def shapes(self) -> NDArray[np.uint16]:
+        """(h, w, c) of each record, uint16 (n, 3), read-only.
+
+        Copies: none, but for datasets selected by an array of indices.
+        """
+        return self._of_rows(self.index.shapes())
+
+    @property
+    def label_counts(self) -> NDArray[np.uint8]:
+        """Number of labels of each record, uint8 (n,)."""
+        return self._of_rows(self.index.label_counts())
+
+    def _of_rows(self, array: NDArray[Any]) -> NDArray[Any]:
+        if isinstance(self._rows, np.ndarray):
+            return array[self._rows]
+        return view.selected(array, self._rows)
+
+    # --- all records at once, as views ----------------------------------------------------------
+
+    def _uniform(self, what: str) -> range | None:
+        if not self.index.uniform:
+            raise UnsupportedError(
+                f"{self.path}: {what} needs records of one size, and this file mixes them; use "
+                "ds[i] for a view of one record, ds.batch(...) for many (pad=, crop= or flat=True)"
+            )
+        if isinstance(self._rows, np.ndarray):
+            raise UnsupportedError(
+                f"{self.path}: {what} of an index array cannot be a view; use ds.batch(...)"
+            )
+        return self._rows
+
+    @property
+    def images(self) -> NDArray[np.uint8]:
+        """All images of a uniform file, uint8 (n, h, w, c), read-only, aliasing the file.
+
+        Copies: none.  Lifetime: outlives ``close()``.  Threads: any.  Cost: O(1).
+        """
+        rows = self._uniform("images")
+        at, h, w, c, n = self.index.first
+        if not self.index.nrecords:
+            h, w, c = self._info_shape() or (0, 0, 0)
+        first = at + self.header_nbytes + 1 + 2 * n
+        array = view.uniform_images(
+            self.source.mapping.view,
+            first,
+            self.index.nrecords,
+            self.index.stride,
+            (h, w, c),
+            self.interleaved,
+        )
+        return view.selected(array, rows)
+
+    def _info_shape(self) -> tuple[int, int, int] | None:
+        dims = [self.info.get(k) for k in ("height", "width", "channels")]
+        return tuple(dims) if all(type(d) is int and d > 0 for d in dims) else None  # type: ignore[return-value]
+
+    def _label_view(self, which: int) -> NDArray[np.uint8]:
+        rows = self._uniform("label_bytes" if which else "label_ids")
+        at, _, _, _, n = self.index.first
+        array = view.uniform_labels(
+            self.source.mapping.view,
+            at + self.header_nbytes + 1,
+            self.index.nrecords,
+            self.index.stride,
+            n,
+            which,
+        )
+        return view.selected(array, rows)
+
+    @property
+    def label_bytes(self) -> NDArray[np.uint8]:
+        """Codes of all records of a uniform file, uint8 (n, N) in file order, read-only view."""
+        return self._label_view(1)
+
+    @property
+    def label_ids(self) -> NDArray[np.uint8]:
+        """Parameter ids that go with ``label_bytes``, uint8 (n, N), read-only view."""
+        return self._label_view(0)
+
+    # --- one record, some records ---------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return self._n
+
+    @overload
+    def __getitem__(self, key: int) -> Record: ...
+    @overload
+    def __getitem__(self, key: slice | ArrayLike) -> Dataset: ...
+    def __getitem__(self, key: Any) -> Record | Dataset:
+        if type(key) is int or isinstance(key, np.integer):
+            row = int(key)
+            if row < 0:
+                row += self._n
+            if not 0 <= row < self._n:
+                raise IndexError(f"{self.path}: index {int(key)} of {self._n} records")
+            if self._rows is not None:
+                row = int(self._rows[row])
+            return self._record(row)
+        return self._select(key)
+
+    def _record(self, row: int) -> Record:
+        index = self.index
+        if self._entries is None:
+            at, h, w, c, n = index.first
+            return Record(self, row, at + row * index.stride, h, w, c, n)
+        at_n, h, w, c = _ENTRY.unpack_from(self._entries, row * 16)
+        record = Record(self, row, at_n & _native.AT_MASK, h, w, c, at_n >> 56)
+        if index.stored:
+            self._confirm(record)
+        return record
+
+    def _confirm(self, record: Record) -> None:
+        """Compare a stored index's entry with the file: it may have been tampered with."""
+        head = _native.copy(
+            self.source.mapping, record.offset, self.header_nbytes + 1, self.index.format
+        )
+        h, w, c = (int.from_bytes(head[k : k + 2], "little") for k in (0, 2, 4))
+        wrong = (h, w, c) != record.shape or head[-1] != record._n or h * w * c == 0
+        if wrong or record.offset + record.nbytes > self.source.nbytes:
+            raise FormatError(
+                self.path,
+                self.index.format,
+                f"the stored index says {record.shape}, the file {(h, w, c)}; open with index=\"rebuild\"",
+                record=record.index,
+                at=record.offset,
+            )
+
+    def _select(self, key: Any) -> Dataset:
+        rows: Rows
+        if isinstance(key, slice):
+            base = range(self._n) if self._rows is None else self._rows
+            rows = base[key]
+        else:
+            wanted = self._positions(key)
+            rows = wanted if self._rows is None else np.asarray(self._rows, np.int64)[wanted]
+        return self._with_rows(rows)
+
+    def _positions(self, key: Any) -> NDArray[np.int64]:
+        """Indices (or a mask) into this dataset as int64 in 0..n-1."""
+        array = np.asarray(key)
+        if array.dtype == np.bool_:
+            if array.shape != (self._n,):
+                raise IndexError(f"mask of shape {array.shape} for {self._n} records")
+            return np.flatnonzero(array)
+        if array.size == 0:
+            return np.empty(0, np.int64)
+        if array.ndim != 1 or array.dtype.kind not in "iu":
+            raise TypeError(
+                f"indices must be an int, a slice, or a 1-D array of ints or bools, got "
+                f"{type(key).__name__} of {array.dtype}"
+            )
+        # A copy always: the caller may change its array, and unsigned values must not wrap.
+        found = array.astype(np.int64)
+        bad = (found < -self._n) | (found >= self._n)
+        if array.dtype.kind == "u":
+            bad |= found < 0
+        if bad.any():
+            i = int(np.argmax(bad))
+            raise IndexError(f"{self.path}: index {array[i]} at position {i} of {self._n} records")
+        found[found < 0] += self._n
+        return found
+
+    def _with_rows(self, rows: Rows) -> Dataset:
+        return Dataset(
+            self.source,
+            self.index,
+            self.info,
+            interleaved=self.interleaved,
+            options=self._options,
+            splits=self.splits,
+            rows=rows,
+            parent=self,
+        )
+
+    def __iter__(self) -> Iterator[Record]:
+        for i in range(self._n):
+            yield self[i]
+
+    # --- batches --------------------------------------------------------------------------------
+
+    def _file_rows(self, indices: ArrayLike) -> NDArray[np.int64]:
+        """Record numbers for the C core, which checks their range itself."""
+        if self._rows is not None:
+            return np.ascontiguousarray(np.asarray(self._rows, np.int64)[self._positions(indices)])
+        array = np.asarray(indices)
+        if array.dtype == np.int64 and array.ndim == 1:
+            return np.ascontiguousarray(array)
+        return self._positions(indices)
+
+    def batch(
+        self,
+        indices: ArrayLike,
+        out: NDArray[Any] | Batch | None = None,
+        dtype: Dtype = "uint8",
+        layout: Layout = "NHWC",
+        *,
+        scale: float | None = None,
+        mean: ArrayLike | None = None,
+        std: ArrayLike | None = None,
+        pad: bool | tuple[int, int] = False,
+        crop: bool | Literal["centre", "corner"] = False,
+        pad_value: float = 0.0,
+        flat: bool = False,
+        labels: Unit | None = "raw",
+        threads: int = 1,
+    ) -> Batch:
+        """Copy records into one contiguous batch, cast, normalised and transposed on the way.
+
+        Parameters
+        ----------
+        indices : array_like of int, or a boolean mask
+            Records, in any order, repeated or not; negative ones count from the end.
+        out : ndarray or Batch, optional
+            C-contiguous array of the right dtype and shape (or with more rows) to fill.
+        dtype : {"uint8", "float32", "float16"}
+            Type of ``images``.
+        layout : {"NHWC", "NCHW"}
+            Order of ``images``.  NCHW is the order of real files, and faster.
+        scale, mean, std : float or array_like, optional
+            Floats come out as ``(byte * scale - mean) / std``, mean and std one number or one a
+            channel; by default as the bytes' own values, 0..255.  Rounded once to float32.
+        pad : bool or (h, w)
+            Records of mixed sizes: True puts each into the corner of a canvas of the largest h, w
+            and c of the batch; (h, w) fixes the canvas.
+        crop : bool or {"centre", "corner"}
+            Cut what exceeds the canvas: (h, w) of ``pad``, or without it the smallest of the batch.
+            True is centre.
+        pad_value : float
+            What padding is filled with, in units of the output.
+        flat : bool
+            No canvas: all images back to back as bytes, with ``offsets``.
+        labels : {"raw", "normalised", "physical", "class"} or None
+            Unit of the labels.
+        threads : int
+            Threads that copy, 1 to 16.
+
+        Returns
+        -------
+        Batch
+            See there.
+
+        Raises
+        ------
+        IndexError
+            An index is out of range.
+        ValueError
+            Records of different sizes without pad, crop or flat; arguments that do not fit.
+        FileChangedError
+            The file was written to, cut or replaced since it was opened.
+
+        Notes
+        -----
+        Copies: each image once.  Lifetime: the batch owns its arrays.  Threads: any number of
+        calls at once, the GIL is released.  Cost: one pass over the records' bytes.
+        """
+        if labels is not None and labels not in UNITS:
+            raise ValueError(f"labels must be one of {', '.join(UNITS)} or None, got {labels!r}")
+        values = Values(dtype, layout, scale, mean, std)
+        mapping = self.source.mapping
+        rows = self._file_rows(indices)
+        self._native.willneed(mapping, rows, _COLD_PROBES)
+        canvas, flat_nbytes = self._canvas(rows, values, pad, crop, pad_value, flat)
+        batch = gather(
+            mapping,
+            self._native,
+            rows,
+            canvas=canvas,
+            values=values,
+            columns=None if labels is None else self._columns,
+            names=() if labels is None else self._names,
+            flat_nbytes=flat_nbytes,
+            out=out,
+            threads=threads,
+        )
+        if labels in (None, "raw"):
+            return batch
+        return in_unit(batch, self._table(labels), -1 if labels == "class" else np.nan)
+
+    def _table(self, unit: Unit) -> NDArray[Any]:
+        tables: dict[Unit, NDArray[Any]] = self.__dict__.setdefault("_tables", {})
+        if unit not in tables:
+            tables[unit] = self.file_parameters.table(unit)
+        return tables[unit]
+
+    def _canvas(
+        self,
+        rows: NDArray[np.int64],
+        values: Values,
+        pad: bool | tuple[int, int],
+        crop: bool | str,
+        pad_value: float,
+        flat: bool,
+    ) -> tuple[Canvas | None, int]:
+        if crop not in (False, True, "centre", "corner"):
+            raise ValueError(f"crop must be a bool, 'centre' or 'corner', got {crop!r}")
+        if flat:
+            if pad or crop or values.dtype != "uint8":
+                raise ValueError("flat=True gives bytes as they are: no pad, crop or dtype")
+            return None, self._native.extent(rows, self.path)[6]
+        if values.dtype == "uint8" and not (0 <= pad_value <= 255 and pad_value == int(pad_value)):
+            raise ValueError(f"pad_value must be 0..255 for uint8, got {pad_value}")
+        fit = _native.CENTRE if crop in (True, "centre") else 0
+        if self.index.stride and not pad:
+            _, h, w, c, _ = self.index.first
+        else:
+            *most, low_h, low_w, low_c, _ = self._native.extent(rows, self.path)
+            h, w, c = most
+            if crop and not pad:
+                h, w = (low_h, low_w) if len(rows) else (h, w)
+                if low_c != c and len(rows):
+                    fit |= _native.PAD  # channels cannot be cropped: those missing are padded
+            if not len(rows):
+                h, w, c = self.index.first[1:4] if self.index.stride else (h, w, c)
+        if pad and pad is not True:
+            h, w = (int(x) for x in pad)
+            if not (0 < h < 65536 and 0 < w < 65536):
+                raise ValueError(f"pad must be True or (h, w) in 1..65535, got {pad!r}")
+        fit |= (_native.PAD if pad else 0) | (_native.CROP if crop else 0)
+        return Canvas(h, w, c, fit, float(pad_value)), 0
+
+    def batches(
+        self,
+        batch_size: int,
+        order: ArrayLike | None = None,
+        *,
+        drop_last: bool = False,
+        **options: Any,
+    ) -> Iterator[Batch]:
+        """Batches of all records, or of ``order``, the next one fetched from disk ahead of use.
+
+        Parameters
+        ----------
+        batch_size : int
+            Records a batch; the last one may be smaller.
+        order : array_like of int, optional
+            Indices, for instance a permutation; by default 0..n-1.
+        drop_last : bool
+            Leave a smaller last batch out.
+        **options
+            As for ``batch``.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        indices = np.arange(self._n) if order is None else self._positions(order)
+        end = len(indices) - len(indices) % batch_size if drop_last else len(indices)
+        for begin in range(0, end, batch_size):
+            stop = min(begin + batch_size, end)
+            self.prefetch(indices[stop : stop + batch_size])
+            yield self.batch(indices[begin:stop], **options)
+
+    def prefetch(self, indices: ArrayLike) -> int:
+        """Ask the kernel to read these records from disk in the background.
+
+        Does nothing for records that seem to be in memory.  Call it one batch ahead.
+
+        Returns
+        -------
+        int
+            How many records were asked for.
+        """
+        rows = self._file_rows(indices)
+        return self._native.willneed(self.source.mapping, rows, _COLD_PROBES) if len(rows) else 0
+
+    def warm(self, progress: Any = None) -> None:
+        """Read the file into the page cache, front to back, at the disk's sequential speed.
+
+        Worth it before random epochs over a file that fits into memory.  ``progress`` is called as
+        ``progress(bytes_done, bytes_total)``.
+        """
+        for done in self.source.warm():
+            if progress is not None:
+                progress(done, self.source.nbytes)
+
+    def advise(self, access: Literal["random", "sequential", "normal"]) -> None:
+        """Tell the kernel how the file will be read; ``"random"`` is what it is opened with."""
+        self.source.mapping.advise(access)
+
+    # --- life -----------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Let go of the file.  Arrays taken from it stay valid; further calls raise ClosedError."""
+        self.source.close()
+
+    def __enter__(self) -> Dataset:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from mapix.vimh.opening import reopen
+
+        return reopen, (self.path, dict(self._options), self.source.fingerprint, self._rows)
+
+    def __repr__(self) -> str:
+        if self.source.closed:
+            return f"<mapix.vimh.Dataset {self.path}: closed>"
+        if not self._n:
+            what = "empty"
+        elif self.uniform:
+            h, w, c = self.index.first[1:4]
+            what = f"{h} x {w} x {c}"
+        else:
+            what = "mixed sizes"
+        heads = ", ".join(f"{k}: {v}" for k, v in list(self.heads.items())[:6])
+        return f"<mapix.vimh.Dataset {self.path}: {self._n} records, {what}, heads {{{heads}}}>"

@@ -1,0 +1,225 @@
+"""From a path to a VIMH dataset: which file, which info JSON, which index."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from mapix import index as indexes
+from mapix.errors import FormatError, MapixWarning, UnsupportedError
+from mapix.formats import vimh
+from mapix.formats.vimh import NAME, Hint, Progress
+from mapix.index import RecordIndex
+from mapix.source import Fingerprint, Source, read_small
+from mapix.vimh.dataset import Dataset, Rows
+from mapix.vimh.parameters import INFO_LIMIT, INFO_NAME, Parameters, parse_info
+
+__all__ = ["NAME", "claims", "open_path", "reopen"]
+
+SPLITS = ("train", "test")
+PICKLES = ("train_batch", "test_batch")
+
+
+def claims(path: str) -> str | None:
+    """Why ``path`` cannot be VIMH, or None: see ``mapix.formats.Format``."""
+    if not os.path.isdir(path):
+        return None  # no magic number: only tiling the file can tell
+    if any(os.path.isfile(os.path.join(path, name)) for name in (*SPLITS, *PICKLES, INFO_NAME)):
+        return None
+    return f"a directory without {', '.join(SPLITS)} or {INFO_NAME}"
+
+
+def _splits(folder: str) -> dict[str, str]:
+    paths = {name: os.path.join(folder, name) for name in SPLITS}
+    return {name: path for name, path in paths.items() if os.path.isfile(path)}
+
+
+def _data_file(path: str, split: str | None) -> tuple[str, dict[str, str]]:
+    """The file to open, and the splits that lie beside it."""
+    if not os.path.isdir(path):
+        splits = _splits(os.path.dirname(path)) if os.path.basename(path) in SPLITS else {}
+        if split is not None and split != os.path.basename(path):
+            raise ValueError(f"{path} is a file; split= chooses among the files of a directory")
+        return path, splits
+    splits = _splits(path)
+    wanted = split or "train"
+    if wanted in splits:
+        return splits[wanted], splits
+    if os.path.isfile(os.path.join(path, f"{wanted}_batch")):
+        raise UnsupportedError(
+            f"{path}: split {wanted!r} is there as a pickle only ({wanted}_batch), and this "
+            "version reads binary files; write the dataset as binary"
+        )
+    found = ", ".join(splits) or "none"
+    raise FileNotFoundError(f"{path}: no split {wanted!r}; there: {found}")
+
+
+def _info(data_path: str, info: Mapping[str, Any] | str | os.PathLike[str] | bool) -> dict[str, Any]:
+    if isinstance(info, Mapping):
+        return dict(info)
+    if info is False:
+        return {}
+    beside = os.path.join(os.path.dirname(data_path), INFO_NAME)
+    path = beside if info is True else os.fspath(info)
+    if info is True and not os.path.exists(path):
+        return {}
+    return parse_info(read_small(path, INFO_LIMIT), path)
+
+
+def _hint(info: Mapping[str, Any]) -> Hint:
+    dims = [info.get(k) for k in ("height", "width", "channels")]
+    known = all(type(d) is int for d in dims)
+    names = info.get("parameter_names")
+    return Hint(tuple(dims) if known else None, len(names) if names else None)  # type: ignore[arg-type]
+
+
+def _compare(ds: Dataset) -> None:
+    """Warn where the info JSON and the file disagree; the file is believed."""
+    said = [f"{ds.info['format']!r} as its format"] if ds.info.get("format", "VIMH") != "VIMH" else []
+    name = os.path.basename(ds.path)
+    for key in (f"{name}_samples", f"num_{name}_samples"):
+        count = ds.info.get(key)
+        if type(count) is int and count != len(ds):
+            said.append(f"{count} samples ({key}), the file holds {len(ds)}")
+    shape = ds._info_shape()
+    if shape and ds.index.stride and shape != ds.index.first[1:4]:
+        said.append(f"images of {shape}, the file's are {ds.index.first[1:4]}")
+    if said:
+        warnings.warn(f"{ds.path}: the info JSON says {'; '.join(said)}", MapixWarning, stacklevel=4)
+
+
+def _index(
+    source: Source,
+    *,
+    dialect: int | None,
+    hint: Hint,
+    strict: bool,
+    stored: str,
+    progress: Progress | None,
+) -> RecordIndex:
+    key = f"vimh:{dialect}:{strict}:{hint.shape}:{hint.nparameters}"
+    if stored == "auto":
+        known = indexes.load(source, key)
+        if known is not None:
+            return known
+    reading = vimh.choose(source, dialect=dialect, hint=hint, strict=strict, progress=progress)
+    if reading.problem is not None:
+        left = source.nbytes - reading.index.nbytes
+        warnings.warn(
+            f"{source.path}: opened {reading.index.nrecords} whole records; the last {left} bytes "
+            f"are none ({reading.problem})",
+            MapixWarning,
+            stacklevel=4,
+        )
+    if stored != "never":
+        indexes.store(source, reading.index, key)
+    return reading.index
+
+
+def open_path(
+    path: str,
+    *,
+    split: str | None = None,
+    dialect: Literal[6, 14] | None = None,
+    order: Literal["CHW", "HWC"] = "CHW",
+    strict: bool = True,
+    info: Mapping[str, Any] | str | os.PathLike[str] | bool = True,
+    index: Literal["auto", "never", "rebuild"] = "auto",
+    access: Literal["random", "sequential", "normal"] = "random",
+    progress: Progress | None = None,
+) -> Dataset:
+    """Open a VIMH file, or a split of a VIMH directory.
+
+    Parameters
+    ----------
+    path : str
+        A data file (its name does not matter), or a directory with ``train``, ``test`` and
+        ``vimh_dataset_info.json``.
+    split : str, optional
+        Of a directory; ``"train"`` by default.
+    dialect : {6, 14}, optional
+        Bytes of the record header; found by tiling the file when not given.
+    order : {"CHW", "HWC"}
+        Order of the pixels in the file.  All known programs write CHW.
+    strict : bool
+        With False a file that ends inside a record opens with its whole records, and a warning.
+    info : bool, path or mapping
+        The info JSON: True looks for it beside the file, False does without.
+    index : {"auto", "never", "rebuild"}
+        Whether a stored index in the user's cache folder is used and kept (files from 16 MiB on).
+    access : {"random", "sequential", "normal"}
+        What the kernel is told about the reads to come.
+    progress : callable, optional
+        ``progress(bytes_done, bytes_total)`` while the index is built.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    FormatError
+        The bytes fit no dialect, or both; TruncatedError when the file ends inside a record.
+    """
+    if order not in ("CHW", "HWC"):
+        raise ValueError(f"order must be CHW or HWC, got {order!r}")
+    if index not in ("auto", "never", "rebuild"):
+        raise ValueError(f"index must be auto, never or rebuild, got {index!r}")
+    data_path, splits = _data_file(path, split)
+    options: dict[str, Any] = {
+        "dialect": dialect,
+        "order": order,
+        "strict": strict,
+        "info": info,
+        "index": index,
+        "access": access,
+    }
+    return _open(data_path, splits, options, progress=progress)
+
+
+def _open(
+    path: str,
+    splits: Mapping[str, str],
+    options: Mapping[str, Any],
+    *,
+    expect: Fingerprint | None = None,
+    progress: Progress | None = None,
+    rows: Rows = None,
+) -> Dataset:
+    source = Source(path, expect)
+    found = _info(path, options["info"])
+    try:
+        Parameters.from_info(found)
+    except (ValueError, TypeError, AttributeError) as e:
+        raise FormatError(path, "vimh info JSON", str(e)) from e
+    index = _index(
+        source,
+        dialect=options["dialect"],
+        hint=_hint(found),
+        strict=options["strict"],
+        stored=options["index"],
+        progress=progress,
+    )
+    source.mapping.advise(options["access"])
+    ds = Dataset(
+        source,
+        index,
+        found,
+        interleaved=options["order"] == "HWC",
+        options=options,
+        splits=splits,
+    )
+    if expect is None:
+        _compare(ds)
+        return ds
+    return ds if rows is None else ds._with_rows(rows)
+
+
+def reopen(path: str, options: Mapping[str, Any], expect: Fingerprint, rows: Rows) -> Dataset:
+    """What a pickled dataset becomes: the same file opened again, or FileChangedError."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MapixWarning)  # said once, where it was opened first
+        splits = _splits(os.path.dirname(path)) if os.path.basename(path) in SPLITS else {}
+        return _open(path, splits, options, expect=expect, rows=rows)
