@@ -139,6 +139,7 @@ typedef struct {
     uint64_t *flat_at;     /* nrows + 1 offsets into `images`: records come back to back,
                               unpadded, as the file has them (dtype u8); or null */
     uint32_t nthreads;     /* 0 and 1: the calling thread alone */
+    uint32_t probe;        /* as for mapix_vimh_willneed, called first; 0: not called */
 } mapix_gather;
 
 /* Copy records `rows` (negative ones count from the end) into gather's buffers, in order, one pass,

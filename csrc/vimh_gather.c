@@ -11,7 +11,7 @@
 
 enum {
     LINE = 64,
-    AHEAD = 2,            /* records prefetched ahead, whole */
+    AHEAD = 3,            /* records prefetched ahead, whole */
     ENTRIES_AHEAD = 8,    /* index entries prefetched ahead */
     MAX_BURST = 8192,     /* bytes of a record prefetched; the hardware goes on from there */
     CHECK_PAGES = 4096
@@ -203,8 +203,9 @@ static int fits(const mapix_gather *g, const vimh_header *r) {
 
 static void put_labels(const mapix_gather *g, uint64_t i, const uint8_t *pairs, unsigned n) {
     uint8_t *values = g->labels + i * g->ncolumns, *present = g->present + i * g->ncolumns;
-    memset(values, 0, g->ncolumns);
-    memset(present, 0, g->ncolumns);
+    for (uint32_t k = 0; k < g->ncolumns; k++) { /* few: a call of memset would cost more */
+        values[k] = present[k] = 0;
+    }
     for (unsigned k = 0; k < n; k++) {
         const int column = g->columns[pairs[2 * k]];
         if (column >= 0 && (uint32_t)column < g->ncolumns) {
@@ -214,10 +215,61 @@ static void put_labels(const mapix_gather *g, uint64_t i, const uint8_t *pairs, 
     }
 }
 
+/* --- the page cache ---------------------------------------------------------------------------*/
+
+static uint64_t page_nbytes(void) {
+    const long n = sysconf(_SC_PAGESIZE);
+    return n > 0 ? (uint64_t)n : CHECK_PAGES;
+}
+
+static int resident(const mapix_map *map, uint64_t at, uint64_t page) {
+    unsigned char flag = 0;
+    const uintptr_t p = (uintptr_t)(map->base + at) & ~(uintptr_t)(page - 1);
+    return mincore((void *)p, 1, &flag) == 0 && (flag & 1);
+}
+
+int mapix_vimh_willneed(const mapix_map *map, const mapix_vimh_index *index, const int64_t *rows,
+                        uint64_t nrows, uint32_t probe, uint64_t *nasked, mapix_where *where) {
+    const uint64_t page = page_nbytes();
+    located r;
+    *nasked = 0;
+    if (!index_usable(index)) {
+        return MAPIX_E_ARGUMENT;
+    }
+    if (probe) {
+        int cold = 0;
+        const uint64_t step = probe < nrows ? nrows / probe : 1;
+        for (uint64_t i = 0; i < nrows && !cold; i += step) {
+            const int status = locate_row(map, index, rows, i, &r, where);
+            if (status) {
+                return status;
+            }
+            /* the last page of a record stands for all of it */
+            cold = !resident(map, r.at + r.size - 1, page);
+        }
+        if (!cold) {
+            return MAPIX_OK;
+        }
+    }
+    for (uint64_t i = 0; i < nrows; i++) {
+        const int status = locate_row(map, index, rows, i, &r, where);
+        if (status) {
+            return status;
+        }
+        const uintptr_t lo = (uintptr_t)(map->base + r.at) & ~(uintptr_t)(page - 1);
+        const uintptr_t hi = (uintptr_t)(map->base + r.at) + r.size;
+        (void)madvise((void *)lo, hi - lo, MADV_WILLNEED);
+        ++*nasked;
+    }
+    return MAPIX_OK;
+}
+
 /* --- the gather itself ------------------------------------------------------------------------*/
 
-/* Bring the record of rows[i] into the cache; says nothing about a bad row, its turn will come. */
-static inline void prefetch_row(const gather_job *job, uint64_t i) {
+/* Bring the record of rows[i] into the cache; says nothing about a bad row, its turn will come.
+ * Inlined by force: as a function of its own it has no effect that a compiler can see, and gcc
+ * removes the call. */
+__attribute__((always_inline)) static inline void prefetch_row(const gather_job *job, uint64_t i) {
     uint64_t row;
     located r;
     mapix_where ignored;
@@ -372,6 +424,13 @@ int mapix_vimh_gather(const mapix_map *map, const mapix_vimh_index *index, const
     if (status) {
         return status;
     }
+    if (gather->probe) {
+        uint64_t nasked;
+        status = mapix_vimh_willneed(map, index, rows, nrows, gather->probe, &nasked, where);
+        if (status) {
+            return status;
+        }
+    }
     if (job.nparts == 1) {
         gather_run(&job, 0);
     } else {
@@ -415,54 +474,5 @@ int mapix_vimh_extent(const mapix_vimh_index *index, const int64_t *rows, uint64
     memcpy(extent, most, sizeof most);
     memcpy(extent + 3, least, sizeof least);
     extent[6] = sum;
-    return MAPIX_OK;
-}
-
-/* --- the page cache ---------------------------------------------------------------------------*/
-
-static uint64_t page_nbytes(void) {
-    const long n = sysconf(_SC_PAGESIZE);
-    return n > 0 ? (uint64_t)n : CHECK_PAGES;
-}
-
-static int resident(const mapix_map *map, uint64_t at, uint64_t page) {
-    unsigned char flag = 0;
-    const uintptr_t p = (uintptr_t)(map->base + at) & ~(uintptr_t)(page - 1);
-    return mincore((void *)p, 1, &flag) == 0 && (flag & 1);
-}
-
-int mapix_vimh_willneed(const mapix_map *map, const mapix_vimh_index *index, const int64_t *rows,
-                        uint64_t nrows, uint32_t probe, uint64_t *nasked, mapix_where *where) {
-    const uint64_t page = page_nbytes();
-    located r;
-    *nasked = 0;
-    if (!index_usable(index)) {
-        return MAPIX_E_ARGUMENT;
-    }
-    if (probe) {
-        int cold = 0;
-        const uint64_t step = probe < nrows ? nrows / probe : 1;
-        for (uint64_t i = 0; i < nrows && !cold; i += step) {
-            const int status = locate_row(map, index, rows, i, &r, where);
-            if (status) {
-                return status;
-            }
-            /* the last page of a record stands for all of it */
-            cold = !resident(map, r.at + r.size - 1, page);
-        }
-        if (!cold) {
-            return MAPIX_OK;
-        }
-    }
-    for (uint64_t i = 0; i < nrows; i++) {
-        const int status = locate_row(map, index, rows, i, &r, where);
-        if (status) {
-            return status;
-        }
-        const uintptr_t lo = (uintptr_t)(map->base + r.at) & ~(uintptr_t)(page - 1);
-        const uintptr_t hi = (uintptr_t)(map->base + r.at) + r.size;
-        (void)madvise((void *)lo, hi - lo, MADV_WILLNEED);
-        ++*nasked;
-    }
     return MAPIX_OK;
 }

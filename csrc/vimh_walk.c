@@ -20,7 +20,7 @@
 
 enum {
     GROUP = 8,             /* headers of a run read at once */
-    AHEAD = 16,            /* records that a run prefetches ahead */
+    AHEAD = 32,            /* records that a run prefetches ahead */
     NCHAINS = 16,
     CHAIN_CAPACITY = 8192, /* entries a chain may hold in a window */
     CHAIN_AIM = 6144,      /* records that a stretch is sized for */
@@ -130,6 +130,7 @@ static int run_walk(void *arg) {
             if (whole >= AHEAD + GROUP) {
                 for (uint64_t i = 0; i < GROUP; i++) {
                     MAPIX_PREFETCH(p + (AHEAD + i) * stride);
+                    MAPIX_PREFETCH(p + (AHEAD + i) * stride + head + 8); /* often the same line */
                 }
             }
             int all = 1;
@@ -292,6 +293,7 @@ typedef struct {
     uint64_t start, at, goal;
     mapix_entry *entries;
     uint64_t n;
+    uint64_t ids[4]; /* of all its records */
 } chain;
 
 /* Walk all chains a record at a time in turn, so that up to NCHAINS misses are under way. */
@@ -312,8 +314,10 @@ static void walk_chains(const mapix_map *map, uint32_t head_nbytes, chain *chain
                 vimh_decode(map->base, map->nbytes, c->at, head_nbytes, &header, &ignored);
             if (MAPIX_LIKELY(status == MAPIX_OK)) {
                 entry_set(&c->entries[c->n++], c->at, &header);
+                ids_add(c->ids, map->base + c->at + head_nbytes + 1, header.n);
                 c->at += header.size;
                 MAPIX_PREFETCH(map->base + c->at);
+                MAPIX_PREFETCH(map->base + c->at + head_nbytes + 8); /* often the same line */
             }
             if (MAPIX_UNLIKELY(status || c->at >= c->goal || c->n == CHAIN_CAPACITY)) {
                 live[i--] = live[--nlive];
@@ -343,8 +347,14 @@ static void chain_take(table_job *job, const chain *c, uint64_t i) {
     const uint8_t *pairs_base = job->map->base + job->walk.head_nbytes + 1;
     const mapix_entry *from = c->entries + i;
     memcpy(job->entries + job->nwritten, from, n * sizeof *from);
-    for (uint64_t k = 0; k < n; k++) {
-        ids_add(job->walk.ids, pairs_base + entry_at(&from[k]), entry_n(&from[k]));
+    if (n == c->n) {
+        for (int word = 0; word < 4; word++) {
+            job->walk.ids[word] |= c->ids[word];
+        }
+    } else { /* only the records taken count */
+        for (uint64_t k = 0; k < n; k++) {
+            ids_add(job->walk.ids, pairs_base + entry_at(&from[k]), entry_n(&from[k]));
+        }
     }
     job->nwritten += n;
     job->walk.nrecords += n;
@@ -364,6 +374,7 @@ static int window(table_job *job, const habits *seen, uint64_t stop) {
         const uint64_t from = begin + (uint64_t)k * span;
         c->entries = job->scratch + (uint64_t)k * CHAIN_CAPACITY;
         c->n = 0;
+        memset(c->ids, 0, sizeof c->ids);
         c->start = k == 0 ? begin
                           : from < stop ? find_start(map, job->walk.head_nbytes, seen, from, stop)
                                         : UINT64_MAX;

@@ -241,10 +241,12 @@ class VimhIndex:
     def gather(self, mapping: Mapping, rows: IntArray, plan: CData) -> None:
         """``mapix_vimh_gather``, or the exception that tells why not."""
         where = ffi.new("mapix_where *")
-        pointer, n = _rows(rows), len(rows)
-        status = mapping.guarded(
-            lambda m: lib.mapix_vimh_gather(m, self._c, pointer, n, plan, where)
-        )
+        pointer, n = ffi.from_buffer("int64_t[]", rows), len(rows)
+        status = lib.mapix_vimh_gather(mapping.cmap, self._c, pointer, n, plan, where)
+        if status == CHANGED:
+            status = mapping.guarded(
+                lambda m: lib.mapix_vimh_gather(m, self._c, pointer, n, plan, where)
+            )
         if status:
             raise problem(status, _where(where), mapping.path, "vimh")
 
@@ -253,21 +255,24 @@ def _rows(rows: IntArray) -> CData:
     return ffi.from_buffer("int64_t[]", rows)
 
 
-def pointer(array: NDArray[Any] | None, kind: str) -> CData:
-    """A C pointer to an array that must be writable, or NULL."""
-    if array is None:
-        return ffi.NULL
-    return ffi.from_buffer(kind, array, require_writable=True)
+def writable(array: NDArray[Any]) -> CData:
+    """A C pointer to the bytes of an array that must be writable; keeps it exported."""
+    return ffi.from_buffer("uint8_t[]", array, require_writable=True)
 
 
-def constant(array: NDArray[Any] | None, kind: str) -> CData:
-    """A C pointer to an array that is only read, or NULL."""
-    return ffi.NULL if array is None else ffi.from_buffer(kind, array)
+def constant(array: NDArray[Any], kind: str) -> CData:
+    """A C pointer to an array that is only read; keeps it exported."""
+    return ffi.from_buffer(kind, array)
 
 
-def new_gather(**fields: Any) -> CData:
-    """A ``mapix_gather``; pointers in ``fields`` must be kept alive by the caller."""
-    return ffi.new("mapix_gather *", fields)
+def cast(kind: str, pointer: CData) -> CData:
+    """The same address as another type.  Does not keep the memory alive."""
+    return ffi.cast(kind, pointer)
+
+
+def new_gather(like: CData | None = None) -> CData:
+    """A ``mapix_gather``, zeroed or a copy of ``like``; keeps nothing alive that it points to."""
+    return ffi.new("mapix_gather *") if like is None else ffi.new("mapix_gather *", like[0])
 
 
 def copy(mapping: Mapping, at: int, nbytes: int, format: str) -> bytearray:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from mapix import _native
 from mapix.source import Mapping
 
-__all__ = ["Batch", "Canvas", "Dtype", "Layout", "Values", "gather"]
+__all__ = ["Batch", "Dtype", "Layout", "Recipe", "affine", "gather", "in_unit"]
 
 Dtype = Literal["uint8", "float32", "float16"]
 Layout = Literal["NHWC", "NCHW"]
@@ -33,9 +33,10 @@ class Batch:
     present : ndarray or None
         bool (b, heads), False where a record lacks the label.
     shapes : ndarray
-        uint16 (b, 3): h, w, c of each record before padding or cropping.
-    spec_range : ndarray
-        float32 (b, 2): spec_min, spec_max; NaN in the 6-byte dialect.
+        uint16 (b, 3): h, w, c of each record before padding or cropping (read-only where all
+        records of the file are alike).
+    spec_range : ndarray or None
+        float32 (b, 2): spec_min, spec_max, when asked for; NaN in the 6-byte dialect.
     offsets : ndarray or None
         With ``flat=True``: int64 (b + 1,), image i is ``images[offsets[i]:offsets[i + 1]]``.
     names : tuple of str
@@ -46,7 +47,7 @@ class Batch:
     labels: NDArray[Any] | None
     present: NDArray[np.bool_] | None
     shapes: NDArray[np.uint16]
-    spec_range: NDArray[np.float32]
+    spec_range: NDArray[np.float32] | None
     offsets: NDArray[np.int64] | None
     names: tuple[str, ...]
 
@@ -54,58 +55,103 @@ class Batch:
         return len(self.shapes)
 
 
-@dataclass(frozen=True, slots=True)
-class Canvas:
-    """The shape that every record of a batch is put on, and how.  ``fit``: PAD, CROP, CENTRE."""
-
-    h: int
-    w: int
-    c: int
-    fit: int
-    pad_value: float
+PROBES = 2  # records of a batch looked at to see whether the file is in memory
 
 
-@dataclass(frozen=True, slots=True)
-class Values:
-    """The type of the output and the arithmetic on the way: fma(byte, a, b) per channel."""
+class Recipe:
+    """How the records of a batch become arrays: made once for a set of options, then reused.
 
-    dtype: Dtype
-    layout: Layout
-    scale: float | None
-    mean: ArrayLike | None
-    std: ArrayLike | None
+    Parameters
+    ----------
+    dtype, layout : str
+        Of the images.
+    scale, mean, std : float or array_like, optional
+        See ``affine``.
+    c : int
+        Channels of the output.
+    fit : int
+        ``_native.PAD``, ``CROP`` and ``CENTRE``, or-ed.
+    pad_value : float
+        In units of the output.
+    columns : ndarray or None
+        Label column of each id, int16 (256,); None for no labels.
+    names : tuple of str
+        Names of the columns.
+    """
 
-    def __post_init__(self) -> None:
-        if self.dtype not in _native.DTYPES:
-            raise ValueError(f"dtype must be one of {', '.join(_native.DTYPES)}, got {self.dtype!r}")
-        if self.layout not in _native.LAYOUTS:
-            raise ValueError(f"layout must be NHWC or NCHW, got {self.layout!r}")
-        plain = self.scale is None and self.mean is None and self.std is None
-        if self.dtype == "uint8" and not plain:
+    __slots__ = ("_keep", "dtype", "names", "nhwc", "template")
+
+    def __init__(
+        self,
+        dtype: str,
+        layout: str,
+        scale: float | None,
+        mean: ArrayLike | None,
+        std: ArrayLike | None,
+        *,
+        c: int,
+        fit: int,
+        pad_value: float,
+        columns: NDArray[np.int16] | None,
+        names: tuple[str, ...],
+    ) -> None:
+        if dtype not in _native.DTYPES:
+            raise ValueError(f"dtype must be one of {', '.join(_native.DTYPES)}, got {dtype!r}")
+        if layout not in _native.LAYOUTS:
+            raise ValueError(f"layout must be NHWC or NCHW, got {layout!r}")
+        if dtype == "uint8" and not (0 <= pad_value <= 255 and pad_value == int(pad_value)):
+            raise ValueError(f"pad_value must be 0..255 for uint8, got {pad_value}")
+        self.dtype = np.dtype(dtype)
+        self.nhwc = layout == "NHWC"
+        self.names = names
+        plan = _native.new_gather()
+        plan.dtype = _native.DTYPES[dtype]
+        plan.layout = _native.LAYOUTS[layout]
+        plan.c = c
+        plan.fit = fit
+        plan.pad_value = pad_value
+        plan.ncolumns = len(names)
+        plan.probe = PROBES
+        self._keep = []
+        pairs = affine(dtype, scale, mean, std, c)
+        if pairs is not None:
+            self._keep.append(_native.constant(pairs, "float[]"))
+            plan.affine = self._keep[-1]
+        if columns is not None:
+            self._keep.append(_native.constant(columns, "int16_t[]"))
+            plan.columns = self._keep[-1]
+        self.template = plan
+
+
+def affine(
+    dtype: str, scale: float | None, mean: ArrayLike | None, std: ArrayLike | None, c: int
+) -> NDArray[np.float32] | None:
+    """Pairs (a, b) of each channel, float32 (c, 2), so that a byte comes out as fma(byte, a, b).
+
+    That is ``(byte * scale - mean) / std``, with a and b worked out in float64; None for uint8.
+    """
+    if dtype == "uint8":
+        if scale is not None or mean is not None or std is not None:
             raise ValueError("scale, mean and std need dtype float32 or float16")
-
-    def affine(self, c: int) -> NDArray[np.float32] | None:
-        """Pairs (a, b) of each channel, float32 (c, 2): (byte * scale - mean) / std."""
-        if self.dtype == "uint8":
-            return None
-        std = np.asarray(1.0 if self.std is None else self.std, dtype=np.float64)
-        mean = np.asarray(0.0 if self.mean is None else self.mean, dtype=np.float64)
-        if not (std != 0).all():
-            raise ValueError("std must not be zero")
-        out = np.empty((c, 2), dtype=np.float32)
-        try:
-            out[:, 0] = (1.0 if self.scale is None else self.scale) / std
-            out[:, 1] = -mean / std
-        except ValueError as e:
-            raise ValueError(
-                f"mean and std must be numbers or {c} of them, one a channel; "
-                f"got shapes {mean.shape} and {std.shape}"
-            ) from e
-        return out
+        return None
+    divisor = np.asarray(1.0 if std is None else std, dtype=np.float64)
+    offset = np.asarray(0.0 if mean is None else mean, dtype=np.float64)
+    if not (divisor != 0).all():
+        raise ValueError("std must not be zero")
+    out = np.empty((c, 2), dtype=np.float32)
+    try:
+        out[:, 0] = (1.0 if scale is None else scale) / divisor
+        out[:, 1] = -offset / divisor
+    except ValueError as e:
+        raise ValueError(
+            f"mean and std must be numbers or {c} of them, one a channel; "
+            f"got shapes {offset.shape} and {divisor.shape}"
+        ) from e
+    return out
 
 
 def _given(
-    out: NDArray[Any] | Batch | None, shape: tuple[int, ...], dtype: str
+    out: NDArray[Any] | Batch | None, shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> NDArray[Any]:
     """The output array: a new one, or the first rows of the given one."""
     if out is None:
@@ -128,12 +174,13 @@ def gather(
     mapping: Mapping,
     index: _native.VimhIndex,
     rows: IntArray,
+    recipe: Recipe,
     *,
-    canvas: Canvas | None,
-    values: Values,
-    columns: NDArray[np.int16] | None,
-    names: tuple[str, ...],
-    flat_nbytes: int = 0,
+    h: int = 0,
+    w: int = 0,
+    flat_nbytes: int | None = None,
+    shapes: NDArray[np.uint16] | None = None,
+    spec_range: bool = False,
     out: NDArray[Any] | Batch | None = None,
     threads: int = 1,
 ) -> Batch:
@@ -145,16 +192,16 @@ def gather(
         The file and its index.
     rows : ndarray
         int64 (b,), negative ones count from the end.
-    canvas : Canvas or None
-        Output shape; None for flat bytes.
-    values : Values
-        Output type, layout and arithmetic.
-    columns : ndarray or None
-        Label column of each id, int16 (256,); None for no labels.
-    names : tuple of str
-        Names of the columns.
-    flat_nbytes : int
-        Sum of all image bytes, for flat output.
+    recipe : Recipe
+        Type, layout, arithmetic, labels.
+    h, w : int
+        Size of the output.
+    flat_nbytes : int, optional
+        Flat output of so many bytes: no canvas.
+    shapes : ndarray, optional
+        uint16 (b, 3), where the shapes are known; gathered otherwise.
+    spec_range : bool
+        Whether spec_min and spec_max are wanted.
     out : ndarray or Batch, optional
         Where the images go.
     threads : int
@@ -171,42 +218,38 @@ def gather(
     calls at once; the GIL is released.  Cost: one pass over the bytes of the records.
     """
     b = len(rows)
-    shapes = np.empty((b, 3), np.uint16)
-    spec_range = np.empty((b, 2), np.float32)
-    offsets = labels = present = None
-    if canvas is None:
-        images = _given(out, (flat_nbytes,), "uint8")
-        offsets = np.zeros(b + 1, np.int64)
-        box: dict[str, Any] = {}
+    plan = _native.new_gather(recipe.template)
+    offsets = labels = present = spec = None
+    if flat_nbytes is None:
+        c = plan.c
+        images = _given(out, (b, h, w, c) if recipe.nhwc else (b, c, h, w), recipe.dtype)
+        plan.h, plan.w = h, w
     else:
-        size = (canvas.h, canvas.w, canvas.c)
-        order = size if values.layout == "NHWC" else (canvas.c, canvas.h, canvas.w)
-        images = _given(out, (b, *order), values.dtype)
-        box = {"h": canvas.h, "w": canvas.w, "c": canvas.c}
-        box |= {"fit": canvas.fit, "pad_value": canvas.pad_value}
-    if columns is not None:
-        labels = np.empty((b, len(names)), np.uint8)
-        present = np.empty((b, len(names)), np.bool_)
-    affine = None if canvas is None else values.affine(canvas.c)
-    # All pointers live in this dict until the call is over.
-    plan: dict[str, Any] = {
-        "images": _native.pointer(images, "char[]"),
-        "images_nbytes": images.nbytes,
-        "dtype": _native.DTYPES[values.dtype],
-        "layout": _native.LAYOUTS[values.layout],
-        "affine": _native.constant(affine, "float[]"),
-        "ncolumns": len(names),
-        "columns": _native.constant(columns, "int16_t[]"),
-        "labels": _native.pointer(labels, "uint8_t[]"),
-        "present": _native.pointer(present, "uint8_t[]"),
-        "shapes": _native.pointer(shapes, "uint16_t[]"),
-        "spec_range": _native.pointer(spec_range, "float[]"),
-        "flat_at": _native.pointer(offsets, "uint64_t[]"),
-        "nthreads": threads,
-        **box,
-    }
-    index.gather(mapping, rows, _native.new_gather(**plan))
-    return Batch(images, labels, present, shapes, spec_range, offsets, names)
+        images = _given(out, (flat_nbytes,), recipe.dtype)
+        offsets = np.zeros(b + 1, np.int64)
+        # each pointer must outlive the call, hence a name of its own
+        offsets_at = _native.writable(offsets)
+        plan.flat_at = _native.cast("uint64_t *", offsets_at)
+    images_at = _native.writable(images)
+    plan.images = images_at
+    plan.images_nbytes = len(images_at)
+    if plan.columns:
+        both = np.empty((2, b, len(recipe.names)), np.uint8)
+        both_at = _native.writable(both)
+        labels, present = both[0], both[1].view(np.bool_)
+        plan.labels = both_at
+        plan.present = both_at + labels.size
+    if shapes is None:
+        shapes = np.empty((b, 3), np.uint16)
+        shapes_at = _native.writable(shapes)
+        plan.shapes = _native.cast("uint16_t *", shapes_at)
+    if spec_range:
+        spec = np.empty((b, 2), np.float32)
+        spec_at = _native.writable(spec)
+        plan.spec_range = _native.cast("float *", spec_at)
+    plan.nthreads = threads
+    index.gather(mapping, rows, plan)
+    return Batch(images, labels, present, shapes, spec, offsets, recipe.names)
 
 
 def in_unit(batch: Batch, table: NDArray[Any], missing: float) -> Batch:

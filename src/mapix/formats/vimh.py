@@ -104,7 +104,7 @@ class _Pace:
     def done(self, walk: _native.Walk, began: float) -> None:
         took = time.perf_counter() - began
         if took < 0.05:
-            self.step = min(self.step * 2, 1 << 34)
+            self.step = min(self.step * 8, 1 << 34)
         elif took > 0.2:
             self.step = max(self.step // 2, 1 << 20)
         if self.progress is not None:

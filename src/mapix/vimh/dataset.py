@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native, view
-from mapix.batch import Batch, Canvas, Dtype, Layout, Values, gather, in_unit
+from mapix.batch import PROBES, Batch, Dtype, Layout, Recipe, gather, in_unit
 from mapix.errors import FormatError, UnsupportedError
 from mapix.index import RecordIndex
 from mapix.source import Source
@@ -20,8 +20,13 @@ from mapix.vimh.record import Record
 __all__ = ["Dataset"]
 
 _ENTRY = struct.Struct("<QHHH2x")  # mapix_entry
-_COLD_PROBES = 2  # records of a batch looked at to see whether the file is in memory
 Rows = range | NDArray[np.int64] | None
+
+
+def _hashable(x: ArrayLike | None) -> object:
+    if x is None or isinstance(x, float | int):
+        return x
+    return tuple(np.asarray(x, np.float64).ravel().tolist())
 
 
 class Dataset:
@@ -75,6 +80,9 @@ class Dataset:
             self._columns = self.file_parameters.columns()
             self._names = tuple(self.file_parameters.names)
             self._entries = None if index.entries is None else memoryview(index.entries).cast("B")
+            self._one_shape = np.array(index.first[1:4], np.uint16)
+            self._recipes: dict[Any, Recipe] = {}
+            self._tables: dict[Unit, NDArray[Any]] = {}
         else:
             self._native = parent._native
             self._named = parent._named
@@ -82,6 +90,9 @@ class Dataset:
             self._columns = parent._columns
             self._names = parent._names
             self._entries = parent._entries
+            self._one_shape = parent._one_shape
+            self._recipes = parent._recipes
+            self._tables = parent._tables
 
     # --- what it is -----------------------------------------------------------------------------
 
@@ -336,6 +347,7 @@ class Dataset:
         pad_value: float = 0.0,
         flat: bool = False,
         labels: Unit | None = "raw",
+        spec_range: bool = False,
         threads: int = 1,
     ) -> Batch:
         """Copy records into one contiguous batch, cast, normalised and transposed on the way.
@@ -365,6 +377,8 @@ class Dataset:
             No canvas: all images back to back as bytes, with ``offsets``.
         labels : {"raw", "normalised", "physical", "class"} or None
             Unit of the labels.
+        spec_range : bool
+            Whether the batch also carries spec_min and spec_max of its records.
         threads : int
             Threads that copy, 1 to 16.
 
@@ -389,68 +403,97 @@ class Dataset:
         """
         if labels is not None and labels not in UNITS:
             raise ValueError(f"labels must be one of {', '.join(UNITS)} or None, got {labels!r}")
-        values = Values(dtype, layout, scale, mean, std)
         mapping = self.source.mapping
         rows = self._file_rows(indices)
-        self._native.willneed(mapping, rows, _COLD_PROBES)
-        canvas, flat_nbytes = self._canvas(rows, values, pad, crop, pad_value, flat)
+        if flat:
+            if pad or crop or dtype != "uint8":
+                raise ValueError("flat=True gives bytes as they are: no pad, crop or dtype")
+            size = {"flat_nbytes": self._native.extent(rows, self.path)[6]}
+            c = fit = 0
+        else:
+            h, w, c, fit = self._canvas(rows, pad, crop)
+            size = {"h": h, "w": w}
+        recipe = self._recipe(dtype, layout, scale, mean, std, c, fit, pad_value, labels is None)
         batch = gather(
             mapping,
             self._native,
             rows,
-            canvas=canvas,
-            values=values,
-            columns=None if labels is None else self._columns,
-            names=() if labels is None else self._names,
-            flat_nbytes=flat_nbytes,
+            recipe,
+            shapes=self._alike(len(rows)) if self.index.stride else None,
+            spec_range=spec_range,
             out=out,
             threads=threads,
+            **size,
         )
-        if labels in (None, "raw"):
+        if labels is None or labels == "raw":
             return batch
         return in_unit(batch, self._table(labels), -1 if labels == "class" else np.nan)
 
+    def _recipe(
+        self,
+        dtype: str,
+        layout: str,
+        scale: float | None,
+        mean: ArrayLike | None,
+        std: ArrayLike | None,
+        c: int,
+        fit: int,
+        pad_value: float,
+        unlabelled: bool,
+    ) -> Recipe:
+        """A recipe for these options: made anew only when they are."""
+        key = (dtype, layout, scale, _hashable(mean), _hashable(std), c, fit, pad_value, unlabelled)
+        known: dict[Any, Recipe] = self._recipes
+        if key not in known:
+            if len(known) >= 64:
+                known.clear()
+            known[key] = Recipe(
+                dtype,
+                layout,
+                scale,
+                mean,
+                std,
+                c=c,
+                fit=fit,
+                pad_value=pad_value,
+                columns=None if unlabelled else self._columns,
+                names=() if unlabelled else self._names,
+            )
+        return known[key]
+
+    def _alike(self, b: int) -> NDArray[np.uint16]:
+        """The one shape of a uniform file, b times, as a view."""
+        return np.ndarray((b, 3), np.uint16, self._one_shape, 0, (0, 2))
+
     def _table(self, unit: Unit) -> NDArray[Any]:
-        tables: dict[Unit, NDArray[Any]] = self.__dict__.setdefault("_tables", {})
-        if unit not in tables:
-            tables[unit] = self.file_parameters.table(unit)
-        return tables[unit]
+        if unit not in self._tables:
+            self._tables[unit] = self.file_parameters.table(unit)
+        return self._tables[unit]
 
     def _canvas(
-        self,
-        rows: NDArray[np.int64],
-        values: Values,
-        pad: bool | tuple[int, int],
-        crop: bool | str,
-        pad_value: float,
-        flat: bool,
-    ) -> tuple[Canvas | None, int]:
+        self, rows: NDArray[np.int64], pad: bool | tuple[int, int], crop: bool | str
+    ) -> tuple[int, int, int, int]:
+        """(h, w, c) of the output, and how records are made to fit it."""
+        if not pad and not crop and self.index.stride:
+            _, h, w, c, _ = self.index.first
+            return h, w, c, 0
         if crop not in (False, True, "centre", "corner"):
             raise ValueError(f"crop must be a bool, 'centre' or 'corner', got {crop!r}")
-        if flat:
-            if pad or crop or values.dtype != "uint8":
-                raise ValueError("flat=True gives bytes as they are: no pad, crop or dtype")
-            return None, self._native.extent(rows, self.path)[6]
-        if values.dtype == "uint8" and not (0 <= pad_value <= 255 and pad_value == int(pad_value)):
-            raise ValueError(f"pad_value must be 0..255 for uint8, got {pad_value}")
-        fit = _native.CENTRE if crop in (True, "centre") else 0
-        if self.index.stride and not pad:
-            _, h, w, c, _ = self.index.first
+        fit = (_native.PAD if pad else 0) | (_native.CROP if crop else 0)
+        if crop in (True, "centre"):
+            fit |= _native.CENTRE
+        if len(rows):
+            h, w, c, low_h, low_w, low_c, _ = self._native.extent(rows, self.path)
         else:
-            *most, low_h, low_w, low_c, _ = self._native.extent(rows, self.path)
-            h, w, c = most
-            if crop and not pad:
-                h, w = (low_h, low_w) if len(rows) else (h, w)
-                if low_c != c and len(rows):
-                    fit |= _native.PAD  # channels cannot be cropped: those missing are padded
-            if not len(rows):
-                h, w, c = self.index.first[1:4] if self.index.stride else (h, w, c)
+            h, w, c = low_h, low_w, low_c = self.index.first[1:4]
+        if crop and not pad:
+            h, w = low_h, low_w
+            fit |= _native.PAD if low_c != c else 0  # channels are never cut: pad the missing
         if pad and pad is not True:
             h, w = (int(x) for x in pad)
             if not (0 < h < 65536 and 0 < w < 65536):
                 raise ValueError(f"pad must be True or (h, w) in 1..65535, got {pad!r}")
-        fit |= (_native.PAD if pad else 0) | (_native.CROP if crop else 0)
-        return Canvas(h, w, c, fit, float(pad_value)), 0
+        return h, w, c, fit
 
     def batches(
         self,
@@ -493,7 +536,7 @@ class Dataset:
             How many records were asked for.
         """
         rows = self._file_rows(indices)
-        return self._native.willneed(self.source.mapping, rows, _COLD_PROBES) if len(rows) else 0
+        return self._native.willneed(self.source.mapping, rows, PROBES) if len(rows) else 0
 
     def warm(self, progress: Any = None) -> None:
         """Read the file into the page cache, front to back, at the disk's sequential speed.
