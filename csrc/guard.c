@@ -10,33 +10,46 @@
  * - The handler is looked up again at every guarded call: libraries (PyTorch's loader workers
  *   among them) install their own SIGBUS handler and do not chain.
  * - initial-exec TLS: the first touch of lazy TLS would allocate, in a signal handler.
+ * - A thread that blocks SIGBUS is killed by the kernel when it faults, handler or not: so each
+ *   thread unblocks it once.
+ * - The handler that a foreign fault is handed to may leave by siglongjmp, as ours does: nothing
+ *   may rely on its coming back.
  */
 #define _GNU_SOURCE
 #include "guard.h"
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#ifdef __APPLE__
+#define st_mtim st_mtimespec
+#define st_ctim st_ctimespec
+#endif
+
 typedef struct frame {
     sigjmp_buf env;
-    uintptr_t lo, hi;
+    uintptr_t map_at, table_at;
+    uint64_t map_nbytes, table_nbytes;
     struct frame *outer;
 } frame;
 
 #define GUARD_TLS static _Thread_local __attribute__((tls_model("initial-exec")))
 GUARD_TLS frame *volatile top_frame;
-GUARD_TLS volatile int in_chain;
+GUARD_TLS volatile int unblocked;
+GUARD_TLS volatile uintptr_t chain_stack; /* where on the stack the last handing on stood */
+GUARD_TLS const siginfo_t *volatile chain_info;
 GUARD_TLS volatile uintptr_t last_foreign_at;
 GUARD_TLS volatile int last_foreign_times;
 
 /* Handlers that we displaced.  Slots are written once, before `previous` points to them, so a
  * handler that runs in another thread always reads a whole one. */
-enum { NSLOTS = 8, FOREIGN_REPEATS = 8 };
+enum { NSLOTS = 8, FOREIGN_REPEATS = 8, PATIENCE = 1000 };
 static struct sigaction slots[NSLOTS];
 static atomic_int slot_written[NSLOTS];
 static atomic_int nslots_claimed;
@@ -60,39 +73,50 @@ static int is_handler(const struct sigaction *action, void (*which)(int)) {
     return !(action->sa_flags & SA_SIGINFO) && action->sa_handler == which;
 }
 
+/* Has the handler that we handed a signal to called us back, or raised the signal anew?  It stands
+ * further up the stack then.  A new fault is not taken for that: the handler may be gone by
+ * siglongjmp since long, and the stack in use again. */
+static int called_back(const siginfo_t *info, uintptr_t stack) {
+    return stack < chain_stack && (info == chain_info || info->si_code <= 0);
+}
+
 /* A SIGBUS that is not ours: give it to whoever was there before, once. */
 static void chain(int sig, siginfo_t *info, void *context) {
     const struct sigaction *before = atomic_load_explicit(&previous, memory_order_acquire);
     const int sent = info->si_code <= 0;
+    const uintptr_t at = (uintptr_t)info->si_addr;
+    const uintptr_t stack = (uintptr_t)__builtin_frame_address(0);
     if (before && is_handler(before, SIG_IGN) && sent) {
         return;
     }
-    if (!before || in_chain || is_handler(before, SIG_DFL) || is_handler(before, SIG_IGN)) {
+    if (!before || is_handler(before, SIG_DFL) || is_handler(before, SIG_IGN) ||
+        called_back(info, stack) ||
+        (!sent && at == last_foreign_at && last_foreign_times >= FOREIGN_REPEATS)) {
         die_by_default(sig, info);
         return;
     }
-    if (!sent) { /* a handler that returns without mending the page would spin for ever */
-        const uintptr_t at = (uintptr_t)info->si_addr;
-        last_foreign_times = at == last_foreign_at ? last_foreign_times + 1 : 0;
-        last_foreign_at = at;
-        if (last_foreign_times > FOREIGN_REPEATS) {
-            die_by_default(sig, info);
-            return;
-        }
-    }
-    in_chain = 1;
+    const uintptr_t outer_stack = chain_stack;
+    const siginfo_t *outer_info = chain_info;
+    chain_info = info;
+    chain_stack = stack;
     if (before->sa_flags & SA_SIGINFO) {
         before->sa_sigaction(sig, info, context);
     } else {
         before->sa_handler(sig);
     }
-    in_chain = 0;
+    chain_stack = outer_stack;
+    chain_info = outer_info;
+    if (!sent) { /* one that always returns without mending the page would spin for ever */
+        last_foreign_times = at == last_foreign_at ? last_foreign_times + 1 : 1;
+        last_foreign_at = at;
+    }
 }
 
 static void on_sigbus(int sig, siginfo_t *info, void *context) {
     frame *f = top_frame;
     const uintptr_t at = (uintptr_t)info->si_addr;
-    if (info->si_code > 0 && f && at >= f->lo && at < f->hi) {
+    if (info->si_code > 0 && f &&
+        (at - f->map_at < f->map_nbytes || at - f->table_at < f->table_nbytes)) {
         top_frame = f->outer;
         atomic_fetch_add_explicit(&nfaults, 1, memory_order_relaxed);
         siglongjmp(f->env, 1);
@@ -114,57 +138,95 @@ static int same_handler(const struct sigaction *a, const struct sigaction *b) {
     return a_info ? a->sa_sigaction == b->sa_sigaction : a->sa_handler == b->sa_handler;
 }
 
+/* The slot that holds `action`, or null; *settled is 0 while another thread is filling one. */
+static struct sigaction *slot_of(const struct sigaction *action, int nused, int *settled) {
+    *settled = 1;
+    for (int i = 0; i < nused; i++) {
+        if (!atomic_load_explicit(&slot_written[i], memory_order_acquire)) {
+            *settled = 0;
+        } else if (same_handler(&slots[i], action)) {
+            return &slots[i];
+        }
+    }
+    return NULL;
+}
+
+/* Make `action` the handler that foreign faults are handed to.  When many threads come here at
+ * once, one claims a slot and the others wait for it to be filled; not for ever, for in a child of
+ * fork the thread that was filling it may not exist. */
+static int remember(const struct sigaction *action) {
+    for (int patience = PATIENCE;;) {
+        int settled, nused = atomic_load(&nslots_claimed);
+        struct sigaction *slot = slot_of(action, nused, &settled);
+        if (!slot && !settled && patience-- > 0) {
+            sched_yield();
+            continue;
+        }
+        if (!slot && nused == NSLOTS) {
+            errno = EBUSY; /* eight different owners of SIGBUS: somebody is fighting */
+            return MAPIX_E_SYSTEM;
+        }
+        if (!slot) {
+            if (!atomic_compare_exchange_strong(&nslots_claimed, &nused, nused + 1)) {
+                continue;
+            }
+            slot = &slots[nused];
+            *slot = *action;
+            atomic_store_explicit(&slot_written[nused], 1, memory_order_release);
+        }
+        atomic_store_explicit(&previous, slot, memory_order_release);
+        return MAPIX_OK;
+    }
+}
+
 /* Make sure that our handler is the one in force.  Lock-free, so a fork at any moment is harmless:
  * what is displaced is published before our handler goes in. */
 static int arm(void) {
-    struct sigaction now, ours;
+    struct sigaction now, ours, displaced;
     if (sigaction(SIGBUS, NULL, &now)) {
         return MAPIX_E_SYSTEM;
     }
     if (is_ours(&now)) {
         return MAPIX_OK;
     }
-    struct sigaction *slot = NULL;
-    const int used = atomic_load(&nslots_claimed);
-    for (int i = 0; i < used && i < NSLOTS && !slot; i++) {
-        if (atomic_load_explicit(&slot_written[i], memory_order_acquire) &&
-            same_handler(&slots[i], &now)) {
-            slot = &slots[i];
-        }
+    if (remember(&now)) {
+        return MAPIX_E_SYSTEM;
     }
-    if (!slot) {
-        const int mine = atomic_fetch_add(&nslots_claimed, 1);
-        if (mine >= NSLOTS) {
-            atomic_store(&nslots_claimed, NSLOTS);
-            errno = EBUSY; /* eight different owners of SIGBUS: somebody is fighting */
-            return MAPIX_E_SYSTEM;
-        }
-        slots[mine] = now;
-        atomic_store_explicit(&slot_written[mine], 1, memory_order_release);
-        slot = &slots[mine];
-    }
-    atomic_store_explicit(&previous, slot, memory_order_release);
     memset(&ours, 0, sizeof ours);
     ours.sa_sigaction = on_sigbus;
     ours.sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK;
     sigemptyset(&ours.sa_mask);
-    return sigaction(SIGBUS, &ours, NULL) ? MAPIX_E_SYSTEM : MAPIX_OK;
+    if (sigaction(SIGBUS, &ours, &displaced)) {
+        return MAPIX_E_SYSTEM;
+    }
+    /* Somebody may have put another one in between our two calls. */
+    return is_ours(&displaced) || same_handler(&displaced, &now) ? MAPIX_OK : remember(&displaced);
 }
 
-int mapix_guarded(const mapix_map *map, mapix_guarded_fn fn, void *arg) {
+static void unblock(void) {
+    sigset_t bus;
+    sigemptyset(&bus);
+    sigaddset(&bus, SIGBUS);
+    pthread_sigmask(SIG_UNBLOCK, &bus, NULL);
+}
+
+int mapix_guarded(const mapix_map *map, const mapix_span *table, mapix_guarded_fn fn, void *arg) {
     const int armed = arm();
     if (armed) {
         return armed;
     }
+    if (!unblocked) {
+        unblock();
+        unblocked = 1;
+    }
     frame f;
-    f.lo = (uintptr_t)map->base;
-    f.hi = f.lo + map->nbytes;
+    f.map_at = (uintptr_t)map->base;
+    f.map_nbytes = map->nbytes;
+    f.table_at = table ? (uintptr_t)table->base : 0;
+    f.table_nbytes = table ? table->nbytes : 0;
     f.outer = top_frame;
     if (sigsetjmp(f.env, 0)) { /* the handler has popped the frame */
-        sigset_t bus;
-        sigemptyset(&bus);
-        sigaddset(&bus, SIGBUS);
-        pthread_sigmask(SIG_UNBLOCK, &bus, NULL);
+        unblock();
         return MAPIX_E_FAULT;
     }
     top_frame = &f;
@@ -191,7 +253,7 @@ int mapix_map_check(const mapix_map *map) {
 }
 
 int mapix_guarded_checked(const mapix_map *map, mapix_guarded_fn fn, void *arg) {
-    const int status = mapix_guarded(map, fn, arg);
+    const int status = mapix_guarded(map, NULL, fn, arg);
     if (status == MAPIX_E_SYSTEM) {
         return status;
     }

@@ -38,7 +38,7 @@ enum {
     MAPIX_E_ROW = 7,       /* a row is out of range: got is the row, expected the record count */
     MAPIX_E_SHAPE = 8,     /* a record does not fit the output: got is h<<32 | w<<16 | c */
     MAPIX_E_ARGUMENT = 9,  /* the caller's mistake: a null pointer, an unknown code, a short buffer */
-    MAPIX_E_SYSTEM = 10    /* a system call failed: got is errno */
+    MAPIX_E_SYSTEM = 10    /* a system call failed: errno tells which way */
 };
 
 /* Where and why a call stopped.  Written only when the status is not MAPIX_OK. */

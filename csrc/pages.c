@@ -22,26 +22,35 @@ static int touch(void *arg) {
     for (uint64_t i = 0; i < job->nbytes; i += job->page) {
         sum += *(const volatile uint8_t *)(job->from + i);
     }
+    if (job->nbytes) { /* the last page, when `from` does not begin one */
+        sum += *(const volatile uint8_t *)(job->from + job->nbytes - 1);
+    }
     job->sum = sum;
     return MAPIX_OK;
 }
 
 int mapix_copy(const mapix_map *map, uint64_t at, uint64_t nbytes, void *to, mapix_where *where) {
-    if (at > map->nbytes || nbytes > map->nbytes - at) {
-        where->record = 0;
-        where->at = at;
-        where->expected = nbytes;
-        where->got = at > map->nbytes ? 0 : map->nbytes - at;
-        return MAPIX_E_SPAN;
+    const uint64_t left = at > map->nbytes ? 0 : map->nbytes - at;
+    pages_job job = {.to = to, .nbytes = nbytes};
+    int status = at > map->nbytes || nbytes > left ? MAPIX_E_SPAN : MAPIX_OK;
+    if (!status && nbytes) {
+        job.from = map->base + at;
+        status = mapix_guarded_checked(map, copy, &job);
     }
-    pages_job job = {.from = map->base + at, .to = to, .nbytes = nbytes};
-    return nbytes ? mapix_guarded_checked(map, copy, &job) : MAPIX_OK;
+    if (status) {
+        *where = (mapix_where){.record = 0, .at = at, .expected = nbytes, .got = left};
+    }
+    return status;
 }
 
 int mapix_warm(const mapix_map *map, uint64_t at, uint64_t nbytes, uint64_t *sum) {
     const long page = sysconf(_SC_PAGESIZE);
     if (at > map->nbytes || nbytes > map->nbytes - at) {
         return MAPIX_E_ARGUMENT;
+    }
+    *sum = 0;
+    if (nbytes == 0) {
+        return MAPIX_OK;
     }
     pages_job job = {
         .from = map->base + at, .nbytes = nbytes, .page = page > 0 ? (uint64_t)page : 4096};

@@ -6,12 +6,19 @@
 
 #include <string.h>
 
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "stored indexes and spec ranges are taken as they lie in memory: little-endian machines only"
+#endif
+
+/* Prefetch the line at p + offset, which may lie past the end: then it is no pointer to C, and
+ * must be reckoned as a number. */
 #if defined(__GNUC__)
-#define MAPIX_PREFETCH(p) __builtin_prefetch((p), 0, 3)
+#define MAPIX_PREFETCH(p, offset) \
+    __builtin_prefetch((const void *)((uintptr_t)(p) + (offset)), 0, 3)
 #define MAPIX_LIKELY(x) __builtin_expect(!!(x), 1)
 #define MAPIX_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #else
-#define MAPIX_PREFETCH(p) ((void)(p))
+#define MAPIX_PREFETCH(p, offset) ((void)(p), (void)(offset))
 #define MAPIX_LIKELY(x) (x)
 #define MAPIX_UNLIKELY(x) (x)
 #endif

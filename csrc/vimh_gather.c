@@ -5,6 +5,7 @@
 #include "pool.h"
 #include "vimh.h"
 
+#include <errno.h>
 #include <math.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -55,7 +56,16 @@ static inline int locate(const mapix_vimh_index *index, uint64_t nbytes, uint64_
     return MAPIX_OK;
 }
 
-/* Is the header in the file the one that the index promised? */
+/* The record in the file is not the one that the index promised. */
+static int stale(const mapix_map *map, uint64_t row, const located *found, mapix_where *where) {
+    const uint8_t *p = map->base + found->at;
+    where->record = row;
+    where->at = found->at;
+    where->expected = packed_shape(found->header.h, found->header.w, found->header.c);
+    where->got = packed_shape(load_u16(p), load_u16(p + 2), load_u16(p + 4));
+    return MAPIX_E_STALE;
+}
+
 static inline int confirm(const mapix_map *map, uint32_t head_nbytes, uint64_t row,
                           const located *found, mapix_where *where) {
     const uint8_t *p = map->base + found->at;
@@ -64,11 +74,7 @@ static inline int confirm(const mapix_map *map, uint32_t head_nbytes, uint64_t r
                      load_u16(p + 4) == want->c && p[head_nbytes] == want->n)) {
         return MAPIX_OK;
     }
-    where->record = row;
-    where->at = found->at;
-    where->expected = packed_shape(want->h, want->w, want->c);
-    where->got = packed_shape(load_u16(p), load_u16(p + 2), load_u16(p + 4));
-    return MAPIX_E_STALE;
+    return stale(map, row, found, where);
 }
 
 /* rows[i] as a record number, negative ones counted from the end. */
@@ -94,6 +100,16 @@ static int locate_row(const mapix_map *map, const mapix_vimh_index *index, const
     return status ? status : locate(index, map->nbytes, row, found, where);
 }
 
+/* Run fn over the records that an index tells of.  A table may be a mapped file of its own (a
+ * stored index), so that reading it needs the guard as much as reading the data does. */
+static int with_index(const mapix_map *map, const mapix_vimh_index *index, mapix_guarded_fn fn,
+                      void *arg) {
+    const uint64_t most = UINT64_MAX / sizeof(mapix_entry);
+    const uint64_t n = index->nrecords < most ? index->nrecords : most;
+    const mapix_span table = {index->entries, n * sizeof(mapix_entry)};
+    return mapix_guarded(map, index->entries ? &table : NULL, fn, arg);
+}
+
 static int index_usable(const mapix_vimh_index *index) {
     return (index->head_nbytes == 6 || index->head_nbytes == 14) &&
            (index->entries || index->stride > 0);
@@ -116,8 +132,8 @@ typedef struct {
 } gather_job;
 
 static void fill(void *canvas, uint64_t nbytes, uint32_t dtype, float value) {
-    if (dtype == MAPIX_U8) {
-        memset(canvas, (int)(uint8_t)value, nbytes);
+    if (dtype == MAPIX_U8) { /* C leaves open what a float out of range becomes; NaN is 0 here */
+        memset(canvas, value >= 255.0f ? 255 : value > 0.0f ? (int)value : 0, nbytes);
     } else if (value == 0.0f) {
         memset(canvas, 0, nbytes);
     } else if (dtype == MAPIX_F32) {
@@ -228,40 +244,67 @@ static int resident(const mapix_map *map, uint64_t at, uint64_t page) {
     return mincore((void *)p, 1, &flag) == 0 && (flag & 1);
 }
 
+typedef struct {
+    const mapix_map *map;
+    const mapix_vimh_index *index;
+    const int64_t *rows;
+    uint64_t nrows, nasked;
+    uint32_t probe;
+    mapix_where where;
+} willneed_job;
+
+/* Whether some of `probe` records, evenly spread, are not in memory: 1 or 0 in *cold. */
+static int look_for_cold(willneed_job *job, uint64_t page, int *cold) {
+    const uint64_t step = job->probe < job->nrows ? job->nrows / job->probe : 1;
+    *cold = 0;
+    for (uint64_t i = 0; i < job->nrows && !*cold; i += step) {
+        located r;
+        const int status = locate_row(job->map, job->index, job->rows, i, &r, &job->where);
+        if (status) {
+            return status;
+        }
+        /* the last page of a record stands for all of it */
+        *cold = !resident(job->map, r.at + r.size - 1, page);
+    }
+    return MAPIX_OK;
+}
+
+static int ask_for_rows(void *arg) {
+    willneed_job *job = arg;
+    const uint64_t page = page_nbytes();
+    int cold = 1;
+    const int looked = job->probe ? look_for_cold(job, page, &cold) : MAPIX_OK;
+    if (looked || !cold) {
+        return looked;
+    }
+    for (uint64_t i = 0; i < job->nrows; i++) {
+        located r;
+        const int status = locate_row(job->map, job->index, job->rows, i, &r, &job->where);
+        if (status) {
+            return status;
+        }
+        const uintptr_t lo = (uintptr_t)(job->map->base + r.at) & ~(uintptr_t)(page - 1);
+        const uintptr_t hi = (uintptr_t)(job->map->base + r.at) + r.size;
+        (void)madvise((void *)lo, hi - lo, MADV_WILLNEED);
+        ++job->nasked;
+    }
+    return MAPIX_OK;
+}
+
 int mapix_vimh_willneed(const mapix_map *map, const mapix_vimh_index *index, const int64_t *rows,
                         uint64_t nrows, uint32_t probe, uint64_t *nasked, mapix_where *where) {
-    const uint64_t page = page_nbytes();
-    located r;
+    willneed_job job = {
+        .map = map, .index = index, .rows = rows, .nrows = nrows, .probe = probe};
     *nasked = 0;
     if (!index_usable(index)) {
         return MAPIX_E_ARGUMENT;
     }
-    if (probe) {
-        int cold = 0;
-        const uint64_t step = probe < nrows ? nrows / probe : 1;
-        for (uint64_t i = 0; i < nrows && !cold; i += step) {
-            const int status = locate_row(map, index, rows, i, &r, where);
-            if (status) {
-                return status;
-            }
-            /* the last page of a record stands for all of it */
-            cold = !resident(map, r.at + r.size - 1, page);
-        }
-        if (!cold) {
-            return MAPIX_OK;
-        }
+    const int status = with_index(map, index, ask_for_rows, &job);
+    *nasked = job.nasked;
+    if (status) {
+        *where = job.where;
     }
-    for (uint64_t i = 0; i < nrows; i++) {
-        const int status = locate_row(map, index, rows, i, &r, where);
-        if (status) {
-            return status;
-        }
-        const uintptr_t lo = (uintptr_t)(map->base + r.at) & ~(uintptr_t)(page - 1);
-        const uintptr_t hi = (uintptr_t)(map->base + r.at) + r.size;
-        (void)madvise((void *)lo, hi - lo, MADV_WILLNEED);
-        ++*nasked;
-    }
-    return MAPIX_OK;
+    return status;
 }
 
 /* --- the gather itself ------------------------------------------------------------------------*/
@@ -280,7 +323,7 @@ __attribute__((always_inline)) static inline void prefetch_row(const gather_job 
     const uint8_t *p = job->map->base + r.at;
     const uint64_t nbytes = r.size < MAX_BURST ? r.size : MAX_BURST;
     for (uint64_t k = 0; k < nbytes; k += LINE) {
-        MAPIX_PREFETCH(p + k);
+        MAPIX_PREFETCH(p, k);
     }
 }
 
@@ -298,7 +341,10 @@ static int gather_one(const gather_job *job, uint64_t i, mapix_where *where) {
     const uint8_t *p = job->map->base + r.at;
     const uint8_t *image = p + head + 1 + 2 * (uint64_t)r.header.n;
     if (g->flat_at) {
-        const uint64_t nbytes = g->flat_at[i + 1] - g->flat_at[i];
+        const uint64_t nbytes = pixels(r.header.h, r.header.w, r.header.c);
+        if (MAPIX_UNLIKELY(nbytes != g->flat_at[i + 1] - g->flat_at[i])) {
+            return stale(job->map, row, &r, where); /* a table that changes under our hands */
+        }
         memcpy((uint8_t *)g->images + g->flat_at[i], image, nbytes);
     } else if (g->images) {
         if (MAPIX_UNLIKELY(!fits(g, &r.header))) {
@@ -345,7 +391,7 @@ static int gather_rows(void *arg) {
         if (job->index->entries && i + ENTRIES_AHEAD < hi) {
             const int64_t later = job->rows[i + ENTRIES_AHEAD];
             if (later >= 0 && (uint64_t)later < job->index->nrecords) {
-                MAPIX_PREFETCH(&job->index->entries[later]);
+                MAPIX_PREFETCH(&job->index->entries[later], 0);
             }
         }
         if (i + AHEAD < hi) {
@@ -364,16 +410,20 @@ static int gather_rows(void *arg) {
 static void gather_run(void *arg, unsigned part) {
     gather_job *job = arg;
     gather_part mine = {job, part};
-    job->status[part] = mapix_guarded(job->map, gather_rows, &mine);
+    job->status[part] = with_index(job->map, job->index, gather_rows, &mine);
+    if (job->status[part] == MAPIX_E_SYSTEM) {
+        job->where[part].got = (uint64_t)errno; /* this thread's: a helper's would be lost */
+    }
 }
 
-/* Offsets of the rows' images back to back: index only, so before the guard. */
-static int flat_offsets(const gather_job *job, mapix_where *where) {
+/* Offsets of the rows' images back to back. */
+static int flat_offsets(void *arg) {
+    gather_job *job = arg;
     const mapix_gather *g = job->gather;
     uint64_t sum = 0;
     for (uint64_t i = 0; i < job->nrows; i++) {
         located r;
-        const int status = locate_row(job->map, job->index, job->rows, i, &r, where);
+        const int status = locate_row(job->map, job->index, job->rows, i, &r, &job->where[0]);
         if (status) {
             return status;
         }
@@ -388,6 +438,55 @@ static int flat_offsets(const gather_job *job, mapix_where *where) {
     return MAPIX_OK;
 }
 
+/* What goes before the copying: offsets of flat output, a word to the kernel. */
+static int gather_prepare(gather_job *job, mapix_where *where) {
+    int status = job->gather->flat_at ? with_index(job->map, job->index, flat_offsets, job)
+                                      : MAPIX_OK;
+    if (status) {
+        *where = job->where[0];
+    } else if (job->gather->probe) {
+        uint64_t nasked;
+        status = mapix_vimh_willneed(job->map, job->index, job->rows, job->nrows,
+                                     job->gather->probe, &nasked, where);
+    }
+    return status;
+}
+
+/* Turn where[0]'s position in rows into the record there; under the guard, as a table may be what
+ * could not be read. */
+static int name_record(void *arg) {
+    gather_job *job = arg;
+    mapix_where *where = &job->where[0];
+    located r;
+    uint64_t row;
+    if (row_number(job->index, job->rows, where->record, &row, where) == MAPIX_OK) {
+        where->record = row;
+        where->at = locate(job->index, job->map->nbytes, row, &r, where) ? 0 : r.at;
+    }
+    return MAPIX_OK;
+}
+
+/* The first part's status that is not MAPIX_OK, told in *where. */
+static int gather_outcome(gather_job *job, mapix_where *where) {
+    unsigned part = 0;
+    while (part < job->nparts && job->status[part] == MAPIX_OK) {
+        part++;
+    }
+    if (part == job->nparts) {
+        return MAPIX_OK;
+    }
+    const int status = job->status[part];
+    job->where[0] = job->where[part];
+    if (status == MAPIX_E_FAULT) {
+        (void)with_index(job->map, job->index, name_record, job);
+    }
+    *where = job->where[0];
+    if (status == MAPIX_E_SYSTEM) {
+        errno = (int)where->got;
+    }
+    return status;
+}
+
 static int gather_usable(const mapix_gather *g, uint64_t nrows, gather_job *job) {
     static const size_t items[3] = {1, 4, 2};
     if (g->dtype > MAPIX_F16 || g->layout > MAPIX_NHWC ||
@@ -396,11 +495,11 @@ static int gather_usable(const mapix_gather *g, uint64_t nrows, gather_job *job)
     }
     job->item = items[g->dtype];
     if (!g->images || g->flat_at) {
-        return !g->flat_at || g->images || nrows == 0;
+        return !g->flat_at || g->images;
     }
     uint64_t all;
     if (!g->h || !g->w || !g->c || g->h > 65535 || g->w > 65535 || g->c > 65535 ||
-        (g->dtype != MAPIX_U8 && !g->affine)) {
+        (g->dtype != MAPIX_U8 && !g->affine) || (uintptr_t)g->images % job->item) {
         return 0;
     }
     job->canvas_nbytes = (uint64_t)g->h * g->w * g->c * job->item; /* below 2^50 */
@@ -410,69 +509,72 @@ static int gather_usable(const mapix_gather *g, uint64_t nrows, gather_job *job)
 int mapix_vimh_gather(const mapix_map *map, const mapix_vimh_index *index, const int64_t *rows,
                       uint64_t nrows, const mapix_gather *gather, mapix_where *where) {
     gather_job job = {.map = map, .index = index, .rows = rows, .nrows = nrows, .gather = gather};
+    if (nrows == 0) {
+        if (gather->flat_at) {
+            gather->flat_at[0] = 0;
+        }
+        return MAPIX_OK;
+    }
     if (!index_usable(index) || !gather_usable(gather, nrows, &job)) {
         return MAPIX_E_ARGUMENT;
-    }
-    if (nrows == 0) {
-        return MAPIX_OK;
     }
     job.kernels = mapix_kernels_now();
     job.nparts = gather->nthreads < 1 ? 1 : gather->nthreads;
     job.nparts = job.nparts > MAPIX_POOL_MAX ? MAPIX_POOL_MAX : job.nparts;
     job.nparts = job.nparts > nrows ? (unsigned)nrows : job.nparts;
-    int status = gather->flat_at ? flat_offsets(&job, where) : MAPIX_OK;
-    if (status) {
-        return status;
-    }
-    if (gather->probe) {
-        uint64_t nasked;
-        status = mapix_vimh_willneed(map, index, rows, nrows, gather->probe, &nasked, where);
-        if (status) {
-            return status;
-        }
+    const int unready = gather_prepare(&job, where);
+    if (unready) {
+        return unready;
     }
     if (job.nparts == 1) {
         gather_run(&job, 0);
     } else {
         mapix_pool_run(gather_run, &job, job.nparts);
     }
-    const int moved = mapix_map_check(map);
-    for (unsigned part = 0; part < job.nparts; part++) {
-        if (job.status[part]) {
-            *where = job.where[part];
-            if (job.status[part] == MAPIX_E_FAULT) { /* record is still a position in rows */
-                const uint64_t i = where->record;
-                located r = {0};
-                (void)locate_row(map, index, rows, i, &r, where);
-                (void)row_number(index, rows, i, &where->record, where);
-                where->at = r.at;
-            }
-            status = job.status[part];
-            break;
-        }
-    }
+    const int status = gather_outcome(&job, where);
+    const int moved = status == MAPIX_E_SYSTEM ? MAPIX_OK : mapix_map_check(map);
     return moved ? moved : status;
 }
 
-int mapix_vimh_extent(const mapix_vimh_index *index, const int64_t *rows, uint64_t nrows,
-                      uint64_t *extent, mapix_where *where) {
+typedef struct {
+    const mapix_vimh_index *index;
+    const int64_t *rows;
+    uint64_t nrows;
+    uint64_t *extent;
+    mapix_where where;
+} extent_job;
+
+static int extent_of_rows(void *arg) {
+    extent_job *job = arg;
     uint64_t most[3] = {0, 0, 0}, least[3] = {UINT64_MAX, UINT64_MAX, UINT64_MAX}, sum = 0;
-    for (uint64_t i = 0; i < nrows; i++) {
+    for (uint64_t i = 0; i < job->nrows; i++) {
         uint64_t row;
-        const int status = row_number(index, rows, i, &row, where);
+        const int status = row_number(job->index, job->rows, i, &row, &job->where);
         if (status) {
             return status;
         }
-        const mapix_entry *e = index->entries ? &index->entries[row] : &index->first;
+        const mapix_entry *e = job->index->entries ? &job->index->entries[row] : &job->index->first;
         const uint64_t dims[3] = {e->h, e->w, e->c};
         for (int k = 0; k < 3; k++) {
             most[k] = dims[k] > most[k] ? dims[k] : most[k];
             least[k] = dims[k] < least[k] ? dims[k] : least[k];
         }
-        sum += pixels(e->h, e->w, e->c); /* wraps only past 65535 rows of 2^48: then nothing fits */
+        sum += dims[0] * dims[1] * dims[2]; /* wraps past 65535 rows of 2^48: then nothing fits */
     }
-    memcpy(extent, most, sizeof most);
-    memcpy(extent + 3, least, sizeof least);
-    extent[6] = sum;
+    memcpy(job->extent, most, sizeof most);
+    memcpy(job->extent + 3, least, sizeof least);
+    job->extent[6] = sum;
     return MAPIX_OK;
+}
+
+int mapix_vimh_extent(const mapix_vimh_index *index, const int64_t *rows, uint64_t nrows,
+                      uint64_t *extent, mapix_where *where) {
+    const mapix_map no_map = {.fd = -1};
+    extent_job job = {.index = index, .rows = rows, .nrows = nrows, .extent = extent};
+    const int status = index->entries ? with_index(&no_map, index, extent_of_rows, &job)
+                                      : extent_of_rows(&job);
+    if (status) {
+        *where = job.where;
+    }
+    return status;
 }

@@ -129,8 +129,8 @@ static int run_walk(void *arg) {
         if (MAPIX_LIKELY(group == GROUP)) {
             if (whole >= AHEAD + GROUP) {
                 for (uint64_t i = 0; i < GROUP; i++) {
-                    MAPIX_PREFETCH(p + (AHEAD + i) * stride);
-                    MAPIX_PREFETCH(p + (AHEAD + i) * stride + head + 8); /* often the same line */
+                    MAPIX_PREFETCH(p, (AHEAD + i) * stride);
+                    MAPIX_PREFETCH(p, (AHEAD + i) * stride + head + 8); /* often the same line */
                 }
             }
             int all = 1;
@@ -316,8 +316,8 @@ static void walk_chains(const mapix_map *map, uint32_t head_nbytes, chain *chain
                 entry_set(&c->entries[c->n++], c->at, &header);
                 ids_add(c->ids, map->base + c->at + head_nbytes + 1, header.n);
                 c->at += header.size;
-                MAPIX_PREFETCH(map->base + c->at);
-                MAPIX_PREFETCH(map->base + c->at + head_nbytes + 8); /* often the same line */
+                MAPIX_PREFETCH(map->base, c->at);
+                MAPIX_PREFETCH(map->base, c->at + head_nbytes + 8); /* often the same line */
             }
             if (MAPIX_UNLIKELY(status || c->at >= c->goal || c->n == CHAIN_CAPACITY)) {
                 live[i--] = live[--nlive];

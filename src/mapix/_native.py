@@ -174,9 +174,7 @@ class Walk:
         into, room = _entries_of(entries), _entries_of(scratch)
         return self._entries(lib.mapix_vimh_table, mapping, stop_at, into, len(entries), room)
 
-    def hop(
-        self, mapping: Mapping, stop_at: int, entries: NDArray[np.void]
-    ) -> tuple[int, int]:
+    def hop(self, mapping: Mapping, stop_at: int, entries: NDArray[np.void]) -> tuple[int, int]:
         """``mapix_vimh_hop``; the status and the number of entries written."""
         into = _entries_of(entries)
         return self._entries(lib.mapix_vimh_hop, mapping, stop_at, into, len(entries))

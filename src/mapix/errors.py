@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
+import warnings
 
 __all__ = [
     "ClosedError",
@@ -20,6 +22,7 @@ __all__ = [
     "TruncatedError",
     "UnknownFormatError",
     "UnsupportedError",
+    "warn",
 ]
 
 
@@ -56,8 +59,8 @@ class FormatError(MapixError, ValueError):
     def __init__(
         self,
         path: str | os.PathLike[str],
-        format: str,
-        reason: str,
+        format: str = "",
+        reason: str = "",
         *,
         record: int | None = None,
         at: int | None = None,
@@ -67,6 +70,9 @@ class FormatError(MapixError, ValueError):
         self.reason = reason
         self.record = record
         self.at = at
+        if not format:  # a loader that raises a worker's error again has nothing but its text
+            super().__init__(self.path)
+            return
         place = format
         if record is not None:
             place += f" record {record}"
@@ -100,12 +106,13 @@ class UnknownFormatError(MapixError, ValueError):
 class FileChangedError(MapixError, OSError):
     """A file is not, or no longer, the one that was opened.  ``filename`` names it."""
 
-    def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
+    def __init__(self, path: str | os.PathLike[str], reason: str = "") -> None:
         self.reason = reason
         super().__init__(errno.ESTALE, reason, os.fspath(path))
 
     def __str__(self) -> str:
-        return f"{self.filename}: {self.reason}"
+        # With no reason, ``path`` is a whole text: how loaders raise a worker's error again.
+        return f"{self.filename}: {self.reason}" if self.reason else str(self.filename)
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.filename, self.reason)
@@ -121,3 +128,13 @@ class ClosedError(MapixError, ValueError):
 
 class UnsupportedError(MapixError, NotImplementedError):
     """The request makes sense, but not for this file; the message names the way that works."""
+
+
+def warn(message: str) -> None:
+    """Issue a MapixWarning that points at the caller's own code, not into this package."""
+    level = 1
+    frame = sys._getframe(0)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("mapix"):
+        frame = frame.f_back
+        level += 1
+    warnings.warn(message, MapixWarning, stacklevel=level)

@@ -25,14 +25,14 @@ from mapix import _native
 from mapix.errors import MapixError
 from mapix.source import Fingerprint, Source
 
-__all__ = ["RecordIndex", "cache_folder", "load", "store"]
+__all__ = ["RecordIndex", "cache_folder", "load", "store", "table_bytes"]
 
 ENTRY = _native.ENTRY
 
 MAGIC = b"MAPIXIDX"
 VERSION = 1
 HEAD_NBYTES = 4096  # one page: the table behind it starts aligned
-_PREFIX = struct.Struct("<8sIII")  # magic, version, bytes of JSON, CRC32C of the JSON
+_PREFIX = struct.Struct("<8sII")  # magic, version, CRC32C of the rest of the page
 STORE_NBYTES = 16 << 20  # files smaller than this are indexed again faster than looked up
 COARSE_NS = 2_000_000_000  # FAT and old NFS tick every one or two seconds
 FINE_NS = 100_000_000
@@ -94,7 +94,7 @@ class RecordIndex:
         if self.entries is None:
             one = np.array(self.first[1:4], dtype=np.uint16)
             return np.broadcast_to(one, (self.nrecords, 3))
-        data = memoryview(self.entries).cast("B")
+        data = table_bytes(self.entries)
         return np.ndarray((self.nrecords, 3), np.dtype("<u2"), data, 8, (ENTRY.itemsize, 2))
 
     def label_counts(self) -> NDArray[np.uint8]:
@@ -114,6 +114,11 @@ class RecordIndex:
             head_nbytes=self.head_nbytes,
             interleaved=interleaved,
         )
+
+
+def table_bytes(entries: NDArray[np.void]) -> memoryview:
+    """The bytes of a table, without a copy."""
+    return memoryview(entries.data).cast("B")
 
 
 # --- stored indexes -----------------------------------------------------------------------------
@@ -156,7 +161,7 @@ def store(source: Source, index: RecordIndex, options: str) -> Path | None:
     if source.nbytes < STORE_NBYTES or _racy(fingerprint, time.time_ns()):
         return None
     place = _place(source.path, options)
-    table = b"" if index.entries is None else memoryview(index.entries).cast("B")
+    table = b"" if index.entries is None else table_bytes(index.entries)
     fields: dict[str, Any] = {
         "format": index.format,
         "options": options,
@@ -171,10 +176,11 @@ def store(source: Source, index: RecordIndex, options: str) -> Path | None:
         "table_nbytes": len(table),
         "table_crc32c": _native.crc32c(table) if len(table) else 0,
     }
-    body = json.dumps(fields, separators=(",", ":")).encode()
-    if _PREFIX.size + len(body) > HEAD_NBYTES:
+    room = HEAD_NBYTES - _PREFIX.size
+    body = json.dumps(fields, separators=(",", ":")).encode().ljust(room)
+    if len(body) > room:
         return None
-    head = _PREFIX.pack(MAGIC, VERSION, len(body), _native.crc32c(body)) + body
+    head = _PREFIX.pack(MAGIC, VERSION, _native.crc32c(body)) + body
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         fd, name = tempfile.mkstemp(dir=place.parent, prefix=place.stem, suffix=".tmp")
@@ -182,7 +188,7 @@ def store(source: Source, index: RecordIndex, options: str) -> Path | None:
         return None
     try:
         with os.fdopen(fd, "wb") as f:
-            f.write(head.ljust(HEAD_NBYTES, b"\0"))
+            f.write(head)
             f.write(table)
             f.flush()
             os.fsync(f.fileno())
@@ -213,11 +219,11 @@ def _parse(kept: Source, source: Source, options: str) -> RecordIndex | None:
     # The table is walked at random; 8 MB of readahead for 16 bytes would be most of the open.
     mapping.advise("random")
     head = _native.copy(mapping, 0, HEAD_NBYTES, "stored index")
-    magic, version, nbody, crc = _PREFIX.unpack_from(head)
-    body = memoryview(head)[_PREFIX.size : _PREFIX.size + nbody]
-    if magic != MAGIC or version != VERSION or len(body) != nbody or _native.crc32c(body) != crc:
+    magic, version, crc = _PREFIX.unpack_from(head)
+    body = head[_PREFIX.size :]
+    if magic != MAGIC or version != VERSION or _native.crc32c(body) != crc:
         return None
-    fields = json.loads(bytes(body))
+    fields = json.loads(body)
     made_for = Fingerprint(**fields["fingerprint"])
     if fields["options"] != options or made_for != replace(
         source.fingerprint,
@@ -229,8 +235,9 @@ def _parse(kept: Source, source: Source, options: str) -> RecordIndex | None:
     ):
         return None
     n, stride, covered = int(fields["nrecords"]), int(fields["stride"]), int(fields["nbytes"])
-    first = tuple(int(x) for x in fields["first"])
-    if len(first) != 5 or int(fields["head_nbytes"]) not in (6, 14) or n < 0 or stride < 0:
+    at, h, w, c, labels = (int(x) for x in fields["first"])
+    first = (at, h, w, c, labels)
+    if int(fields["head_nbytes"]) not in (6, 14) or n < 0 or stride < 0:
         return None
     if not 0 <= covered <= source.nbytes:
         return None
@@ -249,7 +256,7 @@ def _parse(kept: Source, source: Source, options: str) -> RecordIndex | None:
         nbytes=covered,
         head_nbytes=int(fields["head_nbytes"]),
         stride=stride,
-        first=first,  # type: ignore[arg-type]
+        first=first,
         entries=entries,
         ids=tuple(sorted({int(i) & 255 for i in fields["ids"]})),
         ids_differ=bool(fields["ids_differ"]),

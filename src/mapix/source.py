@@ -83,6 +83,14 @@ class Fingerprint:
         return asdict(self)
 
 
+class _Kept(mmap.mmap):
+    """A map that goes when its last array goes, and not before."""
+
+    def close(self) -> None:
+        """Refused: numpy keeps the map itself as the base of its arrays, without an export."""
+        raise BufferError("arrays may alias this map; it is unmapped when the last one dies")
+
+
 class Mapping:
     """A descriptor and the memory mapped from it: alive as long as anything refers to it."""
 
@@ -100,10 +108,11 @@ class Mapping:
         # One number for everything: the size of the descriptor that is mapped.
         self.nbytes = found.st_size
         # An empty file cannot be mapped; it has nothing to read either.
-        self._mmap = mmap.mmap(self._fd, self.nbytes, access=mmap.ACCESS_READ) if found.st_size else None
+        self._mmap = (
+            _Kept(self._fd, self.nbytes, access=mmap.ACCESS_READ) if found.st_size else None
+        )
         data: mmap.mmap | bytes = b"" if self._mmap is None else self._mmap
-        # memoryview, not the mmap itself, is the base of all arrays: it is read-only for good, and
-        # holds an export, so that nobody can unmap under an array.
+        # ACCESS_READ exports read-only buffers: no array over them can be made writable again.
         self.view = memoryview(data)
         self._buffer = _native.buffer_of(data)
         self.cmap = _native.new_map(self._buffer, self.nbytes, self._fd, found)

@@ -10,7 +10,7 @@ import importlib
 import importlib.metadata
 import os
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 __all__ = ["Format", "formats", "named"]
 
@@ -38,10 +38,10 @@ _BUILT_IN = {
 def named(name: str) -> Format:
     """The format of that name, or ValueError with the names there are."""
     if name in _BUILT_IN:
-        return importlib.import_module(_BUILT_IN[name])  # type: ignore[return-value]
+        return cast(Format, importlib.import_module(_BUILT_IN[name]))
     for entry in importlib.metadata.entry_points(group="mapix.formats"):
         if entry.name == name:
-            return entry.load()  # type: ignore[no-any-return]
+            return cast(Format, entry.load())
     others = [e.name for e in importlib.metadata.entry_points(group="mapix.formats")]
     raise ValueError(f"unknown format {name!r}; known: {', '.join([*_BUILT_IN, *others])}")
 

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from mapix import _native
 from mapix.errors import FormatError, SizeError, TruncatedError
 from mapix.index import ENTRY, RecordIndex
-from mapix.source import Source
+from mapix.source import Mapping, Source
 
 __all__ = ["DIALECTS", "NAME", "Hint", "Reading", "choose", "walk"]
 
@@ -163,7 +163,7 @@ def walk(source: Source, head_nbytes: int, progress: Progress | None = None) -> 
     return Reading(_index(state, stride, first, entries), problem)
 
 
-def _first(mapping: _native.Mapping, head_nbytes: int) -> tuple[int, int, int, int, int]:
+def _first(mapping: Mapping, head_nbytes: int) -> tuple[int, int, int, int, int]:
     head = _native.copy(mapping, 0, head_nbytes + 1, NAME)
     h, w, c = (int.from_bytes(head[k : k + 2], "little") for k in (0, 2, 4))
     return 0, h, w, c, head[head_nbytes]
@@ -201,7 +201,9 @@ def _table(
     # Room by the size seen so far, within reason; pages of it that stay untouched cost nothing.
     guess = (mapping.nbytes - state.at) // max(size // 2, 64) + 1024
     entries = np.empty(n + min(guess, MAX_GUESS), ENTRY)
-    entries["at_n"][:n] = np.arange(n, dtype=np.uint64) * np.uint64(size) | np.uint64(first[4] << 56)
+    entries["at_n"][:n] = np.arange(n, dtype=np.uint64) * np.uint64(size) | np.uint64(
+        first[4] << 56
+    )
     for field, value in zip(("h", "w", "c", "reserved"), (*first[1:4], 0), strict=True):
         entries[field][:n] = value
     scratch = _native.scratch()

@@ -10,23 +10,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native, view
-from mapix.batch import PROBES, Batch, Dtype, Layout, Recipe, gather, in_unit
+from mapix.batch import Batch, Dtype, Layout
 from mapix.errors import FormatError, UnsupportedError
 from mapix.index import RecordIndex
 from mapix.source import Source
-from mapix.vimh.parameters import UNITS, Parameters, Unit
+from mapix.vimh.gatherer import Gatherer
+from mapix.vimh.parameters import Parameters, Unit
 from mapix.vimh.record import Record
+from mapix.vimh.selection import Rows, positions
 
 __all__ = ["Dataset"]
 
 _ENTRY = struct.Struct("<QHHH2x")  # mapix_entry
-Rows = range | NDArray[np.int64] | None
-
-
-def _hashable(x: ArrayLike | None) -> object:
-    if x is None or isinstance(x, float | int):
-        return x
-    return tuple(np.asarray(x, np.float64).ravel().tolist())
 
 
 class Dataset:
@@ -63,7 +58,7 @@ class Dataset:
         options: Mapping[str, Any],
         splits: Mapping[str, str],
         rows: Rows = None,
-        parent: Dataset | None = None,
+        gatherer: Gatherer | None = None,
     ) -> None:
         self.source = source
         self.index = index
@@ -73,26 +68,8 @@ class Dataset:
         self._options = options
         self._rows = rows
         self._n = index.nrecords if rows is None else len(rows)
-        if parent is None:
-            self._native = index.native(interleaved=interleaved)
-            self._named = Parameters.from_info(info)
-            self.file_parameters = self._named.with_ids(index.ids)
-            self._columns = self.file_parameters.columns()
-            self._names = tuple(self.file_parameters.names)
-            self._entries = None if index.entries is None else memoryview(index.entries).cast("B")
-            self._one_shape = np.array(index.first[1:4], np.uint16)
-            self._recipes: dict[Any, Recipe] = {}
-            self._tables: dict[Unit, NDArray[Any]] = {}
-        else:
-            self._native = parent._native
-            self._named = parent._named
-            self.file_parameters = parent.file_parameters
-            self._columns = parent._columns
-            self._names = parent._names
-            self._entries = parent._entries
-            self._one_shape = parent._one_shape
-            self._recipes = parent._recipes
-            self._tables = parent._tables
+        # Sub-datasets share what does not depend on their rows.
+        self._gatherer = gatherer or Gatherer(source, index, info, interleaved=interleaved)
 
     # --- what it is -----------------------------------------------------------------------------
 
@@ -117,18 +94,18 @@ class Dataset:
 
         Label columns of batches come in this order.
         """
-        return self.file_parameters
+        return self._gatherer.parameters
 
     @property
     def heads(self) -> dict[str, int]:
         """Name -> number of classes, as the original computes it."""
-        return self.file_parameters.heads
+        return self._gatherer.parameters.heads
 
     @property
     def unknown_ids(self) -> tuple[int, ...]:
         """Label ids that occur in the file and that the info JSON does not name."""
-        named = {p.id for p in self._named.values()}
-        return tuple(i for i in self.index.ids if i not in named) if self.info else ()
+        named = len(self.info.get("parameter_names", ()))  # their ids are 0..named-1
+        return tuple(i for i in self.index.ids if i >= named) if self.info else ()
 
     @property
     def rows(self) -> NDArray[np.int64]:
@@ -245,10 +222,11 @@ class Dataset:
 
     def _record(self, row: int) -> Record:
         index = self.index
-        if self._entries is None:
+        entries = self._gatherer.entries
+        if entries is None:
             at, h, w, c, n = index.first
             return Record(self, row, at + row * index.stride, h, w, c, n)
-        at_n, h, w, c = _ENTRY.unpack_from(self._entries, row * 16)
+        at_n, h, w, c = _ENTRY.unpack_from(entries, row * 16)
         record = Record(self, row, at_n & _native.AT_MASK, h, w, c, at_n >> 56)
         if index.stored:
             self._confirm(record)
@@ -265,7 +243,7 @@ class Dataset:
             raise FormatError(
                 self.path,
                 self.index.format,
-                f"the stored index says {record.shape}, the file {(h, w, c)}; open with index=\"rebuild\"",
+                f'the stored index says {record.shape}, the file {(h, w, c)}; open with index="rebuild"',
                 record=record.index,
                 at=record.offset,
             )
@@ -276,34 +254,9 @@ class Dataset:
             base = range(self._n) if self._rows is None else self._rows
             rows = base[key]
         else:
-            wanted = self._positions(key)
+            wanted = positions(key, self._n, self.path)
             rows = wanted if self._rows is None else np.asarray(self._rows, np.int64)[wanted]
         return self._with_rows(rows)
-
-    def _positions(self, key: Any) -> NDArray[np.int64]:
-        """Indices (or a mask) into this dataset as int64 in 0..n-1."""
-        array = np.asarray(key)
-        if array.dtype == np.bool_:
-            if array.shape != (self._n,):
-                raise IndexError(f"mask of shape {array.shape} for {self._n} records")
-            return np.flatnonzero(array)
-        if array.size == 0:
-            return np.empty(0, np.int64)
-        if array.ndim != 1 or array.dtype.kind not in "iu":
-            raise TypeError(
-                f"indices must be an int, a slice, or a 1-D array of ints or bools, got "
-                f"{type(key).__name__} of {array.dtype}"
-            )
-        # A copy always: the caller may change its array, and unsigned values must not wrap.
-        found = array.astype(np.int64)
-        bad = (found < -self._n) | (found >= self._n)
-        if array.dtype.kind == "u":
-            bad |= found < 0
-        if bad.any():
-            i = int(np.argmax(bad))
-            raise IndexError(f"{self.path}: index {array[i]} at position {i} of {self._n} records")
-        found[found < 0] += self._n
-        return found
 
     def _with_rows(self, rows: Rows) -> Dataset:
         return Dataset(
@@ -314,7 +267,7 @@ class Dataset:
             options=self._options,
             splits=self.splits,
             rows=rows,
-            parent=self,
+            gatherer=self._gatherer,
         )
 
     def __iter__(self) -> Iterator[Record]:
@@ -326,11 +279,13 @@ class Dataset:
     def _file_rows(self, indices: ArrayLike) -> NDArray[np.int64]:
         """Record numbers for the C core, which checks their range itself."""
         if self._rows is not None:
-            return np.ascontiguousarray(np.asarray(self._rows, np.int64)[self._positions(indices)])
+            return np.ascontiguousarray(
+                np.asarray(self._rows, np.int64)[positions(indices, self._n, self.path)]
+            )
         array = np.asarray(indices)
         if array.dtype == np.int64 and array.ndim == 1:
             return np.ascontiguousarray(array)
-        return self._positions(indices)
+        return positions(indices, self._n, self.path)
 
     def batch(
         self,
@@ -401,99 +356,31 @@ class Dataset:
         Copies: each image once.  Lifetime: the batch owns its arrays.  Threads: any number of
         calls at once, the GIL is released.  Cost: one pass over the records' bytes.
         """
-        if labels is not None and labels not in UNITS:
-            raise ValueError(f"labels must be one of {', '.join(UNITS)} or None, got {labels!r}")
-        mapping = self.source.mapping
-        rows = self._file_rows(indices)
-        if flat:
-            if pad or crop or dtype != "uint8":
-                raise ValueError("flat=True gives bytes as they are: no pad, crop or dtype")
-            size = {"flat_nbytes": self._native.extent(rows, self.path)[6]}
-            c = fit = 0
-        else:
-            h, w, c, fit = self._canvas(rows, pad, crop)
-            size = {"h": h, "w": w}
-        recipe = self._recipe(dtype, layout, scale, mean, std, c, fit, pad_value, labels is None)
-        batch = gather(
-            mapping,
-            self._native,
-            rows,
-            recipe,
-            shapes=self._alike(len(rows)) if self.index.stride else None,
-            spec_range=spec_range,
+        return self._gatherer.batch(
+            self._file_rows(indices),
             out=out,
+            values=(dtype, layout, scale, mean, std),
+            pad=pad,
+            crop=crop,
+            pad_value=pad_value,
+            flat=flat,
+            labels=labels,
+            spec_range=spec_range,
             threads=threads,
-            **size,
         )
-        if labels is None or labels == "raw":
-            return batch
-        return in_unit(batch, self._table(labels), -1 if labels == "class" else np.nan)
 
-    def _recipe(
+    def batch_shape(
         self,
-        dtype: str,
-        layout: str,
-        scale: float | None,
-        mean: ArrayLike | None,
-        std: ArrayLike | None,
-        c: int,
-        fit: int,
-        pad_value: float,
-        unlabelled: bool,
-    ) -> Recipe:
-        """A recipe for these options: made anew only when they are."""
-        key = (dtype, layout, scale, _hashable(mean), _hashable(std), c, fit, pad_value, unlabelled)
-        known: dict[Any, Recipe] = self._recipes
-        if key not in known:
-            if len(known) >= 64:
-                known.clear()
-            known[key] = Recipe(
-                dtype,
-                layout,
-                scale,
-                mean,
-                std,
-                c=c,
-                fit=fit,
-                pad_value=pad_value,
-                columns=None if unlabelled else self._columns,
-                names=() if unlabelled else self._names,
-            )
-        return known[key]
-
-    def _alike(self, b: int) -> NDArray[np.uint16]:
-        """The one shape of a uniform file, b times, as a view."""
-        return np.ndarray((b, 3), np.uint16, self._one_shape, 0, (0, 2))
-
-    def _table(self, unit: Unit) -> NDArray[Any]:
-        if unit not in self._tables:
-            self._tables[unit] = self.file_parameters.table(unit)
-        return self._tables[unit]
-
-    def _canvas(
-        self, rows: NDArray[np.int64], pad: bool | tuple[int, int], crop: bool | str
+        indices: ArrayLike,
+        layout: Layout = "NHWC",
+        *,
+        pad: bool | tuple[int, int] = False,
+        crop: bool | Literal["centre", "corner"] = False,
     ) -> tuple[int, int, int, int]:
-        """(h, w, c) of the output, and how records are made to fit it."""
-        if not pad and not crop and self.index.stride:
-            _, h, w, c, _ = self.index.first
-            return h, w, c, 0
-        if crop not in (False, True, "centre", "corner"):
-            raise ValueError(f"crop must be a bool, 'centre' or 'corner', got {crop!r}")
-        fit = (_native.PAD if pad else 0) | (_native.CROP if crop else 0)
-        if crop in (True, "centre"):
-            fit |= _native.CENTRE
-        if len(rows):
-            h, w, c, low_h, low_w, low_c, _ = self._native.extent(rows, self.path)
-        else:
-            h, w, c = low_h, low_w, low_c = self.index.first[1:4]
-        if crop and not pad:
-            h, w = low_h, low_w
-            fit |= _native.PAD if low_c != c else 0  # channels are never cut: pad the missing
-        if pad and pad is not True:
-            h, w = (int(x) for x in pad)
-            if not (0 < h < 65536 and 0 < w < 65536):
-                raise ValueError(f"pad must be True or (h, w) in 1..65535, got {pad!r}")
-        return h, w, c, fit
+        """Shape that ``batch`` with these options would give its images; reads the index alone."""
+        rows = self._file_rows(indices)
+        h, w, c, _ = self._gatherer.canvas(rows, pad, crop)
+        return (len(rows), h, w, c) if layout == "NHWC" else (len(rows), c, h, w)
 
     def batches(
         self,
@@ -518,7 +405,7 @@ class Dataset:
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        indices = np.arange(self._n) if order is None else self._positions(order)
+        indices = np.arange(self._n) if order is None else positions(order, self._n, self.path)
         end = len(indices) - len(indices) % batch_size if drop_last else len(indices)
         for begin in range(0, end, batch_size):
             stop = min(begin + batch_size, end)
@@ -536,7 +423,7 @@ class Dataset:
             How many records were asked for.
         """
         rows = self._file_rows(indices)
-        return self._native.willneed(self.source.mapping, rows, PROBES) if len(rows) else 0
+        return self._gatherer.willneed(rows) if len(rows) else 0
 
     def warm(self, progress: Any = None) -> None:
         """Read the file into the page cache, front to back, at the disk's sequential speed.

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from mapix import index as indexes
-from mapix.errors import FormatError, MapixWarning, UnsupportedError
+from mapix.errors import FormatError, MapixWarning, UnsupportedError, warn
 from mapix.formats import vimh
 from mapix.formats.vimh import NAME, Hint, Progress
 from mapix.index import RecordIndex
 from mapix.source import Fingerprint, Source, read_small
-from mapix.vimh.dataset import Dataset, Rows
+from mapix.vimh.dataset import Dataset
 from mapix.vimh.parameters import INFO_LIMIT, INFO_NAME, Parameters, parse_info
+from mapix.vimh.selection import Rows
 
 __all__ = ["NAME", "claims", "open_path", "reopen"]
 
@@ -56,7 +57,9 @@ def _data_file(path: str, split: str | None) -> tuple[str, dict[str, str]]:
     raise FileNotFoundError(f"{path}: no split {wanted!r}; there: {found}")
 
 
-def _info(data_path: str, info: Mapping[str, Any] | str | os.PathLike[str] | bool) -> dict[str, Any]:
+def _info(
+    data_path: str, info: Mapping[str, Any] | str | os.PathLike[str] | bool
+) -> dict[str, Any]:
     if isinstance(info, Mapping):
         return dict(info)
     if info is False:
@@ -77,7 +80,9 @@ def _hint(info: Mapping[str, Any]) -> Hint:
 
 def _compare(ds: Dataset) -> None:
     """Warn where the info JSON and the file disagree; the file is believed."""
-    said = [f"{ds.info['format']!r} as its format"] if ds.info.get("format", "VIMH") != "VIMH" else []
+    said = (
+        [f"{ds.info['format']!r} as its format"] if ds.info.get("format", "VIMH") != "VIMH" else []
+    )
     name = os.path.basename(ds.path)
     for key in (f"{name}_samples", f"num_{name}_samples"):
         count = ds.info.get(key)
@@ -87,7 +92,7 @@ def _compare(ds: Dataset) -> None:
     if shape and ds.index.stride and shape != ds.index.first[1:4]:
         said.append(f"images of {shape}, the file's are {ds.index.first[1:4]}")
     if said:
-        warnings.warn(f"{ds.path}: the info JSON says {'; '.join(said)}", MapixWarning, stacklevel=4)
+        warn(f"{ds.path}: the info JSON says {'; '.join(said)}")
 
 
 def _index(
@@ -100,22 +105,18 @@ def _index(
     progress: Progress | None,
 ) -> RecordIndex:
     key = f"vimh:{dialect}:{strict}:{hint.shape}:{hint.nparameters}"
-    if stored == "auto":
-        known = indexes.load(source, key)
-        if known is not None:
-            return known
-    reading = vimh.choose(source, dialect=dialect, hint=hint, strict=strict, progress=progress)
-    if reading.problem is not None:
-        left = source.nbytes - reading.index.nbytes
-        warnings.warn(
-            f"{source.path}: opened {reading.index.nrecords} whole records; the last {left} bytes "
-            f"are none ({reading.problem})",
-            MapixWarning,
-            stacklevel=4,
+    found = indexes.load(source, key) if stored == "auto" else None
+    if found is None:
+        reading = vimh.choose(source, dialect=dialect, hint=hint, strict=strict, progress=progress)
+        found = reading.index
+        if stored != "never":
+            indexes.store(source, found, key)
+    if found.nbytes < source.nbytes:
+        warn(
+            f"{source.path}: opened {found.nrecords} whole records; the last "
+            f"{source.nbytes - found.nbytes} bytes, from byte {found.nbytes} on, are no record"
         )
-    if stored != "never":
-        indexes.store(source, reading.index, key)
-    return reading.index
+    return found
 
 
 def open_path(

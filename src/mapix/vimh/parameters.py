@@ -159,7 +159,7 @@ class Parameters(Mapping[str, Parameter]):
         if len(set(names)) != len(names) or len(names) > 256:
             raise ValueError("parameter_names must be at most 256 different names")
         varying = [_parameter(n, i, mappings.get(n, {})) for i, n in enumerate(names)]
-        fixed = []
+        fixed: list[Parameter] = []
         for name in (*mappings, *info.get("fixed_parameters", {})):
             if name in names or name in (p.name for p in fixed):
                 continue
@@ -256,11 +256,12 @@ def parse_info(data: bytes, path: str) -> dict[str, Any]:
         raise FormatError(path, "vimh info JSON", str(e)) from e
     if not isinstance(info, dict):
         raise FormatError(path, "vimh info JSON", f"expected an object, got {type(info).__name__}")
-    for key, kind in (("parameter_names", list), ("parameter_mappings", dict), ("fixed_parameters", dict)):
+    kinds = {"parameter_names": list, "parameter_mappings": dict, "fixed_parameters": dict}
+    for key, kind in kinds.items():
         if not isinstance(info.get(key, kind()), kind):
             raise FormatError(path, "vimh info JSON", f"{key} must be a {kind.__name__}")
-    mappings = [*info.get("parameter_mappings", {}).items(), *info.get("fixed_parameters", {}).items()]
-    for name, entry in mappings:
-        if not isinstance(entry, dict):
-            raise FormatError(path, "vimh info JSON", f"entry {name!r} must be an object")
+    for key in ("parameter_mappings", "fixed_parameters"):
+        for name, entry in info.get(key, {}).items():
+            if not isinstance(entry, dict):
+                raise FormatError(path, "vimh info JSON", f"{key}: {name!r} must be an object")
     return info

@@ -83,13 +83,13 @@ class Record:
     @property
     def labels(self) -> dict[str, int]:
         """Name -> code (0..255).  Of an id that appears twice the last one counts."""
-        name = self._ds.file_parameters.by_id
+        name = self._ds.parameters.by_id
         return {name(id).name: code for id, code in self._codes()}
 
     @property
     def values(self) -> dict[str, float]:
         """Name -> value in physical units; codes themselves where the range is not known."""
-        known = self._ds.file_parameters.by_id
+        known = self._ds.parameters.by_id
         found = ((known(id), code) for id, code in self._codes())
         return {p.name: float(p.dequantise(code)) for p, code in found}
 

@@ -1,0 +1,232 @@
+"""mapix datasets for PyTorch: one gather a batch, and nothing copied twice.
+
+>>> from torch.utils.data import DataLoader                      # doctest: +SKIP
+>>> import mapix.torch                                           # doctest: +SKIP
+>>> data = mapix.torch.Dataset("my_dataset", scale=1 / 255)      # doctest: +SKIP
+>>> loader = DataLoader(data, batch_size=256, shuffle=True,
+...                     collate_fn=mapix.torch.collate)          # doctest: +SKIP
+>>> images, labels = next(iter(loader))                          # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch.utils import data as torch_data
+
+import mapix
+from mapix.batch import Batch, Dtype, Layout
+from mapix.vimh.dataset import Dataset as VimhDataset
+from mapix.vimh.parameters import Unit
+
+__all__ = ["Collated", "Dataset", "collate"]
+
+IGNORE = -100  # the class that PyTorch's losses leave out
+
+_TORCH_DTYPES = {"uint8": torch.uint8, "float32": torch.float32, "float16": torch.float16}
+
+
+class Collated(Sequence[Any]):
+    """A batch that is collated already: what ``Dataset.__getitems__`` returns.
+
+    ``collate`` takes ``value`` out.  Seen as a sequence it is the samples of the batch, so that
+    PyTorch's default collate function works as well, at the price of copying once more.
+
+    Attributes
+    ----------
+    value : tuple
+        ``(images, labels)``, or ``(images, labels, sizes)``.
+    """
+
+    __slots__ = ("_n", "value")
+
+    def __init__(self, value: tuple[Any, ...], n: int) -> None:
+        self.value = value
+        self._n = n
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __getitem__(self, i: Any) -> Any:
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(self._n))]
+        if not -self._n <= i < self._n:
+            raise IndexError(i)
+        return tuple(_row(part, i) for part in self.value)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[i] for i in range(self._n))
+
+
+def _row(part: Any, i: int) -> Any:
+    if part is None:
+        return None
+    return {k: v[i] for k, v in part.items()} if isinstance(part, dict) else part[i]
+
+
+def collate(batch: Any) -> Any:
+    """The collate function that goes with ``Dataset``.
+
+    Parameters
+    ----------
+    batch : Collated or list
+        What the dataset gave the loader: a batch that is whole already, or a list of samples
+        (as from a ``torch.utils.data.Subset`` of an old PyTorch), which PyTorch then collates.
+
+    Returns
+    -------
+    tuple
+        ``(images, labels)``, or ``(images, labels, sizes)``.
+    """
+    if isinstance(batch, Collated):
+        return batch.value
+    return torch_data.default_collate(batch)
+
+
+class Dataset(torch_data.Dataset[Any]):
+    """A map-style dataset over a mapix dataset.
+
+    ``dataset[i]`` is ``(image, labels)``; a DataLoader with ``collate_fn=mapix.torch.collate`` asks
+    for whole batches through ``__getitems__``, and each is one gather in C, straight into the
+    tensor that it returns (in a worker process: straight into shared memory).
+
+    Parameters
+    ----------
+    path_or_dataset : path, or mapix.vimh.Dataset
+        What to read; a path is opened with ``mapix.open(path, **open_options)``.
+    dtype : {"float32", "float16", "uint8"}
+        Type of the images.
+    layout : {"NCHW", "NHWC"}
+        Order of the images.
+    scale, mean, std : float or array_like, optional
+        ``(byte * scale - mean) / std``, per channel; by default the bytes' own values, 0..255.
+    pad, crop, pad_value
+        For records of mixed sizes: as for ``mapix.vimh.Dataset.batch``.
+    labels : {"class", "raw", "normalised", "physical"} or None
+        Unit of the labels: int64 classes (missing ones are -100, which PyTorch's losses ignore),
+        uint8 codes, float32 0..1, float32 physical (missing ones NaN).  None: ``labels`` is None.
+    as_dict : bool
+        Labels as a dict of name -> tensor (b,), or as one tensor (b, heads).
+    sizes : bool
+        Whether batches carry a third part: int64 (b, 3), h, w, c of each record in the file.
+    transform : callable, optional
+        Applied to the image tensor of each sample.
+    batch_transform : callable, optional
+        Applied to the image tensor of a whole batch, which is much cheaper; a single sample is
+        passed as a batch of one.
+    threads : int
+        Threads that copy a batch.
+    **open_options
+        For ``mapix.open``, when a path is given.
+
+    Notes
+    -----
+    Copies: each image once.  Lifetime: tensors are their own.  Threads: any.  Pickles as path and
+    options: with ``num_workers`` and spawn each worker opens the file itself, and refuses one that
+    is not the same.
+    """
+
+    def __init__(
+        self,
+        path_or_dataset: str | os.PathLike[str] | VimhDataset,
+        *,
+        dtype: Dtype = "float32",
+        layout: Layout = "NCHW",
+        scale: float | None = None,
+        mean: ArrayLike | None = None,
+        std: ArrayLike | None = None,
+        pad: bool | tuple[int, int] = False,
+        crop: Any = False,
+        pad_value: float = 0.0,
+        labels: Unit | None = "class",
+        as_dict: bool = True,
+        sizes: bool = False,
+        transform: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        batch_transform: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        threads: int = 1,
+        **open_options: Any,
+    ) -> None:
+        if isinstance(path_or_dataset, VimhDataset):
+            if open_options:
+                raise TypeError(f"options {', '.join(open_options)} need a path, not a dataset")
+            self.source = path_or_dataset
+        else:
+            self.source = mapix.open(path_or_dataset, **open_options)
+        self.options: dict[str, Any] = {
+            "dtype": dtype,
+            "layout": layout,
+            "scale": scale,
+            "mean": mean,
+            "std": std,
+            "pad": pad,
+            "crop": crop,
+            "pad_value": pad_value,
+            "labels": labels,
+            "threads": threads,
+        }
+        self.as_dict = as_dict
+        self.sizes = sizes
+        self.transform = transform
+        self.batch_transform = batch_transform
+        self.source.batch([], **self.options)  # bad options are told here, not in a worker
+
+    @property
+    def heads(self) -> dict[str, int]:
+        """Name -> number of classes."""
+        return self.source.heads
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        n = len(self)
+        if not -n <= index < n:  # also what ends a for loop over the dataset
+            raise IndexError(f"{self.source.path}: index {index} of {n} records")
+        sample = self._gather([index], shared=False)[0]
+        return tuple(sample)
+
+    def __getitems__(self, indices: list[int]) -> Collated:
+        """All samples of a batch, collated: what a DataLoader calls."""
+        in_worker = torch_data.get_worker_info() is not None
+        return self._gather(indices, shared=in_worker and self.transform is None)
+
+    def _gather(self, indices: list[int], *, shared: bool) -> Collated:
+        rows = np.asarray(indices, dtype=np.int64)
+        out = self._shared_out(rows) if shared and len(rows) else None
+        target = None if out is None else out.numpy()
+        batch = self.source.batch(rows, out=target, **self.options)
+        images = torch.from_numpy(batch.images) if out is None else out
+        if self.batch_transform is not None:
+            images = self.batch_transform(images)
+        if self.transform is not None:
+            images = torch.stack([self.transform(image) for image in images])
+        value: tuple[Any, ...] = (images, self._labels(batch))
+        if self.sizes:
+            value = (*value, torch.from_numpy(batch.shapes.astype(np.int64)))
+        return Collated(value, len(rows))
+
+    def _shared_out(self, rows: np.ndarray[Any, Any]) -> torch.Tensor:
+        """A tensor in shared memory: what a worker sends to the loader without another copy."""
+        shape = self.source.batch_shape(
+            rows, layout=self.options["layout"], pad=self.options["pad"], crop=self.options["crop"]
+        )
+        dtype = _TORCH_DTYPES[self.options["dtype"]]
+        # the call that PyTorch's own default_collate makes in a worker
+        storage = torch.UntypedStorage._new_shared(int(np.prod(shape)) * dtype.itemsize)
+        return torch.empty(0, dtype=dtype).set_(storage, 0, shape)
+
+    def _labels(self, batch: Batch) -> dict[str, torch.Tensor] | torch.Tensor | None:
+        if batch.labels is None or batch.present is None:
+            return None
+        values = batch.labels
+        if self.options["labels"] == "class" and not batch.present.all():
+            values[~batch.present] = IGNORE
+        if not self.as_dict:
+            return torch.from_numpy(values)
+        columns = torch.from_numpy(np.ascontiguousarray(values.T))
+        return dict(zip(batch.names, columns, strict=True))

@@ -1,0 +1,162 @@
+"""Batches of one VIMH file: canvases, recipes and label tables, made once and shared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mapix import _native
+from mapix.batch import PROBES, Batch, Recipe, gather, in_unit
+from mapix.index import RecordIndex, table_bytes
+from mapix.source import Source
+from mapix.vimh.parameters import UNITS, Parameters, Unit
+
+__all__ = ["Gatherer"]
+
+MAX_RECIPES = 64
+
+Values = tuple[str, str, float | None, ArrayLike | None, ArrayLike | None]
+
+
+def _hashable(x: ArrayLike | None) -> object:
+    if x is None or isinstance(x, float | int):
+        return x
+    return tuple(np.asarray(x, np.float64).ravel().tolist())
+
+
+class Gatherer:
+    """What all datasets over one file share: its index in C, its labels, its recipes.
+
+    Rows are record numbers of the file, int64 (b,); the C core checks their range.  Options are
+    those of ``Dataset.batch``.
+    """
+
+    def __init__(
+        self, source: Source, index: RecordIndex, info: Mapping[str, Any], *, interleaved: bool
+    ) -> None:
+        self.source = source
+        self.index = index
+        self.parameters = Parameters.from_info(info).with_ids(index.ids)
+        self.entries = None if index.entries is None else table_bytes(index.entries)
+        self._native = index.native(interleaved=interleaved)
+        self._columns = self.parameters.columns()
+        self._names = tuple(self.parameters.names)
+        self._one_shape = np.array(index.first[1:4], np.uint16)
+        self._recipes: dict[Any, Recipe] = {}
+        self._tables: dict[Unit, NDArray[Any]] = {}
+
+    def batch(
+        self,
+        rows: NDArray[np.int64],
+        *,
+        out: NDArray[Any] | Batch | None,
+        values: Values,
+        pad: bool | tuple[int, int],
+        crop: bool | str,
+        pad_value: float,
+        flat: bool,
+        labels: Unit | None,
+        spec_range: bool,
+        threads: int,
+    ) -> Batch:
+        """See ``Dataset.batch``."""
+        if labels is not None and labels not in UNITS:
+            raise ValueError(f"labels must be one of {', '.join(UNITS)} or None, got {labels!r}")
+        mapping = self.source.mapping
+        dtype, layout, scale, mean, std = values
+        if flat:
+            if pad or crop or dtype != "uint8":
+                raise ValueError("flat=True gives bytes as they are: no pad, crop or dtype")
+            size = {"flat_nbytes": self._native.extent(rows, self.source.path)[6]}
+            c = fit = 0
+        else:
+            h, w, c, fit = self.canvas(rows, pad, crop)
+            size = {"h": h, "w": w}
+        recipe = self._recipe(dtype, layout, scale, mean, std, c, fit, pad_value, labels is None)
+        batch = gather(
+            mapping,
+            self._native,
+            rows,
+            recipe,
+            shapes=self._alike(len(rows)) if self.index.stride else None,
+            spec_range=spec_range,
+            out=out,
+            threads=threads,
+            **size,
+        )
+        if labels is None or labels == "raw":
+            return batch
+        return in_unit(batch, self._table(labels), -1 if labels == "class" else np.nan)
+
+    def _recipe(
+        self,
+        dtype: str,
+        layout: str,
+        scale: float | None,
+        mean: ArrayLike | None,
+        std: ArrayLike | None,
+        c: int,
+        fit: int,
+        pad_value: float,
+        unlabelled: bool,
+    ) -> Recipe:
+        """A recipe for these options: made anew only when they are."""
+        key = (dtype, layout, scale, _hashable(mean), _hashable(std), c, fit, pad_value, unlabelled)
+        known: dict[Any, Recipe] = self._recipes
+        if key not in known:
+            if len(known) >= MAX_RECIPES:
+                known.clear()
+            known[key] = Recipe(
+                dtype,
+                layout,
+                scale,
+                mean,
+                std,
+                c=c,
+                fit=fit,
+                pad_value=pad_value,
+                columns=None if unlabelled else self._columns,
+                names=() if unlabelled else self._names,
+            )
+        return known[key]
+
+    def _alike(self, b: int) -> NDArray[np.uint16]:
+        """The one shape of a uniform file, b times, as a view."""
+        return np.ndarray((b, 3), np.uint16, self._one_shape, 0, (0, 2))
+
+    def _table(self, unit: Unit) -> NDArray[Any]:
+        if unit not in self._tables:
+            self._tables[unit] = self.parameters.table(unit)
+        return self._tables[unit]
+
+    def canvas(
+        self, rows: NDArray[np.int64], pad: bool | tuple[int, int], crop: bool | str
+    ) -> tuple[int, int, int, int]:
+        """(h, w, c) of the output, and how records are made to fit it."""
+        if not pad and not crop and self.index.stride:
+            _, h, w, c, _ = self.index.first
+            return h, w, c, 0
+        if crop not in (False, True, "centre", "corner"):
+            raise ValueError(f"crop must be a bool, 'centre' or 'corner', got {crop!r}")
+        fit = (_native.PAD if pad else 0) | (_native.CROP if crop else 0)
+        if crop in (True, "centre"):
+            fit |= _native.CENTRE
+        if len(rows):
+            h, w, c, low_h, low_w, low_c, _ = self._native.extent(rows, self.source.path)
+        else:
+            h, w, c = low_h, low_w, low_c = self.index.first[1:4]
+        if crop and not pad:
+            h, w = low_h, low_w
+            fit |= _native.PAD if low_c != c else 0  # channels are never cut: pad the missing
+        if isinstance(pad, tuple):
+            h, w = pad
+            if not (0 < h < 65536 and 0 < w < 65536):
+                raise ValueError(f"pad must be True or (h, w) in 1..65535, got {pad!r}")
+        return h, w, c, fit
+
+    def willneed(self, rows: NDArray[np.int64]) -> int:
+        """Ask the kernel for the pages of ``rows``; see ``Dataset.prefetch``."""
+        return self._native.willneed(self.source.mapping, rows, PROBES)

@@ -1,0 +1,132 @@
+"""Datasets across processes: fork, spawn, forkserver; small pickles; the same file or none."""
+
+from __future__ import annotations
+
+import multiprocessing as mp
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from slow_vimh import pack, record
+
+import mapix
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "data"
+    path.write_bytes(pack([record(8, 8, 3, [(0, i)], seed=i) for i in range(100)]))
+    return path
+
+
+def check(ds: mapix.vimh.Dataset, seed: int) -> int:
+    """Gather in a child; the sum of the bytes tells whether they are right."""
+    rows = np.random.default_rng(seed).integers(0, len(ds), 64)
+    batch = ds.batch(rows, layout="NCHW", threads=2)
+    assert (batch.images[5] == ds[int(rows[5])].image.transpose(2, 0, 1)).all()
+    return int(batch.images.sum())
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_workers(path, method):
+    ds = mapix.open(path)
+    want = [check(ds, s) for s in range(8)]
+    with mp.get_context(method).Pool(2) as pool:
+        assert pool.starmap(check, [(ds, s) for s in range(8)]) == want
+        assert pool.starmap(check, [(ds[::2], s) for s in range(8)]) == [
+            check(ds[::2], s) for s in range(8)
+        ]
+
+
+def test_a_pickle_holds_no_data(path):
+    ds = mapix.open(path)
+    assert len(pickle.dumps(ds)) < 1500
+    assert len(pickle.dumps(ds[::2])) < 1500
+    part = pickle.loads(pickle.dumps(ds[[5, 3, -1]]))
+    assert [r.labels["param_0"] for r in part] == [5, 3, 99]
+
+
+def test_options_travel(path):
+    ds = mapix.open(path, order="HWC", dialect=14, info={"parameter_names": ["a"]})
+    again = pickle.loads(pickle.dumps(ds))
+    assert again.interleaved
+    assert again[4].labels == {"a": 4}
+    np.testing.assert_array_equal(again[4].image, ds[4].image)
+
+
+def test_a_worker_refuses_another_file(path):
+    blob = pickle.dumps(mapix.open(path))
+    path.with_name("b").write_bytes(path.read_bytes())
+    os.replace(path.with_name("b"), path)
+    code = f"import pickle; pickle.loads({blob!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "FileChangedError" in done.stderr
+    assert str(path) in done.stderr
+    assert "replaced" in done.stderr
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_forks_under_gathering_threads(path):
+    ds = mapix.open(path)
+    want = check(ds, 1)
+    stop = threading.Event()
+    failures = []
+
+    def gather() -> None:
+        while not stop.is_set():
+            if check(ds, 1) != want:
+                failures.append(1)
+
+    threads = [threading.Thread(target=gather) for _ in range(2)]
+    for t in threads:
+        t.start()
+    try:
+        for _ in range(60):
+            pid = os.fork()
+            if pid == 0:  # nothing but gather and leave: no pytest in here
+                ok = False
+                try:
+                    ok = check(ds, 1) == want
+                finally:
+                    os._exit(0 if ok else 1)
+            _, status = os.waitpid(pid, 0)
+            assert status == 0
+    finally:
+        stop.set()
+        for t in threads:
+            t.join()
+    assert not failures
+
+
+def test_exit_with_gathering_daemon_threads(path):
+    code = f"""
+import threading, time, mapix
+ds = mapix.open({str(path)!r})
+def gather():
+    while True:
+        ds.batch(range(100), threads=2)
+for _ in range(3):
+    threading.Thread(target=gather, daemon=True).start()
+time.sleep(0.05)
+"""
+    for _ in range(8):
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_importing_mapix_is_light():
+    """No torch, no pillow, no test tools, unless asked for."""
+    code = "import sys, mapix; print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(out.stdout.split())
+    assert "mapix" in loaded
+    assert not loaded & {"torch", "PIL", "pytest", "hypothesis", "psutil", "matplotlib"}

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from slow_vimh import pack, record
+
+import mapix
+from mapix import _native, errors
+from mapix.source import Source, read_small
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "data"
+    path.write_bytes(pack([record(30, 40, 3, [(0, i)], seed=i) for i in range(50)]))
+    return path
+
+
+def open_fds() -> int:
+    gc.collect()  # what earlier tests left behind is not ours
+    return len(os.listdir("/proc/self/fd"))
+
+
+def mapped(path: Path) -> bool:
+    return str(path) in Path("/proc/self/maps").read_text()
+
+
+def test_the_mapping_lives_as_long_as_its_last_array(path):
+    fds = open_fds()
+    ds = mapix.open(path)
+    image = ds[3].image[5:, ::2]
+    whole = ds.images
+    want = image.copy()
+    ds.close()
+    del ds
+    gc.collect()
+    assert mapped(path)
+    np.testing.assert_array_equal(image, want)
+    del whole
+    assert mapped(path)
+    del image
+    gc.collect()
+    assert not mapped(path)
+    assert open_fds() == fds
+
+
+def test_opening_and_closing_leaks_nothing(path):
+    mapix.open(path).batch([0])
+    fds = open_fds()
+    for _ in range(200):
+        with mapix.open(path) as ds:
+            ds.batch([0, 1])
+    gc.collect()
+    assert open_fds() == fds
+    assert not mapped(path)
+
+
+def test_close_while_threads_gather(path):
+    want = mapix.open(path).batch(range(50)).images
+    closed = []
+
+    def gather(ds: mapix.vimh.Dataset) -> None:
+        try:
+            while True:
+                np.testing.assert_array_equal(ds.batch(range(50)).images, want)
+        except mapix.ClosedError:
+            closed.append(1)
+
+    for _ in range(30):
+        ds = mapix.open(path)
+        threads = [threading.Thread(target=gather, args=(ds,)) for _ in range(3)]
+        for t in threads:
+            t.start()
+        ds.close()
+        for t in threads:
+            t.join()
+    assert len(closed) == 90
+
+
+def test_nobody_can_unmap_under_an_array(path):
+    image = mapix.open(path)[0].image
+    base = image
+    while isinstance(base, np.ndarray):
+        base = base.base
+    gc.collect()
+    with pytest.raises(BufferError):
+        getattr(base, "obj", base).close()
+    assert image.sum() > 0
+
+
+def test_changes_are_told_apart(path):
+    def difference() -> str | None:
+        return before.difference(Source(path).fingerprint)
+
+    before = Source(path).fingerprint
+    assert difference() is None
+    path.chmod(0o600)
+    assert difference() is None
+    times = path.stat()
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns + 1))
+    assert "written to" in difference()
+    before = Source(path).fingerprint
+    os.utime(path, ns=(times.st_atime_ns + 5, times.st_mtime_ns + 1))
+    assert "change time" in difference()
+    with open(path, "ab") as f:
+        f.write(b"x")
+    assert "bytes, now it has" in difference()
+    os.replace(path, path.with_name("b"))
+    path.write_bytes(b"y")
+    assert "replaced" in difference()
+
+
+@pytest.mark.parametrize("how", ["shrink", "grow", "rewrite", "rewrite and restore the time"])
+def test_a_batch_from_a_file_that_moved_is_refused(path, how):
+    ds = mapix.open(path)
+    record_3 = ds[3]
+    before = path.stat()
+    if how == "shrink":
+        os.truncate(path, 4096)
+    elif how == "grow":
+        with open(path, "ab") as f:
+            f.write(b"more")
+    else:
+        with open(path, "r+b") as f:
+            f.write(b"\0")
+    if how.endswith("time"):
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    for act in (
+        lambda: ds.batch([40]),
+        lambda: record_3.labels,
+        lambda: record_3.spec_range,
+        lambda: ds.warm(),
+    ):
+        with pytest.raises(mapix.FileChangedError, match="open it again") as e:
+            act()
+        assert e.value.filename == str(path)
+        assert isinstance(e.value, OSError)
+
+
+def test_a_file_replaced_by_rename_is_read_on(path):
+    """The old file is still there for whoever holds it: nothing moved under us."""
+    ds = mapix.open(path)
+    want = ds.batch([7]).images
+    path.with_name("new").write_bytes(b"something else")
+    os.replace(path.with_name("new"), path)
+    np.testing.assert_array_equal(ds.batch([7]).images, want)
+
+
+def test_read_small(tmp_path):
+    path = tmp_path / "x"
+    path.write_bytes(b"12345")
+    assert read_small(path, 5) == b"12345"
+    with pytest.raises(mapix.LimitError, match="limit of 4"):
+        read_small(path, 4)
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OSError, match="not a regular file"):
+        read_small(tmp_path / "fifo", 5)
+
+
+def test_copy_is_bounded(path):
+    mapping = Source(path).mapping
+    assert _native.copy(mapping, 0, 6, "x") == path.read_bytes()[:6]
+    assert _native.copy(mapping, mapping.nbytes, 0, "x") == b""
+    for at, n in ((0, mapping.nbytes + 1), (mapping.nbytes + 1, 0), (2**63, 2**62)):
+        if n < 2**32:
+            with pytest.raises(mapix.FormatError, match="left in file"):
+                _native.copy(mapping, at, n, "x")
+
+
+def test_crc32c():
+    def slow(data: bytes) -> int:
+        crc = 0xFFFFFFFF
+        for byte in data:
+            crc ^= byte
+            for _ in range(8):
+                crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+        return crc ^ 0xFFFFFFFF
+
+    assert _native.crc32c(b"123456789") == 0xE3069283
+    best = _native.simd()
+    data = np.random.default_rng(0).bytes(100)
+    try:
+        for level in range(best + 1):
+            _native.simd(level)
+            for n in range(60):
+                assert _native.crc32c(data[:n]) == slow(data[:n])
+                assert _native.crc32c(data[n:], _native.crc32c(data[:n])) == slow(data)
+    finally:
+        _native.simd(best)
+
+
+def test_errors_cross_process_borders():
+    for e in (
+        errors.TruncatedError("p", "vimh", "why", record=3, at=9),
+        errors.FormatError("p", "vimh", "why"),
+        errors.FileChangedError("p", "moved"),
+        errors.LimitError("much"),
+    ):
+        again = pickle.loads(pickle.dumps(e))
+        assert type(again) is type(e)
+        assert str(again) == str(e)
+    assert str(errors.TruncatedError("p", "vimh", "why", record=3, at=9)) == (
+        "p: vimh record 3 at byte 9: why"
+    )
+    assert str(errors.FileChangedError("p", "moved")) == "p: moved"
+    # PyTorch's loaders call the class with the worker's whole text
+    for kind in (errors.FileChangedError, errors.TruncatedError, errors.ClosedError):
+        assert str(kind("Caught it in worker 0")) == "Caught it in worker 0"

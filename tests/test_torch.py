@@ -1,0 +1,280 @@
+"""mapix.torch: one gather a batch, in any kind of loader."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from slow_vimh import pack, record
+
+import mapix
+
+torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'mapix[torch]'")
+mapix_torch = pytest.importorskip("mapix.torch")
+from torch.utils.data import DataLoader, Subset  # noqa: E402
+
+pytestmark = pytest.mark.torch
+
+INFO = {
+    "parameter_names": ["note", "velocity"],
+    "parameter_mappings": {
+        "note": {"min": 0, "max": 255, "step": 5},
+        "velocity": {"min": 0, "max": 1, "step": 0.25},
+    },
+}
+N = 103
+
+
+@pytest.fixture
+def uniform(tmp_path: Path) -> Path:
+    path = tmp_path / "uniform"
+    records = [record(6, 5, 3, [(0, i), (1, 2 * i)], seed=i) for i in range(N)]
+    path.write_bytes(pack(records))
+    return path
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    path = tmp_path / "mixed"
+    records = [
+        record(3 + i % 4, 5 + i % 3, 1 + 2 * (i % 2), [(i % 2, i)] if i % 5 else [], seed=i)
+        for i in range(N)
+    ]
+    path.write_bytes(pack(records))
+    return path
+
+
+def loader(data, **kw):
+    return DataLoader(data, collate_fn=mapix_torch.collate, **kw)
+
+
+def everything(batches):
+    images = torch.cat([b[0] for b in batches])
+    labels = {k: torch.cat([b[1][k] for b in batches]) for k in batches[0][1]}
+    return images, labels
+
+
+def test_a_sample(uniform):
+    data = mapix_torch.Dataset(uniform, info=INFO, scale=1 / 255)
+    image, labels = data[-1]
+    want = mapix.open(uniform)[N - 1].image.transpose(2, 0, 1).astype(np.float32)
+    assert image.shape == (3, 6, 5)
+    assert image.dtype == torch.float32
+    np.testing.assert_allclose(image.numpy(), want / 255, rtol=1e-6)
+    assert {k: v.item() for k, v in labels.items()} == {"note": 20, "velocity": 3}
+    assert len(data) == N
+    assert data.heads == {"note": 52, "velocity": 5}
+    assert sum(1 for _ in data) == N
+    with pytest.raises(IndexError, match=f"{N} of {N}"):
+        data[N]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_loader_gives_what_batch_gives(uniform, workers, method, dtype):
+    if workers == 0 and method == "spawn":
+        pytest.skip("no workers to spawn")
+    options = {} if dtype == "uint8" else {"mean": [10, 20, 30], "std": [2.0, 3.0, 4.0]}
+    data = mapix_torch.Dataset(uniform, info=INFO, dtype=dtype, **options)
+    context = {"multiprocessing_context": method} if workers else {}
+    got = list(loader(data, batch_size=16, num_workers=workers, **context))
+    assert [len(b[0]) for b in got] == [16] * 6 + [7]
+    images, labels = everything(got)
+    want = mapix.open(uniform, info=INFO).batch(
+        range(N), dtype=dtype, layout="NCHW", labels="class", **options
+    )
+    np.testing.assert_array_equal(images.numpy(), want.images)
+    for k, name in enumerate(want.names):
+        assert labels[name].dtype == torch.int64
+        np.testing.assert_array_equal(labels[name].numpy(), want.labels[:, k])
+
+
+def test_a_loader_calls_one_gather_a_batch(uniform, monkeypatch):
+    data = mapix_torch.Dataset(uniform)
+    calls = []
+    real = mapix.vimh.Dataset.batch
+    monkeypatch.setattr(
+        mapix.vimh.Dataset, "batch", lambda self, i, **k: calls.append(len(i)) or real(self, i, **k)
+    )
+    list(loader(data, batch_size=50))
+    assert calls == [50, 50, 3]
+
+
+def test_workers_send_shared_memory_without_another_copy(uniform):
+    data = mapix_torch.Dataset(uniform, dtype="uint8")
+    rows = list(range(32))
+    out = data._shared_out(np.array(rows))
+    assert out.is_shared()
+    value = data._gather(rows, shared=True).value
+    assert value[0].is_shared()
+    want = mapix.open(uniform).batch(rows, layout="NCHW").images
+    np.testing.assert_array_equal(value[0].numpy(), want)
+
+
+def test_no_warning_about_read_only_arrays(uniform):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for images, labels in loader(mapix_torch.Dataset(uniform), batch_size=10):
+            images.add_(1)
+            labels["param_0"].add_(1)
+
+
+@pytest.mark.parametrize("unit", ["class", "raw", "normalised", "physical"])
+def test_labels(mixed, unit):
+    data = mapix_torch.Dataset(mixed, info=INFO, pad=True, labels=unit)
+    ((_, labels),) = loader(data, batch_size=N)
+    for i in (0, 1, 2, 3):
+        record_labels = data.source[i].labels
+        for name, parameter in data.source.parameters.items():
+            got = labels[name][i]
+            if name in record_labels:
+                code = record_labels[name]
+                want = {
+                    "class": parameter.class_of(code),
+                    "raw": code,
+                    "normalised": code / 255,
+                    "physical": parameter.dequantise(code),
+                }[unit]
+                assert got.item() == pytest.approx(float(want), rel=1e-6)
+            elif unit == "class":
+                assert got.item() == -100
+            elif unit == "raw":
+                assert got.item() == 0
+            else:
+                assert torch.isnan(got)
+    loss = torch.nn.functional.cross_entropy
+    if unit == "class":  # missing heads count for nothing
+        logits = torch.zeros(N, 52)
+        assert torch.isfinite(loss(logits, labels["note"]))
+    one = mapix_torch.Dataset(mixed, info=INFO, pad=True, labels=unit, as_dict=False)
+    ((_, tensor),) = loader(one, batch_size=N)
+    assert tensor.shape == (N, 2)
+    assert torch.equal(torch.nan_to_num(tensor[:, 1]), torch.nan_to_num(labels["velocity"]))
+    nothing = mapix_torch.Dataset(mixed, info=INFO, pad=True, labels=None)
+    assert nothing[0][1] is None
+
+
+def test_mixed_sizes_with_their_sizes(mixed):
+    data = mapix_torch.Dataset(mixed, pad=True, sizes=True, dtype="uint8")
+    images, _, sizes = next(iter(loader(data, batch_size=4)))
+    assert images.shape == (4, 3, 6, 7)
+    assert sizes.tolist() == [[3, 5, 1], [4, 6, 3], [5, 7, 1], [6, 5, 3]]
+    for image, (h, w, c), r in zip(images, sizes.tolist(), data.source, strict=False):
+        np.testing.assert_array_equal(image[:c, :h, :w].numpy(), r.image.transpose(2, 0, 1))
+        assert image[:, h:].sum() == image[:, :, w:].sum() == image[c:].sum() == 0
+    single, _, size = data[1]
+    assert single.shape == (3, 4, 6)
+    assert size.tolist() == [4, 6, 3]
+    strict = mapix_torch.Dataset(mixed)
+    with pytest.raises(ValueError, match="pad="):
+        next(iter(loader(strict, batch_size=4)))
+
+
+def test_transforms(uniform):
+    plain = mapix_torch.Dataset(uniform)
+    each = mapix_torch.Dataset(uniform, transform=lambda x: x[:, :2] * 2)
+    whole = mapix_torch.Dataset(uniform, batch_transform=lambda x: x.flip(3))
+    a, _ = next(iter(loader(plain, batch_size=8)))
+    b, _ = next(iter(loader(each, batch_size=8)))
+    c, _ = next(iter(loader(whole, batch_size=8)))
+    assert torch.equal(b, a[:, :, :2] * 2)
+    assert torch.equal(c, a.flip(3))
+    assert torch.equal(each[3][0], b[3])
+    assert torch.equal(whole[3][0], c[3])
+
+
+def test_the_default_collate_works_too(uniform):
+    data = mapix_torch.Dataset(uniform)
+    a = list(DataLoader(data, batch_size=40))
+    b = list(loader(data, batch_size=40))
+    for (x, xl), (y, yl) in zip(a, b, strict=True):
+        assert torch.equal(x, y)
+        assert {k: v.tolist() for k, v in xl.items()} == {k: v.tolist() for k, v in yl.items()}
+
+
+def test_subsets_and_sub_datasets(uniform):
+    data = mapix_torch.Dataset(uniform, dtype="uint8", labels="raw")
+    subset = Subset(data, [5, 50, 7])
+    (got,) = loader(subset, batch_size=3)
+    assert got[1]["param_0"].tolist() == [5, 50, 7]
+    part = mapix_torch.Dataset(data.source[10:20], labels="raw")
+    (got,) = loader(part, batch_size=99)
+    assert got[1]["param_0"].tolist() == list(range(10, 20))
+    with pytest.raises(TypeError, match="need a path"):
+        mapix_torch.Dataset(data.source, dialect=14)
+
+
+def test_distributed_sampler(uniform):
+    from torch.utils.data.distributed import DistributedSampler
+
+    data = mapix_torch.Dataset(uniform, labels="raw")
+    seen = []
+    for rank in range(3):
+        sampler = DistributedSampler(data, num_replicas=3, rank=rank, shuffle=True)
+        for _, labels in loader(data, batch_size=8, sampler=sampler):
+            seen += labels["param_0"].tolist()
+    assert set(seen) == set(range(N))
+    assert len(seen) == 105  # padded to a multiple of 3
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.filterwarnings("ignore")
+def test_stateful_data_loader_resumes(uniform, workers):
+    stateful = pytest.importorskip("torchdata.stateful_dataloader", reason="needs torchdata")
+    data = mapix_torch.Dataset(uniform, labels="raw")
+
+    def make():
+        return stateful.StatefulDataLoader(
+            data, batch_size=10, num_workers=workers, collate_fn=mapix_torch.collate
+        )
+
+    whole = [b[1]["param_0"].tolist() for b in make()]
+    first = make()
+    it = iter(first)
+    head = [next(it)[1]["param_0"].tolist() for _ in range(4)]
+    state = first.state_dict()
+    second = make()
+    second.load_state_dict(state)
+    assert head + [b[1]["param_0"].tolist() for b in second] == whole
+
+
+def test_pinned_memory_keeps_the_structure(uniform):
+    from torch.utils.data._utils.pin_memory import pin_memory
+
+    batch = next(iter(loader(mapix_torch.Dataset(uniform), batch_size=4)))
+    if torch.cuda.is_available():
+        images, labels = pin_memory(batch)
+        assert images.is_pinned()
+        assert all(v.is_pinned() for v in labels.values())
+    else:  # what pinning walks through are plain tuples, dicts and tensors
+        assert type(batch) is tuple
+        assert type(batch[1]) is dict
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_file_cut_under_workers_is_an_error_and_no_death(tmp_path, method):
+    """PyTorch's workers install a SIGBUS handler of their own; the guard must stand above it."""
+    path = tmp_path / "big"
+    path.write_bytes(pack([record(64, 64, 1, [], seed=i) for i in range(400)]))
+    data = mapix_torch.Dataset(path, dtype="uint8")
+    it = iter(
+        loader(data, batch_size=4, num_workers=2, prefetch_factor=1, multiprocessing_context=method)
+    )
+    next(it)
+    os.truncate(path, 8192)
+    with pytest.raises(mapix.FileChangedError, match="big"):
+        for _ in it:
+            pass
+
+
+def test_bad_options_are_told_at_once(uniform):
+    with pytest.raises(ValueError, match="dtype must be"):
+        mapix_torch.Dataset(uniform, dtype="int8")
+    with pytest.raises(TypeError):
+        mapix_torch.Dataset(uniform, no_such_option=1)
