@@ -241,10 +241,9 @@ class VimhIndex:
         where = ffi.new("mapix_where *")
         pointer, n = ffi.from_buffer("int64_t[]", rows), len(rows)
         status = lib.mapix_vimh_gather(mapping.cmap, self._c, pointer, n, plan, where)
-        if status == CHANGED:
-            status = mapping.guarded(
-                lambda m: lib.mapix_vimh_gather(m, self._c, pointer, n, plan, where)
-            )
+        while status == CHANGED:
+            mapping.settle()
+            status = lib.mapix_vimh_gather(mapping.cmap, self._c, pointer, n, plan, where)
         if status:
             raise problem(status, _where(where), mapping.path, "vimh")
 

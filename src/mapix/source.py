@@ -91,6 +91,16 @@ class _Kept(mmap.mmap):
         raise BufferError("arrays may alias this map; it is unmapped when the last one dies")
 
 
+def _map(fd: int, nbytes: int, path: str) -> _Kept:
+    """Map a whole file read-only; errors name it, which mmap's own do not."""
+    try:
+        return _Kept(fd, nbytes, access=mmap.ACCESS_READ)
+    except ValueError as e:  # "mmap length is greater than file size"
+        raise FileChangedError(path, "the file was cut while it was being opened") from e
+    except OSError as e:
+        raise OSError(e.errno, f"cannot map: {e.strerror}", path) from e
+
+
 class Mapping:
     """A descriptor and the memory mapped from it: alive as long as anything refers to it."""
 
@@ -108,9 +118,7 @@ class Mapping:
         # One number for everything: the size of the descriptor that is mapped.
         self.nbytes = found.st_size
         # An empty file cannot be mapped; it has nothing to read either.
-        self._mmap = (
-            _Kept(self._fd, self.nbytes, access=mmap.ACCESS_READ) if found.st_size else None
-        )
+        self._mmap = _map(self._fd, self.nbytes, path) if found.st_size else None
         data: mmap.mmap | bytes = b"" if self._mmap is None else self._mmap
         # ACCESS_READ exports read-only buffers: no array over them can be made writable again.
         self.view = memoryview(data)
@@ -126,31 +134,27 @@ class Mapping:
         if self._mmap is not None:
             self._mmap.madvise(ADVICE[access])
 
-    def look(self) -> str | None:
-        """What happened to the file since it was opened, in words; None for nothing of note.
+    def settle(self) -> None:
+        """After a C call found the file changed: take over a harmless change, for another try.
 
-        A harmless change is taken over, so that the next C call does not stumble on it.
+        Raises
+        ------
+        FileChangedError
+            The bytes may be others.
         """
         found = os.fstat(self._fd)
         now = Fingerprint.of(found)
         moved = self.fingerprint.difference(now)
-        if moved is None:
-            self.fingerprint = now
-            self.cmap = _native.new_map(self._buffer, self.nbytes, self._fd, found)
-        return moved
+        if moved is not None:
+            raise FileChangedError(self.path, f"{moved}; open it again")
+        self.fingerprint = now
+        self.cmap = _native.new_map(self._buffer, self.nbytes, self._fd, found)
 
     def guarded(self, call: Callable[[_native.CData], int]) -> int:
-        """Run a C call over the map.
-
-        Returns its status, or raises FileChangedError where the file moved under it.
-        """
-        while True:
-            status = call(self.cmap)
-            if status != _native.CHANGED:
-                return status
-            moved = self.look()
-            if moved is not None:
-                raise FileChangedError(self.path, f"{moved}; open it again")
+        """Run a C call over the map; its status, or FileChangedError where the file moved."""
+        while (status := call(self.cmap)) == _native.CHANGED:
+            self.settle()
+        return status
 
 
 class Source:

@@ -1,0 +1,220 @@
+"""The command line: ``python -m mapix demo``, ``python -m mapix info PATH``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from mapix import MapixError, MapixWarning, __version__
+
+if TYPE_CHECKING:
+    from mapix.vimh import Dataset, Parameter
+
+__all__ = ["describe", "main"]
+
+FIRST = 5  # records whose place is told
+INTERRUPTED = 130  # what shells give for Ctrl-C
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mapix",
+        description="Open the image dataset you already have, without converting anything.",
+    )
+    parser.add_argument("--version", action="version", version=f"mapix {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    demo = commands.add_parser(
+        "demo", help="make two datasets, read them both ways, draw a contact sheet"
+    )
+    demo.add_argument(
+        "--folder", default="mapix-demo", help="where the data goes (default: ./mapix-demo)"
+    )
+    demo.add_argument(
+        "--mb", type=float, default=300, help="size of the data in MB, about (default: 300)"
+    )
+    demo.add_argument(
+        "--sheet", help="where the contact sheet goes (default: contact-sheet.png in the folder)"
+    )
+    demo.set_defaults(run=_demo)
+
+    info = commands.add_parser("info", help="say what a file or a dataset directory is")
+    info.add_argument("path", metavar="PATH")
+    info.add_argument("--split", help="of a directory: train (the default) or test")
+    info.set_defaults(run=_info)
+    return parser
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    from mapix.demo import tour
+
+    tour.run(arguments.folder, arguments.mb, arguments.sheet)
+
+
+def _info(arguments: argparse.Namespace) -> None:
+    import mapix
+
+    options = {} if arguments.split is None else {"split": arguments.split}
+    with mapix.open(arguments.path, **options) as opened:
+        print(describe(opened))
+
+
+# --- what a dataset is, in words ----------------------------------------------------------------
+
+
+def describe(ds: Any) -> str:
+    """What an opened dataset is, as aligned text of several lines.
+
+    Parameters
+    ----------
+    ds : mapix.vimh.Dataset
+        Of anything else that ``mapix.open`` returns the text is its repr.
+
+    Returns
+    -------
+    str
+        Records, sizes, heads, fixed parameters, the info JSON's facts, where the first records lie.
+    """
+    from mapix.demo.text import table
+    from mapix.vimh import Dataset
+
+    if not isinstance(ds, Dataset):
+        return repr(ds)
+    parts = [ds.path, table(_facts(ds))]
+    for title, rows, right in (
+        ("heads", _heads(ds), (0, 2, 3, 4, 5)),
+        ("fixed", _fixed(ds), (1,)),
+        ("info JSON", _json_facts(ds), ()),
+        ("first records", _first_records(ds), (0, 1, 2)),
+    ):
+        if rows:
+            parts += ["", f"  {title}", table(rows, right=right, indent=4)]
+    return "\n".join(parts)
+
+
+def _facts(ds: Dataset) -> list[list[str]]:
+    from mapix.demo.text import nbytes
+
+    index = ds.index
+    counts = "no" if not len(ds) else _span(ds.label_counts.min(), ds.label_counts.max())
+    rows = [
+        ["format", f"VIMH, {ds.header_nbytes}-byte headers"],
+        ["file", f"{ds.source.nbytes:,} bytes ({nbytes(ds.source.nbytes)})"],
+        ["records", f"{len(ds):,}, {'all alike' if index.uniform else 'of mixed sizes'}"],
+        ["image", f"{_shapes(ds)}   height x width x channels, uint8"],
+        ["labels", f"{counts} a record, {len(ds.heads)} heads"],
+        ["index", "from the cache" if index.stored else "built now"],
+    ]
+    if ds.splits:
+        rows.append(["splits", ", ".join(ds.splits)])
+    if ds.unknown_ids:
+        unknown = ", ".join(map(str, ds.unknown_ids))
+        rows.append(["unknown", f"label ids that the info JSON does not name: {unknown}"])
+    return rows if len(ds) else [row for row in rows if row[0] not in ("image", "labels")]
+
+
+def _span(low: float, high: float) -> str:
+    return f"{low}" if low == high else f"{low}..{high}"
+
+
+def _shapes(ds: Dataset) -> str:
+    if not len(ds):
+        return "none"
+    low, high = ds.shapes.min(axis=0), ds.shapes.max(axis=0)
+    return " x ".join(_span(a, b) for a, b in zip(low, high, strict=True))
+
+
+def _heads(ds: Dataset) -> list[list[str]]:
+    def row(p: Parameter) -> list[str]:
+        numbers = (f"{x:g}" for x in (p.min, p.max, p.step))
+        return [str(p.id), p.name, f"{p.num_classes}", *numbers, p.description]
+
+    rows = [row(p) for p in ds.parameters.values()]
+    return [["id", "name", "classes", "from", "to", "step", ""], *rows] if rows else []
+
+
+def _fixed(ds: Dataset) -> list[list[str]]:
+    return [[p.name, f"{p.min:g}", p.description] for p in ds.parameters.fixed.values()]
+
+
+def _json_facts(ds: Dataset) -> list[list[str]]:
+    """What is plain in the info JSON: numbers, texts, and lists of them."""
+    rows = []
+    for key, value in ds.info.items():
+        if isinstance(value, list) and not any(isinstance(x, dict | list) for x in value):
+            value = ", ".join(map(str, value))
+        if isinstance(value, str | int | float):
+            rows.append([key, " ".join(str(value).split())[:100]])
+    return rows
+
+
+def _first_records(ds: Dataset) -> list[list[str]]:
+    rows = []
+    for i in range(min(FIRST, len(ds))):
+        record = ds[i]
+        values = ", ".join(f"{name} {value:.4g}" for name, value in record.values.items())
+        shape = " x ".join(map(str, record.shape))
+        rows.append([f"{record.index}", f"at byte {record.offset:,}", shape, values])
+    return rows
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+
+def _say(what: str, message: object) -> None:
+    """One line on stderr, however many the message has."""
+    print(f"mapix: {what}: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def _told(run: Callable[[argparse.Namespace], None], arguments: argparse.Namespace) -> None:
+    """Run a command; mapix's warnings come out as lines, not as tracebacks."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", MapixWarning)
+        try:
+            run(arguments)
+        finally:
+            for warning in caught:
+                _say("warning", warning.message)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command.
+
+    Parameters
+    ----------
+    argv : list of str, optional
+        Arguments without the program's name; by default those of the process.
+
+    Returns
+    -------
+    int
+        0; 1 after an error, which is one line on stderr; 130 after Ctrl-C.
+
+    Raises
+    ------
+    SystemExit
+        From argparse: with 2 for arguments that it does not understand, with 0 after help.
+    """
+    arguments = _parser().parse_args(argv)
+    try:
+        _told(arguments.run, arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        print("mapix: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # whoever read our output has had enough; what is left must not be flushed at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (MapixError, OSError, ValueError) as e:
+        _say("error", e)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,162 @@
+"""A file is cut, rewritten and replaced by another process while others gather from it.
+
+``python tests/stress_faults.py SECONDS`` prints what happened.  Nobody may die, and no batch that
+is returned as good may hold wrong bytes.  Also run, briefly, by test_faults.py.
+
+Every record says which version of the file it belongs to, and every pixel follows from version and
+record number, so that a wrong byte cannot hide.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing as mp
+import os
+import random
+import struct
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+import mapix
+from mapix import _native
+
+N, SIDE = 64, 56  # 64 records of 3,153 bytes: fifty pages
+
+
+def content(version: int) -> bytes:
+    """The whole file in one version (0..255)."""
+    head = struct.pack("<HHHffBBB", SIDE, SIDE, 1, 0.0, 1.0, 1, 0, version)
+    return b"".join(head + pixel(version, i) * (SIDE * SIDE) for i in range(N))
+
+
+def pixel(version: int, i: int) -> bytes:
+    # never 0: a page of zeros, which is what a cut file reads as, is always wrong
+    return bytes([(version * 31 + i * 7) % 255 + 1])
+
+
+def attack(path: str, seconds: float, seed: int) -> None:
+    """Cut, restore, rewrite, replace, until time is over."""
+    rng = random.Random(seed)
+    version = 0
+    size = len(content(0))
+    end = time.monotonic() + seconds
+    # One descriptor throughout: closing a file that was cut makes some file systems flush it.
+    f = open(path, "r+b", buffering=0)  # noqa: SIM115
+    while time.monotonic() < end:
+        how = rng.choice(["cut", "cut", "cut", "tail", "rewrite", "replace"])
+        if how == "cut":  # whole pages go: readers fault
+            f.truncate(rng.randrange(0, size, 4096))
+            time.sleep(rng.random() * 0.004)
+        elif how == "tail":  # inside a page: readers see zeros, and no signal
+            f.truncate(size - rng.randrange(1, 4000))
+            time.sleep(rng.random() * 0.001)
+        elif how == "rewrite":
+            version = (version + 1) % 256
+        else:
+            version = (version + 1) % 256
+            with tempfile.NamedTemporaryFile(dir=os.path.dirname(path), delete=False) as new:
+                new.write(content(version))
+            os.replace(new.name, path)
+            f.close()
+            f = open(path, "r+b", buffering=0)  # noqa: SIM115
+        f.seek(0)
+        f.write(content(version))
+        time.sleep(rng.random() * 0.003)
+    f.close()
+
+
+def check(ds: mapix.vimh.Dataset, version: int, rows: np.ndarray, threads: int) -> bool:
+    batch = ds.batch(rows, threads=threads)
+    want = np.array([pixel(version, int(i))[0] for i in rows], np.uint8)
+    same = (batch.images.reshape(len(rows), -1) == want[:, None]).all()
+    return bool(same and (batch.labels[:, 0] == version).all())
+
+
+def read(path: str, seconds: float, seed: int) -> Counter[str]:
+    """Gather until time is over, opening again whenever the file moved; count what happened."""
+    rng = np.random.default_rng(seed)
+    count: Counter[str] = Counter()
+    end = time.monotonic() + seconds
+    ds, version, tries = None, 0, 0
+    while time.monotonic() < end:
+        try:
+            tries += 1
+            if tries > 60:  # a file that was replaced stays good for ever: look at the new one
+                ds, tries = None, 0
+            if ds is None:
+                ds = mapix.open(path, dialect=14, index="never")
+                if not len(ds):  # cut to nothing at this moment: an empty file is a valid one
+                    ds = None
+                    continue
+                version = ds[0].labels["param_0"]
+                count["opened"] += 1
+            rows = rng.integers(0, len(ds), 32)
+            good = check(ds, version, rows, threads=1 + int(rng.integers(2)))
+            count["good" if good else "wrong"] += 1
+        except mapix.FileChangedError as e:
+            count["refused"] += 1
+            if path not in str(e):
+                count["unnamed"] += 1
+            # The same map again: while the file is short, every gather faults.
+        except (mapix.MapixError, OSError, ValueError) as e:  # opened while it was being rewritten
+            count["unreadable"] += 1
+            if path not in str(e):
+                count["unnamed"] += 1
+            ds = None
+        except BaseException:
+            traceback.print_exc()
+            count["unexpected"] += 1
+            ds = None
+    return count
+
+
+def worker(path: str, seconds: float, seed: int, out: mp.SimpleQueue) -> None:
+    count = read(path, seconds, seed)
+    count["faults"] = _native.faults_caught()
+    out.put(count)
+
+
+def run(folder: Path, seconds: float) -> Counter[str]:
+    """Two threads and two forked workers against one attacker; the sum of all counts."""
+    path = str(folder / "attacked")
+    Path(path).write_bytes(content(0))
+    faults_before = _native.faults_caught()
+    spawn = mp.get_context("spawn").Process(target=attack, args=(path, seconds + 1, 1))
+    spawn.start()
+    fork = mp.get_context("fork")
+    out = fork.SimpleQueue()
+    workers = [fork.Process(target=worker, args=(path, seconds, s, out)) for s in (2, 3)]
+    for w in workers:
+        w.start()
+    total: Counter[str] = Counter()
+    counts: list[Counter[str]] = []
+    threads = [
+        threading.Thread(target=lambda s=s: counts.append(read(path, seconds, s))) for s in (4, 5)
+    ]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    for w in workers:
+        w.join(seconds + 30)
+        total["died"] += w.exitcode != 0
+        if w.exitcode == 0:
+            counts.append(out.get())
+    spawn.join(30)
+    total["attacker died"] += spawn.exitcode != 0
+    for c in counts:
+        total += c
+    total["faults"] += _native.faults_caught() - faults_before
+    return total
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        print(json.dumps(run(Path(folder), float(sys.argv[1])), indent=1))
