@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import stress_faults
-from slow_vimh import pack, record
 
 import mapix
+import stress_faults
 from mapix import _native
+from slow_vimh import pack, record
 
 SECONDS = float(os.environ.get("MAPIX_FAULT_SECONDS", "4"))
 

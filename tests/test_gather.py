@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from slow_vimh import Slow, pack, record
 
 import mapix
 from mapix import _native
+from slow_vimh import Slow, pack, record
 
 LEVELS = range(_native.simd() + 1)  # every set of kernels that this machine can run
 FOLDER_PER_TEST = [HealthCheck.function_scoped_fixture]

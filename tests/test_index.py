@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from slow_vimh import pack, record
 
 import mapix
 from mapix import index as indexes
 from mapix.formats import vimh
+from slow_vimh import pack, record
 
 
 @pytest.fixture(autouse=True)

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from conftest import GOLDEN
 
+from conftest import GOLDEN
 from mapix.vimh import Parameter, Parameters
 from mapix.vimh.parameters import parse_info
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from slow_vimh import pack, record
 
 import mapix
+from slow_vimh import pack, record
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from slow_vimh import pack, record
 
 import mapix
 from mapix import _native, errors
 from mapix.source import Source, read_small
+from slow_vimh import pack, record
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from slow_vimh import pack, record
 
 import mapix
+from slow_vimh import pack, record
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'mapix[torch]'")
 mapix_torch = pytest.importorskip("mapix.torch")

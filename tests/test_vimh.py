@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import GOLDEN
-from slow_vimh import Slow, pack, record, tiles
 
 import mapix
+from conftest import GOLDEN
 from mapix.testing import FormatTests
+from slow_vimh import Slow, pack, record, tiles
 
 VIMH = GOLDEN / "vimh"
 MANIFEST = json.loads((VIMH / "manifest.json").read_text())
@@ -56,7 +56,7 @@ class _Vimh(FormatTests):
             for r in dataset
         ]
 
-    def arrays(self, rec):
+    def arrays(self, dataset, rec):
         return [rec.image, rec.label_bytes, rec.label_ids]
 
 
@@ -72,9 +72,9 @@ class TestMixed(_Vimh):
 class TestUniform(_Vimh):
     records = [record(3, 2, 2, [(0, i), (1, 255 - i)], seed=i) for i in range(6)]
 
-    def arrays(self, rec):
-        ds = rec._ds
-        return [*super().arrays(rec), ds.images, ds.label_bytes, ds.label_ids]
+    def arrays(self, dataset, rec):
+        whole = [dataset.images, dataset.label_bytes, dataset.label_ids]
+        return [*super().arrays(dataset, rec), *whole]
 
 
 class TestSixByteHeader(_Vimh):

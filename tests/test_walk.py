@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from slow_vimh import pack, read, record
 
 from mapix import _native
 from mapix.errors import FileChangedError, MapixError
 from mapix.formats import vimh
 from mapix.source import Source
+from slow_vimh import pack, read, record
 
 FOLDER_PER_TEST = [HealthCheck.function_scoped_fixture]
 

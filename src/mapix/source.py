@@ -175,7 +175,7 @@ class Source:
         It is not the file that ``expect`` tells of.
     """
 
-    __slots__ = ("_mapping", "path")
+    __slots__ = ("_mapping", "_view", "path")
 
     def __init__(self, path: str | os.PathLike[str], expect: Fingerprint | None = None) -> None:
         self.path = os.fspath(path)
@@ -184,6 +184,7 @@ class Source:
         if moved is not None:
             raise FileChangedError(self.path, f"{moved} since the dataset was opened")
         self._mapping: Mapping | None = mapping
+        self._view: memoryview | None = mapping.view
 
     @property
     def mapping(self) -> Mapping:
@@ -192,6 +193,14 @@ class Source:
         if mapping is None:
             raise ClosedError(f"{self.path}: the dataset is closed")
         return mapping
+
+    @property
+    def view(self) -> memoryview:
+        """The bytes of the file, read-only."""
+        view = self._view
+        if view is None:
+            raise ClosedError(f"{self.path}: the dataset is closed")
+        return view
 
     @property
     def nbytes(self) -> int:
@@ -211,6 +220,7 @@ class Source:
     def close(self) -> None:
         """Let go of the file.  Arrays that alias it keep it mapped until the last one dies."""
         self._mapping = None
+        self._view = None
 
     def warm(self) -> Iterator[int]:
         """Bring the file into the page cache, front to back; yields the bytes done so far.

@@ -56,11 +56,11 @@ class FormatTests:
         """Open the file; override to pass options."""
         return mapix.open(path)
 
-    def arrays(self, record: Any) -> list[np.ndarray[Any, Any]]:
-        """The views that a record hands out."""
+    def arrays(self, dataset: Any, record: Any) -> list[np.ndarray[Any, Any]]:
+        """The views that a dataset and its records hand out."""
         return [record.image]
 
-    # --- reading ------------------------------------------------------------------------------------
+    # --- reading ----------------------------------------------------------------------------------
 
     @pytest.fixture
     def path(self, tmp_path: Path) -> Path:
@@ -93,14 +93,15 @@ class FormatTests:
             ds["no such thing"]
 
     def test_views_are_read_only_for_good(self, path: Path) -> None:
-        for array in self.arrays(self.open(path)[0]):
+        ds = self.open(path)
+        for array in self.arrays(ds, ds[0]):
             assert not array.flags.writeable
             with pytest.raises(ValueError, match="WRITEABLE"):
                 array.flags.writeable = True
 
     def test_views_outlive_close(self, path: Path) -> None:
         ds = self.open(path)
-        views = self.arrays(ds[0])
+        views = self.arrays(ds, ds[0])
         copies = [v.copy() for v in views]
         ds.close()
         del ds
@@ -112,10 +113,10 @@ class FormatTests:
         record = ds[0]
         ds.close()
         with pytest.raises(mapix.ClosedError, match=path.name):
-            self.arrays(record)
+            self.arrays(ds, record)
         assert "closed" in repr(ds)
 
-    # --- the file is somebody else's ------------------------------------------------------------------
+    # --- the file is somebody else's --------------------------------------------------------------
 
     def test_the_source_is_never_written(self, path: Path) -> None:
         def state() -> dict[str, Any]:
@@ -169,10 +170,10 @@ class FormatTests:
         with pytest.raises(FileNotFoundError):
             self.open(tmp_path / "missing")
 
-    # --- hostile bytes ----------------------------------------------------------------------------------
+    # --- hostile bytes ----------------------------------------------------------------------------
 
     def damaged(self, data: bytes) -> Iterator[tuple[str, bytes]]:
-        """Every truncation; every byte inverted, zeroed, filled, and moved by one; a longer tail."""
+        """Every truncation; every byte inverted, zeroed, filled, nudged; a longer tail."""
         for n in range(len(data)):
             yield f"cut to {n} bytes", data[:n]
         for at in range(len(data)):

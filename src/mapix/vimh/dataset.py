@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mapix import _native, view
+from mapix import view
 from mapix.batch import Batch, Dtype, Layout
-from mapix.errors import FormatError, UnsupportedError
+from mapix.errors import UnsupportedError
 from mapix.index import RecordIndex
 from mapix.source import Source
 from mapix.vimh.gatherer import Gatherer
 from mapix.vimh.parameters import Parameters, Unit
 from mapix.vimh.record import Record
-from mapix.vimh.selection import Rows, positions
+from mapix.vimh.selection import Rows, compose, positions
 
 __all__ = ["Dataset"]
-
-_ENTRY = struct.Struct("<QHHH2x")  # mapix_entry
 
 
 class Dataset:
@@ -158,18 +155,9 @@ class Dataset:
         Copies: none.  Lifetime: outlives ``close()``.  Threads: any.  Cost: O(1).
         """
         rows = self._uniform("images")
-        at, h, w, c, n = self.index.first
-        if not self.index.nrecords:
-            h, w, c = self._info_shape() or (0, 0, 0)
-        first = at + self.header_nbytes + 1 + 2 * n
-        array = view.uniform_images(
-            self.source.mapping.view,
-            first,
-            self.index.nrecords,
-            self.index.stride,
-            (h, w, c),
-            self.interleaved,
-        )
+        array = self._gatherer.images
+        if array is None:  # an empty or a closed file
+            array = self._gatherer.uniform_images(self._info_shape() or (0, 0, 0))
         return view.selected(array, rows)
 
     def _info_shape(self) -> tuple[int, int, int] | None:
@@ -178,16 +166,7 @@ class Dataset:
 
     def _label_view(self, which: int) -> NDArray[np.uint8]:
         rows = self._uniform("label_bytes" if which else "label_ids")
-        at, _, _, _, n = self.index.first
-        array = view.uniform_labels(
-            self.source.mapping.view,
-            at + self.header_nbytes + 1,
-            self.index.nrecords,
-            self.index.stride,
-            n,
-            which,
-        )
-        return view.selected(array, rows)
+        return view.selected(self._gatherer.uniform_labels(which), rows)
 
     @property
     def label_bytes(self) -> NDArray[np.uint8]:
@@ -217,36 +196,8 @@ class Dataset:
                 raise IndexError(f"{self.path}: index {int(key)} of {self._n} records")
             if self._rows is not None:
                 row = int(self._rows[row])
-            return self._record(row)
+            return self._gatherer.record(row)
         return self._select(key)
-
-    def _record(self, row: int) -> Record:
-        index = self.index
-        entries = self._gatherer.entries
-        if entries is None:
-            at, h, w, c, n = index.first
-            return Record(self, row, at + row * index.stride, h, w, c, n)
-        at_n, h, w, c = _ENTRY.unpack_from(entries, row * 16)
-        record = Record(self, row, at_n & _native.AT_MASK, h, w, c, at_n >> 56)
-        if index.stored:
-            self._confirm(record)
-        return record
-
-    def _confirm(self, record: Record) -> None:
-        """Compare a stored index's entry with the file: it may have been tampered with."""
-        head = _native.copy(
-            self.source.mapping, record.offset, self.header_nbytes + 1, self.index.format
-        )
-        h, w, c = (int.from_bytes(head[k : k + 2], "little") for k in (0, 2, 4))
-        wrong = (h, w, c) != record.shape or head[-1] != record._n or h * w * c == 0
-        if wrong or record.offset + record.nbytes > self.source.nbytes:
-            raise FormatError(
-                self.path,
-                self.index.format,
-                f'the stored index says {record.shape}, the file {(h, w, c)}; open with index="rebuild"',
-                record=record.index,
-                at=record.offset,
-            )
 
     def _select(self, key: Any) -> Dataset:
         rows: Rows
@@ -254,8 +205,7 @@ class Dataset:
             base = range(self._n) if self._rows is None else self._rows
             rows = base[key]
         else:
-            wanted = positions(key, self._n, self.path)
-            rows = wanted if self._rows is None else np.asarray(self._rows, np.int64)[wanted]
+            rows = compose(self._rows, positions(key, self._n, self.path))
         return self._with_rows(rows)
 
     def _with_rows(self, rows: Rows) -> Dataset:
@@ -279,9 +229,7 @@ class Dataset:
     def _file_rows(self, indices: ArrayLike) -> NDArray[np.int64]:
         """Record numbers for the C core, which checks their range itself."""
         if self._rows is not None:
-            return np.ascontiguousarray(
-                np.asarray(self._rows, np.int64)[positions(indices, self._n, self.path)]
-            )
+            return compose(self._rows, positions(indices, self._n, self.path))
         array = np.asarray(indices)
         if array.dtype == np.int64 and array.ndim == 1:
             return np.ascontiguousarray(array)
@@ -443,7 +391,7 @@ class Dataset:
 
     def close(self) -> None:
         """Let go of the file.  Arrays taken from it stay valid; further calls raise ClosedError."""
-        self.source.close()
+        self._gatherer.close()
 
     def __enter__(self) -> Dataset:
         return self

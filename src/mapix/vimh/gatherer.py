@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mapix import _native
+from mapix import _native, view
 from mapix.batch import PROBES, Batch, Recipe, gather, in_unit
+from mapix.errors import FormatError
 from mapix.index import RecordIndex, table_bytes
 from mapix.source import Source
 from mapix.vimh.parameters import UNITS, Parameters, Unit
+from mapix.vimh.record import Record
 
 __all__ = ["Gatherer"]
 
 MAX_RECIPES = 64
+_ENTRY = struct.Struct("<QHHH2x")  # mapix_entry
+_SHAPE = struct.Struct("<HHH")
 
 Values = tuple[str, str, float | None, ArrayLike | None, ArrayLike | None]
 
@@ -39,6 +44,11 @@ class Gatherer:
     ) -> None:
         self.source = source
         self.index = index
+        self.interleaved = interleaved
+        self.fixed_nbytes = index.head_nbytes + 1  # of a record: header and label count
+        # Of a uniform file: all images, and all codes, as views made once.
+        self.images = self.uniform_images() if index.stride else None
+        self.codes = self.uniform_labels(1) if index.stride else None
         self.parameters = Parameters.from_info(info).with_ids(index.ids)
         self.entries = None if index.entries is None else table_bytes(index.entries)
         self._native = index.native(interleaved=interleaved)
@@ -47,6 +57,56 @@ class Gatherer:
         self._one_shape = np.array(index.first[1:4], np.uint16)
         self._recipes: dict[Any, Recipe] = {}
         self._tables: dict[Unit, NDArray[Any]] = {}
+
+    def uniform_images(self, empty: tuple[int, int, int] = (0, 0, 0)) -> NDArray[np.uint8]:
+        """All images of a uniform file, (n, h, w, c); of shape (0, *empty) where there are none."""
+        at, h, w, c, n = self.index.first
+        shape = (h, w, c) if self.index.nrecords else empty
+        at += self.fixed_nbytes + 2 * n
+        return view.uniform_images(
+            self.source.view, at, self.index.nrecords, self.index.stride, shape, self.interleaved
+        )
+
+    def uniform_labels(self, which: int) -> NDArray[np.uint8]:
+        """Ids (0) or codes (1) of all records of a uniform file, (n, N)."""
+        at, _, _, _, n = self.index.first
+        at += self.fixed_nbytes
+        return view.uniform_labels(
+            self.source.view, at, self.index.nrecords, self.index.stride, n, which
+        )
+
+    def record(self, row: int) -> Record:
+        """Record number ``row``, which is in range."""
+        if self.entries is None:
+            at, h, w, c, n = self.index.first
+            return Record(self, row, (at + row * self.index.stride, h, w, c, n))
+        at_n, h, w, c = _ENTRY.unpack_from(self.entries, row * 16)
+        record = Record(self, row, (at_n & _native.AT_MASK, h, w, c, at_n >> 56))
+        if self.index.stored:
+            self._confirm(record)
+        return record
+
+    def _confirm(self, record: Record) -> None:
+        """Compare an entry of a stored index with the file: it may have been tampered with."""
+        at, data = record.offset, self.source.view
+        found = (0, 0, 0)
+        if at + record.nbytes <= len(data):
+            found = _SHAPE.unpack_from(data, at)
+            same_labels = data[at + self.index.head_nbytes] == record.nlabels
+            if found == record.shape and same_labels and 0 not in found:
+                return
+        raise FormatError(
+            self.source.path,
+            self.index.format,
+            f"the stored index says {record.shape}, the file {found}: open it with index='rebuild'",
+            record=record.index,
+            at=at,
+        )
+
+    def close(self) -> None:
+        """Let go of the file, and of the views of it."""
+        self.images = self.codes = None
+        self.source.close()
 
     def batch(
         self,

@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 from mapix import _native, view
 
 if TYPE_CHECKING:
-    from mapix.vimh.dataset import Dataset
+    from mapix.vimh.gatherer import Gatherer
 
-__all__ = ["Record"]
+__all__ = ["Entry", "Record"]
+
+Entry = tuple[int, int, int, int, int]
+"""(at, h, w, c, N) of a record, as the index has it."""
 
 
 class Record:
@@ -26,35 +29,33 @@ class Record:
     Threads: any number.  Cost: O(1).
     """
 
-    __slots__ = ("_at", "_c", "_ds", "_h", "_n", "_w", "index")
+    __slots__ = ("_entry", "_file", "index")
 
-    def __init__(self, ds: Dataset, index: int, at: int, h: int, w: int, c: int, n: int) -> None:
-        self._ds = ds
+    def __init__(self, file: Gatherer, index: int, entry: Entry) -> None:
+        self._file = file
         self.index = index  #: number of the record in the file
-        self._at = at
-        self._h = h
-        self._w = w
-        self._c = c
-        self._n = n
+        self._entry = entry
 
     @property
     def offset(self) -> int:
         """Byte of the record in the file."""
-        return self._at
+        return self._entry[0]
 
     @property
     def nbytes(self) -> int:
         """Bytes of the whole record, header and labels included."""
-        return self._pairs - self._at + 2 * self._n + self._h * self._w * self._c
+        _, h, w, c, n = self._entry
+        return self._file.fixed_nbytes + 2 * n + h * w * c
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(h, w, c) of the image."""
-        return self._h, self._w, self._c
+        return self._entry[1:4]
 
     @property
-    def _pairs(self) -> int:
-        return self._at + self._ds.header_nbytes + 1
+    def nlabels(self) -> int:
+        """Number of labels."""
+        return self._entry[4]
 
     @property
     def image(self) -> NDArray[np.uint8]:
@@ -62,46 +63,59 @@ class Record:
 
         Planar files (all real ones) are presented as (h, w, c) through strides.
         """
-        data = self._ds.source.mapping.view
-        at = self._at + self._ds.header_nbytes + 1 + 2 * self._n
-        return view.image(data, at, self._h, self._w, self._c, self._ds.interleaved)
+        file = self._file
+        alike = file.images
+        if alike is not None:
+            found: NDArray[np.uint8] = alike[self.index]
+            return found
+        at, h, w, c, n = self._entry
+        at += file.fixed_nbytes + 2 * n
+        return view.image(file.source.view, at, h, w, c, file.interleaved)
 
     @property
     def label_bytes(self) -> NDArray[np.uint8]:
         """Codes of the labels in the order of the file, uint8 (N,), read-only view."""
-        return view.labels(self._ds.source.mapping.view, self._pairs, self._n, 1)
+        file = self._file
+        alike = file.codes
+        if alike is not None:
+            found: NDArray[np.uint8] = alike[self.index]
+            return found
+        return view.labels(file.source.view, self._entry[0] + file.fixed_nbytes, self._entry[4], 1)
 
     @property
     def label_ids(self) -> NDArray[np.uint8]:
         """Parameter ids of the labels in the order of the file, uint8 (N,), read-only view."""
-        return view.labels(self._ds.source.mapping.view, self._pairs, self._n, 0)
+        file = self._file
+        return view.labels(file.source.view, self._entry[0] + file.fixed_nbytes, self._entry[4], 0)
 
-    def _codes(self) -> list[tuple[int, int]]:
-        pairs = _native.copy(self._ds.source.mapping, self._pairs, 2 * self._n, "vimh")
+    def _pairs(self) -> list[tuple[int, int]]:
+        at = self._entry[0] + self._file.fixed_nbytes
+        pairs = _native.copy(self._file.source.mapping, at, 2 * self._entry[4], "vimh")
         return list(zip(pairs[::2], pairs[1::2], strict=True))
 
     @property
     def labels(self) -> dict[str, int]:
         """Name -> code (0..255).  Of an id that appears twice the last one counts."""
-        name = self._ds.parameters.by_id
-        return {name(id).name: code for id, code in self._codes()}
+        name = self._file.parameters.by_id
+        return {name(id).name: code for id, code in self._pairs()}
 
     @property
     def values(self) -> dict[str, float]:
         """Name -> value in physical units; codes themselves where the range is not known."""
-        known = self._ds.parameters.by_id
-        found = ((known(id), code) for id, code in self._codes())
+        known = self._file.parameters.by_id
+        found = ((known(id), code) for id, code in self._pairs())
         return {p.name: float(p.dequantise(code)) for p, code in found}
 
     @property
     def spec_range(self) -> tuple[float, float] | None:
         """(spec_min, spec_max) of the record; None in the 6-byte dialect, which has none."""
-        if self._ds.header_nbytes != 14:
+        if self._file.index.head_nbytes != 14:
             return None
-        raw = _native.copy(self._ds.source.mapping, self._at + 6, 8, "vimh")
+        raw = _native.copy(self._file.source.mapping, self._entry[0] + 6, 8, "vimh")
         low, high = np.frombuffer(raw, "<f4")
         return float(low), float(high)
 
     def __repr__(self) -> str:
         h, w, c = self.shape
-        return f"<Record {self.index} of {self._ds.path}: {h} x {w} x {c}, {self._n} labels>"
+        path = self._file.source.path
+        return f"<Record {self.index} of {path}: {h} x {w} x {c}, {self.nlabels} labels>"

@@ -7,10 +7,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Rows", "positions"]
+__all__ = ["Rows", "compose", "positions"]
 
 Rows = range | NDArray[np.int64] | None
 """Record numbers of a dataset: all (None), a range, or an array."""
+
+
+def compose(rows: Rows, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Record numbers of positions 0..n-1 among ``rows``; O(len(wanted)) whatever ``rows`` is."""
+    if rows is None:
+        return wanted
+    if isinstance(rows, range):
+        return wanted * rows.step + rows.start
+    return rows[wanted]
 
 
 def positions(key: Any, n: int, path: str) -> NDArray[np.int64]:
