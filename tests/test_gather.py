@@ -41,10 +41,12 @@ def slow_batch(records, rows, *, dtype, layout, scale, mean, std, pad, crop, pad
     if crop and not pad:
         h, w = min(hs), min(ws)
     elif pad and pad is not True:
-        h, w = pad
+        h, w = pad[:2]
     else:
         h, w = max(hs), max(ws)
-    c = max(cs)
+    c = max(r.c for r in records) if pad or crop else max(cs)
+    if pad and pad is not True and len(pad) == 3:
+        c = pad[2]
     out = np.full((len(chosen), h, w, c), pad_value, dtype)
     for image, r in zip(out, chosen, strict=True):
         y = (r.h - h) // 2 if r.h > h and crop != "corner" else 0
@@ -80,7 +82,9 @@ shapes = st.tuples(st.integers(1, 20), st.integers(1, 40), st.sampled_from([1, 2
     scale=st.sampled_from([None, 1 / 255, -0.25]),
     mean=st.floats(-3, 300, width=32),
     std=st.sampled_from([1.0, 0.229, 57.3]),
-    fit=st.sampled_from(["exact", "pad", "pad to", "crop", "crop corner", "pad and crop"]),
+    fit=st.sampled_from(
+        ["exact", "pad", "pad to", "pad to 5", "crop", "crop corner", "pad and crop"]
+    ),
     pad_value=st.sampled_from([0, 7]),
     level=st.sampled_from(list(LEVELS)),
     threads=st.integers(1, 4),
@@ -103,6 +107,7 @@ def test_batch_is_the_slow_twins(
         "exact": (False, False),
         "pad": (True, False),
         "pad to": ((21, 41), False),
+        "pad to 5": ((21, 41, 5), False),
         "crop": (False, True),
         "crop corner": (False, "corner"),
         "pad and crop": ((9, 13), "centre"),
@@ -268,8 +273,9 @@ def test_mixed_sizes_want_to_be_told(tmp_path):
         ({"dtype": "float32", "mean": [1, 2]}, "one a channel"),
         ({"pad_value": 300, "pad": True}, "pad_value must be"),
         ({"crop": "middle"}, "crop must be"),
-        ({"pad": (0, 3)}, "pad must be True or"),
-        ({"pad": (3, 70000)}, "pad must be True or"),
+        ({"pad": (0, 3)}, "pad must be True"),
+        ({"pad": (3, 70000)}, "pad must be True"),
+        ({"pad": (3, 4, 5, 6)}, "pad must be True"),
     ],
 )
 def test_options_that_make_no_sense(tmp_path, options, complaint):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mapix import MapixError, MapixWarning, __version__
@@ -200,6 +202,8 @@ def main(argv: list[str] | None = None) -> int:
         From argparse: with 2 for arguments that it does not understand, with 0 after help.
     """
     arguments = _parser().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # paths and JSON hold any character
     try:
         _told(arguments.run, arguments)
         sys.stdout.flush()
@@ -208,7 +212,8 @@ def main(argv: list[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         # whoever read our output has had enough; what is left must not be flushed at exit either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
         return 1
     except (MapixError, OSError, ValueError) as e:
         _say("error", e)

@@ -140,7 +140,7 @@ class Dataset(torch_data.Dataset[Any]):
         scale: float | None = None,
         mean: ArrayLike | None = None,
         std: ArrayLike | None = None,
-        pad: bool | tuple[int, int] = False,
+        pad: bool | tuple[int, ...] = False,
         crop: Any = False,
         pad_value: float = 0.0,
         labels: Unit | None = "class",

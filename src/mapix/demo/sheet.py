@@ -19,7 +19,7 @@ from mapix.demo.data import HEIGHTS
 if TYPE_CHECKING:
     from mapix.vimh import Dataset, Record
 
-__all__ = ["COLUMNS", "ROWS", "SIZE", "captions", "draw_sheet"]
+__all__ = ["COLUMNS", "ROWS", "SIZE", "captions", "draw_sheet", "picture"]
 
 COLUMNS, ROWS = 8, 5
 SCALE = 3  # pixels of the sheet for one of a record
@@ -92,7 +92,7 @@ def _duration(log10_seconds: float | None) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 0.9995 else f"{seconds:.2f} s"
 
 
-def _picture(record: Record, colours: NDArray[np.uint8]) -> Any:
+def picture(record: Record, colours: NDArray[np.uint8]) -> Any:
     """A record in colour, low frequencies at the bottom; the mean of its channels."""
     from PIL import Image
 
@@ -187,6 +187,44 @@ def _head(pen: _Pen, canvas: Any, colours: NDArray[np.uint8]) -> None:
     pen.write((WIDTH - MARGIN - pen.wide("spec_max", 17), 100), "spec_max", 17, FAINT)
 
 
+def _one_size(pen: _Pen, canvas: Any, colours: NDArray[np.uint8], y: int, ds: Dataset) -> int:
+    """The grid, from ``y`` downwards; returns where it ends."""
+    shape = " x ".join(map(str, ds[0].shape))
+    _heading(pen, canvas, y, "One size", f"{len(ds):,} records of {shape}, one second each")
+    y += HEADING
+    for k, i in enumerate(_grid(ds)):
+        row, column = divmod(k, COLUMNS)
+        x, top = MARGIN + column * (SIDE + GAP), y + row * CELL
+        canvas.paste(picture(ds[i], colours), (x, top))
+        _caption(pen, x, top + SIDE + 4, ds[i], shape=False)
+    return y + ROWS * CELL
+
+
+def _mixed_sizes(
+    pen: _Pen,
+    canvas: Any,
+    colours: NDArray[np.uint8],
+    y: int,
+    ds: Dataset,
+    rng: np.random.Generator,
+) -> None:
+    """Rows of pictures that stand on one line, each as large as it is."""
+    text = f"{len(ds):,} records at the same scale: height x width x channels; some lack a label"
+    _heading(pen, canvas, y, "Mixed sizes", text)
+    y += HEADING
+    for line in _lines(ds, pen, rng):
+        filled = sum(ds[i].shape[1] * SCALE for i in line)
+        gap = (WIDTH - 2 * MARGIN - filled) / max(len(line) - 1, 1)
+        left = float(MARGIN)
+        for i in line:
+            h, w, _ = ds[i].shape
+            at = round(left), y + MIXED_HIGH - h * SCALE
+            canvas.paste(picture(ds[i], colours), at)
+            _caption(pen, at[0], y + MIXED_HIGH + 4, ds[i], shape=True)
+            left += w * SCALE + min(gap, 3 * GAP)
+        y += MIXED_CELL
+
+
 def draw_sheet(
     uniform: Dataset, mixed: Dataset, path: str | os.PathLike[str], seed: int = 0
 ) -> tuple[int, int]:
@@ -220,32 +258,8 @@ def draw_sheet(
     colours = palette()
     _head(pen, canvas, colours)
 
-    y = TITLE
-    text = f"{len(uniform):,} records of {' x '.join(map(str, uniform[0].shape))}, one second each"
-    _heading(pen, canvas, y, "One size", text)
-    y += HEADING
-    for k, i in enumerate(_grid(uniform)):
-        row, column = divmod(k, COLUMNS)
-        x, top = MARGIN + column * (SIDE + GAP), y + row * CELL
-        canvas.paste(_picture(uniform[i], colours), (x, top))
-        _caption(pen, x, top + SIDE + 4, uniform[i], shape=False)
-
-    y += ROWS * CELL
-    text = f"{len(mixed):,} records at the same scale: height x width x channels; some lack a label"
-    _heading(pen, canvas, y, "Mixed sizes", text)
-    y += HEADING
-    for line in _lines(mixed, pen, np.random.default_rng(seed)):
-        filled = sum(mixed[i].shape[1] * SCALE for i in line)
-        gap = (WIDTH - 2 * MARGIN - filled) / max(len(line) - 1, 1)
-        left = float(MARGIN)
-        for i in line:
-            h, w, _ = mixed[i].shape
-            at = round(left), y + MIXED_HIGH - h * SCALE
-            canvas.paste(_picture(mixed[i], colours), at)
-            _caption(pen, at[0], y + MIXED_HIGH + 4, mixed[i], shape=True)
-            left += w * SCALE + min(gap, 3 * GAP)
-        y += MIXED_CELL
-
+    y = _one_size(pen, canvas, colours, TITLE, uniform)
+    _mixed_sizes(pen, canvas, colours, y, mixed, np.random.default_rng(seed))
     made = f"mapix {__version__} · python -m mapix demo"
     pen.write((WIDTH - MARGIN - pen.wide(made, 17), SIZE[1] - MARGIN // 2), made, 17, FAINT)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-__all__ = ["amount", "nbytes", "ratio", "seconds", "table"]
+__all__ = ["amount", "fitting", "nbytes", "ratio", "seconds", "table"]
 
 
 def _three(value: float) -> str:
@@ -38,6 +38,15 @@ def ratio(value: float) -> str:
     return (
         f"{value:,.0f} x" if value >= 10 else f"{value:.1f} x" if value >= 1 else f"{value:.2f} x"
     )
+
+
+def fitting(text: str, encoding: str) -> str:
+    """The text with its rules and micro signs in ASCII, where the encoding knows no better."""
+    try:
+        "─µ".encode(encoding)
+    except UnicodeEncodeError:
+        return text.translate({ord("─"): "-", ord("µ"): "u"})
+    return text
 
 
 def table(

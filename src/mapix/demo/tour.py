@@ -21,6 +21,7 @@ __all__ = ["MEGABYTES", "run", "shares"]
 
 MEGABYTES = 300
 UNIFORM_SHARE = 2 / 3
+FEWEST = 10  # records of a dataset
 LEAST = 1_000_000  # bytes below which memory is not told apart from chance
 
 Figures = dict[str, Any]
@@ -31,7 +32,11 @@ def shares(megabytes: float) -> tuple[int, int]:
     room = megabytes * 1e6
     uniform = int(room * UNIFORM_SHARE / data.UNIFORM_NBYTES)
     mixed = int(room * (1 - UNIFORM_SHARE) / data.MIXED_MEAN_NBYTES)
-    return max(uniform, 2), max(mixed, 2)
+    return max(uniform, FEWEST), max(mixed, FEWEST)
+
+
+def _say(what: str = "") -> None:
+    print(text.fitting(what, sys.stdout.encoding or "ascii"))
 
 
 class _Line:
@@ -44,14 +49,24 @@ class _Line:
         if self._watched:
             print(f"\r\x1b[K{what}", end="", file=sys.stderr, flush=True)
 
-    def counter(self, what: str) -> Callable[[int, int], None]:
-        return lambda done, total: self.show(f"  {what}: {100 * done // total} %")
-
     def __enter__(self) -> _Line:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.show("")
+
+
+class _Counter:
+    """A progress callback that shows per cent, and knows whether it was ever needed."""
+
+    def __init__(self, line: _Line, what: str) -> None:
+        self._line = line
+        self._what = what
+        self.called = False
+
+    def __call__(self, done: int, total: int) -> None:
+        self.called = True
+        self._line.show(f"{self._what}: {100 * done // total} %")
 
 
 def _probe(way: str, path: str) -> Figures:
@@ -80,18 +95,19 @@ def _made(line: _Line, folder: Path, megabytes: float) -> None:
         shares(megabytes),
         strict=True,
     ):
+        counter = _Counter(line, f"  making {name}")
         began = time.perf_counter()
         with line:
-            made = make(folder / name, n, progress=line.counter(f"making {name}"))
-        took = time.perf_counter() - began
+            made = make(folder / name, n, progress=counter)
+        took = text.seconds(time.perf_counter() - began)
         size = sum((made / split).stat().st_size for split in ("train", "test"))
-        how = f"made in {text.seconds(took)}" if took > 0.05 else "found"
+        how = f"made in {took}" if counter.called else "found"
         rows.append([str(made), f"{n:,} records", text.nbytes(size), how])
-    print(text.table(rows, right=(1, 2), heads=(0,)))
+    _say(text.table(rows, right=(1, 2), heads=(0,)))
 
 
 def _opened(ds: Any, call: str) -> None:
-    print(f"\n  >>> {call}\n  {ds!r}")
+    _say(f"\n  >>> {call}\n  {ds!r}")
 
 
 def _compared(name: str, ours: Figures, usual: Figures) -> list[list[str]]:
@@ -158,25 +174,25 @@ def _measured(line: _Line, paths: dict[str, str]) -> None:
         ]
     else:
         notes += [f"Memory here is {kind}: this system does not tell private memory apart."]
-    print()
-    print(text.table(rows, right=(1, 2, 3), heads=heads))
-    print()
-    print("\n".join(f"  {note}" for note in notes))
+    _say()
+    _say(text.table(rows, right=(1, 2, 3), heads=heads))
+    _say()
+    _say("\n".join(f"  {note}" for note in notes))
 
 
 def _sheet(uniform: Any, mixed: Any, path: Path) -> None:
-    print()
+    _say()
     try:
         import PIL  # noqa: F401 - asked for before anything is drawn
     except ImportError:
-        print("  No contact sheet: it needs Pillow.  pip install 'mapix[view]'")
+        _say("  No contact sheet: it needs Pillow.  pip install 'mapix[view]'")
         return
     from mapix.demo.sheet import draw_sheet
 
     began = time.perf_counter()
     w, h = draw_sheet(uniform, mixed, path)
     took = text.seconds(time.perf_counter() - began)
-    print(f"  Contact sheet: {path}   ({w} x {h} pixels, drawn in {took})")
+    _say(f"  Contact sheet: {path}   ({w} x {h} pixels, drawn in {took})")
 
 
 def run(
@@ -206,7 +222,7 @@ def run(
         raise ValueError(f"the size must be above 0 and below 1,000,000 MB, got {megabytes}")
     folder = Path(folder)
     began = time.perf_counter()
-    print(
+    _say(
         f"\n  mapix {mapix.__version__}   python {platform.python_version()}, "
         f"numpy {np.__version__}, {os.cpu_count()} CPUs\n"
     )
@@ -219,4 +235,4 @@ def run(
         _measured(line, {"uniform": uniform.path, "mixed": mixed.path})
     _sheet(uniform, mixed, folder / "contact-sheet.png" if sheet is None else Path(sheet))
     took = text.seconds(time.perf_counter() - began)
-    print(f"  All of it took {took}.  Next:  python -m mapix info {folder / 'mixed'}\n")
+    _say(f"  All of it took {took}.  Next:  python -m mapix info {folder / 'mixed'}\n")

@@ -245,7 +245,7 @@ class Dataset:
         scale: float | None = None,
         mean: ArrayLike | None = None,
         std: ArrayLike | None = None,
-        pad: bool | tuple[int, int] = False,
+        pad: bool | tuple[int, ...] = False,
         crop: bool | Literal["centre", "corner"] = False,
         pad_value: float = 0.0,
         flat: bool = False,
@@ -268,9 +268,9 @@ class Dataset:
         scale, mean, std : float or array_like, optional
             Floats come out as ``(byte * scale - mean) / std``, mean and std one number or one a
             channel; by default as the bytes' own values, 0..255.  Rounded once to float32.
-        pad : bool or (h, w)
-            Records of mixed sizes: True puts each into the corner of a canvas of the largest h, w
-            and c of the batch; (h, w) fixes the canvas.
+        pad : bool, (h, w) or (h, w, c)
+            Records of mixed sizes: True puts each into the corner of a canvas of the largest h and
+            w of the batch, and the largest c of the file; (h, w) or (h, w, c) fixes the canvas.
         crop : bool or {"centre", "corner"}
             Cut what exceeds the canvas: (h, w) of ``pad``, or without it the smallest of the batch.
             True is centre.
@@ -322,7 +322,7 @@ class Dataset:
         indices: ArrayLike,
         layout: Layout = "NHWC",
         *,
-        pad: bool | tuple[int, int] = False,
+        pad: bool | tuple[int, ...] = False,
         crop: bool | Literal["centre", "corner"] = False,
     ) -> tuple[int, int, int, int]:
         """Shape that ``batch`` with these options would give its images; reads the index alone."""

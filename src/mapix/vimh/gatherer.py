@@ -57,6 +57,7 @@ class Gatherer:
         self._one_shape = np.array(index.first[1:4], np.uint16)
         self._recipes: dict[Any, Recipe] = {}
         self._tables: dict[Unit, NDArray[Any]] = {}
+        self._most_channels: int | None = None
 
     def uniform_images(self, empty: tuple[int, int, int] = (0, 0, 0)) -> NDArray[np.uint8]:
         """All images of a uniform file, (n, h, w, c); of shape (0, *empty) where there are none."""
@@ -114,7 +115,7 @@ class Gatherer:
         *,
         out: NDArray[Any] | Batch | None,
         values: Values,
-        pad: bool | tuple[int, int],
+        pad: bool | tuple[int, ...],
         crop: bool | str,
         pad_value: float,
         flat: bool,
@@ -193,7 +194,7 @@ class Gatherer:
         return self._tables[unit]
 
     def canvas(
-        self, rows: NDArray[np.int64], pad: bool | tuple[int, int], crop: bool | str
+        self, rows: NDArray[np.int64], pad: bool | tuple[int, ...], crop: bool | str
     ) -> tuple[int, int, int, int]:
         """(h, w, c) of the output, and how records are made to fit it."""
         if not pad and not crop and self.index.stride:
@@ -208,14 +209,27 @@ class Gatherer:
             h, w, c, low_h, low_w, low_c, _ = self._native.extent(rows, self.source.path)
         else:
             h, w, c = low_h, low_w, low_c = self.index.first[1:4]
+        if pad or crop:
+            # The same number for all batches of the file: a network wants one.
+            c = self.most_channels
         if crop and not pad:
             h, w = low_h, low_w
             fit |= _native.PAD if low_c != c else 0  # channels are never cut: pad the missing
         if isinstance(pad, tuple):
-            h, w = pad
-            if not (0 < h < 65536 and 0 < w < 65536):
-                raise ValueError(f"pad must be True or (h, w) in 1..65535, got {pad!r}")
+            if len(pad) not in (2, 3) or not all(0 < x < 65536 for x in pad):
+                raise ValueError(f"pad must be True, (h, w) or (h, w, c) in 1..65535, got {pad!r}")
+            h, w, c = (*pad, c)[:3]
         return h, w, c, fit
+
+    @property
+    def most_channels(self) -> int:
+        """The largest number of channels in the file."""
+        if self._most_channels is None:
+            entries = self.index.entries
+            self._most_channels = (
+                self.index.first[3] if entries is None else int(entries["c"].max())
+            )
+        return self._most_channels
 
     def willneed(self, rows: NDArray[np.int64]) -> int:
         """Ask the kernel for the pages of ``rows``; see ``Dataset.prefetch``."""
