@@ -38,7 +38,7 @@ def old(path: Path) -> None:
 
 
 def kept() -> list[Path]:
-    folder = indexes.cache_folder()
+    folder = Path(indexes.cache_folder())
     return sorted(folder.iterdir()) if folder.exists() else []
 
 
@@ -204,9 +204,9 @@ def test_a_cache_that_cannot_be_written_is_no_trouble(tmp_path, monkeypatch):
         assert len(mapix.open(path)) == 300
     monkeypatch.delenv("MAPIX_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert indexes.cache_folder() == tmp_path / "xdg" / "mapix"
+    assert indexes.cache_folder() == str(tmp_path / "xdg" / "mapix")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert indexes.cache_folder() == Path.home() / ".cache" / "mapix"
+    assert indexes.cache_folder() == str(Path.home() / ".cache" / "mapix")
 
 
 def test_a_partial_index_warns_each_time(tmp_path):

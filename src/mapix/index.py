@@ -14,8 +14,7 @@ import os
 import struct
 import tempfile
 import time
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -124,20 +123,19 @@ def table_bytes(entries: NDArray[np.void]) -> memoryview:
 # --- stored indexes -----------------------------------------------------------------------------
 
 
-def cache_folder() -> Path:
+def cache_folder() -> str:
     """Where indexes are kept: ``$MAPIX_CACHE_DIR``, or ``mapix`` in the user's cache folder."""
     own = os.environ.get("MAPIX_CACHE_DIR")
     if own:
-        return Path(own)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "mapix"
+        return own
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return os.path.join(base, "mapix")
 
 
-def _place(path: str, options: str) -> Path:
-    key = hashlib.blake2b(
-        os.fsencode(os.path.realpath(path)) + b"\0" + options.encode(), digest_size=16
-    )
-    return cache_folder() / f"{key.hexdigest()}.mapix"
+def _place(path: str, options: str) -> str:
+    name = os.fsencode(os.path.abspath(path)) + b"\0" + options.encode()
+    key = hashlib.blake2b(name, digest_size=16).hexdigest()
+    return os.path.join(cache_folder(), f"{key}.mapix")
 
 
 def _racy(fingerprint: Fingerprint, now_ns: int) -> bool:
@@ -146,7 +144,7 @@ def _racy(fingerprint: Fingerprint, now_ns: int) -> bool:
     return max(fingerprint.mtime_ns, fingerprint.ctime_ns) > now_ns - tick
 
 
-def store(source: Source, index: RecordIndex, options: str) -> Path | None:
+def store(source: Source, index: RecordIndex, options: str) -> str | None:
     """Keep ``index`` for the next open of the same file with the same options.
 
     Best effort: a full, read-only or missing cache folder, and a file that was written just now,
@@ -154,7 +152,7 @@ def store(source: Source, index: RecordIndex, options: str) -> Path | None:
 
     Returns
     -------
-    pathlib.Path or None
+    str or None
         Where it was put.
     """
     fingerprint = source.fingerprint
@@ -182,8 +180,8 @@ def store(source: Source, index: RecordIndex, options: str) -> Path | None:
         return None
     head = _PREFIX.pack(MAGIC, VERSION, _native.crc32c(body)) + body
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        fd, name = tempfile.mkstemp(dir=place.parent, prefix=place.stem, suffix=".tmp")
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+        fd, name = tempfile.mkstemp(dir=os.path.dirname(place), suffix=".tmp")
     except OSError:
         return None
     try:
@@ -212,6 +210,13 @@ def load(source: Source, options: str) -> RecordIndex | None:
         return None
 
 
+def _same_bytes(made_for: dict[str, int], now: Fingerprint) -> bool:
+    """Whether nothing but permissions, owner and links may differ."""
+    return all(
+        made_for[k] == getattr(now, k) for k in ("dev", "ino", "size", "mtime_ns", "ctime_ns")
+    )
+
+
 def _parse(kept: Source, source: Source, options: str) -> RecordIndex | None:
     mapping = kept.mapping
     if mapping.nbytes < HEAD_NBYTES:
@@ -224,15 +229,7 @@ def _parse(kept: Source, source: Source, options: str) -> RecordIndex | None:
     if magic != MAGIC or version != VERSION or _native.crc32c(body) != crc:
         return None
     fields = json.loads(body)
-    made_for = Fingerprint(**fields["fingerprint"])
-    if fields["options"] != options or made_for != replace(
-        source.fingerprint,
-        # permissions and links may differ; the bytes are the same as long as the rest is
-        mode=made_for.mode,
-        uid=made_for.uid,
-        gid=made_for.gid,
-        nlink=made_for.nlink,
-    ):
+    if fields["options"] != options or not _same_bytes(fields["fingerprint"], source.fingerprint):
         return None
     n, stride, covered = int(fields["nrecords"]), int(fields["stride"]), int(fields["nbytes"])
     at, h, w, c, labels = (int(x) for x in fields["first"])

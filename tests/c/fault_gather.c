@@ -118,8 +118,7 @@ static void case_lost_table(void) {
     some_rows(&s, rows, BATCH, 1);
     mapix_where where;
     CHECK(gather_u8(&s.map, &index, rows, BATCH, images, 3, &where) == MAPIX_OK);
-    CHECK(images_right(&s, rows, BATCH, images) && ftruncate(fd, 4096) == 0);
-    rows[BATCH / 2] = 300; /* its entry lies beyond the first page */
+    CHECK(images_right(&s, rows, BATCH, images) && ftruncate(fd, 0) == 0);
     uint64_t extent[7], nasked, flat_at[BATCH + 1];
     for (uint32_t nthreads = 1; nthreads < 4; nthreads++) {
         CHECK(gather_u8(&s.map, &index, rows, BATCH, images, nthreads, &where) == MAPIX_E_FAULT);
@@ -145,20 +144,20 @@ static void *flip_entry(void *two) {
  * file) may change between.  The file ends with its last, small record at a page's end, and an
  * unreadable page follows: reading a large record's bytes there would not go unseen. */
 static void case_changing_table(void) {
-    enum { LARGE = 12288 - HEAD - 1 - HEAD - 1 - 16, ROOM = 12288, ROWS = 8 };
+    enum { ROOM = 65536, SMALL = 16, LARGE = ROOM - 2 * (HEAD + 1) - SMALL, ROWS = 8 };
     static uint8_t file[ROOM], images[ROWS * LARGE];
-    const uint8_t large[] = {LARGE & 255, LARGE >> 8, 1, 0, 1, 0}, small[] = {16, 0, 1, 0, 1, 0};
+    const uint8_t large[] = {LARGE & 255, LARGE >> 8, 1, 0, 1, 0}, small[] = {SMALL, 0, 1, 0, 1, 0};
     const uint64_t second_at = HEAD + 1 + LARGE;
     memset(file, 7, sizeof file);
     memcpy(file, large, sizeof large);
     memcpy(file + second_at, small, sizeof small);
     file[HEAD] = file[second_at + HEAD] = 0;
     const int fd = scene_file(ROOM, file);
-    uint8_t *base = mmap(NULL, ROOM + 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint8_t *base = mmap(NULL, ROOM + 1, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(base != MAP_FAILED);
     CHECK(mmap(base, ROOM, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0) == base);
     const mapix_map map = {.base = base, .nbytes = ROOM, .fd = -1};
-    const mapix_entry two[2] = {{0, LARGE, 1, 1, 0}, {second_at, 16, 1, 1, 0}};
+    const mapix_entry two[2] = {{0, LARGE, 1, 1, 0}, {second_at, SMALL, 1, 1, 0}};
     mapix_entry table[1] = {two[0]};
     flipped = table;
     atomic_store(&flipping, 1);
@@ -240,7 +239,7 @@ static void *gather_with_all_blocked(void *arg) {
 /* A thread that blocks all signals, as libraries' own threads like to do. */
 static void case_blocked(void) {
     scene s = scene_make(NRECORDS);
-    scene_cut(&s, 4096);
+    scene_cut(&s, page_nbytes());
     pthread_t thread;
     CHECK(pthread_create(&thread, NULL, gather_with_all_blocked, &s) == 0);
     CHECK(pthread_join(thread, NULL) == 0);

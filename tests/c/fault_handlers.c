@@ -26,7 +26,7 @@ static int lost_row(void) {
 }
 
 static void touch_foreign(void) {
-    (void)*(volatile uint8_t *)(foreign + 4096 + 10);
+    (void)*(volatile uint8_t *)(foreign + page_nbytes() + 10);
 }
 
 static void own(void (*handler)(int, siginfo_t *, void *), int flags) {
@@ -71,9 +71,10 @@ static void counts(int sig, siginfo_t *info, void *context) {
 
 static void mends(int sig, siginfo_t *info, void *context) {
     counts(sig, info, context);
-    void *page = (void *)((uintptr_t)info->si_addr & ~(uintptr_t)4095);
-    if (mmap(page, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
-        MAP_FAILED) {
+    const uint64_t size = page_nbytes();
+    void *page = (void *)((uintptr_t)info->si_addr & ~(uintptr_t)(size - 1));
+    const int how = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+    if (mmap(page, size, PROT_READ | PROT_WRITE, how, -1, 0) == MAP_FAILED) {
         _exit(9);
     }
 }
@@ -114,7 +115,7 @@ static void case_foreign_mended(void) {
     own(mends, 0);
     CHECK(lost_row() == MAPIX_E_FAULT && *ncalls == 0);
     touch_foreign();
-    CHECK(*ncalls == 1 && called_for == foreign + 4096 + 10);
+    CHECK(*ncalls == 1 && called_for == foreign + page_nbytes() + 10);
     touch_foreign();
     CHECK(*ncalls == 1 && lost_row() == MAPIX_E_FAULT && *ncalls == 1);
 }
@@ -123,15 +124,15 @@ static void case_foreign_mended(void) {
 static void case_foreign_inside(void) {
     own(mends, 0);
     memset(image, 0, sizeof image);
-    CHECK(gather_row(0, foreign + 4096) == MAPIX_OK && *ncalls == 1);
+    CHECK(gather_row(0, foreign + page_nbytes()) == MAPIX_OK && *ncalls == 1);
     const int64_t row = 0;
-    CHECK(images_right(&s, &row, 1, foreign + 4096));
+    CHECK(images_right(&s, &row, 1, foreign + page_nbytes()));
     leave_to(SIG_DFL);
     CHECK(lost_row() == MAPIX_E_FAULT && lost_row() == MAPIX_E_FAULT);
 }
 
 static void gather_into_lost(void) {
-    (void)gather_row(0, foreign + 4096);
+    (void)gather_row(0, foreign + page_nbytes());
 }
 
 /* Nobody there before: a foreign fault kills, as it would without us. */
@@ -225,12 +226,12 @@ static void case_many_owners(void) {
 
 static void make_scene(void) {
     s = scene_make(50);
-    scene_cut(&s, 4096);
+    const uint64_t page = page_nbytes();
+    scene_cut(&s, page);
     s.map.fd = -1;
-    static const uint8_t page[4096];
-    const int fd = scene_file(4096, page);
-    foreign = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    ncalls = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    const int fd = scene_file(page, s.bytes);
+    foreign = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    ncalls = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     CHECK(foreign != MAP_FAILED && ncalls != MAP_FAILED);
 }
 

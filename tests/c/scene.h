@@ -33,6 +33,10 @@ typedef struct {
     mapix_entry *entries; /* the same as a table, for those who want one */
 } scene;
 
+static inline uint64_t page_nbytes(void) {
+    return (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
 /* Note the file's size and times as those that the map is good for. */
 static inline void scene_adopt(const scene *s, mapix_map *map) {
     struct stat now;

@@ -11,8 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from mapix import view
 from mapix.batch import Batch, Dtype, Layout
 from mapix.errors import UnsupportedError
-from mapix.index import RecordIndex
-from mapix.source import Source
 from mapix.vimh.gatherer import Gatherer
 from mapix.vimh.parameters import Parameters, Unit
 from mapix.vimh.record import Record
@@ -47,26 +45,22 @@ class Dataset:
 
     def __init__(
         self,
-        source: Source,
-        index: RecordIndex,
         info: Mapping[str, Any],
         *,
-        interleaved: bool,
+        gatherer: Gatherer,
         options: Mapping[str, Any],
         splits: Mapping[str, str],
         rows: Rows = None,
-        gatherer: Gatherer | None = None,
     ) -> None:
-        self.source = source
-        self.index = index
+        self.source = gatherer.source
+        self.index = gatherer.index
         self.info = info
-        self.interleaved = interleaved
+        self.interleaved = gatherer.interleaved
         self.splits = splits
         self._options = options
         self._rows = rows
-        self._n = index.nrecords if rows is None else len(rows)
-        # Sub-datasets share what does not depend on their rows.
-        self._gatherer = gatherer or Gatherer(source, index, info, interleaved=interleaved)
+        self._n = self.index.nrecords if rows is None else len(rows)
+        self._gatherer = gatherer  # shared with sub-datasets: nothing in it depends on rows
 
     # --- what it is -----------------------------------------------------------------------------
 
@@ -210,14 +204,11 @@ class Dataset:
 
     def _with_rows(self, rows: Rows) -> Dataset:
         return Dataset(
-            self.source,
-            self.index,
             self.info,
-            interleaved=self.interleaved,
+            gatherer=self._gatherer,
             options=self._options,
             splits=self.splits,
             rows=rows,
-            gatherer=self._gatherer,
         )
 
     def __iter__(self) -> Iterator[Record]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -40,24 +40,54 @@ class Gatherer:
     """
 
     def __init__(
-        self, source: Source, index: RecordIndex, info: Mapping[str, Any], *, interleaved: bool
+        self, source: Source, index: RecordIndex, named: Parameters, *, interleaved: bool
     ) -> None:
+        # Opening is to cost nothing: whatever a first record does not need is made when asked for.
         self.source = source
         self.index = index
         self.interleaved = interleaved
         self.fixed_nbytes = index.head_nbytes + 1  # of a record: header and label count
-        # Of a uniform file: all images, and all codes, as views made once.
-        self.images = self.uniform_images() if index.stride else None
-        self.codes = self.uniform_labels(1) if index.stride else None
-        self.parameters = Parameters.from_info(info).with_ids(index.ids)
         self.entries = None if index.entries is None else table_bytes(index.entries)
-        self._native = index.native(interleaved=interleaved)
-        self._columns = self.parameters.columns()
-        self._names = tuple(self.parameters.names)
-        self._one_shape = np.array(index.first[1:4], np.uint16)
+        self._named = named
         self._recipes: dict[Any, Recipe] = {}
         self._tables: dict[Unit, NDArray[Any]] = {}
-        self._most_channels: int | None = None
+
+    @cached_property
+    def parameters(self) -> Parameters:
+        """The labels: named ones, then ``param_<id>`` for ids that occur without a name."""
+        return self._named.with_ids(self.index.ids)
+
+    @cached_property
+    def images(self) -> NDArray[np.uint8] | None:
+        """Of a uniform file: all images, as one view made once."""
+        return self.uniform_images() if self.index.stride else None
+
+    @cached_property
+    def codes(self) -> NDArray[np.uint8] | None:
+        """Of a uniform file: all label codes, as one view made once."""
+        return self.uniform_labels(1) if self.index.stride else None
+
+    @cached_property
+    def most_channels(self) -> int:
+        """The largest number of channels in the file."""
+        entries = self.index.entries
+        return self.index.first[3] if entries is None else int(entries["c"].max())
+
+    @cached_property
+    def _native(self) -> _native.VimhIndex:
+        return self.index.native(interleaved=self.interleaved)
+
+    @cached_property
+    def _columns(self) -> NDArray[np.int16]:
+        return self.parameters.columns()
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(self.parameters.names)
+
+    @cached_property
+    def _one_shape(self) -> NDArray[np.uint16]:
+        return np.array(self.index.first[1:4], np.uint16)
 
     def uniform_images(self, empty: tuple[int, int, int] = (0, 0, 0)) -> NDArray[np.uint8]:
         """All images of a uniform file, (n, h, w, c); of shape (0, *empty) where there are none."""
@@ -220,16 +250,6 @@ class Gatherer:
                 raise ValueError(f"pad must be True, (h, w) or (h, w, c) in 1..65535, got {pad!r}")
             h, w, c = (*pad, c)[:3]
         return h, w, c, fit
-
-    @property
-    def most_channels(self) -> int:
-        """The largest number of channels in the file."""
-        if self._most_channels is None:
-            entries = self.index.entries
-            self._most_channels = (
-                self.index.first[3] if entries is None else int(entries["c"].max())
-            )
-        return self._most_channels
 
     def willneed(self, rows: NDArray[np.int64]) -> int:
         """Ask the kernel for the pages of ``rows``; see ``Dataset.prefetch``."""

@@ -14,6 +14,7 @@ from mapix.formats.vimh import NAME, Hint, Progress
 from mapix.index import RecordIndex
 from mapix.source import Fingerprint, Source, read_small
 from mapix.vimh.dataset import Dataset
+from mapix.vimh.gatherer import Gatherer
 from mapix.vimh.parameters import INFO_LIMIT, INFO_NAME, Parameters, parse_info
 from mapix.vimh.selection import Rows
 
@@ -190,28 +191,22 @@ def _open(
     rows: Rows = None,
 ) -> Dataset:
     source = Source(path, expect)
-    found = _info(path, options["info"])
+    info = _info(path, options["info"])
     try:
-        Parameters.from_info(found)
+        named = Parameters.from_info(info)
     except (ValueError, TypeError, AttributeError) as e:
         raise FormatError(path, "vimh info JSON", str(e)) from e
     index = _index(
         source,
         dialect=options["dialect"],
-        hint=_hint(found),
+        hint=_hint(info),
         strict=options["strict"],
         stored=options["index"],
         progress=progress,
     )
     source.mapping.advise(options["access"])
-    ds = Dataset(
-        source,
-        index,
-        found,
-        interleaved=options["order"] == "HWC",
-        options=options,
-        splits=splits,
-    )
+    gatherer = Gatherer(source, index, named, interleaved=options["order"] == "HWC")
+    ds = Dataset(info, gatherer=gatherer, options=options, splits=splits)
     if expect is None:
         _compare(ds)
         return ds

@@ -1,0 +1,128 @@
+"""The C core by itself: faults, other handlers, forks, and ThreadSanitizer over all of it.
+
+What happens here would end an interpreter, or cannot be seen from one; the programmes in tests/c
+are compiled with the core's sources and run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+CORE = HERE.parent / "csrc"
+FLAGS = ["-std=c11", "-g", "-O2", "-Wall", "-Wextra", "-Werror", f"-I{CORE}"]
+GATHER_CASES = ["cut", "lost_table", "changing_table", "first_calls", "blocked", "fork"]
+HANDLER_CASES = [
+    "displaced",
+    "foreign_mended",
+    "foreign_inside",
+    "foreign_kills",
+    "foreign_stubborn",
+    "foreign_jumps",
+    "foreign_calls_back",
+    "foreign_raises",
+    "sent",
+    "many_owners",
+]
+
+
+def compiler() -> list[str]:
+    """The system's C compiler, or $CC."""
+    named = shlex.split(os.environ.get("CC", ""))
+    found = named or [c for c in ("cc", "gcc", "clang") if shutil.which(c)][:1]
+    if not found or shutil.which(found[0]) is None:
+        pytest.skip("no C compiler")
+    if not CORE.is_dir():
+        pytest.skip("the core's sources are not here")
+    return found
+
+
+def build(folder: Path, name: str, *flags: str) -> Path:
+    sources = [HERE / "c" / f"{name}.c", *sorted(CORE.glob("*.c"))]
+    out = folder / name
+    done = subprocess.run(
+        [*compiler(), *FLAGS, *flags, *map(str, sources), "-lm", "-lpthread", "-o", str(out)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def run(command: list[str], timeout: float, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=timeout, env={**os.environ, **env}
+    )
+
+
+def counts(line: str) -> dict[str, int]:
+    return {name: int(n) for name, n in re.findall(r"(\w+)=(\d+)", line)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("harness")
+
+
+@pytest.fixture(scope="module")
+def fault_gather(folder: Path) -> Path:
+    return build(folder, "fault_gather")
+
+
+@pytest.fixture(scope="module")
+def fault_handlers(folder: Path) -> Path:
+    return build(folder, "fault_handlers")
+
+
+def test_cases_are_all_named(fault_gather: Path, fault_handlers: Path) -> None:
+    assert run([str(fault_gather), "list"], 10).stdout.split() == GATHER_CASES
+    assert run([str(fault_handlers), "list"], 10).stdout.split() == HANDLER_CASES
+
+
+@pytest.mark.parametrize("case", GATHER_CASES)
+def test_gather(fault_gather: Path, tmp_path: Path, case: str) -> None:
+    done = run([str(fault_gather), case, "3"], 120, TMPDIR=str(tmp_path))
+    print(done.stdout)
+    assert done.returncode == 0, done.stderr
+    if case == "cut":
+        n = counts(done.stdout)
+        assert n["good"] > 0
+        assert n["faults"] > 100
+
+
+@pytest.mark.parametrize("case", HANDLER_CASES)
+def test_handlers(fault_handlers: Path, tmp_path: Path, case: str) -> None:
+    done = run([str(fault_handlers), case], 60, TMPDIR=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+
+
+def thread_sanitizer(folder: Path) -> list[str]:
+    """What to put before a command so that ThreadSanitizer runs here; skips where it cannot."""
+    source, out = folder / "empty.c", folder / "empty"
+    source.write_text("int main(void) { return 0; }\n")
+    made = run([*compiler(), "-fsanitize=thread", str(source), "-o", str(out)], 60)
+    if made.returncode:
+        pytest.skip(f"no ThreadSanitizer: {made.stderr.strip().splitlines()[-1]}")
+    # Older runtimes know the layout of an address space without much randomisation only.
+    for prefix in ([], ["setarch", "-R"]):
+        if (not prefix or shutil.which(prefix[0])) and run([*prefix, str(out)], 60).returncode == 0:
+            return prefix
+    pytest.skip("ThreadSanitizer's runtime does not start here")
+
+
+def test_no_data_races(folder: Path, tmp_path: Path) -> None:
+    prefix = thread_sanitizer(folder)
+    out = build(folder, "tsan_gather", "-fsanitize=thread")
+    done = run([*prefix, str(out), "3"], 180, TMPDIR=str(tmp_path), TSAN_OPTIONS="die_after_fork=0")
+    print(done.stdout)
+    assert "WARNING: ThreadSanitizer" not in done.stderr, done.stderr
+    assert done.returncode == 0, done.stderr
+    assert counts(done.stdout)["faults"] > 0
