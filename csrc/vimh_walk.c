@@ -18,12 +18,16 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#ifndef MAPIX_CHAIN_CAPACITY /* a fuzzing build makes it small, so that small files fill chains */
+#define MAPIX_CHAIN_CAPACITY 8192
+#endif
+
 enum {
     GROUP = 8,             /* headers of a run read at once */
     AHEAD = 32,            /* records that a run prefetches ahead */
     NCHAINS = 16,
-    CHAIN_CAPACITY = 8192, /* entries a chain may hold in a window */
-    CHAIN_AIM = 6144,      /* records that a stretch is sized for */
+    CHAIN_CAPACITY = MAPIX_CHAIN_CAPACITY, /* entries a chain may hold in a window */
+    CHAIN_AIM = CHAIN_CAPACITY / 4 * 3,    /* records that a stretch is sized for */
     PROVE = 16,            /* plausible headers in a row that make a start */
     LEARN = 64,            /* records hopped to learn what is plausible */
     MAX_TRIES = 64,        /* starts tried for a chain before it is given up */

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["image", "labels", "uniform_images", "uniform_labels"]
+__all__ = ["selected", "uniform_images", "uniform_labels"]
 
 Bytes = NDArray[np.uint8]
 _U8 = np.dtype(np.uint8)
@@ -16,18 +16,6 @@ _U8 = np.dtype(np.uint8)
 def _steps(h: int, w: int, c: int, interleaved: bool) -> tuple[int, int, int]:
     """Byte steps of (h, w, c) in a planar or interleaved image."""
     return (w * c, c, 1) if interleaved else (w, 1, h * w)
-
-
-def image(data: memoryview, at: int, h: int, w: int, c: int, interleaved: bool) -> Bytes:
-    """The image at byte ``at`` as uint8 (h, w, c)."""
-    return np.ndarray((h, w, c), _U8, data, at, _steps(h, w, c, interleaved))
-
-
-def labels(data: memoryview, at: int, n: int, which: int) -> Bytes:
-    """Ids (``which=0``) or values (``which=1``) of the n label pairs at byte ``at``, uint8 (n,)."""
-    if n == 0:
-        return np.ndarray((0,), _U8, data)
-    return np.ndarray((n,), _U8, data, at + which, (2,))
 
 
 def uniform_images(

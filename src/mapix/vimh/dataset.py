@@ -182,15 +182,14 @@ class Dataset:
     @overload
     def __getitem__(self, key: slice | ArrayLike) -> Dataset: ...
     def __getitem__(self, key: Any) -> Record | Dataset:
-        if type(key) is int or isinstance(key, np.integer):
-            row = int(key)
-            if row < 0:
-                row += self._n
-            if not 0 <= row < self._n:
-                raise IndexError(f"{self.path}: index {int(key)} of {self._n} records")
-            if self._rows is not None:
-                row = int(self._rows[row])
-            return self._gatherer.record(row)
+        if type(key) is int:
+            row = key if key >= 0 else key + self._n
+            if 0 <= row < self._n:
+                rows = self._rows
+                return self._gatherer.record(row if rows is None else int(rows[row]))
+            raise IndexError(f"{self.path}: index {key} of {self._n} records")
+        if isinstance(key, np.integer):
+            return self[int(key)]
         return self._select(key)
 
     def _select(self, key: Any) -> Dataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -21,7 +22,7 @@ __all__ = ["Gatherer"]
 
 MAX_RECIPES = 64
 _ENTRY = struct.Struct("<QHHH2x")  # mapix_entry
-_SHAPE = struct.Struct("<HHH")
+_HEADERS = {6: struct.Struct("<HHHB"), 14: struct.Struct("<HHH8xB")}  # h, w, c, N
 
 Values = tuple[str, str, float | None, ArrayLike | None, ArrayLike | None]
 
@@ -56,6 +57,11 @@ class Gatherer:
     def parameters(self) -> Parameters:
         """The labels: named ones, then ``param_<id>`` for ids that occur without a name."""
         return self._named.with_ids(self.index.ids)
+
+    @cached_property
+    def data(self) -> memoryview:
+        """The bytes of the file; ClosedError once it is closed."""
+        return self.source.view
 
     @cached_property
     def images(self) -> NDArray[np.uint8] | None:
@@ -106,37 +112,48 @@ class Gatherer:
             self.source.view, at, self.index.nrecords, self.index.stride, n, which
         )
 
-    def record(self, row: int) -> Record:
-        """Record number ``row``, which is in range."""
-        if self.entries is None:
-            at, h, w, c, n = self.index.first
-            return Record(self, row, (at + row * self.index.stride, h, w, c, n))
-        at_n, h, w, c = _ENTRY.unpack_from(self.entries, row * 16)
-        record = Record(self, row, (at_n & _native.AT_MASK, h, w, c, at_n >> 56))
-        if self.index.stored:
-            self._confirm(record)
+    @cached_property
+    def record(self) -> Callable[[int], Record]:
+        """``record(row)``: the Record of a row that is in range.
+
+        A closure, because this is what ``ds[i]`` spends its time in.
+        """
+        entries, index = self.entries, self.index
+        if entries is None:
+            at, h, w, c, n = index.first
+            base, stride = at | n << 56, index.stride
+            return lambda row: Record(self, row, (base + row * stride, h, w, c))
+        unpack = _ENTRY.unpack_from
+        if not index.stored:
+            return lambda row: Record(self, row, unpack(entries, row * 16))
+        data, nbytes, fixed = self.data, len(self.data), self.fixed_nbytes
+        header = _HEADERS[index.head_nbytes].unpack_from
+
+        def record(row: int) -> Record:
+            # A stored index may have been tampered with: the file's own header has to agree.
+            entry = unpack(entries, row * 16)
+            at_n, h, w, c = entry
+            at, n, size = at_n & _native.AT_MASK, at_n >> 56, h * w * c
+            whole = size and at + fixed + 2 * n + size <= nbytes
+            if not whole or header(data, at) != (h, w, c, n):
+                raise self._not_this_file(row, at, f"{h} x {w} x {c}, {n} labels")
+            return Record(self, row, entry)
+
         return record
 
-    def _confirm(self, record: Record) -> None:
-        """Compare an entry of a stored index with the file: it may have been tampered with."""
-        at, data = record.offset, self.source.view
-        found = (0, 0, 0)
-        if at + record.nbytes <= len(data):
-            found = _SHAPE.unpack_from(data, at)
-            same_labels = data[at + self.index.head_nbytes] == record.nlabels
-            if found == record.shape and same_labels and 0 not in found:
-                return
-        raise FormatError(
+    def _not_this_file(self, row: int, at: int, said: str) -> FormatError:
+        return FormatError(
             self.source.path,
             self.index.format,
-            f"the stored index says {record.shape}, the file {found}: open it with index='rebuild'",
-            record=record.index,
+            f"the stored index says {said}, the file does not: open it with index='rebuild'",
+            record=row,
             at=at,
         )
 
     def close(self) -> None:
         """Let go of the file, and of the views of it."""
-        self.images = self.codes = None
+        for name in ("data", "images", "codes", "record"):
+            self.__dict__.pop(name, None)
         self.source.close()
 
     def batch(

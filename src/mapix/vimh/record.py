@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix import _native, view
+from mapix import _native
+from mapix._native import AT_MASK
 
 if TYPE_CHECKING:
     from mapix.vimh.gatherer import Gatherer
 
 __all__ = ["Entry", "Record"]
 
-Entry = tuple[int, int, int, int, int]
-"""(at, h, w, c, N) of a record, as the index has it."""
+_U8 = np.dtype(np.uint8)
+
+Entry = tuple[int, int, int, int]
+"""(at_n, h, w, c) of a record, as the index has it: the low 56 bits of at_n are the byte offset,
+the high 8 the number of labels."""
 
 
 class Record:
@@ -39,13 +43,13 @@ class Record:
     @property
     def offset(self) -> int:
         """Byte of the record in the file."""
-        return self._entry[0]
+        return self._entry[0] & AT_MASK
 
     @property
     def nbytes(self) -> int:
         """Bytes of the whole record, header and labels included."""
-        _, h, w, c, n = self._entry
-        return self._file.fixed_nbytes + 2 * n + h * w * c
+        _, h, w, c = self._entry
+        return self._file.fixed_nbytes + 2 * self.nlabels + h * w * c
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -55,7 +59,7 @@ class Record:
     @property
     def nlabels(self) -> int:
         """Number of labels."""
-        return self._entry[4]
+        return self._entry[0] >> 56
 
     @property
     def image(self) -> NDArray[np.uint8]:
@@ -68,9 +72,11 @@ class Record:
         if alike is not None:
             found: NDArray[np.uint8] = alike[self.index]
             return found
-        at, h, w, c, n = self._entry
-        at += file.fixed_nbytes + 2 * n
-        return view.image(file.source.view, at, h, w, c, file.interleaved)
+        at, h, w, c = self._entry
+        at = (at & AT_MASK) + file.fixed_nbytes + 2 * (at >> 56)
+        if file.interleaved:
+            return np.ndarray((h, w, c), _U8, file.data, at, (w * c, c, 1))
+        return np.ndarray((h, w, c), _U8, file.data, at, (w, 1, h * w))
 
     @property
     def label_bytes(self) -> NDArray[np.uint8]:
@@ -80,17 +86,19 @@ class Record:
         if alike is not None:
             found: NDArray[np.uint8] = alike[self.index]
             return found
-        return view.labels(file.source.view, self._entry[0] + file.fixed_nbytes, self._entry[4], 1)
+        at = self._entry[0]
+        return np.ndarray((at >> 56,), _U8, file.data, (at & AT_MASK) + file.fixed_nbytes + 1, (2,))
 
     @property
     def label_ids(self) -> NDArray[np.uint8]:
         """Parameter ids of the labels in the order of the file, uint8 (N,), read-only view."""
         file = self._file
-        return view.labels(file.source.view, self._entry[0] + file.fixed_nbytes, self._entry[4], 0)
+        at = self._entry[0]
+        return np.ndarray((at >> 56,), _U8, file.data, (at & AT_MASK) + file.fixed_nbytes, (2,))
 
     def _pairs(self) -> list[tuple[int, int]]:
-        at = self._entry[0] + self._file.fixed_nbytes
-        pairs = _native.copy(self._file.source.mapping, at, 2 * self._entry[4], "vimh")
+        at = self.offset + self._file.fixed_nbytes
+        pairs = _native.copy(self._file.source.mapping, at, 2 * self.nlabels, "vimh")
         return list(zip(pairs[::2], pairs[1::2], strict=True))
 
     @property
@@ -111,7 +119,7 @@ class Record:
         """(spec_min, spec_max) of the record; None in the 6-byte dialect, which has none."""
         if self._file.index.head_nbytes != 14:
             return None
-        raw = _native.copy(self._file.source.mapping, self._entry[0] + 6, 8, "vimh")
+        raw = _native.copy(self._file.source.mapping, self.offset + 6, 8, "vimh")
         low, high = np.frombuffer(raw, "<f4")
         return float(low), float(high)
 

@@ -1,0 +1,1 @@
+"""The measures of compare.py, and how they are taken and printed."""

@@ -1,0 +1,475 @@
+/* fuzz_gather.c - the gather against a slow twin, with indexes that tell the truth and ones that
+ * lie.
+ *
+ * An input is: an order for a gather (type, layout, canvas, what is wanted), an index, rows, a
+ * file.  Whatever the index says, the gather must stay inside the file and its buffers, give the
+ * error that the slow twin gives, and otherwise the twin's pixels, labels, shapes and ranges. */
+#define _GNU_SOURCE
+#include "fuzz.h"
+
+#include <math.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { ROOM = 24 << 10, MOST_ROWS = 48, MOST_COLUMNS = 6, MOST_CHANNELS = 8, MOST_PIXELS = 1 << 15 };
+
+typedef struct {
+    mapix_map map;
+    const uint8_t *file; /* the same bytes, where they cannot vanish */
+    uint64_t kept;       /* bytes that did not vanish */
+    mapix_vimh_index index;
+    int64_t *rows;
+    uint64_t nrows;
+    mapix_gather gather;
+    float affine[2 * MOST_CHANNELS];
+    int16_t columns[256];
+    uint64_t nlacking; /* bytes that the images block is too small */
+    int own_canvas;   /* the canvas is the size of a record */
+} gather_case;
+
+/* --- the case that an input describes ---------------------------------------------------------*/
+
+static float a_float(unsigned code) {
+    static const float values[16] = {0.0f,  1.0f,   -1.0f, 1.0f / 255, 300.0f,   -0.0f, 0.5f,  3e38f,
+                                     1e-7f, 65504.f, 6e-8f, 255.0f,     INFINITY, NAN,   -77.5f, 2.0f};
+    return values[code & 15];
+}
+
+static void take_order(gather_case *t, input *in) {
+    mapix_gather *g = &t->gather;
+    const unsigned kind = take(in), want = take(in), size = take(in);
+    g->dtype = kind & 3; /* 3 is unknown */
+    g->layout = kind >> 2 & 1;
+    g->fit = kind >> 3 & 7;
+    g->layout += (kind & 0xc0) == 0xc0; /* 2 is unknown */
+    g->h = (take(in) & 31) + ((kind & 0xc0) == 0x80 ? 65530 : 0); /* too high, near the limit */
+    g->w = take(in);
+    g->c = take(in) & 7;
+    g->pad_value = a_float(take(in));
+    g->ncolumns = take(in) % (MOST_COLUMNS + 1);
+    g->probe = size & 3;
+    mapix_simd(size >> 2 & 3);
+    t->own_canvas = size >> 4 & 1;
+    const uint64_t threads = take_n(in, 2); /* rarely more than one: waking helpers takes long */
+    g->nthreads = threads == 0xa2a2 ? 2 : threads == 0xa3a3 ? 3 : threads == 0xa9a9 ? 20 : 0;
+    for (unsigned i = 0; i < 2 * MOST_CHANNELS; i++) {
+        t->affine[i] = i < 6 ? a_float(take(in)) : (float)i;
+    }
+    const unsigned turn = take(in);
+    for (unsigned i = 0; i < 256; i++) {
+        t->columns[i] = (int16_t)((int)(i * 5 + turn) % 9 - 1); /* some beyond ncolumns */
+    }
+    g->affine = want & 1 ? NULL : t->affine;
+    g->columns = want & 2 && want & 4 ? NULL : t->columns;
+    t->nlacking = g->h > 31 ? UINT64_MAX : want & 128 ? take(in) : 0;
+    /* Pointers that make_outputs replaces by blocks. */
+    g->images = want & 8 ? NULL : t;
+    g->labels = want & 2 ? (void *)t : NULL;
+    g->shapes = want & 16 ? (void *)t : NULL;
+    g->spec_range = want & 32 ? (void *)t : NULL;
+    g->flat_at = want & 64 ? (void *)t : NULL;
+}
+
+static mapix_entry entry_of(const slow_record *r) {
+    return (mapix_entry){r->at | (uint64_t)r->n << 56, (uint16_t)r->h, (uint16_t)r->w,
+                         (uint16_t)r->c, 0};
+}
+
+/* The true index of the file, with lies put in. */
+static void take_index(gather_case *t, input *in, const slow_file *slow) {
+    const unsigned kind = take(in), nlies = take(in) & 3;
+    mapix_vimh_index *x = &t->index;
+    mapix_entry *entries = NULL;
+    x->interleaved = kind & 1;
+    x->head_nbytes += (kind & 0x70) == 0x70; /* no dialect has that many */
+    x->nrecords = slow->nrecords;
+    if (slow->nrecords) {
+        x->first = entry_of(&slow->records[0]);
+        x->stride = slow->records[0].end;
+    }
+    if (kind & 2) { /* a stride, true for the first records at least */
+        x->nrecords += kind >> 2 & 3;
+    } else {
+        entries = block(x->nrecords * sizeof *entries);
+        for (uint64_t i = 0; i < x->nrecords; i++) {
+            entries[i] = entry_of(&slow->records[i]);
+        }
+        x->entries = entries;
+        x->stride = 0;
+    }
+    for (unsigned k = 0; k < nlies; k++) {
+        const unsigned where = take(in), which = take(in);
+        const uint64_t lie = take_n(in, where & 64 ? 8 : 1);
+        mapix_entry *e = entries && x->nrecords ? &entries[which % x->nrecords] : &x->first;
+        switch (where & 7) {
+        case 0: e->at_n ^= lie; break;
+        case 1: e->at_n ^= lie << 56; break;
+        case 2: e->h = (uint16_t)(e->h ^ lie); break;
+        case 3: e->w = (uint16_t)(e->w ^ lie); break;
+        case 4: e->c = (uint16_t)(e->c ^ lie); break;
+        case 5: x->stride = entries ? 0 : x->stride ^ lie; break;
+        case 6: x->stride = entries ? 0 : lie; break;
+        default: x->nrecords = entries ? x->nrecords : lie; break;
+        }
+    }
+}
+
+static void take_rows(gather_case *t, input *in, const slow_file *slow) {
+    t->nrows = take(in) % (MOST_ROWS + 1);
+    t->rows = block(t->nrows * sizeof *t->rows);
+    const unsigned spread = take(in), which = take(in);
+    mapix_gather *g = &t->gather;
+    if (t->own_canvas && slow->nrecords) {
+        const slow_record *r = &slow->records[which % slow->nrecords];
+        g->h = r->h;
+        g->w = r->w;
+        g->c = r->c > MOST_CHANNELS ? MOST_CHANNELS : r->c;
+    }
+    for (uint64_t i = 0; i < t->nrows; i++) {
+        const uint8_t code = take(in);
+        const uint64_t n = t->index.nrecords ? t->index.nrecords : 1;
+        int64_t row = (int64_t)(code % n);
+        if (spread & 1 && n < INT64_MAX) {
+            row -= code & 1 ? (int64_t)n : 0; /* the same record, from the end */
+        }
+        if (code == 255 && spread & 2) { /* one that is out of range, near or far */
+            row = (int64_t)(take_n(in, spread & 4 ? 8 : 1) - 1);
+        }
+        t->rows[i] = row;
+    }
+    while (t->nrows > 1 && t->nrows * g->h * g->w * g->c > MOST_PIXELS) {
+        t->nrows /= 2; /* the twin looks at every pixel of the canvas */
+    }
+}
+
+/* --- the slow twin: one record, one pixel at a time -------------------------------------------*/
+
+/* What record rows[i] is: a status and *r, looked up in the index and in nothing else. */
+static int slow_locate(const gather_case *t, uint64_t i, slow_record *r, mapix_where *where) {
+    const mapix_vimh_index *x = &t->index;
+    const __int128 n = x->nrecords, asked = t->rows[i], row = asked < 0 ? n + asked : asked;
+    if (row < 0 || row >= n) {
+        *where = (mapix_where){i, 0, x->nrecords, (uint64_t)asked};
+        return MAPIX_E_ROW;
+    }
+    const mapix_entry e = x->entries ? x->entries[row] : x->first;
+    const unsigned __int128 at = (e.at_n & ((UINT64_C(1) << 56) - 1)) +
+                                 (unsigned __int128)(x->entries ? 0 : row) * x->stride;
+    r->h = e.h;
+    r->w = e.w;
+    r->c = e.c;
+    r->n = (unsigned)(e.at_n >> 56);
+    const uint64_t size = x->head_nbytes + 1 + 2 * r->n + (uint64_t)e.h * e.w * e.c;
+    where->record = (uint64_t)row;
+    if (at + size > t->map.nbytes) {
+        where->expected = size;
+        where->got = at > t->map.nbytes ? 0 : t->map.nbytes - (uint64_t)at;
+        return MAPIX_E_SPAN;
+    }
+    where->at = r->at = (uint64_t)at;
+    r->end = r->at + size;
+    r->pairs_at = r->at + x->head_nbytes + 1;
+    r->image_at = r->pairs_at + 2 * r->n;
+    return MAPIX_OK;
+}
+
+static int slow_fits(const mapix_gather *g, const slow_record *r) {
+    if (r->c > g->c || (r->c < g->c && !(g->fit & MAPIX_PAD))) {
+        return 0;
+    }
+    if ((r->h > g->h || r->w > g->w) && !(g->fit & MAPIX_CROP)) {
+        return 0;
+    }
+    return (r->h >= g->h && r->w >= g->w) || (g->fit & MAPIX_PAD);
+}
+
+/* The status that gathering rows[i] gives when all before it went well. */
+static int slow_status(const gather_case *t, uint64_t i, slow_record *r, mapix_where *where) {
+    const int status = slow_locate(t, i, r, where);
+    if (status) {
+        return status;
+    }
+    slow_record now;
+    mapix_where ignored;
+    const int found = slow_read(t->file, t->map.nbytes, r->at, t->index.head_nbytes, &now, &ignored);
+    const uint64_t shape = (uint64_t)r->h << 32 | (uint64_t)r->w << 16 | r->c;
+    if (found == MAPIX_E_TRUNCATED || now.h != r->h || now.w != r->w || now.c != r->c ||
+        now.n != r->n) {
+        where->expected = shape;
+        where->got = (uint64_t)now.h << 32 | (uint64_t)now.w << 16 | now.c;
+        return MAPIX_E_STALE;
+    }
+    const mapix_gather *g = &t->gather;
+    if (g->images && !g->flat_at && !slow_fits(g, r)) {
+        where->expected = (uint64_t)g->h << 32 | (uint64_t)g->w << 16 | g->c;
+        where->got = shape;
+        return MAPIX_E_SHAPE;
+    }
+    return MAPIX_OK;
+}
+
+static int slow_usable(const gather_case *t) {
+    const mapix_gather *g = &t->gather;
+    const mapix_vimh_index *x = &t->index;
+    static const unsigned items[3] = {1, 4, 2};
+    if ((x->head_nbytes != 6 && x->head_nbytes != 14) || (!x->entries && !x->stride) ||
+        g->dtype > 2 || g->layout > 1 || (g->labels && !g->columns) || (g->flat_at && g->dtype)) {
+        return 0;
+    }
+    if (g->flat_at || !g->images) {
+        return !g->flat_at || g->images;
+    }
+    if (g->h > 65535) {
+        return 0;
+    }
+    const unsigned __int128 need = (unsigned __int128)t->nrows * g->h * g->w * g->c;
+    return need && (!g->dtype || g->affine) && need * items[g->dtype] <= g->images_nbytes;
+}
+
+/* To half precision by the definition: the nearest multiple of a power of two, ties to even. */
+static double slow_half(float x) {
+    int exponent;
+    const double magnitude = frexp(fabs((double)x), &exponent) ? fabs((double)x) : 0.0;
+    const double unit = ldexp(1.0, (exponent < -13 ? -13 : exponent) - 11);
+    const double rounded = nearbyint(magnitude / unit) * unit;
+    return isfinite(x) ? copysign(rounded > 65504.0 ? INFINITY : rounded, x) : (double)x;
+}
+
+static double value_of_half(uint16_t bits) {
+    const int exponent = bits >> 10 & 31, fraction = bits & 1023;
+    const double sign = bits >> 15 ? -1.0 : 1.0;
+    if (exponent == 31) {
+        return fraction ? (double)NAN : sign * (double)INFINITY;
+    }
+    return sign * (exponent ? ldexp(1024 + fraction, exponent - 25) : ldexp(fraction, -24));
+}
+
+static int same_value(double a, double b) {
+    return a == b || (isnan(a) && isnan(b));
+}
+
+/* Pixel (y, x, k) of a record's canvas must be what the definition says. */
+static void check_pixel(const gather_case *t, const slow_record *r, const void *canvas, unsigned y,
+                        unsigned x, unsigned k) {
+    const mapix_gather *g = &t->gather;
+    const unsigned centre = g->fit & MAPIX_CENTRE;
+    const unsigned from_y = y + (centre && r->h > g->h ? (r->h - g->h) / 2 : 0);
+    const unsigned from_x = x + (centre && r->w > g->w ? (r->w - g->w) / 2 : 0);
+    const uint64_t to = g->layout == MAPIX_NHWC ? ((uint64_t)y * g->w + x) * g->c + k
+                                                : ((uint64_t)k * g->h + y) * g->w + x;
+    const int inside = from_y < r->h && from_x < r->w && k < r->c;
+    float want = g->pad_value;
+    uint8_t byte = isnan(want) || want < 0 ? 0 : want > 255 ? 255 : (uint8_t)want;
+    if (inside) {
+        const uint64_t at = t->index.interleaved ? ((uint64_t)from_y * r->w + from_x) * r->c + k
+                                                 : ((uint64_t)k * r->h + from_y) * r->w + from_x;
+        byte = t->file[r->image_at + at];
+        want = g->dtype ? fmaf((float)byte, g->affine[2 * k], g->affine[2 * k + 1]) : 0.0f;
+    }
+    if (g->dtype == MAPIX_U8) {
+        CHECK(((const uint8_t *)canvas)[to] == byte);
+    } else if (g->dtype == MAPIX_F32) {
+        CHECK(same_value((double)((const float *)canvas)[to], (double)want));
+    } else {
+        CHECK(same_value(value_of_half(((const uint16_t *)canvas)[to]), slow_half(want)));
+    }
+}
+
+static void check_image(const gather_case *t, const slow_record *r, uint64_t i, uint64_t flat_at) {
+    const mapix_gather *g = &t->gather;
+    const uint64_t image = r->end - r->image_at;
+    if (g->flat_at) {
+        CHECK(g->flat_at[i] == flat_at && g->flat_at[i + 1] == flat_at + image);
+        CHECK(memcmp((uint8_t *)g->images + flat_at, t->file + r->image_at, image) == 0);
+        return;
+    }
+    static const unsigned items[3] = {1, 4, 2};
+    const uint64_t canvas = (uint64_t)g->h * g->w * g->c * items[g->dtype];
+    for (unsigned y = 0; y < g->h; y++) {
+        for (unsigned x = 0; x < g->w; x++) {
+            for (unsigned k = 0; k < g->c; k++) {
+                check_pixel(t, r, (uint8_t *)g->images + i * canvas, y, x, k);
+            }
+        }
+    }
+}
+
+static void check_labels(const gather_case *t, const slow_record *r, uint64_t i) {
+    const mapix_gather *g = &t->gather;
+    for (unsigned column = 0; column < g->ncolumns; column++) {
+        int value = -1;
+        for (unsigned k = 0; k < r->n; k++) { /* of an id that occurs twice, the last counts */
+            const uint8_t *pair = t->file + r->pairs_at + 2 * k;
+            value = t->columns[pair[0]] == (int)column ? pair[1] : value;
+        }
+        CHECK(g->present[i * g->ncolumns + column] == (value >= 0));
+        CHECK(g->labels[i * g->ncolumns + column] == (value >= 0 ? value : 0));
+    }
+}
+
+static void check_outputs(const gather_case *t) {
+    const mapix_gather *g = &t->gather;
+    uint64_t flat_at = 0;
+    for (uint64_t i = 0; i < t->nrows; i++) {
+        slow_record r;
+        mapix_where where;
+        CHECK(slow_locate(t, i, &r, &where) == MAPIX_OK);
+        if (g->images) {
+            check_image(t, &r, i, flat_at);
+        }
+        flat_at += r.end - r.image_at;
+        if (g->labels) {
+            check_labels(t, &r, i);
+        }
+        if (g->shapes) {
+            const uint16_t *s = g->shapes + 3 * i;
+            CHECK(s[0] == r.h && s[1] == r.w && s[2] == r.c);
+        }
+        if (g->spec_range && t->index.head_nbytes == 14) {
+            CHECK(memcmp(g->spec_range + 2 * i, t->file + r.at + 6, 8) == 0);
+        } else if (g->spec_range) {
+            CHECK(isnan(g->spec_range[2 * i]) && isnan(g->spec_range[2 * i + 1]));
+        }
+    }
+}
+
+/* --- the call ---------------------------------------------------------------------------------*/
+
+/* Exactly as much memory as the gather is told of. */
+static void make_outputs(gather_case *t) {
+    mapix_gather *g = &t->gather;
+    static const unsigned items[4] = {1, 4, 2, 1};
+    uint64_t need = t->nrows * g->h * g->w * g->c * items[g->dtype];
+    if (g->flat_at) {
+        need = 0;
+        for (uint64_t i = 0; i < t->nrows; i++) {
+            slow_record r;
+            mapix_where where;
+            need += slow_locate(t, i, &r, &where) ? 0 : r.end - r.image_at;
+        }
+        g->flat_at = block((t->nrows + 1) * sizeof *g->flat_at);
+    }
+    g->images_nbytes = need - (t->nlacking < need ? t->nlacking : need);
+    g->images = g->images ? block(g->images_nbytes) : NULL;
+    g->present = g->labels ? block(t->nrows * g->ncolumns) : NULL;
+    g->labels = g->labels ? block(t->nrows * g->ncolumns) : NULL;
+    g->shapes = g->shapes ? block(t->nrows * 3 * sizeof *g->shapes) : NULL;
+    g->spec_range = g->spec_range ? block(t->nrows * 2 * sizeof *g->spec_range) : NULL;
+}
+
+static void free_case(gather_case *t) {
+    mapix_gather *g = &t->gather;
+    free(g->flat_at);
+    free(g->images);
+    free(g->labels);
+    free(g->present);
+    free(g->shapes);
+    free(g->spec_range);
+    free(t->rows);
+    free((void *)(uintptr_t)t->index.entries);
+}
+
+static int same_error(int status, const mapix_where *where, int want, const mapix_where *w) {
+    if (status != want || where->record != w->record) {
+        return 0;
+    }
+    return where->expected == w->expected && where->got == w->got &&
+           (status == MAPIX_E_SPAN || where->at == w->at);
+}
+
+/* Is `status` one that the twin allows?  The first row that cannot be gathered decides; but flat
+ * offsets and the look at the page cache go over the index before, and may find a later row that
+ * the index alone shows to be bad. */
+static int allowed(const gather_case *t, int status, const mapix_where *where) {
+    const int ahead = t->gather.flat_at || t->gather.probe;
+    uint64_t room = t->gather.images_nbytes;
+    int all_well = 1, decided = 0;
+    for (uint64_t i = 0; i < t->nrows; i++) {
+        mapix_where w = {0}, v = {0};
+        slow_record r;
+        const int located = slow_locate(t, i, &r, &w);
+        const int want = slow_status(t, i, &r, &v);
+        if ((!decided && want && same_error(status, where, want, &v)) ||
+            (ahead && located && same_error(status, where, located, &w))) {
+            return 1;
+        }
+        decided |= want != MAPIX_OK;
+        all_well &= want == MAPIX_OK;
+        if (t->gather.flat_at && !located) {
+            if (r.end - r.image_at > room) {
+                return status == MAPIX_E_ARGUMENT;
+            }
+            room -= r.end - r.image_at;
+        }
+        if (status == MAPIX_E_FAULT && !located && where->record == w.record && r.end > t->kept) {
+            return 1;
+        }
+    }
+    return all_well && status == MAPIX_OK;
+}
+
+static void check_gather(gather_case *t) {
+    make_outputs(t);
+    mapix_where where = {0};
+    const int status =
+        mapix_vimh_gather(&t->map, &t->index, t->rows, t->nrows, &t->gather, &where);
+    if (t->nrows == 0) {
+        CHECK(status == MAPIX_OK && (!t->gather.flat_at || t->gather.flat_at[0] == 0));
+    } else if (!slow_usable(t)) {
+        CHECK(status == MAPIX_E_ARGUMENT);
+    } else {
+        CHECK(allowed(t, status, &where));
+    }
+    if (status == MAPIX_OK) {
+        check_outputs(t);
+    }
+}
+
+/* The file in a mapping of which only the first pages are left. */
+static uint8_t *map_without_tail(gather_case *t, uint64_t npages) {
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    const int fd = memfd_create("fuzz", MFD_CLOEXEC);
+    CHECK(fd >= 0 && ftruncate(fd, (off_t)t->map.nbytes) == 0);
+    uint8_t *base = mmap(NULL, t->map.nbytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    CHECK(base != MAP_FAILED);
+    memcpy(base, t->file, t->map.nbytes);
+    t->kept = npages * page < t->map.nbytes ? npages * page : t->map.nbytes;
+    CHECK(ftruncate(fd, (off_t)t->kept) == 0 && close(fd) == 0);
+    t->map.base = base;
+    return base;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
+    static uint8_t room[ROOM];
+    input in = {data, nbytes}, file_part = in;
+    /* The file comes last in the input, but the index is made from it: skip ahead to it. */
+    const size_t front = nbytes < 96 ? nbytes : 96;
+    file_part.next += front;
+    file_part.left -= front;
+    in.left = front;
+    gather_case t;
+    memset(&t, 0, sizeof t);
+    const unsigned flags = take(&in);
+    t.index.head_nbytes = flags & 1 ? 14 : 6;
+    draft d = {.bytes = room, .room = sizeof room, .head_nbytes = t.index.head_nbytes};
+    draft_file(&d, &file_part, flags & 2);
+    uint8_t *file = block(d.nbytes);
+    memcpy(file, room, d.nbytes);
+    slow_file slow = slow_walk(file, d.nbytes, t.index.head_nbytes);
+    t.file = file;
+    t.map = (mapix_map){.base = file, .nbytes = d.nbytes, .fd = -1};
+    t.kept = d.nbytes;
+    uint8_t *mapped = NULL;
+    if ((flags & 0x1c) == 0x1c && d.nbytes) {
+        mapped = map_without_tail(&t, flags >> 5);
+    }
+    take_order(&t, &in);
+    take_index(&t, &in, &slow);
+    take_rows(&t, &in, &slow);
+    check_gather(&t);
+    CHECK(!mapped || munmap(mapped, t.map.nbytes) == 0);
+    free_case(&t);
+    free(slow.records);
+    free(file);
+    return 0;
+}

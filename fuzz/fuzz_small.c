@@ -1,0 +1,262 @@
+/* fuzz_small.c - the small entry points: copy, warm, checksum, extent, readahead, change check.
+ *
+ * The first byte of an input chooses one; the rest are its arguments and its data. */
+#define _GNU_SOURCE
+#include "fuzz.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { MOST_ROWS = 32, MOST_ENTRIES = 16 };
+
+/* A byte offset near an end of the file, or anywhere in 64 bits. */
+static uint64_t take_offset(input *in, uint64_t nbytes) {
+    const uint8_t kind = take(in);
+    const uint64_t value = take_n(in, kind & 4 ? 8 : 2);
+    return kind & 1 ? nbytes - value : kind & 2 ? nbytes + value : value;
+}
+
+/* What is left of the input, in a block of its own. */
+static mapix_map rest_as_map(input *in) {
+    uint8_t *bytes = block(in->left);
+    memcpy(bytes, in->next, in->left);
+    return (mapix_map){.base = bytes, .nbytes = in->left, .fd = -1};
+}
+
+static void free_map(const mapix_map *map) {
+    free((void *)(uintptr_t)map->base);
+}
+
+static void check_copy(input *in) {
+    input after = *in;
+    (void)take_n(&after, 6);
+    const mapix_map map = rest_as_map(&after);
+    const uint64_t at = take_offset(in, map.nbytes), nbytes = take_offset(in, map.nbytes);
+    const int inside = at <= map.nbytes && nbytes <= map.nbytes - at;
+    uint8_t *to = block(inside ? nbytes : 0);
+    mapix_where where = {1, 2, 3, 4};
+    const int status = mapix_copy(&map, at, nbytes, to, &where);
+    CHECK(status == (inside ? MAPIX_OK : MAPIX_E_SPAN));
+    if (inside) {
+        CHECK(nbytes == 0 || memcmp(to, map.base + at, nbytes) == 0);
+    } else {
+        CHECK(where.record == 0 && where.at == at && where.expected == nbytes);
+        CHECK(where.got == (at > map.nbytes ? 0 : map.nbytes - at));
+    }
+    uint64_t sum = 99;
+    CHECK(mapix_warm(&map, at, nbytes, &sum) == (inside ? MAPIX_OK : MAPIX_E_ARGUMENT));
+    CHECK(inside || sum == 99);
+    CHECK(!inside || nbytes != 1 || sum == 2u * map.base[at]);
+    free(to);
+    free_map(&map);
+}
+
+/* CRC32C a bit at a time, by its polynomial. */
+static uint32_t slow_crc(const uint8_t *p, uint64_t nbytes, uint32_t crc) {
+    crc = ~crc;
+    for (uint64_t i = 0; i < nbytes; i++) {
+        crc ^= p[i];
+        for (int bit = 0; bit < 8; bit++) {
+            crc = crc & 1 ? crc >> 1 ^ 0x82f63b78u : crc >> 1;
+        }
+    }
+    return ~crc;
+}
+
+static void check_crc(input *in) {
+    const uint32_t begin = (uint32_t)take_n(in, 4);
+    const uint64_t cut = take_n(in, 2);
+    const mapix_map map = rest_as_map(in);
+    const uint64_t first = cut % (map.nbytes + 1);
+    const uint32_t want = slow_crc(map.base, map.nbytes, begin);
+    for (int level = 0; level < 3; level++) { /* the table; the instruction, where there is one */
+        CHECK(mapix_simd(level) <= level);
+        CHECK(mapix_crc32c(map.base, map.nbytes, begin) == want);
+        const uint32_t half = mapix_crc32c(map.base, first, begin);
+        CHECK(mapix_crc32c(map.base + first, map.nbytes - first, half) == want);
+    }
+    free_map(&map);
+}
+
+/* An index that tells anything at all, and rows of it. */
+typedef struct {
+    mapix_vimh_index index;
+    int64_t *rows;
+    uint64_t nrows;
+} any_index;
+
+static mapix_entry take_entry(input *in, unsigned kind) {
+    mapix_entry e = {take_n(in, kind & 4 ? 8 : 2), 0, 0, 0, 0};
+    const unsigned nbytes = kind & 8 ? 2 : 1;
+    e.h = (uint16_t)take_n(in, nbytes);
+    e.w = (uint16_t)take_n(in, nbytes);
+    e.c = (uint16_t)take_n(in, nbytes);
+    return e;
+}
+
+static any_index take_index(input *in) {
+    any_index t = {.index = {.head_nbytes = 6}};
+    const unsigned kind = take(in);
+    t.index.head_nbytes = kind & 1 ? 14 : (kind & 0x70) == 0x70 ? 7 : 6;
+    if (kind & 2) {
+        t.index.first = take_entry(in, kind);
+        t.index.stride = take_n(in, 2);
+        t.index.nrecords = take_n(in, kind & 4 ? 8 : 1);
+    } else {
+        t.index.nrecords = take(in) % (MOST_ENTRIES + 1);
+        mapix_entry *entries = block(t.index.nrecords * sizeof *entries);
+        for (uint64_t i = 0; i < t.index.nrecords; i++) {
+            entries[i] = take_entry(in, kind);
+        }
+        t.index.entries = entries;
+    }
+    t.nrows = take(in) % (MOST_ROWS + 1);
+    t.rows = block(t.nrows * sizeof *t.rows);
+    for (uint64_t i = 0; i < t.nrows; i++) {
+        const uint64_t row = take_n(in, kind & 128 ? 8 : 1);
+        t.rows[i] = kind & 128 ? (int64_t)row : (int64_t)row - 4;
+    }
+    return t;
+}
+
+static void free_index(any_index *t) {
+    free(t->rows);
+    free((void *)(uintptr_t)t->index.entries);
+}
+
+/* rows[i] as a record number in *row, or 0. */
+static int slow_row(const any_index *t, uint64_t i, uint64_t *row) {
+    const __int128 n = t->index.nrecords, asked = t->rows[i], at = asked < 0 ? n + asked : asked;
+    *row = (uint64_t)at;
+    return at >= 0 && at < n;
+}
+
+static void check_extent(input *in) {
+    any_index t = take_index(in);
+    uint64_t got[7], most[3] = {0}, least[3] = {UINT64_MAX, UINT64_MAX, UINT64_MAX}, sum = 0, row;
+    mapix_where where = {0};
+    const int status = mapix_vimh_extent(&t.index, t.rows, t.nrows, got, &where);
+    uint64_t i = 0;
+    for (; i < t.nrows && slow_row(&t, i, &row); i++) {
+        const mapix_entry e = t.index.entries ? t.index.entries[row] : t.index.first;
+        const uint64_t dims[3] = {e.h, e.w, e.c};
+        for (int k = 0; k < 3; k++) {
+            most[k] = most[k] < dims[k] ? dims[k] : most[k];
+            least[k] = least[k] > dims[k] ? dims[k] : least[k];
+        }
+        sum += dims[0] * dims[1] * dims[2];
+    }
+    CHECK(status == (i < t.nrows ? MAPIX_E_ROW : MAPIX_OK));
+    if (status) {
+        CHECK(where.record == i && where.got == (uint64_t)t.rows[i]);
+        CHECK(where.expected == t.index.nrecords && where.at == 0);
+    } else {
+        CHECK(memcmp(got, most, sizeof most) == 0 && memcmp(got + 3, least, sizeof least) == 0);
+        CHECK(got[6] == sum);
+    }
+    free_index(&t);
+}
+
+/* The status of looking rows[i] up in a file of nbytes. */
+static int slow_lookup(const any_index *t, uint64_t i, uint64_t nbytes) {
+    uint64_t row;
+    if (!slow_row(t, i, &row)) {
+        return MAPIX_E_ROW;
+    }
+    const mapix_vimh_index *x = &t->index;
+    const mapix_entry e = x->entries ? x->entries[row] : x->first;
+    const unsigned __int128 at = (e.at_n & ((UINT64_C(1) << 56) - 1)) +
+                                 (unsigned __int128)(x->entries ? 0 : row) * x->stride;
+    const unsigned __int128 end =
+        at + x->head_nbytes + 1 + 2 * (e.at_n >> 56) + (uint64_t)e.h * e.w * e.c;
+    return end <= nbytes ? MAPIX_OK : MAPIX_E_SPAN;
+}
+
+static void check_willneed(input *in) {
+    const unsigned probe = take(in) & 7, npages = 1 + (take(in) & 7), touched = take(in);
+    any_index t = take_index(in);
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), nbytes = npages * page - take(in);
+    uint8_t *base = mmap(NULL, npages * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                         -1, 0);
+    CHECK(base != MAP_FAILED);
+    for (unsigned i = 0; i < npages; i++) { /* an untouched page is one that is not in memory */
+        if (touched >> i & 1) {
+            base[i * page] = 1;
+        }
+    }
+    const mapix_map map = {.base = base, .nbytes = nbytes, .fd = -1};
+    mapix_where where;
+    uint64_t nasked = 77;
+    const int status =
+        mapix_vimh_willneed(&map, &t.index, t.rows, t.nrows, probe, &nasked, &where);
+    const int usable = (t.index.head_nbytes == 6 || t.index.head_nbytes == 14) &&
+                       (t.index.entries || t.index.stride);
+    uint64_t i = 0;
+    int want = MAPIX_OK;
+    while (usable && want == MAPIX_OK && i < t.nrows) {
+        want = slow_lookup(&t, i++, nbytes);
+    }
+    CHECK(nasked <= t.nrows);
+    if (!usable) {
+        CHECK(status == MAPIX_E_ARGUMENT && nasked == 0);
+    } else if (!probe) {
+        CHECK(status == want && nasked == (want ? i - 1 : t.nrows));
+    } else { /* with a probe a bad row may stay unseen */
+        CHECK(want ? nasked < t.nrows : status == MAPIX_OK && (nasked == 0 || nasked == t.nrows));
+    }
+    CHECK(munmap(base, npages * page) == 0);
+    free_index(&t);
+}
+
+/* A file that is cut, written to, or whose descriptor is gone, while it is mapped. */
+static void check_change(input *in) {
+    const unsigned what = take(in) & 7, npages = 1 + (take(in) & 3);
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), nbytes = npages * page;
+    const uint64_t at = take_n(in, 2) % nbytes, length = take_n(in, 2) % (nbytes - at + 1);
+    const int fd = memfd_create("fuzz", MFD_CLOEXEC);
+    struct stat s;
+    CHECK(fd >= 0 && ftruncate(fd, (off_t)nbytes) == 0 && fstat(fd, &s) == 0);
+    uint8_t *base = mmap(NULL, nbytes, PROT_READ, MAP_SHARED, fd, 0), *to = block(length);
+    CHECK(base != MAP_FAILED);
+    const int64_t second = 1000000000;
+    mapix_map map = {.base = base, .nbytes = nbytes, .fd = fd, .size = nbytes};
+    map.mtime_ns = s.st_mtim.tv_sec * second + s.st_mtim.tv_nsec - (what == 1);
+    map.ctime_ns = s.st_ctim.tv_sec * second + s.st_ctim.tv_nsec - (what == 2);
+    if (what == 3 || what == 4) { /* 4: nobody asks the file, the pages tell */
+        CHECK(ftruncate(fd, (off_t)(nbytes - page)) == 0);
+        map.fd = what == 3 ? fd : -1;
+    } else if (what == 5) {
+        map.fd = 1 << 30;
+    }
+    const int lost = what == 4 && length && at + length > nbytes - page;
+    const int want = what == 0 || what > 5 ? MAPIX_OK
+                     : what == 5           ? MAPIX_E_SYSTEM
+                     : what == 4           ? (lost ? MAPIX_E_FAULT : MAPIX_OK)
+                                           : MAPIX_E_CHANGED;
+    const uint64_t caught = mapix_faults_caught();
+    mapix_where where;
+    uint64_t sum;
+    errno = 0;
+    CHECK(mapix_copy(&map, at, length, to, &where) == (length ? want : MAPIX_OK));
+    CHECK(mapix_warm(&map, at, length, &sum) == (length ? want : MAPIX_OK));
+    CHECK(what != 5 || !length || errno == EBADF);
+    CHECK(!lost || mapix_faults_caught() == caught + 2);
+    CHECK(mapix_map_check(&map) == (what == 4 ? MAPIX_OK : want));
+    CHECK(munmap(base, nbytes) == 0 && close(fd) == 0);
+    free(to);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
+    input in = {data, nbytes};
+    switch (take(&in) % 6) {
+    case 0: check_copy(&in); break;
+    case 1: check_crc(&in); break;
+    case 2: check_extent(&in); break;
+    case 3: check_willneed(&in); break;
+    case 4: check_change(&in); break;
+    default: CHECK(mapix_simd(-1) >= 0 && mapix_simd(-1) < 3); break;
+    }
+    return 0;
+}
