@@ -7,7 +7,6 @@ point group ``mapix.formats``.
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import os
 from collections.abc import Iterator
 from typing import Any, Protocol, cast
@@ -35,14 +34,21 @@ _BUILT_IN = {
 }
 
 
+def _entry_points() -> Any:
+    """Formats of other packages.  Imported here: it costs each worker two megabytes."""
+    import importlib.metadata
+
+    return importlib.metadata.entry_points(group="mapix.formats")
+
+
 def named(name: str) -> Format:
     """The format of that name, or ValueError with the names there are."""
     if name in _BUILT_IN:
         return cast(Format, importlib.import_module(_BUILT_IN[name]))
-    for entry in importlib.metadata.entry_points(group="mapix.formats"):
+    for entry in _entry_points():
         if entry.name == name:
             return cast(Format, entry.load())
-    others = [e.name for e in importlib.metadata.entry_points(group="mapix.formats")]
+    others = [e.name for e in _entry_points()]
     raise ValueError(f"unknown format {name!r}; known: {', '.join([*_BUILT_IN, *others])}")
 
 
@@ -50,7 +56,7 @@ def formats() -> Iterator[Format]:
     """All formats, in the order in which they are asked."""
     for name in _BUILT_IN:
         yield named(name)
-    for entry in importlib.metadata.entry_points(group="mapix.formats"):
+    for entry in _entry_points():
         yield entry.load()
 
 

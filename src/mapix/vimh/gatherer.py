@@ -126,8 +126,9 @@ class Gatherer:
         unpack = _ENTRY.unpack_from
         if not index.stored:
             return lambda row: Record(self, row, unpack(entries, row * 16))
-        data, nbytes, fixed = self.data, len(self.data), self.fixed_nbytes
-        header = _HEADERS[index.head_nbytes].unpack_from
+        mapping, fixed = self.source.mapping, self.fixed_nbytes
+        nbytes = mapping.nbytes
+        header = _HEADERS[index.head_nbytes].unpack
 
         def record(row: int) -> Record:
             # A stored index may have been tampered with: the file's own header has to agree.
@@ -135,7 +136,7 @@ class Gatherer:
             at_n, h, w, c = entry
             at, n, size = at_n & _native.AT_MASK, at_n >> 56, h * w * c
             whole = size and at + fixed + 2 * n + size <= nbytes
-            if not whole or header(data, at) != (h, w, c, n):
+            if not whole or header(_native.copy(mapping, at, fixed, index.format)) != (h, w, c, n):
                 raise self._not_this_file(row, at, f"{h} x {w} x {c}, {n} labels")
             return Record(self, row, entry)
 
