@@ -14,7 +14,8 @@ from pathlib import Path
 from cffi import FFI
 
 CSRC = Path(__file__).resolve().parent
-SOURCES = ["guard.c", "vimh_walk.c", "vimh_gather.c", "lines.c", "pool.c", "pages.c", "crc32c.c"]
+SOURCES = sorted(path.name for path in CSRC.glob("*.c"))
+HEADERS = sorted(path.name for path in CSRC.glob("*.h"))
 
 
 def cdef() -> str:
@@ -33,10 +34,7 @@ ffibuilder.set_source(
     # setuptools wants paths relative to setup.py
     sources=[os.path.join("csrc", name) for name in SOURCES],
     include_dirs=["csrc"],
-    depends=[
-        os.path.join("csrc", name)
-        for name in ("mapix.h", "guard.h", "vimh.h", "lines.h", "lines_body.h", "pool.h")
-    ],
+    depends=[os.path.join("csrc", name) for name in HEADERS],
     libraries=["m", "pthread"],
     extra_compile_args=["-std=c11", "-O3", "-fvisibility=hidden", "-fno-semantic-interposition"]
     + shlex.split(os.environ.get("MAPIX_CFLAGS", "")),

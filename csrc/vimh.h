@@ -23,6 +23,10 @@
 #define MAPIX_UNLIKELY(x) (x)
 #endif
 
+/* Records this large are not read to find them: a cold file of them is asked for header by header,
+ * and a table of them is hopped. */
+#define SPARSE_NBYTES 65536
+
 #define MAPIX_AT_BITS 56
 #define MAPIX_AT_MASK ((UINT64_C(1) << MAPIX_AT_BITS) - 1)
 

@@ -1,119 +1,18 @@
 /* vimh_gather.c - many records of a VIMH file into one batch, in one pass. */
 #define _GNU_SOURCE
-#include "guard.h"
 #include "lines.h"
 #include "pool.h"
-#include "vimh.h"
+#include "vimh_locate.h"
 
 #include <errno.h>
 #include <math.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 enum {
     LINE = 64,
     AHEAD = 3,            /* records prefetched ahead, whole */
     ENTRIES_AHEAD = 8,    /* index entries prefetched ahead */
-    MAX_BURST = 8192,     /* bytes of a record prefetched; the hardware goes on from there */
-    CHECK_PAGES = 4096
+    MAX_BURST = 8192      /* bytes of a record prefetched; the hardware goes on from there */
 };
-
-/* --- finding a record -------------------------------------------------------------------------*/
-
-typedef struct {
-    uint64_t at, size; /* of the whole record */
-    vimh_header header;
-} located;
-
-/* Record `row` as the index has it: in bounds of `nbytes`, or MAPIX_E_SPAN.  The file itself is
- * not touched. */
-static inline int locate(const mapix_vimh_index *index, uint64_t nbytes, uint64_t row,
-                         located *found, mapix_where *where) {
-    mapix_entry e;
-    uint64_t at;
-    if (index->entries) {
-        e = index->entries[row];
-        at = entry_at(&e);
-    } else {
-        e = index->first;
-        const uint64_t first = entry_at(&e);
-        const uint64_t room = first <= nbytes ? nbytes - first : 0;
-        at = row <= room / index->stride ? first + row * index->stride : UINT64_MAX;
-    }
-    found->at = at;
-    found->header.h = e.h;
-    found->header.w = e.w;
-    found->header.c = e.c;
-    found->header.n = entry_n(&e);
-    found->size = index->head_nbytes + 1 + 2 * (uint64_t)found->header.n + pixels(e.h, e.w, e.c);
-    if (MAPIX_UNLIKELY(at > nbytes || found->size > nbytes - at)) {
-        where->record = row;
-        where->at = at;
-        where->expected = found->size;
-        where->got = at > nbytes ? 0 : nbytes - at;
-        return MAPIX_E_SPAN;
-    }
-    return MAPIX_OK;
-}
-
-/* The record in the file is not the one that the index promised. */
-static int stale(const mapix_map *map, uint64_t row, const located *found, mapix_where *where) {
-    const uint8_t *p = map->base + found->at;
-    where->record = row;
-    where->at = found->at;
-    where->expected = packed_shape(found->header.h, found->header.w, found->header.c);
-    where->got = packed_shape(load_u16(p), load_u16(p + 2), load_u16(p + 4));
-    return MAPIX_E_STALE;
-}
-
-static inline int confirm(const mapix_map *map, uint32_t head_nbytes, uint64_t row,
-                          const located *found, mapix_where *where) {
-    const uint8_t *p = map->base + found->at;
-    const vimh_header *want = &found->header;
-    if (MAPIX_LIKELY(load_u16(p) == want->h && load_u16(p + 2) == want->w &&
-                     load_u16(p + 4) == want->c && p[head_nbytes] == want->n)) {
-        return MAPIX_OK;
-    }
-    return stale(map, row, found, where);
-}
-
-/* rows[i] as a record number, negative ones counted from the end. */
-static inline int row_number(const mapix_vimh_index *index, const int64_t *rows, uint64_t i,
-                             uint64_t *row, mapix_where *where) {
-    const uint64_t n = index->nrecords;
-    *row = rows[i] < 0 ? n + (uint64_t)rows[i] : (uint64_t)rows[i];
-    if (MAPIX_UNLIKELY(*row >= n)) {
-        where->record = i;
-        where->at = 0;
-        where->expected = n;
-        where->got = (uint64_t)rows[i];
-        return MAPIX_E_ROW;
-    }
-    return MAPIX_OK;
-}
-
-/* rows[i], located. */
-static int locate_row(const mapix_map *map, const mapix_vimh_index *index, const int64_t *rows,
-                      uint64_t i, located *found, mapix_where *where) {
-    uint64_t row;
-    const int status = row_number(index, rows, i, &row, where);
-    return status ? status : locate(index, map->nbytes, row, found, where);
-}
-
-/* Run fn over the records that an index tells of.  A table may be a mapped file of its own (a
- * stored index), so that reading it needs the guard as much as reading the data does. */
-static int with_index(const mapix_map *map, const mapix_vimh_index *index, mapix_guarded_fn fn,
-                      void *arg) {
-    const uint64_t most = UINT64_MAX / sizeof(mapix_entry);
-    const uint64_t n = index->nrecords < most ? index->nrecords : most;
-    const mapix_span table = {index->entries, n * sizeof(mapix_entry)};
-    return mapix_guarded(map, index->entries ? &table : NULL, fn, arg);
-}
-
-static int index_usable(const mapix_vimh_index *index) {
-    return (index->head_nbytes == 6 || index->head_nbytes == 14) &&
-           (index->entries || index->stride > 0);
-}
 
 /* --- putting it on the canvas ---------------------------------------------------------------- */
 
@@ -229,82 +128,6 @@ static void put_labels(const mapix_gather *g, uint64_t i, const uint8_t *pairs, 
             present[column] = 1;
         }
     }
-}
-
-/* --- the page cache ---------------------------------------------------------------------------*/
-
-static uint64_t page_nbytes(void) {
-    const long n = sysconf(_SC_PAGESIZE);
-    return n > 0 ? (uint64_t)n : CHECK_PAGES;
-}
-
-static int resident(const mapix_map *map, uint64_t at, uint64_t page) {
-    unsigned char flag = 0;
-    const uintptr_t p = (uintptr_t)(map->base + at) & ~(uintptr_t)(page - 1);
-    return mincore((void *)p, 1, &flag) == 0 && (flag & 1);
-}
-
-typedef struct {
-    const mapix_map *map;
-    const mapix_vimh_index *index;
-    const int64_t *rows;
-    uint64_t nrows, nasked;
-    uint32_t probe;
-    mapix_where where;
-} willneed_job;
-
-/* Whether some of `probe` records, evenly spread, are not in memory: 1 or 0 in *cold. */
-static int look_for_cold(willneed_job *job, uint64_t page, int *cold) {
-    const uint64_t step = job->probe < job->nrows ? job->nrows / job->probe : 1;
-    *cold = 0;
-    for (uint64_t i = 0; i < job->nrows && !*cold; i += step) {
-        located r;
-        const int status = locate_row(job->map, job->index, job->rows, i, &r, &job->where);
-        if (status) {
-            return status;
-        }
-        /* the last page of a record stands for all of it */
-        *cold = !resident(job->map, r.at + r.size - 1, page);
-    }
-    return MAPIX_OK;
-}
-
-static int ask_for_rows(void *arg) {
-    willneed_job *job = arg;
-    const uint64_t page = page_nbytes();
-    int cold = 1;
-    const int looked = job->probe ? look_for_cold(job, page, &cold) : MAPIX_OK;
-    if (looked || !cold) {
-        return looked;
-    }
-    for (uint64_t i = 0; i < job->nrows; i++) {
-        located r;
-        const int status = locate_row(job->map, job->index, job->rows, i, &r, &job->where);
-        if (status) {
-            return status;
-        }
-        const uintptr_t lo = (uintptr_t)(job->map->base + r.at) & ~(uintptr_t)(page - 1);
-        const uintptr_t hi = (uintptr_t)(job->map->base + r.at) + r.size;
-        (void)madvise((void *)lo, hi - lo, MADV_WILLNEED);
-        ++job->nasked;
-    }
-    return MAPIX_OK;
-}
-
-int mapix_vimh_willneed(const mapix_map *map, const mapix_vimh_index *index, const int64_t *rows,
-                        uint64_t nrows, uint32_t probe, uint64_t *nasked, mapix_where *where) {
-    willneed_job job = {
-        .map = map, .index = index, .rows = rows, .nrows = nrows, .probe = probe};
-    *nasked = 0;
-    if (!index_usable(index)) {
-        return MAPIX_E_ARGUMENT;
-    }
-    const int status = with_index(map, index, ask_for_rows, &job);
-    *nasked = job.nasked;
-    if (status) {
-        *where = job.where;
-    }
-    return status;
 }
 
 /* --- the gather itself ------------------------------------------------------------------------*/
@@ -534,47 +357,4 @@ int mapix_vimh_gather(const mapix_map *map, const mapix_vimh_index *index, const
     const int status = gather_outcome(&job, where);
     const int moved = status == MAPIX_E_SYSTEM ? MAPIX_OK : mapix_map_check(map);
     return moved ? moved : status;
-}
-
-typedef struct {
-    const mapix_vimh_index *index;
-    const int64_t *rows;
-    uint64_t nrows;
-    uint64_t *extent;
-    mapix_where where;
-} extent_job;
-
-static int extent_of_rows(void *arg) {
-    extent_job *job = arg;
-    uint64_t most[3] = {0, 0, 0}, least[3] = {UINT64_MAX, UINT64_MAX, UINT64_MAX}, sum = 0;
-    for (uint64_t i = 0; i < job->nrows; i++) {
-        uint64_t row;
-        const int status = row_number(job->index, job->rows, i, &row, &job->where);
-        if (status) {
-            return status;
-        }
-        const mapix_entry *e = job->index->entries ? &job->index->entries[row] : &job->index->first;
-        const uint64_t dims[3] = {e->h, e->w, e->c};
-        for (int k = 0; k < 3; k++) {
-            most[k] = dims[k] > most[k] ? dims[k] : most[k];
-            least[k] = dims[k] < least[k] ? dims[k] : least[k];
-        }
-        sum += dims[0] * dims[1] * dims[2]; /* wraps past 65535 rows of 2^48: then nothing fits */
-    }
-    memcpy(job->extent, most, sizeof most);
-    memcpy(job->extent + 3, least, sizeof least);
-    job->extent[6] = sum;
-    return MAPIX_OK;
-}
-
-int mapix_vimh_extent(const mapix_vimh_index *index, const int64_t *rows, uint64_t nrows,
-                      uint64_t *extent, mapix_where *where) {
-    const mapix_map no_map = {.fd = -1};
-    extent_job job = {.index = index, .rows = rows, .nrows = nrows, .extent = extent};
-    const int status = index->entries ? with_index(&no_map, index, extent_of_rows, &job)
-                                      : extent_of_rows(&job);
-    if (status) {
-        *where = job.where;
-    }
-    return status;
 }

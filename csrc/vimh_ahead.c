@@ -1,0 +1,126 @@
+/* vimh_ahead.c - what is asked about a batch before it is gathered: how large it gets, and whether
+ * the kernel has it in memory. */
+#define _GNU_SOURCE
+#include "vimh_locate.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+enum { USUAL_PAGE = 4096 };
+
+static uint64_t page_nbytes(void) {
+    const long n = sysconf(_SC_PAGESIZE);
+    return n > 0 ? (uint64_t)n : USUAL_PAGE;
+}
+
+static int resident(const mapix_map *map, uint64_t at, uint64_t page) {
+    unsigned char flag = 0;
+    const uintptr_t p = (uintptr_t)(map->base + at) & ~(uintptr_t)(page - 1);
+    return mincore((void *)p, 1, &flag) == 0 && (flag & 1);
+}
+
+typedef struct {
+    const mapix_map *map;
+    const mapix_vimh_index *index;
+    const int64_t *rows;
+    uint64_t nrows, nasked;
+    uint32_t probe;
+    mapix_where where;
+} willneed_job;
+
+/* Whether some of `probe` records, evenly spread, are not in memory: 1 or 0 in *cold. */
+static int look_for_cold(willneed_job *job, uint64_t page, int *cold) {
+    const uint64_t step = job->probe < job->nrows ? job->nrows / job->probe : 1;
+    *cold = 0;
+    for (uint64_t i = 0; i < job->nrows && !*cold; i += step) {
+        located r;
+        const int status = locate_row(job->map, job->index, job->rows, i, &r, &job->where);
+        if (status) {
+            return status;
+        }
+        /* the last page of a record stands for all of it */
+        *cold = !resident(job->map, r.at + r.size - 1, page);
+    }
+    return MAPIX_OK;
+}
+
+static int ask_for_rows(void *arg) {
+    willneed_job *job = arg;
+    const uint64_t page = page_nbytes();
+    int cold = 1;
+    const int looked = job->probe ? look_for_cold(job, page, &cold) : MAPIX_OK;
+    if (looked || !cold) {
+        return looked;
+    }
+    for (uint64_t i = 0; i < job->nrows; i++) {
+        located r;
+        const int status = locate_row(job->map, job->index, job->rows, i, &r, &job->where);
+        if (status) {
+            return status;
+        }
+        const uintptr_t lo = (uintptr_t)(job->map->base + r.at) & ~(uintptr_t)(page - 1);
+        const uintptr_t hi = (uintptr_t)(job->map->base + r.at) + r.size;
+        (void)madvise((void *)lo, hi - lo, MADV_WILLNEED);
+        ++job->nasked;
+    }
+    return MAPIX_OK;
+}
+
+int mapix_vimh_willneed(const mapix_map *map, const mapix_vimh_index *index, const int64_t *rows,
+                        uint64_t nrows, uint32_t probe, uint64_t *nasked, mapix_where *where) {
+    willneed_job job = {
+        .map = map, .index = index, .rows = rows, .nrows = nrows, .probe = probe};
+    *nasked = 0;
+    if (!index_usable(index)) {
+        return MAPIX_E_ARGUMENT;
+    }
+    const int status = with_index(map, index, ask_for_rows, &job);
+    *nasked = job.nasked;
+    if (status) {
+        *where = job.where;
+    }
+    return status;
+}
+
+typedef struct {
+    const mapix_vimh_index *index;
+    const int64_t *rows;
+    uint64_t nrows;
+    uint64_t *extent;
+    mapix_where where;
+} extent_job;
+
+static int extent_of_rows(void *arg) {
+    extent_job *job = arg;
+    uint64_t most[3] = {0, 0, 0}, least[3] = {UINT64_MAX, UINT64_MAX, UINT64_MAX}, sum = 0;
+    for (uint64_t i = 0; i < job->nrows; i++) {
+        uint64_t row;
+        const int status = row_number(job->index, job->rows, i, &row, &job->where);
+        if (status) {
+            return status;
+        }
+        const mapix_entry *e = job->index->entries ? &job->index->entries[row] : &job->index->first;
+        const uint64_t dims[3] = {e->h, e->w, e->c};
+        for (int k = 0; k < 3; k++) {
+            most[k] = dims[k] > most[k] ? dims[k] : most[k];
+            least[k] = dims[k] < least[k] ? dims[k] : least[k];
+        }
+        sum += dims[0] * dims[1] * dims[2]; /* wraps past 65535 rows of 2^48: then nothing fits */
+    }
+    memcpy(job->extent, most, sizeof most);
+    memcpy(job->extent + 3, least, sizeof least);
+    job->extent[6] = sum;
+    return MAPIX_OK;
+}
+
+int mapix_vimh_extent(const mapix_vimh_index *index, const int64_t *rows, uint64_t nrows,
+                      uint64_t *extent, mapix_where *where) {
+    const mapix_map no_map = {.fd = -1};
+    extent_job job = {.index = index, .rows = rows, .nrows = nrows, .extent = extent};
+    const int status = index->entries ? with_index(&no_map, index, extent_of_rows, &job)
+                                      : extent_of_rows(&job);
+    if (status) {
+        *where = job.where;
+    }
+    return status;
+}
