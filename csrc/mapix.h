@@ -136,10 +136,12 @@ typedef struct {
     uint8_t *present;      /* (nrows, ncolumns) 1 where the record has the label */
     uint16_t *shapes;      /* (nrows, 3) h, w, c of each record, or null */
     float *spec_range;     /* (nrows, 2) spec_min, spec_max, NaN in the 6-byte dialect; or null */
-    uint64_t *flat_at;     /* nrows + 1 offsets into `images`: records come back to back,
-                              unpadded, as the file has them (dtype u8); or null */
+    const uint64_t *flat_at; /* nrows + 1 offsets into `images`, from mapix_vimh_extent: records
+                              come back to back, unpadded, as the file has them (dtype u8); or
+                              null */
     uint32_t nthreads;     /* 0 and 1: the calling thread alone */
     uint32_t probe;        /* as for mapix_vimh_willneed, called first; 0: not called */
+    uint64_t *nasked;      /* if it is called: the number of records asked for; or null */
 } mapix_gather;
 
 /* Copy records `rows` (negative ones count from the end) into gather's buffers, in order, one pass,
@@ -149,9 +151,10 @@ int mapix_vimh_gather(const mapix_map *map, const mapix_vimh_index *index, const
                       uint64_t nrows, const mapix_gather *gather, mapix_where *where);
 
 /* Largest and smallest h, w, c among `rows`, and the sum of their image bytes: extent[0..2] the
- * largest, [3..5] the smallest, [6] the sum.  Reads the index alone. */
+ * largest, [3..5] the smallest, [6] the sum.  If `flat_at` is not null, nrows + 1 offsets: where each
+ * image begins when all lie back to back, and where the last one ends.  Reads the index alone. */
 int mapix_vimh_extent(const mapix_vimh_index *index, const int64_t *rows, uint64_t nrows,
-                      uint64_t *extent, mapix_where *where);
+                      uint64_t *extent, uint64_t *flat_at, mapix_where *where);
 
 /* Ask the kernel to read the pages of `rows` now, in the background (MADV_WILLNEED).  With
  * `probe` > 0, first look whether that many of them, evenly spread, are in memory, and do nothing

@@ -1,24 +1,39 @@
-/* pool.c - see pool.h.  Helpers are made when first needed and live as long as the process. */
+/* pool.c - see pool.h.  Helpers are made when first needed and live as long as the process.
+ *
+ * Parts are not handed to helpers, they are taken: whoever is free claims the next one, the caller
+ * first of all.  A helper that sleeps takes a fraction of a millisecond to wake up, which is longer
+ * than most batches; so a batch never waits for one to begin, only for parts that are under way.
+ */
 #define _GNU_SOURCE
 #include "pool.h"
 
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdint.h>
+#include <time.h>
 
-enum { SPINS = 2000 }; /* looks at the counter before sleeping: some microseconds */
+enum {
+    SPIN_NS = 150000, /* a helper waits awake this long for the next batch before it sleeps */
+    SPINS_A_LOOK = 64 /* looks between two looks at the clock */
+};
 
-static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER; /* one caller at a time */
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards what follows */
-static pthread_cond_t work_there = PTHREAD_COND_INITIALIZER;
-static pthread_cond_t work_done = PTHREAD_COND_INITIALIZER;
-static unsigned nhelpers;
-static unsigned long job_number;
-static atomic_ulong job_posted; /* job_number, readable without the lock */
-static unsigned job_parts;
+/* The job, as one word: number << 32 | parts claimed << 16 | parts there are. */
+static atomic_uint_fast64_t job;
+/* What the job is.  Written before `job` is, by the holder of `turn`, and only when nothing of the
+ * last one is left to do; so whoever has claimed a part may read them. */
 static void (*job_fn)(void *, unsigned);
 static void *job_arg;
-static atomic_uint parts_left;
+static atomic_uint parts_done;
+static atomic_uint helpers_wanted; /* of a job; those with a larger number stay out */
+
+static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER; /* one caller at a time */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of those who sleep */
+static pthread_cond_t work_there = PTHREAD_COND_INITIALIZER;
+static pthread_cond_t work_done = PTHREAD_COND_INITIALIZER;
+static atomic_uint nsleeping;
+static atomic_uint caller_sleeps;
+static unsigned nhelpers;
 
 static inline void relax(void) {
 #if defined(__x86_64__)
@@ -28,30 +43,65 @@ static inline void relax(void) {
 #endif
 }
 
-static void *helper(void *number) {
-    const unsigned part = (unsigned)(unsigned long)number;
-    unsigned long seen = 0;
-    for (;;) {
-        for (int i = 0; i < SPINS && atomic_load(&job_posted) == seen; i++) {
-            relax();
-        }
-        pthread_mutex_lock(&lock);
-        while (job_number == seen) {
-            pthread_cond_wait(&work_there, &lock);
-        }
-        seen = job_number;
-        void (*fn)(void *, unsigned) = part < job_parts ? job_fn : NULL;
-        void *arg = job_arg;
-        pthread_mutex_unlock(&lock);
-        if (!fn) {
+static uint64_t now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static inline unsigned parts_of(uint64_t word) {
+    return (unsigned)(word & 0xffff);
+}
+
+static inline unsigned claimed_of(uint64_t word) {
+    return (unsigned)(word >> 16 & 0xffff);
+}
+
+/* Claim parts and do them until there are none left to claim. */
+static void take_parts(void) {
+    uint64_t word = atomic_load(&job);
+    while (claimed_of(word) < parts_of(word)) {
+        if (!atomic_compare_exchange_weak(&job, &word, word + (1 << 16))) {
             continue;
         }
-        fn(arg, part);
-        if (atomic_fetch_sub(&parts_left, 1) == 1) {
+        const unsigned nparts = parts_of(word);
+        job_fn(job_arg, claimed_of(word));
+        if (atomic_fetch_add(&parts_done, 1) + 1 == nparts && atomic_load(&caller_sleeps)) {
             pthread_mutex_lock(&lock);
             pthread_cond_signal(&work_done);
             pthread_mutex_unlock(&lock);
         }
+        word = atomic_load(&job);
+    }
+}
+
+static int idle(uint64_t number, unsigned me) {
+    const uint64_t word = atomic_load(&job);
+    return word >> 32 == number || claimed_of(word) >= parts_of(word) ||
+           me > atomic_load(&helpers_wanted);
+}
+
+static void *helper(void *arg) {
+    const unsigned me = (unsigned)(uintptr_t)arg;
+    uint64_t number = 0;
+    for (;;) {
+        const uint64_t until = now_ns() + SPIN_NS;
+        while (idle(number, me) && now_ns() < until) {
+            for (int i = 0; i < SPINS_A_LOOK && idle(number, me); i++) {
+                relax();
+            }
+        }
+        if (idle(number, me)) {
+            pthread_mutex_lock(&lock);
+            atomic_fetch_add(&nsleeping, 1); /* before looking again: a job posted now sees it */
+            while (idle(number, me)) {
+                pthread_cond_wait(&work_there, &lock);
+            }
+            atomic_fetch_sub(&nsleeping, 1);
+            pthread_mutex_unlock(&lock);
+        }
+        number = atomic_load(&job) >> 32;
+        take_parts();
     }
     return NULL;
 }
@@ -62,9 +112,9 @@ static void forget_helpers(void) {
     pthread_mutex_init(&lock, NULL);
     pthread_cond_init(&work_there, NULL);
     pthread_cond_init(&work_done, NULL);
+    atomic_store(&nsleeping, 0);
+    atomic_store(&job, 0);
     nhelpers = 0;
-    job_number = 0;
-    atomic_store(&job_posted, 0);
 }
 
 /* Have `wanted` helpers, or as many as can be made.  Called with `turn` held. */
@@ -82,7 +132,7 @@ static void grow(unsigned wanted) {
     pthread_sigmask(SIG_SETMASK, &all, &before);
     while (nhelpers < wanted) {
         pthread_t thread;
-        if (pthread_create(&thread, NULL, helper, (void *)(unsigned long)(nhelpers + 1))) {
+        if (pthread_create(&thread, NULL, helper, (void *)(uintptr_t)(nhelpers + 1))) {
             break;
         }
         pthread_detach(thread);
@@ -91,36 +141,54 @@ static void grow(unsigned wanted) {
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-void mapix_pool_run(void (*fn)(void *arg, unsigned part), void *arg, unsigned nparts) {
-    unsigned shared = 0;
-    const int mine = nparts > 1 && pthread_mutex_trylock(&turn) == 0;
-    if (mine) {
-        if (nhelpers < nparts - 1) {
-            grow(nparts - 1);
-        }
-        shared = nhelpers < nparts - 1 ? nhelpers : nparts - 1;
+/* Make the job known.  Called with `turn` held and nothing of the last job left to do. */
+static void post(void (*fn)(void *, unsigned), void *arg, unsigned nparts, unsigned wanted) {
+    const uint64_t number = (atomic_load(&job) >> 32) + 1;
+    job_fn = fn;
+    job_arg = arg;
+    atomic_store(&parts_done, 0);
+    atomic_store(&helpers_wanted, wanted);
+    atomic_store(&job, number << 32 | nparts);
+    if (atomic_load(&nsleeping)) {
         pthread_mutex_lock(&lock);
-        job_fn = fn;
-        job_arg = arg;
-        job_parts = shared + 1;
-        atomic_store(&parts_left, shared);
-        atomic_store(&job_posted, ++job_number);
         pthread_cond_broadcast(&work_there);
         pthread_mutex_unlock(&lock);
     }
-    fn(arg, 0);
-    for (unsigned part = shared + 1; part < nparts; part++) {
-        fn(arg, part); /* parts that no helper took */
-    }
-    if (mine) {
-        for (int i = 0; i < SPINS && atomic_load(&parts_left); i++) {
+}
+
+/* Wait for parts that helpers are still at. */
+static void finish(unsigned nparts) {
+    const uint64_t until = now_ns() + SPIN_NS;
+    while (atomic_load(&parts_done) < nparts && now_ns() < until) {
+        for (int i = 0; i < SPINS_A_LOOK && atomic_load(&parts_done) < nparts; i++) {
             relax();
         }
+    }
+    if (atomic_load(&parts_done) < nparts) {
         pthread_mutex_lock(&lock);
-        while (atomic_load(&parts_left)) {
+        atomic_store(&caller_sleeps, 1);
+        while (atomic_load(&parts_done) < nparts) {
             pthread_cond_wait(&work_done, &lock);
         }
+        atomic_store(&caller_sleeps, 0);
         pthread_mutex_unlock(&lock);
-        pthread_mutex_unlock(&turn);
     }
+}
+
+void mapix_pool_run(void (*fn)(void *arg, unsigned part), void *arg, unsigned nparts,
+                    unsigned nthreads) {
+    nthreads = nthreads < nparts ? nthreads : nparts;
+    if (nthreads < 2 || nparts > 0xffff || pthread_mutex_trylock(&turn)) {
+        for (unsigned part = 0; part < nparts; part++) {
+            fn(arg, part);
+        }
+        return;
+    }
+    if (nhelpers < nthreads - 1) {
+        grow(nthreads - 1);
+    }
+    post(fn, arg, nparts, nthreads - 1);
+    take_parts();
+    finish(nparts);
+    pthread_mutex_unlock(&turn);
 }

@@ -86,7 +86,7 @@ typedef struct {
     const mapix_vimh_index *index;
     const int64_t *rows;
     uint64_t nrows;
-    uint64_t *extent;
+    uint64_t *extent, *flat_at;
     mapix_where where;
 } extent_job;
 
@@ -95,6 +95,7 @@ static int extent_of_rows(void *arg) {
     uint64_t most[3] = {0, 0, 0}, least[3] = {UINT64_MAX, UINT64_MAX, UINT64_MAX}, sum = 0;
     for (uint64_t i = 0; i < job->nrows; i++) {
         uint64_t row;
+        prefetch_entry(job->index, job->rows, i + ENTRIES_AHEAD, job->nrows);
         const int status = row_number(job->index, job->rows, i, &row, &job->where);
         if (status) {
             return status;
@@ -105,18 +106,25 @@ static int extent_of_rows(void *arg) {
             most[k] = dims[k] > most[k] ? dims[k] : most[k];
             least[k] = dims[k] < least[k] ? dims[k] : least[k];
         }
+        if (job->flat_at) {
+            job->flat_at[i] = sum;
+        }
         sum += dims[0] * dims[1] * dims[2]; /* wraps past 65535 rows of 2^48: then nothing fits */
     }
     memcpy(job->extent, most, sizeof most);
     memcpy(job->extent + 3, least, sizeof least);
     job->extent[6] = sum;
+    if (job->flat_at) {
+        job->flat_at[job->nrows] = sum;
+    }
     return MAPIX_OK;
 }
 
 int mapix_vimh_extent(const mapix_vimh_index *index, const int64_t *rows, uint64_t nrows,
-                      uint64_t *extent, mapix_where *where) {
+                      uint64_t *extent, uint64_t *flat_at, mapix_where *where) {
     const mapix_map no_map = {.fd = -1};
-    extent_job job = {.index = index, .rows = rows, .nrows = nrows, .extent = extent};
+    extent_job job = {
+        .index = index, .rows = rows, .nrows = nrows, .extent = extent, .flat_at = flat_at};
     const int status = index->entries ? with_index(&no_map, index, extent_of_rows, &job)
                                       : extent_of_rows(&job);
     if (status) {

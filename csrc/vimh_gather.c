@@ -10,8 +10,10 @@
 enum {
     LINE = 64,
     AHEAD = 3,            /* records prefetched ahead, whole */
-    ENTRIES_AHEAD = 8,    /* index entries prefetched ahead */
-    MAX_BURST = 8192      /* bytes of a record prefetched; the hardware goes on from there */
+    MAX_BURST = 8192,     /* bytes of a record prefetched; the hardware goes on from there */
+    PARTS_A_THREAD = 4,   /* so that a thread that comes late finds something left to do */
+    LEAST_ROWS = 8,       /* of a part */
+    MAX_PARTS = MAPIX_POOL_MAX * PARTS_A_THREAD
 };
 
 /* --- putting it on the canvas ---------------------------------------------------------------- */
@@ -26,8 +28,8 @@ typedef struct {
     uint64_t canvas_nbytes;
     size_t item;
     unsigned nparts;
-    int status[MAPIX_POOL_MAX];
-    mapix_where where[MAPIX_POOL_MAX];
+    int status[MAX_PARTS];
+    mapix_where where[MAX_PARTS];
 } gather_job;
 
 static void fill(void *canvas, uint64_t nbytes, uint32_t dtype, float value) {
@@ -165,10 +167,12 @@ static int gather_one(const gather_job *job, uint64_t i, mapix_where *where) {
     const uint8_t *image = p + head + 1 + 2 * (uint64_t)r.header.n;
     if (g->flat_at) {
         const uint64_t nbytes = pixels(r.header.h, r.header.w, r.header.c);
-        if (MAPIX_UNLIKELY(nbytes != g->flat_at[i + 1] - g->flat_at[i])) {
+        const uint64_t to = g->flat_at[i];
+        if (MAPIX_UNLIKELY(nbytes != g->flat_at[i + 1] - to || to > g->images_nbytes ||
+                           nbytes > g->images_nbytes - to)) {
             return stale(job->map, row, &r, where); /* a table that changes under our hands */
         }
-        memcpy((uint8_t *)g->images + g->flat_at[i], image, nbytes);
+        memcpy((uint8_t *)g->images + to, image, nbytes);
     } else if (g->images) {
         if (MAPIX_UNLIKELY(!fits(g, &r.header))) {
             where->record = row;
@@ -203,20 +207,15 @@ typedef struct {
 static int gather_rows(void *arg) {
     const gather_part *mine = arg;
     gather_job *job = mine->job;
-    const uint64_t lo = job->nrows / job->nparts * mine->part +
-                        (mine->part < job->nrows % job->nparts ? mine->part
-                                                               : job->nrows % job->nparts);
-    const uint64_t hi = lo + job->nrows / job->nparts + (mine->part < job->nrows % job->nparts);
+    const uint64_t each = job->nrows / job->nparts, more = job->nrows % job->nparts;
+    const uint64_t part = mine->part;
+    const uint64_t lo = each * part + (part < more ? part : more);
+    const uint64_t hi = lo + each + (part < more);
     for (uint64_t i = lo; i < hi && i < lo + AHEAD; i++) {
         prefetch_row(job, i);
     }
     for (uint64_t i = lo; i < hi; i++) {
-        if (job->index->entries && i + ENTRIES_AHEAD < hi) {
-            const int64_t later = job->rows[i + ENTRIES_AHEAD];
-            if (later >= 0 && (uint64_t)later < job->index->nrecords) {
-                MAPIX_PREFETCH(&job->index->entries[later], 0);
-            }
-        }
+        prefetch_entry(job->index, job->rows, i + ENTRIES_AHEAD, hi);
         if (i + AHEAD < hi) {
             prefetch_row(job, i + AHEAD);
         }
@@ -237,42 +236,6 @@ static void gather_run(void *arg, unsigned part) {
     if (job->status[part] == MAPIX_E_SYSTEM) {
         job->where[part].got = (uint64_t)errno; /* this thread's: a helper's would be lost */
     }
-}
-
-/* Offsets of the rows' images back to back. */
-static int flat_offsets(void *arg) {
-    gather_job *job = arg;
-    const mapix_gather *g = job->gather;
-    uint64_t sum = 0;
-    for (uint64_t i = 0; i < job->nrows; i++) {
-        located r;
-        const int status = locate_row(job->map, job->index, job->rows, i, &r, &job->where[0]);
-        if (status) {
-            return status;
-        }
-        const uint64_t image = pixels(r.header.h, r.header.w, r.header.c);
-        if (image > g->images_nbytes - sum) {
-            return MAPIX_E_ARGUMENT;
-        }
-        g->flat_at[i] = sum;
-        sum += image;
-    }
-    g->flat_at[job->nrows] = sum;
-    return MAPIX_OK;
-}
-
-/* What goes before the copying: offsets of flat output, a word to the kernel. */
-static int gather_prepare(gather_job *job, mapix_where *where) {
-    int status = job->gather->flat_at ? with_index(job->map, job->index, flat_offsets, job)
-                                      : MAPIX_OK;
-    if (status) {
-        *where = job->where[0];
-    } else if (job->gather->probe) {
-        uint64_t nasked;
-        status = mapix_vimh_willneed(job->map, job->index, job->rows, job->nrows,
-                                     job->gather->probe, &nasked, where);
-    }
-    return status;
 }
 
 /* Turn where[0]'s position in rows into the record there; under the guard, as a table may be what
@@ -333,27 +296,29 @@ int mapix_vimh_gather(const mapix_map *map, const mapix_vimh_index *index, const
                       uint64_t nrows, const mapix_gather *gather, mapix_where *where) {
     gather_job job = {.map = map, .index = index, .rows = rows, .nrows = nrows, .gather = gather};
     if (nrows == 0) {
-        if (gather->flat_at) {
-            gather->flat_at[0] = 0;
-        }
         return MAPIX_OK;
     }
     if (!index_usable(index) || !gather_usable(gather, nrows, &job)) {
         return MAPIX_E_ARGUMENT;
     }
     job.kernels = mapix_kernels_now();
-    job.nparts = gather->nthreads < 1 ? 1 : gather->nthreads;
-    job.nparts = job.nparts > MAPIX_POOL_MAX ? MAPIX_POOL_MAX : job.nparts;
-    job.nparts = job.nparts > nrows ? (unsigned)nrows : job.nparts;
-    const int unready = gather_prepare(&job, where);
-    if (unready) {
-        return unready;
+    const unsigned nthreads =
+        gather->nthreads < MAPIX_POOL_MAX ? gather->nthreads : MAPIX_POOL_MAX;
+    const uint64_t most = nrows / LEAST_ROWS;
+    job.nparts = nthreads > 1 ? nthreads * PARTS_A_THREAD : 1;
+    job.nparts = job.nparts > most ? (most ? (unsigned)most : 1) : job.nparts;
+    if (gather->probe) {
+        uint64_t nasked;
+        const int unready = mapix_vimh_willneed(map, index, rows, nrows, gather->probe, &nasked,
+                                                where);
+        if (unready) {
+            return unready;
+        }
+        if (gather->nasked) {
+            *gather->nasked = nasked;
+        }
     }
-    if (job.nparts == 1) {
-        gather_run(&job, 0);
-    } else {
-        mapix_pool_run(gather_run, &job, job.nparts);
-    }
+    mapix_pool_run(gather_run, &job, job.nparts, nthreads);
     const int status = gather_outcome(&job, where);
     const int moved = status == MAPIX_E_SYSTEM ? MAPIX_OK : mapix_map_check(map);
     return moved ? moved : status;

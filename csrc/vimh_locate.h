@@ -5,6 +5,8 @@
 #include "guard.h"
 #include "vimh.h"
 
+enum { ENTRIES_AHEAD = 8 }; /* index entries prefetched ahead */
+
 typedef struct {
     uint64_t at, size; /* of the whole record */
     vimh_header header;
@@ -14,23 +16,23 @@ typedef struct {
  * not touched. */
 static inline int locate(const mapix_vimh_index *index, uint64_t nbytes, uint64_t row,
                          located *found, mapix_where *where) {
-    mapix_entry e;
     uint64_t at;
     if (index->entries) {
-        e = index->entries[row];
+        const mapix_entry e = index->entries[row];
         at = entry_at(&e);
+        found->header = (vimh_header){.h = e.h, .w = e.w, .c = e.c, .n = entry_n(&e)};
+        found->size =
+            index->head_nbytes + 1 + 2 * (uint64_t)found->header.n + pixels(e.h, e.w, e.c);
     } else {
-        e = index->first;
-        const uint64_t first = entry_at(&e);
-        const uint64_t room = first <= nbytes ? nbytes - first : 0;
-        at = row <= room / index->stride ? first + row * index->stride : UINT64_MAX;
+        const mapix_entry *e = &index->first;
+        found->header = (vimh_header){.h = e->h, .w = e->w, .c = e->c, .n = entry_n(e)};
+        found->size = index->stride;
+        if (__builtin_mul_overflow(row, index->stride, &at) ||
+            __builtin_add_overflow(at, entry_at(e), &at)) {
+            at = UINT64_MAX;
+        }
     }
     found->at = at;
-    found->header.h = e.h;
-    found->header.w = e.w;
-    found->header.c = e.c;
-    found->header.n = entry_n(&e);
-    found->size = index->head_nbytes + 1 + 2 * (uint64_t)found->header.n + pixels(e.h, e.w, e.c);
     if (MAPIX_UNLIKELY(at > nbytes || found->size > nbytes - at)) {
         where->record = row;
         where->at = at;
@@ -85,6 +87,15 @@ static inline int locate_row(const mapix_map *map, const mapix_vimh_index *index
     return status ? status : locate(index, map->nbytes, row, found, where);
 }
 
+/* The entry of rows[later] into the cache, when there is such a row. */
+static inline void prefetch_entry(const mapix_vimh_index *index, const int64_t *rows,
+                                  uint64_t later, uint64_t end) {
+    if (index->entries && later < end && rows[later] >= 0 &&
+        (uint64_t)rows[later] < index->nrecords) {
+        MAPIX_PREFETCH(&index->entries[rows[later]], 0);
+    }
+}
+
 /* Run fn over the records that an index tells of.  A table may be a mapped file of its own (a
  * stored index), so that reading it needs the guard as much as reading the data does. */
 static inline int with_index(const mapix_map *map, const mapix_vimh_index *index, mapix_guarded_fn fn,
@@ -95,9 +106,13 @@ static inline int with_index(const mapix_map *map, const mapix_vimh_index *index
     return mapix_guarded(map, index->entries ? &table : NULL, fn, arg);
 }
 
+/* Whether the core can work with it: a stride has to be the size of the record that it repeats. */
 static inline int index_usable(const mapix_vimh_index *index) {
+    const mapix_entry *e = &index->first;
+    const uint64_t size =
+        index->head_nbytes + 1 + 2 * (uint64_t)entry_n(e) + pixels(e->h, e->w, e->c);
     return (index->head_nbytes == 6 || index->head_nbytes == 14) &&
-           (index->entries || index->stride > 0);
+           (index->entries || index->nrecords == 0 || index->stride == size);
 }
 
 #endif

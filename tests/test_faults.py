@@ -124,4 +124,4 @@ def test_a_fault_in_each_thread_of_a_batch(path):
     before = _native.faults_caught()
     with pytest.raises(mapix.FileChangedError):
         ds.batch(np.arange(40, 100), threads=3)
-    assert _native.faults_caught() - before == 3
+    assert _native.faults_caught() - before == 7  # 60 rows, in parts of 8 or more

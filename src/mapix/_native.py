@@ -218,13 +218,20 @@ class VimhIndex:
         c.interleaved = interleaved
         self._c = c
 
-    def extent(self, rows: IntArray, path: str) -> tuple[int, ...]:
-        """``mapix_vimh_extent``: largest h, w, c, smallest h, w, c, and the sum of image bytes."""
+    def extent(
+        self, rows: IntArray, path: str, flat_at: NDArray[np.uint64] | None = None
+    ) -> list[int]:
+        """``mapix_vimh_extent``: largest h, w, c, smallest h, w, c, and the sum of image bytes.
+
+        ``flat_at``, (len(rows) + 1,), is filled with the offsets of the images back to back.
+        """
         out, where = ffi.new("uint64_t[7]"), ffi.new("mapix_where *")
-        status = lib.mapix_vimh_extent(self._c, _rows(rows), len(rows), out, where)
+        into = ffi.NULL if flat_at is None else ffi.from_buffer("uint64_t[]", flat_at)
+        status = lib.mapix_vimh_extent(self._c, _rows(rows), len(rows), out, into, where)
         if status:
             raise problem(status, _where(where), path, "vimh")
-        return tuple(int(x) for x in out)
+        found: list[int] = ffi.unpack(out, 7)
+        return found
 
     def willneed(self, mapping: Mapping, rows: IntArray, probe: int) -> int:
         """``mapix_vimh_willneed``; the number of records asked for."""
@@ -236,16 +243,21 @@ class VimhIndex:
             raise problem(status, _where(where), mapping.path, "vimh")
         return int(nasked[0])
 
-    def gather(self, mapping: Mapping, rows: IntArray, plan: CData) -> None:
-        """``mapix_vimh_gather``, or the exception that tells why not."""
-        where = ffi.new("mapix_where *")
+    def gather(self, mapping: Mapping, rows: IntArray, plan: CData) -> int:
+        """``mapix_vimh_gather``, or the exception that tells why not.
+
+        The number of records that the kernel was asked for; only known when ``plan.probe`` is set.
+        """
+        where, nasked = ffi.new("mapix_where *"), ffi.new("uint64_t *")
         pointer, n = ffi.from_buffer("int64_t[]", rows), len(rows)
+        plan.nasked = nasked
         status = lib.mapix_vimh_gather(mapping.cmap, self._c, pointer, n, plan, where)
         while status == CHANGED:
             mapping.settle()
             status = lib.mapix_vimh_gather(mapping.cmap, self._c, pointer, n, plan, where)
         if status:
             raise problem(status, _where(where), mapping.path, "vimh")
+        return int(nasked[0])
 
 
 def _rows(rows: IntArray) -> CData:

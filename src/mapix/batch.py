@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from mapix import _native
 from mapix.source import Mapping
 
-__all__ = ["Batch", "Dtype", "Layout", "Recipe", "affine", "gather", "in_unit"]
+__all__ = ["Batch", "Dtype", "Layout", "Lookout", "Recipe", "affine", "gather", "in_unit"]
 
 Dtype = Literal["uint8", "float32", "float16"]
 Layout = Literal["NHWC", "NCHW"]
@@ -55,7 +55,33 @@ class Batch:
         return len(self.shapes)
 
 
-PROBES = 2  # records of a batch looked at to see whether the file is in memory
+class Lookout:
+    """When to look whether a file is in memory, so that it is asked for before it is needed.
+
+    A look costs some per cent of a batch, so after batches that were in memory the next one, then
+    three, seven, and at most fifteen are not looked at.  One that was not sets that back to none.
+    Threads that look at once may look once too often, nothing worse.
+    """
+
+    __slots__ = ("_gap", "_skip")
+
+    PROBES = 2  # records of a batch looked at
+    MOST = 15
+
+    def __init__(self) -> None:
+        self._gap = self._skip = 0
+
+    def probes(self) -> int:
+        """Records of the next batch to look at."""
+        if self._skip:
+            self._skip -= 1
+            return 0
+        return self.PROBES
+
+    def saw(self, nasked: int) -> None:
+        """After a look: how many records had to be asked for."""
+        self._gap = 0 if nasked else min(2 * self._gap + 1, self.MOST)
+        self._skip = self._gap
 
 
 class Recipe:
@@ -111,7 +137,6 @@ class Recipe:
         plan.fit = fit
         plan.pad_value = pad_value
         plan.ncolumns = len(names)
-        plan.probe = PROBES
         self._keep = []
         pairs = affine(dtype, scale, mean, std, c)
         if pairs is not None:
@@ -159,15 +184,17 @@ def _given(
     array = out.images if isinstance(out, Batch) else out
     if not isinstance(array, np.ndarray):
         raise TypeError(f"out must be an ndarray or a Batch, got {type(out).__name__}")
-    fits = array.ndim == len(shape) and array.shape[1:] == shape[1:] and len(array) >= shape[0]
-    if array.dtype != dtype or not fits or not array.flags.c_contiguous:
+    flags = array.flags
+    found = array.shape
+    fits = found == shape or (found[1:] == shape[1:] and found and found[0] >= shape[0])
+    if array.dtype != dtype or not fits or not flags.c_contiguous:
         raise ValueError(
             f"out must be C-contiguous {dtype} of shape {shape} (or with more rows), "
             f"got {array.dtype} {array.shape}"
         )
-    if not array.flags.writeable:
+    if not flags.writeable:
         raise ValueError("out is read-only")
-    return array[: shape[0]]
+    return array if found == shape else array[: shape[0]]
 
 
 def gather(
@@ -178,11 +205,12 @@ def gather(
     *,
     h: int = 0,
     w: int = 0,
-    flat_nbytes: int | None = None,
+    offsets: NDArray[np.int64] | None = None,
     shapes: NDArray[np.uint16] | None = None,
     spec_range: bool = False,
     out: NDArray[Any] | Batch | None = None,
     threads: int = 1,
+    lookout: Lookout | None = None,
 ) -> Batch:
     """Copy records into a batch.
 
@@ -196,8 +224,8 @@ def gather(
         Type, layout, arithmetic, labels.
     h, w : int
         Size of the output.
-    flat_nbytes : int, optional
-        Flat output of so many bytes: no canvas.
+    offsets : ndarray, optional
+        int64 (b + 1,), where each image begins in flat output: no canvas.
     shapes : ndarray, optional
         uint16 (b, 3), where the shapes are known; gathered otherwise.
     spec_range : bool
@@ -206,6 +234,8 @@ def gather(
         Where the images go.
     threads : int
         Threads that copy, 1 to 16.
+    lookout : Lookout, optional
+        Decides whether the kernel is asked for the records first.
 
     Returns
     -------
@@ -219,26 +249,27 @@ def gather(
     """
     b = len(rows)
     plan = _native.new_gather(recipe.template)
-    offsets = labels = present = spec = None
-    if flat_nbytes is None:
+    labels = present = spec = None
+    if offsets is None:
         c = plan.c
         images = _given(out, (b, h, w, c) if recipe.nhwc else (b, c, h, w), recipe.dtype)
         plan.h, plan.w = h, w
     else:
-        images = _given(out, (flat_nbytes,), recipe.dtype)
-        offsets = np.zeros(b + 1, np.int64)
+        images = _given(out, (int(offsets[b]),), recipe.dtype)
         # each pointer must outlive the call, hence a name of its own
-        offsets_at = _native.writable(offsets)
+        offsets_at = _native.constant(offsets, "uint8_t[]")
         plan.flat_at = _native.cast("uint64_t *", offsets_at)
     images_at = _native.writable(images)
     plan.images = images_at
     plan.images_nbytes = len(images_at)
-    if plan.columns:
+    if recipe.names:
         both = np.empty((2, b, len(recipe.names)), np.uint8)
         both_at = _native.writable(both)
         labels, present = both[0], both[1].view(np.bool_)
         plan.labels = both_at
         plan.present = both_at + labels.size
+    elif plan.columns:
+        labels, present = np.empty((b, 0), np.uint8), np.empty((b, 0), np.bool_)
     if shapes is None:
         shapes = np.empty((b, 3), np.uint16)
         shapes_at = _native.writable(shapes)
@@ -248,7 +279,10 @@ def gather(
         spec_at = _native.writable(spec)
         plan.spec_range = _native.cast("float *", spec_at)
     plan.nthreads = threads
-    index.gather(mapping, rows, plan)
+    plan.probe = 0 if lookout is None else lookout.probes()
+    nasked = index.gather(mapping, rows, plan)
+    if lookout is not None and plan.probe:
+        lookout.saw(nasked)
     return Batch(images, labels, present, shapes, spec, offsets, recipe.names)
 
 

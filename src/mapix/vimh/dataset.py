@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix import view
-from mapix.batch import Batch, Dtype, Layout
+from mapix.batch import Batch, Dtype, Layout, Lookout
 from mapix.errors import UnsupportedError
 from mapix.vimh.gatherer import Gatherer
 from mapix.vimh.parameters import Parameters, Unit
@@ -345,9 +345,11 @@ class Dataset:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         indices = np.arange(self._n) if order is None else positions(order, self._n, self.path)
         end = len(indices) - len(indices) % batch_size if drop_last else len(indices)
+        lookout = Lookout()
         for begin in range(0, end, batch_size):
             stop = min(begin + batch_size, end)
-            self.prefetch(indices[stop : stop + batch_size])
+            if lookout.probes() and stop < end:
+                lookout.saw(self.prefetch(indices[stop : min(stop + batch_size, end)]))
             yield self.batch(indices[begin:stop], **options)
 
     def prefetch(self, indices: ArrayLike) -> int:

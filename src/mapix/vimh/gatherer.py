@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native, view
-from mapix.batch import PROBES, Batch, Recipe, gather, in_unit
+from mapix.batch import Batch, Lookout, Recipe, gather, in_unit
 from mapix.errors import FormatError
 from mapix.index import RecordIndex, table_bytes
 from mapix.source import Source
@@ -29,6 +29,8 @@ Values = tuple[str, str, float | None, ArrayLike | None, ArrayLike | None]
 
 def _hashable(x: ArrayLike | None) -> object:
     if x is None or isinstance(x, float | int):
+        return x
+    if type(x) is tuple and all(type(v) is float for v in x):
         return x
     return tuple(np.asarray(x, np.float64).ravel().tolist())
 
@@ -51,6 +53,8 @@ class Gatherer:
         self.entries = None if index.entries is None else table_bytes(index.entries)
         self._named = named
         self._recipes: dict[Any, Recipe] = {}
+        self._lookout = Lookout()
+        self._shapes = np.empty((0, 3), np.uint16)
         self._tables: dict[Unit, NDArray[Any]] = {}
 
     @cached_property
@@ -176,25 +180,29 @@ class Gatherer:
             raise ValueError(f"labels must be one of {', '.join(UNITS)} or None, got {labels!r}")
         mapping = self.source.mapping
         dtype, layout, scale, mean, std = values
+        offsets = None
         if flat:
             if pad or crop or dtype != "uint8":
                 raise ValueError("flat=True gives bytes as they are: no pad, crop or dtype")
-            size = {"flat_nbytes": self._native.extent(rows, self.source.path)[6]}
-            c = fit = 0
+            offsets = np.empty(len(rows) + 1, np.int64)
+            self._native.extent(rows, self.source.path, offsets.view(np.uint64))
+            h = w = c = fit = 0
         else:
             h, w, c, fit = self.canvas(rows, pad, crop)
-            size = {"h": h, "w": w}
         recipe = self._recipe(dtype, layout, scale, mean, std, c, fit, pad_value, labels is None)
         batch = gather(
             mapping,
             self._native,
             rows,
             recipe,
+            h=h,
+            w=w,
+            offsets=offsets,
             shapes=self._alike(len(rows)) if self.index.stride else None,
             spec_range=spec_range,
             out=out,
             threads=threads,
-            **size,
+            lookout=self._lookout,
         )
         if labels is None or labels == "raw":
             return batch
@@ -233,8 +241,13 @@ class Gatherer:
         return known[key]
 
     def _alike(self, b: int) -> NDArray[np.uint16]:
-        """The one shape of a uniform file, b times, as a view."""
-        return np.ndarray((b, 3), np.uint16, self._one_shape, 0, (0, 2))
+        """The one shape of a uniform file, b times, as a read-only view."""
+        known = self._shapes
+        if len(known) != b:
+            known = np.ndarray((b, 3), np.uint16, self._one_shape, 0, (0, 2))
+            known.flags.writeable = False
+            self._shapes = known
+        return known
 
     def _table(self, unit: Unit) -> NDArray[Any]:
         if unit not in self._tables:
@@ -271,4 +284,4 @@ class Gatherer:
 
     def willneed(self, rows: NDArray[np.int64]) -> int:
         """Ask the kernel for the pages of ``rows``; see ``Dataset.prefetch``."""
-        return self._native.willneed(self.source.mapping, rows, PROBES)
+        return self._native.willneed(self.source.mapping, rows, Lookout.PROBES)
