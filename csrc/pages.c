@@ -1,8 +1,28 @@
 /* pages.c - plain reading of mapped pages: a few bytes copied, or a stretch brought into memory. */
+#define _GNU_SOURCE
+#include "pages.h"
 #include "guard.h"
 
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
+
+uint64_t mapix_page_nbytes(void) {
+    const long n = sysconf(_SC_PAGESIZE);
+    return n > 0 ? (uint64_t)n : 4096;
+}
+
+int mapix_resident(const mapix_map *map, uint64_t at) {
+    unsigned char flag = 0;
+    const uintptr_t p = (uintptr_t)(map->base + at) & ~(uintptr_t)(mapix_page_nbytes() - 1);
+    return mincore((void *)p, 1, &flag) != 0 || (flag & 1);
+}
+
+void mapix_willneed(const mapix_map *map, uint64_t at, uint64_t nbytes) {
+    const uintptr_t p = (uintptr_t)(map->base + at);
+    const uintptr_t begin = p & ~(uintptr_t)(mapix_page_nbytes() - 1);
+    (void)madvise((void *)begin, p - begin + nbytes, MADV_WILLNEED);
+}
 
 typedef struct {
     const uint8_t *from;
@@ -44,7 +64,6 @@ int mapix_copy(const mapix_map *map, uint64_t at, uint64_t nbytes, void *to, map
 }
 
 int mapix_warm(const mapix_map *map, uint64_t at, uint64_t nbytes, uint64_t *sum) {
-    const long page = sysconf(_SC_PAGESIZE);
     if (at > map->nbytes || nbytes > map->nbytes - at) {
         return MAPIX_E_ARGUMENT;
     }
@@ -53,7 +72,7 @@ int mapix_warm(const mapix_map *map, uint64_t at, uint64_t nbytes, uint64_t *sum
         return MAPIX_OK;
     }
     pages_job job = {
-        .from = map->base + at, .nbytes = nbytes, .page = page > 0 ? (uint64_t)page : 4096};
+        .from = map->base + at, .nbytes = nbytes, .page = mapix_page_nbytes()};
     const int status = mapix_guarded_checked(map, touch, &job);
     *sum = job.sum;
     return status;

@@ -1,23 +1,7 @@
 /* vimh_ahead.c - what is asked about a batch before it is gathered: how large it gets, and whether
  * the kernel has it in memory. */
-#define _GNU_SOURCE
+#include "pages.h"
 #include "vimh_locate.h"
-
-#include <sys/mman.h>
-#include <unistd.h>
-
-enum { USUAL_PAGE = 4096 };
-
-static uint64_t page_nbytes(void) {
-    const long n = sysconf(_SC_PAGESIZE);
-    return n > 0 ? (uint64_t)n : USUAL_PAGE;
-}
-
-static int resident(const mapix_map *map, uint64_t at, uint64_t page) {
-    unsigned char flag = 0;
-    const uintptr_t p = (uintptr_t)(map->base + at) & ~(uintptr_t)(page - 1);
-    return mincore((void *)p, 1, &flag) == 0 && (flag & 1);
-}
 
 typedef struct {
     const mapix_map *map;
@@ -29,7 +13,7 @@ typedef struct {
 } willneed_job;
 
 /* Whether some of `probe` records, evenly spread, are not in memory: 1 or 0 in *cold. */
-static int look_for_cold(willneed_job *job, uint64_t page, int *cold) {
+static int look_for_cold(willneed_job *job, int *cold) {
     const uint64_t step = job->probe < job->nrows ? job->nrows / job->probe : 1;
     *cold = 0;
     for (uint64_t i = 0; i < job->nrows && !*cold; i += step) {
@@ -39,16 +23,15 @@ static int look_for_cold(willneed_job *job, uint64_t page, int *cold) {
             return status;
         }
         /* the last page of a record stands for all of it */
-        *cold = !resident(job->map, r.at + r.size - 1, page);
+        *cold = !mapix_resident(job->map, r.at + r.size - 1);
     }
     return MAPIX_OK;
 }
 
 static int ask_for_rows(void *arg) {
     willneed_job *job = arg;
-    const uint64_t page = page_nbytes();
     int cold = 1;
-    const int looked = job->probe ? look_for_cold(job, page, &cold) : MAPIX_OK;
+    const int looked = job->probe ? look_for_cold(job, &cold) : MAPIX_OK;
     if (looked || !cold) {
         return looked;
     }
@@ -58,9 +41,7 @@ static int ask_for_rows(void *arg) {
         if (status) {
             return status;
         }
-        const uintptr_t lo = (uintptr_t)(job->map->base + r.at) & ~(uintptr_t)(page - 1);
-        const uintptr_t hi = (uintptr_t)(job->map->base + r.at) + r.size;
-        (void)madvise((void *)lo, hi - lo, MADV_WILLNEED);
+        mapix_willneed(job->map, r.at, r.size);
         ++job->nasked;
     }
     return MAPIX_OK;

@@ -4,12 +4,9 @@
  * waiting for the last.  While records are alike the next headers are where the stride says: eight
  * are read at a time, independent of each other, with a prefetch further ahead.
  */
-#define _GNU_SOURCE
 #include "guard.h"
+#include "pages.h"
 #include "vimh.h"
-
-#include <sys/mman.h>
-#include <unistd.h>
 
 enum {
     GROUP = 8,             /* headers read at once */
@@ -45,17 +42,12 @@ static inline int alike(const uint8_t *p, uint64_t shape, uint8_t n, uint32_t he
 /* On a cold file of large records every header is a disk read of its own: ask for the next 64 at
  * once.  One mincore a block tells whether the file is cold. */
 static void fetch_headers_ahead(const mapix_map *map, uint64_t at, uint64_t stride) {
-    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
     const uint64_t probe = at + stride * (SPARSE_AHEAD - 1);
-    unsigned char resident = 0;
-    if (probe >= map->nbytes ||
-        mincore((void *)((uintptr_t)(map->base + probe) & ~(page - 1)), 1, &resident) ||
-        (resident & 1)) {
+    if (probe >= map->nbytes || mapix_resident(map, probe)) {
         return;
     }
     for (uint64_t i = 0; i < SPARSE_AHEAD; i++) {
-        const uintptr_t header = (uintptr_t)(map->base + at + i * stride) & ~(page - 1);
-        (void)madvise((void *)header, page, MADV_WILLNEED);
+        mapix_willneed(map, at + i * stride, 1);
     }
 }
 

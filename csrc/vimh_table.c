@@ -4,9 +4,12 @@
  * chain starts where sixteen plausible headers follow one another, which is only a guess; its
  * records count only once the proven chain before it has landed on one of them.  The answer is
  * always exactly the plain hop's.
+ *
+ * A window that is not in memory is hopped: one reader going forward is what the kernel's readahead
+ * is made for, and sixteen at once make a disk seek.
  */
-#define _GNU_SOURCE
 #include "guard.h"
+#include "pages.h"
 #include "vimh.h"
 
 #ifndef MAPIX_CHAIN_CAPACITY /* a fuzzing build makes it small, so that small files fill chains */
@@ -18,6 +21,8 @@ enum {
     CHAIN_CAPACITY = MAPIX_CHAIN_CAPACITY, /* entries a chain may hold in a window */
     CHAIN_AIM = CHAIN_CAPACITY / 4 * 3,    /* records that a stretch is sized for */
     PROVE = 16,            /* plausible headers in a row that make a start */
+    IDS_AHEAD = 16,        /* records whose label ids are prefetched ahead */
+    LOOKS = 4,             /* pages of a window looked at, whether they are in memory */
     LEARN = 64,            /* records hopped to learn what is plausible */
     MAX_TRIES = 64,        /* starts tried for a chain before it is given up */
     MAX_REACH = 262144     /* bytes searched for a start */
@@ -36,16 +41,15 @@ typedef struct {
 /* One proven record onto the end of the table.  MAPIX_OK, or why the record is none. */
 static inline int hop_one(table_job *job) {
     vimh_header header;
-    const uint8_t *base = job->map->base;
     const uint64_t at = job->walk.at;
-    const int status = vimh_decode(base, job->map->nbytes, at, job->walk.head_nbytes, &header,
+    const int status = vimh_decode(job->map->base, job->map->nbytes, at, job->walk.head_nbytes, &header,
                                    &job->walk.where);
     if (MAPIX_UNLIKELY(status)) {
         job->walk.where.record = job->walk.nrecords;
         job->walk.where.at = at;
         return status;
     }
-    ids_add(job->walk.ids, base + at + job->walk.head_nbytes + 1, header.n);
+    ids_add(job->walk.ids, job->map->base + at + job->walk.head_nbytes + 1, header.n);
     entry_set(&job->entries[job->nwritten++], at, &header);
     job->walk.nrecords++;
     job->walk.at = at + header.size;
@@ -125,7 +129,6 @@ typedef struct {
     uint64_t start, at, goal;
     mapix_entry *entries;
     uint64_t n;
-    uint64_t ids[4]; /* of all its records */
 } chain;
 
 /* Walk all chains a record at a time in turn, so that up to NCHAINS misses are under way. */
@@ -146,10 +149,9 @@ static void walk_chains(const mapix_map *map, uint32_t head_nbytes, chain *chain
                 vimh_decode(map->base, map->nbytes, c->at, head_nbytes, &header, &ignored);
             if (MAPIX_LIKELY(status == MAPIX_OK)) {
                 entry_set(&c->entries[c->n++], c->at, &header);
-                ids_add(c->ids, map->base + c->at + head_nbytes + 1, header.n);
                 c->at += header.size;
                 MAPIX_PREFETCH(map->base, c->at);
-                MAPIX_PREFETCH(map->base, c->at + head_nbytes + 8); /* often the same line */
+                MAPIX_PREFETCH(map->base, c->at + head_nbytes); /* often the same line */
             }
             if (MAPIX_UNLIKELY(status || c->at >= c->goal || c->n == CHAIN_CAPACITY)) {
                 live[i--] = live[--nlive];
@@ -172,21 +174,19 @@ static uint64_t chain_find(const chain *c, uint64_t at) {
     return lo < c->n && entry_at(&c->entries[lo]) == at ? lo : c->n;
 }
 
-/* Take the entries of `c` from number `i` on, now proven, into the table; note their label ids. */
+/* Take the entries of `c` from number `i` on, now proven, into the table, and note their label ids:
+ * not while walking, where the loop over a record's labels would end the machine's looking ahead. */
 static void chain_take(table_job *job, const chain *c, uint64_t i) {
     const uint64_t room = job->capacity - job->nwritten;
     const uint64_t n = c->n - i < room ? c->n - i : room;
-    const uint8_t *pairs_base = job->map->base + job->walk.head_nbytes + 1;
+    const uint8_t *pairs = job->map->base + job->walk.head_nbytes + 1;
     const mapix_entry *from = c->entries + i;
     memcpy(job->entries + job->nwritten, from, n * sizeof *from);
-    if (n == c->n) {
-        for (int word = 0; word < 4; word++) {
-            job->walk.ids[word] |= c->ids[word];
+    for (uint64_t k = 0; k < n; k++) {
+        if (k + IDS_AHEAD < n) {
+            MAPIX_PREFETCH(pairs, entry_at(&from[k + IDS_AHEAD]));
         }
-    } else { /* only the records taken count */
-        for (uint64_t k = 0; k < n; k++) {
-            ids_add(job->walk.ids, pairs_base + entry_at(&from[k]), entry_n(&from[k]));
-        }
+        ids_add(job->walk.ids, pairs + entry_at(&from[k]), entry_n(&from[k]));
     }
     job->nwritten += n;
     job->walk.nrecords += n;
@@ -206,7 +206,6 @@ static int window(table_job *job, const habits *seen, uint64_t stop) {
         const uint64_t from = begin + (uint64_t)k * span;
         c->entries = job->scratch + (uint64_t)k * CHAIN_CAPACITY;
         c->n = 0;
-        memset(c->ids, 0, sizeof c->ids);
         c->start = k == 0 ? begin
                           : from < stop ? find_start(map, job->walk.head_nbytes, seen, from, stop)
                                         : UINT64_MAX;
@@ -250,9 +249,21 @@ static int window(table_job *job, const habits *seen, uint64_t stop) {
     return MAPIX_OK;
 }
 
+/* Whether some of the stretches of a window from `at` on have to come from the disk. */
+static int cold(const mapix_map *map, uint64_t at, uint64_t span, uint64_t stop) {
+    for (uint64_t k = 1; k <= LOOKS; k++) {
+        const uint64_t there = at + span / LOOKS * k;
+        if (there < stop && !mapix_resident(map, there)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 static int table_walk(void *arg) {
     table_job *job = arg;
-    const uint64_t end = job->map->nbytes;
+    const mapix_map *map = job->map;
+    const uint64_t end = map->nbytes;
     const uint64_t stop = job->stop_at < end ? job->stop_at : end;
     const uint64_t begin = job->walk.at;
     const uint64_t full = job->capacity;
@@ -269,10 +280,17 @@ static int table_walk(void *arg) {
         seen.max_w = seen.max_w > early.max_w ? seen.max_w : early.max_w;
         seen.max_c = seen.max_c > early.max_c ? seen.max_c : early.max_c;
         seen.max_n = seen.max_n > early.max_n ? seen.max_n : early.max_n;
-        const int worth_it = seen.mean_size < SPARSE_NBYTES &&
-                             stop - job->walk.at >= seen.mean_size * NCHAINS * PROVE;
-        const uint64_t step = job->walk.at + seen.mean_size * NCHAINS * PROVE;
-        status = worth_it ? window(job, &seen, stop) : hop_until(job, step < stop ? step : stop);
+        const uint64_t left = stop - job->walk.at;
+        const uint64_t least = seen.mean_size * NCHAINS * PROVE;
+        const uint64_t most = seen.mean_size * NCHAINS * CHAIN_AIM;
+        const uint64_t span = left < most ? left : most;
+        if (seen.mean_size >= SPARSE_NBYTES || left < least) {
+            status = hop_until(job, job->walk.at + (left < least ? left : least));
+        } else if (cold(map, job->walk.at, span, stop)) {
+            status = hop_until(job, job->walk.at + span);
+        } else {
+            status = window(job, &seen, stop);
+        }
     }
     return status;
 }
