@@ -75,11 +75,11 @@ def open(path: str | os.PathLike[str], *, format: str | None = None, **options: 
     path = os.fspath(path)
     if format is not None:
         return formats.named(format).open_path(path, **options)
-    os.stat(path)  # a path that is not there is an OSError, not an unknown format
     refusals: list[tuple[str, str]] = []
     for fmt in formats.formats():
         refusal = fmt.claims(path)
         if refusal is None:
             return fmt.open_path(path, **options)
         refusals.append((fmt.NAME, refusal))
+    os.stat(path)  # a path that is not there is an OSError, not an unknown format
     raise UnknownFormatError(formats.tried(path, refusals))

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import struct
 import tempfile
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +27,13 @@ __all__ = ["RecordIndex", "cache_folder", "load", "store", "table_bytes"]
 ENTRY = _native.ENTRY
 
 MAGIC = b"MAPIXIDX"
-VERSION = 1
+VERSION = 2
 HEAD_NBYTES = 4096  # one page: the table behind it starts aligned
-_PREFIX = struct.Struct("<8sII")  # magic, version, CRC32C of the rest of the page
+_PREFIX = struct.Struct("<8sII")  # magic, version, CRC32C of the fields
+# Digest of path and options; dev, ino, size, mtime_ns, ctime_ns of the file; format; head_nbytes,
+# ids_differ; nrecords, nbytes, stride; first (at, h, w, c, N); ids as a set of 256 bits; CRC32C of
+# the table.  Packed numbers, not JSON: an open of a known file is mostly what is read here.
+_FIELDS = struct.Struct("<16s3Q2q16s2I3QQ3HH32sI")
 STORE_NBYTES = 16 << 20  # files smaller than this are indexed again faster than looked up
 COARSE_NS = 2_000_000_000  # FAT and old NFS tick every one or two seconds
 FINE_NS = 100_000_000
@@ -132,10 +134,30 @@ def cache_folder() -> str:
     return os.path.join(base, "mapix")
 
 
-def _place(path: str, options: str) -> str:
+def _key(path: str, options: str) -> bytes:
     name = os.fsencode(os.path.abspath(path)) + b"\0" + options.encode()
-    key = hashlib.blake2b(name, digest_size=16).hexdigest()
-    return os.path.join(cache_folder(), f"{key}.mapix")
+    return hashlib.blake2b(name, digest_size=16).digest()
+
+
+def _place(key: bytes) -> str:
+    return os.path.join(cache_folder(), f"{key.hex()}.mapix")
+
+
+def _made_for(f: Fingerprint) -> tuple[int, ...]:
+    """What has to be the same: all but permissions, owner and links."""
+    return f.dev, f.ino, f.size, f.mtime_ns, f.ctime_ns
+
+
+def _bits(ids: tuple[int, ...]) -> bytes:
+    return sum(1 << i for i in ids).to_bytes(32, "little")
+
+
+def _ids(bits: bytes) -> tuple[int, ...]:
+    left, found = int.from_bytes(bits, "little"), []
+    while left:
+        found.append((left & -left).bit_length() - 1)
+        left &= left - 1
+    return tuple(found)
 
 
 def _racy(fingerprint: Fingerprint, now_ns: int) -> bool:
@@ -158,27 +180,23 @@ def store(source: Source, index: RecordIndex, options: str) -> str | None:
     fingerprint = source.fingerprint
     if source.nbytes < STORE_NBYTES or _racy(fingerprint, time.time_ns()):
         return None
-    place = _place(source.path, options)
+    key = _key(source.path, options)
+    place = _place(key)
     table = b"" if index.entries is None else table_bytes(index.entries)
-    fields: dict[str, Any] = {
-        "format": index.format,
-        "options": options,
-        "fingerprint": fingerprint.as_dict(),
-        "nrecords": index.nrecords,
-        "nbytes": index.nbytes,
-        "head_nbytes": index.head_nbytes,
-        "stride": index.stride,
-        "first": index.first,
-        "ids": index.ids,
-        "ids_differ": index.ids_differ,
-        "table_nbytes": len(table),
-        "table_crc32c": _native.crc32c(table) if len(table) else 0,
-    }
-    room = HEAD_NBYTES - _PREFIX.size
-    body = json.dumps(fields, separators=(",", ":")).encode().ljust(room)
-    if len(body) > room:
-        return None
-    head = _PREFIX.pack(MAGIC, VERSION, _native.crc32c(body)) + body
+    fields = _FIELDS.pack(
+        key,
+        *_made_for(fingerprint),
+        index.format.encode(),
+        index.head_nbytes,
+        index.ids_differ,
+        index.nrecords,
+        index.nbytes,
+        index.stride,
+        *index.first,
+        _bits(index.ids),
+        _native.crc32c(table) if len(table) else 0,
+    )
+    head = _PREFIX.pack(MAGIC, VERSION, _native.crc32c(fields)) + fields
     try:
         os.makedirs(os.path.dirname(place), exist_ok=True)
         fd, name = tempfile.mkstemp(dir=os.path.dirname(place), suffix=".tmp")
@@ -186,7 +204,7 @@ def store(source: Source, index: RecordIndex, options: str) -> str | None:
         return None
     try:
         with os.fdopen(fd, "wb") as f:
-            f.write(head)
+            f.write(head.ljust(HEAD_NBYTES, b"\0"))
             f.write(table)
             f.flush()
             os.fsync(f.fileno())
@@ -200,62 +218,48 @@ def store(source: Source, index: RecordIndex, options: str) -> str | None:
 
 def load(source: Source, options: str) -> RecordIndex | None:
     """The stored index of this very file, mapped; None when there is none that can be believed."""
+    key = _key(source.path, options)
     try:
-        kept = Source(_place(source.path, options))
-    except (OSError, MapixError):
-        return None
-    try:
-        return _parse(kept, source, options)
-    except (ValueError, KeyError, TypeError, struct.error, MapixError, OSError):
+        return _parse(Source(_place(key)), source, key)
+    except (OSError, MapixError, UnicodeDecodeError):
         return None
 
 
-def _same_bytes(made_for: dict[str, int], now: Fingerprint) -> bool:
-    """Whether nothing but permissions, owner and links may differ."""
-    return all(
-        made_for[k] == getattr(now, k) for k in ("dev", "ino", "size", "mtime_ns", "ctime_ns")
-    )
-
-
-def _parse(kept: Source, source: Source, options: str) -> RecordIndex | None:
+def _parse(kept: Source, source: Source, key: bytes) -> RecordIndex | None:
     mapping = kept.mapping
     if mapping.nbytes < HEAD_NBYTES:
         return None
     # The table is walked at random; 8 MB of readahead for 16 bytes would be most of the open.
     mapping.advise("random")
-    head = _native.copy(mapping, 0, HEAD_NBYTES, "stored index")
+    head = _native.copy(mapping, 0, _PREFIX.size + _FIELDS.size, "stored index")
     magic, version, crc = _PREFIX.unpack_from(head)
-    body = head[_PREFIX.size :]
-    if magic != MAGIC or version != VERSION or _native.crc32c(body) != crc:
+    fields = memoryview(head)[_PREFIX.size :]
+    if magic != MAGIC or version != VERSION or _native.crc32c(fields) != crc:
         return None
-    fields = json.loads(body)
-    if fields["options"] != options or not _same_bytes(fields["fingerprint"], source.fingerprint):
+    said_key, *rest = _FIELDS.unpack(fields)
+    if said_key != key or tuple(rest[:5]) != _made_for(source.fingerprint):
         return None
-    n, stride, covered = int(fields["nrecords"]), int(fields["stride"]), int(fields["nbytes"])
-    at, h, w, c, labels = (int(x) for x in fields["first"])
-    first = (at, h, w, c, labels)
-    if int(fields["head_nbytes"]) not in (6, 14) or n < 0 or stride < 0:
-        return None
-    if not 0 <= covered <= source.nbytes:
+    format, head_nbytes, ids_differ, n, covered, stride, at, h, w, c, labels, ids, _ = rest[5:]
+    if head_nbytes not in (6, 14) or labels > 255 or covered > source.nbytes:
         return None
     entries = None
     if stride:
-        size = int(fields["head_nbytes"]) + 1 + 2 * first[4] + first[1] * first[2] * first[3]
-        if size != stride or first[0] != 0 or n * stride != covered:
+        size = head_nbytes + 1 + 2 * labels + h * w * c
+        if size != stride or at != 0 or n * stride != covered:
             return None
     elif n:
         if n * ENTRY.itemsize != mapping.nbytes - HEAD_NBYTES:
             return None
         entries = np.ndarray((n,), ENTRY, mapping.view, HEAD_NBYTES)
     return RecordIndex(
-        format=str(fields["format"]),
+        format=format.rstrip(b"\0").decode(),
         nrecords=n,
         nbytes=covered,
-        head_nbytes=int(fields["head_nbytes"]),
+        head_nbytes=head_nbytes,
         stride=stride,
-        first=first,
+        first=(at, h, w, c, labels),
         entries=entries,
-        ids=tuple(sorted({int(i) & 255 for i in fields["ids"]})),
-        ids_differ=bool(fields["ids_differ"]),
+        ids=_ids(ids),
+        ids_differ=bool(ids_differ),
         stored=True,
     )

@@ -10,7 +10,7 @@ import mmap
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from mapix import _native
 from mapix.errors import ClosedError, FileChangedError, LimitError
@@ -77,10 +77,6 @@ class Fingerprint:
         if self.ctime_ns != now.ctime_ns and not explained:
             return "the file was touched (its change time moved, its modification time did not)"
         return None
-
-    def as_dict(self) -> dict[str, int]:
-        """Plain numbers, for a stored index."""
-        return asdict(self)
 
 
 class _Kept(mmap.mmap):

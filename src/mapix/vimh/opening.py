@@ -81,6 +81,8 @@ def _hint(info: Mapping[str, Any]) -> Hint:
 
 def _compare(ds: Dataset) -> None:
     """Warn where the info JSON and the file disagree; the file is believed."""
+    if not ds.info:
+        return
     said = (
         [f"{ds.info['format']!r} as its format"] if ds.info.get("format", "VIMH") != "VIMH" else []
     )
