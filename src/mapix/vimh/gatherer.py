@@ -30,7 +30,7 @@ Values = tuple[str, str, float | None, ArrayLike | None, ArrayLike | None]
 def _hashable(x: ArrayLike | None) -> object:
     if x is None or isinstance(x, float | int):
         return x
-    if type(x) is tuple and all(type(v) is float for v in x):
+    if isinstance(x, tuple) and all(type(v) is float for v in x):
         return x
     return tuple(np.asarray(x, np.float64).ravel().tolist())
 
