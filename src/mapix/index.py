@@ -8,11 +8,10 @@ process, and every entry is checked against the file at each use.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import struct
-import tempfile
 import time
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,10 +29,11 @@ MAGIC = b"MAPIXIDX"
 VERSION = 2
 HEAD_NBYTES = 4096  # one page: the table behind it starts aligned
 _PREFIX = struct.Struct("<8sII")  # magic, version, CRC32C of the fields
-# Digest of path and options; dev, ino, size, mtime_ns, ctime_ns of the file; format; head_nbytes,
-# ids_differ; nrecords, nbytes, stride; first (at, h, w, c, N); ids as a set of 256 bits; CRC32C of
-# the table.  Packed numbers, not JSON: an open of a known file is mostly what is read here.
-_FIELDS = struct.Struct("<16s3Q2q16s2I3QQ3HH32sI")
+# dev, ino, size, mtime_ns, ctime_ns of the file; format; options; head_nbytes, ids_differ;
+# nrecords, nbytes, stride; first (at, h, w, c, N); ids as a set of 256 bits; CRC32C of the table.
+# Packed numbers, not JSON: an open of a known file is mostly what is read here.
+OPTIONS_NBYTES = 128
+_FIELDS = struct.Struct(f"<3Q2q16s{OPTIONS_NBYTES}s2I3QQ3HH32sI")
 STORE_NBYTES = 16 << 20  # files smaller than this are indexed again faster than looked up
 COARSE_NS = 2_000_000_000  # FAT and old NFS tick every one or two seconds
 FINE_NS = 100_000_000
@@ -134,13 +134,11 @@ def cache_folder() -> str:
     return os.path.join(base, "mapix")
 
 
-def _key(path: str, options: str) -> bytes:
+def _place(path: str, options: str) -> str:
+    # Two sums, not a digest: hashlib is some megabytes and milliseconds at import, and a name that
+    # two files share does no harm, since a stored index says what it was made for.
     name = os.fsencode(os.path.abspath(path)) + b"\0" + options.encode()
-    return hashlib.blake2b(name, digest_size=16).digest()
-
-
-def _place(key: bytes) -> str:
-    return os.path.join(cache_folder(), f"{key.hex()}.mapix")
+    return os.path.join(cache_folder(), f"{zlib.crc32(name):08x}{_native.crc32c(name):08x}.mapix")
 
 
 def _made_for(f: Fingerprint) -> tuple[int, ...]:
@@ -180,13 +178,16 @@ def store(source: Source, index: RecordIndex, options: str) -> str | None:
     fingerprint = source.fingerprint
     if source.nbytes < STORE_NBYTES or _racy(fingerprint, time.time_ns()):
         return None
-    key = _key(source.path, options)
-    place = _place(key)
+    if len(options) > OPTIONS_NBYTES:
+        return None
+    import tempfile  # here: much to import for what most processes never do
+
+    place = _place(source.path, options)
     table = b"" if index.entries is None else table_bytes(index.entries)
     fields = _FIELDS.pack(
-        key,
         *_made_for(fingerprint),
         index.format.encode(),
+        options.encode(),
         index.head_nbytes,
         index.ids_differ,
         index.nrecords,
@@ -218,14 +219,13 @@ def store(source: Source, index: RecordIndex, options: str) -> str | None:
 
 def load(source: Source, options: str) -> RecordIndex | None:
     """The stored index of this very file, mapped; None when there is none that can be believed."""
-    key = _key(source.path, options)
     try:
-        return _parse(Source(_place(key)), source, key)
+        return _parse(Source(_place(source.path, options)), source, options)
     except (OSError, MapixError, UnicodeDecodeError):
         return None
 
 
-def _parse(kept: Source, source: Source, key: bytes) -> RecordIndex | None:
+def _parse(kept: Source, source: Source, options: str) -> RecordIndex | None:
     mapping = kept.mapping
     if mapping.nbytes < HEAD_NBYTES:
         return None
@@ -236,10 +236,11 @@ def _parse(kept: Source, source: Source, key: bytes) -> RecordIndex | None:
     fields = memoryview(head)[_PREFIX.size :]
     if magic != MAGIC or version != VERSION or _native.crc32c(fields) != crc:
         return None
-    said_key, *rest = _FIELDS.unpack(fields)
-    if said_key != key or tuple(rest[:5]) != _made_for(source.fingerprint):
+    said = _FIELDS.unpack(fields)
+    made_for, format, made_with = said[:5], said[5].rstrip(b"\0"), said[6].rstrip(b"\0")
+    if made_for != _made_for(source.fingerprint) or made_with != options.encode():
         return None
-    format, head_nbytes, ids_differ, n, covered, stride, at, h, w, c, labels, ids, _ = rest[5:]
+    head_nbytes, ids_differ, n, covered, stride, at, h, w, c, labels, ids, _ = said[7:]
     if head_nbytes not in (6, 14) or labels > 255 or covered > source.nbytes:
         return None
     entries = None
@@ -252,7 +253,7 @@ def _parse(kept: Source, source: Source, key: bytes) -> RecordIndex | None:
             return None
         entries = np.ndarray((n,), ENTRY, mapping.view, HEAD_NBYTES)
     return RecordIndex(
-        format=format.rstrip(b"\0").decode(),
+        format=format.decode(),
         nrecords=n,
         nbytes=covered,
         head_nbytes=head_nbytes,

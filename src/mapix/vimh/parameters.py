@@ -10,7 +10,6 @@ A label in the file is one byte, the *code*.  Four units are offered everywhere:
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -250,6 +249,8 @@ def _refuse(text: str) -> float:
 
 def parse_info(data: bytes, path: str) -> dict[str, Any]:
     """An info JSON as a dict; FormatError where it is none, repeats a key, or holds NaN."""
+    import json  # here: a worker of a dataset without an info JSON need not carry it
+
     try:
         info = json.loads(data, object_pairs_hook=_no_duplicates, parse_constant=_refuse)
     except (ValueError, RecursionError) as e:
