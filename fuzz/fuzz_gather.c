@@ -25,6 +25,8 @@ typedef struct {
     int16_t columns[256];
     uint64_t nlacking; /* bytes that the images block is too small */
     int own_canvas;   /* the canvas is the size of a record */
+    unsigned flat_lie_at; /* one of the offsets of flat output is changed by flat_lie */
+    uint64_t flat_lie;
 } gather_case;
 
 /* --- the case that an input describes ---------------------------------------------------------*/
@@ -68,6 +70,10 @@ static void take_order(gather_case *t, input *in) {
     g->shapes = want & 16 ? (void *)t : NULL;
     g->spec_range = want & 32 ? (void *)t : NULL;
     g->flat_at = want & 64 ? (void *)t : NULL;
+    if (kind >= 0xf8) {
+        t->flat_lie_at = take(in);
+        t->flat_lie = take_n(in, kind & 1 ? 8 : 1);
+    }
 }
 
 static mapix_entry entry_of(const slow_record *r) {
@@ -200,6 +206,12 @@ static int slow_status(const gather_case *t, uint64_t i, slow_record *r, mapix_w
         return MAPIX_E_STALE;
     }
     const mapix_gather *g = &t->gather;
+    const uint64_t image = r->end - r->image_at;
+    if (g->flat_at && ((unsigned __int128)g->flat_at[i] + image > g->images_nbytes ||
+                       g->flat_at[i + 1] != g->flat_at[i] + image)) {
+        where->expected = where->got = shape;
+        return MAPIX_E_STALE;
+    }
     if (g->images && !g->flat_at && !slow_fits(g, r)) {
         where->expected = (uint64_t)g->h << 32 | (uint64_t)g->w << 16 | g->c;
         where->got = shape;
@@ -212,8 +224,12 @@ static int slow_usable(const gather_case *t) {
     const mapix_gather *g = &t->gather;
     const mapix_vimh_index *x = &t->index;
     static const unsigned items[3] = {1, 4, 2};
-    if ((x->head_nbytes != 6 && x->head_nbytes != 14) || (!x->entries && !x->stride) ||
-        g->dtype > 2 || g->layout > 1 || (g->labels && !g->columns) || (g->flat_at && g->dtype)) {
+    const mapix_entry *first = &x->first;
+    const uint64_t size = x->head_nbytes + 1 + 2 * (first->at_n >> 56) +
+                          (uint64_t)first->h * first->w * first->c;
+    const int repeats = x->entries || x->nrecords == 0 || x->stride == size;
+    if ((x->head_nbytes != 6 && x->head_nbytes != 14) || !repeats || g->dtype > 2 ||
+        g->layout > 1 || (g->labels && !g->columns) || (g->flat_at && g->dtype)) {
         return 0;
     }
     if (g->flat_at || !g->images) {
@@ -275,12 +291,12 @@ static void check_pixel(const gather_case *t, const slow_record *r, const void *
     }
 }
 
-static void check_image(const gather_case *t, const slow_record *r, uint64_t i, uint64_t flat_at) {
+static void check_image(const gather_case *t, const slow_record *r, uint64_t i) {
     const mapix_gather *g = &t->gather;
     const uint64_t image = r->end - r->image_at;
     if (g->flat_at) {
-        CHECK(g->flat_at[i] == flat_at && g->flat_at[i + 1] == flat_at + image);
-        CHECK(memcmp((uint8_t *)g->images + flat_at, t->file + r->image_at, image) == 0);
+        CHECK(g->flat_at[i + 1] == g->flat_at[i] + image);
+        CHECK(memcmp((uint8_t *)g->images + g->flat_at[i], t->file + r->image_at, image) == 0);
         return;
     }
     static const unsigned items[3] = {1, 4, 2};
@@ -309,15 +325,13 @@ static void check_labels(const gather_case *t, const slow_record *r, uint64_t i)
 
 static void check_outputs(const gather_case *t) {
     const mapix_gather *g = &t->gather;
-    uint64_t flat_at = 0;
     for (uint64_t i = 0; i < t->nrows; i++) {
         slow_record r;
         mapix_where where;
         CHECK(slow_locate(t, i, &r, &where) == MAPIX_OK);
         if (g->images) {
-            check_image(t, &r, i, flat_at);
+            check_image(t, &r, i);
         }
-        flat_at += r.end - r.image_at;
         if (g->labels) {
             check_labels(t, &r, i);
         }
@@ -341,13 +355,17 @@ static void make_outputs(gather_case *t) {
     static const unsigned items[4] = {1, 4, 2, 1};
     uint64_t need = t->nrows * g->h * g->w * g->c * items[g->dtype];
     if (g->flat_at) {
+        uint64_t *flat_at = block((t->nrows + 1) * sizeof *flat_at);
         need = 0;
         for (uint64_t i = 0; i < t->nrows; i++) {
             slow_record r;
             mapix_where where;
+            flat_at[i] = need;
             need += slow_locate(t, i, &r, &where) ? 0 : r.end - r.image_at;
         }
-        g->flat_at = block((t->nrows + 1) * sizeof *g->flat_at);
+        flat_at[t->nrows] = need;
+        flat_at[t->flat_lie_at % (t->nrows + 1)] ^= t->flat_lie;
+        g->flat_at = flat_at;
     }
     g->images_nbytes = need - (t->nlacking < need ? t->nlacking : need);
     g->images = g->images ? block(g->images_nbytes) : NULL;
@@ -359,7 +377,7 @@ static void make_outputs(gather_case *t) {
 
 static void free_case(gather_case *t) {
     mapix_gather *g = &t->gather;
-    free(g->flat_at);
+    free((void *)(uintptr_t)g->flat_at);
     free(g->images);
     free(g->labels);
     free(g->present);
@@ -377,12 +395,11 @@ static int same_error(int status, const mapix_where *where, int want, const mapi
            (status == MAPIX_E_SPAN || where->at == w->at);
 }
 
-/* Is `status` one that the twin allows?  The first row that cannot be gathered decides; but flat
- * offsets and the look at the page cache go over the index before, and may find a later row that
- * the index alone shows to be bad. */
+/* Is `status` one that the twin allows?  The first row that cannot be gathered decides; but the look
+ * at the page cache goes over the index before, and may find a later row that the index alone shows
+ * to be bad. */
 static int allowed(const gather_case *t, int status, const mapix_where *where) {
-    const int ahead = t->gather.flat_at || t->gather.probe;
-    uint64_t room = t->gather.images_nbytes;
+    const int ahead = t->gather.probe > 0;
     int all_well = 1, decided = 0;
     for (uint64_t i = 0; i < t->nrows; i++) {
         mapix_where w = {0}, v = {0};
@@ -395,12 +412,6 @@ static int allowed(const gather_case *t, int status, const mapix_where *where) {
         }
         decided |= want != MAPIX_OK;
         all_well &= want == MAPIX_OK;
-        if (t->gather.flat_at && !located) {
-            if (r.end - r.image_at > room) {
-                return status == MAPIX_E_ARGUMENT;
-            }
-            room -= r.end - r.image_at;
-        }
         if (status == MAPIX_E_FAULT && !located && where->record == w.record && r.end > t->kept) {
             return 1;
         }
@@ -414,7 +425,7 @@ static void check_gather(gather_case *t) {
     const int status =
         mapix_vimh_gather(&t->map, &t->index, t->rows, t->nrows, &t->gather, &where);
     if (t->nrows == 0) {
-        CHECK(status == MAPIX_OK && (!t->gather.flat_at || t->gather.flat_at[0] == 0));
+        CHECK(status == MAPIX_OK);
     } else if (!slow_usable(t)) {
         CHECK(status == MAPIX_E_ARGUMENT);
     } else {

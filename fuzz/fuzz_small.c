@@ -103,6 +103,11 @@ static any_index take_index(input *in) {
     if (kind & 2) {
         t.index.first = take_entry(in, kind);
         t.index.stride = take_n(in, 2);
+        if (t.index.stride >> 12) { /* mostly the one that fits: any other is refused */
+            const mapix_entry *e = &t.index.first;
+            t.index.stride = t.index.head_nbytes + 1 + 2 * (e->at_n >> 56) +
+                             (uint64_t)e->h * e->w * e->c;
+        }
         t.index.nrecords = take_n(in, kind & 4 ? 8 : 1);
     } else {
         t.index.nrecords = take(in) % (MOST_ENTRIES + 1);
@@ -137,9 +142,11 @@ static void check_extent(input *in) {
     any_index t = take_index(in);
     uint64_t got[7], most[3] = {0}, least[3] = {UINT64_MAX, UINT64_MAX, UINT64_MAX}, sum = 0, row;
     mapix_where where = {0};
-    const int status = mapix_vimh_extent(&t.index, t.rows, t.nrows, got, &where);
+    uint64_t *flat_at = take(in) & 1 ? block((t.nrows + 1) * sizeof *flat_at) : NULL;
+    const int status = mapix_vimh_extent(&t.index, t.rows, t.nrows, got, flat_at, &where);
     uint64_t i = 0;
     for (; i < t.nrows && slow_row(&t, i, &row); i++) {
+        CHECK(status || !flat_at || flat_at[i] == sum);
         const mapix_entry e = t.index.entries ? t.index.entries[row] : t.index.first;
         const uint64_t dims[3] = {e.h, e.w, e.c};
         for (int k = 0; k < 3; k++) {
@@ -154,8 +161,9 @@ static void check_extent(input *in) {
         CHECK(where.expected == t.index.nrecords && where.at == 0);
     } else {
         CHECK(memcmp(got, most, sizeof most) == 0 && memcmp(got + 3, least, sizeof least) == 0);
-        CHECK(got[6] == sum);
+        CHECK(got[6] == sum && (!flat_at || flat_at[t.nrows] == sum));
     }
+    free(flat_at);
     free_index(&t);
 }
 
@@ -191,8 +199,11 @@ static void check_willneed(input *in) {
     uint64_t nasked = 77;
     const int status =
         mapix_vimh_willneed(&map, &t.index, t.rows, t.nrows, probe, &nasked, &where);
+    const mapix_entry *first = &t.index.first;
+    const uint64_t size = t.index.head_nbytes + 1 + 2 * (first->at_n >> 56) +
+                          (uint64_t)first->h * first->w * first->c;
     const int usable = (t.index.head_nbytes == 6 || t.index.head_nbytes == 14) &&
-                       (t.index.entries || t.index.stride);
+                       (t.index.entries || t.index.nrecords == 0 || t.index.stride == size);
     uint64_t i = 0;
     int want = MAPIX_OK;
     while (usable && want == MAPIX_OK && i < t.nrows) {
