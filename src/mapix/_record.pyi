@@ -1,0 +1,54 @@
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+class File:
+    def _attach(
+        self,
+        data: Any,
+        nrecords: int,
+        stride: int,
+        first: tuple[int, int, int, int, int],
+        entries: NDArray[np.void] | None,
+        head_nbytes: int,
+        interleaved: bool,
+        find: int,
+        cls: type[Record],
+        /,
+    ) -> None: ...
+    def _detach(self) -> None: ...
+    def record(self, row: int, /) -> Any: ...
+
+class Rows:
+    def _bind(
+        self,
+        file: File,
+        n: int,
+        start: int,
+        step: int,
+        numbers: NDArray[np.int64] | None,
+        /,
+    ) -> None: ...
+    def __getitem__(self, key: Any, /) -> Any: ...
+
+class Record:
+    @property
+    def _file(self) -> Any: ...
+    @property
+    def index(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+    @property
+    def nlabels(self) -> int: ...
+    @property
+    def image(self) -> NDArray[np.uint8]: ...
+    @property
+    def label_bytes(self) -> NDArray[np.uint8]: ...
+    @property
+    def label_ids(self) -> NDArray[np.uint8]: ...
