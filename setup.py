@@ -14,9 +14,9 @@ def records() -> list[Extension]:
     return [
         Extension(
             "mapix._record",
-            ["csrc/python/record.c"],
+            [f"csrc/python/{name}.c" for name in ("file", "record", "module")],
             include_dirs=["csrc", numpy.get_include()],
-            depends=["csrc/mapix.h", "csrc/vimh.h"],
+            depends=["csrc/mapix.h", "csrc/vimh.h", "csrc/python/record.h"],
             extra_compile_args=["-std=c11", "-O3", "-fvisibility=hidden"],
             define_macros=[ABI3],
             py_limited_api=True,

@@ -42,12 +42,12 @@ int mapix_vimh_find(const mapix_map *map, const mapix_vimh_index *index, uint64_
         *where = job.where;
         return MAPIX_E_ROW;
     }
-    int status = with_index(map, index, find, &job);
-    if (status) {
-        *where = job.where;
-        if (status != MAPIX_E_SYSTEM && mapix_map_check(map)) {
-            status = MAPIX_E_CHANGED;
-        }
+    const int status = with_index(map, index, find, &job);
+    if (!status || status == MAPIX_E_SYSTEM) {
+        return status;
     }
-    return status;
+    *where = job.where;
+    /* Whatever was found, a file that moved is the better explanation of it. */
+    const int moved = mapix_map_check(map);
+    return moved ? moved : status;
 }

@@ -1,9 +1,10 @@
-from collections.abc import Callable
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
+@disjoint_base
 class File:
     def _attach(
         self,
@@ -15,12 +16,12 @@ class File:
         head_nbytes: int,
         interleaved: bool,
         find: int,
-        cls: type[Record],
         /,
     ) -> None: ...
     def _detach(self) -> None: ...
-    def record(self, row: int, /) -> Any: ...
+    def record(self, row: int, /) -> Record: ...
 
+@disjoint_base
 class Rows:
     def _bind(
         self,
@@ -33,6 +34,7 @@ class Rows:
     ) -> None: ...
     def __getitem__(self, key: Any, /) -> Any: ...
 
+@final
 class Record:
     @property
     def _file(self) -> Any: ...
@@ -52,3 +54,9 @@ class Record:
     def label_bytes(self) -> NDArray[np.uint8]: ...
     @property
     def label_ids(self) -> NDArray[np.uint8]: ...
+    @property
+    def labels(self) -> dict[str, int]: ...
+    @property
+    def values(self) -> dict[str, float]: ...
+    @property
+    def spec_range(self) -> tuple[float, float] | None: ...

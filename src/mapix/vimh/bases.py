@@ -6,6 +6,7 @@ The twin it is where the C module was not built, where the interpreter refuses i
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -16,10 +17,8 @@ if TYPE_CHECKING:
 else:
     File, Record, Rows = pure.File, pure.Record, pure.Rows
     if os.environ.get("MAPIX_PURE", "0") in ("", "0"):
-        try:
+        with contextlib.suppress(ImportError):
             from mapix._record import File, Record, Rows
-        except ImportError:
-            pass
 
 __all__ = ["FAST", "File", "Record", "Rows"]
 

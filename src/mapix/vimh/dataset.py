@@ -12,9 +12,9 @@ from mapix import view
 from mapix.batch import Batch, Dtype, Layout
 from mapix.errors import UnsupportedError
 from mapix.vimh import bases
+from mapix.vimh.bases import Record
 from mapix.vimh.gatherer import Gatherer
 from mapix.vimh.parameters import Parameters, Unit
-from mapix.vimh.record import Record
 from mapix.vimh.selection import Rows, compose, positions
 
 __all__ = ["Dataset"]

@@ -30,15 +30,14 @@ the high 8 the number of labels."""
 class File:
     """Where the records of a file are.
 
-    The heir says how its file is attached (``_ready``, called when that is needed; raises once the
-    file is closed), and how one entry of a table is confirmed that is not to be trusted (``_find``,
-    which raises what is wrong with it).
+    Its heir has everything that raises here: how the file is attached (``_ready``, called when
+    that is needed; ClosedError once the file is closed), how an entry of a table is confirmed that
+    is not to be trusted (``_find``, which raises what is wrong with it), and what else a record
+    tells.
     """
 
     fixed_nbytes: int
     interleaved: bool
-    images: NDArray[np.uint8] | None
-    codes: NDArray[np.uint8] | None
 
     def _ready(self) -> None:
         raise NotImplementedError
@@ -46,17 +45,30 @@ class File:
     def _find(self, row: int) -> Entry:
         raise NotImplementedError
 
+    @property
+    def images(self) -> NDArray[np.uint8] | None:
+        """All images of a uniform file."""
+        raise NotImplementedError
+
+    @property
+    def codes(self) -> NDArray[np.uint8] | None:
+        """All label codes of a uniform file."""
+        raise NotImplementedError
+
     def labels_of(self, record: Record) -> dict[str, int]:
-        """See ``Record.labels``, and so on: what is not made of offsets alone is the heir's."""
+        """``record.labels``."""
         raise NotImplementedError
 
     def values_of(self, record: Record) -> dict[str, float]:
+        """``record.values``."""
         raise NotImplementedError
 
     def spec_range_of(self, record: Record) -> tuple[float, float] | None:
+        """``record.spec_range``."""
         raise NotImplementedError
 
     def repr_of(self, record: Record) -> str:
+        """``repr(record)``."""
         raise NotImplementedError
 
     def _attach(
@@ -71,7 +83,8 @@ class File:
         find: int,
     ) -> None:
         """Take in the file: its bytes, the fields of a RecordIndex, and the address of the C
-        function that confirms an entry (0: the table is our own)."""
+        function that confirms an entry (0: the table is our own).
+        """
         self._data = data
         if entries is None:
             at, h, w, c, n = first
