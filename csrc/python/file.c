@@ -52,21 +52,20 @@ static int find_quickly(file_object *self, uint64_t row, mapix_entry *e) {
 }
 
 static void make_known(file_object *self) {
-    unsigned bits = 0;
-    while (bits < KNOWN_BITS && (UINT64_C(1) << bits) < self->index.nrecords) {
-        bits++;
+    uint64_t n = UINT64_C(1) << KNOWN_BITS;
+    while (n / 2 >= self->index.nrecords && n > 1) {
+        n /= 2;
     }
-    self->known = calloc((size_t)1 << bits, sizeof(mapix_entry));
-    self->known_bits = bits;
+    self->known = calloc(n, sizeof(mapix_entry));
+    self->known_mask = n - 1;
 }
 
 static int stored_entry(file_object *self, uint64_t row, mapix_entry *e) {
     if (MAPIX_UNLIKELY(!self->known)) {
         make_known(self); /* where there is no memory, each use is confirmed anew */
     }
-    const uint64_t tag = (row >> self->known_bits) + 1;
-    mapix_entry *slot =
-        self->known ? &self->known[row & ((UINT64_C(1) << self->known_bits) - 1)] : NULL;
+    const uint64_t tag = (row >> KNOWN_BITS) + 1;
+    mapix_entry *slot = self->known ? &self->known[row & self->known_mask] : NULL;
     if (slot && slot->reserved == tag) {
         *e = *slot;
         return 0;
@@ -84,27 +83,39 @@ static int stored_entry(file_object *self, uint64_t row, mapix_entry *e) {
     return 0;
 }
 
-PyObject *mapix_record_at(file_object *self, uint64_t row) {
-    mapix_entry e;
+static int entry_of_row(file_object *self, uint64_t row, mapix_entry *e) {
     if (!self->index.entries) { /* _attach has looked that all records are in bounds */
-        e = self->index.first;
-        e.at_n += row * self->index.stride;
-    } else {
-        if (!self->find) {
-            e = self->index.entries[row];
-        } else if (stored_entry(self, row, &e)) {
-            return NULL;
-        }
-        if (MAPIX_UNLIKELY(!in_bounds(self, &e))) {
-            return PyErr_Format(PyExc_SystemError, "record %llu is out of bounds",
-                                (unsigned long long)row);
-        }
+        *e = self->index.first;
+        e->at_n += row * self->index.stride;
+        return 0;
+    }
+    if (!self->find) {
+        *e = self->index.entries[row];
+    } else if (stored_entry(self, row, e)) {
+        return -1;
+    }
+    if (MAPIX_UNLIKELY(!in_bounds(self, e))) {
+        PyErr_Format(PyExc_SystemError, "record %llu is out of bounds", (unsigned long long)row);
+        return -1;
+    }
+    return 0;
+}
+
+PyObject *mapix_record_at(file_object *self, uint64_t row) {
+    /* A cache miss, which takes as long as all the rest: under way while the record is made. */
+    const mapix_entry *entries = self->find ? self->known : self->index.entries;
+    if (entries) {
+        MAPIX_PREFETCH(entries, (self->find ? row & self->known_mask : row) * sizeof *entries);
     }
     record_object *made = PyObject_New(record_object, mapix_record_type);
-    if (made) {
-        made->file = (file_object *)Py_NewRef((PyObject *)self);
-        made->row = (long long)row;
-        made->entry = e;
+    if (!made) {
+        return NULL;
+    }
+    made->file = (file_object *)Py_NewRef((PyObject *)self);
+    made->row = (long long)row;
+    if (MAPIX_UNLIKELY(entry_of_row(self, row, &made->entry))) {
+        Py_DECREF(made);
+        return NULL;
     }
     return (PyObject *)made;
 }

@@ -34,7 +34,7 @@ typedef struct {
     uint64_t fixed_nbytes; /* of a record: header and label count */
     find_function find;    /* of a stored table; else null */
     mapix_entry *known;    /* of a stored table, made when first needed */
-    unsigned known_bits;
+    uint64_t known_mask;   /* slots - 1 */
 } file_object;
 
 typedef struct {
