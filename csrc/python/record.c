@@ -11,10 +11,13 @@ PyTypeObject *mapix_record_type;
 
 static PyObject *array_at(const file_object *file, uint64_t at, int ndim, npy_intp *shape,
                           npy_intp *steps) {
+    PyObject *owner = Py_NewRef(file->data.obj);
     /* Without NPY_ARRAY_WRITEABLE, and over a buffer that is read-only: it cannot be switched on. */
     PyObject *made = PyArray_NewFromDescr(&PyArray_Type, PyArray_DescrFromType(NPY_UINT8), ndim,
                                           shape, steps, (uint8_t *)file->data.buf + at, 0, NULL);
-    if (made && PyArray_SetBaseObject((PyArrayObject *)made, Py_NewRef(file->data.obj)) < 0) {
+    if (!made) {
+        Py_DECREF(owner);
+    } else if (PyArray_SetBaseObject((PyArrayObject *)made, owner) < 0) { /* takes the reference */
         Py_CLEAR(made);
     }
     return made;
