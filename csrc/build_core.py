@@ -36,8 +36,10 @@ ffibuilder.set_source(
     include_dirs=["csrc"],
     depends=[os.path.join("csrc", name) for name in HEADERS],
     libraries=["m", "pthread"],
-    extra_compile_args=["-std=c11", "-O3", "-fvisibility=hidden", "-fno-semantic-interposition"]
-    + shlex.split(os.environ.get("MAPIX_CFLAGS", "")),
+    extra_compile_args=[
+        *("-std=c11", "-O3", "-fvisibility=hidden", "-fno-semantic-interposition"),
+        *shlex.split(os.environ.get("MAPIX_CFLAGS", "")),
+    ],
     extra_link_args=shlex.split(os.environ.get("MAPIX_LDFLAGS", "")),
     define_macros=[("Py_LIMITED_API", "0x030B0000")],
     py_limited_api=True,

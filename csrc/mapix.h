@@ -116,6 +116,12 @@ typedef struct {
     uint32_t interleaved; /* 0: pixels are (c, h, w), as real files; 1: (h, w, c) */
 } mapix_vimh_index;
 
+/* Where record `row` lies: its entry, in bounds of the map, with pixels, and confirmed by the header
+ * that the file has there.  Nothing of the file is copied out, so whether the file moved is looked
+ * at only when the two do not agree: a record that is found costs no system call but the guard's. */
+int mapix_vimh_find(const mapix_map *map, const mapix_vimh_index *index, uint64_t row,
+                    mapix_entry *found, mapix_where *where);
+
 enum { MAPIX_U8 = 0, MAPIX_F32 = 1, MAPIX_F16 = 2 };
 enum { MAPIX_NCHW = 0, MAPIX_NHWC = 1 };
 enum { MAPIX_EXACT = 0, MAPIX_PAD = 1, MAPIX_CROP = 2, MAPIX_CENTRE = 4 };

@@ -1,4 +1,4 @@
-/* fuzz_small.c - the small entry points: copy, warm, checksum, extent, readahead, change check.
+/* fuzz_small.c - the small entry points: copy, warm, checksum, extent, readahead, change check, find.
  *
  * The first byte of an input chooses one; the rest are its arguments and its data. */
 #define _GNU_SOURCE
@@ -221,6 +221,54 @@ static void check_willneed(input *in) {
     free_index(&t);
 }
 
+/* Write the header that the index tells of into the file, where there is room. */
+static void make_true(const mapix_map *map, const any_index *t, uint64_t at, const mapix_entry *e) {
+    uint8_t *p = (uint8_t *)(uintptr_t)map->base + at;
+    const uint16_t dims[3] = {e->h, e->w, e->c};
+    for (unsigned k = 0; k < 3; k++) {
+        p[2 * k] = (uint8_t)dims[k];
+        p[2 * k + 1] = (uint8_t)(dims[k] >> 8);
+    }
+    p[t->index.head_nbytes] = (uint8_t)(e->at_n >> 56);
+}
+
+static void check_find(input *in) {
+    const unsigned truths = take(in);
+    any_index t = take_index(in);
+    const mapix_map map = rest_as_map(in);
+    const mapix_vimh_index *x = &t.index;
+    const int usable =
+        (x->head_nbytes == 6 || x->head_nbytes == 14) && (x->entries || x->stride);
+    for (uint64_t i = 0; i < t.nrows; i++) {
+        const uint64_t row = (uint64_t)t.rows[i];
+        mapix_entry found = {0};
+        mapix_where where = {0};
+        int want = !usable ? MAPIX_E_ARGUMENT : row >= x->nrecords ? MAPIX_E_ROW : MAPIX_OK;
+        mapix_entry e = {0};
+        uint64_t at = 0;
+        any_index one = {.index = *x, .rows = &t.rows[i], .nrows = 1};
+        if (!want && row <= INT64_MAX && !(want = slow_lookup(&one, 0, map.nbytes))) {
+            e = x->entries ? x->entries[row] : x->first;
+            at = (e.at_n & ((UINT64_C(1) << 56) - 1)) + (x->entries ? 0 : row) * x->stride;
+            if (truths >> (i & 7) & 1) {
+                make_true(&map, &t, at, &e);
+            }
+            const uint8_t *p = map.base + at;
+            const int same = (p[0] | p[1] << 8) == e.h && (p[2] | p[3] << 8) == e.w &&
+                             (p[4] | p[5] << 8) == e.c && p[x->head_nbytes] == e.at_n >> 56;
+            want = !same ? MAPIX_E_STALE : !e.h || !e.w || !e.c ? MAPIX_E_ZERO : MAPIX_OK;
+        } else if (row > INT64_MAX && !want) {
+            continue; /* the twin counts such rows from the end */
+        }
+        CHECK(mapix_vimh_find(&map, x, row, &found, &where) == want);
+        CHECK(want || (found.at_n == (at | (e.at_n >> 56) << 56) && found.h == e.h &&
+                       found.w == e.w && found.c == e.c && found.reserved == 0));
+        CHECK(!want || want == MAPIX_E_ARGUMENT || where.record == row);
+    }
+    free_map(&map);
+    free_index(&t);
+}
+
 /* A file that is cut, written to, or whose descriptor is gone, while it is mapped. */
 static void check_change(input *in) {
     const unsigned what = take(in) & 7, npages = 1 + (take(in) & 3);
@@ -261,12 +309,13 @@ static void check_change(input *in) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
     input in = {data, nbytes};
-    switch (take(&in) % 6) {
+    switch (take(&in) % 7) {
     case 0: check_copy(&in); break;
     case 1: check_crc(&in); break;
     case 2: check_extent(&in); break;
     case 3: check_willneed(&in); break;
     case 4: check_change(&in); break;
+    case 5: check_find(&in); break;
     default: CHECK(mapix_simd(-1) >= 0 && mapix_simd(-1) < 3); break;
     }
     return 0;

@@ -33,7 +33,8 @@ def imports(path: Path) -> set[str]:
         id(n)
         for node in ast.walk(tree)
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        for n in ast.walk(node)
+        for branch in node.body
+        for n in ast.walk(branch)
     }
     found: set[str] = set()
     for node in ast.walk(tree):
@@ -75,6 +76,12 @@ def test_only_native_knows_the_compiled_core():
     for room, path in modules():
         text = path.read_text(encoding="utf-8")
         assert room == "_native" or "_core import" not in text, path
+
+
+def test_only_bases_knows_the_types_in_c():
+    for _, path in modules():
+        text = path.read_text(encoding="utf-8")
+        assert path.name == "bases.py" or "_record import" not in text, path
 
 
 def test_only_source_opens_data_files():

@@ -39,6 +39,9 @@ PAD: int = lib.MAPIX_PAD
 CROP: int = lib.MAPIX_CROP
 CENTRE: int = lib.MAPIX_CENTRE
 
+FIND = int(ffi.cast("uintptr_t", ffi.addressof(lib, "mapix_vimh_find")))
+"""Where ``mapix_vimh_find`` is, for ``mapix._record``."""
+
 CData = Any
 IntArray = NDArray[np.int64]
 
@@ -76,7 +79,8 @@ def problem(status: int, where: Where, path: str, format: str) -> Exception:
     if status == lib.MAPIX_E_STALE:
         reason = (
             f"the index says {shape_text(expected)}, the file {shape_text(got)} "
-            "(or another number of labels): the index is not this file's"
+            "(or another number of labels): the index is not this file's; "
+            "open it with index='rebuild'"
         )
         return FormatError(path, format, reason, **place)
     if status == lib.MAPIX_E_ROW:
@@ -232,6 +236,14 @@ class VimhIndex:
             raise problem(status, _where(where), path, "vimh")
         found: list[int] = ffi.unpack(out, 7)
         return found
+
+    def find(self, mapping: Mapping, row: int) -> tuple[int, int, int, int]:
+        """``mapix_vimh_find``: (at_n, h, w, c) of a record, confirmed."""
+        e, where = ffi.new("mapix_entry *"), ffi.new("mapix_where *")
+        status = mapping.guarded(lambda m: lib.mapix_vimh_find(m, self._c, row, e, where))
+        if status:
+            raise problem(status, _where(where), mapping.path, "vimh")
+        return e.at_n, e.h, e.w, e.c
 
     def willneed(self, mapping: Mapping, rows: IntArray, probe: int) -> int:
         """``mapix_vimh_willneed``; the number of records asked for."""

@@ -3,9 +3,9 @@
 ``mapix.open(path)`` opens them; this package holds what it returns.
 """
 
+from mapix.vimh.bases import Record
 from mapix.vimh.dataset import Dataset
 from mapix.vimh.opening import open_path
 from mapix.vimh.parameters import Parameter, Parameters
-from mapix.vimh.record import Record
 
 __all__ = ["Dataset", "Parameter", "Parameters", "Record", "open_path"]

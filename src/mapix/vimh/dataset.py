@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,15 +11,16 @@ from numpy.typing import ArrayLike, NDArray
 from mapix import view
 from mapix.batch import Batch, Dtype, Layout, Lookout
 from mapix.errors import UnsupportedError
+from mapix.vimh import bases
+from mapix.vimh.bases import Record
 from mapix.vimh.gatherer import Gatherer
 from mapix.vimh.parameters import Parameters, Unit
-from mapix.vimh.record import Record
 from mapix.vimh.selection import Rows, compose, positions
 
 __all__ = ["Dataset"]
 
 
-class Dataset:
+class Dataset(bases.Rows):
     """Records of a VIMH file, by number.  Made by ``mapix.open``.
 
     Indexing with an integer gives a Record, with a slice or an array of indices (or a boolean mask)
@@ -61,6 +62,11 @@ class Dataset:
         self._rows = rows
         self._n = self.index.nrecords if rows is None else len(rows)
         self._gatherer = gatherer  # shared with sub-datasets: nothing in it depends on rows
+        if isinstance(rows, np.ndarray):
+            self._bind(gatherer, self._n, 0, 0, rows)
+        else:
+            line = range(self._n) if rows is None else rows
+            self._bind(gatherer, self._n, line.start, line.step, None)
 
     # --- what it is -----------------------------------------------------------------------------
 
@@ -177,16 +183,17 @@ class Dataset:
     def __len__(self) -> int:
         return self._n
 
-    @overload
-    def __getitem__(self, key: int) -> Record: ...
-    @overload
-    def __getitem__(self, key: slice | ArrayLike) -> Dataset: ...
-    def __getitem__(self, key: Any) -> Record | Dataset:
+    if TYPE_CHECKING:  # at run time the base has it: nothing is to stand between it and ds[i]
+
+        @overload
+        def __getitem__(self, key: int) -> Record: ...
+        @overload
+        def __getitem__(self, key: slice | ArrayLike) -> Dataset: ...
+        def __getitem__(self, key: Any) -> Record | Dataset: ...
+
+    def _pick(self, key: Any) -> Record | Dataset:
+        """What ``self[key]`` is where the key is not an int in range."""
         if type(key) is int:
-            row = key if key >= 0 else key + self._n
-            if 0 <= row < self._n:
-                rows = self._rows
-                return self._gatherer.record(row if rows is None else int(rows[row]))
             raise IndexError(f"{self.path}: index {key} of {self._n} records")
         if isinstance(key, np.integer):
             return self[int(key)]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -12,17 +10,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native, view
 from mapix.batch import Batch, Lookout, Recipe, gather, in_unit
-from mapix.errors import FormatError
-from mapix.index import RecordIndex, table_bytes
+from mapix.index import RecordIndex
 from mapix.source import Source
+from mapix.vimh import bases
+from mapix.vimh.bases import Record
 from mapix.vimh.parameters import UNITS, Parameters, Unit
-from mapix.vimh.record import Record
 
 __all__ = ["Gatherer"]
 
 MAX_RECIPES = 64
-_ENTRY = struct.Struct("<QHHH2x")  # mapix_entry
-_HEADERS = {6: struct.Struct("<HHHB"), 14: struct.Struct("<HHH8xB")}  # h, w, c, N
 
 Values = tuple[str, str, float | None, ArrayLike | None, ArrayLike | None]
 
@@ -35,7 +31,7 @@ def _hashable(x: ArrayLike | None) -> object:
     return tuple(np.asarray(x, np.float64).ravel().tolist())
 
 
-class Gatherer:
+class Gatherer(bases.File):
     """What all datasets over one file share: its index in C, its labels, its recipes.
 
     Rows are record numbers of the file, int64 (b,); the C core checks their range.  Options are
@@ -50,7 +46,6 @@ class Gatherer:
         self.index = index
         self.interleaved = interleaved
         self.fixed_nbytes = index.head_nbytes + 1  # of a record: header and label count
-        self.entries = None if index.entries is None else table_bytes(index.entries)
         self._named = named
         self._recipes: dict[Any, Recipe] = {}
         self._lookout = Lookout()
@@ -61,11 +56,6 @@ class Gatherer:
     def parameters(self) -> Parameters:
         """The labels: named ones, then ``param_<id>`` for ids that occur without a name."""
         return self._named.with_ids(self.index.ids)
-
-    @cached_property
-    def data(self) -> memoryview:
-        """The bytes of the file; ClosedError once it is closed."""
-        return self.source.view
 
     @cached_property
     def images(self) -> NDArray[np.uint8] | None:
@@ -116,50 +106,60 @@ class Gatherer:
             self.source.view, at, self.index.nrecords, self.index.stride, n, which
         )
 
-    @cached_property
-    def record(self) -> Callable[[int], Record]:
-        """``record(row)``: the Record of a row that is in range.
-
-        A closure, because this is what ``ds[i]`` spends its time in.
-        """
-        entries, index = self.entries, self.index
-        if entries is None:
-            at, h, w, c, n = index.first
-            base, stride = at | n << 56, index.stride
-            return lambda row: Record(self, row, (base + row * stride, h, w, c))
-        unpack = _ENTRY.unpack_from
-        if not index.stored:
-            return lambda row: Record(self, row, unpack(entries, row * 16))
-        mapping, fixed = self.source.mapping, self.fixed_nbytes
-        nbytes = mapping.nbytes
-        header = _HEADERS[index.head_nbytes].unpack
-
-        def record(row: int) -> Record:
+    def _ready(self) -> None:
+        """Attach the file; called by the base when a first record is wanted, and after close()."""
+        mapping, index = self.source.mapping, self.index
+        self._attach(
+            mapping.view.obj,
+            index.nrecords,
+            index.stride,
+            index.first,
+            index.entries,
+            index.head_nbytes,
+            self.interleaved,
             # A stored index may have been tampered with: the file's own header has to agree.
-            entry = unpack(entries, row * 16)
-            at_n, h, w, c = entry
-            at, n, size = at_n & _native.AT_MASK, at_n >> 56, h * w * c
-            whole = size and at + fixed + 2 * n + size <= nbytes
-            if not whole or header(_native.copy(mapping, at, fixed, index.format)) != (h, w, c, n):
-                raise self._not_this_file(row, at, f"{h} x {w} x {c}, {n} labels")
-            return Record(self, row, entry)
-
-        return record
-
-    def _not_this_file(self, row: int, at: int, said: str) -> FormatError:
-        return FormatError(
-            self.source.path,
-            self.index.format,
-            f"the stored index says {said}, the file does not: open it with index='rebuild'",
-            record=row,
-            at=at,
+            _native.FIND if index.stored else 0,
         )
+
+    def _find(self, row: int) -> tuple[int, int, int, int]:
+        return self._native.find(self.source.mapping, row)
+
+    def _pairs(self, record: Record) -> list[tuple[int, int]]:
+        at = record.offset + self.fixed_nbytes
+        pairs = _native.copy(self.source.mapping, at, 2 * record.nlabels, "vimh")
+        return list(zip(pairs[::2], pairs[1::2], strict=True))
+
+    def labels_of(self, record: Record) -> dict[str, int]:
+        """``record.labels``."""
+        name = self.parameters.by_id
+        return {name(id).name: code for id, code in self._pairs(record)}
+
+    def values_of(self, record: Record) -> dict[str, float]:
+        """``record.values``."""
+        known = self.parameters.by_id
+        found = ((known(id), code) for id, code in self._pairs(record))
+        return {p.name: float(p.dequantise(code)) for p, code in found}
+
+    def spec_range_of(self, record: Record) -> tuple[float, float] | None:
+        """``record.spec_range``."""
+        if self.index.head_nbytes != 14:
+            return None
+        raw = _native.copy(self.source.mapping, record.offset + 6, 8, "vimh")
+        low, high = np.frombuffer(raw, "<f4")
+        return float(low), float(high)
+
+    def repr_of(self, record: Record) -> str:
+        """``repr(record)``."""
+        h, w, c = record.shape
+        path = self.source.path
+        return f"<Record {record.index} of {path}: {h} x {w} x {c}, {record.nlabels} labels>"
 
     def close(self) -> None:
         """Let go of the file, and of the views of it."""
-        for name in ("data", "images", "codes", "record"):
-            self.__dict__.pop(name, None)
         self.source.close()
+        self._detach()
+        for name in ("images", "codes"):
+            self.__dict__.pop(name, None)
 
     def batch(
         self,

@@ -1,0 +1,264 @@
+/* file.c - File: where the records of a file are. */
+#include "record.h"
+
+#include <stdlib.h>
+
+/* Entries of a stored table that were confirmed, by the low bits of their row; `reserved` holds
+ * the row's high bits plus one.  4 MiB at most, however many records there are. */
+enum { KNOWN_BITS = 18, KNOWN_MOST_TAG = 0xFFFF };
+
+PyTypeObject *mapix_file_type;
+
+int mapix_make_ready(file_object *self) {
+    PyObject *done = PyObject_CallMethod((PyObject *)self, "_ready", NULL);
+    Py_XDECREF(done);
+    if (done && !self->data.obj) {
+        PyErr_SetString(PyExc_RuntimeError, "_ready() has not attached the file");
+    }
+    return self->data.obj ? 0 : -1;
+}
+
+static int in_bounds(const file_object *self, const mapix_entry *e) {
+    const uint64_t at = entry_at(e);
+    return at <= self->nbytes && size_of(self, e) <= self->nbytes - at;
+}
+
+/* The entry by way of Python, which tells what is wrong with it, and raises. */
+static int find_slowly(file_object *self, uint64_t row, mapix_entry *e) {
+    PyObject *found = PyObject_CallMethod((PyObject *)self, "_find", "K", (unsigned long long)row);
+    unsigned long long at_n;
+    *e = (mapix_entry){0};
+    const int parsed = found && PyArg_ParseTuple(found, "KHHH", &at_n, &e->h, &e->w, &e->c);
+    Py_XDECREF(found);
+    if (parsed) {
+        e->at_n = at_n;
+    }
+    return parsed ? 0 : -1;
+}
+
+/* Without the GIL: a page may have to come from disk. */
+static int find_quickly(file_object *self, uint64_t row, mapix_entry *e) {
+    const mapix_map map = {.base = self->data.buf, .nbytes = self->nbytes, .fd = -1};
+    PyObject *owner = Py_NewRef(self->data.obj); /* another thread may close the file meanwhile */
+    PyObject *own = Py_NewRef((PyObject *)self);
+    mapix_where where;
+    int status;
+    Py_BEGIN_ALLOW_THREADS
+    status = self->find(&map, &self->index, row, e, &where);
+    Py_END_ALLOW_THREADS
+    Py_DECREF(owner);
+    Py_DECREF(own);
+    return status;
+}
+
+static void make_known(file_object *self) {
+    uint64_t n = UINT64_C(1) << KNOWN_BITS;
+    while (n / 2 >= self->index.nrecords && n > 1) {
+        n /= 2;
+    }
+    self->known = calloc(n, sizeof(mapix_entry));
+    self->known_mask = n - 1;
+}
+
+static int stored_entry(file_object *self, uint64_t row, mapix_entry *e) {
+    if (MAPIX_UNLIKELY(!self->known)) {
+        make_known(self); /* where there is no memory, each use is confirmed anew */
+    }
+    const uint64_t tag = (row >> KNOWN_BITS) + 1;
+    mapix_entry *slot = self->known ? &self->known[row & self->known_mask] : NULL;
+    if (slot && slot->reserved == tag) {
+        *e = *slot;
+        return 0;
+    }
+    if (find_quickly(self, row, e) != MAPIX_OK && find_slowly(self, row, e)) {
+        return -1;
+    }
+    if (MAPIX_UNLIKELY(ready(self))) { /* closed meanwhile */
+        return -1;
+    }
+    if (slot && tag <= KNOWN_MOST_TAG) {
+        *slot = *e;
+        slot->reserved = (uint16_t)tag;
+    }
+    return 0;
+}
+
+static int entry_of_row(file_object *self, uint64_t row, mapix_entry *e) {
+    if (!self->index.entries) { /* _attach has looked that all records are in bounds */
+        *e = self->index.first;
+        e->at_n += row * self->index.stride;
+        return 0;
+    }
+    if (!self->find) {
+        *e = self->index.entries[row];
+    } else if (stored_entry(self, row, e)) {
+        return -1;
+    }
+    if (MAPIX_UNLIKELY(!in_bounds(self, e))) {
+        PyErr_Format(PyExc_SystemError, "record %llu is out of bounds", (unsigned long long)row);
+        return -1;
+    }
+    return 0;
+}
+
+PyObject *mapix_record_at(file_object *self, uint64_t row) {
+    /* A cache miss, which takes as long as all the rest: under way while the record is made. */
+    const mapix_entry *entries = self->find ? self->known : self->index.entries;
+    if (entries) {
+        MAPIX_PREFETCH(entries, (self->find ? row & self->known_mask : row) * sizeof *entries);
+    }
+    record_object *made = PyObject_New(record_object, mapix_record_type);
+    if (!made) {
+        return NULL;
+    }
+    made->file = (file_object *)Py_NewRef((PyObject *)self);
+    made->row = (long long)row;
+    if (MAPIX_UNLIKELY(entry_of_row(self, row, &made->entry))) {
+        Py_DECREF(made);
+        return NULL;
+    }
+    return (PyObject *)made;
+}
+
+static PyObject *file_record(file_object *self, PyObject *arg) {
+    const long long row = PyLong_AsLongLong(arg);
+    if ((row == -1 && PyErr_Occurred()) || ready(self)) {
+        return NULL;
+    }
+    if (row < 0 || (uint64_t)row >= self->index.nrecords) {
+        return PyErr_Format(PyExc_IndexError, "record %lld of %llu", row,
+                            (unsigned long long)self->index.nrecords);
+    }
+    return mapix_record_at(self, (uint64_t)row);
+}
+
+/* Whether all of the index lies within the file, so that mapix_record_at need not look again. */
+static int fits(const file_object *self) {
+    const mapix_vimh_index *index = &self->index;
+    if (index->head_nbytes != 6 && index->head_nbytes != 14) {
+        return 0;
+    }
+    if (index->entries) {
+        return (uint64_t)self->entries.len / sizeof(mapix_entry) == index->nrecords &&
+               (uintptr_t)index->entries % _Alignof(mapix_entry) == 0;
+    }
+    if (!index->nrecords) {
+        return 1;
+    }
+    const uint64_t size = size_of(self, &index->first);
+    return in_bounds(self, &index->first) && size <= index->stride &&
+           index->nrecords - 1 <=
+               (self->nbytes - entry_at(&index->first) - size) / index->stride;
+}
+
+/* The buffers are released by the caller when this fails. */
+static int take(file_object *self, PyObject *data, PyObject *entries) {
+    self->index.entries = NULL;
+    if (PyObject_GetBuffer(data, &self->data, PyBUF_SIMPLE) < 0) {
+        return -1;
+    }
+    self->nbytes = (uint64_t)self->data.len;
+    self->fixed_nbytes = (uint64_t)self->index.head_nbytes + 1;
+    if (entries != Py_None) {
+        if (PyObject_GetBuffer(entries, &self->entries, PyBUF_SIMPLE) < 0) {
+            return -1;
+        }
+        self->index.entries = self->entries.buf;
+    }
+    if (!fits(self)) {
+        PyErr_SetString(PyExc_ValueError, "the index does not fit the file");
+        return -1;
+    }
+    return 0;
+}
+
+/* _attach(data, nrecords, stride, first, entries, head_nbytes, interleaved, find): see pure.py */
+static PyObject *file_attach(file_object *self, PyObject *args) {
+    PyObject *data, *entries;
+    unsigned long long n, stride, at, find;
+    unsigned h, w, c, nlabels, head_nbytes;
+    int interleaved;
+    if (!PyArg_ParseTuple(args, "OKK(KIIII)OIpK", &data, &n, &stride, &at, &h, &w, &c, &nlabels,
+                          &entries, &head_nbytes, &interleaved, &find)) {
+        return NULL;
+    }
+    if (self->data.obj) { /* another thread was faster */
+        Py_RETURN_NONE;
+    }
+    if (self->nbytes) {
+        PyErr_SetString(PyExc_RuntimeError, "a file is attached once");
+        return NULL;
+    }
+    if (at > MAPIX_AT_MASK || (h | w | c) > UINT16_MAX || nlabels > UINT8_MAX) {
+        PyErr_SetString(PyExc_ValueError, "no such record");
+        return NULL;
+    }
+    const vimh_header header = {.h = (uint16_t)h, .w = (uint16_t)w, .c = (uint16_t)c,
+                                .n = (uint8_t)nlabels};
+    entry_set(&self->index.first, at, &header);
+    self->index.nrecords = n;
+    self->index.stride = stride;
+    self->index.head_nbytes = head_nbytes;
+    self->index.interleaved = (uint32_t)interleaved;
+    if (take(self, data, entries)) {
+        PyBuffer_Release(&self->data);
+        PyBuffer_Release(&self->entries);
+        self->nbytes = 0;
+        return NULL;
+    }
+    self->find = (find_function)(uintptr_t)find;
+    Py_RETURN_NONE;
+}
+
+/* Let go of the file.  The table stays: another thread may be looking into it. */
+static PyObject *file_detach(file_object *self, PyObject *Py_UNUSED(none)) {
+    PyBuffer_Release(&self->data); /* does nothing when there is none */
+    Py_RETURN_NONE;
+}
+
+static int file_traverse(file_object *self, visitproc visit, void *arg) {
+    Py_VISIT(Py_TYPE((PyObject *)self));
+    Py_VISIT(self->data.obj);
+    Py_VISIT(self->entries.obj);
+    return 0;
+}
+
+static int file_clear(file_object *self) {
+    PyBuffer_Release(&self->data);
+    PyBuffer_Release(&self->entries);
+    self->index.nrecords = 0;
+    return 0;
+}
+
+static void file_dealloc(file_object *self) {
+    PyTypeObject *type = Py_TYPE((PyObject *)self);
+    PyObject_GC_UnTrack(self);
+    (void)file_clear(self);
+    free(self->known);
+    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef file_methods[] = {
+    {"_attach", (PyCFunction)file_attach, METH_VARARGS, NULL},
+    {"_detach", (PyCFunction)file_detach, METH_NOARGS, NULL},
+    {"record", (PyCFunction)file_record, METH_O, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot file_slots[] = {
+    {Py_tp_methods, file_methods},
+    {Py_tp_traverse, (void *)file_traverse},
+    {Py_tp_clear, (void *)file_clear},
+    {Py_tp_dealloc, (void *)file_dealloc},
+    {0, NULL},
+};
+
+static PyType_Spec file_spec = {
+    "mapix._record.File", sizeof(file_object), 0,
+    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, file_slots};
+
+int mapix_add_file(PyObject *module) {
+    mapix_file_type = mapix_add_type(module, "File", &file_spec);
+    return mapix_file_type ? 0 : -1;
+}

@@ -1,0 +1,138 @@
+/* record.c - Record: arrays that alias the file. */
+#include "record.h"
+
+#include <structmember.h>
+
+#define NPY_NO_DEPRECATED_API NPY_1_25_API_VERSION
+#define NPY_TARGET_VERSION NPY_1_25_API_VERSION
+#include <numpy/arrayobject.h>
+
+PyTypeObject *mapix_record_type;
+
+static PyObject *array_at(const file_object *file, uint64_t at, int ndim, npy_intp *shape,
+                          npy_intp *steps) {
+    PyObject *owner = Py_NewRef(file->data.obj);
+    /* Without NPY_ARRAY_WRITEABLE, and over a buffer that is read-only: it cannot be switched on. */
+    PyObject *made = PyArray_NewFromDescr(&PyArray_Type, PyArray_DescrFromType(NPY_UINT8), ndim,
+                                          shape, steps, (uint8_t *)file->data.buf + at, 0, NULL);
+    if (!made) {
+        Py_DECREF(owner);
+    } else if (PyArray_SetBaseObject((PyArrayObject *)made, owner) < 0) { /* takes the reference */
+        Py_CLEAR(made);
+    }
+    return made;
+}
+
+static uint64_t labels_at(const record_object *self) {
+    return entry_at(&self->entry) + self->file->fixed_nbytes;
+}
+
+static PyObject *record_image(record_object *self, void *Py_UNUSED(closure)) {
+    if (ready(self->file)) {
+        return NULL;
+    }
+    const mapix_entry *e = &self->entry;
+    const npy_intp h = e->h, w = e->w, c = e->c;
+    npy_intp shape[3] = {h, w, c}, planar[3] = {w, 1, h * w}, interleaved[3] = {w * c, c, 1};
+    const uint64_t at = labels_at(self) + 2 * (uint64_t)entry_n(e);
+    return array_at(self->file, at, 3, shape, self->file->index.interleaved ? interleaved : planar);
+}
+
+/* closure: null for ids, else for codes */
+static PyObject *record_labels(record_object *self, void *closure) {
+    if (ready(self->file)) {
+        return NULL;
+    }
+    npy_intp n = entry_n(&self->entry), step = 2;
+    return array_at(self->file, labels_at(self) + (closure ? 1 : 0), 1, &n, &step);
+}
+
+static PyObject *record_offset(record_object *self, void *Py_UNUSED(closure)) {
+    return PyLong_FromUnsignedLongLong(entry_at(&self->entry));
+}
+
+static PyObject *record_nbytes(record_object *self, void *Py_UNUSED(closure)) {
+    return PyLong_FromUnsignedLongLong(size_of(self->file, &self->entry));
+}
+
+static PyObject *record_shape(record_object *self, void *Py_UNUSED(closure)) {
+    return Py_BuildValue("HHH", self->entry.h, self->entry.w, self->entry.c);
+}
+
+static PyObject *record_nlabels(record_object *self, void *Py_UNUSED(closure)) {
+    return PyLong_FromLong(entry_n(&self->entry));
+}
+
+static void record_dealloc(record_object *self) {
+    PyTypeObject *type = Py_TYPE((PyObject *)self);
+    Py_XDECREF((PyObject *)self->file);
+    PyObject_Free(self);
+    Py_DECREF(type);
+}
+
+/* closure: name of the method of Gatherer that knows */
+static PyObject *record_by_file(record_object *self, void *closure) {
+    return PyObject_CallMethod((PyObject *)self->file, closure, "O", self);
+}
+
+static PyObject *record_repr(record_object *self) {
+    return record_by_file(self, "repr_of");
+}
+
+static PyMemberDef record_members[] = {
+    {"index", T_LONGLONG, offsetof(record_object, row), READONLY, "number of the record in the file"},
+    {"_file", T_OBJECT_EX, offsetof(record_object, file), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef record_getset[] = {
+    {"image", (getter)record_image, NULL,
+     "The image, uint8 (h, w, c), read-only, aliasing the file.", NULL},
+    {"label_bytes", (getter)record_labels, NULL,
+     "Codes of the labels in the order of the file, uint8 (N,), read-only view.", record_getset},
+    {"label_ids", (getter)record_labels, NULL,
+     "Parameter ids of the labels in the order of the file, uint8 (N,), read-only view.", NULL},
+    {"offset", (getter)record_offset, NULL, "Byte of the record in the file.", NULL},
+    {"nbytes", (getter)record_nbytes, NULL,
+     "Bytes of the whole record, header and labels included.", NULL},
+    {"shape", (getter)record_shape, NULL, "(h, w, c) of the image.", NULL},
+    {"nlabels", (getter)record_nlabels, NULL, "Number of labels.", NULL},
+    {"labels", (getter)record_by_file, NULL,
+     "Name -> code (0..255).  Of an id that appears twice the last one counts.", "labels_of"},
+    {"values", (getter)record_by_file, NULL,
+     "Name -> value in physical units; codes themselves where the range is not known.",
+     "values_of"},
+    {"spec_range", (getter)record_by_file, NULL,
+     "(spec_min, spec_max) of the record; None in the 6-byte dialect, which has none.",
+     "spec_range_of"},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static const char record_doc[] =
+    "One image and its labels, looked at where they lie in the file.\n\n"
+    "Nothing is read until an attribute is asked for.  ``image``, ``label_bytes`` and ``label_ids``\n"
+    "are read-only views; the other attributes are small copies, taken under the guard against\n"
+    "files that shrink.\n\n"
+    "Copies: none.  Lifetime: views outlive the record, the dataset and ``close()``.\n"
+    "Threads: any number.  Cost: O(1).";
+
+static PyType_Slot record_slots[] = {
+    {Py_tp_members, record_members},
+    {Py_tp_getset, record_getset},
+    {Py_tp_repr, (void *)record_repr},
+    {Py_tp_doc, (void *)record_doc},
+    {Py_tp_dealloc, (void *)record_dealloc},
+    {0, NULL},
+};
+
+/* Not tracked by the collector: its one reference goes to a File, which refers to no records. */
+static PyType_Spec record_spec = {
+    "mapix.vimh.Record", sizeof(record_object), 0,
+    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+    record_slots};
+
+int mapix_add_record(PyObject *module) {
+    import_array1(-1);
+    mapix_record_type = mapix_add_type(module, "Record", &record_spec);
+    return mapix_record_type ? 0 : -1;
+}

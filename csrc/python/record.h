@@ -1,0 +1,68 @@
+/* record.h - mapix._record: ds[i] and its views, as C types over numpy's C API.
+ *
+ * Three types, each with a twin in Python (src/mapix/vimh/pure.py) that does the same, more slowly:
+ * File (base of Gatherer) knows where the records are, Rows (base of Dataset) picks one by number,
+ * Record makes arrays that alias the file.  Only what has to be fast lives here: whatever is rare or
+ * goes wrong is handed to a method of the Python class (`_ready`, `_find`, `_pick`, `labels_of`, ...),
+ * and that raises.
+ *
+ * What may be trusted: `data` is the whole map, held as a buffer; `index` was checked in `_attach`.
+ * A walked table is private memory that our own walk wrote.  A stored table is a mapped file of
+ * somebody's: it is touched by mapix_vimh_find alone, under the guard of mapix._core, and what that
+ * has confirmed is kept in `known`, private memory of bounded size.
+ *
+ * One interpreter, with the GIL: types are static variables, and initialisation has one phase, so
+ * that other kinds of interpreters refuse the module and get the twin.
+ */
+#ifndef MAPIX_RECORD_H
+#define MAPIX_RECORD_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "../vimh.h"
+
+typedef int (*find_function)(const mapix_map *, const mapix_vimh_index *, uint64_t, mapix_entry *,
+                             mapix_where *);
+
+typedef struct {
+    PyObject_HEAD
+    Py_buffer data;    /* the file; data.obj, which keeps it mapped, is the base of all arrays */
+    Py_buffer entries; /* the table, if there is one */
+    mapix_vimh_index index;
+    uint64_t nbytes;       /* of the file; not 0 once it was attached */
+    uint64_t fixed_nbytes; /* of a record: header and label count */
+    find_function find;    /* of a stored table; else null */
+    mapix_entry *known;    /* of a stored table, made when first needed */
+    uint64_t known_mask;   /* slots - 1 */
+} file_object;
+
+typedef struct {
+    PyObject_HEAD
+    file_object *file;
+    long long row;
+    mapix_entry entry;
+} record_object;
+
+extern PyTypeObject *mapix_file_type, *mapix_record_type;
+
+/* Make the types and add them to the module; 0, or -1 with an exception. */
+int mapix_add_file(PyObject *module);
+int mapix_add_record(PyObject *module);
+PyTypeObject *mapix_add_type(PyObject *module, const char *name, PyType_Spec *spec);
+
+/* A new record; the file is ready, and row < nrecords. */
+PyObject *mapix_record_at(file_object *file, uint64_t row);
+
+/* Have the heir attach the file; raises once the file is closed. */
+int mapix_make_ready(file_object *file);
+
+static inline int ready(file_object *file) {
+    return MAPIX_LIKELY(file->data.obj != NULL) ? 0 : mapix_make_ready(file);
+}
+
+static inline uint64_t size_of(const file_object *file, const mapix_entry *e) {
+    return file->fixed_nbytes + 2 * (uint64_t)entry_n(e) + pixels(e->h, e->w, e->c);
+}
+
+#endif

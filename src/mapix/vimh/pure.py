@@ -1,0 +1,228 @@
+"""What ``mapix._record`` does in C, in Python: for where that was not built, and its oracle.
+
+``bases`` chooses between the two.  What does not have to be fast is written once, in the classes
+that inherit from these: ``Gatherer``, ``Dataset`` and ``Record``.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapix._native import AT_MASK
+from mapix.index import table_bytes
+
+__all__ = ["Entry", "File", "Record", "Rows"]
+
+_U8 = np.dtype(np.uint8)
+_ENTRY = struct.Struct("<QHHH2x")  # mapix_entry
+
+Entry = tuple[int, int, int, int]
+"""(at_n, h, w, c) of a record, as the index has it: the low 56 bits of at_n are the byte offset,
+the high 8 the number of labels."""
+
+
+class File:
+    """Where the records of a file are.
+
+    Its heir has everything that raises here: how the file is attached (``_ready``, called when
+    that is needed; ClosedError once the file is closed), how an entry of a table is confirmed that
+    is not to be trusted (``_find``, which raises what is wrong with it), and what else a record
+    tells.
+    """
+
+    fixed_nbytes: int
+    interleaved: bool
+    _data: Any = None
+
+    def _ready(self) -> None:
+        raise NotImplementedError
+
+    def _find(self, row: int) -> Entry:
+        raise NotImplementedError
+
+    @property
+    def images(self) -> NDArray[np.uint8] | None:
+        """All images of a uniform file."""
+        raise NotImplementedError
+
+    @property
+    def codes(self) -> NDArray[np.uint8] | None:
+        """All label codes of a uniform file."""
+        raise NotImplementedError
+
+    def labels_of(self, record: Record) -> dict[str, int]:
+        """``record.labels``."""
+        raise NotImplementedError
+
+    def values_of(self, record: Record) -> dict[str, float]:
+        """``record.values``."""
+        raise NotImplementedError
+
+    def spec_range_of(self, record: Record) -> tuple[float, float] | None:
+        """``record.spec_range``."""
+        raise NotImplementedError
+
+    def repr_of(self, record: Record) -> str:
+        """``repr(record)``."""
+        raise NotImplementedError
+
+    def _attach(
+        self,
+        data: Any,
+        nrecords: int,
+        stride: int,
+        first: tuple[int, int, int, int, int],
+        entries: NDArray[np.void] | None,
+        head_nbytes: int,
+        interleaved: bool,
+        find: int,
+    ) -> None:
+        """Take in the file: its bytes, the fields of a RecordIndex, and the address of the C
+        function that confirms an entry (0: the table is our own).
+        """
+        self._data = data
+        self._first, self._stride = first, stride
+        self._raw = None if entries is None else table_bytes(entries)
+        self._stored = bool(find)
+
+    def _detach(self) -> None:
+        self._data = None
+
+    @property
+    def data(self) -> Any:
+        """The bytes of the file; ClosedError once it is closed."""
+        if self._data is None:
+            self._ready()
+        return self._data
+
+    def record(self, row: int) -> Record:
+        """The record of a row that is in range."""
+        if self._data is None:
+            self._ready()
+        if self._raw is None:
+            at, h, w, c, n = self._first
+            return Record(self, row, (at + row * self._stride | n << 56, h, w, c))
+        if self._stored:
+            return Record(self, row, self._find(row))
+        return Record(self, row, _ENTRY.unpack_from(self._raw, row * 16))
+
+
+class Rows:
+    """Records by number: all that are neither an int nor in range go to the heir's ``_pick``."""
+
+    def _pick(self, key: Any) -> Any:
+        raise NotImplementedError
+
+    def _bind(
+        self, file: File, n: int, start: int, step: int, numbers: NDArray[np.int64] | None
+    ) -> None:
+        """Row i of n is record ``numbers[i]`` of ``file``, or without them ``start + i * step``."""
+        self._file = file
+        self._count = n
+        self._start, self._step, self._numbers = start, step, numbers
+
+    def __getitem__(self, key: Any) -> Any:
+        if type(key) is int:
+            row = key if key >= 0 else key + self._count
+            if 0 <= row < self._count:
+                if self._numbers is None:
+                    return self._file.record(self._start + row * self._step)
+                return self._file.record(int(self._numbers[row]))
+        return self._pick(key)
+
+
+class Record:
+    """One image and its labels, looked at where they lie in the file.
+
+    Nothing is read until an attribute is asked for.  ``image``, ``label_bytes`` and ``label_ids``
+    are read-only views; the other attributes are small copies, taken under the guard against files
+    that shrink.
+
+    Copies: none.  Lifetime: views outlive the record, the dataset and ``close()``.
+    Threads: any number.  Cost: O(1).
+    """
+
+    __slots__ = ("_entry", "_file", "index")
+
+    def __init__(self, file: File, index: int, entry: Entry) -> None:
+        self._file = file
+        self.index = index  #: number of the record in the file
+        self._entry = entry
+
+    @property
+    def offset(self) -> int:
+        """Byte of the record in the file."""
+        return self._entry[0] & AT_MASK
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole record, header and labels included."""
+        _, h, w, c = self._entry
+        return self._file.fixed_nbytes + 2 * self.nlabels + h * w * c
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(h, w, c) of the image."""
+        return self._entry[1:4]
+
+    @property
+    def nlabels(self) -> int:
+        """Number of labels."""
+        return self._entry[0] >> 56
+
+    @property
+    def image(self) -> NDArray[np.uint8]:
+        """The image, uint8 (h, w, c), read-only, aliasing the file.
+
+        Planar files (all real ones) are presented as (h, w, c) through strides.
+        """
+        file = self._file
+        alike = file.images
+        if alike is not None:
+            found: NDArray[np.uint8] = alike[self.index]
+            return found
+        at, h, w, c = self._entry
+        at = (at & AT_MASK) + file.fixed_nbytes + 2 * (at >> 56)
+        if file.interleaved:
+            return np.ndarray((h, w, c), _U8, file.data, at, (w * c, c, 1))
+        return np.ndarray((h, w, c), _U8, file.data, at, (w, 1, h * w))
+
+    @property
+    def label_bytes(self) -> NDArray[np.uint8]:
+        """Codes of the labels in the order of the file, uint8 (N,), read-only view."""
+        file = self._file
+        alike = file.codes
+        if alike is not None:
+            found: NDArray[np.uint8] = alike[self.index]
+            return found
+        at = self._entry[0]
+        return np.ndarray((at >> 56,), _U8, file.data, (at & AT_MASK) + file.fixed_nbytes + 1, (2,))
+
+    @property
+    def label_ids(self) -> NDArray[np.uint8]:
+        """Parameter ids of the labels in the order of the file, uint8 (N,), read-only view."""
+        file = self._file
+        at = self._entry[0]
+        return np.ndarray((at >> 56,), _U8, file.data, (at & AT_MASK) + file.fixed_nbytes, (2,))
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """Name -> code (0..255).  Of an id that appears twice the last one counts."""
+        return self._file.labels_of(self)
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Name -> value in physical units; codes themselves where the range is not known."""
+        return self._file.values_of(self)
+
+    @property
+    def spec_range(self) -> tuple[float, float] | None:
+        """(spec_min, spec_max) of the record; None in the 6-byte dialect, which has none."""
+        return self._file.spec_range_of(self)
+
+    def __repr__(self) -> str:
+        return self._file.repr_of(self)
