@@ -5,6 +5,11 @@ is returned as good may hold wrong bytes.  Also run, briefly, by test_faults.py.
 
 Every record says which version of the file it belongs to, and every pixel follows from version and
 record number, so that a wrong byte cannot hide.
+
+One thing nobody can see from outside: that a file was opened in the middle of a single write call of
+somebody's.  Its time has been set at the start of that call and will not move again (README, honest
+limits).  So the attacker counts the beginning and the end of each write in ``turns``, and a file that
+was opened between the two is opened again.
 """
 
 from __future__ import annotations
@@ -41,9 +46,15 @@ def pixel(version: int, i: int) -> bytes:
     return bytes([(version * 31 + i * 7) % 255 + 1])
 
 
+def turns(path: str) -> np.memmap:
+    """The number of writes begun and ended, shared by all: odd while one is under way."""
+    return np.memmap(f"{path}.turns", np.uint64, "r+", shape=(1,))
+
+
 def attack(path: str, seconds: float, seed: int) -> None:
     """Cut, restore, rewrite, replace, until time is over."""
     rng = random.Random(seed)
+    turn = turns(path)
     version = 0
     size = len(content(0))
     end = time.monotonic() + seconds
@@ -67,7 +78,9 @@ def attack(path: str, seconds: float, seed: int) -> None:
             f.close()
             f = open(path, "r+b", buffering=0)  # noqa: SIM115
         f.seek(0)
+        turn += np.uint64(1)
         f.write(content(version))
+        turn += np.uint64(1)
         time.sleep(rng.random() * 0.003)
     f.close()
 
@@ -85,13 +98,19 @@ def read(path: str, seconds: float, seed: int) -> Counter[str]:
     count: Counter[str] = Counter()
     end = time.monotonic() + seconds
     ds, version, tries = None, 0, 0
+    turn = turns(path)
     while time.monotonic() < end:
         try:
             tries += 1
             if tries > 60:  # a file that was replaced stays good for ever: look at the new one
                 ds, tries = None, 0
             if ds is None:
+                before = int(turn[0])
                 ds = mapix.open(path, dialect=14, index="never")
+                if before % 2 or before != int(turn[0]):  # in the middle of a write
+                    ds = None
+                    count["opened too early"] += 1
+                    continue
                 if not len(ds):  # cut to nothing at this moment: an empty file is a valid one
                     ds = None
                     continue
@@ -127,6 +146,7 @@ def run(folder: Path, seconds: float) -> Counter[str]:
     """Two threads and two forked workers against one attacker; the sum of all counts."""
     path = str(folder / "attacked")
     Path(path).write_bytes(content(0))
+    Path(f"{path}.turns").write_bytes(bytes(8))
     faults_before = _native.faults_caught()
     spawn = mp.get_context("spawn").Process(target=attack, args=(path, seconds + 1, 1))
     spawn.start()
