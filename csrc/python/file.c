@@ -1,7 +1,8 @@
 /* file.c - File: where the records of a file are. */
+#define _GNU_SOURCE
 #include "record.h"
 
-#include <stdlib.h>
+#include <sys/mman.h>
 
 /* Entries of a stored table that were confirmed, by the low bits of their row; `reserved` holds
  * the row's high bits plus one.  4 MiB at most, however many records there are. */
@@ -56,7 +57,10 @@ static void make_known(file_object *self) {
     while (n / 2 >= self->index.nrecords && n > 1) {
         n /= 2;
     }
-    self->known = calloc(n, sizeof(mapix_entry));
+    /* Not calloc, which may write zeros into all of it: pages are to come one by one, when used. */
+    void *room = mmap(NULL, n * sizeof(mapix_entry), PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    self->known = room == MAP_FAILED ? NULL : room;
     self->known_mask = n - 1;
 }
 
@@ -234,7 +238,9 @@ static void file_dealloc(file_object *self) {
     PyTypeObject *type = Py_TYPE((PyObject *)self);
     PyObject_GC_UnTrack(self);
     (void)file_clear(self);
-    free(self->known);
+    if (self->known) {
+        (void)munmap(self->known, (self->known_mask + 1) * sizeof(mapix_entry));
+    }
     ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
     Py_DECREF(type);
 }

@@ -6,20 +6,22 @@ The twin it is where the C module was not built, where the interpreter refuses i
 
 from __future__ import annotations
 
-import contextlib
 import os
 from typing import TYPE_CHECKING
 
-from mapix.vimh import pure
+__all__ = ["FAST", "File", "Record", "Rows"]
+
+FAST = os.environ.get("MAPIX_PURE", "0") in ("", "0")
+"""Whether it is the C module."""
 
 if TYPE_CHECKING:
     from mapix.vimh.pure import File, Record, Rows
 else:
-    File, Record, Rows = pure.File, pure.Record, pure.Rows
-    if os.environ.get("MAPIX_PURE", "0") in ("", "0"):
-        with contextlib.suppress(ImportError):
-            from mapix._record import File, Record, Rows
+    try:
+        if not FAST:
+            raise ImportError("MAPIX_PURE is set")
+        from mapix._record import File, Record, Rows
+    except ImportError:
+        from mapix.vimh.pure import File, Record, Rows
 
-__all__ = ["FAST", "File", "Record", "Rows"]
-
-FAST = Record is not pure.Record
+        FAST = False
