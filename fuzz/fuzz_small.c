@@ -167,6 +167,14 @@ static void check_extent(input *in) {
     free_index(&t);
 }
 
+static int slow_usable(const mapix_vimh_index *x) {
+    const mapix_entry *e = &x->first;
+    const uint64_t image = (uint64_t)e->h * e->w * e->c;
+    const uint64_t size = x->head_nbytes + 1 + 2 * (e->at_n >> 56) + image;
+    return (x->head_nbytes == 6 || x->head_nbytes == 14) &&
+           (x->entries || x->nrecords == 0 || x->stride == size);
+}
+
 /* The status of looking rows[i] up in a file of nbytes. */
 static int slow_lookup(const any_index *t, uint64_t i, uint64_t nbytes) {
     uint64_t row;
@@ -199,11 +207,7 @@ static void check_willneed(input *in) {
     uint64_t nasked = 77;
     const int status =
         mapix_vimh_willneed(&map, &t.index, t.rows, t.nrows, probe, &nasked, &where);
-    const mapix_entry *first = &t.index.first;
-    const uint64_t size = t.index.head_nbytes + 1 + 2 * (first->at_n >> 56) +
-                          (uint64_t)first->h * first->w * first->c;
-    const int usable = (t.index.head_nbytes == 6 || t.index.head_nbytes == 14) &&
-                       (t.index.entries || t.index.nrecords == 0 || t.index.stride == size);
+    const int usable = slow_usable(&t.index);
     uint64_t i = 0;
     int want = MAPIX_OK;
     while (usable && want == MAPIX_OK && i < t.nrows) {
@@ -237,8 +241,7 @@ static void check_find(input *in) {
     any_index t = take_index(in);
     const mapix_map map = rest_as_map(in);
     const mapix_vimh_index *x = &t.index;
-    const int usable =
-        (x->head_nbytes == 6 || x->head_nbytes == 14) && (x->entries || x->stride);
+    const int usable = slow_usable(x);
     for (uint64_t i = 0; i < t.nrows; i++) {
         const uint64_t row = (uint64_t)t.rows[i];
         mapix_entry found = {0};

@@ -6,10 +6,10 @@ is returned as good may hold wrong bytes.  Also run, briefly, by test_faults.py.
 Every record says which version of the file it belongs to, and every pixel follows from version and
 record number, so that a wrong byte cannot hide.
 
-One thing nobody can see from outside: that a file was opened in the middle of a single write call of
-somebody's.  Its time has been set at the start of that call and will not move again (README, honest
-limits).  So the attacker counts the beginning and the end of each write in ``turns``, and a file that
-was opened between the two is opened again.
+One thing nobody can see from outside: that a file was opened in the middle of a single write call
+of somebody's.  Its time has been set at the start of that call and will not move again (README,
+honest limits).  So the attacker counts the beginning and the end of each write in ``turns``, and a
+file that was opened between the two is opened again.
 """
 
 from __future__ import annotations
