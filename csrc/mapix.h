@@ -158,9 +158,10 @@ int mapix_vimh_gather(const mapix_map *map, const mapix_vimh_index *index, const
 
 /* Largest and smallest h, w, c among `rows`, and the sum of their image bytes: extent[0..2] the
  * largest, [3..5] the smallest, [6] the sum.  If `flat_at` is not null, nrows + 1 offsets: where each
- * image begins when all lie back to back, and where the last one ends.  Reads the index alone. */
-int mapix_vimh_extent(const mapix_vimh_index *index, const int64_t *rows, uint64_t nrows,
-                      uint64_t *extent, uint64_t *flat_at, mapix_where *where);
+ * image begins when all lie back to back, and where the last one ends.  Reads the index alone; of a
+ * record that does not lie within a file of nbytes, nothing is counted: MAPIX_E_SPAN. */
+int mapix_vimh_extent(uint64_t nbytes, const mapix_vimh_index *index, const int64_t *rows,
+                      uint64_t nrows, uint64_t *extent, uint64_t *flat_at, mapix_where *where);
 
 /* Ask the kernel to read the pages of `rows` now, in the background (MADV_WILLNEED).  With
  * `probe` > 0, first look whether that many of them, evenly spread, are in memory, and do nothing

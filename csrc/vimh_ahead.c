@@ -64,6 +64,7 @@ int mapix_vimh_willneed(const mapix_map *map, const mapix_vimh_index *index, con
 }
 
 typedef struct {
+    uint64_t nbytes; /* of the file */
     const mapix_vimh_index *index;
     const int64_t *rows;
     uint64_t nrows;
@@ -76,13 +77,14 @@ static int extent_of_rows(void *arg) {
     uint64_t most[3] = {0, 0, 0}, least[3] = {UINT64_MAX, UINT64_MAX, UINT64_MAX}, sum = 0;
     for (uint64_t i = 0; i < job->nrows; i++) {
         uint64_t row;
+        located r;
         prefetch_entry(job->index, job->rows, i + ENTRIES_AHEAD, job->nrows);
-        const int status = row_number(job->index, job->rows, i, &row, &job->where);
+        int status = row_number(job->index, job->rows, i, &row, &job->where);
+        status = status ? status : locate(job->index, job->nbytes, row, &r, &job->where);
         if (status) {
             return status;
         }
-        const mapix_entry *e = job->index->entries ? &job->index->entries[row] : &job->index->first;
-        const uint64_t dims[3] = {e->h, e->w, e->c};
+        const uint64_t dims[3] = {r.header.h, r.header.w, r.header.c};
         for (int k = 0; k < 3; k++) {
             most[k] = dims[k] > most[k] ? dims[k] : most[k];
             least[k] = dims[k] < least[k] ? dims[k] : least[k];
@@ -90,7 +92,7 @@ static int extent_of_rows(void *arg) {
         if (job->flat_at) {
             job->flat_at[i] = sum;
         }
-        sum += dims[0] * dims[1] * dims[2]; /* wraps past 65535 rows of 2^48: then nothing fits */
+        sum += dims[0] * dims[1] * dims[2]; /* may wrap where no memory is large enough */
     }
     memcpy(job->extent, most, sizeof most);
     memcpy(job->extent + 3, least, sizeof least);
@@ -101,11 +103,15 @@ static int extent_of_rows(void *arg) {
     return MAPIX_OK;
 }
 
-int mapix_vimh_extent(const mapix_vimh_index *index, const int64_t *rows, uint64_t nrows,
-                      uint64_t *extent, uint64_t *flat_at, mapix_where *where) {
+int mapix_vimh_extent(uint64_t nbytes, const mapix_vimh_index *index, const int64_t *rows,
+                      uint64_t nrows, uint64_t *extent, uint64_t *flat_at, mapix_where *where) {
     const mapix_map no_map = {.fd = -1};
-    extent_job job = {
-        .index = index, .rows = rows, .nrows = nrows, .extent = extent, .flat_at = flat_at};
+    extent_job job = {.nbytes = nbytes, .index = index, .rows = rows, .nrows = nrows};
+    job.extent = extent;
+    job.flat_at = flat_at;
+    if (!index_usable(index)) {
+        return MAPIX_E_ARGUMENT;
+    }
     const int status = index->entries ? with_index(&no_map, index, extent_of_rows, &job)
                                       : extent_of_rows(&job);
     if (status) {

@@ -138,35 +138,6 @@ static int slow_row(const any_index *t, uint64_t i, uint64_t *row) {
     return at >= 0 && at < n;
 }
 
-static void check_extent(input *in) {
-    any_index t = take_index(in);
-    uint64_t got[7], most[3] = {0}, least[3] = {UINT64_MAX, UINT64_MAX, UINT64_MAX}, sum = 0, row;
-    mapix_where where = {0};
-    uint64_t *flat_at = take(in) & 1 ? block((t.nrows + 1) * sizeof *flat_at) : NULL;
-    const int status = mapix_vimh_extent(&t.index, t.rows, t.nrows, got, flat_at, &where);
-    uint64_t i = 0;
-    for (; i < t.nrows && slow_row(&t, i, &row); i++) {
-        CHECK(status || !flat_at || flat_at[i] == sum);
-        const mapix_entry e = t.index.entries ? t.index.entries[row] : t.index.first;
-        const uint64_t dims[3] = {e.h, e.w, e.c};
-        for (int k = 0; k < 3; k++) {
-            most[k] = most[k] < dims[k] ? dims[k] : most[k];
-            least[k] = least[k] > dims[k] ? dims[k] : least[k];
-        }
-        sum += dims[0] * dims[1] * dims[2];
-    }
-    CHECK(status == (i < t.nrows ? MAPIX_E_ROW : MAPIX_OK));
-    if (status) {
-        CHECK(where.record == i && where.got == (uint64_t)t.rows[i]);
-        CHECK(where.expected == t.index.nrecords && where.at == 0);
-    } else {
-        CHECK(memcmp(got, most, sizeof most) == 0 && memcmp(got + 3, least, sizeof least) == 0);
-        CHECK(got[6] == sum && (!flat_at || flat_at[t.nrows] == sum));
-    }
-    free(flat_at);
-    free_index(&t);
-}
-
 static int slow_usable(const mapix_vimh_index *x) {
     const mapix_entry *e = &x->first;
     const uint64_t image = (uint64_t)e->h * e->w * e->c;
@@ -188,6 +159,38 @@ static int slow_lookup(const any_index *t, uint64_t i, uint64_t nbytes) {
     const unsigned __int128 end =
         at + x->head_nbytes + 1 + 2 * (e.at_n >> 56) + (uint64_t)e.h * e.w * e.c;
     return end <= nbytes ? MAPIX_OK : MAPIX_E_SPAN;
+}
+
+static void check_extent(input *in) {
+    const uint64_t nbytes = take_n(in, take(in) & 1 ? 8 : 2);
+    any_index t = take_index(in);
+    uint64_t got[7], most[3] = {0}, least[3] = {UINT64_MAX, UINT64_MAX, UINT64_MAX}, sum = 0, row;
+    mapix_where where = {0};
+    uint64_t *flat_at = take(in) & 1 ? block((t.nrows + 1) * sizeof *flat_at) : NULL;
+    const int status = mapix_vimh_extent(nbytes, &t.index, t.rows, t.nrows, got, flat_at, &where);
+    int want = slow_usable(&t.index) ? MAPIX_OK : MAPIX_E_ARGUMENT;
+    uint64_t i = 0;
+    for (; want == MAPIX_OK && i < t.nrows && !(want = slow_lookup(&t, i, nbytes)); i++) {
+        CHECK(!flat_at || flat_at[i] == sum);
+        CHECK(slow_row(&t, i, &row));
+        const mapix_entry e = t.index.entries ? t.index.entries[row] : t.index.first;
+        const uint64_t dims[3] = {e.h, e.w, e.c};
+        for (int k = 0; k < 3; k++) {
+            most[k] = most[k] < dims[k] ? dims[k] : most[k];
+            least[k] = least[k] > dims[k] ? dims[k] : least[k];
+        }
+        sum += dims[0] * dims[1] * dims[2];
+    }
+    CHECK(status == want);
+    if (status == MAPIX_E_ROW) {
+        CHECK(where.record == i && where.got == (uint64_t)t.rows[i]);
+        CHECK(where.expected == t.index.nrecords && where.at == 0);
+    } else if (status == MAPIX_OK) {
+        CHECK(memcmp(got, most, sizeof most) == 0 && memcmp(got + 3, least, sizeof least) == 0);
+        CHECK(got[6] == sum && (!flat_at || flat_at[t.nrows] == sum));
+    }
+    free(flat_at);
+    free_index(&t);
 }
 
 static void check_willneed(input *in) {

@@ -325,3 +325,10 @@ def test_prefetch_and_warm(tmp_path):
     ds.advise("sequential")
     with pytest.raises(KeyError):
         ds.advise("sometimes")
+
+
+def test_padding_that_would_take_all_memory_is_refused(tmp_path):
+    with open_records(tmp_path, [record(65535, 1, 1, []), record(1, 65535, 1, [])]) as ds:
+        with pytest.raises(mapix.LimitError, match=r"pass pad=\(h, w\)"):
+            ds.batch([0, 1], pad=True)
+        assert ds.batch([0, 1], pad=(8, 8), crop=True).images.shape == (2, 8, 8, 1)

@@ -131,7 +131,7 @@ def test_chmod_and_links_do_not_matter(tmp_path):
 
 def damaged(file: Path):
     data = file.read_bytes()
-    for at in (*range(0, indexes._PREFIX.size + indexes._FIELDS.size, 5), 171):
+    for at in (*range(0, indexes._PREFIX.size + indexes._FIELDS.size, 5),):
         yield data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :]
     for n in (0, 1, 19, 100, 4095, 4096, len(data) - 16, len(data) - 1):
         yield data[:n]
@@ -191,8 +191,8 @@ def test_a_poisoned_entry_never_gives_other_bytes(tmp_path, fields):
         ds[17]
     with pytest.raises(mapix.FormatError, match=r"record 17 at byte .*index"):
         ds.batch([3, 17], pad=(300, 300), crop=True)
-    with pytest.raises((mapix.FormatError, MemoryError)):
-        ds.batch([3, 17], flat=True)
+    with pytest.raises(mapix.FormatError, match="index"):
+        ds.batch([3, 17], flat=True)  # before any memory is asked for
     assert ds[16].labels == {"param_0": 16}
     assert content(mapix.open(path, index="rebuild"))[17][2] == {"param_0": 17}
 

@@ -223,7 +223,7 @@ class VimhIndex:
         self._c = c
 
     def extent(
-        self, rows: IntArray, path: str, flat_at: NDArray[np.uint64] | None = None
+        self, mapping: Mapping, rows: IntArray, flat_at: NDArray[np.uint64] | None = None
     ) -> list[int]:
         """``mapix_vimh_extent``: largest h, w, c, smallest h, w, c, and the sum of image bytes.
 
@@ -231,9 +231,11 @@ class VimhIndex:
         """
         out, where = ffi.new("uint64_t[7]"), ffi.new("mapix_where *")
         into = ffi.NULL if flat_at is None else ffi.from_buffer("uint64_t[]", flat_at)
-        status = lib.mapix_vimh_extent(self._c, _rows(rows), len(rows), out, into, where)
+        status = lib.mapix_vimh_extent(
+            mapping.nbytes, self._c, _rows(rows), len(rows), out, into, where
+        )
         if status:
-            raise problem(status, _where(where), path, "vimh")
+            raise problem(status, _where(where), mapping.path, "vimh")
         found: list[int] = ffi.unpack(out, 7)
         return found
 

@@ -30,10 +30,10 @@ VERSION = 2
 HEAD_NBYTES = 4096  # one page: the table behind it starts aligned
 _PREFIX = struct.Struct("<8sII")  # magic, version, CRC32C of the fields
 # dev, ino, size, mtime_ns, ctime_ns of the file; format; options; head_nbytes, ids_differ;
-# nrecords, nbytes, stride; first (at, h, w, c, N); ids as a set of 256 bits; CRC32C of the table.
-# Packed numbers, not JSON: an open of a known file is mostly what is read here.
+# nrecords, nbytes, stride; first (at, h, w, c, N); most channels; ids as a set of 256 bits; CRC32C
+# of the table.  Packed numbers, not JSON: an open of a known file is mostly what is read here.
 OPTIONS_NBYTES = 128
-_FIELDS = struct.Struct(f"<3Q2q16s{OPTIONS_NBYTES}s2I3QQ3HH32sI")
+_FIELDS = struct.Struct(f"<3Q2q16s{OPTIONS_NBYTES}s2I3QQ4HH32sI")
 STORE_NBYTES = 16 << 20  # files smaller than this are indexed again faster than looked up
 COARSE_NS = 2_000_000_000  # FAT and old NFS tick every one or two seconds
 FINE_NS = 100_000_000
@@ -65,6 +65,8 @@ class RecordIndex:
         Whether records list their ids differently (only known for uniform files).
     stored : bool
         Read from a stored index: each entry is to be checked against the file when it is used.
+    channels : int
+        Of a stored index: what ``most_channels`` gives, so that the table need not be read.
     """
 
     format: str
@@ -77,6 +79,7 @@ class RecordIndex:
     ids: tuple[int, ...]
     ids_differ: bool
     stored: bool = False
+    channels: int = 0
 
     @property
     def uniform(self) -> bool:
@@ -103,6 +106,12 @@ class RecordIndex:
         if self.entries is None:
             return np.broadcast_to(np.uint8(self.first[4]), (self.nrecords,))
         return (self.entries["at_n"] >> np.uint64(56)).astype(np.uint8)
+
+    def most_channels(self) -> int:
+        """The largest number of channels."""
+        if self.entries is None:
+            return self.first[3]
+        return self.channels if self.stored else int(self.entries["c"].max())
 
     def native(self, *, interleaved: bool) -> _native.VimhIndex:
         """The same for the C core."""
@@ -194,6 +203,7 @@ def store(source: Source, index: RecordIndex, options: str) -> str | None:
         index.nbytes,
         index.stride,
         *index.first,
+        index.most_channels(),
         _bits(index.ids),
         _native.crc32c(table) if len(table) else 0,
     )
@@ -240,7 +250,7 @@ def _parse(kept: Source, source: Source, options: str) -> RecordIndex | None:
     made_for, format, made_with = said[:5], said[5].rstrip(b"\0"), said[6].rstrip(b"\0")
     if made_for != _made_for(source.fingerprint) or made_with != options.encode():
         return None
-    head_nbytes, ids_differ, n, covered, stride, at, h, w, c, labels, ids, _ = said[7:]
+    head_nbytes, ids_differ, n, covered, stride, at, h, w, c, labels, channels, ids, _ = said[7:]
     if head_nbytes not in (6, 14) or labels > 255 or covered > source.nbytes:
         return None
     entries = None
@@ -263,4 +273,5 @@ def _parse(kept: Source, source: Source, options: str) -> RecordIndex | None:
         ids=_ids(ids),
         ids_differ=bool(ids_differ),
         stored=True,
+        channels=channels,
     )

@@ -119,14 +119,14 @@ static void case_lost_table(void) {
     mapix_where where;
     CHECK(gather_u8(&s.map, &index, rows, BATCH, images, 3, &where) == MAPIX_OK);
     uint64_t extent[7], nasked, flat_at[BATCH + 1];
-    CHECK(mapix_vimh_extent(&index, rows, BATCH, extent, flat_at, &where) == MAPIX_OK);
+    CHECK(mapix_vimh_extent(s.map.nbytes, &index, rows, BATCH, extent, flat_at, &where) == MAPIX_OK);
     CHECK(images_right(&s, rows, BATCH, images) && ftruncate(fd, 0) == 0);
     for (uint32_t nthreads = 1; nthreads < 4; nthreads++) {
         CHECK(gather_u8(&s.map, &index, rows, BATCH, images, nthreads, &where) == MAPIX_E_FAULT);
     }
     const mapix_gather flat = {.images = images, .images_nbytes = sizeof images, .flat_at = flat_at};
     CHECK(mapix_vimh_gather(&s.map, &index, rows, BATCH, &flat, &where) == MAPIX_E_FAULT);
-    CHECK(mapix_vimh_extent(&index, rows, BATCH, extent, flat_at, &where) == MAPIX_E_FAULT);
+    CHECK(mapix_vimh_extent(s.map.nbytes, &index, rows, BATCH, extent, flat_at, &where) == MAPIX_E_FAULT);
     CHECK(mapix_vimh_willneed(&s.map, &index, rows, BATCH, 0, &nasked, &where) == MAPIX_E_FAULT);
 }
 
@@ -172,7 +172,7 @@ static void case_changing_table(void) {
     for (uint64_t turn = 0; time(NULL) <= end || turn < 1000; turn++) {
         mapix_where where;
         uint64_t extent[7];
-        CHECK(mapix_vimh_extent(&index, rows, ROWS, extent, flat_at, &where) == MAPIX_OK);
+        CHECK(mapix_vimh_extent(map.nbytes, &index, rows, ROWS, extent, flat_at, &where) == MAPIX_OK);
         const int status = mapix_vimh_gather(&map, &index, rows, ROWS, &g, &where);
         CHECK(status == MAPIX_OK || status == MAPIX_E_STALE || status == MAPIX_E_SPAN);
         nstale += status == MAPIX_E_STALE;

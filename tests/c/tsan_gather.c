@@ -55,7 +55,7 @@ static void gather_once(uint64_t turn, int by_table, uint8_t *images, float *flo
     CHECK(status == MAPIX_OK || status == MAPIX_E_FAULT || status == MAPIX_E_CHANGED ||
           status == MAPIX_E_STALE);
     uint64_t extent[7];
-    CHECK(mapix_vimh_extent(&index, rows, BATCH, extent, NULL, &where) == MAPIX_OK);
+    CHECK(mapix_vimh_extent(map.nbytes, &index, rows, BATCH, extent, NULL, &where) == MAPIX_OK);
     atomic_fetch_add(&nbatches, 1);
 }
 

@@ -295,6 +295,8 @@ class Dataset(bases.Rows):
             Records of different sizes without pad, crop or flat; arguments that do not fit.
         FileChangedError
             The file was written to, cut or replaced since it was opened.
+        LimitError
+            ``pad=True`` would take more than 1 GiB and 64 times the bytes of the images.
 
         Notes
         -----

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native, view
 from mapix.batch import Batch, Lookout, Recipe, gather, in_unit
+from mapix.errors import LimitError
 from mapix.index import RecordIndex
 from mapix.source import Source
 from mapix.vimh import bases
@@ -19,6 +20,9 @@ from mapix.vimh.parameters import UNITS, Parameters, Unit
 __all__ = ["Gatherer"]
 
 MAX_RECIPES = 64
+# pad=True is refused beyond both: two slivers, one high and one wide, could ask for all memory
+MOST_PADDING = 64  # times the bytes of the images
+FREE_PADDING = 1 << 30  # bytes
 
 Values = tuple[str, str, float | None, ArrayLike | None, ArrayLike | None]
 
@@ -70,8 +74,7 @@ class Gatherer(bases.File):
     @cached_property
     def most_channels(self) -> int:
         """The largest number of channels in the file."""
-        entries = self.index.entries
-        return self.index.first[3] if entries is None else int(entries["c"].max())
+        return self.index.most_channels()
 
     @cached_property
     def _native(self) -> _native.VimhIndex:
@@ -185,7 +188,7 @@ class Gatherer(bases.File):
             if pad or crop or dtype != "uint8":
                 raise ValueError("flat=True gives bytes as they are: no pad, crop or dtype")
             offsets = np.empty(len(rows) + 1, np.int64)
-            self._native.extent(rows, self.source.path, offsets.view(np.uint64))
+            self._native.extent(mapping, rows, offsets.view(np.uint64))
             h = w = c = fit = 0
         else:
             h, w, c, fit = self.canvas(rows, pad, crop)
@@ -267,9 +270,10 @@ class Gatherer(bases.File):
         if crop in (True, "centre"):
             fit |= _native.CENTRE
         if len(rows):
-            h, w, c, low_h, low_w, low_c, _ = self._native.extent(rows, self.source.path)
+            h, w, c, low_h, low_w, low_c, total = self._native.extent(self.source.mapping, rows)
         else:
             h, w, c = low_h, low_w, low_c = self.index.first[1:4]
+            total = 0
         if pad or crop:
             # The same number for all batches of the file: a network wants one.
             c = self.most_channels
@@ -280,6 +284,12 @@ class Gatherer(bases.File):
             if len(pad) not in (2, 3) or not all(0 < x < 65536 for x in pad):
                 raise ValueError(f"pad must be True, (h, w) or (h, w, c) in 1..65535, got {pad!r}")
             h, w, c = (*pad, c)[:3]
+        elif pad and len(rows) * h * w * c > max(MOST_PADDING * total, FREE_PADDING):
+            raise LimitError(
+                f"{self.source.path}: padding {len(rows)} records to {h} x {w} x {c} would take "
+                f"{len(rows) * h * w * c} bytes for {total} bytes of images, more than "
+                f"{MOST_PADDING} times; pass pad=(h, w), with crop=True where records exceed it"
+            )
         return h, w, c, fit
 
     def willneed(self, rows: NDArray[np.int64]) -> int:
