@@ -269,10 +269,11 @@ def test_more_rows_than_are_kept(tmp_path: Path) -> None:
     ds = mapix.open(path, dialect=14)
     assert ds.index.stored
     at = np.concatenate([[0], np.cumsum(17 + widths)]).tolist()
-    rows = [*range(0, n, 2), *range(n), *(i + k for i in range(999) for k in (0, kept))]
+    rows = np.random.default_rng(0).integers(0, n, 300_000).tolist()
+    rows += [*range(0, n, 2), *range(n), *(i + k for i in range(999) for k in (0, kept))]
     before = anonymous()
     for row in rows:
         r = ds[row]
         assert (r.offset, r.shape) == (at[row], (1, 1 + row % 2, 1)), row
-    assert anonymous() - before < 5 << 20
+    assert anonymous() - before < 8 << 20, "4 MiB, and the half as many that were too few"
     assert ds[kept + 3].labels == {"param_0": 3}

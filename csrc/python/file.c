@@ -1,12 +1,12 @@
 /* file.c - File: where the records of a file are. */
-#define _GNU_SOURCE
 #include "record.h"
 
-#include <sys/mman.h>
+#include <stdlib.h>
 
 /* Entries of a stored table that were confirmed, by the low bits of their row; `reserved` holds
- * the row's high bits plus one.  4 MiB at most, however many records there are. */
-enum { KNOWN_BITS = 18, KNOWN_MOST_TAG = 0xFFFF };
+ * the row's high bits plus one.  From 64 KiB to 4 MiB, as records are used, however many there are;
+ * with the most bits, rows up to 2^34 can be kept. */
+enum { KNOWN_LEAST_BITS = 12, KNOWN_MOST_BITS = 18, KNOWN_MOST_TAG = 0xFFFF };
 
 PyTypeObject *mapix_file_type;
 
@@ -52,27 +52,59 @@ static int find_quickly(file_object *self, uint64_t row, mapix_entry *e) {
     return status;
 }
 
-static void make_known(file_object *self) {
-    uint64_t n = UINT64_C(1) << KNOWN_BITS;
-    while (n / 2 >= self->index.nrecords && n > 1) {
-        n /= 2;
+static mapix_entry *known_slot(const file_object *self, uint64_t row) {
+    return &self->known[row & ((UINT64_C(1) << self->known_bits) - 1)];
+}
+
+static uint64_t known_tag(const file_object *self, uint64_t row) {
+    return (row >> self->known_bits) + 1;
+}
+
+static void keep(file_object *self, uint64_t row, const mapix_entry *e) {
+    const uint64_t tag = known_tag(self, row);
+    if (self->known && tag <= KNOWN_MOST_TAG) {
+        mapix_entry *slot = known_slot(self, row);
+        self->nknown += slot->reserved == 0;
+        *slot = *e;
+        slot->reserved = (uint16_t)tag;
     }
-    /* Not calloc, which may write zeros into all of it: pages are to come one by one, when used. */
-    void *room = mmap(NULL, n * sizeof(mapix_entry), PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    self->known = room == MAP_FAILED ? NULL : room;
-    self->known_mask = n - 1;
+}
+
+/* Make room when half is taken, unless all rows have a place of their own.  Where there is no memory
+ * things stay as they are, and rows that have no place are confirmed at each use. */
+static void make_room(file_object *self) {
+    const unsigned had_bits = self->known_bits;
+    const uint64_t had = self->known ? UINT64_C(1) << had_bits : 0;
+    if (self->known && (had_bits == KNOWN_MOST_BITS || had >= self->index.nrecords ||
+                        self->nknown < had / 2)) {
+        return;
+    }
+    unsigned bits = self->known ? had_bits + 1 : KNOWN_LEAST_BITS;
+    while (bits < KNOWN_MOST_BITS && self->index.nrecords >> bits >= KNOWN_MOST_TAG) {
+        bits++;
+    }
+    mapix_entry *old = self->known, *more = calloc((size_t)1 << bits, sizeof *more);
+    if (!more) {
+        return;
+    }
+    self->known = more;
+    self->known_bits = bits;
+    self->nknown = 0;
+    for (uint64_t i = 0; i < had; i++) {
+        if (old[i].reserved) {
+            keep(self, ((uint64_t)old[i].reserved - 1) << had_bits | i, &old[i]);
+        }
+    }
+    free(old);
 }
 
 static int stored_entry(file_object *self, uint64_t row, mapix_entry *e) {
-    if (MAPIX_UNLIKELY(!self->known)) {
-        make_known(self); /* where there is no memory, each use is confirmed anew */
-    }
-    const uint64_t tag = (row >> KNOWN_BITS) + 1;
-    mapix_entry *slot = self->known ? &self->known[row & self->known_mask] : NULL;
-    if (slot && slot->reserved == tag) {
-        *e = *slot;
-        return 0;
+    if (MAPIX_LIKELY(self->known != NULL)) {
+        const mapix_entry *slot = known_slot(self, row);
+        if (MAPIX_LIKELY(slot->reserved == known_tag(self, row))) {
+            *e = *slot;
+            return 0;
+        }
     }
     if (find_quickly(self, row, e) != MAPIX_OK && find_slowly(self, row, e)) {
         return -1;
@@ -80,10 +112,8 @@ static int stored_entry(file_object *self, uint64_t row, mapix_entry *e) {
     if (MAPIX_UNLIKELY(ready(self))) { /* closed meanwhile */
         return -1;
     }
-    if (slot && tag <= KNOWN_MOST_TAG) {
-        *slot = *e;
-        slot->reserved = (uint16_t)tag;
-    }
+    make_room(self); /* now, as other threads may have been here */
+    keep(self, row, e);
     return 0;
 }
 
@@ -107,9 +137,10 @@ static int entry_of_row(file_object *self, uint64_t row, mapix_entry *e) {
 
 PyObject *mapix_record_at(file_object *self, uint64_t row) {
     /* A cache miss, which takes as long as all the rest: under way while the record is made. */
-    const mapix_entry *entries = self->find ? self->known : self->index.entries;
-    if (entries) {
-        MAPIX_PREFETCH(entries, (self->find ? row & self->known_mask : row) * sizeof *entries);
+    if (!self->find && self->index.entries) {
+        MAPIX_PREFETCH(self->index.entries, row * sizeof(mapix_entry));
+    } else if (self->known) {
+        MAPIX_PREFETCH(known_slot(self, row), 0);
     }
     record_object *made = PyObject_New(record_object, mapix_record_type);
     if (!made) {
@@ -238,9 +269,7 @@ static void file_dealloc(file_object *self) {
     PyTypeObject *type = Py_TYPE((PyObject *)self);
     PyObject_GC_UnTrack(self);
     (void)file_clear(self);
-    if (self->known) {
-        (void)munmap(self->known, (self->known_mask + 1) * sizeof(mapix_entry));
-    }
+    free(self->known);
     ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
     Py_DECREF(type);
 }

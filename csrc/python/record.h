@@ -33,8 +33,9 @@ typedef struct {
     uint64_t nbytes;       /* of the file; not 0 once it was attached */
     uint64_t fixed_nbytes; /* of a record: header and label count */
     find_function find;    /* of a stored table; else null */
-    mapix_entry *known;    /* of a stored table, made when first needed */
-    uint64_t known_mask;   /* slots - 1 */
+    mapix_entry *known;    /* of a stored table, made when first needed: 1 << known_bits slots */
+    uint64_t nknown;       /* of them taken */
+    unsigned known_bits;
 } file_object;
 
 typedef struct {
