@@ -172,8 +172,12 @@ static void case_changing_table(void) {
     for (uint64_t turn = 0; time(NULL) <= end || turn < 1000; turn++) {
         mapix_where where;
         uint64_t extent[7];
-        CHECK(mapix_vimh_extent(map.nbytes, &index, rows, ROWS, extent, flat_at, &where) == MAPIX_OK);
-        const int status = mapix_vimh_gather(&map, &index, rows, ROWS, &g, &where);
+        int status = mapix_vimh_extent(map.nbytes, &index, rows, ROWS, extent, flat_at, &where);
+        CHECK(status == MAPIX_OK || status == MAPIX_E_SPAN); /* half of one entry, half of another */
+        if (status) {
+            continue;
+        }
+        status = mapix_vimh_gather(&map, &index, rows, ROWS, &g, &where);
         CHECK(status == MAPIX_OK || status == MAPIX_E_STALE || status == MAPIX_E_SPAN);
         nstale += status == MAPIX_E_STALE;
     }
