@@ -332,3 +332,23 @@ def test_padding_that_would_take_all_memory_is_refused(tmp_path):
         with pytest.raises(mapix.LimitError, match=r"pass pad=\(h, w\)"):
             ds.batch([0, 1], pad=True)
         assert ds.batch([0, 1], pad=(8, 8), crop=True).images.shape == (2, 8, 8, 1)
+
+
+def test_what_goes_wrong_in_the_fast_path_is_told_by_the_slow_one(tmp_path):
+    with open_records(tmp_path, [record(4, 5, 1, [(0, i)]) for i in range(9)]) as ds:
+        rows = np.arange(9)
+        for bad in (-1, 0):
+            with pytest.raises(ValueError, match="threads"):
+                ds.batch(rows, threads=bad)
+        with pytest.raises(IndexError, match="9 at position 1"):
+            ds.batch(np.array([0, 9]))
+        out = np.empty((9, 4, 5, 1), np.uint8)
+        out.flags.writeable = False
+        with pytest.raises(ValueError, match="read-only"):
+            ds.batch(rows, out=out)
+        with pytest.raises(ValueError, match="C-contiguous"):
+            ds.batch(rows, out=np.empty((9, 5, 4, 1), np.uint8).transpose(0, 2, 1, 3))
+        assert (ds.batch(rows[::-1]).labels[:, 0] == rows[::-1]).all()
+        assert (ds.batch(rows[::2].astype(np.int32)).labels[:, 0] == rows[::2]).all()
+        assert (ds.batch(rows, threads=1 << 40).labels[:, 0] == rows).all()
+        assert ds.batch(rows, dtype=np.float32).images.dtype == np.float32

@@ -34,7 +34,8 @@ ARRAYS = ("image", "label_bytes", "label_ids")
 
 def load_pure() -> ModuleType:
     """mapix.vimh.opening as it is with MAPIX_PURE=1."""
-    saved = {name: sys.modules.pop(name) for name in list(sys.modules) if "mapix.vimh" in name}
+    chosen = ("mapix.vimh", "mapix.batch", "mapix.compiled")  # all that a choice goes into
+    saved = {name: sys.modules.pop(name) for name in list(sys.modules) if name.startswith(chosen)}
     before = os.environ.get("MAPIX_PURE")
     os.environ["MAPIX_PURE"] = "1"
     try:
@@ -45,7 +46,8 @@ def load_pure() -> ModuleType:
         if before is not None:
             os.environ["MAPIX_PURE"] = before
         sys.modules.update(saved)
-        mapix.vimh = saved["mapix.vimh"]  # type: ignore[assignment]
+        for name in chosen:
+            setattr(mapix, name.removeprefix("mapix."), saved[name])
     return module
 
 

@@ -1,4 +1,4 @@
-/* record.h - mapix._record: ds[i] and its views, as C types over numpy's C API.
+/* record.h - mapix._record: ds[i] and its views as C types over numpy's C API, and gather().
  *
  * Three types, each with a twin in Python (src/mapix/vimh/pure.py) that does the same, more slowly:
  * File (base of Gatherer) knows where the records are, Rows (base of Dataset) picks one by number,
@@ -50,6 +50,7 @@ extern PyTypeObject *mapix_file_type, *mapix_record_type;
 /* Make the types and add them to the module; 0, or -1 with an exception. */
 int mapix_add_file(PyObject *module);
 int mapix_add_record(PyObject *module);
+int mapix_add_gather(PyObject *module);
 PyTypeObject *mapix_add_type(PyObject *module, const char *name, PyType_Spec *spec);
 
 /* A new record; the file is ready, and row < nrecords. */

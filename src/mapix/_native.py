@@ -40,7 +40,8 @@ CROP: int = lib.MAPIX_CROP
 CENTRE: int = lib.MAPIX_CENTRE
 
 FIND = int(ffi.cast("uintptr_t", ffi.addressof(lib, "mapix_vimh_find")))
-"""Where ``mapix_vimh_find`` is, for ``mapix._record``."""
+GATHER = int(ffi.cast("uintptr_t", ffi.addressof(lib, "mapix_vimh_gather")))
+"""Where the two functions are, for ``mapix._record``."""
 
 CData = Any
 IntArray = NDArray[np.int64]
@@ -199,7 +200,7 @@ def scratch() -> NDArray[np.void]:
 class VimhIndex:
     """A ``mapix_vimh_index`` and the memory that it points to."""
 
-    __slots__ = ("_c", "_keep")
+    __slots__ = ("_c", "_keep", "address")
 
     def __init__(
         self,
@@ -221,6 +222,7 @@ class VimhIndex:
         c.head_nbytes = head_nbytes
         c.interleaved = interleaved
         self._c = c
+        self.address = address_of(c)
 
     def extent(
         self, mapping: Mapping, rows: IntArray, flat_at: NDArray[np.uint64] | None = None
@@ -291,6 +293,11 @@ def constant(array: NDArray[Any], kind: str) -> CData:
 def cast(kind: str, pointer: CData) -> CData:
     """The same address as another type.  Does not keep the memory alive."""
     return ffi.cast(kind, pointer)
+
+
+def address_of(pointer: CData) -> int:
+    """Where a pointer points; keeps nothing alive."""
+    return int(ffi.cast("uintptr_t", pointer))
 
 
 def new_gather(like: CData | None = None) -> CData:

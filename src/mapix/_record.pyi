@@ -60,3 +60,20 @@ class Record:
     def values(self) -> dict[str, float]: ...
     @property
     def spec_range(self) -> tuple[float, float] | None: ...
+
+def gather(
+    function: int,
+    map: tuple[Any, int],
+    index: int,
+    template: int,
+    rows: NDArray[np.int64],
+    images: NDArray[Any] | tuple[int, ...],
+    h: int,
+    w: int,
+    offsets: NDArray[np.int64] | None,
+    shapes: bool,
+    spec: bool,
+    threads: int,
+    probe: int,
+    /,
+) -> tuple[Any, Any, Any, Any, Any, int] | None: ...

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native
+from mapix.compiled import fast
 from mapix.source import Mapping
 
 __all__ = ["Batch", "Dtype", "Layout", "Lookout", "Recipe", "affine", "gather", "in_unit"]
@@ -105,7 +106,7 @@ class Recipe:
         Names of the columns.
     """
 
-    __slots__ = ("_keep", "dtype", "names", "nhwc", "template")
+    __slots__ = ("_keep", "address", "c", "dtype", "names", "nhwc", "template")
 
     def __init__(
         self,
@@ -146,6 +147,8 @@ class Recipe:
             self._keep.append(_native.constant(columns, "int16_t[]"))
             plan.columns = self._keep[-1]
         self.template = plan
+        self.address = _native.address_of(plan)
+        self.c = c
 
 
 def affine(
@@ -176,11 +179,9 @@ def affine(
 
 
 def _given(
-    out: NDArray[Any] | Batch | None, shape: tuple[int, ...], dtype: np.dtype[Any]
+    out: NDArray[Any] | Batch, shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> NDArray[Any]:
-    """The output array: a new one, or the first rows of the given one."""
-    if out is None:
-        return np.empty(shape, dtype)
+    """The first rows of an output array that was given, which has to fit."""
     array = out.images if isinstance(out, Batch) else out
     if not isinstance(array, np.ndarray):
         raise TypeError(f"out must be an ndarray or a Batch, got {type(out).__name__}")
@@ -248,42 +249,88 @@ def gather(
     calls at once; the GIL is released.  Cost: one pass over the bytes of the records.
     """
     b = len(rows)
-    plan = _native.new_gather(recipe.template)
-    labels = present = spec = None
-    if offsets is None:
-        c = plan.c
-        images = _given(out, (b, h, w, c) if recipe.nhwc else (b, c, h, w), recipe.dtype)
-        plan.h, plan.w = h, w
+    if offsets is not None:
+        shape: tuple[int, ...] = (int(offsets[b]),)
     else:
-        images = _given(out, (int(offsets[b]),), recipe.dtype)
-        # each pointer must outlive the call, hence a name of its own
-        offsets_at = _native.constant(offsets, "uint8_t[]")
-        plan.flat_at = _native.cast("uint64_t *", offsets_at)
+        shape = (b, h, w, recipe.c) if recipe.nhwc else (b, recipe.c, h, w)
+    given = shape if out is None else _given(out, shape, recipe.dtype)
+    probe = 0 if lookout is None else lookout.probes()
+    done = None
+    if fast is not None:
+        where = (_native.GATHER, mapping.located, index.address, recipe.address)
+        what = (rows, given, h, w, offsets, shapes is None, spec_range, threads, probe)
+        done = fast.gather(*where, *what)
+    if done is None:  # no C module, or something went wrong, which is told there
+        done = _gather(
+            mapping,
+            index,
+            recipe,
+            rows,
+            given,
+            h,
+            w,
+            offsets,
+            with_shapes=shapes is None,
+            with_spec=spec_range,
+            threads=threads,
+            probe=probe,
+        )
+    images, labels, present, found, spec, nasked = done
+    if lookout is not None and probe:
+        lookout.saw(nasked)
+    if shapes is None:
+        shapes = found
+    return Batch(images, labels, present, shapes, spec, offsets, recipe.names)
+
+
+def _gather(
+    mapping: Mapping,
+    index: _native.VimhIndex,
+    recipe: Recipe,
+    rows: IntArray,
+    given: NDArray[Any] | tuple[int, ...],
+    h: int,
+    w: int,
+    offsets: NDArray[np.int64] | None,
+    *,
+    with_shapes: bool,
+    with_spec: bool,
+    threads: int,
+    probe: int,
+) -> tuple[Any, ...]:
+    """What ``mapix._record.gather`` does in C; and raises what is wrong.
+
+    Images, labels, present, shapes, spec_range, and the number of records asked for.
+    """
+    b = len(rows)
+    plan = _native.new_gather(recipe.template)
+    labels = present = shapes = spec = None
+    images = np.empty(given, recipe.dtype) if isinstance(given, tuple) else given
+    plan.h, plan.w = h, w
+    # each pointer must outlive the call, hence a name of its own
     images_at = _native.writable(images)
     plan.images = images_at
     plan.images_nbytes = len(images_at)
-    if recipe.names:
-        both = np.empty((2, b, len(recipe.names)), np.uint8)
-        both_at = _native.writable(both)
-        labels, present = both[0], both[1].view(np.bool_)
-        plan.labels = both_at
-        plan.present = both_at + labels.size
-    elif plan.columns:
-        labels, present = np.empty((b, 0), np.uint8), np.empty((b, 0), np.bool_)
-    if shapes is None:
+    if offsets is not None:
+        offsets_at = _native.constant(offsets, "uint8_t[]")
+        plan.flat_at = _native.cast("uint64_t *", offsets_at)
+    if plan.columns:
+        labels = np.empty((b, len(recipe.names)), np.uint8)
+        present = np.empty((b, len(recipe.names)), np.bool_)
+    if labels is not None and present is not None and recipe.names:
+        labels_at, present_at = _native.writable(labels), _native.writable(present)
+        plan.labels, plan.present = labels_at, present_at
+    if with_shapes:
         shapes = np.empty((b, 3), np.uint16)
         shapes_at = _native.writable(shapes)
         plan.shapes = _native.cast("uint16_t *", shapes_at)
-    if spec_range:
+    if with_spec:
         spec = np.empty((b, 2), np.float32)
         spec_at = _native.writable(spec)
         plan.spec_range = _native.cast("float *", spec_at)
     plan.nthreads = threads
-    plan.probe = 0 if lookout is None else lookout.probes()
-    nasked = index.gather(mapping, rows, plan)
-    if lookout is not None and plan.probe:
-        lookout.saw(nasked)
-    return Batch(images, labels, present, shapes, spec, offsets, recipe.names)
+    plan.probe = probe
+    return images, labels, present, shapes, spec, index.gather(mapping, rows, plan)
 
 
 def in_unit(batch: Batch, table: NDArray[Any], missing: float) -> Batch:

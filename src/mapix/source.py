@@ -100,7 +100,10 @@ def _map(fd: int, nbytes: int, path: str) -> _Kept:
 class Mapping:
     """A descriptor and the memory mapped from it: alive as long as anything refers to it."""
 
-    __slots__ = ("_buffer", "_fd", "_mmap", "cmap", "fingerprint", "nbytes", "path", "view")
+    __slots__ = (
+        *("_buffer", "_fd", "_mmap"),
+        *("cmap", "fingerprint", "located", "nbytes", "path", "view"),
+    )
 
     def __init__(self, path: str) -> None:
         self._fd = -1
@@ -119,7 +122,12 @@ class Mapping:
         # ACCESS_READ exports read-only buffers: no array over them can be made writable again.
         self.view = memoryview(data)
         self._buffer = _native.buffer_of(data)
+        self._describe(found)
+
+    def _describe(self, found: os.stat_result) -> None:
         self.cmap = _native.new_map(self._buffer, self.nbytes, self._fd, found)
+        #: the map and its address, together: another thread may settle() at any time
+        self.located = (self.cmap, _native.address_of(self.cmap))
 
     def __del__(self) -> None:
         if self._fd >= 0:
@@ -144,7 +152,7 @@ class Mapping:
         if moved is not None:
             raise FileChangedError(self.path, f"{moved}; open it again")
         self.fingerprint = now
-        self.cmap = _native.new_map(self._buffer, self.nbytes, self._fd, found)
+        self._describe(found)
 
     def guarded(self, call: Callable[[_native.CData], int]) -> int:
         """Run a C call over the map; its status, or FileChangedError where the file moved."""

@@ -1,27 +1,19 @@
-"""What Gatherer, Dataset and Record inherit from: ``mapix._record`` in C, or its twin in Python.
-
-The twin it is where the C module was not built, where the interpreter refuses it, and with
-``MAPIX_PURE=1`` in the environment.
-"""
+"""What Gatherer, Dataset and Record inherit from: ``mapix._record``, or its twin in Python."""
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
+
+from mapix.compiled import fast
 
 __all__ = ["FAST", "File", "Record", "Rows"]
 
-FAST = os.environ.get("MAPIX_PURE", "0") in ("", "0")
+FAST = fast is not None
 """Whether it is the C module."""
 
 if TYPE_CHECKING:
     from mapix.vimh.pure import File, Record, Rows
+elif FAST:
+    File, Record, Rows = fast.File, fast.Record, fast.Rows
 else:
-    try:
-        if not FAST:
-            raise ImportError("MAPIX_PURE is set")
-        from mapix._record import File, Record, Rows
-    except ImportError:
-        from mapix.vimh.pure import File, Record, Rows
-
-        FAST = False
+    from mapix.vimh.pure import File, Record, Rows

@@ -303,18 +303,12 @@ class Dataset(bases.Rows):
         Copies: each image once.  Lifetime: the batch owns its arrays.  Threads: any number of
         calls at once, the GIL is released.  Cost: one pass over the records' bytes.
         """
-        return self._gatherer.batch(
-            self._file_rows(indices),
-            out=out,
-            values=(dtype, layout, scale, mean, std),
-            pad=pad,
-            crop=crop,
-            pad_value=pad_value,
-            flat=flat,
-            labels=labels,
-            spec_range=spec_range,
-            threads=threads,
+        file = self._gatherer
+        order = file.order(
+            *(dtype, layout, scale, mean, std, pad, crop, pad_value),
+            *(flat, labels, spec_range, threads),
         )
+        return order.batch(file, self._file_rows(indices), out)
 
     def batch_shape(
         self,
@@ -326,7 +320,10 @@ class Dataset(bases.Rows):
     ) -> tuple[int, int, int, int]:
         """Shape that ``batch`` with these options would give its images; reads the index alone."""
         rows = self._file_rows(indices)
-        h, w, c, _ = self._gatherer.canvas(rows, pad, crop)
+        order = self._gatherer.order(
+            *("uint8", layout, None, None, None, pad, crop, 0.0, False, None, False, 1)
+        )
+        h, w, c, _ = order.canvas(self._gatherer, rows)
         return (len(rows), h, w, c) if layout == "NHWC" else (len(rows), c, h, w)
 
     def batches(

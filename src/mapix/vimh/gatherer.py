@@ -1,4 +1,4 @@
-"""Batches of one VIMH file: canvases, recipes and label tables, made once and shared."""
+"""What all datasets over one VIMH file share."""
 
 from __future__ import annotations
 
@@ -9,25 +9,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native, view
-from mapix.batch import Batch, Lookout, Recipe, gather, in_unit
-from mapix.errors import LimitError
+from mapix.batch import Lookout
 from mapix.index import RecordIndex
 from mapix.source import Source
 from mapix.vimh import bases
 from mapix.vimh.bases import Record
-from mapix.vimh.parameters import UNITS, Parameters, Unit
+from mapix.vimh.order import Order
+from mapix.vimh.parameters import Parameters, Unit
 
 __all__ = ["Gatherer"]
 
-MAX_RECIPES = 64
-# pad=True is refused beyond both: two slivers, one high and one wide, could ask for all memory
-MOST_PADDING = 64  # times the bytes of the images
-FREE_PADDING = 1 << 30  # bytes
-
-Values = tuple[str, str, float | None, ArrayLike | None, ArrayLike | None]
+MAX_ORDERS = 64
 
 
-def _hashable(x: ArrayLike | None) -> object:
+def _numbers(x: ArrayLike | None) -> Any:
+    """The same numbers, as what can be a key, and cannot change."""
     if x is None or isinstance(x, float | int):
         return x
     if isinstance(x, tuple) and all(type(v) is float for v in x):
@@ -36,7 +32,7 @@ def _hashable(x: ArrayLike | None) -> object:
 
 
 class Gatherer(bases.File):
-    """What all datasets over one file share: its index in C, its labels, its recipes.
+    """What all datasets over one file share: its index in C, its labels, its orders.
 
     Rows are record numbers of the file, int64 (b,); the C core checks their range.  Options are
     those of ``Dataset.batch``.
@@ -51,8 +47,8 @@ class Gatherer(bases.File):
         self.interleaved = interleaved
         self.fixed_nbytes = index.head_nbytes + 1  # of a record: header and label count
         self._named = named
-        self._recipes: dict[Any, Recipe] = {}
-        self._lookout = Lookout()
+        self._orders: dict[Any, Order] = {}
+        self.lookout = Lookout()
         self._shapes = np.empty((0, 3), np.uint16)
         self._tables: dict[Unit, NDArray[Any]] = {}
 
@@ -77,16 +73,14 @@ class Gatherer(bases.File):
         return self.index.most_channels()
 
     @cached_property
-    def _native(self) -> _native.VimhIndex:
+    def native(self) -> _native.VimhIndex:
+        """The index, for the C core."""
         return self.index.native(interleaved=self.interleaved)
 
     @cached_property
-    def _columns(self) -> NDArray[np.int16]:
-        return self.parameters.columns()
-
-    @cached_property
-    def _names(self) -> tuple[str, ...]:
-        return tuple(self.parameters.names)
+    def label_columns(self) -> tuple[NDArray[np.int16], tuple[str, ...]]:
+        """Column of each label id, int16 (256,), and the names of the columns."""
+        return self.parameters.columns(), tuple(self.parameters.names)
 
     @cached_property
     def _one_shape(self) -> NDArray[np.uint16]:
@@ -125,7 +119,7 @@ class Gatherer(bases.File):
         )
 
     def _find(self, row: int) -> tuple[int, int, int, int]:
-        return self._native.find(self.source.mapping, row)
+        return self.native.find(self.source.mapping, row)
 
     def _pairs(self, record: Record) -> list[tuple[int, int]]:
         at = record.offset + self.fixed_nbytes
@@ -164,12 +158,13 @@ class Gatherer(bases.File):
         for name in ("images", "codes"):
             self.__dict__.pop(name, None)
 
-    def batch(
+    def order(
         self,
-        rows: NDArray[np.int64],
-        *,
-        out: NDArray[Any] | Batch | None,
-        values: Values,
+        dtype: Any,
+        layout: str,
+        scale: float | None,
+        mean: ArrayLike | None,
+        std: ArrayLike | None,
         pad: bool | tuple[int, ...],
         crop: bool | str,
         pad_value: float,
@@ -177,73 +172,23 @@ class Gatherer(bases.File):
         labels: Unit | None,
         spec_range: bool,
         threads: int,
-    ) -> Batch:
-        """See ``Dataset.batch``."""
-        if labels is not None and labels not in UNITS:
-            raise ValueError(f"labels must be one of {', '.join(UNITS)} or None, got {labels!r}")
-        mapping = self.source.mapping
-        dtype, layout, scale, mean, std = values
-        offsets = None
-        if flat:
-            if pad or crop or dtype != "uint8":
-                raise ValueError("flat=True gives bytes as they are: no pad, crop or dtype")
-            offsets = np.empty(len(rows) + 1, np.int64)
-            self._native.extent(mapping, rows, offsets.view(np.uint64))
-            h = w = c = fit = 0
-        else:
-            h, w, c, fit = self.canvas(rows, pad, crop)
-        recipe = self._recipe(dtype, layout, scale, mean, std, c, fit, pad_value, labels is None)
-        batch = gather(
-            mapping,
-            self._native,
-            rows,
-            recipe,
-            h=h,
-            w=w,
-            offsets=offsets,
-            shapes=self._alike(len(rows)) if self.index.stride else None,
-            spec_range=spec_range,
-            out=out,
-            threads=threads,
-            lookout=self._lookout,
+    ) -> Order:
+        """An order for these options of ``Dataset.batch``: made anew only when they are."""
+        if isinstance(pad, list):
+            pad = tuple(pad)
+        key = (
+            *(dtype, layout, scale, _numbers(mean), _numbers(std), pad, crop, pad_value),
+            *(flat, labels, spec_range, threads),
         )
-        if labels is None or labels == "raw":
-            return batch
-        return in_unit(batch, self._table(labels), -1 if labels == "class" else np.nan)
-
-    def _recipe(
-        self,
-        dtype: str,
-        layout: str,
-        scale: float | None,
-        mean: ArrayLike | None,
-        std: ArrayLike | None,
-        c: int,
-        fit: int,
-        pad_value: float,
-        unlabelled: bool,
-    ) -> Recipe:
-        """A recipe for these options: made anew only when they are."""
-        key = (dtype, layout, scale, _hashable(mean), _hashable(std), c, fit, pad_value, unlabelled)
-        known: dict[Any, Recipe] = self._recipes
-        if key not in known:
-            if len(known) >= MAX_RECIPES:
+        known = self._orders
+        order = known.get(key)
+        if order is None:
+            if len(known) >= MAX_ORDERS:
                 known.clear()
-            known[key] = Recipe(
-                dtype,
-                layout,
-                scale,
-                mean,
-                std,
-                c=c,
-                fit=fit,
-                pad_value=pad_value,
-                columns=None if unlabelled else self._columns,
-                names=() if unlabelled else self._names,
-            )
-        return known[key]
+            order = known[key] = Order(*key)
+        return order
 
-    def _alike(self, b: int) -> NDArray[np.uint16]:
+    def alike(self, b: int) -> NDArray[np.uint16]:
         """The one shape of a uniform file, b times, as a read-only view."""
         known = self._shapes
         if len(known) != b:
@@ -252,46 +197,12 @@ class Gatherer(bases.File):
             self._shapes = known
         return known
 
-    def _table(self, unit: Unit) -> NDArray[Any]:
+    def table(self, unit: Unit) -> NDArray[Any]:
+        """What each code of each label means in a unit, (heads, 256)."""
         if unit not in self._tables:
             self._tables[unit] = self.parameters.table(unit)
         return self._tables[unit]
 
-    def canvas(
-        self, rows: NDArray[np.int64], pad: bool | tuple[int, ...], crop: bool | str
-    ) -> tuple[int, int, int, int]:
-        """(h, w, c) of the output, and how records are made to fit it."""
-        if not pad and not crop and self.index.stride:
-            _, h, w, c, _ = self.index.first
-            return h, w, c, 0
-        if crop not in (False, True, "centre", "corner"):
-            raise ValueError(f"crop must be a bool, 'centre' or 'corner', got {crop!r}")
-        fit = (_native.PAD if pad else 0) | (_native.CROP if crop else 0)
-        if crop in (True, "centre"):
-            fit |= _native.CENTRE
-        if len(rows):
-            h, w, c, low_h, low_w, low_c, total = self._native.extent(self.source.mapping, rows)
-        else:
-            h, w, c = low_h, low_w, low_c = self.index.first[1:4]
-            total = 0
-        if pad or crop:
-            # The same number for all batches of the file: a network wants one.
-            c = self.most_channels
-        if crop and not pad:
-            h, w = low_h, low_w
-            fit |= _native.PAD if low_c != c else 0  # channels are never cut: pad the missing
-        if isinstance(pad, tuple):
-            if len(pad) not in (2, 3) or not all(0 < x < 65536 for x in pad):
-                raise ValueError(f"pad must be True, (h, w) or (h, w, c) in 1..65535, got {pad!r}")
-            h, w, c = (*pad, c)[:3]
-        elif pad and len(rows) * h * w * c > max(MOST_PADDING * total, FREE_PADDING):
-            raise LimitError(
-                f"{self.source.path}: padding {len(rows)} records to {h} x {w} x {c} would take "
-                f"{len(rows) * h * w * c} bytes for {total} bytes of images, more than "
-                f"{MOST_PADDING} times; pass pad=(h, w), with crop=True where records exceed it"
-            )
-        return h, w, c, fit
-
     def willneed(self, rows: NDArray[np.int64]) -> int:
         """Ask the kernel for the pages of ``rows``; see ``Dataset.prefetch``."""
-        return self._native.willneed(self.source.mapping, rows, Lookout.PROBES)
+        return self.native.willneed(self.source.mapping, rows, Lookout.PROBES)

@@ -1,0 +1,170 @@
+/* gather.c - gather(): the arrays of one batch, made and filled in one call.
+ *
+ * Its twin is _gather in src/mapix/batch.py, which also is what comes next when this one returns
+ * None: whatever went wrong is told there.  Addresses come as integers, and their owners are kept
+ * alive by the caller, but for the map, which another thread may replace: it comes with its owner.
+ */
+#include "record.h"
+
+#define NPY_NO_DEPRECATED_API NPY_1_25_API_VERSION
+#define NPY_TARGET_VERSION NPY_1_25_API_VERSION
+#include <numpy/arrayobject.h>
+
+typedef int (*gather_function)(const mapix_map *, const mapix_vimh_index *, const int64_t *,
+                               uint64_t, const mapix_gather *, mapix_where *);
+
+enum { FUNCTION, MAP, INDEX, TEMPLATE, ROWS, IMAGES, H, W, OFFSETS, SHAPES, SPEC, THREADS, PROBE,
+       NARGS };
+
+typedef struct {
+    PyObject *images, *labels, *present, *shapes, *spec;
+} outputs;
+
+static void drop(outputs *out) {
+    Py_CLEAR(out->images);
+    Py_CLEAR(out->labels);
+    Py_CLEAR(out->present);
+    Py_CLEAR(out->shapes);
+    Py_CLEAR(out->spec);
+}
+
+/* An array of n int64 in a row: its data, or null with an exception. */
+static const int64_t *numbers_of(PyObject *array, npy_intp *n) {
+    PyArrayObject *a = (PyArrayObject *)array;
+    if (!PyArray_Check(array) || PyArray_NDIM(a) != 1 || !PyArray_ISCARRAY_RO(a) ||
+        PyArray_ITEMSIZE(a) != 8 || !PyArray_ISSIGNED(a)) {
+        PyErr_SetString(PyExc_TypeError, "numbers must be a contiguous int64 array");
+        return NULL;
+    }
+    *n = PyArray_DIM(a, 0);
+    return PyArray_DATA(a);
+}
+
+/* The images: an array that was given, or a new one of the shape that was given. */
+static PyObject *images_of(PyObject *given, uint32_t dtype) {
+    static const int types[3] = {NPY_UINT8, NPY_FLOAT32, NPY_FLOAT16};
+    if (PyArray_Check(given)) {
+        if (!PyArray_ISCARRAY((PyArrayObject *)given)) {
+            PyErr_SetString(PyExc_ValueError, "out must be C-contiguous and writable");
+            return NULL;
+        }
+        return Py_NewRef(given);
+    }
+    npy_intp dims[4];
+    const Py_ssize_t ndim = PyTuple_Size(given);
+    if (ndim < 1 || ndim > 4 || dtype > 2) {
+        PyErr_SetString(PyExc_ValueError, "images must be an array or its shape");
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < ndim; i++) {
+        dims[i] = PyLong_AsSsize_t(PyTuple_GetItem(given, i));
+        if (dims[i] == -1 && PyErr_Occurred()) {
+            return NULL;
+        }
+    }
+    return PyArray_SimpleNew((int)ndim, dims, types[dtype]);
+}
+
+static PyObject *table_of(npy_intp b, npy_intp columns, int type) {
+    npy_intp dims[2] = {b, columns};
+    return PyArray_SimpleNew(2, dims, type);
+}
+
+static uint32_t u32_of(PyObject *number) {
+    const unsigned long found = PyLong_AsUnsignedLong(number);
+    if (found > UINT32_MAX && !PyErr_Occurred()) {
+        PyErr_SetString(PyExc_OverflowError, "number too large");
+    }
+    return (uint32_t)found;
+}
+
+static void *data_of(PyObject *array) {
+    return array ? PyArray_DATA((PyArrayObject *)array) : NULL;
+}
+
+/* Make what the order wants, and put it into the order.  0, or -1 with an exception. */
+static int make_outputs(outputs *out, mapix_gather *g, npy_intp b, PyObject *const *args) {
+    const npy_intp ncolumns = g->ncolumns;
+    out->images = images_of(args[IMAGES], g->dtype);
+    if (g->columns) {
+        out->labels = table_of(b, ncolumns, NPY_UINT8);
+        out->present = table_of(b, ncolumns, NPY_BOOL);
+    }
+    out->shapes = Py_IsTrue(args[SHAPES]) ? table_of(b, 3, NPY_UINT16) : NULL;
+    out->spec = Py_IsTrue(args[SPEC]) ? table_of(b, 2, NPY_FLOAT32) : NULL;
+    if (PyErr_Occurred()) {
+        return -1;
+    }
+    g->images = data_of(out->images);
+    g->images_nbytes = (uint64_t)PyArray_NBYTES((PyArrayObject *)out->images);
+    g->labels = ncolumns ? data_of(out->labels) : NULL;
+    g->present = ncolumns ? data_of(out->present) : NULL;
+    g->shapes = data_of(out->shapes);
+    g->spec_range = data_of(out->spec);
+    return 0;
+}
+
+static PyObject *or_none(PyObject *array) {
+    return array ? array : Py_NewRef(Py_None);
+}
+
+/* gather(function, (owner, map), index, template, rows, images, h, w, offsets, shapes, spec,
+ *        threads, probe) -> (images, labels, present, shapes, spec, nasked), or None */
+static PyObject *gather(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
+    if (nargs != NARGS || !PyTuple_Check(args[MAP]) || PyTuple_Size(args[MAP]) != 2) {
+        PyErr_SetString(PyExc_TypeError, "gather: see batch.py");
+        return NULL;
+    }
+    const gather_function run = (gather_function)(uintptr_t)PyLong_AsVoidPtr(args[FUNCTION]);
+    const mapix_map *map = PyLong_AsVoidPtr(PyTuple_GetItem(args[MAP], 1));
+    const mapix_vimh_index *index = PyLong_AsVoidPtr(args[INDEX]);
+    const mapix_gather *template = PyLong_AsVoidPtr(args[TEMPLATE]);
+    npy_intp b = 0, noffsets = 0;
+    const int64_t *rows = numbers_of(args[ROWS], &b);
+    if (!rows || !run || !map || !index || !template) {
+        if (!PyErr_Occurred()) {
+            PyErr_SetString(PyExc_ValueError, "an address is null");
+        }
+        return NULL;
+    }
+    mapix_gather order = *template;
+    uint64_t nasked = 0;
+    order.h = u32_of(args[H]);
+    order.w = u32_of(args[W]);
+    order.nthreads = u32_of(args[THREADS]);
+    order.probe = u32_of(args[PROBE]);
+    order.nasked = &nasked;
+    if (args[OFFSETS] != Py_None) {
+        order.flat_at = (const uint64_t *)numbers_of(args[OFFSETS], &noffsets);
+    }
+    if (!PyErr_Occurred() && order.flat_at && noffsets != b + 1) {
+        PyErr_SetString(PyExc_ValueError, "offsets must be one more than rows");
+    }
+    outputs out = {0};
+    if (PyErr_Occurred() || make_outputs(&out, &order, b, args)) {
+        drop(&out);
+        return NULL;
+    }
+    mapix_where ignored;
+    int status;
+    Py_BEGIN_ALLOW_THREADS
+    status = run(map, index, rows, (uint64_t)b, &order, &ignored);
+    Py_END_ALLOW_THREADS
+    if (status) {
+        drop(&out);
+        Py_RETURN_NONE;
+    }
+    return Py_BuildValue("NNNNNK", out.images, or_none(out.labels), or_none(out.present),
+                         or_none(out.shapes), or_none(out.spec), (unsigned long long)nasked);
+}
+
+static PyMethodDef gather_def = {"gather", (PyCFunction)(void (*)(void))gather, METH_FASTCALL,
+                                 "The arrays of one batch, made and filled in one call."};
+
+int mapix_add_gather(PyObject *module) {
+    import_array1(-1);
+    PyObject *made = PyCFunction_NewEx(&gather_def, NULL, NULL);
+    const int failed = !made || PyModule_AddObjectRef(module, "gather", made) < 0;
+    Py_XDECREF(made);
+    return failed ? -1 : 0;
+}
