@@ -1,7 +1,6 @@
 /* gather.c - gather(): the arrays of one batch, made and filled in one call.
  *
- * Its twin is _gather in src/mapix/batch.py, which also is what comes next when this one returns
- * None: whatever went wrong is told there.  Addresses come as integers, and their owners are kept
+ * Its twin is _slowly in src/mapix/batch.py.  Addresses come as integers, and their owners are kept
  * alive by the caller, but for the map, which another thread may replace: it comes with its owner.
  */
 #include "record.h"
@@ -109,7 +108,8 @@ static PyObject *or_none(PyObject *array) {
 }
 
 /* gather(function, (owner, map), index, template, rows, images, h, w, offsets, shapes, spec,
- *        threads, probe) -> (images, labels, present, shapes, spec, nasked), or None */
+ *        threads, probe) -> (images, labels, present, shapes, spec, nasked), or when it did not go
+ * well (status, record, at, expected, got) */
 static PyObject *gather(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
     if (nargs != NARGS || !PyTuple_Check(args[MAP]) || PyTuple_Size(args[MAP]) != 2) {
         PyErr_SetString(PyExc_TypeError, "gather: see batch.py");
@@ -145,14 +145,16 @@ static PyObject *gather(PyObject *Py_UNUSED(module), PyObject *const *args, Py_s
         drop(&out);
         return NULL;
     }
-    mapix_where ignored;
+    mapix_where where = {0};
     int status;
     Py_BEGIN_ALLOW_THREADS
-    status = run(map, index, rows, (uint64_t)b, &order, &ignored);
+    status = run(map, index, rows, (uint64_t)b, &order, &where);
     Py_END_ALLOW_THREADS
     if (status) {
         drop(&out);
-        Py_RETURN_NONE;
+        return Py_BuildValue("iKKKK", status, (unsigned long long)where.record,
+                             (unsigned long long)where.at, (unsigned long long)where.expected,
+                             (unsigned long long)where.got);
     }
     return Py_BuildValue("NNNNNK", out.images, or_none(out.labels), or_none(out.present),
                          or_none(out.shapes), or_none(out.spec), (unsigned long long)nasked);

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 OK: int = lib.MAPIX_OK
 FAULT: int = lib.MAPIX_E_FAULT
 CHANGED: int = lib.MAPIX_E_CHANGED
+SYSTEM: int = lib.MAPIX_E_SYSTEM
 
 ENTRY = np.dtype([("at_n", "<u8"), ("h", "<u2"), ("w", "<u2"), ("c", "<u2"), ("reserved", "<u2")])
 """One record of a table index: ``mapix_entry``."""

@@ -255,26 +255,8 @@ def gather(
         shape = (b, h, w, recipe.c) if recipe.nhwc else (b, recipe.c, h, w)
     given = shape if out is None else _given(out, shape, recipe.dtype)
     probe = 0 if lookout is None else lookout.probes()
-    done = None
-    if fast is not None:
-        where = (_native.GATHER, mapping.located, index.address, recipe.address)
-        what = (rows, given, h, w, offsets, shapes is None, spec_range, threads, probe)
-        done = fast.gather(*where, *what)
-    if done is None:  # no C module, or something went wrong, which is told there
-        done = _gather(
-            mapping,
-            index,
-            recipe,
-            rows,
-            given,
-            h,
-            w,
-            offsets,
-            with_shapes=shapes is None,
-            with_spec=spec_range,
-            threads=threads,
-            probe=probe,
-        )
+    what = (rows, given, h, w, offsets, shapes is None, spec_range, threads, probe)
+    done = (_slowly if fast is None else _fast)(mapping, index, recipe, *what)
     images, labels, present, found, spec, nasked = done
     if lookout is not None and probe:
         lookout.saw(nasked)
@@ -283,7 +265,24 @@ def gather(
     return Batch(images, labels, present, shapes, spec, offsets, recipe.names)
 
 
-def _gather(
+def _fast(
+    mapping: Mapping, index: _native.VimhIndex, recipe: Recipe, *what: Any
+) -> tuple[Any, ...]:
+    """``_slowly`` in C."""
+    while True:
+        where = (_native.GATHER, mapping.located, index.address, recipe.address)
+        done: tuple[Any, ...] = fast.gather(*where, *what)
+        if len(done) == 6:
+            return done
+        if done[0] != _native.CHANGED:
+            break
+        mapping.settle()
+    if done[0] == _native.SYSTEM:  # errno is only known to cffi's own calls
+        return _slowly(mapping, index, recipe, *what)
+    raise _native.problem(done[0], _native.Where(*done[1:]), mapping.path, "vimh")
+
+
+def _slowly(
     mapping: Mapping,
     index: _native.VimhIndex,
     recipe: Recipe,
@@ -292,16 +291,12 @@ def _gather(
     h: int,
     w: int,
     offsets: NDArray[np.int64] | None,
-    *,
     with_shapes: bool,
     with_spec: bool,
     threads: int,
     probe: int,
 ) -> tuple[Any, ...]:
-    """What ``mapix._record.gather`` does in C; and raises what is wrong.
-
-    Images, labels, present, shapes, spec_range, and the number of records asked for.
-    """
+    """Images, labels, present, shapes, spec_range, and the number of records asked for."""
     b = len(rows)
     plan = _native.new_gather(recipe.template)
     labels = present = shapes = spec = None
