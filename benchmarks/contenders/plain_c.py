@@ -24,7 +24,8 @@ class PlainC(Contender):
 
     def __init__(self, source: Path) -> None:
         super().__init__(source)
-        self.lib, ffi = reference.library(), reference.ffi
+        self.lib = reference.library()
+        ffi = reference.ffi
         self.data = mapped(source)
         self.base = ffi.from_buffer("uint8_t[]", self.data)
         if self.kind == "mixed":

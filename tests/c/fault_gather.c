@@ -301,23 +301,12 @@ static void case_fork(void) {
 }
 
 int main(int argc, char **argv) {
-    static const struct {
-        const char *name;
-        void (*run)(void);
-    } cases[] = {{"cut", case_cut},
-                 {"lost_table", case_lost_table},
-                 {"changing_table", case_changing_table},
-                 {"first_calls", case_first_calls},
-                 {"blocked", case_blocked},
-                 {"fork", case_fork}};
+    static const named_case cases[] = {{"cut", case_cut},
+                                       {"lost_table", case_lost_table},
+                                       {"changing_table", case_changing_table},
+                                       {"first_calls", case_first_calls},
+                                       {"blocked", case_blocked},
+                                       {"fork", case_fork}};
     seconds = argc > 2 ? atoi(argv[2]) : seconds;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases && argc > 1; i++) {
-        if (strcmp(argv[1], "list") == 0) {
-            puts(cases[i].name);
-        } else if (strcmp(argv[1], cases[i].name) == 0) {
-            cases[i].run();
-            return 0;
-        }
-    }
-    return argc > 1 && strcmp(argv[1], "list") == 0 ? 0 : 2;
+    return run_case(cases, sizeof cases / sizeof *cases, argc, argv);
 }

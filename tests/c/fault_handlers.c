@@ -236,27 +236,16 @@ static void make_scene(void) {
 }
 
 int main(int argc, char **argv) {
-    static const struct {
-        const char *name;
-        void (*run)(void);
-    } cases[] = {{"displaced", case_displaced},
-                 {"foreign_mended", case_foreign_mended},
-                 {"foreign_inside", case_foreign_inside},
-                 {"foreign_kills", case_foreign_kills},
-                 {"foreign_stubborn", case_foreign_stubborn},
-                 {"foreign_jumps", case_foreign_jumps},
-                 {"foreign_calls_back", case_foreign_calls_back},
-                 {"foreign_raises", case_foreign_raises},
-                 {"sent", case_sent},
-                 {"many_owners", case_many_owners}};
+    static const named_case cases[] = {{"displaced", case_displaced},
+                                       {"foreign_mended", case_foreign_mended},
+                                       {"foreign_inside", case_foreign_inside},
+                                       {"foreign_kills", case_foreign_kills},
+                                       {"foreign_stubborn", case_foreign_stubborn},
+                                       {"foreign_jumps", case_foreign_jumps},
+                                       {"foreign_calls_back", case_foreign_calls_back},
+                                       {"foreign_raises", case_foreign_raises},
+                                       {"sent", case_sent},
+                                       {"many_owners", case_many_owners}};
     make_scene();
-    for (size_t i = 0; i < sizeof cases / sizeof *cases && argc > 1; i++) {
-        if (strcmp(argv[1], "list") == 0) {
-            puts(cases[i].name);
-        } else if (strcmp(argv[1], cases[i].name) == 0) {
-            cases[i].run();
-            return 0;
-        }
-    }
-    return argc > 1 && strcmp(argv[1], "list") == 0 ? 0 : 2;
+    return run_case(cases, sizeof cases / sizeof *cases, argc, argv);
 }

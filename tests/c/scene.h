@@ -122,4 +122,24 @@ static inline int images_right(const scene *s, const int64_t *rows, uint64_t n,
     return 1;
 }
 
+/* A case of a programme: `PROGRAMME list` prints their names, `PROGRAMME NAME` runs one. */
+typedef struct {
+    const char *name;
+    void (*run)(void);
+} named_case;
+
+/* The exit status: 0, or 2 when there is no case of that name. */
+static inline int run_case(const named_case *cases, size_t n, int argc, char **argv) {
+    const int list = argc > 1 && strcmp(argv[1], "list") == 0;
+    for (size_t i = 0; i < n && argc > 1; i++) {
+        if (list) {
+            puts(cases[i].name);
+        } else if (strcmp(argv[1], cases[i].name) == 0) {
+            cases[i].run();
+            return 0;
+        }
+    }
+    return list ? 0 : 2;
+}
+
 #endif
