@@ -21,7 +21,8 @@ enum {
     CHAIN_CAPACITY = MAPIX_CHAIN_CAPACITY, /* entries a chain may hold in a window */
     CHAIN_AIM = CHAIN_CAPACITY / 4 * 3,    /* records that a stretch is sized for */
     PROVE = 16,            /* plausible headers in a row that make a start */
-    IDS_AHEAD = 16,        /* records whose label ids are prefetched ahead */
+    IDS_AHEAD = 64,        /* records whose label ids are prefetched ahead */
+    NEAR_IDS = 8,          /* labels of a record that are looked at together */
     LOOKS = 4,             /* pages of a window looked at, whether they are in memory */
     LEARN = 64,            /* records hopped to learn what is plausible */
     MAX_TRIES = 64,        /* starts tried for a chain before it is given up */
@@ -151,7 +152,7 @@ static void walk_chains(const mapix_map *map, uint32_t head_nbytes, chain *chain
                 entry_set(&c->entries[c->n++], c->at, &header);
                 c->at += header.size;
                 MAPIX_PREFETCH(map->base, c->at);
-                MAPIX_PREFETCH(map->base, c->at + head_nbytes); /* often the same line */
+                MAPIX_PREFETCH(map->base, c->at + head_nbytes + 2 * NEAR_IDS); /* and its ids */
             }
             if (MAPIX_UNLIKELY(status || c->at >= c->goal || c->n == CHAIN_CAPACITY)) {
                 live[i--] = live[--nlive];
@@ -174,20 +175,43 @@ static uint64_t chain_find(const chain *c, uint64_t at) {
     return lo < c->n && entry_at(&c->entries[lo]) == at ? lo : c->n;
 }
 
-/* Take the entries of `c` from number `i` on, now proven, into the table, and note their label ids:
- * not while walking, where the loop over a record's labels would end the machine's looking ahead. */
+/* Note the label ids of n records.  Not while walking, where the loop over a record's labels would
+ * end the machine's looking ahead.  Records list different numbers of labels, so that a loop over
+ * them ends at a guess that is mostly wrong: up to eight are noted without one. */
+static void note_ids(table_job *job, const mapix_entry *from, uint64_t n) {
+    uint8_t seen[257] = {0}; /* the last place is for labels that are none */
+    const uint64_t pairs_at = job->walk.head_nbytes + 1;
+    for (uint64_t k = 0; k < n; k++) {
+        if (k + IDS_AHEAD < n) {
+            const uint64_t later = entry_at(&from[k + IDS_AHEAD]) + pairs_at;
+            MAPIX_PREFETCH(job->map->base, later);
+            MAPIX_PREFETCH(job->map->base, later + 2 * NEAR_IDS - 1); /* often the same line */
+        }
+        const uint64_t at = entry_at(&from[k]) + pairs_at;
+        const uint8_t *pairs = job->map->base + at;
+        const unsigned nlabels = entry_n(&from[k]);
+        if (MAPIX_LIKELY(nlabels <= NEAR_IDS && job->map->nbytes - at >= 2 * NEAR_IDS)) {
+            for (unsigned i = 0; i < NEAR_IDS; i++) {
+                seen[i < nlabels ? pairs[2 * i] : 256] = 1;
+            }
+        } else {
+            for (unsigned i = 0; i < nlabels; i++) {
+                seen[pairs[2 * i]] = 1;
+            }
+        }
+    }
+    for (unsigned id = 0; id < 256; id++) {
+        job->walk.ids[id >> 6] |= (uint64_t)seen[id] << (id & 63);
+    }
+}
+
+/* Take the entries of `c` from number `i` on, now proven, into the table. */
 static void chain_take(table_job *job, const chain *c, uint64_t i) {
     const uint64_t room = job->capacity - job->nwritten;
     const uint64_t n = c->n - i < room ? c->n - i : room;
-    const uint8_t *pairs = job->map->base + job->walk.head_nbytes + 1;
     const mapix_entry *from = c->entries + i;
     memcpy(job->entries + job->nwritten, from, n * sizeof *from);
-    for (uint64_t k = 0; k < n; k++) {
-        if (k + IDS_AHEAD < n) {
-            MAPIX_PREFETCH(pairs, entry_at(&from[k + IDS_AHEAD]));
-        }
-        ids_add(job->walk.ids, pairs + entry_at(&from[k]), entry_n(&from[k]));
-    }
+    note_ids(job, from, n);
     job->nwritten += n;
     job->walk.nrecords += n;
     job->walk.at = n == c->n - i ? c->at : entry_at(&from[n]);
