@@ -102,7 +102,7 @@ class Mapping:
 
     __slots__ = (
         *("_buffer", "_fd", "_mmap"),
-        *("cmap", "fingerprint", "located", "nbytes", "path", "view"),
+        *("_located", "cmap", "fingerprint", "nbytes", "path", "view"),
     )
 
     def __init__(self, path: str) -> None:
@@ -126,8 +126,16 @@ class Mapping:
 
     def _describe(self, found: os.stat_result) -> None:
         self.cmap = _native.new_map(self._buffer, self.nbytes, self._fd, found)
-        #: the map and its address, together: another thread may settle() at any time
-        self.located = (self.cmap, _native.address_of(self.cmap))
+        self._located: tuple[_native.CData, int] | None = None
+
+    @property
+    def located(self) -> tuple[_native.CData, int]:
+        """The map and its address, together: another thread may settle() at any time."""
+        known = self._located
+        if known is None:
+            cmap = self.cmap
+            known = self._located = (cmap, _native.address_of(cmap))
+        return known
 
     def __del__(self) -> None:
         if self._fd >= 0:

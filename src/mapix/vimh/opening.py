@@ -73,6 +73,8 @@ def _info(
 
 
 def _hint(info: Mapping[str, Any]) -> Hint:
+    if not info:
+        return Hint()
     dims = [info.get(k) for k in ("height", "width", "channels")]
     known = all(type(d) is int for d in dims)
     names = info.get("parameter_names")

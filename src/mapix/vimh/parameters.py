@@ -153,6 +153,8 @@ class Parameters(Mapping[str, Parameter]):
         ValueError
             A name appears twice, there are more than 256, or a number is none.
         """
+        if not info:
+            return cls(())
         names = [str(n) for n in info.get("parameter_names", [])]
         mappings: Mapping[str, Any] = info.get("parameter_mappings", {})
         if len(set(names)) != len(names) or len(names) > 256:
