@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import warnings
 from pathlib import Path
 
@@ -278,3 +279,16 @@ def test_bad_options_are_told_at_once(uniform):
         mapix_torch.Dataset(uniform, dtype="int8")
     with pytest.raises(TypeError):
         mapix_torch.Dataset(uniform, no_such_option=1)
+
+
+def test_a_worker_refuses_another_file_when_it_uses_it_not_when_it_starts(tmp_path):
+    """An error in unpickling would be the death of the worker, without a word to the loader."""
+    path = tmp_path / "data"
+    path.write_bytes(pack([record(4, 4, 1, [], seed=i) for i in range(3)]))
+    sent = pickle.dumps(mapix_torch.Dataset(path, dtype="uint8"))
+    again = pickle.loads(pickle.dumps(pickle.loads(sent)))  # never opened in between
+    assert again[2][0].shape == (1, 4, 4)
+    path.write_bytes(pack([record(4, 4, 1, [], seed=i) for i in range(4)]))
+    late = pickle.loads(sent)
+    with pytest.raises(mapix.FileChangedError, match="data"):
+        late[0]

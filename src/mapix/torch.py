@@ -154,9 +154,9 @@ class Dataset(torch_data.Dataset[Any]):
         if isinstance(path_or_dataset, VimhDataset):
             if open_options:
                 raise TypeError(f"options {', '.join(open_options)} need a path, not a dataset")
-            self.source = path_or_dataset
+            self._source: VimhDataset | None = path_or_dataset
         else:
-            self.source = mapix.open(path_or_dataset, **open_options)
+            self._source = mapix.open(path_or_dataset, **open_options)
         self.options: dict[str, Any] = {
             "dtype": dtype,
             "layout": layout,
@@ -169,11 +169,28 @@ class Dataset(torch_data.Dataset[Any]):
             "labels": labels,
             "threads": threads,
         }
+        self._reopen: tuple[Any, ...] = ()
         self.as_dict = as_dict
         self.sizes = sizes
         self.transform = transform
         self.batch_transform = batch_transform
         self.source.batch([], **self.options)  # bad options are told here, not in a worker
+
+    @property
+    def source(self) -> VimhDataset:
+        """The mapix dataset.  A worker opens it when it is first used: an error in unpickling would
+        be the death of the worker, one in using it reaches the loader.
+        """
+        if self._source is None:
+            reopen, arguments = self._reopen
+            self._source = reopen(*arguments)
+        return self._source
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        state["_reopen"] = self._reopen if self._source is None else self._source.__reduce__()
+        state["_source"] = None
+        return state
 
     @property
     def heads(self) -> dict[str, int]:
