@@ -2,8 +2,8 @@
 
 The model: names (made, renamed, removed) reach the disk in order, and all of them up to a sync of
 anything have reached it.  Bytes reach it when their file is synced; before that each sector of 512
-bytes may hold its old bytes, zeros or the new ones, and the file may have any size between the synced
-one and the present one.  Real file systems are kinder.
+bytes may hold its old bytes, zeros or the new ones, and the file may have any size between the
+synced one and the present one.  Real file systems are kinder.
 """
 
 from __future__ import annotations

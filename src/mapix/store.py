@@ -4,8 +4,8 @@ Everything that touches the disk goes through one small table of calls, ``Calls`
 can put a model of a disk in its place and look at every state that a power cut may leave.
 
 A directory of files is written under another name beside its place, each file synced, then the
-directory; one rename puts it in place, and a sync of the folder above makes that last.  A reader, or
-a machine that lost power, sees all of it or nothing.
+directory; one rename puts it in place, and a sync of the folder above makes that last.  A reader,
+or a machine that lost power, sees all of it or nothing.
 """
 
 from __future__ import annotations
