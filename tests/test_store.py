@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 import mapix
+import mapix.vimh
 from mapix.store import SYSTEM, NewDirectory
 from model_disk import ModelDisk, below, steps
 
@@ -138,3 +142,50 @@ def test_a_stage_that_is_a_link_is_refused(tmp_path):
     with pytest.raises(OSError, match=r"Not a directory|symbolic"):
         NewDirectory(str(tmp_path / "d"))
     assert (victim / "keep").read_bytes() == b"precious"
+
+
+KILLS = int(os.environ.get("MAPIX_KILLS", "60"))
+
+
+def write_for_ever(folder: str, done) -> None:
+    """Datasets of 30 records, one after the other; ``done`` is told of each that is committed."""
+    for i in range(10**6):
+        with mapix.vimh.Writer(os.path.join(folder, f"d{i}")) as out:
+            for k in range(30):
+                out.append(np.full((40, 40, 1), (i + k) % 256, np.uint8))
+        done.send_bytes(str(i).encode())
+
+
+def test_kill_minus_nine_at_any_moment(tmp_path):
+    """No dataset that was committed is lost, and none is there in part."""
+    fork = multiprocessing.get_context("fork")
+    rng = random.Random(5)
+    ncommitted = nparts = 0
+    for turn in range(KILLS):
+        folder = tmp_path / str(turn)
+        folder.mkdir()
+        ours, theirs = fork.Pipe(duplex=False)
+        writer = fork.Process(target=write_for_ever, args=(str(folder), theirs))
+        writer.start()
+        theirs.close()
+        time.sleep(0.004 + rng.random() * 0.02)
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.join()
+        committed = set()
+        while True:
+            try:
+                committed.add("d" + ours.recv_bytes().decode())
+            except EOFError:
+                break
+        there = {name for name in os.listdir(folder) if not name.startswith(".")}
+        assert committed <= there
+        for name in there:
+            ds = mapix.open(folder / name, index="never")
+            i = int(name[1:])
+            assert [int(r.image[0, 0, 0]) for r in ds] == [(i + k) % 256 for k in range(30)]
+            assert ds.info["train_samples"] == 30
+        ncommitted += len(committed)
+        nparts += any(name.startswith(".") for name in os.listdir(folder))
+    print(ncommitted, "datasets committed,", nparts, "of", KILLS, "kills in the middle of one")
+    assert ncommitted > 0
+    assert nparts > 0
