@@ -21,7 +21,7 @@ from model_disk import ModelDisk, below, steps
 
 
 def build(path: str, calls, content: dict[str, bytes]) -> None:
-    new = NewDirectory(path, calls)
+    new = NewDirectory(path, calls, buffer_nbytes=300)  # small, so that there are more states
     try:
         for name, data in content.items():
             file = new.file(name)

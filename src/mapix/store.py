@@ -19,6 +19,8 @@ from mapix.errors import LockedError
 
 __all__ = ["SYSTEM", "Calls", "NewDirectory", "NewFile"]
 
+BUFFER_NBYTES = 1 << 20
+
 
 class Calls(Protocol):
     """What a writer asks of the operating system; all raise OSError."""
@@ -82,24 +84,40 @@ SYSTEM: Calls = _System()
 class NewFile:
     """A file that is being written; made by ``NewDirectory.file``."""
 
-    def __init__(self, path: str, calls: Calls) -> None:
+    def __init__(self, path: str, calls: Calls, buffer_nbytes: int) -> None:
         self.path = path
         self.nbytes = 0
         self._calls = calls
+        self._buffer = bytearray()
+        self._buffer_nbytes = buffer_nbytes
         self._fd = calls.open(path)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Write all of it: a short write is gone on with."""
-        left = memoryview(data).cast("B")
-        while len(left):
+        """Write all of it; small pieces are gathered first."""
+        new = memoryview(data).cast("B")
+        self.nbytes += len(new)
+        if len(new) < self._buffer_nbytes:
+            self._buffer += new
+            if len(self._buffer) >= self._buffer_nbytes:
+                self._flush()
+        else:
+            self._flush()
+            self._write(new)
+
+    def _flush(self) -> None:
+        gathered, self._buffer = self._buffer, bytearray()
+        self._write(memoryview(gathered))
+
+    def _write(self, left: memoryview) -> None:
+        while len(left):  # a short write is gone on with
             n = self._calls.write(self._fd, left)
             if not 0 < n <= len(left):
                 raise OSError(f"{self.path}: wrote {n} of {len(left)} bytes")
-            self.nbytes += n
             left = left[n:]
 
     def finish(self) -> None:
         """Bring it to the disk, and close it."""
+        self._flush()
         self._calls.fsync(self._fd)
         self.close()
 
@@ -119,6 +137,8 @@ class NewDirectory:
         Where it is to appear; nothing may be there yet.
     calls : Calls
         The operating system.
+    buffer_nbytes : int
+        Small writes are gathered up to so many bytes a file.
 
     Raises
     ------
@@ -130,7 +150,9 @@ class NewDirectory:
         The folder above is missing or cannot be written to.
     """
 
-    def __init__(self, path: str, calls: Calls = SYSTEM) -> None:
+    def __init__(
+        self, path: str, calls: Calls = SYSTEM, *, buffer_nbytes: int = BUFFER_NBYTES
+    ) -> None:
         self.path = os.path.abspath(path)
         if os.path.lexists(self.path):
             raise FileExistsError(f"{self.path} is there already; nothing is overwritten")
@@ -139,6 +161,7 @@ class NewDirectory:
         # writer that died has left is found and cleared away.
         self.stage = os.path.join(self.parent, f".{name}.writing")
         self._calls = calls
+        self._buffer_nbytes = buffer_nbytes
         self._files: list[NewFile] = []
         self._lock = self._claim()
 
@@ -163,7 +186,7 @@ class NewDirectory:
 
     def file(self, name: str) -> NewFile:
         """A new file in it."""
-        new = NewFile(os.path.join(self.stage, name), self._calls)
+        new = NewFile(os.path.join(self.stage, name), self._calls, self._buffer_nbytes)
         self._files.append(new)
         return new
 
