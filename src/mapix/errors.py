@@ -16,6 +16,7 @@ __all__ = [
     "FileChangedError",
     "FormatError",
     "LimitError",
+    "LockedError",
     "MapixError",
     "MapixWarning",
     "SizeError",
@@ -120,6 +121,10 @@ class FileChangedError(MapixError, OSError):
 
 class LimitError(MapixError, ValueError):
     """A named limit was reached; the message says which one and how to raise it."""
+
+
+class LockedError(MapixError, OSError):
+    """Another process is writing there."""
 
 
 class ClosedError(MapixError, ValueError):

@@ -32,7 +32,7 @@ from mapix.errors import FormatError, SizeError, TruncatedError
 from mapix.index import ENTRY, RecordIndex
 from mapix.source import Mapping, Source
 
-__all__ = ["DIALECTS", "NAME", "Hint", "Reading", "choose", "walk"]
+__all__ = ["DIALECTS", "NAME", "Hint", "Reading", "choose", "pack", "walk"]
 
 NAME = "vimh"
 DIALECTS = (14, 6)
@@ -302,3 +302,45 @@ def _partial(source: Source, best: Reading, readings: list[Reading]) -> Exceptio
         record=problem.record,
         at=problem.at,
     )
+
+
+def pack(
+    images: NDArray[np.uint8],
+    ids: NDArray[np.uint8],
+    codes: NDArray[np.uint8],
+    spec_range: NDArray[np.float32] | None,
+) -> NDArray[np.uint8]:
+    """Records of one shape and one list of labels, as the bytes of a file.
+
+    Parameters
+    ----------
+    images : ndarray
+        uint8 (n, h, w, c), of any strides; dimensions in 1..65535.
+    ids : ndarray
+        uint8 (N,), N at most 255.
+    codes : ndarray
+        uint8 (n, N).
+    spec_range : ndarray or None
+        float32 (n, 2) for the 14-byte dialect, None for the 6-byte one.
+
+    Returns
+    -------
+    ndarray
+        uint8 (n, record size), contiguous.
+
+    Notes
+    -----
+    Copies: each image once, into planar order.
+    """
+    n, h, w, c = images.shape
+    head = 6 if spec_range is None else 14
+    labels = head + 1 + 2 * len(ids)
+    out = np.empty((n, labels + h * w * c), np.uint8)
+    out[:, :6] = np.array([h, w, c], "<u2").view(np.uint8)
+    if spec_range is not None:
+        out[:, 6:14] = np.ascontiguousarray(spec_range, "<f4").view(np.uint8)
+    out[:, head] = len(ids)
+    out[:, head + 1 : labels : 2] = ids
+    out[:, head + 2 : labels : 2] = codes
+    out[:, labels:].reshape(n, c, h, w)[...] = images.transpose(0, 3, 1, 2)
+    return out

@@ -93,7 +93,7 @@ def _compare(ds: Dataset) -> None:
         count = ds.info.get(key)
         if type(count) is int and count != len(ds):
             said.append(f"{count} samples ({key}), the file holds {len(ds)}")
-    shape = ds._info_shape()
+    shape = None if ds.info.get("image_sizes") == "mixed" else ds._info_shape()
     if shape and ds.index.stride and shape != ds.index.first[1:4]:
         said.append(f"images of {shape}, the file's are {ds.index.first[1:4]}")
     if said:

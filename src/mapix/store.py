@@ -1,0 +1,232 @@
+"""New files and directories, whole or not at all.
+
+Everything that touches the disk goes through one small table of calls, ``Calls``, so that a test
+can put a model of a disk in its place and look at every state that a power cut may leave.
+
+A directory of files is written under another name beside its place, each file synced, then the
+directory; one rename puts it in place, and a sync of the folder above makes that last.  A reader,
+or a machine that lost power, sees all of it or nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from typing import Protocol
+
+from mapix.errors import LockedError
+
+__all__ = ["SYSTEM", "Calls", "NewDirectory", "NewFile"]
+
+BUFFER_NBYTES = 1 << 20
+
+
+class Calls(Protocol):
+    """What a writer asks of the operating system; all raise OSError."""
+
+    def mkdir(self, path: str) -> None:
+        """Make a directory, which must not be there."""
+
+    def open(self, path: str) -> int:
+        """Make a file, which must not be there, for writing."""
+
+    def write(self, fd: int, data: memoryview) -> int:
+        """Write some of data at the end; the number of bytes written."""
+
+    def fsync(self, fd: int) -> None:
+        """Wait until the file's bytes are on the disk."""
+
+    def close(self, fd: int) -> None:
+        """Let go of a descriptor."""
+
+    def fsync_directory(self, path: str) -> None:
+        """Wait until the names in a directory are on the disk."""
+
+    def rename(self, old: str, new: str) -> None:
+        """Give something another name, in one step."""
+
+    def unlink(self, path: str) -> None:
+        """Remove a file."""
+
+    def rmdir(self, path: str) -> None:
+        """Remove an empty directory."""
+
+
+class _System:
+    """The operating system itself."""
+
+    mkdir = staticmethod(os.mkdir)
+    close = staticmethod(os.close)
+    fsync = staticmethod(os.fsync)
+    rename = staticmethod(os.rename)
+    unlink = staticmethod(os.unlink)
+    rmdir = staticmethod(os.rmdir)
+    write = staticmethod(os.write)
+
+    @staticmethod
+    def open(path: str) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        return os.open(path, flags, 0o666)
+
+    @staticmethod
+    def fsync_directory(path: str) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+SYSTEM: Calls = _System()
+
+
+class NewFile:
+    """A file that is being written; made by ``NewDirectory.file``."""
+
+    def __init__(self, path: str, calls: Calls, buffer_nbytes: int) -> None:
+        self.path = path
+        self.nbytes = 0
+        self._calls = calls
+        self._buffer = bytearray()
+        self._buffer_nbytes = buffer_nbytes
+        self._fd = calls.open(path)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Write all of it; small pieces are gathered first."""
+        new = memoryview(data).cast("B")
+        self.nbytes += len(new)
+        if len(new) < self._buffer_nbytes:
+            self._buffer += new
+            if len(self._buffer) >= self._buffer_nbytes:
+                self._flush()
+        else:
+            self._flush()
+            self._write(new)
+
+    def _flush(self) -> None:
+        gathered, self._buffer = self._buffer, bytearray()
+        self._write(memoryview(gathered))
+
+    def _write(self, left: memoryview) -> None:
+        while len(left):  # a short write is gone on with
+            n = self._calls.write(self._fd, left)
+            if not 0 < n <= len(left):
+                raise OSError(f"{self.path}: wrote {n} of {len(left)} bytes")
+            left = left[n:]
+
+    def finish(self) -> None:
+        """Bring it to the disk, and close it."""
+        self._flush()
+        self._calls.fsync(self._fd)
+        self.close()
+
+    def close(self) -> None:
+        """Close it as it is."""
+        if self._fd >= 0:
+            fd, self._fd = self._fd, -1
+            self._calls.close(fd)
+
+
+class NewDirectory:
+    """A directory of files that appears whole, or not at all.
+
+    Parameters
+    ----------
+    path : str
+        Where it is to appear; nothing may be there yet.
+    calls : Calls
+        The operating system.
+    buffer_nbytes : int
+        Small writes are gathered up to so many bytes a file.
+
+    Raises
+    ------
+    FileExistsError
+        Something is there already.
+    LockedError
+        Another writer is at work on the same path.
+    OSError
+        The folder above is missing or cannot be written to.
+    """
+
+    def __init__(
+        self, path: str, calls: Calls = SYSTEM, *, buffer_nbytes: int = BUFFER_NBYTES
+    ) -> None:
+        self.path = os.path.abspath(path)
+        if os.path.lexists(self.path):
+            raise FileExistsError(f"{self.path} is there already; nothing is overwritten")
+        self.parent, name = os.path.split(self.path)
+        # One name for all writers of a path: whoever finds it locked knows at once, and what a
+        # writer that died has left is found and cleared away.
+        self.stage = os.path.join(self.parent, f".{name}.writing")
+        self._calls = calls
+        self._buffer_nbytes = buffer_nbytes
+        self._files: list[NewFile] = []
+        self._lock = self._claim()
+
+    def _claim(self) -> int:
+        """Make the stage, or take over that of a writer that died; the locked descriptor."""
+        with contextlib.suppress(FileExistsError):
+            self._calls.mkdir(self.stage)
+        lock = os.open(self.stage, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.path.samestat(os.fstat(lock), os.lstat(self.stage)):
+                raise BlockingIOError("the other one has just finished")
+            for left in os.listdir(lock):
+                self._calls.unlink(os.path.join(self.stage, left))
+        except (BlockingIOError, FileNotFoundError) as e:
+            os.close(lock)
+            raise LockedError(f"{self.path}: another writer is at work on it") from e
+        except BaseException:
+            os.close(lock)
+            raise
+        return lock
+
+    def file(self, name: str) -> NewFile:
+        """A new file in it."""
+        new = NewFile(os.path.join(self.stage, name), self._calls, self._buffer_nbytes)
+        self._files.append(new)
+        return new
+
+    def commit(self) -> None:
+        """Let it appear; on return it is there, and will be after a power cut.
+
+        When anything fails, nothing has appeared, and nothing is left behind, but after the rename:
+        if only the sync of the folder above fails, the directory is there and whole, and may be
+        gone after a power cut.
+        """
+        try:
+            for new in self._files:
+                new.finish()
+            self._calls.fsync_directory(self.stage)
+            if os.path.lexists(self.path):
+                raise FileExistsError(f"{self.path} has appeared meanwhile; nothing is overwritten")
+            self._calls.rename(self.stage, self.path)
+        except BaseException:
+            self.abort()
+            raise
+        try:
+            self._calls.fsync_directory(self.parent)
+        finally:
+            self._let_go()
+
+    def abort(self) -> None:
+        """Remove what was written.  Does nothing when it was committed or aborted already."""
+        if self._lock < 0:
+            return
+        try:
+            for new in self._files:
+                with contextlib.suppress(OSError):
+                    new.close()
+                with contextlib.suppress(OSError):
+                    self._calls.unlink(new.path)
+            with contextlib.suppress(OSError):
+                self._calls.rmdir(self.stage)
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        lock, self._lock = self._lock, -1
+        os.close(lock)

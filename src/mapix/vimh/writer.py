@@ -1,0 +1,399 @@
+"""Writing a VIMH dataset: binary files and the info JSON, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mapix.formats import vimh
+from mapix.store import SYSTEM, Calls, NewDirectory, NewFile
+from mapix.vimh.parameters import INFO_NAME, Parameter
+
+__all__ = ["Writer", "spectrogram_bytes", "write"]
+
+SPLITS = ("train", "test")
+TRAIN_SHARE = 0.8  # the original's: the first int(0.8 n) records are for training
+BLOCK_NBYTES = 4 << 20  # packed at once
+
+Split = Literal["train", "test"]
+
+
+class Writer:
+    """A new VIMH dataset, written record by record or in arrays, in bounded memory.
+
+    The directory appears when the writer is closed, or leaves its ``with`` block without an
+    exception: with both splits, synced to disk.  Otherwise nothing appears.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The dataset directory, which must not be there yet.
+    parameters : sequence of Parameter, optional
+        Those that records carry, in the order of their ids: 0, 1, 2 ...
+    fixed : mapping of str to float, optional
+        Parameters that have one value throughout: they go into the info JSON only.
+    dialect : {14, 6}
+        Bytes of the record header: 14 as all known programs write and read it; 6 as the format's
+        document describes it, without spec_range.
+    info : mapping, optional
+        More keys of the info JSON (``dataset_name``, ``sample_rate``, ``spectrogram_config`` ...).
+        Keys that the original writes keep its order, others follow.  Counts and shapes are counted.
+    calls : mapix.store.Calls
+        The operating system; for tests.
+
+    Raises
+    ------
+    FileExistsError
+        There is something at ``path``.
+    LockedError
+        Another writer is at work on it.
+
+    Examples
+    --------
+    >>> note = mapix.vimh.Parameter("note_number", 0, min=50, max=52, step=0.1)  # doctest: +SKIP
+    >>> with mapix.vimh.Writer("spectrograms", [note]) as out:                   # doctest: +SKIP
+    ...     out.append(image, {"note_number": 51.5}, spec_range=(-80.0, 0.0))
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        parameters: Sequence[Parameter] = (),
+        *,
+        fixed: Mapping[str, float] | None = None,
+        dialect: Literal[14, 6] = 14,
+        info: Mapping[str, Any] | None = None,
+        calls: Calls = SYSTEM,
+    ) -> None:
+        if dialect not in vimh.DIALECTS:
+            raise ValueError(f"dialect must be 14 or 6, got {dialect!r}")
+        names = [p.name for p in parameters]
+        if [p.id for p in parameters] != list(range(len(parameters))) or len(names) > 256:
+            raise ValueError("parameters must have the ids 0, 1, 2 ..., at most 256 of them")
+        if len(set(names)) != len(names) or set(names) & set(fixed or {}):
+            raise ValueError("parameters must have different names")
+        self.parameters = {p.name: p for p in parameters}
+        self.fixed = dict(fixed or {})
+        self.dialect = dialect
+        self.info = dict(info or {})
+        self.counts: dict[str, int] = dict.fromkeys(SPLITS, 0)
+        self._shape: tuple[int, int, int] | None = None  # of the first record
+        self._mixed = False
+        self._files: dict[str, NewFile] = {}
+        self._directory = NewDirectory(os.fspath(path), calls)
+        try:
+            for split in SPLITS:
+                self._files[split] = self._directory.file(split)
+        except BaseException:
+            self._directory.abort()
+            raise
+
+    def append(
+        self,
+        image: ArrayLike,
+        labels: Mapping[str, float] | None = None,
+        *,
+        codes: Mapping[str, int] | None = None,
+        spec_range: tuple[float, float] = (0.0, 0.0),
+        split: Split = "train",
+    ) -> None:
+        """Write one record.
+
+        Parameters
+        ----------
+        image : array_like
+            uint8 (h, w, c), or (h, w).
+        labels : mapping of str to float, optional
+            Physical values, quantised as the original does it (truncated).
+        codes : mapping of str to int, optional
+            The bytes themselves, 0..255.  A name is in one of the two, or in none.
+        spec_range : (float, float)
+            spec_min and spec_max: dB of bytes 0 and 255.
+        split : {"train", "test"}
+            The file.
+        """
+        pixels = _pixels(np.asarray(image)[None])
+        pairs = self._pairs(labels or {}, codes or {})
+        ids, values = (np.array([p[k] for p in pairs], np.uint8) for k in (0, 1))
+        self._write(pixels, ids, values[None], np.array([spec_range], np.float32), split)
+
+    def _pairs(
+        self, labels: Mapping[str, float], codes: Mapping[str, int]
+    ) -> list[tuple[int, int]]:
+        unknown = (set(labels) | set(codes)) - set(self.parameters)
+        if unknown or set(labels) & set(codes):
+            wrong = ", ".join(sorted(unknown or set(labels) & set(codes)))
+            raise ValueError(f"labels must be parameters of the writer, given once: {wrong}")
+        pairs = []
+        for p in self.parameters.values():
+            if p.name in labels:
+                pairs.append((p.id or 0, int(p.quantise(_finite(labels[p.name], p.name)))))
+            elif p.name in codes:
+                pairs.append((p.id or 0, int(_bytes(codes[p.name], p.name))))
+        return pairs
+
+    def extend(
+        self,
+        images: ArrayLike,
+        labels: Mapping[str, ArrayLike] | None = None,
+        *,
+        codes: Mapping[str, ArrayLike] | None = None,
+        spec_range: ArrayLike = (0.0, 0.0),
+        split: Split = "train",
+    ) -> None:
+        """Write many records of one shape, which all have the same labels.
+
+        Parameters
+        ----------
+        images : array_like
+            uint8 (n, h, w, c), or (n, h, w).
+        labels, codes : mapping of str to array_like
+            As for ``append``, with n values each.
+        spec_range : array_like
+            (2,), or (n, 2).
+        split : {"train", "test"}
+            The file.
+        """
+        pixels = _pixels(np.asarray(images))
+        n = len(pixels)
+        known, given = labels or {}, codes or {}
+        self._pairs(dict.fromkeys(known, 0.0), dict.fromkeys(given, 0))
+        columns: list[NDArray[np.uint8]] = []
+        ids: list[int] = []
+        for p in self.parameters.values():
+            if p.name in known:
+                columns.append(_column(p.quantise(_finite(known[p.name], p.name)), n, p.name))
+                ids.append(p.id or 0)
+            elif p.name in given:
+                columns.append(_column(_bytes(given[p.name], p.name), n, p.name))
+                ids.append(p.id or 0)
+        table = np.stack(columns, axis=1) if columns else np.empty((n, 0), np.uint8)
+        spec = np.broadcast_to(np.asarray(spec_range, np.float32), (n, 2))
+        step = max(1, BLOCK_NBYTES // max(pixels[:1].nbytes, 1))
+        for at in range(0, n, step):
+            part = slice(at, at + step)
+            self._write(pixels[part], np.array(ids, np.uint8), table[part], spec[part], split)
+
+    def _write(
+        self,
+        images: NDArray[np.uint8],
+        ids: NDArray[np.uint8],
+        codes: NDArray[np.uint8],
+        spec: NDArray[np.float32],
+        split: Split,
+    ) -> None:
+        if split not in SPLITS:
+            raise ValueError(f"split must be train or test, got {split!r}")
+        h, w, c = (int(d) for d in images.shape[1:])
+        self._shape = self._shape or (h, w, c)
+        self._mixed |= self._shape != (h, w, c)
+        block = vimh.pack(images, ids, codes, spec if self.dialect == 14 else None)
+        self._files[split].write(block.data)
+        self.counts[split] += len(images)
+
+    def close(self) -> None:
+        """Write the info JSON, sync everything, and let the dataset appear.
+
+        Raises
+        ------
+        OSError
+            Something could not be written; nothing has appeared, and nothing is left behind.
+        """
+        import json  # here: who only reads need not carry it
+
+        try:
+            text = json.dumps(self._info(), indent=4)
+            self._directory.file(INFO_NAME).write(text.encode())
+        except BaseException:
+            self._directory.abort()
+            raise
+        self._directory.commit()
+
+    def abort(self) -> None:
+        """Remove what was written."""
+        self._directory.abort()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
+
+    def _info(self) -> dict[str, Any]:
+        """The info JSON, its keys in the order in which the original writes them."""
+        h, w, c = self._shape or (0, 0, 0)
+        counts = self.counts
+        total = sum(counts.values())
+        varying = {p.name: _mapping(p) for p in self.parameters.values()}
+        constant = {
+            name: _mapping(Parameter(name, None, min=value, max=value, step=0.0))
+            for name, value in self.fixed.items()
+        }
+        fixed = {name: {"value": value, "description": ""} for name, value in self.fixed.items()}
+        made: dict[str, Any] = {
+            "height": h,
+            "width": w,
+            "channels": c,
+            "varying_parameters": len(varying),
+            "parameter_names": list(varying),
+            "train_samples": counts["train"],
+            "test_samples": counts["test"],
+            "total_samples": total,
+            "n_samples": total,
+            "image_size": f"{h}x{w}x{c}",
+        }
+        usual = {
+            "format": "VIMH",
+            "version": "2.1",
+            "dataset_name": os.path.basename(self._directory.path),
+            "output_format": "binary",
+            "channel_labels": _channel_labels(c),
+            "parameter_mappings": varying | constant,
+            "fixed_parameters": fixed,
+            "label_encoding": _label_encoding(self.dialect),
+        }
+        if self._mixed:  # the original knows one size only; it would refuse such files anyway
+            made["image_sizes"] = "mixed"
+        values = {**usual, **self.info, **made}
+        return {k: values[k] for k in (*_ORDER, *values) if k in values}
+
+
+_ORDER = (
+    *("format", "version", "dataset_name", "output_format", "height", "width", "channels"),
+    *("channel_labels", "varying_parameters", "parameter_names", "train_samples", "test_samples"),
+    *("total_samples", "n_samples", "sample_rate", "duration", "synth_type", "image_size"),
+    *("parameter_mappings", "fixed_parameters", "pre_emphasis_coefficient"),
+    *("spectrogram_config", "mel_config", "label_encoding"),
+)
+
+
+def _mapping(p: Parameter) -> dict[str, Any]:
+    return {"min": p.min, "step": p.step, "max": p.max, "description": p.description}
+
+
+def _channel_labels(c: int) -> list[str]:
+    known = {1: ["Gray"], 3: ["R", "G", "B"], 4: ["R", "G", "B", "A"]}
+    return known.get(c, [f"Ch{k}" for k in range(c)])
+
+
+def _label_encoding(dialect: int) -> dict[str, Any]:
+    fields = ["[height] [width] [channels]", "[spec_min] [spec_max]", "[N]"]
+    if dialect == 6:
+        fields.remove("[spec_min] [spec_max]")
+    fields.append("[param1_id] [param1_val] [param2_id] [param2_val] ...")
+    encoding: dict[str, Any] = {"format": " ".join(fields), "metadata_bytes": dialect}
+    if dialect == 14:
+        encoding["scale_factors"] = {
+            "spec_min": "float32 - minimum dB value before normalization",
+            "spec_max": "float32 - maximum dB value before normalization",
+        }
+    for name in ("N_range", "param_id_range", "param_val_range"):
+        encoding[name] = [0, 255]
+    return encoding
+
+
+def _pixels(images: NDArray[Any]) -> NDArray[np.uint8]:
+    """uint8 (n, h, w, c) of what was given, or the reason why it is none."""
+    if images.dtype != np.uint8:
+        raise TypeError(f"images must be uint8, got {images.dtype}; see spectrogram_bytes")
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or not all(0 < d < 65536 for d in images.shape[1:]):
+        raise ValueError(
+            f"images must be (h, w) or (h, w, c) with 1..65535 each, got {images.shape[1:]}"
+        )
+    return images
+
+
+def _finite(values: ArrayLike, name: str) -> NDArray[np.float64]:
+    x = np.asarray(values, np.float64)
+    if not np.isfinite(x).all():
+        raise ValueError(f"values of {name} must be finite")
+    return x
+
+
+def _bytes(codes: ArrayLike, name: str) -> NDArray[np.uint8]:
+    x = np.asarray(codes)
+    if x.dtype.kind not in "iu" or (x.size and (int(x.min()) < 0 or int(x.max()) > 255)):
+        raise ValueError(f"codes of {name} must be integers in 0..255")
+    return x.astype(np.uint8)
+
+
+def _column(values: NDArray[np.uint8], n: int, name: str) -> NDArray[np.uint8]:
+    if values.shape != (n,):
+        raise ValueError(f"{name} must have {n} values, got shape {values.shape}")
+    return values
+
+
+def spectrogram_bytes(db: ArrayLike) -> tuple[NDArray[np.uint8], tuple[float, float]]:
+    """A spectrogram in dB as bytes, and the (spec_min, spec_max) that they stand for.
+
+    ``round((db - min) / (max - min) * 255)``, as the original; all zero where max is not above min.
+
+    Parameters
+    ----------
+    db : array_like
+        Finite numbers of any shape.
+
+    Returns
+    -------
+    bytes : ndarray
+        uint8, of the same shape.
+    spec_range : (float, float)
+        For ``Writer.append``; ``spec_min + byte / 255 * (spec_max - spec_min)`` gives the dB back.
+    """
+    x = _finite(db, "db")
+    low, high = (float(x.min()), float(x.max())) if x.size else (0.0, 0.0)
+    if not high > low:
+        return np.zeros(x.shape, np.uint8), (low, high)
+    scaled = np.rint((x - low) / (high - low) * 255)
+    return np.clip(scaled, 0, 255).astype(np.uint8), (low, high)
+
+
+def write(
+    path: str | os.PathLike[str],
+    images: Sequence[ArrayLike] | NDArray[np.uint8],
+    labels: Iterable[Mapping[str, float]] | None = None,
+    *,
+    parameters: Sequence[Parameter] = (),
+    train: int | None = None,
+    **options: Any,
+) -> None:
+    """Write a dataset in one call: the first ``train`` records for training, the others for tests.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The dataset directory, which must not be there yet.
+    images : sequence of array_like
+        uint8 (h, w, c) or (h, w) each, of any sizes.
+    labels : iterable of mappings, optional
+        Physical values of each record.
+    parameters : sequence of Parameter
+        See ``Writer``.
+    train : int, optional
+        How many; by default the original's ``int(0.8 * n)``.
+    **options
+        For ``Writer``.
+    """
+    n = len(images)
+    train = int(TRAIN_SHARE * n) if train is None else train
+    every = [{}] * n if labels is None else list(labels)
+    if len(every) != n:
+        raise ValueError(f"{n} images, {len(every)} labels")
+    with Writer(path, parameters, **options) as out:
+        for i, (image, values) in enumerate(zip(images, every, strict=True)):
+            out.append(image, values, split="train" if i < train else "test")

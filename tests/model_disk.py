@@ -1,0 +1,138 @@
+"""A disk that may lose its power at any moment: what ``mapix.store`` leaves on it then.
+
+The model: names (made, renamed, removed) reach the disk in order, and all of them up to a sync of
+anything have reached it.  Bytes reach it when their file is synced; before that each sector of 512
+bytes may hold its old bytes, zeros or the new ones, and the file may have any size between the
+synced one and the present one.  Real file systems are kinder.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+
+SECTOR = 512
+
+
+class Inode:
+    """A file: its bytes as written, and as they were at the last sync."""
+
+    def __init__(self) -> None:
+        self.now = b""
+        self.synced = b""
+
+    def after_crash(self, rng: random.Random) -> bytes:
+        size = rng.randint(len(self.synced), len(self.now))
+        out = bytearray(size)
+        for at in range(0, size, SECTOR):
+            end = min(at + SECTOR, size)
+            choices = [bytes(end - at), self.now[at:end]]
+            if at < len(self.synced):
+                choices = [self.synced[at:end].ljust(end - at, b"\0"), self.now[at:end]]
+            if self.now == self.synced:
+                choices = [self.now[at:end]]
+            out[at:end] = rng.choice(choices)
+        return bytes(out)
+
+
+class ModelDisk:
+    """``mapix.store.Calls`` over the model; ``leave_out`` names calls that do nothing."""
+
+    def __init__(self, root: str, leave_out: str = "") -> None:
+        self.root = root
+        self.leave_out = leave_out
+        self.names: list[tuple[str, ...]] = []  # changes of names, in order
+        self.nsynced = 0  # how many of them are on the disk for certain
+        self.inodes: dict[str, Inode] = {}  # by present path
+        self.fds: dict[int, Inode] = {}
+        self.crashes: list[dict[str, bytes]] = []
+        self.seeds = 0
+        self.done = False  # whether the writer has been told that all is well
+
+    # --- the calls --------------------------------------------------------------------------------
+
+    def mkdir(self, path: str) -> None:
+        os.mkdir(path)  # the stage is also a lock, and that is the real one
+        self.names.append(("mkdir", path))
+        self.look()
+
+    def open(self, path: str) -> int:
+        fd = 1000 + len(self.fds)
+        self.fds[fd] = self.inodes[path] = Inode()
+        self.names.append(("file", path))
+        self.look()
+        return fd
+
+    def write(self, fd: int, data: memoryview) -> int:
+        n = max(1, len(data) * 2 // 3)  # short writes are the rule
+        self.fds[fd].now += bytes(data[:n])
+        self.look()
+        return n
+
+    def fsync(self, fd: int) -> None:
+        if self.leave_out != "fsync":
+            self.fds[fd].synced = self.fds[fd].now
+            self.nsynced = len(self.names)
+        self.look()
+
+    def close(self, fd: int) -> None:
+        pass
+
+    def fsync_directory(self, path: str) -> None:
+        if self.leave_out != "fsync_directory":
+            self.nsynced = len(self.names)
+        self.look()
+
+    def rename(self, old: str, new: str) -> None:
+        self.names.append(("rename", old, new))
+        for path in [p for p in self.inodes if p.startswith(old + os.sep)]:
+            self.inodes[new + path[len(old) :]] = self.inodes.pop(path)
+        self.look()
+
+    def unlink(self, path: str) -> None:
+        self.names.append(("unlink", path))
+        self.inodes.pop(path)
+        self.look()
+
+    def rmdir(self, path: str) -> None:
+        os.rmdir(path)
+        self.names.append(("rmdir", path))
+        self.look()
+
+    # --- what a power cut leaves ------------------------------------------------------------------
+
+    def look(self) -> None:
+        """Called after each call: cut the power here, in every way that the seeds choose."""
+        for names in range(self.nsynced, len(self.names) + 1):
+            for seed in range(self.seeds):
+                self.crashes.append(self.after_crash(names, random.Random(seed)))
+
+    def after_crash(self, nnames: int, rng: random.Random) -> dict[str, bytes]:
+        """Path -> bytes, when that many changes of names have reached the disk."""
+        found: dict[str, Inode | None] = {}
+        inodes = self._by_first_name()
+        for kind, *paths in self.names[:nnames]:
+            if kind == "file":
+                found[paths[0]] = inodes[paths[0]]
+            elif kind == "rename":
+                old, new = paths
+                for path in [p for p in found if p.startswith(old + os.sep)]:
+                    found[new + path[len(old) :]] = found.pop(path)
+            elif kind == "unlink":
+                found.pop(paths[0])
+        return {p: i.after_crash(rng) for p, i in found.items() if i is not None}
+
+    def _by_first_name(self) -> dict[str, Inode]:
+        made = [paths[0] for kind, *paths in self.names if kind == "file"]
+        return dict(zip(made, self.fds.values(), strict=True))
+
+
+def below(state: dict[str, bytes], folder: str) -> dict[str, bytes]:
+    """The files of a state that lie in a folder, by name."""
+    return {p[len(folder) + 1 :]: b for p, b in state.items() if p.startswith(folder + os.sep)}
+
+
+def steps() -> Iterator[int]:
+    """Sizes of files around the edges of sectors."""
+    yield from (0, 1, 511, 512, 513, 1500)

@@ -1,0 +1,191 @@
+"""Whole or not at all: every state that a power cut may leave, and every call that may fail."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import mapix
+import mapix.vimh
+from mapix.store import SYSTEM, NewDirectory
+from model_disk import ModelDisk, below, steps
+
+
+def build(path: str, calls, content: dict[str, bytes]) -> None:
+    new = NewDirectory(path, calls, buffer_nbytes=300)  # small, so that there are more states
+    try:
+        for name, data in content.items():
+            file = new.file(name)
+            for at in range(0, len(data), 700):
+                file.write(data[at : at + 700])
+        new.commit()
+    except BaseException:
+        new.abort()
+        raise
+
+
+CONTENT = {f"file{i}": bytes([i + 1]) * size for i, size in enumerate(steps())}
+
+
+def crashes(tmp_path, leave_out: str, seeds: int) -> tuple[int, int, int]:
+    """States looked at; states with a part of the dataset; states without it after commit."""
+    path = str(tmp_path / "d")
+    disk = ModelDisk(str(tmp_path), leave_out)
+    disk.seeds = seeds
+    build(path, disk, CONTENT)
+    during, disk.crashes = disk.crashes, []
+    disk.look()
+    torn = sum(below(state, path) not in ({}, CONTENT) for state in during + disk.crashes)
+    lost = sum(below(state, path) != CONTENT for state in disk.crashes)
+    os.rmdir(tmp_path / ".d.writing")
+    return len(during) + len(disk.crashes), torn, lost
+
+
+def test_no_power_cut_leaves_a_part(tmp_path):
+    nstates, torn, lost = crashes(tmp_path, "", 60)
+    print(nstates, "states")
+    assert nstates > 5000
+    assert (torn, lost) == (0, 0)
+
+
+def test_the_model_bites(tmp_path):
+    """Without one of the syncs, the same look finds what is wrong."""
+    _, torn, _ = crashes(tmp_path, "fsync", 10)
+    assert torn > 0
+    _, _, lost = crashes(tmp_path, "fsync_directory", 10)
+    assert lost > 0
+
+
+class Failing:
+    """The real calls, of which number ``at`` fails."""
+
+    def __init__(self, at: int, error: int, short: bool = False) -> None:
+        self.at, self.error, self.ncalls = at, error, 0
+
+    def __getattr__(self, name: str):
+        def call(*args):
+            self.ncalls += 1
+            if self.ncalls == self.at and name not in ("unlink", "rmdir", "close"):
+                raise OSError(self.error, os.strerror(self.error))
+            return getattr(SYSTEM, name)(*args)
+
+        return call
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EIO, errno.EROFS])
+def test_whatever_fails_nothing_is_left(tmp_path, error):
+    path = tmp_path / "d"
+    failed = 0
+    for at in range(1, 200):
+        calls = Failing(at, error)
+        try:
+            build(str(path), calls, CONTENT)
+            found = None
+        except OSError as e:
+            found = e.errno
+        assert found in (None, error)
+        failed += found is not None
+        if path.exists():  # only the last sync may fail after the rename, and then all is there
+            assert {p.name: p.read_bytes() for p in path.iterdir()} == CONTENT
+            for p in path.iterdir():
+                p.unlink()
+            path.rmdir()
+        assert list(tmp_path.iterdir()) == []
+        if calls.ncalls < at:
+            break
+    assert failed > 20
+
+
+def test_the_second_writer_is_told_at_once(tmp_path):
+    first = NewDirectory(str(tmp_path / "d"))
+    first.file("a").write(b"1")
+    with pytest.raises(mapix.LockedError, match="another writer"):
+        NewDirectory(str(tmp_path / "d"))
+    first.commit()
+    assert (tmp_path / "d" / "a").read_bytes() == b"1"
+    assert os.listdir(tmp_path) == ["d"]
+
+
+def test_what_a_dead_writer_left_is_cleared_away(tmp_path):
+    code = (
+        "import sys, time; from mapix.store import NewDirectory\n"
+        "new = NewDirectory(sys.argv[1]); new.file('a').write(b'x' * 9); print('on', flush=True)\n"
+        "time.sleep(60)"
+    )
+    path = tmp_path / "d"
+    command = [sys.executable, "-c", code, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"on\n"
+        with pytest.raises(mapix.LockedError):
+            NewDirectory(str(path))
+        process.send_signal(signal.SIGKILL)
+    time.sleep(0.05)
+    build(str(path), SYSTEM, {"b": b"2"})
+    assert os.listdir(path) == ["b"]
+    assert os.listdir(tmp_path) == ["d"]
+
+
+def test_a_stage_that_is_a_link_is_refused(tmp_path):
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "keep").write_bytes(b"precious")
+    os.symlink(victim, tmp_path / ".d.writing")
+    with pytest.raises(OSError, match=r"Not a directory|symbolic"):
+        NewDirectory(str(tmp_path / "d"))
+    assert (victim / "keep").read_bytes() == b"precious"
+
+
+KILLS = int(os.environ.get("MAPIX_KILLS", "60"))
+
+
+def write_for_ever(folder: str, done) -> None:
+    """Datasets of 30 records, one after the other; ``done`` is told of each that is committed."""
+    for i in range(10**6):
+        with mapix.vimh.Writer(os.path.join(folder, f"d{i}")) as out:
+            for k in range(30):
+                out.append(np.full((40, 40, 1), (i + k) % 256, np.uint8))
+        done.send_bytes(str(i).encode())
+
+
+def test_kill_minus_nine_at_any_moment(tmp_path):
+    """No dataset that was committed is lost, and none is there in part."""
+    fork = multiprocessing.get_context("fork")
+    rng = random.Random(5)
+    ncommitted = nparts = 0
+    for turn in range(KILLS):
+        folder = tmp_path / str(turn)
+        folder.mkdir()
+        ours, theirs = fork.Pipe(duplex=False)
+        writer = fork.Process(target=write_for_ever, args=(str(folder), theirs))
+        writer.start()
+        theirs.close()
+        time.sleep(0.004 + rng.random() * 0.02)
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.join()
+        committed = set()
+        while True:
+            try:
+                committed.add("d" + ours.recv_bytes().decode())
+            except EOFError:
+                break
+        there = {name for name in os.listdir(folder) if not name.startswith(".")}
+        assert committed <= there
+        for name in there:
+            ds = mapix.open(folder / name, index="never")
+            i = int(name[1:])
+            assert [int(r.image[0, 0, 0]) for r in ds] == [(i + k) % 256 for k in range(30)]
+            assert ds.info["train_samples"] == 30
+        ncommitted += len(committed)
+        nparts += any(name.startswith(".") for name in os.listdir(folder))
+    print(ncommitted, "datasets committed,", nparts, "of", KILLS, "kills in the middle of one")
+    assert ncommitted > 0
+    assert nparts > 0
