@@ -3,11 +3,15 @@
 ``mapix.open(path)`` opens them; this package holds what it returns.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from mapix.vimh.bases import Record
 from mapix.vimh.dataset import Dataset
 from mapix.vimh.opening import open_path
 from mapix.vimh.parameters import Parameter, Parameters
-from mapix.vimh.writer import Writer, spectrogram_bytes, write
+
+if TYPE_CHECKING:
+    from mapix.vimh.writer import Writer, spectrogram_bytes, write
 
 __all__ = [
     "Dataset",
@@ -19,3 +23,12 @@ __all__ = [
     "spectrogram_bytes",
     "write",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What writes is imported when it is asked for: most processes only read."""
+    if name in ("Writer", "spectrogram_bytes", "write"):
+        from mapix.vimh import writer
+
+        return getattr(writer, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
