@@ -146,7 +146,11 @@ __attribute__((always_inline)) static inline void prefetch_row(const gather_job 
         return;
     }
     const uint8_t *p = job->map->base + r.at;
-    const uint64_t nbytes = r.size < MAX_BURST ? r.size : MAX_BURST;
+    /* labels alone lie at the beginning */
+    const uint64_t wanted = job->gather->images ? r.size
+                                                : job->index->head_nbytes + 1 +
+                                                      2 * (uint64_t)r.header.n;
+    const uint64_t nbytes = wanted < MAX_BURST ? wanted : MAX_BURST;
     for (uint64_t k = 0; k < nbytes; k += LINE) {
         MAPIX_PREFETCH(p, k);
     }

@@ -12,7 +12,17 @@ from mapix import _native
 from mapix.compiled import fast
 from mapix.source import Mapping
 
-__all__ = ["Batch", "Dtype", "Layout", "Lookout", "Recipe", "affine", "gather", "in_unit"]
+__all__ = [
+    "Batch",
+    "Dtype",
+    "Layout",
+    "Lookout",
+    "Recipe",
+    "affine",
+    "gather",
+    "in_unit",
+    "label_codes",
+]
 
 Dtype = Literal["uint8", "float32", "float16"]
 Layout = Literal["NHWC", "NCHW"]
@@ -178,9 +188,7 @@ def affine(
     return out
 
 
-def _given(
-    out: NDArray[Any] | Batch, shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> NDArray[Any]:
+def _given(out: NDArray[Any] | Batch, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     """The first rows of an output array that was given, which has to fit."""
     array = out.images if isinstance(out, Batch) else out
     if not isinstance(array, np.ndarray):
@@ -326,6 +334,35 @@ def _slowly(
     plan.nthreads = threads
     plan.probe = probe
     return images, labels, present, shapes, spec, index.gather(mapping, rows, plan)
+
+
+def label_codes(
+    mapping: Mapping,
+    index: _native.VimhIndex,
+    rows: IntArray,
+    columns: NDArray[np.int16],
+    codes: NDArray[np.uint8],
+    present: NDArray[np.bool_],
+) -> None:
+    """Fill in the labels of records, without their images.
+
+    Parameters
+    ----------
+    mapping, index, rows
+        As for ``gather``.
+    columns : ndarray
+        int16 (256,): column of each label id, or -1.
+    codes, present : ndarray
+        uint8 and bool (b, heads), C-contiguous: what is filled in.
+    """
+    plan = _native.new_gather()
+    columns_at = _native.constant(columns, "int16_t[]")
+    codes_at, present_at = _native.writable(codes), _native.writable(present)
+    plan.columns = columns_at
+    plan.ncolumns = codes.shape[1]
+    if codes.size:
+        plan.labels, plan.present = codes_at, present_at
+        index.gather(mapping, rows, plan)
 
 
 def in_unit(batch: Batch, table: NDArray[Any], missing: float) -> Batch:

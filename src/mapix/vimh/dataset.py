@@ -15,12 +15,13 @@ from mapix.vimh import bases
 from mapix.vimh.bases import Record
 from mapix.vimh.gatherer import Gatherer
 from mapix.vimh.parameters import Parameters, Unit
+from mapix.vimh.query import Query
 from mapix.vimh.selection import Rows, compose, positions
 
 __all__ = ["Dataset"]
 
 
-class Dataset(bases.Rows):
+class Dataset(bases.Rows, Query):
     """Records of a VIMH file, by number.  Made by ``mapix.open``.
 
     Indexing with an integer gives a Record, with a slice or an array of indices (or a boolean mask)

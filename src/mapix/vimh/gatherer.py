@@ -39,12 +39,19 @@ class Gatherer(bases.File):
     """
 
     def __init__(
-        self, source: Source, index: RecordIndex, named: Parameters, *, interleaved: bool
+        self,
+        source: Source,
+        index: RecordIndex,
+        named: Parameters,
+        *,
+        interleaved: bool,
+        access: str = "random",
     ) -> None:
         # Opening is to cost nothing: whatever a first record does not need is made when asked for.
         self.source = source
         self.index = index
         self.interleaved = interleaved
+        self.access = access  # what the kernel was told about the reads to come
         self.fixed_nbytes = index.head_nbytes + 1  # of a record: header and label count
         self._named = named
         self._orders: dict[Any, Order] = {}

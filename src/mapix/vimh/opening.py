@@ -209,7 +209,9 @@ def _open(
         progress=progress,
     )
     source.mapping.advise(options["access"])
-    gatherer = Gatherer(source, index, named, interleaved=options["order"] == "HWC")
+    gatherer = Gatherer(
+        source, index, named, interleaved=options["order"] == "HWC", access=options["access"]
+    )
     ds = Dataset(info, gatherer=gatherer, options=options, splits=splits)
     if expect is None:
         _compare(ds)

@@ -1,0 +1,125 @@
+"""Labels as data: columns of codes, without the images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapix.batch import label_codes
+from mapix.vimh.parameters import Parameter
+
+if TYPE_CHECKING:
+    from mapix.vimh.gatherer import Gatherer
+
+__all__ = ["Column", "Labels"]
+
+STEP = 1 << 16  # records between two looks at Ctrl-C
+DENSE = 4  # records of the file for each that is asked for, up to which it is read through
+
+Masked = np.ma.MaskedArray[Any, np.dtype[Any]]
+
+
+class Column:
+    """One label of every record, in four units; masked where a record lacks it.
+
+    Attributes
+    ----------
+    parameter : Parameter
+        Its name, range and classes.
+    codes : ndarray
+        uint8 (n,), 0 where missing.
+    present : ndarray
+        bool (n,).
+    """
+
+    __slots__ = ("codes", "parameter", "present")
+
+    def __init__(
+        self, parameter: Parameter, codes: NDArray[np.uint8], present: NDArray[np.bool_]
+    ) -> None:
+        self.parameter = parameter
+        self.codes = codes
+        self.present = present
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def _masked(self, values: NDArray[Any]) -> Masked:
+        return np.ma.MaskedArray(values, ~self.present)
+
+    @property
+    def raw(self) -> Masked:
+        """Codes, uint8 (n,)."""
+        return self._masked(self.codes)
+
+    @property
+    def normalised(self) -> Masked:
+        """Codes / 255, float64 (n,)."""
+        return self._masked(self.codes / 255)
+
+    @property
+    def physical(self) -> Masked:
+        """Values in the parameter's own unit, float64 (n,)."""
+        return self._masked(self.parameter.dequantise(np.arange(256))[self.codes])
+
+    @property
+    def classes(self) -> Masked:
+        """Class numbers, int64 (n,)."""
+        return self._masked(self.parameter.class_of(np.arange(256))[self.codes])
+
+    def __repr__(self) -> str:
+        missing = int((~self.present).sum())
+        return f"<Column {self.parameter.name}: {len(self)} records, {missing} lack it>"
+
+
+class Labels(Mapping[str, Column]):
+    """Name -> column of a dataset.  Read at the first use, in one pass over the records' labels.
+
+    Copies: two bytes a record and label.  Lifetime: its own.  Threads: any.
+    Cost: one cache line of the file a record; the pixels are not read.
+    """
+
+    def __init__(self, file: Gatherer, rows: NDArray[np.int64]) -> None:
+        self._file = file
+        self._rows = rows
+        self._table: tuple[NDArray[np.uint8], NDArray[np.bool_]] | None = None
+
+    def _read(self) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        if self._table is None:
+            file, rows = self._file, self._rows
+            columns, names = file.label_columns
+            codes = np.empty((len(rows), len(names)), np.uint8)
+            present = np.empty((len(rows), len(names)), np.bool_)
+            mapping = file.source.mapping
+            # Front to back through most of a file is what readahead is for; a part is not.
+            through = len(rows) > 1 and int(rows[-1]) - int(rows[0]) < DENSE * len(rows)
+            mapping.advise("sequential" if through else file.access)
+            try:
+                for at in range(0, len(rows), STEP):
+                    part = slice(at, at + STEP)
+                    label_codes(
+                        *(mapping, file.native, rows[part], columns),
+                        *(codes[part], present[part]),
+                    )
+            finally:
+                mapping.advise(file.access)
+            self._table = codes, present
+        return self._table
+
+    def __getitem__(self, name: str) -> Column:
+        parameter = self._file.parameters[name]
+        k = self._file.label_columns[1].index(name)
+        codes, present = self._read()
+        return Column(parameter, codes[:, k], present[:, k])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._file.label_columns[1])
+
+    def __len__(self) -> int:
+        return len(self._file.label_columns[1])
+
+    def __repr__(self) -> str:
+        return f"<Labels of {len(self._rows)} records: {', '.join(self)}>"
