@@ -49,7 +49,7 @@ ffi.cdef(CDEF)
 def missing() -> str | None:
     """Why there are no references; None if there are."""
     try:
-        library()
+        loaded()
     except (OSError, subprocess.CalledProcessError) as e:
         return f"reference.c does not compile: {e}"
     return None
@@ -78,7 +78,7 @@ def compiled(source: str, suffix: str, *flags: str) -> Path:
 
 
 @functools.cache
-def library() -> Any:
+def loaded() -> Any:
     """The functions of reference.c; calling one releases the GIL."""
     return ffi.dlopen(str(compiled("reference.c", ".so")))
 
@@ -92,7 +92,7 @@ def hop(data: Any) -> NDArray[np.void]:
     """The index of a mapped file, by one pointer."""
     base = ffi.from_buffer("uint8_t[]", data)
     entries = np.empty(len(base) // 64 + 1, ENTRY)  # pages that stay untouched cost nothing
-    n = library().ref_hop(base, len(base), ffi.from_buffer("entry[]", entries))
+    n = loaded().ref_hop(base, len(base), ffi.from_buffer("entry[]", entries))
     if not n and len(base):
         raise ValueError("the records do not tile the file")
     return entries[:n]
@@ -101,7 +101,7 @@ def hop(data: Any) -> NDArray[np.void]:
 def chains(data: Any, first: NDArray[np.uint64], starts: NDArray[np.uint64]) -> NDArray[np.void]:
     """The index of a mapped file, by 16 pointers that begin at known records."""
     entries = np.empty(int(first[CHAINS]), ENTRY)
-    library().ref_chains(
+    loaded().ref_chains(
         ffi.from_buffer("uint8_t[]", data),
         ffi.from_buffer("uint64_t[]", first),
         ffi.from_buffer("uint64_t[]", starts),
@@ -113,7 +113,7 @@ def chains(data: Any, first: NDArray[np.uint64], starts: NDArray[np.uint64]) -> 
 def lines(data: Any, at: NDArray[np.uint64] | None, stride: int, n: int) -> int:
     """Load the first line of each record of a mapped file."""
     where = ffi.NULL if at is None else ffi.from_buffer("uint64_t[]", at)
-    return int(library().ref_lines(ffi.from_buffer("uint8_t[]", data), where, stride, n))
+    return int(loaded().ref_lines(ffi.from_buffer("uint8_t[]", data), where, stride, n))
 
 
 @functools.cache
@@ -149,7 +149,7 @@ def read_threads(
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
         table, numbers = pointer("entry[]", entries), pointer("int64_t[]", rows)
         began = time.perf_counter()
-        got = library().ref_pread(fd, table, numbers, len(rows), nthreads)
+        got = loaded().ref_pread(fd, table, numbers, len(rows), nthreads)
         took = time.perf_counter() - began
     finally:
         os.close(fd)

@@ -24,7 +24,7 @@ class PlainC(Contender):
 
     def __init__(self, source: Path) -> None:
         super().__init__(source)
-        self.lib = reference.library()
+        self.lib = reference.loaded()
         ffi = reference.ffi
         self.data = mapped(source)
         self.base = ffi.from_buffer("uint8_t[]", self.data)
