@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["evaluate"]
+__all__ = ["Labelled", "evaluate"]
 
 MOST_TEXT = 10_000  # characters
 
@@ -41,15 +41,30 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 _BOOL = {ast.And: np.logical_and, ast.Or: np.logical_or}
 
 
-def evaluate(text: str, values: Mapping[str, NDArray[np.float64]]) -> tuple[Any, set[str]]:
+class Labelled(Protocol):
+    """What a condition asks about: values by name."""
+
+    def __contains__(self, name: object) -> bool: ...
+    def __iter__(self) -> Iterator[str]: ...
+
+    def table(self, name: str) -> NDArray[np.float64]:
+        """Value of each code, float64 (256,)."""
+
+    def codes(self, name: str) -> NDArray[np.uint8]:
+        """Code of each record, uint8 (n,)."""
+
+
+def evaluate(text: str, labels: Labelled) -> tuple[Any, set[str]]:
     """What a condition is for each record, and the names that it asks about.
+
+    A part that asks about one name only is worked out for the 256 codes, and looked up.
 
     Parameters
     ----------
     text : str
         The condition.
-    values : mapping of str to ndarray
-        float64 (n,) of each name; asked only for names that occur.
+    labels : Labelled
+        Asked only for names that occur.
 
     Raises
     ------
@@ -58,24 +73,46 @@ def evaluate(text: str, values: Mapping[str, NDArray[np.float64]]) -> tuple[Any,
     """
     if len(text) > MOST_TEXT:
         raise ValueError(f"a condition may have {MOST_TEXT} characters, this one has {len(text)}")
+    text = text.strip()
     try:
-        tree = ast.parse(text.strip(), mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as e:
-        raise ValueError(f"{text!r} is no condition: {e}") from e
-    names: set[str] = set()
-    try:
+        tree = ast.parse(text, mode="eval")
+        names = _names(tree.body, labels, text)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return _value(tree.body, values, names, text), names
+            return _value(tree.body, labels, text), names
+    except (SyntaxError, MemoryError) as e:
+        raise ValueError(f"{text!r} is no condition: {e}") from e
     except RecursionError as e:
         raise ValueError(f"{text!r} is nested too deeply") from e
 
 
-def _value(
-    node: ast.expr, values: Mapping[str, NDArray[np.float64]], names: set[str], text: str
-) -> Any:
-    def of(child: ast.expr) -> Any:
-        return _value(child, values, names, text)
+def _names(node: ast.expr, labels: Labelled, text: str) -> set[str]:
+    found = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+    for name in sorted(found):
+        if name not in labels:
+            raise ValueError(f"{text!r}: no parameter {name!r}; there: {', '.join(labels)}")
+    return found
 
+
+def _value(node: ast.expr, labels: Labelled, text: str) -> Any:
+    """The value for each record, or one for all."""
+    names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+    if len(names) == 1:
+        name = names.pop()
+        by_code = _apply(node, lambda child: labels.table(name), text)
+        return np.take(np.broadcast_to(by_code, (256,)), labels.codes(name))
+    return _apply(node, lambda child: _value(child, labels, text), text, once=True)
+
+
+def _apply(
+    node: ast.expr, named: Callable[[ast.expr], Any], text: str, *, once: bool = False
+) -> Any:
+    """Work a node out.  Its names are ``named``; with ``once``, all that is below it is."""
+
+    def of(child: ast.expr) -> Any:
+        return named(child) if once else _apply(child, named, text)
+
+    if isinstance(node, ast.Name):
+        return named(node)
     if isinstance(node, ast.BoolOp):
         found = of(node.values[0])
         for child in node.values[1:]:
@@ -94,10 +131,5 @@ def _value(
         return _BINARY[type(node.op)](np.float64(left), np.float64(right))
     if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
         return np.float64(node.value)
-    if isinstance(node, ast.Name):
-        if node.id not in values:
-            raise ValueError(f"{text!r}: no parameter {node.id!r}; there: {', '.join(values)}")
-        names.add(node.id)
-        return values[node.id]
-    part = ast.get_source_segment(text.strip(), node) or type(node).__name__
+    part = ast.get_source_segment(text, node) or type(node).__name__
     raise ValueError(f"{text!r}: {part!r} is not understood here; a callable may do it")

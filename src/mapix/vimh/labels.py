@@ -106,14 +106,23 @@ class Labels(Mapping[str, Column]):
                     )
             finally:
                 mapping.advise(file.access)
-            self._table = codes, present
+            # a column in one piece: it is looked at much more often than it is read
+            self._table = np.ascontiguousarray(codes.T), np.ascontiguousarray(present.T)
         return self._table
 
     def __getitem__(self, name: str) -> Column:
         parameter = self._file.parameters[name]
         k = self._file.label_columns[1].index(name)
         codes, present = self._read()
-        return Column(parameter, codes[:, k], present[:, k])
+        return Column(parameter, codes[k], present[k])
+
+    def codes(self, name: str) -> NDArray[np.uint8]:
+        """``self[name].codes``: what conditions look up."""
+        return self[name].codes
+
+    def table(self, name: str) -> NDArray[np.float64]:
+        """Physical value of each code of a label, float64 (256,)."""
+        return self[name].parameter.dequantise(np.arange(256))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._file.label_columns[1])

@@ -66,8 +66,7 @@ class Query:
             The text is not understood, or a mask does not fit.
         """
         if isinstance(condition, str):
-            values = _Physical(self.labels)
-            found, names = evaluate(condition, values)
+            found, names = evaluate(condition, self.labels)
             mask = np.broadcast_to(np.asarray(found, bool), (len(self),)).copy()
             for name in names:
                 mask &= self.labels[name].present
@@ -84,7 +83,7 @@ class Query:
         Records that lack the label come last.
         """
         column = self.labels[name]
-        values = column.parameter.dequantise(np.arange(256))[column.codes]
+        values = self.labels.table(name)[column.codes]
         key = np.where(column.present, -values if descending else values, np.inf)
         part: Dataset = self[np.argsort(key, kind="stable")]
         return part
