@@ -18,7 +18,7 @@ static int look_for_cold(willneed_job *job, int *cold) {
     *cold = 0;
     for (uint64_t i = 0; i < job->nrows && !*cold; i += step) {
         located r;
-        const int status = locate_row(job->map, job->index, job->rows, i, &r, &job->where);
+        const int status = locate_row(job->map->nbytes, job->index, job->rows, i, &r, &job->where);
         if (status) {
             return status;
         }
@@ -37,7 +37,7 @@ static int ask_for_rows(void *arg) {
     }
     for (uint64_t i = 0; i < job->nrows; i++) {
         located r;
-        const int status = locate_row(job->map, job->index, job->rows, i, &r, &job->where);
+        const int status = locate_row(job->map->nbytes, job->index, job->rows, i, &r, &job->where);
         if (status) {
             return status;
         }
@@ -76,11 +76,9 @@ static int extent_of_rows(void *arg) {
     extent_job *job = arg;
     uint64_t most[3] = {0, 0, 0}, least[3] = {UINT64_MAX, UINT64_MAX, UINT64_MAX}, sum = 0;
     for (uint64_t i = 0; i < job->nrows; i++) {
-        uint64_t row;
         located r;
         prefetch_entry(job->index, job->rows, i + ENTRIES_AHEAD, job->nrows);
-        int status = row_number(job->index, job->rows, i, &row, &job->where);
-        status = status ? status : locate(job->index, job->nbytes, row, &r, &job->where);
+        const int status = locate_row(job->nbytes, job->index, job->rows, i, &r, &job->where);
         if (status) {
             return status;
         }

@@ -79,12 +79,12 @@ static inline int row_number(const mapix_vimh_index *index, const int64_t *rows,
     return MAPIX_OK;
 }
 
-/* rows[i], located. */
-static inline int locate_row(const mapix_map *map, const mapix_vimh_index *index, const int64_t *rows,
+/* rows[i], located in a file of nbytes. */
+static inline int locate_row(uint64_t nbytes, const mapix_vimh_index *index, const int64_t *rows,
                       uint64_t i, located *found, mapix_where *where) {
     uint64_t row;
     const int status = row_number(index, rows, i, &row, where);
-    return status ? status : locate(index, map->nbytes, row, found, where);
+    return status ? status : locate(index, nbytes, row, found, where);
 }
 
 /* The entry of rows[later] into the cache, when there is such a row. */
