@@ -76,7 +76,11 @@ def evaluate(text: str, labels: Labelled) -> tuple[Any, set[str]]:
     text = text.strip()
     try:
         tree = ast.parse(text, mode="eval")
-        names = _names(tree.body, labels, text)
+        names = _names(tree.body)
+        for name in sorted(names):
+            if name not in labels:
+                there = ", ".join(labels)
+                raise ValueError(f"{text!r}: no parameter {name!r}; there: {there}")
         with np.errstate(divide="ignore", invalid="ignore"):
             return _value(tree.body, labels, text), names
     except (SyntaxError, MemoryError) as e:
@@ -85,17 +89,13 @@ def evaluate(text: str, labels: Labelled) -> tuple[Any, set[str]]:
         raise ValueError(f"{text!r} is nested too deeply") from e
 
 
-def _names(node: ast.expr, labels: Labelled, text: str) -> set[str]:
-    found = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
-    for name in sorted(found):
-        if name not in labels:
-            raise ValueError(f"{text!r}: no parameter {name!r}; there: {', '.join(labels)}")
-    return found
+def _names(node: ast.expr) -> set[str]:
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
 
 
 def _value(node: ast.expr, labels: Labelled, text: str) -> Any:
     """The value for each record, or one for all."""
-    names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+    names = _names(node)
     if len(names) == 1:
         name = names.pop()
         by_code = _apply(node, lambda child: labels.table(name), text)

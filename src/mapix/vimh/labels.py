@@ -61,9 +61,14 @@ class Column:
         return self._masked(self.codes / 255)
 
     @property
+    def by_code(self) -> NDArray[np.float64]:
+        """Physical value of each code, float64 (256,)."""
+        return self.parameter.dequantise(np.arange(256))
+
+    @property
     def physical(self) -> Masked:
         """Values in the parameter's own unit, float64 (n,)."""
-        return self._masked(self.parameter.dequantise(np.arange(256))[self.codes])
+        return self._masked(self.by_code[self.codes])
 
     @property
     def classes(self) -> Masked:
@@ -122,7 +127,7 @@ class Labels(Mapping[str, Column]):
 
     def table(self, name: str) -> NDArray[np.float64]:
         """Physical value of each code of a label, float64 (256,)."""
-        return self[name].parameter.dequantise(np.arange(256))
+        return self[name].by_code
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._file.label_columns[1])

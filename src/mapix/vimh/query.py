@@ -83,7 +83,7 @@ class Query:
         Records that lack the label come last.
         """
         column = self.labels[name]
-        values = self.labels.table(name)[column.codes]
+        values = column.by_code[column.codes]
         key = np.where(column.present, -values if descending else values, np.inf)
         part: Dataset = self[np.argsort(key, kind="stable")]
         return part

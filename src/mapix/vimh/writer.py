@@ -118,24 +118,32 @@ class Writer:
             The file.
         """
         pixels = _pixels(np.asarray(image)[None])
-        pairs = self._pairs(labels or {}, codes or {})
-        ids, values = (np.array([p[k] for p in pairs], np.uint8) for k in (0, 1))
-        self._write(pixels, ids, values[None], np.array([spec_range], np.float32), split)
+        ids, values = self._columns(
+            {name: [value] for name, value in (labels or {}).items()},
+            {name: [code] for name, code in (codes or {}).items()},
+            1,
+        )
+        self._write(pixels, ids, values, np.array([spec_range], np.float32), split)
 
-    def _pairs(
-        self, labels: Mapping[str, float], codes: Mapping[str, int]
-    ) -> list[tuple[int, int]]:
+    def _columns(
+        self, labels: Mapping[str, ArrayLike], codes: Mapping[str, ArrayLike], n: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Ids of the labels that n records have, and their codes, uint8 (n, N)."""
         unknown = (set(labels) | set(codes)) - set(self.parameters)
         if unknown or set(labels) & set(codes):
             wrong = ", ".join(sorted(unknown or set(labels) & set(codes)))
             raise ValueError(f"labels must be parameters of the writer, given once: {wrong}")
-        pairs = []
-        for p in self.parameters.values():
+        given = [p for p in self.parameters.values() if p.name in labels or p.name in codes]
+        table = np.empty((n, len(given)), np.uint8)
+        for k, p in enumerate(given):
             if p.name in labels:
-                pairs.append((p.id or 0, int(p.quantise(_finite(labels[p.name], p.name)))))
-            elif p.name in codes:
-                pairs.append((p.id or 0, int(_bytes(codes[p.name], p.name))))
-        return pairs
+                column = p.quantise(_finite(labels[p.name], p.name))
+            else:
+                column = _bytes(codes[p.name], p.name)
+            if column.shape != (n,):
+                raise ValueError(f"{p.name} must have {n} values, got shape {column.shape}")
+            table[:, k] = column
+        return np.array([p.id for p in given], np.uint8), table
 
     def extend(
         self,
@@ -161,23 +169,12 @@ class Writer:
         """
         pixels = _pixels(np.asarray(images))
         n = len(pixels)
-        known, given = labels or {}, codes or {}
-        self._pairs(dict.fromkeys(known, 0.0), dict.fromkeys(given, 0))
-        columns: list[NDArray[np.uint8]] = []
-        ids: list[int] = []
-        for p in self.parameters.values():
-            if p.name in known:
-                columns.append(_column(p.quantise(_finite(known[p.name], p.name)), n, p.name))
-                ids.append(p.id or 0)
-            elif p.name in given:
-                columns.append(_column(_bytes(given[p.name], p.name), n, p.name))
-                ids.append(p.id or 0)
-        table = np.stack(columns, axis=1) if columns else np.empty((n, 0), np.uint8)
+        ids, table = self._columns(labels or {}, codes or {}, n)
         spec = np.broadcast_to(np.asarray(spec_range, np.float32), (n, 2))
         step = max(1, BLOCK_NBYTES // max(pixels[:1].nbytes, 1))
         for at in range(0, n, step):
             part = slice(at, at + step)
-            self._write(pixels[part], np.array(ids, np.uint8), table[part], spec[part], split)
+            self._write(pixels[part], ids, table[part], spec[part], split)
 
     def _write(
         self,
@@ -330,12 +327,6 @@ def _bytes(codes: ArrayLike, name: str) -> NDArray[np.uint8]:
     if x.dtype.kind not in "iu" or (x.size and (int(x.min()) < 0 or int(x.max()) > 255)):
         raise ValueError(f"codes of {name} must be integers in 0..255")
     return x.astype(np.uint8)
-
-
-def _column(values: NDArray[np.uint8], n: int, name: str) -> NDArray[np.uint8]:
-    if values.shape != (n,):
-        raise ValueError(f"{name} must have {n} values, got shape {values.shape}")
-    return values
 
 
 def spectrogram_bytes(db: ArrayLike) -> tuple[NDArray[np.uint8], tuple[float, float]]:
