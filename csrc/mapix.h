@@ -112,7 +112,7 @@ typedef struct {
     uint64_t stride;
     const mapix_entry *entries;
     mapix_entry first;
-    uint32_t head_nbytes;
+    uint32_t head_nbytes; /* 0: bare images without header and labels, all of one size */
     uint32_t interleaved; /* 0: pixels are (c, h, w), as real files; 1: (h, w, c) */
 } mapix_vimh_index;
 
@@ -168,6 +168,19 @@ int mapix_vimh_extent(uint64_t nbytes, const mapix_vimh_index *index, const int6
  * if all are.  *nasked is the number of records asked for. */
 int mapix_vimh_willneed(const mapix_map *map, const mapix_vimh_index *index, const int64_t *rows,
                         uint64_t nrows, uint32_t probe, uint64_t *nasked, mapix_where *where);
+
+/* Lists of small numbers, one after another, as pickle writes lists of lists (protocols 1 and up): for
+ * each `]`, a memo opcode, then nothing (ncolumns 0), `K` x `a` (1) or `(`, ncolumns times `K` x, `e`.
+ * Reads whole rows from byte `at` on into out (nrows, ncolumns), until one is not exactly like that:
+ * run->nrows is how many were, run->at where the next opcode is.  `memo` is the number that the
+ * first of them is memoised under, each after it the next one. */
+typedef struct {
+    uint64_t at;
+    uint64_t nrows;
+} mapix_pickle_run;
+
+int mapix_pickle_rows(const mapix_map *map, uint64_t at, uint64_t memo, uint32_t ncolumns, uint8_t *out,
+                      uint64_t nrows, mapix_pickle_run *run);
 
 /* Copy nbytes at `at` to `to`, under the guard: for the few bytes that a caller wants to look at
  * itself.  where->expected and got are byte counts on MAPIX_E_SPAN. */

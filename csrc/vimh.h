@@ -88,6 +88,12 @@ static inline void entry_set(mapix_entry *entry, uint64_t at, const vimh_header 
     entry->reserved = 0;
 }
 
+/* Bytes of a record before its image.  A header of 0 bytes stands for bare images, as they lie in
+ * a pickled batch: no header, and labels elsewhere, so that N takes no room. */
+static inline uint64_t before_image(uint32_t head_nbytes, uint8_t n) {
+    return head_nbytes ? head_nbytes + 1 + 2 * (uint64_t)n : 0;
+}
+
 static inline uint64_t entry_at(const mapix_entry *entry) {
     return entry->at_n & MAPIX_AT_MASK;
 }

@@ -147,9 +147,8 @@ __attribute__((always_inline)) static inline void prefetch_row(const gather_job 
     }
     const uint8_t *p = job->map->base + r.at;
     /* labels alone lie at the beginning */
-    const uint64_t wanted = job->gather->images ? r.size
-                                                : job->index->head_nbytes + 1 +
-                                                      2 * (uint64_t)r.header.n;
+    const uint64_t wanted =
+        job->gather->images ? r.size : before_image(job->index->head_nbytes, r.header.n);
     const uint64_t nbytes = wanted < MAX_BURST ? wanted : MAX_BURST;
     for (uint64_t k = 0; k < nbytes; k += LINE) {
         MAPIX_PREFETCH(p, k);
@@ -168,7 +167,7 @@ static int gather_one(const gather_job *job, uint64_t i, mapix_where *where) {
         return status;
     }
     const uint8_t *p = job->map->base + r.at;
-    const uint8_t *image = p + head + 1 + 2 * (uint64_t)r.header.n;
+    const uint8_t *image = p + before_image(head, r.header.n);
     if (g->flat_at) {
         const uint64_t nbytes = pixels(r.header.h, r.header.w, r.header.c);
         const uint64_t to = g->flat_at[i];
@@ -188,7 +187,7 @@ static int gather_one(const gather_job *job, uint64_t i, mapix_where *where) {
         put_image(job, &r.header, image, (uint8_t *)g->images + i * job->canvas_nbytes);
     }
     if (g->labels) {
-        put_labels(g, i, p + head + 1, r.header.n);
+        put_labels(g, i, p + head + 1, head ? r.header.n : 0);
     }
     if (g->shapes) {
         g->shapes[3 * i] = r.header.h;

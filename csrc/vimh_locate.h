@@ -21,8 +21,7 @@ static inline int locate(const mapix_vimh_index *index, uint64_t nbytes, uint64_
         const mapix_entry e = index->entries[row];
         at = entry_at(&e);
         found->header = (vimh_header){.h = e.h, .w = e.w, .c = e.c, .n = entry_n(&e)};
-        found->size =
-            index->head_nbytes + 1 + 2 * (uint64_t)found->header.n + pixels(e.h, e.w, e.c);
+        found->size = before_image(index->head_nbytes, found->header.n) + pixels(e.h, e.w, e.c);
     } else {
         const mapix_entry *e = &index->first;
         found->header = (vimh_header){.h = e->h, .w = e->w, .c = e->c, .n = entry_n(e)};
@@ -49,12 +48,15 @@ static inline int stale(const mapix_map *map, uint64_t row, const located *found
     where->record = row;
     where->at = found->at;
     where->expected = packed_shape(found->header.h, found->header.w, found->header.c);
-    where->got = packed_shape(load_u16(p), load_u16(p + 2), load_u16(p + 4));
+    where->got = found->size < 6 ? 0 : packed_shape(load_u16(p), load_u16(p + 2), load_u16(p + 4));
     return MAPIX_E_STALE;
 }
 
 static inline int confirm(const mapix_map *map, uint32_t head_nbytes, uint64_t row,
                           const located *found, mapix_where *where) {
+    if (!head_nbytes) { /* bare images say nothing about themselves */
+        return MAPIX_OK;
+    }
     const uint8_t *p = map->base + found->at;
     const vimh_header *want = &found->header;
     if (MAPIX_LIKELY(load_u16(p) == want->h && load_u16(p + 2) == want->w &&
@@ -109,9 +111,9 @@ static inline int with_index(const mapix_map *map, const mapix_vimh_index *index
 /* Whether the core can work with it: a stride has to be the size of the record that it repeats. */
 static inline int index_usable(const mapix_vimh_index *index) {
     const mapix_entry *e = &index->first;
-    const uint64_t size =
-        index->head_nbytes + 1 + 2 * (uint64_t)entry_n(e) + pixels(e->h, e->w, e->c);
-    return (index->head_nbytes == 6 || index->head_nbytes == 14) &&
+    const uint64_t size = before_image(index->head_nbytes, entry_n(e)) + pixels(e->h, e->w, e->c);
+    const int bare = index->head_nbytes == 0 && !index->entries;
+    return (index->head_nbytes == 6 || index->head_nbytes == 14 || bare) &&
            (index->entries || index->nrecords == 0 || index->stride == size);
 }
 

@@ -205,9 +205,10 @@ def test_splits_are_both_reachable():
         mapix.open(VIMH / "mnist_28x28x1_1p" / "test", split="train")
 
 
-def test_a_pickle_only_dataset_is_refused_with_a_way_out():
-    with pytest.raises(mapix.UnsupportedError, match="pickle"):
-        mapix.open(VIMH / "generator_custom_32x32x3")
+def test_a_dataset_of_pickles_alone():
+    ds = mapix.open(VIMH / "generator_custom_32x32x3")
+    assert os.path.basename(ds.path) == "train_batch"
+    assert set(ds.splits) == {"train", "test"}
 
 
 def test_a_directory_of_something_else(tmp_path):

@@ -170,7 +170,7 @@ static PyObject *file_record(file_object *self, PyObject *arg) {
 /* Whether all of the index lies within the file, so that mapix_record_at need not look again. */
 static int fits(const file_object *self) {
     const mapix_vimh_index *index = &self->index;
-    if (index->head_nbytes != 6 && index->head_nbytes != 14) {
+    if (index->head_nbytes != 0 && index->head_nbytes != 6 && index->head_nbytes != 14) {
         return 0;
     }
     if (index->entries) {
@@ -193,7 +193,6 @@ static int take(file_object *self, PyObject *data, PyObject *entries) {
         return -1;
     }
     self->nbytes = (uint64_t)self->data.len;
-    self->fixed_nbytes = (uint64_t)self->index.head_nbytes + 1;
     if (entries != Py_None) {
         if (PyObject_GetBuffer(entries, &self->entries, PyBUF_SIMPLE) < 0) {
             return -1;

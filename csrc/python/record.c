@@ -23,8 +23,9 @@ static PyObject *array_at(const file_object *file, uint64_t at, int ndim, npy_in
     return made;
 }
 
-static uint64_t labels_at(const record_object *self) {
-    return entry_at(&self->entry) + self->file->fixed_nbytes;
+static uint64_t image_at(const record_object *self) {
+    const uint64_t before = before_image(self->file->index.head_nbytes, entry_n(&self->entry));
+    return entry_at(&self->entry) + before;
 }
 
 static PyObject *record_image(record_object *self, void *Py_UNUSED(closure)) {
@@ -34,8 +35,7 @@ static PyObject *record_image(record_object *self, void *Py_UNUSED(closure)) {
     const mapix_entry *e = &self->entry;
     const npy_intp h = e->h, w = e->w, c = e->c;
     npy_intp shape[3] = {h, w, c}, planar[3] = {w, 1, h * w}, interleaved[3] = {w * c, c, 1};
-    const uint64_t at = labels_at(self) + 2 * (uint64_t)entry_n(e);
-    return array_at(self->file, at, 3, shape, self->file->index.interleaved ? interleaved : planar);
+    return array_at(self->file, image_at(self), 3, shape, self->file->index.interleaved ? interleaved : planar);
 }
 
 /* closure: null for ids, else for codes */
@@ -43,8 +43,12 @@ static PyObject *record_labels(record_object *self, void *closure) {
     if (ready(self->file)) {
         return NULL;
     }
+    const uint32_t head = self->file->index.head_nbytes;
+    if (!head) { /* bare images: the labels lie elsewhere */
+        return PyObject_CallMethod((PyObject *)self->file, "labels_beside", "Oi", self, !!closure);
+    }
     npy_intp n = entry_n(&self->entry), step = 2;
-    return array_at(self->file, labels_at(self) + (closure ? 1 : 0), 1, &n, &step);
+    return array_at(self->file, entry_at(&self->entry) + head + 1 + (closure ? 1 : 0), 1, &n, &step);
 }
 
 static PyObject *record_offset(record_object *self, void *Py_UNUSED(closure)) {
@@ -60,6 +64,12 @@ static PyObject *record_shape(record_object *self, void *Py_UNUSED(closure)) {
 }
 
 static PyObject *record_nlabels(record_object *self, void *Py_UNUSED(closure)) {
+    if (!self->file->index.head_nbytes) {
+        PyObject *ids = record_labels(self, NULL);
+        const Py_ssize_t n = ids ? PyObject_Size(ids) : -1;
+        Py_XDECREF(ids);
+        return n < 0 ? NULL : PyLong_FromSsize_t(n);
+    }
     return PyLong_FromLong(entry_n(&self->entry));
 }
 

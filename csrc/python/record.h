@@ -31,7 +31,6 @@ typedef struct {
     Py_buffer entries; /* the table, if there is one */
     mapix_vimh_index index;
     uint64_t nbytes;       /* of the file; not 0 once it was attached */
-    uint64_t fixed_nbytes; /* of a record: header and label count */
     find_function find;    /* of a stored table; else null */
     mapix_entry *known;    /* of a stored table, made when first needed: 1 << known_bits slots */
     uint64_t nknown;       /* of them taken */
@@ -64,7 +63,7 @@ static inline int ready(file_object *file) {
 }
 
 static inline uint64_t size_of(const file_object *file, const mapix_entry *e) {
-    return file->fixed_nbytes + 2 * (uint64_t)entry_n(e) + pixels(e->h, e->w, e->c);
+    return before_image(file->index.head_nbytes, entry_n(e)) + pixels(e->h, e->w, e->c);
 }
 
 #endif

@@ -316,6 +316,20 @@ def copy(mapping: Mapping, at: int, nbytes: int, format: str) -> bytearray:
     return out
 
 
+def pickle_rows(
+    mapping: Mapping, at: int, memo: int, rows: NDArray[np.uint8], nrows: int
+) -> tuple[int, int]:
+    """``mapix_pickle_rows`` into ``rows``, uint8 (nrows, ncolumns): where it stopped, how many."""
+    if rows.shape[0] < nrows:
+        raise ValueError(f"room for {rows.shape[0]} rows, not for {nrows}")
+    run = ffi.new("mapix_pickle_run *")
+    into, n = writable(rows), rows.shape[1]
+    status = mapping.guarded(lambda m: lib.mapix_pickle_rows(m, at, memo, n, into, nrows, run))
+    if status:
+        raise problem(status, Where(0, at, 1, 0), mapping.path, "pickle")
+    return int(run.at), int(run.nrows)
+
+
 def warm(mapping: Mapping, at: int, nbytes: int) -> None:
     """``mapix_warm``."""
     total = ffi.new("uint64_t *")

@@ -116,7 +116,9 @@ class NewFile:
             left = left[n:]
 
     def finish(self) -> None:
-        """Bring it to the disk, and close it."""
+        """Bring it to the disk, and close it; does nothing when that was done."""
+        if self._fd < 0:
+            return
         self._flush()
         self._calls.fsync(self._fd)
         self.close()
@@ -189,6 +191,12 @@ class NewDirectory:
         new = NewFile(os.path.join(self.stage, name), self._calls, self._buffer_nbytes)
         self._files.append(new)
         return new
+
+    def drop(self, file: NewFile) -> None:
+        """Remove one of its files again."""
+        file.close()
+        self._calls.unlink(file.path)
+        self._files.remove(file)
 
     def commit(self) -> None:
         """Let it appear; on return it is there, and will be after a power cut.

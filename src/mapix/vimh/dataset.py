@@ -78,7 +78,10 @@ class Dataset(bases.Rows, Query):
 
     @property
     def header_nbytes(self) -> int:
-        """Bytes of a record's header before the label count: the dialect, 6 or 14."""
+        """Bytes of a record's header before the label count: the dialect, 6 or 14.
+
+        0 in a pickle, where images have no header and labels lie elsewhere.
+        """
         return self.index.head_nbytes
 
     @property
@@ -103,7 +106,7 @@ class Dataset(bases.Rows, Query):
     def unknown_ids(self) -> tuple[int, ...]:
         """Label ids that occur in the file and that the info JSON does not name."""
         named = len(self.info.get("parameter_names", ()))  # their ids are 0..named-1
-        return tuple(i for i in self.index.ids if i >= named) if self.info else ()
+        return tuple(i for i in self._gatherer.ids if i >= named) if self.info else ()
 
     @property
     def rows(self) -> NDArray[np.int64]:
@@ -128,7 +131,7 @@ class Dataset(bases.Rows, Query):
     @property
     def label_counts(self) -> NDArray[np.uint8]:
         """Number of labels of each record, uint8 (n,)."""
-        return self._of_rows(self.index.label_counts())
+        return self._of_rows(self._gatherer.label_counts())
 
     def _of_rows(self, array: NDArray[Any]) -> NDArray[Any]:
         if isinstance(self._rows, np.ndarray):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native, view
-from mapix.batch import Lookout
+from mapix.batch import Batch, Lookout, label_codes
 from mapix.index import RecordIndex
 from mapix.source import Source
 from mapix.vimh import bases
@@ -20,6 +20,8 @@ from mapix.vimh.parameters import Parameters, Unit
 __all__ = ["Gatherer"]
 
 MAX_ORDERS = 64
+STEP = 1 << 16  # records between two looks at Ctrl-C
+DENSE = 4  # records of the file for each that is asked for, up to which it is read through
 
 
 def _numbers(x: ArrayLike | None) -> Any:
@@ -49,10 +51,12 @@ class Gatherer(bases.File):
     ) -> None:
         # Opening is to cost nothing: whatever a first record does not need is made when asked for.
         self.source = source
+        self.pixels = source  # where the images lie; of a pickle that had to be decoded, elsewhere
         self.index = index
         self.interleaved = interleaved
         self.access = access  # what the kernel was told about the reads to come
-        self.fixed_nbytes = index.head_nbytes + 1  # of a record: header and label count
+        # of a record: header and label count; 0 where labels lie elsewhere, beside bare images
+        self.fixed_nbytes = index.head_nbytes + 1 if index.head_nbytes else 0
         self._named = named
         self._orders: dict[Any, Order] = {}
         self.lookout = Lookout()
@@ -62,7 +66,16 @@ class Gatherer(bases.File):
     @cached_property
     def parameters(self) -> Parameters:
         """The labels: named ones, then ``param_<id>`` for ids that occur without a name."""
-        return self._named.with_ids(self.index.ids)
+        return self._named.with_ids(self.ids)
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """All label ids that occur, ascending."""
+        return self.index.ids
+
+    def label_counts(self) -> NDArray[np.uint8]:
+        """Number of labels of each record, uint8 (n,)."""
+        return self.index.label_counts()
 
     @cached_property
     def images(self) -> NDArray[np.uint8] | None:
@@ -99,7 +112,7 @@ class Gatherer(bases.File):
         shape = (h, w, c) if self.index.nrecords else empty
         at += self.fixed_nbytes + 2 * n
         return view.uniform_images(
-            self.source.view, at, self.index.nrecords, self.index.stride, shape, self.interleaved
+            self.pixels.view, at, self.index.nrecords, self.index.stride, shape, self.interleaved
         )
 
     def uniform_labels(self, which: int) -> NDArray[np.uint8]:
@@ -112,7 +125,7 @@ class Gatherer(bases.File):
 
     def _ready(self) -> None:
         """Attach the file; called by the base when a first record is wanted, and after close()."""
-        mapping, index = self.source.mapping, self.index
+        mapping, index = self.pixels.mapping, self.index
         self._attach(
             mapping.view.obj,
             index.nrecords,
@@ -126,12 +139,41 @@ class Gatherer(bases.File):
         )
 
     def _find(self, row: int) -> tuple[int, int, int, int]:
-        return self.native.find(self.source.mapping, row)
+        return self.native.find(self.pixels.mapping, row)
 
     def _pairs(self, record: Record) -> list[tuple[int, int]]:
         at = record.offset + self.fixed_nbytes
         pairs = _native.copy(self.source.mapping, at, 2 * record.nlabels, "vimh")
         return list(zip(pairs[::2], pairs[1::2], strict=True))
+
+    def labels_beside(self, record: Record, which: int) -> NDArray[np.uint8]:
+        """Ids (0) or codes (1) of a record, where they do not lie in it."""
+        raise NotImplementedError
+
+    def label_table(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Codes (0 where missing) and presence of records, (b, heads); the pixels are not read."""
+        columns, names = self.label_columns
+        codes = np.empty((len(rows), len(names)), np.uint8)
+        present = np.empty((len(rows), len(names)), np.bool_)
+        mapping = self.source.mapping
+        # Front to back through most of a file is what readahead is for; a part is not.
+        through = len(rows) > 1 and int(rows[-1]) - int(rows[0]) < DENSE * len(rows)
+        mapping.advise("sequential" if through else self.access)
+        try:
+            for at in range(0, len(rows), STEP):
+                part = slice(at, at + STEP)
+                label_codes(
+                    *(mapping, self.native, rows[part], columns), *(codes[part], present[part])
+                )
+        finally:
+            mapping.advise(self.access)
+        return codes, present
+
+    def complete(
+        self, batch: Batch, rows: NDArray[np.int64], *, labels: bool, spec_range: bool
+    ) -> None:
+        """Put what lies beside the images into a batch of them."""
+        raise NotImplementedError
 
     def labels_of(self, record: Record) -> dict[str, int]:
         """``record.labels``."""
@@ -212,4 +254,4 @@ class Gatherer(bases.File):
 
     def willneed(self, rows: NDArray[np.int64]) -> int:
         """Ask the kernel for the pages of ``rows``; see ``Dataset.prefetch``."""
-        return self.native.willneed(self.source.mapping, rows, Lookout.PROBES)
+        return self.native.willneed(self.pixels.mapping, rows, Lookout.PROBES)

@@ -8,16 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix.batch import label_codes
 from mapix.vimh.parameters import Parameter
 
 if TYPE_CHECKING:
     from mapix.vimh.gatherer import Gatherer
 
 __all__ = ["Column", "Labels"]
-
-STEP = 1 << 16  # records between two looks at Ctrl-C
-DENSE = 4  # records of the file for each that is asked for, up to which it is read through
 
 Masked = np.ma.MaskedArray[Any, np.dtype[Any]]
 
@@ -94,23 +90,7 @@ class Labels(Mapping[str, Column]):
 
     def _read(self) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         if self._table is None:
-            file, rows = self._file, self._rows
-            columns, names = file.label_columns
-            codes = np.empty((len(rows), len(names)), np.uint8)
-            present = np.empty((len(rows), len(names)), np.bool_)
-            mapping = file.source.mapping
-            # Front to back through most of a file is what readahead is for; a part is not.
-            through = len(rows) > 1 and int(rows[-1]) - int(rows[0]) < DENSE * len(rows)
-            mapping.advise("sequential" if through else file.access)
-            try:
-                for at in range(0, len(rows), STEP):
-                    part = slice(at, at + STEP)
-                    label_codes(
-                        *(mapping, file.native, rows[part], columns),
-                        *(codes[part], present[part]),
-                    )
-            finally:
-                mapping.advise(file.access)
+            codes, present = self._file.label_table(self._rows)
             # a column in one piece: it is looked at much more often than it is read
             self._table = np.ascontiguousarray(codes.T), np.ascontiguousarray(present.T)
         return self._table

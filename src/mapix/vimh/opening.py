@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mapix import index as indexes
-from mapix.errors import FormatError, MapixWarning, UnsupportedError, warn
+from mapix.errors import FormatError, MapixWarning, warn
 from mapix.formats import vimh
 from mapix.formats.vimh import NAME, Hint, Progress
 from mapix.index import RecordIndex
@@ -18,42 +18,53 @@ from mapix.vimh.gatherer import Gatherer
 from mapix.vimh.parameters import INFO_LIMIT, INFO_NAME, Parameters, parse_info
 from mapix.vimh.selection import Rows
 
+if TYPE_CHECKING:
+    from mapix.vimh.batches import PickledBatch
+
 __all__ = ["NAME", "claims", "open_path", "reopen"]
 
 SPLITS = ("train", "test")
-PICKLES = ("train_batch", "test_batch")
+BATCH = "_batch"  # what the names of pickles end with
+NAMES = (*SPLITS, *(name + BATCH for name in SPLITS), INFO_NAME)
 
 
 def claims(path: str) -> str | None:
     """Why ``path`` cannot be VIMH, or None: see ``mapix.formats.Format``."""
     if not os.path.isdir(path):
         return None  # no magic number: only tiling the file can tell
-    if any(os.path.isfile(os.path.join(path, name)) for name in (*SPLITS, *PICKLES, INFO_NAME)):
+    if any(os.path.isfile(os.path.join(path, name)) for name in NAMES):
         return None
     return f"a directory without {', '.join(SPLITS)} or {INFO_NAME}"
 
 
 def _splits(folder: str) -> dict[str, str]:
-    paths = {name: os.path.join(folder, name) for name in SPLITS}
-    return {name: path for name, path in paths.items() if os.path.isfile(path)}
+    """Binary files where there are any: of the same content, they need no decoding."""
+    found = {}
+    for name in SPLITS:
+        for path in (os.path.join(folder, name), os.path.join(folder, name + BATCH)):
+            if os.path.isfile(path):
+                found[name] = path
+                break
+    return found
+
+
+def _beside(path: str) -> dict[str, str]:
+    """The splits that lie beside a data file, itself included."""
+    name = os.path.basename(path)
+    split = name.removesuffix(BATCH)
+    return _splits(os.path.dirname(path)) | {split: path} if split in SPLITS else {}
 
 
 def _data_file(path: str, split: str | None) -> tuple[str, dict[str, str]]:
     """The file to open, and the splits that lie beside it."""
     if not os.path.isdir(path):
-        splits = _splits(os.path.dirname(path)) if os.path.basename(path) in SPLITS else {}
-        if split is not None and split != os.path.basename(path):
+        if split is not None and split != os.path.basename(path).removesuffix(BATCH):
             raise ValueError(f"{path} is a file; split= chooses among the files of a directory")
-        return path, splits
+        return path, _beside(path)
     splits = _splits(path)
     wanted = split or "train"
     if wanted in splits:
         return splits[wanted], splits
-    if os.path.isfile(os.path.join(path, f"{wanted}_batch")):
-        raise UnsupportedError(
-            f"{path}: split {wanted!r} is there as a pickle only ({wanted}_batch), and this "
-            "version reads binary files; write the dataset as binary"
-        )
     found = ", ".join(splits) or "none"
     raise FileNotFoundError(f"{path}: no split {wanted!r}; there: {found}")
 
@@ -88,7 +99,7 @@ def _compare(ds: Dataset) -> None:
     said = (
         [f"{ds.info['format']!r} as its format"] if ds.info.get("format", "VIMH") != "VIMH" else []
     )
-    name = os.path.basename(ds.path)
+    name = os.path.basename(ds.path).removesuffix(BATCH)
     for key in (f"{name}_samples", f"num_{name}_samples"):
         count = ds.info.get(key)
         if type(count) is int and count != len(ds):
@@ -122,6 +133,25 @@ def _index(
             f"{source.nbytes - found.nbytes} bytes, from byte {found.nbytes} on, are no record"
         )
     return found
+
+
+def _pickled(source: Source) -> PickledBatch | FormatError | None:
+    """The file as a pickle, if it is one; the reason why not, where it begins like one."""
+    named = source.path.endswith(BATCH)
+    head = source.mapping.view[:1]
+    # 0x80, `(` or `}`: anything else is no pickle of a dict, whatever its name
+    if not named and (not head or head[0] not in b"\x80(}"):
+        return None
+    from mapix.vimh.batches import PickledBatch, looks_pickled
+
+    if not (named or looks_pickled(source)):
+        return None
+    try:
+        return PickledBatch(source)
+    except FormatError as e:
+        if named:
+            raise
+        return e  # a binary file may begin like a pickle
 
 
 def open_path(
@@ -200,18 +230,28 @@ def _open(
         named = Parameters.from_info(info)
     except (ValueError, TypeError, AttributeError) as e:
         raise FormatError(path, "vimh info JSON", str(e)) from e
-    index = _index(
-        source,
-        dialect=options["dialect"],
-        hint=_hint(info),
-        strict=options["strict"],
-        stored=options["index"],
-        progress=progress,
-    )
-    source.mapping.advise(options["access"])
-    gatherer = Gatherer(
-        source, index, named, interleaved=options["order"] == "HWC", access=options["access"]
-    )
+    how = {"interleaved": options["order"] == "HWC", "access": options["access"]}
+    batch = _pickled(source) if options["dialect"] is None else None
+    if batch is None or isinstance(batch, FormatError):
+        try:
+            index = _index(
+                source,
+                dialect=options["dialect"],
+                hint=_hint(info),
+                strict=options["strict"],
+                stored=options["index"],
+                progress=progress,
+            )
+        except FormatError as e:
+            if batch is None:
+                raise
+            raise FormatError(path, NAME, f"{e.reason}\n  as a pickle: {batch}") from e
+        gatherer = Gatherer(source, index, named, **how)
+    else:
+        from mapix.vimh.pickled import PickledFile
+
+        gatherer = PickledFile(batch, named, _hint(info).shape, **how)
+    gatherer.pixels.mapping.advise(options["access"])
     ds = Dataset(info, gatherer=gatherer, options=options, splits=splits)
     if expect is None:
         _compare(ds)
@@ -223,5 +263,4 @@ def reopen(path: str, options: Mapping[str, Any], expect: Fingerprint, rows: Row
     """What a pickled dataset becomes: the same file opened again, or FileChangedError."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MapixWarning)  # said once, where it was opened first
-        splits = _splits(os.path.dirname(path)) if os.path.basename(path) in SPLITS else {}
-        return _open(path, splits, options, expect=expect, rows=rows)
+        return _open(path, _beside(path), options, expect=expect, rows=rows)

@@ -76,7 +76,7 @@ class Order:
             return h, w, c, 0
         total = 0
         if len(rows):
-            h, w, c, low_h, low_w, low_c, total = file.native.extent(file.source.mapping, rows)
+            h, w, c, low_h, low_w, low_c, total = file.native.extent(file.pixels.mapping, rows)
         else:
             h, w, c = low_h, low_w, low_c = file.index.first[1:4]
         if fit:
@@ -97,7 +97,8 @@ class Order:
 
     def _recipe(self, file: Gatherer, c: int, fit: int) -> Recipe:
         dtype, layout, scale, mean, std, pad_value = self._values
-        columns, names = (None, ()) if self._labels is None else file.label_columns
+        with_labels = self._labels is not None and file.fixed_nbytes
+        columns, names = file.label_columns if with_labels else (None, ())
         made = self._recipes[c, fit] = Recipe(
             dtype,
             layout,
@@ -114,7 +115,7 @@ class Order:
 
     def batch(self, file: Gatherer, rows: Rows, out: NDArray[Any] | Batch | None) -> Batch:
         """Gather ``rows``, record numbers of the file."""
-        mapping = file.source.mapping
+        mapping = file.pixels.mapping
         offsets = None
         if self._flat:
             offsets = np.empty(len(rows) + 1, np.int64)
@@ -139,6 +140,8 @@ class Order:
             lookout=file.lookout,
         )
         unit = self._labels
+        if not file.fixed_nbytes:
+            file.complete(batch, rows, labels=unit is not None, spec_range=spec_range)
         if unit is None or unit == "raw":
             return batch
         return in_unit(batch, file.table(unit), -1 if unit == "class" else np.nan)

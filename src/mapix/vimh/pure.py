@@ -54,6 +54,10 @@ class File:
         """All label codes of a uniform file."""
         raise NotImplementedError
 
+    def labels_beside(self, record: Record, which: int) -> NDArray[np.uint8]:
+        """Ids (0) or codes (1) of a record, where they do not lie in it."""
+        raise NotImplementedError
+
     def labels_of(self, record: Record) -> dict[str, int]:
         """``record.labels``."""
         raise NotImplementedError
@@ -162,7 +166,7 @@ class Record:
     def nbytes(self) -> int:
         """Bytes of the whole record, header and labels included."""
         _, h, w, c = self._entry
-        return self._file.fixed_nbytes + 2 * self.nlabels + h * w * c
+        return self._file.fixed_nbytes + 2 * (self._entry[0] >> 56) + h * w * c
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -172,6 +176,8 @@ class Record:
     @property
     def nlabels(self) -> int:
         """Number of labels."""
+        if not self._file.fixed_nbytes:
+            return len(self._file.labels_beside(self, 0))
         return self._entry[0] >> 56
 
     @property
@@ -195,6 +201,8 @@ class Record:
     def label_bytes(self) -> NDArray[np.uint8]:
         """Codes of the labels in the order of the file, uint8 (N,), read-only view."""
         file = self._file
+        if not file.fixed_nbytes:
+            return file.labels_beside(self, 1)
         alike = file.codes
         if alike is not None:
             found: NDArray[np.uint8] = alike[self.index]
@@ -206,6 +214,8 @@ class Record:
     def label_ids(self) -> NDArray[np.uint8]:
         """Parameter ids of the labels in the order of the file, uint8 (N,), read-only view."""
         file = self._file
+        if not file.fixed_nbytes:
+            return file.labels_beside(self, 0)
         at = self._entry[0]
         return np.ndarray((at >> 56,), _U8, file.data, (at & AT_MASK) + file.fixed_nbytes, (2,))
 

@@ -40,6 +40,9 @@ class Writer:
     dialect : {14, 6}
         Bytes of the record header: 14 as all known programs write and read it; 6 as the format's
         document describes it, without spec_range.
+    output : {"binary", "pickle", "both"}
+        What the dataset consists of.  Pickles need images of one size and the 14-byte header; they
+        are made from the binary files on closing, which takes the room of both meanwhile.
     info : mapping, optional
         More keys of the info JSON (``dataset_name``, ``sample_rate``, ``spectrogram_config`` ...).
         Keys that the original writes keep its order, others follow.  Counts and shapes are counted.
@@ -67,9 +70,14 @@ class Writer:
         *,
         fixed: Mapping[str, float] | None = None,
         dialect: Literal[14, 6] = 14,
+        output: Literal["binary", "pickle", "both"] = "binary",
         info: Mapping[str, Any] | None = None,
         calls: Calls = SYSTEM,
     ) -> None:
+        if output not in ("binary", "pickle", "both"):
+            raise ValueError(f"output must be binary, pickle or both, got {output!r}")
+        if output != "binary" and dialect != 14:
+            raise ValueError("pickles carry spec ranges, which dialect=6 does not have")
         if dialect not in vimh.DIALECTS:
             raise ValueError(f"dialect must be 14 or 6, got {dialect!r}")
         names = [p.name for p in parameters]
@@ -80,6 +88,7 @@ class Writer:
         self.parameters = {p.name: p for p in parameters}
         self.fixed = dict(fixed or {})
         self.dialect = dialect
+        self.output = output
         self.info = dict(info or {})
         self.counts: dict[str, int] = dict.fromkeys(SPLITS, 0)
         self._shape: tuple[int, int, int] | None = None  # of the first record
@@ -188,6 +197,8 @@ class Writer:
             raise ValueError(f"split must be train or test, got {split!r}")
         h, w, c = (int(d) for d in images.shape[1:])
         self._shape = self._shape or (h, w, c)
+        if self.output != "binary" and self._shape != (h, w, c):
+            raise ValueError(f"pickles need images of one size: {self._shape}, now {(h, w, c)}")
         self._mixed |= self._shape != (h, w, c)
         block = vimh.pack(images, ids, codes, spec if self.dialect == 14 else None)
         self._files[split].write(block.data)
@@ -204,12 +215,25 @@ class Writer:
         import json  # here: who only reads need not carry it
 
         try:
+            if self.output != "binary":
+                self._pickle()
             text = json.dumps(self._info(), indent=4)
             self._directory.file(INFO_NAME).write(text.encode())
         except BaseException:
             self._directory.abort()
             raise
         self._directory.commit()
+
+    def _pickle(self) -> None:
+        """Make the pickles of the splits, and drop the binary files where nobody wants them."""
+        from mapix.vimh.pickling import write_batch
+
+        for split, file in self._files.items():
+            file.finish()
+            batch = self._directory.file(f"{split}_batch")
+            write_batch(file.path, batch.write, self._shape or (0, 0, 0))
+            if self.output == "pickle":
+                self._directory.drop(file)
 
     def abort(self) -> None:
         """Remove what was written."""
@@ -256,7 +280,7 @@ class Writer:
             "format": "VIMH",
             "version": "2.1",
             "dataset_name": os.path.basename(self._directory.path),
-            "output_format": "binary",
+            "output_format": self.output,
             "channel_labels": _channel_labels(c),
             "parameter_mappings": varying | constant,
             "fixed_parameters": fixed,

@@ -1,0 +1,332 @@
+"""Pickled batches (``train_batch``, ``test_batch``, CIFAR's): their keys, checked.
+
+The array of images comes first in all known files, and opening stops behind it: labels, scale
+factors and sizes are read when they are first asked for, and checked against the images then.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapix import _native
+from mapix.errors import FormatError, MapixError
+from mapix.formats.pickled import Array, Machine, Span, Text
+from mapix.formats.pickled.decode import kept, pieces
+from mapix.source import Source
+from mapix.vimh.parameters import Parameter, Parameters
+
+__all__ = ["LabelRows", "PickledBatch", "looks_pickled"]
+
+FORMAT = "vimh pickle"
+LABEL_KEYS = ("vimh_labels", "labels", "multihead_labels", "cifar100mh_labels")
+FLAT_KEYS = ("labels", "fine_labels", "coarse_labels")  # one class number a record: CIFAR
+META_NAMES = {"labels": "label_names", "fine_labels": "fine_label_names"}
+CIFAR_SHAPE = (32, 32, 3)
+SIZE_KEYS = ("height", "width", "channels")
+
+
+def looks_pickled(source: Source) -> bool:
+    """Whether the first bytes may be a pickle's of a dict; a binary record may begin so, too."""
+    if source.nbytes < 4:
+        return False
+    head = bytes(_native.copy(source.mapping, 0, min(12, source.nbytes), FORMAT))
+    if head[0] == 0x80 and head[1] in (2, 3, 4, 5):
+        begin = 11 if head[2] == 0x95 else 2  # behind a frame
+        return head[begin : begin + 1] in (b"}", b"(", b"")
+    return head.startswith((b"(d", b"}"))
+
+
+class LabelRows:
+    """Labels of all records, as pairs of id and code.
+
+    Attributes
+    ----------
+    pairs : ndarray
+        uint8 (sum of N, 2), read-only.
+    starts : ndarray
+        int64 (n + 1,): record i has ``pairs[starts[i]:starts[i + 1]]``.
+    """
+
+    def __init__(self, pairs: NDArray[np.uint8], counts: NDArray[np.int64] | int, n: int) -> None:
+        self.pairs = pairs
+        self.pairs.flags.writeable = False
+        self.each = counts if isinstance(counts, int) else None
+        self.starts = np.zeros(n + 1, np.int64)
+        self.starts[1:] = np.cumsum(np.broadcast_to(counts, (n,)))
+
+    def ids(self) -> tuple[int, ...]:
+        """All ids that occur, ascending."""
+        return tuple(np.unique(self.pairs[:, 0]).tolist())
+
+    def of(self, row: int) -> NDArray[np.uint8]:
+        """Pairs of one record, uint8 (N, 2)."""
+        return self.pairs[self.starts[row] : self.starts[row + 1]]
+
+    def table(
+        self, columns: NDArray[np.int16], ncolumns: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Codes (0 where missing) and presence of all records, (n, ncolumns)."""
+        n = len(self.starts) - 1
+        codes = np.zeros((n, ncolumns), np.uint8)
+        present = np.zeros((n, ncolumns), np.bool_)
+        rows = np.repeat(np.arange(n), np.diff(self.starts))
+        at = columns[self.pairs[:, 0]]
+        # numpy keeps the last of several values for one place, as the format wants it
+        codes[rows, at] = self.pairs[:, 1]
+        present[rows, at] = True
+        return codes, present
+
+
+class PickledBatch:
+    """A pickled dict of images and labels, read as far as it is needed.
+
+    Parameters
+    ----------
+    source : Source
+        The pickle.
+
+    Raises
+    ------
+    FormatError
+        It is no pickle of that kind, or asks for more than data.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._lock = threading.Lock()
+        self._machine: Machine | None = Machine(source)
+        self._dict: dict[str, Any] | None = None
+        self._labels: LabelRows | None = None
+        # A dict of one array that is complete: everything else can wait.
+        whole = self._machine.run(lambda stack: len(stack) >= 3 and stack[-2] == "data")
+        if self._machine.finished:
+            self._dict = self._checked(whole)
+            self._machine = None
+            self.images = self._images_of(self._dict)
+        else:
+            self.images = self._machine.stack[-1]
+        if not isinstance(self.images, list):
+            self._check_images(self.images)
+
+    def _fail(self, reason: str, record: int | None = None) -> FormatError:
+        return FormatError(self.source.path, FORMAT, reason, record=record)
+
+    def _checked(self, whole: object) -> dict[str, Any]:
+        if not isinstance(whole, dict) or "data" not in whole:
+            raise self._fail("not a dict with the key 'data'")
+        return whole
+
+    def _images_of(self, found: Mapping[str, Any]) -> Array | list[Any]:
+        data = found["data"]
+        if not isinstance(data, Array | list):
+            raise self._fail(f"'data' is a {type(data).__name__}, not an array")
+        return data
+
+    def _check_images(self, data: Array) -> None:
+        if data.dtype != np.uint8 or len(data.shape) != 2:
+            raise self._fail(
+                f"'data' must be uint8 (n, h*w*c), got {data.dtype} of shape {data.shape}"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Records, and bytes of each image."""
+        data = self.images
+        if isinstance(data, Array):
+            return data.shape[0], data.shape[1]
+        return len(data), len(data[0]) if data and isinstance(data[0], list) else 0
+
+    def rest(self) -> dict[str, Any]:
+        """The whole dict, which is read now if it was not before."""
+        with self._lock:
+            if self._dict is None:
+                machine = self._machine
+                if machine is None:
+                    raise self._fail("an earlier error ended its reading")
+                self._machine = None
+                found = self._checked(machine.run())
+                if found["data"] is not self.images:
+                    raise self._fail("the key 'data' comes twice")
+                self._dict = found
+            return self._dict
+
+    def size(self, said: tuple[int, int, int] | None) -> tuple[int, int, int]:
+        """(h, w, c), from the info JSON when it fits the rows, else from the pickle."""
+        n, nbytes = self.shape
+        if said is not None and said[0] * said[1] * said[2] == nbytes:
+            return said
+        rest = self.rest()
+        found: tuple[Any, ...] = tuple(rest.get(k) for k in SIZE_KEYS)
+        text = rest.get("image_size")
+        if isinstance(text, str) and text.count("x") == 2 and None in found:
+            found = tuple(int(t) if t.isascii() and t.isdigit() else 0 for t in text.split("x"))
+        if None in found and nbytes == 3072:
+            found = CIFAR_SHAPE
+        ok = all(type(d) is int and 0 < d < 65536 for d in found)
+        if ok and found[0] * found[1] * found[2] == nbytes:
+            return found
+        if n == 0:
+            return said or (0, 0, 0)
+        raise self._fail(
+            f"rows of {nbytes} bytes, and neither the info JSON ({said}) nor height, width, "
+            f"channels ({found}) say images of that size; pass info={{'height': ...}}"
+        )
+
+    def pixels(self) -> tuple[Source, int]:
+        """The file in which the images lie one after another, and at which byte."""
+        data, path = self.images, self.source
+        n, each = self.shape
+        if isinstance(data, Array) and isinstance(data.data, Span) and not data.fortran:
+            return path, data.data.at
+        return kept(path, self._pieces(n, each), n * each), 0
+
+    def _pieces(self, n: int, each: int) -> Iterator[bytes]:
+        """The bytes of images that do not lie in the file as they are."""
+        data = self.images
+        if isinstance(data, list):
+            yield from (self._row(row, i, each) for i, row in enumerate(data))
+            return
+        if isinstance(data.data, Text):
+            found: Iterator[bytes] = pieces(self.source, data.data)
+        elif isinstance(data.data, Span):
+            span = data.data
+            found = iter([bytes(_native.copy(self.source.mapping, span.at, span.nbytes, FORMAT))])
+        else:
+            found = iter([data.data])
+        if not data.fortran:
+            yield from found
+            return
+        whole = b"".join(found)
+        if len(whole) == n * each:
+            yield np.frombuffer(whole, np.uint8).reshape(each, n).T.tobytes()
+
+    def _row(self, row: object, i: int, each: int) -> bytes:
+        try:
+            found = bytes(row) if isinstance(row, list) else b""
+        except (TypeError, ValueError) as e:
+            raise self._fail("an image that is no list of numbers in 0..255", i) from e
+        if len(found) != each:
+            raise self._fail(f"an image of {len(found)} bytes among images of {each}", i)
+        return found
+
+    # --- labels -----------------------------------------------------------------------------------
+
+    def labels(self) -> LabelRows:
+        """Labels of all records."""
+        if self._labels is None:
+            self._labels = self._read_labels()
+        return self._labels
+
+    def _columns(self) -> list[str]:
+        """Keys of flat lists of class numbers."""
+        rest = self.rest()
+        return [k for k in FLAT_KEYS if _flat(rest.get(k))]
+
+    def _read_labels(self) -> LabelRows:
+        rest, n = self.rest(), self.shape[0]
+        flat = self._columns()
+        if flat:
+            return self._flat_labels(flat)
+        key = next((k for k in LABEL_KEYS if isinstance(rest.get(k), list)), None)
+        if key is None:
+            return LabelRows(np.empty((0, 2), np.uint8), 0, n)
+        rows = rest[key]
+        if len(rows) != n:
+            raise self._fail(f"{key!r} has {len(rows)} rows, 'data' has {n}")
+        first = rows[0] if rows else []
+        if isinstance(first, list) and all(type(r) is list and len(r) == len(first) for r in rows):
+            table = np.array(rows) if rows else np.zeros((0, 1), np.int64)
+            whole = table.dtype.kind in "iu" and table.ndim == 2 and table.shape[1] % 2
+            if whole and (table[:, 0] == table.shape[1] // 2).all() and _codes(table):
+                pairs = table[:, 1:].astype(np.uint8).reshape(-1, 2)
+                return LabelRows(pairs, table.shape[1] // 2, n)
+        pairs_of = [self._label_row(row, i) for i, row in enumerate(rows)]
+        counts = np.array([len(p) for p in pairs_of], np.int64)
+        return LabelRows(np.concatenate([np.empty((0, 2), np.uint8), *pairs_of]), counts, n)
+
+    def _label_row(self, row: object, i: int) -> NDArray[np.uint8]:
+        ok = isinstance(row, list) and 0 < len(row) <= 511 and all(type(x) is int for x in row)
+        if not ok or row[0] != len(row) // 2 or len(row) % 2 == 0:  # type: ignore[index, arg-type]
+            raise self._fail("labels that are not [N, id, code, ...]", i)
+        table = np.array(row[1:], np.int64).reshape(-1, 2)  # type: ignore[index]
+        if not _codes(table):
+            raise self._fail("labels with numbers outside 0..255", i)
+        return table.astype(np.uint8)
+
+    def _flat_labels(self, keys: list[str]) -> LabelRows:
+        n = self.shape[0]
+        table = np.empty((n, len(keys), 2), np.uint8)
+        for k, key in enumerate(keys):
+            column = np.array(self.rest()[key])
+            if column.shape != (n,) or not _codes(column):
+                raise self._fail(f"{key!r} must be {n} class numbers in 0..255")
+            table[:, k, 0], table[:, k, 1] = k, column
+        return LabelRows(table.reshape(-1, 2), len(keys), n)
+
+    def parameters(self, named: Parameters) -> Parameters:
+        """Names and classes of the labels."""
+        flat = self._columns() if not len(named) else []
+        if not flat:
+            return named.with_ids(self.labels().ids())
+        rows = self.labels()
+        found = []
+        for k, key in enumerate(flat):
+            codes = rows.pairs[rows.pairs[:, 0] == k, 1]
+            classes = _named_classes(self.source.path, key) or int(codes.max(initial=0)) + 1
+            found.append(
+                Parameter(key, k, max=float(classes - 1), num_classes=classes, direct=True)
+            )
+        return Parameters(found)
+
+    def spec_range(self) -> NDArray[np.float32] | None:
+        """``scale_factors``, float32 (n, 2); None without them."""
+        data = self.rest().get("scale_factors")
+        n = self.shape[0]
+        if data is None:
+            return None
+        if not isinstance(data, Array) or data.dtype.kind != "f" or data.shape != (n, 2):
+            raise self._fail(f"'scale_factors' must be floats of shape ({n}, 2)")
+        source, at = self.source, 0
+        if isinstance(data.data, Span):
+            at = data.data.at
+        elif isinstance(data.data, Text):
+            source = kept(source, pieces(source, data.data), data.nbytes, "scale_factors")
+        else:
+            found = np.frombuffer(data.data, data.dtype, 2 * n)
+            return found.reshape(n, 2, order="F" if data.fortran else "C").astype(np.float32)
+        raw = _native.copy(source.mapping, at, data.nbytes, FORMAT)
+        found = np.frombuffer(raw, data.dtype)
+        return found.reshape(n, 2, order="F" if data.fortran else "C").astype(np.float32)
+
+
+def _flat(column: object) -> bool:
+    return isinstance(column, list) and bool(column) and all(type(x) is int for x in column)
+
+
+def _codes(table: NDArray[Any]) -> bool:
+    return table.dtype.kind in "iu" and bool(((table >= 0) & (table <= 255)).all())
+
+
+def _named_classes(path: str, key: str) -> int:
+    """Classes that the ``batches.meta`` (CIFAR-10) or ``meta`` (CIFAR-100) beside a file names."""
+    for name in ("batches.meta", "meta"):
+        beside = os.path.join(os.path.dirname(path), name)
+        if os.path.isfile(beside):
+            try:
+                found = Machine(Source(beside)).run()
+            except (OSError, MapixError):
+                continue
+            names = (
+                found.get(META_NAMES.get(key, key[:-1] + "_names"))
+                if isinstance(found, dict)
+                else None
+            )
+            if isinstance(names, list):
+                return len(names)
+    return 0

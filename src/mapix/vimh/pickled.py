@@ -1,0 +1,155 @@
+"""A pickled batch as a file of records: bare images in one stretch, labels beside them."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapix.batch import Batch
+from mapix.errors import FormatError, UnsupportedError
+from mapix.formats.vimh import NAME
+from mapix.index import RecordIndex
+from mapix.vimh.bases import Record
+from mapix.vimh.batches import SIZE_KEYS, PickledBatch
+from mapix.vimh.gatherer import Gatherer
+from mapix.vimh.parameters import Parameters
+
+__all__ = ["PickledFile"]
+
+
+class PickledFile(Gatherer):
+    """What all datasets over one pickled batch share.
+
+    Parameters
+    ----------
+    batch : PickledBatch
+        The pickle.
+    named : Parameters
+        Those of the info JSON.
+    said : (h, w, c), optional
+        What the info JSON says.
+    interleaved, access
+        As for Gatherer.
+    """
+
+    def __init__(
+        self,
+        batch: PickledBatch,
+        named: Parameters,
+        said: tuple[int, int, int] | None,
+        *,
+        interleaved: bool,
+        access: str,
+    ) -> None:
+        n, each = batch.shape
+        h, w, c = batch.size(said)
+        pixels, at = batch.pixels() if n else (batch.source, 0)
+        index = RecordIndex(
+            format=NAME,
+            nrecords=n,
+            nbytes=at + n * each,
+            head_nbytes=0,
+            stride=each if n else 0,
+            first=(at, h, w, c, 0),
+            entries=None,
+            ids=(),
+            ids_differ=False,
+        )
+        super().__init__(batch.source, index, named, interleaved=interleaved, access=access)
+        self.pixels = pixels
+        self._batch = batch
+        self._size_checked = False
+
+    def _rest(self) -> dict[str, Any]:
+        """The pickle's other keys; the sizes that it states must be those that it has here."""
+        rest = self._batch.rest()
+        stated = tuple(rest.get(k) for k in SIZE_KEYS)
+        if not self._size_checked and None not in stated and self.index.nrecords:
+            used = self.index.first[1:4]
+            if stated != used:
+                raise FormatError(
+                    self.source.path,
+                    "vimh pickle",
+                    f"it states images of {stated}, and was opened with the info JSON's {used}; "
+                    "info=False believes the pickle",
+                )
+        self._size_checked = True
+        return rest
+
+    @cached_property
+    def parameters(self) -> Parameters:
+        """The labels: those of the info JSON, then ids without a name, or CIFAR's class numbers."""
+        self._rest()
+        return self._batch.parameters(self._named)
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """All label ids that occur."""
+        return self._batch.labels().ids()
+
+    @property
+    def codes(self) -> NDArray[np.uint8] | None:
+        """Of records that all have as many labels: all codes."""
+        return None if self._batch.labels().each is None else self.uniform_labels(1)
+
+    def uniform_labels(self, which: int) -> NDArray[np.uint8]:
+        """Ids (0) or codes (1) of all records, (n, N)."""
+        self._rest()
+        rows = self._batch.labels()
+        if rows.each is None:
+            raise UnsupportedError(
+                f"{self.source.path}: the records have different numbers of labels; use ds.labels"
+            )
+        return rows.pairs[:, which].reshape(self.index.nrecords, rows.each)
+
+    def label_counts(self) -> NDArray[np.uint8]:
+        """Number of labels of each record."""
+        return np.diff(self._batch.labels().starts).astype(np.uint8)
+
+    def labels_beside(self, record: Record, which: int) -> NDArray[np.uint8]:
+        """``record.label_ids`` (0) or ``record.label_bytes`` (1)."""
+        return self._batch.labels().of(record.index)[:, which]
+
+    def _pairs(self, record: Record) -> list[tuple[int, int]]:
+        self._rest()
+        return [(int(i), int(code)) for i, code in self._batch.labels().of(record.index)]
+
+    @cached_property
+    def _spec(self) -> NDArray[np.float32] | None:
+        return self._batch.spec_range()
+
+    def spec_range_of(self, record: Record) -> tuple[float, float] | None:
+        """``record.spec_range``."""
+        if self._spec is None:
+            return None
+        low, high = self._spec[record.index]
+        return float(low), float(high)
+
+    @cached_property
+    def _table(self) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        self._rest()
+        columns, names = self.label_columns
+        return self._batch.labels().table(columns, len(names))
+
+    def label_table(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Codes and presence of records."""
+        codes, present = self._table
+        return codes[rows], present[rows]
+
+    def complete(
+        self, batch: Batch, rows: NDArray[np.int64], *, labels: bool, spec_range: bool
+    ) -> None:
+        """Put labels and spec ranges into a batch that has its images."""
+        if labels:
+            batch.labels, batch.present = self.label_table(rows)
+            batch.names = self.label_columns[1]
+        if spec_range and self._spec is not None:
+            batch.spec_range = self._spec[rows]
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self.pixels.close()
+        super().close()
