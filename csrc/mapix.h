@@ -169,6 +169,22 @@ int mapix_vimh_extent(uint64_t nbytes, const mapix_vimh_index *index, const int6
 int mapix_vimh_willneed(const mapix_map *map, const mapix_vimh_index *index, const int64_t *rows,
                         uint64_t nrows, uint32_t probe, uint64_t *nasked, mapix_where *where);
 
+/* CRC32C of each of `rows`, the whole record with its header. */
+int mapix_vimh_checksums(const mapix_map *map, const mapix_vimh_index *index, const int64_t *rows,
+                         uint64_t nrows, uint32_t *crcs, mapix_where *where);
+
+/* The pixels of one channel, exactly; the caller sets low to 255 and the rest to 0. */
+typedef struct {
+    uint64_t count, sum, squares;
+    uint32_t low, high;
+} mapix_moments;
+
+/* Add the pixels of `rows` to the moments of their channels; MAPIX_E_ARGUMENT when a record has more
+ * than nchannels. */
+int mapix_vimh_moments(const mapix_map *map, const mapix_vimh_index *index, const int64_t *rows,
+                       uint64_t nrows, uint32_t nchannels, mapix_moments *moments,
+                       mapix_where *where);
+
 /* Lists of small numbers, one after another, as pickle writes lists of lists (protocols 1 and up): for
  * each `]`, a memo opcode, then nothing (ncolumns 0), `K` x `a` (1) or `(`, ncolumns times `K` x, `e`.
  * Reads whole rows from byte `at` on into out (nrows, ncolumns), until one is not exactly like that:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import mapix
-from mapix import index as indexes
+from mapix import indexes
 from mapix.vimh import bases
 from slow_vimh import record
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import mapix
-from mapix import index as indexes
+from mapix import indexes
 from mapix.formats.pickled import Array, Machine, Span
 from mapix.formats.pickled.emit import Emitter
 from mapix.source import Source

@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mapix
-from mapix import index as indexes
+from mapix import indexes
 from mapix.vimh import bases
 from records import MIXED, anonymous, needs_c, store
 from slow_vimh import Slow, pack, record

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 import mapix
-from mapix import index as indexes
+from mapix import indexes
 from mapix.vimh import bases
 from records import MIXED, mapped, needs_c, store
 from slow_vimh import pack

@@ -86,7 +86,7 @@ def test_only_compiled_knows_the_optional_module():
 
 
 def test_only_source_opens_data_files():
-    """Others may open by ``Source`` and ``read_small``; index.py writes its own cache files, and
+    """Others may open by ``Source`` and ``read_small``; indexes.py writes its own cache files, and
     store.py makes new ones."""
     calls = re.compile(
         r"(?<![.\w])open\(|os\.open\(|mmap\.mmap\(|np\.memmap|np\.fromfile|\.read_bytes\("

@@ -41,6 +41,7 @@ __all__ = [
     "UnknownFormatError",
     "UnsupportedError",
     "__version__",
+    "index",
     "open",
 ]
 
@@ -85,3 +86,45 @@ def open(path: str | os.PathLike[str], *, format: str | None = None, **options: 
         refusals.append((fmt.NAME, refusal))
     os.stat(path)  # a path that is not there is an OSError, not an unknown format
     raise UnknownFormatError(formats.tried(path, refusals))
+
+
+def index(path: str | os.PathLike[str], *, format: str | None = None, **options: Any) -> str:
+    """Index a file once and keep the index beside it, as ``NAME.mapix``.
+
+    The next ``open``, by anybody who sees the folder, reads the index instead of the file.  It is
+    good for this very file only: a copy, or one that was written to, is indexed again, into the
+    cache.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        As for ``open``.
+    format : str, optional
+        As for ``open``.
+    **options
+        ``labels`` (default True) and ``checksums`` (default True) choose what the index carries
+        beside the offsets; ``progress`` is called as ``progress(bytes_done, bytes_total)``; the
+        others are those of ``open``, and the index is good for opening with the same.
+
+    Returns
+    -------
+    str
+        Where the index is.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be written to.
+    UnsupportedError
+        The format needs no index.
+    """
+    opened = open(path, format=format, **{k: v for k, v in options.items() if k not in KEEPS})
+    keep = getattr(opened, "keep_index", None)
+    if keep is None:
+        raise UnsupportedError(f"{os.fspath(path)}: {type(opened).__name__} needs no index")
+    with opened:
+        found: str = keep(**{k: v for k, v in options.items() if k in KEEPS})
+    return found
+
+
+KEEPS = ("labels", "checksums", "progress")

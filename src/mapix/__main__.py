@@ -44,6 +44,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(run=_demo)
 
+    index = commands.add_parser("index", help="index a file once; the index stays beside it")
+    index.add_argument("path", metavar="PATH")
+    index.add_argument("--split", help="of a directory: train (the default) or test")
+    index.add_argument("--no-labels", action="store_true", help="without the table of labels")
+    index.add_argument("--no-checksums", action="store_true", help="without a checksum a record")
+    index.set_defaults(run=_index)
+
+    verify = commands.add_parser("verify", help="look at all of a file; exit status 1 if it is bad")
+    verify.add_argument("path", metavar="PATH")
+    verify.add_argument("--split", help="of a directory: train (the default) or test")
+    verify.set_defaults(run=_verify)
+
+    repair = commands.add_parser("repair", help="write all whole records to a new file")
+    repair.add_argument("path", metavar="PATH", help="the damaged file, which stays as it is")
+    repair.add_argument("new", metavar="NEW", help="the new file, which must not be there yet")
+    repair.add_argument("--dialect", type=int, choices=(6, 14), help="bytes of the record header")
+    repair.set_defaults(run=_repair)
+
     info = commands.add_parser("info", help="say what a file or a dataset directory is")
     info.add_argument("path", metavar="PATH")
     info.add_argument("--split", help="of a directory: train (the default) or test")
@@ -60,9 +78,47 @@ def _demo(arguments: argparse.Namespace) -> None:
 def _info(arguments: argparse.Namespace) -> None:
     import mapix
 
-    options = {} if arguments.split is None else {"split": arguments.split}
-    with mapix.open(arguments.path, **options) as opened:
+    with mapix.open(arguments.path, **_split(arguments)) as opened:
         print(describe(opened))
+
+
+def _split(arguments: argparse.Namespace) -> dict[str, str]:
+    return {} if arguments.split is None else {"split": arguments.split}
+
+
+def _progress(done: int, total: int) -> None:
+    """How far it is, on a terminal's one line."""
+    if sys.stderr.isatty():
+        end = "\n" if done >= total else ""
+        print(f"\r{100 * done // max(total, 1):3d} %", end=end, file=sys.stderr, flush=True)
+
+
+def _index(arguments: argparse.Namespace) -> None:
+    import mapix
+
+    place = mapix.index(
+        arguments.path,
+        labels=not arguments.no_labels,
+        checksums=not arguments.no_checksums,
+        progress=_progress,
+        **_split(arguments),
+    )
+    print(place)
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    import mapix
+
+    with mapix.open(arguments.path, **_split(arguments)) as opened:
+        report = opened.verify(_progress)
+    print(report)
+    return 0 if report.ok else 1
+
+
+def _repair(arguments: argparse.Namespace) -> None:
+    from mapix.vimh import repair
+
+    print(repair(arguments.path, arguments.new, dialect=arguments.dialect, progress=_progress))
 
 
 # --- what a dataset is, in words ----------------------------------------------------------------
@@ -172,12 +228,12 @@ def _say(what: str, message: object) -> None:
     print(f"mapix: {what}: {' '.join(str(message).split())}", file=sys.stderr)
 
 
-def _told(run: Callable[[argparse.Namespace], None], arguments: argparse.Namespace) -> None:
+def _told(run: Callable[[argparse.Namespace], int | None], arguments: argparse.Namespace) -> int:
     """Run a command; mapix's warnings come out as lines, not as tracebacks."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", MapixWarning)
         try:
-            run(arguments)
+            return run(arguments) or 0
         finally:
             for warning in caught:
                 _say("warning", warning.message)
@@ -194,7 +250,8 @@ def main(argv: list[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 1 after an error, which is one line on stderr; 130 after Ctrl-C.
+        0; 1 after an error, which is one line on stderr, or when ``verify`` found something; 130
+        after Ctrl-C.
 
     Raises
     ------
@@ -205,7 +262,7 @@ def main(argv: list[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # paths and JSON hold any character
     try:
-        _told(arguments.run, arguments)
+        status = _told(arguments.run, arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
         print("mapix: interrupted", file=sys.stderr)
@@ -218,7 +275,7 @@ def main(argv: list[str] | None = None) -> int:
     except (MapixError, OSError, ValueError) as e:
         _say("error", e)
         return 1
-    return 0
+    return status
 
 
 if __name__ == "__main__":

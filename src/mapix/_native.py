@@ -33,6 +33,11 @@ SYSTEM: int = lib.MAPIX_E_SYSTEM
 ENTRY = np.dtype([("at_n", "<u8"), ("h", "<u2"), ("w", "<u2"), ("c", "<u2"), ("reserved", "<u2")])
 """One record of a table index: ``mapix_entry``."""
 
+MOMENTS = np.dtype(
+    [("count", "<u8"), ("sum", "<u8"), ("squares", "<u8"), ("low", "<u4"), ("high", "<u4")]
+)
+"""The pixels of one channel: ``mapix_moments``."""
+
 AT_MASK = (1 << 56) - 1
 DTYPES = {"uint8": lib.MAPIX_U8, "float32": lib.MAPIX_F32, "float16": lib.MAPIX_F16}
 LAYOUTS = {"NCHW": lib.MAPIX_NCHW, "NHWC": lib.MAPIX_NHWC}
@@ -133,6 +138,14 @@ class Walk:
     def __init__(self, head_nbytes: int) -> None:
         self._c = ffi.new("mapix_walk *")
         self._c.head_nbytes = head_nbytes
+
+    def start_behind(
+        self, at: int, nrecords: int, ids: tuple[int, ...], *, ids_differ: bool
+    ) -> None:
+        """Take records before byte ``at`` as proven, and what was seen in them as seen."""
+        self._c.at, self._c.nrecords, self._c.ids_differ = at, nrecords, ids_differ
+        for i in ids:
+            self._c.ids[i >> 6] |= 1 << (i & 63)
 
     @property
     def at(self) -> int:
@@ -259,6 +272,32 @@ class VimhIndex:
         if status:
             raise problem(status, _where(where), mapping.path, "vimh")
         return int(nasked[0])
+
+    def _scan(self, fn: Callable[..., int], mapping: Mapping, rows: IntArray, *args: Any) -> None:
+        where = ffi.new("mapix_where *")
+        status = mapping.guarded(lambda m: fn(m, self._c, _rows(rows), len(rows), *args, where))
+        if status:
+            raise problem(status, _where(where), mapping.path, "vimh")
+
+    def checksums(self, mapping: Mapping, rows: IntArray, crcs: NDArray[np.uint32]) -> None:
+        """``mapix_vimh_checksums`` into ``crcs``, (len(rows),)."""
+        if crcs.shape != rows.shape:
+            raise ValueError(f"{len(rows)} rows, room for {len(crcs)} checksums")
+        into = ffi.from_buffer("uint32_t[]", crcs, require_writable=True)
+        self._scan(lib.mapix_vimh_checksums, mapping, rows, into)
+
+    def moments(self, mapping: Mapping, rows: IntArray, nchannels: int) -> NDArray[np.void]:
+        """``mapix_vimh_moments``: MOMENTS (nchannels,); low above high without pixels."""
+        moments = np.zeros(nchannels, MOMENTS)
+        into = ffi.from_buffer("mapix_moments[]", moments, require_writable=True)
+
+        def fresh(m: CData, *args: Any) -> int:  # once more, when a change turns out harmless
+            moments.fill(0)
+            moments["low"] = 255
+            return int(lib.mapix_vimh_moments(m, *args))
+
+        self._scan(fresh, mapping, rows, nchannels, into)
+        return moments
 
     def gather(self, mapping: Mapping, rows: IntArray, plan: CData) -> int:
         """``mapix_vimh_gather``, or the exception that tells why not.

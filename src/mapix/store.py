@@ -17,7 +17,7 @@ from typing import Protocol
 
 from mapix.errors import LockedError
 
-__all__ = ["SYSTEM", "Calls", "NewDirectory", "NewFile"]
+__all__ = ["SYSTEM", "Calls", "NewDirectory", "NewFile", "NewWhole"]
 
 BUFFER_NBYTES = 1 << 20
 
@@ -67,7 +67,9 @@ class _System:
     @staticmethod
     def open(path: str) -> int:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-        return os.open(path, flags, 0o666)
+        fd = os.open(path, flags, 0o666)
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # who finds it free, finds a dead writer's
+        return fd
 
     @staticmethod
     def fsync_directory(path: str) -> None:
@@ -128,6 +130,83 @@ class NewFile:
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
             self._calls.close(fd)
+
+
+class NewWhole:
+    """One new file that appears whole, or not at all.
+
+    Parameters
+    ----------
+    path : str
+        Where it is to appear.
+    calls : Calls
+        The operating system.
+    replace : bool
+        Whether what is there already may be replaced; in one step, the old one stays until then.
+
+    Raises
+    ------
+    FileExistsError
+        Something is there already, and is not to be replaced.
+    LockedError
+        Another writer is at work on the same path.
+    """
+
+    def __init__(self, path: str, calls: Calls = SYSTEM, *, replace: bool = False) -> None:
+        self.path = os.path.abspath(path)
+        self._replace = replace
+        self._calls = calls
+        self._refuse()
+        folder, name = os.path.split(self.path)
+        self._folder = folder
+        stage = os.path.join(folder, f".{name}.writing")
+        try:
+            if os.path.lexists(stage):
+                self._clear(stage)
+            self.file = NewFile(stage, calls, BUFFER_NBYTES)
+        except (FileExistsError, BlockingIOError) as e:
+            raise LockedError(f"{self.path}: another writer is at work on it") from e
+        self.write = self.file.write
+
+    def _clear(self, stage: str) -> None:
+        """Remove what a writer that died has left; BlockingIOError where one lives."""
+        fd = os.open(stage, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._calls.unlink(stage)
+        finally:
+            os.close(fd)
+
+    def _refuse(self) -> None:
+        if not self._replace and os.path.lexists(self.path):
+            raise FileExistsError(f"{self.path} is there already; nothing is overwritten")
+
+    def __enter__(self) -> NewWhole:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is None:
+            self.commit()
+        else:
+            self.abort()
+
+    def commit(self) -> None:
+        """Let it appear; when anything fails before that, nothing is left behind."""
+        try:
+            self.file.finish()
+            self._refuse()
+            self._calls.rename(self.file.path, self.path)
+        except BaseException:
+            self.abort()
+            raise
+        self._calls.fsync_directory(self._folder)
+
+    def abort(self) -> None:
+        """Remove what was written."""
+        with contextlib.suppress(OSError):
+            self.file.close()
+        with contextlib.suppress(OSError):
+            self._calls.unlink(self.file.path)
 
 
 class NewDirectory:

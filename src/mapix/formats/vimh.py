@@ -22,23 +22,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mapix import _native
 from mapix.errors import FormatError, SizeError, TruncatedError
-from mapix.index import ENTRY, RecordIndex
+from mapix.indexes import ENTRY, RecordIndex
 from mapix.source import Mapping, Source
 
-__all__ = ["DIALECTS", "NAME", "Hint", "Reading", "choose", "pack", "walk"]
+__all__ = ["DIALECTS", "NAME", "Hint", "Reading", "choose", "grown", "pack", "walk"]
 
 NAME = "vimh"
 DIALECTS = (14, 6)
 MAX_LABELS = 255
 LARGE_NBYTES = 65536  # records this large are indexed header by header, not by reading the file
 
+SAMPLES = 256  # records of an old index that are looked at when the file has grown
 MAX_GUESS = 1 << 22  # entries that a first guess may ask room for: 64 MiB
 
 Progress = Callable[[int, int], object]
@@ -111,7 +112,13 @@ class _Pace:
             self.progress(walk.at, self.total)
 
 
-def walk(source: Source, head_nbytes: int, progress: Progress | None = None) -> Reading:
+def walk(
+    source: Source,
+    head_nbytes: int,
+    progress: Progress | None = None,
+    *,
+    after: RecordIndex | None = None,
+) -> Reading:
     """Read a file as one dialect, to its end or to the first thing that cannot be a record.
 
     Parameters
@@ -122,6 +129,8 @@ def walk(source: Source, head_nbytes: int, progress: Progress | None = None) -> 
         The dialect.
     progress : callable, optional
         Called as ``progress(bytes_done, bytes_total)`` some ten times a second.
+    after : RecordIndex, optional
+        Records at the start of the file that are known; the walk goes on behind them.
 
     Returns
     -------
@@ -136,8 +145,12 @@ def walk(source: Source, head_nbytes: int, progress: Progress | None = None) -> 
     pace = _Pace(mapping.nbytes, progress)
     status = _native.OK
     entries: NDArray[np.void] | None = None
+    known = None
+    if after is not None:
+        state.start_behind(after.nbytes, after.nrecords, after.ids, ids_differ=after.ids_differ)
+        known = after.entries
     advised = False
-    stalled = False
+    stalled = known is not None  # of mixed sizes already: nothing to try
     while state.at < mapping.nbytes and not status and not stalled:
         stop, began = pace.limits(state)
         before = state.at
@@ -155,8 +168,10 @@ def walk(source: Source, head_nbytes: int, progress: Progress | None = None) -> 
         found = _native.problem(status, state.where, source.path, NAME)
         return Reading(_index(state, 0, first, None), found)
     if state.at < mapping.nbytes:
-        status, entries = _table(source, state, first, size, pace)
-        if len(entries) == nalike:  # nothing but a tail behind records that are all alike
+        status, entries = _table(source, state, first, size, pace, known)
+        if (
+            len(entries) == nalike and known is None
+        ):  # nothing but a tail behind records that are all alike
             entries = None
     problem = _native.problem(status, state.where, source.path, NAME) if status else None
     stride = size if entries is None else 0
@@ -194,18 +209,22 @@ def _table(
     first: tuple[int, int, int, int, int],
     size: int,
     pace: _Pace,
+    known: NDArray[np.void] | None,
 ) -> tuple[int, NDArray[np.void]]:
-    """Entries of all records: those of the run so far by arithmetic, the rest by walking."""
+    """Entries of all records: known ones, or those of the run so far by arithmetic, then a walk."""
     mapping = source.mapping
     n = state.nrecords
     # Room by the size seen so far, within reason; pages of it that stay untouched cost nothing.
     guess = (mapping.nbytes - state.at) // max(size // 2, 64) + 1024
     entries = np.empty(n + min(guess, MAX_GUESS), ENTRY)
-    entries["at_n"][:n] = np.arange(n, dtype=np.uint64) * np.uint64(size) | np.uint64(
-        first[4] << 56
-    )
-    for field, value in zip(("h", "w", "c", "reserved"), (*first[1:4], 0), strict=True):
-        entries[field][:n] = value
+    if known is not None:
+        entries[:n] = known
+    else:
+        entries["at_n"][:n] = np.arange(n, dtype=np.uint64) * np.uint64(size) | np.uint64(
+            first[4] << 56
+        )
+        for field, value in zip(("h", "w", "c", "reserved"), (*first[1:4], 0), strict=True):
+            entries[field][:n] = value
     scratch = _native.scratch()
     status = _native.OK
     while state.at < mapping.nbytes and not status:
@@ -216,6 +235,29 @@ def _table(
         n += written
         pace.done(state, began)
     return status, entries[:n]
+
+
+def grown(source: Source, before: RecordIndex, progress: Progress | None) -> RecordIndex | None:
+    """The index of a file that has grown, from the one of what it was before.
+
+    Looks at SAMPLES records of the part before, evenly spread, and walks the part behind it.  None
+    when one of them is not what the index says, or the new part is not whole records.
+    """
+    n = before.nrecords
+    if not n:
+        return None
+    rows = np.unique(np.linspace(0, n - 1, min(n, SAMPLES)).astype(np.int64))
+    try:
+        native = before.native(interleaved=False)
+        native.gather(source.mapping, rows, _native.new_gather())  # of nothing: headers alone
+    except FormatError:
+        return None
+    reading = walk(source, before.head_nbytes, progress, after=before)
+    if not reading.whole:
+        return None
+    # The old part was not walked: its entries are confirmed when they are used.
+    found = reading.index
+    return replace(found, stored=found.entries is not None, channels=found.most_channels())
 
 
 def choose(

@@ -11,6 +11,7 @@ from mapix.vimh.opening import open_path
 from mapix.vimh.parameters import Parameter, Parameters
 
 if TYPE_CHECKING:
+    from mapix.vimh.upkeep import repair
     from mapix.vimh.writer import Writer, spectrogram_bytes, write
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Record",
     "Writer",
     "open_path",
+    "repair",
     "spectrogram_bytes",
     "write",
 ]
@@ -27,6 +29,10 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """What writes is imported when it is asked for: most processes only read."""
+    if name == "repair":
+        from mapix.vimh.upkeep import repair
+
+        return repair
     if name in ("Writer", "spectrogram_bytes", "write"):
         from mapix.vimh import writer
 

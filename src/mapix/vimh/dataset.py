@@ -13,6 +13,7 @@ from mapix.batch import Batch, Dtype, Layout, Lookout
 from mapix.errors import UnsupportedError
 from mapix.vimh import bases
 from mapix.vimh.bases import Record
+from mapix.vimh.care import Care
 from mapix.vimh.gatherer import Gatherer
 from mapix.vimh.parameters import Parameters, Unit
 from mapix.vimh.query import Query
@@ -21,7 +22,7 @@ from mapix.vimh.selection import Rows, compose, positions
 __all__ = ["Dataset"]
 
 
-class Dataset(bases.Rows, Query):
+class Dataset(bases.Rows, Query, Care):
     """Records of a VIMH file, by number.  Made by ``mapix.open``.
 
     Indexing with an integer gives a Record, with a slice or an array of indices (or a boolean mask)

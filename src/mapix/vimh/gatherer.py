@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mapix import _native, view
+from mapix import _native, indexes, view
 from mapix.batch import Batch, Lookout, label_codes
-from mapix.index import RecordIndex
+from mapix.indexes import Columns, RecordIndex
 from mapix.source import Source
 from mapix.vimh import bases
 from mapix.vimh.bases import Record
@@ -60,6 +61,8 @@ class Gatherer(bases.File):
         self._named = named
         self._orders: dict[Any, Order] = {}
         self.lookout = Lookout()
+        self.key: str | None = None  # under which a stored index is kept, if at all
+        self._sound: bool | None = None  # whether stored labels are: looked at once
         self._shapes = np.empty((0, 3), np.uint16)
         self._tables: dict[Unit, NDArray[Any]] = {}
 
@@ -168,6 +171,37 @@ class Gatherer(bases.File):
         finally:
             mapping.advise(self.access)
         return codes, present
+
+    def known_column(self, id: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]] | None:
+        """Codes and presence of a label in all records, from the stored index, if it has them."""
+        table = self.index.columns
+        if table is None:
+            return None
+        if self._sound is None:
+            self._sound = table.sound()
+        n = self.index.nrecords
+        if not self._sound:
+            return None
+        if id not in self.index.ids:
+            return np.zeros(n, np.uint8), np.zeros(n, np.bool_)
+        k = self.index.ids.index(id)
+        if table.present is None:
+            return table.codes[k], np.broadcast_to(np.True_, (n,))
+        return table.codes[k], table.present[k] != 0
+
+    def keep_labels(self, codes: NDArray[np.uint8], present: NDArray[np.bool_]) -> None:
+        """Put the labels of all records, (heads, n), into the stored index, when there is one."""
+        if self.key is None or self.index.columns is not None:
+            return
+        index = replace(self.index, columns=self.columns_of(codes, present))
+        indexes.store(self.source, index, self.key)
+
+    def columns_of(self, codes: NDArray[np.uint8], present: NDArray[np.bool_]) -> Columns:
+        """Codes and presence by heads, (heads, n), as the index has them: by ids."""
+        names = self.label_columns[1]
+        order = [names.index(self.parameters.by_id(i).name) for i in self.index.ids]
+        missing = None if present[order].all() else present[order].view(np.uint8)
+        return Columns(codes[order], missing)
 
     def complete(
         self, batch: Batch, rows: NDArray[np.int64], *, labels: bool, spec_range: bool

@@ -79,13 +79,16 @@ class Column:
 class Labels(Mapping[str, Column]):
     """Name -> column of a dataset.  Read at the first use, in one pass over the records' labels.
 
-    Copies: two bytes a record and label.  Lifetime: its own.  Threads: any.
-    Cost: one cache line of the file a record; the pixels are not read.
+    Copies: two bytes a record and label; none of those that a stored index has.
+    Lifetime: its own.  Threads: any.  Cost: one cache line of the file a record; the pixels are not
+    read.  What was read of a whole file is kept in its stored index: the next process reads that.
     """
 
     def __init__(self, file: Gatherer, rows: NDArray[np.int64]) -> None:
         self._file = file
         self._rows = rows
+        n = file.index.nrecords
+        self._all = len(rows) == n and bool((rows == np.arange(n)).all())
         self._table: tuple[NDArray[np.uint8], NDArray[np.bool_]] | None = None
 
     def _read(self) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
@@ -93,13 +96,21 @@ class Labels(Mapping[str, Column]):
             codes, present = self._file.label_table(self._rows)
             # a column in one piece: it is looked at much more often than it is read
             self._table = np.ascontiguousarray(codes.T), np.ascontiguousarray(present.T)
+            if self._all:
+                self._file.keep_labels(*self._table)
         return self._table
 
     def __getitem__(self, name: str) -> Column:
         parameter = self._file.parameters[name]
+        known = None if parameter.id is None else self._file.known_column(parameter.id)
+        if known is not None:
+            codes, present = known
+            if not self._all:
+                codes, present = codes[self._rows], present[self._rows]
+            return Column(parameter, codes, present)
         k = self._file.label_columns[1].index(name)
-        codes, present = self._read()
-        return Column(parameter, codes[k], present[k])
+        table = self._read()
+        return Column(parameter, table[0][k], table[1][k])
 
     def codes(self, name: str) -> NDArray[np.uint8]:
         """``self[name].codes``: what conditions look up."""

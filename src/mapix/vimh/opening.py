@@ -7,11 +7,11 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from mapix import index as indexes
+from mapix import indexes
 from mapix.errors import FormatError, MapixWarning, warn
 from mapix.formats import vimh
 from mapix.formats.vimh import NAME, Hint, Progress
-from mapix.index import RecordIndex
+from mapix.indexes import RecordIndex
 from mapix.source import Fingerprint, Source, read_small
 from mapix.vimh.dataset import Dataset
 from mapix.vimh.gatherer import Gatherer
@@ -92,10 +92,10 @@ def _hint(info: Mapping[str, Any]) -> Hint:
     return Hint(tuple(dims) if known else None, len(names) if names else None)  # type: ignore[arg-type]
 
 
-def _compare(ds: Dataset) -> None:
-    """Warn where the info JSON and the file disagree; the file is believed."""
+def disagreements(ds: Dataset) -> list[str]:
+    """What the info JSON says otherwise than the file."""
     if not ds.info:
-        return
+        return []
     said = (
         [f"{ds.info['format']!r} as its format"] if ds.info.get("format", "VIMH") != "VIMH" else []
     )
@@ -107,8 +107,12 @@ def _compare(ds: Dataset) -> None:
     shape = None if ds.info.get("image_sizes") == "mixed" else ds._info_shape()
     if shape and ds.index.stride and shape != ds.index.first[1:4]:
         said.append(f"images of {shape}, the file's are {ds.index.first[1:4]}")
-    if said:
-        warn(f"{ds.path}: the info JSON says {'; '.join(said)}")
+    return said
+
+
+def _key(dialect: int | None, hint: Hint, *, strict: bool) -> str:
+    """What decides how the same bytes are read: an index is good for one of these."""
+    return f"vimh:{dialect}:{strict}:{hint.shape}:{hint.nparameters}"
 
 
 def _index(
@@ -120,8 +124,12 @@ def _index(
     stored: str,
     progress: Progress | None,
 ) -> RecordIndex:
-    key = f"vimh:{dialect}:{strict}:{hint.shape}:{hint.nparameters}"
+    key = _key(dialect, hint, strict=strict)
     found = indexes.load(source, key) if stored == "auto" else None
+    if found is not None and found.grown:
+        found = vimh.grown(source, found, progress)
+        if found is not None:
+            indexes.store(source, found, key)
     if found is None:
         reading = vimh.choose(source, dialect=dialect, hint=hint, strict=strict, progress=progress)
         found = reading.index
@@ -247,6 +255,8 @@ def _open(
                 raise
             raise FormatError(path, NAME, f"{e.reason}\n  as a pickle: {batch}") from e
         gatherer = Gatherer(source, index, named, **how)
+        if options["index"] != "never":
+            gatherer.key = _key(options["dialect"], _hint(info), strict=options["strict"])
     else:
         from mapix.vimh.pickled import PickledFile
 
@@ -254,7 +264,9 @@ def _open(
     gatherer.pixels.mapping.advise(options["access"])
     ds = Dataset(info, gatherer=gatherer, options=options, splits=splits)
     if expect is None:
-        _compare(ds)
+        said = disagreements(ds)  # the file is believed
+        if said:
+            warn(f"{ds.path}: the info JSON says {'; '.join(said)}")
         return ds
     return ds if rows is None else ds._with_rows(rows)
 

@@ -19,7 +19,7 @@ from mapix import _native
 from mapix.errors import FormatError, MapixError
 from mapix.formats.pickled.machine import FORMAT, unescaped
 from mapix.formats.pickled.objects import RefusedError, Text
-from mapix.index import cache_folder
+from mapix.indexes import cache_folder
 from mapix.source import Source
 
 __all__ = ["kept", "pieces"]

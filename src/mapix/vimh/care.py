@@ -1,0 +1,63 @@
+"""Keeping a file in order, as methods of a dataset; what they do stands in ``upkeep``."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from mapix.formats.vimh import Progress
+
+if TYPE_CHECKING:
+    from mapix.vimh.upkeep import Report, Saved
+
+__all__ = ["Care"]
+
+
+class Care:
+    """What ``Dataset`` inherits; all of it is about the whole file, not a part of it."""
+
+    def keep_index(
+        self: Any,
+        *,
+        labels: bool = True,
+        checksums: bool = True,
+        progress: Progress | None = None,
+    ) -> str:
+        """Keep the index beside the file; see ``mapix.index``."""
+        from mapix.vimh import upkeep
+
+        return upkeep.keep_index(self, labels=labels, checksums=checksums, progress=progress)
+
+    def verify(self: Any, progress: Progress | None = None) -> Report:
+        """Look at everything that can be looked at: structure, checksums, info JSON, labels.
+
+        The file is walked anew, whatever index there is, and compared with the index that is in
+        use.  Checksums are those of a stored index (``mapix.index``); without them nobody can tell
+        whether pixels changed, and the report does not claim to.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            ``progress(bytes_done, bytes_total)``.
+
+        Returns
+        -------
+        Report
+            Its ``ok`` says whether all is well.
+        """
+        from mapix.vimh import upkeep
+
+        return upkeep.verify(self, progress)
+
+    def repair(self: Any, path: str | os.PathLike[str], progress: Progress | None = None) -> Saved:
+        """Write all whole records to a new file; see ``mapix.vimh.repair``."""
+        from mapix.vimh import upkeep
+
+        return upkeep.repair(
+            self.path,
+            path,
+            dialect=self.header_nbytes,
+            sums=self.index.checksums,
+            index=self.index,
+            progress=progress,
+        )
