@@ -23,16 +23,15 @@ class Inode:
         self.synced = b""
 
     def after_crash(self, rng: random.Random) -> bytes:
-        size = rng.randint(len(self.synced), len(self.now))
+        size = rng.randint(*sorted((len(self.synced), len(self.now))))
         out = bytearray(size)
         for at in range(0, size, SECTOR):
             end = min(at + SECTOR, size)
-            choices = [bytes(end - at), self.now[at:end]]
-            if at < len(self.synced):
-                choices = [self.synced[at:end].ljust(end - at, b"\0"), self.now[at:end]]
-            if self.now == self.synced:
-                choices = [self.now[at:end]]
-            out[at:end] = rng.choice(choices)
+            new, old = self.now[at:end], self.synced[at:end]
+            choices = [old, new] if at < len(self.synced) else [b"", new]
+            if new == old or not new:  # or it was cut off, and what comes back is what was there
+                choices = [old]
+            out[at:end] = rng.choice(choices).ljust(end - at, b"\0")[: end - at]
         return bytes(out)
 
 
@@ -46,6 +45,7 @@ class ModelDisk:
         self.nsynced = 0  # how many of them are on the disk for certain
         self.inodes: dict[str, Inode] = {}  # by present path
         self.fds: dict[int, Inode] = {}
+        self.made: list[Inode] = []  # in the order of their names
         self.crashes: list[dict[str, bytes]] = []
         self.seeds = 0
         self.done = False  # whether the writer has been told that all is well
@@ -60,9 +60,27 @@ class ModelDisk:
     def open(self, path: str) -> int:
         fd = 1000 + len(self.fds)
         self.fds[fd] = self.inodes[path] = Inode()
+        self.made.append(self.inodes[path])
         self.names.append(("file", path))
         self.look()
         return fd
+
+    def put(self, path: str, data: bytes) -> None:
+        """A file that is there, and has reached the disk."""
+        inode = self.inodes[path] = Inode()
+        inode.now = inode.synced = data
+        self.names.append(("file", path))
+        self.made.append(inode)
+        self.nsynced = len(self.names)
+
+    def append(self, path: str) -> int:
+        fd = 1000 + len(self.fds)
+        self.fds[fd] = self.inodes[path]
+        return fd
+
+    def truncate(self, fd: int, nbytes: int) -> None:
+        self.fds[fd].now = self.fds[fd].now[:nbytes]
+        self.look()
 
     def write(self, fd: int, data: memoryview) -> int:
         n = max(1, len(data) * 2 // 3)  # short writes are the rule
@@ -86,7 +104,7 @@ class ModelDisk:
 
     def rename(self, old: str, new: str) -> None:
         self.names.append(("rename", old, new))
-        for path in [p for p in self.inodes if p.startswith(old + os.sep)]:
+        for path in [p for p in self.inodes if p == old or p.startswith(old + os.sep)]:
             self.inodes[new + path[len(old) :]] = self.inodes.pop(path)
         self.look()
 
@@ -111,21 +129,17 @@ class ModelDisk:
     def after_crash(self, nnames: int, rng: random.Random) -> dict[str, bytes]:
         """Path -> bytes, when that many changes of names have reached the disk."""
         found: dict[str, Inode | None] = {}
-        inodes = self._by_first_name()
+        made = iter(self.made)
         for kind, *paths in self.names[:nnames]:
             if kind == "file":
-                found[paths[0]] = inodes[paths[0]]
+                found[paths[0]] = next(made)
             elif kind == "rename":
                 old, new = paths
-                for path in [p for p in found if p.startswith(old + os.sep)]:
+                for path in [p for p in found if p == old or p.startswith(old + os.sep)]:
                     found[new + path[len(old) :]] = found.pop(path)
             elif kind == "unlink":
                 found.pop(paths[0])
         return {p: i.after_crash(rng) for p, i in found.items() if i is not None}
-
-    def _by_first_name(self) -> dict[str, Inode]:
-        made = [paths[0] for kind, *paths in self.names if kind == "file"]
-        return dict(zip(made, self.fds.values(), strict=True))
 
 
 def below(state: dict[str, bytes], folder: str) -> dict[str, bytes]:

@@ -293,7 +293,7 @@ def store(
     str or None
         Where it was put.
     """
-    if racy_for(source) or len(options) > OPTIONS_NBYTES:
+    if source.mapping.limited or racy_for(source) or len(options) > OPTIONS_NBYTES:
         return None
     if place is None and source.nbytes < STORE_NBYTES:
         return None

@@ -102,10 +102,10 @@ class Mapping:
 
     __slots__ = (
         *("_buffer", "_fd", "_mmap"),
-        *("_located", "cmap", "fingerprint", "nbytes", "path", "view"),
+        *("_located", "cmap", "fingerprint", "limited", "nbytes", "path", "view"),
     )
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, limit: int | None = None) -> None:
         self._fd = -1
         self.path = path
         # O_NONBLOCK: opening a FIFO must not hang; for regular files it means nothing.
@@ -115,9 +115,12 @@ class Mapping:
             raise OSError(f"{path}: not a regular file")
         self.fingerprint = Fingerprint.of(found)
         # One number for everything: the size of the descriptor that is mapped.
-        self.nbytes = found.st_size
+        self.nbytes = found.st_size if limit is None else limit
+        if self.nbytes > found.st_size:
+            raise FileChangedError(path, "the file was cut while it was being opened")
+        self.limited = limit is not None
         # An empty file cannot be mapped; it has nothing to read either.
-        self._mmap = _map(self._fd, self.nbytes, path) if found.st_size else None
+        self._mmap = _map(self._fd, self.nbytes, path) if self.nbytes else None
         data: mmap.mmap | bytes = b"" if self._mmap is None else self._mmap
         # ACCESS_READ exports read-only buffers: no array over them can be made writable again.
         self.view = memoryview(data)
@@ -125,7 +128,9 @@ class Mapping:
         self._describe(found)
 
     def _describe(self, found: os.stat_result) -> None:
-        self.cmap = _native.new_map(self._buffer, self.nbytes, self._fd, found)
+        # of a file that somebody appends to nobody asks whether it changed: it does
+        fd = -1 if self.limited else self._fd
+        self.cmap = _native.new_map(self._buffer, self.nbytes, fd, found)
         self._located: tuple[_native.CData, int] | None = None
 
     @property
@@ -178,6 +183,9 @@ class Source:
         A regular file.
     expect : Fingerprint, optional
         The file that it has to be; anything else raises FileChangedError.
+    limit : int, optional
+        How many of its bytes count: behind them somebody is appending.  Such a file changes all the
+        time, and is not looked at for changes; the guard against cut files stays.
 
     Raises
     ------
@@ -189,9 +197,14 @@ class Source:
 
     __slots__ = ("_mapping", "_view", "path")
 
-    def __init__(self, path: str | os.PathLike[str], expect: Fingerprint | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        expect: Fingerprint | None = None,
+        limit: int | None = None,
+    ) -> None:
         self.path = os.fspath(path)
-        mapping = Mapping(self.path)
+        mapping = Mapping(self.path, limit)
         moved = None if expect is None else expect.difference(mapping.fingerprint)
         if moved is not None:
             raise FileChangedError(self.path, f"{moved} since the dataset was opened")

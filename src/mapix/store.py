@@ -31,6 +31,12 @@ class Calls(Protocol):
     def open(self, path: str) -> int:
         """Make a file, which must not be there, for writing."""
 
+    def append(self, path: str) -> int:
+        """Open a file that is there, for writing at its end."""
+
+    def truncate(self, fd: int, nbytes: int) -> None:
+        """Cut a file off."""
+
     def write(self, fd: int, data: memoryview) -> int:
         """Write some of data at the end; the number of bytes written."""
 
@@ -63,6 +69,11 @@ class _System:
     unlink = staticmethod(os.unlink)
     rmdir = staticmethod(os.rmdir)
     write = staticmethod(os.write)
+    truncate = staticmethod(os.ftruncate)
+
+    @staticmethod
+    def append(path: str) -> int:
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
 
     @staticmethod
     def open(path: str) -> int:
@@ -84,15 +95,17 @@ SYSTEM: Calls = _System()
 
 
 class NewFile:
-    """A file that is being written; made by ``NewDirectory.file``."""
+    """A file that is being written; a new one, or what ``fd`` writes to."""
 
-    def __init__(self, path: str, calls: Calls, buffer_nbytes: int) -> None:
+    def __init__(
+        self, path: str, calls: Calls, buffer_nbytes: int, *, fd: int | None = None
+    ) -> None:
         self.path = path
         self.nbytes = 0
         self._calls = calls
         self._buffer = bytearray()
         self._buffer_nbytes = buffer_nbytes
-        self._fd = calls.open(path)
+        self._fd = calls.open(path) if fd is None else fd
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Write all of it; small pieces are gathered first."""

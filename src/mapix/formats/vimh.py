@@ -218,7 +218,7 @@ def _table(
     guess = (mapping.nbytes - state.at) // max(size // 2, 64) + 1024
     entries = np.empty(n + min(guess, MAX_GUESS), ENTRY)
     if known is not None:
-        entries[:n] = known
+        entries.view(np.uint64)[: 2 * n] = known.view(np.uint64)  # not field by field
     else:
         entries["at_n"][:n] = np.arange(n, dtype=np.uint64) * np.uint64(size) | np.uint64(
             first[4] << 56
@@ -257,7 +257,10 @@ def grown(source: Source, before: RecordIndex, progress: Progress | None) -> Rec
         return None
     # The old part was not walked: its entries are confirmed when they are used.
     found = reading.index
-    return replace(found, stored=found.entries is not None, channels=found.most_channels())
+    if found.entries is None:
+        return found
+    new = int(found.entries["c"][n:].max(initial=0))
+    return replace(found, stored=True, channels=max(before.most_channels(), new))
 
 
 def choose(

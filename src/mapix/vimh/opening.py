@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from mapix import indexes
-from mapix.errors import FormatError, MapixWarning, warn
+from mapix.errors import FileChangedError, FormatError, MapixWarning, warn
 from mapix.formats import vimh
 from mapix.formats.vimh import NAME, Hint, Progress
 from mapix.indexes import RecordIndex
+from mapix.journal import pending
 from mapix.source import Fingerprint, Source, read_small
 from mapix.vimh.dataset import Dataset
 from mapix.vimh.gatherer import Gatherer
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["NAME", "claims", "open_path", "reopen"]
 
 SPLITS = ("train", "test")
+TRIES = 9  # at opening a file that somebody appends to
 BATCH = "_batch"  # what the names of pickles end with
 NAMES = (*SPLITS, *(name + BATCH for name in SPLITS), INFO_NAME)
 
@@ -220,7 +222,24 @@ def open_path(
         "index": index,
         "access": access,
     }
+    for _ in range(TRIES - 1):
+        try:
+            return _open(data_path, splits, options, progress=progress)
+        except FileChangedError:
+            continue  # somebody began to append between our first look and the last
     return _open(data_path, splits, options, progress=progress)
+
+
+def _settled(path: str, expect: Fingerprint | None) -> Source:
+    """The file, without what somebody is just appending."""
+    for _ in range(TRIES):
+        before = pending(path)
+        source = Source(path, expect, before)
+        after = pending(path)
+        # Committed in between: what the file was when it was opened may be a part of it.
+        if before == after and (before is not None or os.stat(path).st_size == source.nbytes):
+            break
+    return source
 
 
 def _open(
@@ -232,7 +251,7 @@ def _open(
     progress: Progress | None = None,
     rows: Rows = None,
 ) -> Dataset:
-    source = Source(path, expect)
+    source = _settled(path, expect)
     info = _info(path, options["info"])
     try:
         named = Parameters.from_info(info)

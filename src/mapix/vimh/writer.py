@@ -12,18 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapix.formats import vimh
 from mapix.store import SYSTEM, Calls, NewDirectory, NewFile
+from mapix.vimh.packing import SPLITS, Packer, Split, finite
 from mapix.vimh.parameters import INFO_NAME, Parameter
 
 __all__ = ["Writer", "spectrogram_bytes", "write"]
 
-SPLITS = ("train", "test")
 TRAIN_SHARE = 0.8  # the original's: the first int(0.8 n) records are for training
-BLOCK_NBYTES = 4 << 20  # packed at once
-
-Split = Literal["train", "test"]
 
 
-class Writer:
+class Writer(Packer):
     """A new VIMH dataset, written record by record or in arrays, in bounded memory.
 
     The directory appears when the writer is closed, or leaves its ``with`` block without an
@@ -85,9 +82,8 @@ class Writer:
             raise ValueError("parameters must have the ids 0, 1, 2 ..., at most 256 of them")
         if len(set(names)) != len(names) or set(names) & set(fixed or {}):
             raise ValueError("parameters must have different names")
-        self.parameters = {p.name: p for p in parameters}
+        super().__init__(parameters, dialect)
         self.fixed = dict(fixed or {})
-        self.dialect = dialect
         self.output = output
         self.info = dict(info or {})
         self.counts: dict[str, int] = dict.fromkeys(SPLITS, 0)
@@ -102,107 +98,18 @@ class Writer:
             self._directory.abort()
             raise
 
-    def append(
-        self,
-        image: ArrayLike,
-        labels: Mapping[str, float] | None = None,
-        *,
-        codes: Mapping[str, int] | None = None,
-        spec_range: tuple[float, float] = (0.0, 0.0),
-        split: Split = "train",
+    def _put(
+        self, block: NDArray[np.uint8], shape: tuple[int, int, int], split: Split | None
     ) -> None:
-        """Write one record.
-
-        Parameters
-        ----------
-        image : array_like
-            uint8 (h, w, c), or (h, w).
-        labels : mapping of str to float, optional
-            Physical values, quantised as the original does it (truncated).
-        codes : mapping of str to int, optional
-            The bytes themselves, 0..255.  A name is in one of the two, or in none.
-        spec_range : (float, float)
-            spec_min and spec_max: dB of bytes 0 and 255.
-        split : {"train", "test"}
-            The file.
-        """
-        pixels = _pixels(np.asarray(image)[None])
-        ids, values = self._columns(
-            {name: [value] for name, value in (labels or {}).items()},
-            {name: [code] for name, code in (codes or {}).items()},
-            1,
-        )
-        self._write(pixels, ids, values, np.array([spec_range], np.float32), split)
-
-    def _columns(
-        self, labels: Mapping[str, ArrayLike], codes: Mapping[str, ArrayLike], n: int
-    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Ids of the labels that n records have, and their codes, uint8 (n, N)."""
-        unknown = (set(labels) | set(codes)) - set(self.parameters)
-        if unknown or set(labels) & set(codes):
-            wrong = ", ".join(sorted(unknown or set(labels) & set(codes)))
-            raise ValueError(f"labels must be parameters of the writer, given once: {wrong}")
-        given = [p for p in self.parameters.values() if p.name in labels or p.name in codes]
-        table = np.empty((n, len(given)), np.uint8)
-        for k, p in enumerate(given):
-            if p.name in labels:
-                column = p.quantise(_finite(labels[p.name], p.name))
-            else:
-                column = _bytes(codes[p.name], p.name)
-            if column.shape != (n,):
-                raise ValueError(f"{p.name} must have {n} values, got shape {column.shape}")
-            table[:, k] = column
-        return np.array([p.id for p in given], np.uint8), table
-
-    def extend(
-        self,
-        images: ArrayLike,
-        labels: Mapping[str, ArrayLike] | None = None,
-        *,
-        codes: Mapping[str, ArrayLike] | None = None,
-        spec_range: ArrayLike = (0.0, 0.0),
-        split: Split = "train",
-    ) -> None:
-        """Write many records of one shape, which all have the same labels.
-
-        Parameters
-        ----------
-        images : array_like
-            uint8 (n, h, w, c), or (n, h, w).
-        labels, codes : mapping of str to array_like
-            As for ``append``, with n values each.
-        spec_range : array_like
-            (2,), or (n, 2).
-        split : {"train", "test"}
-            The file.
-        """
-        pixels = _pixels(np.asarray(images))
-        n = len(pixels)
-        ids, table = self._columns(labels or {}, codes or {}, n)
-        spec = np.broadcast_to(np.asarray(spec_range, np.float32), (n, 2))
-        step = max(1, BLOCK_NBYTES // max(pixels[:1].nbytes, 1))
-        for at in range(0, n, step):
-            part = slice(at, at + step)
-            self._write(pixels[part], ids, table[part], spec[part], split)
-
-    def _write(
-        self,
-        images: NDArray[np.uint8],
-        ids: NDArray[np.uint8],
-        codes: NDArray[np.uint8],
-        spec: NDArray[np.float32],
-        split: Split,
-    ) -> None:
+        split = split or "train"
         if split not in SPLITS:
             raise ValueError(f"split must be train or test, got {split!r}")
-        h, w, c = (int(d) for d in images.shape[1:])
-        self._shape = self._shape or (h, w, c)
-        if self.output != "binary" and self._shape != (h, w, c):
-            raise ValueError(f"pickles need images of one size: {self._shape}, now {(h, w, c)}")
-        self._mixed |= self._shape != (h, w, c)
-        block = vimh.pack(images, ids, codes, spec if self.dialect == 14 else None)
+        self._shape = self._shape or shape
+        if self.output != "binary" and self._shape != shape:
+            raise ValueError(f"pickles need images of one size: {self._shape}, now {shape}")
+        self._mixed |= self._shape != shape
         self._files[split].write(block.data)
-        self.counts[split] += len(images)
+        self.counts[split] += len(block)
 
     def close(self) -> None:
         """Write the info JSON, sync everything, and let the dataset appear.
@@ -326,33 +233,6 @@ def _label_encoding(dialect: int) -> dict[str, Any]:
     return encoding
 
 
-def _pixels(images: NDArray[Any]) -> NDArray[np.uint8]:
-    """uint8 (n, h, w, c) of what was given, or the reason why it is none."""
-    if images.dtype != np.uint8:
-        raise TypeError(f"images must be uint8, got {images.dtype}; see spectrogram_bytes")
-    if images.ndim == 3:
-        images = images[..., None]
-    if images.ndim != 4 or not all(0 < d < 65536 for d in images.shape[1:]):
-        raise ValueError(
-            f"images must be (h, w) or (h, w, c) with 1..65535 each, got {images.shape[1:]}"
-        )
-    return images
-
-
-def _finite(values: ArrayLike, name: str) -> NDArray[np.float64]:
-    x = np.asarray(values, np.float64)
-    if not np.isfinite(x).all():
-        raise ValueError(f"values of {name} must be finite")
-    return x
-
-
-def _bytes(codes: ArrayLike, name: str) -> NDArray[np.uint8]:
-    x = np.asarray(codes)
-    if x.dtype.kind not in "iu" or (x.size and (int(x.min()) < 0 or int(x.max()) > 255)):
-        raise ValueError(f"codes of {name} must be integers in 0..255")
-    return x.astype(np.uint8)
-
-
 def spectrogram_bytes(db: ArrayLike) -> tuple[NDArray[np.uint8], tuple[float, float]]:
     """A spectrogram in dB as bytes, and the (spec_min, spec_max) that they stand for.
 
@@ -370,7 +250,7 @@ def spectrogram_bytes(db: ArrayLike) -> tuple[NDArray[np.uint8], tuple[float, fl
     spec_range : (float, float)
         For ``Writer.append``; ``spec_min + byte / 255 * (spec_max - spec_min)`` gives the dB back.
     """
-    x = _finite(db, "db")
+    x = finite(db, "db")
     low, high = (float(x.min()), float(x.max())) if x.size else (0.0, 0.0)
     if not high > low:
         return np.zeros(x.shape, np.uint8), (low, high)

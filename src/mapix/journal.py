@@ -1,0 +1,216 @@
+"""Appending to a file so that nobody ever sees a part of what is being appended.
+
+Before the first new byte, a small journal beside the file says how long the file is, and what its
+last bytes sum up to; it is on the disk before the file grows.  While it is there, everything behind
+that length does not count.  To commit, the new bytes are brought to the disk, and the journal is
+removed: that one step is what makes them count.  After a power cut a reader sees the old records or
+the new ones, and the next writer cuts off what does not count.
+
+The journal of ``train`` is ``.train.appending``: 8 bytes magic, u64 length, u32 CRC32C of the last
+4096 bytes before that length, u32 CRC32C of the fields before; little-endian.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import struct
+
+from mapix import _native
+from mapix.errors import ClosedError, LockedError, MapixError
+from mapix.source import Source, read_small
+from mapix.store import BUFFER_NBYTES, SYSTEM, Calls, NewFile
+
+__all__ = ["Appending", "counting", "journal_of", "pending"]
+
+MAGIC = b"MAPIXAPP"
+_FIELDS = struct.Struct("<8sQI")
+_CRC = struct.Struct("<I")
+TAIL_NBYTES = 4096
+FORMAT = "journal"
+
+
+def journal_of(path: str) -> str:
+    """Where the journal of a file is while somebody appends to it."""
+    folder, name = os.path.split(path)
+    return os.path.join(folder, f".{name}.appending")
+
+
+def _packed(length: int, tail: bytes | bytearray) -> bytes:
+    fields = _FIELDS.pack(MAGIC, length, _native.crc32c(tail) if tail else 0)
+    return fields + _CRC.pack(_native.crc32c(fields))
+
+
+def counting(journal: bytes) -> int | None:
+    """The length that a journal states; None when its bytes are no journal.
+
+    It is written whole before the file grows, so that one that is torn says nothing is new.
+    """
+    if len(journal) != _FIELDS.size + _CRC.size or journal[:8] != MAGIC:
+        return None
+    if _CRC.unpack_from(journal, _FIELDS.size)[0] != _native.crc32c(journal[: _FIELDS.size]):
+        return None
+    length: int = _FIELDS.unpack_from(journal)[1]
+    return length
+
+
+def _tail(source: Source, length: int) -> bytearray:
+    nbytes = min(length, TAIL_NBYTES)
+    return _native.copy(source.mapping, length - nbytes, nbytes, FORMAT)
+
+
+def pending(path: str) -> int | None:
+    """How many bytes of a file count, while somebody appends to it or died at it; else None.
+
+    Raises
+    ------
+    OSError
+        The file, or its journal, cannot be read.
+    """
+    try:
+        journal = read_small(journal_of(path), _FIELDS.size + _CRC.size)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except MapixError:  # longer than any journal
+        return None
+    length = counting(journal)
+    if length is None:
+        return None
+    source = Source(path)
+    if source.nbytes < length:
+        return None
+    # a journal that was left beside another file, put in the place of the one it was made for
+    return length if journal == _packed(length, _tail(source, length)) else None
+
+
+class Appending:
+    """Bytes that are being appended to a file.
+
+    Parameters
+    ----------
+    path : str
+        The file, which is there.
+    calls : Calls
+        The operating system.
+    buffer_nbytes : int
+        Small writes are gathered up to so many bytes.
+
+    Raises
+    ------
+    LockedError
+        Another writer is at work on it.
+    OSError
+        The file cannot be read, or what a dead writer left cannot be cut off.
+    """
+
+    def __init__(
+        self, path: str, calls: Calls = SYSTEM, *, buffer_nbytes: int = BUFFER_NBYTES
+    ) -> None:
+        self.path = os.path.abspath(path)
+        self._folder = os.path.dirname(self.path)
+        self._calls = calls
+        self._buffer_nbytes = buffer_nbytes
+        self._file: NewFile | None = None  # while something is being appended
+        self._lock = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as e:
+                raise LockedError(f"{self.path}: another writer is at work on it") from e
+            self._recover()
+            self.nbytes = os.fstat(self._lock).st_size  #: committed
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def _recover(self) -> None:
+        """Cut off what a writer that died has left."""
+        journal = journal_of(self.path)
+        if not os.path.lexists(journal):
+            return
+        length = pending(self.path)
+        if length is not None:
+            self._cut(length)
+        self._calls.unlink(journal)
+        self._calls.fsync_directory(self._folder)
+
+    def _cut(self, length: int) -> None:
+        fd = self._calls.append(self.path)
+        try:
+            self._calls.truncate(fd, length)
+            self._calls.fsync(fd)
+        finally:
+            self._calls.close(fd)
+
+    def _begin(self) -> NewFile:
+        if self._lock < 0:
+            raise ClosedError(f"{self.path}: the writer is closed")
+        if self._file is None:
+            source = Source(self.path)
+            state = _packed(self.nbytes, _tail(source, self.nbytes))
+            source.close()
+            try:
+                journal = NewFile(journal_of(self.path), self._calls, self._buffer_nbytes)
+                journal.write(state)
+                journal.finish()
+                self._calls.fsync_directory(self._folder)
+                self._file = NewFile(
+                    self.path, self._calls, self._buffer_nbytes, fd=self._calls.append(self.path)
+                )
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    self._calls.unlink(journal_of(self.path))
+                raise
+        return self._file
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append; nobody sees it before ``commit``.
+
+        When it fails, nothing of what was appended since the last commit remains.
+        """
+        file = self._begin()
+        try:
+            file.write(data)
+        except BaseException:
+            self.rollback()
+            raise
+
+    def commit(self) -> None:
+        """Make what was appended count; on return it will be there after a power cut.
+
+        When it fails, the file is what it was at the last commit.
+        """
+        file = self._file
+        if file is None:
+            return
+        try:
+            file.finish()
+            self._calls.unlink(journal_of(self.path))
+        except BaseException:
+            self.rollback()
+            raise
+        self._file = None
+        self.nbytes += file.nbytes
+        self._calls.fsync_directory(self._folder)
+
+    def rollback(self) -> None:
+        """Cut off what was appended since the last commit."""
+        file, self._file = self._file, None
+        if file is None:
+            return
+        with contextlib.suppress(OSError):
+            file.close()
+        self._cut(self.nbytes)
+        self._calls.unlink(journal_of(self.path))
+        self._calls.fsync_directory(self._folder)
+
+    def close(self) -> None:
+        """Let go of the file, for other writers; what was not committed is cut off."""
+        if self._lock < 0:
+            return
+        try:
+            self.rollback()
+        finally:
+            lock, self._lock = self._lock, -1
+            os.close(lock)

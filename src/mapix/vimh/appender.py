@@ -1,0 +1,175 @@
+"""Appending records to a VIMH file that is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapix.errors import MapixWarning, UnsupportedError
+from mapix.journal import Appending
+from mapix.source import read_small
+from mapix.store import SYSTEM, Calls, NewWhole
+from mapix.vimh.opening import BATCH, open_path
+from mapix.vimh.packing import SPLITS, Packer, Split
+from mapix.vimh.parameters import INFO_LIMIT, INFO_NAME, parse_info
+
+__all__ = ["Appender"]
+
+
+class Appender(Packer):
+    """More records for a binary file, all of them or none at each commit.
+
+    Readers that open the file meanwhile see the records committed so far; so does everybody after a
+    power cut.  The file's parameters and header are kept; the counts in the info JSON are brought
+    up to date at each commit.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        A data file, or a dataset directory.
+    split : {"train", "test"}
+        Of a directory.
+    dialect : {14, 6}, optional
+        Bytes of the record header, where the file does not tell: it is empty (14) or fits both.
+    calls : mapix.store.Calls
+        The operating system; for tests.
+
+    Raises
+    ------
+    LockedError
+        Another writer is at work on the file.
+    UnsupportedError
+        It is a pickle, or a pickle of the same split lies beside it, which would stay behind.
+    FormatError
+        The file is damaged; see ``mapix.vimh.repair``.
+
+    Examples
+    --------
+    >>> with mapix.vimh.Appender("spectrograms", split="test") as out:     # doctest: +SKIP
+    ...     out.append(image, {"note_number": 51.5}, spec_range=(-80.0, 0.0))
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        split: Split = "train",
+        dialect: Literal[14, 6] | None = None,
+        calls: Calls = SYSTEM,
+    ) -> None:
+        if split not in SPLITS:
+            raise ValueError(f"split must be train or test, got {split!r}")
+        path = os.fspath(path)
+        self.path = os.path.join(path, split) if os.path.isdir(path) else path
+        if os.path.exists(self.path + BATCH):
+            raise UnsupportedError(
+                f"{self.path}: beside it lies {self.path}{BATCH}, which programs prefer, and which "
+                "cannot be appended to; remove it, or write the dataset again"
+            )
+        self._calls = calls
+        self._out = Appending(self.path, calls)
+        try:
+            super().__init__(*self._look(dialect))
+        except BaseException:
+            self._out.close()
+            raise
+
+    def _look(self, dialect: Literal[14, 6] | None) -> tuple[Any, int]:
+        """Parameters and header of the file, which has to be whole."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", MapixWarning)  # counts that are old: mended below
+            ds = open_path(self.path, dialect=dialect)
+        with ds:
+            if len(ds) and not ds.header_nbytes:
+                raise UnsupportedError(f"{self.path}: a pickle cannot be appended to")
+            self.nrecords = len(ds)  #: committed
+            self._shape = ds.index.first[1:4] if len(ds) and ds.uniform else None
+            self._new = 0
+            return ds.parameters.values(), ds.header_nbytes if len(ds) else dialect or 14
+
+    def _put(
+        self, block: NDArray[np.uint8], shape: tuple[int, int, int], split: Split | None
+    ) -> None:
+        if split is not None and os.path.basename(self.path) != split:
+            raise ValueError(f"{self.path} is open, not split {split!r}")
+        try:
+            self._out.write(block.data)
+        except BaseException:
+            self._new = 0  # nothing of it remains
+            raise
+        if self.nrecords + self._new == 0:
+            self._shape = shape
+        elif self._shape != shape:
+            self._shape = None
+        self._new += len(block)
+
+    def commit(self) -> int:
+        """Make the records appended so far count; how many the file has then.
+
+        Raises
+        ------
+        OSError
+            They could not be brought to the disk: the file is what it was at the last commit.  Or
+            the info JSON could not be replaced: then they count, and it states the old number.
+        """
+        new, self._new = self._new, 0
+        self._out.commit()
+        self.nrecords += new
+        if new:
+            self._tell()
+        return self.nrecords
+
+    def _tell(self) -> None:
+        """Bring the counts in the info JSON up to date."""
+        folder, split = os.path.split(self.path)
+        place = os.path.join(folder, INFO_NAME)
+        if split not in SPLITS or not os.path.exists(place):
+            return
+        info = parse_info(read_small(place, INFO_LIMIT), place)
+        was = next(
+            (info[k] for k in (f"{split}_samples", f"num_{split}_samples") if k in info), None
+        )
+        for key in (f"{split}_samples", f"num_{split}_samples"):
+            if key in info:
+                info[key] = self.nrecords
+        if type(was) is int:
+            for key in ("total_samples", "n_samples"):
+                if type(info.get(key)) is int:
+                    info[key] += self.nrecords - was
+        if self._shape is None:
+            info["image_sizes"] = "mixed"
+        with NewWhole(place, self._calls, replace=True) as out:
+            out.write(json.dumps(info, indent=4).encode())
+
+    def rollback(self) -> None:
+        """Drop the records appended since the last commit."""
+        self._new = 0
+        self._out.rollback()
+
+    def close(self) -> None:
+        """Commit, and let go of the file."""
+        try:
+            self.commit()
+        finally:
+            self._out.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self._new = 0
+            self._out.close()

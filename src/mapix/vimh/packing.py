@@ -1,0 +1,164 @@
+"""Records handed over one by one or in arrays, checked and packed into the bytes of a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mapix.formats import vimh
+from mapix.vimh.parameters import Parameter
+
+__all__ = ["SPLITS", "Packer", "Split", "finite"]
+
+SPLITS = ("train", "test")
+BLOCK_NBYTES = 4 << 20  # packed at once
+
+Split = Literal["train", "test"]
+
+
+class Packer:
+    """What writers inherit: ``append`` and ``extend``; their heir puts the bytes somewhere.
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter
+        Those that records may carry.
+    dialect : {14, 6}
+        Bytes of the record header.
+    """
+
+    def __init__(self, parameters: Iterable[Parameter], dialect: int) -> None:
+        self.parameters = {p.name: p for p in parameters}
+        self.dialect = dialect
+
+    def _put(
+        self, block: NDArray[np.uint8], shape: tuple[int, int, int], split: Split | None
+    ) -> None:
+        """Take packed records, uint8 (n, size), of images of one shape."""
+        raise NotImplementedError
+
+    def append(
+        self,
+        image: ArrayLike,
+        labels: Mapping[str, float] | None = None,
+        *,
+        codes: Mapping[str, int] | None = None,
+        spec_range: tuple[float, float] = (0.0, 0.0),
+        split: Split | None = None,
+    ) -> None:
+        """Write one record.
+
+        Parameters
+        ----------
+        image : array_like
+            uint8 (h, w, c), or (h, w).
+        labels : mapping of str to float, optional
+            Physical values, quantised as the original does it (truncated).
+        codes : mapping of str to int, optional
+            The bytes themselves, 0..255.  A name is in one of the two, or in none.
+        spec_range : (float, float)
+            spec_min and spec_max: dB of bytes 0 and 255.
+        split : {"train", "test"}, optional
+            The file: ``"train"`` by default; given only to who writes both.
+        """
+        pixels = _pixels(np.asarray(image)[None])
+        ids, values = self._columns(
+            {name: [value] for name, value in (labels or {}).items()},
+            {name: [code] for name, code in (codes or {}).items()},
+            1,
+        )
+        self._write(pixels, ids, values, np.array([spec_range], np.float32), split)
+
+    def _columns(
+        self, labels: Mapping[str, ArrayLike], codes: Mapping[str, ArrayLike], n: int
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Ids of the labels that n records have, and their codes, uint8 (n, N)."""
+        unknown = (set(labels) | set(codes)) - set(self.parameters)
+        if unknown or set(labels) & set(codes):
+            wrong = ", ".join(sorted(unknown or set(labels) & set(codes)))
+            raise ValueError(f"labels must be parameters of the writer, given once: {wrong}")
+        given = [p for p in self.parameters.values() if p.name in labels or p.name in codes]
+        table = np.empty((n, len(given)), np.uint8)
+        for k, p in enumerate(given):
+            if p.name in labels:
+                column = p.quantise(finite(labels[p.name], p.name))
+            else:
+                column = _bytes(codes[p.name], p.name)
+            if column.shape != (n,):
+                raise ValueError(f"{p.name} must have {n} values, got shape {column.shape}")
+            table[:, k] = column
+        return np.array([p.id for p in given], np.uint8), table
+
+    def extend(
+        self,
+        images: ArrayLike,
+        labels: Mapping[str, ArrayLike] | None = None,
+        *,
+        codes: Mapping[str, ArrayLike] | None = None,
+        spec_range: ArrayLike = (0.0, 0.0),
+        split: Split | None = None,
+    ) -> None:
+        """Write many records of one shape, which all have the same labels.
+
+        Parameters
+        ----------
+        images : array_like
+            uint8 (n, h, w, c), or (n, h, w).
+        labels, codes : mapping of str to array_like
+            As for ``append``, with n values each.
+        spec_range : array_like
+            (2,), or (n, 2).
+        split : {"train", "test"}, optional
+            The file: ``"train"`` by default; given only to who writes both.
+        """
+        pixels = _pixels(np.asarray(images))
+        n = len(pixels)
+        ids, table = self._columns(labels or {}, codes or {}, n)
+        spec = np.broadcast_to(np.asarray(spec_range, np.float32), (n, 2))
+        step = max(1, BLOCK_NBYTES // max(pixels[:1].nbytes, 1))
+        for at in range(0, n, step):
+            part = slice(at, at + step)
+            self._write(pixels[part], ids, table[part], spec[part], split)
+
+    def _write(
+        self,
+        images: NDArray[np.uint8],
+        ids: NDArray[np.uint8],
+        codes: NDArray[np.uint8],
+        spec: NDArray[np.float32],
+        split: Split | None,
+    ) -> None:
+        h, w, c = (int(d) for d in images.shape[1:])
+        block = vimh.pack(images, ids, codes, spec if self.dialect == 14 else None)
+        self._put(block, (h, w, c), split)
+
+
+def _pixels(images: NDArray[Any]) -> NDArray[np.uint8]:
+    """uint8 (n, h, w, c) of what was given, or the reason why it is none."""
+    if images.dtype != np.uint8:
+        raise TypeError(f"images must be uint8, got {images.dtype}; see spectrogram_bytes")
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or not all(0 < d < 65536 for d in images.shape[1:]):
+        raise ValueError(
+            f"images must be (h, w) or (h, w, c) with 1..65535 each, got {images.shape[1:]}"
+        )
+    return images
+
+
+def finite(values: ArrayLike, name: str) -> NDArray[np.float64]:
+    """Values as float64, which have to be finite."""
+    x = np.asarray(values, np.float64)
+    if not np.isfinite(x).all():
+        raise ValueError(f"values of {name} must be finite")
+    return x
+
+
+def _bytes(codes: ArrayLike, name: str) -> NDArray[np.uint8]:
+    x = np.asarray(codes)
+    if x.dtype.kind not in "iu" or (x.size and (int(x.min()) < 0 or int(x.max()) > 255)):
+        raise ValueError(f"codes of {name} must be integers in 0..255")
+    return x.astype(np.uint8)
