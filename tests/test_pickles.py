@@ -194,7 +194,7 @@ def test_cifar(tmp_path):
     for split in ("train", "test"):
         ds = mapix.open(folder, split=split)
         assert (ds.images == images).all()
-        assert ds.heads == {"fine_labels": 30, "coarse_labels": 5}
+        assert ds.heads == {"fine_labels": 100, "coarse_labels": 20}
         assert ds.batch([3], labels="class").labels.tolist() == [[3, 3]]
 
 

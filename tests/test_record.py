@@ -22,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mapix
-from mapix import indexes
+from mapix import _native, indexes
 from mapix.vimh import bases
 from records import MIXED, anonymous, needs_c, store
 from slow_vimh import Slow, pack, record
@@ -201,7 +201,7 @@ def test_hostile_tables(tmp_path: Path) -> None:
     @given(st.dictionaries(st.integers(0, n - 1), lies, max_size=n))
     def hostile(entries: dict[int, Any]) -> None:
         nonlocal refused, taken
-        table = np.frombuffer(good, indexes.ENTRY, n, indexes.HEAD_NBYTES).copy()
+        table = np.frombuffer(good, _native.ENTRY, n, indexes.HEAD_NBYTES).copy()
         for row, (at, labels, *rest) in entries.items():
             table[row] = (at | labels << 56, *rest)
         kept.write_bytes(good[: indexes.HEAD_NBYTES] + table.tobytes())

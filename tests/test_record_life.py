@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 import mapix
-from mapix import indexes
+from mapix import _native, indexes
 from mapix.vimh import bases
 from records import MIXED, mapped, needs_c, store
 from slow_vimh import pack
@@ -168,12 +168,12 @@ def test_what_cannot_be_attached_is_refused() -> None:
         (1, 16, (0, 65536, 1, 1, 0)),
         (1, 16, (0, 1, 1, 1, 256)),
         (6, 16, one, None, 7),
-        (2, 0, one, np.zeros(1, indexes.ENTRY)),
-        (2, 0, one, np.zeros(3, indexes.ENTRY)),
+        (2, 0, one, np.zeros(1, _native.ENTRY)),
+        (2, 0, one, np.zeros(3, _native.ENTRY)),
     ):
         with pytest.raises(ValueError, match="fit|no such"):
             attach(*bad)
-    file = attach(2, 0, one, np.array([(90, 1, 1, 1, 0), (0, 1, 1, 1, 0)], indexes.ENTRY))
+    file = attach(2, 0, one, np.array([(90, 1, 1, 1, 0), (0, 1, 1, 1, 0)], _native.ENTRY))
     assert file.record(1).shape == (1, 1, 1)
     with pytest.raises(SystemError, match="record 0 is out of bounds"):
         file.record(0)

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from mapix.batch import Batch
@@ -46,13 +47,16 @@ __all__ = [
 ]
 
 
-def open(path: str | os.PathLike[str], *, format: str | None = None, **options: Any) -> Any:
+Path = str | os.PathLike[str]
+
+
+def open(path: Path | Sequence[Path], *, format: str | None = None, **options: Any) -> Any:
     """Open a dataset where it lies: nothing is converted, nothing is written beside it.
 
     Parameters
     ----------
-    path : str or os.PathLike
-        A data file or a dataset directory.
+    path : str or os.PathLike, or a sequence of them
+        A data file or a dataset directory; several are opened as one, one behind the other.
     format : str, optional
         Name of the format; found by looking when not given.  Known: ``"vimh"``.
     **options
@@ -62,7 +66,7 @@ def open(path: str | os.PathLike[str], *, format: str | None = None, **options: 
     Returns
     -------
     mapix.vimh.Dataset
-        Or what the format opens.
+        ``mapix.vimh.Joined`` of several; or what the format opens.
 
     Raises
     ------
@@ -75,6 +79,11 @@ def open(path: str | os.PathLike[str], *, format: str | None = None, **options: 
     """
     from mapix import formats
 
+    if not isinstance(path, str | bytes | os.PathLike):
+        if not path:
+            raise ValueError("no path was given")
+        first, *others = (open(p, format=format, **options) for p in path)
+        return first.joined(others) if others else first
     path = os.fspath(path)
     if format is not None:
         return formats.named(format).open_path(path, **options)

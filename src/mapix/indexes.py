@@ -13,6 +13,7 @@ at         what
 behind     codes, one byte a record, a column for each id; then as many bytes that are 1 where
            the record has the label, unless all have all
 behind     from the next multiple of 8 on, CRC32C of each record, 4 bytes each
+behind     from the next multiple of 8 on, sums over the pixels of each channel, 32 bytes each
 =========  =================================================================================
 """
 
@@ -23,18 +24,28 @@ import os
 import struct
 import time
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix import _native
 from mapix.errors import MapixError
+from mapix.recordindex import (
+    ENTRY,
+    Checksums,
+    Columns,
+    Moments,
+    RecordIndex,
+    crc_of,
+    table_bytes,
+)
 from mapix.source import Fingerprint, Mapping, Source
 
 __all__ = [
     "Checksums",
     "Columns",
+    "Moments",
     "RecordIndex",
     "beside",
     "cache_folder",
@@ -44,170 +55,20 @@ __all__ = [
     "table_bytes",
 ]
 
-ENTRY = _native.ENTRY
-
 MAGIC = b"MAPIXIDX"
 VERSION = 3
 HEAD_NBYTES = 4096  # one page: the table behind it starts aligned
 _PREFIX = struct.Struct("<8sII")  # magic, version, CRC32C of the fields
 # dev, ino, size, mtime_ns, ctime_ns of the file; format; options; head_nbytes, ids_differ;
 # nrecords, nbytes, stride; first (at, h, w, c, N); most channels; ids as a set of 256 bits; which
-# more tables there are; CRC32C of entries, labels, checksums.  Packed numbers, not JSON: an open of
-# a known file is mostly what is read here.
+# more tables there are; CRC32C of entries, labels, checksums, moments.  Packed numbers, not JSON:
+# an open of a known file is mostly what is read here.
 OPTIONS_NBYTES = 128
-_FIELDS = struct.Struct(f"<3Q2q16s{OPTIONS_NBYTES}s2I3QQ4HH32sI3I")
-HAS_COLUMNS, HAS_PRESENT, HAS_CHECKSUMS = 1, 2, 4
+_FIELDS = struct.Struct(f"<3Q2q16s{OPTIONS_NBYTES}s2I3QQ4HH32sI4I")
+HAS_COLUMNS, HAS_PRESENT, HAS_CHECKSUMS, HAS_MOMENTS = 1, 2, 4, 8
 STORE_NBYTES = 16 << 20  # files smaller than this are indexed again faster than looked up
 COARSE_NS = 2_000_000_000  # FAT and old NFS tick every one or two seconds
 FINE_NS = 100_000_000
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Columns:
-    """Labels of all records of a file.
-
-    Attributes
-    ----------
-    codes : ndarray
-        uint8 (ids, n): a row for each of the index's ids; 0 where missing.
-    present : ndarray or None
-        uint8 (ids, n), 0 where a record lacks the label; None when none is missing.
-    crc : int or None
-        What the bytes of both have to sum up to, when they come from a stored index.
-    """
-
-    codes: NDArray[np.uint8]
-    present: NDArray[np.uint8] | None
-    crc: int | None = None
-
-    def tables(self) -> list[NDArray[np.uint8]]:
-        """The arrays that there are."""
-        return [self.codes] if self.present is None else [self.codes, self.present]
-
-    def sound(self) -> bool:
-        """Whether the bytes are the ones that were stored.  Cost: one pass over them."""
-        return self.crc is None or self.crc == _crc_of(self.tables())
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Checksums:
-    """CRC32C of all records of a file.
-
-    Attributes
-    ----------
-    values : ndarray
-        uint32 (n,).
-    crc : int or None
-        What their bytes have to sum up to, when they come from a stored index.
-    """
-
-    values: NDArray[np.uint32]
-    crc: int | None = None
-
-    def sound(self) -> bool:
-        """Whether the numbers are the ones that were stored."""
-        return self.crc is None or self.crc == _crc_of([self.values.view(np.uint8)])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RecordIndex:
-    """Offsets and shapes of all records of one file.
-
-    Attributes
-    ----------
-    format : str
-        Name of the format.
-    nrecords : int
-        How many records there are.
-    nbytes : int
-        Bytes of the file that they cover, from its start.
-    head_nbytes : int
-        Bytes of a record before its label count (VIMH: 6 or 14).
-    stride : int
-        Bytes from one record to the next when all are alike, else 0.
-    first : tuple of int
-        ``(at, h, w, c, N)`` of record 0; of all records when ``stride`` is not 0.
-    entries : ndarray or None
-        Table of ``mapix_entry``, shape (n,), when ``stride`` is 0.
-    ids : tuple of int
-        All label ids that occur, ascending.
-    ids_differ : bool
-        Whether records list their ids differently (only known for uniform files).
-    stored : bool
-        Read from a stored index: each entry is to be checked against the file when it is used.
-    channels : int
-        Of a stored index: what ``most_channels`` gives, so that the table need not be read.
-    columns : Columns or None
-        The labels, where the stored index has them.
-    checksums : Checksums or None
-        CRC32C of each record, where the stored index has them.
-    grown : bool
-        Whether the file has grown since the index was stored.
-    """
-
-    format: str
-    nrecords: int
-    nbytes: int
-    head_nbytes: int
-    stride: int
-    first: tuple[int, int, int, int, int]
-    entries: NDArray[np.void] | None
-    ids: tuple[int, ...]
-    ids_differ: bool
-    stored: bool = False
-    channels: int = 0
-    columns: Columns | None = None
-    checksums: Checksums | None = None
-    grown: bool = False
-
-    @property
-    def uniform(self) -> bool:
-        """Whether all records have one shape and one number of labels."""
-        return self.stride > 0 or self.nrecords == 0
-
-    def offsets(self) -> NDArray[np.int64]:
-        """Byte of each record, int64 (n,).  Copies: 8 bytes a record."""
-        if self.entries is None:
-            return np.arange(self.nrecords, dtype=np.int64) * self.stride + self.first[0]
-        at = self.entries["at_n"] & np.uint64(_native.AT_MASK)
-        return at.view(np.int64)
-
-    def shapes(self) -> NDArray[np.uint16]:
-        """(h, w, c) of each record, uint16 (n, 3), read-only.  Copies: none."""
-        if self.entries is None:
-            one = np.array(self.first[1:4], dtype=np.uint16)
-            return np.broadcast_to(one, (self.nrecords, 3))
-        data = table_bytes(self.entries)
-        return np.ndarray((self.nrecords, 3), np.dtype("<u2"), data, 8, (ENTRY.itemsize, 2))
-
-    def label_counts(self) -> NDArray[np.uint8]:
-        """Number of labels of each record, uint8 (n,).  Copies: one byte a record, or none."""
-        if self.entries is None:
-            return np.broadcast_to(np.uint8(self.first[4]), (self.nrecords,))
-        return (self.entries["at_n"] >> np.uint64(56)).astype(np.uint8)
-
-    def most_channels(self) -> int:
-        """The largest number of channels."""
-        if self.entries is None:
-            return self.first[3]
-        return self.channels if self.stored else int(self.entries["c"].max())
-
-    def native(self, *, interleaved: bool) -> _native.VimhIndex:
-        """The same for the C core."""
-        return _native.VimhIndex(
-            nrecords=self.nrecords,
-            # an empty file has no stride; the core wants one, and has no record to use it for
-            stride=self.stride if self.nrecords else 1,
-            first=self.first,
-            entries=self.entries,
-            head_nbytes=self.head_nbytes,
-            interleaved=interleaved,
-        )
-
-
-def table_bytes(entries: NDArray[np.void]) -> memoryview:
-    """The bytes of a table, without a copy."""
-    return memoryview(entries.data).cast("B")
 
 
 # --- stored indexes -----------------------------------------------------------------------------
@@ -262,15 +123,6 @@ def racy_for(source: Source) -> float:
     return max(0, left + 1_000_000) / 1e9 if left >= 0 else 0.0
 
 
-def _crc_of(tables: list[NDArray[np.uint8]]) -> int:
-    crc = 0
-    for table in tables:
-        crc = (
-            _native.crc32c(np.ascontiguousarray(table).reshape(-1).data, crc) if table.size else crc
-        )
-    return crc
-
-
 def store(
     source: Source, index: RecordIndex, options: str, *, place: str | None = None
 ) -> str | None:
@@ -314,6 +166,8 @@ def _write(source: Source, index: RecordIndex, options: str, place: str) -> str:
     has = HAS_COLUMNS if columns is not None else 0
     has |= HAS_PRESENT if len(labels) == 2 else 0
     has |= HAS_CHECKSUMS if sums is not None else 0
+    has |= HAS_MOMENTS if index.moments is not None else 0
+    pixels = b"" if index.moments is None else index.moments.values.tobytes()
     sums_raw = b"" if sums is None else np.ascontiguousarray(sums.values, "<u4").tobytes()
     fields = _FIELDS.pack(
         *_made_for(source.fingerprint),
@@ -329,8 +183,9 @@ def _write(source: Source, index: RecordIndex, options: str, place: str) -> str:
         _bits(index.ids),
         has,
         _native.crc32c(table) if len(table) else 0,
-        _crc_of(labels),
+        crc_of(labels),
         _native.crc32c(sums_raw) if sums_raw else 0,
+        _native.crc32c(pixels) if pixels else 0,
     )
     head = _PREFIX.pack(MAGIC, VERSION, _native.crc32c(fields)) + fields
     folder = os.path.dirname(os.path.abspath(place))
@@ -342,7 +197,8 @@ def _write(source: Source, index: RecordIndex, options: str, place: str) -> str:
             f.write(table)
             for part in labels:
                 f.write(np.ascontiguousarray(part).data)
-            f.write(bytes(-f.tell() % 8) + sums_raw)
+            for raw in (sums_raw, pixels):
+                f.write(bytes(-f.tell() % 8) + raw)
             f.flush()
             os.fsync(f.fileno())
         os.replace(name, place)
@@ -403,11 +259,9 @@ def _parse(kept: Source, source: Source, options: str) -> RecordIndex | None:
         if table_nbytes > mapping.nbytes - HEAD_NBYTES:
             return None
         entries = np.ndarray((n,), ENTRY, mapping.view, HEAD_NBYTES)
-    more = _tables(mapping, HEAD_NBYTES + table_nbytes, n, len(_ids(ids)), said[19], said[21:])
+    sizes = (n, len(_ids(ids)), channels)
+    more = _tables(mapping, HEAD_NBYTES + table_nbytes, sizes, said[19], said[21:])
     if more is None:
-        return None
-    columns, checksums, end = more
-    if end != mapping.nbytes:
         return None
     found = RecordIndex(
         format=format.decode(),
@@ -421,32 +275,40 @@ def _parse(kept: Source, source: Source, options: str) -> RecordIndex | None:
         ids_differ=bool(ids_differ),
         stored=True,
         channels=channels,
-        columns=columns,
-        checksums=checksums,
+        **more,
     )
     # nothing would tell that labels and sums of a part that was written to are old
-    return replace(found, columns=None, checksums=None, grown=True) if grown else found
+    if grown:
+        return replace(found, columns=None, checksums=None, moments=None, grown=True)
+    return found
 
 
 def _tables(
-    mapping: Mapping, at: int, n: int, nids: int, has: int, crcs: tuple[int, int]
-) -> tuple[Columns | None, Checksums | None, int] | None:
-    """Labels and checksums behind the entries, and where they end; None when they do not fit."""
-    columns = checksums = None
-    if has & HAS_COLUMNS:
-        parts = 2 if has & HAS_PRESENT else 1
-        if parts * nids * n > mapping.nbytes - at:
-            return None
+    mapping: Mapping, at: int, sizes: tuple[int, int, int], has: int, crcs: tuple[int, int, int]
+) -> dict[str, Any] | None:
+    """What lies behind the entries, as fields of a RecordIndex; None when it does not fit exactly.
+
+    ``sizes`` are the numbers of records, label ids and channels.
+    """
+    n, nids, nchannels = sizes
+    parts = (2 if has & HAS_PRESENT else 1) if has & HAS_COLUMNS else 0
+    sums_at = at + parts * nids * n
+    sums_at += -sums_at % 8
+    moments_at = sums_at + (4 * n if has & HAS_CHECKSUMS else 0)
+    moments_at += -moments_at % 8
+    end = moments_at + (_native.MOMENTS.itemsize * nchannels if has & HAS_MOMENTS else 0)
+    if end != mapping.nbytes:
+        return None
+    found: dict[str, Any] = {}
+    if parts:
         tables = [
             np.ndarray((nids, n), np.uint8, mapping.view, at + k * nids * n) for k in range(parts)
         ]
-        columns = Columns(tables[0], tables[1] if parts == 2 else None, crcs[0])
-        at += parts * nids * n
-    at += -at % 8
+        found["columns"] = Columns(tables[0], tables[1] if parts == 2 else None, crcs[0])
     if has & HAS_CHECKSUMS:
-        if 4 * n > mapping.nbytes - at:
-            return None
-        values = np.ndarray((n,), np.dtype("<u4"), mapping.view, at)
-        checksums = Checksums(values, crcs[1])
-        at += 4 * n
-    return columns, checksums, at
+        values = np.ndarray((n,), np.dtype("<u4"), mapping.view, sums_at)
+        found["checksums"] = Checksums(values, crcs[1])
+    if has & HAS_MOMENTS:
+        pixels = np.ndarray((nchannels,), _native.MOMENTS, mapping.view, moments_at)
+        found["moments"] = Moments(pixels, crcs[2])
+    return found

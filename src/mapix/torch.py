@@ -22,6 +22,7 @@ from torch.utils import data as torch_data
 import mapix
 from mapix.batch import Batch, Dtype, Layout
 from mapix.vimh.dataset import Dataset as VimhDataset
+from mapix.vimh.joined import Joined
 from mapix.vimh.parameters import Unit
 
 __all__ = ["Collated", "Dataset", "collate"]
@@ -97,8 +98,8 @@ class Dataset(torch_data.Dataset[Any]):
 
     Parameters
     ----------
-    path_or_dataset : path, or mapix.vimh.Dataset
-        What to read; a path is opened with ``mapix.open(path, **open_options)``.
+    path_or_dataset : path, paths, or mapix.vimh.Dataset or Joined
+        What to read; paths are opened with ``mapix.open(path, **open_options)``.
     dtype : {"float32", "float16", "uint8"}
         Type of the images.
     layout : {"NCHW", "NHWC"}
@@ -133,7 +134,7 @@ class Dataset(torch_data.Dataset[Any]):
 
     def __init__(
         self,
-        path_or_dataset: str | os.PathLike[str] | VimhDataset,
+        path_or_dataset: str | os.PathLike[str] | Sequence[str] | VimhDataset | Joined,
         *,
         dtype: Dtype = "float32",
         layout: Layout = "NCHW",
@@ -151,10 +152,10 @@ class Dataset(torch_data.Dataset[Any]):
         threads: int = 1,
         **open_options: Any,
     ) -> None:
-        if isinstance(path_or_dataset, VimhDataset):
+        if isinstance(path_or_dataset, VimhDataset | Joined):
             if open_options:
                 raise TypeError(f"options {', '.join(open_options)} need a path, not a dataset")
-            self._source: VimhDataset | None = path_or_dataset
+            self._source: VimhDataset | Joined | None = path_or_dataset
         else:
             self._source = mapix.open(path_or_dataset, **open_options)
         self.options: dict[str, Any] = {
@@ -177,7 +178,7 @@ class Dataset(torch_data.Dataset[Any]):
         self.source.batch([], **self.options)  # bad options are told here, not in a worker
 
     @property
-    def source(self) -> VimhDataset:
+    def source(self) -> VimhDataset | Joined:
         """The mapix dataset.  A worker opens it when it is first used: an error in unpickling would
         be the death of the worker, one in using it reaches the loader.
         """

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from mapix import _native
 from mapix.errors import FormatError, SizeError, TruncatedError
-from mapix.indexes import ENTRY, RecordIndex
+from mapix.recordindex import ENTRY, RecordIndex
 from mapix.source import Mapping, Source
 
 __all__ = ["DIALECTS", "NAME", "Hint", "Reading", "choose", "grown", "pack", "walk"]

@@ -13,18 +13,23 @@ from mapix.vimh.parameters import Parameter, Parameters
 
 if TYPE_CHECKING:
     from mapix.vimh.appender import Appender
+    from mapix.vimh.joined import Joined
+    from mapix.vimh.statistics import decay_time, soft_targets
     from mapix.vimh.upkeep import repair
     from mapix.vimh.writer import Writer, spectrogram_bytes, write
 
 __all__ = [
     "Appender",
     "Dataset",
+    "Joined",
     "Parameter",
     "Parameters",
     "Record",
     "Writer",
+    "decay_time",
     "open_path",
     "repair",
+    "soft_targets",
     "spectrogram_bytes",
     "write",
 ]
@@ -34,13 +39,16 @@ _LATER = {
     "Appender": "appender",
     "Writer": "writer",
     "repair": "upkeep",
+    "Joined": "joined",
+    "decay_time": "statistics",
+    "soft_targets": "statistics",
     "spectrogram_bytes": "writer",
     "write": "writer",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """What writes is imported when it is asked for: most processes only read."""
+    """What most processes do without is imported when it is asked for."""
     if name in _LATER:
         return getattr(importlib.import_module(f"mapix.vimh.{_LATER[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,6 +15,7 @@ from mapix.errors import MapixWarning, UnsupportedError
 from mapix.journal import Appending
 from mapix.source import read_small
 from mapix.store import SYSTEM, Calls, NewWhole
+from mapix.vimh.dataset import Dataset
 from mapix.vimh.opening import BATCH, open_path
 from mapix.vimh.packing import SPLITS, Packer, Split
 from mapix.vimh.parameters import INFO_LIMIT, INFO_NAME, parse_info
@@ -85,6 +86,7 @@ class Appender(Packer):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MapixWarning)  # counts that are old: mended below
             ds = open_path(self.path, dialect=dialect)
+        assert isinstance(ds, Dataset)  # of one file
         with ds:
             if len(ds) and not ds.header_nbytes:
                 raise UnsupportedError(f"{self.path}: a pickle cannot be appended to")

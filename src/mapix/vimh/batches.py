@@ -25,7 +25,8 @@ __all__ = ["LabelRows", "PickledBatch", "looks_pickled"]
 
 FORMAT = "vimh pickle"
 LABEL_KEYS = ("vimh_labels", "labels", "multihead_labels", "cifar100mh_labels")
-FLAT_KEYS = ("labels", "fine_labels", "coarse_labels")  # one class number a record: CIFAR
+# One class number a record: CIFAR, and how many classes it has.
+FLAT_KEYS = {"labels": 10, "fine_labels": 100, "coarse_labels": 20}
 META_NAMES = {"labels": "label_names", "fine_labels": "fine_label_names"}
 CIFAR_SHAPE = (32, 32, 3)
 SIZE_KEYS = ("height", "width", "channels")
@@ -278,7 +279,8 @@ class PickledBatch:
         found = []
         for k, key in enumerate(flat):
             codes = rows.pairs[rows.pairs[:, 0] == k, 1]
-            classes = _named_classes(self.source.path, key) or int(codes.max(initial=0)) + 1
+            least = max(FLAT_KEYS[key], int(codes.max(initial=0)) + 1)
+            classes = max(_named_classes(self.source.path, key), least)
             found.append(
                 Parameter(key, k, max=float(classes - 1), num_classes=classes, direct=True)
             )

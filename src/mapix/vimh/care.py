@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mapix.formats.vimh import Progress
 
 if TYPE_CHECKING:
+    from mapix.vimh.statistics import Statistics
     from mapix.vimh.upkeep import Report, Saved
 
 __all__ = ["Care"]
@@ -27,6 +28,26 @@ class Care:
         from mapix.vimh import upkeep
 
         return upkeep.keep_index(self, labels=labels, checksums=checksums, progress=progress)
+
+    def statistics(self: Any, progress: Progress | None = None) -> Statistics:
+        """Exact statistics of pixels and labels, of this dataset's records.
+
+        Those of a whole file are kept in its stored index: asked for again they cost nothing.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            ``progress(records_done, records_total)``.
+
+        Returns
+        -------
+        Statistics
+            ``pixels.mean``, ``.std``, ``.min``, ``.max`` of each channel; ``labels[name]`` with its
+            range, values, counts, histogram and classes.  Cost: one pass over the pixels in C.
+        """
+        from mapix.vimh.statistics import statistics
+
+        return statistics(self, progress)
 
     def verify(self: Any, progress: Progress | None = None) -> Report:
         """Look at everything that can be looked at: structure, checksums, info JSON, labels.

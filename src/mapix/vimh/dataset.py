@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -18,6 +18,9 @@ from mapix.vimh.gatherer import Gatherer
 from mapix.vimh.parameters import Parameters, Unit
 from mapix.vimh.query import Query
 from mapix.vimh.selection import Rows, compose, positions
+
+if TYPE_CHECKING:
+    from mapix.vimh.joined import Joined
 
 __all__ = ["Dataset"]
 
@@ -389,6 +392,12 @@ class Dataset(bases.Rows, Query, Care):
     def advise(self, access: Literal["random", "sequential", "normal"]) -> None:
         """Tell the kernel how the file will be read; ``"random"`` is what it is opened with."""
         self.source.mapping.advise(access)
+
+    def joined(self, others: Sequence[Any]) -> Joined:
+        """Itself and others, one behind the other: what ``mapix.open([...])`` gives."""
+        from mapix.vimh.joined import join
+
+        return join([self, *others])
 
     # --- life -----------------------------------------------------------------------------------
 

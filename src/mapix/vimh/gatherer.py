@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native, indexes, view
 from mapix.batch import Batch, Lookout, label_codes
-from mapix.indexes import Columns, RecordIndex
+from mapix.recordindex import Columns, RecordIndex
 from mapix.source import Source
 from mapix.vimh import bases
 from mapix.vimh.bases import Record
@@ -193,8 +193,8 @@ class Gatherer(bases.File):
         """Put the labels of all records, (heads, n), into the stored index, when there is one."""
         if self.key is None or self.index.columns is not None:
             return
-        index = replace(self.index, columns=self.columns_of(codes, present))
-        indexes.store(self.source, index, self.key)
+        self.index = replace(self.index, columns=self.columns_of(codes, present))
+        indexes.store(self.source, self.index, self.key)
 
     def columns_of(self, codes: NDArray[np.uint8], present: NDArray[np.bool_]) -> Columns:
         """Codes and presence by heads, (heads, n), as the index has them: by ids."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,8 +12,8 @@ from mapix import indexes
 from mapix.errors import FileChangedError, FormatError, MapixWarning, warn
 from mapix.formats import vimh
 from mapix.formats.vimh import NAME, Hint, Progress
-from mapix.indexes import RecordIndex
 from mapix.journal import pending
+from mapix.recordindex import RecordIndex
 from mapix.source import Fingerprint, Source, read_small
 from mapix.vimh.dataset import Dataset
 from mapix.vimh.gatherer import Gatherer
@@ -21,6 +22,7 @@ from mapix.vimh.selection import Rows
 
 if TYPE_CHECKING:
     from mapix.vimh.batches import PickledBatch
+    from mapix.vimh.joined import Joined
 
 __all__ = ["NAME", "claims", "open_path", "reopen"]
 
@@ -36,6 +38,8 @@ def claims(path: str) -> str | None:
         return None  # no magic number: only tiling the file can tell
     if any(os.path.isfile(os.path.join(path, name)) for name in NAMES):
         return None
+    if any(shards(path, split) for split in SPLITS):
+        return None
     return f"a directory without {', '.join(SPLITS)} or {INFO_NAME}"
 
 
@@ -48,6 +52,29 @@ def _splits(folder: str) -> dict[str, str]:
                 found[name] = path
                 break
     return found
+
+
+def shards(folder: str, split: str) -> list[str]:
+    """Files ``SPLIT-00000-of-00003`` of a directory, or CIFAR-10's ``data_batch_1`` to ``5``.
+
+    Raises
+    ------
+    FormatError
+        Some are missing, or two numbers of shards are mixed.
+    """
+    names = os.listdir(folder)
+    found = sorted(n for n in names if re.fullmatch(rf"{re.escape(split)}-\d{{5}}-of-\d{{5}}", n))
+    if found:
+        n = int(found[0][-5:])
+        want = [f"{split}-{k:05}-of-{n:05}" for k in range(n)]
+        if found != want:
+            missing = ", ".join(sorted(set(want) - set(found))) or "none"
+            more = ", ".join(sorted(set(found) - set(want))) or "none"
+            reason = f"shards of {split}: missing: {missing}; too many: {more}"
+            raise FormatError(folder, NAME, reason)
+    elif split == "train":
+        found = sorted(n for n in names if re.fullmatch(r"data_batch_[1-9]", n))
+    return [os.path.join(folder, n) for n in found]
 
 
 def _beside(path: str) -> dict[str, str]:
@@ -69,6 +96,15 @@ def _data_file(path: str, split: str | None) -> tuple[str, dict[str, str]]:
         return splits[wanted], splits
     found = ", ".join(splits) or "none"
     raise FileNotFoundError(f"{path}: no split {wanted!r}; there: {found}")
+
+
+def _parts(path: str, split: str | None) -> list[tuple[str, dict[str, str]]]:
+    """The files to open, and the splits beside each."""
+    if os.path.isdir(path) and (split or "train") not in _splits(path):
+        found = shards(path, split or "train")
+        if found:
+            return [(p, {}) for p in found]
+    return [_data_file(path, split)]
 
 
 def _info(
@@ -175,14 +211,15 @@ def open_path(
     index: Literal["auto", "never", "rebuild"] = "auto",
     access: Literal["random", "sequential", "normal"] = "random",
     progress: Progress | None = None,
-) -> Dataset:
+) -> Dataset | Joined:
     """Open a VIMH file, or a split of a VIMH directory.
 
     Parameters
     ----------
     path : str
         A data file (its name does not matter), or a directory with ``train``, ``test`` and
-        ``vimh_dataset_info.json``.
+        ``vimh_dataset_info.json``.  A split may be in shards, ``train-00000-of-00003`` and so on,
+        or CIFAR-10's ``data_batch_1`` to ``5``; they are opened as one.
     split : str, optional
         Of a directory; ``"train"`` by default.
     dialect : {6, 14}, optional
@@ -203,6 +240,7 @@ def open_path(
     Returns
     -------
     Dataset
+        Joined of several shards.
 
     Raises
     ------
@@ -213,7 +251,7 @@ def open_path(
         raise ValueError(f"order must be CHW or HWC, got {order!r}")
     if index not in ("auto", "never", "rebuild"):
         raise ValueError(f"index must be auto, never or rebuild, got {index!r}")
-    data_path, splits = _data_file(path, split)
+    parts = _parts(path, split)
     options: dict[str, Any] = {
         "dialect": dialect,
         "order": order,
@@ -222,12 +260,22 @@ def open_path(
         "index": index,
         "access": access,
     }
+    opened = [_open_settled(p, splits, options, progress) for p, splits in parts]
+    return opened[0] if len(opened) == 1 else opened[0].joined(opened[1:])
+
+
+def _open_settled(
+    path: str,
+    splits: Mapping[str, str],
+    options: Mapping[str, Any],
+    progress: Progress | None,
+) -> Dataset:
     for _ in range(TRIES - 1):
         try:
-            return _open(data_path, splits, options, progress=progress)
+            return _open(path, splits, options, progress=progress)
         except FileChangedError:
             continue  # somebody began to append between our first look and the last
-    return _open(data_path, splits, options, progress=progress)
+    return _open(path, splits, options, progress=progress)
 
 
 def _settled(path: str, expect: Fingerprint | None) -> Source:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mapix.batch import Batch
 from mapix.errors import FormatError, UnsupportedError
 from mapix.formats.vimh import NAME
-from mapix.indexes import RecordIndex
+from mapix.recordindex import RecordIndex
 from mapix.vimh.bases import Record
 from mapix.vimh.batches import SIZE_KEYS, PickledBatch
 from mapix.vimh.gatherer import Gatherer

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mapix.formats import vimh
 from mapix.formats.pickled.emit import Emitter
-from mapix.indexes import RecordIndex
+from mapix.recordindex import RecordIndex
 from mapix.source import Source
 
 __all__ = ["write_batch"]

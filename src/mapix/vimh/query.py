@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +32,19 @@ class _Physical(Mapping[str, NDArray[np.float64]]):
 
     def __len__(self) -> int:
         return len(self._labels)
+
+
+def _spread(order: NDArray[np.int64], classes: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """An order in which each beginning holds the classes in the shares of the whole, nearly."""
+    keys = np.stack(classes, axis=1)[order]
+    _, group = np.unique(keys, axis=0, return_inverse=True)
+    group = group.reshape(-1)
+    by_group = np.argsort(group, kind="stable")
+    counts = np.bincount(group)
+    rank = np.empty(len(order), np.int64)
+    rank[by_group] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    # the k-th of m records of a class stands at (k + 1/2) / m of the way
+    return order[np.argsort((rank + 0.5) / counts[group], kind="stable")]
 
 
 class Query:
@@ -88,7 +101,58 @@ class Query:
         part: Dataset = self[np.argsort(key, kind="stable")]
         return part
 
-    def split(self: Any, share: float = 0.8, *, seed: int | None = None) -> tuple[Dataset, Dataset]:
+    def weights(self: Any, *names: str, power: float = 1.0) -> NDArray[np.float64]:
+        """Sampling weights that make classes alike often, float64 (n,), of mean 1.
+
+        Parameters
+        ----------
+        *names : str
+            Heads; with several, each combination of their classes counts as one.  All by default.
+        power : float
+            1 balances the classes, 0 leaves them as they are, 0.5 is in between.
+
+        Returns
+        -------
+        ndarray
+            1 / (number of records of the same class) ** power, scaled; 0 where a label is missing.
+            For ``torch.utils.data.WeightedRandomSampler``, or ``ds.draw``.
+        """
+        from mapix.vimh.statistics import balanced
+
+        columns = [self.labels[name] for name in names or self.labels]
+        if not columns:
+            return np.ones(len(self))
+        return balanced(columns, power)
+
+    def draw(
+        self: Any, n: int, *, weights: ArrayLike | None = None, seed: int | None = None
+    ) -> Dataset:
+        """Draw records at random, with replacement, with chances in proportion to weights.
+
+        Parameters
+        ----------
+        n : int
+            How many.
+        weights : array_like, optional
+            (len(self),), not negative; alike by default.  See ``weights``.
+        seed : int, optional
+            The same seed gives the same records.
+        """
+        p = None if weights is None else np.asarray(weights, np.float64)
+        if p is not None:
+            if p.shape != (len(self),) or not (p >= 0).all() or not p.sum() > 0:
+                raise ValueError(f"weights must be {len(self)} numbers, none negative, not all 0")
+            p = p / p.sum()
+        part: Dataset = self[np.random.default_rng(seed).choice(len(self), n, p=p)]
+        return part
+
+    def split(
+        self: Any,
+        share: float = 0.8,
+        *,
+        seed: int | None = None,
+        stratify: str | Sequence[str] | None = None,
+    ) -> tuple[Dataset, Dataset]:
         """Two parts: ``int(share * n)`` records, and the others.
 
         Parameters
@@ -98,15 +162,24 @@ class Query:
         seed : int, optional
             Chooses at random, the same way each time; both parts keep the order of the file.
             Without it the first records are the first part, as the original splits.
+        stratify : str or sequence of str, optional
+            Heads whose classes are to have the same shares in both parts, as nearly as whole
+            records allow; records without the label are a class of their own.  Needs a seed.
         """
         if not 0 <= share <= 1:
             raise ValueError(f"share must be 0..1, got {share}")
         n = len(self)
         first = int(share * n)
         if seed is None:
+            if stratify is not None:
+                raise ValueError("stratify needs a seed")
             return self[:first], self[first:]
         chosen = np.zeros(n, bool)
-        chosen[np.random.default_rng(seed).permutation(n)[:first]] = True
+        order = np.random.default_rng(seed).permutation(n)
+        if stratify is not None:
+            names = [stratify] if isinstance(stratify, str) else list(stratify)
+            order = _spread(order, [self.labels[name].classes.filled(-1) for name in names])
+        chosen[order[:first]] = True
         return self[chosen], self[~chosen]
 
     def shard(self: Any, rank: int, world: int) -> Dataset:

@@ -15,7 +15,7 @@ from mapix import _native, indexes
 from mapix.errors import MapixError, UnsupportedError
 from mapix.formats import vimh
 from mapix.formats.vimh import Progress
-from mapix.indexes import ENTRY, Checksums, RecordIndex
+from mapix.recordindex import ENTRY, Checksums, RecordIndex
 from mapix.source import Source
 from mapix.store import NewWhole
 
@@ -140,7 +140,7 @@ def _complete(
     file: Gatherer, *, labels: bool, sums: bool, progress: Progress | None
 ) -> RecordIndex:
     """The file's index with the tables that are wanted."""
-    index = replace(file.index, columns=None, checksums=None)
+    index = replace(file.index, columns=None, checksums=None)  # what there is may be damaged
     if labels and index.nrecords:
         codes, present = file.label_table(np.arange(index.nrecords))
         index = replace(index, columns=file.columns_of(codes.T, present.T))
