@@ -112,7 +112,7 @@ static inline int with_index(const mapix_map *map, const mapix_vimh_index *index
 static inline int index_usable(const mapix_vimh_index *index) {
     const mapix_entry *e = &index->first;
     const uint64_t size = before_image(index->head_nbytes, entry_n(e)) + pixels(e->h, e->w, e->c);
-    const int bare = index->head_nbytes == 0 && !index->entries;
+    const int bare = index->head_nbytes == 0 && !index->entries && (size || !index->nrecords);
     return (index->head_nbytes == 6 || index->head_nbytes == 14 || bare) &&
            (index->entries || index->nrecords == 0 || index->stride == size);
 }

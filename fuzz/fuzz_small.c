@@ -99,14 +99,16 @@ static mapix_entry take_entry(input *in, unsigned kind) {
 static any_index take_index(input *in) {
     any_index t = {.index = {.head_nbytes = 6}};
     const unsigned kind = take(in);
-    t.index.head_nbytes = kind & 1 ? 14 : (kind & 0x70) == 0x70 ? 7 : 6;
+    t.index.head_nbytes = kind & 1 ? 14 : (kind & 0x70) == 0x70 ? 7 : (kind & 0x70) == 0x60 ? 0 : 6;
     if (kind & 2) {
         t.index.first = take_entry(in, kind);
         t.index.stride = take_n(in, 2);
         if (t.index.stride >> 12) { /* mostly the one that fits: any other is refused */
             const mapix_entry *e = &t.index.first;
-            t.index.stride = t.index.head_nbytes + 1 + 2 * (e->at_n >> 56) +
-                             (uint64_t)e->h * e->w * e->c;
+            const uint64_t image = (uint64_t)e->h * e->w * e->c;
+            t.index.stride = t.index.head_nbytes
+                                 ? t.index.head_nbytes + 1 + 2 * (e->at_n >> 56) + image
+                                 : image;
         }
         t.index.nrecords = take_n(in, kind & 4 ? 8 : 1);
     } else {
@@ -138,11 +140,17 @@ static int slow_row(const any_index *t, uint64_t i, uint64_t *row) {
     return at >= 0 && at < n;
 }
 
+/* Bytes of a record: bare images have neither header nor labels. */
+static uint64_t slow_size(const mapix_vimh_index *x, const mapix_entry *e) {
+    const uint64_t image = (uint64_t)e->h * e->w * e->c;
+    return x->head_nbytes == 0 ? image : x->head_nbytes + 1 + 2 * (e->at_n >> 56) + image;
+}
+
 static int slow_usable(const mapix_vimh_index *x) {
     const mapix_entry *e = &x->first;
-    const uint64_t image = (uint64_t)e->h * e->w * e->c;
-    const uint64_t size = x->head_nbytes + 1 + 2 * (e->at_n >> 56) + image;
-    return (x->head_nbytes == 6 || x->head_nbytes == 14) &&
+    const uint64_t size = slow_size(x, e);
+    const int bare = x->head_nbytes == 0 && !x->entries && (size || !x->nrecords);
+    return (x->head_nbytes == 6 || x->head_nbytes == 14 || bare) &&
            (x->entries || x->nrecords == 0 || x->stride == size);
 }
 
@@ -156,8 +164,7 @@ static int slow_lookup(const any_index *t, uint64_t i, uint64_t nbytes) {
     const mapix_entry e = x->entries ? x->entries[row] : x->first;
     const unsigned __int128 at = (e.at_n & ((UINT64_C(1) << 56) - 1)) +
                                  (unsigned __int128)(x->entries ? 0 : row) * x->stride;
-    const unsigned __int128 end =
-        at + x->head_nbytes + 1 + 2 * (e.at_n >> 56) + (uint64_t)e.h * e.w * e.c;
+    const unsigned __int128 end = at + slow_size(x, &e);
     return end <= nbytes ? MAPIX_OK : MAPIX_E_SPAN;
 }
 
@@ -230,6 +237,9 @@ static void check_willneed(input *in) {
 
 /* Write the header that the index tells of into the file, where there is room. */
 static void make_true(const mapix_map *map, const any_index *t, uint64_t at, const mapix_entry *e) {
+    if (!t->index.head_nbytes) { /* bare images tell nothing */
+        return;
+    }
     uint8_t *p = (uint8_t *)(uintptr_t)map->base + at;
     const uint16_t dims[3] = {e->h, e->w, e->c};
     for (unsigned k = 0; k < 3; k++) {
@@ -237,6 +247,13 @@ static void make_true(const mapix_map *map, const any_index *t, uint64_t at, con
         p[2 * k + 1] = (uint8_t)(dims[k] >> 8);
     }
     p[t->index.head_nbytes] = (uint8_t)(e->at_n >> 56);
+}
+
+/* Whether the header at p is what the index says; bare images have none to differ. */
+static int tells(const uint8_t *p, const mapix_vimh_index *x, const mapix_entry *e) {
+    return !x->head_nbytes ||
+           ((p[0] | p[1] << 8) == e->h && (p[2] | p[3] << 8) == e->w &&
+            (p[4] | p[5] << 8) == e->c && p[x->head_nbytes] == e->at_n >> 56);
 }
 
 static void check_find(input *in) {
@@ -260,8 +277,7 @@ static void check_find(input *in) {
                 make_true(&map, &t, at, &e);
             }
             const uint8_t *p = map.base + at;
-            const int same = (p[0] | p[1] << 8) == e.h && (p[2] | p[3] << 8) == e.w &&
-                             (p[4] | p[5] << 8) == e.c && p[x->head_nbytes] == e.at_n >> 56;
+            const int same = tells(p, x, &e);
             want = !same ? MAPIX_E_STALE : !e.h || !e.w || !e.c ? MAPIX_E_ZERO : MAPIX_OK;
         } else if (row > INT64_MAX && !want) {
             continue; /* the twin counts such rows from the end */
@@ -273,6 +289,155 @@ static void check_find(input *in) {
     }
     free_map(&map);
     free_index(&t);
+}
+
+/* Checksums and moments of rows of a file, a record and a pixel at a time. */
+static void check_scan(input *in) {
+    any_index t = take_index(in);
+    t.index.interleaved = take(in) & 1;
+    const uint32_t nchannels = take(in) & 7;
+    const mapix_map map = rest_as_map(in);
+    uint32_t *crcs = block(t.nrows * sizeof *crcs);
+    mapix_moments *got = block(8 * sizeof *got), want[8];
+    memset(want, 0, sizeof want); /* padding, too: they are compared as bytes */
+    for (int k = 0; k < 8; k++) {
+        got[k] = want[k] = (mapix_moments){.low = 255};
+    }
+    mapix_where where;
+    const int usable = slow_usable(&t.index);
+    const int status = mapix_vimh_checksums(&map, &t.index, t.rows, t.nrows, crcs, &where);
+    const int second =
+        mapix_vimh_moments(&map, &t.index, t.rows, t.nrows, nchannels, got, &where);
+    int expected = usable ? MAPIX_OK : MAPIX_E_ARGUMENT, moments = expected;
+    for (uint64_t i = 0; usable && i < t.nrows && !expected; i++) {
+        uint64_t row;
+        expected = slow_lookup(&t, i, map.nbytes);
+        if (expected || !slow_row(&t, i, &row)) {
+            break;
+        }
+        const mapix_vimh_index *x = &t.index;
+        const mapix_entry e = x->entries ? x->entries[row] : x->first;
+        const uint64_t at =
+            (e.at_n & ((UINT64_C(1) << 56) - 1)) + (x->entries ? 0 : row * x->stride);
+        const uint8_t *p = map.base + at;
+        const uint64_t size = slow_size(x, &e), image = (uint64_t)e.h * e.w * e.c;
+        if (!tells(p, x, &e)) {
+            expected = MAPIX_E_STALE;
+            break;
+        }
+        if (!moments && e.c > nchannels) {
+            moments = MAPIX_E_ARGUMENT;
+        }
+        for (uint64_t k = 0; !moments && k < image; k++) {
+            const uint8_t v = p[size - image + k];
+            mapix_moments *m = &want[x->interleaved ? k % e.c : k / ((uint64_t)e.h * e.w)];
+            m->count++;
+            m->sum += v;
+            m->squares += (uint64_t)v * v;
+            m->low = v < m->low ? v : m->low;
+            m->high = v > m->high ? v : m->high;
+        }
+        CHECK(status || crcs[i] == slow_crc(p, size, 0));
+    }
+    CHECK(status == expected);
+    moments = moments ? moments : expected;
+    CHECK(second == moments);
+    CHECK(second || memcmp(got, want, sizeof want) == 0);
+    free(crcs);
+    free(got);
+    free_map(&map);
+    free_index(&t);
+}
+
+/* One opcode's length at p, or 0. */
+static uint64_t slow_memo(const uint8_t *p, const uint8_t *end, uint64_t number) {
+    if (p < end && *p == 0x94) {
+        return 1;
+    }
+    if (end - p >= 2 && *p == 'q') {
+        return p[1] == number ? 2 : 0;
+    }
+    if (end - p >= 5 && *p == 'r') {
+        uint32_t said;
+        memcpy(&said, p + 1, 4);
+        return said == number ? 5 : 0;
+    }
+    return 0;
+}
+
+/* Where a row of n numbers that begins at p ends; null when it is none. */
+static const uint8_t *slow_pickled(const uint8_t *p, const uint8_t *end, uint64_t number, unsigned n,
+                                   uint8_t *out) {
+    if (p == end || *p++ != ']') {
+        return NULL;
+    }
+    const uint64_t memo = slow_memo(p, end, number);
+    p += memo;
+    if (!memo || (n > 1 && (p == end || *p++ != '('))) {
+        return NULL;
+    }
+    for (unsigned k = 0; k < n; k++) {
+        if (end - p < 2 || p[0] != 'K') {
+            return NULL;
+        }
+        out[k] = p[1];
+        p += 2;
+    }
+    return n == 0 ? p : p < end && *p == (n > 1 ? 'e' : 'a') ? p + 1 : NULL;
+}
+
+static void check_pickle(input *in) {
+    const unsigned n = take(in) % 5, nrows = take(in) % 20, kind = take(in);
+    const uint64_t memo = take_n(in, 2), skip = take(in) & 1;
+    uint8_t room[1024];
+    draft d = {.bytes = room, .room = sizeof room};
+    for (uint64_t r = 0; r < 24 && in->left && !(kind & 1); r++) { /* mostly rows as they are written */
+        const unsigned flaw = take(in);
+        put(&d, flaw == 255 ? '[' : ']');
+        put(&d, kind & 2 ? 'q' : kind & 4 ? 'r' : 0x94);
+        if (kind & 6) {
+            put(&d, (memo + r) & 255);
+        }
+        if ((kind & 6) == 4) {
+            put(&d, (memo + r) >> 8);
+            put(&d, 0);
+            put(&d, flaw == 254);
+        }
+        const unsigned m = flaw == 253 ? n + 1 : n;
+        if (m > 1) {
+            put(&d, '(');
+        }
+        for (unsigned k = 0; k < m; k++) {
+            put(&d, flaw == 252 ? 'M' : 'K');
+            put(&d, take(in));
+        }
+        if (m) {
+            put(&d, m > 1 ? 'e' : 'a');
+        }
+    }
+    while (in->left && d.nbytes < d.room) {
+        put(&d, take(in));
+    }
+    uint8_t *bytes = block(d.nbytes), *out = block((uint64_t)nrows * n), slow[8];
+    memcpy(bytes, d.bytes, d.nbytes);
+    const mapix_map map = {.base = bytes, .nbytes = d.nbytes, .fd = -1};
+    mapix_pickle_run run;
+    CHECK(mapix_pickle_rows(&map, skip, memo, n, out, nrows, &run) == MAPIX_OK);
+    const uint8_t *p = bytes + (skip < d.nbytes ? skip : d.nbytes), *end = bytes + d.nbytes;
+    uint64_t found = 0;
+    while (found < nrows) {
+        const uint8_t *next = slow_pickled(p, end, memo + found, n, slow);
+        if (!next) {
+            break;
+        }
+        CHECK(found < run.nrows && memcmp(slow, out + found * n, n) == 0);
+        found++;
+        p = next;
+    }
+    CHECK(run.nrows == found);
+    CHECK(found == 0 ? run.at == skip : run.at == (uint64_t)(p - bytes));
+    free(bytes);
+    free(out);
 }
 
 /* A file that is cut, written to, or whose descriptor is gone, while it is mapped. */
@@ -315,13 +480,15 @@ static void check_change(input *in) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
     input in = {data, nbytes};
-    switch (take(&in) % 7) {
+    switch (take(&in) % 9) {
     case 0: check_copy(&in); break;
     case 1: check_crc(&in); break;
     case 2: check_extent(&in); break;
     case 3: check_willneed(&in); break;
     case 4: check_change(&in); break;
     case 5: check_find(&in); break;
+    case 6: check_scan(&in); break;
+    case 7: check_pickle(&in); break;
     default: CHECK(mapix_simd(-1) >= 0 && mapix_simd(-1) < 3); break;
     }
     return 0;

@@ -14,6 +14,7 @@ from mapix.vimh.parameters import Parameter, Parameters
 if TYPE_CHECKING:
     from mapix.vimh.appender import Appender
     from mapix.vimh.joined import Joined
+    from mapix.vimh.model import model_config
     from mapix.vimh.statistics import decay_time, soft_targets
     from mapix.vimh.upkeep import repair
     from mapix.vimh.writer import Writer, spectrogram_bytes, write
@@ -27,6 +28,7 @@ __all__ = [
     "Record",
     "Writer",
     "decay_time",
+    "model_config",
     "open_path",
     "repair",
     "soft_targets",
@@ -41,6 +43,7 @@ _LATER = {
     "repair": "upkeep",
     "Joined": "joined",
     "decay_time": "statistics",
+    "model_config": "model",
     "soft_targets": "statistics",
     "spectrogram_bytes": "writer",
     "write": "writer",

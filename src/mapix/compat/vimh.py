@@ -1,0 +1,348 @@
+"""The classes of the VIMH programs, over mapix: ``VIMHDataset``, ``VIMHDataModule``.
+
+>>> from mapix.compat.vimh import VIMHDataset, create_vimh_datasets      # doctest: +SKIP
+>>> train = VIMHDataset("my_dataset", train=True, target_width=1.5)      # doctest: +SKIP
+>>> image, labels, auxiliary = train[0]                                  # doctest: +SKIP
+
+Needs PyTorch; the data module needs Lightning.  Where the original is wrong, this is not:
+
+- Pickles are decoded in the order in which they are written, (c, h, w); the original reads them as
+  (h, w, c), and gets other images than from the binary file of the same dataset.
+- Values are 0..1 from both; the original has 0..255 from binary files and 0..1 from pickles.
+  ``scale=1.0`` gives 0..255.
+- Nothing is ever written: the original rewrites the info JSON when it loads, and ``prepare_data``
+  replaces that of a dataset without pickles by an invented one.
+- A binary file is preferred where there is a pickle beside it; ``format=`` chooses.
+- Heads come in the order of the info JSON, always; the original's order varies with pickles.
+- Files of mixed image sizes open, and need a transform or ``pad`` to be batched.
+- Class distributions and statistics work for binary files, too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.utils import data as torch_data
+
+import mapix
+from mapix.batch import Batch
+from mapix.errors import FormatError
+from mapix.torch import Collated
+from mapix.vimh.statistics import decay_time, soft_targets
+
+if TYPE_CHECKING:
+    from mapix.compat.vimh_lightning import VIMHDataModule
+
+__all__ = ["VIMHDataModule", "VIMHDataset", "create_vimh_datasets", "vimh_collate"]
+
+AUXILIARY = ("decay_time",)
+_DIRECTORY = re.compile(r"vimh-(\d+)x(\d+)x(\d+)(?:_|$)")
+
+Transform = Callable[[Any], Any]
+
+
+def _checked_dimensions(ds: Any, folder: str) -> None:
+    """Directory name, info JSON and file have to state the same size."""
+    if not len(ds) or not ds.uniform:
+        return
+    h, w, c = (int(d) for d in ds.shapes[0])
+    named = _DIRECTORY.match(os.path.basename(os.path.normpath(folder)))
+    said = {
+        "the directory's name": tuple(map(int, named.groups())) if named else None,
+        "the info JSON": tuple(ds.info.get(k) for k in ("height", "width", "channels")),
+    }
+    for where, shape in said.items():
+        if shape and None not in shape and shape != (h, w, c):
+            text = "x".join(map(str, shape))
+            raise FormatError(ds.path, "vimh", f"images are {h}x{w}x{c}, {where} says {text}")
+
+
+def _file(path: str, format: str | None, split: str) -> tuple[str, dict[str, Any]]:
+    """What to open: of a directory the file of a split in the format that is asked for."""
+    if not os.path.isdir(path):
+        return path, {}
+    if format in (None, "binary") or format == "auto":
+        return path, {"split": split}
+    if format == "pickle":
+        return os.path.join(path, f"{split}_batch"), {}
+    raise ValueError(f"format must be binary, pickle, auto or None, got {format!r}")
+
+
+class VIMHDataset(torch_data.Dataset[Any]):
+    """A split of a VIMH dataset for PyTorch.
+
+    ``dataset[i]`` is ``(image, labels, auxiliary)``: a float32 tensor (c, h, w), a dict of name ->
+    class number (or soft target), and a float32 tensor of the auxiliary features, or None.  Made
+    with ``data_dir=``, as the format's document does, it is ``(image, labels)``.
+
+    Parameters
+    ----------
+    data_path : str or os.PathLike
+        A dataset directory or a data file.
+    train : bool
+        Which split of a directory.
+    transform : callable, optional
+        Applied to the image tensor.
+    target_transform : callable, optional
+        Applied to the dict of labels.
+    target_width : float
+        Above 0, labels are distributions, float32 (num_classes,): see ``mapix.vimh.soft_targets``.
+    auxiliary_features : sequence of str, optional
+        ``"decay_time"``: see ``mapix.vimh.decay_time``.
+    data_dir : str or os.PathLike, optional
+        The document's name for ``data_path``.
+    format : {"binary", "pickle", "auto"}, optional
+        Which file of a directory.
+    scale : float
+        Images are ``byte * scale``.
+    **options
+        For ``mapix.open``.
+
+    Attributes
+    ----------
+    source : mapix.vimh.Dataset
+        What it reads.
+    """
+
+    def __init__(
+        self,
+        data_path: str | os.PathLike[str] | None = None,
+        train: bool = True,
+        transform: Transform | None = None,
+        target_transform: Transform | None = None,
+        target_width: float = 0.0,
+        auxiliary_features: Sequence[str] | None = None,
+        *,
+        data_dir: str | os.PathLike[str] | None = None,
+        format: str | None = None,
+        split: str | None = None,
+        scale: float = 1 / 255,
+        **options: Any,
+    ) -> None:
+        if (data_path is None) == (data_dir is None):
+            raise TypeError("one of data_path and data_dir is needed")
+        unknown = set(auxiliary_features or ()) - set(AUXILIARY)
+        if unknown:
+            raise ValueError(f"unknown auxiliary features: {', '.join(sorted(unknown))}")
+        if target_width < 0:
+            raise ValueError(f"target_width must be 0 or more, got {target_width}")
+        self._pairs = data_dir is not None
+        self.data_path = os.fspath(data_path or data_dir or "")
+        self.train = train if split is None else split == "train"
+        split = split or ("train" if train else "test")
+        path, chosen = _file(self.data_path, format, split)
+        self.source = mapix.open(path, **chosen, **options)
+        folder = self.data_path if os.path.isdir(self.data_path) else os.path.dirname(path)
+        _checked_dimensions(self.source, folder)
+        self.transform = transform
+        self.target_transform = target_transform
+        self.target_width = float(target_width)
+        self.auxiliary_features = tuple(auxiliary_features or ())
+        self.scale = scale
+
+    # --- samples ----------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        n = len(self)
+        if not -n <= index < n:
+            raise IndexError(f"{self.source.path}: index {index} of {n} records")
+        return self._samples([index])[0]
+
+    def __getitems__(self, indices: list[int]) -> Any:
+        """All samples of a batch by one gather; what a DataLoader calls."""
+        if self.transform is None and self.target_transform is None and self.source.uniform:
+            batch = self._gather(indices)
+            images = torch.from_numpy(batch.images)
+            value = (images, self._labels(batch), self._auxiliary(indices, batch))
+            return Collated(value[:2] if self._pairs else value, len(indices))
+        return self._samples(indices)
+
+    def _gather(self, indices: Sequence[int], **options: Any) -> Batch:
+        found: Batch = self.source.batch(
+            indices,
+            dtype="float32",
+            layout="NCHW",
+            scale=self.scale,
+            labels="class",
+            spec_range=True,
+            **options,
+        )
+        return found
+
+    def _samples(self, indices: Sequence[int]) -> list[tuple[Any, ...]]:
+        return [self._sample(i) for i in indices]
+
+    def _sample(self, index: int) -> tuple[Any, ...]:
+        batch = self._gather([index])
+        image = torch.from_numpy(batch.images[0])
+        labels: Any = {k: v[0] for k, v in self._labels(batch).items()}
+        if not self.target_width:
+            labels = {k: int(v) for k, v in labels.items()}
+        if self.transform is not None:
+            image = self.transform(image)
+        if self.target_transform is not None:
+            labels = self.target_transform(labels)
+        if self._pairs:
+            return image, labels
+        auxiliary = self._auxiliary([index], batch)
+        return image, labels, None if auxiliary is None else auxiliary[0]
+
+    def _labels(self, batch: Batch) -> dict[str, torch.Tensor]:
+        assert batch.labels is not None
+        found = {}
+        for k, name in enumerate(batch.names):
+            classes = batch.labels[:, k]
+            if self.target_width:
+                soft = soft_targets(classes, self.heads_config[name], self.target_width)
+                found[name] = torch.from_numpy(soft)
+            else:
+                found[name] = torch.from_numpy(np.ascontiguousarray(classes))
+        return found
+
+    def _auxiliary(self, indices: Sequence[int], batch: Batch) -> torch.Tensor | None:
+        if not self.auxiliary_features:
+            return None
+        duration = float(self.source.info.get("duration", 1.0))
+        rows = []
+        for k, i in enumerate(indices):
+            spec = None if batch.spec_range is None else batch.spec_range[k]
+            known = None if spec is None or np.isnan(spec).any() else tuple(map(float, spec))
+            rows.append([decay_time(self.source[int(i)].image, duration, known)])  # type: ignore[arg-type]
+        return torch.tensor(rows, dtype=torch.float32)
+
+    # --- what the original tells ------------------------------------------------------------------
+
+    @property
+    def heads_config(self) -> dict[str, int]:
+        """Name -> number of classes."""
+        found: dict[str, int] = self.source.heads
+        return found
+
+    def get_heads_config(self) -> dict[str, int]:
+        """``heads_config``."""
+        return self.heads_config
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(c, h, w); of mixed sizes that of the first record."""
+        if not len(self):
+            dims = (self.source.info.get(k, 0) for k in ("channels", "height", "width"))
+            c, h, w = (int(d) for d in dims)
+            return c, h, w
+        h, w, c = self.source[0].shape
+        return c, h, w
+
+    def get_image_shape(self) -> tuple[int, int, int]:
+        """``image_shape``."""
+        return self.image_shape
+
+    def get_parameter_info(self, name: str | None = None) -> dict[str, Any]:
+        """Of one parameter, or name -> that: min, max, step, num_classes, scale, description."""
+        keys = ("min", "max", "step", "num_classes", "scale", "description")
+        known = self.source.parameters
+        if name is not None:
+            return {k: getattr(known[name], k) for k in keys}
+        return {n: {k: getattr(p, k) for k in keys} for n, p in known.items()}
+
+    def get_dataset_info(self) -> dict[str, Any]:
+        """The info JSON's facts and the file's, in one dict."""
+        return {
+            **self.source.info,
+            "n_samples": len(self),
+            "image_shape": self.image_shape,
+            "heads_config": self.heads_config,
+            "parameter_names": list(self.source.parameters),
+            "split": "train" if self.train else "test",
+            "path": self.source.path,
+        }
+
+    def get_class_distribution(self) -> dict[str, dict[int, int]]:
+        """Name -> class number -> how many records, of the classes that occur."""
+        found = {}
+        for name in self.heads_config:
+            classes, counts = np.unique(
+                self.source.labels[name].classes.compressed(), return_counts=True
+            )
+            found[name] = dict(zip(classes.tolist(), counts.tolist(), strict=True))
+        return found
+
+    def get_dataset_statistics(self) -> dict[str, Any]:
+        """Size, class distribution, and the pixels' mean, std, min, max, in the images' unit."""
+        pixels = self.source.statistics().pixels
+        return {
+            "num_samples": len(self),
+            "image_shape": self.image_shape,
+            "heads_config": self.heads_config,
+            "class_distribution": self.get_class_distribution(),
+            "mean": (pixels.mean * self.scale).tolist(),
+            "std": (pixels.std * self.scale).tolist(),
+            "min": (pixels.min * self.scale).tolist(),
+            "max": (pixels.max * self.scale).tolist(),
+        }
+
+    def get_sample_metadata(self, index: int) -> dict[str, dict[str, Any]]:
+        """Name -> quantised, normalised and actual value, class, range and scale of one record."""
+        record = self.source[index]
+        found = {}
+        for name, code in record.labels.items():
+            p = self.source.parameters[name]
+            found[name] = {
+                "quantized_value": code,
+                "normalized_value": code / 255,
+                "actual_value": float(p.dequantise(code)),
+                "class_index": int(p.class_of(code)),
+                "min": p.min,
+                "max": p.max,
+                "scale": p.scale,
+            }
+        return found
+
+    _get_sample_metadata = get_sample_metadata
+
+    def __repr__(self) -> str:
+        return f"VIMHDataset({self.source!r})"
+
+
+def create_vimh_datasets(
+    data_dir: str | os.PathLike[str], transform: Transform | None = None, **options: Any
+) -> tuple[VIMHDataset, VIMHDataset]:
+    """Training and test split of a directory; options as for ``VIMHDataset``."""
+    train, test = (
+        VIMHDataset(data_dir, train=which, transform=transform, **options)
+        for which in (True, False)
+    )
+    return train, test
+
+
+def vimh_collate(samples: Any) -> tuple[Any, ...]:
+    """Samples as ``(images, {head: LongTensor or soft targets}, auxiliary)``; or without the last.
+
+    Takes a batch that is whole already as it is.
+    """
+    if isinstance(samples, Collated):
+        found: tuple[Any, ...] = samples.value
+        return found
+    images = torch.stack([s[0] for s in samples])
+    heads = samples[0][1]
+    labels = {k: torch.stack([torch.as_tensor(s[1][k]) for s in samples]) for k in heads}
+    if len(samples[0]) == 2:
+        return images, labels
+    auxiliary = None if samples[0][2] is None else torch.stack([s[2] for s in samples])
+    return images, labels, auxiliary
+
+
+def __getattr__(name: str) -> Any:
+    """Lightning takes seconds to import: who wants datasets alone does without."""
+    if name == "VIMHDataModule":
+        from mapix.compat.vimh_lightning import VIMHDataModule
+
+        return VIMHDataModule
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
