@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -167,12 +167,12 @@ class Report:
         unit: str,
         reference: str,
         cases: list[Case],
-        goals: list[Goal],
+        goals: Sequence[Goal] = (),
         left_out: dict[str, str] | None = None,
         rounds: int | None = None,
     ) -> Measure:
         """Measure the cases, and show the table, also when interrupted."""
-        measure = Measure(title, unit, reference, goals, left_out=left_out or {})
+        measure = Measure(title, unit, reference, list(goals), left_out=left_out or {})
         measure.notes = {c.name: c.note for c in cases}
         self.measures.append(measure)
         try:

@@ -68,7 +68,7 @@ _FIELDS = struct.Struct(f"<3Q2q16s{OPTIONS_NBYTES}s2I3QQ4HH32sI4I")
 HAS_COLUMNS, HAS_PRESENT, HAS_CHECKSUMS, HAS_MOMENTS = 1, 2, 4, 8
 STORE_NBYTES = 16 << 20  # files smaller than this are indexed again faster than looked up
 COARSE_NS = 2_000_000_000  # FAT and old NFS tick every one or two seconds
-FINE_NS = 100_000_000
+FINE_NS = 40_000_000  # elsewhere the kernel's tick, at most 10 ms, and some more
 
 
 # --- stored indexes -----------------------------------------------------------------------------
@@ -217,6 +217,8 @@ def load(source: Source, options: str) -> RecordIndex | None:
     """
     grown = None
     for place in (beside(source.path), _place(source.path, options)):
+        if not os.access(place, os.F_OK):  # much cheaper than an exception
+            continue
         try:
             found = _parse(Source(place), source, options)
         except (OSError, MapixError, UnicodeDecodeError):

@@ -68,8 +68,11 @@ def pending(path: str) -> int | None:
     OSError
         The file, or its journal, cannot be read.
     """
+    kept = journal_of(path)
+    if not os.access(kept, os.F_OK):  # nearly always, and much cheaper than an exception
+        return None
     try:
-        journal = read_small(journal_of(path), _FIELDS.size + _CRC.size)
+        journal = read_small(kept, _FIELDS.size + _CRC.size)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except MapixError:  # longer than any journal

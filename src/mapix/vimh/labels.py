@@ -43,6 +43,11 @@ class Column:
     def __len__(self) -> int:
         return len(self.codes)
 
+    @property
+    def complete(self) -> bool:
+        """Whether no record lacks it, as far as is known without looking at them all."""
+        return self.present.strides == (0,) and bool(self.present[:1].all())
+
     def _masked(self, values: NDArray[Any]) -> Masked:
         return np.ma.MaskedArray(values, ~self.present)
 
@@ -84,19 +89,18 @@ class Labels(Mapping[str, Column]):
     read.  What was read of a whole file is kept in its stored index: the next process reads that.
     """
 
-    def __init__(self, file: Gatherer, rows: NDArray[np.int64]) -> None:
+    def __init__(self, file: Gatherer, rows: NDArray[np.int64] | None) -> None:
         self._file = file
-        self._rows = rows
-        n = file.index.nrecords
-        self._all = len(rows) == n and bool((rows == np.arange(n)).all())
+        self._rows = rows  # None: all
         self._table: tuple[NDArray[np.uint8], NDArray[np.bool_]] | None = None
 
     def _read(self) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         if self._table is None:
-            codes, present = self._file.label_table(self._rows)
+            every = np.arange(self._file.index.nrecords)
+            codes, present = self._file.label_table(every if self._rows is None else self._rows)
             # a column in one piece: it is looked at much more often than it is read
             self._table = np.ascontiguousarray(codes.T), np.ascontiguousarray(present.T)
-            if self._all:
+            if self._rows is None:
                 self._file.keep_labels(*self._table)
         return self._table
 
@@ -105,7 +109,7 @@ class Labels(Mapping[str, Column]):
         known = None if parameter.id is None else self._file.known_column(parameter.id)
         if known is not None:
             codes, present = known
-            if not self._all:
+            if self._rows is not None:
                 codes, present = codes[self._rows], present[self._rows]
             return Column(parameter, codes, present)
         k = self._file.label_columns[1].index(name)
@@ -127,4 +131,5 @@ class Labels(Mapping[str, Column]):
         return len(self._file.label_columns[1])
 
     def __repr__(self) -> str:
-        return f"<Labels of {len(self._rows)} records: {', '.join(self)}>"
+        n = self._file.index.nrecords if self._rows is None else len(self._rows)
+        return f"<Labels of {n} records: {', '.join(self)}>"

@@ -56,7 +56,7 @@ class Query:
     def labels(self: Any) -> Labels:
         """Name -> column of labels, read without the images; see ``mapix.vimh.labels.Labels``."""
         if self._labels is None:
-            self._labels = Labels(self._gatherer, self.rows)
+            self._labels = Labels(self._gatherer, None if self._rows is None else self.rows)
         found: Labels = self._labels
         return found
 
@@ -82,7 +82,9 @@ class Query:
             found, names = evaluate(condition, self.labels)
             mask = np.broadcast_to(np.asarray(found, bool), (len(self),)).copy()
             for name in names:
-                mask &= self.labels[name].present
+                column = self.labels[name]
+                if not column.complete:
+                    mask &= column.present
         elif callable(condition):
             mask = np.asarray(condition(_Physical(self.labels)))
         else:

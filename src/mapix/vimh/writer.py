@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+import mapix
 from mapix.formats import vimh
 from mapix.store import SYSTEM, Calls, NewDirectory, NewFile
 from mapix.vimh.packing import SPLITS, Packer, Split, finite
@@ -40,6 +41,9 @@ class Writer(Packer):
     output : {"binary", "pickle", "both"}
         What the dataset consists of.  Pickles need images of one size and the 14-byte header; they
         are made from the binary files on closing, which takes the room of both meanwhile.
+    index : bool
+        Whether each binary file gets an index beside it when it is there, with labels and a
+        checksum a record (``mapix.index``).
     info : mapping, optional
         More keys of the info JSON (``dataset_name``, ``sample_rate``, ``spectrogram_config`` ...).
         Keys that the original writes keep its order, others follow.  Counts and shapes are counted.
@@ -68,6 +72,7 @@ class Writer(Packer):
         fixed: Mapping[str, float] | None = None,
         dialect: Literal[14, 6] = 14,
         output: Literal["binary", "pickle", "both"] = "binary",
+        index: bool = False,
         info: Mapping[str, Any] | None = None,
         calls: Calls = SYSTEM,
     ) -> None:
@@ -85,6 +90,7 @@ class Writer(Packer):
         super().__init__(parameters, dialect)
         self.fixed = dict(fixed or {})
         self.output = output
+        self.index = index and output != "pickle"
         self.info = dict(info or {})
         self.counts: dict[str, int] = dict.fromkeys(SPLITS, 0)
         self._shape: tuple[int, int, int] | None = None  # of the first record
@@ -130,6 +136,8 @@ class Writer(Packer):
             self._directory.abort()
             raise
         self._directory.commit()
+        for split in SPLITS if self.index else ():
+            mapix.index(os.path.join(self._directory.path, split), dialect=self.dialect)
 
     def _pickle(self) -> None:
         """Make the pickles of the splits, and drop the binary files where nobody wants them."""

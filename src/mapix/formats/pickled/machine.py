@@ -22,7 +22,8 @@ from mapix.source import Source
 __all__ = ["Machine"]
 
 FORMAT = "pickle"
-WINDOW = 1 << 16  # bytes looked at in one piece
+FIRST_WINDOW = 1 << 12  # bytes looked at in one piece, at first: opening needs few
+WINDOW = 1 << 16  # and later
 SHORT = 4096  # bytes and texts up to this length are taken out of the file
 MOST_OPCODES = 1 << 26  # in Python; rows of numbers that C reads do not count
 MOST_HELD = 1 << 30  # bytes of values, roughly
@@ -75,7 +76,8 @@ class Machine:
         at = self.at - self._begin
         if not 0 <= at <= len(self._window) - nbytes:
             self._need(nbytes)
-            size = min(max(WINDOW, nbytes), self.source.nbytes - self.at)
+            wanted = WINDOW if self._window else FIRST_WINDOW
+            size = min(max(wanted, nbytes), self.source.nbytes - self.at)
             self._window = bytes(_native.copy(self.source.mapping, self.at, size, FORMAT))
             self._begin, at = self.at, 0
         self.at += nbytes
