@@ -38,7 +38,13 @@ enum {
     MAPIX_E_ROW = 7,       /* a row is out of range: got is the row, expected the record count */
     MAPIX_E_SHAPE = 8,     /* a record does not fit the output: got is h<<32 | w<<16 | c */
     MAPIX_E_ARGUMENT = 9,  /* the caller's mistake: a null pointer, an unknown code, a short buffer */
-    MAPIX_E_SYSTEM = 10    /* a system call failed: errno tells which way */
+    MAPIX_E_SYSTEM = 10,   /* a system call failed: errno tells which way */
+    /* of IID archives; record is the key */
+    MAPIX_E_IID_KEY = 11,    /* a lookup row or a segment states another key: expected, got */
+    MAPIX_E_IID_SPAN = 12,   /* a name or a segment does not lie in its section: end, section's bytes */
+    MAPIX_E_IID_BOX = 13,    /* a box is upside down, or a region's is outside its segment's */
+    MAPIX_E_IID_REGION = 14, /* a region's length is not that of its box, or runs past its segment */
+    MAPIX_E_IID_NAME = 15    /* the lengths of a name do not add up: expected, got in bytes */
 };
 
 /* Where and why a call stopped.  Written only when the status is not MAPIX_OK. */
@@ -197,6 +203,95 @@ typedef struct {
 
 int mapix_pickle_rows(const mapix_map *map, uint64_t at, uint64_t memo, uint32_t ncolumns, uint8_t *out,
                       uint64_t nrows, mapix_pickle_run *run);
+
+/* --- IID archives (FORMATS: IID) ---------------------------------------------------------------
+ *
+ * Sections as byte offsets of the file; they have to lie in the map.  A box is minr, minc, maxr,
+ * maxc, half open, as in the file.  Rows and columns of windows are below 65536. */
+typedef struct {
+    uint64_t nsegments;
+    uint64_t lut_at;
+    uint64_t iids_at, iids_nbytes;
+    uint64_t segs_at, segs_nbytes;
+} mapix_iid;
+
+/* Look at lookup rows [first, first + n): keys are their numbers, names and segments lie in their
+ * sections.  With boxes (n, 4) and areas (n,), also read these from the segments' headers; *nswapped
+ * counts headers of the early layout, whose key and area have changed places. */
+int mapix_iid_columns(const mapix_map *map, const mapix_iid *iid, uint64_t first, uint64_t n,
+                      uint16_t *boxes, uint32_t *areas, uint64_t *nswapped, mapix_where *where);
+
+/* The masks of n segments as bytes 0 and 1: that of keys[i] within windows[i] (a box, which may be
+ * larger than the segment's or not touch it) to out + offsets[i], which has room up to
+ * offsets[i + 1] and gets zeros where there is no pixel. */
+int mapix_iid_masks(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys,
+                    const uint16_t *windows, uint64_t n, const uint64_t *offsets, uint8_t *out,
+                    uint64_t out_nbytes, mapix_where *where);
+
+/* How many pixels of segment keys[i] lie in windows[i]; with `any`, 1 as soon as there is one. */
+int mapix_iid_count(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys,
+                    const uint16_t *windows, uint64_t n, uint32_t any, uint32_t *counts,
+                    mapix_where *where);
+
+/* How many pixels segments a[i] and b[i] share. */
+int mapix_iid_shared(const mapix_map *map, const mapix_iid *iid, const uint32_t *a,
+                     const uint32_t *b, uint64_t n, uint32_t *counts, mapix_where *where);
+
+/* Paint segments over one another, in order, into a window: labels gets values[i] where keys[i] has
+ * a pixel, depth (unless null) one more for each segment there. */
+int mapix_iid_paint(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys,
+                    const int32_t *values, uint64_t n, const uint16_t *window, int32_t *labels,
+                    uint16_t *depth, mapix_where *where);
+
+/* Or, and, and-not of packed rows: canvas has rows of nwords words, the leftmost pixel in the highest
+ * bit, for a window.  what: 0 or, 1 and, 2 and not. */
+int mapix_iid_combine(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys, uint64_t n,
+                      uint32_t what, const uint16_t *window, uint64_t *canvas, uint64_t nwords,
+                      mapix_where *where);
+
+/* A mask of bytes (h, w), 0 or not, as the regions of a segment whose box begins at minr, minc: the
+ * 8-connected components (of equal values) in raster order of their first pixel.  scratch is room for
+ * mapix_iid_scratch(h, w) u32.  *nbytes is what they take in `out`, also when that has no room for it
+ * (MAPIX_E_ARGUMENT). */
+uint64_t mapix_iid_scratch(uint32_t h, uint32_t w);
+int mapix_iid_pack(const uint8_t *mask, uint32_t h, uint32_t w, uint32_t minr, uint32_t minc,
+                   uint32_t *scratch, uint8_t *out, uint64_t out_nbytes, uint64_t *nbytes,
+                   uint32_t *area, uint32_t *nregions);
+
+/* A table of names: nslots (a power of two, more than twice nsegments) words, hash tag and key + 1,
+ * which the caller has zeroed.  It has the lowest key of each name; next (nsegments) leads to the next
+ * higher one with the same name, UINT32_MAX when there is none.  Any seed; a secret one keeps hostile
+ * files from making it slow. */
+int mapix_iid_names(const mapix_map *map, const mapix_iid *iid, uint64_t seed, uint64_t *slots,
+                    uint64_t nslots, uint32_t *next, mapix_where *where);
+
+/* For each of n names (domain and iid one behind the other in `bytes`: those of i from ends[2 i - 1]
+ * to ends[2 i] and on to ends[2 i + 1], ends[-1] being 0) the lowest key that has it, -1 without. */
+int mapix_iid_find(const mapix_map *map, const mapix_iid *iid, uint64_t seed,
+                   const uint64_t *slots, uint64_t nslots, const uint8_t *bytes,
+                   const uint64_t *ends, uint64_t n, int64_t *keys, mapix_where *where);
+
+/* --- boxes: a packed tree over them, in the caller's memory ---------------------------------------
+ *
+ * Nodes of 16 children, four rows of 16 u16 each (minr, minc, maxr, maxc), level by level from the
+ * leaves on; `order` has the number of each leaf's box, along a Hilbert curve. */
+
+/* How many nodes a tree over n boxes has. */
+uint64_t mapix_tree_nodes(uint64_t n);
+
+/* Fill in nodes (64 u16 each) and order (n); scratch is room for 2 n u64. */
+int mapix_tree_build(const uint16_t *boxes, uint64_t n, uint16_t *nodes, uint32_t *order,
+                     uint64_t *scratch);
+
+/* The boxes that share a pixel with a window, to found (room for them), in the order of the tree;
+ * *nfound counts all of them.  A tree that lies about itself gives other numbers below n, no harm. */
+int mapix_tree_search(const uint16_t *nodes, const uint32_t *order, uint64_t n,
+                      const uint16_t *window, uint32_t *found, uint64_t room, uint64_t *nfound);
+
+/* Pairs of boxes that share a pixel, a < b, each once: leaves [*leaf, ...) of the tree until there is
+ * no room for another leaf's; *leaf is where to go on, n when done. */
+int mapix_tree_pairs(const uint16_t *nodes, const uint32_t *order, uint64_t n, uint64_t *leaf,
+                     uint32_t *a, uint32_t *b, uint64_t room, uint64_t *nfound);
 
 /* Copy nbytes at `at` to `to`, under the guard: for the few bytes that a caller wants to look at
  * itself.  where->expected and got are byte counts on MAPIX_E_SPAN. */

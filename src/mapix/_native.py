@@ -25,6 +25,8 @@ from mapix.errors import (
 if TYPE_CHECKING:
     from mapix.source import Mapping
 
+core = (ffi, lib)  # for _native_iid, which has the functions for archives
+
 OK: int = lib.MAPIX_OK
 FAULT: int = lib.MAPIX_E_FAULT
 CHANGED: int = lib.MAPIX_E_CHANGED
@@ -99,12 +101,26 @@ def problem(status: int, where: Where, path: str, format: str) -> Exception:
             "pass pad=, crop= or flat=True for records of mixed sizes"
         )
         return ValueError(f"{path}: {format} record {record} at byte {at}: {reason}")
+    if lib.MAPIX_E_IID_KEY <= status <= lib.MAPIX_E_IID_NAME:
+        return FormatError(path, format, iid_reason(status, where), **place)
     if status == lib.MAPIX_E_FAULT:
         reason = f"{format} record {record} at byte {at}: the disk could not deliver this page"
         return OSError(errno.EIO, reason, path)
     if status == lib.MAPIX_E_SYSTEM:
         return OSError(ffi.errno, os.strerror(ffi.errno), path)
     return MapixError(f"{path}: {format}: internal error, status {status}, {where}")
+
+
+def iid_reason(status: int, where: Where) -> str:
+    """What is wrong with a segment of an IID archive, whose key is ``where.record``."""
+    _, _, expected, got = where
+    return {
+        lib.MAPIX_E_IID_KEY: f"key {expected} expected, {got} found",
+        lib.MAPIX_E_IID_SPAN: f"it ends at byte {expected} of a section of {got} bytes",
+        lib.MAPIX_E_IID_BOX: "a box that is upside down, or outside its segment's",
+        lib.MAPIX_E_IID_REGION: f"a region of {expected} bytes expected, {got} found",
+        lib.MAPIX_E_IID_NAME: f"a name of {expected} bytes expected, its parts take {got}",
+    }[status]
 
 
 # --- maps ---------------------------------------------------------------------------------------

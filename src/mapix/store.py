@@ -13,11 +13,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+from collections.abc import Iterator
 from typing import Protocol
 
 from mapix.errors import LockedError
 
-__all__ = ["SYSTEM", "Calls", "NewDirectory", "NewFile", "NewWhole"]
+__all__ = ["SYSTEM", "Calls", "NewDirectory", "NewFile", "NewWhole", "Spill"]
 
 BUFFER_NBYTES = 1 << 20
 
@@ -114,12 +115,13 @@ class NewFile:
         if len(new) < self._buffer_nbytes:
             self._buffer += new
             if len(self._buffer) >= self._buffer_nbytes:
-                self._flush()
+                self.flush()
         else:
-            self._flush()
+            self.flush()
             self._write(new)
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Hand over what was gathered."""
         gathered, self._buffer = self._buffer, bytearray()
         self._write(memoryview(gathered))
 
@@ -134,7 +136,7 @@ class NewFile:
         """Bring it to the disk, and close it; does nothing when that was done."""
         if self._fd < 0:
             return
-        self._flush()
+        self.flush()
         self._calls.fsync(self._fd)
         self.close()
 
@@ -143,6 +145,36 @@ class NewFile:
         if self._fd >= 0:
             fd, self._fd = self._fd, -1
             self._calls.close(fd)
+
+
+class Spill:
+    """Bytes put aside in a file of their own, to be read back once; it has no name that stays."""
+
+    def __init__(self, path: str, calls: Calls = SYSTEM) -> None:
+        self.nbytes = 0
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)  # a dead writer's: nobody else has the lock of what it belongs to
+        self._file = NewFile(path, calls, BUFFER_NBYTES)
+        self._calls = calls
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Write at the end."""
+        self._file.write(data)
+        self.nbytes = self._file.nbytes
+
+    def pieces(self, nbytes: int) -> Iterator[bytes]:
+        """All of it, from the start."""
+        self._file.flush()
+        with open(self._file.path, "rb") as f:
+            while piece := f.read(nbytes):
+                yield piece
+
+    def drop(self) -> None:
+        """Remove it."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+        with contextlib.suppress(OSError):
+            self._calls.unlink(self._file.path)
 
 
 class NewWhole:

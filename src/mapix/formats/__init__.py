@@ -30,6 +30,7 @@ class Format(Protocol):
 
 
 _BUILT_IN = {
+    "iid": "mapix.iid.opening",  # before vimh, which has no header to tell it by
     "vimh": "mapix.vimh.opening",
 }
 

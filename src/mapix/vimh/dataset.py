@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 from mapix import view
 from mapix.batch import Batch, Dtype, Layout, Lookout
 from mapix.errors import UnsupportedError
+from mapix.selection import Rows, compose, positions
 from mapix.vimh import bases
 from mapix.vimh.bases import Record
 from mapix.vimh.care import Care
 from mapix.vimh.gatherer import Gatherer
 from mapix.vimh.parameters import Parameters, Unit
 from mapix.vimh.query import Query
-from mapix.vimh.selection import Rows, compose, positions
 
 if TYPE_CHECKING:
     from mapix.vimh.joined import Joined

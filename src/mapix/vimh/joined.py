@@ -10,12 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapix.batch import Batch, Lookout
 from mapix.errors import FormatError, UnsupportedError
+from mapix.selection import Rows, compose, positions
 from mapix.vimh.bases import Record
 from mapix.vimh.dataset import Dataset
 from mapix.vimh.labels import Column
 from mapix.vimh.parameters import Parameters
 from mapix.vimh.query import Query
-from mapix.vimh.selection import Rows, compose, positions
 
 __all__ = ["Joined"]
 

@@ -14,11 +14,11 @@ from mapix.formats import vimh
 from mapix.formats.vimh import NAME, Hint, Progress
 from mapix.journal import pending
 from mapix.recordindex import RecordIndex
+from mapix.selection import Rows
 from mapix.source import Fingerprint, Source, read_small
 from mapix.vimh.dataset import Dataset
 from mapix.vimh.gatherer import Gatherer
 from mapix.vimh.parameters import INFO_LIMIT, INFO_NAME, Parameters, parse_info
-from mapix.vimh.selection import Rows
 
 if TYPE_CHECKING:
     from mapix.vimh.batches import PickledBatch

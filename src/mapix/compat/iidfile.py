@@ -1,0 +1,490 @@
+"""The classes of the ``iidfile`` package, over mapix: IIDFile, IID, Segment, Regions, Region.
+
+>>> from mapix.compat.iidfile import IID, IIDFile, Segment           # doctest: +SKIP
+>>> file = IIDFile(fpath="cells.iid")                                # doctest: +SKIP
+>>> for entry in file.fetch(groups=["cls"]):                         # doctest: +SKIP
+...     print(entry.iid.address, entry.seg.area, entry.seg.mask().shape)
+
+The answers are the original's: ``at`` looks at the four pixels around a corner, ``filter``
+leaves both ends of ``area`` out.  What differs, because the original loses data or cannot run:
+
+- ``save`` writes a new file, which then takes the place of the old one; the original empties the
+  file first, and leaves it so when something goes wrong.  A loaded file may be saved as it is,
+  without fetching all of it.
+- Files are opened read-only and lazily; the original needs permission to write, and parses all
+  names.
+- Areas are whole numbers, whatever version of scikit-image is installed; none is needed.
+- ``fetch`` and ``look_for`` give entries in the order of keys, the original in that of a set.
+- Groups may be empty; a group that is not there is a KeyError that lists those that are.
+- Keys of groups are written in ascending order.
+- ``Segment.mask(bbox)`` has exactly the shape of the box; the original cuts off what lies outside.
+- ``fetch(group=...)``, which the original's README shows and its code refuses, works.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+import mapix
+from mapix._native_iid import pack
+from mapix.iid.archive import Archive
+from mapix.iid.names import Text, as_bytes
+from mapix.iid.segment import Box
+from mapix.iid.writer import Writer
+from mapix.source import read_small
+
+MOST_NBYTES = 1 << 33  # of any archive
+
+__all__ = ["IID", "Entry", "IIDFile", "Region", "Regions", "Segment"]
+
+
+def _xywh(box: Box, center: bool) -> tuple[float, float, float, float]:
+    minr, minc, maxr, maxc = box
+    w, h = maxc - minc, maxr - minr
+    return (minc + w / 2, minr + h / 2, w, h) if center else (minc, minr, w, h)
+
+
+def _corners(box: Box) -> list[tuple[int, int]]:
+    minr, minc, maxr, maxc = box
+    return [(minc, minr), (maxc, minr), (maxc, maxr), (minc, maxr)]
+
+
+class IID:
+    """A name: ``address`` within ``domain``, both bytes; a domain of None is none."""
+
+    def __init__(self, address: Text, domain: Text | None = None) -> None:
+        self.address = as_bytes(address)
+        self.domain = as_bytes(domain) or None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, IID):
+            return NotImplemented
+        return (self.address, self.domain) == (other.address, other.domain)
+
+    def __hash__(self) -> int:
+        return hash((self.address, self.domain))
+
+    def __repr__(self) -> str:
+        return f"IID({self.address!r}, {self.domain!r})"
+
+
+class Region:
+    """A connected part of a segment: ``bbox`` and ``mask``."""
+
+    def __init__(self, bbox: Sequence[int], mask: ArrayLike) -> None:
+        minr, minc, maxr, maxc = (int(v) for v in bbox)
+        self.bbox: Box = (minr, minc, maxr, maxc)
+        self.mask: NDArray[np.bool_] = np.asarray(mask, bool)
+
+    def bbox_xywh(self, center: bool = False) -> tuple[float, float, float, float]:
+        """x, y (of the corner, or the centre), width, height."""
+        return _xywh(self.bbox, center)
+
+    def bbox_polygon(self) -> list[tuple[int, int]]:
+        """The box's corners, (x, y)."""
+        return _corners(self.bbox)
+
+
+class Regions(list[Region]):
+    """Regions of a segment; calling it gives them, as a method of that name did."""
+
+    def __call__(self) -> Regions:
+        """Itself."""
+        return self
+
+
+class Segment:
+    """Regions, box and area of a segment.
+
+    Parameters
+    ----------
+    regions : iterable of Region, optional
+        What it consists of.
+    s : int, optional
+        Its area; counted when not given.
+    bbox : sequence of int, optional
+        Its box; the one around the regions when not given.
+    """
+
+    def __init__(
+        self,
+        regions: Iterable[Region] = (),
+        s: int | None = None,
+        bbox: Sequence[int] | None = None,
+        *,
+        stored: Any = None,
+    ) -> None:
+        self._stored = stored
+        self._own = Regions(regions)
+        if stored is not None:
+            self.bbox: Box = stored.bbox
+            self.area: int = stored.area
+            return
+        if bbox is None:
+            boxes = np.array([r.bbox for r in self._own] or [(0, 0, 0, 0)])
+            bbox = (*boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0))
+        minr, minc, maxr, maxc = (int(v) for v in bbox)
+        self.bbox = (minr, minc, maxr, maxc)
+        self.area = int(s) if s is not None else int(self.mask().sum())
+
+    @classmethod
+    def from_mask(cls, mask: ArrayLike, bbox: Sequence[int] | None = None) -> Segment:
+        """From a mask (h, w) and its box: its 8-connected parts are the regions."""
+        pixels = np.asarray(mask)
+        h, w = pixels.shape
+        minr, minc = (0, 0) if bbox is None else (int(bbox[0]), int(bbox[1]))
+        raw, area, _ = pack(np.ascontiguousarray(pixels, np.uint8), minr, minc)
+        return cls(_parsed(raw), area, (minr, minc, minr + h, minc + w))
+
+    @property
+    def regions(self) -> Regions:
+        """Its regions; may be called, too."""
+        if self._stored is not None and not self._own:
+            self._own = Regions(Region(r.bbox, r.mask()) for r in self._stored.regions)
+        return self._own
+
+    def mask(self, bbox: Sequence[int] | None = None) -> NDArray[np.bool_]:
+        """The mask of its box, or of another one."""
+        minr, minc, maxr, maxc = self.bbox if bbox is None else (int(v) for v in bbox)
+        if self._stored is not None:
+            found: NDArray[np.bool_] = self._stored.mask((minr, minc, maxr, maxc))
+            return found
+        out = np.zeros((maxr - minr, maxc - minc), bool)
+        for r in self._own:
+            a, b, c, d = r.bbox
+            top, left = max(a, minr), max(b, minc)
+            low, right = min(c, maxr), min(d, maxc)
+            if top < low and left < right:
+                part = r.mask[top - a : low - a, left - b : right - b]
+                out[top - minr : low - minr, left - minc : right - minc] |= part
+        return out
+
+    def bbox_xywh(self, center: bool = False) -> tuple[float, float, float, float]:
+        """x, y (of the corner, or the centre), width, height."""
+        return _xywh(self.bbox, center)
+
+    def bbox_polygon(self) -> list[tuple[int, int]]:
+        """The box's corners, (x, y)."""
+        return _corners(self.bbox)
+
+    def intersects_bbox(self, bbox: Sequence[int]) -> bool:
+        """Whether it has a pixel in a box."""
+        minr, minc, maxr, maxc = (int(v) for v in bbox)
+        return bool(self.mask((max(minr, 0), max(minc, 0), max(maxr, 0), max(maxc, 0))).any())
+
+    def intersects_segment(self, other: Segment) -> int:
+        """How many pixels two segments share."""
+        a, b = self.bbox, other.bbox
+        box = (max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3]))
+        if box[0] >= box[2] or box[1] >= box[3]:
+            return 0
+        return int((self.mask(box) & other.mask(box)).sum())
+
+
+def _parsed(raw: bytes) -> list[Region]:
+    found, at = [], 0
+    while at < len(raw):
+        length = int.from_bytes(raw[at : at + 4], "little")
+        minr, minc, maxr, maxc = np.frombuffer(raw, "<u2", 4, at + 4).tolist()
+        h, w = maxr - minr, maxc - minc
+        bits = np.frombuffer(raw, np.uint8, length - 12, at + 12)
+        mask = np.unpackbits(bits, count=h * w).reshape(h, w)
+        found.append(Region((minr, minc, maxr, maxc), mask))
+        at += length
+    return found
+
+
+class Entry:
+    """A row: ``key``, ``iid`` and ``seg``, which is made when it is first looked at."""
+
+    def __init__(self, key: int, iid: IID | None, seg: Segment | None, file: IIDFile) -> None:
+        self.key = key
+        self._iid, self._seg, self._file = iid, seg, file
+
+    @property
+    def iid(self) -> IID:
+        """Its name."""
+        if self._iid is None:
+            domain, address = self._file._archive_of().name(self.key)
+            self._iid = IID(address, domain)
+        return self._iid
+
+    @property
+    def seg(self) -> Segment:
+        """Its segment."""
+        if self._seg is None:
+            self._seg = Segment(stored=self._file._archive_of()[self.key])
+        return self._seg
+
+    @property
+    def fetched(self) -> bool:
+        """Whether its segment was looked at."""
+        return self._seg is not None
+
+    def __repr__(self) -> str:
+        return f"<Entry {self.key}: {self.iid}>"
+
+
+class _Meta:
+    def __init__(self, data: dict[str, Any]) -> None:
+        self.data = data
+
+
+class _Lut:
+    def __init__(self, file: IIDFile) -> None:
+        self._file = file
+
+    @property
+    def entries(self) -> list[Entry]:
+        """All rows, by key."""
+        return self._file._all()
+
+    def fetched_entries(self) -> list[Entry]:
+        """Rows whose segment was looked at."""
+        return [e for e in self.entries if e.fetched]
+
+    def __len__(self) -> int:
+        return len(self._file)
+
+
+class _Groups:
+    def __init__(self, file: IIDFile) -> None:
+        self._file = file
+        archive = file._archive
+        self._keys: dict[str, list[int]] = (
+            {} if archive is None else {k: v.keys.tolist() for k, v in archive.groups.items()}
+        )
+
+    def list(self) -> Any:
+        """Names of the groups."""
+        return list(self._keys)
+
+    def get(
+        self, groups: Any, keys_only: bool = False, iids: bool = True, segs: bool = True
+    ) -> Any:
+        """Entries of groups (or their keys), ascending."""
+        keys = self._of(groups)
+        return keys if keys_only else self._file.fetch(keys=keys, iids=iids, segs=segs)
+
+    def _of(self, groups: Any) -> Any:
+        found: set[int] = set()
+        for name in [groups] if isinstance(groups, str) else groups:
+            if name not in self._keys:
+                raise KeyError(f"no group {name!r}; there: {', '.join(self._keys) or 'none'}")
+            found.update(self._keys[name])
+        return sorted(found)
+
+    def add(self, name: str, keys: Iterable[int] = ()) -> None:
+        """Add keys to a group, which is made when it is new."""
+        new = [int(key) for key in keys]
+        for key in new:
+            if not 0 <= key < len(self._file):
+                raise IndexError(f"key {key} of {len(self._file)} segments")
+        self._keys[name] = list(dict.fromkeys([*self._keys.get(name, []), *new]))
+
+
+class IIDFile:
+    """An archive, loaded or new.
+
+    Parameters
+    ----------
+    fpath : str or os.PathLike, optional
+        The file; a new archive without.
+    """
+
+    def __init__(self, fpath: str | os.PathLike[str] | None = None) -> None:
+        self.fpath = None if fpath is None else os.fspath(fpath)
+        self._archive: Archive | None = None
+        if fpath is not None:
+            self._archive = mapix.open(fpath, format="iid")
+        self._entries: dict[int, Entry] = {}
+        self._n = 0 if self._archive is None else len(self._archive)
+        self.meta = _Meta({} if self._archive is None else dict(self._archive.meta))
+        self.groups = _Groups(self)
+        self.lut = _Lut(self)
+
+    def _archive_of(self) -> Archive:
+        assert self._archive is not None
+        return self._archive
+
+    def __len__(self) -> int:
+        return self._n
+
+    def _entry(self, key: int) -> Entry:
+        key = int(key)
+        if not 0 <= key < self._n:
+            raise KeyError(f"key {key} of {self._n} segments")
+        if key not in self._entries:
+            self._entries[key] = Entry(key, None, None, self)
+        return self._entries[key]
+
+    def _all(self) -> list[Entry]:
+        return [self._entry(k) for k in range(self._n)]
+
+    # --- changes ----------------------------------------------------------------------------------
+
+    def add(
+        self,
+        address: Text | None = None,
+        domain: Text | None = None,
+        bbox: Sequence[int] | None = None,
+        mask: ArrayLike | None = None,
+        group: str | None = None,
+        *,
+        iid: IID | None = None,
+        seg: Segment | None = None,
+    ) -> Entry:
+        """Add a segment, by address, domain, bbox, mask and group, or by iid, seg and group."""
+        if (iid is None) != (seg is None) or (iid is None) == (address is None):
+            raise TypeError("add(address, domain, bbox, mask) or add(iid=, seg=) is needed")
+        if iid is None or seg is None:
+            if mask is None or bbox is None or address is None:
+                raise TypeError("address, bbox and mask are needed")
+            iid, seg = IID(address, domain), Segment.from_mask(mask, bbox)
+            if seg.bbox != tuple(int(v) for v in bbox):
+                raise ValueError(f"a box {tuple(bbox)} for a mask of {np.shape(mask)}")
+        entry = Entry(self._n, iid, seg, self)
+        self._entries[self._n] = entry
+        self._n += 1
+        if group is not None:
+            self.groups.add(group, [entry.key])
+        return entry
+
+    def _write(self, out: Writer) -> None:
+        for entry in self._all():
+            domain = entry.iid.domain
+            stored = entry.seg._stored
+            bits = (
+                stored.bits.tobytes()
+                if stored is not None
+                else b"".join(_packed(r) for r in entry.seg.regions)
+            )
+            area, box = entry.seg.area, entry.seg.bbox
+            out.add(domain, entry.iid.address, bits=bits, bbox=box, area=area)
+        for name, keys in self.groups._keys.items():
+            out.group(name, np.array(keys, np.int64))
+
+    def save(self, fpath: str | os.PathLike[str] | None = None) -> None:
+        """Write the archive; what is there is replaced in one step, when the new one is whole."""
+        target = fpath or self.fpath
+        if target is None:
+            raise ValueError("a new archive needs a path to be saved to")
+        known = self._archive
+        version = (0, 0) if known is None else (known.layout.version, known.layout.rformat)
+        with Writer(target, self.meta.data, replace=True, version=version) as out:
+            self._write(out)
+
+    def dump(self) -> bytes:
+        """The bytes that ``save`` would write."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "dump.iid")
+            self.save(path)
+            return read_small(path, MOST_NBYTES)
+
+    # --- queries ----------------------------------------------------------------------------------
+
+    def fetch(
+        self,
+        keys: Iterable[int] | None = None,
+        all_keys: bool = False,
+        groups: Any = None,
+        iids: bool = True,
+        segs: bool = True,
+        everything: bool = False,
+        *,
+        group: Any = None,
+    ) -> list[Entry]:
+        """Entries of keys, of groups, or all, in the order of their keys."""
+        del iids  # names are read when they are looked at
+        wanted: set[int] = set()
+        if all_keys or everything:
+            wanted.update(range(self._n))
+        if keys is not None:
+            wanted.update(int(k) for k in keys)
+        named = groups if groups is not None else group
+        if named is not None:
+            wanted.update(self.groups._of(named))
+        found = [self._entry(k) for k in sorted(wanted)]
+        if segs:
+            for entry in found:
+                _ = entry.seg
+        return found
+
+    def look_for(
+        self,
+        addresses: Any = None,
+        domains: Any = None,
+        groups: Any = None,
+        segs: bool = True,
+    ) -> list[Entry]:
+        """Entries by address and domain, each one or several; what is empty is no condition."""
+        del segs
+        found = self._all() if groups is None else self.fetch(groups=groups, segs=False)
+        for given, attribute in ((addresses, "address"), (domains, "domain")):
+            if given:
+                texts = [given] if isinstance(given, str | bytes) else given
+                wanted = {as_bytes(t) for t in texts}
+                found = [e for e in found if (getattr(e.iid, attribute) or b"") in wanted]
+        return found
+
+    def filter(
+        self,
+        groups: Any = None,
+        area: tuple[float, float] | None = None,
+        domains: Any = None,
+        iids: bool = True,
+        segs: bool = True,
+    ) -> list[Entry]:
+        """Entries of groups and domains with an area between two numbers, both left out."""
+        del iids
+        found = self.look_for(domains=domains, groups=groups, segs=segs)
+        if area is not None:
+            low, high = area
+            found = [e for e in found if low < e.seg.area < high]
+        return found
+
+    def at(self, x: int, y: int, only_loaded: bool = False) -> list[Entry]:
+        """Entries with a pixel in rows y - 1 and y, columns x - 1 and x."""
+        return self.region((y - 1, x - 1, y + 1, x + 1), only_loaded)
+
+    def region(self, bbox: Sequence[int], only_loaded: bool = False) -> list[Entry]:
+        """Entries with a pixel in a box."""
+        found = self.lut.fetched_entries() if only_loaded else self._all()
+        if self._archive is not None and not only_loaded:
+            box = np.clip(np.asarray(bbox, np.int64), 0, 65535)
+            known = set(self._archive.region(box).tolist())
+            n = len(self._archive)
+            return [
+                e for e in found if (e.key in known if e.key < n else e.seg.intersects_bbox(bbox))
+            ]
+        return [e for e in found if e.seg.intersects_bbox(bbox)]
+
+    def overlap_graph(
+        self, everything: bool = True
+    ) -> tuple[list[Entry], list[tuple[int, int, int]]]:
+        """Entries, and (A, B, pixels) for each pair of keys that share any."""
+        found = self._all() if everything else self.lut.fetched_entries()
+        keys = [e.key for e in found]
+        if self._archive is not None and len(self._archive) == self._n:
+            o = self._archive.overlaps(keys)
+            edges = zip(o.i.tolist(), o.j.tolist(), o.pixels.tolist(), strict=True)
+            return found, list(edges)
+        pairs = []
+        for k, a in enumerate(found):
+            for b in found[k + 1 :]:
+                shared = a.seg.intersects_segment(b.seg)
+                if shared:
+                    pairs.append((a.key, b.key, shared))
+        return found, pairs
+
+
+def _packed(region: Region) -> bytes:
+    bits = np.packbits(region.mask.ravel()).tobytes()
+    box = np.array(region.bbox, "<u2").tobytes()
+    return (12 + len(bits)).to_bytes(4, "little") + box + bits

@@ -1,0 +1,43 @@
+"""IID segmentation archives: segments of packed masks, names, groups.
+
+``mapix.open("x.iid")`` opens one; this package holds what it returns.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from mapix.iid.archive import Archive
+from mapix.iid.pixels import Masks, Overlaps
+from mapix.iid.segment import Region, Segment
+
+if TYPE_CHECKING:
+    from mapix.iid.editing import diff, edit, merge, subset
+    from mapix.iid.writer import Writer
+
+__all__ = [
+    "Archive",
+    "Masks",
+    "Overlaps",
+    "Region",
+    "Segment",
+    "Writer",
+    "diff",
+    "edit",
+    "merge",
+    "subset",
+]
+
+_LATER = {
+    "Writer": "writer",
+    "diff": "editing",
+    "edit": "editing",
+    "merge": "editing",
+    "subset": "editing",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """What most processes do without is imported when it is asked for."""
+    if name in _LATER:
+        return getattr(importlib.import_module(f"mapix.iid.{_LATER[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

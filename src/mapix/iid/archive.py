@@ -1,0 +1,425 @@
+"""An IID archive: segments by key, by name, by group, by place; masks and paintings of many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mapix import _native, view
+from mapix._native_iid import Iid, Tree
+from mapix.errors import FormatError, LimitError, warn
+from mapix.formats.iid import NAME, ROW_NBYTES, read_layout, read_meta
+from mapix.iid.groups import Group, Groups
+from mapix.iid.names import Names, Text, as_bytes
+from mapix.iid.pixels import STEP, Pixels
+from mapix.iid.segment import Box, Region, Segment
+from mapix.iid.selection import Selection
+from mapix.selection import positions
+from mapix.source import Source
+
+__all__ = ["Archive"]
+
+LUT_ROW = np.dtype(
+    [("key", "<u4"), ("name_at", "<u4"), ("name_nbytes", "<u4"), ("at", "<u4"), ("nbytes", "<u4")]
+)
+SHARING = 4  # times the section that all segments may take together: hostile rows share bytes
+LEAST_SHARED = 1 << 20
+
+Keys = NDArray[np.uint32]
+KeysLike = Group | Selection | ArrayLike
+HEAD_NBYTES = 16
+REGION_NBYTES = 12
+
+
+class Archive(Pixels):
+    """An IID archive.  Made by ``mapix.open``; lazy to the last byte.
+
+    ``archive[key]`` is a Segment.  Boxes and areas of all segments, the tree over them, and the
+    table of names are made when something first asks for them, and kept.
+
+    Copies: none where the docstring says view.  Lifetime: views outlive ``close()``.
+    Threads: any number.  Pickles as path and fingerprint.
+
+    Attributes
+    ----------
+    source : Source
+        The open file.
+    layout : Layout
+        Where its sections are.
+    groups : Groups
+        Name -> Group of keys.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.layout = read_layout(source)
+        source.mapping.advise("random")
+        n, layout = self.layout.nsegments, self.layout
+        self._iid = Iid(n, layout.lut[0], layout.iids, layout.segs)
+        self.groups = Groups(self)
+        self._names = Names(self)
+
+    # --- what it is -------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> str:
+        """The file."""
+        return self.source.path
+
+    @property
+    def version(self) -> int:
+        """As the header has it; 0 in all known files."""
+        return self.layout.version
+
+    @cached_property
+    def meta(self) -> dict[str, Any]:
+        """The metadata."""
+        return read_meta(self.source, self.layout)
+
+    @property
+    def domains(self) -> list[bytes]:
+        """All domains, sorted; empty text for segments without one."""
+        return self._names.domains
+
+    def __len__(self) -> int:
+        return self.layout.nsegments
+
+    @overload
+    def __getitem__(self, key: int) -> Segment: ...
+    @overload
+    def __getitem__(self, key: slice | ArrayLike) -> Selection: ...
+    def __getitem__(self, key: Any) -> Segment | Selection:
+        """A segment by its key; or some, by a slice, keys, or a mask, in that order."""
+        n = len(self)
+        if isinstance(key, int | np.integer):
+            if not -n <= key < n:
+                raise IndexError(f"{self.path}: key {key} of {n} segments")
+            return Segment(self, int(key) % n)
+        if isinstance(key, slice):
+            return Selection(self, ready=self.keys[key])
+        return Selection(self, ready=positions(key, n, self.path).astype(np.uint32))
+
+    def __iter__(self) -> Iterator[Segment]:
+        return (Segment(self, key) for key in range(len(self)))
+
+    @property
+    def keys(self) -> Keys:
+        """All keys, uint32 (n,)."""
+        return np.arange(len(self), dtype=np.uint32)
+
+    # --- one segment ------------------------------------------------------------------------------
+
+    @property
+    def _lut(self) -> NDArray[np.void]:
+        return np.ndarray((len(self),), LUT_ROW, self.source.view, self.layout.lut[0])
+
+    def _row(self, key: int) -> tuple[int, int, int, int]:
+        """Name and segment of a key: offset and length in their sections, proven."""
+        at = self.layout.lut[0] + key * ROW_NBYTES
+        raw = _native.copy(self.source.mapping, at, ROW_NBYTES, NAME)
+        said, *row = (int.from_bytes(raw[k : k + 4], "little") for k in range(0, ROW_NBYTES, 4))
+        name_at, name_nbytes, seg_at, seg_nbytes = row
+        if (
+            said != key
+            or name_at + name_nbytes > self.layout.iids[1]
+            or name_nbytes < 12
+            or seg_at + seg_nbytes > self.layout.segs[1]
+            or seg_nbytes < HEAD_NBYTES
+        ):
+            self._iid.columns(self.source.mapping, key, None, None, 1)  # raises what is wrong
+            raise FormatError(self.path, NAME, "a bad row of the lookup table", record=key, at=at)
+        return name_at, name_nbytes, seg_at, seg_nbytes
+
+    def name(self, key: int) -> tuple[bytes, bytes]:
+        """(domain, iid) of a key."""
+        return self._names.of(key)
+
+    def _head(self, key: int) -> tuple[Box, int]:
+        boxes, areas = np.empty((1, 4), np.uint16), np.empty(1, np.uint32)
+        self._iid.columns(self.source.mapping, key, boxes, areas, 1)
+        minr, minc, maxr, maxc = boxes[0].tolist()
+        return (minr, minc, maxr, maxc), int(areas[0])
+
+    def _regions_at(self, key: int) -> tuple[int, int]:
+        _, _, at, nbytes = self._row(key)
+        return self.layout.segs[0] + at + HEAD_NBYTES, nbytes - HEAD_NBYTES
+
+    def _regions(self, key: int) -> list[Region]:
+        outer, _ = self._head(key)
+        begin, nbytes = self._regions_at(key)
+        raw = bytes(_native.copy(self.source.mapping, begin, nbytes, NAME))
+        found: list[Region] = []
+        at = 0
+        while at < nbytes:
+            length = int.from_bytes(raw[at : at + 4], "little")
+            sides = [int.from_bytes(raw[at + k : at + k + 2], "little") for k in (4, 6, 8, 10)]
+            minr, minc, maxr, maxc = sides
+            inside = outer[0] <= minr <= maxr <= outer[2] and outer[1] <= minc <= maxc <= outer[3]
+            want = REGION_NBYTES + ((maxr - minr) * (maxc - minc) + 7) // 8
+            if nbytes - at < REGION_NBYTES or not inside or length != want or at + length > nbytes:
+                self._iid.count(
+                    self.source.mapping,
+                    np.array([key], np.uint32),
+                    np.array([outer], np.uint16),
+                )  # raises what is wrong
+                reason = f"region {len(found)} is none"
+                raise FormatError(self.path, NAME, reason, record=key, at=begin + at)
+            bits = view.bytes_at(
+                self.source.view, begin + at + REGION_NBYTES, length - REGION_NBYTES
+            )
+            found.append(Region((minr, minc, maxr, maxc), bits))
+            at += length
+        return found
+
+    # --- all segments -----------------------------------------------------------------------------
+
+    def check_table(self) -> None:
+        """Look at every row of the lookup table: keys, names and segments lie where they may.
+
+        Raises
+        ------
+        FormatError
+            A row is wrong.
+        LimitError
+            Segments share bytes: together they would take more than 4 times their section.
+        """
+        if "_checked" in self.__dict__:
+            return
+        for first in range(0, len(self), STEP * 16):
+            n = min(STEP * 16, len(self) - first)
+            self._iid.columns(self.source.mapping, first, None, None, n)
+        total = int(self._lut["nbytes"].sum(dtype=np.uint64))
+        if total > max(SHARING * self.layout.segs[1], LEAST_SHARED):
+            raise LimitError(
+                f"{self.path}: iid: segments of {total} bytes in a section of "
+                f"{self.layout.segs[1]}: they share bytes, more than {SHARING} times over"
+            )
+        self.__dict__["_checked"] = True
+
+    @cached_property
+    def _columns(self) -> tuple[NDArray[np.uint16], NDArray[np.uint32]]:
+        n = len(self)
+        self.check_table()
+        boxes, areas = np.empty((n, 4), np.uint16), np.empty(n, np.uint32)
+        swapped = 0
+        for first in range(0, n, STEP):
+            part = slice(first, min(first + STEP, n))
+            swapped += self._iid.columns(
+                self.source.mapping, first, boxes[part], areas[part], part.stop - first
+            )
+        if swapped:
+            warn(
+                f"{self.path}: {swapped} segments state area and key in the places of 2018's "
+                "writer; they are read so"
+            )
+        boxes.flags.writeable = areas.flags.writeable = False
+        return boxes, areas
+
+    @property
+    def bboxes(self) -> NDArray[np.uint16]:
+        """Boxes of all segments, uint16 (n, 4): minr, minc, maxr, maxc; read-only."""
+        return self._columns[0]
+
+    @property
+    def areas(self) -> NDArray[np.uint32]:
+        """Pixels of all segments, as the file states them, uint32 (n,); read-only."""
+        return self._columns[1]
+
+    @cached_property
+    def _tree(self) -> Tree:
+        return Tree(self.bboxes)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(h, w) of the smallest image that holds all segments."""
+        boxes = self.bboxes
+        return int(boxes[:, 2].max(initial=0)), int(boxes[:, 3].max(initial=0))
+
+    def _some(self, keys: KeysLike | None) -> Keys:
+        """Keys as the core takes them, all in range."""
+        if keys is None:
+            return self.keys
+        raw = keys.keys if isinstance(keys, Group | Selection) else np.asarray(keys)
+        if raw.size == 0:
+            return np.empty(0, np.uint32)
+        if raw.ndim != 1 or raw.dtype.kind not in "iu":
+            raise TypeError(f"keys must be a 1-D array of whole numbers, got {raw.dtype}")
+        if int(raw.min()) < 0 or int(raw.max()) >= len(self):
+            raise IndexError(
+                f"{self.path}: keys {raw.min()} to {raw.max()} of {len(self)} segments"
+            )
+        return np.ascontiguousarray(raw, np.uint32)
+
+    # --- queries ----------------------------------------------------------------------------------
+
+    def find(
+        self,
+        domain: Text | None = None,
+        iid: Text | Sequence[Text] | None = None,
+    ) -> Any:
+        """Keys by name.
+
+        Parameters
+        ----------
+        domain : str or bytes, optional
+            Text is taken as UTF-8; empty for segments without a domain.
+        iid : str or bytes, or a sequence of them, optional
+            The name within the domain.
+
+        Returns
+        -------
+        ndarray
+            uint32, ascending: all keys of that name; with one of the two given, of that domain, or
+            of that iid in any domain.  For a sequence: int64, the lowest key of each, -1 without.
+        """
+        if iid is not None and not isinstance(iid, str | bytes):
+            if domain is None:
+                raise TypeError("many names need their domain")
+            space = as_bytes(domain)
+            return self._names.first([(space, as_bytes(name)) for name in iid])
+        if domain is None and iid is None:
+            raise TypeError("domain or iid is needed")
+        if iid is None:
+            return self._names.in_domains([as_bytes(domain)])
+        if domain is None:
+            return self._names.with_iid(as_bytes(iid))
+        return self._names.all_of(as_bytes(domain), as_bytes(iid))
+
+    def names(self, keys: KeysLike | None = None) -> list[tuple[bytes, bytes]]:
+        """(domain, iid) of keys."""
+        return list(self._names.each(self._some(keys)))
+
+    def duplicates(self) -> list[Keys]:
+        """Keys that share a name, an array for each name that several segments have."""
+        return self._names.duplicates()
+
+    def select(
+        self,
+        groups: str | Sequence[str] | None = None,
+        domains: Text | Sequence[Text] | None = None,
+        area: tuple[float | None, float | None] | None = None,
+        bbox: Box | None = None,
+        keys: KeysLike | None = None,
+    ) -> Selection:
+        """Segments for which all of the given conditions hold; see Selection.
+
+        Parameters
+        ----------
+        groups : str or sequence of str, optional
+            In any of these groups.
+        domains : str or bytes, or a sequence of them, optional
+            In any of these domains.
+        area : (low, high), optional
+            Pixels, both ends included; None leaves an end open.
+        bbox : (minr, minc, maxr, maxc), optional
+            With at least a pixel in this window, exactly.
+        keys : array_like, optional
+            Among these.
+        """
+        return Selection(self, groups=groups, domains=domains, area=area, bbox=bbox, keys=keys)
+
+    def at(self, x: ArrayLike, y: ArrayLike, *, exact: bool = True, topmost: bool = False) -> Any:
+        """Segments at a pixel, or at many.
+
+        Parameters
+        ----------
+        x, y : int, or array_like of int
+            Column and row.
+        exact : bool
+            Whether the segment has the pixel, or only its box.
+        topmost : bool
+            Only the one with the highest key: what a painting in the order of keys shows.
+
+        Returns
+        -------
+        ndarray
+            uint32, ascending, which is from the bottom to the top; with ``topmost`` the key, or -1.
+            For arrays of points a pair (keys, offsets): those of point i are
+            ``keys[offsets[i]:offsets[i + 1]]``; with ``topmost`` int64 (n,).
+        """
+        columns, rows = np.atleast_1d(np.asarray(x)), np.atleast_1d(np.asarray(y))
+        if columns.shape != rows.shape or columns.ndim != 1:
+            raise ValueError(f"x and y must be alike, got shapes {columns.shape} and {rows.shape}")
+        boxes = np.stack([rows, columns, rows + 1, columns + 1], axis=1)
+        return self._in_windows(boxes, exact, topmost, single=np.ndim(x) == 0)
+
+    def region(self, bbox: ArrayLike, *, exact: bool = True, topmost: bool = False) -> Any:
+        """Segments with a pixel in a window (minr, minc, maxr, maxc), or in each of (n, 4).
+
+        The parameters and what is returned are those of ``at``.
+        """
+        boxes = np.asarray(bbox)
+        if boxes.shape[-1:] != (4,) or boxes.ndim not in (1, 2):
+            raise ValueError(f"a box is (minr, minc, maxr, maxc), got shape {boxes.shape}")
+        return self._in_windows(boxes.reshape(-1, 4), exact, topmost, single=boxes.ndim == 1)
+
+    def _in_windows(self, boxes: NDArray[Any], exact: bool, topmost: bool, *, single: bool) -> Any:
+        if boxes.dtype.kind not in "iu":
+            raise TypeError(f"pixels are whole numbers, got {boxes.dtype}")
+        windows = np.ascontiguousarray(np.clip(boxes, 0, 65535), np.uint16)
+        tree = self._tree
+        found = [tree.search(window) for window in windows]
+        counts = np.fromiter(map(len, found), np.int64, len(found))
+        keys = np.concatenate([np.empty(0, np.uint32), *found])
+        point = np.repeat(np.arange(len(found)), counts)
+        if exact and len(keys):
+            hit = self._iid.count(self.source.mapping, keys, windows[point], any=True) > 0
+            keys, point = keys[hit], point[hit]
+        order = np.lexsort((keys, point))
+        keys, point = keys[order], point[order]
+        if topmost:
+            top = np.full(len(found), -1, np.int64)
+            top[point] = keys  # ascending: the last one of a point stays
+            return int(top[0]) if single else top
+        if single:
+            return keys
+        return keys, np.concatenate([[0], np.cumsum(np.bincount(point, minlength=len(found)))])
+
+    # --- hand-over --------------------------------------------------------------------------------
+
+    def table(self, keys: KeysLike | None = None) -> dict[str, Any]:
+        """Columns key, domain, iid, groups, minr, minc, maxr, maxc, area: for pandas or Arrow.
+
+        ``pandas.DataFrame(a.table())`` and ``pyarrow.table(a.table())`` take it as it is.
+        """
+        some = self._some(keys)
+        names = self.names(some)
+        boxes = self.bboxes[some]
+        of: dict[int, list[str]] = {int(k): [] for k in some}
+        for name, group in self.groups.items():
+            for key in np.intersect1d(group.keys, some).tolist():
+                of[key].append(name)
+        return {
+            "key": some,
+            "domain": [d for d, _ in names],
+            "iid": [i for _, i in names],
+            "groups": [of[int(k)] for k in some],
+            **{side: boxes[:, k] for k, side in enumerate(("minr", "minc", "maxr", "maxc"))},
+            "area": self.areas[some],
+        }
+
+    # --- life -------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Let go of the file.  Arrays taken from it stay valid; further calls raise ClosedError."""
+        self.source.close()
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from mapix.iid.opening import reopen
+
+        return reopen, (self.path, self.source.fingerprint)
+
+    def __repr__(self) -> str:
+        if self.source.closed:
+            return f"<mapix.iid.Archive {self.path}: closed>"
+        return f"<mapix.iid.Archive {self.path}: {len(self)} segments>"

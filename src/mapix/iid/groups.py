@@ -1,0 +1,121 @@
+"""Groups of keys, and their algebra."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapix import view
+from mapix.errors import FormatError
+from mapix.formats.iid import NAME, Place, read_groups
+
+if TYPE_CHECKING:
+    from mapix.iid.archive import Archive
+
+__all__ = ["Group", "Groups"]
+
+Keys = NDArray[np.uint32]
+
+
+class Group:
+    """Keys of an archive: a set, with ``&``, ``|``, ``-`` and ``^``.
+
+    Attributes
+    ----------
+    keys : ndarray
+        uint32 (n,): as the file has them (a read-only view), or ascending after an operation.
+    """
+
+    __slots__ = ("keys",)
+
+    def __init__(self, keys: Keys) -> None:
+        self.keys = keys
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.keys.tolist())
+
+    def __contains__(self, key: object) -> bool:
+        return bool((self.keys == key).any())
+
+    def __array__(self, dtype: object = None, copy: bool | None = None) -> NDArray[np.uint32]:
+        return np.array(self.keys, dtype=dtype, copy=copy)  # type: ignore[call-overload, no-any-return]
+
+    def __and__(self, other: Group | Keys) -> Group:
+        return Group(np.intersect1d(self.keys, _keys(other)))
+
+    def __or__(self, other: Group | Keys) -> Group:
+        return Group(np.union1d(self.keys, _keys(other)))
+
+    def __sub__(self, other: Group | Keys) -> Group:
+        return Group(np.setdiff1d(self.keys, _keys(other)))
+
+    def __xor__(self, other: Group | Keys) -> Group:
+        return Group(np.setxor1d(self.keys, _keys(other)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Group | np.ndarray | set | frozenset):
+            return NotImplemented
+        mine = set(self.keys.tolist())
+        return mine == (
+            set(_keys(other).tolist()) if not isinstance(other, set | frozenset) else other
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<Group of {len(self)} keys>"
+
+
+def _keys(other: Group | Keys) -> Keys:
+    return other.keys if isinstance(other, Group) else np.asarray(other, np.uint32)
+
+
+class Groups(Mapping[str, Group]):
+    """Name -> keys.  Keys are views of the file; that they are keys of segments is looked at once a
+    group, when it is first taken.
+    """
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+        self._checked: set[str] = set()
+
+    @cached_property
+    def _places(self) -> dict[str, Place]:
+        return read_groups(self._archive.source, self._archive.layout)
+
+    def __getitem__(self, name: str) -> Group:
+        a = self._archive
+        if name not in self._places:
+            raise KeyError(
+                f"{a.path}: no group {name!r}; there: {', '.join(self._places) or 'none'}"
+            )
+        at, n = self._places[name]
+        keys = view.numbers_at(a.source.view, at, n, "<u4")
+        if name not in self._checked:
+            wrong = keys >= len(a)
+            if wrong.any():
+                k = int(np.argmax(wrong))
+                reason = f"group {name!r} has key {keys[k]} of {len(a)} segments"
+                raise FormatError(a.path, NAME, reason, at=at + 4 * k)
+            self._checked.add(name)
+        return Group(keys)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def of(self, key: int) -> list[str]:
+        """Names of the groups that a key is in."""
+        return [name for name in self if key in self[name]]
+
+    def __repr__(self) -> str:
+        return f"<Groups {', '.join(f'{k}: {n}' for k, (_, n) in self._places.items())}>"

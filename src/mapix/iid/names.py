@@ -1,0 +1,176 @@
+"""Names of segments: (domain, iid) by key, keys by name, domains."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapix import _native
+from mapix._native_iid import NONE
+from mapix.errors import FormatError
+from mapix.formats.iid import NAME
+
+if TYPE_CHECKING:
+    from mapix.iid.archive import Archive
+
+__all__ = ["Names", "Text", "as_bytes"]
+
+Text = str | bytes
+Pair = tuple[bytes, bytes]
+HEAD_NBYTES = 12
+
+
+def as_bytes(text: Text | None) -> bytes:
+    """A name as the file has it: text is UTF-8, None is empty."""
+    if text is None:
+        return b""
+    return text.encode() if isinstance(text, str) else bytes(text)
+
+
+class Names:
+    """The names of an archive; tables over them are made when they are first asked for."""
+
+    def __init__(self, archive: Archive) -> None:
+        self._archive = archive
+
+    def of(self, key: int) -> Pair:
+        """(domain, iid) of a key."""
+        a = self._archive
+        at, nbytes = a._row(key)[:2]
+        raw = bytes(_native.copy(a.source.mapping, a.layout.iids[0] + at, nbytes, NAME))
+        said, ndomain, niid = (int.from_bytes(raw[k : k + 4], "little") for k in (0, 4, 8))
+        if said != key or HEAD_NBYTES + ndomain + niid != nbytes:
+            reason = f"a name of key {said} and {ndomain} + {niid} bytes in {nbytes} bytes"
+            raise FormatError(a.path, NAME, reason, record=key, at=a.layout.iids[0] + at)
+        return raw[HEAD_NBYTES : HEAD_NBYTES + ndomain], raw[HEAD_NBYTES + ndomain :]
+
+    def each(self, keys: Sequence[int] | NDArray[np.uint32]) -> Iterator[Pair]:
+        """(domain, iid) of keys."""
+        return (self.of(int(k)) for k in keys)
+
+    # --- keys by name -----------------------------------------------------------------------------
+
+    @cached_property
+    def _table(self) -> tuple[int, NDArray[np.uint64], NDArray[np.uint32]]:
+        a = self._archive
+        seed = secrets.randbits(64)  # nobody can write names that all meet in one place
+        return (seed, *a._iid.names(a.source.mapping, seed))
+
+    def first(self, names: Sequence[Pair]) -> NDArray[np.int64]:
+        """Lowest key of each name, -1 where nobody has it."""
+        a = self._archive
+        if not len(a) or not names:
+            return np.full(len(names), -1, np.int64)
+        parts = [p for pair in names for p in pair]
+        ends = np.cumsum(np.fromiter(map(len, parts), np.uint64, len(parts)), dtype=np.uint64)
+        seed, slots, _ = self._table
+        return a._iid.find(a.source.mapping, seed, slots, b"".join(parts) or b"\0", ends)
+
+    def all_of(self, domain: bytes, iid: bytes) -> NDArray[np.uint32]:
+        """All keys of a name, ascending."""
+        key = int(self.first([(domain, iid)])[0])
+        found = []
+        while key >= 0 and key != NONE:
+            found.append(key)
+            key = int(self._table[2][key])
+        return np.array(found, np.uint32)
+
+    def duplicates(self) -> list[NDArray[np.uint32]]:
+        """Keys that share a name, for each name that several have."""
+        chain = self._table[2]
+        behind = np.zeros(len(chain), bool)
+        later = chain[chain != NONE]
+        behind[later] = True
+        heads = np.flatnonzero((chain != NONE) & ~behind)
+        found = []
+        for key in heads.tolist():
+            keys = [key]
+            while chain[keys[-1]] != NONE:
+                keys.append(int(chain[keys[-1]]))
+            found.append(np.array(keys, np.uint32))
+        return found
+
+    # --- domains ----------------------------------------------------------------------------------
+
+    @cached_property
+    def _lengths(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Byte of each name in the file, and the lengths of domain and iid; all looked at."""
+        a = self._archive
+        a.check_table()
+        lut = a._lut
+        at = lut["name_at"].astype(np.int64) + a.layout.iids[0]
+        heads = _gathered(a.source.view, at, HEAD_NBYTES).view("<u4").reshape(-1, 3)
+        ndomain, niid = (heads[:, k].astype(np.int64) for k in (1, 2))
+        wrong = (heads[:, 0] != np.arange(len(a))) | (
+            HEAD_NBYTES + ndomain + niid != lut["name_nbytes"]
+        )
+        if wrong.any():
+            self.of(int(np.argmax(wrong)))  # raises
+        return at, ndomain, niid
+
+    @cached_property
+    def _domains(self) -> tuple[list[bytes], NDArray[np.int64]]:
+        at, ndomain, _ = self._lengths
+        return _unique_texts(self._archive.source.view, at + HEAD_NBYTES, ndomain)
+
+    @property
+    def domains(self) -> list[bytes]:
+        """All domains, sorted."""
+        return self._domains[0]
+
+    @property
+    def domain_of(self) -> NDArray[np.int64]:
+        """Number of each segment's domain in ``domains``, (n,)."""
+        return self._domains[1]
+
+    @cached_property
+    def _iids(self) -> tuple[list[bytes], NDArray[np.int64]]:
+        at, ndomain, niid = self._lengths
+        return _unique_texts(self._archive.source.view, at + HEAD_NBYTES + ndomain, niid)
+
+    def with_iid(self, iid: bytes) -> NDArray[np.uint32]:
+        """Keys whose name within their domain is ``iid``, whatever the domain."""
+        known, number = self._iids
+        if iid not in known:
+            return np.empty(0, np.uint32)
+        return np.flatnonzero(number == known.index(iid)).astype(np.uint32)
+
+    def in_domains(self, domains: Sequence[bytes]) -> NDArray[np.uint32]:
+        """Keys of some domains, ascending."""
+        known = self.domains
+        numbers = [known.index(d) for d in domains if d in known]
+        return np.flatnonzero(np.isin(self.domain_of, numbers)).astype(np.uint32)
+
+
+def _gathered(data: memoryview, at: NDArray[np.int64], nbytes: int) -> NDArray[np.uint8]:
+    """Bytes at many places, (n, nbytes).  The places were proven to lie in the file."""
+    everything = np.frombuffer(data, np.uint8)
+    found: NDArray[np.uint8] = everything[at[:, None] + np.arange(nbytes)]
+    return found
+
+
+def _unique_texts(
+    data: memoryview, at: NDArray[np.int64], lengths: NDArray[np.int64]
+) -> tuple[list[bytes], NDArray[np.int64]]:
+    """Different texts, sorted, and the number of each place's text among them."""
+    texts: list[bytes] = []
+    number = np.empty(len(at), np.int64)
+    for length in np.unique(lengths).tolist():
+        rows = np.flatnonzero(lengths == length)
+        if length == 0:
+            number[rows] = len(texts)
+            texts.append(b"")
+            continue
+        raw = np.ascontiguousarray(_gathered(data, at[rows], length))
+        unique, inverse = np.unique(raw.view(f"V{length}").reshape(-1), return_inverse=True)
+        number[rows] = inverse.reshape(-1) + len(texts)
+        texts += [bytes(t) for t in unique.tolist()]
+    order = sorted(range(len(texts)), key=texts.__getitem__)
+    place = np.empty(len(texts), np.int64)
+    place[order] = np.arange(len(texts))
+    return [texts[k] for k in order], place[number] if len(texts) else number

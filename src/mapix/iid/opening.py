@@ -1,0 +1,61 @@
+"""From a path to an archive."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from mapix.errors import MapixError
+from mapix.formats.iid import HEAD, NAME, read_layout
+from mapix.iid.archive import Archive
+from mapix.source import Fingerprint, Source
+
+__all__ = ["NAME", "claims", "open_path", "reopen"]
+
+
+def claims(path: str) -> str | None:
+    """Why ``path`` cannot be IID, or None: see ``mapix.formats.Format``."""
+    if os.path.isdir(path):
+        return "a directory"
+    if path.endswith(".iid"):
+        return None
+    try:
+        source = Source(path)
+        layout = read_layout(source)
+    except (OSError, MapixError) as e:
+        return f"no header of an archive ({str(e)[-80:]})"
+    # No magic number: only a header whose sections follow one another is believed.
+    places = [layout.lut, layout.iids, layout.meta, layout.groups, layout.segs]
+    at = HEAD.size
+    for begin, nbytes in places:
+        if begin != at:
+            return "sections that do not follow one another from byte 48 on"
+        at += nbytes
+    return None if layout.meta[1] >= 2 and layout.groups[1] >= 6 else "no metadata, or no groups"
+
+
+def open_path(path: str, **options: Any) -> Archive:
+    """Open an archive; nothing but its header is read.
+
+    Parameters
+    ----------
+    path : str
+        The file, by any name.
+
+    Returns
+    -------
+    Archive
+
+    Raises
+    ------
+    FormatError
+        The header is none, or its sections do not lie in the file.
+    """
+    if options:
+        raise TypeError(f"an archive has no option {', '.join(sorted(options))}")
+    return Archive(Source(path))
+
+
+def reopen(path: str, expect: Fingerprint) -> Archive:
+    """What a pickled archive becomes: the same file opened again, or FileChangedError."""
+    return Archive(Source(path, expect))
