@@ -124,6 +124,55 @@ static int name_of(const columns_job *job, uint64_t key, iid_name *name, mapix_w
     return MAPIX_OK;
 }
 
+typedef struct {
+    columns_job base;
+    const uint32_t *wanted;
+    uint64_t *ends_out;
+    uint8_t *out;
+    uint64_t room, nbytes;
+} texts_job;
+
+static int copy_texts(void *arg) {
+    texts_job *job = arg;
+    for (uint64_t i = 0; i < job->base.n; i++) {
+        iid_name name;
+        if (job->wanted[i] >= job->base.iid->nsegments) {
+            return iid_fail(&job->base.where, MAPIX_E_ROW, i, 0, job->base.iid->nsegments,
+                            job->wanted[i]);
+        }
+        *(volatile uint64_t *)&job->base.where.record = job->wanted[i];
+        const int status = name_of(&job->base, job->wanted[i], &name, &job->base.where);
+        if (status) {
+            return status;
+        }
+        const uint64_t all = name.domain_nbytes + name.iid_nbytes; /* one behind the other */
+        if (job->nbytes <= job->room && all <= job->room - job->nbytes) {
+            memcpy(job->out + job->nbytes, name.domain, all);
+        }
+        job->ends_out[2 * i] = job->nbytes + name.domain_nbytes;
+        job->nbytes += all;
+        job->ends_out[2 * i + 1] = job->nbytes;
+    }
+    return job->nbytes > job->room ? MAPIX_E_SHAPE : MAPIX_OK;
+}
+
+int mapix_iid_texts(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys, uint64_t n,
+                    uint64_t *ends, uint8_t *out, uint64_t room, uint64_t *nbytes,
+                    mapix_where *where) {
+    texts_job job = {.base = {.map = map, .iid = iid, .n = n},
+                     .wanted = keys,
+                     .ends_out = ends,
+                     .out = out,
+                     .room = room};
+    if (!iid_usable(map, iid)) {
+        return MAPIX_E_ARGUMENT;
+    }
+    const int status = mapix_guarded_checked(map, copy_texts, &job);
+    *nbytes = job.nbytes;
+    *where = job.base.where;
+    return status;
+}
+
 /* The slot of a name: its own, or the empty one where it belongs. */
 static int find_slot(const columns_job *job, const iid_name *name, uint64_t hash, uint64_t *slot,
                      mapix_where *where) {

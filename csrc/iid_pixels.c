@@ -102,10 +102,38 @@ static inline void spread(uint8_t *to, uint64_t word, uint32_t n) {
     }
 }
 
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+
+/* Whole words of a region as bytes, 64 at a time; how many pixels that were. */
+__attribute__((target("avx512f,avx512bw"))) static uint64_t spread_wide(uint8_t *to,
+                                                                      const iid_region *r,
+                                                                      uint64_t n) {
+    const __m512i ones = _mm512_set1_epi8(1);
+    uint64_t at = 0;
+    for (; at + 64 <= n; at += 64) {
+        uint64_t word; /* n is within the bits, so that these 8 bytes are, too */
+        memcpy(&word, r->bits + at / 8, 8);
+        /* the first pixel is the highest bit of its byte, a mask wants it lowest */
+        word = (word >> 1 & UINT64_C(0x5555555555555555)) | (word & UINT64_C(0x5555555555555555)) << 1;
+        word = (word >> 2 & UINT64_C(0x3333333333333333)) | (word & UINT64_C(0x3333333333333333)) << 2;
+        word = (word >> 4 & UINT64_C(0x0f0f0f0f0f0f0f0f)) | (word & UINT64_C(0x0f0f0f0f0f0f0f0f)) << 4;
+        _mm512_storeu_si512(to + at, _mm512_maskz_mov_epi8(word, ones));
+    }
+    return at;
+}
+#endif
+
 /* A whole region into a mask of exactly its box: the bits are one line. */
 static void spread_all(uint8_t *to, const iid_region *r) {
     const uint64_t n = (uint64_t)(r->box[MAXR] - r->box[MINR]) * (r->box[MAXC] - r->box[MINC]);
-    for (uint64_t at = 0; at < n; at += 64) {
+    uint64_t at = 0;
+#if defined(__x86_64__) && defined(__GNUC__)
+    if (mapix_simd(-1) > 1) {
+        at = spread_wide(to, r, n);
+    }
+#endif
+    for (; at < n; at += 64) {
         const uint64_t left = n - at;
         spread(to + at, iid_word(r->bits, r->nbytes, at), left < 64 ? (uint32_t)left : 64);
     }

@@ -258,6 +258,12 @@ int mapix_iid_pack(const uint8_t *mask, uint32_t h, uint32_t w, uint32_t minr, u
                    uint32_t *scratch, uint8_t *out, uint64_t out_nbytes, uint64_t *nbytes,
                    uint32_t *area, uint32_t *nregions);
 
+/* The names of keys, back to back: domain of keys[i] to ends[2 i], its iid on to ends[2 i + 1].  *nbytes
+ * is what they take, also when `out` has no room for it: then MAPIX_E_SHAPE. */
+int mapix_iid_texts(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys, uint64_t n,
+                    uint64_t *ends, uint8_t *out, uint64_t room, uint64_t *nbytes,
+                    mapix_where *where);
+
 /* A table of names: nslots (a power of two, more than twice nsegments) words, hash tag and key + 1,
  * which the caller has zeroed.  It has the lowest key of each name; next (nsegments) leads to the next
  * higher one with the same name, UINT32_MAX when there is none.  Any seed; a secret one keeps hostile
@@ -287,6 +293,12 @@ int mapix_tree_build(const uint16_t *boxes, uint64_t n, uint16_t *nodes, uint32_
  * *nfound counts all of them.  A tree that lies about itself gives other numbers below n, no harm. */
 int mapix_tree_search(const uint16_t *nodes, const uint32_t *order, uint64_t n,
                       const uint16_t *window, uint32_t *found, uint64_t room, uint64_t *nfound);
+
+/* The same for windows [*window, nwindows), until there is no room for another one's; *window is where
+ * to go on.  found has all of them back to back, counts[i] how many are window i's. */
+int mapix_tree_search_many(const uint16_t *nodes, const uint32_t *order, uint64_t n,
+                           const uint16_t *windows, uint64_t nwindows, uint64_t *window,
+                           uint32_t *found, uint64_t room, uint64_t *nfound, uint32_t *counts);
 
 /* Pairs of boxes that share a pixel, a < b, each once: leaves [*leaf, ...) of the tree until there is
  * no room for another leaf's; *leaf is where to go on, n when done. */

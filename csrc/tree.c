@@ -196,6 +196,27 @@ int mapix_tree_search(const uint16_t *nodes, const uint32_t *order, uint64_t n,
     return MAPIX_OK;
 }
 
+int mapix_tree_search_many(const uint16_t *nodes, const uint32_t *order, uint64_t n,
+                           const uint16_t *windows, uint64_t nwindows, uint64_t *window,
+                           uint32_t *found, uint64_t room, uint64_t *nfound, uint32_t *counts) {
+    const shape s = shape_of(n);
+    *nfound = 0;
+    for (; *window < nwindows; ++*window) {
+        const uint64_t left = room - *nfound;
+        const uint64_t more =
+            search(nodes, &s, windows + 4 * *window, 0, found + *nfound, left);
+        if (more > left) {
+            return MAPIX_OK; /* once more, with more room */
+        }
+        for (uint64_t i = *nfound; i < *nfound + more; i++) {
+            found[i] = order[found[i]];
+        }
+        counts[*window] = (uint32_t)more;
+        *nfound += more;
+    }
+    return MAPIX_OK;
+}
+
 int mapix_tree_pairs(const uint16_t *nodes, const uint32_t *order, uint64_t n, uint64_t *leaf,
                      uint32_t *a, uint32_t *b, uint64_t room, uint64_t *nfound) {
     const shape s = shape_of(n);

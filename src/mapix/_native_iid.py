@@ -120,6 +120,29 @@ class Iid:
         into = _write("uint64_t[]", canvas)
         self._call(mapping, lib.mapix_iid_combine, *args, into, canvas.shape[1])
 
+    def texts(self, mapping: Mapping, keys: Keys) -> list[tuple[bytes, bytes]]:
+        """``mapix_iid_texts``: (domain, iid) of keys."""
+        ends = np.empty(2 * len(keys), np.uint64)
+        nbytes = ffi.new("uint64_t *")
+        room = 64 * len(keys)
+        for _ in range(2):
+            out, where = bytearray(room), ffi.new("mapix_where *")
+            args = (_read("uint32_t[]", keys), len(keys), _write("uint64_t[]", ends))
+            into = (ffi.from_buffer("uint8_t[]", out, require_writable=True), room, nbytes)
+            status = mapping.guarded(
+                lambda m, a=args, i=into, w=where: int(lib.mapix_iid_texts(m, self._c, *a, *i, w))  # type: ignore[misc]
+            )
+            if status != lib.MAPIX_E_SHAPE:
+                break
+            room = int(nbytes[0])
+        if status:
+            raise problem(status, where_of(where), mapping.path, FORMAT)
+        raw, cuts = bytes(out), ends.tolist()
+        begins = [0, *cuts[1::2]]
+        return [
+            (raw[a:b], raw[b:c]) for a, b, c in zip(begins[:-1], cuts[::2], cuts[1::2], strict=True)
+        ]
+
     def names(self, mapping: Mapping, seed: int) -> tuple[NDArray[np.uint64], Keys]:
         """``mapix_iid_names``: the table, and the next key with the same name of each."""
         nslots = 1 << (2 * self.nsegments + 1).bit_length()
@@ -202,6 +225,22 @@ class Tree:
             if count[0] <= room:
                 return found[: int(count[0])]
             room = int(count[0])
+
+    def search_many(self, windows: Boxes) -> tuple[Keys, NDArray[np.uint32]]:
+        """``mapix_tree_search_many``: numbers for all windows (n, 4), and how many each has."""
+        n = len(windows)
+        counts = np.empty(n, np.uint32)
+        at, count = ffi.new("uint64_t *"), ffi.new("uint64_t *")
+        box, into = _read("uint16_t[]", windows), _write("uint32_t[]", counts)
+        room, every = max(16 * n, 1 << 12), [np.empty(0, np.uint32)]
+        while at[0] < n:
+            found, before = np.empty(room, np.uint32), int(at[0])
+            where = (_write("uint32_t[]", found), room, count, into)
+            lib.mapix_tree_search_many(*self._at, box, n, at, *where)
+            every.append(found[: int(count[0])])
+            if at[0] == before:
+                room *= 4
+        return np.concatenate(every), counts
 
     def pairs(self) -> tuple[Keys, Keys]:
         """``mapix_tree_pairs``: all pairs a < b of boxes that share a pixel."""

@@ -139,6 +139,10 @@ class Archive(Pixels):
         return self._names.of(key)
 
     def _head(self, key: int) -> tuple[Box, int]:
+        known = self.__dict__.get("_columns")
+        if known is not None:
+            minr, minc, maxr, maxc = known[0][key].tolist()
+            return (minr, minc, maxr, maxc), int(known[1][key])
         boxes, areas = np.empty((1, 4), np.uint16), np.empty(1, np.uint32)
         self._iid.columns(self.source.mapping, key, boxes, areas, 1)
         minr, minc, maxr, maxc = boxes[0].tolist()
@@ -291,7 +295,7 @@ class Archive(Pixels):
 
     def names(self, keys: KeysLike | None = None) -> list[tuple[bytes, bytes]]:
         """(domain, iid) of keys."""
-        return list(self._names.each(self._some(keys)))
+        return self._names.each(self._some(keys))
 
     def duplicates(self) -> list[Keys]:
         """Keys that share a name, an array for each name that several segments have."""
@@ -341,6 +345,10 @@ class Archive(Pixels):
             For arrays of points a pair (keys, offsets): those of point i are
             ``keys[offsets[i]:offsets[i + 1]]``; with ``topmost`` int64 (n,).
         """
+        if isinstance(x, int) and isinstance(y, int):
+            if not (0 <= x < 65535 and 0 <= y < 65535):
+                return -1 if topmost else np.empty(0, np.uint32)
+            return self._in_window(np.array([y, x, y + 1, x + 1], np.uint16), exact, topmost)
         columns, rows = np.atleast_1d(np.asarray(x)), np.atleast_1d(np.asarray(y))
         if columns.shape != rows.shape or columns.ndim != 1:
             raise ValueError(f"x and y must be alike, got shapes {columns.shape} and {rows.shape}")
@@ -361,23 +369,31 @@ class Archive(Pixels):
         if boxes.dtype.kind not in "iu":
             raise TypeError(f"pixels are whole numbers, got {boxes.dtype}")
         windows = np.ascontiguousarray(np.clip(boxes, 0, 65535), np.uint16)
-        tree = self._tree
-        found = [tree.search(window) for window in windows]
-        counts = np.fromiter(map(len, found), np.int64, len(found))
-        keys = np.concatenate([np.empty(0, np.uint32), *found])
-        point = np.repeat(np.arange(len(found)), counts)
+        if single:
+            return self._in_window(windows[0], exact, topmost)
+        keys, counts = self._tree.search_many(windows)
+        point = np.repeat(np.arange(len(windows)), counts)
         if exact and len(keys):
             hit = self._iid.count(self.source.mapping, keys, windows[point], any=True) > 0
             keys, point = keys[hit], point[hit]
-        order = np.lexsort((keys, point))
+        order = np.argsort(point.astype(np.uint64) << np.uint64(32) | keys)
         keys, point = keys[order], point[order]
         if topmost:
-            top = np.full(len(found), -1, np.int64)
+            top = np.full(len(windows), -1, np.int64)
             top[point] = keys  # ascending: the last one of a point stays
-            return int(top[0]) if single else top
-        if single:
-            return keys
-        return keys, np.concatenate([[0], np.cumsum(np.bincount(point, minlength=len(found)))])
+            return top
+        return keys, np.concatenate([[0], np.cumsum(np.bincount(point, minlength=len(windows)))])
+
+    def _in_window(self, window: NDArray[np.uint16], exact: bool, topmost: bool) -> Any:
+        keys = self._tree.search(window)
+        if exact and len(keys):
+            windows = np.empty((len(keys), 4), np.uint16)
+            windows[:] = window
+            keys = keys[self._iid.count(self.source.mapping, keys, windows, any=True) > 0]
+        keys.sort()
+        if topmost:
+            return int(keys[-1]) if len(keys) else -1
+        return keys
 
     # --- hand-over --------------------------------------------------------------------------------
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix import _native
 from mapix._native_iid import NONE
-from mapix.errors import FormatError
-from mapix.formats.iid import NAME
 
 if TYPE_CHECKING:
     from mapix.iid.archive import Archive
@@ -40,18 +37,12 @@ class Names:
 
     def of(self, key: int) -> Pair:
         """(domain, iid) of a key."""
-        a = self._archive
-        at, nbytes = a._row(key)[:2]
-        raw = bytes(_native.copy(a.source.mapping, a.layout.iids[0] + at, nbytes, NAME))
-        said, ndomain, niid = (int.from_bytes(raw[k : k + 4], "little") for k in (0, 4, 8))
-        if said != key or HEAD_NBYTES + ndomain + niid != nbytes:
-            reason = f"a name of key {said} and {ndomain} + {niid} bytes in {nbytes} bytes"
-            raise FormatError(a.path, NAME, reason, record=key, at=a.layout.iids[0] + at)
-        return raw[HEAD_NBYTES : HEAD_NBYTES + ndomain], raw[HEAD_NBYTES + ndomain :]
+        return self.each(np.array([key], np.uint32))[0]
 
-    def each(self, keys: Sequence[int] | NDArray[np.uint32]) -> Iterator[Pair]:
+    def each(self, keys: NDArray[np.uint32]) -> list[Pair]:
         """(domain, iid) of keys."""
-        return (self.of(int(k)) for k in keys)
+        a = self._archive
+        return a._iid.texts(a.source.mapping, keys) if len(keys) else []
 
     # --- keys by name -----------------------------------------------------------------------------
 

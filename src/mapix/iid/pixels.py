@@ -269,7 +269,7 @@ class Pixels:
         pixels = np.concatenate(counts)
         hit = pixels > 0
         i, j, pixels = i[hit], j[hit], pixels[hit]
-        order = np.lexsort((j, i))
+        order = np.argsort(i.astype(np.uint64) << np.uint64(32) | j)  # pairs come once: no ties
         i, j, pixels = i[order], j[order], pixels[order]
         return Overlaps(i, j, pixels, self.areas[i], self.areas[j])
 
