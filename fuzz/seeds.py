@@ -181,14 +181,21 @@ def iid_seeds() -> dict[str, bytes]:
     out = {}
     for which in range(4):
         for k in range(8):
-            body = bytes(rng.choice([0, 1, 2, 5, 255, rng.randrange(256)]) for _ in range(60 * k + 40))
+            body = bytes(
+                rng.choice([0, 1, 2, 5, 255, rng.randrange(256)]) for _ in range(60 * k + 40)
+            )
             out[f"{which}_{k}"] = bytes([which, 3 + k]) + body
     return out
 
 
 def main() -> None:
     """Write them all."""
-    seeds = {"walk": walk_seeds(), "gather": gather_seeds(), "small": small_seeds(), "iid": iid_seeds()}
+    seeds = {
+        "walk": walk_seeds(),
+        "gather": gather_seeds(),
+        "small": small_seeds(),
+        "iid": iid_seeds(),
+    }
     for target, inputs in seeds.items():
         folder = Path(sys.argv[1]) / target
         folder.mkdir(parents=True, exist_ok=True)

@@ -195,6 +195,43 @@ def _sheet(uniform: Any, mixed: Any, path: Path) -> None:
     _say(f"  Contact sheet: {path}   ({w} x {h} pixels, drawn in {took})")
 
 
+def _segments(folder: Path) -> None:
+    """An archive of overlapping segments: made, asked, and drawn over its picture."""
+    from mapix.demo import segments
+
+    began = time.perf_counter()
+    try:
+        picture, layers = segments.photograph()
+        what = "a photograph of scikit-image's, segmented in four ways"
+    except ImportError:
+        picture, layers = segments.cells()
+        what = "cells, made here (with scikit-image: a photograph)"
+    path = folder / "segments.iid"
+    archive = segments.make(path, picture, layers)
+    took = text.seconds(time.perf_counter() - began)
+    h, w = picture.shape[:2]
+    y, x = h // 2, w // 2
+    here, shared = archive.at(x, y), archive.overlaps()
+    _opened(archive, f'mapix.open("{path}")')
+    rows = [
+        ["SEGMENTS", f"{what}; {took}"],
+        [f"at({x}, {y})", f"{len(here)} segments have this pixel: {', '.join(map(str, here))}"],
+        ["overlaps()", f"{len(shared):,} pairs share {int(shared.pixels.sum()):,} pixels"],
+        ['groups["large"]', f"{len(archive.groups['large'])} of {len(archive)} segments"],
+    ]
+    _say()
+    _say(text.table(rows, heads=(0,)))
+    try:
+        from PIL import Image
+    except ImportError:
+        return
+    chosen = archive.select(domains=archive.domains[-1] if len(layers) < 10 else archive.domains)
+    drawn = segments.overlay(picture, archive, chosen)
+    place = folder / "segments.png"
+    Image.fromarray(np.hstack([picture, drawn])).save(place)
+    _say(f"\n  Drawn over the picture: {place}")
+
+
 def run(
     folder: str | os.PathLike[str] = "mapix-demo",
     megabytes: float = MEGABYTES,
@@ -234,5 +271,6 @@ def run(
         _opened(mixed, f'mapix.open("{folder / "mixed"}")')
         _measured(line, {"uniform": uniform.path, "mixed": mixed.path})
     _sheet(uniform, mixed, folder / "contact-sheet.png" if sheet is None else Path(sheet))
+    _segments(folder)
     took = text.seconds(time.perf_counter() - began)
     _say(f"  All of it took {took}.  Next:  python -m mapix info {folder / 'mixed'}\n")
