@@ -694,3 +694,139 @@ def test_archives_are_told_from_other_files(tmp_path):
     assert type(mapix.open(tmp_path / "v", dialect=14)).__name__ == "Dataset"
     with pytest.raises(TypeError, match="option"):
         mapix.open(IID / "odd_widths.iid", split="train")
+
+
+# --- the index behind the last section, and checks ------------------------------------------------
+
+
+def indexed(tmp_path: Path) -> Path:
+    plain = mapix.open(make(tmp_path / "plain.iid"))
+    with Writer(tmp_path / "indexed.iid", plain.meta, index=True) as out:
+        for s in plain:
+            out.add(s.domain, s.iid, s.mask(), bbox=s.bbox, groups=plain.groups.of(s.key))
+    return tmp_path / "indexed.iid"
+
+
+def test_an_index_behind_the_archive(tmp_path, monkeypatch):
+    path = indexed(tmp_path)
+    plain = mapix.open(tmp_path / "plain.iid")
+    data = (tmp_path / "plain.iid").read_bytes()
+    assert path.read_bytes()[: len(data)] == data  # what the original reads is the same
+    want = plain.overlaps()
+    monkeypatch.setattr(Tree, "__init__", None)  # nobody makes a tree
+    a = mapix.open(path)
+    assert a._index is not None
+    assert (a.bboxes == plain.bboxes).all()
+    assert (a.areas == plain.areas).all()
+    found = a.overlaps()
+    assert (found.pixels == want.pixels).all()
+    assert a.at(50, 40).tolist() == plain.at(50, 40).tolist()
+    assert a.verify().ok
+
+
+def test_an_index_of_something_else_is_not_believed(tmp_path):
+    path = indexed(tmp_path)
+    good, plain = path.read_bytes(), mapix.open(tmp_path / "plain.iid")
+    end = plain.layout.end
+    for at in (*range(end, len(good), 97), *range(len(good) - 48, len(good))):
+        data = bytearray(good)
+        data[at] ^= 16
+        path.write_bytes(data)
+        a = mapix.open(path)
+        padding = at < end + -end % 8
+        assert (a._index is None) != padding, at
+        assert (a.areas == plain.areas).all()
+    data = bytearray(good)
+    data[plain.layout.lut[0] + 12] ^= 0  # the same
+    path.write_bytes(data + b"more")
+    assert mapix.open(path)._index is None
+    problems = mapix.open(path).verify().problems
+    assert "no index" in problems[0]
+
+
+def test_verify_finds_what_is_wrong(tmp_path):
+    path = make(tmp_path / "x.iid")
+    assert mapix.open(path).verify().ok
+    a = mapix.open(path)
+    at, _ = a._regions_at(1)
+    data = bytearray(path.read_bytes())
+    data[at + 12] ^= 128  # a pixel
+    data[a.layout.iids[0] + 12 * 0 + 4] ^= 7  # a length of a name
+    path.write_bytes(data)
+    seen = []
+    report = mapix.open(path).verify(lambda done, total: seen.append((done, total)))
+    assert seen == [(60, 60)]
+    assert report.damaged == [1]
+    assert len(report.problems) == 2
+    assert "names" in str(report)
+    from mapix.__main__ import main
+
+    assert main(["verify", str(path)]) == 1
+    assert main(["verify", str(tmp_path / "nothing")]) == 1
+
+
+# --- several archives as one ----------------------------------------------------------------------
+
+
+def test_shards_are_one_archive(tmp_path):
+    whole = mapix.open(make(tmp_path / "whole.iid"))
+    with mapix.iid.ShardedWriter(tmp_path / "set.iid", whole.meta, full_nbytes=4000) as out:
+        for s in whole:
+            key = out.add(s.domain, s.iid, s.mask(), bbox=s.bbox, groups=whole.groups.of(s.key))
+            assert key == s.key
+    names = sorted(p.name for p in tmp_path.glob("set*"))
+    n = len(names)
+    assert n > 2
+    assert names == [f"set-{k:05}-of-{n:05}.iid" for k in range(n)]
+    a = mapix.open(tmp_path / names[1])
+    assert isinstance(a, mapix.iid.ShardedArchive)
+    assert len(a.parts) == n
+    assert len(a) == 60
+    assert a.meta == whole.meta
+    assert (a.bboxes == whole.bboxes).all()
+    assert (a.areas == whole.areas).all()
+    assert a.names() == whole.names()
+    assert a.domains == whole.domains
+    assert {k: set(v) for k, v in a.groups.items()} == {k: set(v) for k, v in whole.groups.items()}
+    for s, t in zip(a, whole, strict=True):
+        assert (s.mask() == t.mask()).all()
+        assert [r.bbox for r in s.regions] == [r.bbox for r in t.regions]
+    keys = np.random.default_rng(0).integers(0, 60, 100)
+    assert (a.masks(keys).flat == whole.masks(keys).flat).all()
+    assert (a.paint(bbox=(0, 0, H, W)) == whole.paint(bbox=(0, 0, H, W))).all()
+    one, two = a.overlaps(), whole.overlaps()
+    assert one.i.tolist() == two.i.tolist()
+    assert one.pixels.tolist() == two.pixels.tolist()
+    x, y = np.arange(0, W, 3), np.arange(0, W, 3) % H
+    assert [v.tolist() for v in a.at(x, y)] == [v.tolist() for v in whole.at(x, y)]
+    for name in set(whole.names()):
+        assert a.find(*name).tolist() == whole.find(*name).tolist()
+    assert a.find("a").tolist() == whole.find("a").tolist()
+    assert a.find(iid="s1").tolist() == whole.find(iid="s1").tolist()
+    assert [d.tolist() for d in a.duplicates()] == [d.tolist() for d in whole.duplicates()]
+    mask, _ = a.union([1, 30, 59])
+    assert (mask == whole.union([1, 30, 59])[0]).all()
+    assert a.select(groups="even", area=(10, 500)).keys.tolist() == (
+        whole.select(groups="even", area=(10, 500)).keys.tolist()
+    )
+    assert a.verify().ok
+    again = pickle.loads(pickle.dumps(a))
+    assert (again[59].mask() == whole[59].mask()).all()
+    joined = mapix.open([tmp_path / "whole.iid", tmp_path / names[0]])
+    assert len(joined) == 120
+    assert joined[60].bbox == whole[0].bbox
+    (tmp_path / names[1]).unlink()
+    with pytest.raises(mapix.FormatError, match="missing: set-00001"):
+        mapix.open(tmp_path / names[0])
+
+
+def test_shards_that_fail_leave_nothing(tmp_path):
+    def fail():
+        with mapix.iid.ShardedWriter(tmp_path / "set.iid", full_nbytes=10) as out:
+            for k in range(5):
+                out.add("d", f"{k}", np.ones((9, 9), bool))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert os.listdir(tmp_path) == []

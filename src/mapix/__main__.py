@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mapix import MapixError, MapixWarning, __version__
+from mapix import MapixError, MapixWarning, UnsupportedError, __version__
 
 if TYPE_CHECKING:
     from mapix.vimh import Dataset, Parameter
@@ -110,6 +110,10 @@ def _verify(arguments: argparse.Namespace) -> int:
     import mapix
 
     with mapix.open(arguments.path, **_split(arguments)) as opened:
+        if not hasattr(opened, "verify"):
+            raise UnsupportedError(
+                f"{arguments.path}: {type(opened).__name__} has no check; verify its parts"
+            )
         report = opened.verify(_progress)
     print(report)
     return 0 if report.ok else 1

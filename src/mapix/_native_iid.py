@@ -203,7 +203,7 @@ class Tree:
     def __init__(self, boxes: Boxes) -> None:
         n = len(boxes)
         self.n = n
-        self.nodes = np.empty((int(lib.mapix_tree_nodes(n)), 64), np.uint16)
+        self.nodes = np.empty((self.nodes_of(n), 64), np.uint16)
         self.order = np.empty(n, np.uint32)
         scratch = np.empty(2 * n, np.uint64)
         status = lib.mapix_tree_build(
@@ -212,7 +212,24 @@ class Tree:
         )
         if status:
             raise MapixError(f"a tree over {n} boxes: internal error, status {status}")
-        self._at = (_read("uint16_t[]", self.nodes), _read("uint32_t[]", self.order), n)
+        self._keep()
+
+    def _keep(self) -> None:
+        nodes, order = _read("uint16_t[]", self.nodes), _read("uint32_t[]", self.order)
+        self._at = (nodes, order, self.n)
+
+    @staticmethod
+    def nodes_of(n: int) -> int:
+        """How many nodes a tree over n boxes has."""
+        return int(lib.mapix_tree_nodes(n))
+
+    @classmethod
+    def known(cls, nodes: Boxes, order: Keys) -> Tree:
+        """A tree that was made before, whose numbers are below n."""
+        made = cls.__new__(cls)
+        made.n, made.nodes, made.order = len(order), nodes, order
+        made._keep()
+        return made
 
     def search(self, window: Boxes) -> Keys:
         """``mapix_tree_search``: numbers of the boxes that share a pixel with a window."""

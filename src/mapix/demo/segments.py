@@ -91,7 +91,8 @@ def _hues(n: int) -> NDArray[np.float64]:
     """Colours 0..255 that differ, (n, 3)."""
     hue = (np.arange(n) * GOLDEN) % 1
     ramp = np.abs(((hue[:, None] + np.array([0, 2 / 3, 1 / 3])) % 1) * 6 - 3) - 1
-    return 255 * (0.25 + 0.75 * np.clip(ramp, 0, 1))
+    found: NDArray[np.float64] = 255 * (0.25 + 0.75 * np.clip(ramp, 0, 1))
+    return found
 
 
 def overlay(picture: Picture, archive: Archive, keys: Any, strength: float = 0.45) -> Picture:

@@ -12,6 +12,7 @@ from mapix.iid.segment import Region, Segment
 
 if TYPE_CHECKING:
     from mapix.iid.editing import diff, edit, merge, subset
+    from mapix.iid.shards import ShardedArchive, ShardedWriter
     from mapix.iid.writer import Writer
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "Overlaps",
     "Region",
     "Segment",
+    "ShardedArchive",
+    "ShardedWriter",
     "Writer",
     "diff",
     "edit",
@@ -28,6 +31,8 @@ __all__ = [
 ]
 
 _LATER = {
+    "ShardedArchive": "shards",
+    "ShardedWriter": "shards",
     "Writer": "writer",
     "diff": "editing",
     "edit": "editing",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, overload
 
@@ -13,11 +13,13 @@ from mapix import _native, view
 from mapix._native_iid import Iid, Tree
 from mapix.errors import FormatError, LimitError, warn
 from mapix.formats.iid import NAME, ROW_NBYTES, read_layout, read_meta
+from mapix.iid import trailer
 from mapix.iid.groups import Group, Groups
 from mapix.iid.names import Names, Text, as_bytes
 from mapix.iid.pixels import STEP, Pixels
 from mapix.iid.segment import Box, Region, Segment
 from mapix.iid.selection import Selection
+from mapix.report import Report
 from mapix.selection import positions
 from mapix.source import Source
 
@@ -208,6 +210,8 @@ class Archive(Pixels):
     def _columns(self) -> tuple[NDArray[np.uint16], NDArray[np.uint32]]:
         n = len(self)
         self.check_table()
+        if self._index is not None:
+            return self._index[:2]
         boxes, areas = np.empty((n, 4), np.uint16), np.empty(n, np.uint32)
         swapped = 0
         for first in range(0, n, STEP):
@@ -234,8 +238,12 @@ class Archive(Pixels):
         return self._columns[1]
 
     @cached_property
+    def _index(self) -> trailer.Index | None:
+        return trailer.read(self.source, self.layout)
+
+    @cached_property
     def _tree(self) -> Tree:
-        return Tree(self.bboxes)
+        return Tree(self.bboxes) if self._index is None else self._index[2]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -299,7 +307,8 @@ class Archive(Pixels):
 
     def duplicates(self) -> list[Keys]:
         """Keys that share a name, an array for each name that several segments have."""
-        return self._names.duplicates()
+        found: list[Keys] = self._names.duplicates()
+        return found
 
     def select(
         self,
@@ -417,6 +426,24 @@ class Archive(Pixels):
             **{side: boxes[:, k] for k, side in enumerate(("minr", "minc", "maxr", "maxc"))},
             "area": self.areas[some],
         }
+
+    def verify(self, progress: Callable[[int, int], object] | None = None) -> Report:
+        """Look at everything: table, names, groups, metadata, every region, areas, the index.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            ``progress(segments_done, segments_total)``.
+        """
+        from mapix.iid.checking import verify
+
+        return verify(self, progress)
+
+    def joined(self, others: Sequence[Archive]) -> Archive:
+        """Itself and others, one behind the other: what ``mapix.open([...])`` gives."""
+        from mapix.iid.shards import join
+
+        return join([self, *others])
 
     # --- life -------------------------------------------------------------------------------------
 

@@ -40,7 +40,7 @@ def open_path(path: str, **options: Any) -> Archive:
     Parameters
     ----------
     path : str
-        The file, by any name.
+        The file, by any name; one of ``NAME-00000-of-00003.iid`` stands for all of them.
 
     Returns
     -------
@@ -53,6 +53,11 @@ def open_path(path: str, **options: Any) -> Archive:
     """
     if options:
         raise TypeError(f"an archive has no option {', '.join(sorted(options))}")
+    from mapix.iid.shards import ShardedArchive, beside
+
+    shards = beside(path)
+    if len(shards) > 1:
+        return ShardedArchive([Archive(Source(p)) for p in shards])
     return Archive(Source(path))
 
 

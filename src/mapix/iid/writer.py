@@ -13,9 +13,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mapix import _native
 from mapix._native_iid import pack
 from mapix.errors import LimitError
 from mapix.formats.iid import HEAD
+from mapix.iid import trailer
 from mapix.iid.names import Text, as_bytes
 from mapix.iid.segment import Box
 from mapix.store import SYSTEM, Calls, NewWhole, Spill
@@ -41,6 +43,9 @@ class Writer:
         The file.
     meta : mapping, optional
         Metadata: any JSON object.
+    index : bool
+        Whether boxes, areas and a tree over them are put behind the last section, where the
+        original does not look: queries then need not make them.
     version : (int, int)
         Version and rformat of the header; the original writes an rformat of 0 with version 0.
     replace : bool
@@ -68,11 +73,14 @@ class Writer:
         path: str | os.PathLike[str],
         meta: Mapping[str, Any] | None = None,
         *,
+        index: bool = False,
         version: tuple[int, int] = (0, 0),
         replace: bool = False,
         calls: Calls = SYSTEM,
     ) -> None:
         self.version = version
+        self.index = index
+        self._boxes, self._areas = array("H"), array("I")
         self.meta = dict(meta or {})
         self._groups: dict[str, set[int]] = {}
         self._lut = array("I")
@@ -89,6 +97,16 @@ class Writer:
 
     def __len__(self) -> int:
         return len(self._lut) // 5
+
+    @property
+    def path(self) -> str:
+        """Where the archive is to appear."""
+        return self._out.path
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of segments and names so far."""
+        return self._segs.nbytes + self._iids.nbytes
 
     def add(
         self,
@@ -169,11 +187,14 @@ class Writer:
         if max(names_at + len(name), segs_at + nbytes, 20 * (key + 1)) > MOST_NBYTES:
             raise LimitError(
                 f"{self._out.path}: an archive holds 4 GiB of segments, names and table each; "
-                f"segment {key} is beyond that: write another archive, and open both as one"
+                f"segment {key} is beyond: mapix.iid.ShardedWriter writes several, opened as one"
             )
         self._iids.write(name)
         self._segs.write(SEGMENT_HEAD.pack(key, *box, area))
         self._segs.write(raw)
+        if self.index:
+            self._boxes.extend(box)
+            self._areas.append(area)
         self._lut.extend((key, names_at, len(name), segs_at, nbytes))
         for group in groups:
             self.group(group, [key])
@@ -211,12 +232,12 @@ class Writer:
         if max(places) > MOST_NBYTES:
             raise LimitError(
                 f"{self._out.path}: names, groups and metadata leave the segments beyond 4 GiB; "
-                "write several archives, and open them as one"
+                "mapix.iid.ShardedWriter writes several archives, which are opened as one"
             )
-        self._out.write(
-            HEAD.pack(self.version[0], self.version[1] if self.version[0] else 0, *places)
-        )
-        self._out.write(_little(np.frombuffer(self._lut, np.uint32)))
+        head = HEAD.pack(self.version[0], self.version[1] if self.version[0] else 0, *places)
+        lut = _little(np.frombuffer(self._lut, np.uint32))
+        self._out.write(head)
+        self._out.write(lut)
         for piece in self._iids.pieces(STEP):
             self._out.write(piece)
         self._out.write(meta + len(names).to_bytes(4, "little") + names)
@@ -224,6 +245,12 @@ class Writer:
             self._out.write(_little(np.array(sorted(keys), np.uint32)))
         for piece in self._segs.pieces(STEP):
             self._out.write(piece)
+        if self.index:
+            front = _native.crc32c(lut, _native.crc32c(head)) if len(lut) else _native.crc32c(head)
+            boxes = np.frombuffer(self._boxes, np.uint16).reshape(-1, 4)
+            areas = np.frombuffer(self._areas, np.uint32)
+            for piece in trailer.pack(at, front, boxes, areas):
+                self._out.write(piece)
 
     def _drop(self) -> None:
         for spill in (self._iids, self._segs):

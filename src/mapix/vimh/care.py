@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from mapix.formats.vimh import Progress
 
 if TYPE_CHECKING:
+    from mapix.report import Report
     from mapix.vimh.statistics import Statistics
-    from mapix.vimh.upkeep import Report, Saved
+    from mapix.vimh.upkeep import Saved
 
 __all__ = ["Care"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +16,7 @@ from mapix.errors import MapixError, UnsupportedError
 from mapix.formats import vimh
 from mapix.formats.vimh import Progress
 from mapix.recordindex import ENTRY, Checksums, RecordIndex
+from mapix.report import Report
 from mapix.source import Source
 from mapix.store import NewWhole
 
@@ -23,47 +24,12 @@ if TYPE_CHECKING:
     from mapix.vimh.dataset import Dataset
     from mapix.vimh.gatherer import Gatherer
 
-__all__ = ["Report", "Saved", "checksums", "keep_index", "repair", "verify"]
+__all__ = ["Saved", "checksums", "keep_index", "repair", "verify"]
 
 STEP_NBYTES = 64 << 20  # looked at between two looks at Ctrl-C
 SEARCH_NBYTES = 16 << 20  # searched for the next record in one piece
 PROOF = 4  # records in a row that make a place one where records begin again
 MOST_TOLD = 100  # records with a wrong checksum that are listed
-
-
-@dataclass(slots=True)
-class Report:
-    """What ``verify`` found.
-
-    Attributes
-    ----------
-    path : str
-        The file.
-    nrecords, nbytes : int
-        How many records it has, and bytes of them.
-    checked : list of str
-        What was looked at.
-    problems : list of str
-        What is wrong; empty when all is well.
-    damaged : list of int
-        Records whose bytes are not those that the checksums were made of.
-    """
-
-    path: str
-    nrecords: int = 0
-    nbytes: int = 0
-    checked: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    damaged: list[int] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        """Whether nothing is wrong."""
-        return not self.problems
-
-    def __str__(self) -> str:
-        lines = [f"{self.path}: {self.nrecords} records, checked {', '.join(self.checked)}"]
-        return "\n".join([*lines, *(f"  {p}" for p in self.problems or ["all is well"])])
 
 
 @dataclass(slots=True)

@@ -1,0 +1,408 @@
+"""Several archives as one: keys go on from one to the next."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mapix.errors import FormatError, UnsupportedError
+from mapix.formats.iid import NAME
+from mapix.iid.archive import Archive
+from mapix.iid.groups import Group
+from mapix.iid.names import Pair
+from mapix.iid.segment import Box, Region
+from mapix.iid.writer import Writer
+from mapix.report import Report
+
+__all__ = ["ShardedArchive", "ShardedWriter", "beside"]
+
+Keys = NDArray[np.uint32]
+FULL_NBYTES = 3 << 30  # of a shard, before the next one is begun
+_NUMBERED = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.iid")
+
+
+def beside(path: str) -> list[str]:
+    """All shards of the set that ``NAME-00000-of-00003.iid`` belongs to; none of another name.
+
+    Raises
+    ------
+    FormatError
+        Some are missing.
+    """
+    folder, name = os.path.split(path)
+    found = _NUMBERED.fullmatch(name)
+    if found is None:
+        return []
+    stem, n = found[1], int(found[3])
+    paths = [os.path.join(folder, f"{stem}-{k:05}-of-{n:05}.iid") for k in range(n)]
+    missing = [os.path.basename(p) for p in paths if not os.path.isfile(p)]
+    if missing:
+        raise FormatError(path, NAME, f"shards are missing: {', '.join(missing)}")
+    return paths
+
+
+class _Core:
+    """What ``_native_iid.Iid`` does, over several archives; mappings are those of the parts."""
+
+    def __init__(self, parts: Sequence[Archive], begins: NDArray[np.int64]) -> None:
+        self._parts, self._begins = parts, begins
+
+    def place(self, keys: Keys) -> tuple[NDArray[np.int64], Keys]:
+        """Number of each key's part, and the key in it."""
+        part = np.searchsorted(self._begins, keys, side="right") - 1
+        return part, (keys - self._begins[part]).astype(np.uint32)
+
+    def _runs(self, keys: Keys) -> Iterator[tuple[Archive, Keys, slice]]:
+        """Stretches of keys of one part, in order."""
+        part, inner = self.place(keys)
+        edges = np.flatnonzero(np.diff(part)) + 1
+        for begin, end in zip([0, *edges], [*edges, len(keys)], strict=True):
+            if end > begin:
+                run = slice(int(begin), int(end))
+                yield self._parts[part[begin]], np.ascontiguousarray(inner[run]), run
+
+    def _by_part(self, keys: Keys) -> Iterator[tuple[Archive, Keys, NDArray[np.int64]]]:
+        part, inner = self.place(keys)
+        for k in np.unique(part).tolist():
+            at = np.flatnonzero(part == k)
+            yield self._parts[k], np.ascontiguousarray(inner[at]), at
+
+    def columns(self, _: Any, first: int, boxes: Any, areas: Any, n: int) -> int:
+        """Boxes and areas of keys first to first + n."""
+        keys = np.arange(first, first + n, dtype=np.uint32)
+        for part, inner, run in self._runs(keys):
+            if boxes is not None:
+                boxes[run], areas[run] = part.bboxes[inner], part.areas[inner]
+        return 0
+
+    def masks(self, _: Any, keys: Keys, windows: Any, offsets: Any, out: Any) -> None:
+        """Masks of keys, back to back."""
+        for part, inner, run in self._runs(keys):
+            cuts = offsets[run.start : run.stop + 1]
+            room = out[int(cuts[0]) : int(cuts[-1])]
+            window = np.ascontiguousarray(windows[run])
+            part._iid.masks(part.source.mapping, inner, window, cuts - cuts[0], room)
+
+    def count(
+        self, _: Any, keys: Keys, windows: NDArray[np.uint16], *, any: bool = False
+    ) -> NDArray[np.uint32]:
+        """Pixels of keys in windows."""
+        found = np.empty(len(keys), np.uint32)
+        for part, inner, at in self._by_part(keys):
+            window = np.ascontiguousarray(windows[at])
+            found[at] = part._iid.count(part.source.mapping, inner, window, any=any)
+        return found
+
+    def shared(self, _: Any, a: Keys, b: Keys) -> NDArray[np.uint32]:
+        """Pixels that pairs share; across archives, their masks are compared."""
+        found = np.zeros(len(a), np.uint32)
+        part_a, in_a = self.place(a)
+        part_b, in_b = self.place(b)
+        for k in np.unique(part_a).tolist():
+            at = np.flatnonzero((part_a == k) & (part_b == k))
+            part = self._parts[k]
+            one, two = (np.ascontiguousarray(v[at]) for v in (in_a, in_b))
+            found[at] = part._iid.shared(part.source.mapping, one, two)
+        for i in np.flatnonzero(part_a != part_b).tolist():
+            one, two = self._parts[part_a[i]][int(in_a[i])], self._parts[part_b[i]][int(in_b[i])]
+            low = np.maximum(one.bbox[:2], two.bbox[:2]).tolist()
+            high = np.minimum(one.bbox[2:], two.bbox[2:]).tolist()
+            if low[0] < high[0] and low[1] < high[1]:
+                box = (low[0], low[1], high[0], high[1])
+                found[i] = (one.mask(box) & two.mask(box)).sum()
+        return found
+
+    def paint(self, _: Any, keys: Keys, values: Any, window: Any, labels: Any, depth: Any) -> None:
+        """Paint keys over one another, in order."""
+        for part, inner, run in self._runs(keys):
+            part._iid.paint(part.source.mapping, inner, values[run], window, labels, depth)
+
+    def combine(self, _: Any, keys: Keys, what: int, window: Any, canvas: Any) -> None:
+        """Or, and, and-not of packed rows, in order."""
+        for part, inner, _run in self._runs(keys):
+            part._iid.combine(part.source.mapping, inner, what, window, canvas)
+
+    def texts(self, _: Any, keys: Keys) -> list[Pair]:
+        """(domain, iid) of keys."""
+        found: list[Pair] = [(b"", b"")] * len(keys)
+        for part, inner, at in self._by_part(keys):
+            for i, name in zip(at.tolist(), part._names.each(inner), strict=True):
+                found[i] = name
+        return found
+
+
+class _Names:
+    """What ``Names`` does, over several archives."""
+
+    def __init__(self, archive: ShardedArchive) -> None:
+        self._archive = archive
+
+    def _from(self, ask: Callable[[Any], NDArray[np.uint32]]) -> Keys:
+        a = self._archive
+        found = [
+            ask(part._names).astype(np.int64) + begin
+            for part, begin in zip(a.parts, a._begins.tolist(), strict=True)
+        ]
+        return np.concatenate(found).astype(np.uint32)
+
+    def of(self, key: int) -> Pair:
+        """(domain, iid) of a key."""
+        return self.each(np.array([key], np.uint32))[0]
+
+    def each(self, keys: Keys) -> list[Pair]:
+        """(domain, iid) of keys."""
+        return self._archive._core.texts(None, keys)
+
+    def first(self, names: Sequence[Pair]) -> NDArray[np.int64]:
+        """Lowest key of each name, -1 where nobody has it."""
+        a = self._archive
+        found = np.full(len(names), -1, np.int64)
+        for part, begin in zip(a.parts[::-1], a._begins.tolist()[::-1], strict=True):
+            keys = part._names.first(names)
+            found = np.where(keys >= 0, keys + begin, found)
+        return found
+
+    def all_of(self, domain: bytes, iid: bytes) -> Keys:
+        """All keys of a name, ascending."""
+        return self._from(lambda names: names.all_of(domain, iid))
+
+    def with_iid(self, iid: bytes) -> Keys:
+        """Keys whose name within their domain is ``iid``."""
+        return self._from(lambda names: names.with_iid(iid))
+
+    def in_domains(self, domains: Sequence[bytes]) -> Keys:
+        """Keys of some domains, ascending."""
+        return self._from(lambda names: names.in_domains(domains))
+
+    @property
+    def domains(self) -> list[bytes]:
+        """All domains, sorted."""
+        return sorted({d for part in self._archive.parts for d in part.domains})
+
+    def duplicates(self) -> list[Keys]:
+        """Keys that share a name, for each name that several have."""
+        known: dict[Pair, list[int]] = {}
+        for key, name in enumerate(self.each(self._archive.keys)):
+            known.setdefault(name, []).append(key)
+        return [np.array(v, np.uint32) for v in known.values() if len(v) > 1]
+
+
+class _Groups(Mapping[str, Group]):
+    """Groups of the same name as one."""
+
+    def __init__(self, archive: ShardedArchive) -> None:
+        self._archive = archive
+
+    def __getitem__(self, name: str) -> Group:
+        a = self._archive
+        found = [
+            part.groups[name].keys.astype(np.int64) + begin
+            for part, begin in zip(a.parts, a._begins.tolist(), strict=True)
+            if name in part.groups
+        ]
+        if not found:
+            raise KeyError(f"{a.path}: no group {name!r}; there: {', '.join(self) or 'none'}")
+        return Group(np.concatenate(found).astype(np.uint32))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(name for part in self._archive.parts for name in part.groups))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def of(self, key: int) -> list[str]:
+        """Names of the groups that a key is in."""
+        return [name for name in self if key in self[name]]
+
+
+class ShardedArchive(Archive):
+    """Several archives as one: ``mapix.open`` of a list, or of one ``NAME-00000-of-00003.iid``.
+
+    Keys of the second go on where those of the first end, and so on; everything else is as in
+    ``Archive``.  Overlaps across archives compare masks, a pair at a time.
+
+    Attributes
+    ----------
+    parts : tuple of Archive
+        The files.
+    """
+
+    def __init__(self, parts: Sequence[Archive]) -> None:
+        self.parts = tuple(parts)
+        counts = [len(part) for part in self.parts]
+        self._begins = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
+        self._n = sum(counts)
+        self.source = self.parts[0].source
+        self._core = _Core(self.parts, self._begins)
+        # they are used as what they stand for
+        self._iid = cast(Any, self._core)
+        self._names = cast(Any, _Names(self))
+        self.groups = cast(Any, _Groups(self))
+
+    def __len__(self) -> int:
+        return self._n
+
+    @property
+    def path(self) -> str:
+        """The first file, and how many more."""
+        more = len(self.parts) - 1
+        return self.parts[0].path + (f" and {more} more" if more else "")
+
+    @property
+    def version(self) -> int:
+        """Of the first file."""
+        return self.parts[0].version
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """Of the first file, with what only others have."""
+        found: dict[str, Any] = {}
+        for part in self.parts:
+            found = {**part.meta, **found}
+        return found
+
+    @property
+    def _index(self) -> None:
+        return None
+
+    def check_table(self) -> None:
+        """Look at every row of all lookup tables."""
+        for part in self.parts:
+            part.check_table()
+
+    def _part(self, key: int) -> tuple[Archive, int]:
+        part, inner = self._core.place(np.array([key], np.uint32))
+        return self.parts[int(part[0])], int(inner[0])
+
+    def _head(self, key: int) -> tuple[Box, int]:
+        part, inner = self._part(key)
+        return part._head(inner)
+
+    def _regions_at(self, key: int) -> tuple[int, int]:
+        raise UnsupportedError(f"{self.path}: packed bits are had from the parts")
+
+    def _regions(self, key: int) -> list[Region]:
+        part, inner = self._part(key)
+        return part._regions(inner)
+
+    def verify(self, progress: Callable[[int, int], object] | None = None) -> Report:
+        """Look at everything, one archive after the other."""
+        report = Report(self.path, len(self))
+        for part in self.parts:
+            found = part.verify(progress)
+            report.nbytes += found.nbytes
+            report.checked = found.checked
+            report.problems += [f"{part.path}: {p}" for p in found.problems]
+        return report
+
+    def joined(self, others: Sequence[Archive]) -> ShardedArchive:
+        """Itself and others, one behind the other."""
+        return join([self, *others])
+
+    def close(self) -> None:
+        """Let go of all files."""
+        for part in self.parts:
+            part.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ShardedArchive, (self.parts,)
+
+
+def join(archives: Sequence[Archive]) -> ShardedArchive:
+    """Archives one behind the other; of those that are joined already, their parts."""
+    parts: list[Archive] = []
+    for a in archives:
+        parts += a.parts if isinstance(a, ShardedArchive) else [a]
+    return ShardedArchive(parts)
+
+
+class ShardedWriter:
+    """Archives ``NAME-00000-of-00003.iid`` and so on, for more than one can hold.
+
+    Each appears whole; their names tell how many there are only when the last one is closed, and
+    ``mapix.open`` refuses a set of which some are missing.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        ``NAME.iid``.
+    meta : mapping, optional
+        Metadata of each.
+    full_nbytes : int
+        Bytes of segments after which the next archive is begun.
+    **options
+        For ``Writer``.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        meta: Mapping[str, Any] | None = None,
+        *,
+        full_nbytes: int = FULL_NBYTES,
+        **options: Any,
+    ) -> None:
+        self._stem = os.fspath(path).removesuffix(".iid")
+        self._meta, self._options, self._full = meta, options, full_nbytes
+        self._done: list[str] = []
+        self._begin = 0
+        self._out = self._next()
+
+    def _next(self) -> Writer:
+        path = f"{self._stem}-{len(self._done):05}.iid.shard"
+        return Writer(path, self._meta, replace=True, **self._options)
+
+    def _finish(self) -> None:
+        self._out.close()
+        self._done.append(self._out.path)
+        self._begin += len(self._out)
+
+    def __len__(self) -> int:
+        return self._begin + len(self._out)
+
+    def add(self, *args: Any, **options: Any) -> int:
+        """Write a segment, as ``Writer.add``; its key in the set."""
+        if len(self._out) and self._out.nbytes >= self._full:
+            self._finish()
+            self._out = self._next()
+        return self._begin + self._out.add(*args, **options)
+
+    def group(self, name: str, keys: ArrayLike) -> None:
+        """Add keys of the archive at hand to a group; earlier ones are written already."""
+        inner = np.asarray(keys, np.int64) - self._begin
+        if inner.size and inner.min() < 0:
+            raise UnsupportedError("groups of archives that are full are written; add(groups=...)")
+        self._out.group(name, inner)
+
+    def close(self) -> None:
+        """Close the last archive, and give all of them their names."""
+        self._finish()
+        n = len(self._done)
+        for k, path in enumerate(self._done):
+            os.replace(path, f"{self._stem}-{k:05}-of-{n:05}.iid")
+
+    def abort(self) -> None:
+        """Remove what was written."""
+        self._out.abort()
+        for path in self._done:
+            os.unlink(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
