@@ -4,7 +4,7 @@
  * together first, since nothing in the format keeps regions of a segment from sharing pixels. */
 #include "iid.h"
 
-enum { ROW_WORDS = 65536 / 64 + 1 };
+enum { ROW_WORDS = 65536 / 64 + 1, ROWS_AHEAD = 12, SEGMENTS_AHEAD = 4, MOST_FETCHED = 512, MOST_NEAR = 24 };
 
 typedef struct {
     const mapix_map *map;
@@ -24,24 +24,41 @@ typedef struct {
     mapix_where where;
 } pixel_job;
 
-/* A segment whose regions were all looked at; `only` is its region when it has one. */
+/* A segment whose regions were all looked at, and those of them that meet a window. */
 typedef struct {
     iid_segment segment;
-    iid_region only;
     uint64_t nregions;
+    unsigned nnear; /* as many as there was room for */
+    int all_near;   /* whether there was room for all of them */
+    iid_region near[MOST_NEAR];
 } checked;
 
-static int check_segment(const pixel_job *job, uint32_t key, checked *c, mapix_where *where) {
-    int status = iid_segment_of(job->map, job->iid, key, &c->segment, where);
-    if (!status) {
-        status = iid_check_regions(&c->segment, &c->nregions, where);
-    }
-    if (!status && c->nregions == 1) {
-        uint64_t at = 0;
-        int more;
-        status = iid_next_region(&c->segment, &at, &c->only, &more, where);
+/* Walk the regions of c->segment. */
+static int check_regions(checked *c, const uint16_t window[4], mapix_where *where) {
+    uint64_t at = 0;
+    int more = 1, status;
+    iid_region r;
+    c->nregions = c->nnear = 0;
+    c->all_near = 1;
+    while (!(status = iid_next_region(&c->segment, &at, &r, &more, where)) && more) {
+        uint16_t part[4];
+        c->nregions++;
+        if (!iid_meet(r.box, window, part)) {
+            continue;
+        }
+        if (c->nnear < MOST_NEAR) {
+            c->near[c->nnear++] = r;
+        } else {
+            c->all_near = 0;
+        }
     }
     return status;
+}
+
+static int check_segment(const pixel_job *job, uint32_t key, const uint16_t window[4], checked *c,
+                         mapix_where *where) {
+    const int status = iid_segment_of(job->map, job->iid, key, &c->segment, where);
+    return status ? status : check_regions(c, window, where);
 }
 
 /* Column words of one row within a window's columns, from the region itself or from `room`. */
@@ -53,12 +70,19 @@ typedef struct {
 
 static row_of take_row(const checked *c, uint32_t row, const uint16_t window[4], uint64_t *room) {
     row_of r = {c, NULL, row, window[MINC], window[MAXC]};
-    if (c->nregions != 1) {
-        const uint64_t nwords = ((uint64_t)(r.end - r.begin) + 63) / 64;
-        memset(room, 0, (nwords + 1) * sizeof *room);
-        iid_or_row(&c->segment, row, window, room);
-        r.words = room;
+    if (c->nnear == 1) {
+        return r;
     }
+    const uint64_t nwords = ((uint64_t)(r.end - r.begin) + 63) / 64;
+    memset(room, 0, (nwords + 1) * sizeof *room);
+    if (c->all_near) {
+        for (unsigned k = 0; k < c->nnear; k++) {
+            iid_or_region(&c->near[k], row, window, room);
+        }
+    } else {
+        iid_or_row(&c->segment, row, window, room);
+    }
+    r.words = room;
     return r;
 }
 
@@ -67,7 +91,7 @@ static inline uint64_t row_word(const row_of *r, uint32_t c) {
     if (r->words) {
         return r->words[(c - r->begin) >> 6];
     }
-    const iid_region *only = &r->from->only;
+    const iid_region *only = &r->from->near[0];
     if (r->row < only->box[MINR] || r->row >= only->box[MAXR] || c >= only->box[MAXC]) {
         return 0;
     }
@@ -75,7 +99,7 @@ static inline uint64_t row_word(const row_of *r, uint32_t c) {
     if (c >= only->box[MINC]) {
         return iid_row_word(only, r->row, c, end);
     }
-    const uint32_t before = only->box[MINC] - c; /* pixels of the segment's box, not of the region's */
+    const uint32_t before = only->box[MINC] - c; /* pixels of the window, not of the region */
     return before >= 64 || only->box[MINC] >= end
                ? 0
                : iid_row_word(only, r->row, only->box[MINC], end) >> before;
@@ -105,6 +129,28 @@ static inline void spread(uint8_t *to, uint64_t word, uint32_t n) {
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
 
+/* The first pixel is the highest bit of a word; masks want it lowest. */
+static inline uint64_t reversed_bytes(uint64_t word) {
+    word = (word >> 1 & UINT64_C(0x5555555555555555)) | (word & UINT64_C(0x5555555555555555)) << 1;
+    word = (word >> 2 & UINT64_C(0x3333333333333333)) | (word & UINT64_C(0x3333333333333333)) << 2;
+    return (word >> 4 & UINT64_C(0x0f0f0f0f0f0f0f0f)) | (word & UINT64_C(0x0f0f0f0f0f0f0f0f)) << 4;
+}
+
+/* A value where a word has ones; only those are written. */
+__attribute__((target("avx512f"))) static void paint_wide(int32_t *labels, uint64_t word,
+                                                          int32_t value) {
+    const __m512i all = _mm512_set1_epi32(value);
+    uint64_t ones = reversed_bytes(__builtin_bswap64(word));
+    for (unsigned k = 0; ones; k += 16, ones >>= 16) {
+        _mm512_mask_storeu_epi32(labels + k, (__mmask16)ones, all);
+    }
+}
+
+/* Ones as bytes where a word has them; nothing else is written. */
+__attribute__((target("avx512f,avx512bw"))) static void set_wide(uint8_t *to, uint64_t word) {
+    _mm512_mask_storeu_epi8(to, reversed_bytes(__builtin_bswap64(word)), _mm512_set1_epi8(1));
+}
+
 /* Whole words of a region as bytes, 64 at a time; how many pixels that were. */
 __attribute__((target("avx512f,avx512bw"))) static uint64_t spread_wide(uint8_t *to,
                                                                       const iid_region *r,
@@ -114,11 +160,7 @@ __attribute__((target("avx512f,avx512bw"))) static uint64_t spread_wide(uint8_t 
     for (; at + 64 <= n; at += 64) {
         uint64_t word; /* n is within the bits, so that these 8 bytes are, too */
         memcpy(&word, r->bits + at / 8, 8);
-        /* the first pixel is the highest bit of its byte, a mask wants it lowest */
-        word = (word >> 1 & UINT64_C(0x5555555555555555)) | (word & UINT64_C(0x5555555555555555)) << 1;
-        word = (word >> 2 & UINT64_C(0x3333333333333333)) | (word & UINT64_C(0x3333333333333333)) << 2;
-        word = (word >> 4 & UINT64_C(0x0f0f0f0f0f0f0f0f)) | (word & UINT64_C(0x0f0f0f0f0f0f0f0f)) << 4;
-        _mm512_storeu_si512(to + at, _mm512_maskz_mov_epi8(word, ones));
+        _mm512_storeu_si512(to + at, _mm512_maskz_mov_epi8(reversed_bytes(word), ones));
     }
     return at;
 }
@@ -139,12 +181,41 @@ static void spread_all(uint8_t *to, const iid_region *r) {
     }
 }
 
+/* A region into a mask of a window, which may have pixels of others. */
+static void or_region(uint8_t *to, const iid_region *r, const uint16_t window[4], int wide) {
+    const uint64_t w = window[MAXC] - window[MINC];
+    uint16_t part[4];
+    if (!iid_meet(r->box, window, part)) {
+        return;
+    }
+    for (uint32_t row = part[MINR]; row < part[MAXR]; row++) {
+        uint8_t *line = to + (row - window[MINR]) * w;
+        for (uint32_t col = part[MINC]; col < part[MAXC]; col += 64) {
+            const uint32_t left = (uint32_t)part[MAXC] - col, n = left < 64 ? left : 64;
+            const uint64_t word = iid_row_word(r, row, col, part[MAXC]);
+#if defined(__x86_64__) && defined(__GNUC__)
+            if (wide) {
+                set_wide(line + (col - window[MINC]), word);
+                continue;
+            }
+#else
+            (void)wide;
+#endif
+            uint8_t pixels[64];
+            spread(pixels, word, n);
+            for (uint32_t k = 0; k < n; k++) {
+                line[col - window[MINC] + k] |= pixels[k];
+            }
+        }
+    }
+}
+
 static int mask_of(pixel_job *job, uint64_t i) {
     const uint16_t *window = job->windows + 4 * i;
     const uint64_t h = window[MAXR] - window[MINR], w = window[MAXC] - window[MINC];
     const uint64_t begin = job->offsets[i], end = job->offsets[i + 1];
     checked c;
-    const int status = check_segment(job, job->keys[i], &c, &job->where);
+    const int status = check_segment(job, job->keys[i], window, &c, &job->where);
     if (status) {
         return status;
     }
@@ -152,22 +223,17 @@ static int mask_of(pixel_job *job, uint64_t i) {
         return MAPIX_E_ARGUMENT;
     }
     uint8_t *to = (uint8_t *)job->out + begin;
-    if (c.nregions == 1 && memcmp(c.only.box, window, 8) == 0) {
-        spread_all(to, &c.only);
+    if (c.nregions == 1 && c.nnear == 1 && memcmp(c.near[0].box, window, 8) == 0) {
+        spread_all(to, &c.near[0]);
         return MAPIX_OK;
     }
     memset(to, 0, end - begin);
-    uint16_t part[4];
-    if (!iid_meet(c.segment.box, window, part)) {
-        return MAPIX_OK;
-    }
-    for (uint32_t row = part[MINR]; row < part[MAXR]; row++) {
-        const row_of r = take_row(&c, row, part, job->row_a);
-        uint8_t *line = to + (row - window[MINR]) * w + (part[MINC] - window[MINC]);
-        for (uint32_t col = part[MINC]; col < part[MAXC]; col += 64) {
-            const uint32_t left = (uint32_t)part[MAXC] - col;
-            spread(line + (col - part[MINC]), row_word(&r, col), left < 64 ? left : 64);
-        }
+    const int wide = mapix_simd(-1) > 1;
+    uint64_t at = 0;
+    int more = 1;
+    iid_region r;
+    while (!iid_next_region(&c.segment, &at, &r, &more, &job->where) && more) {
+        or_region(to, &r, window, wide);
     }
     return MAPIX_OK;
 }
@@ -176,11 +242,12 @@ static int mask_of(pixel_job *job, uint64_t i) {
 
 static int count_of(pixel_job *job, uint64_t i) {
     checked c;
-    const int status = check_segment(job, job->keys[i], &c, &job->where);
+    const int status =
+        check_segment(job, job->keys[i], job->windows + 4 * i, &c, &job->where);
     uint16_t part[4];
     uint32_t found = 0;
     job->counts[i] = 0;
-    if (status || !iid_meet(c.segment.box, job->windows + 4 * i, part)) {
+    if (status || !c.nnear || !iid_meet(c.segment.box, job->windows + 4 * i, part)) {
         return status;
     }
     for (uint32_t row = part[MINR]; row < part[MAXR] && !(job->option && found); row++) {
@@ -195,12 +262,19 @@ static int count_of(pixel_job *job, uint64_t i) {
 
 static int shared_of(pixel_job *job, uint64_t i) {
     checked a, b;
-    int status = check_segment(job, job->keys[i], &a, &job->where);
-    status = status ? status : check_segment(job, job->others[i], &b, &job->where);
     uint16_t part[4];
     uint32_t found = 0;
     job->counts[i] = 0;
-    if (status || !iid_meet(a.segment.box, b.segment.box, part)) {
+    int status = iid_segment_of(job->map, job->iid, job->keys[i], &a.segment, &job->where);
+    status = status ? status
+                    : iid_segment_of(job->map, job->iid, job->others[i], &b.segment, &job->where);
+    if (status) {
+        return status;
+    }
+    const int meet = iid_meet(a.segment.box, b.segment.box, part);
+    status = check_regions(&a, part, &job->where);
+    status = status ? status : check_regions(&b, part, &job->where);
+    if (status || !meet || !a.nnear || !b.nnear) {
         return status;
     }
     for (uint32_t row = part[MINR]; row < part[MAXR]; row++) {
@@ -216,42 +290,72 @@ static int shared_of(pixel_job *job, uint64_t i) {
 
 /* --- paintings --------------------------------------------------------------------------------- */
 
+/* A value to up to 64 labels, where a word has ones. */
+static inline void paint_word(int32_t *labels, uint64_t word, int32_t value, int wide) {
+#if defined(__x86_64__) && defined(__GNUC__)
+    if (wide) {
+        paint_wide(labels, word, value);
+        return;
+    }
+#else
+    (void)wide;
+#endif
+    while (word) { /* runs of ones, left to right */
+        const unsigned first = (unsigned)__builtin_clzll(word);
+        const uint64_t behind = ~(word << first);
+        const unsigned run = behind ? (unsigned)__builtin_clzll(behind) : 64 - first;
+        for (unsigned k = first; k < first + run; k++) {
+            labels[k] = value;
+        }
+        word = first + run >= 64 ? 0 : word & (UINT64_MAX >> (first + run));
+    }
+}
+
+static void deepen(uint16_t *depth, uint64_t word) {
+    for (; word; word &= word - 1) {
+        uint16_t *d = depth + (63 - (unsigned)__builtin_ctzll(word));
+        *d = *d < UINT16_MAX ? (uint16_t)(*d + 1) : *d;
+    }
+}
+
+/* One region after the other: it does not matter which of them paints a pixel. */
+static void paint_regions(pixel_job *job, const checked *c, int32_t value) {
+    const uint16_t *window = job->windows;
+    const uint64_t w = window[MAXC] - window[MINC];
+    const int wide = (int)job->option;
+    uint64_t at = 0;
+    int more = 1;
+    iid_region r;
+    while (!iid_next_region(&c->segment, &at, &r, &more, &job->where) && more) {
+        uint16_t part[4];
+        if (!iid_meet(r.box, window, part)) {
+            continue;
+        }
+        for (uint32_t row = part[MINR]; row < part[MAXR]; row++) {
+            int32_t *line = (int32_t *)job->out + (row - window[MINR]) * w;
+            for (uint32_t col = part[MINC]; col < part[MAXC]; col += 64) {
+                const uint64_t word = iid_row_word(&r, row, col, part[MAXC]);
+                paint_word(line + (col - window[MINC]), word, value, wide);
+            }
+        }
+    }
+}
+
 static int paint_one(pixel_job *job, uint64_t i) {
     const uint16_t *window = job->windows;
     const uint64_t w = window[MAXC] - window[MINC];
-    const int32_t value = job->values[i];
     checked c;
-    const int status = check_segment(job, job->keys[i], &c, &job->where);
+    const int status = check_segment(job, job->keys[i], window, &c, &job->where);
     uint16_t part[4];
     if (status || !iid_meet(c.segment.box, window, part)) {
         return status;
     }
-    for (uint32_t row = part[MINR]; row < part[MAXR]; row++) {
-        const row_of r = take_row(&c, row, part, job->row_a);
-        const uint64_t line = (row - window[MINR]) * w;
+    paint_regions(job, &c, job->values[i]);
+    for (uint32_t row = part[MINR]; job->depth && row < part[MAXR]; row++) {
+        const row_of r = take_row(&c, row, part, job->row_a); /* a pixel of two regions counts once */
         for (uint32_t col = part[MINC]; col < part[MAXC]; col += 64) {
-            uint64_t word = row_word(&r, col);
-            const uint64_t to = line + col - window[MINC];
-            int32_t *labels = (int32_t *)job->out + to;
-            if (word == UINT64_MAX && !job->depth) {
-                for (unsigned k = 0; k < 64; k++) {
-                    labels[k] = value;
-                }
-                continue;
-            }
-            while (word) { /* runs of ones, left to right */
-                const unsigned first = (unsigned)__builtin_clzll(word);
-                const uint64_t behind = ~(word << first);
-                const unsigned run = behind ? (unsigned)__builtin_clzll(behind) : 64 - first;
-                for (unsigned k = first; k < first + run; k++) {
-                    labels[k] = value;
-                }
-                for (unsigned k = first; job->depth && k < first + run; k++) {
-                    const uint16_t deep = job->depth[to + k];
-                    job->depth[to + k] = deep < UINT16_MAX ? (uint16_t)(deep + 1) : deep;
-                }
-                word = first + run >= 64 ? 0 : word & (UINT64_MAX >> (first + run));
-            }
+            const uint64_t to = (row - window[MINR]) * w + col - window[MINC];
+            deepen(job->depth + to, row_word(&r, col));
         }
     }
     return MAPIX_OK;
@@ -260,7 +364,7 @@ static int paint_one(pixel_job *job, uint64_t i) {
 static int combine_one(pixel_job *job, uint64_t i) {
     const uint16_t *window = job->windows;
     checked c;
-    const int status = check_segment(job, job->keys[i], &c, &job->where);
+    const int status = check_segment(job, job->keys[i], window, &c, &job->where);
     if (status) {
         return status;
     }
@@ -288,10 +392,39 @@ typedef struct {
     int (*one)(pixel_job *job, uint64_t i);
 } pixel_run;
 
+/* The lookup row of a key that is to come into the cache, or the segment that it leads to. */
+static void fetch_row(const pixel_job *job, uint32_t key) {
+    if (key < job->iid->nsegments) {
+        __builtin_prefetch(job->map->base + job->iid->lut_at + (uint64_t)key * LUT_ROW, 0, 3);
+    }
+}
+
+static void fetch_segment(const pixel_job *job, uint32_t key) {
+    if (key >= job->iid->nsegments) {
+        return;
+    }
+    const iid_row row = iid_row_of(job->map, job->iid, key);
+    const uint64_t end = (uint64_t)row.segment_at + row.segment_nbytes;
+    if (end <= job->iid->segs_nbytes) {
+        const uint8_t *p = job->map->base + job->iid->segs_at + row.segment_at;
+        for (uint32_t k = 0; k < row.segment_nbytes && k < MOST_FETCHED; k += 64) {
+            __builtin_prefetch(p + k, 0, 3);
+        }
+    }
+}
+
 static int run_all(void *arg) {
     const pixel_run *run = arg;
     pixel_job *job = run->job;
     for (uint64_t i = 0; i < job->n; i++) {
+        if (i + ROWS_AHEAD < job->n) {
+            fetch_row(job, job->keys[i + ROWS_AHEAD]);
+            fetch_segment(job, job->keys[i + SEGMENTS_AHEAD]);
+            if (job->others) {
+                fetch_row(job, job->others[i + ROWS_AHEAD]);
+                fetch_segment(job, job->others[i + SEGMENTS_AHEAD]);
+            }
+        }
         *(volatile uint64_t *)&job->where.record = job->keys[i]; /* for a fault */
         const int status = run->one(job, i);
         if (status) {
@@ -325,6 +458,7 @@ int mapix_iid_masks(const mapix_map *map, const mapix_iid *iid, const uint32_t *
                     uint64_t out_nbytes, mapix_where *where) {
     pixel_job job;
     job.map = map, job.iid = iid, job.keys = keys, job.windows = windows, job.n = n;
+    job.others = NULL;
     job.offsets = offsets, job.out = out, job.out_nbytes = out_nbytes;
     return upright(windows, n) ? run(&job, mask_of, where) : MAPIX_E_ARGUMENT;
 }
@@ -334,6 +468,7 @@ int mapix_iid_count(const mapix_map *map, const mapix_iid *iid, const uint32_t *
                     mapix_where *where) {
     pixel_job job;
     job.map = map, job.iid = iid, job.keys = keys, job.windows = windows, job.n = n;
+    job.others = NULL;
     job.counts = counts, job.option = any;
     return upright(windows, n) ? run(&job, count_of, where) : MAPIX_E_ARGUMENT;
 }
@@ -350,7 +485,9 @@ int mapix_iid_paint(const mapix_map *map, const mapix_iid *iid, const uint32_t *
                     uint16_t *depth, mapix_where *where) {
     pixel_job job;
     job.map = map, job.iid = iid, job.keys = keys, job.values = values, job.n = n;
+    job.others = NULL;
     job.windows = window, job.out = labels, job.depth = depth;
+    job.option = mapix_simd(-1) > 1;
     return iid_upright(window) ? run(&job, paint_one, where) : MAPIX_E_ARGUMENT;
 }
 
@@ -359,6 +496,7 @@ int mapix_iid_combine(const mapix_map *map, const mapix_iid *iid, const uint32_t
                       mapix_where *where) {
     pixel_job job;
     job.map = map, job.iid = iid, job.keys = keys, job.n = n, job.windows = window;
+    job.others = NULL;
     job.out = canvas, job.nwords = nwords, job.option = what;
     if (!iid_upright(window) || what > 2 ||
         nwords != ((uint64_t)(window[MAXC] - window[MINC]) + 63) / 64) {

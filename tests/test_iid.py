@@ -217,9 +217,13 @@ def test_points_and_windows(both):
         a.at(1.5, 2.5)
 
 
+@pytest.mark.parametrize("tiles", [False, True])
 @pytest.mark.parametrize("order", ["key", "given", "area"])
-def test_paintings(both, order):
+def test_paintings(both, order, tiles, monkeypatch):
     a, _, canvases = both
+    if tiles:
+        monkeypatch.setattr("mapix.iid.pixels.TILE", 17)
+        monkeypatch.setattr("mapix.iid.pixels.FEW", 0)
     rng = np.random.default_rng(4)
     for keys in (None, rng.permutation(len(a))[:30]):
         some = np.arange(len(a)) if keys is None else keys
