@@ -834,3 +834,49 @@ def test_shards_that_fail_leave_nothing(tmp_path):
     with pytest.raises(ZeroDivisionError):
         fail()
     assert os.listdir(tmp_path) == []
+
+
+# --- label maps -----------------------------------------------------------------------------------
+
+
+def test_label_maps_tell_what_they_lose(both):
+    a, _, canvases = both
+    found = mapix.iid.label_map(a, bbox=(0, 0, H, W))
+    top = np.zeros((H, W), int)
+    for k, canvas in enumerate(canvases):
+        top[canvas] = k + 1
+    assert (found.labels == top).all()
+    for k, canvas in enumerate(canvases):
+        left = int((top == k + 1).sum())
+        assert found.lost.get(k, 0) == int(canvas.sum()) - left
+        assert (k in found.gone) == (left == 0 and canvas.any())
+    assert "segments are gone" in str(found)
+    part = mapix.iid.label_map(a, [3, 9], bbox=(0, 0, 40, 50), order="given")
+    assert set(np.unique(part.labels)) <= {0, 4, 10}
+
+
+def test_label_maps_there_and_back(tmp_path):
+    pytest.importorskip("PIL", reason="needs Pillow: pip install 'mapix[view]'")
+    rng = np.random.default_rng(0)
+    labels = np.kron(rng.integers(0, 9, (5, 6)), np.ones((7, 8), int)) * 50
+    with Writer(tmp_path / "x.iid") as out:
+        keys = mapix.iid.add_label_map(out, labels, "map", at=(3, 4), groups=["g"])
+    a = mapix.open(tmp_path / "x.iid")
+    assert keys == list(range(len(np.unique(labels)) - (0 in labels)))
+    assert len(a.groups["g"]) == len(keys)
+    for s in a:
+        assert (s.mask((3, 4, 38, 52)) == (labels == int(s.iid))).all()
+    made = mapix.iid.label_map(a)
+    assert made.lost == {}
+    made.save(tmp_path / "x.png")
+    back = mapix.iid.read_png(tmp_path / "x.png")
+    assert (back == made.labels).all()
+    with pytest.raises(mapix.LimitError, match="65535"):
+        mapix.iid.LabelMap(np.array([[70000]], np.int32), {}, []).save(tmp_path / "y.png")
+    with pytest.raises(TypeError, match="label map"):
+        mapix.iid.add_label_map(out, np.zeros(3), "d")
+    from PIL import Image
+
+    Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(tmp_path / "rgb.png")
+    with pytest.raises(ValueError, match="no label map"):
+        mapix.iid.read_png(tmp_path / "rgb.png")

@@ -16,7 +16,7 @@ import pytest
 
 import mapix
 import mapix.vimh
-from mapix.store import SYSTEM, NewDirectory
+from mapix.store import SYSTEM, NewDirectory, NewWhole
 from model_disk import ModelDisk, below, steps
 
 
@@ -189,3 +189,30 @@ def test_kill_minus_nine_at_any_moment(tmp_path):
     print(ncommitted, "datasets committed,", nparts, "of", KILLS, "kills in the middle of one")
     assert ncommitted > 0
     assert nparts > 0
+
+
+def replaced(tmp_path, leave_out: str, seeds: int) -> tuple[int, int, int]:
+    """One file put in the place of another: states, those with a part, those without it after."""
+    path, old, new = str(tmp_path / "f"), b"old" * 900, b"newer" * 700
+    disk = ModelDisk(str(tmp_path), leave_out)
+    disk.put(path, old)
+    disk.seeds = seeds
+    out = NewWhole(path, disk, replace=True)
+    for at in range(0, len(new), 500):
+        out.file.write(new[at : at + 500])
+        out.file.flush()
+    out.commit()
+    during, disk.crashes = disk.crashes, []
+    disk.look()
+    torn = sum(state.get(path) not in (old, new) for state in during + disk.crashes)
+    lost = sum(state.get(path) != new for state in disk.crashes)
+    return len(during) + len(disk.crashes), torn, lost
+
+
+def test_one_file_takes_the_place_of_another_whole(tmp_path):
+    nstates, torn, lost = replaced(tmp_path, "", 300)
+    print(nstates, "states")
+    assert nstates > 5000
+    assert (torn, lost) == (0, 0)
+    assert replaced(tmp_path, "fsync", 30)[1] > 0
+    assert replaced(tmp_path, "fsync_directory", 30)[2] > 0

@@ -12,11 +12,13 @@ from mapix.iid.segment import Region, Segment
 
 if TYPE_CHECKING:
     from mapix.iid.editing import diff, edit, merge, subset
+    from mapix.iid.labelmap import LabelMap, add_label_map, label_map, read_png
     from mapix.iid.shards import ShardedArchive, ShardedWriter
     from mapix.iid.writer import Writer
 
 __all__ = [
     "Archive",
+    "LabelMap",
     "Masks",
     "Overlaps",
     "Region",
@@ -24,13 +26,20 @@ __all__ = [
     "ShardedArchive",
     "ShardedWriter",
     "Writer",
+    "add_label_map",
     "diff",
     "edit",
+    "label_map",
     "merge",
+    "read_png",
     "subset",
 ]
 
 _LATER = {
+    "LabelMap": "labelmap",
+    "add_label_map": "labelmap",
+    "label_map": "labelmap",
+    "read_png": "labelmap",
     "ShardedArchive": "shards",
     "ShardedWriter": "shards",
     "Writer": "writer",
