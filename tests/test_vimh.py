@@ -220,7 +220,7 @@ def test_format_can_be_named(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(pack([record(1, 1, 1, [])]))
     assert len(mapix.open(path, format="vimh")) == 1
-    with pytest.raises(ValueError, match="unknown format 'gif'; known: vimh"):
+    with pytest.raises(ValueError, match="unknown format 'gif'; known: .*vimh"):
         mapix.open(path, format="gif")
 
 
