@@ -30,7 +30,9 @@ class Format(Protocol):
 
 
 _BUILT_IN = {
-    "iid": "mapix.iid.opening",  # before vimh, which has no header to tell it by
+    "iid": "mapix.iid.opening",
+    "idx": "mapix.idx.opening",
+    # the last one: it has no header to tell it by
     "vimh": "mapix.vimh.opening",
 }
 

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from mapix import _native
 from mapix.errors import FormatError, MapixError
+from mapix.formats.kept import kept
 from mapix.formats.pickled import Array, Machine, Span, Text
-from mapix.formats.pickled.decode import kept, pieces
+from mapix.formats.pickled.decode import pieces
 from mapix.source import Source
 from mapix.vimh.parameters import Parameter, Parameters
 
@@ -185,7 +186,7 @@ class PickledBatch:
         n, each = self.shape
         if isinstance(data, Array) and isinstance(data.data, Span) and not data.fortran:
             return path, data.data.at
-        return kept(path, self._pieces(n, each), n * each), 0
+        return kept(path, self._pieces(n, each), n * each, FORMAT), 0
 
     def _pieces(self, n: int, each: int) -> Iterator[bytes]:
         """The bytes of images that do not lie in the file as they are."""
@@ -298,7 +299,7 @@ class PickledBatch:
         if isinstance(data.data, Span):
             at = data.data.at
         elif isinstance(data.data, Text):
-            source = kept(source, pieces(source, data.data), data.nbytes, "scale_factors")
+            source = kept(source, pieces(source, data.data), data.nbytes, FORMAT, "scale_factors")
         else:
             found = np.frombuffer(data.data, data.dtype, 2 * n)
             return found.reshape(n, 2, order="F" if data.fortran else "C").astype(np.float32)

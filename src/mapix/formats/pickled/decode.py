@@ -1,33 +1,20 @@
-"""Arrays whose bytes do not lie in a file as they are: written out once, into the user's cache.
-
-Protocols 0 to 2 write the bytes of an array as text.  What that decodes to is kept as a plain file
-with a trailer, which says what it was made from and what it has to sum up to; it is believed only
-when both agree.
-"""
+"""The bytes of arrays that protocols 0 to 2 write as text."""
 
 from __future__ import annotations
 
 import codecs
-import contextlib
-import os
 import re
-import struct
-import zlib
 from collections.abc import Iterator
 
 from mapix import _native
-from mapix.errors import FormatError, MapixError
+from mapix.errors import FormatError
 from mapix.formats.pickled.machine import FORMAT, unescaped
 from mapix.formats.pickled.objects import RefusedError, Text
-from mapix.indexes import cache_folder
 from mapix.source import Source
 
-__all__ = ["kept", "pieces"]
+__all__ = ["pieces"]
 
 STEP = 1 << 20
-MAGIC = b"MAPIXPIX"
-# magic; dev, ino, size, mtime_ns, ctime_ns of the pickle; bytes; CRC32C of them, and of all before
-TRAILER = struct.Struct("<8s3Q2qQII")
 _WHOLE = re.compile(rb"(?:[^\\]|\\x[0-9a-fA-F]{2}|\\[^x])*", re.DOTALL)
 
 
@@ -52,91 +39,3 @@ def pieces(source: Source, text: Text) -> Iterator[bytes]:
             yield unescaped(raw[:cut])
     except (UnicodeError, RefusedError) as e:
         raise FormatError(source.path, FORMAT, f"the text of an array: {e}", at=text.at) from e
-
-
-def _place(source: Source, what: str) -> str:
-    name = os.fsencode(os.path.abspath(source.path)) + b"\0" + what.encode()
-    return os.path.join(cache_folder(), f"{zlib.crc32(name):08x}{_native.crc32c(name):08x}.pixels")
-
-
-def _made_from(source: Source) -> tuple[int, ...]:
-    f = source.fingerprint
-    return f.dev, f.ino, f.size, f.mtime_ns, f.ctime_ns
-
-
-def _trailer(source: Source, nbytes: int, crc: int) -> bytes:
-    head = TRAILER.pack(MAGIC, *_made_from(source), nbytes, crc, 0)[:-4]
-    return head + struct.pack("<I", _native.crc32c(head))
-
-
-def _believed(place: str, source: Source, nbytes: int) -> Source | None:
-    """The kept file, when it is what it says, and was made from this very file."""
-    try:
-        found = Source(place)
-        if found.nbytes != nbytes + TRAILER.size:
-            return None
-        trailer = bytes(_native.copy(found.mapping, nbytes, TRAILER.size, FORMAT))
-        crc = TRAILER.unpack(trailer)[-2]
-        if trailer != _trailer(source, nbytes, crc):
-            return None
-        total = 0
-        for at in range(0, nbytes, 16 * STEP):
-            size = min(16 * STEP, nbytes - at)
-            total = _native.crc32c(_native.copy(found.mapping, at, size, FORMAT), total)
-        return found if total == crc else None
-    except (OSError, MapixError):
-        return None
-
-
-def kept(source: Source, data: Iterator[bytes], nbytes: int, what: str = "data") -> Source:
-    """A file of the ``nbytes`` bytes that ``data`` gives: the kept one, or a new one.
-
-    Parameters
-    ----------
-    source : Source
-        What they come from.
-    data : iterator of bytes
-        Asked only when there is no kept file.
-    nbytes : int
-        How many there have to be.
-    what : str
-        Which array of the file.
-
-    Raises
-    ------
-    FormatError
-        There are more or fewer bytes.
-    OSError
-        The cache folder (``$MAPIX_CACHE_DIR``) cannot be written to.
-    """
-    place = _place(source, what)
-    found = _believed(place, source, nbytes)
-    if found is not None:
-        return found
-    import tempfile
-
-    os.makedirs(os.path.dirname(place), exist_ok=True)
-    fd, name = tempfile.mkstemp(dir=os.path.dirname(place), suffix=".tmp")
-    try:
-        with os.fdopen(fd, "wb") as f:
-            done = crc = 0
-            for piece in data:
-                done += len(piece)
-                if done > nbytes:
-                    break
-                crc = _native.crc32c(piece, crc)
-                f.write(piece)
-            if done != nbytes:
-                more = "more" if done > nbytes else f"{done}"
-                raise FormatError(
-                    source.path, FORMAT, f"{nbytes} bytes of data expected, {more} found"
-                )
-            f.write(_trailer(source, nbytes, crc))
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(name, place)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
-    return Source(place)

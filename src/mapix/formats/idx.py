@@ -1,0 +1,112 @@
+"""IDX: one array of numbers in a file, in either byte order (FORMATS: IDX).
+
+====  ======  ===========================================================================
+at    bytes   field
+====  ======  ===========================================================================
+0     2       0000 big-endian (MNIST), FFFF little-endian (VisualRBM)
+2     1       type: 08 u8, 09 i8, 0B i16, 0C i32, 0D f32, 0E f64
+3     1       number of dimensions, 1 and up
+4     4 each  u32 dimensions, rows first, in the file's byte order
+..            numbers, the last dimension fastest, in the file's byte order; then the file ends
+====  ======  ===========================================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from mapix.errors import FormatError, LimitError, TruncatedError
+
+__all__ = ["CODES", "NAME", "Header", "pack", "parse"]
+
+NAME = "idx"
+CODES = {0x08: "u1", 0x09: "i1", 0x0B: "i2", 0x0C: "i4", 0x0D: "f4", 0x0E: "f8"}
+ORDERS = {b"\0\0": ">", b"\xff\xff": "<"}
+MOST_DIMS = 32  # the format can say 255; numpy has 64, and no file is known to have more than 4
+MOST_NBYTES = 1 << 62
+PREFIX_NBYTES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the first bytes of a file say.
+
+    Attributes
+    ----------
+    order : {">", "<"}
+        Byte order.
+    code : str
+        Type of the numbers, without the order.
+    shape : tuple of int
+        Dimensions, rows first.
+    nbytes : int
+        Of the header.
+    """
+
+    order: Literal[">", "<"]
+    code: str
+    shape: tuple[int, ...]
+    nbytes: int
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Type of the numbers in the file."""
+        return np.dtype(self.order + self.code)
+
+    @property
+    def row_nbytes(self) -> int:
+        """Bytes of a row."""
+        total = self.dtype.itemsize
+        for d in self.shape[1:]:
+            total *= d
+        return total
+
+    @property
+    def file_nbytes(self) -> int:
+        """Bytes that the file has to have."""
+        return self.nbytes + self.shape[0] * self.row_nbytes
+
+
+def parse(data: bytes, path: str) -> Header:
+    """The header in the first bytes of a file (132 are enough for any).
+
+    Raises
+    ------
+    FormatError
+        They are none.
+    LimitError
+        More than 32 dimensions, or an array larger than any disk.
+    """
+    if len(data) < PREFIX_NBYTES or data[:2] not in ORDERS:
+        reason = f"0000 or ffff expected, got {data[:2].hex() or 'nothing'}"
+        raise FormatError(path, NAME, reason, at=0)
+    if data[2] not in CODES:
+        known = ", ".join(f"{c:02x}" for c in CODES)
+        raise FormatError(path, NAME, f"a type of {known} expected, got {data[2]:02x}", at=2)
+    ndim = data[3]
+    if ndim == 0:
+        raise FormatError(path, NAME, "at least one dimension expected, got 0", at=3)
+    if ndim > MOST_DIMS:
+        raise LimitError(f"{path}: idx: {ndim} dimensions, more than {MOST_DIMS}")
+    end = PREFIX_NBYTES + 4 * ndim
+    if len(data) < end:
+        reason = f"a header of {end} bytes expected, the file has {len(data)}"
+        raise TruncatedError(path, NAME, reason, at=4)
+    order = ORDERS[data[:2]]
+    shape = tuple(int(d) for d in np.frombuffer(data, f"{order}u4", ndim, PREFIX_NBYTES))
+    total = np.dtype(CODES[data[2]]).itemsize
+    for d in shape:
+        total *= d
+    if total > MOST_NBYTES:
+        raise LimitError(f"{path}: idx: an array of shape {shape} is larger than any disk")
+    return Header(order, CODES[data[2]], shape, end)  # type: ignore[arg-type]
+
+
+def pack(order: str, code: str, shape: tuple[int, ...]) -> bytes:
+    """The header of an array."""
+    prefix = {v: k for k, v in ORDERS.items()}[order]
+    number = {v: k for k, v in CODES.items()}[code]
+    return prefix + bytes([number, len(shape)]) + np.array(shape, f"{order}u4").tobytes()

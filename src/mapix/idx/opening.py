@@ -1,0 +1,168 @@
+"""From a path to an IDX array, and its labels."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+from mapix import _native
+from mapix.errors import FormatError, MapixError, TruncatedError
+from mapix.formats.idx import MOST_DIMS, NAME, PREFIX_NBYTES, Header, parse
+from mapix.formats.kept import kept
+from mapix.idx.array import IdxArray
+from mapix.selection import Rows
+from mapix.source import Fingerprint, Source, read_small
+
+__all__ = ["NAME", "claims", "open_path", "reopen"]
+
+FRONT_NBYTES = PREFIX_NBYTES + 4 * MOST_DIMS
+STEP = 1 << 20
+GZIP = b"\x1f\x8b"
+FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
+FOLDERS = ("", "raw", os.path.join("MNIST", "raw"))
+
+
+def _front(source: Source) -> bytes:
+    return bytes(_native.copy(source.mapping, 0, min(FRONT_NBYTES, source.nbytes), NAME))
+
+
+def _inflated(source: Source) -> Iterator[bytes]:
+    """What a gzip file decompresses to, a piece at a time."""
+    engine = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        for at in range(0, source.nbytes, STEP):
+            raw = bytes(_native.copy(source.mapping, at, min(STEP, source.nbytes - at), NAME))
+            while raw and not engine.eof:
+                yield engine.decompress(raw, STEP)
+                raw = engine.unconsumed_tail
+    except zlib.error as e:
+        raise FormatError(source.path, NAME, f"no gzip: {e}") from e
+    if not engine.eof:
+        raise TruncatedError(source.path, NAME, "the gzip stream ends too early")
+
+
+def claims(path: str) -> str | None:
+    """Why ``path`` cannot be IDX, or None: see ``mapix.formats.Format``."""
+    if os.path.isdir(path):
+        return (
+            None if _in_folder(path, "train") or _in_folder(path, "test") else "no IDX files in it"
+        )
+    try:
+        source = Source(path)
+        front = _front(source)
+        if front[:2] == GZIP:
+            ours = path.endswith(("ubyte.gz", ".idx.gz"))
+            return None if ours else "a gzip file by another name"
+        header = parse(front, path)
+    except (OSError, MapixError) as e:
+        if path.endswith((".idx", "-ubyte")):
+            return None  # say what is wrong with it
+        return f"no header ({str(e)[-60:]})"
+    whole = header.file_nbytes == source.nbytes or path.endswith((".idx", "-ubyte"))
+    return None if whole else f"the header asks for {header.file_nbytes} bytes"
+
+
+def _in_folder(folder: str, split: str) -> str | None:
+    """The images of a split, as torchvision lays them out, compressed or not."""
+    for below in FOLDERS:
+        for end in ("", ".gz"):
+            path = os.path.join(folder, below, FILES[split] + end)
+            if os.path.isfile(path):
+                return path
+    return None
+
+
+def _labels_beside(path: str) -> str | None:
+    name = os.path.basename(path)
+    if "-images-idx3-" not in name and "-images.idx3-" not in name:
+        return None
+    name = name.replace("-images-idx3-", "-labels-idx1-").replace("-images.idx3-", "-labels.idx1-")
+    plain = os.path.join(os.path.dirname(path), name.removesuffix(".gz"))
+    return next((p for p in (plain, plain + ".gz") if os.path.isfile(p)), None)
+
+
+def open_path(path: str, *, split: str | None = None, labels: bool = True) -> IdxArray:
+    """Open an IDX file, or a directory of MNIST's.
+
+    Parameters
+    ----------
+    path : str
+        A file, compressed by gzip or not; or a directory as torchvision lays it out.
+    split : {"train", "test"}, optional
+        Of a directory; ``"train"`` by default.
+    labels : bool
+        Whether labels that lie beside images (``...-labels-idx1-ubyte``) are opened with them.
+
+    Returns
+    -------
+    IdxArray
+
+    Raises
+    ------
+    FormatError
+        The header is none, or the file is not as long as it says.
+    """
+    if os.path.isdir(path):
+        if split not in (None, *FILES):
+            raise ValueError(f"split must be train or test, got {split!r}")
+        found = _in_folder(path, split or "train")
+        if found is None:
+            raise FileNotFoundError(f"{path}: no {FILES[split or 'train']}")
+        return _open(found, labels=labels)
+    if split is not None:
+        raise ValueError(f"{path} is a file; split= chooses among the files of a directory")
+    return _open(path, labels=labels)
+
+
+def _open(path: str, *, labels: bool, expect: Fingerprint | None = None) -> IdxArray:
+    source = Source(path, expect)
+    numbers = source
+    front = _front(source)
+    if front[:2] == GZIP:
+        header = parse(_first(source), path)
+        numbers = kept(source, _inflated(source), header.file_nbytes, NAME)
+    else:
+        header = parse(front, path)
+        _check(header, source)
+    numbers.mapping.advise("random")
+    beside = _labels_beside(path) if labels else None
+    found = None if beside is None else _open(beside, labels=False)
+    if found is not None and len(found) != header.shape[0]:
+        reason = f"{header.shape[0]} images, {len(found)} labels in {beside}"
+        raise FormatError(path, NAME, reason)
+    return IdxArray(source, header, numbers=numbers, labels=found)
+
+
+def _first(source: Source) -> bytes:
+    """The first bytes of what a gzip file holds."""
+    found = b""
+    for piece in _inflated(source):
+        found += piece
+        if len(found) >= FRONT_NBYTES:
+            break
+    return found[:FRONT_NBYTES]
+
+
+def _check(header: Header, source: Source) -> None:
+    want, got = header.file_nbytes, source.nbytes
+    if got < want:
+        reason = f"{header.shape} of {header.dtype.str} is {want} bytes, the file has {got}"
+        raise TruncatedError(source.path, NAME, reason, at=got)
+    if got > want:
+        reason = (
+            f"{header.shape} of {header.dtype.str} is {want} bytes, the file has {got - want} more"
+        )
+        if header.shape[0] == 0:
+            reason += "; its writer was not closed: the number of rows was never filled in"
+        raise FormatError(source.path, NAME, reason, at=want)
+
+
+def reopen(path: str, expect: Fingerprint, labels: bool, rows: Rows) -> Any:
+    """What a pickled array becomes: the same file opened again, or FileChangedError."""
+    found = _open(path, labels=labels, expect=expect)
+    return found if rows is None else found[rows if not isinstance(rows, range) else list(rows)]
+
+
+_ = read_small

@@ -1,0 +1,268 @@
+"""IDX arrays: goldens of the original programs, a slow reader, and writing."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import pickle
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mapix
+import mapix.idx
+from conftest import GOLDEN
+from mapix.idx import IdxArray, Writer, write
+from mapix.testing import FormatTests
+
+IDX = GOLDEN / "idx"
+TOLD = json.loads((IDX / "manifest.json").read_text())["files"]
+FILES = {k.removeprefix("idx/"): v for k, v in TOLD.items() if k.endswith((".idx", ".idx.gz"))}
+FILES = {k: v for k, v in FILES.items() if (IDX / k).exists()}
+GOOD = {k: v for k, v in FILES.items() if "values_sha256" in v}
+CODES = {8: "u1", 9: "i1", 0x0B: "i2", 0x0C: "i4", 0x0D: "f4", 0x0E: "f8"}
+LETTERS = {"u1": "B", "i1": "b", "i2": "h", "i4": "i", "f4": "f", "f8": "d"}
+
+
+def slow(data: bytes) -> tuple[str, str, list[int], list] | None:
+    """By struct alone: order, type, dimensions, numbers; None where it is no IDX file."""
+    if len(data) < 4 or data[:2] not in (b"\0\0", b"\xff\xff") or data[2] not in CODES:
+        return None
+    order, code, ndim = ">" if data[0] == 0 else "<", CODES[data[2]], data[3]
+    if ndim == 0 or ndim > 32 or len(data) < 4 + 4 * ndim:
+        return None
+    dims = list(struct.unpack_from(f"{order}{ndim}I", data, 4))
+    n = int(np.prod([int(d) for d in dims], dtype=object))
+    if len(data) != 4 + 4 * ndim + n * struct.calcsize(LETTERS[code]):
+        return None
+    return (
+        order,
+        code,
+        dims,
+        list(struct.unpack_from(f"{order}{n}{LETTERS[code]}", data, 4 + 4 * ndim)),
+    )
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_goldens(name):
+    told = GOOD[name]
+    a = mapix.open(IDX / name)
+    assert isinstance(a, IdxArray)
+    assert a.byteorder == {"big": ">", "little": "<"}[told["endian"]]
+    assert a.dtype.str[-2:] == told["dtype"]
+    assert list(a.shape) == told["dims"]
+    values = a.view().astype(a.dtype.newbyteorder("<"))
+    assert hashlib.sha256(values.tobytes()).hexdigest() == told["values_sha256"]
+    assert not a.view().flags.writeable
+    assert a.view().base is not None
+    raw = (IDX / name).read_bytes()
+    raw = gzip.decompress(raw) if name.endswith(".gz") else raw
+    _, code, dims, numbers = slow(raw)
+    np.testing.assert_array_equal(np.array(numbers, code).reshape(dims), a.view())
+    if len(a):
+        batch = a.batch(range(len(a)))
+        np.testing.assert_array_equal(batch.images, a.view())
+        assert batch.images.dtype == a.dtype.newbyteorder("=")
+        assert batch.images.dtype.isnative
+
+
+@pytest.mark.parametrize("name", sorted(set(FILES) - set(GOOD)))
+def test_what_the_original_rejects(name):
+    assert FILES[name]["original_idxinfo"] != "accept"
+    with pytest.raises(mapix.FormatError):
+        mapix.open(IDX / name)
+
+
+@pytest.mark.parametrize("name", [n for n in GOOD if not n.endswith(".gz")])
+def test_goldens_are_written_again(name, tmp_path):
+    a = mapix.open(IDX / name)
+    with Writer(tmp_path / "x", a.dtype, a.shape[1:], byteorder=a.byteorder) as out:
+        for row in a:
+            out.append(row)
+    assert (tmp_path / "x").read_bytes() == (IDX / name).read_bytes()
+    write(tmp_path / "y.idx", a.view(), byteorder=a.byteorder)
+    assert (tmp_path / "y.idx").read_bytes() == (IDX / name).read_bytes()
+    assert sorted(os.listdir(tmp_path)) == ["x", "y.idx"]
+
+
+class TestConformance(FormatTests):
+    def sample(self, folder: Path) -> Path:
+        path = folder / "sample.idx"
+        write(path, np.arange(24, dtype=np.int16).reshape(4, 3, 2) - 5)
+        return path
+
+    def read_slowly(self, data: bytes):
+        found = slow(data)
+        if found is None or found[2][0] == 0:
+            return None if found is None else []
+        _, code, dims, numbers = found
+        return [(code, r.tolist()) for r in np.array(numbers, code).reshape(dims)]
+
+    def content(self, dataset):
+        return [(dataset.dtype.str[-2:], row.tolist()) for row in dataset]
+
+    def arrays(self, dataset, record):
+        return [record, dataset.view()]
+
+
+@pytest.mark.parametrize("code", ["u1", "i1", "i2", "i4", "f4", "f8"])
+@pytest.mark.parametrize("order", [">", "<"])
+@pytest.mark.parametrize("row", [(), (7,), (5, 6), (2, 3, 4)])
+def test_batches(tmp_path, code, order, row):
+    rng = np.random.default_rng(0)
+    n = 40
+    if code[0] == "f":
+        want = rng.normal(size=(n, *row)).astype(code)
+    else:
+        want = rng.integers(np.iinfo(code).min, np.iinfo(code).max, (n, *row), code)
+    path = tmp_path / "a.idx"
+    write(path, want, byteorder=order)
+    a = mapix.open(path)
+    rows = [3, -1, 3, 0, 39]
+    np.testing.assert_array_equal(a.batch(rows).images, want[rows])
+    part = a[::-2][[1, 4]]
+    np.testing.assert_array_equal(part.batch([1, 0]).images, want[::-2][[4, 1]])
+    np.testing.assert_array_equal(part.view(), want[::-2][[1, 4]])
+    np.testing.assert_array_equal(a[5:1:-1].view(), want[5:1:-1])
+    out = np.empty((7, *row), code)
+    a.batch(rows, out=out)
+    np.testing.assert_array_equal(out[:5], want[rows])
+    floats = a.batch(rows, dtype="float32", scale=0.5, mean=1.0, std=4.0).images
+    expected = ((want[rows].astype(np.float64) * 0.5 - 1) / 4).astype(np.float32)
+    np.testing.assert_allclose(floats, expected, rtol=1e-6, atol=1e-6)
+    assert floats.dtype == np.float32
+    assert sum(len(b.images) for b in a.batches(16)) == n
+    assert sum(len(b.images) for b in a.batches(16, drop_last=True)) == 32
+    with pytest.raises(ValueError, match="out must be"):
+        a.batch(rows, out=np.empty((5, 99), code))
+    again = pickle.loads(pickle.dumps(a[3:9]))
+    np.testing.assert_array_equal(again.view(), want[3:9])
+
+
+def test_rows_longer_than_a_side(tmp_path):
+    for m in (65536, 70001, 65537 * 2):  # 65537 is a prime that fits no side
+        want = np.arange(2 * m, dtype=np.uint8).reshape(2, m)
+        write(tmp_path / f"{m}.idx", want)
+        assert (mapix.open(tmp_path / f"{m}.idx").batch([1, 0]).images == want[::-1]).all()
+
+
+def mnist(folder: Path, *, compressed: bool = False) -> np.ndarray:
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 256, (30, 28, 28), np.uint8)
+    for split, some in (("train", images[:20]), ("t10k", images[20:])):
+        write(folder / f"{split}-images-idx3-ubyte", some)
+        write(folder / f"{split}-labels-idx1-ubyte", np.arange(len(some), dtype=np.uint8) % 10)
+    for path in list(folder.iterdir()) if compressed else ():
+        Path(f"{path}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    return images
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("below", ["", "raw", "MNIST/raw"])
+def test_mnist_as_torchvision_lays_it_out(tmp_path, compressed, below):
+    folder = tmp_path / below
+    folder.mkdir(parents=True, exist_ok=True)
+    images = mnist(folder, compressed=compressed)
+    for _ in range(2):
+        a = mapix.open(tmp_path)
+        assert a.shape == (20, 28, 28)
+        batch = a.batch([7, 19], dtype="float32", scale=1 / 255)
+        np.testing.assert_allclose(batch.images, images[[7, 19]] / np.float32(255), rtol=1e-6)
+        assert batch.labels.tolist() == [[7], [9]]
+        assert batch.names == ("label",)
+    assert mapix.open(tmp_path, split="test").shape == (10, 28, 28)
+    name = "train-images-idx3-ubyte" + (".gz" if compressed else "")
+    one = mapix.open(folder / name, labels=False)
+    assert one.labels is None
+    assert one.batch([0]).labels is None
+    assert a[5:7].batch([1]).labels.tolist() == [[6]]
+    assert (pickle.loads(pickle.dumps(a[5:7])).batch([1]).labels == 6).all()
+    with pytest.raises(ValueError, match="split"):
+        mapix.open(folder / name, split="train")
+    with pytest.raises(ValueError, match="split"):
+        mapix.open(tmp_path, format="idx", split="valid")
+
+
+def test_labels_have_to_be_as_many(tmp_path):
+    mnist(tmp_path)
+    (tmp_path / "train-labels-idx1-ubyte").unlink()
+    write(tmp_path / "train-labels-idx1-ubyte", np.zeros(19, np.uint8))
+    with pytest.raises(mapix.FormatError, match="20 images, 19 labels"):
+        mapix.open(tmp_path)
+
+
+def test_compressed_files_are_bounded(tmp_path):
+    good = (IDX / "be_u8_3x4x5.idx").read_bytes()
+    path = tmp_path / "x.idx.gz"
+    for data, complaint in (
+        (gzip.compress(good + bytes(10_000_000)), "more"),  # a bomb of what the header does not say
+        (gzip.compress(good[:-1]), "76 bytes of data expected, 75"),
+        (gzip.compress(good)[:-9], "too early"),
+        (b"\x1f\x8b" + b"noise" * 9, "no gzip"),
+        (gzip.compress(b"\0\0\x09"), "0000 or ffff|header|type"),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(mapix.FormatError, match=complaint):
+            mapix.open(path)
+    huge = struct.pack(">2BBB2I", 0, 0, 8, 2, 2**32 - 1, 2**32 - 1)
+    path.write_bytes(gzip.compress(huge))
+    with pytest.raises(mapix.LimitError, match="larger than any disk"):
+        mapix.open(path)
+
+
+def test_what_was_not_closed_is_told(tmp_path):
+    with pytest.raises(mapix.FormatError, match="was not closed"):
+        mapix.open(IDX / "bad_noclose_header0.idx")
+
+
+def test_what_a_writer_refuses(tmp_path):
+    with pytest.raises(TypeError, match="dtype must be"):
+        Writer(tmp_path / "x", np.uint16)
+    with pytest.raises(ValueError, match="byteorder"):
+        Writer(tmp_path / "x", np.uint8, byteorder="=")
+    with Writer(tmp_path / "x", np.int8, (2,)) as out:
+        with pytest.raises(ValueError, match="does not hold"):
+            out.append([1, 200])
+        with pytest.raises(ValueError, match="expected, got"):
+            out.append([1, 2, 3])
+        with pytest.raises(TypeError, match="float64 rows"):
+            out.append([1.5, 2.0])
+        out.append([1, -2])
+    assert mapix.open(tmp_path / "x").view().tolist() == [[1, -2]]
+
+    def fail():
+        with Writer(tmp_path / "y", np.int8) as out:
+            out.append(1)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert os.listdir(tmp_path) == ["x"]
+    with pytest.raises(FileExistsError):
+        Writer(tmp_path / "x", np.int8)
+
+
+def test_a_file_that_changes_is_told(tmp_path):
+    write(tmp_path / "x.idx", np.zeros((9, 4), np.float32))
+    a = mapix.open(tmp_path / "x.idx")
+    a.batch([1])
+    os.truncate(tmp_path / "x.idx", 30)
+    with pytest.raises(mapix.FileChangedError):
+        a.batch([8])
+    with pytest.raises(mapix.TruncatedError, match="156 bytes, the file has 30"):
+        mapix.open(tmp_path / "x.idx")
+
+
+def test_other_files_are_not_taken_for_it(tmp_path):
+    from slow_vimh import pack, record
+
+    (tmp_path / "v").write_bytes(pack([record(3, 3, 1, [], seed=1)] * 9))
+    assert type(mapix.open(tmp_path / "v", dialect=14)).__name__ == "Dataset"
+    (tmp_path / "x.gz").write_bytes(gzip.compress(b"text"))
+    with pytest.raises(mapix.MapixError):
+        mapix.open(tmp_path / "x.gz")
