@@ -62,6 +62,10 @@ def _parser() -> argparse.ArgumentParser:
     repair.add_argument("--dialect", type=int, choices=(6, 14), help="bytes of the record header")
     repair.set_defaults(run=_repair)
 
+    from mapix.idx import commands as idx
+
+    idx.add(commands)
+
     info = commands.add_parser("info", help="say what a file or a dataset directory is")
     info.add_argument("path", metavar="PATH")
     info.add_argument("--split", help="of a directory: train (the default) or test")

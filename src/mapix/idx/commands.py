@@ -1,0 +1,55 @@
+"""``mapix idx ...``: the tools as commands."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from mapix.idx import tools
+
+__all__ = ["add"]
+
+
+def add(commands: Any) -> None:
+    """Add ``idx`` and what it can do to the program's commands."""
+    idx = commands.add_parser("idx", help="look at IDX files, and make them from others")
+    below = idx.add_subparsers(dest="tool", required=True, metavar="TOOL")
+
+    def command(name: str, text: str, *names: str, **given: Any) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = below.add_parser(name, help=text)
+        for n in names:
+            parser.add_argument(n, metavar=n.upper(), nargs=given.get(n))
+        parser.set_defaults(run=_RUN[name])
+        return parser
+
+    command("info", "byte order, type and dimensions", "file", file="+")
+    command("csv2idx", "numbers with commas between into an IDX file", "csv", "out")
+    command("join", "columns of several files side by side", "file", "out", file="+")
+    command("cat", "rows of several files one behind the other", "file", "out", file="+")
+    one = command("split", "rows of a file", "file", "out")
+    one.add_argument("begin", metavar="FROM", type=int)
+    one.add_argument("count", metavar="COUNT", type=int, nargs="?")
+    two = command("shuffle", "rows in another order, the same everywhere", "file", "out")
+    two.add_argument("--seed", type=int, default=1)
+    three = command("idx2csv", "rows as lines of numbers", "file")
+    four = command("image2csv", "a picture's pixels as a line of numbers (needs Pillow)", "file")
+    for parser in (one, two, three, four):
+        parser.add_argument("--compat", action="store_true", help="as the original does it")
+
+
+def _info(a: argparse.Namespace) -> None:
+    for path in a.file:
+        print(tools.describe(path))
+
+
+_RUN = {
+    "info": _info,
+    "csv2idx": lambda a: tools.csv2idx(a.csv, a.out),
+    "join": lambda a: tools.join(a.file, a.out),
+    "cat": lambda a: tools.cat(a.file, a.out),
+    "split": lambda a: tools.split(a.file, a.out, a.begin, a.count, compat=a.compat),
+    "shuffle": lambda a: tools.shuffle(a.file, a.out, seed=a.seed, compat=a.compat),
+    "idx2csv": lambda a: tools.idx2csv(a.file, sys.stdout, compat=a.compat),
+    "image2csv": lambda a: tools.image2csv(a.file, sys.stdout, compat=a.compat),
+}

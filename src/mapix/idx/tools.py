@@ -1,0 +1,237 @@
+"""What VisualRBM's tools do with IDX files, as functions and as ``mapix idx ...`` commands.
+
+Where the originals lose something, these do not: dimensions are kept, a last line needs no newline,
+numbers are written so that they come back the same, a shuffle is the same on every machine.
+``compat=True`` gives the original's bytes where that is another thing.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import re
+from collections.abc import Iterator, Sequence
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import mapix
+from mapix.errors import FormatError
+from mapix.idx.array import IdxArray
+from mapix.idx.writer import Writer
+
+__all__ = ["cat", "csv2idx", "describe", "idx2csv", "image2csv", "join", "shuffle", "split"]
+
+Path = str | os.PathLike[str]
+BLOCK = 4096  # rows handled at once
+GAMMA = 2.2  # that the original's image reader applies to colours
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
+_LETTERS = {"u1": "%u", "i1": "%i", "i2": "%i", "i4": "%i", "f4": "%.8g", "f8": "%.16g"}
+
+
+def _open(path: Path) -> IdxArray:
+    found: IdxArray = mapix.open(path, format="idx", labels=False)
+    return found
+
+
+def _blocks(a: IdxArray, begin: int = 0, end: int | None = None) -> Iterator[NDArray[Any]]:
+    """Rows begin..end in this machine's byte order, some at a time."""
+    stop = len(a) if end is None else end
+    for at in range(begin, stop, BLOCK):
+        yield a.batch(np.arange(at, min(at + BLOCK, stop))).images
+
+
+def describe(path: Path) -> str:
+    """Byte order, type and dimensions of a file, in words."""
+    with _open(path) as a:
+        order = {">": "big-endian", "<": "little-endian"}[a.byteorder]
+        dims = " x ".join(map(str, a.shape))
+        return f"{a.path}: {order}, {a.dtype.name}, {dims}"
+
+
+def csv2idx(source: Path, path: Path, *, dtype: str = "f4", **options: Any) -> None:
+    """Numbers with commas between into an IDX file, little-endian float32 (rows, columns).
+
+    Blanks are ignored, a comma at the end of a line is allowed, a last newline is not needed.
+
+    Raises
+    ------
+    FormatError
+        A line is empty, has another number of columns, or holds what is no number; with its line.
+    """
+    options = {"byteorder": "<", **options}
+    name = os.fspath(source)
+    out: Writer | None = None
+    columns = 0
+    try:
+        with pathlib.Path(source).open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                row = _numbers(line, name, number)
+                if out is None:
+                    columns = len(row)
+                    out = Writer(path, dtype, (columns,), **options)
+                if len(row) != columns:
+                    reason = f"line {number}: {columns} numbers expected, {len(row)} found"
+                    raise FormatError(name, "csv", reason)
+                out.append(np.array(row, np.float64).astype(out.dtype.newbyteorder("=")))
+        if out is None:
+            raise FormatError(name, "csv", "no lines")
+    except BaseException:
+        if out is not None:
+            out.abort()
+        raise
+    out.close()
+
+
+def _numbers(line: str, name: str, number: int) -> list[float]:
+    parts = [
+        p.replace(" ", "").replace("\t", "").replace("\r", "") for p in line.strip().split(",")
+    ]
+    if parts and not parts[-1]:
+        parts.pop()
+    if not parts:
+        raise FormatError(name, "csv", f"line {number}: it is empty")
+    for p in parts:
+        if not _NUMBER.fullmatch(p):
+            raise FormatError(name, "csv", f"line {number}: {p[:40]!r} is no number")
+    return [float(p) for p in parts]
+
+
+def idx2csv(path: Path, out: IO[str], *, compat: bool = False) -> None:
+    """Rows as lines of numbers with commas between, each as short as gives it back exactly.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The IDX file; rows of more dimensions become one line.
+    out : text file
+        Where to.
+    compat : bool
+        As the original prints: 8 or 16 digits, and a comma at the end of each line.
+    """
+    with _open(path) as a:
+        form = _LETTERS[a.header.code]
+        for block in _blocks(a):
+            for row in block.reshape(len(block), -1):
+                if compat:
+                    out.write("".join(form % v + "," for v in row.tolist()) + "\n")
+                else:
+                    out.write(",".join(_short(v) for v in row) + "\n")
+
+
+def _short(value: Any) -> str:
+    return str(value.item()) if value.dtype.kind != "f" else repr(value).partition("(")[2][:-1]
+
+
+def cat(sources: Sequence[Path], path: Path, **options: Any) -> None:
+    """Rows of several files one behind the other; little-endian, dimensions kept.
+
+    Raises
+    ------
+    ValueError
+        Types or dimensions of rows differ.
+    """
+    arrays = [_open(p) for p in sources]
+    first = arrays[0]
+    for a in arrays[1:]:
+        if (a.header.code, a.shape[1:]) != (first.header.code, first.shape[1:]):
+            raise ValueError(
+                f"{a.path}: {a.dtype} {a.shape}, {first.path}: {first.dtype} {first.shape}"
+            )
+    options = {"byteorder": "<", **options}
+    with Writer(path, first.header.code, first.shape[1:], **options) as out:
+        for a in arrays:
+            for block in _blocks(a):
+                out.extend(block)
+
+
+def join(sources: Sequence[Path], path: Path, **options: Any) -> None:
+    """Columns of several files side by side, (rows, all columns); little-endian.
+
+    Raises
+    ------
+    ValueError
+        Types or numbers of rows differ.
+    """
+    arrays = [_open(p) for p in sources]
+    first = arrays[0]
+    for a in arrays[1:]:
+        if (a.header.code, len(a)) != (first.header.code, len(first)):
+            raise ValueError(
+                f"{a.path}: {a.dtype} {a.shape}, {first.path}: {first.dtype} {first.shape}"
+            )
+    columns = sum(int(np.prod(a.shape[1:], dtype=np.int64)) for a in arrays)
+    options = {"byteorder": "<", **options}
+    with Writer(path, first.header.code, (columns,), **options) as out:
+        for blocks in zip(*(_blocks(a) for a in arrays), strict=True):
+            out.extend(np.concatenate([b.reshape(len(b), -1) for b in blocks], axis=1))
+
+
+def _like(a: IdxArray, compat: bool) -> tuple[int, ...]:
+    """Dimensions of rows; the original makes them one."""
+    return (int(np.prod(a.shape[1:], dtype=np.int64)),) if compat else a.shape[1:]
+
+
+def split(
+    source: Path,
+    path: Path,
+    begin: int,
+    count: int | None = None,
+    *,
+    compat: bool = False,
+    **options: Any,
+) -> None:
+    """Rows begin..begin + count of a file, in its byte order; ``compat`` flattens rows.
+
+    Raises
+    ------
+    ValueError
+        The file has no such rows.
+    """
+    with _open(source) as a:
+        end = len(a) if count is None else begin + count
+        if not 0 <= begin <= end <= len(a):
+            raise ValueError(f"{a.path}: rows {begin} to {end} of {len(a)}")
+        row = _like(a, compat)
+        options = {"byteorder": a.byteorder, **options}
+        with Writer(path, a.header.code, row, **options) as out:
+            for block in _blocks(a, begin, end):
+                out.extend(block.reshape(len(block), *row))
+
+
+def shuffle(
+    source: Path, path: Path, *, seed: int = 1, compat: bool = False, **options: Any
+) -> None:
+    """Rows in another order, the same on every machine for a seed; ``compat`` flattens rows.
+
+    The order is not the original's, which depends on the C++ library it was built with.
+    """
+    with _open(source) as a:
+        row = _like(a, compat)
+        # numpy promises the bits of a generator for ever, not what its methods make of them
+        order = np.argsort(np.random.PCG64(seed).random_raw(len(a)), kind="stable")
+        options = {"byteorder": a.byteorder, **options}
+        with Writer(path, a.header.code, row, **options) as out:
+            for at in range(0, len(order), BLOCK):
+                block = a.batch(order[at : at + BLOCK]).images
+                out.extend(block.reshape(len(block), *row))
+
+
+def image2csv(path: Path, out: IO[str], *, compat: bool = False) -> None:
+    """A picture's pixels as one line of numbers 0..1, channels side by side; needs Pillow.
+
+    ``compat`` applies the gamma of 2.2 that the original's reader applies to colours (not to
+    alpha), and prints six digits.
+    """
+    from PIL import Image
+
+    with Image.open(path) as image:
+        pixels = np.asarray(image, np.float64) / 255
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    if compat:
+        colours = pixels.shape[2] - (pixels.shape[2] in (2, 4))
+        pixels[..., :colours] **= GAMMA
+        out.write("".join(f"{v:f}," for v in pixels.ravel().tolist()) + "\n")
+    else:
+        out.write(",".join(repr(v) for v in pixels.ravel().tolist()) + "\n")
