@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ __all__ = [
     "Lookout",
     "Recipe",
     "affine",
+    "batches",
     "gather",
     "in_unit",
     "label_codes",
@@ -93,6 +95,21 @@ class Lookout:
         """After a look: how many records had to be asked for."""
         self._gap = 0 if nasked else min(2 * self._gap + 1, self.MOST)
         self._skip = self._gap
+
+
+def batches(
+    ds: Any, batch_size: int, indices: IntArray, *, drop_last: bool, options: dict[str, Any]
+) -> Iterator[Batch]:
+    """Batches of a dataset's ``indices``, the next one fetched from disk ahead of use."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    end = len(indices) - len(indices) % batch_size if drop_last else len(indices)
+    lookout = Lookout()
+    for begin in range(0, end, batch_size):
+        stop = min(begin + batch_size, end)
+        if lookout.probes() and stop < end:
+            lookout.saw(ds.prefetch(indices[stop : min(stop + batch_size, end)]))
+        yield ds.batch(indices[begin:stop], **options)
 
 
 class Recipe:

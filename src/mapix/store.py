@@ -14,11 +14,12 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 from mapix.errors import LockedError
 
-__all__ = ["SYSTEM", "Calls", "NewDirectory", "NewFile", "NewWhole", "Spill"]
+__all__ = ["SYSTEM", "Calls", "Closing", "NewDirectory", "NewFile", "NewWhole", "Spill"]
 
 BUFFER_NBYTES = 1 << 20
 
@@ -93,6 +94,32 @@ class _System:
 
 
 SYSTEM: Calls = _System()
+
+
+class Closing:
+    """A writer in a ``with`` block: closed at its end, undone by an exception."""
+
+    def close(self) -> None:
+        """Finish."""
+        raise NotImplementedError
+
+    def abort(self) -> None:
+        """Undo."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abort()
 
 
 class NewFile:
@@ -177,7 +204,7 @@ class Spill:
             self._calls.unlink(self._file.path)
 
 
-class NewWhole:
+class NewWhole(Closing):
     """One new file that appears whole, or not at all.
 
     Parameters
@@ -226,14 +253,9 @@ class NewWhole:
         if not self._replace and os.path.lexists(self.path):
             raise FileExistsError(f"{self.path} is there already; nothing is overwritten")
 
-    def __enter__(self) -> NewWhole:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if kind is None:
-            self.commit()
-        else:
-            self.abort()
+    def close(self) -> None:
+        """``commit``."""
+        self.commit()
 
     def commit(self) -> None:
         """Let it appear; when anything fails before that, nothing is left behind."""

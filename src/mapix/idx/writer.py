@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from mapix.errors import LimitError
 from mapix.formats.idx import CODES, MOST_DIMS, pack
-from mapix.store import SYSTEM, Calls, NewWhole, Spill
+from mapix.store import SYSTEM, Calls, Closing, NewWhole, Spill
 
 __all__ = ["Writer", "write"]
 
@@ -19,7 +18,7 @@ MOST_ROWS = 2**32 - 1
 STEP = 1 << 20
 
 
-class Writer:
+class Writer(Closing):
     """A new IDX file, written row by row or in arrays, in bounded memory.
 
     The number of rows is known at the end: rows are put aside, and the file appears, whole, when
@@ -106,20 +105,6 @@ class Writer:
         """Remove what was written."""
         self._rows.drop()
         self._out.abort()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
 
 
 def write(path: str | os.PathLike[str], array: ArrayLike, **options: Any) -> None:

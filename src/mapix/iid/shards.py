@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +18,7 @@ from mapix.iid.names import Pair
 from mapix.iid.segment import Box, Region
 from mapix.iid.writer import Writer
 from mapix.report import Report
+from mapix.store import Closing
 
 __all__ = ["ShardedArchive", "ShardedWriter", "beside"]
 
@@ -322,7 +322,7 @@ def join(archives: Sequence[Archive]) -> ShardedArchive:
     return ShardedArchive(parts)
 
 
-class ShardedWriter:
+class ShardedWriter(Closing):
     """Archives ``NAME-00000-of-00003.iid`` and so on, for more than one can hold.
 
     Each appears whole; their names tell how many there are only when the last one is closed, and
@@ -392,17 +392,3 @@ class ShardedWriter:
         self._out.abort()
         for path in self._done:
             os.unlink(path)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abort()

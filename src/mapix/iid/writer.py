@@ -7,8 +7,7 @@ import os
 import struct
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,7 +19,7 @@ from mapix.formats.iid import HEAD
 from mapix.iid import trailer
 from mapix.iid.names import Text, as_bytes
 from mapix.iid.segment import Box
-from mapix.store import SYSTEM, Calls, NewWhole, Spill
+from mapix.store import SYSTEM, Calls, Closing, NewWhole, Spill
 
 __all__ = ["Writer"]
 
@@ -30,7 +29,7 @@ NAME_HEAD = struct.Struct("<III")
 STEP = 1 << 20
 
 
-class Writer:
+class Writer(Closing):
     """A new archive, written segment by segment in bounded memory.
 
     Names and segments go to two files beside the new one, which are put together at the end; in
@@ -260,20 +259,6 @@ class Writer:
         """Remove what was written."""
         self._drop()
         self._out.abort()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
 
 
 def _little(numbers: NDArray[np.uint32]) -> memoryview:

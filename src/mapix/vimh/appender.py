@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from mapix.errors import MapixWarning, UnsupportedError
 from mapix.journal import Appending
 from mapix.source import read_small
-from mapix.store import SYSTEM, Calls, NewWhole
+from mapix.store import SYSTEM, Calls, Closing, NewWhole
 from mapix.vimh.dataset import Dataset
 from mapix.vimh.opening import BATCH, open_path
 from mapix.vimh.packing import SPLITS, Packer, Split
@@ -23,7 +22,7 @@ from mapix.vimh.parameters import INFO_LIMIT, INFO_NAME, parse_info
 __all__ = ["Appender"]
 
 
-class Appender(Packer):
+class Appender(Packer, Closing):
     """More records for a binary file, all of them or none at each commit.
 
     Readers that open the file meanwhile see the records committed so far; so does everybody after a
@@ -161,17 +160,7 @@ class Appender(Packer):
         finally:
             self._out.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self._new = 0
-            self._out.close()
+    def abort(self) -> None:
+        """Drop what is not committed, and let go of the file."""
+        self._new = 0
+        self._out.close()

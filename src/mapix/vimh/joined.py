@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mapix.batch import Batch, Lookout
+from mapix.batch import Batch, batches
 from mapix.errors import FormatError, UnsupportedError
 from mapix.selection import Rows, compose, positions
 from mapix.vimh.bases import Record
@@ -333,16 +333,8 @@ class Joined(Query):
         **options: Any,
     ) -> Iterator[Batch]:
         """Batches of all records, or of ``order``, as ``Dataset.batches``."""
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         indices = np.arange(self._n) if order is None else positions(order, self._n, self.path)
-        end = len(indices) - len(indices) % batch_size if drop_last else len(indices)
-        lookout = Lookout()
-        for begin in range(0, end, batch_size):
-            stop = min(begin + batch_size, end)
-            if lookout.probes() and stop < end:
-                lookout.saw(self.prefetch(indices[stop : min(stop + batch_size, end)]))
-            yield self.batch(indices[begin:stop], **options)
+        return batches(self, batch_size, indices, drop_last=drop_last, options=options)
 
     def prefetch(self, indices: ArrayLike) -> int:
         """Ask the kernel to read these records in the background; how many were asked for."""

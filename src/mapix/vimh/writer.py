@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 import mapix
 from mapix.formats import vimh
-from mapix.store import SYSTEM, Calls, NewDirectory, NewFile
+from mapix.store import SYSTEM, Calls, Closing, NewDirectory, NewFile
 from mapix.vimh.packing import SPLITS, Packer, Split, finite
 from mapix.vimh.parameters import INFO_NAME, Parameter
 
@@ -21,7 +20,7 @@ __all__ = ["Writer", "spectrogram_bytes", "write"]
 TRAIN_SHARE = 0.8  # the original's: the first int(0.8 n) records are for training
 
 
-class Writer(Packer):
+class Writer(Packer, Closing):
     """A new VIMH dataset, written record by record or in arrays, in bounded memory.
 
     The directory appears when the writer is closed, or leaves its ``with`` block without an
@@ -153,20 +152,6 @@ class Writer(Packer):
     def abort(self) -> None:
         """Remove what was written."""
         self._directory.abort()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
 
     def _info(self) -> dict[str, Any]:
         """The info JSON, its keys in the order in which the original writes them."""
