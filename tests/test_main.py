@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -218,3 +219,16 @@ def test_output_of_a_terminal_that_knows_ascii_only(mixed):
         check=True,
     )
     assert rb"kl\xe4nge" in done.stdout
+
+
+def test_info_of_an_archive_and_of_an_array(capsys):
+    golden = Path(__file__).parent / "golden"
+    assert main(["info", str(golden / "iid" / "odd_widths.iid")]) == 0
+    said = capsys.readouterr().out
+    assert "7 in" in said
+    assert "even: 4" in said
+    assert main(["info", str(golden / "iid" / "empty_0seg.iid")]) == 0
+    assert main(["info", str(golden / "idx" / "be_u8_3x4x5.idx")]) == 0
+    assert "(3, 4, 5)" in capsys.readouterr().out
+    assert main(["info", str(golden / "vimh" / "mnist_28x28x1_1p" / "train_batch")]) == 0
+    assert "VIMH pickle" in capsys.readouterr().out

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mapix import MapixError, MapixWarning, UnsupportedError, __version__
 
 if TYPE_CHECKING:
+    from mapix.iid import Archive
     from mapix.vimh import Dataset, Parameter
 
 __all__ = ["describe", "main"]
@@ -146,8 +147,11 @@ def describe(ds: Any) -> str:
         Records, sizes, heads, fixed parameters, the info JSON's facts, where the first records lie.
     """
     from mapix.demo.text import table
+    from mapix.iid import Archive
     from mapix.vimh import Dataset
 
+    if isinstance(ds, Archive):
+        return "\n".join([ds.path, table(_archive_facts(ds))])
     if not isinstance(ds, Dataset):
         return repr(ds)
     parts = [ds.path, table(_facts(ds))]
@@ -162,13 +166,29 @@ def describe(ds: Any) -> str:
     return "\n".join(parts)
 
 
+def _archive_facts(a: Archive) -> list[list[str]]:
+    h, w = a.shape
+    areas = a.areas
+    rows = [
+        ["format", f"IID, version {a.version}"],
+        ["segments", f"{len(a):,} in {h} x {w} pixels"],
+        ["domains", f"{len(a.domains)}"],
+        ["metadata", ", ".join(a.meta) or "none"],
+    ]
+    if len(a):
+        rows.append(["areas", f"{areas.min():,}..{areas.max():,} pixels"])
+        rows.append(["names", f"{len(a.duplicates())} that several segments have"])
+    rows += [["group", f"{name}: {len(group):,}"] for name, group in a.groups.items()]
+    return rows
+
+
 def _facts(ds: Dataset) -> list[list[str]]:
     from mapix.demo.text import nbytes
 
     index = ds.index
     counts = "no" if not len(ds) else _span(ds.label_counts.min(), ds.label_counts.max())
     rows = [
-        ["format", f"VIMH, {ds.header_nbytes}-byte headers"],
+        ["format", f"VIMH, {ds.header_nbytes}-byte headers" if ds.header_nbytes else "VIMH pickle"],
         ["file", f"{ds.source.nbytes:,} bytes ({nbytes(ds.source.nbytes)})"],
         ["records", f"{len(ds):,}, {'all alike' if index.uniform else 'of mixed sizes'}"],
         ["image", f"{_shapes(ds)}   height x width x channels, uint8"],
