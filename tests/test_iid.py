@@ -273,6 +273,17 @@ def test_overlaps(both):
             assert o.ios[k] == pytest.approx((i & j).sum() / min(i.sum(), j.sum()))
 
 
+def test_overlaps_as_a_sparse_matrix(both):
+    pytest.importorskip("scipy", reason="needs scipy")
+    a, _, _ = both
+    o = a.overlaps()
+    for weights in ("pixels", "iou", "ios"):
+        matrix = o.sparse(len(a), weights).toarray()
+        assert matrix.shape == (60, 60)
+        assert matrix[o.i, o.j].tolist() == getattr(o, weights).tolist()
+        assert (matrix != 0).sum() == len(o)
+
+
 def test_sets_of_pixels(both):
     a, _, canvases = both
     for keys in ([0], [1, 2, 6], list(range(20)), [10, 0, 5]):

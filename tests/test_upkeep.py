@@ -164,6 +164,20 @@ def test_grown_by_something_else_is_an_error_as_ever(tmp_path):
         assert len(mapix.open(path, dialect=14, strict=False)) == 400
 
 
+def test_a_clock_that_was_set_back(tmp_path):
+    """Times ahead of the clock prove nothing: no index is kept, nobody waits for that day."""
+    path = make(tmp_path / "f")
+    ahead = time.time_ns() + 86_400_000_000_000
+    os.utime(path, ns=(ahead, ahead))
+    settle(path)
+    mapix.open(path)
+    folder = Path(indexes.cache_folder())
+    assert not folder.exists() or list(folder.iterdir()) == []
+    with pytest.raises(OSError, match="ahead of the clock"):
+        mapix.index(path)
+    assert sorted(os.listdir(tmp_path)) == ["f"]
+
+
 # --- verify ---------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -173,13 +174,28 @@ class Iid:
         return keys
 
 
+class _Room(threading.local):
+    """Memory that packing works in, kept by each thread: to make it anew costs more than to pack."""
+
+    def __init__(self) -> None:
+        self.scratch = np.empty(0, np.uint32)
+        self.room = np.empty(0, np.uint8)
+
+
+_mine = _Room()
+
+
 def pack(mask: NDArray[np.uint8], minr: int, minc: int) -> tuple[bytes, int, int]:
     """``mapix_iid_pack``: regions, area, number of regions."""
     h, w = mask.shape
-    scratch = np.empty(int(lib.mapix_iid_scratch(h, w)), np.uint32)
+    nscratch, nroom = int(lib.mapix_iid_scratch(h, w)), (h * w + 7) // 8 + 64
+    if len(_mine.scratch) < nscratch:
+        _mine.scratch = np.empty(nscratch, np.uint32)
+    if len(_mine.room) < nroom:
+        _mine.room = np.empty(nroom, np.uint8)
+    scratch, room = _mine.scratch, _mine.room
     found = ffi.new("uint64_t *"), ffi.new("uint32_t *"), ffi.new("uint32_t *")
     source = _read("uint8_t[]", mask)
-    room = np.empty((h * w + 7) // 8 + 64, np.uint8)
     work = _write("uint32_t[]", scratch)
     for _ in range(2):  # the first room is enough for one region, and for some
         status = lib.mapix_iid_pack(
@@ -189,7 +205,7 @@ def pack(mask: NDArray[np.uint8], minr: int, minc: int) -> tuple[bytes, int, int
         nbytes = int(found[0][0])
         if not status or nbytes <= len(room):
             break
-        room = np.empty(nbytes, np.uint8)
+        room = _mine.room = np.empty(nbytes, np.uint8)
     if status:
         raise ValueError(f"a mask of {h} x {w} at ({minr}, {minc}) is too large for the format")
     return room[:nbytes].tobytes(), int(found[1][0]), int(found[2][0])

@@ -29,6 +29,7 @@ __all__ = ["Saved", "checksums", "keep_index", "repair", "verify"]
 STEP_NBYTES = 64 << 20  # looked at between two looks at Ctrl-C
 SEARCH_NBYTES = 16 << 20  # searched for the next record in one piece
 PROOF = 4  # records in a row that make a place one where records begin again
+MOST_WAIT = 5.0  # seconds, until a file's times tell of later changes
 MOST_TOLD = 100  # records with a wrong checksum that are listed
 
 
@@ -94,11 +95,14 @@ def keep_index(
         raise UnsupportedError(
             f"{ds.path}: nothing to keep: pickles need no index, and index='never' wants none"
         )
-    time.sleep(indexes.racy_for(file.source))
-    made = _complete(file, labels=labels, sums=checksums, progress=progress)
     place = indexes.beside(file.source.path)
+    wait = indexes.racy_for(file.source)
+    if wait > MOST_WAIT:  # a clock was set back, or the file's times are made up
+        raise OSError(f"{place}: the file's times are {wait:.0f} s ahead of the clock")
+    time.sleep(wait)
+    made = _complete(file, labels=labels, sums=checksums, progress=progress)
     if indexes.store(file.source, made, file.key, place=place) is None:
-        raise OSError(f"{place}: the clock says that the file is of the future; set it right")
+        raise OSError(f"{place}: the file was written to meanwhile, or somebody is appending")
     return place
 
 
