@@ -175,7 +175,7 @@ class Iid:
 
 
 class _Room(threading.local):
-    """Memory that packing works in, kept by each thread: to make it anew costs more than to pack."""
+    """Memory that packing works in, kept by each thread: making it costs more than packing."""
 
     def __init__(self) -> None:
         self.scratch = np.empty(0, np.uint32)
