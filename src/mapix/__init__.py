@@ -89,11 +89,11 @@ def open(path: Path | Sequence[Path], *, format: str | None = None, **options: A
     if format is not None:
         return formats.named(format).open_path(path, **options)
     refusals: list[tuple[str, str]] = []
-    for fmt in formats.formats():
-        refusal = fmt.claims(path)
-        if refusal is None:
+    for name, fmt in formats.formats(path):
+        refusal = "its first bytes are no header of it" if fmt is None else fmt.claims(path)
+        if fmt is not None and refusal is None:
             return fmt.open_path(path, **options)
-        refusals.append((fmt.NAME, refusal))
+        refusals.append((name, refusal or ""))
     os.stat(path)  # a path that is not there is an OSError, not an unknown format
     raise UnknownFormatError(formats.tried(path, refusals))
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from mapix import _native
 from mapix.errors import ClosedError, FileChangedError, LimitError
 
-__all__ = ["Fingerprint", "Mapping", "Source", "read_small"]
+__all__ = ["Fingerprint", "Mapping", "Source", "peek", "read_small"]
 
 WARM_STEP = 64 << 20  # bytes brought in between two looks at Ctrl-C
 
@@ -262,6 +262,20 @@ class Source:
                 yield at + step
         finally:
             mapping.advise("random")
+
+
+def peek(path: str | os.PathLike[str], nbytes: int) -> bytes:
+    """The first bytes of a regular file; fewer where it is shorter, none where it is none."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.pread(fd, nbytes, 0) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
 
 
 def read_small(path: str | os.PathLike[str], limit: int) -> bytes:

@@ -11,6 +11,8 @@ import os
 from collections.abc import Iterator
 from typing import Any, Protocol, cast
 
+from mapix.source import peek
+
 __all__ = ["Format", "formats", "named"]
 
 
@@ -32,9 +34,22 @@ class Format(Protocol):
 _BUILT_IN = {
     "iid": "mapix.iid.opening",
     "idx": "mapix.idx.opening",
-    # the last one: it has no header to tell it by
     "vimh": "mapix.vimh.opening",
 }
+FRONT_NBYTES = 12
+
+
+def _may_be(name: str, path: str, front: bytes) -> bool:
+    """Whether the first bytes, or the name, speak for a format: a look before its module is loaded.
+
+    VIMH has no header to tell it by, and is what is left.
+    """
+    if name == "iid":  # a lookup table behind a header of 48 bytes
+        return front[8:12] == b"\x30\0\0\0" or path.endswith(".iid")
+    if name == "idx":
+        known = (b"\0\0", b"\xff\xff", b"\x1f\x8b")
+        return front[:2] in known or path.endswith((".idx", "-ubyte"))
+    return True
 
 
 def _entry_points() -> Any:
@@ -55,12 +70,17 @@ def named(name: str) -> Format:
     raise ValueError(f"unknown format {name!r}; known: {', '.join([*_BUILT_IN, *others])}")
 
 
-def formats() -> Iterator[Format]:
-    """All formats, in the order in which they are asked."""
-    for name in _BUILT_IN:
-        yield named(name)
+def formats(path: str) -> Iterator[tuple[str, Format | None]]:
+    """All formats by name, in the order in which they are asked; None for those out of question."""
+    if os.path.isdir(path):
+        for name in ("vimh", "idx", "iid"):  # by the names of files in it
+            yield name, named(name)
+    else:
+        front = peek(path, FRONT_NBYTES)
+        for name in _BUILT_IN:
+            yield name, named(name) if _may_be(name, path, front) else None
     for entry in _entry_points():
-        yield entry.load()
+        yield entry.name, entry.load()
 
 
 def tried(path: str | os.PathLike[str], refusals: list[tuple[str, str]]) -> str:
