@@ -24,8 +24,9 @@ import os
 import struct
 import time
 import zlib
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -40,7 +41,7 @@ from mapix.recordindex import (
     crc_of,
     table_bytes,
 )
-from mapix.source import Fingerprint, Mapping, Source
+from mapix.source import Mapping, Source
 
 __all__ = [
     "Checksums",
@@ -49,8 +50,10 @@ __all__ = [
     "RecordIndex",
     "beside",
     "cache_folder",
+    "cache_place",
     "load",
     "racy_for",
+    "replacing",
     "store",
     "table_bytes",
 ]
@@ -88,16 +91,32 @@ def beside(path: str) -> str:
     return path + ".mapix"
 
 
-def _place(path: str, options: str) -> str:
+def cache_place(path: str, what: str, suffix: str = ".mapix") -> str:
+    """Where in the cache ``what`` was made of ``path`` is kept."""
     # Two sums, not a digest: hashlib is some megabytes and milliseconds at import, and a name that
-    # two files share does no harm, since a stored index says what it was made for.
-    name = os.fsencode(os.path.abspath(path)) + b"\0" + options.encode()
-    return os.path.join(cache_folder(), f"{zlib.crc32(name):08x}{_native.crc32c(name):08x}.mapix")
+    # two files share does no harm, since what is kept says what it was made for.
+    name = os.fsencode(os.path.abspath(path)) + b"\0" + what.encode()
+    return os.path.join(cache_folder(), f"{zlib.crc32(name):08x}{_native.crc32c(name):08x}{suffix}")
 
 
-def _made_for(f: Fingerprint) -> tuple[int, ...]:
-    """What has to be the same: all but permissions, owner and links."""
-    return f.dev, f.ino, f.size, f.mtime_ns, f.ctime_ns
+@contextlib.contextmanager
+def replacing(place: str) -> Iterator[IO[bytes]]:
+    """A new file that is at ``place`` once it is whole and on disk, or not at all."""
+    import tempfile  # here: much to import for what most processes never do
+
+    folder = os.path.dirname(os.path.abspath(place))
+    os.makedirs(folder, exist_ok=True)
+    fd, name = tempfile.mkstemp(dir=folder, suffix=".tmp")
+    try:
+        with os.fdopen(fd, "wb") as f:
+            yield f
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(name, place)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(name)
+        raise
 
 
 def _bits(ids: tuple[int, ...]) -> bytes:
@@ -150,7 +169,7 @@ def store(
     if place is None and source.nbytes < STORE_NBYTES:
         return None
     try:
-        return _write(source, index, options, place or _place(source.path, options))
+        return _write(source, index, options, place or cache_place(source.path, options))
     except OSError:
         if place is None:
             return None
@@ -158,8 +177,6 @@ def store(
 
 
 def _write(source: Source, index: RecordIndex, options: str, place: str) -> str:
-    import tempfile  # here: much to import for what most processes never do
-
     table = b"" if index.entries is None else table_bytes(index.entries)
     columns, sums = index.columns, index.checksums
     labels = [] if columns is None else columns.tables()
@@ -170,7 +187,7 @@ def _write(source: Source, index: RecordIndex, options: str, place: str) -> str:
     pixels = b"" if index.moments is None else index.moments.values.tobytes()
     sums_raw = b"" if sums is None else np.ascontiguousarray(sums.values, "<u4").tobytes()
     fields = _FIELDS.pack(
-        *_made_for(source.fingerprint),
+        *source.fingerprint.content,
         index.format.encode(),
         options.encode(),
         index.head_nbytes,
@@ -188,24 +205,13 @@ def _write(source: Source, index: RecordIndex, options: str, place: str) -> str:
         _native.crc32c(pixels) if pixels else 0,
     )
     head = _PREFIX.pack(MAGIC, VERSION, _native.crc32c(fields)) + fields
-    folder = os.path.dirname(os.path.abspath(place))
-    os.makedirs(folder, exist_ok=True)
-    fd, name = tempfile.mkstemp(dir=folder, suffix=".tmp")
-    try:
-        with os.fdopen(fd, "wb") as f:
-            f.write(head.ljust(HEAD_NBYTES, b"\0"))
-            f.write(table)
-            for part in labels:
-                f.write(np.ascontiguousarray(part).data)
-            for raw in (sums_raw, pixels):
-                f.write(bytes(-f.tell() % 8) + raw)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(name, place)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
+    with replacing(place) as f:
+        f.write(head.ljust(HEAD_NBYTES, b"\0"))
+        f.write(table)
+        for part in labels:
+            f.write(np.ascontiguousarray(part).data)
+        for raw in (sums_raw, pixels):
+            f.write(bytes(-f.tell() % 8) + raw)
     return place
 
 
@@ -216,7 +222,7 @@ def load(source: Source, options: str) -> RecordIndex | None:
     file has grown since: what it tells of the part before is to be looked at, and gone on from.
     """
     grown = None
-    for place in (beside(source.path), _place(source.path, options)):
+    for place in (beside(source.path), cache_place(source.path, options)):
         if not os.access(place, os.F_OK):  # much cheaper than an exception
             continue
         try:
@@ -242,7 +248,7 @@ def _parse(kept: Source, source: Source, options: str) -> RecordIndex | None:
         return None
     said = _FIELDS.unpack(fields)
     made_for, format, made_with = said[:5], said[5].rstrip(b"\0"), said[6].rstrip(b"\0")
-    now = _made_for(source.fingerprint)
+    now = source.fingerprint.content
     grown = made_for[:2] == now[:2] and made_for[2] < now[2]
     if (made_for != now and not grown) or made_with != options.encode():
         return None

@@ -6,15 +6,12 @@ believed only when both agree.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import struct
-import zlib
 from collections.abc import Iterator
 
 from mapix import _native
 from mapix.errors import FormatError, MapixError
-from mapix.indexes import cache_folder
+from mapix.indexes import cache_place, replacing
 from mapix.source import Source
 
 __all__ = ["kept"]
@@ -25,18 +22,8 @@ MAGIC = b"MAPIXPIX"
 TRAILER = struct.Struct("<8s3Q2qQII")
 
 
-def _place(source: Source, what: str) -> str:
-    name = os.fsencode(os.path.abspath(source.path)) + b"\0" + what.encode()
-    return os.path.join(cache_folder(), f"{zlib.crc32(name):08x}{_native.crc32c(name):08x}.pixels")
-
-
-def _made_from(source: Source) -> tuple[int, ...]:
-    f = source.fingerprint
-    return f.dev, f.ino, f.size, f.mtime_ns, f.ctime_ns
-
-
 def _trailer(source: Source, nbytes: int, crc: int) -> bytes:
-    head = TRAILER.pack(MAGIC, *_made_from(source), nbytes, crc, 0)[:-4]
+    head = TRAILER.pack(MAGIC, *source.fingerprint.content, nbytes, crc, 0)[:-4]
     return head + struct.pack("<I", _native.crc32c(head))
 
 
@@ -84,34 +71,20 @@ def kept(
     OSError
         The cache folder (``$MAPIX_CACHE_DIR``) cannot be written to.
     """
-    place = _place(source, what)
+    place = cache_place(source.path, what, ".pixels")
     found = _believed(place, source, nbytes)
     if found is not None:
         return found
-    import tempfile
-
-    os.makedirs(os.path.dirname(place), exist_ok=True)
-    fd, name = tempfile.mkstemp(dir=os.path.dirname(place), suffix=".tmp")
-    try:
-        with os.fdopen(fd, "wb") as f:
-            done = crc = 0
-            for piece in data:
-                done += len(piece)
-                if done > nbytes:
-                    break
-                crc = _native.crc32c(piece, crc)
-                f.write(piece)
-            if done != nbytes:
-                more = "more" if done > nbytes else f"{done}"
-                raise FormatError(
-                    source.path, format, f"{nbytes} bytes of data expected, {more} found"
-                )
-            f.write(_trailer(source, nbytes, crc))
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(name, place)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
+    with replacing(place) as f:
+        done = crc = 0
+        for piece in data:
+            done += len(piece)
+            if done > nbytes:
+                break
+            crc = _native.crc32c(piece, crc)
+            f.write(piece)
+        if done != nbytes:
+            more = "more" if done > nbytes else f"{done}"
+            raise FormatError(source.path, format, f"{nbytes} bytes of data expected, {more} found")
+        f.write(_trailer(source, nbytes, crc))
     return Source(place)

@@ -14,6 +14,7 @@ from mapix.errors import UnsupportedError
 from mapix.formats.idx import NAME, Header
 from mapix.selection import Rows, compose, positions
 from mapix.source import Source
+from mapix.view import selected
 
 __all__ = ["IdxArray"]
 
@@ -28,6 +29,13 @@ def _factors(n: int) -> tuple[int, int, int] | None:
         if n % a == 0 and n // a <= MOST_SIDE:
             return a, n // a, 1
     return None
+
+
+def _recipe(dtype: str, scale: Any = None, mean: Any = None, std: Any = None) -> Recipe:
+    """Rows as pictures of one channel, as large as they are, without labels."""
+    return Recipe(
+        dtype, "NHWC", scale, mean, std, c=1, fit=0, pad_value=0.0, columns=None, names=()
+    )
 
 
 class IdxArray:
@@ -96,10 +104,9 @@ class IdxArray:
         found: NDArray[Any] = np.ndarray(
             self.header.shape, self.dtype, self._numbers.view, self.header.nbytes
         )
-        if isinstance(self._rows, range):
-            stop: int | None = self._rows.stop if self._rows.stop >= 0 else None
-            return found[self._rows.start : stop : self._rows.step] if self._n else found[:0]
-        return found if self._rows is None else found[self._rows]
+        if self._rows is None or isinstance(self._rows, range):
+            return selected(found, self._rows)
+        return found[self._rows]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.array(self.view(), dtype=dtype, copy=copy)
@@ -228,15 +235,12 @@ class IdxArray:
     ) -> NDArray[Any]:
         inner = self.header.shape[1:]
         h, w = ((1, 1, *inner))[-2:]
-        recipe = Recipe(
-            dtype, "NHWC", scale, mean, std, c=1, fit=0, pad_value=0.0, columns=None, names=()
-        )
+        recipe = _recipe(dtype, scale, mean, std)
         shaped = (len(rows), *inner)
         target = None
         if out is not None:
             target = _fits(out, shaped, np.dtype(dtype)).reshape(len(rows), h, w, 1)
-        images = self._gathered(rows, (h, w, 1), recipe, target, threads).reshape(shaped)
-        return images
+        return self._gathered(rows, (h, w, 1), recipe, target, threads).reshape(shaped)
 
     def _plain(
         self, rows: NDArray[np.int64], out: Any, dtype: str | None, scale: Any, mean: Any, std: Any
@@ -247,19 +251,7 @@ class IdxArray:
         raw = made.reshape(len(rows), -1).view(np.uint8) if made.size else None
         sides = _factors(self.header.row_nbytes)
         if raw is not None and sides is not None:
-            recipe = Recipe(
-                "uint8",
-                "NHWC",
-                None,
-                None,
-                None,
-                c=1,
-                fit=0,
-                pad_value=0.0,
-                columns=None,
-                names=(),
-            )
-            self._gathered(rows, sides, recipe, raw.reshape(len(rows), *sides), 1)
+            self._gathered(rows, sides, _recipe("uint8"), raw.reshape(len(rows), *sides), 1)
         elif raw is not None:
             for k, row in enumerate(rows.tolist()):
                 at = self.header.nbytes + row * self.header.row_nbytes
@@ -273,10 +265,9 @@ class IdxArray:
             if wanted.kind != "f":
                 raise ValueError("scale, mean and std need a dtype of floats")
             numbers = made.astype(np.float64) * (1.0 if scale is None else scale)
-            numbers = (numbers - np.asarray(0.0 if mean is None else mean)) / np.asarray(
+            made = (numbers - np.asarray(0.0 if mean is None else mean)) / np.asarray(
                 1.0 if std is None else std
             )
-            made = numbers
         if out is None:
             return made.astype(wanted, copy=False)
         target = _fits(out, shaped, wanted)
