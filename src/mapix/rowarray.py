@@ -20,7 +20,7 @@ from mapix.selection import Rows, compose, positions
 from mapix.source import Source
 from mapix.view import selected
 
-__all__ = ["RowArray"]
+__all__ = ["RowArray", "stored"]
 
 MOST_SIDE = 65535
 BLOCK_NBYTES = 8 << 20  # of rows handled at once in a pass over all
@@ -41,6 +41,37 @@ def _recipe(dtype: str, scale: Any = None, mean: Any = None, std: Any = None) ->
     return Recipe(
         dtype, "NHWC", scale, mean, std, c=1, fit=0, pad_value=0.0, columns=None, names=()
     )
+
+
+def stored(
+    rows: ArrayLike, row_shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> tuple[int, memoryview]:
+    """Rows as a file of that type has them: how many, and their bytes.
+
+    Raises
+    ------
+    ValueError
+        They are of another shape, or ``dtype`` does not hold one of the numbers.  Floats may lose
+        digits, but not become infinite.
+    TypeError
+        They are floats, and ``dtype`` is not.
+    """
+    array = np.asarray(rows)
+    if array.shape[1:] != row_shape or array.ndim == 0:
+        raise ValueError(f"rows of shape {row_shape} expected, got {array.shape[1:]}")
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"rows of numbers expected, got {array.dtype}")
+    if array.dtype.kind == "f" and dtype.kind != "f":
+        raise TypeError(f"{array.dtype} rows for a file of {dtype}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        made = np.ascontiguousarray(array, dtype)
+        if array.dtype.kind == "f":
+            held = made.itemsize >= array.itemsize or not np.any(np.isinf(made) & ~np.isinf(array))
+        else:
+            held = np.array_equal(made.astype(array.dtype), array)
+    if not held:
+        raise ValueError(f"numbers that {dtype} does not hold")
+    return len(array), made.reshape(-1).view(np.uint8).data
 
 
 class RowArray:

@@ -19,9 +19,19 @@ from typing import Protocol, Self
 
 from mapix.errors import LockedError
 
-__all__ = ["SYSTEM", "Calls", "Closing", "NewDirectory", "NewFile", "NewWhole", "Spill"]
+__all__ = [
+    "SYSTEM",
+    "Calls",
+    "Closing",
+    "HeadLast",
+    "NewDirectory",
+    "NewFile",
+    "NewWhole",
+    "Spill",
+]
 
 BUFFER_NBYTES = 1 << 20
+PIECE_NBYTES = 1 << 20
 
 
 class Calls(Protocol):
@@ -274,6 +284,43 @@ class NewWhole(Closing):
             self.file.close()
         with contextlib.suppress(OSError):
             self._calls.unlink(self.file.path)
+
+
+class HeadLast(Closing):
+    """One new file whose first bytes are known when all others are: these are put aside until then.
+
+    Parameters
+    ----------
+    path, calls, replace
+        As for ``NewWhole``, which it ends in.
+    """
+
+    def __init__(self, path: str, calls: Calls = SYSTEM, *, replace: bool = False) -> None:
+        self._out = NewWhole(path, calls, replace=replace)
+        self.path = self._out.path
+        try:
+            self._rest = Spill(f"{self._out.file.path}.rows", calls)
+        except BaseException:
+            self._out.abort()
+            raise
+        self.write = self._rest.write
+
+    def finish(self, head: bytes) -> None:
+        """Put the first bytes in front, and let the file appear; or leave nothing behind."""
+        try:
+            self._out.write(head)
+            for piece in self._rest.pieces(PIECE_NBYTES):
+                self._out.write(piece)
+        except BaseException:
+            self.abort()
+            raise
+        self._rest.drop()
+        self._out.commit()
+
+    def abort(self) -> None:
+        """Remove what was written."""
+        self._rest.drop()
+        self._out.abort()
 
 
 class NewDirectory:

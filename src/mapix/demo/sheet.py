@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix import __version__
+from mapix.colour import palette
 from mapix.demo import sound
-from mapix.demo.colour import palette
 from mapix.demo.data import HEIGHTS
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Iterator
+from math import prod
 from typing import Any, Protocol, cast
 
 from mapix.source import peek
@@ -34,9 +35,11 @@ class Format(Protocol):
 _BUILT_IN = {
     "iid": "mapix.iid.opening",
     "idx": "mapix.idx.opening",
+    "pink": "mapix.pink.opening",
     "vimh": "mapix.vimh.opening",
 }
-FRONT_NBYTES = 12
+FRONT_NBYTES = 16
+MOST_NUMBERS = 1 << 46  # of an array that lies in one file
 
 
 def _may_be(name: str, path: str, front: bytes) -> bool:
@@ -49,6 +52,9 @@ def _may_be(name: str, path: str, front: bytes) -> bool:
     if name == "idx":
         known = (b"\0\0", b"\xff\xff", b"\x1f\x8b")
         return front[:2] in known or path.endswith((".idx", "-ubyte"))
+    if name == "pink":  # comment; version 2; or, of version 1, four dimensions of an array
+        dims = (int.from_bytes(front[at : at + 4], "little") for at in range(0, FRONT_NBYTES, 4))
+        return front[:1] == b"#" or front[:4] == b"\2\0\0\0" or 0 < prod(dims) < MOST_NUMBERS
     return True
 
 

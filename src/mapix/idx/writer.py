@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from mapix.errors import LimitError
 from mapix.formats.idx import CODES, MOST_DIMS, pack
-from mapix.store import SYSTEM, Calls, Closing, NewWhole, Spill
+from mapix.rowarray import stored
+from mapix.store import SYSTEM, Calls, Closing, HeadLast
 
 __all__ = ["Writer", "write"]
 
@@ -62,12 +63,7 @@ class Writer(Closing):
         self.row_shape = tuple(int(d) for d in row_shape)
         self.nrows = 0
         self._code, self._order = code, byteorder
-        self._out = NewWhole(os.fspath(path), calls, replace=replace)
-        try:
-            self._rows = Spill(f"{self._out.file.path}.rows", calls)
-        except BaseException:
-            self._out.abort()
-            raise
+        self._out = HeadLast(os.fspath(path), calls, replace=replace)
 
     def append(self, row: ArrayLike) -> None:
         """Write one row."""
@@ -75,35 +71,18 @@ class Writer(Closing):
 
     def extend(self, rows: ArrayLike) -> None:
         """Write rows, (n, *row_shape), of a type whose numbers the file's type holds."""
-        array = np.asarray(rows)
-        if array.shape[1:] != self.row_shape:
-            raise ValueError(f"rows of shape {self.row_shape} expected, got {array.shape[1:]}")
-        made = array.astype(self.dtype)
-        if array.dtype.kind != "f" and not np.array_equal(made, array):
-            raise ValueError(f"numbers that {self.dtype} does not hold")
-        if array.dtype.kind == "f" and self.dtype.kind != "f":
-            raise TypeError(f"{array.dtype} rows for a file of {self.dtype}")
-        if self.nrows + len(array) > MOST_ROWS:
+        n, data = stored(rows, self.row_shape, self.dtype)
+        if self.nrows + n > MOST_ROWS:
             raise LimitError(f"{self._out.path}: more than {MOST_ROWS} rows")
-        if made.size:
-            self._rows.write(np.ascontiguousarray(made).reshape(-1).view(np.uint8).data)
-        self.nrows += len(array)
+        self._out.write(data)
+        self.nrows += n
 
     def close(self) -> None:
         """Put header and rows together, sync the file, and let it appear."""
-        try:
-            self._out.write(pack(self._order, self._code, (self.nrows, *self.row_shape)))
-            for piece in self._rows.pieces(STEP):
-                self._out.write(piece)
-        except BaseException:
-            self.abort()
-            raise
-        self._rows.drop()
-        self._out.commit()
+        self._out.finish(pack(self._order, self._code, (self.nrows, *self.row_shape)))
 
     def abort(self) -> None:
         """Remove what was written."""
-        self._rows.drop()
         self._out.abort()
 
 

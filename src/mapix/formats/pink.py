@@ -1,0 +1,379 @@
+"""PINK binaries: images, self-organising maps, mappings and rotations (FORMATS: PINK).
+
+A file may begin with lines of comment, each with a ``#`` in front; ``# END OF HEADER`` ends them.
+Then come little-endian ``int32``, and the payload without padding, to the end of the file.
+
+=====  =================================================================================
+kind   version 2
+=====  =================================================================================
+data   2, 0, type, n, layout, ndim, dims; n entries
+som    2, 1, type, layout, ndim, dims, layout, ndim, dims (of a neuron); the neurons
+map    2, 2, type, n, layout, ndim, dims (of the SOM); n x neurons distances
+rot    2, 3, n, layout, ndim, dims (of the SOM); n x neurons of u8 flip, f32 angle
+=====  =================================================================================
+
+=====  =================================================================================
+kind   version 1, all float32
+=====  =================================================================================
+data   n, channels, width, height; n images
+som    channels, width, height, depth, neuron width, neuron height; the neurons
+map    n, SOM width, height, depth; n x neurons *squared* distances
+rot    n, SOM width, height, depth; n x neurons of u8 flip, f32 angle
+=====  =================================================================================
+
+A hexagonal SOM of side d (odd) has ``d * d - r * (r + 1)`` neurons, ``r = (d - 1) / 2``.  PINK
+writes the layout 0 for it, so the number of neurons, which the file's length tells, decides.
+Version 1 has no magic number: its files are told by their length.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from mapix.errors import FormatError, LimitError, SizeError, TruncatedError
+
+__all__ = [
+    "CODES",
+    "END",
+    "HEAD_NBYTES",
+    "KINDS",
+    "MOST_COMMENT",
+    "NAME",
+    "RECORD",
+    "Header",
+    "comment_of",
+    "hexagonal",
+    "of_version_1",
+    "of_version_2",
+    "pack",
+]
+
+NAME = "pink"
+KINDS = ("data", "som", "map", "rot")
+LAYOUTS = ("cartesian", "hexagonal")
+CODES = ("f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")
+END = b"# END OF HEADER\n"
+MOST_COMMENT = 1 << 20  # bytes of comment that are looked through
+MOST_DIMS = 16  # PINK has up to 3
+HEAD_NBYTES = 4 * (7 + 2 * MOST_DIMS)
+MOST_INT = 2**31 - 1
+MOST_EMPTY = 1 << 24  # numbers of an entry, in a file that has none to prove them by
+RECORD = np.dtype([("flip", "u1"), ("angle", "<f4")])  # packed: 5 bytes
+"""One entry on one neuron of a rotation file: whether it is flipped, radians it is turned by."""
+
+Layout = Literal["cartesian", "hexagonal"]
+Kind = Literal["data", "som", "map", "rot"]
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a file is, and where its numbers lie.
+
+    Attributes
+    ----------
+    version : {1, 2}
+        Of the format.
+    kind : {"data", "som", "map", "rot"}
+        What the file holds.
+    dtype : numpy.dtype
+        Of the numbers; ``RECORD`` for rotations.
+    layout : {"cartesian", "hexagonal"}
+        How the SOM's neurons (of data: an entry's numbers) lie, as the file's length tells.
+    field : int
+        The layout that the header states; 0 in version 1.
+    dims : tuple of int
+        Of the SOM; of data: of an entry.
+    rows : int
+        Entries; of a SOM, neurons.
+    row_shape : tuple of int
+        Numbers of an entry; of a SOM, of a neuron.
+    comment : bytes
+        The lines before, as they are.
+    at : int
+        Byte of the first number.
+    usual : bool
+        False where the lengths fit but nobody has such a file: version 1 with images that are not
+        square, or of one pixel, or a SOM that is 1 wide and yet high.
+    """
+
+    version: int
+    kind: Kind
+    dtype: np.dtype[np.generic]
+    layout: Layout
+    field: int
+    dims: tuple[int, ...]
+    rows: int
+    row_shape: tuple[int, ...]
+    comment: bytes
+    at: int
+    usual: bool = True
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Rows first."""
+        return (self.rows, *self.row_shape)
+
+    @property
+    def nneurons(self) -> int:
+        """Neurons of the SOM; 0 of data."""
+        if self.kind == "data":
+            return 0
+        return self.rows if self.kind == "som" else self.row_shape[0]
+
+    @property
+    def text(self) -> str:
+        """What it is, in words, for lists of readings."""
+        what = "entries of" if self.kind == "data" else f"on a {self.layout} SOM"
+        dims = " x ".join(map(str, self.row_shape if self.kind == "data" else self.dims))
+        if self.kind == "som":
+            size = " x ".join(map(str, self.row_shape))
+            return f"version {self.version} som: {self.layout}, {dims}, neurons of {size}"
+        return f"version {self.version} {self.kind}: {self.rows} {what} {dims}"
+
+
+def hexagonal(dims: tuple[int, ...]) -> int | None:
+    """Cells of a hexagon of that width and height; None where they make none."""
+    side = dims[0]
+    if len(dims) < 2 or dims[1] != side or side % 2 == 0 or any(d != 1 for d in dims[2:]):
+        return None
+    radius = side // 2
+    return side * side - radius * (radius + 1)
+
+
+# --- the lines of comment -------------------------------------------------------------------------
+
+
+def comment_of(data: bytes) -> tuple[int, bool] | None:
+    """Bytes of the lines of comment that ``data`` begins with, and whether ``END`` ends them.
+
+    None where a line goes on beyond ``data``.
+    """
+    at = 0
+    while data[at : at + 1] == b"#":
+        end = data.find(b"\n", at) + 1
+        if end == 0:
+            return None
+        if data[at:end] == END:
+            return end, True
+        at = end
+    return at, False
+
+
+# --- version 2 ------------------------------------------------------------------------------------
+
+
+class _Ints:
+    """The header's numbers, one after the other; errors say which one is wrong, and where."""
+
+    def __init__(self, data: bytes, at: int, path: str) -> None:
+        self.data, self.at, self.path = data, at, path
+
+    def take(self, name: str, low: int, high: int = MOST_INT) -> int:
+        left = len(self.data) - self.at
+        if left < 4:
+            reason = f"{name} expected, 4 bytes, the file has {max(left, 0)} left"
+            raise TruncatedError(self.path, NAME, reason, at=self.at)
+        (found,) = struct.unpack_from("<i", self.data, self.at)
+        if not low <= found <= high:
+            wanted = f"{low}" if low == high else f"{low}..{high}"
+            kind = SizeError if name.startswith("dimension") else FormatError
+            raise kind(self.path, NAME, f"{name} of {wanted} expected, got {found}", at=self.at)
+        self.at += 4
+        return int(found)
+
+    def grid(self, of: str) -> tuple[int, tuple[int, ...]]:
+        """A layout and its dimensions."""
+        field = self.take(f"layout of {of}", 0, 1)
+        ndim = self.take(f"number of dimensions of {of}", 1, MOST_DIMS)
+        return field, tuple(self.take(f"dimension {k} of {of}", 1) for k in range(ndim))
+
+
+def _fits(field: int, dims: tuple[int, ...], cells: int) -> Layout | None:
+    """The layout in which a grid has that many cells; None when there is none."""
+    if cells == math.prod(dims):  # 1 x 1 is both
+        return "hexagonal" if field == 1 and hexagonal(dims) == cells else "cartesian"
+    return "hexagonal" if cells == hexagonal(dims) else None
+
+
+def _wanted(field: int, dims: tuple[int, ...]) -> str:
+    cells = hexagonal(dims)
+    both = "" if cells in (None, math.prod(dims)) else f" or, as a hexagon, {cells}"
+    return f"{math.prod(dims)}{both}"
+
+
+def of_version_2(data: bytes, nbytes: int, path: str) -> Header:
+    """The header of a file of version 2.
+
+    Parameters
+    ----------
+    data : bytes
+        The file's first bytes: all lines of comment, and ``HEAD_NBYTES`` more where there are so
+        many.
+    nbytes : int
+        Of the file.
+    path : str
+        For messages.
+
+    Raises
+    ------
+    FormatError
+        A number is none of those that can stand there, or the file is longer.
+    SizeError
+        A dimension is not positive.
+    TruncatedError
+        The file is shorter.
+    LimitError
+        It has no entries, and they would be huge.
+    """
+    begin = (comment_of(data) or (0, False))[0]
+    ints = _Ints(data, begin, path)
+    ints.take("version", 2, 2)
+    kind = KINDS[ints.take("kind", 0, 3)]
+    dtype = RECORD if kind == "rot" else np.dtype("<" + CODES[ints.take("data type", 0, 9)])
+    n = 1 if kind == "som" else ints.take("number of entries", 0)
+    field, dims = ints.grid("an entry" if kind == "data" else "the SOM")
+    inner: tuple[int, ...] = ()
+    if kind == "som":
+        inner_field, inner = ints.grid("a neuron")
+        if inner_field == 1 and hexagonal(inner) is not None:
+            inner = _hexagonal_neurons(dims, inner, dtype, nbytes - ints.at)
+    layout, cells = _cells(field, dims, n * math.prod(inner) * dtype.itemsize, ints, nbytes)
+    if kind == "som":
+        rows, row_shape = cells, inner
+    else:
+        flat = kind != "data" or layout == "hexagonal"
+        rows, row_shape = n, (cells,) if flat else dims
+    comment = data[:begin]
+    return Header(2, kind, dtype, layout, field, dims, rows, row_shape, comment, ints.at)  # type: ignore[arg-type]
+
+
+def _hexagonal_neurons(
+    dims: tuple[int, ...], inner: tuple[int, ...], dtype: np.dtype[np.generic], nbytes: int
+) -> tuple[int, ...]:
+    """Dimensions of neurons that are said to be hexagons themselves, if the length agrees."""
+    cells = hexagonal(inner) or 0
+    counts = (math.prod(dims), hexagonal(dims))
+    return (cells,) if nbytes in [c * cells * dtype.itemsize for c in counts if c] else inner
+
+
+def _cells(
+    field: int, dims: tuple[int, ...], each: int, ints: _Ints, nbytes: int
+) -> tuple[Layout, int]:
+    """Layout and number of cells, of which each takes ``each`` bytes of the file's rest."""
+    left = nbytes - ints.at
+    if each == 0:
+        return _no_entries(field, dims, left, ints)
+    cells, rest = divmod(left, each)
+    layout = None if rest else _fits(field, dims, cells)
+    if layout is not None:
+        return layout, cells
+    size = " x ".join(map(str, dims))
+    reason = (
+        f"{size} is {_wanted(field, dims)} cells of {each} bytes each, the file has {left} left"
+    )
+    least = each * min(c for c in (math.prod(dims), hexagonal(dims)) if c)
+    kind = TruncatedError if left < least else FormatError
+    raise kind(ints.path, NAME, reason, at=ints.at)
+
+
+def _no_entries(field: int, dims: tuple[int, ...], left: int, ints: _Ints) -> tuple[Layout, int]:
+    """The same where no length tells: what the header states."""
+    if left:
+        raise FormatError(ints.path, NAME, f"no entries, and {left} bytes of them", at=ints.at)
+    hexagon = hexagonal(dims) if field == 1 else None
+    cells = math.prod(dims) if hexagon is None else hexagon
+    if cells > MOST_EMPTY:
+        raise LimitError(
+            f"{ints.path}: {NAME}: no entries, and {cells} numbers in each, which nothing proves: "
+            f"more than MOST_EMPTY = {MOST_EMPTY}"
+        )
+    return ("cartesian" if hexagon is None else "hexagonal"), cells
+
+
+# --- version 1 ------------------------------------------------------------------------------------
+
+
+def of_version_1(data: bytes, nbytes: int) -> Iterator[Header]:
+    """All readings of a file as one of version 1 that its length allows.
+
+    Parameters
+    ----------
+    data : bytes
+        As for ``of_version_2``.
+    nbytes : int
+        Of the file.
+
+    Notes
+    -----
+    The programs of version 1 take lines of comment only when ``END`` is there, and read from the
+    first byte when it is not; so does this (35 images begin with a ``#``).
+    """
+    begin, ended = comment_of(data) or (0, False)
+    begin = begin if ended else 0
+    comment = data[:begin]
+    if len(data) < begin + 16:
+        return
+    a, b, c, d = struct.unpack_from("<4i", data, begin)
+    if min(a, b, c, d) < 1:
+        return
+    f4 = np.dtype("<f4")
+    at = begin + 16
+    left = nbytes - at
+    if 4 * a * b * c * d == left:
+        usual = c == d and c > 1
+        yield Header(1, "data", f4, "cartesian", 0, (b, c, d), a, (b, c, d), comment, at, usual)
+    for kind, dtype in (("map", f4), ("rot", RECORD)):
+        cells, rest = divmod(left, a * dtype.itemsize)
+        layout = None if rest else _fits(0, (b, c, d), cells)
+        if layout is not None:
+            usual = _usual((b, c, d))
+            head = (1, kind, dtype, layout, 0, (b, c, d), a, (cells,), comment, at, usual)
+            yield Header(*head)  # type: ignore[arg-type]
+    if len(data) < begin + 24:
+        return
+    e, f = struct.unpack_from("<2i", data, at)
+    if min(e, f) < 1:
+        return
+    at += 8
+    cells, rest = divmod(nbytes - at, 4 * a * e * f)
+    layout = None if rest else _fits(0, (b, c, d), cells)
+    if layout is not None:
+        usual = e == f and _usual((b, c, d))
+        yield Header(1, "som", f4, layout, 0, (b, c, d), cells, (a, e, f), comment, at, usual)
+
+
+def _usual(dims: tuple[int, int, int]) -> bool:
+    """Whether a SOM's dimensions are as PINK 1 writes them: those that are 1 come last."""
+    w, h, d = dims
+    return (w > 1 or h == 1) and (h > 1 or d == 1)
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+def pack(
+    kind: Kind,
+    code: str,
+    n: int,
+    dims: tuple[int, ...],
+    neuron_dims: tuple[int, ...] = (),
+    *,
+    field: int = 0,
+    comment: bytes = b"",
+) -> bytes:
+    """The header of a file of version 2; ``code`` and ``n`` where the kind has them."""
+    ints = [2, KINDS.index(kind)]
+    if kind != "rot":
+        ints.append(CODES.index(code))
+    if kind != "som":
+        ints.append(n)
+    ints += [field, len(dims), *dims]
+    if kind == "som":
+        ints += [0, len(neuron_dims), *neuron_dims]
+    return comment + struct.pack(f"<{len(ints)}i", *ints)

@@ -1,0 +1,113 @@
+"""``mapix pink ...``: what a file is, version 1 as version 2, pictures, best matches."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import mapix
+from mapix.formats.pink import KINDS
+from mapix.pink.converting import convert
+from mapix.pink.file import PinkFile
+from mapix.pink.mapping import Mapping
+from mapix.pink.som import Som
+
+__all__ = ["add"]
+
+
+def add(commands: Any) -> None:
+    """Add ``pink`` and what it can do to the program's commands."""
+    pink = commands.add_parser("pink", help="look at PINK's files, convert them, draw them")
+    below = pink.add_subparsers(dest="tool", required=True, metavar="TOOL")
+
+    def command(name: str, text: str, *names: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = below.add_parser(name, help=text)
+        for n in names:
+            parser.add_argument(n, metavar=n.upper(), nargs="+" if n == "files" else None)
+        parser.add_argument("--kind", choices=KINDS, help="where a length leaves it open")
+        parser.set_defaults(run=_RUN[name])
+        return parser
+
+    command("info", "version, kind, layout, dimensions, comment", "files")
+    one = command("convert", "a file of version 1 as one of version 2", "file", "out")
+    one.add_argument(
+        "--strict-spec",
+        action="store_true",
+        help="state hexagons as 1, which PINK's programs do not",
+    )
+    two = command("picture", "a SOM's neurons, or a mapping's heatmap, as a picture", "file", "out")
+    two.add_argument("--size", type=int, default=96, help="pixels of a neuron's height")
+    two.add_argument("--each", action="store_true", help="stretch each neuron by itself")
+    command("best", "each entry's nearest neuron, and its distance, as lines", "file")
+    command("counts", "how many entries are nearest to each neuron, as lines", "file")
+    three = command("outliers", "entries farthest from their nearest neuron, as lines", "file")
+    three.add_argument("-n", type=int, default=10, help="how many")
+
+
+def _open(path: str, kind: str | None) -> PinkFile:
+    found: PinkFile = mapix.open(path, format="pink", kind=kind)
+    return found
+
+
+def _mapping(a: argparse.Namespace) -> Mapping:
+    found = _open(a.file, a.kind)
+    if not isinstance(found, Mapping):
+        raise ValueError(f"{a.file}: a mapping expected, it is of kind {found.kind}")
+    return found
+
+
+def _info(a: argparse.Namespace) -> None:
+    for path in a.files:
+        with _open(path, a.kind) as opened:
+            print(opened)
+            for line in opened.header:
+                print(line)
+
+
+def _convert(a: argparse.Namespace) -> None:
+    convert(a.file, a.out, kind=a.kind, strict_spec=a.strict_spec)
+
+
+def _picture(a: argparse.Namespace) -> None:
+    with _open(a.file, a.kind) as opened:
+        if isinstance(opened, Som):
+            picture = opened.picture(a.size, each=a.each)
+        elif isinstance(opened, Mapping):
+            picture = opened.picture(size=a.size)
+        else:
+            raise ValueError(f"{a.file}: a SOM or a mapping expected, it is of kind {opened.kind}")
+    picture.save(a.out)
+
+
+def _place(m: Mapping, neuron: int) -> str:
+    return " ".join(map(str, m.lattice.position(neuron))) if neuron >= 0 else "-"
+
+
+def _best(a: argparse.Namespace) -> None:
+    with _mapping(a) as m:
+        found = zip(m.best_match().tolist(), m.best_distance().tolist(), strict=True)
+        for entry, (neuron, away) in enumerate(found):
+            print(f"{entry}\t{neuron}\t{_place(m, neuron)}\t{away:.9g}")
+
+
+def _counts(a: argparse.Namespace) -> None:
+    with _mapping(a) as m:
+        for neuron, count in enumerate(m.counts().tolist()):
+            print(f"{neuron}\t{_place(m, neuron)}\t{count}")
+
+
+def _outliers(a: argparse.Namespace) -> None:
+    with _mapping(a) as m:
+        away = m.best_distance()
+        for entry in m.outliers(a.n).tolist():
+            print(f"{entry}\t{away[entry]:.9g}")
+
+
+_RUN = {
+    "info": _info,
+    "convert": _convert,
+    "picture": _picture,
+    "best": _best,
+    "counts": _counts,
+    "outliers": _outliers,
+}

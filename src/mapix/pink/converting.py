@@ -1,0 +1,78 @@
+"""From version 1 to version 2."""
+
+from __future__ import annotations
+
+import os
+
+import mapix
+from mapix.errors import UnsupportedError
+from mapix.formats.pink import Kind
+from mapix.pink.file import PinkFile, PinkOnSom
+from mapix.pink.som import Som
+from mapix.pink.writer import Path, Writer
+
+__all__ = ["convert"]
+
+
+def convert(
+    source: Path,
+    path: Path,
+    *,
+    kind: Kind | None = None,
+    strict_spec: bool = False,
+    replace: bool = False,
+) -> None:
+    """Write a file of version 1 again as version 2, in bounded memory.
+
+    Lines of comment are kept.  Images of one channel become (h, w), of several (channels, h, w), in
+    that order; a SOM's dimensions that are 1 at the end are left out; squared distances become
+    distances.
+
+    Parameters
+    ----------
+    source : str or os.PathLike
+        The file of version 1.
+    path : str or os.PathLike
+        The new file.
+    kind : {"data", "som", "map", "rot"}, optional
+        What it holds, where its length leaves that open.
+    strict_spec, replace : bool
+        As for ``Writer``.
+
+    Raises
+    ------
+    UnsupportedError
+        It is of version 2 already.
+    """
+    with mapix.open(source, format="pink", kind=kind) as old:
+        if old.version != 1:
+            raise UnsupportedError(f"{os.fspath(source)}: it is of version 2 already")
+        row_shape, som_shape = _dims(old)
+        with Writer(
+            path,
+            old.kind,
+            row_shape,
+            som_shape=som_shape,
+            layout="cartesian" if som_shape is None else old.layout,
+            header=old.comment,
+            n=len(old),
+            strict_spec=strict_spec,
+            replace=replace,
+        ) as out:
+            for block in old.blocks():
+                out.extend(block if row_shape is None else block.reshape(len(block), *row_shape))
+
+
+def _dims(old: PinkFile) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
+    """Dimensions of a row of data or of a neuron, and of the SOM, as version 2 has them."""
+    row_shape = None
+    if old.kind in ("data", "som"):
+        c, h, w = old.neuron_shape if isinstance(old, Som) else old.shape[1:]
+        row_shape = (h, w) if c == 1 else (c, h, w)
+    if old.kind == "data":
+        return row_shape, None
+    assert isinstance(old, PinkOnSom)  # what is no data
+    w, h, d = old.som_shape
+    if d > 1:
+        return row_shape, (w, h, d)
+    return row_shape, (w, h) if h > 1 or old.layout == "hexagonal" else (w,)

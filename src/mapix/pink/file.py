@@ -1,0 +1,97 @@
+"""What all of PINK's files have: a kind, a version, lines of comment, rows."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from mapix.formats.pink import END, Header, Kind, Layout
+from mapix.pink.lattice import Lattice
+from mapix.rowarray import RowArray
+from mapix.source import Source
+
+__all__ = ["PinkFile", "PinkOnSom"]
+
+
+class PinkFile(RowArray):
+    """One of PINK's files.  Made by ``mapix.open``.
+
+    Attributes
+    ----------
+    source : Source
+        The file that was opened.
+    layout_field : int
+        The layout that the header states; PINK writes 0 for hexagons, too.
+    """
+
+    SEVERAL = "several PINK files cannot be opened as one"
+
+    def __init__(self, source: Source, header: Header) -> None:
+        super().__init__(source, header.dtype, header.shape, header.at)
+        self._header = header
+        self.layout_field = header.field
+
+    @property
+    def kind(self) -> Kind:
+        """``"data"``, ``"som"``, ``"map"`` or ``"rot"``."""
+        return self._header.kind
+
+    @property
+    def version(self) -> int:
+        """1 or 2, of the format."""
+        return self._header.version
+
+    @property
+    def layout(self) -> Layout:
+        """``"cartesian"`` or ``"hexagonal"``, whatever the header states: the length tells."""
+        return self._header.layout
+
+    @property
+    def comment(self) -> bytes:
+        """The lines before the header, as they are in the file."""
+        return self._header.comment
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """The lines of comment, without their ends, and without the line that ends them all.
+
+        Bytes that are no UTF-8 come as surrogates, and are written again as they were.
+        """
+        text = self.comment.removesuffix(END).decode("utf-8", "surrogateescape")
+        return tuple(text.removesuffix("\n").split("\n")) if text else ()
+
+    @property
+    def offset(self) -> int:
+        """Byte of the first number."""
+        return self._at
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        from mapix.pink.opening import reopen
+
+        options = {"kind": self.kind, "version": self.version}
+        return reopen, (self.path, self.source.fingerprint, options, self._rows)
+
+    def _told(self) -> str:
+        size = f"{self._n} of {self._header.rows} rows of it, " if self._rows is not None else ""
+        return (
+            f"{size}{self._header.text}, {self.dtype.str if self.dtype.names is None else 'u1 f4'}"
+        )
+
+
+class PinkOnSom(PinkFile):
+    """One that tells of the neurons of a self-organising map."""
+
+    @property
+    def som_shape(self) -> tuple[int, ...]:
+        """Dimensions of the SOM as the file has them: width, height, depth; of a hexagon d, d."""
+        return self._header.dims
+
+    @property
+    def nneurons(self) -> int:
+        """Neurons of the SOM."""
+        return self._header.nneurons
+
+    @cached_property
+    def lattice(self) -> Lattice:
+        """Where the neurons lie: places and numbers, distances, neighbours."""
+        return Lattice(self.layout, self.som_shape)

@@ -1,0 +1,185 @@
+"""How far each entry is from each neuron, and what follows from that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mapix.formats.pink import Header
+from mapix.pink.file import PinkOnSom
+from mapix.source import Source
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["Mapping"]
+
+
+class Mapping(PinkOnSom):
+    """Distances, (n, neurons).
+
+    Version 1 keeps the squares of distances.  ``view()`` is always what the file has; everything
+    else gives distances, unless it was opened with ``raw=True``.  A distance that is no number
+    counts as infinite.
+
+    Attributes
+    ----------
+    squared : bool
+        Whether the file has squares.
+    raw : bool
+        Whether they are handed out as they are.
+    """
+
+    def __init__(self, source: Source, header: Header, *, raw: bool = False) -> None:
+        super().__init__(source, header)
+        self.squared = header.version == 1
+        self.raw = raw
+
+    def _row(self, row: int) -> NDArray[Any]:
+        """Distances of one entry: a view, or, of squares, new numbers that are read-only too."""
+        found = super()._row(row)
+        if self.squared and not self.raw:
+            found = self._root(found.copy())
+            found.flags.writeable = False
+        return found
+
+    def _decode(self, made: NDArray[Any]) -> None:
+        if self.squared and not self.raw:
+            self._root(made)
+
+    @staticmethod
+    def _root(made: NDArray[Any]) -> NDArray[Any]:
+        with np.errstate(invalid="ignore"):  # of what is below zero it is NaN
+            np.sqrt(made, out=made)
+        return made
+
+    def distances(self, *, raw: bool | None = None) -> NDArray[Any]:
+        """Distances of all entries, (n, neurons): ``view()``, or, of squares, a copy.
+
+        ``raw`` says whether squares stay squares; by default as the file was opened.
+        """
+        keep = self.raw if raw is None else raw
+        if keep or not self.squared:
+            return self.view()
+        rooted = self.of(self._rows)
+        rooted.raw = False
+        return rooted.batch(np.arange(self._n)).images
+
+    def best_match(self, index: int | None = None) -> Any:
+        """The nearest neuron of an entry, or of all.
+
+        Parameters
+        ----------
+        index : int, optional
+            Which entry.
+
+        Returns
+        -------
+        int, or ndarray
+            Number of the neuron, the first of those that are equally near; -1 where no distance is
+            a number.  Of all entries: int64 (n,).  ``lattice.position`` gives their places.
+        """
+        if index is not None:
+            return int(self.top_k(1, [index])[0][0, 0])
+        return self._best()[0]
+
+    def best_distance(self) -> NDArray[np.float64]:
+        """Distance of each entry from its nearest neuron, (n,); infinite where there is none."""
+        return self._best()[1]
+
+    def _best(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        found, away = np.empty(self._n, np.int64), np.empty(self._n, np.float64)
+        at = 0
+        for block in self.blocks():
+            end = at + len(block)
+            block = _numbers(block)
+            best = block.argmin(axis=1)
+            away[at:end] = block[np.arange(len(block)), best]
+            found[at:end] = np.where(np.isinf(away[at:end]), -1, best)
+            at = end
+        return found, away
+
+    def top_k(
+        self, k: int, indices: ArrayLike | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[Any]]:
+        """The k nearest neurons of entries, nearest first.
+
+        Parameters
+        ----------
+        k : int
+            How many, 1 to the number of neurons.
+        indices : array_like of int, or a boolean mask, optional
+            Which entries; all by default.
+
+        Returns
+        -------
+        tuple of ndarray
+            Numbers of neurons, int64 (b, k), -1 where a distance is no number; and their
+            distances, (b, k), infinite there.
+        """
+        if not 1 <= k <= self.nneurons:
+            raise ValueError(f"k must be 1..{self.nneurons}, got {k}")
+        part = self if indices is None else self[np.asarray(indices)]
+        dtype = self.dtype.newbyteorder("=") if self.dtype.kind == "f" else np.dtype(np.float64)
+        near = np.empty((len(part), k), np.int64)
+        away = np.empty((len(part), k), dtype)
+        at = 0
+        for block in part.blocks():
+            end = at + len(block)
+            block = _numbers(block)
+            # stable: of those equally near the first comes first, as best_match has it
+            order = np.argsort(block, axis=1, kind="stable")[:, :k]
+            away[at:end] = np.take_along_axis(block, order, axis=1)
+            near[at:end] = np.where(np.isinf(away[at:end]), -1, order)
+            at = end
+        return near, away
+
+    def counts(self) -> NDArray[np.int64]:
+        """How many entries are nearest to each neuron, int64 (neurons,)."""
+        best = self.best_match()
+        return np.bincount(best[best >= 0], minlength=self.nneurons)
+
+    def heatmap(self) -> NDArray[Any]:
+        """``counts()`` by place: ``[q, r]`` of a hexagon, masked outside of it."""
+        return self.lattice.dense(self.counts())
+
+    def outliers(self, n: int) -> NDArray[np.int64]:
+        """The ``n`` entries that are farthest from their nearest neuron, farthest first."""
+        if n < 0:
+            raise ValueError(f"n must not be negative, got {n}")
+        return np.argsort(-self.best_distance(), kind="stable")[:n]
+
+    def picture(self, values: ArrayLike | None = None, size: int = 48, gap: int = 2) -> Image:
+        """A colour for each neuron where it lies: the heatmap.
+
+        Parameters
+        ----------
+        values : array_like, optional
+            A number for each neuron; ``counts()`` by default.  Those that are no number are grey.
+        size, gap : int
+            Pixels of a neuron's height, and between two.
+
+        Returns
+        -------
+        PIL.Image.Image
+            RGB.  Needs Pillow: ``pip install 'mapix[view]'``.
+        """
+        from mapix.pink.picture import cells
+
+        return cells(
+            self.counts() if values is None else np.asarray(values), self.lattice, size, gap
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        function, (path, fingerprint, options, rows) = super().__reduce__()
+        return function, (path, fingerprint, {**options, "raw": self.raw}, rows)
+
+
+def _numbers(block: NDArray[Any]) -> NDArray[Any]:
+    """Distances, (b, neurons), with infinity for what is no number."""
+    if block.dtype.kind != "f":
+        return block.astype(np.float64)
+    np.copyto(block, np.inf, where=np.isnan(block))
+    return block

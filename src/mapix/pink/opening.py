@@ -1,0 +1,170 @@
+"""From a path to one of PINK's files."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from mapix import _native
+from mapix.errors import FormatError, LimitError, MapixError
+from mapix.formats.pink import (
+    HEAD_NBYTES,
+    KINDS,
+    MOST_COMMENT,
+    NAME,
+    Header,
+    Kind,
+    comment_of,
+    of_version_1,
+    of_version_2,
+)
+from mapix.pink.data import Data
+from mapix.pink.file import PinkFile
+from mapix.pink.mapping import Mapping
+from mapix.pink.rotation import Rotation
+from mapix.pink.som import Som
+from mapix.selection import Rows
+from mapix.source import Fingerprint, Source
+
+__all__ = ["NAME", "claims", "open_path", "reopen"]
+
+FIRST_NBYTES = 4096
+VIMH_NAMES = ("train", "test", "train_batch", "test_batch")
+
+
+def _front(source: Source) -> bytes:
+    """The lines of comment and the header behind them.
+
+    Raises
+    ------
+    LimitError
+        The comment goes on and on.
+    FormatError
+        It goes on to the end of the file.
+    """
+    want = FIRST_NBYTES
+    while True:
+        nbytes = min(want, source.nbytes)
+        data = bytes(_native.copy(source.mapping, 0, nbytes, NAME))
+        known = comment_of(data)
+        if known is not None and (len(data) - known[0] >= HEAD_NBYTES or nbytes == source.nbytes):
+            return data
+        if nbytes == source.nbytes:
+            raise FormatError(source.path, NAME, "a line of comment that does not end", at=0)
+        if want > MOST_COMMENT:
+            raise LimitError(
+                f"{source.path}: {NAME}: more than MOST_COMMENT = {MOST_COMMENT} bytes of comment"
+            )
+        want *= 8
+
+
+def _states_version_2(data: bytes) -> bool:
+    """Whether a version of 2 and a kind stand where they should: no VIMH record begins so."""
+    at = (comment_of(data) or (0, False))[0]
+    return data[at : at + 4] == b"\2\0\0\0" and data[at + 4 : at + 8] in [
+        bytes([k, 0, 0, 0]) for k in range(len(KINDS))
+    ]
+
+
+def claims(path: str) -> str | None:
+    """Why ``path`` cannot be PINK's, or None: see ``mapix.formats.Format``."""
+    if os.path.isdir(path):
+        return "a directory"
+    try:
+        source = Source(path)
+        data = _front(source)
+    except (OSError, MapixError) as e:
+        return f"no header ({str(e)[-60:]})"
+    if _states_version_2(data):
+        return None
+    if not any(True for _ in of_version_1(data, source.nbytes)):
+        return "no version 2 in front, and no length that version 1 could have"
+    # A record of VIMH has a width in bytes 2 and 3, so that only hundreds of images look alike.
+    if data[2:4] != b"\0\0" and data[:1] != b"#" and os.path.basename(path) in VIMH_NAMES:
+        return "its name is VIMH's"
+    return None
+
+
+def _all(
+    path: str, data: bytes, nbytes: int, kind: Kind | None, version: int | None
+) -> tuple[list[Header], FormatError | None]:
+    """The readings of a file, and why it is not of version 2, where it is not."""
+    problem = None
+    if version in (None, 2):
+        try:
+            found = of_version_2(data, nbytes, path)
+            if kind in (None, found.kind):
+                return [found], None
+            problem = FormatError(path, NAME, f"a file of {kind} expected, it is {found.text}")
+        except FormatError as e:
+            problem = e
+    if version == 2:
+        return [], problem
+    return [h for h in of_version_1(data, nbytes) if kind in (None, h.kind)], problem
+
+
+def _chosen(path: str, data: bytes, nbytes: int, kind: Kind | None, version: int | None) -> Header:
+    found, problem = _all(path, data, nbytes, kind, version)
+    usual = [h for h in found if h.usual] if kind is None else found
+    if len(usual) == 1:
+        return usual[0]
+    if found:
+        listed = "; ".join(h.text for h in found)
+        which = "several readings fit" if usual else "what fits is unusual"
+        reason = f"{which} its {nbytes} bytes: {listed}; pass kind= to say which it is"
+        raise FormatError(path, NAME, reason)
+    if problem is not None and (version == 2 or kind is not None or _states_version_2(data)):
+        raise problem
+    kinds = "data, som, map or rot" if kind is None else kind
+    reason = f"no {kinds} of version 1 has {nbytes} bytes and these dimensions"
+    raise FormatError(path, NAME, f"{reason}; as version 2: {problem}" if problem else reason)
+
+
+def open_path(
+    path: str, *, kind: Kind | None = None, version: int | None = None, raw: bool = False
+) -> PinkFile:
+    """Open one of PINK's files; nothing but its header is read.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    kind : {"data", "som", "map", "rot"}, optional
+        What it holds, where lengths leave that open, as they may in version 1.
+    version : {1, 2}, optional
+        Of the format; 2 when the file says so and is as long as it says, else 1.
+    raw : bool
+        Of a mapping of version 1: leave squared distances squared.
+
+    Returns
+    -------
+    Data, Som, Mapping or Rotation
+
+    Raises
+    ------
+    FormatError
+        It is none, or several readings fit: they are listed.
+    """
+    return _open(Source(path), kind=kind, version=version, raw=raw)
+
+
+def _open(
+    source: Source, *, kind: Kind | None = None, version: int | None = None, raw: bool = False
+) -> PinkFile:
+    if kind not in (None, *KINDS):
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    if version not in (None, 1, 2):
+        raise ValueError(f"version must be 1 or 2, got {version!r}")
+    header = _chosen(source.path, _front(source), source.nbytes, kind, version)
+    if raw and header.kind != "map":
+        raise ValueError(f"raw= is for mappings; {source.path} is {header.text}")
+    source.mapping.advise("random")
+    if header.kind == "map":
+        return Mapping(source, header, raw=raw)
+    kinds: dict[str, type[PinkFile]] = {"data": Data, "som": Som, "rot": Rotation}
+    return kinds[header.kind](source, header)
+
+
+def reopen(path: str, expect: Fingerprint, options: dict[str, Any], rows: Rows) -> PinkFile:
+    """What a pickled file becomes: the same file opened again, or FileChangedError."""
+    return _open(Source(path, expect), **options).of(rows)

@@ -1,0 +1,136 @@
+"""How each entry was flipped and turned to fit each neuron best."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mapix.errors import UnsupportedError
+from mapix.pink.file import PinkOnSom
+
+__all__ = ["Rotation", "transformed"]
+
+QUARTER = math.pi / 2
+NEAR = 1e-6  # radians that a float32 of a quarter turn may be off
+
+
+class Rotation(PinkOnSom):
+    """Flips and angles, (n, neurons) of packed records ``flip`` (u8, 0 or 1) and ``angle`` (f32).
+
+    ``rotation[i]`` and ``rotation.view()`` are structured arrays that alias the file; ``.flip`` and
+    ``.angle`` are the two fields of all.
+    """
+
+    @property
+    def flip(self) -> NDArray[np.uint8]:
+        """Whether entries were flipped, uint8 (n, neurons), aliasing the file; 0 or 1."""
+        found: NDArray[np.uint8] = self.view()["flip"]
+        return found
+
+    @property
+    def angle(self) -> NDArray[np.float32]:
+        """Radians that entries were turned by, float32 (n, neurons), aliasing the file."""
+        found: NDArray[np.float32] = self.view()["angle"]
+        return found
+
+    def best_fit(
+        self,
+        image: ArrayLike,
+        index: int,
+        neuron: int,
+        shape: tuple[int, int] | None = None,
+    ) -> NDArray[Any]:
+        """An image as it fits a neuron best: turned, then flipped.
+
+        Parameters
+        ----------
+        image : array_like
+            Entry ``index`` of the data, (h, w) or (channels, h, w).
+        index, neuron : int
+            Entry, and number of the neuron; ``mapping.best_match(index)`` is the nearest.
+        shape : (int, int), optional
+            Height and width of what comes out, the neurons'; those of the image by default.
+
+        Returns
+        -------
+        ndarray
+            (*shape) or (channels, *shape), of the image's type when that is of floats, else
+            float32; see ``transformed``.  Needs scipy: ``pip install 'mapix[pink]'``.
+        """
+        if not -self.nneurons <= neuron < self.nneurons:
+            raise IndexError(f"{self.path}: neuron {neuron} of {self.nneurons}")
+        flip, angle = self.batch([index]).images[0, neuron]
+        if flip > 1 or not math.isfinite(angle):
+            raise ValueError(
+                f"{self.path}: entry {index}, neuron {neuron}: a flip of 0 or 1 and a finite angle "
+                f"expected, got {flip} and {angle}"
+            )
+        return transformed(image, bool(flip), float(angle), shape)
+
+
+def transformed(
+    image: ArrayLike, flip: bool, angle: float, shape: tuple[int, int] | None = None
+) -> NDArray[Any]:
+    """An image turned about its middle, zero where there was nothing, then flipped, as PINK does.
+
+    Parameters
+    ----------
+    image : array_like
+        (h, w), or (channels, h, w), each turned by itself.
+    flip : bool
+        Whether the rows come upside down, after the turn.
+    angle : float
+        Radians.  Pixel (y, x) from the middle comes from (y cos - x sin, y sin + x cos), between
+        pixels bilinear.  Quarters of a turn are exact.
+    shape : (int, int), optional
+        Height and width of what comes out; those of the image by default.
+
+    Returns
+    -------
+    ndarray
+        Of the image's type when that is of floats, else float32.
+    """
+    array = np.asarray(image)
+    array = array if array.dtype.kind == "f" else array.astype(np.float32)
+    if array.ndim not in (2, 3):
+        raise ValueError(f"an image of (h, w) or (channels, h, w) expected, got {array.shape}")
+    if array.ndim == 3:
+        found = np.stack([transformed(plane, flip, angle, shape) for plane in array])
+        return found
+    out = array.shape if shape is None else tuple(shape)
+    quarters = round(angle / QUARTER)
+    if abs(angle - quarters * QUARTER) < NEAR * max(1, abs(quarters)):
+        turned = _resized(np.rot90(array, -quarters), out)
+    else:
+        turned = _turned(array, angle, out)
+    return turned[::-1] if flip else turned
+
+
+def _turned(array: NDArray[Any], angle: float, shape: tuple[int, ...]) -> NDArray[Any]:
+    try:
+        from scipy import ndimage
+    except ImportError as e:
+        raise UnsupportedError("turning images needs scipy: pip install 'mapix[pink]'") from e
+    cos, sin = math.cos(angle), math.sin(angle)
+    matrix = np.array([[cos, -sin], [sin, cos]])
+    middle, new_middle = (np.subtract(s, 1) / 2 for s in (array.shape, shape))
+    native = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    found: NDArray[Any] = ndimage.affine_transform(
+        native, matrix, middle - matrix @ new_middle, output_shape=shape, order=1, cval=0.0
+    )
+    return found
+
+
+def _resized(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """The middle of an image, or the image in the middle of zeros; as PINK rounds."""
+    found = np.zeros(shape, array.dtype.newbyteorder("="))
+    old, new = [], []
+    for have, want in zip(array.shape, shape, strict=True):
+        n = min(have, want)
+        old.append(slice((have - want) // 2, (have - want) // 2 + n) if have > want else slice(n))
+        new.append(slice((want - have) // 2, (want - have) // 2 + n) if want > have else slice(n))
+    found[tuple(new)] = array[tuple(old)]
+    return found
