@@ -72,10 +72,9 @@ class PinkFile(RowArray):
         return reopen, (self.path, self.source.fingerprint, options, self._rows)
 
     def _told(self) -> str:
-        size = f"{self._n} of {self._header.rows} rows of it, " if self._rows is not None else ""
-        return (
-            f"{size}{self._header.text}, {self.dtype.str if self.dtype.names is None else 'u1 f4'}"
-        )
+        part = f"{self._n} rows of " if self._rows is not None else ""
+        numbers = f", {self.dtype.str}" if self.dtype.names is None else ""
+        return f"{part}{self._header.text}{numbers}"
 
 
 class PinkOnSom(PinkFile):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["cells", "neurons"]
 
 MOST_PIXELS = 1 << 26
-BACKGROUND = (24, 24, 28)
+BACKGROUND = (52, 54, 58)
 NOTHING = (96, 96, 96)  # what is no number
 PLANE_GAP = 4  # gaps between two planes of a SOM of three dimensions
 
