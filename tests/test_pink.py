@@ -452,7 +452,7 @@ def files(draw) -> bytes:
         ints += [inner_field, len(neuron), *neuron] if kind == 1 else []
         nbytes = size * cells * (inner if kind == 1 else n)
     else:
-        grid = (grid + [1, 1])[:3]
+        grid = [*grid, 1, 1][:3]
         h, w = draw(side), draw(side)
         ints = [n, *grid, h, w] if kind == 1 else [n, *grid]
         cells = draw(st.sampled_from([product(grid), hexagon(grid)]))
@@ -465,7 +465,7 @@ def files(draw) -> bytes:
     return data[: draw(st.sampled_from([len(data)] * 8 + [len(data) // 2, len(head) - 3]))]
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(data=files())
 def test_headers_of_all_kinds(data):
     """In the role of a fuzz target: the parser and the slow one agree on any header."""
