@@ -11,6 +11,8 @@ import pytest
 import mapix
 from mapix.__main__ import main
 from mapix.pink import Writer, convert, records, write_data, write_map, write_rot, write_som
+from mapix.store import SYSTEM
+from model_disk import ModelDisk
 from slow_pink import pack_1, version_2
 from test_pink import GOOD, PINK
 
@@ -229,3 +231,63 @@ def test_commands(tmp_path, capsys):
     assert "a SOM or a mapping" in capsys.readouterr().err
     assert main(["info", som]) == 0
     assert "mapix.pink.Som" in capsys.readouterr().out
+
+
+# --- power cuts and failing calls ----------------------------------------------------------------
+
+
+def test_a_file_is_there_whole_after_a_power_cut(tmp_path):
+    disk = ModelDisk(str(tmp_path))
+    disk.seeds = 40
+    entries = np.random.default_rng(0).random((9, 20, 20))
+    write_data(tmp_path / "x", entries, header=["a"], calls=disk)
+    during, disk.crashes = disk.crashes, []
+    disk.look()
+    write_data(tmp_path / "real", entries, header=["a"])
+    want = (tmp_path / "real").read_bytes()
+    path = str(tmp_path / "x")
+    assert len(during) > 100
+    assert all(state.get(path) in (None, want) for state in during)
+    assert all(state[path] == want for state in disk.crashes)
+
+
+class Failing:
+    """The operating system, whose call number ``which`` fails."""
+
+    def __init__(self, which: int) -> None:
+        self.left = which
+
+    def __getattr__(self, name: str):
+        real = getattr(SYSTEM, name)
+
+        def call(*args):
+            if name not in ("close", "unlink"):
+                self.left -= 1
+                if self.left == 0:
+                    raise OSError(f"{name} fails")
+            return real(*args)
+
+        return call
+
+
+@pytest.mark.parametrize("n", [None, 40])
+def test_any_call_may_fail(tmp_path, n):
+    entries = np.arange(40 * 9, dtype=np.float32).reshape(40, 3, 3)
+    failed = 0
+    for which in range(1, 100):
+        calls = Failing(which)
+        try:
+            with Writer(tmp_path / "x", "data", (3, 3), n=n, calls=calls) as out:
+                out.extend(entries[:30])
+                out.extend(entries[30:])
+        except OSError as e:
+            failed += "fails" in str(e)
+            whole = "fsync_directory" in str(e)  # behind the rename: it is there
+            assert os.listdir(tmp_path) == (["x"] if whole else [])
+        else:
+            break
+        if os.listdir(tmp_path):
+            np.testing.assert_array_equal(mapix.open(tmp_path / "x").view(), entries)
+            (tmp_path / "x").unlink()
+    assert failed >= 5
+    np.testing.assert_array_equal(mapix.open(tmp_path / "x").view(), entries)
