@@ -176,7 +176,7 @@ class Writer(Packer, Closing):
             "n_samples": total,
             "image_size": f"{h}x{w}x{c}",
         }
-        usual = {
+        usual: dict[str, Any] = {
             "format": "VIMH",
             "version": "2.1",
             "dataset_name": os.path.basename(self._directory.path),
@@ -189,6 +189,9 @@ class Writer(Packer, Closing):
         if self._mixed:  # the original knows one size only; it would refuse such files anyway
             made["image_sizes"] = "mixed"
         values = {**usual, **self.info, **made}
+        known = self.info.get("parameter_mappings", {})
+        missing = {k: v for k, v in usual["parameter_mappings"].items() if k not in known}
+        values["parameter_mappings"] = {**known, **missing}
         return {k: values[k] for k in (*_ORDER, *values) if k in values}
 
 
