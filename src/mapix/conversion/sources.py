@@ -101,25 +101,26 @@ def _vimh_block(ds: Dataset | Joined, rows: NDArray[np.int64], *, c_order: bool)
     batch = ds.batch(rows, flat=not c_order, labels="raw", spec_range=True)
     assert batch.labels is not None
     assert batch.present is not None
+    parts = ds.parts if isinstance(ds, Joined) else (ds,)
+    interleaved = parts[0].interleaved
     return Block(
-        [batch.images] if c_order else _planes(ds, batch),
+        [batch.images] if c_order else _runs(batch, interleaved),
         {name: batch.labels[:, k] for k, name in enumerate(batch.names)},
         {name: batch.present[:, k] for k, name in enumerate(batch.names)},
         batch.spec_range,
+        flat=None if c_order or interleaved else batch,
     )
 
 
-def _planes(ds: Dataset | Joined, batch: Batch) -> list[NDArray[np.uint8]]:
-    """Runs of pictures (k, h, w, c) as the file has them: views of planes, nothing transposed."""
+def _runs(batch: Batch, interleaved: bool) -> list[NDArray[np.uint8]]:
+    """Runs of pictures (k, h, w, c) as the file has them: views, nothing transposed."""
     assert batch.offsets is not None
-    parts = ds.parts if isinstance(ds, Joined) else (ds,)
-    interleaved = parts[0].interleaved
     runs = []
     for begin, end in _alike(batch.shapes):
         h, w, c = (int(d) for d in batch.shapes[begin])
         pixels = batch.images[batch.offsets[begin] : batch.offsets[end]]
         planes = pixels.reshape(end - begin, *((h, w, c) if interleaved else (c, h, w)))
-        runs.append(planes if interleaved else np.moveaxis(planes, 1, 3))
+        runs.append(planes if interleaved else planes.transpose(0, 2, 3, 1))
     return runs
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mapix.batch import Batch
 from mapix.errors import UnsupportedError
 from mapix.vimh import Parameter
 
@@ -59,6 +60,8 @@ class Block:
         File names, where records are files.
     facts : list of dict or None
         What else is known of each, as JSON.
+    flat : Batch or None
+        The same records as VIMH has them, planar: what a VIMH writer takes as it is.
     """
 
     runs: list[NDArray[Any]]
@@ -67,6 +70,7 @@ class Block:
     spec_range: NDArray[np.float32] | None = None
     names: list[str] | None = None
     facts: list[dict[str, Any]] | None = None
+    flat: Batch | None = None
 
     def __len__(self) -> int:
         return sum(len(run) for run in self.runs)

@@ -71,6 +71,9 @@ class Vimh(Target):
         split: Any,
         parameters: Mapping[str, Parameter],
     ) -> None:
+        if block.flat is not None and len(block.runs) > 1:
+            out.extend_flat(block.flat, split=split)
+            return
         codes = {
             label.name: _codes(label, block.values[label.name], parameters[label.name])
             for label in stream.labels
