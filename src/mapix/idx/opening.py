@@ -161,8 +161,7 @@ def _check(header: Header, source: Source) -> None:
 
 def reopen(path: str, expect: Fingerprint, labels: bool, rows: Rows) -> Any:
     """What a pickled array becomes: the same file opened again, or FileChangedError."""
-    found = _open(path, labels=labels, expect=expect)
-    return found if rows is None else found[rows if not isinstance(rows, range) else list(rows)]
+    return _open(path, labels=labels, expect=expect).of(rows)
 
 
 _ = read_small

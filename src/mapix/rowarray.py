@@ -1,0 +1,372 @@
+"""Rows of one type and shape, one behind the other in a file: views, lazy parts, batches.
+
+What the formats that are arrays share (IDX, PINK): a format says where the numbers begin, of what
+type and shape they are, and how the file is opened again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mapix import _native
+from mapix.batch import Batch, Dtype, Recipe, gather
+from mapix.errors import UnsupportedError
+from mapix.selection import Rows, compose, positions
+from mapix.source import Source
+from mapix.view import selected
+
+__all__ = ["RowArray"]
+
+MOST_SIDE = 65535
+BLOCK_NBYTES = 8 << 20  # of rows handled at once in a pass over all
+
+
+def _factors(n: int) -> tuple[int, int, int] | None:
+    """Three numbers up to 65535 whose product is n; None for sizes that have none."""
+    if n <= MOST_SIDE:
+        return 1, n, 1
+    for a in range(n // MOST_SIDE + (n % MOST_SIDE > 0), MOST_SIDE + 1):
+        if n % a == 0 and n // a <= MOST_SIDE:
+            return a, n // a, 1
+    return None
+
+
+def _recipe(dtype: str, scale: Any = None, mean: Any = None, std: Any = None) -> Recipe:
+    """Rows as pictures of one channel, as large as they are, without labels."""
+    return Recipe(
+        dtype, "NHWC", scale, mean, std, c=1, fit=0, pad_value=0.0, columns=None, names=()
+    )
+
+
+class RowArray:
+    """Rows of a file.  Base of what formats hand out; made by ``mapix.open``.
+
+    Indexing with an integer gives a row as a read-only view, with a slice, indices or a mask a lazy
+    part.  Pickles as path and fingerprint.
+
+    Parameters
+    ----------
+    source : Source
+        The file that was opened.
+    dtype : numpy.dtype
+        Of the numbers as the file has them, byte order included.
+    shape : tuple of int
+        Dimensions, rows first; proven to lie in the file.
+    at : int
+        Byte of the first number.
+    numbers : Source, optional
+        Where the numbers lie, when that is not ``source`` (a ``.gz``'s lie in the cache).
+    labels : RowArray, optional
+        One number for each row.
+    """
+
+    SEVERAL = "several files of this format cannot be opened as one"
+
+    def __init__(
+        self,
+        source: Source,
+        dtype: np.dtype[Any],
+        shape: tuple[int, ...],
+        at: int,
+        *,
+        numbers: Source | None = None,
+        labels: RowArray | None = None,
+    ) -> None:
+        self.source = source
+        self.labels = labels
+        self._numbers = source if numbers is None else numbers
+        self._dtype = dtype
+        self._shape = shape
+        self._at = at
+        self._row_nbytes = dtype.itemsize * math.prod(shape[1:])
+        self._rows: Rows = None
+        self._n = shape[0]
+
+    # --- what it is -------------------------------------------------------------------------------
+
+    @property
+    def path(self) -> str:
+        """The file."""
+        return self.source.path
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of the numbers as the file has them, byte order included."""
+        return self._dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Dimensions, rows first."""
+        return (self._n, *self._shape[1:])
+
+    def __len__(self) -> int:
+        return self._n
+
+    def view(self) -> NDArray[Any]:
+        """The array, in the file's type, read-only, aliasing the file, aligned or not.
+
+        Copies: none, but for parts chosen by indices.  Of a ``.gz`` it aliases the decompressed
+        file in the cache.  Lifetime: outlives ``close()``.
+        """
+        found: NDArray[Any] = np.ndarray(self._shape, self._dtype, self._numbers.view, self._at)
+        if self._rows is None or isinstance(self._rows, range):
+            return selected(found, self._rows)
+        return found[self._rows]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.array(self.view(), dtype=dtype, copy=copy)
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, int | np.integer):
+            return self._row(self._number(int(key)))
+        return self._part(key)
+
+    def _number(self, key: int) -> int:
+        """The row of the file that ``self[key]`` is."""
+        if not -self._n <= key < self._n:
+            raise IndexError(f"{self.path}: index {key} of {self._n} rows")
+        row = key % self._n
+        return row if self._rows is None else int(self._rows[row])
+
+    def _row(self, row: int) -> NDArray[Any]:
+        begin = self._at + row * self._row_nbytes
+        return np.ndarray(self._shape[1:], self._dtype, self._numbers.view, begin)
+
+    def _part(self, key: Any) -> Self:
+        """A lazy part: the same, with fewer rows, or in another order."""
+        if isinstance(key, slice):
+            return self.of((range(self._n) if self._rows is None else self._rows)[key])
+        return self.of(compose(self._rows, positions(key, self._n, self.path)))
+
+    def of(self, rows: Rows) -> Self:
+        """The part of the whole file that these rows of it are; how a pickle comes back."""
+        part = object.__new__(type(self))
+        part.__dict__.update(self.__dict__)
+        part._rows, part._n = rows, self._shape[0] if rows is None else len(rows)
+        part.labels = None if self.labels is None else self.labels.of(rows)
+        return part
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        return (self[i] for i in range(self._n))
+
+    # --- batches ----------------------------------------------------------------------------------
+
+    def batch(
+        self,
+        indices: ArrayLike,
+        out: NDArray[Any] | None = None,
+        dtype: Dtype | None = None,
+        *,
+        scale: float | None = None,
+        mean: ArrayLike | None = None,
+        std: ArrayLike | None = None,
+        threads: int = 1,
+    ) -> Batch:
+        """Copy rows into one contiguous array in this machine's byte order.
+
+        Parameters
+        ----------
+        indices : array_like of int, or a boolean mask
+            Rows, in any order, repeated or not.
+        out : ndarray, optional
+            C-contiguous, of the right type and shape (or with more rows).
+        dtype : {"uint8", "float32", "float16"}, optional
+            The file's own type by default.
+        scale, mean, std : float or array_like, optional
+            Floats are ``(number * scale - mean) / std``: one number each.
+        threads : int
+            Threads that copy.
+
+        Returns
+        -------
+        Batch
+            ``images`` are (b, *row shape); ``labels`` uint8 (b, 1) where labels lie beside.
+
+        Notes
+        -----
+        Copies: each row once, under the guard against files that shrink; bytes are made floats in
+        the same pass.
+        """
+        rows = compose(self._rows, positions(indices, self._n, self.path))
+        fused = (
+            self._dtype == np.uint8
+            and len(self._shape) <= 3
+            and dtype in (None, "uint8", "float32", "float16")
+        )
+        if fused and all(0 < d <= MOST_SIDE for d in self._shape[1:]):
+            images = self._fused(rows, out, dtype or "uint8", scale, mean, std, threads)
+        else:
+            images = self._plain(rows, out, dtype, scale, mean, std)
+        labels = present = None
+        if self.labels is not None:
+            labels = self.labels.batch(indices).images.reshape(-1, 1)
+            present = np.ones(labels.shape, np.bool_)
+        h, w = (*self._shape[1:], 1, 1)[:2]
+        shapes = np.broadcast_to(
+            np.array([min(h, MOST_SIDE), min(w, MOST_SIDE), 1], np.uint16), (len(rows), 3)
+        )
+        return Batch(
+            images, labels, present, shapes, None, None, () if labels is None else ("label",)
+        )
+
+    def _gathered(
+        self,
+        rows: NDArray[np.int64],
+        sides: tuple[int, int, int],
+        recipe: Recipe,
+        out: Any,
+        threads: int,
+    ) -> NDArray[Any]:
+        h, w, c = sides
+        index = _native.VimhIndex(
+            nrecords=self._shape[0],
+            stride=self._row_nbytes,
+            first=(self._at, h, w, c, 0),
+            entries=None,
+            head_nbytes=0,
+            interleaved=True,
+        )
+        shapes = np.broadcast_to(np.array(sides, np.uint16), (len(rows), 3))
+        found = gather(
+            self._numbers.mapping,
+            index,
+            rows,
+            recipe,
+            h=h,
+            w=w,
+            shapes=shapes,
+            out=out,
+            threads=min(threads, 16),
+        )
+        return found.images
+
+    def _fused(
+        self,
+        rows: NDArray[np.int64],
+        out: Any,
+        dtype: str,
+        scale: Any,
+        mean: Any,
+        std: Any,
+        threads: int,
+    ) -> NDArray[Any]:
+        inner = self._shape[1:]
+        h, w = ((1, 1, *inner))[-2:]
+        recipe = _recipe(dtype, scale, mean, std)
+        shaped = (len(rows), *inner)
+        target = None
+        if out is not None:
+            target = _fits(out, shaped, np.dtype(dtype)).reshape(len(rows), h, w, 1)
+        return self._gathered(rows, (h, w, 1), recipe, target, threads).reshape(shaped)
+
+    def _plain(
+        self, rows: NDArray[np.int64], out: Any, dtype: str | None, scale: Any, mean: Any, std: Any
+    ) -> NDArray[Any]:
+        native = self._dtype.newbyteorder("=")
+        wanted = native if dtype is None else np.dtype(dtype)
+        shaped = (len(rows), *self._shape[1:])
+        target = None if out is None else _fits(out, shaped, wanted)
+        arithmetic = not (scale is None and mean is None and std is None)
+        if arithmetic and wanted.kind != "f":
+            raise ValueError("scale, mean and std need a dtype of floats")
+        straight = target is not None and wanted == native and not arithmetic
+        made = target if target is not None and straight else np.empty(shaped, native)
+        self._fill(made, rows)
+        self._decode(made)
+        if arithmetic:
+            numbers = made.astype(np.float64) * (1.0 if scale is None else scale)
+            made = (numbers - np.asarray(0.0 if mean is None else mean)) / np.asarray(
+                1.0 if std is None else std
+            )
+        if target is None:
+            return made.astype(wanted, copy=False)
+        if not straight:
+            np.copyto(target, made, casting="unsafe")
+        return target
+
+    def _fill(self, made: NDArray[Any], rows: NDArray[np.int64]) -> None:
+        """Copy rows, as bytes, and turn them into this machine's order."""
+        if not made.size:
+            return
+        raw = made.reshape(len(rows), -1).view(np.uint8)
+        sides = _factors(self._row_nbytes)
+        if sides is not None:
+            self._gathered(rows, sides, _recipe("uint8"), raw.reshape(len(rows), *sides), 1)
+        else:
+            for k, row in enumerate(rows.tolist()):
+                at = self._at + row * self._row_nbytes
+                found = _native.copy(self._numbers.mapping, at, self._row_nbytes, "rows")
+                raw[k] = np.frombuffer(found, np.uint8)
+        if self._dtype != made.dtype:
+            made.byteswap(inplace=True)
+
+    def _decode(self, made: NDArray[Any]) -> None:
+        """Turn numbers as the file has them into those that rows are, in place; for subclasses."""
+
+    def blocks(self, nbytes: int = BLOCK_NBYTES) -> Iterator[NDArray[Any]]:
+        """All rows in order, copied under the guard some at a time: a pass in bounded memory."""
+        step = max(1, nbytes // max(1, self._row_nbytes))
+        for at in range(0, self._n, step):
+            yield self.batch(np.arange(at, min(at + step, self._n))).images
+
+    def batches(
+        self,
+        batch_size: int,
+        order: ArrayLike | None = None,
+        *,
+        drop_last: bool = False,
+        **options: Any,
+    ) -> Iterator[Batch]:
+        """Batches of all rows, or of ``order``."""
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        indices = np.arange(self._n) if order is None else positions(order, self._n, self.path)
+        end = len(indices) - len(indices) % batch_size if drop_last else len(indices)
+        for begin in range(0, end, batch_size):
+            yield self.batch(indices[begin : min(begin + batch_size, end)], **options)
+
+    # --- life -------------------------------------------------------------------------------------
+
+    def joined(self, others: Any) -> Any:
+        """Refused: rows of several files become one file by writing them again."""
+        raise UnsupportedError(f"{self.path}: {self.SEVERAL}")
+
+    def close(self) -> None:
+        """Let go of the file.  Arrays taken from it stay valid; further calls raise ClosedError."""
+        self.source.close()
+        self._numbers.close()
+        if self.labels is not None:
+            self.labels.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        name = f"mapix.{type(self).__module__.split('.')[1]}.{type(self).__name__}"
+        if self.source.closed:
+            return f"<{name} {self.path}: closed>"
+        return f"<{name} {self.path}: {self._told()}>"
+
+    def _told(self) -> str:
+        """What it is, for ``repr``."""
+        more = ", with labels" if self.labels is not None else ""
+        return f"{self.dtype.str} {self.shape}{more}"
+
+
+def _fits(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    ok = isinstance(out, np.ndarray) and out.dtype == dtype and out.flags.c_contiguous
+    if not ok or out.shape[1:] != shape[1:] or len(out) < shape[0]:
+        got = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
+        raise ValueError(
+            f"out must be C-contiguous {dtype} of shape {shape} (or with more rows), got {got}"
+        )
+    found: NDArray[Any] = out[: shape[0]]
+    return found
