@@ -12,6 +12,7 @@ from mapix.batch import Batch
 from mapix.conversion.stream import Axes, Block, Label, Stream, starts
 from mapix.errors import UnsupportedError
 from mapix.idx import IdxArray
+from mapix.rowarray import RowArray
 from mapix.vimh import Dataset, Joined
 
 __all__ = ["streamed"]
@@ -134,7 +135,7 @@ def _alike(shapes: NDArray[np.uint16]) -> Iterator[tuple[int, int]]:
 # --- rows of one array ----------------------------------------------------------------------------
 
 
-def _rows(a: IdxArray, axes: Axes | None) -> Stream:
+def _rows(a: RowArray, axes: Axes | None) -> Stream:
     shape = a.shape[1:]
     known = axes or ("HW" if len(shape) == 2 else None)
     nbytes = int(np.prod(shape, dtype=object)) * a.dtype.itemsize
@@ -158,7 +159,7 @@ def _rows(a: IdxArray, axes: Axes | None) -> Stream:
     )
 
 
-def _rows_block(a: IdxArray, rows: NDArray[np.int64]) -> Block:
+def _rows_block(a: RowArray, rows: NDArray[np.int64]) -> Block:
     batch = a.batch(rows)
     if batch.labels is None:
         return Block([batch.images])
@@ -166,6 +167,6 @@ def _rows_block(a: IdxArray, rows: NDArray[np.int64]) -> Block:
     return Block([batch.images], {"label": values}, {"label": np.ones(len(rows), np.bool_)})
 
 
-def _all(labels: IdxArray) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def _all(labels: RowArray) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     values = labels.batch(np.arange(len(labels))).images
     return values, np.ones(len(values), np.bool_)
