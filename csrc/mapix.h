@@ -175,6 +175,27 @@ int mapix_vimh_extent(uint64_t nbytes, const mapix_vimh_index *index, const int6
 int mapix_vimh_willneed(const mapix_map *map, const mapix_vimh_index *index, const int64_t *rows,
                         uint64_t nrows, uint32_t probe, uint64_t *nasked, mapix_where *where);
 
+/* One array of numbers in a file: row i is row_nbytes at `at` + i * row_nbytes. */
+typedef struct {
+    uint64_t at;
+    uint64_t row_nbytes; /* at least 1, and a multiple of swap */
+    uint64_t nrows;
+    uint32_t swap;       /* 1: bytes as they are; 2, 4, 8: of each number so large, the last first */
+    uint32_t reserved;
+} mapix_array;
+
+/* Copy rows (negative ones count from the end) into `to`, nrows * row_nbytes, in order, one pass,
+ * their numbers turned round on the way.  On any error `to` holds nothing of use and where->record is
+ * the position in `rows` for MAPIX_E_ROW, for MAPIX_E_FAULT the row.  MAPIX_E_SPAN: the array does
+ * not lie within the map. */
+int mapix_rows_gather(const mapix_map *map, const mapix_array *array, const int64_t *rows,
+                      uint64_t nrows, void *to, uint32_t nthreads, mapix_where *where);
+
+/* As mapix_vimh_willneed, of rows. */
+int mapix_rows_willneed(const mapix_map *map, const mapix_array *array, const int64_t *rows,
+                        uint64_t nrows, uint32_t probe, uint64_t *nasked, mapix_where *where);
+
+
 /* CRC32C of each of `rows`, the whole record with its header. */
 int mapix_vimh_checksums(const mapix_map *map, const mapix_vimh_index *index, const int64_t *rows,
                          uint64_t nrows, uint32_t *crcs, mapix_where *where);

@@ -478,9 +478,63 @@ static void check_change(input *in) {
     free(to);
 }
 
+/* Rows of an array that may lie anywhere: in bounds by arithmetic of 128 bits, copied byte by byte. */
+static void check_rows(input *in) {
+    enum { MOST = 8 };
+    static const uint32_t sizes[8] = {1, 2, 4, 8, 1, 2, 0, 3};
+    const uint8_t how = take(in);
+    const uint32_t swap = sizes[how & 7];
+    const uint64_t unit = how & 8 ? 1 : swap;
+    input after = *in;
+    for (int i = 0; i < 9 + 9 + 9 + 1 + 2 * MOST + 1; i++) {
+        (void)take(&after);
+    }
+    const mapix_map map = rest_as_map(&after);
+    mapix_array array = {.at = take_offset(in, map.nbytes), .swap = swap};
+    array.row_nbytes = take_offset(in, map.nbytes) * unit;
+    array.nrows = take_offset(in, map.nbytes);
+    const uint64_t n = take(in) % (MOST + 1);
+    int64_t rows[MOST];
+    uint64_t bad = n;
+    for (uint64_t i = 0; i < n; i++) {
+        rows[i] = (int16_t)take_n(in, 2);
+        const int inside = rows[i] < 0 ? (uint64_t)-rows[i] <= array.nrows
+                                       : (uint64_t)rows[i] < array.nrows;
+        bad = bad == n && !inside ? i : bad;
+    }
+    const uint64_t left = array.at > map.nbytes ? 0 : map.nbytes - array.at;
+    const int spans = array.at > map.nbytes || (__uint128_t)array.nrows * array.row_nbytes > left;
+    const int want = n == 0                   ? MAPIX_OK
+                     : swap == 0 || swap == 3 ? MAPIX_E_ARGUMENT
+                     : !array.row_nbytes      ? MAPIX_E_ARGUMENT
+                     : spans                  ? MAPIX_E_SPAN
+                     : array.row_nbytes % swap ? MAPIX_E_ARGUMENT
+                     : bad < n                ? MAPIX_E_ROW
+                                              : MAPIX_OK;
+    uint8_t *to = block(spans || !array.nrows ? 0 : n * array.row_nbytes);
+    mapix_where where = {0, 0, 0, 0};
+    const int level = mapix_simd(take(in) % 3);
+    CHECK(level < 3);
+    const int status = mapix_rows_gather(&map, &array, rows, n, to, 1 + (how >> 4) % 3, &where);
+    CHECK(status == want);
+    CHECK(status != MAPIX_E_ROW || (where.record == bad && where.expected == array.nrows));
+    for (uint64_t i = 0; i < n && !status; i++) {
+        const uint64_t row = rows[i] < 0 ? array.nrows - (uint64_t)-rows[i] : (uint64_t)rows[i];
+        const uint8_t *from = map.base + array.at + row * array.row_nbytes;
+        for (uint64_t k = 0; k < array.row_nbytes; k++) {
+            CHECK(to[i * array.row_nbytes + k] == from[k / swap * swap + swap - 1 - k % swap]);
+        }
+    }
+    uint64_t nasked = 99;
+    const int asked = mapix_rows_willneed(&map, &array, rows, n, how >> 6, &nasked, &where);
+    CHECK(asked == MAPIX_OK ? nasked <= n : asked == MAPIX_E_SPAN ? spans : 1);
+    free(to);
+    free_map(&map);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
     input in = {data, nbytes};
-    switch (take(&in) % 9) {
+    switch (take(&in) % 10) {
     case 0: check_copy(&in); break;
     case 1: check_crc(&in); break;
     case 2: check_extent(&in); break;
@@ -489,6 +543,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
     case 5: check_find(&in); break;
     case 6: check_scan(&in); break;
     case 7: check_pickle(&in); break;
+    case 8: check_rows(&in); break;
     default: CHECK(mapix_simd(-1) >= 0 && mapix_simd(-1) < 3); break;
     }
     return 0;

@@ -168,7 +168,7 @@ def small_seeds() -> dict[str, bytes]:
     """One of each entry point, and some."""
     rng = random.Random(12)
     out = {}
-    for which in range(8):
+    for which in range(9):
         for k in range(6):
             body = bytes(rng.choice([0, 1, 2, 3, k, 255]) for _ in range(20 + 30 * k))
             out[f"{which}_{k}"] = bytes([which]) + body

@@ -266,3 +266,17 @@ def test_other_files_are_not_taken_for_it(tmp_path):
     (tmp_path / "x.gz").write_bytes(gzip.compress(b"text"))
     with pytest.raises(mapix.MapixError):
         mapix.open(tmp_path / "x.gz")
+
+
+def test_prefetch_and_batches_ahead(tmp_path):
+    array = np.arange(1000 * 50, dtype=np.float32).reshape(1000, 50)
+    write(tmp_path / "x.idx", array)
+    a = mapix.open(tmp_path / "x.idx")
+    assert a.prefetch([]) == 0
+    assert a.prefetch([3, 999]) in (0, 2)  # whether they are in memory is the kernel's
+    found = [b.images for b in a[::-1].batches(64)]
+    np.testing.assert_array_equal(np.concatenate(found), array[::-1])
+    with pytest.raises(IndexError):
+        a.prefetch([1000])
+    with pytest.raises(ValueError, match="batch_size"):
+        list(a.batches(0))

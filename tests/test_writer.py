@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import mapix
-from mapix.vimh import Parameter, Writer, spectrogram_bytes, write
+from mapix.vimh import Appender, Parameter, Writer, spectrogram_bytes, write
 from slow_vimh import tiles
 
 GOLDEN = Path(__file__).parent / "golden" / "vimh"
@@ -159,3 +159,39 @@ def test_nothing_is_overwritten(tmp_path):
     with pytest.raises(FileExistsError):
         Writer(tmp_path / "d")
     assert {p.name: p.read_bytes() for p in (tmp_path / "d").iterdir()} == before
+
+
+def test_batches_of_mixed_sizes_are_written_as_they_are(tmp_path):
+    shapes = [(2 + i % 3, 3, 1 + i % 2) for i in range(40)]
+    a, b = (mapix.vimh.Parameter(name, k, min=0, max=9) for k, name in enumerate("ab"))
+    with Writer(tmp_path / "one", [a, b]) as out:
+        for i, shape in enumerate(shapes):
+            codes = dict.fromkeys(("", "a", "b", "ab")[i % 4], i)
+            image = np.random.default_rng(i).integers(0, 256, shape).astype(np.uint8)
+            out.append(image, codes=codes, spec_range=(-1.0, i))
+    ds = mapix.open(tmp_path / "one")
+    flat = ds.batch(np.arange(40), flat=True, spec_range=True)
+    with Writer(tmp_path / "two", [a, b]) as out:
+        out.extend_flat(ds.batch([], flat=True))
+        out.extend_flat(flat)
+    assert (tmp_path / "two" / "train").read_bytes() == (tmp_path / "one" / "train").read_bytes()
+    infos = [
+        json.loads((tmp_path / k / "vimh_dataset_info.json").read_text()) for k in ("one", "two")
+    ]
+    assert [i.pop("dataset_name") for i in infos] == ["one", "two"]
+    assert infos[0] == infos[1]
+    with Appender(tmp_path / "two") as out:
+        out.extend_flat(flat)
+    assert len(mapix.open(tmp_path / "two")) == 80
+    with Writer(tmp_path / "three", [Parameter("b", 0)]) as out:
+        with pytest.raises(ValueError, match="parameters of the writer: a"):
+            out.extend_flat(flat)
+        with pytest.raises(ValueError, match="flat=True"):
+            out.extend_flat(ds.batch([0]))
+        with pytest.raises(ValueError, match="raw codes"):
+            out.extend_flat(ds.batch([0], flat=True, labels="class"))
+    with (
+        pytest.raises(ValueError, match="one size"),
+        Writer(tmp_path / "four", [a, b], output="both") as out,
+    ):
+        out.extend_flat(flat)

@@ -18,6 +18,7 @@ from mapix.errors import (
     FormatError,
     LimitError,
     LockedError,
+    LossError,
     MapixError,
     MapixWarning,
     SizeError,
@@ -35,6 +36,7 @@ __all__ = [
     "FormatError",
     "LimitError",
     "LockedError",
+    "LossError",
     "MapixError",
     "MapixWarning",
     "SizeError",
@@ -42,6 +44,7 @@ __all__ = [
     "UnknownFormatError",
     "UnsupportedError",
     "__version__",
+    "convert",
     "index",
     "open",
 ]
@@ -139,3 +142,37 @@ def index(path: str | os.PathLike[str], *, format: str | None = None, **options:
 
 
 KEEPS = ("labels", "checksums", "progress")
+
+
+def convert(source: Any, path: Path, **options: Any) -> Any:
+    """Write what a dataset holds in another format; the source stays as it is.
+
+    Streamed, in bounded memory; what appears at ``path`` is whole, or nothing does.  What the
+    target has no place for is never dropped in silence: that is a LossError, unless ``lossy=True``,
+    and then the result says what was lost.  Options: ``mapix.conversion.convert``.
+
+    >>> mapix.convert("MNIST", "mnist-vimh", to="vimh")          # doctest: +SKIP
+    >>> mapix.convert(ds.where("note > 51"), "some.npz")         # doctest: +SKIP
+
+    Parameters
+    ----------
+    source : path, or what ``open`` returned
+        A part of a dataset, too.
+    path : str or os.PathLike
+        The new file or directory; nothing may be there.
+    **options
+        ``to``, ``split``, ``lossy``, ``axes``, ``progress``, ``opening``, and those of the target.
+
+    Returns
+    -------
+    mapix.conversion.Converted
+        What was written, and what was lost.
+
+    Raises
+    ------
+    LossError
+        Something would be lost; nothing was written.
+    """
+    from mapix import conversion
+
+    return conversion.convert(source, path, **options)

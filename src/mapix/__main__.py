@@ -71,6 +71,10 @@ def _parser() -> argparse.ArgumentParser:
 
     pink.add(commands)
 
+    from mapix.conversion import commands as conversion
+
+    conversion.add(commands)
+
     info = commands.add_parser("info", help="say what a file or a dataset directory is")
     info.add_argument("path", metavar="PATH")
     info.add_argument("--split", help="of a directory: train (the default) or test")

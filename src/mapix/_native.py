@@ -371,6 +371,39 @@ def copy(mapping: Mapping, at: int, nbytes: int, format: str) -> bytearray:
     return out
 
 
+class Array:
+    """``mapix_array``: rows of numbers in a file, and what can be asked about them."""
+
+    def __init__(self, *, at: int, row_nbytes: int, nrows: int, swap: int) -> None:
+        self._c = ffi.new("mapix_array *", [at, row_nbytes, nrows, swap, 0])
+        self._row_nbytes = row_nbytes
+
+    def gather(
+        self, mapping: Mapping, rows: IntArray, to: NDArray[Any], format: str, threads: int = 1
+    ) -> None:
+        """``mapix_rows_gather`` into ``to``, C-contiguous with room for the rows."""
+        if to.nbytes < len(rows) * self._row_nbytes or not to.flags.c_contiguous:
+            raise ValueError(f"{len(rows)} rows of {self._row_nbytes} bytes, room for {to.nbytes}")
+        into, where = writable(to), ffi.new("mapix_where *")
+        status = mapping.guarded(
+            lambda m: lib.mapix_rows_gather(
+                m, self._c, _rows(rows), len(rows), into, threads, where
+            )
+        )
+        if status:
+            raise problem(status, _where(where), mapping.path, format)
+
+    def willneed(self, mapping: Mapping, rows: IntArray, probe: int, format: str) -> int:
+        """``mapix_rows_willneed``; the number of rows asked for."""
+        nasked, where = ffi.new("uint64_t *"), ffi.new("mapix_where *")
+        status = lib.mapix_rows_willneed(
+            mapping.cmap, self._c, _rows(rows), len(rows), probe, nasked, where
+        )
+        if status:
+            raise problem(status, _where(where), mapping.path, format)
+        return int(nasked[0])
+
+
 def pickle_rows(
     mapping: Mapping, at: int, memo: int, rows: NDArray[np.uint8], nrows: int
 ) -> tuple[int, int]:

@@ -17,6 +17,7 @@ __all__ = [
     "FormatError",
     "LimitError",
     "LockedError",
+    "LossError",
     "MapixError",
     "MapixWarning",
     "SizeError",
@@ -121,6 +122,29 @@ class FileChangedError(MapixError, OSError):
 
 class LimitError(MapixError, ValueError):
     """A named limit was reached; the message says which one and how to raise it."""
+
+
+class LossError(MapixError, ValueError):
+    """A conversion would lose something; ``lossy=True`` allows it.
+
+    Attributes
+    ----------
+    path, format : str
+        The target.
+    lost : tuple of str
+        What it has no place for.
+    """
+
+    def __init__(self, path: str, format: str = "", lost: tuple[str, ...] = ()) -> None:
+        self.path, self.format, self.lost = path, format, lost
+        if not format:  # a whole text: how loaders raise a worker's error again
+            super().__init__(path)
+            return
+        listed = "; ".join(lost)
+        super().__init__(f"{path}: {format} would lose: {listed}; lossy=True allows it")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.path, self.format, self.lost)
 
 
 class LockedError(MapixError, OSError):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native
-from mapix.batch import Batch, Dtype, Recipe, gather
+from mapix.batch import Batch, Dtype, Lookout, Recipe, batches, gather
 from mapix.errors import UnsupportedError
 from mapix.selection import Rows, compose, positions
 from mapix.source import Source
@@ -24,16 +24,6 @@ __all__ = ["RowArray", "stored"]
 
 MOST_SIDE = 65535
 BLOCK_NBYTES = 8 << 20  # of rows handled at once in a pass over all
-
-
-def _factors(n: int) -> tuple[int, int, int] | None:
-    """Three numbers up to 65535 whose product is n; None for sizes that have none."""
-    if n <= MOST_SIDE:
-        return 1, n, 1
-    for a in range(n // MOST_SIDE + (n % MOST_SIDE > 0), MOST_SIDE + 1):
-        if n % a == 0 and n // a <= MOST_SIDE:
-            return a, n // a, 1
-    return None
 
 
 def _recipe(dtype: str, scale: Any = None, mean: Any = None, std: Any = None) -> Recipe:
@@ -220,8 +210,8 @@ class RowArray:
 
         Notes
         -----
-        Copies: each row once, under the guard against files that shrink; bytes are made floats in
-        the same pass.
+        Copies: each row once, under the guard against files that shrink; numbers are turned round,
+        and bytes are made floats, in the same pass.
         """
         rows = compose(self._rows, positions(indices, self._n, self.path))
         fused = (
@@ -232,7 +222,7 @@ class RowArray:
         if fused and all(0 < d <= MOST_SIDE for d in self._shape[1:]):
             images = self._fused(rows, out, dtype or "uint8", scale, mean, std, threads)
         else:
-            images = self._plain(rows, out, dtype, scale, mean, std)
+            images = self._plain(rows, out, dtype, scale, mean, std, threads)
         labels = present = None
         if self.labels is not None:
             labels = self.labels.batch(indices).images.reshape(-1, 1)
@@ -245,37 +235,6 @@ class RowArray:
             images, labels, present, shapes, None, None, () if labels is None else ("label",)
         )
 
-    def _gathered(
-        self,
-        rows: NDArray[np.int64],
-        sides: tuple[int, int, int],
-        recipe: Recipe,
-        out: Any,
-        threads: int,
-    ) -> NDArray[Any]:
-        h, w, c = sides
-        index = _native.VimhIndex(
-            nrecords=self._shape[0],
-            stride=self._row_nbytes,
-            first=(self._at, h, w, c, 0),
-            entries=None,
-            head_nbytes=0,
-            interleaved=True,
-        )
-        shapes = np.broadcast_to(np.array(sides, np.uint16), (len(rows), 3))
-        found = gather(
-            self._numbers.mapping,
-            index,
-            rows,
-            recipe,
-            h=h,
-            w=w,
-            shapes=shapes,
-            out=out,
-            threads=min(threads, 16),
-        )
-        return found.images
-
     def _fused(
         self,
         rows: NDArray[np.int64],
@@ -286,17 +245,42 @@ class RowArray:
         std: Any,
         threads: int,
     ) -> NDArray[Any]:
-        inner = self._shape[1:]
-        h, w = ((1, 1, *inner))[-2:]
-        recipe = _recipe(dtype, scale, mean, std)
-        shaped = (len(rows), *inner)
+        """Bytes as pictures of one channel: what turns VIMH's into floats does it for them, too."""
+        h, w = (1, 1, *self._shape[1:])[-2:]
+        shaped = (len(rows), *self._shape[1:])
         target = None
         if out is not None:
             target = _fits(out, shaped, np.dtype(dtype)).reshape(len(rows), h, w, 1)
-        return self._gathered(rows, (h, w, 1), recipe, target, threads).reshape(shaped)
+        index = _native.VimhIndex(
+            nrecords=self._shape[0],
+            stride=self._row_nbytes,
+            first=(self._at, h, w, 1, 0),
+            entries=None,
+            head_nbytes=0,
+            interleaved=True,
+        )
+        found = gather(
+            self._numbers.mapping,
+            index,
+            rows,
+            _recipe(dtype, scale, mean, std),
+            h=h,
+            w=w,
+            shapes=np.broadcast_to(np.array([h, w, 1], np.uint16), (len(rows), 3)),
+            out=target,
+            threads=threads,
+        )
+        return found.images.reshape(shaped)
 
     def _plain(
-        self, rows: NDArray[np.int64], out: Any, dtype: str | None, scale: Any, mean: Any, std: Any
+        self,
+        rows: NDArray[np.int64],
+        out: Any,
+        dtype: str | None,
+        scale: Any,
+        mean: Any,
+        std: Any,
+        threads: int,
     ) -> NDArray[Any]:
         native = self._dtype.newbyteorder("=")
         wanted = native if dtype is None else np.dtype(dtype)
@@ -307,7 +291,8 @@ class RowArray:
             raise ValueError("scale, mean and std need a dtype of floats")
         straight = target is not None and wanted == native and not arithmetic
         made = target if target is not None and straight else np.empty(shaped, native)
-        self._fill(made, rows)
+        if made.size:
+            self._array().gather(self._numbers.mapping, rows, made, "rows", threads)
         self._decode(made)
         if arithmetic:
             numbers = made.astype(np.float64) * (1.0 if scale is None else scale)
@@ -320,21 +305,15 @@ class RowArray:
             np.copyto(target, made, casting="unsafe")
         return target
 
-    def _fill(self, made: NDArray[Any], rows: NDArray[np.int64]) -> None:
-        """Copy rows, as bytes, and turn them into this machine's order."""
-        if not made.size:
-            return
-        raw = made.reshape(len(rows), -1).view(np.uint8)
-        sides = _factors(self._row_nbytes)
-        if sides is not None:
-            self._gathered(rows, sides, _recipe("uint8"), raw.reshape(len(rows), *sides), 1)
-        else:
-            for k, row in enumerate(rows.tolist()):
-                at = self._at + row * self._row_nbytes
-                found = _native.copy(self._numbers.mapping, at, self._row_nbytes, "rows")
-                raw[k] = np.frombuffer(found, np.uint8)
-        if self._dtype != made.dtype:
-            made.byteswap(inplace=True)
+    def _array(self) -> _native.Array:
+        """What the core is told of the rows."""
+        turned = not self._dtype.isnative
+        return _native.Array(
+            at=self._at,
+            row_nbytes=self._row_nbytes,
+            nrows=self._shape[0],
+            swap=self._dtype.itemsize if turned else 1,
+        )
 
     def _decode(self, made: NDArray[Any]) -> None:
         """Turn numbers as the file has them into those that rows are, in place; for subclasses."""
@@ -353,13 +332,24 @@ class RowArray:
         drop_last: bool = False,
         **options: Any,
     ) -> Iterator[Batch]:
-        """Batches of all rows, or of ``order``."""
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        """Batches of all rows, or of ``order``, the next one fetched from disk ahead of use."""
         indices = np.arange(self._n) if order is None else positions(order, self._n, self.path)
-        end = len(indices) - len(indices) % batch_size if drop_last else len(indices)
-        for begin in range(0, end, batch_size):
-            yield self.batch(indices[begin : min(begin + batch_size, end)], **options)
+        return batches(self, batch_size, indices, drop_last=drop_last, options=options)
+
+    def prefetch(self, indices: ArrayLike) -> int:
+        """Ask the kernel to read these rows from disk in the background.
+
+        Does nothing for rows that seem to be in memory.  Call it one batch ahead.
+
+        Returns
+        -------
+        int
+            How many rows were asked for.
+        """
+        rows = compose(self._rows, positions(indices, self._n, self.path))
+        if not len(rows) or not self._row_nbytes:
+            return 0
+        return self._array().willneed(self._numbers.mapping, rows, Lookout.PROBES, "rows")
 
     # --- life -------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -188,6 +188,7 @@ class Spill:
     """Bytes put aside in a file of their own, to be read back once; it has no name that stays."""
 
     def __init__(self, path: str, calls: Calls = SYSTEM) -> None:
+        self.path = path
         self.nbytes = 0
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)  # a dead writer's: nobody else has the lock of what it belongs to
@@ -305,12 +306,35 @@ class HeadLast(Closing):
             raise
         self.write = self._rest.write
 
-    def finish(self, head: bytes) -> None:
-        """Put the first bytes in front, and let the file appear; or leave nothing behind."""
+    @property
+    def staged(self) -> tuple[str, str]:
+        """The two files that are being written."""
+        return self._out.file.path, self._rest.path
+
+    def finish(
+        self,
+        head: bytes,
+        before: Iterable[bytes | bytearray] = (),
+        ready: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Put the first bytes in front, and let the file appear; or leave nothing behind.
+
+        Parameters
+        ----------
+        head : bytes
+            The first bytes.
+        before : iterable of bytes
+            What comes between them and what was written.
+        ready : callable
+            Called when all is written, before the file appears; what it raises keeps it from that.
+        """
         try:
             self._out.write(head)
+            for piece in before:
+                self._out.write(piece)
             for piece in self._rest.pieces(PIECE_NBYTES):
                 self._out.write(piece)
+            ready()
         except BaseException:
             self.abort()
             raise

@@ -23,6 +23,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,17 @@ from mapix.errors import FormatError, SizeError, TruncatedError
 from mapix.recordindex import ENTRY, RecordIndex
 from mapix.source import Mapping, Source
 
-__all__ = ["DIALECTS", "NAME", "Hint", "Reading", "choose", "grown", "pack", "walk"]
+__all__ = [
+    "DIALECTS",
+    "NAME",
+    "Hint",
+    "Reading",
+    "choose",
+    "grown",
+    "pack",
+    "pack_flat",
+    "walk",
+]
 
 NAME = "vimh"
 DIALECTS = (14, 6)
@@ -378,14 +389,79 @@ def pack(
     Copies: each image once, into planar order.
     """
     n, h, w, c = images.shape
-    head = 6 if spec_range is None else 14
-    labels = head + 1 + 2 * len(ids)
+    fixed = 15 if spec_range is not None else 7
+    labels = fixed + 2 * len(ids)
     out = np.empty((n, labels + h * w * c), np.uint8)
-    out[:, :6] = np.array([h, w, c], "<u2").view(np.uint8)
+    _pack_heads(out[:, :fixed], np.array([[h, w, c]]), len(ids), spec_range)
+    out[:, fixed:labels:2] = ids
+    out[:, fixed + 1 : labels : 2] = codes
+    out[:, labels:].reshape(n, c, h, w)[...] = images.transpose(0, 3, 1, 2)
+    return out
+
+
+def _pack_heads(
+    out: NDArray[np.uint8],
+    shapes: NDArray[np.integer[Any]],
+    counts: int | NDArray[np.int64],
+    spec_range: NDArray[np.float32] | None,
+) -> None:
+    """What stands before the labels, and how many they are, into ``out``, (n, 7) or (n, 15)."""
+    out[:, :6] = np.ascontiguousarray(shapes, "<u2").view(np.uint8)
     if spec_range is not None:
         out[:, 6:14] = np.ascontiguousarray(spec_range, "<f4").view(np.uint8)
-    out[:, head] = len(ids)
-    out[:, head + 1 : labels : 2] = ids
-    out[:, head + 2 : labels : 2] = codes
-    out[:, labels:].reshape(n, c, h, w)[...] = images.transpose(0, 3, 1, 2)
+    out[:, -1] = counts
+
+
+def pack_flat(
+    pixels: NDArray[np.uint8],
+    shapes: NDArray[np.uint16],
+    ids: NDArray[np.uint8],
+    codes: NDArray[np.uint8],
+    present: NDArray[np.bool_],
+    spec_range: NDArray[np.float32] | None,
+) -> NDArray[np.uint8]:
+    """Records of any shapes and labels, as the bytes of a file.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        uint8, contiguous: all images back to back, planar.
+    shapes : ndarray
+        uint16 (n, 3): h, w, c of each.
+    ids : ndarray
+        uint8 (heads,), of the columns that follow.
+    codes, present : ndarray
+        uint8 and bool (n, heads); a record gets the labels that it has.
+    spec_range : ndarray or None
+        float32 (n, 2) for the 14-byte dialect, None for the 6-byte one.
+
+    Returns
+    -------
+    ndarray
+        uint8, one dimension.
+
+    Notes
+    -----
+    Copies: each image once.
+    """
+    fixed = 7 if spec_range is None else 15
+    npixels = shapes.astype(np.int64).prod(axis=1)
+    counts = present.sum(axis=1, dtype=np.int64)
+    before = fixed + 2 * counts
+    ends = np.cumsum(before + npixels)
+    out = np.empty(int(ends[-1]) if len(ends) else 0, np.uint8)
+    starts = ends - npixels - before
+    heads = np.empty((len(shapes), fixed), np.uint8)
+    _pack_heads(heads, shapes, counts, spec_range)
+    out[starts[:, None] + np.arange(fixed)] = heads
+    rows, columns = np.nonzero(present)
+    nth = np.arange(len(rows)) - (np.cumsum(counts) - counts)[rows]  # of the record's own labels
+    at = starts[rows] + fixed + 2 * nth
+    out[at] = ids[columns]
+    out[at + 1] = codes[rows, columns]
+    to, got = out.data, pixels.data
+    begin = 0
+    for at, n in zip((starts + before).tolist(), npixels.tolist(), strict=True):
+        to[at : at + n] = got[begin : begin + n]
+        begin += n
     return out

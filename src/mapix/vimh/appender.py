@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ from mapix.source import read_small
 from mapix.store import SYSTEM, Calls, Closing, NewWhole
 from mapix.vimh.dataset import Dataset
 from mapix.vimh.opening import BATCH, open_path
-from mapix.vimh.packing import SPLITS, Packer, Split
+from mapix.vimh.packing import SPLITS, Packer, Shape, Split
 from mapix.vimh.parameters import INFO_LIMIT, INFO_NAME, parse_info
 
 __all__ = ["Appender"]
@@ -95,7 +96,7 @@ class Appender(Packer, Closing):
             return ds.parameters.values(), ds.header_nbytes if len(ds) else dialect or 14
 
     def _put(
-        self, block: NDArray[np.uint8], shape: tuple[int, int, int], split: Split | None
+        self, block: NDArray[np.uint8], shapes: Sequence[Shape], n: int, split: Split | None
     ) -> None:
         if split is not None and os.path.basename(self.path) != split:
             raise ValueError(f"{self.path} is open, not split {split!r}")
@@ -105,10 +106,10 @@ class Appender(Packer, Closing):
             self._new = 0  # nothing of it remains
             raise
         if self.nrecords + self._new == 0:
-            self._shape = shape
-        elif self._shape != shape:
+            self._shape = shapes[0]
+        if any(shape != self._shape for shape in shapes):
             self._shape = None
-        self._new += len(block)
+        self._new += n
 
     def commit(self) -> int:
         """Make the records appended so far count; how many the file has then.

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mapix.batch import Batch
 from mapix.formats import vimh
 from mapix.vimh.parameters import Parameter
 
-__all__ = ["SPLITS", "Packer", "Split", "finite"]
+__all__ = ["SPLITS", "Packer", "Shape", "Split", "finite"]
 
 SPLITS = ("train", "test")
 BLOCK_NBYTES = 4 << 20  # packed at once
 
 Split = Literal["train", "test"]
+Shape = tuple[int, int, int]
 
 
 class Packer:
@@ -35,9 +37,9 @@ class Packer:
         self.dialect = dialect
 
     def _put(
-        self, block: NDArray[np.uint8], shape: tuple[int, int, int], split: Split | None
+        self, block: NDArray[np.uint8], shapes: Sequence[Shape], n: int, split: Split | None
     ) -> None:
-        """Take packed records, uint8 (n, size), of images of one shape."""
+        """Take n packed records, contiguous bytes, and the shapes that their images have."""
         raise NotImplementedError
 
     def append(
@@ -133,7 +135,41 @@ class Packer:
     ) -> None:
         h, w, c = (int(d) for d in images.shape[1:])
         block = vimh.pack(images, ids, codes, spec if self.dialect == 14 else None)
-        self._put(block, (h, w, c), split)
+        self._put(block, [(h, w, c)], len(block), split)
+
+    def extend_flat(self, batch: Batch, *, split: Split | None = None) -> None:
+        """Write the records of a batch of mixed sizes, with the labels that each has.
+
+        Parameters
+        ----------
+        batch : Batch
+            As ``ds.batch(rows, flat=True, labels="raw", spec_range=True)`` gives it, of a dataset
+            whose pixels are planar (they are, but for ``order="HWC"``).  Labels are found by name.
+        split : {"train", "test"}, optional
+            As for ``append``.
+
+        Notes
+        -----
+        Copies: each image once.  Much faster than a call a record.
+        """
+        if batch.offsets is None or batch.labels is None or batch.present is None:
+            raise ValueError("a batch with flat=True and labels='raw' is needed")
+        if batch.labels.dtype != np.uint8:
+            raise ValueError(f"labels must be raw codes, got {batch.labels.dtype}")
+        unknown = set(batch.names) - set(self.parameters)
+        if unknown:
+            raise ValueError(f"labels must be parameters of the writer: {', '.join(unknown)}")
+        if not len(batch):
+            return
+        ids = np.array([self.parameters[name].id for name in batch.names], np.uint8)
+        spec = batch.spec_range
+        if spec is None or self.dialect != 14:
+            spec = None if self.dialect != 14 else np.zeros((len(batch), 2), np.float32)
+        pixels = np.ascontiguousarray(batch.images)
+        block = vimh.pack_flat(pixels, batch.shapes, ids, batch.labels, batch.present, spec)
+        different = np.unique(batch.shapes, axis=0)[:2].tolist()
+        shapes = [tuple(batch.shapes[0].tolist()), *map(tuple, different)]
+        self._put(block, shapes, len(batch), split)
 
 
 def _pixels(images: NDArray[Any]) -> NDArray[np.uint8]:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 import mapix
 from mapix.formats import vimh
 from mapix.store import SYSTEM, Calls, Closing, NewDirectory, NewFile
-from mapix.vimh.packing import SPLITS, Packer, Split, finite
+from mapix.vimh.packing import SPLITS, Packer, Shape, Split, finite
 from mapix.vimh.parameters import INFO_NAME, Parameter
 
 __all__ = ["Writer", "spectrogram_bytes", "write"]
@@ -92,7 +92,7 @@ class Writer(Packer, Closing):
         self.index = index and output != "pickle"
         self.info = dict(info or {})
         self.counts: dict[str, int] = dict.fromkeys(SPLITS, 0)
-        self._shape: tuple[int, int, int] | None = None  # of the first record
+        self._shape: Shape | None = None  # of the first record
         self._mixed = False
         self._files: dict[str, NewFile] = {}
         self._directory = NewDirectory(os.fspath(path), calls)
@@ -104,17 +104,18 @@ class Writer(Packer, Closing):
             raise
 
     def _put(
-        self, block: NDArray[np.uint8], shape: tuple[int, int, int], split: Split | None
+        self, block: NDArray[np.uint8], shapes: Sequence[Shape], n: int, split: Split | None
     ) -> None:
         split = split or "train"
         if split not in SPLITS:
             raise ValueError(f"split must be train or test, got {split!r}")
-        self._shape = self._shape or shape
-        if self.output != "binary" and self._shape != shape:
-            raise ValueError(f"pickles need images of one size: {self._shape}, now {shape}")
-        self._mixed |= self._shape != shape
+        self._shape = self._shape or shapes[0]
+        other = next((shape for shape in shapes if shape != self._shape), None)
+        if self.output != "binary" and other:
+            raise ValueError(f"pickles need images of one size: {self._shape}, now {other}")
+        self._mixed |= other is not None
         self._files[split].write(block.data)
-        self.counts[split] += len(block)
+        self.counts[split] += n
 
     def close(self) -> None:
         """Write the info JSON, sync everything, and let the dataset appear.
@@ -176,7 +177,7 @@ class Writer(Packer, Closing):
             "n_samples": total,
             "image_size": f"{h}x{w}x{c}",
         }
-        usual = {
+        usual: dict[str, Any] = {
             "format": "VIMH",
             "version": "2.1",
             "dataset_name": os.path.basename(self._directory.path),
@@ -189,6 +190,9 @@ class Writer(Packer, Closing):
         if self._mixed:  # the original knows one size only; it would refuse such files anyway
             made["image_sizes"] = "mixed"
         values = {**usual, **self.info, **made}
+        known = self.info.get("parameter_mappings", {})
+        missing = {k: v for k, v in usual["parameter_mappings"].items() if k not in known}
+        values["parameter_mappings"] = {**known, **missing}
         return {k: values[k] for k in (*_ORDER, *values) if k in values}
 
 

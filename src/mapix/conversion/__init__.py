@@ -1,0 +1,224 @@
+"""From one format to another: streamed, whole or not at all, and nothing lost in silence.
+
+``mapix.convert`` calls it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import mapix
+from mapix.conversion.sources import streamed
+from mapix.conversion.stream import Axes, Stream
+from mapix.conversion.target import Target
+from mapix.errors import LossError, UnsupportedError
+
+__all__ = ["NAMES", "Converted", "convert", "target_named"]
+
+SPLITS = ("train", "test")
+ENDINGS = {
+    ".npy": "npy",
+    ".npz": "npz",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".idx": "idx",
+    "-ubyte": "idx",
+}
+NAMES = ("vimh", "idx", "npy", "npz", "parquet", "arrow", "huggingface")
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """What ``convert`` wrote.
+
+    Attributes
+    ----------
+    path, format : str
+        Where, and what.
+    records : dict of str to int
+        How many in each split.
+    lost : tuple of str
+        What the target has no place for; empty unless ``lossy=True``.
+    """
+
+    path: str
+    format: str
+    records: dict[str, int] = field(default_factory=dict)
+    lost: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{n:,} {split}" for split, n in self.records.items())
+        lines = [f"{self.path}: {self.format}, records: {counts}"]
+        return "\n".join([*lines, *(f"lost: {text}" for text in self.lost)])
+
+
+def convert(
+    source: Any,
+    path: str | os.PathLike[str],
+    *,
+    to: str | None = None,
+    split: str | None = None,
+    lossy: bool = False,
+    axes: Axes | None = None,
+    progress: Callable[[int, int], object] | None = None,
+    opening: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Converted:
+    """Write what a dataset holds in another format; the source stays as it is.
+
+    Parameters
+    ----------
+    source : path, or what ``mapix.open`` returned
+        A part of a dataset, too.  Of a directory all splits are converted where the target has
+        places for them.
+    path : str or os.PathLike
+        The new file or directory; nothing may be there.
+    to : str, optional
+        ``"vimh"``, ``"idx"``, ``"npy"``, ``"npz"``, ``"parquet"``, ``"arrow"``, ``"huggingface"``;
+        by default what the ending of ``path`` says.
+    split : str, optional
+        The only one to convert.
+    lossy : bool
+        Whether the target may lose what it has no place for; what that is stands in the result.
+    axes : {"HW", "HWC", "CHW"}, optional
+        What the dimensions of a record are, where the source does not say (IDX of four dimensions).
+    progress : callable, optional
+        ``progress(records_done, records_total)``.
+    opening : mapping, optional
+        Options for ``mapix.open``.
+    **options
+        Of the target: ``dialect``, ``output``, ``index`` (VIMH); ``byteorder``, ``label``, ``unit``
+        (IDX); ``encoding`` (tables).
+
+    Returns
+    -------
+    Converted
+
+    Raises
+    ------
+    LossError
+        The target has no place for something, and ``lossy`` is False; nothing was written.
+    UnsupportedError
+        The two do not go together.
+    FileExistsError
+        There is something at ``path``.
+
+    Notes
+    -----
+    Memory: a block of records (8 MiB), and labels where the target wants them whole.  What appears
+    at ``path`` is whole, or nothing does.
+    """
+    path = os.fspath(path)
+    name = to or _ending(path)
+    target = target_named(name, path, options)
+    opened, mine = _opened(source, split, dict(opening or {}))
+    try:
+        if all(isinstance(ds, _archive()) for ds in opened.values()):
+            return _segments(opened, target, path, name, progress)
+        streams = _fitting({k: streamed(ds, axes=axes) for k, ds in opened.items()}, target, name)
+        lost = tuple(dict.fromkeys(target.lost(streams)))
+        if lost and not lossy:
+            raise LossError(path, name, lost)
+        target.write(streams, path, _counter(sum(s.n for s in streams.values()), progress))
+    finally:
+        for ds in opened.values() if mine else ():
+            ds.close()
+    return Converted(path, name, {k: s.n for k, s in streams.items()}, lost)
+
+
+def _archive() -> type:
+    from mapix.iid import Archive
+
+    return Archive
+
+
+def _segments(
+    opened: dict[str, Any], target: Target, path: str, name: str, progress: Any
+) -> Converted:
+    """Archives have segments, not records: tables alone hold them."""
+    from mapix.conversion import segments
+    from mapix.conversion.tables import Table
+
+    (archive,) = opened.values()
+    if not isinstance(target, Table):
+        raise UnsupportedError(f"{archive.path}: archives become parquet or arrow, not {name}")
+    segments.write(archive, path, target, _counter(len(archive), progress))
+    return Converted(path, name, {"train": len(archive)})
+
+
+def _ending(path: str) -> str:
+    found = next((name for end, name in ENDINGS.items() if path.endswith(end)), None)
+    if found is None:
+        raise ValueError(f"to= has to name a format, {path!r} does not: {', '.join(NAMES)}")
+    return found
+
+
+def target_named(name: str, path: str, options: dict[str, Any]) -> Target:
+    """The target of that name, for a path that says more of it."""
+    if name == "vimh":
+        from mapix.conversion.vimh import Vimh
+
+        return Vimh(**options)
+    if name == "idx":
+        from mapix.conversion.idx import Idx
+
+        return Idx(directory=not path.endswith((".idx", "-ubyte")), **options)
+    if name in ("npy", "npz"):
+        from mapix.conversion.arrays import Npy, Npz
+
+        return (Npy if name == "npy" else Npz)(**options)
+    if name in ("parquet", "arrow"):
+        from mapix.conversion.tables import Table
+
+        return Table(name, **options)  # type: ignore[arg-type]
+    if name == "huggingface":
+        from mapix.conversion.tables import HuggingFace
+
+        return HuggingFace(**options)
+    raise ValueError(f"to= has to be one of {', '.join(NAMES)}, got {name!r}")
+
+
+def _opened(source: Any, split: str | None, options: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """The splits of a source, and whether they were opened here."""
+    if not isinstance(source, str | os.PathLike):
+        return {split or "train": source}, False
+    path = os.fspath(source)
+    if split is not None:
+        return {split: mapix.open(path, split=split, **options)}, True
+    if not os.path.isdir(path):
+        name = os.path.basename(path).removesuffix("_batch")
+        return {name if name in SPLITS else "train": mapix.open(path, **options)}, True
+    found = {}
+    for name in SPLITS:
+        try:
+            found[name] = mapix.open(path, split=name, **options)
+        except FileNotFoundError:
+            continue
+    return found or {"train": mapix.open(path, **options)}, True
+
+
+def _fitting(streams: dict[str, Stream], target: Target, name: str) -> dict[str, Stream]:
+    """The streams that a target takes, or the reason why they are too many."""
+    if not target.splits and len(streams) > 1:
+        there = ", ".join(streams)
+        raise ValueError(f"{name} holds one array of records: split= has to name one of {there}")
+    wrong = [k for k in streams if target.splits and k not in target.splits]
+    if wrong:
+        raise ValueError(f"{name} has splits {', '.join(target.splits)}, not {', '.join(wrong)}")
+    return streams
+
+
+def _counter(total: int, progress: Callable[[int, int], object] | None) -> Callable[[int], object]:
+    done = 0
+
+    def count(n: int) -> None:
+        nonlocal done
+        done += n
+        if progress is not None:
+            progress(done, total)
+
+    return count

@@ -1,0 +1,154 @@
+"""To ``.npy`` and ``.npz``."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from mapix.conversion.stream import Stream
+from mapix.conversion.target import Count, Target
+from mapix.store import NewFile, NewWhole
+
+__all__ = ["Npy", "Npz", "Sink", "facts_lines"]
+
+
+class Sink(io.RawIOBase):
+    """A file in the making as what other libraries write to."""
+
+    def __init__(self, file: NewFile) -> None:
+        self._file = file
+
+    def writable(self) -> bool:
+        """Yes."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Write all of it."""
+        raw = memoryview(data).cast("B")
+        self._file.write(raw)
+        return len(raw)
+
+    def tell(self) -> int:
+        """Bytes written."""
+        return self._file.nbytes
+
+
+def _head(out: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    """What stands before an array's numbers in an .npy file."""
+    about = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    npy.write_array_header_1_0(out, about)
+
+
+class Npy(Target):
+    """All records as one array: the numbers alone."""
+
+    def lost(self, streams: Mapping[str, Stream]) -> list[str]:
+        """See ``Target``."""
+        (stream,) = streams.values()
+        stream.one_shape("an array")
+        return stream.lost() + [f"label {label.name}" for label in stream.labels]
+
+    def write(self, streams: Mapping[str, Stream], path: str, count: Count) -> None:
+        """See ``Target``."""
+        (stream,) = streams.values()
+        with NewWhole(path) as out:
+            _head(Sink(out.file), stream.dtype, (stream.n, *stream.one_shape("an array")))
+            for block in stream.blocks(True):
+                for run in block.runs:
+                    out.write(_raw(run))
+                count(len(block))
+
+
+def _raw(run: NDArray[Any]) -> memoryview:
+    return np.ascontiguousarray(run).reshape(-1).view(np.uint8).data
+
+
+class Npz(Target):
+    """Everything, as named arrays: images, labels, and what else there is.
+
+    ``images`` (n, ...), or, of mixed sizes, all pixels back to back with ``shapes`` (n, 3) and
+    ``offsets`` (n + 1,); for each label ``label/NAME``, its values or codes, and ``present/NAME``;
+    for those with a range ``range/NAME``: min, max, step; ``spec_range`` (n, 2); and the members
+    ``info.json`` and ``records.jsonl``, which numpy gives as bytes.
+    """
+
+    def lost(self, streams: Mapping[str, Stream]) -> list[str]:
+        """See ``Target``."""
+        (stream,) = streams.values()
+        return stream.lost("spec_range", "info", "fixed", "names", "facts")
+
+    def write(self, streams: Mapping[str, Stream], path: str, count: Count) -> None:
+        """See ``Target``."""
+        import zipfile
+
+        (stream,) = streams.values()
+        with NewWhole(path) as out, zipfile.ZipFile(Sink(out.file), "w") as archive:
+            self._images(archive, stream, count)
+            for label in stream.labels:
+                values, present = label.whole()
+                _member(archive, f"label/{label.name}", values)
+                _member(archive, f"present/{label.name}", present)
+                if label.parameter is not None:
+                    p = label.parameter
+                    _member(archive, f"range/{label.name}", np.array([p.min, p.max, p.step]))
+                if label.classes:
+                    _member(archive, f"classes/{label.name}", np.array(label.classes))
+            if "spec_range" in stream.besides:
+                head = np.dtype(np.float32), (stream.n, 2)
+                _stream_member(archive, "spec_range", head, (b.spec_range for b in stream.blocks()))
+            if stream.info:
+                import json
+
+                archive.writestr("info.json", json.dumps(dict(stream.info), indent=4))
+            if {"names", "facts"} & set(stream.besides):
+                with archive.open("records.jsonl", "w", force_zip64=True) as member:
+                    for line in facts_lines(stream):
+                        member.write(line)
+
+    def _images(self, archive: Any, stream: Stream, count: Count) -> None:
+        shapes: list[tuple[int, ...]] = []
+
+        def runs() -> Iterator[NDArray[Any]]:
+            for block in stream.blocks(True):
+                for run in block.runs:
+                    shapes.extend([run.shape[1:]] * (len(run) if stream.shape is None else 0))
+                    yield run
+                count(len(block))
+
+        if stream.shape is not None:
+            head = stream.dtype, (stream.n, *stream.shape)
+            _stream_member(archive, "images", head, runs())
+            return
+        total = sum(run.size for block in stream.blocks() for run in block.runs)
+        _stream_member(archive, "images", (stream.dtype, (total,)), runs())
+        sizes = np.array(shapes, np.int64)
+        _member(archive, "shapes", sizes)
+        _member(archive, "offsets", np.concatenate([[0], np.cumsum(sizes.prod(axis=1))]))
+
+
+def facts_lines(stream: Stream) -> Iterator[bytes]:
+    """What else is known of each record, a line of JSON each."""
+    import json
+
+    for block in stream.blocks(True):
+        names = block.names or [None] * len(block)  # type: ignore[list-item]
+        facts = block.facts or [{}] * len(block)
+        for name, fact in zip(names, facts, strict=True):
+            said = fact if name is None else {"file_name": name, **fact}
+            yield json.dumps(said, ensure_ascii=False).encode() + b"\n"
+
+
+def _member(archive: Any, name: str, array: NDArray[Any]) -> None:
+    _stream_member(archive, name, (array.dtype, array.shape), iter([array]))
+
+
+def _stream_member(archive: Any, name: str, head: Any, pieces: Iterator[Any]) -> None:
+    with archive.open(name + ".npy", "w", force_zip64=True) as member:
+        _head(member, *head)
+        for piece in pieces:
+            member.write(_raw(piece))

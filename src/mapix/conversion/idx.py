@@ -1,0 +1,193 @@
+"""To IDX files: pictures, and class numbers beside them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapix.conversion.stream import Label, Stream
+from mapix.conversion.target import Count, Target
+from mapix.errors import UnsupportedError
+from mapix.formats.idx import CODES, pack
+from mapix.store import NewDirectory, NewFile, NewWhole
+
+__all__ = ["Idx"]
+
+MNIST = {"train": "train", "test": "t10k"}
+IMAGES = re.compile(r"-images([-.])idx\d+-")
+CLASS_TYPES = ("u1", "i2", "i4")  # of labels, the smallest that holds them
+
+
+class Idx(Target):
+    """One file, with its labels beside it; or a directory as torchvision lays MNIST out.
+
+    Parameters
+    ----------
+    byteorder : {">", "<"}
+        Of the files.
+    label : str or False, optional
+        The label that is written; needed where there are several.  False for none.
+    unit : {"class", "raw"}
+        Class numbers, or the codes of VIMH.
+    directory : bool
+        Whether ``path`` becomes a directory.
+    """
+
+    def __init__(
+        self,
+        *,
+        byteorder: Literal[">", "<"] = ">",
+        label: str | Literal[False] | None = None,
+        unit: Literal["class", "raw"] = "class",
+        directory: bool = False,
+    ) -> None:
+        if byteorder not in (">", "<"):
+            raise ValueError(f"byteorder must be > or <, got {byteorder!r}")
+        if unit not in ("class", "raw"):
+            raise ValueError(f"unit must be class or raw, got {unit!r}")
+        self.order, self.label, self.unit, self.directory = byteorder, label, unit, directory
+        self.splits = tuple(MNIST) if directory else ()
+
+    # --- what is lost -----------------------------------------------------------------------------
+
+    def lost(self, streams: Mapping[str, Stream]) -> list[str]:
+        """See ``Target``."""
+        found: list[str] = []
+        for stream in streams.values():
+            stream.one_shape("IDX")
+            if _code(stream.dtype) not in CODES.values():
+                raise UnsupportedError(f"{stream.path}: IDX has no numbers of {stream.dtype}")
+            found += stream.lost()
+            kept = self._kept(stream)
+            found += [f"label {lb.name}" for lb in stream.labels if lb is not kept]
+            if kept is not None:
+                found += self._narrowed(kept)
+        return found
+
+    def _kept(self, stream: Stream) -> Label | None:
+        names = [label.name for label in stream.labels]
+        if self.label is False or not names:
+            return None
+        if self.label is None and len(names) > 1:
+            raise ValueError(f"label= has to name one of {', '.join(names)}: IDX holds one")
+        if self.label is not None and self.label not in names:
+            raise ValueError(f"{stream.path}: no label {self.label!r}; there: {', '.join(names)}")
+        return stream.labels[0 if self.label is None else names.index(self.label)]
+
+    def _narrowed(self, label: Label) -> list[str]:
+        """What class numbers, or codes, do not tell of a label."""
+        codes, present = label.whole()
+        if not present.all():
+            n = int((~present).sum())
+            raise UnsupportedError(
+                f"label {label.name!r} is missing in {n} records, and IDX has no sign for that; "
+                "choose the records that have it, or another label"
+            )
+        p, found = label.parameter, []
+        if p is not None and self.unit == "class":
+            used = np.unique(codes)
+            classes = p.class_of(used)
+            if len(np.unique(classes)) < len(used):
+                found.append(f"codes of label {label.name}: {len(used)} become fewer classes")
+        plain = p is None or (p.min == 0 and p.step == 1 and self.unit == "class")
+        if label.name != "label" or not plain or label.classes:
+            found.append(f"name, range and classes of label {label.name}")
+        return found
+
+    # --- writing ----------------------------------------------------------------------------------
+
+    def write(self, streams: Mapping[str, Stream], path: str, count: Count) -> None:
+        """See ``Target``."""
+        if self.directory:
+            folder = NewDirectory(path)
+            try:
+                for split, stream in streams.items():
+                    name = _image_name(MNIST[split], stream)
+                    self._labels(stream, lambda name=name: folder.file(_label_name(name)))
+                    self._images(stream, folder.file(name), count)
+            except BaseException:
+                folder.abort()
+                raise
+            folder.commit()
+            return
+        (stream,) = streams.values()
+        if self._kept(stream) is None:
+            _whole(path, lambda file: self._images(stream, file, count))
+            return
+        beside = _label_name(path)
+        # Labels first: pictures whose labels are on their way must not be seen without.
+        _whole(beside, lambda file: self._labels(stream, lambda: file))
+        try:
+            _whole(path, lambda file: self._images(stream, file, count))
+        except BaseException:
+            os.unlink(beside)
+            raise
+
+    def _images(self, stream: Stream, file: NewFile, count: Count) -> None:
+        shape = _row_shape(stream)
+        dtype = np.dtype(self.order + _code(stream.dtype))
+        file.write(pack(self.order, _code(stream.dtype), (stream.n, *shape)))
+        for block in stream.blocks(True):
+            for run in block.runs:
+                file.write(np.ascontiguousarray(run, dtype).reshape(-1).view(np.uint8).data)
+            count(len(block))
+
+    def _labels(self, stream: Stream, make: Any) -> None:
+        label = self._kept(stream)
+        if label is None:
+            return
+        values: NDArray[Any] = label.whole()[0]
+        if label.parameter is not None and self.unit == "class":
+            values = label.parameter.class_of(values)
+        low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
+        for code in CLASS_TYPES:
+            limits = np.iinfo(code)
+            if limits.min <= low and high <= limits.max:
+                break
+        else:
+            raise UnsupportedError(f"{stream.path}: labels {low}..{high} do not fit into IDX")
+        file = make()
+        file.write(pack(self.order, code, (len(values),)))
+        if len(values):
+            file.write(np.ascontiguousarray(values, self.order + code).view(np.uint8).data)
+
+
+def _whole(path: str, fill: Any) -> None:
+    """One file that appears whole, filled by ``fill(file)``."""
+    out = NewWhole(path)
+    try:
+        fill(out.file)
+    except BaseException:
+        out.abort()
+        raise
+    out.commit()
+
+
+def _code(dtype: np.dtype[Any]) -> str:
+    return dtype.kind + str(dtype.itemsize)
+
+
+def _row_shape(stream: Stream) -> tuple[int, ...]:
+    """Pictures of one channel are rows of two dimensions, as MNIST's."""
+    shape = stream.one_shape("IDX")
+    return shape[:2] if stream.axes == "HWC" and shape[2] == 1 else shape
+
+
+def _image_name(split: str, stream: Stream) -> str:
+    return f"{split}-images-idx{1 + len(_row_shape(stream))}-ubyte"
+
+
+def _label_name(path: str) -> str:
+    """Where the labels of a file of pictures are looked for."""
+    folder, name = os.path.split(path)
+    if not IMAGES.search(name):
+        raise ValueError(
+            f"labels have their place beside NAME-images-idx3-ubyte, not beside {name!r}: choose "
+            "such a name, a directory, or label=False"
+        )
+    return os.path.join(folder, IMAGES.sub(r"-labels\1idx1-", name))

@@ -1,0 +1,45 @@
+"""Numbers of one type as numbers of another, when they stay the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapix.conversion.stream import Stream
+
+__all__ = ["fit", "scaled"]
+
+
+def fit(stream: Stream, dtype: np.dtype[Any]) -> bool:
+    """Whether all numbers of a stream are the same as ``dtype``.
+
+    Cost: none where every number of its type is, else one pass over the source.
+    """
+    if np.can_cast(stream.dtype, dtype, "safe"):
+        return True
+    with np.errstate(invalid="ignore", over="ignore"):  # what does not fit is what we look for
+        return all(_same(run, dtype) for block in stream.blocks() for run in block.runs)
+
+
+def _same(run: NDArray[Any], dtype: np.dtype[Any]) -> bool:
+    made = run.astype(dtype)
+    # Compared in a type that holds both: there and back again, -1 would be 255 and then -1.
+    return bool(np.array_equal(made, run, equal_nan=dtype.kind == "f"))
+
+
+def scaled(run: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Each record from its smallest number (0) to its largest (255), and these two.
+
+    ``low + byte / 255 * (high - low)`` gives the numbers back, but for what rounding loses; as
+    ``mapix.vimh.spectrogram_bytes`` does it for one.
+    """
+    x = run.astype(np.float64)
+    flat = x.reshape(len(x), -1)
+    if not np.isfinite(flat).all():
+        raise ValueError("numbers that are not finite cannot be scaled to bytes")
+    low, high = flat.min(axis=1), flat.max(axis=1)
+    span = np.where(high > low, high - low, 1.0)
+    made = np.rint((flat - low[:, None]) / span[:, None] * 255).astype(np.uint8)
+    return made.reshape(run.shape), np.stack([low, high], axis=1).astype(np.float32)

@@ -1,0 +1,156 @@
+"""What stands between a source and a target: records in blocks, and what else there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapix.batch import Batch
+from mapix.errors import UnsupportedError
+from mapix.vimh import Parameter
+
+__all__ = ["BLOCK_NBYTES", "Axes", "Block", "Label", "Stream", "pictures", "starts"]
+
+BLOCK_NBYTES = 8 << 20  # of pixels that are held at once
+
+Axes = Literal["HW", "HWC", "CHW"]
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One label of all records.
+
+    Attributes
+    ----------
+    name : str
+        Of the label.
+    parameter : Parameter or None
+        With one, values are codes, 0..255, and this says what they mean; without, they are class
+        numbers (or other whole numbers) as they are.
+    classes : tuple of str
+        Names of class numbers, where the source has them.
+    whole : callable
+        Values, integers (n,), and presence, bool (n,), of all records: the labels alone are read,
+        and held.
+    """
+
+    name: str
+    whole: Callable[[], tuple[NDArray[Any], NDArray[np.bool_]]]
+    parameter: Parameter | None = None
+    classes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Block:
+    """Some records, one behind the other.
+
+    Attributes
+    ----------
+    runs : list of ndarray
+        (k, *shape) each: records of one shape that follow one another.
+    values, present : mapping of str to ndarray
+        A label's values, (n,) of integers, and whether the record has it.
+    spec_range : ndarray or None
+        float32 (n, 2): what a VIMH record has beside its pixels.
+    names : list of str or None
+        File names, where records are files.
+    facts : list of dict or None
+        What else is known of each, as JSON.
+    flat : Batch or None
+        The same records as VIMH has them, planar: what a VIMH writer takes as it is.
+    """
+
+    runs: list[NDArray[Any]]
+    values: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    present: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    spec_range: NDArray[np.float32] | None = None
+    names: list[str] | None = None
+    facts: list[dict[str, Any]] | None = None
+    flat: Batch | None = None
+
+    def __len__(self) -> int:
+        return sum(len(run) for run in self.runs)
+
+    def parts(self) -> Iterator[tuple[slice, NDArray[Any]]]:
+        """Each run, and where it stands in the block."""
+        at = 0
+        for run in self.runs:
+            yield slice(at, at + len(run)), run
+            at += len(run)
+
+
+@dataclass(slots=True)
+class Stream:
+    """Records on their way from a source to a target.
+
+    Attributes
+    ----------
+    path : str
+        The source, for messages.
+    n : int
+        Records.
+    dtype : dtype
+        Of the numbers, in this machine's byte order.
+    shape : tuple of int, or None
+        Of a record; None where they differ.
+    axes : str or None
+        What its dimensions are; None where the source does not say.
+    blocks : callable
+        Begins anew at each call.  ``blocks(True)`` for who wants records as they are in C order:
+        where that costs nothing more, they are made so.
+    labels : sequence of Label
+        Labels.
+    besides : dict
+        What else the source holds -> the same in words: a target names those that it keeps.
+    info : mapping
+        The info JSON of a VIMH dataset.
+    """
+
+    path: str
+    n: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...] | None
+    axes: Axes | None
+    blocks: Callable[..., Iterator[Block]]
+    labels: Sequence[Label] = ()
+    besides: dict[str, str] = field(default_factory=dict)
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+    def lost(self, *kept: str) -> list[str]:
+        """What a target loses that keeps these alone of what there is besides."""
+        return [text for name, text in self.besides.items() if name not in kept]
+
+    def one_shape(self, target: str) -> tuple[int, ...]:
+        """The shape of all records, or UnsupportedError."""
+        if self.shape is None:
+            raise UnsupportedError(
+                f"{self.path}: {target} holds records of one shape, these differ; size=(h, w) of "
+                "an image folder makes them alike"
+            )
+        return self.shape
+
+
+def starts(n: int, nbytes: int) -> Iterator[NDArray[np.int64]]:
+    """Records 0..n-1 of ``nbytes`` each, in blocks of about ``BLOCK_NBYTES``."""
+    step = max(1, BLOCK_NBYTES // max(nbytes, 1))
+    for at in range(0, n, step):
+        yield np.arange(at, min(at + step, n), dtype=np.int64)
+
+
+def pictures(stream: Stream, run: NDArray[Any]) -> NDArray[Any]:
+    """A run as pictures, (k, h, w, c): the same numbers, as a view."""
+    if stream.axes == "HW" and run.ndim == 3:
+        return run[..., None]
+    if stream.axes == "CHW" and run.ndim == 4:
+        return np.moveaxis(run, 1, 3)
+    if stream.axes == "HWC" and run.ndim == 4:
+        return run
+    if run.ndim == 4 and stream.axes is None:
+        raise UnsupportedError(
+            f"{stream.path}: rows of {run.shape[1:]} may be HWC or CHW: pass axes="
+        )
+    raise UnsupportedError(f"{stream.path}: rows of {run.shape[1:]} are no pictures")

@@ -1,0 +1,267 @@
+"""To Arrow and Parquet files, and to Hugging Face datasets: optional libraries do the writing."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapix.conversion.arrays import Sink
+from mapix.conversion.stream import Block, Label, Stream, pictures
+from mapix.conversion.target import Count, Target
+from mapix.errors import UnsupportedError
+from mapix.store import NewWhole
+
+__all__ = ["HuggingFace", "Table", "library"]
+
+CHANNELS = {1, 3, 4}  # of pictures that PNG holds: grey, RGB, RGBA
+
+
+def library(name: str, extra: str) -> Any:
+    """An optional library, or UnsupportedError with the extra that brings it."""
+    import importlib
+
+    try:
+        return importlib.import_module(name)
+    except ImportError as e:
+        raise UnsupportedError(f"{name} is needed for this: pip install 'mapix[{extra}]'") from e
+
+
+def _png(picture: NDArray[np.uint8]) -> bytes:
+    image = library("PIL.Image", "view")
+    made = io.BytesIO()
+    pixels = np.ascontiguousarray(picture[..., 0] if picture.shape[2] == 1 else picture)
+    image.fromarray(pixels).save(made, "PNG")
+    return made.getvalue()
+
+
+def _raw(block: Block) -> Any:
+    """The numbers of each record as bytes: a column that takes the block's memory over."""
+    pa = library("pyarrow", "arrow")
+    sizes = [run[:1].nbytes for run in block.runs for _ in run]
+    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    flat = [np.ascontiguousarray(run).reshape(-1).view(np.uint8) for run in block.runs]
+    data = flat[0] if len(flat) == 1 else np.concatenate([np.empty(0, np.uint8), *flat])
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.binary(), len(block), buffers)
+
+
+def _encodable(stream: Stream) -> None:
+    """UnsupportedError where PNG has no room for the pictures."""
+    shapes = [stream.shape] if stream.shape is not None else []
+    if stream.axes == "HWC" and shapes and shapes[0] is not None:
+        channels = {shapes[0][2]}
+    else:
+        channels = {pictures(stream, run).shape[3] for b in stream.blocks() for run in b.runs}
+    if stream.dtype != np.uint8 or not channels <= CHANNELS:
+        raise UnsupportedError(
+            f"{stream.path}: PNG holds bytes in 1, 3 or 4 channels, not {stream.dtype} in "
+            f"{sorted(channels)}"
+        )
+
+
+class Table(Target):
+    """One Arrow (IPC) or Parquet file, a row a record.
+
+    Columns: ``image`` (the numbers in C order as bytes; with ``encoding="png"`` a struct of bytes
+    and path, as Hugging Face's ``Image``), ``shape``, for each label its value (a class number, or
+    in physical units where it has a range) and ``NAME_code``, ``spec_min`` and ``spec_max``,
+    ``file_name`` and ``facts`` (JSON).  The schema's metadata, key ``mapix``, has dtype, axes,
+    ranges and the info JSON.
+
+    Parameters
+    ----------
+    kind : {"parquet", "arrow"}
+        Which.
+    encoding : {"raw", "png"}
+        Of the images.
+    """
+
+    def __init__(
+        self, kind: Literal["parquet", "arrow"], *, encoding: Literal["raw", "png"] = "raw"
+    ) -> None:
+        if encoding not in ("raw", "png"):
+            raise ValueError(f"encoding must be raw or png, got {encoding!r}")
+        self.kind, self.encoding = kind, encoding
+
+    def lost(self, streams: Mapping[str, Stream]) -> list[str]:
+        """See ``Target``."""
+        library("pyarrow.parquet" if self.kind == "parquet" else "pyarrow", "arrow")
+        (stream,) = streams.values()
+        if self.encoding == "png":
+            _encodable(stream)
+        return stream.lost("spec_range", "info", "fixed", "names", "facts")
+
+    def write(self, streams: Mapping[str, Stream], path: str, count: Count) -> None:
+        """See ``Target``."""
+        pa = library("pyarrow", "arrow")
+        (stream,) = streams.values()
+        schema = self._schema(pa, stream)
+        with NewWhole(path) as out, self.writer(pa, Sink(out.file), schema) as writer:
+            for block in stream.blocks(True):
+                columns = self._columns(block, stream)
+                writer.write_table(pa.table(columns, schema=schema))
+                count(len(block))
+
+    def writer(self, pa: Any, sink: Sink, schema: Any) -> Any:
+        """What writes tables of a schema, in a ``with`` block."""
+        if self.kind == "parquet":
+            return library("pyarrow.parquet", "arrow").ParquetWriter(
+                sink, schema, use_dictionary=[f.name for f in schema if f.name != "image"]
+            )
+        return pa.ipc.new_file(sink, schema)
+
+    def _schema(self, pa: Any, stream: Stream) -> Any:
+        image = pa.binary()
+        if self.encoding == "png":
+            image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+        fields = [("image", image), ("shape", pa.list_(pa.int32()))]
+        for label in stream.labels:
+            fields.append((label.name, pa.float64() if _ranged(label) else pa.int64()))
+            if label.parameter is not None:
+                fields.append((label.name + "_code", pa.uint8()))
+        if "spec_range" in stream.besides:
+            fields += [("spec_min", pa.float32()), ("spec_max", pa.float32())]
+        if "names" in stream.besides:
+            fields.append(("file_name", pa.string()))
+        if "facts" in stream.besides:
+            fields.append(("facts", pa.string()))
+        return pa.schema(fields, metadata=self._about(stream))
+
+    def _about(self, stream: Stream) -> dict[str, str]:
+        said = {
+            "dtype": stream.dtype.name,
+            "axes": stream.axes,
+            "labels": {lb.name: _meaning(lb) for lb in stream.labels},
+            "info": dict(stream.info),
+        }
+        about = {"mapix": json.dumps(said)}
+        if self.encoding == "png":  # what the `datasets` library looks for
+            features = {"info": {"features": {"image": {"_type": "Image"}}}}
+            about["huggingface"] = json.dumps(features)
+        return about
+
+    def _columns(self, block: Block, stream: Stream) -> dict[str, Any]:
+        if self.encoding == "raw":
+            images: Any = _raw(block)
+        else:
+            encoded = [_png(p) for run in block.runs for p in pictures(stream, run)]
+            names = block.names or [None] * len(block)  # type: ignore[list-item]
+            images = [{"bytes": b, "path": n} for b, n in zip(encoded, names, strict=True)]
+        columns: dict[str, Any] = {
+            "image": images,
+            "shape": [list(run.shape[1:]) for run in block.runs for _ in run],
+        }
+        for label in stream.labels:
+            values, missing = block.values[label.name], ~block.present[label.name]
+            columns[label.name] = _masked(_meant(label, values), missing)
+            if label.parameter is not None:
+                columns[label.name + "_code"] = _masked(values, missing)
+        if block.spec_range is not None and "spec_range" in stream.besides:
+            columns["spec_min"], columns["spec_max"] = block.spec_range.T
+        if "names" in stream.besides:
+            columns["file_name"] = block.names
+        if "facts" in stream.besides:
+            columns["facts"] = [json.dumps(f, ensure_ascii=False) for f in block.facts or ()]
+        return columns
+
+
+def _masked(values: NDArray[Any], missing: NDArray[np.bool_]) -> Any:
+    pa = library("pyarrow", "arrow")
+    return pa.array(np.ascontiguousarray(values), mask=np.ascontiguousarray(missing))
+
+
+def _ranged(label: Label) -> bool:
+    """Whether a label's values are physical ones, not class numbers."""
+    p = label.parameter
+    return p is not None and not (p.min == 0 and p.step == 1 and p.num_classes == p.max + 1)
+
+
+def _meant(label: Label, values: NDArray[Any]) -> NDArray[Any]:
+    if label.parameter is None:
+        return values.astype(np.int64)
+    p = label.parameter
+    return p.dequantise(values) if _ranged(label) else p.class_of(values)
+
+
+def _meaning(label: Label) -> dict[str, Any]:
+    p = label.parameter
+    if p is None:
+        return {"classes": list(label.classes)}
+    return {"min": p.min, "max": p.max, "step": p.step, "description": p.description}
+
+
+class HuggingFace(Target):
+    """A dataset on disk as ``datasets.load_from_disk`` opens it; with splits a ``DatasetDict``.
+
+    Images are PNG (``datasets.Image``), other columns those of ``Table``; labels whose classes have
+    names become ``ClassLabel``.
+    """
+
+    splits = ("train", "test", "validation")
+
+    def lost(self, streams: Mapping[str, Stream]) -> list[str]:
+        """See ``Target``."""
+        library("datasets", "huggingface")
+        found = []
+        for stream in streams.values():
+            _encodable(stream)
+            found += stream.lost("spec_range", "names", "facts", "info", "fixed")
+        return found
+
+    def write(self, streams: Mapping[str, Stream], path: str, count: Count) -> None:
+        """See ``Target``."""
+        datasets = library("datasets", "huggingface")
+        folder, name = os.path.split(os.path.abspath(path))
+        if os.path.lexists(path):
+            raise FileExistsError(f"{path} is there already; nothing is overwritten")
+        stage = tempfile.mkdtemp(prefix=f".{name}.", suffix=".writing", dir=folder)
+        try:
+            made = {k: self._split(datasets, s, stage, count) for k, s in streams.items()}
+            whole = datasets.DatasetDict(made) if len(made) > 1 else next(iter(made.values()))
+            whole.save_to_disk(os.path.join(stage, "whole"))
+            os.rename(os.path.join(stage, "whole"), path)
+        finally:
+            shutil.rmtree(stage, ignore_errors=True)
+
+    def _split(self, datasets: Any, stream: Stream, stage: str, count: Count) -> Any:
+        table = Table("arrow", encoding="png")
+
+        def rows() -> Iterator[dict[str, Any]]:
+            for block in stream.blocks(True):
+                columns = table._columns(block, stream)
+                listed = {k: v.tolist() if hasattr(v, "tolist") else v for k, v in columns.items()}
+                for values in zip(*listed.values(), strict=True):
+                    yield dict(zip(listed, values, strict=True))
+                count(len(block))
+
+        made = datasets.Dataset.from_generator(
+            rows, features=self._features(datasets, stream), cache_dir=os.path.join(stage, "cache")
+        )
+        made.info.description = table._about(stream)["mapix"]
+        return made
+
+    def _features(self, datasets: Any, stream: Stream) -> Any:
+        value = datasets.Value
+        found = {"image": datasets.Image(), "shape": datasets.Sequence(value("int32"))}
+        for label in stream.labels:
+            if label.parameter is not None:
+                found[f"{label.name}_code"] = value("uint8")
+            if _ranged(label):
+                found[label.name] = value("float64")
+            elif label.classes:
+                found[label.name] = datasets.ClassLabel(names=list(label.classes))
+            else:
+                found[label.name] = value("int64")
+        if "spec_range" in stream.besides:
+            found |= {"spec_min": value("float32"), "spec_max": value("float32")}
+        found |= {"file_name": value("string")} if "names" in stream.besides else {}
+        found |= {"facts": value("string")} if "facts" in stream.besides else {}
+        return datasets.Features(found)

@@ -1,0 +1,423 @@
+"""From any format to any other: the same numbers, or a refusal that says what would be lost."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mapix
+import mapix.conversion.stream
+import mapix.idx
+import mapix.iid
+import mapix.vimh
+from conftest import GOLDEN
+from mapix import LossError, UnsupportedError
+from slow_vimh import pack, read, record
+
+VIMH = GOLDEN / "vimh"
+
+
+def picture(i: int, shape: tuple[int, ...] = (6, 5)) -> np.ndarray:
+    return np.random.default_rng(i).integers(0, 256, shape).astype(np.uint8)
+
+
+def mnist(folder: Path, n: int = 40, dtype: str = "u1", classes: int = 10) -> Path:
+    """A directory as torchvision lays it out; made by struct's twin in numpy, not by mapix."""
+    folder.mkdir()
+    for name, count in (("train", n), ("t10k", n // 4)):
+        images = np.stack([picture(i) for i in range(count)])
+        labels = (np.arange(count) % classes).astype(f">{dtype}")
+        code = {"u1": 8, "i2": 11, "i4": 12}[dtype]
+        head = bytes([0, 0, 8, 3]) + np.array(images.shape, ">u4").tobytes()
+        (folder / f"{name}-images-idx3-ubyte").write_bytes(head + images.tobytes())
+        head = bytes([0, 0, code, 1]) + np.array([count], ">u4").tobytes()
+        (folder / f"{name}-labels-idx1-ubyte").write_bytes(head + labels.tobytes())
+    return folder
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.iterdir()}
+
+
+@pytest.fixture(autouse=True, params=[1 << 20, 100], ids=["one block", "many blocks"])
+def blocks(request, monkeypatch):
+    monkeypatch.setattr(mapix.conversion.stream, "BLOCK_NBYTES", request.param)
+
+
+# --- IDX and VIMH ---------------------------------------------------------------------------------
+
+
+def test_a_pair_of_idx_files_becomes_a_dataset_with_one_head_and_back(tmp_path):
+    source = mnist(tmp_path / "mnist")
+    made = mapix.convert(source, tmp_path / "v", to="vimh")
+    assert (made.records, made.lost) == ({"train": 40, "test": 10}, ())
+    ds = mapix.open(tmp_path / "v")
+    assert ds.heads == {"label": 10}
+    np.testing.assert_array_equal(ds.images[:, :, :, 0], [picture(i) for i in range(40)])
+    np.testing.assert_array_equal(ds.labels["label"].classes, np.arange(40) % 10)
+    back = mapix.convert(tmp_path / "v", tmp_path / "back", to="idx")
+    assert back.lost == ()
+    assert files(tmp_path / "back") == files(source)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10, 37, 100, 255, 256])
+def test_every_class_number_comes_back(tmp_path, classes):
+    source = mnist(tmp_path / "mnist", 300, classes=classes)
+    mapix.convert(source, tmp_path / "v", to="vimh")
+    ds = mapix.open(tmp_path / "v")
+    np.testing.assert_array_equal(ds.labels["label"].classes, np.arange(300) % classes)
+
+
+def test_one_file_and_its_byte_order(tmp_path):
+    source = mnist(tmp_path / "mnist") / "train-images-idx3-ubyte"
+    target = tmp_path / "some-images-idx3-ubyte"
+    mapix.convert(source, target, byteorder="<")
+    a = mapix.open(target)
+    assert a.byteorder == "<"
+    np.testing.assert_array_equal(a.view(), mapix.open(source).view())
+    np.testing.assert_array_equal(a.labels.view(), np.arange(40) % 10)
+    with pytest.raises(ValueError, match="labels have their place"):
+        mapix.convert(source, tmp_path / "x.idx")
+    with pytest.raises(LossError, match="label label"):
+        mapix.convert(source, tmp_path / "x.idx", label=False)
+    assert not (tmp_path / "x.idx").exists()
+    mapix.convert(source, tmp_path / "x.idx", label=False, lossy=True)
+    assert mapix.open(tmp_path / "x.idx").labels is None
+
+
+def test_labels_without_a_place_are_refused(tmp_path):
+    source = mnist(tmp_path / "mnist", 300, "i2", 300)
+    with pytest.raises(UnsupportedError, match=r"class numbers 0..299"):
+        mapix.convert(source, tmp_path / "v", to="vimh", lossy=True)
+    assert os.listdir(tmp_path) == ["mnist"]
+
+
+def test_heads_with_ranges_are_not_dropped_in_silence(tmp_path):
+    note = mapix.vimh.Parameter("note", 0, min=50, max=52, step=0.5)
+    loud = mapix.vimh.Parameter("loud", 1, min=0, max=3, step=1)
+    with mapix.vimh.Writer(tmp_path / "v", [note, loud], info={"sample_rate": 8000}) as out:
+        for i in range(12):
+            values = {"note": 50 + i % 5 / 2, "loud": i % 4}
+            out.append(picture(i), values, spec_range=(-80.0, float(i)))
+    target = tmp_path / "x-images-idx3-ubyte"
+    with pytest.raises(ValueError, match="label= has to name one of note, loud"):
+        mapix.convert(tmp_path / "v" / "train", target)
+    with pytest.raises(LossError) as caught:
+        mapix.convert(tmp_path / "v" / "train", target, label="note")
+    assert caught.value.lost == (
+        "spec_min and spec_max of the records",
+        "what the info JSON says: sample_rate",
+        "label loud",
+        "name, range and classes of label note",
+    )
+    assert not target.exists()
+    made = mapix.convert(tmp_path / "v" / "train", target, label="note", lossy=True)
+    assert made.lost == caught.value.lost
+    assert "lost: label loud" in str(made)
+    expected = mapix.open(tmp_path / "v").labels["note"].classes
+    np.testing.assert_array_equal(mapix.open(target).labels.view(), expected)
+    raw = tmp_path / "raw-images-idx3-ubyte"
+    mapix.convert(tmp_path / "v" / "train", raw, label="note", unit="raw", lossy=True)
+    codes = mapix.open(tmp_path / "v").labels["note"].codes
+    np.testing.assert_array_equal(mapix.open(raw).labels.view(), codes)
+
+
+def test_colour_pictures_need_axes_on_the_way_back(tmp_path):
+    with mapix.vimh.Writer(tmp_path / "v") as out:
+        for i in range(7):
+            out.append(picture(i, (4, 5, 3)))
+    mapix.convert(tmp_path / "v" / "train", tmp_path / "x.idx")
+    assert mapix.open(tmp_path / "x.idx").shape == (7, 4, 5, 3)
+    with pytest.raises(UnsupportedError, match="axes="):
+        mapix.convert(tmp_path / "x.idx", tmp_path / "w", to="vimh")
+    mapix.convert(tmp_path / "x.idx", tmp_path / "w", to="vimh", axes="HWC")
+    assert (tmp_path / "w" / "train").read_bytes() == (tmp_path / "v" / "train").read_bytes()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int16", "int32", "int8"])
+def test_other_numbers_become_bytes_only_when_they_are(tmp_path, dtype):
+    whole = np.arange(60).reshape(3, 4, 5).astype(dtype)
+    mapix.idx.write(tmp_path / "whole.idx", whole)
+    assert mapix.convert(tmp_path / "whole.idx", tmp_path / "v", to="vimh").lost == ()
+    np.testing.assert_array_equal(mapix.open(tmp_path / "v").images[..., 0], whole)
+    less = (whole - 30) / 4 if whole.dtype.kind == "f" else whole - 30
+    mapix.idx.write(tmp_path / "less.idx", less)
+    with pytest.raises(LossError, match=f"numbers of {dtype}"):
+        mapix.convert(tmp_path / "less.idx", tmp_path / "w", to="vimh")
+    made = mapix.convert(tmp_path / "less.idx", tmp_path / "w", to="vimh", lossy=True)
+    assert len(made.lost) == 1
+    ds = mapix.open(tmp_path / "w")
+    for i, image in enumerate(less):
+        low, high = ds[i].spec_range
+        assert (low, high) == (image.min(), image.max())
+        step = (high - low) / 255
+        np.testing.assert_allclose(low + ds[i].image[..., 0] * step, image, atol=step / 2 * 1.001)
+
+
+# --- VIMH and VIMH --------------------------------------------------------------------------------
+
+
+def mixed(folder: Path) -> Path:
+    """Records of mixed sizes and labels, one id without a name."""
+    folder.mkdir()
+    records = [
+        replace(
+            record(2 + i % 3, 3, 1 + i % 2, [(i % 4, i), (5, 7)][: i % 3], seed=i),
+            spec=(-1.0, i + 0.5),
+        )
+        for i in range(30)
+    ]
+    (folder / "train").write_bytes(pack(records))
+    return folder
+
+
+def test_records_of_any_sizes_and_labels(tmp_path):
+    source = mixed(tmp_path / "m")
+    mapix.convert(source, tmp_path / "v", to="vimh")
+    assert (tmp_path / "v" / "train").read_bytes() == (source / "train").read_bytes()
+    with pytest.raises(LossError, match="spec_min and spec_max"):
+        mapix.convert(source, tmp_path / "six", to="vimh", dialect=6)
+    mapix.convert(source, tmp_path / "six", to="vimh", dialect=6, lossy=True)
+    six = mapix.open(tmp_path / "six")
+    assert six.header_nbytes == 6
+    for a, b in zip(six, mapix.open(source), strict=True):
+        np.testing.assert_array_equal(a.image, b.image)
+        assert a.labels == b.labels
+    mapix.convert(tmp_path / "six", tmp_path / "fourteen", to="vimh")
+    assert read((tmp_path / "fourteen" / "train").read_bytes(), 14) is not None
+    assert mapix.open(tmp_path / "fourteen").header_nbytes == 14
+    with pytest.raises(UnsupportedError, match="one shape"):
+        mapix.convert(source, tmp_path / "p", to="vimh", output="pickle")
+
+
+@pytest.mark.parametrize("name", ["generator_custom_32x32x3", "rgb_32x32x3_doc_example"])
+def test_pickles_and_binary_files_of_the_original(tmp_path, name):
+    source = VIMH / name
+    if not (source / "train").exists():
+        mapix.convert(source, tmp_path / "v", to="vimh")
+        pickled, binary = mapix.open(source), mapix.open(tmp_path / "v")
+        assert (pickled.header_nbytes, binary.header_nbytes) == (0, 14)
+        np.testing.assert_array_equal(binary.images, pickled.images)
+        np.testing.assert_array_equal(binary.label_bytes, pickled.label_bytes)
+        return
+    mapix.convert(source, tmp_path / "v", to="vimh", output="both")
+    for file in ("train", "test", "train_batch", "test_batch"):
+        assert (tmp_path / "v" / file).read_bytes() == (source / file).read_bytes()
+    info = json.loads((tmp_path / "v" / "vimh_dataset_info.json").read_text())
+    assert info == json.loads((source / "vimh_dataset_info.json").read_text())
+
+
+def test_an_empty_split(tmp_path):
+    mapix.convert(VIMH / "single_sample_train_empty", tmp_path / "v", to="vimh")
+    assert (tmp_path / "v" / "train").read_bytes() == b""
+    target = tmp_path / "x-images-idx3-ubyte"
+    mapix.convert(tmp_path / "v" / "train", target, label=False, lossy=True)
+    assert mapix.open(target).shape[0] == 0
+
+
+def test_a_part_of_a_dataset(tmp_path):
+    ds = mapix.open(mixed(tmp_path / "m"))
+    part = ds[[5, 3, 3, 28]]
+    mapix.convert(part, tmp_path / "v", to="vimh")
+    made = mapix.open(tmp_path / "v")
+    assert len(made) == 4
+    for a, b in zip(made, part, strict=True):
+        np.testing.assert_array_equal(a.image, b.image)
+    assert len(ds) == 30  # still open
+    mapix.convert(mapix.open([tmp_path / "m", tmp_path / "v"]), tmp_path / "both", to="vimh")
+    assert len(mapix.open(tmp_path / "both")) == 34
+
+
+# --- arrays and tables ----------------------------------------------------------------------------
+
+
+def test_npz_holds_everything(tmp_path):
+    source = VIMH / "rgb_32x32x3_doc_example"
+    ds = mapix.open(source)
+    made = mapix.convert(source, tmp_path / "x.npz", split="train")
+    assert made.lost == ()
+    with np.load(tmp_path / "x.npz") as z:
+        np.testing.assert_array_equal(z["images"], ds.images)
+        for name, p in ds.parameters.items():
+            np.testing.assert_array_equal(z[f"label/{name}"], ds.labels[name].codes)
+            assert z[f"present/{name}"].all()
+            assert z[f"range/{name}"].tolist() == [p.min, p.max, p.step]
+        np.testing.assert_array_equal(z["spec_range"], [r.spec_range for r in ds])
+        assert json.loads(z["info.json"]) == ds.info
+
+
+def test_npz_of_mixed_sizes(tmp_path):
+    source = mixed(tmp_path / "m")
+    mapix.convert(source, tmp_path / "x.npz")
+    with np.load(tmp_path / "x.npz") as z:
+        pixels, offsets, shapes = z["images"], z["offsets"], z["shapes"]
+    for i, r in enumerate(mapix.open(source)):
+        assert tuple(shapes[i]) == r.image.shape
+        image = pixels[offsets[i] : offsets[i + 1]].reshape(shapes[i])
+        np.testing.assert_array_equal(image, r.image)
+
+
+def test_npy_is_the_numbers_alone(tmp_path):
+    array = np.arange(24, dtype=np.float32).reshape(4, 3, 2)
+    mapix.idx.write(tmp_path / "x.idx", array)
+    assert mapix.convert(tmp_path / "x.idx", tmp_path / "x.npy").lost == ()
+    np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), array)
+    assert np.load(tmp_path / "x.npy").dtype == np.float32
+    with pytest.raises(LossError, match="label label"):
+        mapix.convert(mnist(tmp_path / "mnist"), tmp_path / "y.npy", split="train")
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+@pytest.mark.parametrize("encoding", ["raw", "png"])
+def test_tables(tmp_path, kind, encoding):
+    pa = pytest.importorskip("pyarrow", reason="needs pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    if encoding == "png":
+        pytest.importorskip("PIL", reason="needs Pillow")
+    source = VIMH / "rgb_32x32x3_doc_example"
+    ds = mapix.open(source)
+    path = tmp_path / f"x.{kind}"
+    mapix.convert(source, path, split="train", encoding=encoding)
+    if kind == "parquet":
+        table = parquet.read_table(path)
+    else:
+        with pa.OSFile(str(path)) as f:
+            table = pa.ipc.open_file(f).read_all()
+    assert table.num_rows == len(ds)
+    rows = table.to_pylist()
+    for row, r in zip(rows, ds, strict=True):
+        assert tuple(row["shape"]) == r.image.shape
+        if encoding == "raw":
+            image = np.frombuffer(row["image"], np.uint8).reshape(row["shape"])
+        else:
+            import io
+
+            import PIL.Image
+
+            image = np.asarray(PIL.Image.open(io.BytesIO(row["image"]["bytes"])))
+        np.testing.assert_array_equal(image, r.image)
+        for name in ds.parameters:
+            assert row[f"{name}_code"] == r.labels[name]
+            assert row[name] == pytest.approx(r.values[name])
+        assert (row["spec_min"], row["spec_max"]) == r.spec_range
+    about = json.loads(table.schema.metadata[b"mapix"])
+    assert about["info"] == ds.info
+
+
+def test_labels_that_records_lack_are_null_in_tables(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
+    source = mixed(tmp_path / "m")
+    mapix.convert(source, tmp_path / "x.parquet")
+    ds = mapix.open(source)
+    for row, r in zip(parquet.read_table(tmp_path / "x.parquet").to_pylist(), ds, strict=True):
+        for name in ds.parameters:
+            assert row[f"{name}_code"] == r.labels.get(name)
+    with pytest.raises(UnsupportedError, match="PNG holds bytes in 1, 3 or 4 channels"):
+        mapix.convert(source, tmp_path / "y.parquet", encoding="png")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_hugging_face(tmp_path):
+    datasets = pytest.importorskip("datasets", reason="needs Hugging Face's datasets")
+    source = mnist(tmp_path / "mnist")
+    mapix.convert(source, tmp_path / "hf", to="huggingface")
+    found = datasets.load_from_disk(str(tmp_path / "hf"))
+    assert {k: len(v) for k, v in found.items()} == {"train": 40, "test": 10}
+    for i in (0, 7, 39):
+        row = found["train"][i]
+        np.testing.assert_array_equal(np.asarray(row["image"]), picture(i))
+        assert row["label"] == i % 10
+    assert sorted(os.listdir(tmp_path)) == ["hf", "mnist"]
+
+
+def test_a_segmentation_archive_as_a_table(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
+    from mapix.iid import coco
+
+    rng = np.random.default_rng(4)
+    with mapix.iid.Writer(tmp_path / "a.iid", meta={"who": "me"}) as out:
+        masks = [rng.random((3 + i % 4, 5)) < 0.6 for i in range(20)]
+        for i, mask in enumerate(masks):
+            mask[0, 0] = mask[-1, -1] = True
+            out.add("d", f"cell-{i}", mask, at=(i, 2 * i), groups=["even"] if i % 2 == 0 else [])
+    mapix.convert(tmp_path / "a.iid", tmp_path / "a.parquet")
+    table = parquet.read_table(tmp_path / "a.parquet")
+    about = json.loads(table.schema.metadata[b"mapix"])
+    assert about["meta"] == {"who": "me"}
+    rows = table.to_pylist()
+    for i, (row, mask) in enumerate(zip(rows, masks, strict=True)):
+        assert (row["domain"], row["iid"]) == (b"d", f"cell-{i}".encode())
+        assert row["groups"] == (["even"] if i % 2 == 0 else [])
+        assert (row["minr"], row["minc"], row["area"]) == (i, 2 * i, mask.sum())
+        found, box = coco.decode({"size": about["size"], "counts": row["rle"]})
+        assert box == (row["minr"], row["minc"], row["maxr"], row["maxc"])
+        np.testing.assert_array_equal(found, mask)
+    with pytest.raises(UnsupportedError, match="parquet or arrow"):
+        mapix.convert(tmp_path / "a.iid", tmp_path / "a.npz")
+
+
+# --- manners --------------------------------------------------------------------------------------
+
+
+def test_what_is_there_stays(tmp_path):
+    source = mnist(tmp_path / "mnist")
+    (tmp_path / "x.npz").write_text("mine")
+    with pytest.raises(FileExistsError):
+        mapix.convert(source, tmp_path / "x.npz", split="train")
+    assert (tmp_path / "x.npz").read_text() == "mine"
+    for to in ("vimh", "idx"):
+        with pytest.raises(FileExistsError):
+            mapix.convert(source, source, to=to)
+
+
+def test_an_interruption_leaves_nothing(tmp_path):
+    source = mnist(tmp_path / "mnist")
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    for name, options in (
+        ("v", {"to": "vimh"}),
+        ("i", {"to": "idx"}),
+        ("x-images-idx3-ubyte", {"split": "train"}),
+        ("x.npz", {"split": "train"}),
+        ("x.npy", {"split": "train", "lossy": True}),
+    ):
+        with pytest.raises(KeyboardInterrupt):
+            mapix.convert(source, tmp_path / name, progress=stop, **options)
+        assert os.listdir(tmp_path) == ["mnist"], name
+
+
+def test_progress_counts_records(tmp_path):
+    source = mnist(tmp_path / "mnist")
+    seen = []
+    mapix.convert(source, tmp_path / "v", to="vimh", progress=lambda *a: seen.append(a))
+    assert seen[-1] == (50, 50)
+    assert seen == sorted(seen)
+
+
+def test_what_is_misunderstood(tmp_path):
+    source = mnist(tmp_path / "mnist")
+    with pytest.raises(ValueError, match="to= has to name a format"):
+        mapix.convert(source, tmp_path / "x")
+    with pytest.raises(ValueError, match="to= has to be one of"):
+        mapix.convert(source, tmp_path / "x", to="gif")
+    with pytest.raises(ValueError, match="split= has to name one of train, test"):
+        mapix.convert(source, tmp_path / "x.npz")
+    with pytest.raises(FileNotFoundError):
+        mapix.convert(tmp_path / "nowhere", tmp_path / "x.npz")
+    with pytest.raises(UnsupportedError, match="no pictures"):
+        mapix.convert(source / "train-labels-idx1-ubyte", tmp_path / "v", to="vimh")
+
+
+def test_a_loss_crosses_processes():
+    import pickle
+
+    error = LossError("x.idx", "idx", ("this", "that"))
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.lost) == (str(error), error.lost)
