@@ -57,8 +57,10 @@ def stored(
         made = np.ascontiguousarray(array, dtype)
         if array.dtype.kind == "f":
             held = made.itemsize >= array.itemsize or not np.any(np.isinf(made) & ~np.isinf(array))
-        else:
+        elif dtype.kind == "f":
             held = np.array_equal(made.astype(array.dtype), array)
+        else:  # there and back again -1 would be 255, and then -1
+            held = np.can_cast(array.dtype, dtype) or np.array_equal(made, array)
     if not held:
         raise ValueError(f"numbers that {dtype} does not hold")
     return len(array), made.reshape(-1).view(np.uint8).data
