@@ -24,7 +24,7 @@ from mapix.pink.mapping import Mapping
 from mapix.pink.rotation import Rotation
 from mapix.pink.som import Som
 from mapix.selection import Rows
-from mapix.source import Fingerprint, Source
+from mapix.source import Fingerprint, Source, peek
 
 __all__ = ["NAME", "claims", "open_path", "reopen"]
 
@@ -71,13 +71,15 @@ def claims(path: str) -> str | None:
     if os.path.isdir(path):
         return "a directory"
     try:
-        source = Source(path)
-        data = _front(source)
+        nbytes = os.stat(path).st_size
+        data = peek(path, FIRST_NBYTES)  # a third of the time of a map; and mostly enough
+        if len(data) == FIRST_NBYTES and data[:1] == b"#":
+            data = _front(Source(path))
     except (OSError, MapixError) as e:
         return f"no header ({str(e)[-60:]})"
     if _states_version_2(data):
         return None
-    if not any(True for _ in of_version_1(data, source.nbytes)):
+    if not any(True for _ in of_version_1(data, nbytes)):
         return "no version 2 in front, and no length that version 1 could have"
     # A record of VIMH has a width in bytes 2 and 3, so that only hundreds of images look alike.
     if data[2:4] != b"\0\0" and data[:1] != b"#" and os.path.basename(path) in VIMH_NAMES:
