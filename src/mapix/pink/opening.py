@@ -32,6 +32,12 @@ FIRST_NBYTES = 4096
 VIMH_NAMES = ("train", "test", "train_batch", "test_batch")
 
 
+def _enough(data: bytes) -> bool:
+    """Whether the first bytes of a file hold all of its comment and header."""
+    known = comment_of(data)
+    return known is not None and len(data) - known[0] >= HEAD_NBYTES
+
+
 def _front(source: Source) -> bytes:
     """The lines of comment and the header behind them.
 
@@ -46,10 +52,11 @@ def _front(source: Source) -> bytes:
     while True:
         nbytes = min(want, source.nbytes)
         data = bytes(_native.copy(source.mapping, 0, nbytes, NAME))
-        known = comment_of(data)
-        if known is not None and (len(data) - known[0] >= HEAD_NBYTES or nbytes == source.nbytes):
+        if _enough(data):
             return data
         if nbytes == source.nbytes:
+            if comment_of(data) is not None:
+                return data
             raise FormatError(source.path, NAME, "a line of comment that does not end", at=0)
         if want > MOST_COMMENT:
             raise LimitError(
@@ -73,7 +80,7 @@ def claims(path: str) -> str | None:
     try:
         nbytes = os.stat(path).st_size
         data = peek(path, FIRST_NBYTES)  # a third of the time of a map; and mostly enough
-        if len(data) == FIRST_NBYTES and data[:1] == b"#":
+        if not _enough(data) and len(data) == FIRST_NBYTES:
             data = _front(Source(path))
     except (OSError, MapixError) as e:
         return f"no header ({str(e)[-60:]})"
