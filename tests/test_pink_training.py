@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -104,3 +105,16 @@ def test_photographs(tmp_path):
         picture.save(tmp_path / f"{name}.png")
         assert (tmp_path / f"{name}.png").stat().st_size > 1000
         assert len({tuple(c) for c in np.asarray(picture).reshape(-1, 3)[::7].tolist()}) > 5
+
+
+def test_the_example_of_the_docs(tmp_path, monkeypatch, capsys):
+    for name in ("skimage.data", "PIL.Image"):
+        pytest.importorskip(name, reason="needs scikit-image and Pillow: 'mapix[photos]'")
+    text = (Path(__file__).parent.parent / "docs/pink.md").read_text(encoding="utf-8")
+    code = text.split("<!-- example -->")[1].split("```python\n")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "docs/pink.md", "exec"), {})
+    assert capsys.readouterr().out.startswith("(")
+    assert mapix.open("som.bin").nneurons == 61
+    assert mapix.open("map.bin").counts().sum() == 2000
+    assert Path("som.png").stat().st_size > 10_000
