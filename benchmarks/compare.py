@@ -28,6 +28,7 @@ MEASURES = (
     "keep",
     "segments",
     "arrays",
+    "pink",
 )
 MODULES = {"open": "opening"}
 

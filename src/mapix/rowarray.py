@@ -320,11 +320,26 @@ class RowArray:
     def _decode(self, made: NDArray[Any]) -> None:
         """Turn numbers as the file has them into those that rows are, in place; for subclasses."""
 
-    def blocks(self, nbytes: int = BLOCK_NBYTES) -> Iterator[NDArray[Any]]:
-        """All rows in order, copied under the guard some at a time: a pass in bounded memory."""
+    def blocks(self, nbytes: int = BLOCK_NBYTES, *, reuse: bool = False) -> Iterator[NDArray[Any]]:
+        """All rows in order, copied under the guard some at a time: a pass in bounded memory.
+
+        With ``reuse`` they come in the same array, which the next ones overwrite.
+        """
         step = max(1, nbytes // max(1, self._row_nbytes))
-        for at in range(0, self._n, step):
-            yield self.batch(np.arange(at, min(at + step, self._n))).images
+        room = None
+        if reuse:
+            native = self._dtype.newbyteorder("=")
+            room = np.empty((min(step, self._n), *self._shape[1:]), native)
+        in_order = self._rows is None or (isinstance(self._rows, range) and self._rows.step == 1)
+        mapping = self._numbers.mapping
+        if in_order:  # the kernel reads ahead, which for random rows it is told not to
+            mapping.advise("sequential")
+        try:
+            for at in range(0, self._n, step):
+                yield self.batch(np.arange(at, min(at + step, self._n)), room).images
+        finally:
+            if in_order:
+                mapping.advise("random")
 
     def batches(
         self,

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Mapping"]
 
+PASS_NBYTES = 1 << 20  # of distances looked at together: what a processor's cache holds
+
 
 class Mapping(PinkOnSom):
     """Distances, (n, neurons).
@@ -91,14 +93,18 @@ class Mapping(PinkOnSom):
 
     def _best(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         found, away = np.empty(self._n, np.int64), np.empty(self._n, np.float64)
-        at = 0
-        for block in self.blocks():
-            end = at + len(block)
-            block = _numbers(block)
-            best = block.argmin(axis=1)
-            away[at:end] = block[np.arange(len(block)), best]
-            found[at:end] = np.where(np.isinf(away[at:end]), -1, best)
-            at = end
+        end = 0
+        for block in self.blocks(PASS_NBYTES, reuse=True):
+            at, end = end, end + len(block)
+            every = np.arange(len(block))
+            best = block.argmin(axis=1)  # where there is a NaN, that
+            near = block[every, best]
+            if np.isnan(near).any():
+                block = _numbers(block)
+                best = block.argmin(axis=1)
+                near = block[every, best]
+            away[at:end] = near
+            found[at:end] = np.where(np.isinf(near), -1, best)
         return found, away
 
     def top_k(
@@ -125,15 +131,14 @@ class Mapping(PinkOnSom):
         dtype = self.dtype.newbyteorder("=") if self.dtype.kind == "f" else np.dtype(np.float64)
         near = np.empty((len(part), k), np.int64)
         away = np.empty((len(part), k), dtype)
-        at = 0
-        for block in part.blocks():
-            end = at + len(block)
+        end = 0
+        for block in part.blocks(PASS_NBYTES, reuse=True):
+            at, end = end, end + len(block)
             block = _numbers(block)
             # stable: of those equally near the first comes first, as best_match has it
             order = np.argsort(block, axis=1, kind="stable")[:, :k]
             away[at:end] = np.take_along_axis(block, order, axis=1)
             near[at:end] = np.where(np.isinf(away[at:end]), -1, order)
-            at = end
         return near, away
 
     def counts(self) -> NDArray[np.int64]:

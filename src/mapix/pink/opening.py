@@ -24,12 +24,18 @@ from mapix.pink.mapping import Mapping
 from mapix.pink.rotation import Rotation
 from mapix.pink.som import Som
 from mapix.selection import Rows
-from mapix.source import Fingerprint, Source
+from mapix.source import Fingerprint, Source, peek
 
 __all__ = ["NAME", "claims", "open_path", "reopen"]
 
 FIRST_NBYTES = 4096
 VIMH_NAMES = ("train", "test", "train_batch", "test_batch")
+
+
+def _enough(data: bytes) -> bool:
+    """Whether the first bytes of a file hold all of its comment and header."""
+    known = comment_of(data)
+    return known is not None and len(data) - known[0] >= HEAD_NBYTES
 
 
 def _front(source: Source) -> bytes:
@@ -46,10 +52,11 @@ def _front(source: Source) -> bytes:
     while True:
         nbytes = min(want, source.nbytes)
         data = bytes(_native.copy(source.mapping, 0, nbytes, NAME))
-        known = comment_of(data)
-        if known is not None and (len(data) - known[0] >= HEAD_NBYTES or nbytes == source.nbytes):
+        if _enough(data):
             return data
         if nbytes == source.nbytes:
+            if comment_of(data) is not None:
+                return data
             raise FormatError(source.path, NAME, "a line of comment that does not end", at=0)
         if want > MOST_COMMENT:
             raise LimitError(
@@ -71,13 +78,15 @@ def claims(path: str) -> str | None:
     if os.path.isdir(path):
         return "a directory"
     try:
-        source = Source(path)
-        data = _front(source)
+        nbytes = os.stat(path).st_size
+        data = peek(path, FIRST_NBYTES)  # a third of the time of a map; and mostly enough
+        if not _enough(data) and len(data) == FIRST_NBYTES:
+            data = _front(Source(path))
     except (OSError, MapixError) as e:
         return f"no header ({str(e)[-60:]})"
     if _states_version_2(data):
         return None
-    if not any(True for _ in of_version_1(data, source.nbytes)):
+    if not any(True for _ in of_version_1(data, nbytes)):
         return "no version 2 in front, and no length that version 1 could have"
     # A record of VIMH has a width in bytes 2 and 3, so that only hundreds of images look alike.
     if data[2:4] != b"\0\0" and data[:1] != b"#" and os.path.basename(path) in VIMH_NAMES:
