@@ -421,3 +421,51 @@ def test_a_loss_crosses_processes():
     error = LossError("x.idx", "idx", ("this", "that"))
     again = pickle.loads(pickle.dumps(error))
     assert (str(again), again.lost) == (str(error), error.lost)
+
+
+# --- PINK -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_through_pink_and_back(tmp_path, channels):
+    with mapix.vimh.Writer(tmp_path / "v") as out:
+        for i in range(9):
+            out.append(picture(i, (6, 6, channels)))
+    source = tmp_path / "v" / "train"
+    assert mapix.convert(source, tmp_path / "x.bin").lost == ()
+    data = mapix.open(tmp_path / "x.bin")
+    assert (data.kind, data.version, data.dtype.str) == ("data", 2, "<f4")
+    assert data.shape == ((9, 6, 6) if channels == 1 else (9, 3, 6, 6))
+    mapix.convert(tmp_path / "x.bin", tmp_path / "w", to="vimh")
+    assert (tmp_path / "w" / "train").read_bytes() == source.read_bytes()
+
+
+def test_what_pink_has_no_place_for(tmp_path):
+    source = mnist(tmp_path / "mnist")
+    with pytest.raises(LossError) as caught:
+        mapix.convert(source, tmp_path / "x.bin", split="train")
+    assert caught.value.lost == ("label label",)
+    mapix.idx.write(tmp_path / "x.idx", np.array([[[1 / 3]]]))
+    with pytest.raises(LossError, match="digits of float64"):
+        mapix.convert(tmp_path / "x.idx", tmp_path / "x.bin")
+    mapix.convert(tmp_path / "x.idx", tmp_path / "x.bin", lossy=True, header=["a third"])
+    assert mapix.open(tmp_path / "x.bin").header == ("# a third",)
+    with pytest.raises(LossError, match="lines of comment"):
+        mapix.convert(tmp_path / "x.bin", tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize("kind", ["som", "map", "rot"])
+def test_pink_files_of_version_1_become_version_2(tmp_path, kind):
+    name = {"som": "som_v1_cart_3x2", "map": "map_v1_cart_3x2", "rot": "rot_v1_cart_3x2"}[kind]
+    source = GOLDEN / "pink" / f"{name}.bin"
+    mapix.convert(source, tmp_path / "x.bin", opening={"kind": kind})
+    old, new = mapix.open(source, kind=kind), mapix.open(tmp_path / "x.bin")
+    assert (new.version, new.kind) == (2, kind)
+    np.testing.assert_array_equal(
+        new.batch(np.arange(len(new))).images.ravel(), old.batch(np.arange(len(old))).images.ravel()
+    )
+    with pytest.raises(LossError, match="how its neurons lie"):
+        mapix.convert(source, tmp_path / "x.npy", opening={"kind": kind})
+    mapix.convert(source, tmp_path / "x.npy", opening={"kind": kind}, lossy=True)
+    rows = old.batch(np.arange(len(old))).images
+    np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), rows)

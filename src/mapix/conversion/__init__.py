@@ -27,8 +27,9 @@ ENDINGS = {
     ".feather": "arrow",
     ".idx": "idx",
     "-ubyte": "idx",
+    ".bin": "pink",
 }
-NAMES = ("vimh", "idx", "npy", "npz", "parquet", "arrow", "huggingface")
+NAMES = ("vimh", "idx", "pink", "npy", "npz", "parquet", "arrow", "huggingface")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +79,8 @@ def convert(
     path : str or os.PathLike
         The new file or directory; nothing may be there.
     to : str, optional
-        ``"vimh"``, ``"idx"``, ``"npy"``, ``"npz"``, ``"parquet"``, ``"arrow"``, ``"huggingface"``;
-        by default what the ending of ``path`` says.
+        ``"vimh"``, ``"idx"``, ``"pink"``, ``"npy"``, ``"npz"``, ``"parquet"``, ``"arrow"``,
+        ``"huggingface"``; by default what the ending of ``path`` says.
     split : str, optional
         The only one to convert.
     lossy : bool
@@ -119,6 +120,12 @@ def convert(
     try:
         if all(isinstance(ds, _archive()) for ds in opened.values()):
             return _segments(opened, target, path, name, progress)
+        old = _old_pink(opened) if name == "pink" else None
+        if old is not None:
+            from mapix import pink
+
+            pink.convert(old.path, path, kind=old.kind)
+            return Converted(path, name, {"train": len(old)})
         streams = _fitting({k: streamed(ds, axes=axes) for k, ds in opened.items()}, target, name)
         lost = tuple(dict.fromkeys(target.lost(streams)))
         if lost and not lossy:
@@ -134,6 +141,15 @@ def _archive() -> type:
     from mapix.iid import Archive
 
     return Archive
+
+
+def _old_pink(opened: dict[str, Any]) -> Any:
+    """The one file of PINK's version 1, whatever it holds: version 2 has a place for all of it."""
+    from mapix.pink.file import PinkFile
+
+    (file,) = opened.values() if len(opened) == 1 else (None,)
+    whole = isinstance(file, PinkFile) and file.version == 1 and file._rows is None
+    return file if whole else None
 
 
 def _segments(
@@ -167,6 +183,10 @@ def target_named(name: str, path: str, options: dict[str, Any]) -> Target:
         from mapix.conversion.idx import Idx
 
         return Idx(directory=not path.endswith((".idx", "-ubyte")), **options)
+    if name == "pink":
+        from mapix.conversion.pink import Pink
+
+        return Pink(**options)
     if name in ("npy", "npz"):
         from mapix.conversion.arrays import Npy, Npz
 

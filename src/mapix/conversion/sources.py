@@ -12,6 +12,8 @@ from mapix.batch import Batch
 from mapix.conversion.stream import Axes, Block, Label, Stream, starts
 from mapix.errors import UnsupportedError
 from mapix.idx import IdxArray
+from mapix.pink import Data
+from mapix.pink.file import PinkFile
 from mapix.rowarray import RowArray
 from mapix.vimh import Dataset, Joined
 
@@ -34,7 +36,7 @@ def streamed(opened: Any, *, axes: Axes | None = None) -> Stream:
 
     Parameters
     ----------
-    opened : Dataset, Joined or IdxArray
+    opened : Dataset, Joined, IdxArray, or one of PINK's files
         Or a part of one.
     axes : {"HW", "HWC", "CHW"}, optional
         What the dimensions of a row are, where the format does not say.
@@ -43,6 +45,8 @@ def streamed(opened: Any, *, axes: Axes | None = None) -> Stream:
         return _vimh(opened)
     if isinstance(opened, IdxArray):
         return _rows(opened, axes)
+    if isinstance(opened, PinkFile):
+        return _pink(opened, axes)
     raise UnsupportedError(f"{type(opened).__name__} cannot be converted record by record")
 
 
@@ -136,7 +140,7 @@ def _alike(shapes: NDArray[np.uint16]) -> Iterator[tuple[int, int]]:
 
 
 def _rows(a: RowArray, axes: Axes | None) -> Stream:
-    shape = a.shape[1:]
+    shape = a.batch([]).images.shape[1:]  # a.shape of a SOM is that of its grid
     known = axes or ("HW" if len(shape) == 2 else None)
     nbytes = int(np.prod(shape, dtype=object)) * a.dtype.itemsize
     labels = a.labels
@@ -157,6 +161,17 @@ def _rows(a: RowArray, axes: Axes | None) -> Stream:
         lambda c_order=False: (_rows_block(a, rows) for rows in starts(len(a), nbytes)),
         found,
     )
+
+
+def _pink(file: PinkFile, axes: Axes | None) -> Stream:
+    """Rows of any of PINK's files; three dimensions of an entry are channels, h, w."""
+    found = _rows(file, axes or ("CHW" if file.batch([]).images.ndim == 4 else None))
+    found.comment = file.comment
+    if file.comment:
+        found.besides["comment"] = "lines of comment"
+    if not isinstance(file, Data):
+        found.besides["som"] = f"that the rows are of a {file.kind}, and how its neurons lie"
+    return found
 
 
 def _rows_block(a: RowArray, rows: NDArray[np.int64]) -> Block:

@@ -108,6 +108,8 @@ class Stream:
         What else the source holds -> the same in words: a target names those that it keeps.
     info : mapping
         The info JSON of a VIMH dataset.
+    comment : bytes
+        Lines of comment of a PINK file.
     """
 
     path: str
@@ -119,6 +121,7 @@ class Stream:
     labels: Sequence[Label] = ()
     besides: dict[str, str] = field(default_factory=dict)
     info: Mapping[str, Any] = field(default_factory=dict)
+    comment: bytes = b""
 
     def lost(self, *kept: str) -> list[str]:
         """What a target loses that keeps these alone of what there is besides."""
