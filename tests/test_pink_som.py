@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -384,3 +385,13 @@ def test_pictures_of_numbers(tmp_path):
         m.picture(size=3)
     with pytest.raises(mapix.LimitError, match="MOST_PIXELS"):
         m.picture(size=10_000)
+
+
+def test_what_is_not_installed_is_named(tmp_path, monkeypatch):
+    write_som(tmp_path / "x", np.ones((7, 2, 2)), layout="hexagonal")
+    for name in ("PIL", "scipy"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(mapix.UnsupportedError, match=r"Pillow: pip install 'mapix\[view\]'"):
+        mapix.open(tmp_path / "x").picture()
+    with pytest.raises(mapix.UnsupportedError, match=r"scipy: pip install 'mapix\[pink\]'"):
+        transformed(np.ones((3, 3)), False, 0.5)
