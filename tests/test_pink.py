@@ -316,13 +316,11 @@ def test_loaders(tmp_path, workers):
     write_data(tmp_path / "x.bin", want, header=["a"])
     data = mapix.open(tmp_path / "x.bin")
 
-    def gathered(rows):
-        return torch.from_numpy(data.batch(rows).images)
-
-    loader = torch.utils.data.DataLoader(
-        range(50), batch_size=16, collate_fn=gathered, num_workers=workers
-    )
+    context = {"multiprocessing_context": "spawn"} if workers else {}  # pickled as a path
+    loader = torch.utils.data.DataLoader(data, batch_size=16, num_workers=workers, **context)
     np.testing.assert_array_equal(torch.cat(list(loader)).numpy(), want)
+    part = torch.utils.data.DataLoader(data[::3], batch_size=5, shuffle=True)
+    assert sorted(float(x[0, 0, 0]) for x in torch.cat(list(part))) == sorted(want[::3, 0, 0, 0])
 
 
 # --- hostile files -------------------------------------------------------------------------------

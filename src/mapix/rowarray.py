@@ -177,6 +177,10 @@ class RowArray:
     def __iter__(self) -> Iterator[NDArray[Any]]:
         return (self[i] for i in range(self._n))
 
+    def __getitems__(self, indices: ArrayLike) -> list[NDArray[Any]]:
+        """Rows as arrays of their own, by one gather: what PyTorch's DataLoader asks for."""
+        return list(self.batch(indices).images)
+
     # --- batches ----------------------------------------------------------------------------------
 
     def batch(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,7 +85,9 @@ class Mapping(PinkOnSom):
             a number.  Of all entries: int64 (n,).  ``lattice.position`` gives their places.
         """
         if index is not None:
-            return int(self.top_k(1, [index])[0][0, 0])
+            near = _numbers(self.batch([index]).images)[0]
+            best = int(near.argmin())
+            return -1 if math.isinf(near[best]) else best
         return self._best()[0]
 
     def best_distance(self) -> NDArray[np.float64]:
