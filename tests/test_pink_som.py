@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import mapix
 from conftest import GOLDEN
-from mapix.pink import Lattice, transformed, write_map, write_rot, write_som
+from mapix.pink import Lattice, transformed, write_data, write_map, write_rot, write_som
 
 PINK = GOLDEN / "pink"
 
@@ -385,6 +385,25 @@ def test_pictures_of_numbers(tmp_path):
         m.picture(size=3)
     with pytest.raises(mapix.LimitError, match="MOST_PIXELS"):
         m.picture(size=10_000)
+
+
+def test_pictures_of_data(tmp_path):
+    pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[view]'")
+    from mapix.colour import palette
+    from mapix.pink.picture import BACKGROUND
+
+    levels = np.arange(7)
+    write_data(tmp_path / "x", np.ones((7, 4, 4)) * levels[:, None, None])
+    data = mapix.open(tmp_path / "x")
+    image = np.asarray(data.picture(size=10, gap=2, each=False))
+    assert image.shape == (3 * 12 + 2, 3 * 12 + 2, 3)
+    for k in range(7):
+        colour = image[7 + 12 * (k // 3), 7 + 12 * (k % 3)].tolist()
+        assert colour == palette()[round(k * 255 / 6)].tolist()
+    assert image[31, 31].tolist() == list(BACKGROUND)
+    assert np.asarray(data.picture([3], size=10)).shape == (14, 14, 3)
+    with pytest.raises(ValueError, match="no entries"):
+        data.picture([])
 
 
 def test_what_is_not_installed_is_named(tmp_path, monkeypatch):

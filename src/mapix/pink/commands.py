@@ -8,6 +8,7 @@ from typing import Any
 import mapix
 from mapix.formats.pink import KINDS
 from mapix.pink.converting import convert
+from mapix.pink.data import Data
 from mapix.pink.file import PinkFile
 from mapix.pink.mapping import Mapping
 from mapix.pink.som import Som
@@ -35,7 +36,9 @@ def add(commands: Any) -> None:
         action="store_true",
         help="state hexagons as 1, which PINK's programs do not",
     )
-    two = command("picture", "a SOM's neurons, or a mapping's heatmap, as a picture", "file", "out")
+    two = command(
+        "picture", "a SOM's neurons, a mapping's heatmap, or images, as a picture", "file", "out"
+    )
     two.add_argument("--size", type=int, default=96, help="pixels of a neuron's height")
     two.add_argument("--each", action="store_true", help="stretch each neuron by itself")
     command("best", "each entry's nearest neuron, and its distance, as lines", "file")
@@ -72,10 +75,12 @@ def _picture(a: argparse.Namespace) -> None:
     with _open(a.file, a.kind) as opened:
         if isinstance(opened, Som):
             picture = opened.picture(a.size, each=a.each)
+        elif isinstance(opened, Data):
+            picture = opened.picture(size=a.size, each=a.each)
         elif isinstance(opened, Mapping):
             picture = opened.picture(size=a.size)
         else:
-            raise ValueError(f"{a.file}: a SOM or a mapping expected, it is of kind {opened.kind}")
+            raise ValueError(f"{a.file}: no picture of a {opened.kind}")
     picture.save(a.out)
 
 

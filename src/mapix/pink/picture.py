@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,7 +37,7 @@ def _pillow() -> Any:
 def neurons(
     array: NDArray[Any], lattice: Lattice, size: int, gap: int, each: bool, channel: int | None
 ) -> Image:
-    """Neurons, (n, *neuron shape), where they lie; see ``Som.picture``."""
+    """Neurons, (n, *neuron shape), where they lie; the last may be missing.  See ``Som.picture``."""
     pixels = _channels(array, channel)
     low, high = _range(pixels, each)
     span = np.where(high > low, high - low, 1)
@@ -54,7 +55,7 @@ def neurons(
         rgb = rgb if colours is None else colours[rgb[..., 0]]
         return np.where(known[..., None], rgb, np.array(NOTHING, np.uint8))
 
-    return _drawn(tile, lattice, shape, gap)
+    return _drawn(tile, len(array), lattice, shape, gap)
 
 
 def cells(values: NDArray[Any], lattice: Lattice, size: int, gap: int) -> Image:
@@ -69,7 +70,11 @@ def cells(values: NDArray[Any], lattice: Lattice, size: int, gap: int) -> Image:
     colours = palette()[np.rint(level).astype(np.uint8)]
     colours[~np.isfinite(numbers)] = NOTHING
     shape = _shape(lattice, size)
-    return _drawn(lambda k: np.broadcast_to(colours[k], (*shape, 3)), lattice, shape, gap)
+
+    def tile(k: int) -> Bytes:
+        return np.broadcast_to(colours[k], (*shape, 3))
+
+    return _drawn(tile, len(values), lattice, shape, gap)
 
 
 def _channels(array: NDArray[Any], channel: int | None) -> NDArray[np.float64]:
@@ -149,8 +154,10 @@ def _corners(
     return found, (int(found[:, 0].max()) + h + gap, int(found[:, 1].max()) + w + gap)
 
 
-def _drawn(tile: Any, lattice: Lattice, shape: tuple[int, int], gap: int) -> Image:
-    """The picture of all tiles."""
+def _drawn(
+    tile: Callable[[int], Bytes], n: int, lattice: Lattice, shape: tuple[int, int], gap: int
+) -> Image:
+    """The picture of the first n tiles."""
     image = _pillow()
     corners, whole = _corners(lattice, shape, gap)
     if whole[0] * whole[1] > MOST_PIXELS:
@@ -162,7 +169,7 @@ def _drawn(tile: Any, lattice: Lattice, shape: tuple[int, int], gap: int) -> Ima
     canvas[...] = BACKGROUND
     alpha = np.ones(shape) if lattice.layout == "cartesian" else _hexagon(shape)
     h, w = shape
-    for k, (y, x) in enumerate(corners.tolist()):
+    for k, (y, x) in enumerate(corners[:n].tolist()):
         below = canvas[y : y + h, x : x + w]
         mixed = alpha[..., None] * tile(k) + (1 - alpha[..., None]) * below
         below[...] = np.rint(mixed)
