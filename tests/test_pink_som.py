@@ -266,6 +266,33 @@ def test_best_fits_are_pinks():
     assert len(turns) > 8  # quarters of a turn, what lies between, and their flips
 
 
+def test_version_1_turned_the_other_way():
+    """Of all turns that PINK 1 tried, that which its file names fits best, but at the corners.
+
+    There it read what lies beside the image, or went on with the slope of its last two pixels.
+    """
+    pytest.importorskip("scipy", reason="needs scipy: pip install 'mapix[pink]'")
+    data = mapix.open(PINK / "data_v1_5x8x8.bin")
+    som = mapix.open(PINK / "som_v1_cart_3x2.bin")
+    rotation = mapix.open(PINK / "rot_v1_cart_3x2.bin")
+    inside = np.ones((6, 6), bool)
+    inside[[0, 0, 5, 5], [0, 5, 0, 5]] = False
+
+    def apart(image, neuron):
+        return ((image - som[neuron][0])[inside] ** 2).sum()
+
+    ways = [(flip, k * math.pi / 4) for flip in (False, True) for k in range(8)]
+    first = other = 0
+    for i, j in itertools.product(range(5), range(6)):
+        every = sorted(apart(transformed(data[i][0], f, a, (6, 6)), j) for f, a in ways)
+        best = apart(rotation.best_fit(data[i][0], i, j, (6, 6)), j)
+        assert best < every[0] + 0.04
+        first += best < every[0] + 1e-4
+        other += apart(rotation.best_fit(data[i][0], i, j, (6, 6), backwards=False), j) < best
+    assert first >= 27
+    assert other == 0
+
+
 def test_quarters_of_a_turn_are_exact():
     image = np.arange(9.0).reshape(3, 3)
     for k in range(8):

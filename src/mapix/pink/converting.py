@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
+
+import numpy as np
 
 import mapix
 from mapix.errors import UnsupportedError
@@ -26,7 +29,7 @@ def convert(
 
     Lines of comment are kept.  Images of one channel become (h, w), of several (channels, h, w), in
     that order; a SOM's dimensions that are 1 at the end are left out; squared distances become
-    distances.
+    distances; angles, which PINK 1 counted the other way round, become those of the same turn.
 
     Parameters
     ----------
@@ -60,6 +63,8 @@ def convert(
             replace=replace,
         ) as out:
             for block in old.blocks():
+                if old.kind == "rot":
+                    block["angle"] = np.mod(-block["angle"].astype(np.float64), 2 * math.pi)
                 out.extend(block if row_shape is None else block.reshape(len(block), *row_shape))
 
 

@@ -37,7 +37,7 @@ def _pillow() -> Any:
 def neurons(
     array: NDArray[Any], lattice: Lattice, size: int, gap: int, each: bool, channel: int | None
 ) -> Image:
-    """Neurons, (n, *neuron shape), where they lie; the last may be missing.  See ``Som.picture``."""
+    """Neurons, (n, *neuron shape), where they lie; the last may be missing."""
     pixels = _channels(array, channel)
     low, high = _range(pixels, each)
     span = np.where(high > low, high - low, 1)

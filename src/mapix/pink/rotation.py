@@ -42,6 +42,8 @@ class Rotation(PinkOnSom):
         index: int,
         neuron: int,
         shape: tuple[int, int] | None = None,
+        *,
+        backwards: bool | None = None,
     ) -> NDArray[Any]:
         """An image as it fits a neuron best: turned, then flipped.
 
@@ -53,6 +55,9 @@ class Rotation(PinkOnSom):
             Entry, and number of the neuron; ``mapping.best_match(index)`` is the nearest.
         shape : (int, int), optional
             Height and width of what comes out, the neurons'; those of the image by default.
+        backwards : bool, optional
+            Whether angles count the other way round.  PINK 1 turned images so, and files of
+            version 1 are taken so by default.
 
         Returns
         -------
@@ -68,7 +73,8 @@ class Rotation(PinkOnSom):
                 f"{self.path}: entry {index}, neuron {neuron}: a flip of 0 or 1 and a finite angle "
                 f"expected, got {flip} and {angle}"
             )
-        return transformed(image, bool(flip), float(angle), shape)
+        backwards = self.version == 1 if backwards is None else backwards
+        return transformed(image, bool(flip), -float(angle) if backwards else float(angle), shape)
 
 
 def transformed(
