@@ -34,6 +34,7 @@ class Format(Protocol):
 _BUILT_IN = {
     "iid": "mapix.iid.opening",
     "idx": "mapix.idx.opening",
+    "visualrbm": "mapix.visualrbm.opening",
     "vimh": "mapix.vimh.opening",
 }
 FRONT_NBYTES = 12
@@ -49,6 +50,8 @@ def _may_be(name: str, path: str, front: bytes) -> bool:
     if name == "idx":
         known = (b"\0\0", b"\xff\xff", b"\x1f\x8b")
         return front[:2] in known or path.endswith((".idx", "-ubyte"))
+    if name == "visualrbm":  # a JSON object, or an older binary model
+        return front.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"") or front[:4] == b".RBM"
     return True
 
 
