@@ -64,8 +64,10 @@ def _parser() -> argparse.ArgumentParser:
     repair.set_defaults(run=_repair)
 
     from mapix.idx import commands as idx
+    from mapix.visualrbm import commands as visualrbm
 
     idx.add(commands)
+    visualrbm.add(commands)
 
     info = commands.add_parser("info", help="say what a file or a dataset directory is")
     info.add_argument("path", metavar="PATH")

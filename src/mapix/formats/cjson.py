@@ -1,8 +1,9 @@
 """JSON as an early cJSON (2009) takes it, which VisualRBM reads training schedules with.
 
-It takes all of JSON and more: names whatever their case, and of several the first; `-`, `-.5`, `0123`
-and `1e` as numbers; any character behind a backslash; blanks of any kind; and nothing behind the
-outermost value counts.  A value that is no number is 0 to whoever asks it for one (true is 1).
+It takes all of JSON and more: names whatever their case, and of several the first; ``-``, ``-.5``,
+``0123`` and ``1e`` as numbers; any character behind a backslash; blanks of any kind; and nothing
+behind the outermost value counts.  A value that is no number is 0 to whoever asks it for one (true
+is 1).
 """
 
 from __future__ import annotations

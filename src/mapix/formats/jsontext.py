@@ -243,9 +243,7 @@ class Text:
 
     # --- arrays of numbers ------------------------------------------------------------------------
 
-    def numbers(
-        self, where: str, shape: tuple[int | None, ...]
-    ) -> tuple[NDArray[np.float32], int]:
+    def numbers(self, where: str, shape: tuple[int | None, ...]) -> tuple[NDArray[np.float32], int]:
         """An array of one or two dimensions, and how many of its numbers are infinite.
 
         Room for it is made only when the text is long enough to hold it; dimensions that are None
@@ -265,7 +263,7 @@ class Text:
         if len(known) < len(shape) or total * LEAST_NUMBER > self._nbytes - self.at:
             counted = self._read(where, len(shape), None, full)
             full = counted.nrows, 0 if counted.ncolumns == core.UNKNOWN else counted.ncolumns
-        out = np.empty(full, np.float32)  # type: ignore[arg-type]
+        out: NDArray[np.float32] = np.empty((full[0] or 0, full[1] or 0), np.float32)
         found = self._read(where, len(shape), out, full)
         self.at = found.at
         return (out[0] if len(shape) == 1 else out), found.ninfinite

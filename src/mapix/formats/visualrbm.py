@@ -11,10 +11,11 @@ MultilayerPerceptron        Type Layers, each layer: Inputs Outputs Function Bia
 ==========================  ====================================================================
 
 Weights are rows, one for each hidden unit (output).  Its writer indents by tabs and puts `` : ``
-between names and values; a row of weights begins a line.  An older binary file, `.RBM`, is read, too:
-little-endian, 4 bytes ``.RBM``; in one of two versions 1 byte, 00 or FF; u16 visible units V, u16
-hidden units H; where that byte is FF (linear visible units) f32 means and deviations, V each; f32
-visible biases, hidden biases, weights in V rows of H.
+between names and values; a row of weights begins a line.
+
+An older binary file is read, too.  Little-endian: 4 bytes ``.RBM``; in one of two versions 1 byte,
+00 or FF; u16 visible units V, u16 hidden units H; where that byte is FF (linear visible units) f32
+means and deviations, V each; f32 visible biases, hidden biases, weights in V rows of H.
 """
 
 from __future__ import annotations
@@ -175,7 +176,7 @@ class _Reader:
         raise self.text.problem(f"{where}: one of {', '.join(FUNCTIONS)}, got {word[:40]!r}{hint}")
 
     def _count(self, where: str) -> tuple[int, ...]:
-        """What a count may mean: as JSON says it, and as VisualRBM reads it (the digits in front)."""
+        """What a count may mean: as JSON says it, and as VisualRBM does (the digits in front)."""
         at = self.text.at
         written = self.text.number(where)
         head = written.lower().partition("e")[0].partition(".")[0]
@@ -316,7 +317,9 @@ def lines(document: Document, numbers: Numbers) -> Iterator[str]:
     """The text of a model, as VisualRBM lays it out, a piece at a time."""
     yield f'{{\n\t"Type" : "{document.kind}"'
     if document.kind != MLP:
-        yield from _members(document.fields, KINDS[document.kind].split()[1:], 1, numbers, first=False)
+        yield from _members(
+            document.fields, KINDS[document.kind].split()[1:], 1, numbers, first=False
+        )
         yield "\n}"
         return
     yield ',\n\t"Layers" : ['

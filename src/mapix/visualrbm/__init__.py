@@ -4,9 +4,9 @@
 they return, and what VisualRBM's calchidden and buildmlp do.
 """
 
+from mapix.visualrbm.layer import Layer
 from mapix.visualrbm.model import (
     AutoEncoder,
-    Layer,
     Model,
     MultilayerPerceptron,
     RestrictedBoltzmannMachine,

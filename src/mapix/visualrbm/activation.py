@@ -24,7 +24,8 @@ def _rectified_linear(x: Floats) -> Floats:
 def _sigmoid(x: Floats) -> Floats:
     # exp of what is not positive never overflows
     e = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1, e).astype(np.float32) / (1 + e)
+    found: Floats = np.where(x >= 0, np.float32(1), e) / (1 + e)
+    return found
 
 
 def _softmax(x: Floats) -> Floats:
@@ -42,8 +43,8 @@ EXACT: dict[str, Function] = {
 
 # --- VisualRBM's --------------------------------------------------------------------------------
 #
-# It adds four lanes of products, and takes parabolas for a sigmoid (off by up to 0.021) and the bits
-# of a float for an exponential.  Every step below is one of its steps in float32, so that the
+# It adds four lanes of products, and takes parabolas for a sigmoid (off by up to 0.021) and the
+# bits of a float for an exponential.  Every step below is one of its steps in float32, so that the
 # results are the same bits.
 
 LANES = 4
@@ -72,23 +73,21 @@ def _approximate_sigmoid(x: Floats) -> Floats:
 
 def _approximate_exp(x: Floats) -> Floats:
     bits = STEP * np.clip(x, LOW, HIGH) / LN_2 + BIAS
-    return np.rint(bits).astype(np.int32).view(np.float32)
+    found: Floats = np.rint(bits).astype(np.int32).view(np.float32)
+    return found
 
 
 def _approximate_softmax(x: Floats) -> Floats:
     e = _approximate_exp(x - x.max(axis=-1, keepdims=True))
     # lanes that no number fills take part in the sum, as exp of the least
-    blocks = np.pad(e, ((0, 0), (0, -x.shape[1] % LANES)), constant_values=_least())
+    least = _approximate_exp(np.array([LOW]))[0]
+    more = np.full((len(e), -x.shape[1] % LANES), least, np.float32)
+    blocks = np.concatenate([e, more], axis=1)
     lanes = np.zeros((len(e), LANES), np.float32)
     for at in range(0, blocks.shape[1], LANES):
         lanes += blocks[:, at : at + LANES]
-    total = (lanes[:, 0] + lanes[:, 1]) + (lanes[:, 2] + lanes[:, 3])
+    total: Floats = (lanes[:, 0] + lanes[:, 1]) + (lanes[:, 2] + lanes[:, 3])
     found: Floats = e / total[:, None]
-    return found
-
-
-def _least() -> np.float32:
-    found: np.float32 = _approximate_exp(np.array([LOW]))[0]
     return found
 
 

@@ -4,112 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Literal, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from mapix.errors import UnsupportedError
-from mapix.formats.visualrbm import AE, FUNCTIONS, MLP, RBM, Document
-from mapix.visualrbm.activation import APPROXIMATE, EXACT, approximate_products
+from mapix.formats.visualrbm import AE, MLP, RBM, Document
+from mapix.visualrbm.layer import Approx, Floats, Layer, connected, floats, function_of
 
 __all__ = [
     "AutoEncoder",
     "Layer",
     "Model",
     "MultilayerPerceptron",
+    "Pair",
     "RestrictedBoltzmannMachine",
     "stack",
 ]
-
-Floats = NDArray[np.float32]
-Approx = Literal["visualrbm"]
-PARITY_STEP = 1 << 22  # lanes held at once
-
-
-def _floats(value: ArrayLike, name: str, shape: tuple[int, ...]) -> Floats:
-    array = np.asarray(value)
-    if array.dtype.kind not in "fiu":
-        raise TypeError(f"{name}: numbers expected, got {array.dtype}")
-    if array.shape != shape:
-        raise ValueError(f"{name}: shape {shape} expected, got {array.shape}")
-    return np.ascontiguousarray(array, np.float32)
-
-
-def _function(value: str, name: str) -> str:
-    if value not in FUNCTIONS:
-        raise ValueError(f"{name}: one of {', '.join(FUNCTIONS)} expected, got {value!r}")
-    return value
-
-
-class Layer:
-    """Inputs to outputs: ``function(weights @ x + biases)``.
-
-    Parameters
-    ----------
-    weights : array_like
-        float32 (outputs, inputs).
-    biases : array_like
-        float32 (outputs,).
-    function : {"Linear", "RectifiedLinear", "Sigmoid", "Softmax"}
-        Of the outputs.
-    """
-
-    __slots__ = ("biases", "function", "weights")
-
-    def __init__(self, weights: ArrayLike, biases: ArrayLike, function: str) -> None:
-        found = np.asarray(weights)
-        if found.ndim != 2 or not found.size:
-            raise ValueError(f"weights: shape (outputs, inputs) expected, got {found.shape}")
-        self.weights = _floats(found, "weights", found.shape)
-        self.biases = _floats(biases, "biases", found.shape[:1])
-        self.function = _function(function, "function")
-
-    @property
-    def inputs(self) -> int:
-        """Numbers that go in."""
-        return self.weights.shape[1]
-
-    @property
-    def outputs(self) -> int:
-        """Numbers that come out."""
-        return self.weights.shape[0]
-
-    def __call__(self, x: ArrayLike, *, approx: Approx | None = None) -> Floats:
-        """Outputs of rows, float32 (n, outputs); of one row, (outputs,).
-
-        Parameters
-        ----------
-        x : array_like
-            Numbers, (n, inputs) or (inputs,); used as float32.
-        approx : {"visualrbm"}, optional
-            Bit for bit what VisualRBM's tools compute, which approximate sigmoids and exponentials;
-            slow.  By default the function is what it is defined to be.
-        """
-        rows = np.asarray(x)
-        if rows.dtype.kind not in "fiu":
-            raise TypeError(f"numbers expected, got {rows.dtype}")
-        if rows.ndim not in (1, 2) or rows.shape[-1] != self.inputs:
-            raise ValueError(f"rows of {self.inputs} numbers expected, got shape {rows.shape}")
-        flat = np.ascontiguousarray(rows, np.float32).reshape(-1, self.inputs)
-        if approx is None:
-            made = EXACT[self.function](flat @ self.weights.T + self.biases)
-        elif approx == "visualrbm":
-            made = self._approximately(flat)
-        else:
-            raise ValueError(f"approx must be visualrbm or None, got {approx!r}")
-        return made.reshape(*rows.shape[:-1], self.outputs)
-
-    def _approximately(self, rows: Floats) -> Floats:
-        step = max(1, PARITY_STEP // (4 * self.outputs))
-        made = np.empty((len(rows), self.outputs), np.float32)
-        for at in range(0, len(rows), step):
-            products = approximate_products(rows[at : at + step], self.weights)
-            made[at : at + step] = APPROXIMATE[self.function](self.biases + products)
-        return made
-
-    def __repr__(self) -> str:
-        return f"<Layer {self.inputs} -> {self.outputs} {self.function}>"
 
 
 class Model:
@@ -166,7 +78,7 @@ class Model:
         layers = self.layers
         if not layers:
             raise ValueError(f"{self.path or 'the model'} has no layers")
-        _connected(layers)
+        connected(layers)
         return layers
 
     def document(self) -> Document:
@@ -197,8 +109,10 @@ class Model:
         if not isinstance(other, Model) or self.kind != other.kind:
             return NotImplemented
         a, b = (m.document() for m in (self, other))
-        return _same(a.fields, b.fields) and len(a.layers) == len(b.layers) and all(
-            _same(*pair) for pair in zip(a.layers, b.layers, strict=True)
+        return (
+            _same(a.fields, b.fields)
+            and len(a.layers) == len(b.layers)
+            and all(_same(*pair) for pair in zip(a.layers, b.layers, strict=True))
         )
 
     __hash__ = None  # type: ignore[assignment]
@@ -216,16 +130,7 @@ def _same(a: dict[str, Any], b: dict[str, Any]) -> bool:
     return a.keys() == b.keys() and all(np.array_equal(a[k], b[k], equal_nan=False) for k in a)
 
 
-def _connected(layers: Sequence[Layer]) -> None:
-    for k, (a, b) in enumerate(zip(layers, layers[1:], strict=False)):
-        if a.outputs != b.inputs:
-            raise ValueError(
-                f"layer {k} has {a.outputs} outputs, layer {k + 1} {b.inputs} inputs: "
-                "they do not fit one another"
-            )
-
-
-class _Pair(Model):
+class Pair(Model):
     """Visible and hidden units, and one matrix of weights between them."""
 
     _visible: ClassVar[tuple[str, str]]
@@ -240,8 +145,8 @@ class _Pair(Model):
         hidden_type: str = "Sigmoid",
     ) -> None:
         self.encoder = Layer(weights, hidden_biases, hidden_type)
-        self.visible_biases = _floats(visible_biases, "visible biases", (self.encoder.inputs,))
-        self.visible_type = _function(visible_type, "visible type")
+        self.visible_biases = floats(visible_biases, "visible biases", (self.encoder.inputs,))
+        self.visible_type = function_of(visible_type, "visible type")
 
     @property
     def weights(self) -> Floats:
@@ -315,7 +220,7 @@ class _Pair(Model):
         )
 
 
-class RestrictedBoltzmannMachine(_Pair):
+class RestrictedBoltzmannMachine(Pair):
     """Visible and hidden units with symmetric weights.
 
     Parameters
@@ -332,7 +237,7 @@ class RestrictedBoltzmannMachine(_Pair):
     _visible = ("VisibleType", "VisibleBiases")
 
 
-class AutoEncoder(_Pair):
+class AutoEncoder(Pair):
     """An encoder, and a decoder with the same weights.  What is visible comes out of the decoder.
 
     Parameters
@@ -416,8 +321,8 @@ def stack(*parts: Model | Layer | Sequence[Layer]) -> MultilayerPerceptron:
     Parameters
     ----------
     *parts : Model, Layer, or sequence of Layer
-        ``rbm``, ``autoencoder.transposed()``, ``perceptron[1:2]``, ...  Layers are taken as they are,
-        not copied.
+        ``rbm``, ``autoencoder.transposed()``, ``perceptron[1:2]``, ...  Layers are taken as they
+        are, not copied.
 
     Raises
     ------
@@ -437,10 +342,10 @@ def stack(*parts: Model | Layer | Sequence[Layer]) -> MultilayerPerceptron:
     for layer in layers:
         if not isinstance(layer, Layer):
             raise TypeError(f"models and layers are stacked, got {type(layer).__name__}")
-    _connected(layers)
+    connected(layers)
     return MultilayerPerceptron(layers)
 
 
-MODELS: dict[str, type[_Pair] | type[MultilayerPerceptron]] = {
+MODELS: dict[str, type[Pair] | type[MultilayerPerceptron]] = {
     m.kind: m for m in (RestrictedBoltzmannMachine, AutoEncoder, MultilayerPerceptron)
 }

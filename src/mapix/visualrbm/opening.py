@@ -10,7 +10,8 @@ from mapix import _native
 from mapix.errors import FormatError, MapixError, warn
 from mapix.formats.visualrbm import KINDS, MLP, NAME, OLD_MAGIC, Document, old, read
 from mapix.source import Source, read_small
-from mapix.visualrbm.model import MODELS, Layer, Model, MultilayerPerceptron
+from mapix.visualrbm.layer import Layer
+from mapix.visualrbm.model import MODELS, Model, MultilayerPerceptron
 from mapix.visualrbm.schedule import MOST_NBYTES, Schedule
 
 __all__ = ["NAME", "claims", "open_path"]

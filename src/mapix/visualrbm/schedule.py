@@ -104,8 +104,8 @@ OUTER_TYPE = {RBM: "VisibleType", AE: "OutputType"}
 class Schedule:
     """What is trained, and how.  Made by ``mapix.open``, or of its parts.
 
-    ``len(schedule)`` is the number of epochs, ``schedule[epoch]`` the stage that an epoch belongs to,
-    and iteration gives one stage an epoch.
+    ``len(schedule)`` is the number of epochs, ``schedule[epoch]`` the stage that an epoch belongs
+    to, and iteration gives one stage an epoch.
 
     Attributes
     ----------
@@ -240,7 +240,9 @@ def _keys(kind: str) -> tuple[_Key, ...]:
 
 def _blank(kind: str, n: int) -> dict[str, Any]:
     """Values before any was given."""
-    found: dict[str, Any] = {k.field: 1.0 if k.name == "AdadeltaDecay" else 0.0 for k in _keys(kind)}
+    found: dict[str, Any] = {
+        k.field: 1.0 if k.name == "AdadeltaDecay" else 0.0 for k in _keys(kind)
+    }
     return {k: (v,) * n for k, v in found.items()} if kind == MLP else found
 
 
@@ -266,9 +268,11 @@ class _Reader:
 
     def schedule(self, root: Node) -> Schedule:
         word = self.word(root, "Type")
-        if word not in TYPES or (word in ALIASES and ALIASES[word] == AE):
+        if word not in TYPES:
             known = ", ".join(TYPES)
-            raise self.problem(f"Type: one of {known} expected, got {word[:40]!r}", root.get("Type"))
+            raise self.problem(
+                f"Type: one of {known} expected, got {word[:40]!r}", root.get("Type")
+            )
         kind = TYPES[word]
         layers, functions = self.perceptron(root) if kind == MLP else self.pair(root, kind)
         size = self.count(self.need(root, "MinibatchSize"), "MinibatchSize")
@@ -321,7 +325,9 @@ class _Reader:
         units, names = self.need(root, "Layers"), self.need(root, "ActivationFunctions")
         n, m = len(units.items), len(names.items)
         if n < 2 or n != m + 1:
-            reason = f"Layers: {m + 1} of them for {m} ActivationFunctions, and 2 or more, got {n}"
+            reason = (
+                f"Layers: {max(m, 1) + 1} numbers expected for {m} ActivationFunctions, got {n}"
+            )
             raise self.problem(reason, units)
         inputs = units.items[0][1]
         first = self.read_as(inputs, "Layers[0]", inputs.integer % 2**32)

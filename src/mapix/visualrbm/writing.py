@@ -39,8 +39,8 @@ def write(
         By default what the name ends with; JSON for other names.
     compat : {"visualrbm"}, optional
         JSON byte for byte as VisualRBM writes it: six digits behind the dot, which loses most of a
-        float32.  By default numbers are as short as gives the same float32 back, in the grammar that
-        VisualRBM reads.
+        float32.  By default numbers are as short as gives the same float32 back, in the grammar
+        that VisualRBM reads.
     replace : bool
         Whether a file that is there may be replaced, in one step.
     calls : mapix.store.Calls
@@ -49,7 +49,7 @@ def write(
     Raises
     ------
     ValueError
-        A number is NaN, which JSON does not have; or VisualRBM's text is asked for, and it is infinite.
+        A number is NaN, which JSON does not have; or infinite, and VisualRBM's text is asked for.
     UnsupportedError
         The safetensors package is not there.
     """
@@ -106,6 +106,9 @@ class _Stream:
 
     def flush(self) -> None:
         pass
+
+    def read(self, n: int = -1) -> bytes:  # numpy takes what has it for an open file
+        raise OSError("it is written only")
 
 
 def _npz(out: NewWhole, model: Model, compat: str | None) -> None:
