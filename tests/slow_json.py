@@ -54,7 +54,7 @@ def number(text: bytes) -> np.float32:
     return -value if sign else value
 
 
-class Stop(Exception):
+class StopError(Exception):
     """Where it ends: status, byte, rows, numbers of the row, expected, got."""
 
 
@@ -65,8 +65,8 @@ class Slow:
         self.row = self.column = 0
         self.values: list[list[np.float32]] = []
 
-    def stop(self, status: int, expected: int, got: int) -> Stop:
-        return Stop(status, self.at, self.row, self.column, expected, got)
+    def stop(self, status: int, expected: int, got: int) -> StopError:
+        return StopError(status, self.at, self.row, self.column, expected, got)
 
     def next(self) -> int:
         while self.at < len(self.data) and self.data[self.at] in b" \t\r\n":

@@ -17,7 +17,7 @@ ESCAPED = {b'"': b'"', b"\\": b"\\", b"/": b"/"} | {
 NUMBER = re.compile(rb"(-?)([0-9]*)(?:\.([0-9]*)(?:[eE]([+-]?)([0-9]*))?)?")
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     pass
 
 
@@ -32,7 +32,7 @@ class Tokens:
 
     def mark(self, wanted: bytes) -> None:
         if self.blank() != wanted:
-            raise Refused(f"{wanted!r} at {self.at}")
+            raise RefusedError(f"{wanted!r} at {self.at}")
         self.at += 1
 
     def string(self) -> bytes:
@@ -40,12 +40,12 @@ class Tokens:
         found = b""
         while (c := self.data[self.at : self.at + 1]) != b'"':
             if not c:
-                raise Refused("no end")
+                raise RefusedError("no end")
             self.at += 1
             if c == b"\\":
                 c = ESCAPED.get(self.data[self.at : self.at + 1])
                 if c is None:
-                    raise Refused("escape")
+                    raise RefusedError("escape")
                 self.at += 1
             found += c
         self.at += 1
@@ -54,11 +54,11 @@ class Tokens:
     def number(self) -> tuple[int, np.float32]:
         c = self.blank()
         if not c or c not in b"-0123456789":
-            raise Refused(f"no number at {self.at}")
+            raise RefusedError(f"no number at {self.at}")
         match = NUMBER.match(self.data, self.at)
         self.at = match.end()
         if self.at == len(self.data):
-            raise Refused("the text ends with a number")
+            raise RefusedError("the text ends with a number")
         sign, whole, fraction, down, power = (g or b"" for g in match.groups())
         digits = (whole or b"0") + b"." + (fraction or b"0")
         value = float(digits + b"e" + (b"-" if down == b"-" else b"") + (power or b"0"))
@@ -70,7 +70,7 @@ class Tokens:
         if not first:
             self.mark(b",")
         if self.string() != name:
-            raise Refused(f"{name!r} expected")
+            raise RefusedError(f"{name!r} expected")
         self.mark(b":")
 
     def count(self, name: bytes, *, first: bool = False) -> int:
@@ -104,7 +104,7 @@ class Tokens:
 
 def checked(*counts: int, functions: tuple[bytes, ...]) -> None:
     if not all(0 < c < 2**32 for c in counts) or not all(f in FUNCTIONS for f in functions):
-        raise Refused("counts or functions")
+        raise RefusedError("counts or functions")
 
 
 def pair(t: Tokens, kind: bytes) -> list:
@@ -165,6 +165,6 @@ def read(data: bytes) -> list | None:
         else:
             return None
         t.mark(b"}")
-    except Refused:
+    except RefusedError:
         return None
     return found

@@ -32,7 +32,7 @@ def agree(folder: Path, data: bytes, depth: int, any_: bool, shape, at: int = 0)
     wanted = ()
     try:
         slow.all()
-    except slow_json.Stop as e:
+    except slow_json.StopError as e:
         wanted = e.args
     sizes = tuple(core.UNKNOWN if d is None else d for d in shape)
     made = [None]
@@ -140,8 +140,8 @@ def test_middles_between_floats(tmp_path):
         middle = (Fraction(a) + Fraction(b)) / 2
         whole = decimal(middle, 160)
         assert Fraction(whole) == middle
-        for beside in (Fraction(0), Fraction(1, 10**150), Fraction(-1, 10**150)):
-            texts.append(decimal(middle + beside, 160))
+        breath = Fraction(1, 10**150)
+        texts += [decimal(middle + beside, 160) for beside in (0, breath, -breath)]
         texts += [
             whole + "0" * 50,
             whole + "0" * 50 + "1",
@@ -177,6 +177,6 @@ def test_many_calls_are_one(tmp_path, monkeypatch):
 
 def test_room_has_to_fit(tmp_path):
     (tmp_path / "x").write_bytes(b"[1]")
+    out = np.empty(3, np.float32)
     with pytest.raises(ValueError, match="room for 3 numbers"):
-        out = np.empty(3, np.float32)
         core.read(Source(tmp_path / "x").mapping, 0, 1, core.ANY, out, 1, 4)

@@ -199,15 +199,15 @@ LAYERS = (
 
 
 def both(path: Path, data: bytes) -> bool:
-    """Whether strict takes it, which is what the slow reader takes; and then so does the default."""
+    """Whether strict takes it, which is what the slow reader takes; then so does the default."""
     path.write_bytes(data)
     expected = slow_visualrbm.read(data)
+    found = complaint = None
     try:
         found = listed(quietly(path, strict=True, kind="model", format="visualrbm"))
     except mapix.MapixError as e:
-        assert path.name in str(e)
-        assert expected is None, f"{data}: {e}"
-        found = None
+        complaint = str(e)
+    assert complaint is None or path.name in complaint
     assert found == expected, data
     try:
         usual = quietly(path, kind="model", format="visualrbm")
@@ -614,8 +614,8 @@ def test_older_binary_files(tmp_path):
             path.write_bytes(data[:at] + b"\x07" + data[at + 1 :])
             with pytest.raises(mapix.FormatError, match="model.rbm"):
                 mapix.open(path)
+    path.write_bytes(data)
     with pytest.warns(mapix.MapixWarning, match="means"):
-        path.write_bytes(data)
         mapix.open(path)
 
 

@@ -178,6 +178,7 @@ class Spill:
     """Bytes put aside in a file of their own, to be read back once; it has no name that stays."""
 
     def __init__(self, path: str, calls: Calls = SYSTEM) -> None:
+        self.path = path
         self.nbytes = 0
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)  # a dead writer's: nobody else has the lock of what it belongs to

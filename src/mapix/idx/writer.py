@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -89,12 +90,22 @@ class Writer(Closing):
             self._rows.write(np.ascontiguousarray(made).reshape(-1).view(np.uint8).data)
         self.nrows += len(array)
 
+    def _rows_before(self) -> Iterator[bytes | bytearray]:
+        """Bytes of rows that come before those written."""
+        return iter(())
+
+    def _settled(self) -> None:
+        """Called when all is written, before the file appears."""
+
     def close(self) -> None:
         """Put header and rows together, sync the file, and let it appear."""
         try:
             self._out.write(pack(self._order, self._code, (self.nrows, *self.row_shape)))
+            for piece in self._rows_before():
+                self._out.write(piece)
             for piece in self._rows.pieces(STEP):
                 self._out.write(piece)
+            self._settled()
         except BaseException:
             self.abort()
             raise
