@@ -23,7 +23,6 @@ BLANKS = re.compile(rb"[\x01-\x20]*")
 TEXT = re.compile(rb'[^"\\]*')
 WORDS = {b"null": "null", b"false": "false", b"true": "true"}
 ESCAPES = {98: b"\b", 102: b"\f", 110: b"\n", 114: b"\r", 116: b"\t"}
-MOST_POWER = 10**6
 
 
 @dataclass(slots=True)
@@ -36,6 +35,9 @@ class Node:
         null, false, true, number, string, array or object.
     number : float
         Of a number; 0 of anything else.
+    measured : float
+        The same as cJSON computes it, digit by digit: a unit in the last place beside, and NaN
+        where 0 meets an infinite power.  Whether a number is taken depends on it.
     text : str
         Of a string.
     items : list of (str or None, Node)
@@ -47,6 +49,7 @@ class Node:
     kind: str
     at: int
     number: float = 0.0
+    measured: float = 0.0
     text: str = ""
     items: list[tuple[str | None, Node]] = field(default_factory=list)
 
@@ -55,8 +58,8 @@ class Node:
         """What C makes of the number as an int: cut off, and the least where it does not fit."""
         if self.kind == "true":
             return 1
-        inside = math.isfinite(self.number) and LEAST_INT - 1 < self.number < MOST_INT + 1
-        return int(self.number) if inside else LEAST_INT
+        inside = LEAST_INT - 1 < self.measured < MOST_INT + 1  # NaN is not
+        return int(self.measured) if inside else LEAST_INT
 
     def get(self, name: str) -> Node | None:
         """The first item of that name, whatever its case; None without."""
@@ -84,7 +87,7 @@ def parse(data: bytes, path: str, format: str, *, strict: bool) -> Node:
     path, format : str
         For messages.
     strict : bool
-        Take a byte order mark for no blank, and round numbers as cJSON does.
+        Refuse a byte order mark, as cJSON does.
 
     Raises
     ------
@@ -165,30 +168,28 @@ class _Parser:
                 return Node(kind, at)
         if byte == ord('"'):
             return Node("string", at, text=self.string())
-        if byte in b"-0123456789":
-            return Node("number", at, number=self.numeral())
-        if byte in b"[{" and byte >= 0:
+        if byte >= 0 and byte in b"-0123456789":
+            return Node("number", at, *self.numeral())
+        if byte >= 0 and byte in b"[{":
             self.at += 1
             return Node("array" if byte == ord("[") else "object", at)
         raise self.problem(f"a value expected, got {self.met()}")
 
-    def numeral(self) -> float:
+    def numeral(self) -> tuple[float, float]:
         found = NUMBER.match(self.data, self.at)
         assert found is not None  # it matches anything
         self.at = found.end()
         sign, whole, fraction, down, power = (g or b"" for g in found.groups())
         exponent = int(power[:7] or 0) * (-1 if down == b"-" else 1)
-        if not self.strict:
-            return float(sign + whole + b"." + fraction + b"0e%d" % exponent)
-        n = 0.0
+        value = float(sign + b"0" + whole + b"." + fraction + b"0e%d" % exponent)
+        measured = 0.0
         for digit in whole + fraction:
-            n = n * 10.0 + (digit - 48)
-        scale = exponent - len(fraction)
+            measured = measured * 10.0 + (digit - 48)
         try:
-            tens = 10.0**scale
+            tens = 10.0 ** (exponent - len(fraction))
         except OverflowError:
             tens = math.inf
-        return (-n if sign else n) * tens
+        return value, (-measured if sign else measured) * tens
 
     def string(self) -> str:
         begin = self.at

@@ -277,6 +277,7 @@ class _Reader:
         layers, functions = self.perceptron(root) if kind == MLP else self.pair(root, kind)
         size = self.count(self.need(root, "MinibatchSize"), "MinibatchSize")
         seed = root.get("Seed")
+        number = 1 if seed is None else self.read_as(seed, "Seed", seed.integer)
         entries = self.need(root, "Schedule")
         if not entries.items:
             raise self.problem("Schedule: at least one entry expected", entries)
@@ -286,7 +287,6 @@ class _Reader:
             stages.append(self.stage(entry, f"Schedule[{k}].", kind, values, len(functions)))
         for note in self.notes:
             warn(f"{self.path}: {note}")
-        number = 1 if seed is None else self.read_as(seed, "Seed", seed.integer)
         return Schedule(kind, layers, functions, size, tuple(stages), number, self.path)
 
     # --- the model --------------------------------------------------------------------------------
@@ -382,7 +382,7 @@ class _Reader:
             return self.per_layer(node, key, where, nlayers)
         if node.kind != "number":
             self.notes.append(f"{where}: {node} is read as 0")
-        if key.right(node.number):
+        if key.right(node.measured):
             return node.number
         if not key.ignored:
             raise self.problem(f"{where}: {key.range} expected, got {node}", node)
@@ -402,7 +402,7 @@ class _Reader:
 
     def one(self, node: Node, key: _Key, where: str) -> float:
         with np.errstate(over="ignore"):
-            single = float(np.float32(node.number))
+            single = float(np.float32(node.measured))
         # NaN (0e999, by cJSON's arithmetic) is neither too small nor too large
         if node.kind != "number" or single < 0 or single > key.most:
             raise self.problem(f"{where}: {key.range} expected, got {node}", node)

@@ -130,6 +130,8 @@ def convert(source: Path, path: Path, *, strict: bool = False, **options: Any) -
         As for ``mapix.visualrbm.write``.
     """
     found: Model | Schedule = mapix.open(source, format=NAME, strict=strict)
+    if isinstance(found, Schedule) and options.keys() - {"replace"}:
+        raise ValueError(f"{found.path}: a schedule is written as JSON, in one way")
     found.write(path, **options)
 
 
