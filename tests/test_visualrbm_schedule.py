@@ -108,7 +108,9 @@ def test_names_that_documents_use(name):
     assert len(caught) == ALIASED[name]
     first = found[0]
     assert (first.l1, first.l2) == ((0.1, 0.2) if name.startswith("rbm") else ((0.5, 0.5), (0, 0)))
-    with pytest.warns(mapix.MapixWarning, match="VisualRBM reads L[12]Regularization alone; .* not"):
+    with pytest.warns(
+        mapix.MapixWarning, match="VisualRBM reads L[12]Regularization alone; .* not"
+    ):
         found = mapix.open(path, strict=True)
     assert np.all(np.array(found[0].l1) == 0)
 
