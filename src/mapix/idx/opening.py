@@ -15,7 +15,7 @@ from mapix.idx.array import IdxArray
 from mapix.selection import Rows
 from mapix.source import Fingerprint, Source, read_small
 
-__all__ = ["NAME", "claims", "open_path", "reopen"]
+__all__ = ["NAME", "claims", "header_of", "open_path", "reopen"]
 
 FRONT_NBYTES = PREFIX_NBYTES + 4 * MOST_DIMS
 STEP = 1 << 20
@@ -116,16 +116,21 @@ def open_path(path: str, *, split: str | None = None, labels: bool = True) -> Id
     return _open(path, labels=labels)
 
 
+def header_of(source: Source) -> Header:
+    """The header of a file that is as long as it says, or FormatError."""
+    header = parse(_front(source), source.path)
+    _check(header, source)
+    return header
+
+
 def _open(path: str, *, labels: bool, expect: Fingerprint | None = None) -> IdxArray:
     source = Source(path, expect)
     numbers = source
-    front = _front(source)
-    if front[:2] == GZIP:
+    if _front(source)[:2] == GZIP:
         header = parse(_first(source), path)
         numbers = kept(source, _inflated(source), header.file_nbytes, NAME)
     else:
-        header = parse(front, path)
-        _check(header, source)
+        header = header_of(source)
     numbers.mapping.advise("random")
     beside = _labels_beside(path) if labels else None
     found = None if beside is None else _open(beside, labels=False)
