@@ -139,6 +139,19 @@ def test_colour_pictures_need_axes_on_the_way_back(tmp_path):
     assert (tmp_path / "w" / "train").read_bytes() == (tmp_path / "v" / "train").read_bytes()
 
 
+def test_colour_pictures_with_labels_in_a_directory(tmp_path):
+    label = mapix.vimh.Parameter("label", 0, min=0, max=4, step=1, num_classes=5)
+    with mapix.vimh.Writer(tmp_path / "v", [label]) as out:
+        for i in range(10):
+            for split in ("train", "test"):
+                out.append(picture(i, (4, 5, 3)), {"label": i % 5}, split=split)
+    mapix.convert(tmp_path / "v", tmp_path / "i", to="idx")
+    assert "t10k-images-idx4-ubyte" in files(tmp_path / "i")
+    a = mapix.open(tmp_path / "i", split="test")
+    assert a.shape == (10, 4, 5, 3)
+    np.testing.assert_array_equal(a.labels.view(), np.arange(10) % 5)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int16", "int32", "int8"])
 def test_other_numbers_become_bytes_only_when_they_are(tmp_path, dtype):
     whole = np.arange(60).reshape(3, 4, 5).astype(dtype)
