@@ -482,3 +482,30 @@ def test_pink_files_of_version_1_become_version_2(tmp_path, kind):
     mapix.convert(source, tmp_path / "x.npy", opening={"kind": kind}, lossy=True)
     rows = old.batch(np.arange(len(old))).images
     np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), rows)
+
+
+# --- VisualRBM ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["json", "npz", "safetensors"])
+def test_models(tmp_path, end):
+    if end == "safetensors":
+        pytest.importorskip("safetensors", reason="needs safetensors")
+    source = GOLDEN / "visualrbm" / "tools" / "rbm_8x4_Sigmoid.json"
+    model = mapix.open(source)
+    made = mapix.convert(source, tmp_path / f"x.{end}")
+    assert made.records == {"layers": 1}
+    if end == "json":
+        assert mapix.open(tmp_path / "x.json") == model
+    elif end == "npz":
+        np.testing.assert_array_equal(np.load(tmp_path / "x.npz")["Weights"], model.weights)
+    else:
+        from safetensors.numpy import load_file
+
+        np.testing.assert_array_equal(
+            load_file(tmp_path / "x.safetensors")["Weights"], model.weights
+        )
+    with pytest.raises(UnsupportedError, match="models become json, npz or safetensors"):
+        mapix.convert(source, tmp_path / "v", to="vimh")
+    with pytest.raises(UnsupportedError, match="are for VisualRBM's models"):
+        mapix.convert(mnist(tmp_path / "mnist"), tmp_path / f"y.{end}", split="train", to="json")
