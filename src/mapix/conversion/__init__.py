@@ -8,18 +8,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mapix
-from mapix.conversion import kinds
-from mapix.conversion.sources import streamed
-from mapix.conversion.stream import Axes, Stream
-from mapix.conversion.target import Target, counter
 from mapix.errors import LossError
+
+if TYPE_CHECKING:
+    from mapix.conversion.stream import Axes, Stream
+    from mapix.conversion.target import Target
 
 __all__ = ["NAMES", "Converted", "convert", "target_named"]
 
 SPLITS = ("train", "test")
+OF_MODELS = ("json", "safetensors")
 ENDINGS = {
     ".npy": "npy",
     ".npz": "npz",
@@ -32,7 +33,7 @@ ENDINGS = {
     ".json": "json",
     ".safetensors": "safetensors",
 }
-NAMES = ("vimh", "idx", "pink", "npy", "npz", "parquet", "arrow", "huggingface", *kinds.OF_MODELS)
+NAMES = ("vimh", "idx", "pink", "npy", "npz", "parquet", "arrow", "huggingface", *OF_MODELS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +117,18 @@ def convert(
     Memory: a block of records (8 MiB), and labels where the target wants them whole.  What appears
     at ``path`` is whole, or nothing does.
     """
+    # here: all formats at once, which who reads one of them need not carry
+    from mapix.conversion.kinds import without_records
+    from mapix.conversion.sources import streamed
+    from mapix.conversion.target import counter
+
     path = os.fspath(path)
     name = to or _ending(path)
     target = target_named(name, path, options)
     opened, mine = _opened(source, split, dict(opening or {}))
     try:
         (only,) = opened.values() if len(opened) == 1 else (None,)
-        whole = kinds.without_records(only, target, path, name)
+        whole = without_records(only, target, path, name)
         if whole is not None:
             return Converted(path, name, whole(progress))
         streams = _fitting({k: streamed(ds, axes=axes) for k, ds in opened.items()}, target, name)
@@ -169,8 +175,10 @@ def target_named(name: str, path: str, options: dict[str, Any]) -> Target:
         from mapix.conversion.tables import HuggingFace
 
         return HuggingFace(**options)
-    if name in kinds.OF_MODELS:
-        return kinds.OfModels(**options)
+    if name in OF_MODELS:
+        from mapix.conversion.kinds import OfModels
+
+        return OfModels(**options)
     raise ValueError(f"to= has to be one of {', '.join(NAMES)}, got {name!r}")
 
 

@@ -16,9 +16,7 @@ from mapix.iid import Archive
 from mapix.pink.file import PinkFile
 from mapix.visualrbm import Model, Schedule
 
-__all__ = ["OF_MODELS", "OfModels", "without_records"]
-
-OF_MODELS = ("json", "safetensors")
+__all__ = ["OfModels", "without_records"]
 
 Whole = Callable[[Progress | None], dict[str, int]]
 """Writes everything; how many of what there are."""
