@@ -44,7 +44,11 @@ enum {
     MAPIX_E_IID_SPAN = 12,   /* a name or a segment does not lie in its section: end, section's bytes */
     MAPIX_E_IID_BOX = 13,    /* a box is upside down, or a region's is outside its segment's */
     MAPIX_E_IID_REGION = 14, /* a region's length is not that of its box, or runs past its segment */
-    MAPIX_E_IID_NAME = 15    /* the lengths of a name do not add up: expected, got in bytes */
+    MAPIX_E_IID_NAME = 15,   /* the lengths of a name do not add up: expected, got in bytes */
+    /* of JSON text; record is the row */
+    MAPIX_E_JSON_TOKEN = 16,   /* something else stands at `at`: expected is the state, got the byte */
+    MAPIX_E_JSON_COLUMNS = 17, /* a row has another number of numbers: expected, got */
+    MAPIX_E_JSON_ROWS = 18     /* there is another number of rows: expected, got */
 };
 
 /* Where and why a call stopped.  Written only when the status is not MAPIX_OK. */
@@ -325,6 +329,37 @@ int mapix_tree_search_many(const uint16_t *nodes, const uint32_t *order, uint64_
  * no room for another leaf's; *leaf is where to go on, n when done. */
 int mapix_tree_pairs(const uint16_t *nodes, const uint32_t *order, uint64_t n, uint64_t *leaf,
                      uint32_t *a, uint32_t *b, uint64_t room, uint64_t *nfound);
+
+/* --- JSON text: arrays of numbers -----------------------------------------------------------------
+ *
+ * `[1, -2.5]`, or rows of them, `[[1, 2], [3, 4]]`, each number as the float nearest to it (ties to
+ * even), infinite where it is too large.  Blanks are space, tab, CR, LF. */
+enum {
+    MAPIX_JSON_ORIGINAL = 0, /* numbers as VisualRBM reads them: `-`, `1.`, `-.5`, `1.0e` are some; an
+                                exponent needs a dot before it */
+    MAPIX_JSON_ANY = 1       /* the same, and exponents without a dot: all numbers of JSON are some */
+};
+enum { MAPIX_JSON_BEGIN = 0, MAPIX_JSON_DONE = 1, MAPIX_JSON_END = 256 /* got: the text ends */ };
+
+/* How far a call came.  The caller zeroes it, sets `at` to the first bracket, and calls again until
+ * state is MAPIX_JSON_DONE; then `at` is behind the last bracket. */
+typedef struct {
+    uint64_t at;
+    uint64_t nrows;     /* whole rows so far; a flat array is one row */
+    uint64_t ncolumns;  /* numbers of a row: as asked, or found in the first one */
+    uint64_t column;    /* numbers so far of the row at hand */
+    uint64_t ninfinite; /* numbers too large for a float */
+    uint32_t state;
+} mapix_json_run;
+
+/* Read an array of `depth` 1 or 2 into out, (nrows, ncolumns), which has room for them.  With out
+ * null nothing is converted: it counts, nrows and ncolumns may be UINT64_MAX, any number of rows, all
+ * as long as the first.  Returns once run->at >= stop_at, or at the end, or at what is wrong: then
+ * where->at == run->at, where->record the row, run->column the numbers of it before.  Reads no byte
+ * of the map before run->at; a number at the very end of the map is read, and then `]` is missing. */
+int mapix_json_numbers(const mapix_map *map, mapix_json_run *run, uint32_t depth, uint32_t grammar,
+                       float *out, uint64_t nrows, uint64_t ncolumns, uint64_t stop_at,
+                       mapix_where *where);
 
 /* Copy nbytes at `at` to `to`, under the guard: for the few bytes that a caller wants to look at
  * itself.  where->expected and got are byte counts on MAPIX_E_SPAN. */

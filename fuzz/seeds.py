@@ -188,6 +188,51 @@ def iid_seeds() -> dict[str, bytes]:
     return out
 
 
+NUMBERS = [
+    *(
+        "0",
+        "-0.0",
+        "1e5",
+        "1.0e-7",
+        "-",
+        "-.5",
+        "1.",
+        "1.0e",
+        "007",
+        "3.4028235e38",
+        "3.4028236e38",
+    ),
+    *(
+        "1.1754944e-38",
+        "1.4e-45",
+        "7.0064923216240853546186479164495806564013097093825788587853e-46",
+    ),
+    *(
+        "16777217",
+        "16777217.000000000000000000000001",
+        "1.0e999",
+        "0.1",
+        "0.12345678901234567890123",
+    ),
+    *("1.00000017881393432617187499999999999999999999999999999", "9007199254740993", "1.0e-60"),
+]
+
+
+def json_seeds() -> dict[str, bytes]:
+    """Arrays and rows of numbers that are hard, in all ways of reading them."""
+    rng = random.Random(14)
+    out = {}
+    for how in range(16):
+        for k in range(6):
+            n, m = rng.randrange(4), rng.randrange(6)
+            rows = ["[" + ", ".join(rng.choices(NUMBERS, k=m)) + "]" for _ in range(max(n, 1))]
+            text = f"[{', '.join(rows[:n])}]" if how & 2 else rows[0]
+            text = text[: rng.choice([-1, -1, len(text), len(text)])]
+            front = bytes([how, n, m, rng.choice([0, 3, 255])])
+            out[f"{how}_{k}"] = front + text.encode()
+    return out
+
+
 def main() -> None:
     """Write them all."""
     seeds = {
@@ -195,6 +240,7 @@ def main() -> None:
         "gather": gather_seeds(),
         "small": small_seeds(),
         "iid": iid_seeds(),
+        "json": json_seeds(),
     }
     for target, inputs in seeds.items():
         folder = Path(sys.argv[1]) / target

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 import mapix
 from conftest import GOLDEN
 from mapix.__main__ import main
-from mapix.idx import tools, write
+from mapix.idx import order, tools, write
 
 IDX = GOLDEN / "idx"
 
@@ -100,6 +101,25 @@ def test_the_shuffle_stays_what_it_is(tmp_path):
     write(tmp_path / "a.idx", np.arange(10, dtype=np.uint8))
     tools.shuffle(tmp_path / "a.idx", tmp_path / "b.idx")
     assert mapix.open(tmp_path / "b.idx").view().tolist() == SHUFFLED
+
+
+def test_the_originals_order(tmp_path):
+    """Of an original built with GNU's C++ library; the numbers are those that C++ promises."""
+    source = IDX / "be_u8_labels_10.idx"
+    tools.shuffle(source, tmp_path / "a.idx", compat="libstdc++")
+    theirs = IDX / "shuffle_libstdcxx_be_u8_10.idx"
+    assert (tmp_path / "a.idx").read_bytes() == theirs.read_bytes()
+    assert (
+        main(["idx", "shuffle", str(source), str(tmp_path / "b.idx"), "--compat", "libstdc++"]) == 0
+    )
+    assert (tmp_path / "b.idx").read_bytes() == theirs.read_bytes()
+    assert main(["idx", "shuffle", str(source), str(tmp_path / "c.idx"), "--compat"]) == 0
+    assert mapix.open(tmp_path / "c.idx").shape == (10, 1)
+    with pytest.raises(ValueError, match="libstdc"):
+        tools.shuffle(source, tmp_path / "d.idx", compat="msvc")
+    assert next(itertools.islice(order.mersenne(5489), 9999, None)) == 9981545732273789042
+    for n in (0, 1, 1000):
+        assert sorted(order.fisher_yates(n, 7)) == list(range(n))
 
 
 SHUFFLED = [9, 2, 4, 7, 5, 0, 8, 6, 3, 1]

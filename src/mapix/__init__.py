@@ -62,7 +62,7 @@ def open(path: Path | Sequence[Path], *, format: str | None = None, **options: A
         A data file or a dataset directory; several are opened as one, one behind the other.
     format : str, optional
         Name of the format; found by looking when not given.  Known: ``"iid"``, ``"idx"``,
-        ``"pink"``, ``"vimh"``.
+        ``"pink"``, ``"visualrbm"``, ``"vimh"``.
     **options
         Passed to the format: for VIMH see ``mapix.vimh.open_path`` (``split``, ``dialect``,
         ``order``, ``strict``, ``info``, ``index``, ``access``, ``progress``); PINK takes ``kind``,

@@ -64,8 +64,10 @@ def _parser() -> argparse.ArgumentParser:
     repair.set_defaults(run=_repair)
 
     from mapix.idx import commands as idx
+    from mapix.visualrbm import commands as visualrbm
 
     idx.add(commands)
+    visualrbm.add(commands)
 
     from mapix.pink import commands as pink
 

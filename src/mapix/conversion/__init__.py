@@ -8,17 +8,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mapix
-from mapix.conversion.sources import streamed
-from mapix.conversion.stream import Axes, Stream
-from mapix.conversion.target import Target
-from mapix.errors import LossError, UnsupportedError
+from mapix.errors import LossError
+
+if TYPE_CHECKING:
+    from mapix.conversion.stream import Axes, Stream
+    from mapix.conversion.target import Target
 
 __all__ = ["NAMES", "Converted", "convert", "target_named"]
 
 SPLITS = ("train", "test")
+OF_MODELS = ("json", "safetensors")
 ENDINGS = {
     ".npy": "npy",
     ".npz": "npz",
@@ -28,8 +30,10 @@ ENDINGS = {
     ".idx": "idx",
     "-ubyte": "idx",
     ".bin": "pink",
+    ".json": "json",
+    ".safetensors": "safetensors",
 }
-NAMES = ("vimh", "idx", "pink", "npy", "npz", "parquet", "arrow", "huggingface")
+NAMES = ("vimh", "idx", "pink", "npy", "npz", "parquet", "arrow", "huggingface", *OF_MODELS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,57 +117,29 @@ def convert(
     Memory: a block of records (8 MiB), and labels where the target wants them whole.  What appears
     at ``path`` is whole, or nothing does.
     """
+    # here: all formats at once, which who reads one of them need not carry
+    from mapix.conversion.kinds import without_records
+    from mapix.conversion.sources import streamed
+    from mapix.conversion.target import counter
+
     path = os.fspath(path)
     name = to or _ending(path)
     target = target_named(name, path, options)
     opened, mine = _opened(source, split, dict(opening or {}))
     try:
-        if all(isinstance(ds, _archive()) for ds in opened.values()):
-            return _segments(opened, target, path, name, progress)
-        old = _old_pink(opened) if name == "pink" else None
-        if old is not None:
-            from mapix import pink
-
-            pink.convert(old.path, path, kind=old.kind)
-            return Converted(path, name, {"train": len(old)})
+        (only,) = opened.values() if len(opened) == 1 else (None,)
+        whole = without_records(only, target, path, name)
+        if whole is not None:
+            return Converted(path, name, whole(progress))
         streams = _fitting({k: streamed(ds, axes=axes) for k, ds in opened.items()}, target, name)
         lost = tuple(dict.fromkeys(target.lost(streams)))
         if lost and not lossy:
             raise LossError(path, name, lost)
-        target.write(streams, path, _counter(sum(s.n for s in streams.values()), progress))
+        target.write(streams, path, counter(sum(s.n for s in streams.values()), progress))
     finally:
         for ds in opened.values() if mine else ():
             ds.close()
     return Converted(path, name, {k: s.n for k, s in streams.items()}, lost)
-
-
-def _archive() -> type:
-    from mapix.iid import Archive
-
-    return Archive
-
-
-def _old_pink(opened: dict[str, Any]) -> Any:
-    """The one file of PINK's version 1, whatever it holds: version 2 has a place for all of it."""
-    from mapix.pink.file import PinkFile
-
-    (file,) = opened.values() if len(opened) == 1 else (None,)
-    whole = isinstance(file, PinkFile) and file.version == 1 and file._rows is None
-    return file if whole else None
-
-
-def _segments(
-    opened: dict[str, Any], target: Target, path: str, name: str, progress: Any
-) -> Converted:
-    """Archives have segments, not records: tables alone hold them."""
-    from mapix.conversion import segments
-    from mapix.conversion.tables import Table
-
-    (archive,) = opened.values()
-    if not isinstance(target, Table):
-        raise UnsupportedError(f"{archive.path}: archives become parquet or arrow, not {name}")
-    segments.write(archive, path, target, _counter(len(archive), progress))
-    return Converted(path, name, {"train": len(archive)})
 
 
 def _ending(path: str) -> str:
@@ -199,6 +175,10 @@ def target_named(name: str, path: str, options: dict[str, Any]) -> Target:
         from mapix.conversion.tables import HuggingFace
 
         return HuggingFace(**options)
+    if name in OF_MODELS:
+        from mapix.conversion.kinds import OfModels
+
+        return OfModels(**options)
     raise ValueError(f"to= has to be one of {', '.join(NAMES)}, got {name!r}")
 
 
@@ -230,15 +210,3 @@ def _fitting(streams: dict[str, Stream], target: Target, name: str) -> dict[str,
     if wrong:
         raise ValueError(f"{name} has splits {', '.join(target.splits)}, not {', '.join(wrong)}")
     return streams
-
-
-def _counter(total: int, progress: Callable[[int, int], object] | None) -> Callable[[int], object]:
-    done = 0
-
-    def count(n: int) -> None:
-        nonlocal done
-        done += n
-        if progress is not None:
-            progress(done, total)
-
-    return count

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -14,12 +13,11 @@ from mapix.conversion.stream import Label, Stream
 from mapix.conversion.target import Count, Target
 from mapix.errors import UnsupportedError
 from mapix.formats.idx import CODES, pack
+from mapix.idx.opening import FILES, IMAGES
 from mapix.store import NewDirectory, NewFile, NewWhole
 
 __all__ = ["Idx"]
 
-MNIST = {"train": "train", "test": "t10k"}
-IMAGES = re.compile(r"-images([-.])idx\d+-")
 CLASS_TYPES = ("u1", "i2", "i4")  # of labels, the smallest that holds them
 
 
@@ -51,7 +49,7 @@ class Idx(Target):
         if unit not in ("class", "raw"):
             raise ValueError(f"unit must be class or raw, got {unit!r}")
         self.order, self.label, self.unit, self.directory = byteorder, label, unit, directory
-        self.splits = tuple(MNIST) if directory else ()
+        self.splits = tuple(FILES) if directory else ()
 
     # --- what is lost -----------------------------------------------------------------------------
 
@@ -107,7 +105,7 @@ class Idx(Target):
             folder = NewDirectory(path)
             try:
                 for split, stream in streams.items():
-                    name = _image_name(MNIST[split], stream)
+                    name = FILES[split].format(1 + len(_row_shape(stream)))
                     self._labels(stream, lambda name=name: folder.file(_label_name(name)))
                     self._images(stream, folder.file(name), count)
             except BaseException:
@@ -176,10 +174,6 @@ def _row_shape(stream: Stream) -> tuple[int, ...]:
     """Pictures of one channel are rows of two dimensions, as MNIST's."""
     shape = stream.one_shape("IDX")
     return shape[:2] if stream.axes == "HWC" and shape[2] == 1 else shape
-
-
-def _image_name(split: str, stream: Stream) -> str:
-    return f"{split}-images-idx{1 + len(_row_shape(stream))}-ubyte"
 
 
 def _label_name(path: str) -> str:

@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping
 
 from mapix.conversion.stream import Stream
 
-__all__ = ["Count", "Target"]
+__all__ = ["Count", "Progress", "Target", "counter"]
 
 Count = Callable[[int], object]
 """Told how many more records were written."""
+
+Progress = Callable[[int, int], object]
+"""Told how many records are done, and how many there are."""
 
 
 class Target:
@@ -30,3 +33,16 @@ class Target:
     def write(self, streams: Mapping[str, Stream], path: str, count: Count) -> None:
         """Write them all; what is at ``path`` then is whole, or nothing is."""
         raise NotImplementedError
+
+
+def counter(total: int, progress: Progress | None) -> Count:
+    """What adds up records, and tells how far it is."""
+    done = 0
+
+    def count(n: int) -> None:
+        nonlocal done
+        done += n
+        if progress is not None:
+            progress(done, total)
+
+    return count

@@ -36,6 +36,7 @@ _BUILT_IN = {
     "iid": "mapix.iid.opening",
     "idx": "mapix.idx.opening",
     "pink": "mapix.pink.opening",
+    "visualrbm": "mapix.visualrbm.opening",
     "vimh": "mapix.vimh.opening",
 }
 FRONT_NBYTES = 16
@@ -55,6 +56,8 @@ def _may_be(name: str, path: str, front: bytes) -> bool:
     if name == "pink":  # comment; version 2; or, of version 1, four dimensions of an array
         dims = (int.from_bytes(front[at : at + 4], "little") for at in range(0, FRONT_NBYTES, 4))
         return front[:1] == b"#" or front[:4] == b"\2\0\0\0" or 0 < prod(dims) < MOST_NUMBERS
+    if name == "visualrbm":  # a JSON object, or an older binary model
+        return front.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"") or front[:4] == b".RBM"
     return True
 
 

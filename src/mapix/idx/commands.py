@@ -34,7 +34,18 @@ def add(commands: Any) -> None:
     two.add_argument("--seed", type=int, default=1)
     three = command("idx2csv", "rows as lines of numbers", "file")
     four = command("image2csv", "a picture's pixels as a line of numbers (needs Pillow)", "file")
-    for parser in (one, two, three, four):
+    two.add_argument(
+        "--compat",
+        nargs="?",
+        const=True,
+        default=False,
+        choices=[True, "libstdc++"],
+        metavar="LIBRARY",
+        help="rows flattened as the original does; libstdc++: and in the order that it gives them "
+        "where it was built with that library",
+    )
+    command("append", "rows of files behind those of a file", "file", "out", file="+")
+    for parser in (one, three, four):
         parser.add_argument("--compat", action="store_true", help="as the original does it")
 
 
@@ -43,7 +54,12 @@ def _info(a: argparse.Namespace) -> None:
         print(tools.describe(path))
 
 
+def _append(a: argparse.Namespace) -> None:
+    print(f"{a.out}: {tools.append_files(a.file, a.out)} rows")
+
+
 _RUN = {
+    "append": _append,
     "info": _info,
     "csv2idx": lambda a: tools.csv2idx(a.csv, a.out),
     "join": lambda a: tools.join(a.file, a.out),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -15,12 +16,13 @@ from mapix.idx.array import IdxArray
 from mapix.selection import Rows
 from mapix.source import Fingerprint, Source, read_small
 
-__all__ = ["NAME", "claims", "open_path", "reopen"]
+__all__ = ["NAME", "claims", "header_of", "open_path", "reopen"]
 
 FRONT_NBYTES = PREFIX_NBYTES + 4 * MOST_DIMS
 STEP = 1 << 20
 GZIP = b"\x1f\x8b"
-FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
+FILES = {"train": "train-images-idx{}-ubyte", "test": "t10k-images-idx{}-ubyte"}
+IMAGES = re.compile(r"-images([-.])idx\d+-")  # in the name of a file whose labels lie beside it
 FOLDERS = ("", "raw", os.path.join("MNIST", "raw"))
 
 
@@ -65,21 +67,21 @@ def claims(path: str) -> str | None:
 
 
 def _in_folder(folder: str, split: str) -> str | None:
-    """The images of a split, as torchvision lays them out, compressed or not."""
+    """The images of a split, as torchvision lays them out, compressed or not; in colour, idx4."""
     for below in FOLDERS:
-        for end in ("", ".gz"):
-            path = os.path.join(folder, below, FILES[split] + end)
-            if os.path.isfile(path):
-                return path
+        for ndim in (3, 4):
+            for end in ("", ".gz"):
+                path = os.path.join(folder, below, FILES[split].format(ndim) + end)
+                if os.path.isfile(path):
+                    return path
     return None
 
 
 def _labels_beside(path: str) -> str | None:
-    name = os.path.basename(path)
-    if "-images-idx3-" not in name and "-images.idx3-" not in name:
+    name = os.path.basename(path).removesuffix(".gz")
+    if not IMAGES.search(name):
         return None
-    name = name.replace("-images-idx3-", "-labels-idx1-").replace("-images.idx3-", "-labels.idx1-")
-    plain = os.path.join(os.path.dirname(path), name.removesuffix(".gz"))
+    plain = os.path.join(os.path.dirname(path), IMAGES.sub(r"-labels\1idx1-", name))
     return next((p for p in (plain, plain + ".gz") if os.path.isfile(p)), None)
 
 
@@ -109,23 +111,28 @@ def open_path(path: str, *, split: str | None = None, labels: bool = True) -> Id
             raise ValueError(f"split must be train or test, got {split!r}")
         found = _in_folder(path, split or "train")
         if found is None:
-            raise FileNotFoundError(f"{path}: no {FILES[split or 'train']}")
+            raise FileNotFoundError(f"{path}: no {FILES[split or 'train'].format(3)}")
         return _open(found, labels=labels)
     if split is not None:
         raise ValueError(f"{path} is a file; split= chooses among the files of a directory")
     return _open(path, labels=labels)
 
 
+def header_of(source: Source) -> Header:
+    """The header of a file that is as long as it says, or FormatError."""
+    header = parse(_front(source), source.path)
+    _check(header, source)
+    return header
+
+
 def _open(path: str, *, labels: bool, expect: Fingerprint | None = None) -> IdxArray:
     source = Source(path, expect)
     numbers = source
-    front = _front(source)
-    if front[:2] == GZIP:
+    if _front(source)[:2] == GZIP:
         header = parse(_first(source), path)
         numbers = kept(source, _inflated(source), header.file_nbytes, NAME)
     else:
-        header = parse(front, path)
-        _check(header, source)
+        header = header_of(source)
     numbers.mapping.advise("random")
     beside = _labels_beside(path) if labels else None
     found = None if beside is None else _open(beside, labels=False)

@@ -11,17 +11,29 @@ import os
 import pathlib
 import re
 from collections.abc import Iterator, Sequence
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 import mapix
 from mapix.errors import FormatError
+from mapix.idx.appender import Appender
 from mapix.idx.array import IdxArray
+from mapix.idx.order import fisher_yates
 from mapix.idx.writer import Writer
 
-__all__ = ["cat", "csv2idx", "describe", "idx2csv", "image2csv", "join", "shuffle", "split"]
+__all__ = [
+    "append_files",
+    "cat",
+    "csv2idx",
+    "describe",
+    "idx2csv",
+    "image2csv",
+    "join",
+    "shuffle",
+    "split",
+]
 
 Path = str | os.PathLike[str]
 BLOCK = 4096  # rows handled at once
@@ -146,6 +158,27 @@ def cat(sources: Sequence[Path], path: Path, **options: Any) -> None:
                 out.extend(block)
 
 
+def append_files(sources: Sequence[Path], path: Path) -> int:
+    """Rows of files behind those of a file, in its byte order; how many it has then.
+
+    Raises
+    ------
+    ValueError
+        Types or dimensions of rows differ; then nothing is appended.
+    """
+    with Appender(path) as out:
+        for source in sources:
+            with _open(source) as a:
+                if (a.header.code, a.shape[1:]) != (out.dtype.str[1:], out.row_shape):
+                    raise ValueError(
+                        f"{a.path}: rows {a.dtype} {a.shape[1:]}, "
+                        f"{os.fspath(path)} has {out.dtype} {out.row_shape}"
+                    )
+                for block in _blocks(a):
+                    out.extend(block)
+    return out.nrows
+
+
 def join(sources: Sequence[Path], path: Path, **options: Any) -> None:
     """Columns of several files side by side, (rows, all columns); little-endian.
 
@@ -201,16 +234,36 @@ def split(
 
 
 def shuffle(
-    source: Path, path: Path, *, seed: int = 1, compat: bool = False, **options: Any
+    source: Path,
+    path: Path,
+    *,
+    seed: int = 1,
+    compat: bool | Literal["libstdc++"] = False,
+    **options: Any,
 ) -> None:
-    """Rows in another order, the same on every machine for a seed; ``compat`` flattens rows.
+    """Rows in another order, the same on every machine for a seed.
 
-    The order is not the original's, which depends on the C++ library it was built with.
+    Parameters
+    ----------
+    source, path : str or os.PathLike
+        The file, and the new one.
+    seed : int
+        Another one gives another order; the original's is 1.
+    compat : bool or "libstdc++"
+        True flattens rows, as the original does; ``"libstdc++"`` also puts them in its order, which
+        depends on the C++ library that it was built with: this is that of GNU's.
+    **options
+        As for ``mapix.idx.Writer``.
     """
+    if compat not in (True, False, "libstdc++"):
+        raise ValueError(f"compat must be True, False or libstdc++, got {compat!r}")
     with _open(source) as a:
-        row = _like(a, compat)
-        # numpy promises the bits of a generator for ever, not what its methods make of them
-        order = np.argsort(np.random.PCG64(seed).random_raw(len(a)), kind="stable")
+        row = _like(a, bool(compat))
+        if compat == "libstdc++":
+            order = fisher_yates(len(a), seed)
+        else:
+            # numpy promises the bits of a generator for ever, not what its methods make of them
+            order = np.argsort(np.random.PCG64(seed).random_raw(len(a)), kind="stable")
         options = {"byteorder": a.byteorder, **options}
         with Writer(path, a.header.code, row, **options) as out:
             for at in range(0, len(order), BLOCK):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -77,9 +78,17 @@ class Writer(Closing):
         self._out.write(data)
         self.nrows += n
 
+    def _rows_before(self) -> Iterator[bytes | bytearray]:
+        """Bytes of rows that come before those written."""
+        return iter(())
+
+    def _settled(self) -> None:
+        """Called when all is written, before the file appears."""
+
     def close(self) -> None:
         """Put header and rows together, sync the file, and let it appear."""
-        self._out.finish(pack(self._order, self._code, (self.nrows, *self.row_shape)))
+        head = pack(self._order, self._code, (self.nrows, *self.row_shape))
+        self._out.finish(head, self._rows_before(), self._settled)
 
     def abort(self) -> None:
         """Remove what was written."""

@@ -1,0 +1,74 @@
+"""The compiled core's function for arrays of numbers in JSON text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapix._native import Where, core, problem
+from mapix._native import _where as where_of
+
+if TYPE_CHECKING:
+    from mapix.source import Mapping
+
+__all__ = ["ANY", "COLUMNS", "END", "ORIGINAL", "ROWS", "TOKEN", "UNKNOWN", "Numbers"]
+
+ffi, lib = core
+
+ORIGINAL: int = lib.MAPIX_JSON_ORIGINAL
+ANY: int = lib.MAPIX_JSON_ANY
+TOKEN: int = lib.MAPIX_E_JSON_TOKEN
+COLUMNS: int = lib.MAPIX_E_JSON_COLUMNS
+ROWS: int = lib.MAPIX_E_JSON_ROWS
+END: int = lib.MAPIX_JSON_END
+UNKNOWN = (1 << 64) - 1  # of rows or columns, when they are counted
+STEP = 32 << 20  # bytes between two looks at Ctrl-C: about a tenth of a second
+
+
+class Numbers(NamedTuple):
+    """How far ``read`` came: the fields of ``mapix_json_run``, and why it stopped there."""
+
+    status: int
+    at: int
+    nrows: int
+    ncolumns: int
+    column: int
+    ninfinite: int
+    where: Where
+
+
+def read(
+    mapping: Mapping,
+    at: int,
+    depth: int,
+    grammar: int,
+    out: NDArray[np.float32] | None,
+    nrows: int = UNKNOWN,
+    ncolumns: int = UNKNOWN,
+) -> Numbers:
+    """``mapix_json_numbers`` from byte ``at``, to the end or to what is wrong.
+
+    ``status`` is 0, TOKEN, COLUMNS or ROWS; anything else is raised.
+    """
+    if out is not None and (out.size != nrows * ncolumns or not out.flags.c_contiguous):
+        raise ValueError(f"room for {out.size} numbers, {nrows} x {ncolumns} are asked for")
+    run, where = ffi.new("mapix_json_run *"), ffi.new("mapix_where *")
+    run.at = at
+    into = ffi.NULL
+    if out is not None:
+        into = ffi.cast("float *", ffi.from_buffer("float[]", out, require_writable=True))
+    status = 0
+    while status == 0 and run.state != lib.MAPIX_JSON_DONE:
+        stop = run.at + STEP
+        status = mapping.guarded(
+            lambda m, stop=stop: lib.mapix_json_numbers(  # type: ignore[misc]
+                m, run, depth, grammar, into, nrows, ncolumns, stop, where
+            )
+        )
+    if status not in (0, TOKEN, COLUMNS, ROWS):
+        raise problem(status, where_of(where), mapping.path, "json")
+    return Numbers(
+        status, run.at, run.nrows, run.ncolumns, run.column, run.ninfinite, where_of(where)
+    )

@@ -1,0 +1,288 @@
+"""A JSON text in a mapped file, read from front to back in bounded memory.
+
+Small things (brackets, names, single values) are read here, through a window that is copied under
+the guard; arrays of numbers by the C core, straight into float32 arrays.  In a strict text strings
+and numbers are what VisualRBM's own reader takes for them; otherwise what JSON or it takes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapix import _native
+from mapix import _native_json as core
+from mapix.errors import FormatError, LimitError
+from mapix.source import Source
+
+__all__ = ["Text"]
+
+WINDOW_NBYTES = 4096
+MOST_TEXT = 1 << 16  # bytes of a string or of one number that are looked at
+MOST_DEPTH = 1000  # of brackets in what is passed over
+LEAST_NUMBER = 2  # bytes: a digit, and what divides it from the next
+BLANKS = re.compile(rb"[ \t\r\n]*")
+WORD = re.compile(rb"[^ \t\r\n,:\]}{\[\"]*")
+BRACKETS = re.compile(rb'[][{}"]')
+STRING_END = re.compile(rb'["\\]')
+NUMBER = {
+    True: re.compile(rb"(?=[-0-9])-?[0-9]*(\.[0-9]*([eE][+-]?[0-9]*)?)?"),
+    False: re.compile(rb"(?=[-0-9])-?[0-9]*(\.[0-9]*)?([eE][+-]?[0-9]*)?"),
+}
+ESCAPES = {
+    **{ord(c): c.encode() for c in '"\\/'},
+    **{ord(k): v for k, v in zip("bfnrt", (b"\b", b"\f", b"\n", b"\r", b"\t"), strict=True)},
+}
+# what the core waited for, by the state that it tells
+WANTED = {0: "[", 2: "[ or ]", 3: "[", 4: "a number or ]", 5: "a number", 6: ", or ]", 7: ", or ]"}
+BOM = b"\xef\xbb\xbf"
+
+
+class Text:
+    """Where in a text one is.
+
+    Parameters
+    ----------
+    source : Source
+        The file.
+    format : str
+        Name of the format, for messages.
+    strict : bool
+        Whether to read as VisualRBM does.
+
+    Attributes
+    ----------
+    at : int
+        Byte of the file that comes next.
+    """
+
+    def __init__(self, source: Source, format: str, *, strict: bool) -> None:
+        self.at = 0
+        self._source, self._format, self._strict = source, format, strict
+        self._nbytes = source.nbytes
+        self._begin, self._window = 0, b""
+        if not strict and self._rest(3)[:3] == BOM:
+            self.at = 3
+
+    # --- bytes ------------------------------------------------------------------------------------
+
+    def _rest(self, nbytes: int) -> bytes:
+        """The next bytes, at least ``nbytes`` of them where the file has them."""
+        begin = self.at - self._begin
+        if not 0 <= begin <= len(self._window) - min(nbytes, self._nbytes - self.at):
+            size = min(max(nbytes, WINDOW_NBYTES), self._nbytes - self.at)
+            copied = _native.copy(self._source.mapping, self.at, size, self._format)
+            self._begin, self._window, begin = self.at, bytes(copied), 0
+        return self._window[begin:] if begin else self._window
+
+    def problem(self, reason: str, at: int | None = None) -> FormatError:
+        """A FormatError of this text."""
+        at = self.at if at is None else at
+        return FormatError(self._source.path, self._format, reason, at=at)
+
+    def _met(self) -> str:
+        """What comes next, for a message."""
+        rest = self._rest(1)
+        if not rest:
+            return "the end of the text"
+        word = BLANKS.sub(b"", (WORD.match(rest) or [b""])[0])[:30] or rest[:1]
+        return repr(word.decode("utf-8", "backslashreplace"))
+
+    def peek(self) -> bytes:
+        """The next byte that is no blank, without taking it; none at the end."""
+        while rest := self._rest(1):
+            found = BLANKS.match(rest)
+            assert found is not None  # it matches anything
+            self.at += found.end()
+            if found.end() < len(rest):
+                return rest[found.end() : found.end() + 1]
+        return b""
+
+    def take(self, byte: bytes, where: str) -> None:
+        """Take the next byte, which has to be this one."""
+        if self.peek() != byte:
+            raise self.problem(f"{where}: {byte.decode()} expected, got {self._met()}")
+        self.at += 1
+
+    # --- values -----------------------------------------------------------------------------------
+
+    def names(self, where: str) -> Iterator[str]:
+        """The names of an object; after each the caller takes its value."""
+        self.take(b"{", where)
+        first = True
+        while (byte := self.peek()) != b"}":
+            if not first:
+                if byte != b",":
+                    raise self.problem(f"{where}: , or }} expected, got {self._met()}")
+                self.at += 1
+            first = False
+            name = self.string(f"{where}: a name in quotes")
+            self.take(b":", name)
+            yield name
+        self.at += 1
+
+    def items(self, where: str) -> Iterator[int]:
+        """Numbers of an array's items; after each the caller takes it."""
+        self.take(b"[", where)
+        number = 0
+        while (byte := self.peek()) != b"]":
+            if number:
+                if byte != b",":
+                    raise self.problem(f"{where}: , or ] expected, got {self._met()}")
+                self.at += 1
+            yield number
+            number += 1
+        self.at += 1
+
+    def string(self, where: str) -> str:
+        """A string."""
+        if self.peek() != b'"':
+            raise self.problem(f"{where}: a string expected, got {self._met()}")
+        begin, end = self.at, self._string_end(MOST_TEXT)
+        self.at = begin
+        raw = self._rest(end - begin)[: end - begin]
+        self.at = end
+        if self._strict:
+            return self._unescaped(raw[1:-1], begin, where).decode("utf-8", "surrogateescape")
+        try:
+            return str(json.loads(raw, strict=False))
+        except (ValueError, UnicodeDecodeError) as e:
+            raise self.problem(f"{where}: no string: {e}", begin) from e
+
+    def _string_end(self, most: int) -> int:
+        """Behind the string that comes next; goes there."""
+        begin = self.at
+        self.at += 1
+        while True:
+            rest = self._rest(2)
+            found = STRING_END.search(rest)
+            self.at += len(rest) if found is None else found.end() + (found[0] == b"\\")
+            if not rest or self.at > self._nbytes:
+                self.at = begin
+                raise self.problem("a string that does not end")
+            if self.at - begin > most:
+                limit = f"a string of more than {most} bytes at byte {begin}"
+                raise LimitError(f"{self._source.path}: {self._format}: {limit}")
+            if found is not None and found[0] == b'"':
+                return self.at
+
+    def _unescaped(self, raw: bytes, at: int, where: str) -> bytes:
+        parts = raw.split(b"\\")
+        found = [parts[0]]
+        k = 1
+        while k < len(parts):
+            part = parts[k]
+            if not part and k + 1 < len(parts):  # an escaped backslash
+                found.append(b"\\" + parts[k + 1])
+                k += 2
+                continue
+            if part[:1] == b"" or part[0] not in ESCAPES:
+                raise self.problem(f"{where}: no escape that VisualRBM knows", at)
+            found.append(ESCAPES[part[0]] + part[1:])
+            k += 1
+        return b"".join(found)
+
+    def number(self, where: str) -> str:
+        """One number, as it is written."""
+        self.peek()
+        nbytes = WINDOW_NBYTES
+        while True:
+            rest = self._rest(nbytes)
+            found = NUMBER[self._strict].match(rest)
+            if found is None:
+                raise self.problem(f"{where}: a number expected, got {self._met()}")
+            if found.end() < len(rest) or self.at + len(rest) >= self._nbytes:
+                self.at += found.end()
+                return found[0].decode()
+            nbytes = 2 * len(rest)
+            if nbytes > 2 * MOST_TEXT:
+                raise LimitError(f"{self._source.path}: {where}: a number of {MOST_TEXT} digits")
+
+    def skip(self, where: str) -> None:
+        """Pass over any value."""
+        byte = self.peek()
+        if byte == b'"':
+            self._string_end(self._nbytes)
+        elif byte in (b"[", b"{") and byte:
+            self._skip_nested(where)
+        else:
+            word = (WORD.match(self._rest(WINDOW_NBYTES)) or [b""])[0]
+            if word not in (b"true", b"false", b"null") and not NUMBER[False].fullmatch(word):
+                raise self.problem(f"{where}: a value expected, got {self._met()}")
+            self.at += len(word)
+
+    def _skip_nested(self, where: str) -> None:
+        begin = self.at
+        open_ones = bytearray()
+        while True:
+            rest = self._rest(1)
+            if not rest:
+                raise self.problem(f"{where}: no end of what begins here", begin)
+            found = BRACKETS.search(rest)
+            if found is None:
+                self.at += len(rest)
+                continue
+            self.at += found.start()
+            if found[0] == b'"':
+                self._string_end(self._nbytes)
+                continue
+            self.at += 1
+            if found[0] in b"[{":
+                open_ones += found[0]
+                if len(open_ones) > MOST_DEPTH:
+                    raise self.problem(f"{where}: nested deeper than {MOST_DEPTH}", begin)
+            elif not open_ones or open_ones.pop() != {b"]": 91, b"}": 123}[found[0]]:
+                raise self.problem(f"{where}: {found[0].decode()} closes another bracket")
+            if not open_ones:
+                return
+
+    # --- arrays of numbers ------------------------------------------------------------------------
+
+    def numbers(self, where: str, shape: tuple[int | None, ...]) -> tuple[NDArray[np.float32], int]:
+        """An array of one or two dimensions, and how many of its numbers are infinite.
+
+        Room for it is made only when the text is long enough to hold it; dimensions that are None
+        are counted first.
+
+        Raises
+        ------
+        FormatError
+            What is there is no such array, at the byte where that shows.
+        """
+        self.peek()
+        known = [d for d in shape if d is not None]
+        total = 1
+        for d in known:
+            total *= d
+        full = (1, *shape)[-2:]
+        if len(known) < len(shape) or total * LEAST_NUMBER > self._nbytes - self.at:
+            counted = self._read(where, len(shape), None, full)
+            full = counted.nrows, 0 if counted.ncolumns == core.UNKNOWN else counted.ncolumns
+        out: NDArray[np.float32] = np.empty((full[0] or 0, full[1] or 0), np.float32)
+        found = self._read(where, len(shape), out, full)
+        self.at = found.at
+        return (out[0] if len(shape) == 1 else out), found.ninfinite
+
+    def _read(
+        self, where: str, depth: int, out: Any, shape: tuple[int | None, ...]
+    ) -> core.Numbers:
+        nrows, ncolumns = (core.UNKNOWN if d is None else d for d in shape)
+        grammar = core.ORIGINAL if self._strict else core.ANY
+        found = core.read(self._source.mapping, self.at, depth, grammar, out, nrows, ncolumns)
+        if not found.status:
+            return found
+        at, row = found.at, f"[{found.nrows}]" if depth == 2 else ""
+        want, got = found.where.expected, found.where.got
+        if found.status == core.TOKEN:
+            self.at = at
+            place = f"{where}{row}[{found.column}]" if want in (4, 5) else f"{where}{row}"
+            raise self.problem(f"{place}: {WANTED[want]} expected, got {self._met()}")
+        more = "more" if got > want else str(got)
+        if found.status == core.ROWS:
+            raise self.problem(f"{where}: {want} rows expected, {more} found", at)
+        raise self.problem(f"{where}{row}: {want} numbers expected, {more} found", at)

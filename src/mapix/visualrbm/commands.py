@@ -1,0 +1,123 @@
+"""``mapix visualrbm ...``: the tools as commands."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import Any
+
+__all__ = ["add"]
+
+
+def add(commands: Any) -> None:
+    """Add ``visualrbm`` and what it can do to the program's commands."""
+    rbm = commands.add_parser("visualrbm", help="look at models and schedules, and use them")
+    below = rbm.add_subparsers(dest="tool", required=True, metavar="TOOL")
+
+    def command(name: str, run: Callable[[Any], None], text: str) -> argparse.ArgumentParser:
+        parser: argparse.ArgumentParser = below.add_parser(name, help=text)
+        parser.set_defaults(run=run)
+        return parser
+
+    strict: dict[str, Any] = {"action": "store_true", "help": "take only what VisualRBM takes"}
+    compat: dict[str, Any] = {
+        "action": "store_true",
+        "help": "write as VisualRBM does, digits lost and all",
+    }
+
+    info = command("info", _info, "what files are")
+    info.add_argument("file", metavar="FILE", nargs="+")
+    info.add_argument("--strict", **strict)
+
+    hidden = command("hidden", _hidden, "what a model makes of the rows of an IDX file")
+    for name in ("file", "out", "model"):
+        hidden.add_argument(name, metavar=name.upper())
+    hidden.add_argument(
+        "--approx", action="store_true", help="VisualRBM's own bits, approximations and all"
+    )
+
+    stack = command("stack", _stack, "one perceptron of several models' layers")
+    stack.add_argument("chosen", metavar="FILE", nargs="*", action=_Choose)
+    for option, text in (
+        ("-f", "models as they are"),
+        ("-t", "machines and autoencoders transposed"),
+    ):
+        stack.add_argument(
+            option, dest="chosen", metavar="FILE", nargs="+", action=_Choose, help=text
+        )
+    stack.add_argument(
+        "-n",
+        dest="chosen",
+        metavar=("INDEX COUNT FILE", "FILE"),
+        nargs="+",
+        action=_Choose,
+        help="COUNT layers from INDEX on of a perceptron; files behind it are taken whole",
+    )
+    stack.add_argument("-o", dest="out", metavar="OUT", required=True, help="the new file")
+    stack.add_argument("--compat", **compat)
+
+    convert = command("convert", _convert, "a model as .json, .npz or .safetensors")
+    convert.add_argument("file", metavar="FILE")
+    convert.add_argument("out", metavar="OUT")
+    convert.add_argument("--strict", **strict)
+    convert.add_argument("--compat", **compat)
+
+    schedule = command("schedule", _schedule, "the values of a schedule's epochs")
+    schedule.add_argument("file", metavar="FILE")
+    schedule.add_argument("--strict", **strict)
+
+
+class _Choose(argparse.Action):
+    """Files for a stack, in the order in which they are given, with what goes for each."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        chosen = list(getattr(namespace, "chosen", None) or [])
+        files = list(values or [])
+        first: dict[str, Any] = {}
+        if option_string == "-n":
+            if len(files) < 3 or not all(f.isdecimal() for f in files[:2]) or int(files[1]) == 0:
+                parser.error("-n: an index, a count above 0 and a file expected")
+            first = {"index": int(files[0]), "count": int(files[1])}
+            del files[:2]
+        for path in files:
+            chosen.append({"path": path, "transposed": option_string == "-t", **first})
+            first = {}
+        namespace.chosen = chosen
+
+
+def _info(a: argparse.Namespace) -> None:
+    from mapix.visualrbm import tools
+
+    for path in a.file:
+        print(tools.describe(path, strict=a.strict))
+
+
+def _hidden(a: argparse.Namespace) -> None:
+    from mapix.visualrbm import tools
+
+    tools.hidden(a.file, a.out, a.model, approx="visualrbm" if a.approx else None)
+
+
+def _stack(a: argparse.Namespace) -> None:
+    from mapix.visualrbm import tools
+
+    tools.stack_files(a.chosen, a.out, compat="visualrbm" if a.compat else None)
+
+
+def _convert(a: argparse.Namespace) -> None:
+    from mapix.visualrbm import tools
+
+    tools.convert(a.file, a.out, strict=a.strict, **({"compat": "visualrbm"} if a.compat else {}))
+
+
+def _schedule(a: argparse.Namespace) -> None:
+    import mapix
+    from mapix.visualrbm import tools
+
+    print(tools.told(mapix.open(a.file, format="visualrbm", kind="schedule", strict=a.strict)))

@@ -1,0 +1,351 @@
+"""What VisualRBM trains: models of float32 arrays, and what goes through them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, Self, cast
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mapix.errors import UnsupportedError
+from mapix.formats.visualrbm import AE, MLP, RBM, Document
+from mapix.visualrbm.layer import Approx, Floats, Layer, connected, floats, function_of
+
+__all__ = [
+    "AutoEncoder",
+    "Layer",
+    "Model",
+    "MultilayerPerceptron",
+    "Pair",
+    "RestrictedBoltzmannMachine",
+    "stack",
+]
+
+
+class Model:
+    """What the three kinds have in common.  Nothing of the file stays open.
+
+    Attributes
+    ----------
+    path : str or None
+        The file that it was read from.
+    unknown : tuple of str
+        Names in the file that mean nothing.
+    """
+
+    kind: ClassVar[str]
+    path: str | None = None
+    unknown: tuple[str, ...] = ()
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """What a row goes through, first to last."""
+        raise NotImplementedError
+
+    @property
+    def inputs(self) -> int:
+        """Numbers of a row that goes in."""
+        return self._path_through()[0].inputs
+
+    @property
+    def outputs(self) -> int:
+        """Numbers of a row that comes out of ``hidden``."""
+        return self._path_through()[-1].outputs
+
+    def hidden(self, x: ArrayLike, *, approx: Approx | None = None) -> Floats:
+        """What comes out at the end, float32 (n, outputs): what VisualRBM's calchidden computes.
+
+        Parameters
+        ----------
+        x : array_like
+            Rows, (n, inputs), or one row; used as float32.
+        approx : {"visualrbm"}, optional
+            As for ``Layer``: VisualRBM's own bits.
+
+        Raises
+        ------
+        ValueError
+            Rows have another length, or layers do not fit one another.
+        """
+        found: Any = x
+        for layer in self._path_through():
+            found = layer(found, approx=approx)
+        return cast(Floats, found)
+
+    def _path_through(self) -> tuple[Layer, ...]:
+        layers = self.layers
+        if not layers:
+            raise ValueError(f"{self.path or 'the model'} has no layers")
+        connected(layers)
+        return layers
+
+    def document(self) -> Document:
+        """The model as its file's fields."""
+        raise NotImplementedError
+
+    def write(self, path: str | os.PathLike[str], **options: Any) -> None:
+        """Write as JSON, npz or safetensors; see ``mapix.visualrbm.write``."""
+        from mapix.visualrbm.writing import write
+
+        write(path, self, **options)
+
+    def joined(self, others: Any) -> Any:
+        """Refused: several models are one by ``mapix.visualrbm.stack``."""
+        raise UnsupportedError("several models cannot be opened as one; see mapix.visualrbm.stack")
+
+    def close(self) -> None:
+        """Nothing is open; here so that models can be used like datasets."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __eq__(self, other: object) -> bool:
+        """Same kind, same numbers."""
+        if not isinstance(other, Model) or self.kind != other.kind:
+            return NotImplemented
+        a, b = (m.document() for m in (self, other))
+        return (
+            _same(a.fields, b.fields)
+            and len(a.layers) == len(b.layers)
+            and all(_same(*pair) for pair in zip(a.layers, b.layers, strict=True))
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        through = " -> ".join(
+            [str(la.inputs) for la in self.layers[:1]]
+            + [f"{la.outputs} {la.function}" for la in self.layers]
+        )
+        place = f" {self.path}:" if self.path else ""
+        return f"<mapix.visualrbm.{self.kind}{place} {through or 'no layers'}>"
+
+
+def _same(a: dict[str, Any], b: dict[str, Any]) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[k], b[k], equal_nan=False) for k in a)
+
+
+class Pair(Model):
+    """Visible and hidden units, and one matrix of weights between them."""
+
+    _visible: ClassVar[tuple[str, str]]
+
+    def __init__(
+        self,
+        weights: ArrayLike,
+        visible_biases: ArrayLike,
+        hidden_biases: ArrayLike,
+        *,
+        visible_type: str = "Sigmoid",
+        hidden_type: str = "Sigmoid",
+    ) -> None:
+        self.encoder = Layer(weights, hidden_biases, hidden_type)
+        self.visible_biases = floats(visible_biases, "visible biases", (self.encoder.inputs,))
+        self.visible_type = function_of(visible_type, "visible type")
+
+    @property
+    def weights(self) -> Floats:
+        """float32 (hidden, visible)."""
+        return self.encoder.weights
+
+    @property
+    def hidden_biases(self) -> Floats:
+        """float32 (hidden,)."""
+        return self.encoder.biases
+
+    @property
+    def hidden_type(self) -> str:
+        """Activation function of the hidden units."""
+        return self.encoder.function
+
+    @property
+    def visible_count(self) -> int:
+        """Visible units."""
+        return self.encoder.inputs
+
+    @property
+    def hidden_count(self) -> int:
+        """Hidden units."""
+        return self.encoder.outputs
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """From visible to hidden units."""
+        return (self.encoder,)
+
+    def transposed(self) -> Layer:
+        """From hidden to visible units, as a layer; its weights are a transposed copy."""
+        return Layer(self.weights.T, self.visible_biases, self.visible_type)
+
+    def visible(self, h: ArrayLike, *, approx: Approx | None = None) -> Floats:
+        """Visible units from hidden ones, float32 (n, visible)."""
+        return self.transposed()(h, approx=approx)
+
+    def reconstruct(self, x: ArrayLike, *, approx: Approx | None = None) -> Floats:
+        """Rows to hidden units and back, float32 (n, visible)."""
+        return self.visible(self.hidden(x, approx=approx), approx=approx)
+
+    @classmethod
+    def of(cls, document: Document) -> Self:
+        """From a file's fields."""
+        f = document.fields
+        kind, biases = cls._visible
+        return cls(
+            f["Weights"],
+            f[biases],
+            f["HiddenBiases"],
+            visible_type=f[kind],
+            hidden_type=f["HiddenType"],
+        )
+
+    def document(self) -> Document:
+        """The model as its file's fields."""
+        kind, biases = self._visible
+        return Document(
+            self.kind,
+            {
+                "VisibleCount": self.visible_count,
+                "HiddenCount": self.hidden_count,
+                kind: self.visible_type,
+                "HiddenType": self.hidden_type,
+                biases: self.visible_biases,
+                "HiddenBiases": self.hidden_biases,
+                "Weights": self.weights,
+            },
+        )
+
+
+class RestrictedBoltzmannMachine(Pair):
+    """Visible and hidden units with symmetric weights.
+
+    Parameters
+    ----------
+    weights : array_like
+        float32 (hidden, visible).
+    visible_biases, hidden_biases : array_like
+        float32 (visible,) and (hidden,).
+    visible_type, hidden_type : {"Linear", "RectifiedLinear", "Sigmoid", "Softmax"}
+        Activation functions.
+    """
+
+    kind = RBM
+    _visible = ("VisibleType", "VisibleBiases")
+
+
+class AutoEncoder(Pair):
+    """An encoder, and a decoder with the same weights.  What is visible comes out of the decoder.
+
+    Parameters
+    ----------
+    weights : array_like
+        float32 (hidden, visible).
+    visible_biases, hidden_biases : array_like
+        float32 (visible,), the file's OutputBiases, and (hidden,).
+    visible_type, hidden_type : {"Linear", "RectifiedLinear", "Sigmoid", "Softmax"}
+        Activation functions; the file's OutputType, and HiddenType.
+    """
+
+    kind = AE
+    _visible = ("OutputType", "OutputBiases")
+
+    @property
+    def output_type(self) -> str:
+        """Activation function of the decoder."""
+        return self.visible_type
+
+    @property
+    def output_biases(self) -> Floats:
+        """float32 (visible,)."""
+        return self.visible_biases
+
+
+class MultilayerPerceptron(Model):
+    """Layers one behind the other.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        First to last.  They need not fit one another; ``hidden`` asks for that.
+    """
+
+    kind = MLP
+
+    def __init__(self, layers: Sequence[Layer]) -> None:
+        self._layers = tuple(layers)
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """First to last."""
+        return self._layers
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    def __getitem__(self, key: Any) -> Any:
+        """A layer, or layers."""
+        return self._layers[key]
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self._layers)
+
+    @classmethod
+    def of(cls, document: Document) -> Self:
+        """From a file's fields."""
+        return cls([Layer(f["Weights"], f["Biases"], f["Function"]) for f in document.layers])
+
+    def document(self) -> Document:
+        """The model as its file's fields."""
+        return Document(
+            self.kind,
+            layers=[
+                {
+                    "Inputs": la.inputs,
+                    "Outputs": la.outputs,
+                    "Function": la.function,
+                    "Biases": la.biases,
+                    "Weights": la.weights,
+                }
+                for la in self._layers
+            ],
+        )
+
+
+def stack(*parts: Model | Layer | Sequence[Layer]) -> MultilayerPerceptron:
+    """A perceptron of models' layers, one behind the other: what VisualRBM's buildmlp makes.
+
+    Parameters
+    ----------
+    *parts : Model, Layer, or sequence of Layer
+        ``rbm``, ``autoencoder.transposed()``, ``perceptron[1:2]``, ...  Layers are taken as they
+        are, not copied.
+
+    Raises
+    ------
+    ValueError
+        Layers do not fit one another, or there are none.
+    """
+    layers: list[Layer] = []
+    for part in parts:
+        if isinstance(part, Model):
+            layers += part.layers
+        elif isinstance(part, Layer):
+            layers.append(part)
+        else:
+            layers += part
+    if not layers:
+        raise ValueError("no layers to stack")
+    for layer in layers:
+        if not isinstance(layer, Layer):
+            raise TypeError(f"models and layers are stacked, got {type(layer).__name__}")
+    connected(layers)
+    return MultilayerPerceptron(layers)
+
+
+MODELS: dict[str, type[Pair] | type[MultilayerPerceptron]] = {
+    m.kind: m for m in (RestrictedBoltzmannMachine, AutoEncoder, MultilayerPerceptron)
+}

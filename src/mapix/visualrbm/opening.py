@@ -1,0 +1,150 @@
+"""From a path to a model or a schedule."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Literal
+
+from mapix import _native
+from mapix.errors import FormatError, MapixError, warn
+from mapix.formats.visualrbm import KINDS, MLP, NAME, OLD_MAGIC, Document, old, read
+from mapix.source import Source, read_small
+from mapix.visualrbm.layer import Layer
+from mapix.visualrbm.model import MODELS, Model, MultilayerPerceptron
+from mapix.visualrbm.schedule import MOST_NBYTES, Schedule
+
+__all__ = ["NAME", "claims", "open_path"]
+
+LOOK_NBYTES = 4096  # of the file's begin, and of its end
+FIRST = re.compile(rb'\s*\{\s*"((?:[^"\\]|\\.)*)"\s*:')
+TYPE = re.compile(
+    rb'"type"\s*:\s*"(%s|RBM|MLP)"' % "|".join(KINDS).encode(),
+    re.I,
+)
+OURS = re.compile(
+    r"type|(visible|hidden|minibatch)(count|type|biases|size)|output(type|biases)"
+    r"|layers|weights|activationfunctions|schedule",
+    re.I,
+)
+SCHEDULE = re.compile(rb'"schedule"|\\u00', re.I)
+OF_SCHEDULES = re.compile(rb'"(minibatchsize|activationfunctions)"\s*:', re.I)
+
+
+def _ends(source: Source) -> tuple[bytes, bytes]:
+    n = min(LOOK_NBYTES, source.nbytes)
+    first, last = (
+        bytes(_native.copy(source.mapping, at, n, NAME)) for at in (0, source.nbytes - n)
+    )
+    return first.removeprefix(b"\xef\xbb\xbf"), last
+
+
+def claims(path: str) -> str | None:
+    """Why ``path`` cannot be a model or a schedule, or None: see ``mapix.formats.Format``."""
+    if os.path.isdir(path):
+        return "it is a directory"
+    try:
+        source = Source(path)
+        first, last = _ends(source)
+    except (OSError, MapixError) as e:
+        return f"it cannot be read ({e})"
+    if first[:4] == OLD_MAGIC:
+        return None
+    begin = FIRST.match(first)
+    if begin is None:
+        return "no JSON object"
+    name = begin[1].decode("utf-8", "replace")
+    if "\\u" in name:
+        name = re.sub(r"\\u00([0-7][0-9a-fA-F])", lambda m: chr(int(m[1], 16)), name)
+    if OURS.fullmatch(name) or TYPE.search(first) or TYPE.search(last):
+        return None
+    return "no Type of a model or a schedule"
+
+
+def open_path(
+    path: str, *, strict: bool = False, kind: Literal["model", "schedule"] | None = None
+) -> Model | Schedule:
+    """Open a model or a training schedule of VisualRBM.
+
+    Parameters
+    ----------
+    path : str
+        A JSON file; or an older binary `.RBM` file.
+    strict : bool
+        Take exactly what VisualRBM takes, and read it as VisualRBM does.  By default also other
+        orders of names, names that mean nothing, numbers like ``1e-07``, a byte order mark; and
+        layers that do not fit one another are kept, where VisualRBM drops them.
+    kind : {"model", "schedule"}, optional
+        By default a schedule is what has a ``Schedule``.
+
+    Returns
+    -------
+    RestrictedBoltzmannMachine, AutoEncoder, MultilayerPerceptron or Schedule
+        Their arrays are copies in memory; nothing stays open.
+
+    Raises
+    ------
+    FormatError
+        The text breaks the format; the message names the place in it and the byte.
+    LimitError
+        A schedule of more than 16 MiB.
+
+    Warns
+    -----
+    MapixWarning
+        Something is odd, or VisualRBM would do another thing with it; the message says what.
+    """
+    if kind not in (None, "model", "schedule"):
+        raise ValueError(f"kind must be model or schedule, got {kind!r}")
+    source = Source(path)
+    try:
+        if bytes(_native.copy(source.mapping, 0, min(4, source.nbytes), NAME)) == OLD_MAGIC:
+            return _model(old(source), path, strict)
+        if kind == "schedule" or (kind is None and _is_schedule(source, strict)):
+            return Schedule.parse(read_small(path, MOST_NBYTES), path, strict=strict)
+        source.mapping.advise("sequential")
+        return _model(read(source, strict=strict), path, strict)
+    finally:
+        source.close()
+
+
+def _is_schedule(source: Source, strict: bool) -> bool:
+    """Whether the outermost object has a Schedule, or what only schedules have."""
+    if source.nbytes > MOST_NBYTES:
+        return False
+    data = bytes(_native.copy(source.mapping, 0, source.nbytes, NAME))
+    if SCHEDULE.search(data) is None and OF_SCHEDULES.search(data) is None:
+        return False
+    try:
+        names = Schedule.names(data, source.path, strict=strict)
+    except FormatError:  # no whole text: then by the words in it
+        return SCHEDULE.search(data) is not None or OF_SCHEDULES.search(data) is not None
+    return bool({"schedule", "minibatchsize", "activationfunctions"} & names)
+
+
+def _model(document: Document, path: str, strict: bool) -> Model:
+    model = MODELS[document.kind].of(document)
+    notes = list(document.notes)
+    if isinstance(model, MultilayerPerceptron) and document.kind == MLP:
+        kept, dropped = _fitting(model.layers)
+        if dropped:
+            numbers = ", ".join(map(str, dropped))
+            does = "dropped, as" if strict else "kept, though the file does not work;"
+            notes.append(f"layers {numbers} do not fit those before: {does} VisualRBM drops them")
+            model = MultilayerPerceptron(kept) if strict else model
+    model.path, model.unknown = path, document.unknown
+    for note in notes:
+        warn(f"{path}: {note}")
+    return model
+
+
+def _fitting(layers: tuple[Layer, ...]) -> tuple[list[Layer], list[int]]:
+    """Layers that VisualRBM keeps, and numbers of those that it drops without a word."""
+    kept: list[Layer] = []
+    dropped = []
+    for k, layer in enumerate(layers):
+        if kept and kept[-1].outputs != layer.inputs:
+            dropped.append(k)
+        else:
+            kept.append(layer)
+    return kept, dropped

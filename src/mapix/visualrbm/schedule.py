@@ -1,0 +1,409 @@
+"""Training schedules of VisualRBM: what is trained, and with which values in each epoch."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+
+from mapix.errors import FormatError, UnsupportedError, warn
+from mapix.formats.cjson import Node, parse
+from mapix.formats.visualrbm import AE, ALIASES, FUNCTIONS, MLP, NAME, RBM
+from mapix.store import SYSTEM, Calls, NewWhole
+
+__all__ = ["MOST_NBYTES", "Schedule", "Stage"]
+
+MOST_NBYTES = 16 << 20
+Value = float | tuple[float, ...]
+LARGEST = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Epochs in a row with the same values.  VisualRBM computes with them as float32.
+
+    A perceptron's values are tuples, one number for each layer of weights; those that a kind of
+    model does not have are None.
+
+    Attributes
+    ----------
+    epochs : int
+        How many.
+    learning_rate, momentum, l1, l2 : float or tuple of float
+        0 until given.
+    adadelta_decay : float or tuple of float
+        1 until given.
+    visible_dropout, hidden_dropout : float or None
+        Of machines and autoencoders.
+    dropout, noise : tuple of float or None
+        Of perceptrons: of what goes into a layer.
+    """
+
+    epochs: int
+    learning_rate: Value = 0.0
+    momentum: Value = 0.0
+    l1: Value = 0.0
+    l2: Value = 0.0
+    adadelta_decay: Value = 1.0
+    visible_dropout: Value | None = None
+    hidden_dropout: Value | None = None
+    dropout: Value | None = None
+    noise: Value | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """A value of a stage: its name in files, and which numbers are right."""
+
+    field: str
+    name: str
+    most: float = float("inf")
+    below: bool = False  # most itself is not one
+    ignored: bool = False  # wrong ones are passed over
+    alias: str = ""  # what documents call it, and VisualRBM does not read
+
+    def right(self, x: float) -> bool:
+        return 0 <= x < self.most if self.below else 0 <= x <= self.most
+
+    @property
+    def range(self) -> str:
+        if self.most == float("inf") or self.most == LARGEST:
+            return "0 or more"
+        return f"from 0 to {'below ' if self.below else ''}{self.most:g}"
+
+
+PAIR_KEYS = (
+    _Key("learning_rate", "LearningRate"),
+    _Key("momentum", "Momentum", 1, below=True),
+    _Key("l1", "L1Regularization", alias="L1"),
+    _Key("l2", "L2Regularization", alias="L2"),
+    _Key("visible_dropout", "VisibleDropout", 1, below=True),
+    _Key("hidden_dropout", "HiddenDropout", 1, below=True),
+    _Key("adadelta_decay", "AdadeltaDecay", 1, below=True, ignored=True),
+)
+MLP_KEYS = (
+    _Key("learning_rate", "LearningRate", LARGEST),
+    _Key("momentum", "Momentum", 1),
+    _Key("l1", "L1Regularization", LARGEST, alias="L1"),
+    _Key("l2", "L2Regularization", LARGEST, alias="L2"),
+    _Key("dropout", "Dropout", 1),
+    _Key("noise", "Noise", LARGEST),
+    _Key("adadelta_decay", "AdadeltaDecay", 1),
+)
+TYPES = {RBM: RBM, AE: AE, MLP: MLP, **ALIASES}
+OUTER_TYPE = {RBM: "VisibleType", AE: "OutputType"}
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What is trained, and how.  Made by ``mapix.open``, or of its parts.
+
+    ``len(schedule)`` is the number of epochs, ``schedule[epoch]`` the stage that an epoch belongs
+    to, and iteration gives one stage an epoch.
+
+    Attributes
+    ----------
+    kind : str
+        RestrictedBoltzmannMachine, AutoEncoder or MultilayerPerceptron.
+    layers : tuple of int
+        Units: (visible, hidden), or those of all layers of a perceptron, inputs first.
+    functions : tuple of str
+        Activation functions: (visible or output, hidden), or those of all layers but the inputs.
+    minibatch_size : int
+        Rows a step.
+    stages : tuple of Stage
+        In order; values that a file gives only once are filled in.
+    seed : int
+        Of random numbers.
+    path : str or None
+        The file that it was read from.
+    """
+
+    kind: str
+    layers: tuple[int, ...]
+    functions: tuple[str, ...]
+    minibatch_size: int
+    stages: tuple[Stage, ...]
+    seed: int = 1
+    path: str | None = field(default=None, compare=False)
+
+    # --- epochs -----------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return self._ends()[-1] if self.stages else 0
+
+    def _ends(self) -> list[int]:
+        return list(itertools.accumulate(s.epochs for s in self.stages))
+
+    def __getitem__(self, epoch: int) -> Stage:
+        """The stage that an epoch, counted from 0 or from the end, belongs to."""
+        n = len(self)
+        if not -n <= epoch < n:
+            raise IndexError(f"epoch {epoch} of {n}")
+        return self.stages[bisect.bisect_right(self._ends(), epoch % n)]
+
+    def __iter__(self) -> Iterator[Stage]:
+        for stage in self.stages:
+            yield from itertools.repeat(stage, stage.epochs)
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    @classmethod
+    def parse(cls, data: bytes, path: str, *, strict: bool = False) -> Schedule:
+        """The schedule in a text; see ``mapix.open``."""
+        found = _Reader(path, strict).schedule(parse(data, path, NAME, strict=strict))
+        return found
+
+    @staticmethod
+    def names(data: bytes, path: str, *, strict: bool = False) -> set[str]:
+        """Names of the outermost object, in lower case."""
+        root = parse(data, path, NAME, strict=strict)
+        return {k.lower() for k, _ in root.items if k is not None}
+
+    # --- writing ----------------------------------------------------------------------------------
+
+    def text(self) -> str:
+        """As JSON that VisualRBM reads to the same values; of later stages, what changes."""
+        root: dict[str, Any] = {"Type": self.kind}
+        if self.kind == MLP:
+            root |= {"Layers": self.layers, "ActivationFunctions": self.functions}
+        else:
+            root |= dict(zip(("VisibleCount", "HiddenCount"), self.layers, strict=True))
+            names = (OUTER_TYPE[self.kind], "HiddenType")
+            root |= dict(zip(names, self.functions, strict=True))
+        root |= {"MinibatchSize": self.minibatch_size, "Seed": self.seed}
+        before = _blank(self.kind, len(self.functions))
+        entries = []
+        for stage in self.stages:
+            entry: dict[str, Any] = {"Epochs": stage.epochs}
+            for key in _keys(self.kind):
+                value = getattr(stage, key.field)
+                if value != before[key.field]:
+                    entry[key.name] = value[0] if _uniform(value) else value
+                before[key.field] = value
+            entries.append(entry)
+        made = json.dumps({**root, "Schedule": entries}, indent="\t")
+        return made.replace("Infinity", "1e999")
+
+    def write(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        replace: bool = False,
+        calls: Calls = SYSTEM,
+    ) -> None:
+        """Write as JSON; the file appears whole or not at all.
+
+        Raises
+        ------
+        FormatError
+            VisualRBM would not take the schedule; the message says why not.
+        """
+        data = self.text().encode()
+        again = Schedule.parse(data, os.fspath(path), strict=True)
+        if again != self:
+            raise ValueError(f"values that a schedule cannot hold: {again} is read for {self}")
+        with NewWhole(os.fspath(path), calls, replace=replace) as out:
+            out.write(data)
+
+    # --- life -------------------------------------------------------------------------------------
+
+    def joined(self, others: Any) -> Any:
+        """Refused."""
+        raise UnsupportedError("several schedules cannot be opened as one")
+
+    def close(self) -> None:
+        """Nothing is open; here so that schedules can be used like datasets."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        units = " -> ".join(map(str, self.layers))
+        place = f" {self.path}:" if self.path else ""
+        n, m = len(self), len(self.stages)
+        return f"<mapix.visualrbm.Schedule{place} {self.kind} {units}, {n} epochs in {m} stages>"
+
+
+def _keys(kind: str) -> tuple[_Key, ...]:
+    return MLP_KEYS if kind == MLP else PAIR_KEYS
+
+
+def _blank(kind: str, n: int) -> dict[str, Any]:
+    """Values before any was given."""
+    found: dict[str, Any] = {
+        k.field: 1.0 if k.name == "AdadeltaDecay" else 0.0 for k in _keys(kind)
+    }
+    return {k: (v,) * n for k, v in found.items()} if kind == MLP else found
+
+
+def _uniform(value: Any) -> bool:
+    return isinstance(value, tuple) and len(set(value)) == 1
+
+
+class _Reader:
+    """From a text's values to a schedule, as VisualRBM goes about it."""
+
+    def __init__(self, path: str, strict: bool) -> None:
+        self.path, self.strict = path, strict
+        self.notes: list[str] = []
+
+    def problem(self, reason: str, node: Node | None) -> FormatError:
+        return FormatError(self.path, NAME, reason, at=None if node is None else node.at)
+
+    def need(self, parent: Node, name: str, where: str = "") -> Node:
+        found = parent.get(name)
+        if found is None:
+            raise self.problem(f"{where}{name} is missing", parent)
+        return found
+
+    def schedule(self, root: Node) -> Schedule:
+        word = self.word(root, "Type")
+        if word not in TYPES:
+            known = ", ".join(TYPES)
+            raise self.problem(
+                f"Type: one of {known} expected, got {word[:40]!r}", root.get("Type")
+            )
+        kind = TYPES[word]
+        layers, functions = self.perceptron(root) if kind == MLP else self.pair(root, kind)
+        size = self.count(self.need(root, "MinibatchSize"), "MinibatchSize")
+        seed = root.get("Seed")
+        number = 1 if seed is None else self.read_as(seed, "Seed", seed.integer)
+        entries = self.need(root, "Schedule")
+        if not entries.items:
+            raise self.problem("Schedule: at least one entry expected", entries)
+        values = _blank(kind, len(functions))
+        stages = []
+        for k, (_, entry) in enumerate(entries.items):
+            stages.append(self.stage(entry, f"Schedule[{k}].", kind, values, len(functions)))
+        for note in self.notes:
+            warn(f"{self.path}: {note}")
+        return Schedule(kind, layers, functions, size, tuple(stages), number, self.path)
+
+    # --- the model --------------------------------------------------------------------------------
+
+    def word(self, parent: Node, name: str) -> str:
+        node = self.need(parent, name)
+        if node.kind != "string":
+            raise self.problem(f"{name}: a string expected, got {node}", node)
+        return node.text
+
+    def function(self, node: Node, where: str) -> str:
+        if node.kind != "string" or node.text not in FUNCTIONS:
+            known = ", ".join(FUNCTIONS)
+            raise self.problem(f"{where}: one of {known} expected, got {node}", node)
+        return node.text
+
+    def read_as(self, node: Node, where: str, value: int) -> int:
+        if node.kind != "number" or node.number != value:
+            self.notes.append(f"{where}: {node} is read as {value}")
+        return value
+
+    def count(self, node: Node, where: str) -> int:
+        if node.integer < 1:
+            raise self.problem(f"{where}: 1 to {2**31 - 1} expected, got {node}", node)
+        return self.read_as(node, where, node.integer)
+
+    def pair(self, root: Node, kind: str) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        counts = ("VisibleCount", "HiddenCount")
+        types = (OUTER_TYPE[kind], "HiddenType")
+        return (
+            tuple(self.count(self.need(root, n), n) for n in counts),
+            tuple(self.function(self.need(root, n), n) for n in types),
+        )
+
+    def perceptron(self, root: Node) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        units, names = self.need(root, "Layers"), self.need(root, "ActivationFunctions")
+        n, m = len(units.items), len(names.items)
+        if n < 2 or n != m + 1:
+            reason = (
+                f"Layers: {max(m, 1) + 1} numbers expected for {m} ActivationFunctions, got {n}"
+            )
+            raise self.problem(reason, units)
+        inputs = units.items[0][1]
+        first = self.read_as(inputs, "Layers[0]", inputs.integer % 2**32)
+        if first == 0:
+            self.notes.append("Layers[0]: no inputs")
+        others = [self.count(u, f"Layers[{k}]") for k, (_, u) in enumerate(units.items) if k]
+        functions = [
+            self.function(f, f"ActivationFunctions[{k}]") for k, (_, f) in enumerate(names.items)
+        ]
+        return (first, *others), tuple(functions)
+
+    # --- stages -----------------------------------------------------------------------------------
+
+    def stage(
+        self, entry: Node, where: str, kind: str, values: dict[str, Any], nlayers: int
+    ) -> Stage:
+        """The next stage; values that it gives stay for those behind it."""
+        epochs = self.need(entry, "Epochs", where)
+        if kind == MLP and epochs.kind != "number":
+            raise self.problem(f"{where}Epochs: a number expected, got {epochs}", epochs)
+        n = self.count(epochs, f"{where}Epochs")
+        for key in _keys(kind):
+            given = entry.get(key.name)
+            if given is not None:
+                new = self.value(given, key, where + key.name, kind, nlayers)
+                values[key.field] = values[key.field] if new is None else new
+            elif key.alias and (other := entry.get(key.alias)) is not None:
+                self.alias(other, key, where, kind, values, nlayers)
+        return Stage(n, **values)
+
+    def alias(
+        self, node: Node, key: _Key, where: str, kind: str, values: dict[str, Any], nlayers: int
+    ) -> None:
+        """A value under the name that documents give it, which VisualRBM passes over."""
+        kept, self.notes = self.notes, []
+        try:
+            new = self.value(node, key, where, kind, nlayers)
+        except FormatError:
+            new = None
+        self.notes = kept
+        if new == values[key.field]:
+            return  # whether it counts or not
+        does = "not used" if self.strict or new is None else "used"
+        note = f"{where}{key.alias}: VisualRBM reads {key.name} alone; {node} is {does} here"
+        self.notes.append(note)
+        if new is not None and not self.strict:
+            values[key.field] = new
+
+    def value(self, node: Node, key: _Key, where: str, kind: str, nlayers: int) -> Value | None:
+        """What is given; None where it is passed over."""
+        if kind == MLP:
+            return self.per_layer(node, key, where, nlayers)
+        if node.kind != "number":
+            self.notes.append(f"{where}: {node} is read as 0")
+        if key.right(node.measured):
+            return node.number
+        if not key.ignored:
+            raise self.problem(f"{where}: {key.range} expected, got {node}", node)
+        self.notes.append(f"{where}: {key.range} expected, {node} is passed over")
+        return None
+
+    def per_layer(self, node: Node, key: _Key, where: str, nlayers: int) -> Value | None:
+        if node.kind == "number":
+            return (self.one(node, key, where),) * nlayers
+        if node.kind != "array":
+            self.notes.append(f"{where}: a number or an array expected, {node} is passed over")
+            return None
+        if len(node.items) != nlayers:
+            raise self.problem(f"{where}: {nlayers} numbers expected, got {len(node.items)}", node)
+        items = enumerate(n for _, n in node.items)
+        return tuple(self.one(n, key, f"{where}[{k}]") for k, n in items)
+
+    def one(self, node: Node, key: _Key, where: str) -> float:
+        with np.errstate(over="ignore"):
+            single = float(np.float32(node.measured))
+        # NaN (0e999, by cJSON's arithmetic) is neither too small nor too large
+        if node.kind != "number" or single < 0 or single > key.most:
+            raise self.problem(f"{where}: {key.range} expected, got {node}", node)
+        return node.number

@@ -1,0 +1,127 @@
+"""Models into files: JSON, npz, safetensors; each appears whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, Literal
+
+import numpy as np
+
+from mapix.errors import UnsupportedError
+from mapix.formats.visualrbm import NAME, as_original, exactly, lines
+from mapix.store import SYSTEM, Calls, NewWhole
+from mapix.visualrbm.model import Model
+
+__all__ = ["write"]
+
+EXTRA = "needs the safetensors package: pip install 'mapix[safetensors]'"
+
+
+def write(
+    path: str | os.PathLike[str],
+    model: Model,
+    *,
+    format: Literal["json", "npz", "safetensors"] | None = None,
+    compat: Literal["visualrbm"] | None = None,
+    replace: bool = False,
+    calls: Calls = SYSTEM,
+) -> None:
+    """Write a model.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+    model : Model
+        What to write.
+    format : {"json", "npz", "safetensors"}, optional
+        By default what the name ends with; JSON for other names.
+    compat : {"visualrbm"}, optional
+        JSON byte for byte as VisualRBM writes it: six digits behind the dot, which loses most of a
+        float32.  By default numbers are as short as gives the same float32 back, in the grammar
+        that VisualRBM reads.
+    replace : bool
+        Whether a file that is there may be replaced, in one step.
+    calls : mapix.store.Calls
+        The operating system; for tests.
+
+    Raises
+    ------
+    ValueError
+        A number is NaN, which JSON does not have; or infinite, and VisualRBM's text is asked for.
+    UnsupportedError
+        The safetensors package is not there.
+    """
+    name = os.fspath(path)
+    ends = {".npz": "npz", ".safetensors": "safetensors"}
+    format = format or ends.get(os.path.splitext(name)[1], "json")  # type: ignore[assignment]
+    if compat not in (None, NAME):
+        raise ValueError(f"compat must be {NAME} or None, got {compat!r}")
+    if format not in _WRITERS:
+        raise ValueError(f"format must be one of {', '.join(_WRITERS)}, got {format!r}")
+    if compat and format != "json":
+        raise ValueError(f"VisualRBM writes JSON, not {format}")
+    with NewWhole(name, calls, replace=replace) as out:
+        _WRITERS[format](out, model, compat)
+
+
+def _json(out: NewWhole, model: Model, compat: str | None) -> None:
+    document = model.document()
+    if compat:
+        for array in arrays(model).values():
+            if not np.isfinite(array).all():
+                raise ValueError("VisualRBM's text has no NaN and nothing infinite")
+    for piece in lines(document, as_original if compat else exactly):
+        out.write(piece.encode())
+
+
+def arrays(model: Model) -> dict[str, Any]:
+    """The arrays of a model by the names of its file, those of layers as ``Layers.0.Weights``."""
+    document = model.document()
+    found = {k: v for k, v in document.fields.items() if isinstance(v, np.ndarray)}
+    for i, layer in enumerate(document.layers):
+        more = {k: v for k, v in layer.items() if isinstance(v, np.ndarray)}
+        found |= {f"Layers.{i}.{k}": v for k, v in more.items()}
+    return found
+
+
+def texts(model: Model) -> dict[str, str]:
+    """The kind and the activation functions, by the names of the file."""
+    document = model.document()
+    found = {"Type": model.kind}
+    found |= {k: v for k, v in document.fields.items() if isinstance(v, str)}
+    return found | {f"Layers.{i}.Function": la["Function"] for i, la in enumerate(document.layers)}
+
+
+class _Stream:
+    """What zipfile asks of a file that cannot go back."""
+
+    def __init__(self, out: NewWhole) -> None:
+        self._out = out
+
+    def write(self, data: Any) -> int:
+        self._out.write(data)
+        return memoryview(data).nbytes
+
+    def flush(self) -> None:
+        pass
+
+    def read(self, n: int = -1) -> bytes:  # numpy takes what has it for an open file
+        raise OSError("it is written only")
+
+
+def _npz(out: NewWhole, model: Model, compat: str | None) -> None:
+    words = {k: np.array(v) for k, v in texts(model).items()}
+    np.savez(_Stream(out), **arrays(model), **words)  # type: ignore[arg-type]
+
+
+def _safetensors(out: NewWhole, model: Model, compat: str | None) -> None:
+    try:
+        from safetensors.numpy import save
+    except ImportError as e:
+        raise UnsupportedError(f"{out.path}: {EXTRA}") from e
+    out.write(save(arrays(model), metadata={"mapix.visualrbm": json.dumps(texts(model))}))
+
+
+_WRITERS = {"json": _json, "npz": _npz, "safetensors": _safetensors}
