@@ -10,6 +10,7 @@ import importlib
 import os
 from collections.abc import Iterator
 from math import prod
+from struct import unpack
 from typing import Any, Protocol, cast
 
 from mapix.source import peek
@@ -54,8 +55,9 @@ def _may_be(name: str, path: str, front: bytes) -> bool:
         known = (b"\0\0", b"\xff\xff", b"\x1f\x8b")
         return front[:2] in known or path.endswith((".idx", "-ubyte"))
     if name == "pink":  # comment; version 2; or, of version 1, four dimensions of an array
-        dims = (int.from_bytes(front[at : at + 4], "little") for at in range(0, FRONT_NBYTES, 4))
-        return front[:1] == b"#" or front[:4] == b"\2\0\0\0" or 0 < prod(dims) < MOST_NUMBERS
+        if front[:1] == b"#" or front[:4] == b"\2\0\0\0":
+            return True
+        return len(front) == FRONT_NBYTES and 0 < prod(unpack("<4I", front)) < MOST_NUMBERS
     if name == "visualrbm":  # a JSON object, or an older binary model
         return front.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"") or front[:4] == b".RBM"
     return True
