@@ -31,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix import _native
+from mapix._native_json import written
 from mapix.errors import FormatError, LimitError
 from mapix.formats.jsontext import Text
 from mapix.source import Source
@@ -302,15 +303,7 @@ def _as_original(v: float) -> str:
 
 def exactly(row: NDArray[np.float32]) -> str:
     """Numbers as short as gives the same float32 back, with a dot, as VisualRBM wants it."""
-    if np.isnan(row).any():
-        raise ValueError("NaN cannot be written as JSON")
-    return ", ".join([_dotted(v) for v in row.astype("U32").tolist()])
-
-
-def _dotted(v: str) -> str:
-    if "inf" in v:
-        return v.replace("inf", "1.0e999")
-    return v if "." in v else v.replace("e", ".0e")
+    return written(row).decode()
 
 
 def lines(document: Document, numbers: Numbers) -> Iterator[str]:
