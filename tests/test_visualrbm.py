@@ -284,6 +284,8 @@ def test_what_the_default_takes_beside(tmp_path):
         lambda d: d.replace(b"2.5e1", b"25e0"),
         lambda d: d.replace(b'{"Type"', b'{"Comment":{"a":["]",{"\\"":1}]},"Type"'),
         lambda d: d.replace(b'"Type"', b'"Layers":"no","OutputType":[],"Type"'),
+        lambda d: d.replace(b'"Type"', b'"Schedule":"mine","x":[1,2],"y":[[1],[2,3],null],"Type"'),
+        lambda d: d.replace(b'"Type"', b'"\xff":"\xfe","Type"'),
         lambda d: d.replace(b"]]}", b']],"More":[' + b"1.5," * 9000 + b"null,true]}"),
         lambda d: json.dumps(dict(reversed(json.loads(d).items()))).encode(),
         lambda d: json.dumps(json.loads(d), indent=4).encode(),
@@ -544,6 +546,8 @@ def test_other_json_is_not_taken_for_it(tmp_path):
     for name, text in (
         ("vimh_dataset_info.json", '{"dataset_name": "x", "Type": "train", "layers": 3}'),
         ("metadata.jsonl", '{"file_name": "a.png", "type": "cat"}\n{"file_name": "b.png"}\n'),
+        ("metadata.jsonl", '{"type": "cat", "file_name": "a.png"}\n'),
+        ("network.json", '{"layers": [1, 2], "weights": [[1]], "schedule": [], "Type": "CNN"}'),
         ("list.json", "[1, 2]"),
         ("empty.json", "{}"),
         ("text.json", "hello"),

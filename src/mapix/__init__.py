@@ -62,7 +62,8 @@ def open(path: Path | Sequence[Path], *, format: str | None = None, **options: A
         ``"visualrbm"``, ``"vimh"``.
     **options
         Passed to the format: for VIMH see ``mapix.vimh.open_path`` (``split``, ``dialect``,
-        ``order``, ``strict``, ``info``, ``index``, ``access``, ``progress``).
+        ``order``, ``strict``, ``info``, ``index``, ``access``, ``progress``), for VisualRBM
+        ``mapix.visualrbm.opening.open_path`` (``strict``, ``kind``).
 
     Returns
     -------

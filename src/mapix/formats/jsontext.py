@@ -7,7 +7,6 @@ and numbers are what VisualRBM's own reader takes for them; otherwise what JSON 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -23,6 +22,7 @@ from mapix.source import Source
 __all__ = ["Text"]
 
 WINDOW_NBYTES = 4096
+SKIP_NBYTES = 1 << 16  # looked at in one go of what is passed over
 MOST_TEXT = 1 << 16  # bytes of a string or of one number that are looked at
 MOST_DEPTH = 1000  # of brackets in what is passed over
 LEAST_NUMBER = 2  # bytes: a digit, and what divides it from the next
@@ -71,14 +71,19 @@ class Text:
 
     # --- bytes ------------------------------------------------------------------------------------
 
-    def _rest(self, nbytes: int) -> bytes:
-        """The next bytes, at least ``nbytes`` of them where the file has them."""
+    def _look(self, nbytes: int, window: int = WINDOW_NBYTES) -> tuple[bytes, int]:
+        """Bytes, and where the next one is in them; at least ``nbytes`` where the file has them."""
         begin = self.at - self._begin
         if not 0 <= begin <= len(self._window) - min(nbytes, self._nbytes - self.at):
-            size = min(max(nbytes, WINDOW_NBYTES), self._nbytes - self.at)
+            size = min(max(nbytes, window), self._nbytes - self.at)
             copied = _native.copy(self._source.mapping, self.at, size, self._format)
             self._begin, self._window, begin = self.at, bytes(copied), 0
-        return self._window[begin:] if begin else self._window
+        return self._window, begin
+
+    def _rest(self, nbytes: int) -> bytes:
+        """The next bytes, at least ``nbytes`` of them where the file has them."""
+        window, begin = self._look(nbytes)
+        return window[begin:] if begin else window
 
     def problem(self, reason: str, at: int | None = None) -> FormatError:
         """A FormatError of this text."""
@@ -149,9 +154,11 @@ class Text:
         self.at = end
         if self._strict:
             return self._unescaped(raw[1:-1], begin, where).decode("utf-8", "surrogateescape")
+        import json
+
         try:
-            return str(json.loads(raw, strict=False))
-        except (ValueError, UnicodeDecodeError) as e:
+            return str(json.loads(raw.decode("utf-8", "surrogateescape"), strict=False))
+        except ValueError as e:
             raise self.problem(f"{where}: no string: {e}", begin) from e
 
     def _string_end(self, most: int) -> int:
@@ -208,6 +215,8 @@ class Text:
         byte = self.peek()
         if byte == b'"':
             self._string_end(self._nbytes)
+        elif byte == b"[" and self._skip_numbers():
+            return
         elif byte in (b"[", b"{") and byte:
             self._skip_nested(where)
         else:
@@ -216,18 +225,28 @@ class Text:
                 raise self.problem(f"{where}: a value expected, got {self._met()}")
             self.at += len(word)
 
+    def _skip_numbers(self) -> bool:
+        """Pass over an array or rows of numbers, at the speed of the core; whether it is one."""
+        mapping = self._source.mapping
+        for depth in (2, 1):
+            found = core.read(mapping, self.at, depth, core.ANY, None)
+            if not found.status:
+                self.at = found.at
+                return True
+        return False
+
     def _skip_nested(self, where: str) -> None:
         begin = self.at
         open_ones = bytearray()
         while True:
-            rest = self._rest(1)
-            if not rest:
+            window, first = self._look(1, SKIP_NBYTES)
+            if first == len(window):
                 raise self.problem(f"{where}: no end of what begins here", begin)
-            found = BRACKETS.search(rest)
+            found = BRACKETS.search(window, first)
             if found is None:
-                self.at += len(rest)
+                self.at += len(window) - first
                 continue
-            self.at += found.start()
+            self.at += found.start() - first
             if found[0] == b'"':
                 self._string_end(self._nbytes)
                 continue

@@ -179,7 +179,7 @@ class Pair(Model):
         return (self.encoder,)
 
     def transposed(self) -> Layer:
-        """From hidden to visible units, as a layer; its weights are a transposed copy."""
+        """From hidden to visible units, as a layer; its weights are a view of these."""
         return Layer(self.weights.T, self.visible_biases, self.visible_type)
 
     def visible(self, h: ArrayLike, *, approx: Approx | None = None) -> Floats:

@@ -22,9 +22,9 @@ TYPE = re.compile(
     rb'"type"\s*:\s*"(%s|RBM|MLP)"' % "|".join(KINDS).encode(),
     re.I,
 )
-OURS = re.compile(
-    r"type|(visible|hidden|minibatch)(count|type|biases|size)|output(type|biases)"
-    r"|layers|weights|activationfunctions|schedule",
+OURS = re.compile(  # names that hardly anybody else has
+    rb'"((?:visible|hidden)(?:count|type|biases)|output(?:type|biases)'
+    rb'|activationfunctions|minibatchsize)"\s*:',
     re.I,
 )
 SCHEDULE = re.compile(rb'"schedule"|\\u00', re.I)
@@ -53,11 +53,11 @@ def claims(path: str) -> str | None:
     begin = FIRST.match(first)
     if begin is None:
         return "no JSON object"
-    name = begin[1].decode("utf-8", "replace")
-    if "\\u" in name:
-        name = re.sub(r"\\u00([0-7][0-9a-fA-F])", lambda m: chr(int(m[1], 16)), name)
-    if OURS.fullmatch(name) or TYPE.search(first) or TYPE.search(last):
+    ours = {n.lower() for part in (first, last) for n in OURS.findall(part)}
+    if len(ours) > 1 or TYPE.search(first) or TYPE.search(last):
         return None
+    if begin[1] == b"Type" and path.endswith(".json"):
+        return None  # say what is wrong with it
     return "no Type of a model or a schedule"
 
 
@@ -119,7 +119,9 @@ def _is_schedule(source: Source, strict: bool) -> bool:
         names = Schedule.names(data, source.path, strict=strict)
     except FormatError:  # no whole text: then by the words in it
         return SCHEDULE.search(data) is not None or OF_SCHEDULES.search(data) is not None
-    return bool({"schedule", "minibatchsize", "activationfunctions"} & names)
+    if names & {"weights", "hiddenbiases"}:  # a model, whatever its author noted in it
+        return False
+    return bool(names & {"schedule", "minibatchsize", "activationfunctions"})
 
 
 def _model(document: Document, path: str, strict: bool) -> Model:

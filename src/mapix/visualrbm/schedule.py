@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -170,6 +169,8 @@ class Schedule:
 
     def text(self) -> str:
         """As JSON that VisualRBM reads to the same values; of later stages, what changes."""
+        import json
+
         root: dict[str, Any] = {"Type": self.kind}
         if self.kind == MLP:
             root |= {"Layers": self.layers, "ActivationFunctions": self.functions}
