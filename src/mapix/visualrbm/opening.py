@@ -17,6 +17,7 @@ from mapix.visualrbm.schedule import MOST_NBYTES, Schedule
 __all__ = ["NAME", "claims", "open_path"]
 
 LOOK_NBYTES = 4096  # of the file's begin, and of its end
+WORDS_NBYTES = 1 << 16  # the same, of what may be a schedule: nearly all are shorter
 FIRST = re.compile(rb'\s*\{\s*"((?:[^"\\]|\\.)*)"\s*:')
 TYPE = re.compile(
     rb'"type"\s*:\s*"(%s|RBM|MLP)"' % "|".join(KINDS).encode(),
@@ -27,12 +28,12 @@ OURS = re.compile(  # names that hardly anybody else has
     rb'|activationfunctions|minibatchsize)"\s*:',
     re.I,
 )
-SCHEDULE = re.compile(rb'"schedule"|\\u00', re.I)
-OF_SCHEDULES = re.compile(rb'"(minibatchsize|activationfunctions)"\s*:', re.I)
+OF_SCHEDULES = (b'"schedule"', b'"minibatchsize"', b'"activationfunctions"')
 
 
-def _ends(source: Source) -> tuple[bytes, bytes]:
-    n = min(LOOK_NBYTES, source.nbytes)
+def _ends(source: Source, nbytes: int = LOOK_NBYTES) -> tuple[bytes, bytes]:
+    """The first bytes of a file, without a byte order mark, and the last ones."""
+    n = min(nbytes, source.nbytes)
     first, last = (
         bytes(_native.copy(source.mapping, at, n, NAME)) for at in (0, source.nbytes - n)
     )
@@ -112,13 +113,14 @@ def _is_schedule(source: Source, strict: bool) -> bool:
     """Whether the outermost object has a Schedule, or what only schedules have."""
     if source.nbytes > MOST_NBYTES:
         return False
-    data = bytes(_native.copy(source.mapping, 0, source.nbytes, NAME))
-    if SCHEDULE.search(data) is None and OF_SCHEDULES.search(data) is None:
+    low = b" ".join(_ends(source, WORDS_NBYTES)).lower()
+    if not any(word in low for word in (*OF_SCHEDULES, b"\\u00")):  # nearly always of a model
         return False
+    data = bytes(_native.copy(source.mapping, 0, source.nbytes, NAME))
     try:
         names = Schedule.names(data, source.path, strict=strict)
     except FormatError:  # no whole text: then by the words in it
-        return SCHEDULE.search(data) is not None or OF_SCHEDULES.search(data) is not None
+        return any(word in low for word in OF_SCHEDULES)
     if names & {"weights", "hiddenbiases"}:  # a model, whatever its author noted in it
         return False
     return bool(names & {"schedule", "minibatchsize", "activationfunctions"})
