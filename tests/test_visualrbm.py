@@ -367,6 +367,9 @@ def test_bombs_fail_at_once(tmp_path):
         SMALL.replace(b'"VisibleCount":2', b'"VisibleCount":' + b"9" * 60_000),
         SMALL.replace(b'"VisibleCount":2', b'"VisibleCount":' + b"9" * 600_000),
         b"{" * 1_000_000,
+        SMALL.replace(b'{"Type"', b'{"' + b"\\" * 1_000_001 + b'":1,"Type"'),
+        SMALL.replace(b'{"Type"', b'{"x":"' + b'\\"' * 1_000_000),
+        SMALL.replace(b'{"Type"', b"{" + b'"a":1,' * 300_000 + b'"Type"'),
     ):
         for strict in (False, True):
             path.write_bytes(data)

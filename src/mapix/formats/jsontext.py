@@ -24,12 +24,13 @@ __all__ = ["Text"]
 WINDOW_NBYTES = 4096
 SKIP_NBYTES = 1 << 16  # looked at in one go of what is passed over
 MOST_TEXT = 1 << 16  # bytes of a string or of one number that are looked at
+MOST_NAMES = 10_000  # in one object
 MOST_DEPTH = 1000  # of brackets in what is passed over
 LEAST_NUMBER = 2  # bytes: a digit, and what divides it from the next
 BLANKS = re.compile(rb"[ \t\r\n]*")
 WORD = re.compile(rb"[^ \t\r\n,:\]}{\[\"]*")
 BRACKETS = re.compile(rb'[][{}"]')
-STRING_END = re.compile(rb'["\\]')
+CHARACTERS = re.compile(rb'(?:[^"\\]++|\\.)*+', re.S)
 NUMBER = {
     True: re.compile(rb"(?=[-0-9])-?[0-9]*(\.[0-9]*([eE][+-]?[0-9]*)?)?"),
     False: re.compile(rb"(?=[-0-9])-?[0-9]*(\.[0-9]*)?([eE][+-]?[0-9]*)?"),
@@ -119,13 +120,16 @@ class Text:
     def names(self, where: str) -> Iterator[str]:
         """The names of an object; after each the caller takes its value."""
         self.take(b"{", where)
-        first = True
+        number = 0
         while (byte := self.peek()) != b"}":
-            if not first:
+            if number:
                 if byte != b",":
                     raise self.problem(f"{where}: , or }} expected, got {self._met()}")
                 self.at += 1
-            first = False
+            number += 1
+            if number > MOST_NAMES:
+                limit = f"{where}: more than {MOST_NAMES} names"
+                raise LimitError(f"{self._source.path}: {self._format}: {limit}")
             name = self.string(f"{where}: a name in quotes")
             self.take(b":", name)
             yield name
@@ -166,17 +170,20 @@ class Text:
         begin = self.at
         self.at += 1
         while True:
-            rest = self._rest(2)
-            found = STRING_END.search(rest)
-            self.at += len(rest) if found is None else found.end() + (found[0] == b"\\")
-            if not rest or self.at > self._nbytes:
-                self.at = begin
-                raise self.problem("a string that does not end")
+            window, first = self._look(2, min(most, SKIP_NBYTES))
+            found = CHARACTERS.match(window, first)
+            assert found is not None  # it matches anything
+            end = found.end()
+            self.at += end - first
             if self.at - begin > most:
                 limit = f"a string of more than {most} bytes at byte {begin}"
                 raise LimitError(f"{self._source.path}: {self._format}: {limit}")
-            if found is not None and found[0] == b'"':
+            if window[end : end + 1] == b'"':
+                self.at += 1
                 return self.at
+            if end == first:  # nothing is left, or a backslash alone
+                self.at = begin
+                raise self.problem("a string that does not end")
 
     def _unescaped(self, raw: bytes, at: int, where: str) -> bytes:
         parts = raw.split(b"\\")

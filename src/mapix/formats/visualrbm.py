@@ -76,7 +76,7 @@ class Document:
         The values by name: int, str, float32 arrays.  Of a perceptron there are none.
     layers : list of dict
         The same of a perceptron's layers.
-    unknown : tuple of str
+    unknown : list of str
         Names that mean nothing here.
     notes : list of str
         What is odd, and how it was read.
@@ -85,7 +85,7 @@ class Document:
     kind: str
     fields: dict[str, Any] = field(default_factory=dict)
     layers: list[dict[str, Any]] = field(default_factory=list)
-    unknown: tuple[str, ...] = ()
+    unknown: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -149,7 +149,7 @@ class _Reader:
             if self.strict and name != (want := [*order, "nothing more"][len(found)]):
                 raise self.text.problem(f"{prefix}{name[:40]}: {want} expected here")
             if name not in order:
-                self.document.unknown += (prefix + name,)
+                self.document.unknown.append(prefix + name)
                 self.text.skip(prefix + name)
             elif name in found:
                 raise self.text.problem(f"{prefix}{name}: given twice")
