@@ -352,6 +352,24 @@ def test_counts_behind_their_arrays(tmp_path):
         mapix.open(tmp_path / "x.json")
 
 
+def test_counts_that_may_be_read_in_two_ways(tmp_path):
+    """JSON says 20, VisualRBM 2: the arrays tell, and have to agree with one another."""
+    two = SMALL.replace(b'"VisibleCount":2', b'"VisibleCount":2.0e1')
+    twenty = two.replace(b"[1,-0.5]", b"[" + b"1," * 19 + b"1]").replace(
+        b"[[2.5e1,3]]", b"[[" + b"3," * 19 + b"3]]"
+    )
+    for data, n in ((two, 2), (twenty, 20)):
+        (tmp_path / "x.json").write_bytes(data)
+        with pytest.warns(
+            mapix.MapixWarning, match="2.0e1 is read as 20, or 2 as VisualRBM has it"
+        ):
+            assert mapix.open(tmp_path / "x.json").visible_count == n
+    mixed = twenty.replace(b"[" + b"1," * 19 + b"1]", b"[1,2]")
+    (tmp_path / "x.json").write_bytes(mixed)
+    with pytest.raises(mapix.FormatError, match="Weights: 20 numbers, VisibleCount says 2"):
+        mapix.open(tmp_path / "x.json")
+
+
 def test_bombs_fail_at_once(tmp_path):
     """No allocation and no time for what is not there."""
     path = tmp_path / "x.json"

@@ -30,13 +30,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix import _native
-from mapix._native_json import written
+from mapix import _native, _native_json
 from mapix.errors import FormatError, LimitError
 from mapix.formats.jsontext import Text
 from mapix.source import Source
 
-__all__ = ["FUNCTIONS", "KINDS", "NAME", "Document", "as_original", "lines", "old", "read"]
+__all__ = [
+    "FUNCTIONS",
+    "KINDS",
+    "NAME",
+    "Document",
+    "as_original",
+    "exactly",
+    "lines",
+    "old",
+    "read",
+]
 
 NAME = "visualrbm"
 FUNCTIONS = ("Linear", "RectifiedLinear", "Sigmoid", "Softmax")
@@ -188,7 +197,8 @@ class _Reader:
         if not meant:
             raise self.text.problem(f"{where}: 1 to {MOST_COUNT} expected, got {written[:40]}", at)
         if written != str(meant[0]):
-            self.document.notes.append(f"{where}: {written[:40]} is read as {meant[0]}")
+            other = f", or {meant[1]} as VisualRBM has it: arrays tell" if len(meant) > 1 else ""
+            self.document.notes.append(f"{where}: {written[:40]} is read as {meant[0]}{other}")
         return meant
 
     def _numbers(
@@ -218,7 +228,7 @@ class _Reader:
                     what = ("numbers", "rows")[len(names) == 2 and axis == 0]
                     said = f"{prefix}{count} says {found[count]}"
                     raise self.text.problem(f"{prefix}{name}: {got} {what}, {said}")
-                found[count] = got
+                found[count], wide[count] = got, (got,)
 
     def _layers(self, where: str) -> Iterator[dict[str, Any]]:
         for k in self.text.items(where):
@@ -303,7 +313,7 @@ def _as_original(v: float) -> str:
 
 def exactly(row: NDArray[np.float32]) -> str:
     """Numbers as short as gives the same float32 back, with a dot, as VisualRBM wants it."""
-    return written(row).decode()
+    return _native_json.written(row).decode()
 
 
 def lines(document: Document, numbers: Numbers) -> Iterator[str]:
