@@ -4,6 +4,7 @@
  * last place nearly always tells which float is nearest: only when it lies that close to the middle
  * between two floats is the number looked at again, with whole numbers as long as it takes. */
 #include "guard.h"
+#include "json.h"
 
 #include <math.h>
 #include <string.h>
@@ -27,9 +28,19 @@ enum {
     BEHIND_ROW = 7,   /* `,` or `]` of all rows */
 };
 
-static const double ten_to[23] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
-                                  1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
-                                  1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+const double mapix_ten_to[23] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                 1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+
+double mapix_times_ten_to(double d, int64_t power) {
+    for (; power > 0; power -= power < 22 ? power : 22) {
+        d *= mapix_ten_to[power < 22 ? power : 22];
+    }
+    for (; power < 0; power += power > -22 ? -power : 22) {
+        d /= mapix_ten_to[power > -22 ? -power : 22];
+    }
+    return d;
+}
 
 typedef struct {
     const uint8_t *text, *end; /* the digits, without sign and exponent */
@@ -158,8 +169,7 @@ static int tells(double d, uint64_t slack) {
 }
 
 static float nearest(const number *x) {
-    double d = (double)x->head;
-    int64_t power = x->power;
+    const int64_t power = x->power;
     if (x->head == 0 || power < -90) {
         return 0;
     }
@@ -167,12 +177,7 @@ static float nearest(const number *x) {
         return INFINITY;
     }
     const int exact = !x->more && x->head <= (1ull << 53) && power >= -22 && power <= 22;
-    for (; power > 0; power -= power < 22 ? power : 22) {
-        d *= ten_to[power < 22 ? power : 22];
-    }
-    for (; power < 0; power += power > -22 ? -power : 22) {
-        d /= ten_to[power > -22 ? -power : 22];
-    }
+    const double d = mapix_times_ten_to((double)x->head, power);
     return tells(d, exact ? 0 : 64) ? (float)d : settled(x, d);
 }
 
@@ -217,6 +222,17 @@ static const uint8_t *read_number(number *x, const uint8_t *p, const uint8_t *en
     return p;
 }
 
+const uint8_t *mapix_json_number(const uint8_t *p, const uint8_t *end, uint32_t grammar,
+                                 float *value) {
+    number x;
+    const uint8_t *behind = read_number(&x, p, end, grammar);
+    if (value) {
+        const float f = nearest(&x);
+        *value = x.negative ? -f : f;
+    }
+    return behind;
+}
+
 typedef struct {
     const mapix_map *map;
     mapix_json_run *run;
@@ -237,13 +253,9 @@ static int take_number(numbers_job *job, const uint8_t *p, const uint8_t *end) {
     if (run->column >= want) {
         return failed(job, MAPIX_E_JSON_COLUMNS, want, want + 1);
     }
-    number x;
-    const uint8_t *behind = read_number(&x, p, end, job->grammar);
-    if (job->out) {
-        const float f = nearest(&x);
-        run->ninfinite += isinf(f) != 0;
-        job->out[run->nrows * want + run->column] = x.negative ? -f : f;
-    }
+    float *to = job->out ? job->out + run->nrows * want + run->column : NULL;
+    const uint8_t *behind = mapix_json_number(p, end, job->grammar, to);
+    run->ninfinite += to && isinf(*to);
     run->column++;
     run->at += (uint64_t)(behind - p);
     run->state = BEHIND;

@@ -1,5 +1,5 @@
 /* fuzz_json.c - arrays of numbers in JSON text, beside a reader that goes down brackets by recursion
- * and leaves the rounding to strtof.
+ * and leaves the rounding to strtof; and floats as text.
  *
  * The first four bytes of an input say how it is read (depth, grammar, shape known or not, step); the
  * rest is the text. */
@@ -188,6 +188,29 @@ static void check(const mapix_map *map, const slow_text *t, unsigned depth, uint
     }
 }
 
+/* Floats as text: one after the other as strtof reads them, the same again. */
+static void check_written(const float *numbers, uint64_t n) {
+    const uint64_t room = n * MAPIX_JSON_ROOM;
+    char *out = block(room + 1);
+    uint64_t nbytes = 0;
+    CHECK(mapix_json_write(numbers, n, (uint8_t *)out, room, &nbytes) == MAPIX_OK);
+    CHECK(nbytes <= room);
+    CHECK(n == 0 || mapix_json_write(numbers, n, (uint8_t *)out, room - 1, &nbytes) ==
+                        MAPIX_E_ARGUMENT);
+    out[nbytes] = 0;
+    char *p = out;
+    for (uint64_t i = 0; i < n; i++) {
+        CHECK(i == 0 || (*p++ == ',' && *p++ == ' '));
+        CHECK(*p == '-' || isdigit((unsigned char)*p));
+        char *const begin = p;
+        const float f = strtof(p, &p);
+        CHECK(memcmp(&f, &numbers[i], sizeof f) == 0);
+        CHECK(memchr(begin, '.', (size_t)(p - begin)) && p - begin <= MAPIX_JSON_ROOM - 2);
+    }
+    CHECK(p == out + nbytes);
+    free(out);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
     input in = {data, nbytes};
     const unsigned how = take(&in), rows = take(&in), columns = take(&in);
@@ -213,6 +236,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
         CHECK(t.nvalues == 0 || memcmp(out, t.values, t.nvalues * sizeof *out) == 0);
         free(out);
     }
+    check_written(t.values, t.nvalues);
+    float *any = block(in.left);
+    memcpy(any, text, in.left);
+    uint64_t n = 0;
+    while (n < in.left / sizeof *any && any[n] == any[n]) { /* up to the first NaN */
+        n++;
+    }
+    check_written(any, n);
+    free(any);
     free(text);
     return 0;
 }

@@ -180,3 +180,41 @@ def test_room_has_to_fit(tmp_path):
     out = np.empty(3, np.float32)
     with pytest.raises(ValueError, match="room for 3 numbers"):
         core.read(Source(tmp_path / "x").mapping, 0, 1, core.ANY, out, 1, 4)
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+def digits(text: str) -> int:
+    return len(text.lower().partition("e")[0].replace(".", "").replace("-", "").strip("0"))
+
+
+def written(values) -> list[str]:
+    return core.written(np.array(values, np.float32)).decode().split(", ")
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_every_float_comes_back(bits):
+    """As short as numpy has it, and a number of VisualRBM's grammar."""
+    value = np.uint32(bits).view(np.float32)
+    if np.isnan(value):
+        return
+    (text,) = written([value])
+    assert slow_json.NUMBER[False].fullmatch(text.encode())
+    assert "." in text
+    assert slow_json.number(text.encode()).tobytes() == value.tobytes()
+    if np.isfinite(value) and bits & 0x7FFFFF:  # below a power of two floats lie closer
+        assert digits(text) == digits(str(value))
+
+
+def test_how_numbers_look():
+    values = [0, -0.0, 1, 0.1, 1e-7, 1e-5, 123456, 1e15, 1e16, 3.4028235e38, 1e-45, -np.inf, 1 / 3]
+    assert written(values) == [
+        *("0.0", "-0.0", "1.0", "0.1", "1.0e-07", "0.00001", "123456.0", "1000000000000000.0"),
+        *("1.0e+16", "3.4028235e+38", "1.0e-45", "-1.0e999", "0.33333334"),
+    ]
+    assert written([]) == [""]
+    assert written(np.arange(6)[::2]) == ["0.0", "2.0", "4.0"]
+    with pytest.raises(ValueError, match="NaN"):
+        core.written(np.array([1, np.nan], np.float32))

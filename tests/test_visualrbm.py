@@ -284,6 +284,8 @@ def test_what_the_default_takes_beside(tmp_path):
         lambda d: d.replace(b"2.5e1", b"25e0"),
         lambda d: d.replace(b'{"Type"', b'{"Comment":{"a":["]",{"\\"":1}]},"Type"'),
         lambda d: d.replace(b'"Type"', b'"Layers":"no","OutputType":[],"Type"'),
+        lambda d: d.replace(b'"Type"', b'"Schedule":"mine","x":[1,2],"y":[[1],[2,3],null],"Type"'),
+        lambda d: d.replace(b'"Type"', b'"\xff":"\xfe","Type"'),
         lambda d: d.replace(b"]]}", b']],"More":[' + b"1.5," * 9000 + b"null,true]}"),
         lambda d: json.dumps(dict(reversed(json.loads(d).items()))).encode(),
         lambda d: json.dumps(json.loads(d), indent=4).encode(),
@@ -350,6 +352,24 @@ def test_counts_behind_their_arrays(tmp_path):
         mapix.open(tmp_path / "x.json")
 
 
+def test_counts_that_may_be_read_in_two_ways(tmp_path):
+    """JSON says 20, VisualRBM 2: the arrays tell, and have to agree with one another."""
+    two = SMALL.replace(b'"VisibleCount":2', b'"VisibleCount":2.0e1')
+    twenty = two.replace(b"[1,-0.5]", b"[" + b"1," * 19 + b"1]").replace(
+        b"[[2.5e1,3]]", b"[[" + b"3," * 19 + b"3]]"
+    )
+    for data, n in ((two, 2), (twenty, 20)):
+        (tmp_path / "x.json").write_bytes(data)
+        with pytest.warns(
+            mapix.MapixWarning, match="2.0e1 is read as 20, or 2 as VisualRBM has it"
+        ):
+            assert mapix.open(tmp_path / "x.json").visible_count == n
+    mixed = twenty.replace(b"[" + b"1," * 19 + b"1]", b"[1,2]")
+    (tmp_path / "x.json").write_bytes(mixed)
+    with pytest.raises(mapix.FormatError, match="Weights: 20 numbers, VisibleCount says 2"):
+        mapix.open(tmp_path / "x.json")
+
+
 def test_bombs_fail_at_once(tmp_path):
     """No allocation and no time for what is not there."""
     path = tmp_path / "x.json"
@@ -365,6 +385,9 @@ def test_bombs_fail_at_once(tmp_path):
         SMALL.replace(b'"VisibleCount":2', b'"VisibleCount":' + b"9" * 60_000),
         SMALL.replace(b'"VisibleCount":2', b'"VisibleCount":' + b"9" * 600_000),
         b"{" * 1_000_000,
+        SMALL.replace(b'{"Type"', b'{"' + b"\\" * 1_000_001 + b'":1,"Type"'),
+        SMALL.replace(b'{"Type"', b'{"x":"' + b'\\"' * 1_000_000),
+        SMALL.replace(b'{"Type"', b"{" + b'"a":1,' * 300_000 + b'"Type"'),
     ):
         for strict in (False, True):
             path.write_bytes(data)
@@ -544,6 +567,8 @@ def test_other_json_is_not_taken_for_it(tmp_path):
     for name, text in (
         ("vimh_dataset_info.json", '{"dataset_name": "x", "Type": "train", "layers": 3}'),
         ("metadata.jsonl", '{"file_name": "a.png", "type": "cat"}\n{"file_name": "b.png"}\n'),
+        ("metadata.jsonl", '{"type": "cat", "file_name": "a.png"}\n'),
+        ("network.json", '{"layers": [1, 2], "weights": [[1]], "schedule": [], "Type": "CNN"}'),
         ("list.json", "[1, 2]"),
         ("empty.json", "{}"),
         ("text.json", "hello"),

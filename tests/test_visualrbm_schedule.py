@@ -380,13 +380,19 @@ def test_messages_name_the_place(tmp_path):
 def test_bombs(tmp_path):
     path = tmp_path / "s.json"
     front = json.dumps(PAIR).encode()[:-1] + b', "x": '
-    for tail in (b"[" * 1_000_000, b'{"a":' * 300_000, b'"' + b"\\" * 1_000_001):
+    for tail in (b"[" * 1_000_000, b'{"a":' * 300_000, b'"' + b"\\" * 1_000_001, b"9" * 3_000_000):
         path.write_bytes(front + tail)
         with pytest.raises(mapix.MapixError, match=r"s\.json"):
             mapix.open(path)
-    path.write_bytes(front + b" " * (17 << 20))
-    with pytest.raises(mapix.MapixError, match=r"s\.json"):
+    path.write_bytes(front + b" " * (5 << 20))
+    with pytest.raises(mapix.LimitError, match=r"s\.json.*more than 4194304"):
         mapix.open(path, kind="schedule")
+    odd = [{"Epochs": 1.5, "Momentum": "x"}] * 50_000
+    path.write_text(json.dumps({**PAIR, "Schedule": odd}))
+    with pytest.warns(mapix.MapixWarning) as caught:
+        assert len(mapix.open(path)) == 50_000
+    assert len(caught) == 21
+    assert "99980 more" in str(caught[-1].message)
 
 
 def test_used_like_datasets():

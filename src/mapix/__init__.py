@@ -66,7 +66,7 @@ def open(path: Path | Sequence[Path], *, format: str | None = None, **options: A
     **options
         Passed to the format: for VIMH see ``mapix.vimh.open_path`` (``split``, ``dialect``,
         ``order``, ``strict``, ``info``, ``index``, ``access``, ``progress``); PINK takes ``kind``,
-        ``version`` and ``raw``.
+        ``version`` and ``raw``, VisualRBM ``strict`` and ``kind``.
 
     Returns
     -------

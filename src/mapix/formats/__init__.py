@@ -59,7 +59,8 @@ def _may_be(name: str, path: str, front: bytes) -> bool:
             return True
         return len(front) == FRONT_NBYTES and 0 < prod(unpack("<4I", front)) < MOST_NUMBERS
     if name == "visualrbm":  # a JSON object, or an older binary model
-        return front.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"") or front[:4] == b".RBM"
+        begin = front.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")
+        return begin[:1] == b"{" or front[:4] == b".RBM" or (not begin and front != b"")
     return True
 
 

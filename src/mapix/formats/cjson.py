@@ -52,6 +52,7 @@ class Node:
     measured: float = 0.0
     text: str = ""
     items: list[tuple[str | None, Node]] = field(default_factory=list)
+    _names: dict[str, Node] | None = None
 
     @property
     def integer(self) -> int:
@@ -63,8 +64,10 @@ class Node:
 
     def get(self, name: str) -> Node | None:
         """The first item of that name, whatever its case; None without."""
-        wanted = _lower(name)
-        return next((n for k, n in self.items if k is not None and _lower(k) == wanted), None)
+        if self._names is None:
+            backwards = reversed(self.items)
+            self._names = {_lower(k): n for k, n in backwards if k is not None}
+        return self._names.get(_lower(name))
 
     def __str__(self) -> str:
         if self.kind == "number":

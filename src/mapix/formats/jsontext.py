@@ -7,7 +7,6 @@ and numbers are what VisualRBM's own reader takes for them; otherwise what JSON 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -23,13 +22,15 @@ from mapix.source import Source
 __all__ = ["Text"]
 
 WINDOW_NBYTES = 4096
+SKIP_NBYTES = 1 << 16  # looked at in one go of what is passed over
 MOST_TEXT = 1 << 16  # bytes of a string or of one number that are looked at
+MOST_NAMES = 10_000  # in one object
 MOST_DEPTH = 1000  # of brackets in what is passed over
 LEAST_NUMBER = 2  # bytes: a digit, and what divides it from the next
 BLANKS = re.compile(rb"[ \t\r\n]*")
 WORD = re.compile(rb"[^ \t\r\n,:\]}{\[\"]*")
 BRACKETS = re.compile(rb'[][{}"]')
-STRING_END = re.compile(rb'["\\]')
+CHARACTERS = re.compile(rb'(?:[^"\\]++|\\.)*+', re.S)
 NUMBER = {
     True: re.compile(rb"(?=[-0-9])-?[0-9]*(\.[0-9]*([eE][+-]?[0-9]*)?)?"),
     False: re.compile(rb"(?=[-0-9])-?[0-9]*(\.[0-9]*)?([eE][+-]?[0-9]*)?"),
@@ -71,14 +72,19 @@ class Text:
 
     # --- bytes ------------------------------------------------------------------------------------
 
-    def _rest(self, nbytes: int) -> bytes:
-        """The next bytes, at least ``nbytes`` of them where the file has them."""
+    def _look(self, nbytes: int, window: int = WINDOW_NBYTES) -> tuple[bytes, int]:
+        """Bytes, and where the next one is in them; at least ``nbytes`` where the file has them."""
         begin = self.at - self._begin
         if not 0 <= begin <= len(self._window) - min(nbytes, self._nbytes - self.at):
-            size = min(max(nbytes, WINDOW_NBYTES), self._nbytes - self.at)
+            size = min(max(nbytes, window), self._nbytes - self.at)
             copied = _native.copy(self._source.mapping, self.at, size, self._format)
             self._begin, self._window, begin = self.at, bytes(copied), 0
-        return self._window[begin:] if begin else self._window
+        return self._window, begin
+
+    def _rest(self, nbytes: int) -> bytes:
+        """The next bytes, at least ``nbytes`` of them where the file has them."""
+        window, begin = self._look(nbytes)
+        return window[begin:] if begin else window
 
     def problem(self, reason: str, at: int | None = None) -> FormatError:
         """A FormatError of this text."""
@@ -114,13 +120,16 @@ class Text:
     def names(self, where: str) -> Iterator[str]:
         """The names of an object; after each the caller takes its value."""
         self.take(b"{", where)
-        first = True
+        number = 0
         while (byte := self.peek()) != b"}":
-            if not first:
+            if number:
                 if byte != b",":
                     raise self.problem(f"{where}: , or }} expected, got {self._met()}")
                 self.at += 1
-            first = False
+            number += 1
+            if number > MOST_NAMES:
+                limit = f"{where}: more than {MOST_NAMES} names"
+                raise LimitError(f"{self._source.path}: {self._format}: {limit}")
             name = self.string(f"{where}: a name in quotes")
             self.take(b":", name)
             yield name
@@ -149,9 +158,11 @@ class Text:
         self.at = end
         if self._strict:
             return self._unescaped(raw[1:-1], begin, where).decode("utf-8", "surrogateescape")
+        import json
+
         try:
-            return str(json.loads(raw, strict=False))
-        except (ValueError, UnicodeDecodeError) as e:
+            return str(json.loads(raw.decode("utf-8", "surrogateescape"), strict=False))
+        except ValueError as e:
             raise self.problem(f"{where}: no string: {e}", begin) from e
 
     def _string_end(self, most: int) -> int:
@@ -159,17 +170,20 @@ class Text:
         begin = self.at
         self.at += 1
         while True:
-            rest = self._rest(2)
-            found = STRING_END.search(rest)
-            self.at += len(rest) if found is None else found.end() + (found[0] == b"\\")
-            if not rest or self.at > self._nbytes:
-                self.at = begin
-                raise self.problem("a string that does not end")
+            window, first = self._look(2, min(most, SKIP_NBYTES))
+            found = CHARACTERS.match(window, first)
+            assert found is not None  # it matches anything
+            end = found.end()
+            self.at += end - first
             if self.at - begin > most:
                 limit = f"a string of more than {most} bytes at byte {begin}"
                 raise LimitError(f"{self._source.path}: {self._format}: {limit}")
-            if found is not None and found[0] == b'"':
+            if window[end : end + 1] == b'"':
+                self.at += 1
                 return self.at
+            if end == first:  # nothing is left, or a backslash alone
+                self.at = begin
+                raise self.problem("a string that does not end")
 
     def _unescaped(self, raw: bytes, at: int, where: str) -> bytes:
         parts = raw.split(b"\\")
@@ -208,6 +222,8 @@ class Text:
         byte = self.peek()
         if byte == b'"':
             self._string_end(self._nbytes)
+        elif byte == b"[" and self._skip_numbers():
+            return
         elif byte in (b"[", b"{") and byte:
             self._skip_nested(where)
         else:
@@ -216,18 +232,28 @@ class Text:
                 raise self.problem(f"{where}: a value expected, got {self._met()}")
             self.at += len(word)
 
+    def _skip_numbers(self) -> bool:
+        """Pass over an array or rows of numbers, at the speed of the core; whether it is one."""
+        mapping = self._source.mapping
+        for depth in (2, 1):
+            found = core.read(mapping, self.at, depth, core.ANY, None)
+            if not found.status:
+                self.at = found.at
+                return True
+        return False
+
     def _skip_nested(self, where: str) -> None:
         begin = self.at
         open_ones = bytearray()
         while True:
-            rest = self._rest(1)
-            if not rest:
+            window, first = self._look(1, SKIP_NBYTES)
+            if first == len(window):
                 raise self.problem(f"{where}: no end of what begins here", begin)
-            found = BRACKETS.search(rest)
+            found = BRACKETS.search(window, first)
             if found is None:
-                self.at += len(rest)
+                self.at += len(window) - first
                 continue
-            self.at += found.start()
+            self.at += found.start() - first
             if found[0] == b'"':
                 self._string_end(self._nbytes)
                 continue

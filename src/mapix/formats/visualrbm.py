@@ -30,12 +30,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix import _native
+from mapix import _native, _native_json
 from mapix.errors import FormatError, LimitError
 from mapix.formats.jsontext import Text
 from mapix.source import Source
 
-__all__ = ["FUNCTIONS", "KINDS", "NAME", "Document", "as_original", "lines", "old", "read"]
+__all__ = [
+    "FUNCTIONS",
+    "KINDS",
+    "NAME",
+    "Document",
+    "as_original",
+    "exactly",
+    "lines",
+    "old",
+    "read",
+]
 
 NAME = "visualrbm"
 FUNCTIONS = ("Linear", "RectifiedLinear", "Sigmoid", "Softmax")
@@ -75,7 +85,7 @@ class Document:
         The values by name: int, str, float32 arrays.  Of a perceptron there are none.
     layers : list of dict
         The same of a perceptron's layers.
-    unknown : tuple of str
+    unknown : list of str
         Names that mean nothing here.
     notes : list of str
         What is odd, and how it was read.
@@ -84,7 +94,7 @@ class Document:
     kind: str
     fields: dict[str, Any] = field(default_factory=dict)
     layers: list[dict[str, Any]] = field(default_factory=list)
-    unknown: tuple[str, ...] = ()
+    unknown: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -148,7 +158,7 @@ class _Reader:
             if self.strict and name != (want := [*order, "nothing more"][len(found)]):
                 raise self.text.problem(f"{prefix}{name[:40]}: {want} expected here")
             if name not in order:
-                self.document.unknown += (prefix + name,)
+                self.document.unknown.append(prefix + name)
                 self.text.skip(prefix + name)
             elif name in found:
                 raise self.text.problem(f"{prefix}{name}: given twice")
@@ -187,7 +197,8 @@ class _Reader:
         if not meant:
             raise self.text.problem(f"{where}: 1 to {MOST_COUNT} expected, got {written[:40]}", at)
         if written != str(meant[0]):
-            self.document.notes.append(f"{where}: {written[:40]} is read as {meant[0]}")
+            other = f", or {meant[1]} as VisualRBM has it: arrays tell" if len(meant) > 1 else ""
+            self.document.notes.append(f"{where}: {written[:40]} is read as {meant[0]}{other}")
         return meant
 
     def _numbers(
@@ -217,7 +228,7 @@ class _Reader:
                     what = ("numbers", "rows")[len(names) == 2 and axis == 0]
                     said = f"{prefix}{count} says {found[count]}"
                     raise self.text.problem(f"{prefix}{name}: {got} {what}, {said}")
-                found[count] = got
+                found[count], wide[count] = got, (got,)
 
     def _layers(self, where: str) -> Iterator[dict[str, Any]]:
         for k in self.text.items(where):
@@ -302,15 +313,7 @@ def _as_original(v: float) -> str:
 
 def exactly(row: NDArray[np.float32]) -> str:
     """Numbers as short as gives the same float32 back, with a dot, as VisualRBM wants it."""
-    if np.isnan(row).any():
-        raise ValueError("NaN cannot be written as JSON")
-    return ", ".join([_dotted(v) for v in row.astype("U32").tolist()])
-
-
-def _dotted(v: str) -> str:
-    if "inf" in v:
-        return v.replace("inf", "1.0e999")
-    return v if "." in v else v.replace("e", ".0e")
+    return _native_json.written(row).decode()
 
 
 def lines(document: Document, numbers: Numbers) -> Iterator[str]:

@@ -20,13 +20,13 @@ PARITY_STEP = 1 << 22  # lanes held at once
 
 
 def floats(value: ArrayLike, name: str, shape: tuple[int, ...]) -> Floats:
-    """Numbers of a shape as float32, or what is wrong with them."""
+    """Numbers of a shape as float32, the very array where it is one; or what is wrong with them."""
     array = np.asarray(value)
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{name}: numbers expected, got {array.dtype}")
     if array.shape != shape:
         raise ValueError(f"{name}: shape {shape} expected, got {array.shape}")
-    return np.ascontiguousarray(array, np.float32)
+    return np.asarray(array, np.float32)
 
 
 def function_of(value: str, name: str) -> str:
@@ -37,7 +37,7 @@ def function_of(value: str, name: str) -> str:
 
 
 class Layer:
-    """Inputs to outputs: ``function(weights @ x + biases)``.
+    """Inputs to outputs: ``function(weights @ x + biases)``.  float32 arrays are not copied.
 
     Parameters
     ----------

@@ -24,6 +24,9 @@ __all__ = [
 ]
 
 
+MOST_SHOWN = 10  # layers, in a repr
+
+
 class Model:
     """What the three kinds have in common.  Nothing of the file stays open.
 
@@ -118,10 +121,10 @@ class Model:
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        through = " -> ".join(
-            [str(la.inputs) for la in self.layers[:1]]
-            + [f"{la.outputs} {la.function}" for la in self.layers]
-        )
+        first, shown = self.layers[:1], self.layers[:MOST_SHOWN]
+        steps = [str(la.inputs) for la in first] + [f"{la.outputs} {la.function}" for la in shown]
+        more = len(self.layers) - len(shown)
+        through = " -> ".join([*steps, f"{more} more layers"] if more else steps)
         place = f" {self.path}:" if self.path else ""
         return f"<mapix.visualrbm.{self.kind}{place} {through or 'no layers'}>"
 
@@ -179,7 +182,7 @@ class Pair(Model):
         return (self.encoder,)
 
     def transposed(self) -> Layer:
-        """From hidden to visible units, as a layer; its weights are a transposed copy."""
+        """From hidden to visible units, as a layer; its weights are a view of these."""
         return Layer(self.weights.T, self.visible_biases, self.visible_type)
 
     def visible(self, h: ArrayLike, *, approx: Approx | None = None) -> Floats:

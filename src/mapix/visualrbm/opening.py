@@ -7,32 +7,34 @@ import re
 from typing import Literal
 
 from mapix import _native
-from mapix.errors import FormatError, MapixError, warn
+from mapix.errors import FormatError, LimitError, MapixError
+from mapix.formats.cjson import Node, parse
 from mapix.formats.visualrbm import KINDS, MLP, NAME, OLD_MAGIC, Document, old, read
-from mapix.source import Source, read_small
+from mapix.source import Source
 from mapix.visualrbm.layer import Layer
 from mapix.visualrbm.model import MODELS, Model, MultilayerPerceptron
-from mapix.visualrbm.schedule import MOST_NBYTES, Schedule
+from mapix.visualrbm.schedule import MOST_NBYTES, Schedule, tell
 
 __all__ = ["NAME", "claims", "open_path"]
 
 LOOK_NBYTES = 4096  # of the file's begin, and of its end
+WORDS_NBYTES = 1 << 16  # the same, of what may be a schedule: nearly all are shorter
 FIRST = re.compile(rb'\s*\{\s*"((?:[^"\\]|\\.)*)"\s*:')
 TYPE = re.compile(
     rb'"type"\s*:\s*"(%s|RBM|MLP)"' % "|".join(KINDS).encode(),
     re.I,
 )
-OURS = re.compile(
-    r"type|(visible|hidden|minibatch)(count|type|biases|size)|output(type|biases)"
-    r"|layers|weights|activationfunctions|schedule",
+OURS = re.compile(  # names that hardly anybody else has
+    rb'"((?:visible|hidden)(?:count|type|biases)|output(?:type|biases)'
+    rb'|activationfunctions|minibatchsize)"\s*:',
     re.I,
 )
-SCHEDULE = re.compile(rb'"schedule"|\\u00', re.I)
-OF_SCHEDULES = re.compile(rb'"(minibatchsize|activationfunctions)"\s*:', re.I)
+OF_SCHEDULES = (b'"schedule"', b'"minibatchsize"', b'"activationfunctions"')
 
 
-def _ends(source: Source) -> tuple[bytes, bytes]:
-    n = min(LOOK_NBYTES, source.nbytes)
+def _ends(source: Source, nbytes: int = LOOK_NBYTES) -> tuple[bytes, bytes]:
+    """The first bytes of a file, without a byte order mark, and the last ones."""
+    n = min(nbytes, source.nbytes)
     first, last = (
         bytes(_native.copy(source.mapping, at, n, NAME)) for at in (0, source.nbytes - n)
     )
@@ -53,11 +55,11 @@ def claims(path: str) -> str | None:
     begin = FIRST.match(first)
     if begin is None:
         return "no JSON object"
-    name = begin[1].decode("utf-8", "replace")
-    if "\\u" in name:
-        name = re.sub(r"\\u00([0-7][0-9a-fA-F])", lambda m: chr(int(m[1], 16)), name)
-    if OURS.fullmatch(name) or TYPE.search(first) or TYPE.search(last):
+    ours = {n.lower() for part in (first, last) for n in OURS.findall(part)}
+    if len(ours) > 1 or TYPE.search(first) or TYPE.search(last):
         return None
+    if begin[1] == b"Type" and path.endswith(".json"):
+        return None  # say what is wrong with it
     return "no Type of a model or a schedule"
 
 
@@ -87,7 +89,7 @@ def open_path(
     FormatError
         The text breaks the format; the message names the place in it and the byte.
     LimitError
-        A schedule of more than 16 MiB.
+        A schedule of more than 4 MiB.
 
     Warns
     -----
@@ -100,26 +102,41 @@ def open_path(
     try:
         if bytes(_native.copy(source.mapping, 0, min(4, source.nbytes), NAME)) == OLD_MAGIC:
             return _model(old(source), path, strict)
-        if kind == "schedule" or (kind is None and _is_schedule(source, strict)):
-            return Schedule.parse(read_small(path, MOST_NBYTES), path, strict=strict)
+        if kind == "schedule":
+            return Schedule.parse(_whole(source), path, strict=strict)
+        if kind is None and (root := _schedule(source, strict)) is not None:
+            return Schedule.of(root, path, strict=strict)
         source.mapping.advise("sequential")
         return _model(read(source, strict=strict), path, strict)
     finally:
         source.close()
 
 
-def _is_schedule(source: Source, strict: bool) -> bool:
-    """Whether the outermost object has a Schedule, or what only schedules have."""
+def _whole(source: Source) -> bytes:
+    """The text of a schedule."""
     if source.nbytes > MOST_NBYTES:
-        return False
-    data = bytes(_native.copy(source.mapping, 0, source.nbytes, NAME))
-    if SCHEDULE.search(data) is None and OF_SCHEDULES.search(data) is None:
-        return False
+        limit = f"a schedule of {source.nbytes} bytes, more than {MOST_NBYTES}"
+        raise LimitError(f"{source.path}: {NAME}: {limit}")
+    return bytes(_native.copy(source.mapping, 0, source.nbytes, NAME))
+
+
+def _schedule(source: Source, strict: bool) -> Node | None:
+    """The outermost value of what has a Schedule, or what only schedules have; None of a model."""
+    if source.nbytes > MOST_NBYTES:
+        return None
+    low = b" ".join(_ends(source, WORDS_NBYTES)).lower()
+    if not any(word in low for word in (*OF_SCHEDULES, b"\\u00")):  # nearly always of a model
+        return None
     try:
-        names = Schedule.names(data, source.path, strict=strict)
-    except FormatError:  # no whole text: then by the words in it
-        return SCHEDULE.search(data) is not None or OF_SCHEDULES.search(data) is not None
-    return bool({"schedule", "minibatchsize", "activationfunctions"} & names)
+        root = parse(_whole(source), source.path, NAME, strict=strict)
+    except FormatError:  # no whole text: what is wrong with it depends on what it was to be
+        if any(word in low for word in OF_SCHEDULES):
+            raise
+        return None
+    if root.get("Weights") or root.get("HiddenBiases"):  # whatever its author noted in it
+        return None
+    names = ("Schedule", "MinibatchSize", "ActivationFunctions")
+    return root if any(root.get(name) for name in names) else None
 
 
 def _model(document: Document, path: str, strict: bool) -> Model:
@@ -132,9 +149,8 @@ def _model(document: Document, path: str, strict: bool) -> Model:
             does = "dropped, as" if strict else "kept, though the file does not work;"
             notes.append(f"layers {numbers} do not fit those before: {does} VisualRBM drops them")
             model = MultilayerPerceptron(kept) if strict else model
-    model.path, model.unknown = path, document.unknown
-    for note in notes:
-        warn(f"{path}: {note}")
+    model.path, model.unknown = path, tuple(document.unknown)
+    tell(path, notes)
     return model
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,9 +16,10 @@ from mapix.formats.cjson import Node, parse
 from mapix.formats.visualrbm import AE, ALIASES, FUNCTIONS, MLP, NAME, RBM
 from mapix.store import SYSTEM, Calls, NewWhole
 
-__all__ = ["MOST_NBYTES", "Schedule", "Stage"]
+__all__ = ["MOST_NBYTES", "Schedule", "Stage", "tell"]
 
-MOST_NBYTES = 16 << 20
+MOST_NBYTES = 4 << 20
+MOST_NOTES = 20  # warnings of a file
 Value = float | tuple[float, ...]
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -154,22 +154,22 @@ class Schedule:
 
     # --- reading ----------------------------------------------------------------------------------
 
-    @classmethod
-    def parse(cls, data: bytes, path: str, *, strict: bool = False) -> Schedule:
+    @staticmethod
+    def parse(data: bytes, path: str, *, strict: bool = False) -> Schedule:
         """The schedule in a text; see ``mapix.open``."""
-        found = _Reader(path, strict).schedule(parse(data, path, NAME, strict=strict))
-        return found
+        return Schedule.of(parse(data, path, NAME, strict=strict), path, strict=strict)
 
     @staticmethod
-    def names(data: bytes, path: str, *, strict: bool = False) -> set[str]:
-        """Names of the outermost object, in lower case."""
-        root = parse(data, path, NAME, strict=strict)
-        return {k.lower() for k, _ in root.items if k is not None}
+    def of(root: Node, path: str, *, strict: bool) -> Schedule:
+        """The schedule in a text's outermost value."""
+        return _Reader(path, strict).schedule(root)
 
     # --- writing ----------------------------------------------------------------------------------
 
     def text(self) -> str:
         """As JSON that VisualRBM reads to the same values; of later stages, what changes."""
+        import json
+
         root: dict[str, Any] = {"Type": self.kind}
         if self.kind == MLP:
             root |= {"Layers": self.layers, "ActivationFunctions": self.functions}
@@ -250,6 +250,15 @@ def _uniform(value: Any) -> bool:
     return isinstance(value, tuple) and len(set(value)) == 1
 
 
+def tell(path: str, notes: list[str]) -> None:
+    """Warn of what is odd in a file, of each thing once, and of so many at most."""
+    notes = list(dict.fromkeys(notes))
+    for note in notes[:MOST_NOTES]:
+        warn(f"{path}: {note}")
+    if len(notes) > MOST_NOTES:
+        warn(f"{path}: {len(notes) - MOST_NOTES} more of these")
+
+
 class _Reader:
     """From a text's values to a schedule, as VisualRBM goes about it."""
 
@@ -285,8 +294,7 @@ class _Reader:
         stages = []
         for k, (_, entry) in enumerate(entries.items):
             stages.append(self.stage(entry, f"Schedule[{k}].", kind, values, len(functions)))
-        for note in self.notes:
-            warn(f"{self.path}: {note}")
+        tell(self.path, self.notes)
         return Schedule(kind, layers, functions, size, tuple(stages), number, self.path)
 
     # --- the model --------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import Any, Literal
 
@@ -121,6 +120,8 @@ def _safetensors(out: NewWhole, model: Model, compat: str | None) -> None:
         from safetensors.numpy import save
     except ImportError as e:
         raise UnsupportedError(f"{out.path}: {EXTRA}") from e
+    import json
+
     out.write(save(arrays(model), metadata={"mapix.visualrbm": json.dumps(texts(model))}))
 
 
