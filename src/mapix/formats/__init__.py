@@ -34,6 +34,7 @@ class Format(Protocol):
 _BUILT_IN = {
     "iid": "mapix.iid.opening",
     "idx": "mapix.idx.opening",
+    "folder": "mapix.folder.opening",
     "vimh": "mapix.vimh.opening",
 }
 FRONT_NBYTES = 12
@@ -49,6 +50,8 @@ def _may_be(name: str, path: str, front: bytes) -> bool:
     if name == "idx":
         known = (b"\0\0", b"\xff\xff", b"\x1f\x8b")
         return front[:2] in known or path.endswith((".idx", "-ubyte"))
+    if name == "folder":
+        return path.endswith(".jsonl")
     return True
 
 
@@ -70,10 +73,25 @@ def named(name: str) -> Format:
     raise ValueError(f"unknown format {name!r}; known: {', '.join([*_BUILT_IN, *others])}")
 
 
+def _of_folders(path: str) -> tuple[str, ...]:
+    """The formats of a directory, by the names of files in it; VIMH and IDX go before pictures.
+
+    A directory of pictures may have millions of names, so it is told by asking for some.
+    """
+
+    def has(*names: str) -> bool:
+        return any(os.path.isfile(os.path.join(path, n)) for n in names)
+
+    others = ("vimh_dataset_info.json", "train", "test", "train_batch", "data_batch_1")
+    if has("metadata.jsonl") and not has(*others, "train-images-idx3-ubyte"):
+        return "folder", "vimh", "idx", "iid"
+    return "vimh", "idx", "iid", "folder"
+
+
 def formats(path: str) -> Iterator[tuple[str, Format | None]]:
     """All formats by name, in the order in which they are asked; None for those out of question."""
     if os.path.isdir(path):
-        for name in ("vimh", "idx", "iid"):  # by the names of files in it
+        for name in _of_folders(path):
             yield name, named(name)
     else:
         front = peek(path, FRONT_NBYTES)
