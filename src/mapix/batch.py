@@ -279,9 +279,9 @@ def gather(
         shape: tuple[int, ...] = (int(offsets[b]),)
     else:
         shape = (b, h, w, recipe.c) if recipe.nhwc else (b, recipe.c, h, w)
-    given = shape if out is None else given(out, shape, recipe.dtype)
+    target = shape if out is None else given(out, shape, recipe.dtype)
     probe = 0 if lookout is None else lookout.probes()
-    what = (rows, given, h, w, offsets, shapes is None, spec_range, threads, probe)
+    what = (rows, target, h, w, offsets, shapes is None, spec_range, threads, probe)
     done = (_slowly if fast is None else _fast)(mapping, index, recipe, *what)
     images, labels, present, found, spec, nasked = done
     if lookout is not None and probe:

@@ -127,8 +127,8 @@ class Order:
             a, b = ((records[k].file_name, *sizes[k]) for k in (0, other))
             raise ValueError(
                 f"pictures of different sizes: {a[0]} has {a[1]} x {a[2]} pixels, {b[0]} "
-                f"{b[1]} x {b[2]}: pass size=(h, w) and fit='resize', 'letterbox', 'cover', 'crop' or "
-                f"'pad' ('pad' does without size=)"
+                f"{b[1]} x {b[2]}: pass size=(h, w) and fit='resize', 'letterbox', "
+                f"'cover', 'crop' or 'pad' ('pad' does without size=)"
             )
         return sizes[0]
 
@@ -146,9 +146,7 @@ class Order:
         deep = {p.pixels.dtype for p in parts} - {np.dtype(np.uint8)}
         if deep and (self.dtype is None or self.dtype.kind != "f"):
             names = ", ".join(sorted(str(d) for d in deep))
-            raise ValueError(
-                f"pictures of {names}: pass dtype='float32', with scale= if it is wanted"
-            )
+            raise ValueError(f"pictures of {names}: pass dtype='float32', and scale= if wanted")
         return np.dtype(np.uint8) if self.dtype is None else self.dtype
 
     def _put(

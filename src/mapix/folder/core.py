@@ -82,8 +82,8 @@ class Core:
 def _quick_parser() -> Any:
     """``orjson``, where it is installed, for lines that it reads as ``json`` does; None otherwise.
 
-    It does not tell keys that are there twice.  A line has a colon for each of its keys, so one that
-    has as many colons as keys were found has none twice; of all others ``json`` has the word.
+    It does not tell keys that are there twice.  A line has a colon for each of its keys, so one
+    that has as many colons as keys were found has none twice; of all others ``json`` has the word.
     """
     try:
         import orjson

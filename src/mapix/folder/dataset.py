@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -24,8 +24,8 @@ class ImageFolder:
     """Records of a ``metadata.jsonl``, and the pictures that they name.  Made by ``mapix.open``.
 
     Indexing with an integer gives a ``Record``, with a file name the record that has it, with a
-    slice, indices or a mask a lazy part.  Lines are found and parsed as they are asked for.  Pickles
-    as path and fingerprint of the metadata file.
+    slice, indices or a mask a lazy part.  Lines are found and parsed as they are asked for.
+    Pickles as path and fingerprint of the metadata file.
 
     Attributes
     ----------
@@ -154,7 +154,7 @@ class ImageFolder:
         fit : {"exact", "resize", "letterbox", "cover", "pad", "crop"}
             How a picture of another size gets there.  ``"exact"``: not at all.  Scaled:
             ``"resize"`` to h x w, whatever becomes of its shape; ``"letterbox"`` to lie within,
-            centred, the rest padded; ``"cover"`` to cover it, the middle of it cut out.  Not scaled:
+            centred, the rest padded; ``"cover"`` to cover it, the middle cut out.  Not scaled:
             ``"pad"`` puts it top left, without ``size`` on a canvas of the largest h and w of the
             batch; ``"crop"`` cuts out the middle.
         mode : {"L", "LA", "RGB", "RGBA"}, optional
@@ -172,7 +172,8 @@ class ImageFolder:
         Returns
         -------
         ImageBatch
-            ``images``, ``shapes`` (of the pictures as they were), ``boxes``, ``places``, ``records``.
+            ``images``, ``shapes`` (of the pictures as they were), ``boxes``, ``places``,
+            ``records``.
 
         Raises
         ------
@@ -193,7 +194,9 @@ class ImageFolder:
         with Team(threads) as team:
             return self._begun(indices, order, out, team)()
 
-    def _begun(self, indices: ArrayLike, order: Order, out: Any, team: Team) -> Any:
+    def _begun(
+        self, indices: ArrayLike, order: Order, out: Any, team: Team
+    ) -> Callable[[], ImageBatch]:
         rows = compose(self._rows, positions(indices, len(self), self.path))
         records = [Record(self._core, int(row)) for row in rows]
         wait = team.begin(order.fitted, records)

@@ -83,7 +83,7 @@ class Files:
         return root.nbytes(name)
 
     def by_filepath(self, filepath: str, do: Callable[[str], T]) -> T:
-        """``do`` with the first name in the folder that a ``filepath`` may mean, and that is there."""
+        """``do`` with the first name that a ``filepath`` may mean, and that is there."""
         names = list(suffixes(filepath, os.path.abspath(self.folder))) or [filepath]
         for name in names:
             try:

@@ -56,9 +56,8 @@ class Fit:
         if self.mode is not None and self.mode not in MODES:
             raise ValueError(f"mode must be one of {', '.join(MODES)}, got {self.mode!r}")
         if self.resample not in RESAMPLES:
-            raise ValueError(
-                f"resample must be one of {', '.join(RESAMPLES)}, got {self.resample!r}"
-            )
+            known = ", ".join(RESAMPLES)
+            raise ValueError(f"resample must be one of {known}, got {self.resample!r}")
         if self.size is None and self.fit in SIZED:
             raise ValueError(f"fit={self.fit!r} needs size=(h, w)")
 

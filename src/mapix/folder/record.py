@@ -124,9 +124,12 @@ class Record:
     def file_names(self) -> dict[str, str]:
         """Names of all files that the line tells, by key: ``file_name``, ``mask_file_name`` ..."""
         try:
-            return file_names(self.metadata)
+            found = file_names(self.metadata)
         except ValueError as e:
             raise self._error(str(e)) from e
+        if not found:
+            raise self._error("a file_name expected, and there is none")
+        return found
 
     def _named(self) -> tuple[str, str]:
         """Key and name of the picture."""
@@ -184,7 +187,7 @@ class Record:
         return self.source.view
 
     def read(self) -> _Bytes:
-        """The picture's file, copied: what a decoder should have, as maps of files cut short kill."""
+        """The picture's file, copied: for decoders, whom a map of a file cut short would kill."""
         limit = self._core.settings.max_image_nbytes
         return self._with_file(lambda name: self._core.files.read(name, limit))
 

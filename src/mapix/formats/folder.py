@@ -3,8 +3,8 @@
 Two schemas are read:
 
 - ``file_name`` (or ``<column>_file_name``), relative to the folder that holds the metadata file;
-  ``caption``, ``categories`` and ``objects`` (``bbox``, ``categories``), each of which may be missing
-  or null.  opsml's first schema, and what Hugging Face's imagefolder reads.
+  ``caption``, ``categories`` and ``objects`` (``bbox``, ``categories``), each of which may be
+  missing or null.  opsml's first schema, and what Hugging Face's imagefolder reads.
 - ``filepath`` and ``size``, opsml's later one: relative to wherever its writer was run, so that it
   begins with folders above the metadata file.
 
@@ -40,7 +40,7 @@ def file_names(metadata: dict[str, Any]) -> dict[str, str]:
     Raises
     ------
     ValueError
-        One is no text, or there is none.
+        One is no text.
     """
     keys = [k for k in metadata if k == FILE_NAME or k.endswith("_" + FILE_NAME)]
     if not keys and FILEPATH in metadata:
@@ -49,18 +49,16 @@ def file_names(metadata: dict[str, Any]) -> dict[str, str]:
     found = {}
     for key in keys:
         value = metadata[key]
-        if value is None and key != FILE_NAME:
+        if value is None:
             continue
         if not isinstance(value, str):
             raise ValueError(f"{key}: text expected, got {kind(value)}")
         found[key] = value
-    if not found:
-        raise ValueError("a file_name expected, and there is none")
     return found
 
 
 def suffixes(filepath: str, folder: str) -> Iterator[str]:
-    """Names in ``folder`` that a ``filepath`` of opsml's later schema may mean, the likeliest first.
+    """Names in ``folder`` that a ``filepath`` of opsml's later schema may mean, likeliest first.
 
     Its front is the way from the writer's working directory to the folder: the longest front that
     the folder's own path ends with is left out.  A folder that was moved or given another name has
@@ -103,7 +101,7 @@ def boxes(objects: Any) -> tuple[NDArray[np.float64], list[Any]]:
 
 
 def dump(metadata: dict[str, Any]) -> bytes:
-    """A line as opsml writes it: ASCII, ``", "`` and ``": "``, and ``\\n`` at its end."""
+    """A line as opsml writes it: ASCII, ``", "`` and ``": "``, and a newline."""
     import json
 
     return json.dumps(metadata).encode("ascii") + b"\n"

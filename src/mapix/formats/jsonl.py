@@ -59,6 +59,12 @@ class Lines:
         return self._known.state.nrecords
 
     @property
+    def nlines(self) -> int:
+        """All lines, blank ones too."""
+        _ = len(self)
+        return self._known.state.nlines
+
+    @property
     def longest(self) -> int:
         """Bytes of the longest line."""
         return self._known.state.longest if len(self) else 0
@@ -97,8 +103,8 @@ class Lines:
             one.find(self.source.mapping, begin + self.limit + 2, np.empty(1, np.uint64))
             if one.begin == begin:
                 raise LimitError(
-                    f"{self.source.path}: line {self.number(row)} at byte {begin} has more than the "
-                    f"limit of {self.limit} bytes; max_line_nbytes= of open raises it"
+                    f"{self.source.path}: line {self.number(row)} at byte {begin} has more than "
+                    f"the limit of {self.limit} bytes; max_line_nbytes= of open raises it"
                 )
             end = one.begin
         return begin, end
@@ -158,7 +164,7 @@ class Lines:
         """The value of a line whose bytes are at hand."""
         try:
             return value_of(data)
-        except _Bad as e:
+        except _BadError as e:
             raise self.error(row, e.reason, e.at) from e
 
     def error(self, row: int, reason: str, at: int = 0) -> FormatError:
@@ -168,10 +174,10 @@ class Lines:
         return FormatError(self.source.path, self.format, reason, record=row, at=begin + at)
 
 
-# --- JSON -------------------------------------------------------------------------------------------
+# --- JSON --------------------------------------------------------------------------------------
 
 
-class _Bad(ValueError):
+class _BadError(ValueError):
     """Why a line is no JSON, and at which byte of it."""
 
     def __init__(self, reason: str, at: int = 0) -> None:
@@ -184,7 +190,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         names = [k for k, _ in pairs]
         twice = next(k for k in names if names.count(k) > 1)
-        raise _Bad(f"the key {twice[:80]!r} is there twice")
+        raise _BadError(f"the key {twice[:80]!r} is there twice")
     return found
 
 
@@ -207,14 +213,14 @@ def value_of(data: bytes) -> Any:
     try:
         text = data.decode()
     except UnicodeDecodeError as e:
-        raise _Bad(f"no UTF-8: {e.reason}", e.start) from e
+        raise _BadError(f"no UTF-8: {e.reason}", e.start) from e
     try:
         return _decode(text)
-    except _Bad:
+    except _BadError:
         raise
     except RecursionError as e:
-        raise _Bad("brackets nested too deeply") from e
+        raise _BadError("brackets nested too deeply") from e
     except ValueError as e:
         at = getattr(e, "pos", 0)
         reason = getattr(e, "msg", None) or "a number of too many digits"
-        raise _Bad(f"no JSON: {reason}", len(text[:at].encode())) from e
+        raise _BadError(f"no JSON: {reason}", len(text[:at].encode())) from e
