@@ -123,8 +123,9 @@ class Record:
     @property
     def file_names(self) -> dict[str, str]:
         """Names of all files that the line tells, by key: ``file_name``, ``mask_file_name`` ..."""
+        metadata = self.metadata  # whose errors are told as they are
         try:
-            found = file_names(self.metadata)
+            found = file_names(metadata)
         except ValueError as e:
             raise self._error(str(e)) from e
         if not found:

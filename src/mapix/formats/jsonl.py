@@ -100,7 +100,7 @@ class Lines:
         end = int(begins[row + 1]) if row + 1 < state.nrecords else state.begin
         if end - begin > self.limit:  # is it the line, or what is blank behind it?
             one = Pass(begin)
-            one.find(self.source.mapping, begin + self.limit + 2, np.empty(1, np.uint64))
+            one.find(self.source.mapping, begin + self.limit + 1, np.empty(1, np.uint64))
             if one.begin == begin:
                 raise LimitError(
                     f"{self.source.path}: line {self.number(row)} at byte {begin} has more than "
