@@ -185,7 +185,6 @@ class TestConformance(FormatTests):
         return [np.frombuffer(record.bytes, np.uint8)]
 
 
-
 # --- opening ----------------------------------------------------------------------------------------
 
 
@@ -329,22 +328,37 @@ def test_names_are_found_with_and_without_orjson(tmp_path, monkeypatch, quick):
         ({"file_name": 1}, "file_name", "file_name: text expected, got number"),
         ({"file_name": None}, "image", "a file_name expected"),
         ({"filename": "a.png"}, "path", "a file_name expected"),
-        ({"a_file_name": "x", "b_file_name": "y"}, "image", "choose one of a_file_name, b_file_name"),
+        (
+            {"a_file_name": "x", "b_file_name": "y"},
+            "image",
+            "choose one of a_file_name, b_file_name",
+        ),
         ({"file_name": "a.png", "caption": ["x"]}, "caption", "caption: text expected, got list"),
         ({"file_name": "a.png", "categories": "x"}, "categories", "a list expected, got text"),
-        ({"file_name": "a.png", "objects": [1]}, "objects", "objects: an object expected, got list"),
+        (
+            {"file_name": "a.png", "objects": [1]},
+            "objects",
+            "objects: an object expected, got list",
+        ),
         ({"objects": {"bbox": {}}}, "objects", r"objects\.bbox: a list expected, got object"),
         ({"objects": {"bbox": [[1, 2, 3]]}}, "objects", r"bbox\[0\]: four numbers expected, got 3"),
         ({"objects": {"bbox": [[1, 2, 3, 4], 5]}}, "objects", r"bbox\[1\]: four numbers .*number"),
         ({"objects": {"bbox": [[1, 2, 3, "4"]]}}, "objects", "numbers expected, got text"),
-        ({"objects": {"bbox": [[1, 2, 3, True]]}}, "objects", "numbers expected, got true or false"),
+        (
+            {"objects": {"bbox": [[1, 2, 3, True]]}},
+            "objects",
+            "numbers expected, got true or false",
+        ),
         ({"objects": {"bbox": [[1, 2, 3, 10**400]]}}, "objects", "no float holds"),
         ({"objects": {"bbox": [], "categories": 1}}, "objects", "categories: a list expected"),
     ],
 )
 def test_wrong_types(tmp_path, line, what, reason):
     ds = mapix.open(make(tmp_path / "f", [{"file_name": "ok"}, line], {}))
-    with pytest.raises(mapix.FormatError, match=rf"metadata\.jsonl: folder record 1 at byte \d+: line 2: .*{reason}"):
+    with pytest.raises(
+        mapix.FormatError,
+        match=rf"metadata\.jsonl: folder record 1 at byte \d+: line 2: .*{reason}",
+    ):
         getattr(ds[1], what)
     assert ds[1].metadata == line
 
@@ -367,8 +381,15 @@ def test_lines_that_are_no_records(tmp_path, data, reason):
     good = b'{"file_name": "a.png"}\n'
     ds = mapix.open(make(tmp_path / "f", good + data + good, {}))
     assert len(ds) == 3
-    for act in (lambda: ds[1].metadata, lambda: list(ds), lambda: ds.find("x"), lambda: ds.batch([1])):
-        with pytest.raises(mapix.FormatError, match=rf"jsonl: folder record 1 at byte \d+: line 2: .*{reason}"):
+    for act in (
+        lambda: ds[1].metadata,
+        lambda: list(ds),
+        lambda: ds.find("x"),
+        lambda: ds.batch([1]),
+    ):
+        with pytest.raises(
+            mapix.FormatError, match=rf"jsonl: folder record 1 at byte \d+: line 2: .*{reason}"
+        ):
             act()
     assert ds[0].metadata == ds[2].metadata
 
@@ -376,7 +397,9 @@ def test_lines_that_are_no_records(tmp_path, data, reason):
 def test_a_line_above_the_limit(tmp_path):
     data = json.dumps({"file_name": "a.png", "x": "y" * (1 << 20)}).encode()
     folder = make(tmp_path / "f", b'{"file_name": "a.png"}\n' + data, {})
-    with pytest.raises(mapix.LimitError, match=r"line 2 at byte 23 .*1048576 bytes; max_line_nbytes="):
+    with pytest.raises(
+        mapix.LimitError, match=r"line 2 at byte 23 .*1048576 bytes; max_line_nbytes="
+    ):
         _ = mapix.open(folder)[1].metadata
     assert mapix.open(folder, max_line_nbytes=1 << 21)[1].file_name == "a.png"
 
@@ -405,7 +428,13 @@ def test_several_files_a_line(tmp_path):
 
 def test_names_that_leave_are_told_with_their_line(tmp_path):
     (tmp_path / "secret.png").write_bytes(png(picture(2, 2)))
-    names = ["../secret.png", str(tmp_path / "secret.png"), "link.png", "sub/../../secret.png", "up/x"]
+    names = [
+        "../secret.png",
+        str(tmp_path / "secret.png"),
+        "link.png",
+        "sub/../../secret.png",
+        "up/x",
+    ]
     folder = make(tmp_path / "f", [{"file_name": n} for n in [*names, "", "\0", "\ud800"]], {})
     (folder / "sub").mkdir()
     os.symlink("../secret.png", folder / "link.png")
@@ -413,7 +442,9 @@ def test_names_that_leave_are_told_with_their_line(tmp_path):
     ds = mapix.open(folder)
     for k in range(len(ds)):
         for act in ("image", "bytes", "nbytes", "source", "read", "pil"):
-            with pytest.raises(mapix.FormatError, match=rf"line {k + 1}: file_name: .*(leaves|no name)"):
+            with pytest.raises(
+                mapix.FormatError, match=rf"line {k + 1}: file_name: .*(leaves|no name)"
+            ):
                 found = getattr(ds[k], act)
                 found()
         with pytest.raises(mapix.FormatError, match=f"line {k + 1}"):
@@ -535,7 +566,9 @@ def bomb(side: int) -> bytes:
     import zlib
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     head = struct.pack(">2I5B", side, side, 8, 2, 0, 0, 0)
     parts = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
@@ -561,7 +594,9 @@ def test_pictures_that_are_none(tmp_path):
     ds = mapix.open(folder)
     for k, name in enumerate(files, 1):
         for act in (lambda k=k: ds[k].image, lambda k=k: ds.batch([0, k, 0], threads=2)):
-            with pytest.raises(mapix.FormatError, match=rf"line {k + 1}: {name}: (cannot|no picture)"):
+            with pytest.raises(
+                mapix.FormatError, match=rf"line {k + 1}: {name}: (cannot|no picture)"
+            ):
                 act()
 
 
@@ -689,7 +724,8 @@ def test_floats_are_vimh_s_floats(tmp_path):
 def test_sizes_that_differ_have_to_be_spoken_about(mixed):
     ds = mapix.open(mixed)
     with pytest.raises(
-        ValueError, match=r"0\.png has 40 x 60 pixels, 1\.png 64 x 48: pass size=.*letterbox.*crop.*pad"
+        ValueError,
+        match=r"0\.png has 40 x 60 pixels, 1\.png 64 x 48: pass size=.*letterbox.*crop.*pad",
     ):
         ds.batch(range(4))
     with pytest.raises(ValueError, match=r"1\.png: 64 x 48 pixels, size= is 40 x 60; fit= resize"):

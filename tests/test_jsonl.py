@@ -55,9 +55,7 @@ ALPHABET = st.sampled_from([b"\n", b"\n", b"\r", b" ", b"\t", b"a", b"{}", b"\0"
 
 
 @settings(max_examples=400, deadline=None)
-@given(
-    pieces=st.lists(ALPHABET, max_size=60), step=st.integers(1, 40), room=st.integers(1, 9)
-)
+@given(pieces=st.lists(ALPHABET, max_size=60), step=st.integers(1, 40), room=st.integers(1, 9))
 @example([], 1, 1)
 @example([b"\xef\xbb\xbf"], 1, 1)
 @example([b"\xef\xbb\xbf", b"\n", b"a"], 2, 1)
@@ -91,7 +89,9 @@ def test_many_lines_in_blocks(tmp_path, monkeypatch):
     monkeypatch.setattr(jsonl, "MOST_STEP", 900)
     monkeypatch.setattr(jsonl, "ROOM", 8)
     rng = np.random.default_rng(0)
-    values = [{"n": k, "x": "y" * int(rng.integers(0, 3000 if k % 50 == 0 else 90))} for k in range(999)]
+    values = [
+        {"n": k, "x": "y" * int(rng.integers(0, 3000 if k % 50 == 0 else 90))} for k in range(999)
+    ]
     path = tmp_path / "x"
     path.write_text("\n\n".join(json.dumps(v) for v in values))
     lines = Lines(Source(path))
@@ -134,7 +134,9 @@ def test_long_lines_are_limited(tmp_path):
     lines = Lines(Source(path), 100)
     assert lines.value(1) == "x" * 98  # blank lines behind it are not its own
     assert lines.value(2) == 2
-    with pytest.raises(mapix.LimitError, match=r"line 5004 at byte 5105 .*limit of 100 bytes.*max_line"):
+    with pytest.raises(
+        mapix.LimitError, match=r"line 5004 at byte 5105 .*limit of 100 bytes.*max_line"
+    ):
         lines.value(3)
     with pytest.raises(mapix.LimitError, match="max_line_nbytes"):
         list(lines)

@@ -326,8 +326,9 @@ class NewDirectory:
             for below, folders, files in os.walk(self.stage, topdown=False):
                 for left in files:
                     self._calls.unlink(os.path.join(below, left))
-                for left in folders:
-                    self._calls.rmdir(os.path.join(below, left))
+                for path in (os.path.join(below, left) for left in folders):
+                    link = os.path.islink(path)
+                    (self._calls.unlink if link else self._calls.rmdir)(path)
         except (BlockingIOError, FileNotFoundError) as e:
             os.close(lock)
             raise LockedError(f"{self.path}: another writer is at work on it") from e

@@ -74,7 +74,8 @@ class Order:
         changed = scale is not None or mean is not None or std is not None
         if changed and (self.dtype is None or self.dtype.kind != "f"):
             raise ValueError("scale, mean and std need dtype='float32' or 'float16'")
-        if self.dtype in (None, np.uint8) and not (0 <= pad_value <= 255 and pad_value == int(pad_value)):
+        bytes_ = self.dtype is None or self.dtype == np.uint8
+        if bytes_ and not (0 <= pad_value <= 255 and pad_value == int(pad_value)):
             raise ValueError(f"pad_value must be 0..255 for uint8, got {pad_value}")
         self.fit = fit
         self.planar = layout == "NCHW"

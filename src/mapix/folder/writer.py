@@ -191,7 +191,13 @@ class Appender(Closing):
             except BaseException:
                 new.abort()
                 raise
-            new.commit()
+            try:
+                new.commit()
+            except FileExistsError:  # somebody else's
+                raise
+            except BaseException:
+                self._written.append(path)  # it may be there, if not for good
+                raise
             self._written.append(path)
         self._out.write(line)
 
@@ -216,7 +222,9 @@ class Appender(Closing):
         try:
             self._out.commit()
         except BaseException:
-            self.abort()
+            there = os.stat(self._source.path).st_ino
+            if there == self._source.fingerprint.ino:  # else only the last sync failed
+                self.abort()
             raise
 
     def abort(self) -> None:
