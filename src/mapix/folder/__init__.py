@@ -20,7 +20,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(writer, name)
     if name == "lint":
-        from mapix.folder.lint import lint
+        from mapix.folder.checking import lint
 
         return lint
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -36,7 +36,7 @@ def add(commands: Any) -> None:
 
 
 def _lint(a: argparse.Namespace) -> int:
-    from mapix.folder.lint import lint
+    from mapix.folder.checking import lint
 
     report = lint(
         a.path,

@@ -257,7 +257,7 @@ class ImageFolder:
 
     def verify(self, progress: Any = None) -> Report:
         """``mapix.folder.lint`` of this folder."""
-        from mapix.folder.lint import check
+        from mapix.folder.checking import check
 
         return check(self, progress=progress)
 

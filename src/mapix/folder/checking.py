@@ -97,19 +97,25 @@ class _Linter:
     ) -> None:
         self.ds, self.report, self.ignore, self.most = ds, report, ignore, most
         self.seen: dict[str, _Seen] = {}
+        self.bad: set[int] = set()
 
     def say(
         self, code: str, line: int | None, name: str | None, message: str, row: int | None = None
     ) -> None:
         if code in self.ignore:
             return
-        finding = Finding(code, self.ds.path, line, name, message)
-        self.report.findings.append(finding)
-        self.report.problems.append(str(finding))
-        if row is not None and (not self.report.damaged or self.report.damaged[-1] != row):
-            self.report.damaged.append(row)
-        if len(self.report.problems) >= self.most:
+        self.report.findings.append(Finding(code, self.ds.path, line, name, message))
+        if row is not None:
+            self.bad.add(row)
+        if len(self.report.findings) >= self.most:
             raise _FullError
+
+    def finish(self) -> None:
+        """Put what was found in order of lines; what concerns no line comes last."""
+        report = self.report
+        report.findings.sort(key=lambda f: math.inf if f.line is None else f.line)
+        report.problems = [str(f) for f in report.findings]
+        report.damaged = sorted(self.bad)
 
     # --- lines ------------------------------------------------------------------------------------
 
@@ -302,11 +308,13 @@ def check(
     report.checked = ["lines", "files", "boxes"]
     report.checked += ["pictures"] if pictures else []
     report.checked += ["what Hugging Face's imagefolder reads"] if huggingface else []
+    linter, full = _Linter(whole, report, ignore, most), False
     try:
-        _Linter(whole, report, ignore, most).run(
-            pictures=pictures, hazards=huggingface, threads=threads, progress=progress
-        )
+        linter.run(pictures=pictures, hazards=huggingface, threads=threads, progress=progress)
     except _FullError:
+        full = True
+    linter.finish()
+    if full:
         report.problems.append(f"{ds.path}: enough: {most} findings")
     return report
 
@@ -338,7 +346,7 @@ def lint(
     threads : int
         Threads that decode.
     ignore : collection of str
-        Codes of findings that are not wanted: keys of ``mapix.folder.lint.CODES``.
+        Codes of findings that are not wanted: keys of ``mapix.folder.checking.CODES``.
     most : int
         After so many findings it stops.
     progress : callable, optional
