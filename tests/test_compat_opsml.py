@@ -54,7 +54,9 @@ def test_the_documents_example(tmp_path, monkeypatch):
     written = Path("my_images/metadata.jsonl").read_bytes()
     assert written == golden[0]
     assert image_dataset.metadata.records == [record]
-    assert ImageDataset(image_dir="my_images", metadata="metadata.jsonl").metadata == "metadata.jsonl"
+    assert (
+        ImageDataset(image_dir="my_images", metadata="metadata.jsonl").metadata == "metadata.jsonl"
+    )
     os.unlink("my_images/metadata.jsonl")
     image_dataset.convert_metadata()
     assert Path("my_images/metadata.jsonl").read_bytes() == written
@@ -67,7 +69,10 @@ def test_the_original_s_bytes(tmp_path):
     assert (tmp_path / "metadata.jsonl").read_bytes() == (V1 / "metadata.jsonl").read_bytes()
     assert [r.model_dump() for r in metadata.records] == RECORDS
     assert ImageMetadata.model_validate(metadata.model_dump()) == metadata
-    odd = ImageRecord(file_name="x", objects={"bbox": [[float("nan"), float("-inf"), 1e22, -0.0]], "categories": [1e-7, 2**70]})
+    odd = ImageRecord(
+        file_name="x",
+        objects={"bbox": [[float("nan"), float("-inf"), 1e22, -0.0]], "categories": [1e-7, 2**70]},
+    )
     ImageMetadata(records=[odd]).write_to_file(str(tmp_path / "odd"))
     assert (tmp_path / "odd").read_bytes() == (
         b'{"file_name": "x", "caption": null, "categories": null, "objects": {"bbox": '
@@ -80,7 +85,9 @@ def test_the_documents_records_are_read():
     assert [r.metadata for r in ds.open()] == TOLD["doc_example"]["records"]
     records = [ImageRecord(**r) for r in TOLD["doc_example"]["records"]]
     assert records[0].caption is None
-    assert records[3].objects == BBox(bbox=[[160, 31, 248, 616], [741, 68, 202, 401]], categories=[2, 2])
+    assert records[3].objects == BBox(
+        bbox=[[160, 31, 248, 616], [741, 68, 202, 401]], categories=[2, 2]
+    )
     assert "caption='This is a second" in repr(records[1])
 
 
@@ -90,12 +97,32 @@ def test_without_pydantic():
 
 
 ACCEPTED = [
-    (BBox, {"bbox": [["1.5", 1, True]], "categories": [True, 1, 1.5, "x"]}, {"bbox": [[1.5, 1.0, 1.0]], "categories": [1, 1, 1.5, "x"]}),
-    (BBox, {"bbox": ((1, 2), {3}), "categories": (x for x in "ab")}, {"bbox": [[1.0, 2.0], [3.0]], "categories": ["a", "b"]}),
-    (BBox, {"bbox": np.ones((1, 4)), "categories": [np.int64(3), Decimal("2.5")]}, {"bbox": [[1.0] * 4], "categories": [3.0, 2.5]}),
+    (
+        BBox,
+        {"bbox": [["1.5", 1, True]], "categories": [True, 1, 1.5, "x"]},
+        {"bbox": [[1.5, 1.0, 1.0]], "categories": [1, 1, 1.5, "x"]},
+    ),
+    (
+        BBox,
+        {"bbox": ((1, 2), {3}), "categories": (x for x in "ab")},
+        {"bbox": [[1.0, 2.0], [3.0]], "categories": ["a", "b"]},
+    ),
+    (
+        BBox,
+        {"bbox": np.ones((1, 4)), "categories": [np.int64(3), Decimal("2.5")]},
+        {"bbox": [[1.0] * 4], "categories": [3.0, 2.5]},
+    ),
     (BBox, {"bbox": [], "categories": [1, 2, 3], "more": 1}, {"bbox": [], "categories": [1, 2, 3]}),
-    (ImageRecord, {"file_name": ""}, {"file_name": "", "caption": None, "categories": None, "objects": None}),
-    (ImageRecord, {"file_name": b"a", "caption": bytearray(b"b"), "x": 1}, {"file_name": "a", "caption": "b", "categories": None, "objects": None}),
+    (
+        ImageRecord,
+        {"file_name": ""},
+        {"file_name": "", "caption": None, "categories": None, "objects": None},
+    ),
+    (
+        ImageRecord,
+        {"file_name": b"a", "caption": bytearray(b"b"), "x": 1},
+        {"file_name": "a", "caption": "b", "categories": None, "objects": None},
+    ),
     (ImageMetadata, {"records": []}, {"records": []}),
 ]
 
@@ -163,7 +190,11 @@ def test_lines_that_are_refused(tmp_path, data, text):
 
 
 def test_lines_that_are_accepted(tmp_path):
-    for data in (b"", b'{"file_name": "a"}', b'{"file_name": "a", "z": 1}\r\n{"file_name": "a"}\r\n'):
+    for data in (
+        b"",
+        b'{"file_name": "a"}',
+        b'{"file_name": "a", "z": 1}\r\n{"file_name": "a"}\r\n',
+    ):
         (tmp_path / "metadata.jsonl").write_bytes(data)
         ImageDataset(image_dir=str(tmp_path), metadata="metadata.jsonl")
 

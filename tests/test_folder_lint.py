@@ -174,7 +174,11 @@ CASES = {
     "not finite": ([{**A, "c": float("nan")}, {**B, "c": float("inf")}], True, None),
     "unlisted": ([A], True, None),
     "mixed in a list": ([{**A, "c": [1, "x"]}], False, r"c\[\]: text here, number in line 1"),
-    "mixed in two lines": ([{**A, "c": 1}, {**B, "c": "x"}], False, "c: text here, number in line 1"),
+    "mixed in two lines": (
+        [{**A, "c": 1}, {**B, "c": "x"}],
+        False,
+        "c: text here, number in line 1",
+    ),
     "boolean": ([{**A, "c": 1}, {**B, "c": True}], False, "c: true or false here"),
     "list and number": ([{**A, "c": 1}, {**B, "c": [1]}], False, "c: list here"),
     "object and number": ([{**A, "c": 1}, {**B, "c": {"x": 1}}], False, "c: object here"),
@@ -224,7 +228,9 @@ def test_hugging_face_itself_agrees(good, case, monkeypatch, tmp_path):
     add(good, *lines)
     cache = str(tmp_path / "cache")
     try:
-        ds = datasets.load_dataset("imagefolder", data_dir=str(good), split="train", cache_dir=cache)
+        ds = datasets.load_dataset(
+            "imagefolder", data_dir=str(good), split="train", cache_dir=cache
+        )
     except Exception as e:
         assert not accepted, e
     else:
