@@ -163,7 +163,7 @@ def test_files_of_the_later_schema(tmp_path):
     assert found(tmp_path / "imgs", split="test", huggingface=False) == []
 
 
-# --- Hugging Face -----------------------------------------------------------------------------------
+# --- Hugging Face ---------------------------------------------------------------------------------
 
 A, B = {"file_name": "0.png"}, {"file_name": "1.png"}
 CASES = {
@@ -231,14 +231,13 @@ def test_hugging_face_itself_agrees(good, case, monkeypatch, tmp_path):
         ds = datasets.load_dataset(
             "imagefolder", data_dir=str(good), split="train", cache_dir=cache
         )
-    except Exception as e:
-        assert not accepted, e
-    else:
-        assert accepted
-        assert len(ds) == len(lines)
+    except Exception:  # of many kinds
+        ds = None
+    assert (ds is not None) == accepted
+    assert ds is None or len(ds) == len(lines)
 
 
-# --- commands ---------------------------------------------------------------------------------------
+# --- commands -------------------------------------------------------------------------------------
 
 
 def test_commands(good, capsys, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import json
@@ -98,7 +99,8 @@ def test_objects_of_all_kinds(tmp_path):
     raw = (tmp_path / "f" / "metadata.jsonl").read_bytes()
     assert raw.isascii()
     assert raw.endswith(
-        b'"caption": "\\u00fc \\u2603", "categories": null, "objects": {"bbox": [], "categories": []}}\n'
+        b'"caption": "\\u00fc \\u2603", "categories": null, '
+        b'"objects": {"bbox": [], "categories": []}}\n'
     )
 
 
@@ -152,9 +154,10 @@ def test_what_is_refused(tmp_path, change, error, text, appending):
     if appending:
         shutil.copytree(V1, folder)
     before = content(folder) if appending else {}
-    with (Appender if appending else Writer)(folder) as out:
-        with pytest.raises(error, match=text):
-            out.append(**{"file_name": "new.png", "image": picture(2, 2), **change})
+    out = (Appender if appending else Writer)(folder)
+    with pytest.raises(error, match=text):
+        out.append(**{"file_name": "new.png", "image": picture(2, 2), **change})
+    out.close()
     if not appending:
         before = {"metadata.jsonl": b""}
     assert content(folder) == before
@@ -182,7 +185,7 @@ def test_nothing_is_overwritten_and_nothing_is_left(tmp_path):
     assert content(tmp_path / "f") == before
 
 
-# --- appending --------------------------------------------------------------------------------------
+# --- appending ------------------------------------------------------------------------------------
 
 
 def test_appending(tmp_path):
@@ -235,7 +238,7 @@ def test_nothing_is_written_through_links(tmp_path):
     assert os.listdir(tmp_path / "outside") == []
 
 
-# --- power cuts and failing calls -------------------------------------------------------------------
+# --- power cuts and failing calls -----------------------------------------------------------------
 
 PNG = io.BytesIO()
 Image.fromarray(np.zeros((2, 2), np.uint8)).save(PNG, "PNG")
@@ -279,7 +282,7 @@ class Failing:
     """The system, but that call number ``at`` fails."""
 
     def __init__(self, at: int) -> None:
-        self.at, self.ncalls = at, 0
+        self.at, self.ncalls, self.failed = at, 0, False
 
     def __getattr__(self, name: str):
         real = getattr(SYSTEM, name)
@@ -287,6 +290,7 @@ class Failing:
         def call(*args):
             self.ncalls += 1
             if self.ncalls == self.at:
+                self.failed = True
                 raise OSError(errno.ENOSPC, "no room")
             return real(*args)
 
@@ -297,11 +301,9 @@ def test_whatever_fails_nothing_is_left(tmp_path):
     path, failed = tmp_path / "d", 0
     for at in range(1, 200):
         calls = Failing(at)
-        try:
+        with contextlib.suppress(OSError):
             build(str(path), calls)
-        except OSError as e:
-            assert e.errno == errno.ENOSPC
-            failed += 1
+        failed += calls.failed
         if path.exists():  # only the last sync may fail after the rename
             assert len(content(path)) == 5
             shutil.rmtree(path)
@@ -317,13 +319,10 @@ def test_an_appender_that_fails_leaves_the_old_records(tmp_path):
         folder = tmp_path / str(at)
         shutil.copytree(V1, folder)
         calls = Failing(at)
-        try:
-            with Appender(folder, calls=calls) as out:
-                out.append("new.png", PNG.getvalue())
-                out.append("other.png", PNG.getvalue())
-        except OSError as e:
-            assert e.errno == errno.ENOSPC
-            failed += 1
+        with contextlib.suppress(OSError), Appender(folder, calls=calls) as out:
+            out.append("new.png", PNG.getvalue())
+            out.append("other.png", PNG.getvalue())
+        failed += calls.failed
         ds = mapix.open(folder)
         assert len(ds) in (5, 7)
         assert [r.nbytes for r in ds][:5] == [656] * 5
