@@ -17,7 +17,18 @@ from pathlib import Path
 
 QUICK_RECORDS = 20_000
 ROUNDS, QUICK_ROUNDS = 15, 3
-MEASURES = ("index", "open", "get", "batch", "loader", "cold", "memory", "keep", "segments")
+MEASURES = (
+    "index",
+    "open",
+    "get",
+    "batch",
+    "loader",
+    "cold",
+    "memory",
+    "keep",
+    "segments",
+    "folder",
+)
 MODULES = {"open": "opening"}
 
 
