@@ -149,7 +149,8 @@ import datasets, numpy
 datasets.disable_progress_bars()
 with tempfile.TemporaryDirectory() as cache:
     began = time.perf_counter()
-    found = datasets.load_dataset("imagefolder", data_dir=sys.argv[1], split="train", cache_dir=cache)
+    where = {"data_dir": sys.argv[1], "split": "train", "cache_dir": cache}
+    found = datasets.load_dataset("imagefolder", **where)
     numpy.asarray(found[0]["image"])
     print(time.perf_counter() - began)
 """
