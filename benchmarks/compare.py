@@ -29,6 +29,7 @@ MEASURES = (
     "segments",
     "arrays",
     "pink",
+    "folder",
 )
 MODULES = {"open": "opening"}
 

@@ -229,6 +229,24 @@ typedef struct {
 int mapix_pickle_rows(const mapix_map *map, uint64_t at, uint64_t memo, uint32_t ncolumns, uint8_t *out,
                       uint64_t nrows, mapix_pickle_run *run);
 
+/* Lines of a text file (FORMATS: metadata.jsonl).  A line ends behind its \n, or where the file ends; one
+ * of nothing but spaces, tabs and \r is blank.  A UTF-8 byte order mark at the start of the file is no
+ * part of its first line.  The caller zeroes the state, and calls again until `at` is the end of the map. */
+typedef struct {
+    uint64_t at;       /* bytes before it were looked at */
+    uint64_t begin;    /* of the line that `at` is in; all lines before it are found */
+    uint64_t nlines;   /* lines found, blank ones too */
+    uint64_t nrecords; /* those that are not blank */
+    uint64_t longest;  /* bytes of the longest of these, without its \n */
+    uint64_t busy;     /* 1 once the line that `at` is in has more than blanks */
+} mapix_lines;
+
+/* Find lines until the end of the map, lines->at >= stop_at, or `capacity` of them that are not blank:
+ * begins[k] is the byte where one begins, numbers[k] its number among all lines, from 1; either may be
+ * null.  *nwritten is how many.  On any error the state and *nwritten are as if nothing had happened. */
+int mapix_jsonl_lines(const mapix_map *map, mapix_lines *lines, uint64_t stop_at, uint64_t *begins,
+                      uint64_t *numbers, uint64_t capacity, uint64_t *nwritten);
+
 /* --- IID archives (FORMATS: IID) ---------------------------------------------------------------
  *
  * Sections as byte offsets of the file; they have to lie in the map.  A box is minr, minc, maxr,

@@ -233,6 +233,20 @@ def json_seeds() -> dict[str, bytes]:
     return out
 
 
+def jsonl_seeds() -> dict[str, bytes]:
+    """Texts as they are, and texts of line ends, with several steps and rooms."""
+    rng = random.Random(14)
+    text = (GOLDEN.parent / "opsml" / "v1_file_name" / "my_images" / "metadata.jsonl").read_bytes()
+    out = {}
+    for k, (step, room) in enumerate(((65535, 255), (0, 0), (99, 3), (700, 255))):
+        for kind in (0, 1, 2, 3, 8, 24):
+            order = step.to_bytes(2, "little") + bytes([room, kind])
+            out[f"text_{k}_{kind}"] = order + text[: 200 + 100 * k]
+            words = bytes(rng.choice([0xF0, 0xF3, 0xF4, 0xF5, 0xFB, 65, 32]) for _ in range(60))
+            out[f"words_{k}_{kind}"] = order + words
+    return out
+
+
 def main() -> None:
     """Write them all."""
     seeds = {
@@ -241,6 +255,7 @@ def main() -> None:
         "small": small_seeds(),
         "iid": iid_seeds(),
         "json": json_seeds(),
+        "jsonl": jsonl_seeds(),
     }
     for target, inputs in seeds.items():
         folder = Path(sys.argv[1]) / target

@@ -63,19 +63,14 @@ def _parser() -> argparse.ArgumentParser:
     repair.add_argument("--dialect", type=int, choices=(6, 14), help="bytes of the record header")
     repair.set_defaults(run=_repair)
 
+    from mapix.conversion import commands as conversion
+    from mapix.folder import commands as folder
     from mapix.idx import commands as idx
+    from mapix.pink import commands as pink
     from mapix.visualrbm import commands as visualrbm
 
-    idx.add(commands)
-    visualrbm.add(commands)
-
-    from mapix.pink import commands as pink
-
-    pink.add(commands)
-
-    from mapix.conversion import commands as conversion
-
-    conversion.add(commands)
+    for tools in (folder, idx, pink, visualrbm, conversion):
+        tools.add(commands)
 
     info = commands.add_parser("info", help="say what a file or a dataset directory is")
     info.add_argument("path", metavar="PATH")
@@ -157,11 +152,18 @@ def describe(ds: Any) -> str:
         Records, sizes, heads, fixed parameters, the info JSON's facts, where the first records lie.
     """
     from mapix.demo.text import table
+    from mapix.folder import ImageFolder
     from mapix.iid import Archive
     from mapix.vimh import Dataset
 
     if isinstance(ds, Archive):
         return "\n".join([ds.path, table(_archive_facts(ds))])
+    if isinstance(ds, ImageFolder):
+        from mapix.folder.commands import facts, first_records
+
+        rows = first_records(ds)
+        more = ["", "  first records", table(rows, indent=4)] if rows else []
+        return "\n".join([ds.path, table(facts(ds)), *more])
     if not isinstance(ds, Dataset):
         return repr(ds)
     parts = [ds.path, table(_facts(ds))]

@@ -22,6 +22,7 @@ __all__ = [
     "affine",
     "batches",
     "gather",
+    "given",
     "in_unit",
     "label_codes",
 ]
@@ -205,7 +206,7 @@ def affine(
     return out
 
 
-def _given(out: NDArray[Any] | Batch, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+def given(out: NDArray[Any] | Batch, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     """The first rows of an output array that was given, which has to fit."""
     array = out.images if isinstance(out, Batch) else out
     if not isinstance(array, np.ndarray):
@@ -278,9 +279,9 @@ def gather(
         shape: tuple[int, ...] = (int(offsets[b]),)
     else:
         shape = (b, h, w, recipe.c) if recipe.nhwc else (b, recipe.c, h, w)
-    given = shape if out is None else _given(out, shape, recipe.dtype)
+    target = shape if out is None else given(out, shape, recipe.dtype)
     probe = 0 if lookout is None else lookout.probes()
-    what = (rows, given, h, w, offsets, shapes is None, spec_range, threads, probe)
+    what = (rows, target, h, w, offsets, shapes is None, spec_range, threads, probe)
     done = (_slowly if fast is None else _fast)(mapping, index, recipe, *what)
     images, labels, present, found, spec, nasked = done
     if lookout is not None and probe:

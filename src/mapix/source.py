@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from mapix import _native
+from mapix.beneath import Root
 from mapix.errors import ClosedError, FileChangedError, LimitError
 
 __all__ = ["Fingerprint", "Mapping", "Source", "peek", "read_small"]
@@ -110,11 +111,12 @@ class Mapping:
         *("_located", "cmap", "fingerprint", "limited", "nbytes", "path", "view"),
     )
 
-    def __init__(self, path: str, limit: int | None = None) -> None:
-        self._fd = -1
+    def __init__(self, path: str, limit: int | None = None, fd: int = -1) -> None:
+        self._fd = fd  # an open descriptor, which is ours from here on
         self.path = path
         # O_NONBLOCK: opening a FIFO must not hang; for regular files it means nothing.
-        self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        if fd < 0:
+            self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         found = os.fstat(self._fd)
         if not stat.S_ISREG(found.st_mode):
             raise OSError(f"{path}: not a regular file")
@@ -191,6 +193,8 @@ class Source:
     limit : int, optional
         How many of its bytes count: behind them somebody is appending.  Such a file changes all the
         time, and is not looked at for changes; the guard against cut files stays.
+    root : Root, optional
+        A directory that the file has to lie beneath; ``path`` is then a name in it.
 
     Raises
     ------
@@ -207,9 +211,15 @@ class Source:
         path: str | os.PathLike[str],
         expect: Fingerprint | None = None,
         limit: int | None = None,
+        root: Root | None = None,
     ) -> None:
         self.path = os.fspath(path)
-        mapping = Mapping(self.path, limit)
+        if root is not None:
+            fd = root.open(self.path)
+            self.path = os.path.join(root.path, self.path)
+            mapping = Mapping(self.path, limit, fd)
+        else:
+            mapping = Mapping(self.path, limit)
         moved = None if expect is None else expect.difference(mapping.fingerprint)
         if moved is not None:
             raise FileChangedError(self.path, f"{moved} since the dataset was opened")

@@ -382,6 +382,7 @@ class NewDirectory:
         self._calls = calls
         self._buffer_nbytes = buffer_nbytes
         self._files: list[NewFile] = []
+        self._folders: list[str] = []  # below the stage, each behind the one it lies in
         self._lock = self._claim()
 
     def _claim(self) -> int:
@@ -393,8 +394,12 @@ class NewDirectory:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if not os.path.samestat(os.fstat(lock), os.lstat(self.stage)):
                 raise BlockingIOError("the other one has just finished")
-            for left in os.listdir(lock):
-                self._calls.unlink(os.path.join(self.stage, left))
+            for below, folders, files in os.walk(self.stage, topdown=False):
+                for left in files:
+                    self._calls.unlink(os.path.join(below, left))
+                for path in (os.path.join(below, left) for left in folders):
+                    link = os.path.islink(path)
+                    (self._calls.unlink if link else self._calls.rmdir)(path)
         except (BlockingIOError, FileNotFoundError) as e:
             os.close(lock)
             raise LockedError(f"{self.path}: another writer is at work on it") from e
@@ -404,10 +409,18 @@ class NewDirectory:
         return lock
 
     def file(self, name: str) -> NewFile:
-        """A new file in it."""
+        """A new file in it; folders that ``name`` lies in are made."""
+        self._make(os.path.dirname(name))
         new = NewFile(os.path.join(self.stage, name), self._calls, self._buffer_nbytes)
         self._files.append(new)
         return new
+
+    def _make(self, name: str) -> None:
+        path = os.path.join(self.stage, name)
+        if name and path not in self._folders:
+            self._make(os.path.dirname(name))
+            self._calls.mkdir(path)
+            self._folders.append(path)
 
     def drop(self, file: NewFile) -> None:
         """Remove one of its files again."""
@@ -425,6 +438,8 @@ class NewDirectory:
         try:
             for new in self._files:
                 new.finish()
+            for folder in reversed(self._folders):
+                self._calls.fsync_directory(folder)
             self._calls.fsync_directory(self.stage)
             if os.path.lexists(self.path):
                 raise FileExistsError(f"{self.path} has appeared meanwhile; nothing is overwritten")
@@ -447,8 +462,9 @@ class NewDirectory:
                     new.close()
                 with contextlib.suppress(OSError):
                     self._calls.unlink(new.path)
-            with contextlib.suppress(OSError):
-                self._calls.rmdir(self.stage)
+            for folder in (*reversed(self._folders), self.stage):
+                with contextlib.suppress(OSError):
+                    self._calls.rmdir(folder)
         finally:
             self._let_go()
 

@@ -21,11 +21,12 @@ from torch.utils import data as torch_data
 
 import mapix
 from mapix.batch import Batch, Dtype, Layout
+from mapix.folder.dataset import ImageFolder
 from mapix.vimh.dataset import Dataset as VimhDataset
 from mapix.vimh.joined import Joined
 from mapix.vimh.parameters import Unit
 
-__all__ = ["Collated", "Dataset", "collate"]
+__all__ = ["Collated", "Dataset", "Images", "collate"]
 
 IGNORE = -100  # the class that PyTorch's losses leave out
 
@@ -87,6 +88,12 @@ def collate(batch: Any) -> Any:
     if isinstance(batch, Collated):
         return batch.value
     return torch_data.default_collate(batch)
+
+
+def _shared(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    # the call that PyTorch's own default_collate makes in a worker
+    storage = torch.UntypedStorage._new_shared(int(np.prod(shape)) * dtype.itemsize)
+    return torch.empty(0, dtype=dtype).set_(storage, 0, shape)
 
 
 class Dataset(torch_data.Dataset[Any]):
@@ -155,7 +162,7 @@ class Dataset(torch_data.Dataset[Any]):
         if isinstance(path_or_dataset, VimhDataset | Joined):
             if open_options:
                 raise TypeError(f"options {', '.join(open_options)} need a path, not a dataset")
-            self._source: VimhDataset | Joined | None = path_or_dataset
+            self._source: Any = path_or_dataset
         else:
             self._source = mapix.open(path_or_dataset, **open_options)
         self.options: dict[str, Any] = {
@@ -178,7 +185,7 @@ class Dataset(torch_data.Dataset[Any]):
         self.source.batch([], **self.options)  # bad options are told here, not in a worker
 
     @property
-    def source(self) -> VimhDataset | Joined:
+    def source(self) -> Any:
         """The mapix dataset.  A worker opens it when it is first used: an error in unpickling would
         be the death of the worker, one in using it reaches the loader.
         """
@@ -233,10 +240,7 @@ class Dataset(torch_data.Dataset[Any]):
         shape = self.source.batch_shape(
             rows, layout=self.options["layout"], pad=self.options["pad"], crop=self.options["crop"]
         )
-        dtype = _TORCH_DTYPES[self.options["dtype"]]
-        # the call that PyTorch's own default_collate makes in a worker
-        storage = torch.UntypedStorage._new_shared(int(np.prod(shape)) * dtype.itemsize)
-        return torch.empty(0, dtype=dtype).set_(storage, 0, shape)
+        return _shared(shape, _TORCH_DTYPES[self.options["dtype"]])
 
     def _labels(self, batch: Batch) -> dict[str, torch.Tensor] | torch.Tensor | None:
         if batch.labels is None or batch.present is None:
@@ -248,3 +252,125 @@ class Dataset(torch_data.Dataset[Any]):
             return torch.from_numpy(values)
         columns = torch.from_numpy(np.ascontiguousarray(values.T))
         return dict(zip(batch.names, columns, strict=True))
+
+
+_CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
+
+
+class Images(Dataset):
+    """A map-style dataset over an image folder: pictures, and what their records say.
+
+    ``dataset[i]`` is ``(image, target)``; a DataLoader with ``collate_fn=mapix.torch.collate`` gets
+    ``(images, targets)``, targets being a list.
+
+    Parameters
+    ----------
+    path_or_dataset : path or mapix.folder.ImageFolder
+        What to read; a path is opened with ``mapix.open(path, **open_options)``.
+    size, fit, mode, dtype, layout, scale, mean, std, pad_value, resample, draft, threads
+        As for ``mapix.folder.ImageFolder.batch``.
+    target : callable, optional
+        Makes a target of ``(record, boxes)``, boxes being float64 (n, 4), x, y, width, height in
+        pixels of the image as it comes out.  By default a dict: ``index``, ``file_name``,
+        ``caption``, ``categories``, ``boxes`` (float32 (n, 4), left, top, right, bottom) and
+        ``box_categories``.
+    transform : callable, optional
+        Applied to the image tensor of each sample.
+    batch_transform : callable, optional
+        Applied to the image tensor of a whole batch.
+    **open_options
+        For ``mapix.open``, when a path is given.
+
+    Notes
+    -----
+    Copies: as ``batch``; in a worker process, with ``size`` and ``mode``, straight into shared
+    memory.  Pickles as path and options.
+    """
+
+    def __init__(
+        self,
+        path_or_dataset: str | os.PathLike[str] | ImageFolder,
+        *,
+        size: tuple[int, int] | None = None,
+        fit: str = "exact",
+        mode: str | None = None,
+        dtype: Dtype = "float32",
+        layout: Layout = "NCHW",
+        scale: float | None = None,
+        mean: ArrayLike | None = None,
+        std: ArrayLike | None = None,
+        pad_value: float = 0.0,
+        resample: str = "bilinear",
+        draft: bool = False,
+        target: Callable[[Any, np.ndarray[Any, Any]], Any] | None = None,
+        transform: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        batch_transform: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        threads: int = 1,
+        **open_options: Any,
+    ) -> None:
+        if isinstance(path_or_dataset, ImageFolder):
+            if open_options:
+                raise TypeError(f"options {', '.join(open_options)} need a path, not a dataset")
+            self._source = path_or_dataset
+        else:
+            self._source = mapix.open(path_or_dataset, format="folder", **open_options)
+        self.options = {
+            "size": size,
+            "fit": fit,
+            "mode": mode,
+            "dtype": dtype,
+            "layout": layout,
+            "scale": scale,
+            "mean": mean,
+            "std": std,
+            "pad_value": pad_value,
+            "resample": resample,
+            "draft": draft,
+            "threads": threads,
+        }
+        self._reopen = ()
+        self.target = target
+        self.transform = transform
+        self.batch_transform = batch_transform
+        self.source.batch([], **self.options)  # bad options are told here, not in a worker
+
+    @property
+    def heads(self) -> dict[str, int]:
+        """None: categories are what the records say."""
+        return {}
+
+    def _gather(self, indices: list[int], *, shared: bool) -> Collated:
+        rows = np.asarray(indices, dtype=np.int64)
+        out = self._shared_out(rows) if shared and len(rows) else None
+        target = None if out is None else out.numpy()
+        batch = self.source.batch(rows, out=target, **self.options)
+        images = torch.from_numpy(batch.images) if out is None else out
+        if self.batch_transform is not None:
+            images = self.batch_transform(images)
+        if self.transform is not None:
+            images = torch.stack([self.transform(image) for image in images])
+        make = self.target or _target
+        pairs = zip(batch.records, batch.boxes, strict=True)
+        return Collated((images, [make(record, boxes) for record, boxes in pairs]), len(rows))
+
+    def _shared_out(self, rows: np.ndarray[Any, Any]) -> torch.Tensor | None:
+        size, mode = self.options["size"], self.options["mode"]
+        if size is None or mode is None:
+            return None  # known only when the pictures are decoded
+        shape = (len(rows), *size, _CHANNELS[mode])
+        if self.options["layout"] == "NCHW":
+            shape = (len(rows), _CHANNELS[mode], *size)
+        return _shared(shape, _TORCH_DTYPES[self.options["dtype"]])
+
+
+def _target(record: Any, boxes: np.ndarray[Any, Any]) -> dict[str, Any]:
+    corners = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
+    objects = record.objects
+    return {
+        "index": record.index,
+        "file_name": record.file_name,
+        "caption": record.caption,
+        "categories": record.categories,
+        "boxes": torch.from_numpy(corners.astype(np.float32)),
+        "box_categories": [] if objects is None else objects.categories,
+    }

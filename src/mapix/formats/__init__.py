@@ -36,6 +36,7 @@ class Format(Protocol):
 _BUILT_IN = {
     "iid": "mapix.iid.opening",
     "idx": "mapix.idx.opening",
+    "folder": "mapix.folder.opening",
     "pink": "mapix.pink.opening",
     "visualrbm": "mapix.visualrbm.opening",
     "vimh": "mapix.vimh.opening",
@@ -54,6 +55,8 @@ def _may_be(name: str, path: str, front: bytes) -> bool:
     if name == "idx":
         known = (b"\0\0", b"\xff\xff", b"\x1f\x8b")
         return front[:2] in known or path.endswith((".idx", "-ubyte"))
+    if name == "folder":
+        return path.endswith(".jsonl")
     if name == "pink":  # comment; version 2; or, of version 1, four dimensions of an array
         if front[:1] == b"#" or front[:4] == b"\2\0\0\0":
             return True
@@ -82,10 +85,25 @@ def named(name: str) -> Format:
     raise ValueError(f"unknown format {name!r}; known: {', '.join([*_BUILT_IN, *others])}")
 
 
+def _of_folders(path: str) -> tuple[str, ...]:
+    """The formats of a directory, by the names of files in it; VIMH and IDX go before pictures.
+
+    A directory of pictures may have millions of names, so it is told by asking for some.
+    """
+
+    def has(*names: str) -> bool:
+        return any(os.path.isfile(os.path.join(path, n)) for n in names)
+
+    others = ("vimh_dataset_info.json", "train", "test", "train_batch", "data_batch_1")
+    if has("metadata.jsonl") and not has(*others, "train-images-idx3-ubyte"):
+        return "folder", "vimh", "idx", "iid"
+    return "vimh", "idx", "iid", "folder"
+
+
 def formats(path: str) -> Iterator[tuple[str, Format | None]]:
     """All formats by name, in the order in which they are asked; None for those out of question."""
     if os.path.isdir(path):
-        for name in ("vimh", "idx", "iid"):  # by the names of files in it
+        for name in _of_folders(path):
             yield name, named(name)
     else:
         front = peek(path, FRONT_NBYTES)

@@ -1,0 +1,81 @@
+"""The compiled core's functions for text files of lines: see ``csrc/mapix.h``.  No policy here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapix import _native
+
+if TYPE_CHECKING:
+    from mapix.source import Mapping
+
+ffi, lib = _native.core
+U64 = NDArray[np.uint64]
+EVERYTHING = 2**64 - 1
+
+
+class Lines:
+    """State of one pass over the lines of a file: ``mapix_lines``."""
+
+    __slots__ = ("_c",)
+
+    def __init__(self, at: int = 0) -> None:
+        self._c = ffi.new("mapix_lines *")
+        self._c.at = self._c.begin = at
+
+    def copy(self) -> Lines:
+        """Another one that goes on from here."""
+        new = Lines()
+        new._c[0] = self._c[0]
+        return new
+
+    @property
+    def at(self) -> int:
+        """Bytes looked at."""
+        return int(self._c.at)
+
+    @property
+    def begin(self) -> int:
+        """Where the line begins that ``at`` is in; all before it are found."""
+        return int(self._c.begin)
+
+    @property
+    def nlines(self) -> int:
+        """Lines found, blank ones too."""
+        return int(self._c.nlines)
+
+    @property
+    def nrecords(self) -> int:
+        """Lines found that are not blank."""
+        return int(self._c.nrecords)
+
+    @property
+    def longest(self) -> int:
+        """Bytes of the longest line that is not blank, without its end."""
+        return int(self._c.longest)
+
+    def find(
+        self, mapping: Mapping, stop_at: int, begins: U64 | None, numbers: U64 | None = None
+    ) -> int:
+        """``mapix_jsonl_lines``: how many were written to ``begins`` and ``numbers``.
+
+        Without either, lines are only counted.
+        """
+        rooms = [len(a) for a in (begins, numbers) if a is not None]
+        capacity = min(rooms, default=EVERYTHING)
+        into = [ffi.NULL if a is None else _words(a) for a in (begins, numbers)]
+        nwritten = ffi.new("uint64_t *")
+        status = mapping.guarded(
+            lambda m: lib.mapix_jsonl_lines(m, self._c, stop_at, *into, capacity, nwritten)
+        )
+        if status:
+            where = _native.Where(self.nrecords, self.at, 0, 0)
+            raise _native.problem(status, where, mapping.path, "jsonl")
+        return int(nwritten[0])
+
+
+def _words(array: U64) -> _native.CData:
+    return ffi.from_buffer("uint64_t[]", array, require_writable=True)

@@ -1,0 +1,257 @@
+"""opsml's image classes over mapix: ``BBox``, ``ImageRecord``, ``ImageMetadata``, ``ImageDataset``.
+
+For programs written for ``opsml.registry.image`` (its first schema, with ``file_name``), without
+pydantic:
+
+>>> from mapix.compat.opsml import ImageDataset, ImageMetadata, ImageRecord, BBox
+>>> record = ImageRecord(file_name="0001.png", objects=BBox(bbox=[[1, 2, 3, 4]], categories=[0]))
+>>> record.objects.bbox
+[[1.0, 2.0, 3.0, 4.0]]
+
+Values are checked and converted as the original does, and ``write_to_file`` gives its bytes.  What
+is different:
+
+- Errors are ``ValidationError``, a ``ValueError`` as pydantic's is, with a text of our own.
+- ``write_to_file`` and ``convert_metadata``: the file appears whole or not at all.
+- ``ImageDataset`` without ``image_dir`` is a ``ValidationError``; the original dies of a TypeError.
+- A metadata file's name has to end in ``.jsonl``; the original looks for ``jsonl`` anywhere in it,
+  and lets it lead out of the directory.
+- Blank lines are errors, as in the original; keys that are there twice, too, of which it takes the
+  last.  Lines longer than ``MAX_LINE_NBYTES`` are a ``LimitError``.
+- ``ImageDataset.open()`` is new: the folder as ``mapix.open`` gives it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any
+
+import mapix
+from mapix.errors import MapixError
+from mapix.formats.folder import METADATA, dump
+from mapix.formats.jsonl import Lines
+from mapix.source import Source
+from mapix.store import NewWhole
+
+__all__ = ["BBox", "ImageDataset", "ImageMetadata", "ImageRecord", "ValidationError"]
+
+
+class ValidationError(MapixError, ValueError):
+    """A value is not what a field takes."""
+
+
+def _bad(where: str, wanted: str, got: Any) -> ValidationError:
+    return ValidationError(f"{where}: {wanted} expected, got {type(got).__name__}")
+
+
+def _text(value: Any, where: str) -> str:
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, bytes | bytearray):
+        try:
+            return value.decode()
+        except UnicodeDecodeError as e:
+            raise ValidationError(f"{where}: bytes that are no UTF-8") from e
+    raise _bad(where, "text", value)
+
+
+def _number(value: Any, where: str) -> float:
+    if isinstance(value, str | bytes | bytearray) or hasattr(value, "__float__"):
+        try:
+            if isinstance(value, str):
+                value.encode("ascii")  # digits of other scripts are Python's, not pydantic's
+            return float(value)
+        except (TypeError, ValueError, OverflowError) as e:
+            raise ValidationError(f"{where}: a number expected, got {value!r:.80}") from e
+    raise _bad(where, "a number", value)
+
+
+def _category(value: Any, where: str) -> str | int | float:
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, str | int):
+        return value
+    if isinstance(value, bytes | bytearray):
+        return _text(value, where)
+    if hasattr(value, "__float__"):
+        return _number(value, where)
+    raise _bad(where, "text or a number", value)
+
+
+def _list(value: Any, where: str) -> list[Any]:
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes | bytearray | Mapping):
+        return list(value)
+    raise _bad(where, "a list", value)
+
+
+def _categories(value: Any, where: str) -> list[str | int | float]:
+    return [_category(v, f"{where}[{k}]") for k, v in enumerate(_list(value, where))]
+
+
+class _Model:
+    """What the classes share: fields by keyword, and pydantic's few methods that programs use."""
+
+    def __init__(self, **values: Any) -> None:
+        """Keys that are no fields are left out."""
+        for f in fields(self):  # type: ignore[arg-type]
+            value = values.get(f.name, f.default)
+            if value is MISSING:
+                raise ValidationError(f"{type(self).__name__}.{f.name}: it is missing")
+            setattr(self, f.name, value)
+        self._check()
+
+    def _check(self) -> None:
+        raise NotImplementedError
+
+    def model_dump(self) -> dict[str, Any]:
+        """All fields as plain dicts and lists, in order."""
+        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
+
+    @classmethod
+    def model_validate(cls, value: Any) -> Any:
+        """An object of what ``model_dump`` gives."""
+        if isinstance(value, cls):
+            return value
+        if not isinstance(value, dict):
+            raise _bad(cls.__name__, "an object", value)
+        return cls(**value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, _Model):
+        return value.model_dump()
+    return [_plain(v) for v in value] if isinstance(value, list) else value
+
+
+@dataclass(init=False)
+class BBox(_Model):
+    """Boxes and their categories.
+
+    Attributes
+    ----------
+    bbox : list of list of float
+        Numbers, and texts of numbers, become floats; how many a box has is not looked at.
+    categories : list of str, int or float
+        Not compared in number with ``bbox``.
+    """
+
+    bbox: list[list[float]]
+    categories: list[str | int | float]
+
+    def _check(self) -> None:
+        rows = enumerate(_list(self.bbox, "bbox"))
+        bbox = [[_number(x, f"bbox[{k}]") for x in _list(row, f"bbox[{k}]")] for k, row in rows]
+        self.bbox = bbox
+        self.categories = _categories(self.categories, "categories")
+
+
+@dataclass(init=False)
+class ImageRecord(_Model):
+    """One picture's record.
+
+    Attributes
+    ----------
+    file_name : str
+        Its file need not be there.
+    caption : str or None
+    categories : list of str, int or float, or None
+    objects : BBox or None
+        A dict becomes one.
+    """
+
+    file_name: str
+    caption: str | None = None
+    categories: list[str | int | float] | None = None
+    objects: BBox | None = None
+
+    def _check(self) -> None:
+        self.file_name = _text(self.file_name, "file_name")
+        if self.caption is not None:
+            self.caption = _text(self.caption, "caption")
+        if self.categories is not None:
+            self.categories = _categories(self.categories, "categories")
+        if self.objects is not None:
+            self.objects = BBox.model_validate(self.objects)
+
+
+@dataclass(init=False)
+class ImageMetadata(_Model):
+    """Records, in order.
+
+    Attributes
+    ----------
+    records : list of ImageRecord
+        Dicts become records.
+    """
+
+    records: list[ImageRecord]
+
+    def _check(self) -> None:
+        records = [ImageRecord.model_validate(r) for r in _list(self.records, "records")]
+        self.records = records
+
+    def write_to_file(self, file_name: str | os.PathLike[str]) -> None:
+        """Write a line for each record; a file that is there is replaced, in one step."""
+        out = NewWhole(os.fspath(file_name), replace=True)
+        try:
+            for record in self.records:
+                out.write(dump(record.model_dump()))
+        except BaseException:
+            out.abort()
+            raise
+        out.commit()
+
+
+@dataclass(init=False)
+class ImageDataset(_Model):
+    """A directory of pictures and its metadata.
+
+    Attributes
+    ----------
+    image_dir : str
+        A directory that is there.
+    metadata : str or ImageMetadata
+        Records; or the name of a ``.jsonl`` file in the directory, each line of which is checked.
+    """
+
+    image_dir: str
+    metadata: str | ImageMetadata
+
+    def _check(self) -> None:
+        folder = self.image_dir
+        if not isinstance(folder, str | os.PathLike) or not os.path.isdir(folder):
+            raise ValidationError(f"image_dir: a directory expected, got {folder!r}")
+        self.image_dir = os.fspath(folder)
+        if isinstance(self.metadata, str):
+            self._check_file(self.metadata)
+        else:
+            self.metadata = ImageMetadata.model_validate(self.metadata)
+
+    def _check_file(self, name: str) -> None:
+        path = os.path.join(self.image_dir, name)
+        if not name.endswith(".jsonl") or os.path.basename(name) != name:
+            raise ValidationError(f"metadata: the name of a .jsonl file expected, got {name!r}")
+        if not os.path.isfile(path):
+            raise ValidationError(f"metadata: {name} is not in {self.image_dir}")
+        lines = Lines(Source(path))
+        numbers = lines.numbers().tolist()
+        if lines.nlines != len(numbers):
+            blank = next(k for k in range(1, lines.nlines + 1) if numbers[k - 1 : k] != [k])
+            raise ValidationError(f"{path}: line {blank} is blank")
+        for row, number in enumerate(numbers):
+            try:
+                ImageRecord.model_validate(lines.value(row))
+            except ValidationError as e:
+                raise ValidationError(f"{path}: line {number}: {e}") from e
+
+    def convert_metadata(self) -> None:
+        """Write records that were given as objects to the directory's ``metadata.jsonl``."""
+        if isinstance(self.metadata, ImageMetadata):
+            self.metadata.write_to_file(os.path.join(self.image_dir, METADATA))
+
+    def open(self, **options: Any) -> Any:
+        """The folder as ``mapix.open`` gives it; its metadata file has to be there."""
+        name = self.metadata if isinstance(self.metadata, str) else METADATA
+        return mapix.open(os.path.join(self.image_dir, name), format="folder", **options)

@@ -1,0 +1,202 @@
+"""Many pictures into one array: read and decoded by threads, put where they belong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mapix.batch import Batch, affine, given
+from mapix.errors import LimitError
+from mapix.folder.decoding import decode
+from mapix.folder.fitting import MOST_SIDE, Fit, Fitted
+
+if TYPE_CHECKING:
+    from mapix.folder.record import Record
+
+__all__ = ["ImageBatch", "Order", "Team"]
+
+DTYPES = ("uint8", "float32", "float16")
+
+
+@dataclass(slots=True, eq=False)
+class ImageBatch(Batch):
+    """What ``ImageFolder.batch`` returns: ``mapix.Batch`` without labels, and more.
+
+    Attributes
+    ----------
+    places : ndarray
+        float64 (b, 4): sx, sy, dx, dy.  A point x, y of picture k is at ``x * sx + dx``,
+        ``y * sy + dy`` of ``images[k]``.
+    records : list of Record
+        Whose the pictures are.
+    """
+
+    places: NDArray[np.float64]
+    records: list[Record]
+
+    @property
+    def boxes(self) -> list[NDArray[np.float64]]:
+        """Boxes of each picture in pixels of the batch: float64 (n, 4), x, y, width, height.
+
+        Moved and scaled as the pictures were, not cut off at the border.
+        """
+        found = []
+        for record, (sx, sy, dx, dy) in zip(self.records, self.places.tolist(), strict=True):
+            objects = record.objects
+            bbox = np.empty((0, 4)) if objects is None else objects.bbox
+            found.append(bbox * [sx, sy, sx, sy] + [dx, dy, 0.0, 0.0])
+        return found
+
+
+class Order:
+    """What a batch is to be like: see ``ImageFolder.batch``."""
+
+    def __init__(
+        self,
+        fit: Fit,
+        dtype: str | None,
+        layout: str,
+        scale: float | None,
+        mean: ArrayLike | None,
+        std: ArrayLike | None,
+        pad_value: float,
+    ) -> None:
+        self.dtype = None if dtype is None else np.dtype(dtype)
+        if self.dtype is not None and self.dtype.name not in DTYPES:
+            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+        if layout not in ("NHWC", "NCHW"):
+            raise ValueError(f"layout must be NHWC or NCHW, got {layout!r}")
+        changed = scale is not None or mean is not None or std is not None
+        if changed and (self.dtype is None or self.dtype.kind != "f"):
+            raise ValueError("scale, mean and std need dtype='float32' or 'float16'")
+        bytes_ = self.dtype is None or self.dtype == np.uint8
+        if bytes_ and not (0 <= pad_value <= 255 and pad_value == int(pad_value)):
+            raise ValueError(f"pad_value must be 0..255 for uint8, got {pad_value}")
+        self.fit = fit
+        self.planar = layout == "NCHW"
+        self.numbers = (scale, mean, std) if changed else None
+        self.pad_value = pad_value
+
+    def fitted(self, record: Record) -> Fitted:
+        """One picture, decoded and of its size; what a thread does."""
+        data = record.read()
+        picture, full = decode(data, record, self.fit.smallest)
+        return self.fit.put(picture, full, record.file_name)
+
+    def batch(
+        self, records: list[Record], parts: list[Fitted], out: Any, run: Callable[..., Any]
+    ) -> ImageBatch:
+        """All of them in one array."""
+        h, w = self._canvas(records, parts)
+        c = self._channels(records, parts)
+        kind = self._kind(parts)
+        shape = (len(parts), c, h, w) if self.planar else (len(parts), h, w, c)
+        images = np.empty(shape, kind) if out is None else given(out, shape, kind)
+        table = None if self.numbers is None else affine(kind.name, *self.numbers, c)
+        run(lambda k: self._put(images[k], parts[k], h, w, table), range(len(parts)))
+        return ImageBatch(
+            images=images,
+            labels=None,
+            present=None,
+            shapes=np.array([p.shape for p in parts], np.uint16).reshape(-1, 3),
+            spec_range=None,
+            offsets=None,
+            names=(),
+            places=np.array([p.place for p in parts], np.float64).reshape(-1, 4),
+            records=records,
+        )
+
+    def _canvas(self, records: list[Record], parts: list[Fitted]) -> tuple[int, int]:
+        for record, part in zip(records, parts, strict=True):
+            if max(part.shape[:2]) > MOST_SIDE:
+                reason = f"{part.shape[0]} x {part.shape[1]} pixels, a side above {MOST_SIDE}"
+                raise LimitError(f"{record.path}: {reason}")
+        if self.fit.size is not None:
+            return self.fit.size
+        if not parts:
+            return 0, 0
+        sizes = [p.pixels.shape[:2] for p in parts]
+        if self.fit.fit == "pad":
+            return max(h for h, _ in sizes), max(w for _, w in sizes)
+        other = next((k for k, s in enumerate(sizes) if s != sizes[0]), None)
+        if other is not None:
+            a, b = ((records[k].file_name, *sizes[k]) for k in (0, other))
+            raise ValueError(
+                f"pictures of different sizes: {a[0]} has {a[1]} x {a[2]} pixels, {b[0]} "
+                f"{b[1]} x {b[2]}: pass size=(h, w) and fit='resize', 'letterbox', "
+                f"'cover', 'crop' or 'pad' ('pad' does without size=)"
+            )
+        return sizes[0]
+
+    def _channels(self, records: list[Record], parts: list[Fitted]) -> int:
+        counts = [p.pixels.shape[2] for p in parts]
+        other = next((k for k, n in enumerate(counts) if n != counts[0]), None)
+        if other is not None:
+            raise ValueError(
+                f"pictures of different kinds: {records[0].file_name} has {counts[0]} channels, "
+                f"{records[other].file_name} {counts[other]}: pass mode='RGB', 'L' or 'RGBA'"
+            )
+        return counts[0] if counts else 3
+
+    def _kind(self, parts: list[Fitted]) -> np.dtype[Any]:
+        deep = {p.pixels.dtype for p in parts} - {np.dtype(np.uint8)}
+        if deep and (self.dtype is None or self.dtype.kind != "f"):
+            names = ", ".join(sorted(str(d) for d in deep))
+            raise ValueError(f"pictures of {names}: pass dtype='float32', and scale= if wanted")
+        return np.dtype(np.uint8) if self.dtype is None else self.dtype
+
+    def _put(
+        self, to: NDArray[Any], part: Fitted, h: int, w: int, table: NDArray[Any] | None
+    ) -> None:
+        target = to.transpose(1, 2, 0) if self.planar else to
+        n, m = part.pixels.shape[:2]
+        top, left = part.corner
+        if (n, m) != (h, w):
+            target[...] = self.pad_value
+        target = target[top : top + n, left : left + m]
+        if table is None:
+            np.copyto(target, part.pixels, casting="unsafe")
+            return
+        for channel, (a, b) in enumerate(table.astype(np.longdouble)):
+            from_ = part.pixels[:, :, channel]
+            if from_.dtype == np.uint8:  # 256 values, each rounded once, as the C core does
+                values = (np.arange(256) * a + b).astype(np.float32).astype(to.dtype)
+                target[:, :, channel] = values[from_]
+            else:
+                target[:, :, channel] = from_ * np.float64(a) + np.float64(b)
+
+
+class Team:
+    """Threads for a batch, or for a run of batches; one is the caller itself.
+
+    Made for each use: threads that wait would not be there in a forked worker.
+    """
+
+    def __init__(self, threads: int) -> None:
+        if threads < 1:
+            raise ValueError(f"threads must be at least 1, got {threads}")
+        self._pool = ThreadPoolExecutor(threads, "mapix-decode") if threads > 1 else None
+
+    def begin(self, do: Callable[[Any], Any], items: Sequence[Any]) -> Callable[[], list[Any]]:
+        """Begin with ``do`` of all items; what is returned waits for them."""
+        pool = self._pool
+        if pool is None:
+            return lambda: [do(item) for item in items]
+        futures: list[Future[Any]] = [pool.submit(do, item) for item in items]
+        return lambda: [f.result() for f in futures]
+
+    def run(self, do: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+        """``do`` of all items, in order; the first error, if there is one."""
+        return self.begin(do, items)()
+
+    def __enter__(self) -> Team:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)

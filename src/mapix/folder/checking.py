@@ -1,0 +1,384 @@
+"""What is wrong with an image folder: each finding with its file and line."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapix.errors import LimitError, MapixError
+from mapix.folder.batching import Team
+from mapix.folder.dataset import ImageFolder
+from mapix.folder.decoding import decode
+from mapix.folder.huggingface import Hazards
+from mapix.folder.opening import open_path, splits_of
+from mapix.folder.record import Record
+from mapix.formats.folder import METADATA, boxes
+from mapix.report import Report
+
+__all__ = ["CODES", "Finding", "LintReport", "check", "lint"]
+
+CODES = {
+    "json": "a line that is no JSON object",
+    "file_name": "no name of a file, or none that is text",
+    "refused": "a name that leaves the folder, or something that is no regular file",
+    "missing": "a file that is not there",
+    "picture": "a file that cannot be decoded",
+    "duplicate": "a file that an earlier line names",
+    "size": "a file of another size than the line says (filepath, size)",
+    "field": "caption, categories or objects of a wrong type",
+    "box": "a box that is negative, not finite, or not within its picture",
+    "count": "boxes and categories that are not equally many",
+    "unlisted": "a picture in the folder that no line names",
+    "huggingface": "what Hugging Face's imagefolder rejects, or reads as something else",
+}
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".avif")
+AT_ONCE = 64  # records between two looks at threads' results
+SLACK = 1e-6  # of a pixel, that a box of rounded numbers may stick out
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that is wrong.
+
+    Attributes
+    ----------
+    code : str
+        A key of ``CODES``.
+    path : str
+        The metadata file.
+    line : int or None
+        Its line, from 1; None for what concerns no line.
+    file_name : str or None
+        The file that the line names.
+    message : str
+        What it is.
+    """
+
+    code: str
+    path: str
+    line: int | None
+    file_name: str | None
+    message: str
+
+    def __str__(self) -> str:
+        place = self.path if self.line is None else f"{self.path}:{self.line}"
+        name = "" if self.file_name is None else f"{self.file_name}: "
+        return f"{place}: {name}{self.message} [{self.code}]"
+
+
+@dataclass(slots=True)
+class LintReport(Report):
+    """A ``Report`` whose problems are also there as ``findings``."""
+
+    findings: list[Finding] = field(default_factory=list)
+
+
+class _FullError(Exception):
+    """Enough findings."""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What is known of a file that was named."""
+
+    line: int
+    size: tuple[int, int] | None = None  # h, w
+
+
+class _Linter:
+    def __init__(
+        self, ds: ImageFolder, report: LintReport, ignore: Collection[str], most: int
+    ) -> None:
+        self.ds, self.report, self.ignore, self.most = ds, report, ignore, most
+        self.seen: dict[str, _Seen] = {}
+        self.bad: set[int] = set()
+
+    def say(
+        self, code: str, line: int | None, name: str | None, message: str, row: int | None = None
+    ) -> None:
+        if code in self.ignore:
+            return
+        self.report.findings.append(Finding(code, self.ds.path, line, name, message))
+        if row is not None:
+            self.bad.add(row)
+        if len(self.report.findings) >= self.most:
+            raise _FullError
+
+    def finish(self) -> None:
+        """Put what was found in order of lines; what concerns no line comes last."""
+        report = self.report
+        report.findings.sort(key=lambda f: math.inf if f.line is None else f.line)
+        report.problems = [str(f) for f in report.findings]
+        report.damaged = sorted(self.bad)
+
+    # --- lines ------------------------------------------------------------------------------------
+
+    def parsed(self, row: int, line: int) -> Record | None:
+        record: Record = self.ds[row]
+        try:
+            record.metadata  # noqa: B018
+        except (MapixError, ValueError) as e:
+            self.say("json", line, None, _reason(e), row)
+            return None
+        return record
+
+    def names(self, record: Record, line: int) -> dict[str, str]:
+        try:
+            return record.file_names
+        except MapixError as e:
+            self.say("file_name", line, None, _reason(e), record.index)
+            return {}
+
+    def fields(self, record: Record, line: int, name: str | None) -> None:
+        for key in ("caption", "categories"):
+            try:
+                getattr(record, key)
+            except MapixError as e:
+                self.say("field", line, name, _reason(e), record.index)
+
+    def boxes(self, record: Record, line: int, name: str | None) -> None:
+        value = record.metadata.get("objects")
+        if value is None:
+            return
+        row = record.index
+        try:
+            bbox, categories = boxes(value)
+        except ValueError as e:
+            self.say("field", line, name, str(e), row)
+            return
+        if len(bbox) != len(categories):
+            what = f"{len(bbox)} boxes, {len(categories)} categories of them"
+            self.say("count", line, name, what, row)
+        seen = self.seen.get(name or "")
+        for k, box in enumerate(bbox.tolist()):
+            wrong = _box_wrong(box, None if seen is None else seen.size)
+            if wrong:
+                self.say("box", line, name, f"box {k} {wrong}", row)
+
+    # --- files ------------------------------------------------------------------------------------
+
+    def file(self, record: Record, line: int, key: str, name: str) -> bool:
+        """Whether a file is there, and was not looked at before."""
+        before = self.seen.get(name)
+        if before is not None:
+            what = f"line {before.line} names it already"
+            self.say("duplicate", line, name, what, record.index)
+            return False
+        self.seen[name] = _Seen(line)
+        try:
+            nbytes = self._one(record, key).nbytes
+        except FileNotFoundError:
+            self.say("missing", line, name, "no such file", record.index)
+            return False
+        except (MapixError, OSError) as e:
+            self.say("refused", line, name, _reason(e), record.index)
+            return False
+        said = record.metadata.get("size") if key == "filepath" else None
+        if said is not None and said != nbytes:
+            what = f"{nbytes} bytes, the line says {said}"
+            self.say("size", line, name, what, record.index)
+        return True
+
+    def _one(self, record: Record, key: str) -> Record:
+        """The record as one of that file alone."""
+        names = {key: record.file_names[key]}
+        return Record(record._core, record.index, names)
+
+    def decoded(self, item: tuple[Record, int, str, str]) -> tuple[int, int] | str:
+        """Size of a picture, or why it is none; what a thread does."""
+        record, _, key, _ = item
+        one = self._one(record, key)
+        try:
+            picture, _ = decode(one.read(), one)
+        except (MapixError, OSError) as e:
+            return _reason(e)
+        return picture.height, picture.width
+
+    # --- all --------------------------------------------------------------------------------------
+
+    def run(self, *, pictures: bool, hazards: bool, threads: int, progress: Any = None) -> None:
+        lines = self.ds._core.lines
+        numbers = lines.numbers()
+        hugging = Hazards(self.ds.folder) if hazards else None
+        with Team(threads) as team:
+            for at in range(0, len(numbers), AT_ONCE):
+                self._some(numbers[at : at + AT_ONCE], at, pictures, hugging, team)
+                if progress is not None:
+                    progress(min(at + AT_ONCE, len(numbers)), len(numbers))
+        for number, name, message in [] if hugging is None else hugging.found():
+            self.say("huggingface", number, name, message)
+        if "unlisted" not in self.ignore:
+            for name in self._unlisted():
+                self.say("unlisted", None, name, "no line names it")
+
+    def _some(
+        self,
+        numbers: NDArray[np.int64],
+        at: int,
+        pictures: bool,
+        hugging: Hazards | None,
+        team: Team,
+    ) -> None:
+        records: list[tuple[Record, int, str | None]] = []
+        files: list[tuple[Record, int, str, str]] = []
+        for row, line in enumerate(numbers.tolist(), at):
+            record = self.parsed(row, line)
+            if record is None:
+                continue
+            names = self.names(record, line)
+            there = [
+                (record, line, key, name)
+                for key, name in names.items()
+                if self.file(record, line, key, name)
+            ]
+            files += there if pictures else []
+            if hugging is not None:
+                hugging.look(line, record.metadata)
+            records.append((record, line, next(iter(names.values()), None)))
+        sizes = team.run(self.decoded, files)
+        for (record, line, _, name), size in zip(files, sizes, strict=True):
+            if isinstance(size, str):
+                self.say("picture", line, name, size, record.index)
+            else:
+                self.seen[name].size = size
+        for record, line, first in records:
+            self.fields(record, line, first)
+            self.boxes(record, line, first)
+
+    def _unlisted(self) -> Iterator[str]:
+        folder = self.ds.folder
+        named = {os.path.normpath(name) for name in self.seen}
+        ends = {os.path.basename(name) for name in self.seen}  # a filepath begins further above
+        by_filepath = any("filepath" in r.metadata for r in self.ds[:1]) if len(self.ds) else False
+        for below, folders, files in os.walk(folder):
+            folders[:] = sorted(
+                f for f in folders if not os.path.isfile(os.path.join(below, f, METADATA))
+            )
+            for name in sorted(f for f in files if f.lower().endswith(ENDINGS)):
+                place = os.path.relpath(os.path.join(below, name), folder)
+                if place not in named and not (by_filepath and name in ends):
+                    yield place
+
+
+def _reason(e: BaseException) -> str:
+    """An error's text, without the place that the finding says itself."""
+    text = getattr(e, "reason", None) or getattr(e, "strerror", None) or str(e)
+    head, _, tail = str(text).partition(": ")
+    return (
+        tail if head.startswith("line ") and tail and not isinstance(e, LimitError) else str(text)
+    )
+
+
+def _box_wrong(box: list[float], size: tuple[int, int] | None) -> str | None:
+    x, y, w, h = box
+    text = f"({x:g}, {y:g}, {w:g}, {h:g})"
+    if not all(math.isfinite(v) for v in box):
+        return f"{text} is not finite"
+    if w < 0 or h < 0:
+        return f"{text} has a negative side"
+    if x < -SLACK or y < -SLACK:
+        return f"{text} begins outside the picture"
+    if size is not None and (x + w > size[1] + SLACK or y + h > size[0] + SLACK):
+        return f"{text} ends outside the picture of {size[1]} x {size[0]} (width x height)"
+    return None
+
+
+def check(
+    ds: ImageFolder,
+    *,
+    pictures: bool = True,
+    huggingface: bool = True,
+    threads: int = 1,
+    ignore: Collection[str] = (),
+    most: int = 10_000,
+    progress: Callable[[int, int], None] | None = None,
+) -> LintReport:
+    """``lint`` of a folder that is open; all of its records, also of a part."""
+    unknown = set(ignore) - set(CODES)
+    if unknown:
+        raise ValueError(f"no finding {', '.join(sorted(unknown))}; known: {', '.join(CODES)}")
+    whole = ImageFolder(ds._core, split=ds.split, splits=ds.splits)
+    report = LintReport(ds.path, len(whole), ds._core.source.nbytes)
+    report.checked = ["lines", "files", "boxes"]
+    report.checked += ["pictures"] if pictures else []
+    report.checked += ["what Hugging Face's imagefolder reads"] if huggingface else []
+    linter, full = _Linter(whole, report, ignore, most), False
+    try:
+        linter.run(pictures=pictures, hazards=huggingface, threads=threads, progress=progress)
+    except _FullError:
+        full = True
+    linter.finish()
+    if full:
+        report.problems.append(f"{ds.path}: enough: {most} findings")
+    return report
+
+
+def lint(
+    path: str | os.PathLike[str],
+    *,
+    split: str | None = None,
+    pictures: bool = True,
+    huggingface: bool = True,
+    threads: int = 1,
+    ignore: Collection[str] = (),
+    most: int = 10_000,
+    progress: Callable[[int, int], None] | None = None,
+    **options: Any,
+) -> LintReport:
+    """Look at all of an image folder.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The folder; without a metadata file of its own, all of its splits are looked at.
+    split : str, optional
+        One of them.
+    pictures : bool
+        Whether all pictures are decoded; without that, boxes cannot be compared with them.
+    huggingface : bool
+        Whether to tell what Hugging Face's imagefolder rejects, or reads otherwise.
+    threads : int
+        Threads that decode.
+    ignore : collection of str
+        Codes of findings that are not wanted: keys of ``mapix.folder.checking.CODES``.
+    most : int
+        After so many findings it stops.
+    progress : callable, optional
+        Called as ``progress(records_done, records_total)``.
+    **options
+        As for ``mapix.open``.
+
+    Returns
+    -------
+    LintReport
+        ``ok``, ``problems`` (texts), ``findings`` (code, path, line, file name, message).
+    """
+    place = os.fspath(path)
+    more: dict[str, Any] = {
+        "pictures": pictures,
+        "huggingface": huggingface,
+        "threads": threads,
+        "ignore": ignore,
+        "progress": progress,
+    }
+    own = not os.path.isdir(place) or os.path.isfile(os.path.join(place, METADATA))
+    splits = (split,) if split is not None or own else splits_of(place)
+    reports = []
+    for one in splits or (None,):
+        with open_path(place, split=one, **options) as ds:
+            reports.append(check(ds, most=most, **more))
+    if len(reports) == 1:
+        return reports[0]
+    total = LintReport(place, checked=reports[0].checked)
+    for r in reports:
+        total.nrecords += r.nrecords
+        total.nbytes += r.nbytes
+        total.problems += r.problems
+        total.findings += r.findings
+    return total

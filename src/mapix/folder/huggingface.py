@@ -1,0 +1,96 @@
+"""What Hugging Face's imagefolder makes of a metadata file: what it rejects, and what it loses.
+
+Found by running ``datasets`` 5.2 on small folders.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+__all__ = ["Hazards"]
+
+# folders whose names it takes for splits; a metadata file above them is then not read
+SPLITS = {"train", "training", "test", "testing", "eval", "evaluation", "val", "valid"} | {
+    "validation",
+    "dev",
+}
+OTHERS = ("metadata.csv", "metadata.parquet")
+KINDS: dict[type, str] = {
+    bool: "true or false",
+    int: "number",
+    float: "number",
+    str: "text",
+    list: "list",
+    dict: "object",
+}
+
+
+class Hazards:
+    """Looks at line after line; ``found`` says what was seen."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._kinds: dict[str, tuple[str, int]] = {}  # of each column: its kind, and since when
+        self._mixed: dict[str, tuple[int, str]] = {}
+        self._named = False
+        self._first: int | None = None
+        self._by_filepath = False
+        self._lone: list[int] = []
+        self._below: dict[str, int] = {}
+
+    def look(self, line: int, metadata: dict[str, Any]) -> None:
+        """One line."""
+        if self._first is None:
+            self._first = line
+        for key, value in metadata.items():
+            if key.endswith(("file_name", "file_names")) and value is not None:
+                self._named = True
+                if isinstance(value, str) and "/" in value:
+                    self._below.setdefault(value.split("/")[0], line)
+        self._by_filepath = self._by_filepath or "filepath" in metadata
+        self._kind(line, "", metadata)
+
+    def _kind(self, line: int, path: str, value: Any) -> None:
+        if value is None:
+            return
+        kind = KINDS[type(value)]
+        before, since = self._kinds.setdefault(path, (kind, line))
+        if before != kind:
+            name = path.lstrip(".")
+            what = f"{name}: {kind} here, {before} in line {since}: a column has one type"
+            self._mixed.setdefault(path, (line, what))
+        if isinstance(value, dict):
+            for k, v in value.items():
+                self._kind(line, f"{path}.{k}", v)
+        elif isinstance(value, list):
+            for v in value:
+                self._kind(line, f"{path}[]", v)
+        elif isinstance(value, str) and not value.isascii() and not _encodes(value):
+            self._lone.append(line)
+
+    def found(self) -> Iterator[tuple[int | None, str | None, str]]:
+        """Line, file name and text of each."""
+        if self._first is not None and not self._named:
+            why = "filepath is not read" if self._by_filepath else "there is none"
+            yield self._first, None, f"a file_name or *_file_name is wanted: {why}"
+        for line, what in self._mixed.values():
+            yield line, None, what
+        for line in self._lone:
+            yield line, None, "half of a surrogate pair in a text"
+        splits = {name: line for name, line in self._below.items() if name.lower() in SPLITS}
+        for name, line in list(splits.items())[:1]:
+            what = f"the folder {name} is taken for a split: each needs a metadata file of its own"
+            yield line, None, what
+        for name in OTHERS:
+            if os.path.exists(os.path.join(self._folder, name)):
+                yield None, name, "a second metadata file, of another kind"
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,235 @@
+"""Writing image folders: whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mapix import _native
+from mapix.errors import FileChangedError
+from mapix.folder.writing import encoded, line_of, name_in_folder
+from mapix.formats.folder import METADATA, NAME
+from mapix.source import Source
+from mapix.store import SYSTEM, Calls, Closing, NewDirectory, NewFile, NewWhole
+
+__all__ = ["Appender", "Writer", "write"]
+
+STEP = 1 << 20
+
+
+class Writer(Closing):
+    """A new image folder, which appears when the writer is closed, or not at all.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The folder; nothing may be there yet.
+    calls : mapix.store.Calls
+        The operating system; for tests.
+
+    Notes
+    -----
+    Each picture is synced to the disk when it is written.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, calls: Calls = SYSTEM) -> None:
+        self._directory = NewDirectory(os.fspath(path), calls)
+        self._lines: dict[str | None, NewFile] = {}
+        self._names: set[str] = set()
+
+    def append(
+        self,
+        file_name: str,
+        image: Any = None,
+        *,
+        caption: str | None = None,
+        categories: Any = None,
+        objects: Any = None,
+        split: str | None = None,
+        save: dict[str, Any] | None = None,
+        **more: Any,
+    ) -> None:
+        """Write a picture and its record.
+
+        Parameters
+        ----------
+        file_name : str
+            Its name beneath the folder (of the split); sub-folders are made.
+        image : bytes-like, ndarray or Pillow's picture, optional
+            Bytes of a file are written as they are.  uint8 (h, w) or (h, w, c), uint16 (h, w) and
+            Pillow's are encoded as the ending of the name says.  None: a further record of a file
+            that was written before.
+        caption : str, optional
+        categories : list of str, int or float, optional
+            Of the picture.
+        objects : Objects, dict or (bbox, categories), optional
+            Boxes, (n, 4), x, y, width, height, and a category for each.
+        split : str, optional
+            A sub-folder with a metadata file of its own; for all records or for none.
+        save : dict, optional
+            Options of Pillow's ``save`` (``{"quality": 90}``).
+        **more
+            Further keys of the line, behind opsml's four.
+        """
+        name = name_in_folder(file_name)
+        line = line_of(name, caption, categories, objects, more)
+        place = name if split is None else f"{_split(split)}/{name}"
+        if self._lines and (split is None) != (None in self._lines):
+            raise ValueError("split= for all records of a folder, or for none")
+        if image is None and place not in self._names:
+            raise ValueError(f"{place}: no picture of that name was written")
+        if image is not None:
+            if place in self._names:
+                raise ValueError(f"{place} was written already; a further record has no image=")
+            data = encoded(image, name, save)
+            _written(self._directory.file(place), data)
+            self._names.add(place)
+        if split not in self._lines:
+            self._lines[split] = self._directory.file(
+                METADATA if split is None else f"{split}/{METADATA}"
+            )
+        self._lines[split].write(line)
+
+    def close(self) -> None:
+        """Let the folder appear; one without records has an empty metadata file."""
+        if not self._lines:
+            self._lines[None] = self._directory.file(METADATA)
+        self._directory.commit()
+
+    def abort(self) -> None:
+        """Remove what was written."""
+        self._directory.abort()
+
+
+def _split(name: str) -> str:
+    if "/" in name_in_folder(name) or name.startswith("."):
+        raise ValueError(f"a split is a folder's name, got {name!r}")
+    return name
+
+
+def _written(file: NewFile, data: bytes | memoryview) -> None:
+    file.write(data)
+    file.finish()  # a descriptor for each picture would be too many
+
+
+def write(path: str | os.PathLike[str], records: Iterable[Mapping[str, Any]]) -> None:
+    """Write an image folder: ``records`` are the arguments of ``Writer.append``, by name."""
+    with Writer(path) as out:
+        for record in records:
+            out.append(**record)
+
+
+class Appender(Closing):
+    """More records in a folder that is there: all of them when it is closed, or none.
+
+    Pictures are written first; then a new metadata file takes the place of the old one, in one
+    step.  A crash before that leaves pictures that no line names, and nothing else.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The folder (of a split) that holds the metadata file.
+    calls : mapix.store.Calls
+        The operating system; for tests.
+
+    Raises
+    ------
+    LockedError
+        Another appender is at work on it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, calls: Calls = SYSTEM) -> None:
+        self.folder = os.path.abspath(os.fspath(path))
+        self._calls = calls
+        place = os.path.join(self.folder, METADATA)
+        self._source = Source(place)
+        self._out = NewWhole(place, calls, replace=True)
+        self._written: list[str] = []
+        try:
+            self._copy_old()
+        except BaseException:
+            self._out.abort()
+            raise
+
+    def _copy_old(self) -> None:
+        nbytes, last = self._source.nbytes, b"\n"
+        for at in range(0, nbytes, STEP):
+            data = _native.copy(self._source.mapping, at, min(STEP, nbytes - at), NAME)
+            self._out.write(data)
+            last = bytes(data[-1:])
+        if last != b"\n":
+            self._out.write(b"\n")
+
+    def append(
+        self,
+        file_name: str,
+        image: Any = None,
+        *,
+        caption: str | None = None,
+        categories: Any = None,
+        objects: Any = None,
+        save: dict[str, Any] | None = None,
+        **more: Any,
+    ) -> None:
+        """Write a picture and its record, as ``Writer.append``; nothing is overwritten.
+
+        Without ``image`` a file of that name has to be there.
+        """
+        name = name_in_folder(file_name)
+        line = line_of(name, caption, categories, objects, more)
+        path = os.path.join(self.folder, name)
+        self._look_at_way(name)
+        if image is None and not os.path.isfile(path):
+            raise ValueError(f"{path}: there is no such file")
+        if image is not None:
+            data = encoded(image, name, save)
+            new = NewWhole(path, self._calls)
+            try:
+                new.write(data)
+            except BaseException:
+                new.abort()
+                raise
+            try:
+                new.commit()
+            except FileExistsError:  # somebody else's
+                raise
+            except BaseException:
+                self._written.append(path)  # it may be there, if not for good
+                raise
+            self._written.append(path)
+        self._out.write(line)
+
+    def _look_at_way(self, name: str) -> None:
+        """Folders that the name lies in: made where they are missing, refused if they are links."""
+        path = self.folder
+        for part in name.split("/")[:-1]:
+            above, path = path, os.path.join(path, part)
+            if os.path.islink(path):
+                raise ValueError(f"{path} is a link; nothing is written through it")
+            if not os.path.isdir(path):
+                self._calls.mkdir(path)
+                self._calls.fsync_directory(above)
+
+    def close(self) -> None:
+        """Let the new records appear."""
+        now = Source(self._source.path)
+        moved = self._source.fingerprint.difference(now.fingerprint)
+        if moved is not None:
+            self.abort()
+            raise FileChangedError(self._source.path, f"{moved} while records were appended")
+        try:
+            self._out.commit()
+        except BaseException:
+            there = os.stat(self._source.path).st_ino
+            if there == self._source.fingerprint.ino:  # else only the last sync failed
+                self.abort()
+            raise
+
+    def abort(self) -> None:
+        """Remove what was written."""
+        self._out.abort()
+        for path in self._written:
+            with contextlib.suppress(OSError):
+                self._calls.unlink(path)

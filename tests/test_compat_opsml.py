@@ -1,0 +1,213 @@
+"""opsml's classes: the document's example as printed, the original's bytes, its checks."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mapix
+from conftest import GOLDEN
+from mapix.compat.opsml import BBox, ImageDataset, ImageMetadata, ImageRecord, ValidationError
+
+OPSML = GOLDEN / "opsml"
+V1 = OPSML / "v1_file_name" / "my_images"
+TOLD = json.loads((OPSML / "manifest.json").read_text())["variants"]
+RECORDS = TOLD["v1_file_name"]["metadata"]["metadata.jsonl"]["records"]
+
+
+def test_the_documents_example(tmp_path, monkeypatch):
+    """As printed there, but for the package's name and the registry's DataCard."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_images").mkdir()
+
+    # Create one metadata record
+    record = ImageRecord(
+        file_name="0001.png",
+        caption="This is a caption for the image",
+        categories=[0],
+        objects=BBox(
+            bbox=[[302.0, 109.0, 73.0, 52.0]],
+            categories=[0]
+        ),
+    )  # fmt: skip
+
+    metadata = ImageMetadata(records=[record])
+
+    # if you'd like to write the metadata to file
+    metadata.write_to_file("my_images/metadata.jsonl")
+
+    # Create image dataset
+    image_dataset = ImageDataset(
+        image_dir="my_images",
+        metadata=metadata # or if you wrote the file to disk, metadata="metadata.jsonl"
+    )  # fmt: skip
+
+    golden = (V1 / "metadata.jsonl").read_bytes().splitlines(keepends=True)
+    written = Path("my_images/metadata.jsonl").read_bytes()
+    assert written == golden[0]
+    assert image_dataset.metadata.records == [record]
+    assert (
+        ImageDataset(image_dir="my_images", metadata="metadata.jsonl").metadata == "metadata.jsonl"
+    )
+    os.unlink("my_images/metadata.jsonl")
+    image_dataset.convert_metadata()
+    assert Path("my_images/metadata.jsonl").read_bytes() == written
+    assert os.listdir("my_images") == ["metadata.jsonl"]
+
+
+def test_the_original_s_bytes(tmp_path):
+    metadata = ImageMetadata(records=RECORDS)
+    metadata.write_to_file(tmp_path / "metadata.jsonl")
+    assert (tmp_path / "metadata.jsonl").read_bytes() == (V1 / "metadata.jsonl").read_bytes()
+    assert [r.model_dump() for r in metadata.records] == RECORDS
+    assert ImageMetadata.model_validate(metadata.model_dump()) == metadata
+    odd = ImageRecord(
+        file_name="x",
+        objects={"bbox": [[float("nan"), float("-inf"), 1e22, -0.0]], "categories": [1e-7, 2**70]},
+    )
+    ImageMetadata(records=[odd]).write_to_file(str(tmp_path / "odd"))
+    assert (tmp_path / "odd").read_bytes() == (
+        b'{"file_name": "x", "caption": null, "categories": null, "objects": {"bbox": '
+        b'[[NaN, -Infinity, 1e+22, -0.0]], "categories": [1e-07, 1180591620717411303424]}}\n'
+    )
+
+
+def test_the_documents_records_are_read():
+    ds = ImageDataset(image_dir=str(OPSML / "doc_example"), metadata="metadata.jsonl")
+    assert [r.metadata for r in ds.open()] == TOLD["doc_example"]["records"]
+    records = [ImageRecord(**r) for r in TOLD["doc_example"]["records"]]
+    assert records[0].caption is None
+    assert records[3].objects == BBox(
+        bbox=[[160, 31, 248, 616], [741, 68, 202, 401]], categories=[2, 2]
+    )
+    assert "caption='This is a second" in repr(records[1])
+
+
+def test_without_pydantic():
+    code = "import sys; sys.modules['pydantic'] = None; import mapix.compat.opsml"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)
+
+
+ACCEPTED = [
+    (
+        BBox,
+        {"bbox": [["1.5", 1, True]], "categories": [True, 1, 1.5, "x"]},
+        {"bbox": [[1.5, 1.0, 1.0]], "categories": [1, 1, 1.5, "x"]},
+    ),
+    (
+        BBox,
+        {"bbox": ((1, 2), {3}), "categories": (x for x in "ab")},
+        {"bbox": [[1.0, 2.0], [3.0]], "categories": ["a", "b"]},
+    ),
+    (
+        BBox,
+        {"bbox": np.ones((1, 4)), "categories": [np.int64(3), Decimal("2.5")]},
+        {"bbox": [[1.0] * 4], "categories": [3.0, 2.5]},
+    ),
+    (BBox, {"bbox": [], "categories": [1, 2, 3], "more": 1}, {"bbox": [], "categories": [1, 2, 3]}),
+    (
+        ImageRecord,
+        {"file_name": ""},
+        {"file_name": "", "caption": None, "categories": None, "objects": None},
+    ),
+    (
+        ImageRecord,
+        {"file_name": b"a", "caption": bytearray(b"b"), "x": 1},
+        {"file_name": "a", "caption": "b", "categories": None, "objects": None},
+    ),
+    (ImageMetadata, {"records": []}, {"records": []}),
+]
+
+
+@pytest.mark.parametrize(("kind", "given", "dumped"), ACCEPTED)
+def test_what_is_accepted_and_what_it_becomes(kind, given, dumped):
+    found = kind(**given).model_dump()
+    assert found == dumped
+    assert json.dumps(found) == json.dumps(dumped)  # types, too
+
+
+REFUSED = [
+    (BBox, {"bbox": []}, "BBox.categories: it is missing"),
+    (BBox, {"categories": []}, "BBox.bbox: it is missing"),
+    (BBox, {"bbox": [[None]], "categories": []}, r"bbox\[0\]: a number expected, got NoneType"),
+    (BBox, {"bbox": [["x"]], "categories": []}, r"bbox\[0\]: a number expected"),
+    (BBox, {"bbox": [["١٢"]], "categories": []}, r"bbox\[0\]: a number expected"),
+    (BBox, {"bbox": [1], "categories": []}, r"bbox\[0\]: a list expected, got int"),
+    (BBox, {"bbox": "12", "categories": []}, "bbox: a list expected, got str"),
+    (BBox, {"bbox": {}, "categories": []}, "bbox: a list expected, got dict"),
+    (BBox, {"bbox": [[10**400]], "categories": []}, r"bbox\[0\]: a number expected"),
+    (BBox, {"bbox": [], "categories": [None]}, r"categories\[0\]: text or a number expected"),
+    (BBox, {"bbox": [], "categories": [[1]]}, r"categories\[0\]: text or a number expected"),
+    (ImageRecord, {}, "file_name: it is missing"),
+    (ImageRecord, {"file_name": 1}, "file_name: text expected, got int"),
+    (ImageRecord, {"file_name": b"\xff"}, "file_name: bytes that are no UTF-8"),
+    (ImageRecord, {"file_name": "a", "caption": 1}, "caption: text expected, got int"),
+    (ImageRecord, {"file_name": "a", "categories": 1}, "categories: a list expected, got int"),
+    (ImageRecord, {"file_name": "a", "objects": [1]}, "BBox: an object expected, got list"),
+    (ImageMetadata, {"records": [3]}, "ImageRecord: an object expected, got int"),
+    (ImageDataset, {"metadata": "metadata.jsonl"}, "image_dir: it is missing"),
+    (ImageDataset, {"image_dir": None, "metadata": "metadata.jsonl"}, "image_dir: a directory"),
+    (ImageDataset, {"image_dir": "/nowhere", "metadata": "m.jsonl"}, "image_dir: a directory"),
+    (ImageDataset, {"image_dir": str(V1)}, "metadata: it is missing"),
+    (ImageDataset, {"image_dir": str(V1), "metadata": "jsonl.txt"}, "a .jsonl file expected"),
+    (ImageDataset, {"image_dir": str(V1), "metadata": "../x.jsonl"}, "a .jsonl file expected"),
+    (ImageDataset, {"image_dir": str(V1), "metadata": "no.jsonl"}, "no.jsonl is not in"),
+    (ImageDataset, {"image_dir": str(V1), "metadata": 3}, "ImageMetadata: an object expected"),
+]
+
+
+@pytest.mark.parametrize(("kind", "given", "text"), REFUSED)
+def test_what_is_refused(kind, given, text):
+    with pytest.raises(ValidationError, match=text):
+        kind(**given)
+    assert issubclass(ValidationError, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b'{"file_name": "a"}\n\n{"file_name": "b"}\n', "line 2 is blank"),
+        (b'{"file_name": "a"}\n\n', "line 2 is blank"),
+        (b"\n", "line 1 is blank"),
+        (b'{"file_name": "a"}\n{"caption": "b"}\n', "line 2: ImageRecord.file_name: it is missing"),
+        (b'{"file_name": "a"}\n[]\n', "line 2: ImageRecord: an object expected"),
+        (b'{"file_name": "a"}\n{\n', "line 2: no JSON"),
+        (b'{"filepath": "a", "size": 3}\n', "line 1: ImageRecord.file_name: it is missing"),
+    ],
+)
+def test_lines_that_are_refused(tmp_path, data, text):
+    (tmp_path / "metadata.jsonl").write_bytes(data)
+    with pytest.raises((ValidationError, mapix.FormatError), match=text):
+        ImageDataset(image_dir=str(tmp_path), metadata="metadata.jsonl")
+
+
+def test_lines_that_are_accepted(tmp_path):
+    for data in (
+        b"",
+        b'{"file_name": "a"}',
+        b'{"file_name": "a", "z": 1}\r\n{"file_name": "a"}\r\n',
+    ):
+        (tmp_path / "metadata.jsonl").write_bytes(data)
+        ImageDataset(image_dir=str(tmp_path), metadata="metadata.jsonl")
+
+
+def test_a_file_that_is_there_is_replaced_whole_or_not(tmp_path):
+    shutil.copy(V1 / "metadata.jsonl", tmp_path / "metadata.jsonl")
+    before = (tmp_path / "metadata.jsonl").read_bytes()
+    metadata = ImageMetadata(records=[{"file_name": "a"}, {"file_name": "b"}])
+    metadata.records[1].file_name = {1, 2}  # nobody looks, as in the original
+    with pytest.raises(TypeError):
+        metadata.write_to_file(tmp_path / "metadata.jsonl")
+    assert (tmp_path / "metadata.jsonl").read_bytes() == before
+    assert os.listdir(tmp_path) == ["metadata.jsonl"]
+    metadata.records.pop()
+    metadata.write_to_file(tmp_path / "metadata.jsonl")
+    assert (tmp_path / "metadata.jsonl").read_bytes().count(b"\n") == 1
