@@ -512,3 +512,108 @@ def test_models(tmp_path, end):
         mapix.convert(source, tmp_path / "v", to="vimh")
     with pytest.raises(UnsupportedError, match="are for VisualRBM's models"):
         mapix.convert(mnist(tmp_path / "mnist"), tmp_path / f"y.{end}", split="train", to="json")
+
+
+# --- image folders --------------------------------------------------------------------------------
+
+
+def images_of(folder: Path, *, sizes: bool = False, channels: int = 3) -> Path:
+    """A folder of PNG files with a category each."""
+    pytest.importorskip("PIL", reason="needs Pillow")
+    import mapix.folder
+
+    with mapix.folder.Writer(folder) as out:
+        for i in range(12):
+            shape = (6 + i % 3 * sizes, 5, channels)
+            out.append(
+                f"sub/{i:02}.png",
+                picture(i, shape[:2] if channels == 1 else shape),
+                categories=[("cat", "dog", "bird")[i % 3]] if i != 5 else None,
+                caption=f"picture {i}" if i % 2 else None,
+            )
+    return folder
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_an_image_folder_becomes_records(tmp_path, channels):
+    source = images_of(tmp_path / "f", sizes=True, channels=channels)
+    with pytest.raises(LossError) as caught:
+        mapix.convert(source, tmp_path / "v", to="vimh")
+    assert caught.value.lost == ("file names", "what the lines say: caption")
+    mapix.convert(source, tmp_path / "v", to="vimh", lossy=True, images={"threads": 2})
+    ds = mapix.open(tmp_path / "v")
+    assert ds.heads == {"category": 3}
+    assert ds.parameters["category"].description == "bird, cat, dog"
+    for i, r in enumerate(ds):
+        expected = picture(i, (6 + i % 3, 5, channels))
+        np.testing.assert_array_equal(r.image, expected)
+        assert len(r.labels) == (i != 5)
+    names = ["cat", "dog", "bird"]
+    classes = ds.labels["category"].classes
+    told = [None if c is np.ma.masked else ("bird", "cat", "dog")[c] for c in classes]
+    assert told == [names[i % 3] if i != 5 else None for i in range(12)]
+
+
+def test_pictures_of_other_sizes_are_fitted_when_told(tmp_path):
+    source = images_of(tmp_path / "f", sizes=True)
+    part = mapix.open(source)[[0, 1, 2, 3]]
+    target = tmp_path / "x-images-idx4-ubyte"
+    with pytest.raises(UnsupportedError, match="one shape"):
+        mapix.convert(part, target, lossy=True)
+    how = {"size": (8, 8), "fit": "resize", "mode": "RGB"}
+    mapix.convert(part, target, lossy=True, images=how)
+    a = mapix.open(target)
+    np.testing.assert_array_equal(a.view(), part.batch(range(4), **how).images)
+    np.testing.assert_array_equal(a.labels.view(), [1, 2, 0, 1])
+    grey = tmp_path / "g-images-idx3-ubyte"
+    mapix.convert(part, grey, lossy=True, images=how | {"mode": "L"})
+    assert mapix.open(grey).shape == (4, 8, 8)
+
+
+def test_folders_in_tables_and_arrays_lose_nothing(tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
+    source = images_of(tmp_path / "f", sizes=True)
+    made = mapix.convert(source, tmp_path / "x.parquet")
+    assert made.lost == ()
+    for i, row in enumerate(parquet.read_table(tmp_path / "x.parquet").to_pylist()):
+        image = np.frombuffer(row["image"], np.uint8).reshape(row["shape"])
+        np.testing.assert_array_equal(image, picture(i, (6 + i % 3, 5, 3)))
+        assert row["file_name"] == f"sub/{i:02}.png"
+        assert json.loads(row["facts"]) == ({"caption": f"picture {i}"} if i % 2 else {})
+        assert row["category"] == ([1, 2, 0][i % 3] if i != 5 else None)
+    mapix.convert(source, tmp_path / "x.npz")
+    with np.load(tmp_path / "x.npz") as z:
+        assert z["classes/category"].tolist() == ["bird", "cat", "dog"]
+        lines = [json.loads(line) for line in z["records.jsonl"].splitlines()]
+    assert lines[1] == {"file_name": "sub/01.png", "caption": "picture 1"}
+
+
+def test_records_become_an_image_folder(tmp_path):
+    pytest.importorskip("PIL", reason="needs Pillow")
+    source = mnist(tmp_path / "mnist")
+    made = mapix.convert(source, tmp_path / "f", to="folder")
+    assert (made.records, made.lost) == ({"train": 40, "test": 10}, ())
+    ds = mapix.open(tmp_path / "f", split="test")
+    for i, r in enumerate(ds):
+        np.testing.assert_array_equal(r.image[..., 0], picture(i))
+        assert r.metadata["label"] == i % 10
+    note = mapix.vimh.Parameter("note", 0, min=50, max=52, step=0.5)
+    with mapix.vimh.Writer(tmp_path / "v", [note]) as out:
+        out.append(picture(0, (4, 5, 3)), {"note": 51.0}, spec_range=(-80.0, 0.0))
+        out.append(picture(1, (5, 5, 3)))
+    with pytest.raises(LossError, match="ranges of labels note"):
+        mapix.convert(tmp_path / "v", tmp_path / "g", to="folder")
+    mapix.convert(tmp_path / "v", tmp_path / "g", to="folder", split="train", lossy=True)
+    one, two = mapix.open(tmp_path / "g")
+    assert one.metadata["note_code"] == 127
+    assert one.metadata["note"] == pytest.approx(51, abs=0.01)
+    assert (one.metadata["spec_min"], "note" in two.metadata) == (-80.0, False)
+    np.testing.assert_array_equal(two.image, picture(1, (5, 5, 3)))
+
+
+def test_a_folder_through_vimh_and_back(tmp_path):
+    source = images_of(tmp_path / "f", sizes=True)
+    mapix.convert(source, tmp_path / "v", to="vimh", lossy=True)
+    mapix.convert(tmp_path / "v" / "train", tmp_path / "g", to="folder", lossy=True)
+    for a, b in zip(mapix.open(tmp_path / "g"), mapix.open(source), strict=True):
+        np.testing.assert_array_equal(a.image, b.image)

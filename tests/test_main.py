@@ -232,3 +232,16 @@ def test_info_of_an_archive_and_of_an_array(capsys):
     assert "(3, 4, 5)" in capsys.readouterr().out
     assert main(["info", str(golden / "vimh" / "mnist_28x28x1_1p" / "train_batch")]) == 0
     assert "VIMH pickle" in capsys.readouterr().out
+
+
+def test_packages_of_formats_are_there_without_importing_them():
+    code = (
+        "import sys, mapix\n"
+        "assert not [m for m in sys.modules if m.startswith(('mapix.idx', 'mapix.vimh.'))]\n"
+        "assert mapix.idx.write and mapix.vimh.Writer and mapix.pink.Writer and mapix.folder.Writer\n"
+        "assert mapix.iid.Writer and mapix.visualrbm.stack\n"
+        "try: mapix.nothing\n"
+        "except AttributeError as e: assert 'nothing' in str(e)\n"
+        "else: raise SystemExit('found')\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mapix.batch import Batch
 from mapix.errors import (
@@ -45,12 +45,31 @@ __all__ = [
     "UnsupportedError",
     "__version__",
     "convert",
+    "folder",
+    "idx",
+    "iid",
     "index",
     "open",
+    "pink",
+    "vimh",
+    "visualrbm",
 ]
 
 
 Path = str | os.PathLike[str]
+_FORMATS = ("folder", "idx", "iid", "pink", "visualrbm", "vimh")
+
+if TYPE_CHECKING:
+    from mapix import folder, idx, iid, pink, vimh, visualrbm
+else:
+
+    def __getattr__(name: str) -> Any:
+        """A format's package, ``mapix.idx`` and so on, loaded when it is asked for."""
+        if name not in _FORMATS:
+            raise AttributeError(f"module 'mapix' has no attribute {name!r}")
+        import importlib
+
+        return importlib.import_module(f"mapix.{name}")
 
 
 def open(path: Path | Sequence[Path], *, format: str | None = None, **options: Any) -> Any:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -33,7 +34,18 @@ ENDINGS = {
     ".json": "json",
     ".safetensors": "safetensors",
 }
-NAMES = ("vimh", "idx", "pink", "npy", "npz", "parquet", "arrow", "huggingface", *OF_MODELS)
+NAMES = (
+    "vimh",
+    "idx",
+    "pink",
+    "folder",
+    "npy",
+    "npz",
+    "parquet",
+    "arrow",
+    "huggingface",
+    *OF_MODELS,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +81,7 @@ def convert(
     split: str | None = None,
     lossy: bool = False,
     axes: Axes | None = None,
+    images: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], object] | None = None,
     opening: Mapping[str, Any] | None = None,
     **options: Any,
@@ -83,14 +96,18 @@ def convert(
     path : str or os.PathLike
         The new file or directory; nothing may be there.
     to : str, optional
-        ``"vimh"``, ``"idx"``, ``"pink"``, ``"npy"``, ``"npz"``, ``"parquet"``, ``"arrow"``,
-        ``"huggingface"``; by default what the ending of ``path`` says.
+        ``"vimh"``, ``"idx"``, ``"pink"``, ``"folder"``, ``"npy"``, ``"npz"``, ``"parquet"``,
+        ``"arrow"``, ``"huggingface"``; of models ``"json"``, ``"npz"``, ``"safetensors"``.  By
+        default what the ending of ``path`` says.
     split : str, optional
         The only one to convert.
     lossy : bool
         Whether the target may lose what it has no place for; what that is stands in the result.
     axes : {"HW", "HWC", "CHW"}, optional
         What the dimensions of a record are, where the source does not say (IDX of four dimensions).
+    images : mapping, optional
+        Of an image folder: options of its ``batch`` that say what becomes of pictures of other
+        sizes (``size``, ``fit``, ``mode``, ``resample``, ``draft``), and ``threads`` that decode.
     progress : callable, optional
         ``progress(records_done, records_total)``.
     opening : mapping, optional
@@ -131,7 +148,9 @@ def convert(
         whole = without_records(only, target, path, name)
         if whole is not None:
             return Converted(path, name, whole(progress))
-        streams = _fitting({k: streamed(ds, axes=axes) for k, ds in opened.items()}, target, name)
+        streams = _fitting(
+            {k: streamed(ds, axes=axes, images=images) for k, ds in opened.items()}, target, name
+        )
         lost = tuple(dict.fromkeys(target.lost(streams)))
         if lost and not lossy:
             raise LossError(path, name, lost)
@@ -163,6 +182,10 @@ def target_named(name: str, path: str, options: dict[str, Any]) -> Target:
         from mapix.conversion.pink import Pink
 
         return Pink(**options)
+    if name == "folder":
+        from mapix.conversion.folders import Folder
+
+        return Folder(**options)
     if name in ("npy", "npz"):
         from mapix.conversion.arrays import Npy, Npz
 
@@ -192,13 +215,22 @@ def _opened(source: Any, split: str | None, options: dict[str, Any]) -> tuple[di
     if not os.path.isdir(path):
         name = os.path.basename(path).removesuffix("_batch")
         return {name if name in SPLITS else "train": mapix.open(path, **options)}, True
+    first = mapix.open(path, **options)
+    # those that know say so; IDX does not, and archives have none
+    names = tuple(getattr(first, "splits", () if hasattr(first, "groups") else SPLITS))
+    if not names:
+        return {"train": first}, True
+    first.close()
+    return _splits(path, names, options), True
+
+
+def _splits(path: str, names: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
+    """Those of a directory that are there."""
     found = {}
-    for name in SPLITS:
-        try:
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):
             found[name] = mapix.open(path, split=name, **options)
-        except FileNotFoundError:
-            continue
-    return found or {"train": mapix.open(path, **options)}, True
+    return found
 
 
 def _fitting(streams: dict[str, Stream], target: Target, name: str) -> dict[str, Stream]:

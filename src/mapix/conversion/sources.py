@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mapix.batch import Batch
+from mapix.conversion.folders import stream_of
 from mapix.conversion.stream import Axes, Block, Label, Stream, starts
 from mapix.errors import UnsupportedError
+from mapix.folder import ImageFolder
 from mapix.idx import IdxArray
 from mapix.pink import Data
 from mapix.pink.file import PinkFile
@@ -31,15 +33,19 @@ DERIVED = frozenset(
 )
 
 
-def streamed(opened: Any, *, axes: Axes | None = None) -> Stream:
+def streamed(
+    opened: Any, *, axes: Axes | None = None, images: Mapping[str, Any] | None = None
+) -> Stream:
     """The records of what ``mapix.open`` gave.
 
     Parameters
     ----------
-    opened : Dataset, Joined, IdxArray, or one of PINK's files
+    opened : Dataset, Joined, IdxArray, ImageFolder, or one of PINK's files
         Or a part of one.
     axes : {"HW", "HWC", "CHW"}, optional
         What the dimensions of a row are, where the format does not say.
+    images : mapping, optional
+        Of an image folder: what becomes of pictures of other sizes.
     """
     if isinstance(opened, Dataset | Joined):
         return _vimh(opened)
@@ -47,6 +53,8 @@ def streamed(opened: Any, *, axes: Axes | None = None) -> Stream:
         return _rows(opened, axes)
     if isinstance(opened, PinkFile):
         return _pink(opened, axes)
+    if isinstance(opened, ImageFolder):
+        return stream_of(opened, images or {})
     raise UnsupportedError(f"{type(opened).__name__} cannot be converted record by record")
 
 

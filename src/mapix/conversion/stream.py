@@ -13,9 +13,22 @@ from mapix.batch import Batch
 from mapix.errors import UnsupportedError
 from mapix.vimh import Parameter
 
-__all__ = ["BLOCK_NBYTES", "Axes", "Block", "Label", "Stream", "pictures", "starts"]
+__all__ = [
+    "BLOCK_NBYTES",
+    "Axes",
+    "Block",
+    "Label",
+    "Stream",
+    "encodable",
+    "meant",
+    "pictures",
+    "ranged",
+    "starts",
+]
 
 BLOCK_NBYTES = 8 << 20  # of pixels that are held at once
+
+CHANNELS = {1, 3, 4}  # of pictures that PNG holds: grey, RGB, RGBA
 
 Axes = Literal["HW", "HWC", "CHW"]
 
@@ -157,3 +170,31 @@ def pictures(stream: Stream, run: NDArray[Any]) -> NDArray[Any]:
             f"{stream.path}: rows of {run.shape[1:]} may be HWC or CHW: pass axes="
         )
     raise UnsupportedError(f"{stream.path}: rows of {run.shape[1:]} are no pictures")
+
+
+def encodable(stream: Stream) -> None:
+    """UnsupportedError where PNG has no room for the pictures."""
+    shapes = [stream.shape] if stream.shape is not None else []
+    if stream.axes == "HWC" and shapes and shapes[0] is not None:
+        channels = {shapes[0][2]}
+    else:
+        channels = {pictures(stream, run).shape[3] for b in stream.blocks() for run in b.runs}
+    if stream.dtype != np.uint8 or not channels <= CHANNELS:
+        raise UnsupportedError(
+            f"{stream.path}: PNG holds bytes in 1, 3 or 4 channels, not {stream.dtype} in "
+            f"{sorted(channels)}"
+        )
+
+
+def ranged(label: Label) -> bool:
+    """Whether a label's values are physical ones, not class numbers."""
+    p = label.parameter
+    return p is not None and not (p.min == 0 and p.step == 1 and p.num_classes == p.max + 1)
+
+
+def meant(label: Label, values: NDArray[Any]) -> NDArray[Any]:
+    """Values of a label as users know them: class numbers, or physical values."""
+    if label.parameter is None:
+        return values.astype(np.int64)
+    p = label.parameter
+    return p.dequantise(values) if ranged(label) else p.class_of(values)

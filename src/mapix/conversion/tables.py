@@ -14,14 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix.conversion.arrays import Sink
-from mapix.conversion.stream import Block, Label, Stream, pictures
+from mapix.conversion.stream import Block, Label, Stream, encodable, meant, pictures, ranged
 from mapix.conversion.target import Count, Target
 from mapix.errors import UnsupportedError
 from mapix.store import NewWhole
 
 __all__ = ["HuggingFace", "Table", "library"]
-
-CHANNELS = {1, 3, 4}  # of pictures that PNG holds: grey, RGB, RGBA
 
 
 def library(name: str, extra: str) -> Any:
@@ -53,20 +51,6 @@ def _raw(block: Block) -> Any:
     return pa.Array.from_buffers(pa.binary(), len(block), buffers)
 
 
-def _encodable(stream: Stream) -> None:
-    """UnsupportedError where PNG has no room for the pictures."""
-    shapes = [stream.shape] if stream.shape is not None else []
-    if stream.axes == "HWC" and shapes and shapes[0] is not None:
-        channels = {shapes[0][2]}
-    else:
-        channels = {pictures(stream, run).shape[3] for b in stream.blocks() for run in b.runs}
-    if stream.dtype != np.uint8 or not channels <= CHANNELS:
-        raise UnsupportedError(
-            f"{stream.path}: PNG holds bytes in 1, 3 or 4 channels, not {stream.dtype} in "
-            f"{sorted(channels)}"
-        )
-
-
 class Table(Target):
     """One Arrow (IPC) or Parquet file, a row a record.
 
@@ -96,7 +80,7 @@ class Table(Target):
         library("pyarrow.parquet" if self.kind == "parquet" else "pyarrow", "arrow")
         (stream,) = streams.values()
         if self.encoding == "png":
-            _encodable(stream)
+            encodable(stream)
         return stream.lost("spec_range", "info", "fixed", "names", "facts")
 
     def write(self, streams: Mapping[str, Stream], path: str, count: Count) -> None:
@@ -124,7 +108,7 @@ class Table(Target):
             image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
         fields = [("image", image), ("shape", pa.list_(pa.int32()))]
         for label in stream.labels:
-            fields.append((label.name, pa.float64() if _ranged(label) else pa.int64()))
+            fields.append((label.name, pa.float64() if ranged(label) else pa.int64()))
             if label.parameter is not None:
                 fields.append((label.name + "_code", pa.uint8()))
         if "spec_range" in stream.besides:
@@ -161,7 +145,7 @@ class Table(Target):
         }
         for label in stream.labels:
             values, missing = block.values[label.name], ~block.present[label.name]
-            columns[label.name] = _masked(_meant(label, values), missing)
+            columns[label.name] = _masked(meant(label, values), missing)
             if label.parameter is not None:
                 columns[label.name + "_code"] = _masked(values, missing)
         if block.spec_range is not None and "spec_range" in stream.besides:
@@ -176,19 +160,6 @@ class Table(Target):
 def _masked(values: NDArray[Any], missing: NDArray[np.bool_]) -> Any:
     pa = library("pyarrow", "arrow")
     return pa.array(np.ascontiguousarray(values), mask=np.ascontiguousarray(missing))
-
-
-def _ranged(label: Label) -> bool:
-    """Whether a label's values are physical ones, not class numbers."""
-    p = label.parameter
-    return p is not None and not (p.min == 0 and p.step == 1 and p.num_classes == p.max + 1)
-
-
-def _meant(label: Label, values: NDArray[Any]) -> NDArray[Any]:
-    if label.parameter is None:
-        return values.astype(np.int64)
-    p = label.parameter
-    return p.dequantise(values) if _ranged(label) else p.class_of(values)
 
 
 def _meaning(label: Label) -> dict[str, Any]:
@@ -212,7 +183,7 @@ class HuggingFace(Target):
         library("datasets", "huggingface")
         found = []
         for stream in streams.values():
-            _encodable(stream)
+            encodable(stream)
             found += stream.lost("spec_range", "names", "facts", "info", "fixed")
         return found
 
@@ -254,7 +225,7 @@ class HuggingFace(Target):
         for label in stream.labels:
             if label.parameter is not None:
                 found[f"{label.name}_code"] = value("uint8")
-            if _ranged(label):
+            if ranged(label):
                 found[label.name] = value("float64")
             elif label.classes:
                 found[label.name] = datasets.ClassLabel(names=list(label.classes))

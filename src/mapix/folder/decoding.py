@@ -13,7 +13,7 @@ from mapix.errors import LimitError, UnsupportedError
 if TYPE_CHECKING:
     from mapix.folder.record import Record
 
-__all__ = ["MODES", "as_array", "decode", "opened", "pillow"]
+__all__ = ["MODES", "as_array", "decode", "opened", "pillow", "shape_of"]
 
 USUAL = ("PNG", "JPEG", "BMP", "GIF", "PPM")  # what Pillow knows without loading more
 # Formats that are pictures and nothing else: EPS, for one, is a programme that Pillow has run.
@@ -21,6 +21,7 @@ OTHERS = ("WEBP", "TIFF", "AVIF", "JPEG2000", "MPO", "TGA", "ICO", "DIB", "SGI",
 MODES = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
 PLAIN = ("L", "LA", "RGB", "RGBA", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 BECOMES = {"1": "L", "PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
+DEEP = {"I": np.int32, "F": np.float32} | dict.fromkeys(PLAIN[6:], np.uint16)
 ORIENTATION = 0x0112  # EXIF's tag
 ON_ITS_SIDE = (5, 6, 7, 8)  # its values that make rows of columns
 
@@ -124,3 +125,20 @@ def as_array(picture: Any) -> NDArray[Any]:
     if not found.dtype.isnative:
         found = found.astype(found.dtype.newbyteorder("="))
     return found[:, :, None] if found.ndim == 2 else found
+
+
+def shape_of(data: bytes, record: Record) -> tuple[tuple[int, int, int], np.dtype[Any]]:
+    """(h, w, c) and type that a file's ``image`` will have, by its header alone."""
+    picture = opened(data, record)
+    h, w = picture.height, picture.width
+    try:
+        turned = picture.getexif().get(ORIENTATION, 1) if record.settings.orientation else 1
+    except Exception as e:  # as ``decode``: EXIF is bytes that somebody has chosen
+        raise record.decode_error(f"cannot be decoded: {_text(e)}") from e
+    h, w = (w, h) if turned in ON_ITS_SIDE else (h, w)
+    mode = picture.mode
+    if mode == "P":
+        mode = "RGBA" if "transparency" in picture.info else "RGB"
+    elif mode not in PLAIN:
+        mode = BECOMES.get(mode, "RGB")
+    return (h, w, MODES.get(mode, 1)), np.dtype(DEEP.get(mode, np.uint8))

@@ -171,4 +171,3 @@ def reopen(path: str, expect: Fingerprint, labels: bool, rows: Rows) -> Any:
     return _open(path, labels=labels, expect=expect).of(rows)
 
 
-_ = read_small
