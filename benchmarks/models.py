@@ -10,6 +10,7 @@ of a fresh process grew, as a multiple of the weights.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import random
@@ -102,6 +103,46 @@ def peak(name: str, path: Path) -> float:
     return 1024 * float(done.stdout)
 
 
+def writers(folder: Path, model: Any) -> dict[str, Callable[[], Any]]:
+    """Ways to put a model's weights into a JSON file, and on the disk."""
+
+    def put(data: bytes) -> None:
+        with (folder / "other.json").open("wb") as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+
+    def orjson_too() -> None:
+        import orjson
+
+        put(orjson.dumps({"Weights": model.weights}, option=orjson.OPT_SERIALIZE_NUMPY))
+
+    return {
+        "mapix": lambda: model.write(folder / "own.json", replace=True),
+        "mapix, VisualRBM's text": lambda: model.write(
+            folder / "theirs.json", replace=True, compat="visualrbm"
+        ),
+        "orjson": orjson_too,
+        "json": lambda: put(json.dumps({"Weights": model.weights.tolist()}).encode()),
+    }
+
+
+def interleaved(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each in each round, in another order every time."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name in random.sample(list(runs), len(runs)):
+            begin = time.perf_counter()
+            runs[name]()
+            times[name].append(time.perf_counter() - begin)
+    return times
+
+
+def ratio(times: dict[str, list[float]], name: str) -> float:
+    """The median of a case's ratios to mapix within rounds."""
+    return statistics.median(x / y for x, y in zip(times[name], times["mapix"], strict=True))
+
+
 def main() -> None:
     """Print a table for each kind of text."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -121,22 +162,22 @@ def main() -> None:
             for name in names[:-1]:
                 # numpy's own parser may be a unit beside, for it rounds twice
                 np.testing.assert_allclose(CONTENDERS[name](path), want, rtol=1.2e-7)
-            times: dict[str, list[float]] = {n: [] for n in names}
-            for _ in range(a.rounds):
-                for name in random.sample(names, len(names)):
-                    begin = time.perf_counter()
-                    CONTENDERS[name](path)
-                    times[name].append(time.perf_counter() - begin)
+            runs = {n: functools.partial(CONTENDERS[n], path) for n in names}
+            times = interleaved(runs, a.rounds)
             print(f"\n{kind}: {nbytes / 1e6:.1f} MB, {want.size:,} weights, {a.rounds} rounds")
             for name in names:
-                ratio = statistics.median(
-                    x / y for x, y in zip(times[name], times["mapix"], strict=True)
-                )
                 speed = nbytes / 1e6 / statistics.median(times[name])
                 more = peak(name, path) / want.nbytes
-                print(
-                    f"  {name:22} {speed:8.0f} MB/s {ratio:8.2f} x mapix {more:6.1f} x the weights"
-                )
+                line = f"  {name:22} {speed:8.0f} MB/s {ratio(times, name):8.2f} x mapix"
+                print(f"{line} {more:6.1f} x the weights")
+        ways = writers(Path(folder), mapix.open(path))
+        if "orjson + np.array" not in names:
+            ways.pop("orjson")
+        times = interleaved(ways, a.rounds)
+        print(f"\nwriting it, synced, {a.rounds} rounds")
+        for name in ways:
+            seconds = statistics.median(times[name])
+            print(f"  {name:24} {seconds * 1e3:8.0f} ms {ratio(times, name):8.2f} x mapix")
 
 
 if __name__ == "__main__":

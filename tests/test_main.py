@@ -238,8 +238,8 @@ def test_packages_of_formats_are_there_without_importing_them():
     code = (
         "import sys, mapix\n"
         "assert not [m for m in sys.modules if m.startswith(('mapix.idx', 'mapix.vimh.'))]\n"
-        "assert mapix.idx.write and mapix.vimh.Writer and mapix.pink.Writer and mapix.folder.Writer\n"
-        "assert mapix.iid.Writer and mapix.visualrbm.stack\n"
+        "assert mapix.idx.write and mapix.vimh.Writer and mapix.pink.Writer\n"
+        "assert mapix.iid.Writer and mapix.visualrbm.stack and mapix.folder.Writer\n"
         "try: mapix.nothing\n"
         "except AttributeError as e: assert 'nothing' in str(e)\n"
         "else: raise SystemExit('found')\n"

@@ -14,7 +14,7 @@ from mapix.formats.idx import MOST_DIMS, NAME, PREFIX_NBYTES, Header, parse
 from mapix.formats.kept import kept
 from mapix.idx.array import IdxArray
 from mapix.selection import Rows
-from mapix.source import Fingerprint, Source, read_small
+from mapix.source import Fingerprint, Source
 
 __all__ = ["NAME", "claims", "header_of", "open_path", "reopen"]
 
