@@ -568,8 +568,6 @@ def test_models_are_used_like_datasets(tmp_path):
 def test_other_json_is_not_taken_for_it(tmp_path):
     for name, text in (
         ("vimh_dataset_info.json", '{"dataset_name": "x", "Type": "train", "layers": 3}'),
-        ("metadata.jsonl", '{"file_name": "a.png", "type": "cat"}\n{"file_name": "b.png"}\n'),
-        ("metadata.jsonl", '{"type": "cat", "file_name": "a.png"}\n'),
         ("network.json", '{"layers": [1, 2], "weights": [[1]], "schedule": [], "Type": "CNN"}'),
         ("list.json", "[1, 2]"),
         ("empty.json", "{}"),
@@ -580,6 +578,13 @@ def test_other_json_is_not_taken_for_it(tmp_path):
         with pytest.raises(mapix.MapixError) as e:
             quietly(path)
         assert not isinstance(e.value, mapix.FormatError) or e.value.format != "visualrbm", name
+    for text in (
+        '{"file_name": "a.png", "type": "cat"}\n{"file_name": "b.png"}\n',
+        '{"type": "cat", "file_name": "a.png"}\n',
+    ):
+        path = tmp_path / "metadata.jsonl"
+        path.write_text(text)
+        assert mapix.open(path)[0].file_name == "a.png"
     from mapix.visualrbm import opening
 
     assert opening.claims(str(tmp_path)) == "it is a directory"
