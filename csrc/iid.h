@@ -118,6 +118,28 @@ static inline int iid_segment_of(const mapix_map *map, const mapix_iid *iid, uin
     return MAPIX_OK;
 }
 
+/* Have the lookup row of a key, or the first nbytes of its segment, come into the cache. */
+static inline void iid_prefetch_row(const mapix_map *map, const mapix_iid *iid, uint64_t key) {
+    if (key < iid->nsegments) {
+        __builtin_prefetch(map->base + iid->lut_at + key * LUT_ROW, 0, 3);
+    }
+}
+
+static inline void iid_prefetch(const mapix_map *map, const mapix_iid *iid, uint64_t key,
+                                uint32_t nbytes) {
+    if (key >= iid->nsegments) {
+        return;
+    }
+    const iid_row row = iid_row_of(map, iid, key);
+    const uint64_t end = (uint64_t)row.segment_at + row.segment_nbytes;
+    if (end <= iid->segs_nbytes) {
+        const uint8_t *p = map->base + iid->segs_at + row.segment_at;
+        for (uint32_t k = 0; k < row.segment_nbytes && k < nbytes; k += 64) {
+            __builtin_prefetch(p + k, 0, 3);
+        }
+    }
+}
+
 /* The region at byte *at of the segment's regions, which moves behind it; MAPIX_OK and nbytes of 0
  * when there is none left. */
 static inline int iid_next_region(const iid_segment *s, uint64_t *at, iid_region *r, int *more,

@@ -228,6 +228,29 @@ int mapix_iid_masks(const mapix_map *map, const mapix_iid *iid, const uint32_t *
                     const uint16_t *windows, uint64_t n, const uint64_t *offsets, uint8_t *out,
                     uint64_t out_nbytes, mapix_where *where);
 
+/* Regions that have pixels, of segments [*key, end), one after the other: boxes (n, 4), and for each
+ * key << 32 | byte of its bits in the segments' section.  Ends before a segment for whose regions there
+ * is no room; *key is where to go on. */
+int mapix_iid_parts(const mapix_map *map, const mapix_iid *iid, uint64_t *key, uint64_t end,
+                    uint16_t *boxes, uint64_t *leaves, uint64_t room, uint64_t *n,
+                    mapix_where *where);
+
+/* A tree over the boxes of regions (mapix_tree_build), its leaves being what mapix_iid_parts gave, in
+ * the tree's order. */
+typedef struct {
+    const uint16_t *nodes;
+    const uint64_t *leaves;
+    uint64_t n;
+} mapix_parts;
+
+/* Keys of the segments that have a pixel in windows [*window, nwindows), until there is no room for
+ * another one's (twice what the tree meets is needed); *window is where to go on.  found has all of
+ * them back to back, counts[i] of them for window i, ascending, each once.  A tree that lies about
+ * itself gives other keys, no harm. */
+int mapix_iid_hits(const mapix_map *map, const mapix_iid *iid, const mapix_parts *parts,
+                   const uint16_t *windows, uint64_t nwindows, uint64_t *window, uint32_t *found,
+                   uint64_t room, uint64_t *nfound, uint32_t *counts, mapix_where *where);
+
 /* How many pixels of segment keys[i] lie in windows[i]; with `any`, 1 as soon as there is one. */
 int mapix_iid_count(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys,
                     const uint16_t *windows, uint64_t n, uint32_t any, uint32_t *counts,
@@ -294,8 +317,9 @@ int mapix_tree_build(const uint16_t *boxes, uint64_t n, uint16_t *nodes, uint32_
 int mapix_tree_search(const uint16_t *nodes, const uint32_t *order, uint64_t n,
                       const uint16_t *window, uint32_t *found, uint64_t room, uint64_t *nfound);
 
-/* The same for windows [*window, nwindows), until there is no room for another one's; *window is where
- * to go on.  found has all of them back to back, counts[i] how many are window i's. */
+/* The same for windows [*window, nwindows), until there is no room for another one's (twice as much as
+ * it takes is needed); *window is where to go on.  found has all of them back to back, counts[i] of them
+ * for window i, ascending. */
 int mapix_tree_search_many(const uint16_t *nodes, const uint32_t *order, uint64_t n,
                            const uint16_t *windows, uint64_t nwindows, uint64_t *window,
                            uint32_t *found, uint64_t room, uint64_t *nfound, uint32_t *counts);

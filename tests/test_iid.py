@@ -17,7 +17,8 @@ import mapix
 import mapix.iid
 import slow_iid
 from conftest import GOLDEN
-from mapix._native_iid import Tree, pack
+from mapix._native_iid import pack
+from mapix._native_tree import Tree
 from mapix.iid import Writer, diff, edit, merge, subset
 from mapix.iid.coco import decode, encode
 from mapix.iid.segment import polygons

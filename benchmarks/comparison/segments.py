@@ -15,7 +15,8 @@ import mapix
 from comparison.report import Goal, Report
 from comparison.rounds import Case, seconds, told
 from datasets import FOLDER, refill
-from mapix._native_iid import Tree, pack
+from mapix._native_iid import pack
+from mapix._native_tree import Tree
 from mapix.iid import Archive, Writer
 from mapix.iid.coco import encode
 

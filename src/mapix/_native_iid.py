@@ -10,30 +10,19 @@ from numpy.typing import NDArray
 
 from mapix._native import CData, core, problem
 from mapix._native import _where as where_of
-from mapix.errors import MapixError
+from mapix._native_tree import Boxes, Keys, Tree, read, write
 
 if TYPE_CHECKING:
     from mapix.source import Mapping
 
-__all__ = ["NONE", "Iid", "Tree", "pack"]
+__all__ = ["NONE", "Iid", "Parts", "pack"]
 
 ffi, lib = core
 
 FORMAT = "iid"
 NONE = 0xFFFFFFFF  # ends a chain of keys
-
-Keys = NDArray[np.uint32]
-Boxes = NDArray[np.uint16]
-
-
-def _read(kind: str, array: NDArray[Any]) -> CData:
-    if not array.flags.c_contiguous:
-        raise ValueError("the core needs contiguous arrays")
-    return ffi.from_buffer(kind, array)
-
-
-def _write(kind: str, array: NDArray[Any]) -> CData:
-    return ffi.from_buffer(kind, array, require_writable=True)
+STEP = 1 << 16  # segments or windows looked at between two looks at Ctrl-C
+ROOM = 1 << 12  # keys that one window's answer has room for, to begin with
 
 
 class Iid:
@@ -64,7 +53,7 @@ class Iid:
         swapped = ffi.new("uint64_t *")
         room = (ffi.NULL, ffi.NULL)
         if boxes is not None and areas is not None:
-            room = (_write("uint16_t[]", boxes), _write("uint32_t[]", areas))
+            room = (write("uint16_t[]", boxes), write("uint32_t[]", areas))
         self._call(mapping, lib.mapix_iid_columns, first, n, *room, swapped)
         return int(swapped[0])
 
@@ -77,9 +66,9 @@ class Iid:
         out: NDArray[np.uint8],
     ) -> None:
         """``mapix_iid_masks``."""
-        args = (_read("uint32_t[]", keys), _read("uint16_t[]", windows), len(keys))
-        into = _write("uint8_t[]", out)
-        offset = _read("uint64_t[]", offsets)
+        args = (read("uint32_t[]", keys), read("uint16_t[]", windows), len(keys))
+        into = write("uint8_t[]", out)
+        offset = read("uint64_t[]", offsets)
         self._call(mapping, lib.mapix_iid_masks, *args, offset, into, out.nbytes)
 
     def count(
@@ -87,15 +76,15 @@ class Iid:
     ) -> NDArray[np.uint32]:
         """``mapix_iid_count``."""
         counts = np.empty(len(keys), np.uint32)
-        args = (_read("uint32_t[]", keys), _read("uint16_t[]", windows), len(keys), any)
-        self._call(mapping, lib.mapix_iid_count, *args, _write("uint32_t[]", counts))
+        args = (read("uint32_t[]", keys), read("uint16_t[]", windows), len(keys), any)
+        self._call(mapping, lib.mapix_iid_count, *args, write("uint32_t[]", counts))
         return counts
 
     def shared(self, mapping: Mapping, a: Keys, b: Keys) -> NDArray[np.uint32]:
         """``mapix_iid_shared``."""
         counts = np.empty(len(a), np.uint32)
-        args = (_read("uint32_t[]", a), _read("uint32_t[]", b), len(a))
-        self._call(mapping, lib.mapix_iid_shared, *args, _write("uint32_t[]", counts))
+        args = (read("uint32_t[]", a), read("uint32_t[]", b), len(a))
+        self._call(mapping, lib.mapix_iid_shared, *args, write("uint32_t[]", counts))
         return counts
 
     def paint(
@@ -108,17 +97,17 @@ class Iid:
         depth: NDArray[np.uint16] | None,
     ) -> None:
         """``mapix_iid_paint``."""
-        args = (_read("uint32_t[]", keys), _read("int32_t[]", values), len(keys))
-        deep = ffi.NULL if depth is None else _write("uint16_t[]", depth)
-        into = _write("int32_t[]", labels)
-        self._call(mapping, lib.mapix_iid_paint, *args, _read("uint16_t[]", window), into, deep)
+        args = (read("uint32_t[]", keys), read("int32_t[]", values), len(keys))
+        deep = ffi.NULL if depth is None else write("uint16_t[]", depth)
+        into = write("int32_t[]", labels)
+        self._call(mapping, lib.mapix_iid_paint, *args, read("uint16_t[]", window), into, deep)
 
     def combine(
         self, mapping: Mapping, keys: Keys, what: int, window: Boxes, canvas: NDArray[np.uint64]
     ) -> None:
         """``mapix_iid_combine``: 0 or, 1 and, 2 and not; ``canvas`` is (h, words)."""
-        args = (_read("uint32_t[]", keys), len(keys), what, _read("uint16_t[]", window))
-        into = _write("uint64_t[]", canvas)
+        args = (read("uint32_t[]", keys), len(keys), what, read("uint16_t[]", window))
+        into = write("uint64_t[]", canvas)
         self._call(mapping, lib.mapix_iid_combine, *args, into, canvas.shape[1])
 
     def texts(self, mapping: Mapping, keys: Keys) -> list[tuple[bytes, bytes]]:
@@ -128,7 +117,7 @@ class Iid:
         room = 64 * len(keys)
         for _ in range(2):
             out, where = bytearray(room), ffi.new("mapix_where *")
-            args = (_read("uint32_t[]", keys), len(keys), _write("uint64_t[]", ends))
+            args = (read("uint32_t[]", keys), len(keys), write("uint64_t[]", ends))
             into = (ffi.from_buffer("uint8_t[]", out, require_writable=True), room, nbytes)
             status = mapping.guarded(
                 lambda m, a=args, i=into, w=where: int(lib.mapix_iid_texts(m, self._c, *a, *i, w))  # type: ignore[misc]
@@ -148,7 +137,7 @@ class Iid:
         """``mapix_iid_names``: the table, and the next key with the same name of each."""
         nslots = 1 << (2 * self.nsegments + 1).bit_length()
         slots, chain = np.zeros(nslots, np.uint64), np.empty(self.nsegments, np.uint32)
-        into = (_write("uint64_t[]", slots), nslots, _write("uint32_t[]", chain))
+        into = (write("uint64_t[]", slots), nslots, write("uint32_t[]", chain))
 
         def fresh(m: CData, *args: Any) -> int:
             slots.fill(0)  # once more, when a change turns out harmless
@@ -168,16 +157,24 @@ class Iid:
         """``mapix_iid_find``: lowest key of each name, -1 without."""
         n = len(ends) // 2
         keys = np.empty(n, np.int64)
-        table = (seed, _read("uint64_t[]", slots), len(slots))
-        text = (ffi.from_buffer("uint8_t[]", names), _read("uint64_t[]", ends), n)
-        self._call(mapping, lib.mapix_iid_find, *table, *text, _write("int64_t[]", keys))
+        table = (seed, read("uint64_t[]", slots), len(slots))
+        text = (ffi.from_buffer("uint8_t[]", names), read("uint64_t[]", ends), n)
+        self._call(mapping, lib.mapix_iid_find, *table, *text, write("int64_t[]", keys))
         return keys
 
 
 class _Room(threading.local):
-    """Memory that packing works in, kept by each thread: making it costs more than packing."""
+    """Memory that calls work in, kept by each thread: making it costs more than what they do."""
 
     def __init__(self) -> None:
+        self.found = np.empty(ROOM, np.uint32)
+        self.hits = (
+            ffi.new("uint16_t[4]"),
+            ffi.new("uint64_t[3]"),  # next window, room, hits
+            write("uint32_t[]", self.found),
+            ffi.new("uint32_t *"),
+            ffi.new("mapix_where *"),
+        )
         self.scratch = np.empty(0, np.uint32)
         self.room = np.empty(0, np.uint8)
 
@@ -195,12 +192,12 @@ def pack(mask: NDArray[np.uint8], minr: int, minc: int) -> tuple[bytes, int, int
         _mine.room = np.empty(nroom, np.uint8)
     scratch, room = _mine.scratch, _mine.room
     found = ffi.new("uint64_t *"), ffi.new("uint32_t *"), ffi.new("uint32_t *")
-    source = _read("uint8_t[]", mask)
-    work = _write("uint32_t[]", scratch)
+    source = read("uint8_t[]", mask)
+    work = write("uint32_t[]", scratch)
     for _ in range(2):  # the first room is enough for one region, and for some
         status = lib.mapix_iid_pack(
             *(source, h, w, minr, minc, work),
-            *(_write("uint8_t[]", room), len(room), *found),
+            *(write("uint8_t[]", room), len(room), *found),
         )
         nbytes = int(found[0][0])
         if not status or nbytes <= len(room):
@@ -211,85 +208,79 @@ def pack(mask: NDArray[np.uint8], minr: int, minc: int) -> tuple[bytes, int, int
     return room[:nbytes].tobytes(), int(found[1][0]), int(found[2][0])
 
 
-class Tree:
-    """A packed tree over boxes, (n, 4) u16."""
+class Parts:
+    """A ``mapix_parts``: a tree over the regions of all segments, for questions by pixel."""
 
-    __slots__ = ("_at", "n", "nodes", "order")
+    __slots__ = ("_c", "_iid", "_kept")
 
-    def __init__(self, boxes: Boxes) -> None:
-        n = len(boxes)
-        self.n = n
-        self.nodes = np.empty((self.nodes_of(n), 64), np.uint16)
-        self.order = np.empty(n, np.uint32)
-        scratch = np.empty(2 * n, np.uint64)
-        status = lib.mapix_tree_build(
-            *(_read("uint16_t[]", boxes), n, _write("uint16_t[]", self.nodes)),
-            *(_write("uint32_t[]", self.order), _write("uint64_t[]", scratch)),
-        )
-        if status:
-            raise MapixError(f"a tree over {n} boxes: internal error, status {status}")
-        self._keep()
-
-    def _keep(self) -> None:
-        nodes, order = _read("uint16_t[]", self.nodes), _read("uint32_t[]", self.order)
-        self._at = (nodes, order, self.n)
-
-    @staticmethod
-    def nodes_of(n: int) -> int:
-        """How many nodes a tree over n boxes has."""
-        return int(lib.mapix_tree_nodes(n))
+    def __init__(self, iid: Iid, boxes: Boxes, leaves: NDArray[np.uint64]) -> None:
+        tree = Tree(boxes)
+        leaves = leaves[tree.order]
+        self._iid = iid
+        self._c = ffi.new("mapix_parts *")
+        self._c.nodes, self._c.leaves = read("uint16_t[]", tree.nodes), read("uint64_t[]", leaves)
+        self._c.n = tree.n
+        self._kept = tree.nodes, leaves
 
     @classmethod
-    def known(cls, nodes: Boxes, order: Keys) -> Tree:
-        """A tree that was made before, whose numbers are below n."""
-        made = cls.__new__(cls)
-        made.n, made.nodes, made.order = len(order), nodes, order
-        made._keep()
-        return made
+    def of(cls, iid: Iid, mapping: Mapping, limit: int) -> Parts | None:
+        """``mapix_iid_parts`` and a tree over them; None where there are more than ``limit``."""
+        n, room = iid.nsegments, min(limit, iid.nsegments + (iid.nsegments >> 1) + ROOM)
+        boxes, leaves = np.empty((room, 4), np.uint16), np.empty(room, np.uint64)
+        key, more = ffi.new("uint64_t *"), ffi.new("uint64_t *")
+        have = 0
+        while key[0] < n:
+            before, first = int(key[0]), int(key[0])
+            into = (write("uint16_t[]", boxes[have:]), write("uint64_t[]", leaves[have:]))
 
-    def search(self, window: Boxes) -> Keys:
-        """``mapix_tree_search``: numbers of the boxes that share a pixel with a window."""
-        room = 64
-        count = ffi.new("uint64_t *")
-        box = _read("uint16_t[]", window)
-        while True:
-            found = np.empty(room, np.uint32)
-            lib.mapix_tree_search(*self._at, box, _write("uint32_t[]", found), room, count)
-            if count[0] <= room:
-                return found[: int(count[0])]
-            room = int(count[0])
+            def again(m: CData, *args: Any, first: int = first) -> int:
+                key[0] = first  # once more, when a change turns out harmless
+                return int(lib.mapix_iid_parts(m, *args))
 
-    def search_many(self, windows: Boxes) -> tuple[Keys, NDArray[np.uint32]]:
-        """``mapix_tree_search_many``: numbers for all windows (n, 4), and how many each has."""
+            end = min(before + STEP, n)
+            iid._call(mapping, again, key, end, *into, room - have, more)
+            have += int(more[0])
+            if key[0] < end:
+                if room == limit:
+                    return None
+                room = min(limit, 2 * room)
+                boxes, leaves = (
+                    np.concatenate([v[:have], np.empty((room - have, *v.shape[1:]), v.dtype)])
+                    for v in (boxes, leaves)
+                )
+        return cls(iid, boxes[:have].copy(), leaves[:have])
+
+    def hits(self, mapping: Mapping, box: tuple[int, int, int, int]) -> Keys:
+        """``mapix_iid_hits`` of one window."""
+        window, at, found, count, where = _mine.hits
+        window[0], window[1], window[2], window[3] = box
+        at[0] = 0
+        args = (self._iid._c, self._c, window, 1, at, found, ROOM, at + 2, count, where)
+        if HITS(mapping.cmap, *args) or not at[0]:
+            return self.many(mapping, np.array([box], np.uint16))[0]
+        return _mine.found[: count[0]].copy()
+
+    def many(self, mapping: Mapping, windows: Boxes) -> tuple[Keys, NDArray[np.uint32]]:
+        """``mapix_iid_hits``: keys for all windows (n, 4), and how many each has."""
         n = len(windows)
         counts = np.empty(n, np.uint32)
-        at, count = ffi.new("uint64_t *"), ffi.new("uint64_t *")
-        box, into = _read("uint16_t[]", windows), _write("uint32_t[]", counts)
-        room, every = max(16 * n, 1 << 12), [np.empty(0, np.uint32)]
+        at, more = ffi.new("uint64_t *"), ffi.new("uint64_t *")
+        box, into = read("uint16_t[]", windows), write("uint32_t[]", counts)
+        room, every = max(64 * min(n, STEP), ROOM), [np.empty(0, np.uint32)]
         while at[0] < n:
             found, before = np.empty(room, np.uint32), int(at[0])
-            where = (_write("uint32_t[]", found), room, count, into)
-            lib.mapix_tree_search_many(*self._at, box, n, at, *where)
-            every.append(found[: int(count[0])])
+            end = min(before + STEP, n)
+
+            def again(m: CData, *args: Any, first: int = before) -> int:
+                at[0] = first
+                return int(HITS(m, *args))
+
+            where = (write("uint32_t[]", found), room, more, into)
+            self._iid._call(mapping, again, self._c, box, end, at, *where)
+            every.append(found[: int(more[0])])
             if at[0] == before:
                 room *= 4
         return np.concatenate(every), counts
 
-    def pairs(self) -> tuple[Keys, Keys]:
-        """``mapix_tree_pairs``: all pairs a < b of boxes that share a pixel."""
-        leaf, count = ffi.new("uint64_t *"), ffi.new("uint64_t *")
-        room = max(1 << 16, self.n)
-        every: list[tuple[Keys, Keys]] = []
-        while leaf[0] < self.n:
-            a, b = np.empty(room, np.uint32), np.empty(room, np.uint32)
-            into = (_write("uint32_t[]", a), _write("uint32_t[]", b), room, count)
-            before = int(leaf[0])
-            lib.mapix_tree_pairs(*self._at, leaf, *into)
-            n = int(count[0])
-            every.append((a[:n], b[:n]))
-            if leaf[0] == before:  # one leaf alone has more than there was room for
-                room *= 4
-        if not every:
-            return np.empty(0, np.uint32), np.empty(0, np.uint32)
-        one, two = zip(*every, strict=True)
-        return np.concatenate(one), np.concatenate(two)
+
+HITS = lib.mapix_iid_hits

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mapix._native_iid import Tree
+from mapix._native_tree import Tree
 from mapix.errors import LimitError
 from mapix.iid.groups import Group
 from mapix.iid.segment import Box

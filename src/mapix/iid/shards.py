@@ -291,6 +291,23 @@ class ShardedArchive(Archive):
         part, inner = self._part(key)
         return part._regions(inner)
 
+    def _in_window(self, window: Box, exact: bool) -> Keys:
+        keys, _ = self._in_windows(np.array([window], np.uint16), exact)
+        return keys
+
+    def _in_windows(
+        self, windows: NDArray[np.uint16], exact: bool
+    ) -> tuple[Keys, NDArray[np.uint32]]:
+        """As each archive says; in a window those of one come before those of the next."""
+        every = [part._in_windows(windows, exact) for part in self.parts]
+        keys = [
+            found.astype(np.int64) + begin
+            for (found, _), begin in zip(every, self._begins.tolist(), strict=True)
+        ]
+        window = np.concatenate([np.repeat(np.arange(len(windows)), n) for _, n in every])
+        found = np.concatenate(keys)[np.argsort(window, kind="stable")]
+        return found.astype(np.uint32), np.bincount(window, minlength=len(windows))
+
     def verify(self, progress: Callable[[int, int], object] | None = None) -> Report:
         """Look at everything, one archive after the other."""
         report = Report(self.path, len(self))
