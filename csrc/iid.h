@@ -3,6 +3,7 @@
 #define MAPIX_IID_H
 
 #include "guard.h"
+#include "levels.h"
 
 #include <string.h>
 
@@ -118,14 +119,15 @@ static inline int iid_segment_of(const mapix_map *map, const mapix_iid *iid, uin
     return MAPIX_OK;
 }
 
-/* Have the lookup row of a key, or the first nbytes of its segment, come into the cache. */
-static inline void iid_prefetch_row(const mapix_map *map, const mapix_iid *iid, uint64_t key) {
+/* Have the lookup row of a key, or the first nbytes of its segment, come into the cache.
+ * Always inline: gcc takes a function that does nothing but this for one that does nothing. */
+MAPIX_INLINE void iid_prefetch_row(const mapix_map *map, const mapix_iid *iid, uint64_t key) {
     if (key < iid->nsegments) {
         __builtin_prefetch(map->base + iid->lut_at + key * LUT_ROW, 0, 3);
     }
 }
 
-static inline void iid_prefetch(const mapix_map *map, const mapix_iid *iid, uint64_t key,
+MAPIX_INLINE void iid_prefetch(const mapix_map *map, const mapix_iid *iid, uint64_t key,
                                 uint32_t nbytes) {
     if (key >= iid->nsegments) {
         return;

@@ -2,7 +2,7 @@
 #include "iid.h"
 #include "tree.h"
 
-enum { GROUP = 16, KEYS_AHEAD = 8 };
+enum { GROUP = 64, MOST_AHEAD = 256, KEYS_AHEAD = 8 };
 
 /* --- the regions of all segments ---------------------------------------------------------------- */
 
@@ -75,7 +75,7 @@ typedef struct {
 } hits_job;
 
 /* The region of a leaf; 0 when its bits do not lie in the section. */
-static inline int part_of(const hits_job *job, uint32_t leaf, iid_region *r) {
+MAPIX_INLINE int part_of(const hits_job *job, uint32_t leaf, iid_region *r) {
     const uint64_t at = job->parts->leaves[leaf] & UINT32_MAX;
     tree_box(job->parts->nodes, leaf, r->box);
     if (!iid_upright(r->box)) {
@@ -96,7 +96,7 @@ static inline uint64_t bit_at(const iid_region *r, uint32_t row, uint32_t col) {
 }
 
 /* Have the bits that are looked at first come into the cache. */
-static inline void prefetch_part(const hits_job *job, uint32_t leaf, const uint16_t window[4]) {
+MAPIX_INLINE void prefetch_part(const hits_job *job, uint32_t leaf, const uint16_t window[4]) {
     iid_region r;
     if (part_of(job, leaf, &r)) {
         const uint64_t first = bit_at(&r, iid_max(r.box[MINR], window[MINR]),

@@ -10,7 +10,7 @@ TARGET static int NAME(find_hits)(void *arg) {
         const uint64_t left = job->room - job->nfound, more = job->nwindows - job->window;
         uint32_t *here = job->found + job->nfound;
         uint64_t ends[GROUP], n = 0, total = 0, kept = 0;
-        for (; n < GROUP && n < more; n++) {
+        for (; n < GROUP && n < more && total < MOST_AHEAD; n++) {
             const uint64_t met = NAME(tree_search)(job->parts->nodes, &job->shape, windows + 4 * n,
                                                    0, 1, here + total, left - total);
             if (2 * (total + met) > left) { /* the other half is to sort in */

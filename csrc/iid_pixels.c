@@ -393,13 +393,13 @@ typedef struct {
 } pixel_run;
 
 /* The lookup row of a key that is to come into the cache, or the segment that it leads to. */
-static void fetch_row(const pixel_job *job, uint32_t key) {
+MAPIX_INLINE void fetch_row(const pixel_job *job, uint32_t key) {
     if (key < job->iid->nsegments) {
         __builtin_prefetch(job->map->base + job->iid->lut_at + (uint64_t)key * LUT_ROW, 0, 3);
     }
 }
 
-static void fetch_segment(const pixel_job *job, uint32_t key) {
+MAPIX_INLINE void fetch_segment(const pixel_job *job, uint32_t key) {
     if (key >= job->iid->nsegments) {
         return;
     }
