@@ -48,6 +48,8 @@ static inline int iid_usable(const mapix_map *map, const mapix_iid *iid) {
            iid->segs_nbytes <= all - iid->segs_at && iid->nsegments <= UINT32_MAX;
 }
 
+#define MAPIX_SEVERAL UINT64_MAX
+
 /* A lookup row: where its name and its segment are, in their sections. */
 typedef struct {
     uint64_t at;

@@ -260,11 +260,62 @@ int mapix_iid_count(const mapix_map *map, const mapix_iid *iid, const uint32_t *
 int mapix_iid_shared(const mapix_map *map, const mapix_iid *iid, const uint32_t *a,
                      const uint32_t *b, uint64_t n, uint32_t *counts, mapix_where *where);
 
-/* Paint segments over one another, in order, into a window: labels gets values[i] where keys[i] has
- * a pixel, depth (unless null) one more for each segment there. */
-int mapix_iid_paint(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys,
-                    const int32_t *values, uint64_t n, const uint16_t *window, int32_t *labels,
-                    uint16_t *depth, mapix_where *where);
+/* Where the pixels of a segment are: byte of the bits of its only region, and that one's box.  0: it
+ * has none.  MAPIX_SEVERAL, all ones: more than one region, or one that ends within 8 bytes of the file's end;
+ * then the box is the segment's. */
+typedef struct {
+    uint64_t at;
+    uint16_t box[4];
+} mapix_place;
+
+/* Look at all regions of segments keys[i], and say where they are. */
+int mapix_iid_places(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys, uint64_t n,
+                     mapix_place *places, mapix_where *where);
+
+/* Segments to be compared with one another: a tree over their boxes, and keys and places in its
+ * order.  canvas has room for two bitmaps of canvas_nbytes each, to put regions together in; segments
+ * that need more are compared without. */
+typedef struct {
+    const uint16_t *nodes;
+    const uint32_t *keys;
+    const mapix_place *places;
+    uint64_t n;
+    uint8_t *canvas;
+    uint64_t canvas_nbytes;
+} mapix_iid_join;
+
+/* n pairs that share pixels so far: i < j and how many, three numbers each, with room for more.  leader
+ * and behind are where to go on: 0 to begin with, leader is the join's n when all is done. */
+typedef struct {
+    uint64_t leader, behind;
+    uint32_t *pairs;
+    uint64_t room, n;
+} mapix_iid_pairs;
+
+/* Compare on, until there is no room left or a good while of work was done. */
+int mapix_iid_overlaps(const mapix_map *map, const mapix_iid *iid, const mapix_iid_join *join,
+                       mapix_iid_pairs *pairs, mapix_where *where);
+
+/* Sort n pairs (three numbers each) by i and j, which are below `end`; scratch is as large. */
+int mapix_pairs_sort(uint32_t *pairs, uint32_t *scratch, uint64_t n, uint64_t end);
+
+/* Segments to be painted over one another, the last one on top: labels of a window, row after row, get
+ * values[i] where keys[i] has a pixel; depth (unless null) one more for each segment there.  boxes are
+ * the segments', (n, 4); scratch has room for 2 n. */
+typedef struct {
+    const uint32_t *keys;
+    const int32_t *values;
+    const uint16_t *boxes;
+    uint64_t n;
+    uint16_t window[4];
+    int32_t *labels;
+    uint16_t *depth;
+    uint32_t *scratch;
+} mapix_iid_painting;
+
+/* Paint rows [begin, end) of the image, which lie in the window. */
+int mapix_iid_paint(const mapix_map *map, const mapix_iid *iid, const mapix_iid_painting *painting,
+                    uint32_t begin, uint32_t end, mapix_where *where);
 
 /* Or, and, and-not of packed rows: canvas has rows of nwords words, the leftmost pixel in the highest
  * bit, for a window.  what: 0 or, 1 and, 2 and not. */

@@ -218,13 +218,12 @@ def test_points_and_windows(both):
         a.at(1.5, 2.5)
 
 
-@pytest.mark.parametrize("tiles", [False, True])
+@pytest.mark.parametrize("bands", [False, True])
 @pytest.mark.parametrize("order", ["key", "given", "area"])
-def test_paintings(both, order, tiles, monkeypatch):
+def test_paintings(both, order, bands, monkeypatch):
     a, _, canvases = both
-    if tiles:
-        monkeypatch.setattr("mapix.iid.pixels.TILE", 17)
-        monkeypatch.setattr("mapix.iid.pixels.FEW", 0)
+    if bands:
+        monkeypatch.setattr("mapix._native_iid.BAND", 17)
     rng = np.random.default_rng(4)
     for keys in (None, rng.permutation(len(a))[:30]):
         some = np.arange(len(a)) if keys is None else keys

@@ -22,6 +22,10 @@ ffi, lib = core
 FORMAT = "iid"
 NONE = 0xFFFFFFFF  # ends a chain of keys
 STEP = 1 << 16  # segments or windows looked at between two looks at Ctrl-C
+BAND = 256  # rows painted between two looks at Ctrl-C: a row of tiles
+CANVAS_NBYTES = 8 << 20  # of a segment of several regions that are put together to be compared
+SEVERAL = 0xFFFFFFFFFFFFFFFF
+PLACE = np.dtype([("at", "<u8"), ("box", "<u2", 4)])
 ROOM = 1 << 12  # keys that one window's answer has room for, to begin with
 
 
@@ -87,20 +91,67 @@ class Iid:
         self._call(mapping, lib.mapix_iid_shared, *args, write("uint32_t[]", counts))
         return counts
 
+    def overlaps(self, mapping: Mapping, keys: Keys, tree: Tree) -> NDArray[np.uint32]:
+        """``mapix_iid_overlaps``: (n, 3) of key, higher key, pixels; ``tree`` is over their boxes."""
+        ordered, n = keys[tree.order], len(keys)
+        places, several = np.empty(n, PLACE), False
+        for at in range(0, n, STEP):
+            part, into = ordered[at : at + STEP], places[at : at + STEP]
+            args = (read("uint32_t[]", part), len(part), write("mapix_place[]", into))
+            self._call(mapping, lib.mapix_iid_places, *args)
+            several = several or bool((into["at"] == SEVERAL).any())
+        canvas = np.empty(2 * CANVAS_NBYTES if several else 2, np.uint8)
+        join, pairs = ffi.new("mapix_iid_join *"), ffi.new("mapix_iid_pairs *")
+        kept = (read("uint16_t[]", tree.nodes), read("uint32_t[]", ordered))
+        kept += (read("mapix_place[]", places), write("uint8_t[]", canvas))
+        join.nodes, join.keys, join.places, join.canvas = kept
+        join.n, join.canvas_nbytes = n, len(canvas) // 2
+        every: list[NDArray[np.uint32]] = []
+        while pairs.leader < n:
+            if pairs.n == pairs.room:
+                every.append(np.empty((max(STEP, 4 * n), 3), np.uint32))
+                into = write("uint32_t[]", every[-1])
+                pairs.pairs, pairs.room, pairs.n = into, len(every[-1]), 0
+            state = pairs.leader, pairs.behind, pairs.n
+
+            def again(m: CData, *args: Any, state: tuple[int, int, int] = state) -> int:
+                pairs.leader, pairs.behind, pairs.n = state  # when a change turns out harmless
+                return int(lib.mapix_iid_overlaps(m, *args))
+
+            self._call(mapping, again, join, pairs)
+        if every:
+            every[-1] = every[-1][: int(pairs.n)]
+        found = np.concatenate([np.empty((0, 3), np.uint32), *every])
+        into, scratch = (write("uint32_t[]", v) for v in (found, np.empty_like(found)))
+        lib.mapix_pairs_sort(into, scratch, len(found), self.nsegments)
+        return found
+
     def paint(
         self,
         mapping: Mapping,
         keys: Keys,
         values: NDArray[np.int32],
+        boxes: Boxes,
         window: Boxes,
         labels: NDArray[np.int32],
         depth: NDArray[np.uint16] | None,
     ) -> None:
-        """``mapix_iid_paint``."""
-        args = (read("uint32_t[]", keys), read("int32_t[]", values), len(keys))
+        """``mapix_iid_paint``: the last of keys on top; ``labels`` and ``depth`` are the window's."""
+        p = ffi.new("mapix_iid_painting *")
+        kept = (read("uint32_t[]", keys), read("int32_t[]", values), read("uint16_t[]", boxes))
+        kept += (write("int32_t[]", labels), write("uint32_t[]", np.empty(2 * len(keys), np.uint32)))
+        p.keys, p.values, p.boxes, p.labels, p.scratch = kept
         deep = ffi.NULL if depth is None else write("uint16_t[]", depth)
-        into = write("int32_t[]", labels)
-        self._call(mapping, lib.mapix_iid_paint, *args, read("uint16_t[]", window), into, deep)
+        p.depth, p.n, p.window = deep, len(keys), window.tolist()
+        for begin in range(int(window[0]), int(window[2]), BAND):
+            end = min(begin + BAND, int(window[2]))
+
+            def fresh(m: CData, *args: Any, first: int = begin, end: int = end) -> int:
+                if depth is not None:  # counted once more, when a change turns out harmless
+                    depth[first - int(window[0]) : end - int(window[0])] = 0
+                return int(lib.mapix_iid_paint(m, *args))
+
+            self._call(mapping, fresh, p, begin, end)
 
     def combine(
         self, mapping: Mapping, keys: Keys, what: int, window: Boxes, canvas: NDArray[np.uint64]

@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mapix._native_tree import Tree
 from mapix.errors import FormatError, UnsupportedError
 from mapix.formats.iid import NAME
 from mapix.iid.archive import Archive
@@ -23,6 +24,7 @@ from mapix.store import Closing
 __all__ = ["ShardedArchive", "ShardedWriter", "beside"]
 
 Keys = NDArray[np.uint32]
+STEP = 1 << 18  # pairs of segments compared between two looks at Ctrl-C
 FULL_NBYTES = 3 << 30  # of a shard, before the next one is begun
 _NUMBERED = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.iid")
 
@@ -118,10 +120,27 @@ class _Core:
                 found[i] = (one.mask(box) & two.mask(box)).sum()
         return found
 
-    def paint(self, _: Any, keys: Keys, values: Any, window: Any, labels: Any, depth: Any) -> None:
+    def overlaps(self, _: Any, keys: Keys, tree: Tree) -> NDArray[np.uint32]:
+        """Pairs of keys that share pixels, and how many: (n, 3)."""
+        a, b = tree.pairs()
+        every = [np.empty((0, 3), np.uint32)]
+        for at in range(0, len(a), STEP):
+            i, j = keys[a[at : at + STEP]], keys[b[at : at + STEP]]
+            pixels = self.shared(None, i, j)
+            every.append(np.stack([i, j, pixels], axis=1)[pixels > 0])
+        found = np.concatenate(every)
+        return found[np.lexsort((found[:, 1], found[:, 0]))]
+
+    def paint(
+        self, _: Any, keys: Keys, values: Any, boxes: Any, window: Any, labels: Any, depth: Any
+    ) -> None:
         """Paint keys over one another, in order."""
+        deep = None if depth is None else np.empty_like(depth)
         for part, inner, run in self._runs(keys):
-            part._iid.paint(part.source.mapping, inner, values[run], window, labels, depth)
+            some = values[run], boxes[run], window, labels
+            part._iid.paint(part.source.mapping, inner, *some, deep)
+            if deep is not None:
+                np.add(depth, np.minimum(deep, 65535 - depth), out=depth)
 
     def combine(self, _: Any, keys: Keys, what: int, window: Any, canvas: Any) -> None:
         """Or, and, and-not of packed rows, in order."""
