@@ -52,31 +52,77 @@ TARGET static inline void NAME(deepen_word)(uint16_t *depth, uint64_t word) {
 #endif
 }
 
-/* Paint what of a bitmap, in a part of the tile, has no colour yet. */
+/* Look again which columns of a strip are full. */
+TARGET static inline void NAME(look_again)(paint_job *job, uint32_t strip) {
+    const uint8_t *first = job->covered + strip * STRIP * TILE_ROW;
+#if LEVEL > 0
+    __m256i all = _mm256_set1_epi8(-1);
+    for (uint32_t row = 0; row < STRIP; row++) {
+        all = _mm256_and_si256(
+            all, _mm256_loadu_si256((const __m256i *)(const void *)(first + row * TILE_ROW)));
+    }
+    job->full[strip] = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(all, _mm256_set1_epi8(-1)));
+#else
+    uint32_t full = 0;
+    for (uint32_t k = 0; k < TILE / 8; k++) {
+        uint8_t all = 0xFF;
+        for (uint32_t row = 0; row < STRIP; row++) {
+            all &= first[row * TILE_ROW + k];
+        }
+        full |= (uint32_t)(all == 0xFF) << k;
+    }
+    job->full[strip] = full;
+#endif
+}
+
+/* Paint what of a bitmap's row has no colour yet, w pixels from bit `at`; how many that was. */
+TARGET static inline uint64_t NAME(paint_row)(paint_job *job, const uint8_t *bits, uint64_t at,
+                                              uint64_t to, int32_t *labels, uint32_t w,
+                                              int32_t value) {
+    uint64_t painted = 0;
+    for (uint32_t left = w; left; at += 56, to += 56, labels += 56) {
+        const uint32_t n = left < 56 ? left : 56;
+        const uint64_t word =
+            iid_load(bits, at) & ~iid_load(job->covered, to) & ~(UINT64_MAX >> n);
+        left -= n;
+        if (word) {
+            iid_or_bits(job->covered, to, word);
+            NAME(paint_word)(labels, word, value);
+            painted += (uint64_t)__builtin_popcountll(word);
+        }
+    }
+    return painted;
+}
+
+/* The same of all rows in a part of the tile, eight at a time. */
 TARGET static void NAME(paint_bits)(paint_job *job, const iid_bitmap *b, const uint16_t part[4],
                                     int32_t value) {
     const uint16_t *tile = job->tile, *window = job->p->window;
     const uint64_t stride = (uint64_t)window[MAXC] - window[MINC];
     const uint32_t w = (uint32_t)part[MAXC] - part[MINC];
-    uint64_t painted = 0;
-    for (uint32_t row = part[MINR]; row < part[MAXR]; row++) {
-        uint64_t at = (row - b->box[MINR]) * b->stride + (uint64_t)(part[MINC] - b->box[MINC]);
-        uint64_t to = (uint64_t)(row - tile[MINR]) * (8 * TILE_ROW) + (part[MINC] - tile[MINC]);
-        int32_t *labels =
-            job->p->labels + (row - window[MINR]) * stride + (part[MINC] - window[MINC]);
-        for (uint32_t left = w; left; at += 56, to += 56, labels += 56) {
-            const uint32_t n = left < 56 ? left : 56;
-            const uint64_t word =
-                iid_load(b->bits, at) & ~iid_load(job->covered, to) & ~(UINT64_MAX >> n);
-            left -= n;
-            if (word) {
-                iid_or_bits(job->covered, to, word);
-                NAME(paint_word)(labels, word, value);
-                painted += (uint64_t)__builtin_popcountll(word);
-            }
+    const uint32_t left = (uint32_t)part[MINC] - tile[MINC], end = (uint32_t)part[MAXR] - tile[MINR];
+    const uint32_t needed = columns_of(left, left + w);
+    int32_t *corner = job->p->labels + (tile[MINR] - window[MINR]) * stride +
+                      (uint64_t)(part[MINC] - window[MINC]);
+    for (uint32_t row = (uint32_t)part[MINR] - tile[MINR]; row < end;) {
+        const uint32_t strip = row / STRIP, behind = (strip + 1) * STRIP;
+        const uint32_t stop = behind < end ? behind : end;
+        if (!(needed & ~job->full[strip])) {
+            row = stop;
+            continue;
+        }
+        uint64_t painted = 0;
+        for (; row < stop; row++) {
+            const uint64_t at = (row + tile[MINR] - b->box[MINR]) * b->stride +
+                                (uint64_t)(part[MINC] - b->box[MINC]);
+            painted += NAME(paint_row)(job, b->bits, at, (uint64_t)row * (8 * TILE_ROW) + left,
+                                       corner + row * stride, w, value);
+        }
+        if (painted) {
+            NAME(look_again)(job, strip);
+            job->left -= painted;
         }
     }
-    job->left -= painted;
 }
 
 TARGET static void NAME(deepen_bits)(const paint_job *job, const iid_bitmap *b,
@@ -130,18 +176,22 @@ TARGET static int NAME(paint_one)(paint_job *job, uint32_t key, int32_t value) {
     return MAPIX_OK;
 }
 
-TARGET static int NAME(paint_tile)(paint_job *job, const uint32_t *chosen, uint64_t n) {
-    const mapix_iid_painting *p = job->p;
-    memset(job->covered, 0, sizeof job->covered);
-    job->left = (uint64_t)(job->tile[MAXR] - job->tile[MINR]) * (job->tile[MAXC] - job->tile[MINC]);
-    for (uint64_t k = n; k-- > 0 && (job->left || p->depth);) {
-        if (k >= ROWS_AHEAD) {
-            iid_prefetch_row(job->map, job->iid, p->keys[chosen[k - ROWS_AHEAD]]);
-            iid_prefetch(job->map, job->iid, p->keys[chosen[k - SEGMENTS_AHEAD]], MOST_FETCHED);
+TARGET static int NAME(paint_tile)(paint_job *job, const thing *chosen, uint64_t n) {
+    const int deep = job->p->depth != NULL;
+    begin_tile(job);
+    for (uint64_t k = n; k-- > 0 && (job->left || deep);) {
+        if (k >= ROWS_FAR) {
+            iid_prefetch_row(job->map, job->iid, chosen[k - ROWS_FAR].key);
+            const thing *soon = &chosen[k - SEGMENTS_FAR];
+            if (deep || !is_covered(job, soon->box)) {
+                iid_prefetch(job->map, job->iid, soon->key, MOST_FETCHED);
+            }
         }
-        const uint32_t key = p->keys[chosen[k]];
-        *(volatile uint64_t *)&job->where.record = key; /* for a fault */
-        const int status = NAME(paint_one)(job, key, p->values[chosen[k]]);
+        if (!deep && is_covered(job, chosen[k].box)) {
+            continue;
+        }
+        *(volatile uint64_t *)&job->where.record = chosen[k].key; /* for a fault */
+        const int status = NAME(paint_one)(job, chosen[k].key, chosen[k].value);
         if (status) {
             return status;
         }
@@ -152,17 +202,17 @@ TARGET static int NAME(paint_tile)(paint_job *job, const uint32_t *chosen, uint6
 TARGET static int NAME(paint_all)(void *arg) {
     paint_job *job = arg;
     const mapix_iid_painting *p = job->p;
-    uint32_t *band = p->scratch, *chosen = p->scratch + p->n;
+    thing *band = (thing *)(void *)p->scratch, *chosen = band + p->n + 1;
     uint16_t *tile = job->tile;
     for (uint32_t row = job->begin; row < job->end; row += TILE) {
         const uint32_t below = row + TILE < job->end ? row + TILE : job->end;
         tile[MINR] = (uint16_t)row, tile[MAXR] = (uint16_t)below;
         tile[MINC] = p->window[MINC], tile[MAXC] = p->window[MAXC];
-        const uint64_t nband = choose(p, NULL, p->n, tile, band);
+        const uint64_t nband = choose_band(p, tile, band);
         for (uint32_t col = p->window[MINC]; col < p->window[MAXC]; col += TILE) {
             tile[MINC] = (uint16_t)col;
             tile[MAXC] = p->window[MAXC] - col < TILE ? p->window[MAXC] : (uint16_t)(col + TILE);
-            const uint64_t n = choose(p, band, nband, tile, chosen);
+            const uint64_t n = choose(band, nband, tile, chosen);
             const int status = NAME(paint_tile)(job, chosen, n);
             if (status) {
                 return status;

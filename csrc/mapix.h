@@ -301,7 +301,7 @@ int mapix_pairs_sort(uint32_t *pairs, uint32_t *scratch, uint64_t n, uint64_t en
 
 /* Segments to be painted over one another, the last one on top: labels of a window, row after row, get
  * values[i] where keys[i] has a pixel; depth (unless null) one more for each segment there.  boxes are
- * the segments', (n, 4); scratch has room for 2 n. */
+ * the segments', (n, 4); scratch has room for 8 (n + 1) numbers. */
 typedef struct {
     const uint32_t *keys;
     const int32_t *values;

@@ -139,7 +139,7 @@ class Iid:
         """``mapix_iid_paint``: the last of keys on top; ``labels`` and ``depth`` are the window's."""
         p = ffi.new("mapix_iid_painting *")
         kept = (read("uint32_t[]", keys), read("int32_t[]", values), read("uint16_t[]", boxes))
-        kept += (write("int32_t[]", labels), write("uint32_t[]", np.empty(2 * len(keys), np.uint32)))
+        kept += (write("int32_t[]", labels), write("uint32_t[]", np.empty(8 * len(keys) + 8, np.uint32)))
         p.keys, p.values, p.boxes, p.labels, p.scratch = kept
         deep = ffi.NULL if depth is None else write("uint16_t[]", depth)
         p.depth, p.n, p.window = deep, len(keys), window.tolist()
