@@ -23,6 +23,7 @@ FORMAT = "iid"
 NONE = 0xFFFFFFFF  # ends a chain of keys
 STEP = 1 << 16  # segments or windows looked at between two looks at Ctrl-C
 BAND = 256  # rows painted between two looks at Ctrl-C: a row of tiles
+PAIRS_A_SEGMENT = 4  # that share pixels: what is room for at once
 CANVAS_NBYTES = 8 << 20  # of a segment of several regions that are put together to be compared
 SEVERAL = 0xFFFFFFFFFFFFFFFF
 PLACE = np.dtype([("at", "<u8"), ("box", "<u2", 4)])
@@ -109,7 +110,7 @@ class Iid:
         every: list[NDArray[np.uint32]] = []
         while pairs.leader < n:
             if pairs.n == pairs.room:
-                every.append(np.empty((max(STEP, 4 * n), 3), np.uint32))
+                every.append(np.empty((max(STEP, PAIRS_A_SEGMENT * n), 3), np.uint32))
                 into = write("uint32_t[]", every[-1])
                 pairs.pairs, pairs.room, pairs.n = into, len(every[-1]), 0
             state = pairs.leader, pairs.behind, pairs.n
