@@ -7,7 +7,7 @@
 
 #include "iid.h"
 
-enum { ROW_WORDS = 65536 / 64 + 1, ROWS_AHEAD = 12, SEGMENTS_AHEAD = 4, MOST_FETCHED = 512, MOST_NEAR = 24 };
+enum { ROW_WORDS = 65536 / 64 + 1, ROWS_AHEAD = 16, SEGMENTS_AHEAD = 6, MOST_FETCHED = 512, MOST_NEAR = 24 };
 
 /* A segment whose regions were all looked at, and those of them that meet a window. */
 typedef struct {

@@ -15,7 +15,7 @@ from mapix._native_tree import Boxes, Keys, Tree, read, write
 if TYPE_CHECKING:
     from mapix.source import Mapping
 
-__all__ = ["NONE", "Iid", "Parts", "pack"]
+__all__ = ["NONE", "Iid", "Parts", "Table", "pack"]
 
 ffi, lib = core
 
@@ -28,6 +28,42 @@ CANVAS_NBYTES = 8 << 20  # of a segment of several regions that are put together
 SEVERAL = 0xFFFFFFFFFFFFFFFF
 PLACE = np.dtype([("at", "<u8"), ("box", "<u2", 4)])
 ROOM = 1 << 12  # keys that one window's answer has room for, to begin with
+
+
+class _Room(threading.local):
+    """Memory that calls work in, kept by each thread: making it costs more than what they do."""
+
+    def __init__(self) -> None:
+        self.where = ffi.new("mapix_where *")
+        self.key = ffi.new("uint32_t *")
+        self.box = ffi.new("uint16_t[4]")
+        self.numbers = ffi.new("uint64_t[4]")
+        self.signed = ffi.new("int64_t *")
+        self.text = bytearray(ROOM)
+        self.into = ffi.from_buffer("uint8_t[]", self.text, require_writable=True)
+        self.found = np.empty(ROOM, np.uint32)
+        self.hits = (
+            ffi.new("uint16_t[4]"),
+            ffi.new("uint64_t[3]"),  # next window, room, hits
+            write("uint32_t[]", self.found),
+            ffi.new("uint32_t *"),
+            ffi.new("mapix_where *"),
+        )
+        self.scratch = np.empty(0, np.uint32)
+        self.room = np.empty(0, np.uint8)
+
+
+_mine = _Room()
+
+
+class Table:
+    """A table of names: slots, and the next key with the same name of each."""
+
+    __slots__ = ("_slots", "c", "chain")
+
+    def __init__(self, seed: int, slots: NDArray[np.uint64], chain: Keys) -> None:
+        self.c = seed, read("uint64_t[]", slots), len(slots)
+        self._slots, self.chain = slots, chain
 
 
 class Iid:
@@ -61,6 +97,48 @@ class Iid:
             room = (write("uint16_t[]", boxes), write("uint32_t[]", areas))
         self._call(mapping, lib.mapix_iid_columns, first, n, *room, swapped)
         return int(swapped[0])
+
+    # --- of one segment: memory that is kept, and what goes wrong is left to the others --------------
+
+    def head(self, mapping: Mapping, key: int) -> tuple[tuple[int, int, int, int], int]:
+        """Box and area of a segment, from its header."""
+        mine = _mine
+        box, area = mine.box, mine.key
+        args = (self._c, key, 1, box, area, mine.numbers, mine.where)
+        if lib.mapix_iid_columns(mapping.cmap, *args):
+            self.columns(mapping, key, None, None, 1)
+            boxes, areas = np.empty((1, 4), np.uint16), np.empty(1, np.uint32)
+            self.columns(mapping, key, boxes, areas, 1)
+            minr, minc, maxr, maxc = boxes[0].tolist()
+            return (minr, minc, maxr, maxc), int(areas[0])
+        return (box[0], box[1], box[2], box[3]), area[0]
+
+    def mask(
+        self, mapping: Mapping, key: int, box: tuple[int, int, int, int], out: NDArray[np.bool_]
+    ) -> None:
+        """The mask of a segment within a box, to ``out``, which is (h, w)."""
+        mine = _mine
+        window, offsets = mine.box, mine.numbers
+        mine.key[0] = key
+        window[0], window[1], window[2], window[3] = box
+        offsets[0], offsets[1] = 0, out.nbytes
+        flat = ffi.from_buffer("uint8_t[]", out, require_writable=True)
+        args = (self._c, mine.key, window, 1, offsets, flat, out.nbytes, mine.where)
+        if lib.mapix_iid_masks(mapping.cmap, *args):
+            keys, windows = np.array([key], np.uint32), np.array([box], np.uint16)
+            cuts = np.array([0, out.nbytes], np.uint64)
+            self.masks(mapping, keys, windows, cuts, out.reshape(-1).view(np.uint8))
+
+    def text(self, mapping: Mapping, key: int) -> tuple[bytes, bytes]:
+        """(domain, iid) of a segment."""
+        mine = _mine
+        mine.key[0] = key
+        ends = mine.numbers
+        args = (self._c, mine.key, 1, ends, mine.into, ROOM, ends + 2, mine.where)
+        if lib.mapix_iid_texts(mapping.cmap, *args):
+            return self.texts(mapping, np.array([key], np.uint32))[0]
+        cut, end = ends[0], ends[1]
+        return bytes(mine.text[:cut]), bytes(mine.text[cut:end])
 
     def masks(
         self,
@@ -185,53 +263,40 @@ class Iid:
             (raw[a:b], raw[b:c]) for a, b, c in zip(begins[:-1], cuts[::2], cuts[1::2], strict=True)
         ]
 
-    def names(self, mapping: Mapping, seed: int) -> tuple[NDArray[np.uint64], Keys]:
-        """``mapix_iid_names``: the table, and the next key with the same name of each."""
+    def names(self, mapping: Mapping, seed: int) -> Table:
+        """``mapix_iid_names``: a table of names."""
         nslots = 1 << (2 * self.nsegments + 1).bit_length()
         slots, chain = np.zeros(nslots, np.uint64), np.empty(self.nsegments, np.uint32)
-        into = (write("uint64_t[]", slots), nslots, write("uint32_t[]", chain))
+        table = Table(seed, slots, chain)
 
         def fresh(m: CData, *args: Any) -> int:
             slots.fill(0)  # once more, when a change turns out harmless
             return int(lib.mapix_iid_names(m, *args))
 
-        self._call(mapping, fresh, seed, *into)
-        return slots, chain
+        self._call(mapping, fresh, *table.c, write("uint32_t[]", chain))
+        return table
+
+    def find_one(self, mapping: Mapping, table: Table, domain: bytes, iid: bytes) -> int:
+        """Lowest key of a name, -1 without."""
+        mine = _mine
+        ends, found = mine.numbers, mine.signed
+        ends[0] = len(domain)
+        ends[1] = len(domain) + len(iid)
+        args = (self._c, *table.c, domain + iid, ends, 1, found, mine.where)
+        if lib.mapix_iid_find(mapping.cmap, *args):
+            both = np.array([ends[0], ends[1]], np.uint64)
+            return int(self.find(mapping, table, domain + iid + b"\0", both)[0])
+        return int(found[0])
 
     def find(
-        self,
-        mapping: Mapping,
-        seed: int,
-        slots: NDArray[np.uint64],
-        names: bytes | bytearray,
-        ends: NDArray[np.uint64],
+        self, mapping: Mapping, table: Table, names: bytes | bytearray, ends: NDArray[np.uint64]
     ) -> NDArray[np.int64]:
         """``mapix_iid_find``: lowest key of each name, -1 without."""
         n = len(ends) // 2
         keys = np.empty(n, np.int64)
-        table = (seed, read("uint64_t[]", slots), len(slots))
         text = (ffi.from_buffer("uint8_t[]", names), read("uint64_t[]", ends), n)
-        self._call(mapping, lib.mapix_iid_find, *table, *text, write("int64_t[]", keys))
+        self._call(mapping, lib.mapix_iid_find, *table.c, *text, write("int64_t[]", keys))
         return keys
-
-
-class _Room(threading.local):
-    """Memory that calls work in, kept by each thread: making it costs more than what they do."""
-
-    def __init__(self) -> None:
-        self.found = np.empty(ROOM, np.uint32)
-        self.hits = (
-            ffi.new("uint16_t[4]"),
-            ffi.new("uint64_t[3]"),  # next window, room, hits
-            write("uint32_t[]", self.found),
-            ffi.new("uint32_t *"),
-            ffi.new("mapix_where *"),
-        )
-        self.scratch = np.empty(0, np.uint32)
-        self.room = np.empty(0, np.uint8)
-
-
-_mine = _Room()
 
 
 def pack(mask: NDArray[np.uint8], minr: int, minc: int) -> tuple[bytes, int, int]:

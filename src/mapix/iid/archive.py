@@ -37,6 +37,7 @@ Keys = NDArray[np.uint32]
 KeysLike = Group | Selection | ArrayLike
 HEAD_NBYTES = 16
 REGION_NBYTES = 12
+WHOLE = (int, np.integer)
 
 
 class Archive(Pixels, Places):
@@ -99,7 +100,7 @@ class Archive(Pixels, Places):
     def __getitem__(self, key: Any) -> Segment | Selection:
         """A segment by its key; or some, by a slice, keys, or a mask, in that order."""
         n = len(self)
-        if isinstance(key, int | np.integer):
+        if isinstance(key, WHOLE):
             if not -n <= key < n:
                 raise IndexError(f"{self.path}: key {key} of {n} segments")
             return Segment(self, int(key) % n)
@@ -147,10 +148,13 @@ class Archive(Pixels, Places):
         if known is not None:
             minr, minc, maxr, maxc = known[0][key].tolist()
             return (minr, minc, maxr, maxc), int(known[1][key])
-        boxes, areas = np.empty((1, 4), np.uint16), np.empty(1, np.uint32)
-        self._iid.columns(self.source.mapping, key, boxes, areas, 1)
-        minr, minc, maxr, maxc = boxes[0].tolist()
-        return (minr, minc, maxr, maxc), int(areas[0])
+        return self._iid.head(self.source.mapping, key)
+
+    def _own_mask(self, key: int) -> NDArray[np.bool_]:
+        box, _ = self._head(key)
+        out = np.empty((box[2] - box[0], box[3] - box[1]), np.bool_)
+        self._iid.mask(self.source.mapping, key, box, out)
+        return out
 
     def _regions_at(self, key: int) -> tuple[int, int]:
         _, _, at, nbytes = self._row(key)
@@ -294,7 +298,7 @@ class Archive(Pixels, Places):
             if domain is None:
                 raise TypeError("many names need their domain")
             space = as_bytes(domain)
-            return self._names.first([(space, as_bytes(name)) for name in iid])
+            return self._names.first_in(space, iid)
         if domain is None and iid is None:
             raise TypeError("domain or iid is needed")
         if iid is None:

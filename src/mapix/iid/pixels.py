@@ -58,7 +58,13 @@ class Masks:
         )
 
     def __iter__(self) -> Iterator[NDArray[np.bool_]]:
-        return (self[i] for i in range(len(self)))
+        sides = self.boxes.astype(np.int64)
+        shapes = (sides[:, 2:] - sides[:, :2]).tolist()
+        cuts, flat = self.offsets.tolist(), self.flat
+        return (
+            flat[begin:end].reshape(shape)
+            for begin, end, shape in zip(cuts[:-1], cuts[1:], shapes, strict=True)
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,7 +15,7 @@ from mapix.errors import FormatError, UnsupportedError
 from mapix.formats.iid import NAME
 from mapix.iid.archive import Archive
 from mapix.iid.groups import Group
-from mapix.iid.names import Pair
+from mapix.iid.names import Pair, Text, as_bytes
 from mapix.iid.segment import Box, Region
 from mapix.iid.writer import Writer
 from mapix.report import Report
@@ -187,6 +187,10 @@ class _Names:
             found = np.where(keys >= 0, keys + begin, found)
         return found
 
+    def first_in(self, domain: bytes, iids: Sequence[Text]) -> NDArray[np.int64]:
+        """The same for many names in one domain."""
+        return self.first([(domain, as_bytes(iid)) for iid in iids])
+
     def all_of(self, domain: bytes, iid: bytes) -> Keys:
         """All keys of a name, ascending."""
         return self._from(lambda names: names.all_of(domain, iid))
@@ -302,6 +306,10 @@ class ShardedArchive(Archive):
     def _head(self, key: int) -> tuple[Box, int]:
         part, inner = self._part(key)
         return part._head(inner)
+
+    def _own_mask(self, key: int) -> NDArray[np.bool_]:
+        part, inner = self._part(key)
+        return part._own_mask(inner)
 
     def _regions_at(self, key: int) -> tuple[int, int]:
         raise UnsupportedError(f"{self.path}: packed bits are had from the parts")
