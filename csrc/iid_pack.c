@@ -28,37 +28,42 @@ static void join(mask_run *runs, uint32_t i, uint32_t k) {
     }
 }
 
-/* Runs of one value of a mask, joined with those of the row before that they touch. */
-static uint32_t find_runs(const uint8_t *mask, uint32_t h, uint32_t w, mask_run *runs) {
-    uint32_t n = 0, before = 0; /* first run of the row before */
-    for (uint32_t row = 0; row < h; row++) {
-        const uint8_t *p = mask + (uint64_t)row * w;
-        const uint32_t first = n;
-        uint32_t above = before;
-        for (uint32_t c = 0; c < w;) {
-            if (!p[c]) {
-                c++;
-                continue;
-            }
-            const uint32_t begin = c, value = p[c];
-            while (c < w && p[c] == value) {
-                c++;
-            }
-            runs[n] = (mask_run){.row = row, .begin = begin, .end = c, .value = value, .root = n};
-            while (above < first && runs[above].end < begin) {
-                above++;
-            }
-            for (uint32_t k = above; k < first && runs[k].begin <= c; k++) {
-                if (runs[k].value == value) {
-                    join(runs, n, k);
-                }
-            }
-            n++;
-        }
-        before = first;
+/* A mask of bytes, and the runs of one value that were found in it so far. */
+typedef struct {
+    const uint8_t *mask;
+    uint64_t nbytes;
+    mask_run *runs;
+    uint32_t n, before, above; /* runs; first of the row before; first of those that may still touch */
+} run_finder;
+
+/* A run, joined with those of the row before that it touches. */
+static inline void add_run(run_finder *f, uint32_t first, uint32_t row, uint32_t begin, uint32_t end,
+                           uint32_t value) {
+    mask_run *runs = f->runs;
+    const uint32_t n = f->n++;
+    runs[n].row = row, runs[n].begin = begin, runs[n].end = end;
+    runs[n].value = value, runs[n].root = n;
+    while (f->above < first && runs[f->above].end < begin) {
+        f->above++;
     }
-    return n;
+    for (uint32_t k = f->above; k < first && runs[k].begin <= end; k++) {
+        if (runs[k].value == value) {
+            join(runs, n, k);
+        }
+    }
 }
+
+#define LEVEL 0
+#include "iid_pack_body.h"
+#undef LEVEL
+#if MAPIX_LEVELS > 1
+#define LEVEL 1
+#include "iid_pack_body.h"
+#undef LEVEL
+#define LEVEL 2
+#include "iid_pack_body.h"
+#undef LEVEL
+#endif
 
 static void widen(mask_run *root, const mask_run *r) {
     root->minc = r->begin < root->minc ? r->begin : root->minc;
@@ -66,8 +71,16 @@ static void widen(mask_run *root, const mask_run *r) {
     root->maxr = r->row + 1;
 }
 
-static void set_bits(uint8_t *bits, uint64_t from, uint64_t n) {
-    while (n) {
+/* Ones to n bits from bit `from` on, of nbytes. */
+static inline void set_bits(uint8_t *bits, uint64_t nbytes, uint64_t from, uint64_t n) {
+    for (; n && (from >> 3) + 8 <= nbytes; n -= n < 56 ? n : 56, from += 56) {
+        const uint64_t take = n < 56 ? n : 56, word = ~(UINT64_MAX >> take) >> (from & 7);
+        uint64_t held;
+        memcpy(&held, bits + (from >> 3), 8);
+        held |= __builtin_bswap64(word);
+        memcpy(bits + (from >> 3), &held, 8);
+    }
+    while (n) { /* the last bytes */
         const unsigned shift = from & 7;
         const unsigned take = n < 8 - shift ? (unsigned)n : 8 - shift;
         bits[from >> 3] |= (uint8_t)((0xFF00u >> take & 0xFFu) >> shift);
@@ -90,7 +103,9 @@ int mapix_iid_pack(const uint8_t *mask, uint32_t h, uint32_t w, uint32_t minr, u
         return MAPIX_E_ARGUMENT;
     }
     mask_run *runs = (mask_run *)(void *)scratch;
-    const uint32_t n = find_runs(mask, h, w, runs);
+    run_finder finder = {.mask = mask, .nbytes = (uint64_t)h * w, .runs = runs};
+    MAPIX_AT_LEVEL(find_runs)(&finder, h, w);
+    const uint32_t n = finder.n;
     uint64_t all = 0, pixels = 0;
     *nregions = 0;
     for (uint32_t i = 0; i < n; i++) { /* boxes of components; roots come before their runs */
@@ -98,6 +113,7 @@ int mapix_iid_pack(const uint8_t *mask, uint32_t h, uint32_t w, uint32_t minr, u
         if (root == r) {
             r->minr = r->row;
             r->minc = r->begin;
+            r->maxc = r->end;
         }
         widen(root, r);
         pixels += r->end - r->begin;
@@ -129,7 +145,8 @@ int mapix_iid_pack(const uint8_t *mask, uint32_t h, uint32_t w, uint32_t minr, u
             put_head(out + r->at, (uint32_t)(REGION_HEAD + (box + 7) / 8), minr, minc, r);
         }
         const uint64_t from = (r->row - root->minr) * width + (r->begin - root->minc);
-        set_bits(out + root->at + REGION_HEAD, from, r->end - r->begin);
+        const uint64_t behind = root->at + REGION_HEAD;
+        set_bits(out + behind, out_nbytes - behind, from, r->end - r->begin);
     }
     return MAPIX_OK;
 }

@@ -39,18 +39,22 @@ class _Room(threading.local):
         self.box = ffi.new("uint16_t[4]")
         self.numbers = ffi.new("uint64_t[4]")
         self.signed = ffi.new("int64_t *")
-        self.text = bytearray(ROOM)
-        self.into = ffi.from_buffer("uint8_t[]", self.text, require_writable=True)
+        self.pair = ffi.new("uint32_t[2]")
+        self.npixels, self.scratch = -1, ffi.NULL
+        self.make_room(ROOM)
         self.found = np.empty(ROOM, np.uint32)
         self.hits = (
-            ffi.new("uint16_t[4]"),
+            self.box,
             ffi.new("uint64_t[3]"),  # next window, room, hits
             write("uint32_t[]", self.found),
             ffi.new("uint32_t *"),
-            ffi.new("mapix_where *"),
+            self.where,
         )
-        self.scratch = np.empty(0, np.uint32)
-        self.room = np.empty(0, np.uint8)
+
+    def make_room(self, nbytes: int) -> None:
+        """Have memory for that many bytes of anything."""
+        self.text = memoryview(bytearray(nbytes))
+        self.into = ffi.from_buffer("uint8_t[]", self.text, require_writable=True)
 
 
 _mine = _Room()
@@ -134,7 +138,7 @@ class Iid:
         mine = _mine
         mine.key[0] = key
         ends = mine.numbers
-        args = (self._c, mine.key, 1, ends, mine.into, ROOM, ends + 2, mine.where)
+        args = (self._c, mine.key, 1, ends, mine.into, len(mine.text), ends + 2, mine.where)
         if lib.mapix_iid_texts(mapping.cmap, *args):
             return self.texts(mapping, np.array([key], np.uint32))[0]
         cut, end = ends[0], ends[1]
@@ -302,27 +306,21 @@ class Iid:
 def pack(mask: NDArray[np.uint8], minr: int, minc: int) -> tuple[bytes, int, int]:
     """``mapix_iid_pack``: regions, area, number of regions."""
     h, w = mask.shape
-    nscratch, nroom = int(lib.mapix_iid_scratch(h, w)), (h * w + 7) // 8 + 64
-    if len(_mine.scratch) < nscratch:
-        _mine.scratch = np.empty(nscratch, np.uint32)
-    if len(_mine.room) < nroom:
-        _mine.room = np.empty(nroom, np.uint8)
-    scratch, room = _mine.scratch, _mine.room
-    found = ffi.new("uint64_t *"), ffi.new("uint32_t *"), ffi.new("uint32_t *")
-    source = read("uint8_t[]", mask)
-    work = write("uint32_t[]", scratch)
-    for _ in range(2):  # the first room is enough for one region, and for some
-        status = lib.mapix_iid_pack(
-            *(source, h, w, minr, minc, work),
-            *(write("uint8_t[]", room), len(room), *found),
-        )
-        nbytes = int(found[0][0])
-        if not status or nbytes <= len(room):
+    mine = _mine
+    if mine.npixels < h * w:
+        mine.scratch = ffi.new("uint32_t[]", int(lib.mapix_iid_scratch(h, w)))
+        mine.npixels = h * w
+    source, numbers, counts = read("uint8_t[]", mask), mine.numbers, mine.pair
+    for _ in range(2):  # the first room is enough for one region of what was packed before
+        args = (source, h, w, minr, minc, mine.scratch, mine.into, len(mine.text))
+        status = lib.mapix_iid_pack(*args, numbers, counts, counts + 1)
+        nbytes = numbers[0]
+        if not status or nbytes <= len(mine.text):
             break
-        room = _mine.room = np.empty(nbytes, np.uint8)
+        mine.make_room(nbytes)
     if status:
         raise ValueError(f"a mask of {h} x {w} at ({minr}, {minc}) is too large for the format")
-    return room[:nbytes].tobytes(), int(found[1][0]), int(found[2][0])
+    return bytes(mine.text[:nbytes]), counts[0], counts[1]
 
 
 class Parts:
