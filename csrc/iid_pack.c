@@ -18,14 +18,20 @@ static uint32_t root_of(mask_run *runs, uint32_t i) {
     return i;
 }
 
-/* The earlier run becomes the root: components come in the order of their first pixel. */
-static void join(mask_run *runs, uint32_t i, uint32_t k) {
-    const uint32_t a = root_of(runs, i), b = root_of(runs, k);
-    if (a < b) {
-        runs[b].root = a;
-    } else {
-        runs[a].root = b;
+static inline void widen(mask_run *root, const mask_run *r) {
+    root->minc = r->minc < root->minc ? r->minc : root->minc;
+    root->maxc = r->maxc > root->maxc ? r->maxc : root->maxc;
+    root->maxr = r->maxr > root->maxr ? r->maxr : root->maxr; /* its first row is above all others */
+}
+
+/* Two components become one, that of the earlier run: they come in the order of their first pixel. */
+static uint32_t join(mask_run *runs, uint32_t a, uint32_t b) {
+    const uint32_t root = a < b ? a : b, other = a < b ? b : a;
+    if (a != b) {
+        runs[other].root = root;
+        widen(&runs[root], &runs[other]);
     }
+    return root;
 }
 
 /* A mask of bytes, and the runs of one value that were found in it so far. */
@@ -33,6 +39,7 @@ typedef struct {
     const uint8_t *mask;
     uint64_t nbytes;
     mask_run *runs;
+    uint64_t area;
     uint32_t n, before, above; /* runs; first of the row before; first of those that may still touch */
 } run_finder;
 
@@ -43,12 +50,15 @@ static inline void add_run(run_finder *f, uint32_t first, uint32_t row, uint32_t
     const uint32_t n = f->n++;
     runs[n].row = row, runs[n].begin = begin, runs[n].end = end;
     runs[n].value = value, runs[n].root = n;
+    runs[n].minr = row, runs[n].minc = begin, runs[n].maxr = row + 1, runs[n].maxc = end;
+    f->area += end - begin;
     while (f->above < first && runs[f->above].end < begin) {
         f->above++;
     }
+    uint32_t root = n;
     for (uint32_t k = f->above; k < first && runs[k].begin <= end; k++) {
         if (runs[k].value == value) {
-            join(runs, n, k);
+            root = join(runs, root, root_of(runs, k));
         }
     }
 }
@@ -64,12 +74,6 @@ static inline void add_run(run_finder *f, uint32_t first, uint32_t row, uint32_t
 #include "iid_pack_body.h"
 #undef LEVEL
 #endif
-
-static void widen(mask_run *root, const mask_run *r) {
-    root->minc = r->begin < root->minc ? r->begin : root->minc;
-    root->maxc = r->end > root->maxc ? r->end : root->maxc;
-    root->maxr = r->row + 1;
-}
 
 /* Ones to n bits from bit `from` on, of nbytes. */
 static inline void set_bits(uint8_t *bits, uint64_t nbytes, uint64_t from, uint64_t n) {
@@ -106,18 +110,8 @@ int mapix_iid_pack(const uint8_t *mask, uint32_t h, uint32_t w, uint32_t minr, u
     run_finder finder = {.mask = mask, .nbytes = (uint64_t)h * w, .runs = runs};
     MAPIX_AT_LEVEL(find_runs)(&finder, h, w);
     const uint32_t n = finder.n;
-    uint64_t all = 0, pixels = 0;
+    uint64_t all = 0;
     *nregions = 0;
-    for (uint32_t i = 0; i < n; i++) { /* boxes of components; roots come before their runs */
-        mask_run *r = &runs[i], *root = &runs[root_of(runs, i)];
-        if (root == r) {
-            r->minr = r->row;
-            r->minc = r->begin;
-            r->maxc = r->end;
-        }
-        widen(root, r);
-        pixels += r->end - r->begin;
-    }
     for (uint32_t i = 0; i < n; i++) {
         mask_run *r = &runs[i];
         if (r->root == i) {
@@ -132,7 +126,7 @@ int mapix_iid_pack(const uint8_t *mask, uint32_t h, uint32_t w, uint32_t minr, u
         }
     }
     *nbytes = all;
-    *area = (uint32_t)pixels;
+    *area = (uint32_t)finder.area;
     if (all > out_nbytes) {
         return MAPIX_E_ARGUMENT;
     }
