@@ -351,6 +351,27 @@ int mapix_iid_find(const mapix_map *map, const mapix_iid *iid, uint64_t seed,
                    const uint64_t *slots, uint64_t nslots, const uint8_t *bytes,
                    const uint64_t *ends, uint64_t n, int64_t *keys, mapix_where *where);
 
+/* Segments keys[*done, n) as COCO's run-length encodings of an image of h x w, in which they lie: as
+ * text, or as u32 counts, back to back; ends[i] is where that of keys[i] ends; that of the first,
+ * keys[*done], begins at 0.  Ends before one that there is no room for; *done is where to go on.  scratch
+ * has room for 64 x 65536. */
+int mapix_iid_rle(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys, uint64_t n,
+                  uint32_t h, uint32_t w, uint32_t text, uint16_t *scratch, uint8_t *out,
+                  uint64_t room, uint64_t *ends, uint64_t *done, mapix_where *where);
+
+/* Counts of such a text, with room for nbytes; MAPIX_E_ARGUMENT where it is none, or a count is none of
+ * 32 bits. */
+int mapix_rle_counts(const uint8_t *text, uint64_t nbytes, uint32_t *counts, uint64_t *n);
+
+/* The tight box of the ones of an encoding, zeros without; MAPIX_E_ARGUMENT unless the counts add up to
+ * h x w. */
+int mapix_rle_box(const uint32_t *counts, uint64_t n, uint32_t h, uint32_t w, uint16_t *box);
+
+/* The ones of an encoding of an image h pixels high, as bytes (box); MAPIX_E_ARGUMENT where one is
+ * outside.  h is not 0 where there are ones. */
+int mapix_rle_mask(const uint32_t *counts, uint64_t n, uint32_t h, const uint16_t *box,
+                   uint8_t *mask);
+
 /* --- boxes: a packed tree over them, in the caller's memory ---------------------------------------
  *
  * Nodes of 16 children, four rows of 16 u16 each (minr, minc, maxr, maxc), level by level from the

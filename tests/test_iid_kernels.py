@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import mapix
 from mapix import _native
 from mapix.iid import Writer
+from mapix.iid.coco import decode, encode
 from test_iid import pack_one
 
 LEVELS = range(_native.simd() + 1)
@@ -145,3 +148,49 @@ def test_paintings(level, made, box):
         assert (labels == want[r:r2, c:c2]).all()
         assert (depth == canvases[keys].sum(axis=0)[r:r2, c:c2]).all()
         assert (a.paint(keys, box, order="given") == labels).all()
+
+
+def test_coco(level, made):
+    path, canvases = made
+    a = mapix.open(path)
+    rng = np.random.default_rng(4)
+    for keys in (np.arange(N), rng.integers(0, N, 50)):
+        for h, w in ((H, W), (H + 3, W + 1)):
+            text = a.coco_rle(keys, (h, w))
+            numbers = a.coco_rle(keys, (h, w), compressed=False)
+            for k, one, two in zip(keys.tolist(), text, numbers, strict=True):
+                mask = a[k].mask()
+                assert one == encode(mask, a[k].bbox, (h, w))
+                assert two == encode(mask, a[k].bbox, (h, w), compressed=False)
+                for rle in (one, two):
+                    found, box = decode(rle)
+                    canvas = np.zeros((h, w), bool)
+                    canvas[box[0] : box[2], box[1] : box[3]] = found
+                    assert (canvas[:H, :W] == canvases[k]).all()
+                    if found.size:
+                        assert found.any(axis=0)[[0, -1]].all() and found.any(axis=1)[[0, -1]].all()
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=12), st.integers(1, 9))
+def test_coco_counts_that_add_up_to_something_else(counts, h):
+    all_ = sum(counts)
+    w = all_ // h
+    if w * h == all_:
+        mask, _ = decode({"size": [h, w], "counts": counts})
+        assert mask.sum() == sum(counts[1::2])
+    for wrong in ([*counts, 1], [*counts[:-1], counts[-1] + h + 1]):
+        if sum(wrong) != h * w:
+            with pytest.raises(ValueError, match="counts"):
+                decode({"size": [h, w], "counts": wrong})
+
+
+@given(st.binary(max_size=20), st.integers(0, 9), st.integers(0, 9))
+def test_coco_text_that_is_none(text, h, w):
+    try:
+        mask, box = decode({"size": [h, w], "counts": text})
+    except ValueError as e:
+        assert "counts" in str(e)
+    else:
+        assert mask.shape == (box[2] - box[0], box[3] - box[1])
+        again = encode(mask, box, (h, w), compressed=False)
+        assert (decode(again)[0] == mask).all()

@@ -267,6 +267,34 @@ class Iid:
             (raw[a:b], raw[b:c]) for a, b, c in zip(begins[:-1], cuts[::2], cuts[1::2], strict=True)
         ]
 
+    def rle(
+        self, mapping: Mapping, keys: Keys, size: tuple[int, int], *, text: bool
+    ) -> list[str] | list[list[int]]:
+        """``mapix_iid_rle``: COCO's counts of keys, as text or as numbers."""
+        n, room, found = len(keys), 96 * min(len(keys), STEP) + ROOM, []
+        ends, scratch = np.empty(n, np.uint64), np.empty(64 << 16, np.uint16)
+        done, cuts = ffi.new("uint64_t *"), write("uint64_t[]", ends)
+        args = (*size, text, write("uint16_t[]", scratch))
+        while done[0] < n:
+            out, first = np.empty(room, np.uint8), int(done[0])
+            end = min(first + STEP, n)
+
+            def again(m: CData, *args: Any, first: int = first) -> int:
+                done[0] = first  # when a change turns out harmless
+                return int(lib.mapix_iid_rle(m, *args))
+
+            into = (write("uint8_t[]", out), room, cuts, done)
+            self._call(mapping, again, read("uint32_t[]", keys), end, *args, *into)
+            stops = ends[first : int(done[0])].tolist()
+            raw: Any = out.tobytes().decode("latin-1") if text else out.view(np.uint32).tolist()
+            unit = 1 if text else 4
+            found += [
+                raw[a // unit : b // unit] for a, b in zip([0, *stops[:-1]], stops, strict=False)
+            ]
+            if done[0] == first:
+                room *= 4
+        return found
+
     def names(self, mapping: Mapping, seed: int) -> Table:
         """``mapix_iid_names``: a table of names."""
         nslots = 1 << (2 * self.nsegments + 1).bit_length()
@@ -321,6 +349,28 @@ def pack(mask: NDArray[np.uint8], minr: int, minc: int) -> tuple[bytes, int, int
     if status:
         raise ValueError(f"a mask of {h} x {w} at ({minr}, {minc}) is too large for the format")
     return bytes(mine.text[:nbytes]), counts[0], counts[1]
+
+
+def rle_mask(counts: bytes | Keys, size: tuple[int, int]) -> tuple[NDArray[np.bool_], Any] | None:
+    """``mapix_rle_counts``, ``_box`` and ``_mask``: within its tight box; None of what is wrong."""
+    n = ffi.new("uint64_t *")
+    if isinstance(counts, bytes):
+        runs = np.empty(len(counts) + 1, np.uint32)
+        text = ffi.from_buffer("uint8_t[]", counts)
+        if lib.mapix_rle_counts(text, len(counts), write("uint32_t[]", runs), n):
+            return None
+        runs = runs[: int(n[0])]
+    else:
+        runs = counts
+    box, numbers = ffi.new("uint16_t[4]"), read("uint32_t[]", runs)
+    if lib.mapix_rle_box(numbers, len(runs), *size, box):
+        return None
+    minr, minc, maxr, maxc = box
+    mask = np.empty((maxr - minr, maxc - minc), np.bool_)
+    into = ffi.from_buffer("uint8_t[]", mask, require_writable=True)
+    if lib.mapix_rle_mask(numbers, len(runs), size[0], box, into):
+        return None
+    return mask, (minr, minc, maxr, maxc)
 
 
 class Parts:

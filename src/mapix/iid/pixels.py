@@ -310,11 +310,15 @@ class Pixels:
         compressed: bool = True,
     ) -> list[dict[str, Any]]:
         """Masks as COCO run-length encodings of a whole image; see ``mapix.iid.coco``."""
-        from mapix.iid.coco import encode
-
-        shape = self.shape if size is None else size
-        return [
-            encode(mask, tuple(box.tolist()), shape, compressed=compressed)
-            for masks in [self.masks(keys)]
-            for mask, box in zip(masks, masks.boxes, strict=True)
-        ]
+        some = self._some(keys)
+        h, w = self.shape if size is None else size
+        boxes = self.bboxes[some]
+        outside = (boxes[:, 2] > h) | (boxes[:, 3] > w)
+        if outside.any():
+            box = tuple(boxes[int(np.argmax(outside))].tolist())
+            raise ValueError(f"a box {box} does not lie in an image of {h} x {w}")
+        most = (min(h, 65535), min(w, 65535))
+        if most != (h, w):
+            raise ValueError(f"an image of {h} x {w}; up to 65535 a side fit")
+        counts = self._iid.rle(self.source.mapping, some, most, text=compressed)
+        return [{"size": [h, w], "counts": c} for c in counts]

@@ -147,6 +147,15 @@ class _Core:
         for part, inner, _run in self._runs(keys):
             part._iid.combine(part.source.mapping, inner, what, window, canvas)
 
+    def rle(self, _: Any, keys: Keys, size: Any, *, text: bool) -> list[Any]:
+        """COCO's counts of keys."""
+        found: list[Any] = [None] * len(keys)
+        for part, inner, at in self._by_part(keys):
+            counts = part._iid.rle(part.source.mapping, inner, size, text=text)
+            for i, one in zip(at.tolist(), counts, strict=True):
+                found[i] = one
+        return found
+
     def texts(self, _: Any, keys: Keys) -> list[Pair]:
         """(domain, iid) of keys."""
         found: list[Pair] = [(b"", b"")] * len(keys)
