@@ -102,6 +102,10 @@ static int encode_one(rle_job *job, uint32_t key) {
         return MAPIX_E_ARGUMENT;
     }
     o->ncounts = o->behind = o->begin = o->end = 0;
+    if (s.box[MINC] == s.box[MAXC]) { /* no column; the regions are looked at all the same */
+        checked c;
+        status = check_segment(job->map, job->iid, key, s.box, &c, &job->where);
+    }
     for (uint32_t col = s.box[MINC]; col < s.box[MAXC] && !o->full; col += STRIP) {
         const uint32_t left = s.box[MAXC] - col, n = left < STRIP ? left : STRIP;
         const uint16_t strip[4] = {s.box[MINR], (uint16_t)col, s.box[MAXR], (uint16_t)(col + n)};
@@ -122,6 +126,9 @@ static int encode_one(rle_job *job, uint32_t key) {
                 add_ones(o, top + job->scratch[k * room + e], top + job->scratch[k * room + e + 1]);
             }
         }
+    }
+    if (status) {
+        return status;
     }
     put_run(o);
     const uint64_t all = (uint64_t)job->h * job->w;

@@ -354,7 +354,7 @@ int mapix_iid_find(const mapix_map *map, const mapix_iid *iid, uint64_t seed,
 /* Segments keys[*done, n) as COCO's run-length encodings of an image of h x w, in which they lie: as
  * text, or as u32 counts, back to back; ends[i] is where that of keys[i] ends; that of the first,
  * keys[*done], begins at 0.  Ends before one that there is no room for; *done is where to go on.  scratch
- * has room for 64 x 65536. */
+ * has room for 64 x (h + 1). */
 int mapix_iid_rle(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys, uint64_t n,
                   uint32_t h, uint32_t w, uint32_t text, uint16_t *scratch, uint8_t *out,
                   uint64_t room, uint64_t *ends, uint64_t *done, mapix_where *where);

@@ -195,6 +195,7 @@ def main() -> None:
         "gather": gather_seeds(),
         "small": small_seeds(),
         "iid": iid_seeds(),
+        "join": iid_seeds(),
     }
     for target, inputs in seeds.items():
         folder = Path(sys.argv[1]) / target

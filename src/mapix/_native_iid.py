@@ -272,7 +272,7 @@ class Iid:
     ) -> list[str] | list[list[int]]:
         """``mapix_iid_rle``: COCO's counts of keys, as text or as numbers."""
         n, room, found = len(keys), 96 * min(len(keys), STEP) + ROOM, []
-        ends, scratch = np.empty(n, np.uint64), np.empty(64 << 16, np.uint16)
+        ends, scratch = np.empty(n, np.uint64), np.empty(64 * (size[0] + 1), np.uint16)
         done, cuts = ffi.new("uint64_t *"), write("uint64_t[]", ends)
         args = (*size, text, write("uint16_t[]", scratch))
         while done[0] < n:
