@@ -135,7 +135,7 @@ int mapix_iid_places(const mapix_map *map, const mapix_iid *iid, const uint32_t 
 
 /* --- all pairs ------------------------------------------------------------------------------------- */
 
-enum { CHUNK = 256, NEXT = 4, MOST_ROWS = 1 << 24 };
+enum { CHUNK = 256, NEXT = 8, MOST_ROWS = 1 << 24 };
 
 typedef struct {
     const mapix_iid_join *join;

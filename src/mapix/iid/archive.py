@@ -37,7 +37,7 @@ Keys = NDArray[np.uint32]
 KeysLike = Group | Selection | ArrayLike
 HEAD_NBYTES = 16
 REGION_NBYTES = 12
-WHOLE = (int, np.integer)
+WHOLE, TEXT = (int, np.integer), (str, bytes)
 
 
 class Archive(Pixels, Places):
@@ -294,7 +294,7 @@ class Archive(Pixels, Places):
             uint32, ascending: all keys of that name; with one of the two given, of that domain, or
             of that iid in any domain.  For a sequence: int64, the lowest key of each, -1 without.
         """
-        if iid is not None and not isinstance(iid, str | bytes):
+        if iid is not None and not isinstance(iid, TEXT):
             if domain is None:
                 raise TypeError("many names need their domain")
             space = as_bytes(domain)
