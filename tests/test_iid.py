@@ -223,7 +223,7 @@ def test_points_and_windows(both):
 def test_paintings(both, order, bands, monkeypatch):
     a, _, canvases = both
     if bands:
-        monkeypatch.setattr("mapix._native_iid.BAND", 17)
+        monkeypatch.setattr("mapix._native_bulk.BAND", 17)
     rng = np.random.default_rng(4)
     for keys in (None, rng.permutation(len(a))[:30]):
         some = np.arange(len(a)) if keys is None else keys

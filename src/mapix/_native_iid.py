@@ -1,4 +1,7 @@
-"""The compiled core's functions for IID archives and boxes, one thin function per C function."""
+"""The compiled core's functions for IID archives, one thin function per C function.
+
+Rows, names, and what is asked of one segment or window; see ``_native_bulk`` for many segments.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from numpy.typing import NDArray
 
 from mapix._native import CData, core, problem
 from mapix._native import _where as where_of
+from mapix._native_bulk import FORMAT, STEP, Bulk
 from mapix._native_tree import Boxes, Keys, Tree, read, write
 
 if TYPE_CHECKING:
@@ -19,14 +23,7 @@ __all__ = ["NONE", "Iid", "Parts", "Table", "pack"]
 
 ffi, lib = core
 
-FORMAT = "iid"
 NONE = 0xFFFFFFFF  # ends a chain of keys
-STEP = 1 << 16  # segments or windows looked at between two looks at Ctrl-C
-BAND = 256  # rows painted between two looks at Ctrl-C: a row of tiles
-PAIRS_A_SEGMENT = 4  # that share pixels: what is room for at once
-CANVAS_NBYTES = 8 << 20  # of a segment of several regions that are put together to be compared
-SEVERAL = 0xFFFFFFFFFFFFFFFF
-PLACE = np.dtype([("at", "<u8"), ("box", "<u2", 4)])
 ROOM = 1 << 12  # keys that one window's answer has room for, to begin with
 
 
@@ -70,10 +67,10 @@ class Table:
         self._slots, self.chain = slots, chain
 
 
-class Iid:
+class Iid(Bulk):
     """A ``mapix_iid``: where the sections of an archive are."""
 
-    __slots__ = ("_c", "nsegments")
+    __slots__ = ()
 
     def __init__(
         self, nsegments: int, lut_at: int, iids: tuple[int, int], segs: tuple[int, int]
@@ -84,12 +81,6 @@ class Iid:
         c.iids_at, c.iids_nbytes = iids
         c.segs_at, c.segs_nbytes = segs
         self._c = c
-
-    def _call(self, mapping: Mapping, fn: Any, *args: Any) -> None:
-        where = ffi.new("mapix_where *")
-        status = mapping.guarded(lambda m: int(fn(m, self._c, *args, where)))
-        if status:
-            raise problem(status, where_of(where), mapping.path, FORMAT)
 
     def columns(
         self, mapping: Mapping, first: int, boxes: Boxes | None, areas: Keys | None, n: int
@@ -102,7 +93,7 @@ class Iid:
         self._call(mapping, lib.mapix_iid_columns, first, n, *room, swapped)
         return int(swapped[0])
 
-    # --- of one segment: memory that is kept, and what goes wrong is left to the others --------------
+    # --- of one segment: in memory that is kept; what goes wrong is left to the others ---------
 
     def head(self, mapping: Mapping, key: int) -> tuple[tuple[int, int, int, int], int]:
         """Box and area of a segment, from its header."""
@@ -144,106 +135,6 @@ class Iid:
         cut, end = ends[0], ends[1]
         return bytes(mine.text[:cut]), bytes(mine.text[cut:end])
 
-    def masks(
-        self,
-        mapping: Mapping,
-        keys: Keys,
-        windows: Boxes,
-        offsets: NDArray[np.uint64],
-        out: NDArray[np.uint8],
-    ) -> None:
-        """``mapix_iid_masks``."""
-        args = (read("uint32_t[]", keys), read("uint16_t[]", windows), len(keys))
-        into = write("uint8_t[]", out)
-        offset = read("uint64_t[]", offsets)
-        self._call(mapping, lib.mapix_iid_masks, *args, offset, into, out.nbytes)
-
-    def count(
-        self, mapping: Mapping, keys: Keys, windows: Boxes, *, any: bool = False
-    ) -> NDArray[np.uint32]:
-        """``mapix_iid_count``."""
-        counts = np.empty(len(keys), np.uint32)
-        args = (read("uint32_t[]", keys), read("uint16_t[]", windows), len(keys), any)
-        self._call(mapping, lib.mapix_iid_count, *args, write("uint32_t[]", counts))
-        return counts
-
-    def shared(self, mapping: Mapping, a: Keys, b: Keys) -> NDArray[np.uint32]:
-        """``mapix_iid_shared``."""
-        counts = np.empty(len(a), np.uint32)
-        args = (read("uint32_t[]", a), read("uint32_t[]", b), len(a))
-        self._call(mapping, lib.mapix_iid_shared, *args, write("uint32_t[]", counts))
-        return counts
-
-    def overlaps(self, mapping: Mapping, keys: Keys, tree: Tree) -> NDArray[np.uint32]:
-        """``mapix_iid_overlaps``: (n, 3) of key, higher key, pixels; ``tree`` is over their boxes."""
-        ordered, n = keys[tree.order], len(keys)
-        places, several = np.empty(n, PLACE), False
-        for at in range(0, n, STEP):
-            part, into = ordered[at : at + STEP], places[at : at + STEP]
-            args = (read("uint32_t[]", part), len(part), write("mapix_place[]", into))
-            self._call(mapping, lib.mapix_iid_places, *args)
-            several = several or bool((into["at"] == SEVERAL).any())
-        canvas = np.empty(2 * CANVAS_NBYTES if several else 2, np.uint8)
-        join, pairs = ffi.new("mapix_iid_join *"), ffi.new("mapix_iid_pairs *")
-        kept = (read("uint16_t[]", tree.nodes), read("uint32_t[]", ordered))
-        kept += (read("mapix_place[]", places), write("uint8_t[]", canvas))
-        join.nodes, join.keys, join.places, join.canvas = kept
-        join.n, join.canvas_nbytes = n, len(canvas) // 2
-        every: list[NDArray[np.uint32]] = []
-        while pairs.leader < n:
-            if pairs.n == pairs.room:
-                every.append(np.empty((max(STEP, PAIRS_A_SEGMENT * n), 3), np.uint32))
-                into = write("uint32_t[]", every[-1])
-                pairs.pairs, pairs.room, pairs.n = into, len(every[-1]), 0
-            state = pairs.leader, pairs.behind, pairs.n
-
-            def again(m: CData, *args: Any, state: tuple[int, int, int] = state) -> int:
-                pairs.leader, pairs.behind, pairs.n = state  # when a change turns out harmless
-                return int(lib.mapix_iid_overlaps(m, *args))
-
-            self._call(mapping, again, join, pairs)
-        if every:
-            every[-1] = every[-1][: int(pairs.n)]
-        found = np.concatenate([np.empty((0, 3), np.uint32), *every])
-        into, scratch = (write("uint32_t[]", v) for v in (found, np.empty_like(found)))
-        lib.mapix_pairs_sort(into, scratch, len(found), self.nsegments)
-        return found
-
-    def paint(
-        self,
-        mapping: Mapping,
-        keys: Keys,
-        values: NDArray[np.int32],
-        boxes: Boxes,
-        window: Boxes,
-        labels: NDArray[np.int32],
-        depth: NDArray[np.uint16] | None,
-    ) -> None:
-        """``mapix_iid_paint``: the last of keys on top; ``labels`` and ``depth`` are the window's."""
-        p = ffi.new("mapix_iid_painting *")
-        kept = (read("uint32_t[]", keys), read("int32_t[]", values), read("uint16_t[]", boxes))
-        kept += (write("int32_t[]", labels), write("uint32_t[]", np.empty(8 * len(keys) + 8, np.uint32)))
-        p.keys, p.values, p.boxes, p.labels, p.scratch = kept
-        deep = ffi.NULL if depth is None else write("uint16_t[]", depth)
-        p.depth, p.n, p.window = deep, len(keys), window.tolist()
-        for begin in range(int(window[0]), int(window[2]), BAND):
-            end = min(begin + BAND, int(window[2]))
-
-            def fresh(m: CData, *args: Any, first: int = begin, end: int = end) -> int:
-                if depth is not None:  # counted once more, when a change turns out harmless
-                    depth[first - int(window[0]) : end - int(window[0])] = 0
-                return int(lib.mapix_iid_paint(m, *args))
-
-            self._call(mapping, fresh, p, begin, end)
-
-    def combine(
-        self, mapping: Mapping, keys: Keys, what: int, window: Boxes, canvas: NDArray[np.uint64]
-    ) -> None:
-        """``mapix_iid_combine``: 0 or, 1 and, 2 and not; ``canvas`` is (h, words)."""
-        args = (read("uint32_t[]", keys), len(keys), what, read("uint16_t[]", window))
-        into = write("uint64_t[]", canvas)
-        self._call(mapping, lib.mapix_iid_combine, *args, into, canvas.shape[1])
-
     def texts(self, mapping: Mapping, keys: Keys) -> list[tuple[bytes, bytes]]:
         """``mapix_iid_texts``: (domain, iid) of keys."""
         ends = np.empty(2 * len(keys), np.uint64)
@@ -266,34 +157,6 @@ class Iid:
         return [
             (raw[a:b], raw[b:c]) for a, b, c in zip(begins[:-1], cuts[::2], cuts[1::2], strict=True)
         ]
-
-    def rle(
-        self, mapping: Mapping, keys: Keys, size: tuple[int, int], *, text: bool
-    ) -> list[str] | list[list[int]]:
-        """``mapix_iid_rle``: COCO's counts of keys, as text or as numbers."""
-        n, room, found = len(keys), 96 * min(len(keys), STEP) + ROOM, []
-        ends, scratch = np.empty(n, np.uint64), np.empty(64 * (size[0] + 1), np.uint16)
-        done, cuts = ffi.new("uint64_t *"), write("uint64_t[]", ends)
-        args = (*size, text, write("uint16_t[]", scratch))
-        while done[0] < n:
-            out, first = np.empty(room, np.uint8), int(done[0])
-            end = min(first + STEP, n)
-
-            def again(m: CData, *args: Any, first: int = first) -> int:
-                done[0] = first  # when a change turns out harmless
-                return int(lib.mapix_iid_rle(m, *args))
-
-            into = (write("uint8_t[]", out), room, cuts, done)
-            self._call(mapping, again, read("uint32_t[]", keys), end, *args, *into)
-            stops = ends[first : int(done[0])].tolist()
-            raw: Any = out.tobytes().decode("latin-1") if text else out.view(np.uint32).tolist()
-            unit = 1 if text else 4
-            found += [
-                raw[a // unit : b // unit] for a, b in zip([0, *stops[:-1]], stops, strict=False)
-            ]
-            if done[0] == first:
-                room *= 4
-        return found
 
     def names(self, mapping: Mapping, seed: int) -> Table:
         """``mapix_iid_names``: a table of names."""

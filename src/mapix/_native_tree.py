@@ -79,7 +79,7 @@ class Tree:
             room = int(count[0])
 
     def search_many(self, windows: Boxes) -> tuple[Keys, NDArray[np.uint32]]:
-        """``mapix_tree_search_many``: numbers for all windows (n, 4), sorted, and how many each has."""
+        """``mapix_tree_search_many``: sorted numbers for windows (n, 4), and how many each has."""
         n = len(windows)
         counts = np.empty(n, np.uint32)
         at, count = ffi.new("uint64_t *"), ffi.new("uint64_t *")

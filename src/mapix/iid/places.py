@@ -29,7 +29,9 @@ class Places:
     the first questions by that, and by walking the regions of whatever its boxes meet.
     """
 
-    def at(self: Any, x: ArrayLike, y: ArrayLike, *, exact: bool = True, topmost: bool = False) -> Any:
+    def at(
+        self: Any, x: ArrayLike, y: ArrayLike, *, exact: bool = True, topmost: bool = False
+    ) -> Any:
         """Segments at a pixel, or at many.
 
         Parameters
@@ -64,8 +66,9 @@ class Places:
 
         The parameters and what is returned are those of ``at``.
         """
-        if type(bbox) is tuple and len(bbox) == 4 and all(type(v) is int for v in bbox):
-            minr, minc, maxr, maxc = (0 if v < 0 else MOST if v > MOST else v for v in bbox)
+        one: Any = bbox
+        if isinstance(one, tuple) and len(one) == 4 and all(type(v) is int for v in one):
+            minr, minc, maxr, maxc = (0 if v < 0 else MOST if v > MOST else v for v in one)
             keys = self._in_window((minr, minc, maxr, maxc), exact)
             return _top(keys) if topmost else keys
         boxes = np.asarray(bbox)
@@ -73,9 +76,7 @@ class Places:
             raise ValueError(f"a box is (minr, minc, maxr, maxc), got shape {boxes.shape}")
         return self._by_box(boxes.reshape(-1, 4), exact, topmost, single=boxes.ndim == 1)
 
-    def _by_box(
-        self: Any, boxes: NDArray[Any], exact: bool, topmost: bool, *, single: bool
-    ) -> Any:
+    def _by_box(self: Any, boxes: NDArray[Any], exact: bool, topmost: bool, *, single: bool) -> Any:
         if boxes.dtype.kind not in "iu":
             raise TypeError(f"pixels are whole numbers, got {boxes.dtype}")
         windows = np.ascontiguousarray(np.clip(boxes, 0, MOST), np.uint16)
@@ -124,11 +125,11 @@ class Places:
 
     def _in_windows(
         self: Any, windows: NDArray[np.uint16], exact: bool
-    ) -> tuple[Keys, NDArray[np.uint32]]:
+    ) -> tuple[Keys, NDArray[Any]]:
         """Keys in many windows, ascending in each, back to back; and how many each has."""
         known = self._parts_for(len(windows)) if exact else None
         if known is not None:
-            many: tuple[Keys, NDArray[np.uint32]] = known.many(self.source.mapping, windows)
+            many: tuple[Keys, NDArray[Any]] = known.many(self.source.mapping, windows)
             return many
         keys, counts = self._tree.search_many(windows)
         if exact and len(keys):

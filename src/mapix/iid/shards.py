@@ -331,9 +331,7 @@ class ShardedArchive(Archive):
         keys, _ = self._in_windows(np.array([window], np.uint16), exact)
         return keys
 
-    def _in_windows(
-        self, windows: NDArray[np.uint16], exact: bool
-    ) -> tuple[Keys, NDArray[np.uint32]]:
+    def _in_windows(self, windows: NDArray[np.uint16], exact: bool) -> tuple[Keys, NDArray[Any]]:
         """As each archive says; in a window those of one come before those of the next."""
         every = [part._in_windows(windows, exact) for part in self.parts]
         keys = [
