@@ -138,6 +138,18 @@ def test_overlaps_go_on_where_they_stopped(made, monkeypatch):
     assert (found.pixels == want.pixels).all()
 
 
+def test_too_many_overlaps(made, monkeypatch):
+    path, _ = made
+    monkeypatch.setattr("mapix._native_bulk.STEP", 7)
+    monkeypatch.setattr("mapix._native_bulk.PAIRS_A_SEGMENT", 0)
+    monkeypatch.setattr("mapix.iid.pixels.MOST_PAIRS", 100)
+    with pytest.raises(mapix.errors.LimitError, match="fewer keys"):
+        mapix.open(path).overlaps()
+    both = mapix.open([path, path])
+    with pytest.raises(mapix.errors.LimitError, match="fewer keys"):
+        both.overlaps()
+
+
 @pytest.mark.parametrize("box", [(0, 0, H, W), (3, 5, 517, 262), (100, 200, 131, 201)])
 def test_paintings(level, made, box):
     path, canvases = made

@@ -71,8 +71,10 @@ class Bulk:
         self._call(mapping, lib.mapix_iid_shared, *args, write("uint32_t[]", counts))
         return counts
 
-    def overlaps(self, mapping: Mapping, keys: Keys, tree: Tree) -> NDArray[np.uint32]:
-        """``mapix_iid_overlaps``: key, higher key, pixels (n, 3); the tree is over their boxes."""
+    def overlaps(
+        self, mapping: Mapping, keys: Keys, tree: Tree, most: int
+    ) -> NDArray[np.uint32] | None:
+        """``mapix_iid_overlaps``: key, higher key, pixels (n, 3), None of more than ``most``."""
         ordered, n = keys[tree.order], len(keys)
         places, several = np.empty(n, PLACE), False
         for at in range(0, n, STEP):
@@ -89,6 +91,8 @@ class Bulk:
         every: list[NDArray[np.uint32]] = []
         while pairs.leader < n:
             if pairs.n == pairs.room:
+                if sum(map(len, every)) > most:
+                    return None
                 every.append(np.empty((max(STEP, PAIRS_A_SEGMENT * n), 3), np.uint32))
                 into = write("uint32_t[]", every[-1])
                 pairs.pairs, pairs.room, pairs.n = into, len(every[-1]), 0

@@ -19,6 +19,7 @@ __all__ = ["STEP", "Masks", "Overlaps", "Pixels"]
 
 STEP = 1 << 16  # segments looked at between two looks at Ctrl-C
 MOST_MASK_NBYTES = 1 << 34  # of masks in one call
+MOST_PAIRS = 1 << 29  # of segments that overlap, in one call
 
 Keys = NDArray[np.uint32]
 KeysLike = Group | Selection | ArrayLike
@@ -266,7 +267,11 @@ class Pixels:
         else:
             some = np.unique(self._some(keys))
             tree = Tree(np.ascontiguousarray(self.bboxes[some]))
-        found = self._iid.overlaps(self.source.mapping, some, tree)
+        found = self._iid.overlaps(self.source.mapping, some, tree, MOST_PAIRS)
+        if found is None:
+            raise LimitError(
+                f"{self.path}: more than {MOST_PAIRS} pairs of segments overlap: ask for fewer keys"
+            )
         i, j, pixels = (np.ascontiguousarray(found[:, k]) for k in range(3))
         return Overlaps(i, j, pixels, self.areas[i], self.areas[j])
 

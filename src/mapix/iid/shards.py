@@ -120,14 +120,16 @@ class _Core:
                 found[i] = (one.mask(box) & two.mask(box)).sum()
         return found
 
-    def overlaps(self, _: Any, keys: Keys, tree: Tree) -> NDArray[np.uint32]:
-        """Pairs of keys that share pixels, and how many: (n, 3)."""
+    def overlaps(self, _: Any, keys: Keys, tree: Tree, most: int) -> NDArray[np.uint32] | None:
+        """Pairs of keys that share pixels, and how many: (n, 3), None of more than ``most``."""
         a, b = tree.pairs()
         every = [np.empty((0, 3), np.uint32)]
         for at in range(0, len(a), STEP):
             i, j = keys[a[at : at + STEP]], keys[b[at : at + STEP]]
             pixels = self.shared(None, i, j)
             every.append(np.stack([i, j, pixels], axis=1)[pixels > 0])
+            if sum(map(len, every)) > most:
+                return None
         found = np.concatenate(every)
         return found[np.lexsort((found[:, 1], found[:, 0]))]
 
