@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mapix
+import slow_iid
 from mapix import _native
-from mapix._native_iid import rle_mask
+from mapix._native_iid import pack, rle_mask
 from mapix.iid import Writer
 from mapix.iid.coco import decode, encode
 from test_iid import pack_one
@@ -164,6 +165,25 @@ def test_paintings(level, made, box):
         assert (labels == want[r:r2, c:c2]).all()
         assert (depth == canvases[keys].sum(axis=0)[r:r2, c:c2]).all()
         assert (a.paint(keys, box, order="given") == labels).all()
+
+
+def test_packing(level):
+    """Masks of one component and of many, of one value and of several, at most widths."""
+    rng = np.random.default_rng(6)
+    for k in range(400):
+        h, w = int(rng.integers(1, 12)), int(rng.integers(1, 140 if k % 2 else 66))
+        mask = (rng.random((h, w)) < (0.6, 0.97, 1.0, 0.05)[k % 4]).astype(np.uint8)
+        if k % 3 == 0:
+            mask *= rng.integers(1, 3, (h, w), np.uint8)
+        if k % 7 == 0:  # one run a row, which may or may not touch the next one's
+            mask[:] = 0
+            for row in range(h):
+                c = int(rng.integers(0, w))
+                mask[row, c : c + int(rng.integers(0, 30))] = 200
+        raw, area, nregions = pack(mask, 1, 2)
+        assert raw == slow_iid.pack(mask, 1, 2)
+        assert area == np.count_nonzero(mask)
+        assert nregions == len(slow_iid.components(mask))
 
 
 def test_coco(level, made):
