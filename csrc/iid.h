@@ -3,6 +3,7 @@
 #define MAPIX_IID_H
 
 #include "guard.h"
+#include "levels.h"
 
 #include <string.h>
 
@@ -46,6 +47,8 @@ static inline int iid_usable(const mapix_map *map, const mapix_iid *iid) {
            iid->iids_at <= all && iid->iids_nbytes <= all - iid->iids_at && iid->segs_at <= all &&
            iid->segs_nbytes <= all - iid->segs_at && iid->nsegments <= UINT32_MAX;
 }
+
+#define MAPIX_SEVERAL UINT64_MAX
 
 /* A lookup row: where its name and its segment are, in their sections. */
 typedef struct {
@@ -116,6 +119,29 @@ static inline int iid_segment_of(const mapix_map *map, const mapix_iid *iid, uin
     s->regions = p + SEGMENT_HEAD;
     s->regions_nbytes = row.segment_nbytes - SEGMENT_HEAD;
     return MAPIX_OK;
+}
+
+/* Have the lookup row of a key, or the first nbytes of its segment, come into the cache.
+ * Always inline: gcc takes a function that does nothing but this for one that does nothing. */
+MAPIX_INLINE void iid_prefetch_row(const mapix_map *map, const mapix_iid *iid, uint64_t key) {
+    if (key < iid->nsegments) {
+        __builtin_prefetch(map->base + iid->lut_at + key * LUT_ROW, 0, 3);
+    }
+}
+
+MAPIX_INLINE void iid_prefetch(const mapix_map *map, const mapix_iid *iid, uint64_t key,
+                                uint32_t nbytes) {
+    if (key >= iid->nsegments) {
+        return;
+    }
+    const iid_row row = iid_row_of(map, iid, key);
+    const uint64_t end = (uint64_t)row.segment_at + row.segment_nbytes;
+    if (end <= iid->segs_nbytes) {
+        const uint8_t *p = map->base + iid->segs_at + row.segment_at;
+        for (uint32_t k = 0; k < row.segment_nbytes && k < nbytes; k += 64) {
+            __builtin_prefetch(p + k, 0, 3);
+        }
+    }
 }
 
 /* The region at byte *at of the segment's regions, which moves behind it; MAPIX_OK and nbytes of 0

@@ -18,56 +18,78 @@ static uint32_t root_of(mask_run *runs, uint32_t i) {
     return i;
 }
 
-/* The earlier run becomes the root: components come in the order of their first pixel. */
-static void join(mask_run *runs, uint32_t i, uint32_t k) {
-    const uint32_t a = root_of(runs, i), b = root_of(runs, k);
-    if (a < b) {
-        runs[b].root = a;
-    } else {
-        runs[a].root = b;
-    }
+static inline void widen(mask_run *root, const mask_run *r) {
+    root->minc = r->minc < root->minc ? r->minc : root->minc;
+    root->maxc = r->maxc > root->maxc ? r->maxc : root->maxc;
+    root->maxr = r->maxr > root->maxr ? r->maxr : root->maxr; /* its first row is above all others */
 }
 
-/* Runs of one value of a mask, joined with those of the row before that they touch. */
-static uint32_t find_runs(const uint8_t *mask, uint32_t h, uint32_t w, mask_run *runs) {
-    uint32_t n = 0, before = 0; /* first run of the row before */
-    for (uint32_t row = 0; row < h; row++) {
-        const uint8_t *p = mask + (uint64_t)row * w;
-        const uint32_t first = n;
-        uint32_t above = before;
-        for (uint32_t c = 0; c < w;) {
-            if (!p[c]) {
-                c++;
-                continue;
-            }
-            const uint32_t begin = c, value = p[c];
-            while (c < w && p[c] == value) {
-                c++;
-            }
-            runs[n] = (mask_run){.row = row, .begin = begin, .end = c, .value = value, .root = n};
-            while (above < first && runs[above].end < begin) {
-                above++;
-            }
-            for (uint32_t k = above; k < first && runs[k].begin <= c; k++) {
-                if (runs[k].value == value) {
-                    join(runs, n, k);
-                }
-            }
-            n++;
+/* Two components become one, that of the earlier run: they come in the order of their first pixel. */
+static uint32_t join(mask_run *runs, uint32_t a, uint32_t b) {
+    const uint32_t root = a < b ? a : b, other = a < b ? b : a;
+    if (a != b) {
+        runs[other].root = root;
+        widen(&runs[root], &runs[other]);
+    }
+    return root;
+}
+
+/* A mask of bytes, and the runs of one value that were found in it so far. */
+typedef struct {
+    const uint8_t *mask;
+    uint64_t nbytes;
+    mask_run *runs;
+    uint64_t area;
+    uint32_t n, before, above; /* runs; first of the row before; first of those that may still touch */
+} run_finder;
+
+/* A run, joined with those of the row before that it touches. */
+static inline void add_run(run_finder *f, uint32_t first, uint32_t row, uint32_t begin, uint32_t end,
+                           uint32_t value) {
+    mask_run *runs = f->runs;
+    const uint32_t n = f->n++;
+    runs[n].row = row, runs[n].begin = begin, runs[n].end = end;
+    runs[n].value = value, runs[n].root = n;
+    runs[n].minr = row, runs[n].minc = begin, runs[n].maxr = row + 1, runs[n].maxc = end;
+    f->area += end - begin;
+    while (f->above < first && runs[f->above].end < begin) {
+        f->above++;
+    }
+    uint32_t root = n;
+    for (uint32_t k = f->above; k < first && runs[k].begin <= end; k++) {
+        if (runs[k].value == value) {
+            root = join(runs, root, root_of(runs, k));
         }
-        before = first;
     }
-    return n;
 }
 
-static void widen(mask_run *root, const mask_run *r) {
-    root->minc = r->begin < root->minc ? r->begin : root->minc;
-    root->maxc = r->end > root->maxc ? r->end : root->maxc;
-    root->maxr = r->row + 1;
-}
+/* The box of a mask's only component, and its pixels. */
+typedef struct {
+    uint32_t minr, minc, maxr, maxc, area;
+} blob;
 
-static void set_bits(uint8_t *bits, uint64_t from, uint64_t n) {
-    while (n) {
+#define LEVEL 0
+#include "iid_pack_body.h"
+#undef LEVEL
+#if MAPIX_LEVELS > 1
+#define LEVEL 1
+#include "iid_pack_body.h"
+#undef LEVEL
+#define LEVEL 2
+#include "iid_pack_body.h"
+#undef LEVEL
+#endif
+
+/* Ones to n bits from bit `from` on, of nbytes. */
+static inline void set_bits(uint8_t *bits, uint64_t nbytes, uint64_t from, uint64_t n) {
+    for (; n && (from >> 3) + 8 <= nbytes; n -= n < 56 ? n : 56, from += 56) {
+        const uint64_t take = n < 56 ? n : 56, word = ~(UINT64_MAX >> take) >> (from & 7);
+        uint64_t held;
+        memcpy(&held, bits + (from >> 3), 8);
+        held |= __builtin_bswap64(word);
+        memcpy(bits + (from >> 3), &held, 8);
+    }
+    while (n) { /* the last bytes */
         const unsigned shift = from & 7;
         const unsigned take = n < 8 - shift ? (unsigned)n : 8 - shift;
         bits[from >> 3] |= (uint8_t)((0xFF00u >> take & 0xFFu) >> shift);
@@ -83,25 +105,69 @@ static void put_head(uint8_t *p, uint32_t length, uint32_t minr, uint32_t minc, 
     memcpy(p + 4, box, 8);
 }
 
+/* Bits from the highest down, the other way round. */
+static inline uint64_t turned(uint64_t word) {
+    word = (word >> 1 & UINT64_C(0x5555555555555555)) | (word & UINT64_C(0x5555555555555555)) << 1;
+    word = (word >> 2 & UINT64_C(0x3333333333333333)) | (word & UINT64_C(0x3333333333333333)) << 2;
+    word = (word >> 4 & UINT64_C(0x0f0f0f0f0f0f0f0f)) | (word & UINT64_C(0x0f0f0f0f0f0f0f0f)) << 4;
+    return __builtin_bswap64(word);
+}
+
+/* Rows of a blob one behind the other, without gaps. */
+static void put_rows(uint8_t *bits, const uint64_t *rows, const blob *b) {
+    const unsigned w = b->maxc - b->minc;
+    uint64_t held = 0;
+    unsigned nheld = 0;
+    for (uint32_t row = b->minr; row < b->maxr; row++) {
+        const uint64_t word = turned(rows[row] >> b->minc);
+        held |= word >> nheld;
+        if (nheld + w < 64) {
+            nheld += w;
+            continue;
+        }
+        held = __builtin_bswap64(held);
+        memcpy(bits, &held, 8);
+        bits += 8;
+        held = nheld ? word << (64 - nheld) : 0;
+        nheld = nheld + w - 64;
+    }
+    for (; nheld; nheld -= nheld < 8 ? nheld : 8, held <<= 8) {
+        *bits++ = (uint8_t)(held >> 56);
+    }
+}
+
+static uint64_t pack_blob(const blob *b, const uint64_t *rows, uint32_t minr, uint32_t minc,
+                          uint8_t *out, uint64_t out_nbytes) {
+    const mask_run c = {.minr = b->minr, .minc = b->minc, .maxr = b->maxr, .maxc = b->maxc};
+    const uint64_t pixels = (uint64_t)(b->maxr - b->minr) * (b->maxc - b->minc);
+    const uint64_t nbytes = REGION_HEAD + (pixels + 7) / 8;
+    if (nbytes <= out_nbytes) {
+        put_head(out, (uint32_t)nbytes, minr, minc, &c);
+        put_rows(out + REGION_HEAD, rows, b);
+    }
+    return nbytes;
+}
+
 int mapix_iid_pack(const uint8_t *mask, uint32_t h, uint32_t w, uint32_t minr, uint32_t minc,
                    uint32_t *scratch, uint8_t *out, uint64_t out_nbytes, uint64_t *nbytes,
                    uint32_t *area, uint32_t *nregions) {
     if (h > 65535 || w > 65535 || minr > 65535 - h || minc > 65535 - w) {
         return MAPIX_E_ARGUMENT;
     }
-    mask_run *runs = (mask_run *)(void *)scratch;
-    const uint32_t n = find_runs(mask, h, w, runs);
-    uint64_t all = 0, pixels = 0;
-    *nregions = 0;
-    for (uint32_t i = 0; i < n; i++) { /* boxes of components; roots come before their runs */
-        mask_run *r = &runs[i], *root = &runs[root_of(runs, i)];
-        if (root == r) {
-            r->minr = r->row;
-            r->minc = r->begin;
-        }
-        widen(root, r);
-        pixels += r->end - r->begin;
+    blob b;
+    uint64_t *rows = (uint64_t *)(void *)scratch;
+    if (w && w <= 64 && MAPIX_AT_LEVEL(find_blob)(mask, h, w, rows, &b)) {
+        *nbytes = pack_blob(&b, rows, minr, minc, out, out_nbytes);
+        *area = b.area;
+        *nregions = 1;
+        return *nbytes <= out_nbytes ? MAPIX_OK : MAPIX_E_ARGUMENT;
     }
+    mask_run *runs = (mask_run *)(void *)scratch;
+    run_finder finder = {.mask = mask, .nbytes = (uint64_t)h * w, .runs = runs};
+    MAPIX_AT_LEVEL(find_runs)(&finder, h, w);
+    const uint32_t n = finder.n;
+    uint64_t all = 0;
+    *nregions = 0;
     for (uint32_t i = 0; i < n; i++) {
         mask_run *r = &runs[i];
         if (r->root == i) {
@@ -116,7 +182,7 @@ int mapix_iid_pack(const uint8_t *mask, uint32_t h, uint32_t w, uint32_t minr, u
         }
     }
     *nbytes = all;
-    *area = (uint32_t)pixels;
+    *area = (uint32_t)finder.area;
     if (all > out_nbytes) {
         return MAPIX_E_ARGUMENT;
     }
@@ -129,7 +195,8 @@ int mapix_iid_pack(const uint8_t *mask, uint32_t h, uint32_t w, uint32_t minr, u
             put_head(out + r->at, (uint32_t)(REGION_HEAD + (box + 7) / 8), minr, minc, r);
         }
         const uint64_t from = (r->row - root->minr) * width + (r->begin - root->minc);
-        set_bits(out + root->at + REGION_HEAD, from, r->end - r->begin);
+        const uint64_t behind = root->at + REGION_HEAD;
+        set_bits(out + behind, out_nbytes - behind, from, r->end - r->begin);
     }
     return MAPIX_OK;
 }

@@ -126,7 +126,8 @@ static const mapix_kernels avx512 = {{line_u8_avx512, line_f32_avx512, line_f16_
 static int best_level(void) {
     __builtin_cpu_init();
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") ||
-        !__builtin_cpu_supports("f16c")) {
+        !__builtin_cpu_supports("f16c") || !__builtin_cpu_supports("bmi") ||
+        !__builtin_cpu_supports("bmi2") || !__builtin_cpu_supports("popcnt")) {
         return 0;
     }
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

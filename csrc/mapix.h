@@ -271,6 +271,29 @@ int mapix_iid_masks(const mapix_map *map, const mapix_iid *iid, const uint32_t *
                     const uint16_t *windows, uint64_t n, const uint64_t *offsets, uint8_t *out,
                     uint64_t out_nbytes, mapix_where *where);
 
+/* Regions that have pixels, of segments [*key, end), one after the other: boxes (n, 4), and for each
+ * key << 32 | byte of its bits in the segments' section.  Ends before a segment for whose regions there
+ * is no room; *key is where to go on. */
+int mapix_iid_parts(const mapix_map *map, const mapix_iid *iid, uint64_t *key, uint64_t end,
+                    uint16_t *boxes, uint64_t *leaves, uint64_t room, uint64_t *n,
+                    mapix_where *where);
+
+/* A tree over the boxes of regions (mapix_tree_build), its leaves being what mapix_iid_parts gave, in
+ * the tree's order. */
+typedef struct {
+    const uint16_t *nodes;
+    const uint64_t *leaves;
+    uint64_t n;
+} mapix_parts;
+
+/* Keys of the segments that have a pixel in windows [*window, nwindows), until there is no room for
+ * another one's (twice what the tree meets is needed); *window is where to go on.  found has all of
+ * them back to back, counts[i] of them for window i, ascending, each once.  A tree that lies about
+ * itself gives other keys, no harm. */
+int mapix_iid_hits(const mapix_map *map, const mapix_iid *iid, const mapix_parts *parts,
+                   const uint16_t *windows, uint64_t nwindows, uint64_t *window, uint32_t *found,
+                   uint64_t room, uint64_t *nfound, uint32_t *counts, mapix_where *where);
+
 /* How many pixels of segment keys[i] lie in windows[i]; with `any`, 1 as soon as there is one. */
 int mapix_iid_count(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys,
                     const uint16_t *windows, uint64_t n, uint32_t any, uint32_t *counts,
@@ -280,11 +303,62 @@ int mapix_iid_count(const mapix_map *map, const mapix_iid *iid, const uint32_t *
 int mapix_iid_shared(const mapix_map *map, const mapix_iid *iid, const uint32_t *a,
                      const uint32_t *b, uint64_t n, uint32_t *counts, mapix_where *where);
 
-/* Paint segments over one another, in order, into a window: labels gets values[i] where keys[i] has
- * a pixel, depth (unless null) one more for each segment there. */
-int mapix_iid_paint(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys,
-                    const int32_t *values, uint64_t n, const uint16_t *window, int32_t *labels,
-                    uint16_t *depth, mapix_where *where);
+/* Where the pixels of a segment are: byte of the bits of its only region, and that one's box.  0: it
+ * has none.  MAPIX_SEVERAL, all ones: more than one region, or one that ends within 8 bytes of the file's end;
+ * then the box is the segment's. */
+typedef struct {
+    uint64_t at;
+    uint16_t box[4];
+} mapix_place;
+
+/* Look at all regions of segments keys[i], and say where they are. */
+int mapix_iid_places(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys, uint64_t n,
+                     mapix_place *places, mapix_where *where);
+
+/* Segments to be compared with one another: a tree over their boxes, and keys and places in its
+ * order.  canvas has room for two bitmaps of canvas_nbytes each, to put regions together in; segments
+ * that need more are compared without. */
+typedef struct {
+    const uint16_t *nodes;
+    const uint32_t *keys;
+    const mapix_place *places;
+    uint64_t n;
+    uint8_t *canvas;
+    uint64_t canvas_nbytes;
+} mapix_iid_join;
+
+/* n pairs that share pixels so far: i < j and how many, three numbers each, with room for more.  leader
+ * and behind are where to go on: 0 to begin with, leader is the join's n when all is done. */
+typedef struct {
+    uint64_t leader, behind;
+    uint32_t *pairs;
+    uint64_t room, n;
+} mapix_iid_pairs;
+
+/* Compare on, until there is no room left or a good while of work was done. */
+int mapix_iid_overlaps(const mapix_map *map, const mapix_iid *iid, const mapix_iid_join *join,
+                       mapix_iid_pairs *pairs, mapix_where *where);
+
+/* Sort n pairs (three numbers each) by i and j, which are below `end`; scratch is as large. */
+int mapix_pairs_sort(uint32_t *pairs, uint32_t *scratch, uint64_t n, uint64_t end);
+
+/* Segments to be painted over one another, the last one on top: labels of a window, row after row, get
+ * values[i] where keys[i] has a pixel; depth (unless null) one more for each segment there.  boxes are
+ * the segments', (n, 4); scratch has room for 8 (n + 1) numbers. */
+typedef struct {
+    const uint32_t *keys;
+    const int32_t *values;
+    const uint16_t *boxes;
+    uint64_t n;
+    uint16_t window[4];
+    int32_t *labels;
+    uint16_t *depth;
+    uint32_t *scratch;
+} mapix_iid_painting;
+
+/* Paint rows [begin, end) of the image, which lie in the window. */
+int mapix_iid_paint(const mapix_map *map, const mapix_iid *iid, const mapix_iid_painting *painting,
+                    uint32_t begin, uint32_t end, mapix_where *where);
 
 /* Or, and, and-not of packed rows: canvas has rows of nwords words, the leftmost pixel in the highest
  * bit, for a window.  what: 0 or, 1 and, 2 and not. */
@@ -320,6 +394,27 @@ int mapix_iid_find(const mapix_map *map, const mapix_iid *iid, uint64_t seed,
                    const uint64_t *slots, uint64_t nslots, const uint8_t *bytes,
                    const uint64_t *ends, uint64_t n, int64_t *keys, mapix_where *where);
 
+/* Segments keys[*done, n) as COCO's run-length encodings of an image of h x w, in which they lie: as
+ * text, or as u32 counts, back to back; ends[i] is where that of keys[i] ends; that of the first,
+ * keys[*done], begins at 0.  Ends before one that there is no room for; *done is where to go on.  scratch
+ * has room for 64 x (h + 1). */
+int mapix_iid_rle(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys, uint64_t n,
+                  uint32_t h, uint32_t w, uint32_t text, uint16_t *scratch, uint8_t *out,
+                  uint64_t room, uint64_t *ends, uint64_t *done, mapix_where *where);
+
+/* Counts of such a text, with room for nbytes; MAPIX_E_ARGUMENT where it is none, or a count is none of
+ * 32 bits. */
+int mapix_rle_counts(const uint8_t *text, uint64_t nbytes, uint32_t *counts, uint64_t *n);
+
+/* The tight box of the ones of an encoding, zeros without; MAPIX_E_ARGUMENT unless the counts add up to
+ * h x w. */
+int mapix_rle_box(const uint32_t *counts, uint64_t n, uint32_t h, uint32_t w, uint16_t *box);
+
+/* The ones of an encoding of an image h pixels high, as bytes (box); MAPIX_E_ARGUMENT where one is
+ * outside.  h is not 0 where there are ones. */
+int mapix_rle_mask(const uint32_t *counts, uint64_t n, uint32_t h, const uint16_t *box,
+                   uint8_t *mask);
+
 /* --- boxes: a packed tree over them, in the caller's memory ---------------------------------------
  *
  * Nodes of 16 children, four rows of 16 u16 each (minr, minc, maxr, maxc), level by level from the
@@ -337,8 +432,9 @@ int mapix_tree_build(const uint16_t *boxes, uint64_t n, uint16_t *nodes, uint32_
 int mapix_tree_search(const uint16_t *nodes, const uint32_t *order, uint64_t n,
                       const uint16_t *window, uint32_t *found, uint64_t room, uint64_t *nfound);
 
-/* The same for windows [*window, nwindows), until there is no room for another one's; *window is where
- * to go on.  found has all of them back to back, counts[i] how many are window i's. */
+/* The same for windows [*window, nwindows), until there is no room for another one's (twice as much as
+ * it takes is needed); *window is where to go on.  found has all of them back to back, counts[i] of them
+ * for window i, ascending. */
 int mapix_tree_search_many(const uint16_t *nodes, const uint32_t *order, uint64_t n,
                            const uint16_t *windows, uint64_t nwindows, uint64_t *window,
                            uint32_t *found, uint64_t room, uint64_t *nfound, uint32_t *counts);

@@ -1,69 +1,96 @@
-/* tree.c - a packed tree over boxes: sixteen children a node, along a Hilbert curve. */
-#include "mapix.h"
+/* tree.c - see tree.h. */
+#include "tree.h"
 
-#include <string.h>
+#define LEVEL 0
+#include "tree_body.h"
+#undef LEVEL
+#if MAPIX_LEVELS > 1
+#define LEVEL 1
+#include "tree_body.h"
+#undef LEVEL
+#define LEVEL 2
+#include "tree_body.h"
+#undef LEVEL
+#endif
 
-enum { FAN = 16, NODE = 4 * FAN, MOST_LEVELS = 9, STACK = MOST_LEVELS * FAN };
 enum { MINR, MINC, MAXR, MAXC };
 
-typedef struct {
-    uint64_t n;
-    unsigned nlevels;
-    uint64_t start[MOST_LEVELS + 1]; /* of each level's nodes */
-} shape;
-
-static shape shape_of(uint64_t n) {
-    shape s = {.n = n};
-    uint64_t count = n;
-    do {
-        count = (count + FAN - 1) / FAN;
-        s.start[s.nlevels + 1] = s.start[s.nlevels] + count;
-        s.nlevels++;
-    } while (count > 1 && s.nlevels < MOST_LEVELS);
-    return s;
-}
+typedef uint64_t (*search_fn)(const uint16_t *nodes, const tree_shape *s, const uint16_t window[4],
+                              uint64_t behind, int count, uint32_t *found, uint64_t room);
 
 uint64_t mapix_tree_nodes(uint64_t n) {
-    const shape s = shape_of(n);
+    const tree_shape s = tree_shape_of(n);
     return n ? s.start[s.nlevels] : 0;
 }
 
-/* Where a point lies along a Hilbert curve over 65536 x 65536. */
-static uint32_t hilbert(uint32_t x, uint32_t y) {
-    uint32_t d = 0;
-    for (uint32_t s = 1u << 15; s; s >>= 1) {
-        const uint32_t rx = (x & s) > 0, ry = (y & s) > 0;
-        d += s * s * ((3 * rx) ^ ry);
-        if (!ry) {
-            if (rx) {
-                x = 65535 - x;
-                y = 65535 - y;
+/* A Hilbert curve over 65536 x 65536, four bits of x and y a step.  How the curve lies in a square is
+ * two bits: whether x and y have changed places, and whether both run backwards.  For each of the four
+ * ways and each 16 x 16 squares: how far along the curve, and how it lies there. */
+typedef struct {
+    uint8_t along[4][256], way[4][256];
+} curve;
+
+static void make_curve(curve *c) {
+    for (unsigned way = 0; way < 4; way++) {
+        for (unsigned xy = 0; xy < 256; xy++) {
+            unsigned swapped = way & 1, backwards = way >> 1, along = 0;
+            for (unsigned bit = 4; bit-- > 0;) {
+                const unsigned first = xy >> (4 + bit) & 1, second = xy >> bit & 1;
+                const unsigned x = (swapped ? second : first) ^ backwards;
+                const unsigned y = (swapped ? first : second) ^ backwards;
+                along = along << 2 | ((3 * x) ^ y);
+                backwards ^= x & (y ^ 1);
+                swapped ^= y ^ 1;
             }
-            const uint32_t swap = x;
-            x = y;
-            y = swap;
+            c->along[way][xy] = (uint8_t)along;
+            c->way[way][xy] = (uint8_t)(backwards << 1 | swapped);
         }
+    }
+}
+
+/* Where a point lies along it. */
+static inline uint32_t hilbert(const curve *c, uint32_t x, uint32_t y) {
+    uint32_t d = 0, way = 0;
+    for (unsigned step = 4; step-- > 0;) {
+        const uint32_t xy = (x >> 4 * step & 15) << 4 | (y >> 4 * step & 15);
+        d = d << 8 | c->along[way][xy];
+        way = c->way[way][xy];
     }
     return d;
 }
 
-/* Sort n words by their upper half, a byte a pass; the result ends in `a`. */
-static void sort_words(uint64_t *a, uint64_t *b, uint64_t n) {
-    for (unsigned shift = 32; shift < 64; shift += 8) {
-        uint64_t counts[257] = {0};
-        for (uint64_t i = 0; i < n; i++) {
-            counts[(a[i] >> shift & 255) + 1]++;
+enum { DIGIT = 11, NDIGITS = 3, NBUCKETS = 1 << DIGIT };
+
+/* Sort n words by their upper half, eleven bits a pass, all counted at once; a pass whose digits are
+ * all the same is left out.  Returns where the result is. */
+static uint64_t *sort_words(uint64_t *a, uint64_t *b, uint64_t n) {
+    uint32_t counts[NDIGITS][NBUCKETS];
+    memset(counts, 0, sizeof counts);
+    for (uint64_t i = 0; i < n; i++) {
+        const uint64_t d = a[i] >> 32;
+        counts[0][d & (NBUCKETS - 1)]++;
+        counts[1][d >> DIGIT & (NBUCKETS - 1)]++;
+        counts[2][d >> 2 * DIGIT]++;
+    }
+    for (unsigned digit = 0; digit < NDIGITS; digit++) {
+        const unsigned shift = 32 + digit * DIGIT;
+        uint32_t sum = 0, *count = counts[digit];
+        if (n && count[a[0] >> shift & (NBUCKETS - 1)] == n) {
+            continue;
         }
-        for (unsigned k = 0; k < 256; k++) {
-            counts[k + 1] += counts[k];
+        for (unsigned k = 0; k < NBUCKETS; k++) {
+            const uint32_t here = count[k];
+            count[k] = sum;
+            sum += here;
         }
         for (uint64_t i = 0; i < n; i++) {
-            b[counts[a[i] >> shift & 255]++] = a[i];
+            b[count[a[i] >> shift & (NBUCKETS - 1)]++] = a[i];
         }
         uint64_t *swap = a;
         a = b;
         b = swap;
-    } /* four passes: back where it was */
+    }
+    return a;
 }
 
 static void set_child(uint16_t *node, unsigned k, const uint16_t box[4]) {
@@ -85,28 +112,42 @@ static void around(const uint16_t *node, uint16_t box[4]) {
     }
 }
 
+enum { BOXES_AHEAD = 16 };
+
+static void fill_leaves(const uint16_t *boxes, uint64_t n, uint16_t *nodes, const uint32_t *order) {
+    for (uint64_t first = 0; first < n; first += FAN) {
+        uint16_t *node = nodes + first / FAN * NODE;
+        for (unsigned k = 0; k < FAN; k++) {
+            const uint64_t i = first + k;
+            const uint16_t *b = i < n ? boxes + 4 * (uint64_t)order[i] : NOTHING;
+            if (i + BOXES_AHEAD < n) {
+                __builtin_prefetch(boxes + 4 * (uint64_t)order[i + BOXES_AHEAD], 0, 3);
+            }
+            b = b[MINR] < b[MAXR] && b[MINC] < b[MAXC] ? b : NOTHING; /* no pixel, never met */
+            set_child(node, k, b);
+        }
+    }
+}
+
 int mapix_tree_build(const uint16_t *boxes, uint64_t n, uint16_t *nodes, uint32_t *order,
                      uint64_t *scratch) {
     if (n > UINT32_MAX) {
         return MAPIX_E_ARGUMENT;
     }
+    curve c;
+    make_curve(&c);
     for (uint64_t i = 0; i < n; i++) {
         const uint16_t *b = boxes + 4 * i;
-        const uint32_t d = hilbert(((uint32_t)b[MINC] + b[MAXC]) / 2,
+        const uint32_t d = hilbert(&c, ((uint32_t)b[MINC] + b[MAXC]) / 2,
                                    ((uint32_t)b[MINR] + b[MAXR]) / 2);
         scratch[i] = (uint64_t)d << 32 | i;
     }
-    sort_words(scratch, scratch + n, n);
-    const shape s = shape_of(n);
-    for (uint64_t i = 0; i < (s.start[1] * FAN) && n; i++) {
-        const uint16_t *b = NOTHING;
-        if (i < n) {
-            order[i] = (uint32_t)scratch[i];
-            b = boxes + 4 * (uint64_t)order[i];
-            b = b[MINR] < b[MAXR] && b[MINC] < b[MAXC] ? b : NOTHING; /* no pixel, never met */
-        }
-        set_child(nodes + i / FAN * NODE, i % FAN, b);
+    const uint64_t *sorted = sort_words(scratch, scratch + n, n);
+    for (uint64_t i = 0; i < n; i++) {
+        order[i] = (uint32_t)sorted[i];
     }
+    fill_leaves(boxes, n, nodes, order);
+    const tree_shape s = tree_shape_of(n);
     for (unsigned level = 1; level < s.nlevels; level++) {
         const uint64_t below = s.start[level] - s.start[level - 1];
         const uint64_t count = s.start[level + 1] - s.start[level];
@@ -122,73 +163,11 @@ int mapix_tree_build(const uint16_t *boxes, uint64_t n, uint16_t *nodes, uint32_
     return MAPIX_OK;
 }
 
-/* A bit for each child that shares a pixel with the window. */
-static unsigned meeting(const uint16_t *node, const uint16_t window[4]) {
-    uint8_t meets[FAN];
-    for (unsigned k = 0; k < FAN; k++) {
-        meets[k] = (uint8_t)((node[k] < window[MAXR]) & (node[FAN + k] < window[MAXC]) &
-                             (node[2 * FAN + k] > window[MINR]) &
-                             (node[3 * FAN + k] > window[MINC]));
-    }
-    unsigned bits = 0;
-    for (unsigned k = 0; k < FAN; k++) {
-        bits |= (unsigned)meets[k] << k;
-    }
-    return bits;
-}
-
-typedef struct {
-    uint64_t node; /* of its level */
-    unsigned level;
-} place;
-
-/* Positions (in tree order, after `behind`) of the leaves that meet a window, to found as they come;
- * all of them are counted. */
-static uint64_t search(const uint16_t *nodes, const shape *s, const uint16_t window[4],
-                       uint64_t behind, uint32_t *found, uint64_t room) {
-    place stack[STACK];
-    unsigned depth = 0;
-    uint64_t nfound = 0;
-    if (!s->n || window[MINR] >= window[MAXR] || window[MINC] >= window[MAXC]) {
-        return 0;
-    }
-    stack[depth++] = (place){0, s->nlevels - 1};
-    while (depth) {
-        const place here = stack[--depth];
-        unsigned bits = meeting(nodes + (s->start[here.level] + here.node) * NODE, window);
-        if (here.level == 0) {
-            for (; bits; bits &= bits - 1) {
-                const uint64_t position = here.node * FAN + (unsigned)__builtin_ctz(bits);
-                if (position >= behind && position < s->n) {
-                    if (nfound < room) {
-                        found[nfound] = (uint32_t)position;
-                    }
-                    nfound++;
-                }
-            }
-            continue;
-        }
-        uint64_t leaves = FAN; /* of one child */
-        for (unsigned level = 1; level < here.level; level++) {
-            leaves *= FAN;
-        }
-        const uint64_t count = s->start[here.level] - s->start[here.level - 1];
-        while (bits) { /* the last child first onto the stack, so that the first comes off first */
-            const unsigned k = 31 - (unsigned)__builtin_clz(bits);
-            bits &= ~(1u << k);
-            const uint64_t child = here.node * FAN + k;
-            if (child < count && (child + 1) * leaves > behind) {
-                stack[depth++] = (place){child, here.level - 1};
-            }
-        }
-    }
-    return nfound;
-}
-
 int mapix_tree_search(const uint16_t *nodes, const uint32_t *order, uint64_t n,
                       const uint16_t *window, uint32_t *found, uint64_t room, uint64_t *nfound) {
-    const shape s = shape_of(n);
-    *nfound = search(nodes, &s, window, 0, found, room);
+    const tree_shape s = tree_shape_of(n);
+    const search_fn search = MAPIX_AT_LEVEL(tree_search);
+    *nfound = search(nodes, &s, window, 0, 1, found, room);
     const uint64_t taken = *nfound < room ? *nfound : room;
     for (uint64_t i = 0; i < taken; i++) {
         found[i] = order[found[i]];
@@ -199,18 +178,20 @@ int mapix_tree_search(const uint16_t *nodes, const uint32_t *order, uint64_t n,
 int mapix_tree_search_many(const uint16_t *nodes, const uint32_t *order, uint64_t n,
                            const uint16_t *windows, uint64_t nwindows, uint64_t *window,
                            uint32_t *found, uint64_t room, uint64_t *nfound, uint32_t *counts) {
-    const shape s = shape_of(n);
+    const tree_shape s = tree_shape_of(n);
+    const search_fn search = MAPIX_AT_LEVEL(tree_search);
     *nfound = 0;
     for (; *window < nwindows; ++*window) {
         const uint64_t left = room - *nfound;
-        const uint64_t more =
-            search(nodes, &s, windows + 4 * *window, 0, found + *nfound, left);
-        if (more > left) {
-            return MAPIX_OK; /* once more, with more room */
+        uint32_t *here = found + *nfound;
+        const uint64_t more = search(nodes, &s, windows + 4 * *window, 0, 1, here, left);
+        if (2 * more > left) { /* the other half is to sort in */
+            return MAPIX_OK;     /* once more, with more room */
         }
-        for (uint64_t i = *nfound; i < *nfound + more; i++) {
-            found[i] = order[found[i]];
+        for (uint64_t i = 0; i < more; i++) {
+            here[i] = order[here[i]];
         }
+        tree_sort(here, here + more, more, n);
         counts[*window] = (uint32_t)more;
         *nfound += more;
     }
@@ -219,16 +200,14 @@ int mapix_tree_search_many(const uint16_t *nodes, const uint32_t *order, uint64_
 
 int mapix_tree_pairs(const uint16_t *nodes, const uint32_t *order, uint64_t n, uint64_t *leaf,
                      uint32_t *a, uint32_t *b, uint64_t room, uint64_t *nfound) {
-    const shape s = shape_of(n);
+    const tree_shape s = tree_shape_of(n);
+    const search_fn search = MAPIX_AT_LEVEL(tree_search);
     *nfound = 0;
     for (; *leaf < n; ++*leaf) {
-        const uint16_t *node = nodes + *leaf / FAN * NODE;
         uint16_t box[4];
-        for (unsigned side = 0; side < 4; side++) {
-            box[side] = node[side * FAN + *leaf % FAN];
-        }
+        tree_box(nodes, *leaf, box);
         const uint64_t left = room - *nfound;
-        const uint64_t more = search(nodes, &s, box, *leaf + 1, b + *nfound, left);
+        const uint64_t more = search(nodes, &s, box, *leaf + 1, 1, b + *nfound, left);
         if (more > left) {
             return MAPIX_OK; /* once more, with more room */
         }

@@ -3,157 +3,7 @@
  *
  * An input is a choice, a few segments' worth of structure, and bytes that change the file made of
  * it, so that most files are nearly right. */
-#include "fuzz.h"
-
-enum { MOST_SEGMENTS = 6, SIDE = 40, MOST_FILE = 8192 };
-
-typedef struct {
-    uint8_t *bytes;
-    uint64_t nbytes;
-    mapix_iid iid;
-} archive;
-
-static void put_32(draft *d, uint64_t value) {
-    for (unsigned k = 0; k < 4; k++) {
-        put(d, value >> (8 * k) & 255);
-    }
-}
-
-static uint32_t get_32(const uint8_t *p) {
-    return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
-/* Lookup rows, names and segments one behind the other, then some bytes changed. */
-static archive take_archive(input *in, uint8_t *room) {
-    const unsigned n = take(in) % (MOST_SEGMENTS + 1);
-    draft names = {.bytes = room, .room = MOST_FILE / 4};
-    draft segs = {.bytes = room + MOST_FILE / 4, .room = MOST_FILE / 2};
-    draft lut = {.bytes = room + MOST_FILE * 3 / 4, .room = MOST_FILE / 4};
-    for (unsigned key = 0; key < n; key++) {
-        const unsigned nd = take(in) % 4, ni = take(in) % 4;
-        put_32(&lut, key);
-        put_32(&lut, names.nbytes);
-        put_32(&lut, 12 + nd + ni);
-        put_32(&names, key);
-        put_32(&names, nd);
-        put_32(&names, ni);
-        for (unsigned k = 0; k < nd + ni; k++) {
-            put(&names, 'a' + take(in) % 2);
-        }
-        const uint64_t begin = segs.nbytes;
-        const unsigned r = take(in) % 8, c = take(in) % 8, h = take(in) % 12, w = take(in) % 30;
-        put_32(&segs, key);
-        const unsigned box[4] = {r, c, r + h, c + w};
-        for (unsigned k = 0; k < 4; k++) {
-            put_16(&segs, box[k]);
-        }
-        put_32(&segs, take(in));
-        for (unsigned regions = take(in) % 3; regions; regions--) {
-            const unsigned a = h ? take(in) % (h + 1) : 0, b = w ? take(in) % (w + 1) : 0;
-            const unsigned rh = h > a ? take(in) % (h - a + 1) : 0;
-            const unsigned rw = w > b ? take(in) % (w - b + 1) : 0;
-            const unsigned nbits = (rh * rw + 7) / 8;
-            put_32(&segs, 12 + nbits);
-            const unsigned inner[4] = {r + a, c + b, r + a + rh, c + b + rw};
-            for (unsigned k = 0; k < 4; k++) {
-                put_16(&segs, inner[k]);
-            }
-            for (unsigned k = 0; k < nbits; k++) {
-                put(&segs, take(in));
-            }
-        }
-        put_32(&lut, begin);
-        put_32(&lut, segs.nbytes - begin);
-    }
-    archive a = {.nbytes = lut.nbytes + names.nbytes + segs.nbytes};
-    a.bytes = block(a.nbytes);
-    memcpy(a.bytes, lut.bytes, lut.nbytes);
-    memcpy(a.bytes + lut.nbytes, names.bytes, names.nbytes);
-    memcpy(a.bytes + lut.nbytes + names.nbytes, segs.bytes, segs.nbytes);
-    a.iid = (mapix_iid){.nsegments = lut.nbytes / 20,
-                        .lut_at = 0,
-                        .iids_at = lut.nbytes,
-                        .iids_nbytes = names.nbytes,
-                        .segs_at = lut.nbytes + names.nbytes,
-                        .segs_nbytes = segs.nbytes};
-    for (unsigned changes = take(in) % 4; changes && a.nbytes; changes--) {
-        const uint64_t at = take_n(in, 2) % a.nbytes;
-        a.bytes[at] = take(in);
-    }
-    if (take(in) == 255) { /* sections that lie */
-        a.iid.segs_nbytes += take_n(in, 2);
-        a.iid.nsegments += take(in);
-    }
-    return a;
-}
-
-/* --- the slow reader ---------------------------------------------------------------------------- */
-
-typedef struct {
-    unsigned box[4];
-    uint32_t area;
-    uint8_t pixels[SIDE + 8][SIDE + 8]; /* of the image's corner, in which all segments lie */
-} slow_segment;
-
-/* 0: fine.  1: its row or head is bad.  2: a region is. */
-static int slow_read_segment(const archive *a, uint32_t key, slow_segment *s) {
-    memset(s, 0, sizeof *s);
-    const uint8_t *row = a->bytes + 20 * (uint64_t)key;
-    const uint64_t name_at = get_32(row + 4), name_n = get_32(row + 8);
-    const uint64_t seg_at = get_32(row + 12), seg_n = get_32(row + 16);
-    if (get_32(row) != key || name_at + name_n > a->iid.iids_nbytes || name_n < 12 ||
-        seg_at + seg_n > a->iid.segs_nbytes || seg_n < 16) {
-        return 1;
-    }
-    const uint8_t *p = a->bytes + a->iid.segs_at + seg_at, *end = p + seg_n;
-    if (get_32(p) != key && get_32(p + 12) != key) {
-        return 1;
-    }
-    s->area = get_32(p) == key ? get_32(p + 12) : get_32(p);
-    for (unsigned k = 0; k < 4; k++) {
-        s->box[k] = p[4 + 2 * k] | (unsigned)p[5 + 2 * k] << 8;
-    }
-    if (s->box[0] > s->box[2] || s->box[1] > s->box[3]) {
-        return 1;
-    }
-    for (p += 16; p < end;) {
-        if (end - p < 12) {
-            return 2;
-        }
-        unsigned b[4];
-        for (unsigned k = 0; k < 4; k++) {
-            b[k] = p[4 + 2 * k] | (unsigned)p[5 + 2 * k] << 8;
-        }
-        if (b[0] > b[2] || b[1] > b[3] || b[0] < s->box[0] || b[1] < s->box[1] ||
-            b[2] > s->box[2] || b[3] > s->box[3]) {
-            return 2;
-        }
-        const uint64_t bits = (uint64_t)(b[2] - b[0]) * (b[3] - b[1]), length = get_32(p);
-        if (length != 12 + (bits + 7) / 8 || length > (uint64_t)(end - p)) {
-            return 2;
-        }
-        for (uint64_t i = 0; i < bits; i++) {
-            const uint64_t y = b[0] + i / (b[3] - b[1]), x = b[1] + i % (b[3] - b[1]);
-            if (y < SIDE && x < SIDE) {
-                s->pixels[y][x] |= p[12 + i / 8] >> (7 - i % 8) & 1;
-            }
-        }
-        p += length;
-    }
-    return 0;
-}
-
-static int slow_has(const slow_segment *s, unsigned y, unsigned x) {
-    return y < SIDE && x < SIDE && s->pixels[y][x];
-}
-
-static void take_window(input *in, uint16_t window[4]) {
-    const unsigned r = take(in) % (SIDE - 10), c = take(in) % (SIDE - 10);
-    window[0] = (uint16_t)r;
-    window[1] = (uint16_t)c;
-    window[2] = (uint16_t)(r + take(in) % (SIDE - r));
-    window[3] = (uint16_t)(c + take(in) % (SIDE - c));
-}
+#include "iid_archive.h"
 
 static void check_pixels(const archive *a, input *in) {
     const mapix_map map = {.base = a->bytes, .nbytes = a->nbytes, .fd = -1};
@@ -195,9 +45,23 @@ static void check_pixels(const archive *a, input *in) {
     }
     memset(labels, 0, sizeof(int32_t) * h * w);
     memset(depth, 0, sizeof(uint16_t) * h * w);
-    const int status =
-        mapix_iid_paint(&map, &a->iid, keys, values, n, window, labels, depth, &where);
-    CHECK((status == MAPIX_OK) == !first_bad);
+    mapix_iid_painting painting = {.keys = keys, .values = values, .n = n, .labels = labels};
+    uint16_t *boxes = block(n * 8);
+    uint32_t *scratch = block((n + 1) * 32);
+    for (uint32_t k = 0; k < 4 * n; k++) {
+        boxes[k] = (uint16_t)slow[k / 4].box[k % 4];
+    }
+    memcpy(painting.window, window, 8);
+    painting.boxes = boxes, painting.depth = depth, painting.scratch = scratch;
+    const uint32_t middle = window[0] + h / 2;
+    int status = mapix_iid_paint(&map, &a->iid, &painting, window[0], middle, &where);
+    status = status ? status : mapix_iid_paint(&map, &a->iid, &painting, middle, window[2], &where);
+    CHECK(status == MAPIX_OK || first_bad);
+    painting.depth = NULL; /* the same once more, where what is covered is left alone */
+    int32_t *again = painting.labels = block(sizeof(int32_t) * h * w);
+    memset(again, 0, sizeof(int32_t) * h * w);
+    CHECK(mapix_iid_paint(&map, &a->iid, &painting, window[0], window[2], &where) == 0 || first_bad);
+    CHECK(first_bad || memcmp(again, labels, sizeof(int32_t) * h * w) == 0);
     const uint64_t nwords = (w + 63) / 64;
     uint64_t *canvas = block(h * nwords * 8);
     memset(canvas, 0, h * nwords * 8);
@@ -229,6 +93,7 @@ static void check_pixels(const archive *a, input *in) {
     }
     (void)all;
     free(keys), free(values), free(labels), free(depth), free(canvas);
+    free(boxes), free(scratch), free(again);
 }
 
 static void check_names(const archive *a, input *in) {
@@ -349,6 +214,7 @@ static void check_pack(input *in) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
     input in = {data, nbytes};
     const unsigned which = take(&in) % 4;
+    take_level(&in);
     if (which == 0) {
         check_tree(&in);
     } else if (which == 1) {
@@ -356,8 +222,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
     } else {
         uint8_t room[MOST_FILE];
         archive a = take_archive(&in, room);
-        if (a.iid.nsegments <= MOST_SEGMENTS && a.iid.nsegments * 20 <= a.iid.iids_at &&
-            a.iid.segs_nbytes <= a.nbytes - a.iid.segs_at) {
+        if (is_readable(&a)) {
             which == 2 ? check_pixels(&a, &in) : check_names(&a, &in);
         } else { /* sections that do not lie in the file */
             const mapix_map map = {.base = a.bytes, .nbytes = a.nbytes, .fd = -1};

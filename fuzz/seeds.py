@@ -254,6 +254,7 @@ def main() -> None:
         "gather": gather_seeds(),
         "small": small_seeds(),
         "iid": iid_seeds(),
+        "join": iid_seeds(),
         "json": json_seeds(),
         "jsonl": jsonl_seeds(),
     }

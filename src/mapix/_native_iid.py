@@ -1,4 +1,7 @@
-"""The compiled core's functions for IID archives and boxes, one thin function per C function."""
+"""The compiled core's functions for IID archives, one thin function per C function.
+
+Rows, names, and what is asked of one segment or window; see ``_native_bulk`` for many segments.
+"""
 
 from __future__ import annotations
 
@@ -10,36 +13,64 @@ from numpy.typing import NDArray
 
 from mapix._native import CData, core, problem
 from mapix._native import _where as where_of
-from mapix.errors import MapixError
+from mapix._native_bulk import FORMAT, STEP, Bulk
+from mapix._native_tree import Boxes, Keys, Tree, read, write
 
 if TYPE_CHECKING:
     from mapix.source import Mapping
 
-__all__ = ["NONE", "Iid", "Tree", "pack"]
+__all__ = ["NONE", "Iid", "Parts", "Table", "pack"]
 
 ffi, lib = core
 
-FORMAT = "iid"
 NONE = 0xFFFFFFFF  # ends a chain of keys
-
-Keys = NDArray[np.uint32]
-Boxes = NDArray[np.uint16]
+ROOM = 1 << 12  # keys that one window's answer has room for, to begin with
 
 
-def _read(kind: str, array: NDArray[Any]) -> CData:
-    if not array.flags.c_contiguous:
-        raise ValueError("the core needs contiguous arrays")
-    return ffi.from_buffer(kind, array)
+class _Room(threading.local):
+    """Memory that calls work in, kept by each thread: making it costs more than what they do."""
+
+    def __init__(self) -> None:
+        self.where = ffi.new("mapix_where *")
+        self.key = ffi.new("uint32_t *")
+        self.box = ffi.new("uint16_t[4]")
+        self.numbers = ffi.new("uint64_t[4]")
+        self.signed = ffi.new("int64_t *")
+        self.pair = ffi.new("uint32_t[2]")
+        self.npixels, self.scratch = -1, ffi.NULL
+        self.make_room(ROOM)
+        self.found = np.empty(ROOM, np.uint32)
+        self.hits = (
+            self.box,
+            ffi.new("uint64_t[3]"),  # next window, room, hits
+            write("uint32_t[]", self.found),
+            ffi.new("uint32_t *"),
+            self.where,
+        )
+
+    def make_room(self, nbytes: int) -> None:
+        """Have memory for that many bytes of anything."""
+        self.text = memoryview(bytearray(nbytes))
+        self.into = ffi.from_buffer("uint8_t[]", self.text, require_writable=True)
 
 
-def _write(kind: str, array: NDArray[Any]) -> CData:
-    return ffi.from_buffer(kind, array, require_writable=True)
+_mine = _Room()
 
 
-class Iid:
+class Table:
+    """A table of names: slots, and the next key with the same name of each."""
+
+    __slots__ = ("_slots", "c", "chain")
+
+    def __init__(self, seed: int, slots: NDArray[np.uint64], chain: Keys) -> None:
+        self.c = seed, read("uint64_t[]", slots), len(slots)
+        self._slots, self.chain = slots, chain
+
+
+class Iid(Bulk):
     """A ``mapix_iid``: where the sections of an archive are."""
 
-    __slots__ = ("_c", "nsegments")
+    __slots__ = ()
 
     def __init__(
         self, nsegments: int, lut_at: int, iids: tuple[int, int], segs: tuple[int, int]
@@ -51,12 +82,6 @@ class Iid:
         c.segs_at, c.segs_nbytes = segs
         self._c = c
 
-    def _call(self, mapping: Mapping, fn: Any, *args: Any) -> None:
-        where = ffi.new("mapix_where *")
-        status = mapping.guarded(lambda m: int(fn(m, self._c, *args, where)))
-        if status:
-            raise problem(status, where_of(where), mapping.path, FORMAT)
-
     def columns(
         self, mapping: Mapping, first: int, boxes: Boxes | None, areas: Keys | None, n: int
     ) -> int:
@@ -64,62 +89,51 @@ class Iid:
         swapped = ffi.new("uint64_t *")
         room = (ffi.NULL, ffi.NULL)
         if boxes is not None and areas is not None:
-            room = (_write("uint16_t[]", boxes), _write("uint32_t[]", areas))
+            room = (write("uint16_t[]", boxes), write("uint32_t[]", areas))
         self._call(mapping, lib.mapix_iid_columns, first, n, *room, swapped)
         return int(swapped[0])
 
-    def masks(
-        self,
-        mapping: Mapping,
-        keys: Keys,
-        windows: Boxes,
-        offsets: NDArray[np.uint64],
-        out: NDArray[np.uint8],
+    # --- of one segment: in memory that is kept; what goes wrong is left to the others ---------
+
+    def head(self, mapping: Mapping, key: int) -> tuple[tuple[int, int, int, int], int]:
+        """Box and area of a segment, from its header."""
+        mine = _mine
+        box, area = mine.box, mine.key
+        args = (self._c, key, 1, box, area, mine.numbers, mine.where)
+        if lib.mapix_iid_columns(mapping.cmap, *args):
+            self.columns(mapping, key, None, None, 1)
+            boxes, areas = np.empty((1, 4), np.uint16), np.empty(1, np.uint32)
+            self.columns(mapping, key, boxes, areas, 1)
+            minr, minc, maxr, maxc = boxes[0].tolist()
+            return (minr, minc, maxr, maxc), int(areas[0])
+        return (box[0], box[1], box[2], box[3]), area[0]
+
+    def mask(
+        self, mapping: Mapping, key: int, box: tuple[int, int, int, int], out: NDArray[np.bool_]
     ) -> None:
-        """``mapix_iid_masks``."""
-        args = (_read("uint32_t[]", keys), _read("uint16_t[]", windows), len(keys))
-        into = _write("uint8_t[]", out)
-        offset = _read("uint64_t[]", offsets)
-        self._call(mapping, lib.mapix_iid_masks, *args, offset, into, out.nbytes)
+        """The mask of a segment within a box, to ``out``, which is (h, w)."""
+        mine = _mine
+        window, offsets = mine.box, mine.numbers
+        mine.key[0] = key
+        window[0], window[1], window[2], window[3] = box
+        offsets[0], offsets[1] = 0, out.nbytes
+        flat = ffi.from_buffer("uint8_t[]", out, require_writable=True)
+        args = (self._c, mine.key, window, 1, offsets, flat, out.nbytes, mine.where)
+        if lib.mapix_iid_masks(mapping.cmap, *args):
+            keys, windows = np.array([key], np.uint32), np.array([box], np.uint16)
+            cuts = np.array([0, out.nbytes], np.uint64)
+            self.masks(mapping, keys, windows, cuts, out.reshape(-1).view(np.uint8))
 
-    def count(
-        self, mapping: Mapping, keys: Keys, windows: Boxes, *, any: bool = False
-    ) -> NDArray[np.uint32]:
-        """``mapix_iid_count``."""
-        counts = np.empty(len(keys), np.uint32)
-        args = (_read("uint32_t[]", keys), _read("uint16_t[]", windows), len(keys), any)
-        self._call(mapping, lib.mapix_iid_count, *args, _write("uint32_t[]", counts))
-        return counts
-
-    def shared(self, mapping: Mapping, a: Keys, b: Keys) -> NDArray[np.uint32]:
-        """``mapix_iid_shared``."""
-        counts = np.empty(len(a), np.uint32)
-        args = (_read("uint32_t[]", a), _read("uint32_t[]", b), len(a))
-        self._call(mapping, lib.mapix_iid_shared, *args, _write("uint32_t[]", counts))
-        return counts
-
-    def paint(
-        self,
-        mapping: Mapping,
-        keys: Keys,
-        values: NDArray[np.int32],
-        window: Boxes,
-        labels: NDArray[np.int32],
-        depth: NDArray[np.uint16] | None,
-    ) -> None:
-        """``mapix_iid_paint``."""
-        args = (_read("uint32_t[]", keys), _read("int32_t[]", values), len(keys))
-        deep = ffi.NULL if depth is None else _write("uint16_t[]", depth)
-        into = _write("int32_t[]", labels)
-        self._call(mapping, lib.mapix_iid_paint, *args, _read("uint16_t[]", window), into, deep)
-
-    def combine(
-        self, mapping: Mapping, keys: Keys, what: int, window: Boxes, canvas: NDArray[np.uint64]
-    ) -> None:
-        """``mapix_iid_combine``: 0 or, 1 and, 2 and not; ``canvas`` is (h, words)."""
-        args = (_read("uint32_t[]", keys), len(keys), what, _read("uint16_t[]", window))
-        into = _write("uint64_t[]", canvas)
-        self._call(mapping, lib.mapix_iid_combine, *args, into, canvas.shape[1])
+    def text(self, mapping: Mapping, key: int) -> tuple[bytes, bytes]:
+        """(domain, iid) of a segment."""
+        mine = _mine
+        mine.key[0] = key
+        ends = mine.numbers
+        args = (self._c, mine.key, 1, ends, mine.into, len(mine.text), ends + 2, mine.where)
+        if lib.mapix_iid_texts(mapping.cmap, *args):
+            return self.texts(mapping, np.array([key], np.uint32))[0]
+        cut, end = ends[0], ends[1]
+        return bytes(mine.text[:cut]), bytes(mine.text[cut:end])
 
     def texts(self, mapping: Mapping, keys: Keys) -> list[tuple[bytes, bytes]]:
         """``mapix_iid_texts``: (domain, iid) of keys."""
@@ -128,7 +142,7 @@ class Iid:
         room = 64 * len(keys)
         for _ in range(2):
             out, where = bytearray(room), ffi.new("mapix_where *")
-            args = (_read("uint32_t[]", keys), len(keys), _write("uint64_t[]", ends))
+            args = (read("uint32_t[]", keys), len(keys), write("uint64_t[]", ends))
             into = (ffi.from_buffer("uint8_t[]", out, require_writable=True), room, nbytes)
             status = mapping.guarded(
                 lambda m, a=args, i=into, w=where: int(lib.mapix_iid_texts(m, self._c, *a, *i, w))  # type: ignore[misc]
@@ -144,152 +158,157 @@ class Iid:
             (raw[a:b], raw[b:c]) for a, b, c in zip(begins[:-1], cuts[::2], cuts[1::2], strict=True)
         ]
 
-    def names(self, mapping: Mapping, seed: int) -> tuple[NDArray[np.uint64], Keys]:
-        """``mapix_iid_names``: the table, and the next key with the same name of each."""
+    def names(self, mapping: Mapping, seed: int) -> Table:
+        """``mapix_iid_names``: a table of names."""
         nslots = 1 << (2 * self.nsegments + 1).bit_length()
         slots, chain = np.zeros(nslots, np.uint64), np.empty(self.nsegments, np.uint32)
-        into = (_write("uint64_t[]", slots), nslots, _write("uint32_t[]", chain))
+        table = Table(seed, slots, chain)
 
         def fresh(m: CData, *args: Any) -> int:
             slots.fill(0)  # once more, when a change turns out harmless
             return int(lib.mapix_iid_names(m, *args))
 
-        self._call(mapping, fresh, seed, *into)
-        return slots, chain
+        self._call(mapping, fresh, *table.c, write("uint32_t[]", chain))
+        return table
+
+    def find_one(self, mapping: Mapping, table: Table, domain: bytes, iid: bytes) -> int:
+        """Lowest key of a name, -1 without."""
+        mine = _mine
+        ends, found = mine.numbers, mine.signed
+        ends[0] = len(domain)
+        ends[1] = len(domain) + len(iid)
+        args = (self._c, *table.c, domain + iid, ends, 1, found, mine.where)
+        if lib.mapix_iid_find(mapping.cmap, *args):
+            both = np.array([ends[0], ends[1]], np.uint64)
+            return int(self.find(mapping, table, domain + iid + b"\0", both)[0])
+        return int(found[0])
 
     def find(
-        self,
-        mapping: Mapping,
-        seed: int,
-        slots: NDArray[np.uint64],
-        names: bytes | bytearray,
-        ends: NDArray[np.uint64],
+        self, mapping: Mapping, table: Table, names: bytes | bytearray, ends: NDArray[np.uint64]
     ) -> NDArray[np.int64]:
         """``mapix_iid_find``: lowest key of each name, -1 without."""
         n = len(ends) // 2
         keys = np.empty(n, np.int64)
-        table = (seed, _read("uint64_t[]", slots), len(slots))
-        text = (ffi.from_buffer("uint8_t[]", names), _read("uint64_t[]", ends), n)
-        self._call(mapping, lib.mapix_iid_find, *table, *text, _write("int64_t[]", keys))
+        text = (ffi.from_buffer("uint8_t[]", names), read("uint64_t[]", ends), n)
+        self._call(mapping, lib.mapix_iid_find, *table.c, *text, write("int64_t[]", keys))
         return keys
-
-
-class _Room(threading.local):
-    """Memory that packing works in, kept by each thread: making it costs more than packing."""
-
-    def __init__(self) -> None:
-        self.scratch = np.empty(0, np.uint32)
-        self.room = np.empty(0, np.uint8)
-
-
-_mine = _Room()
 
 
 def pack(mask: NDArray[np.uint8], minr: int, minc: int) -> tuple[bytes, int, int]:
     """``mapix_iid_pack``: regions, area, number of regions."""
     h, w = mask.shape
-    nscratch, nroom = int(lib.mapix_iid_scratch(h, w)), (h * w + 7) // 8 + 64
-    if len(_mine.scratch) < nscratch:
-        _mine.scratch = np.empty(nscratch, np.uint32)
-    if len(_mine.room) < nroom:
-        _mine.room = np.empty(nroom, np.uint8)
-    scratch, room = _mine.scratch, _mine.room
-    found = ffi.new("uint64_t *"), ffi.new("uint32_t *"), ffi.new("uint32_t *")
-    source = _read("uint8_t[]", mask)
-    work = _write("uint32_t[]", scratch)
-    for _ in range(2):  # the first room is enough for one region, and for some
-        status = lib.mapix_iid_pack(
-            *(source, h, w, minr, minc, work),
-            *(_write("uint8_t[]", room), len(room), *found),
-        )
-        nbytes = int(found[0][0])
-        if not status or nbytes <= len(room):
+    mine = _mine
+    if mine.npixels < h * w:
+        mine.scratch = ffi.new("uint32_t[]", int(lib.mapix_iid_scratch(h, w)))
+        mine.npixels = h * w
+    source, numbers, counts = read("uint8_t[]", mask), mine.numbers, mine.pair
+    for _ in range(2):  # the first room is enough for one region of what was packed before
+        args = (source, h, w, minr, minc, mine.scratch, mine.into, len(mine.text))
+        status = lib.mapix_iid_pack(*args, numbers, counts, counts + 1)
+        nbytes = numbers[0]
+        if not status or nbytes <= len(mine.text):
             break
-        room = _mine.room = np.empty(nbytes, np.uint8)
+        mine.make_room(nbytes)
     if status:
         raise ValueError(f"a mask of {h} x {w} at ({minr}, {minc}) is too large for the format")
-    return room[:nbytes].tobytes(), int(found[1][0]), int(found[2][0])
+    return bytes(mine.text[:nbytes]), counts[0], counts[1]
 
 
-class Tree:
-    """A packed tree over boxes, (n, 4) u16."""
+def rle_mask(counts: bytes | Keys, size: tuple[int, int]) -> tuple[NDArray[np.bool_], Any] | None:
+    """``mapix_rle_counts``, ``_box`` and ``_mask``: within its tight box; None of what is wrong."""
+    n = ffi.new("uint64_t *")
+    if isinstance(counts, bytes):
+        runs = np.empty(len(counts) + 1, np.uint32)
+        text = ffi.from_buffer("uint8_t[]", counts)
+        if lib.mapix_rle_counts(text, len(counts), write("uint32_t[]", runs), n):
+            return None
+        runs = runs[: int(n[0])]
+    else:
+        runs = counts
+    box, numbers = ffi.new("uint16_t[4]"), read("uint32_t[]", runs)
+    if lib.mapix_rle_box(numbers, len(runs), *size, box):
+        return None
+    minr, minc, maxr, maxc = box
+    mask = np.empty((maxr - minr, maxc - minc), np.bool_)
+    into = ffi.from_buffer("uint8_t[]", mask, require_writable=True)
+    if lib.mapix_rle_mask(numbers, len(runs), size[0], box, into):
+        return None
+    return mask, (minr, minc, maxr, maxc)
 
-    __slots__ = ("_at", "n", "nodes", "order")
 
-    def __init__(self, boxes: Boxes) -> None:
-        n = len(boxes)
-        self.n = n
-        self.nodes = np.empty((self.nodes_of(n), 64), np.uint16)
-        self.order = np.empty(n, np.uint32)
-        scratch = np.empty(2 * n, np.uint64)
-        status = lib.mapix_tree_build(
-            *(_read("uint16_t[]", boxes), n, _write("uint16_t[]", self.nodes)),
-            *(_write("uint32_t[]", self.order), _write("uint64_t[]", scratch)),
-        )
-        if status:
-            raise MapixError(f"a tree over {n} boxes: internal error, status {status}")
-        self._keep()
+class Parts:
+    """A ``mapix_parts``: a tree over the regions of all segments, for questions by pixel."""
 
-    def _keep(self) -> None:
-        nodes, order = _read("uint16_t[]", self.nodes), _read("uint32_t[]", self.order)
-        self._at = (nodes, order, self.n)
+    __slots__ = ("_c", "_iid", "_kept")
 
-    @staticmethod
-    def nodes_of(n: int) -> int:
-        """How many nodes a tree over n boxes has."""
-        return int(lib.mapix_tree_nodes(n))
+    def __init__(self, iid: Iid, boxes: Boxes, leaves: NDArray[np.uint64]) -> None:
+        tree = Tree(boxes)
+        leaves = leaves[tree.order]
+        self._iid = iid
+        self._c = ffi.new("mapix_parts *")
+        self._c.nodes, self._c.leaves = read("uint16_t[]", tree.nodes), read("uint64_t[]", leaves)
+        self._c.n = tree.n
+        self._kept = tree.nodes, leaves
 
     @classmethod
-    def known(cls, nodes: Boxes, order: Keys) -> Tree:
-        """A tree that was made before, whose numbers are below n."""
-        made = cls.__new__(cls)
-        made.n, made.nodes, made.order = len(order), nodes, order
-        made._keep()
-        return made
+    def of(cls, iid: Iid, mapping: Mapping, limit: int) -> Parts | None:
+        """``mapix_iid_parts`` and a tree over them; None where there are more than ``limit``."""
+        n, room = iid.nsegments, min(limit, iid.nsegments + (iid.nsegments >> 1) + ROOM)
+        boxes, leaves = np.empty((room, 4), np.uint16), np.empty(room, np.uint64)
+        key, more = ffi.new("uint64_t *"), ffi.new("uint64_t *")
+        have = 0
+        while key[0] < n:
+            before, first = int(key[0]), int(key[0])
+            into = (write("uint16_t[]", boxes[have:]), write("uint64_t[]", leaves[have:]))
 
-    def search(self, window: Boxes) -> Keys:
-        """``mapix_tree_search``: numbers of the boxes that share a pixel with a window."""
-        room = 64
-        count = ffi.new("uint64_t *")
-        box = _read("uint16_t[]", window)
-        while True:
-            found = np.empty(room, np.uint32)
-            lib.mapix_tree_search(*self._at, box, _write("uint32_t[]", found), room, count)
-            if count[0] <= room:
-                return found[: int(count[0])]
-            room = int(count[0])
+            def again(m: CData, *args: Any, first: int = first) -> int:
+                key[0] = first  # once more, when a change turns out harmless
+                return int(lib.mapix_iid_parts(m, *args))
 
-    def search_many(self, windows: Boxes) -> tuple[Keys, NDArray[np.uint32]]:
-        """``mapix_tree_search_many``: numbers for all windows (n, 4), and how many each has."""
+            end = min(before + STEP, n)
+            iid._call(mapping, again, key, end, *into, room - have, more)
+            have += int(more[0])
+            if key[0] < end:
+                if room == limit:
+                    return None
+                room = min(limit, 2 * room)
+                boxes, leaves = (
+                    np.concatenate([v[:have], np.empty((room - have, *v.shape[1:]), v.dtype)])
+                    for v in (boxes, leaves)
+                )
+        return cls(iid, boxes[:have].copy(), leaves[:have])
+
+    def hits(self, mapping: Mapping, box: tuple[int, int, int, int]) -> Keys:
+        """``mapix_iid_hits`` of one window."""
+        window, at, found, count, where = _mine.hits
+        window[0], window[1], window[2], window[3] = box
+        at[0] = 0
+        args = (self._iid._c, self._c, window, 1, at, found, ROOM, at + 2, count, where)
+        if HITS(mapping.cmap, *args) or not at[0]:
+            return self.many(mapping, np.array([box], np.uint16))[0]
+        return _mine.found[: count[0]].copy()
+
+    def many(self, mapping: Mapping, windows: Boxes) -> tuple[Keys, NDArray[np.uint32]]:
+        """``mapix_iid_hits``: keys for all windows (n, 4), and how many each has."""
         n = len(windows)
         counts = np.empty(n, np.uint32)
-        at, count = ffi.new("uint64_t *"), ffi.new("uint64_t *")
-        box, into = _read("uint16_t[]", windows), _write("uint32_t[]", counts)
-        room, every = max(16 * n, 1 << 12), [np.empty(0, np.uint32)]
+        at, more = ffi.new("uint64_t *"), ffi.new("uint64_t *")
+        box, into = read("uint16_t[]", windows), write("uint32_t[]", counts)
+        room, every = max(64 * min(n, STEP), ROOM), [np.empty(0, np.uint32)]
         while at[0] < n:
             found, before = np.empty(room, np.uint32), int(at[0])
-            where = (_write("uint32_t[]", found), room, count, into)
-            lib.mapix_tree_search_many(*self._at, box, n, at, *where)
-            every.append(found[: int(count[0])])
+            end = min(before + STEP, n)
+
+            def again(m: CData, *args: Any, first: int = before) -> int:
+                at[0] = first
+                return int(HITS(m, *args))
+
+            where = (write("uint32_t[]", found), room, more, into)
+            self._iid._call(mapping, again, self._c, box, end, at, *where)
+            every.append(found[: int(more[0])])
             if at[0] == before:
                 room *= 4
         return np.concatenate(every), counts
 
-    def pairs(self) -> tuple[Keys, Keys]:
-        """``mapix_tree_pairs``: all pairs a < b of boxes that share a pixel."""
-        leaf, count = ffi.new("uint64_t *"), ffi.new("uint64_t *")
-        room = max(1 << 16, self.n)
-        every: list[tuple[Keys, Keys]] = []
-        while leaf[0] < self.n:
-            a, b = np.empty(room, np.uint32), np.empty(room, np.uint32)
-            into = (_write("uint32_t[]", a), _write("uint32_t[]", b), room, count)
-            before = int(leaf[0])
-            lib.mapix_tree_pairs(*self._at, leaf, *into)
-            n = int(count[0])
-            every.append((a[:n], b[:n]))
-            if leaf[0] == before:  # one leaf alone has more than there was room for
-                room *= 4
-        if not every:
-            return np.empty(0, np.uint32), np.empty(0, np.uint32)
-        one, two = zip(*every, strict=True)
-        return np.concatenate(one), np.concatenate(two)
+
+HITS = lib.mapix_iid_hits

@@ -10,13 +10,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native, view
-from mapix._native_iid import Iid, Tree
+from mapix._native_iid import Iid
+from mapix._native_tree import Tree
 from mapix.errors import FormatError, LimitError, warn
 from mapix.formats.iid import NAME, ROW_NBYTES, read_layout, read_meta
 from mapix.iid import trailer
 from mapix.iid.groups import Group, Groups
 from mapix.iid.names import Names, Text, as_bytes
 from mapix.iid.pixels import STEP, Pixels
+from mapix.iid.places import Places
 from mapix.iid.segment import Box, Region, Segment
 from mapix.iid.selection import Selection
 from mapix.report import Report
@@ -35,9 +37,10 @@ Keys = NDArray[np.uint32]
 KeysLike = Group | Selection | ArrayLike
 HEAD_NBYTES = 16
 REGION_NBYTES = 12
+WHOLE, TEXT = (int, np.integer), (str, bytes)
 
 
-class Archive(Pixels):
+class Archive(Pixels, Places):
     """An IID archive.  Made by ``mapix.open``; lazy to the last byte.
 
     ``archive[key]`` is a Segment.  Boxes and areas of all segments, the tree over them, and the
@@ -97,7 +100,7 @@ class Archive(Pixels):
     def __getitem__(self, key: Any) -> Segment | Selection:
         """A segment by its key; or some, by a slice, keys, or a mask, in that order."""
         n = len(self)
-        if isinstance(key, int | np.integer):
+        if isinstance(key, WHOLE):
             if not -n <= key < n:
                 raise IndexError(f"{self.path}: key {key} of {n} segments")
             return Segment(self, int(key) % n)
@@ -145,10 +148,13 @@ class Archive(Pixels):
         if known is not None:
             minr, minc, maxr, maxc = known[0][key].tolist()
             return (minr, minc, maxr, maxc), int(known[1][key])
-        boxes, areas = np.empty((1, 4), np.uint16), np.empty(1, np.uint32)
-        self._iid.columns(self.source.mapping, key, boxes, areas, 1)
-        minr, minc, maxr, maxc = boxes[0].tolist()
-        return (minr, minc, maxr, maxc), int(areas[0])
+        return self._iid.head(self.source.mapping, key)
+
+    def _own_mask(self, key: int) -> NDArray[np.bool_]:
+        box, _ = self._head(key)
+        out = np.empty((box[2] - box[0], box[3] - box[1]), np.bool_)
+        self._iid.mask(self.source.mapping, key, box, out)
+        return out
 
     def _regions_at(self, key: int) -> tuple[int, int]:
         _, _, at, nbytes = self._row(key)
@@ -288,11 +294,11 @@ class Archive(Pixels):
             uint32, ascending: all keys of that name; with one of the two given, of that domain, or
             of that iid in any domain.  For a sequence: int64, the lowest key of each, -1 without.
         """
-        if iid is not None and not isinstance(iid, str | bytes):
+        if iid is not None and not isinstance(iid, TEXT):
             if domain is None:
                 raise TypeError("many names need their domain")
             space = as_bytes(domain)
-            return self._names.first([(space, as_bytes(name)) for name in iid])
+            return self._names.first_in(space, iid)
         if domain is None and iid is None:
             raise TypeError("domain or iid is needed")
         if iid is None:
@@ -334,75 +340,6 @@ class Archive(Pixels):
             Among these.
         """
         return Selection(self, groups=groups, domains=domains, area=area, bbox=bbox, keys=keys)
-
-    def at(self, x: ArrayLike, y: ArrayLike, *, exact: bool = True, topmost: bool = False) -> Any:
-        """Segments at a pixel, or at many.
-
-        Parameters
-        ----------
-        x, y : int, or array_like of int
-            Column and row.
-        exact : bool
-            Whether the segment has the pixel, or only its box.
-        topmost : bool
-            Only the one with the highest key: what a painting in the order of keys shows.
-
-        Returns
-        -------
-        ndarray
-            uint32, ascending, which is from the bottom to the top; with ``topmost`` the key, or -1.
-            For arrays of points a pair (keys, offsets): those of point i are
-            ``keys[offsets[i]:offsets[i + 1]]``; with ``topmost`` int64 (n,).
-        """
-        if isinstance(x, int) and isinstance(y, int):
-            if not (0 <= x < 65535 and 0 <= y < 65535):
-                return -1 if topmost else np.empty(0, np.uint32)
-            return self._in_window(np.array([y, x, y + 1, x + 1], np.uint16), exact, topmost)
-        columns, rows = np.atleast_1d(np.asarray(x)), np.atleast_1d(np.asarray(y))
-        if columns.shape != rows.shape or columns.ndim != 1:
-            raise ValueError(f"x and y must be alike, got shapes {columns.shape} and {rows.shape}")
-        boxes = np.stack([rows, columns, rows + 1, columns + 1], axis=1)
-        return self._in_windows(boxes, exact, topmost, single=np.ndim(x) == 0)
-
-    def region(self, bbox: ArrayLike, *, exact: bool = True, topmost: bool = False) -> Any:
-        """Segments with a pixel in a window (minr, minc, maxr, maxc), or in each of (n, 4).
-
-        The parameters and what is returned are those of ``at``.
-        """
-        boxes = np.asarray(bbox)
-        if boxes.shape[-1:] != (4,) or boxes.ndim not in (1, 2):
-            raise ValueError(f"a box is (minr, minc, maxr, maxc), got shape {boxes.shape}")
-        return self._in_windows(boxes.reshape(-1, 4), exact, topmost, single=boxes.ndim == 1)
-
-    def _in_windows(self, boxes: NDArray[Any], exact: bool, topmost: bool, *, single: bool) -> Any:
-        if boxes.dtype.kind not in "iu":
-            raise TypeError(f"pixels are whole numbers, got {boxes.dtype}")
-        windows = np.ascontiguousarray(np.clip(boxes, 0, 65535), np.uint16)
-        if single:
-            return self._in_window(windows[0], exact, topmost)
-        keys, counts = self._tree.search_many(windows)
-        point = np.repeat(np.arange(len(windows)), counts)
-        if exact and len(keys):
-            hit = self._iid.count(self.source.mapping, keys, windows[point], any=True) > 0
-            keys, point = keys[hit], point[hit]
-        order = np.argsort(point.astype(np.uint64) << np.uint64(32) | keys)
-        keys, point = keys[order], point[order]
-        if topmost:
-            top = np.full(len(windows), -1, np.int64)
-            top[point] = keys  # ascending: the last one of a point stays
-            return top
-        return keys, np.concatenate([[0], np.cumsum(np.bincount(point, minlength=len(windows)))])
-
-    def _in_window(self, window: NDArray[np.uint16], exact: bool, topmost: bool) -> Any:
-        keys = self._tree.search(window)
-        if exact and len(keys):
-            windows = np.empty((len(keys), 4), np.uint16)
-            windows[:] = window
-            keys = keys[self._iid.count(self.source.mapping, keys, windows, any=True) > 0]
-        keys.sort()
-        if topmost:
-            return int(keys[-1]) if len(keys) else -1
-        return keys
 
     # --- hand-over --------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mapix._native_iid import rle_mask
 from mapix.iid.segment import Box
 
 __all__ = ["decode", "encode"]
@@ -73,8 +74,7 @@ def _text(counts: list[int]) -> str:
     return "".join(out)
 
 
-def _counts(text: str | bytes) -> list[int]:
-    raw = text.encode("ascii") if isinstance(text, str) else bytes(text)
+def _counts(raw: bytes) -> list[int]:
     found: list[int] = []
     at = 0
     while at < len(raw):
@@ -93,6 +93,8 @@ def _counts(text: str | bytes) -> list[int]:
                     x -= 1 << shift
                 break
         found.append(x + found[-2] if len(found) > 2 else x)
+        if not 0 <= found[-1] < 1 << 32:
+            raise ValueError(f"counts with {found[-1]}, which is no number of pixels, before {at}")
     return found
 
 
@@ -106,22 +108,18 @@ def decode(rle: Mapping[str, Any]) -> tuple[NDArray[np.bool_], Box]:
     """
     h, w = (int(v) for v in rle["size"])
     counts = rle["counts"]
-    runs = _counts(counts) if isinstance(counts, str | bytes) else [int(c) for c in counts]
     if not (0 <= h <= 65535 and 0 <= w <= 65535):
         raise ValueError(f"an image of {h} x {w}; up to 65535 a side fit")
-    if any(c < 0 for c in runs) or sum(runs) != h * w:
-        raise ValueError(f"counts of {sum(runs)} pixels for an image of {h} x {w}")
-    ends = np.cumsum([0, *runs])
-    begin, end = ends[1:-1:2], ends[2::2]
-    keep = end > begin
-    begin, end = begin[keep], end[keep]
-    if not len(begin):
-        return np.zeros((0, 0), bool), (0, 0, 0, 0)
-    minc, maxc = int(begin[0] // h), int((end[-1] - 1) // h) + 1
-    flat = np.zeros((maxc - minc) * h, bool)
-    for a, b in zip((begin - minc * h).tolist(), (end - minc * h).tolist(), strict=True):
-        flat[a:b] = True
-    mask = flat.reshape(maxc - minc, h).T
-    rows = np.flatnonzero(mask.any(axis=1))
-    minr, maxr = int(rows[0]), int(rows[-1]) + 1
-    return np.ascontiguousarray(mask[minr:maxr]), (minr, minc, maxr, maxc)
+    runs: bytes | NDArray[np.uint32]
+    if isinstance(counts, str | bytes):
+        runs = counts.encode("utf-8") if isinstance(counts, str) else bytes(counts)
+    else:
+        numbers = [int(c) for c in counts]
+        if any(not 0 <= c < 1 << 32 for c in numbers):
+            raise ValueError(f"counts are whole numbers of 32 bits, got {min(numbers)} or more")
+        runs = np.array(numbers, np.uint32)
+    found = rle_mask(runs, (h, w))
+    if found is None:
+        read = _counts(runs) if isinstance(runs, bytes) else runs.tolist()  # may tell more
+        raise ValueError(f"counts of {sum(read)} pixels for an image of {h} x {w}")
+    return found

@@ -5,12 +5,12 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix._native_iid import NONE
+from mapix._native_iid import NONE, Table
 
 if TYPE_CHECKING:
     from mapix.iid.archive import Archive
@@ -37,7 +37,8 @@ class Names:
 
     def of(self, key: int) -> Pair:
         """(domain, iid) of a key."""
-        return self.each(np.array([key], np.uint32))[0]
+        a = self._archive
+        return a._iid.text(a.source.mapping, key)
 
     def each(self, keys: NDArray[np.uint32]) -> list[Pair]:
         """(domain, iid) of keys."""
@@ -47,10 +48,10 @@ class Names:
     # --- keys by name -----------------------------------------------------------------------------
 
     @cached_property
-    def _table(self) -> tuple[int, NDArray[np.uint64], NDArray[np.uint32]]:
+    def _table(self) -> Table:
         a = self._archive
         seed = secrets.randbits(64)  # nobody can write names that all meet in one place
-        return (seed, *a._iid.names(a.source.mapping, seed))
+        return a._iid.names(a.source.mapping, seed)
 
     def first(self, names: Sequence[Pair]) -> NDArray[np.int64]:
         """Lowest key of each name, -1 where nobody has it."""
@@ -59,21 +60,39 @@ class Names:
             return np.full(len(names), -1, np.int64)
         parts = [p for pair in names for p in pair]
         ends = np.cumsum(np.fromiter(map(len, parts), np.uint64, len(parts)), dtype=np.uint64)
-        seed, slots, _ = self._table
-        return a._iid.find(a.source.mapping, seed, slots, b"".join(parts) or b"\0", ends)
+        return a._iid.find(a.source.mapping, self._table, b"".join(parts) or b"\0", ends)
+
+    def first_in(self, domain: bytes, iids: Sequence[Text]) -> NDArray[np.int64]:
+        """The same for many names in one domain."""
+        a, n = self._archive, len(iids)
+        if not len(a) or not n:
+            return np.full(n, -1, np.int64)
+        parts = [as_bytes(i) for i in iids] if any(type(i) is not bytes for i in iids) else iids
+        ends = np.empty((n, 2), np.uint64)
+        lengths = np.fromiter(map(len, parts), np.uint64, n) + np.uint64(len(domain))
+        np.cumsum(lengths, out=ends[:, 1])
+        ends[0, 0], ends[1:, 0] = 0, ends[:-1, 1]
+        ends[:, 0] += np.uint64(len(domain))
+        text = domain + domain.join(cast(Sequence[bytes], parts))
+        return a._iid.find(a.source.mapping, self._table, text or b"\0", ends.reshape(-1))
 
     def all_of(self, domain: bytes, iid: bytes) -> NDArray[np.uint32]:
         """All keys of a name, ascending."""
-        key = int(self.first([(domain, iid)])[0])
-        found = []
-        while key >= 0 and key != NONE:
+        a = self._archive
+        if not len(a):
+            return np.empty(0, np.uint32)
+        table = self._table
+        key = a._iid.find_one(a.source.mapping, table, domain, iid)
+        if key < 0:
+            return np.empty(0, np.uint32)
+        found = [key]
+        while (key := int(table.chain[key])) != NONE:
             found.append(key)
-            key = int(self._table[2][key])
         return np.array(found, np.uint32)
 
     def duplicates(self) -> list[NDArray[np.uint32]]:
         """Keys that share a name, for each name that several have."""
-        chain = self._table[2]
+        chain = self._table.chain
         behind = np.zeros(len(chain), bool)
         later = chain[chain != NONE]
         behind[later] = True

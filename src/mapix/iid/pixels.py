@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mapix._native_iid import Tree
+from mapix._native_tree import Tree
 from mapix.errors import LimitError
 from mapix.iid.groups import Group
 from mapix.iid.segment import Box
@@ -18,9 +18,8 @@ from mapix.iid.selection import Selection
 __all__ = ["STEP", "Masks", "Overlaps", "Pixels"]
 
 STEP = 1 << 16  # segments looked at between two looks at Ctrl-C
-TILE = 512  # pixels a side, of a painting that does not fit into the cache
-FEW = 1000  # segments that are painted at once in any case
 MOST_MASK_NBYTES = 1 << 34  # of masks in one call
+MOST_PAIRS = 1 << 29  # of segments that overlap, in one call
 
 Keys = NDArray[np.uint32]
 KeysLike = Group | Selection | ArrayLike
@@ -60,7 +59,13 @@ class Masks:
         )
 
     def __iter__(self) -> Iterator[NDArray[np.bool_]]:
-        return (self[i] for i in range(len(self)))
+        sides = self.boxes.astype(np.int64)
+        shapes = (sides[:, 2:] - sides[:, :2]).tolist()
+        cuts, flat = self.offsets.tolist(), self.flat
+        return (
+            flat[begin:end].reshape(shape)
+            for begin, end, shape in zip(cuts[:-1], cuts[1:], shapes, strict=True)
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -246,36 +251,11 @@ class Pixels:
             some = some[np.lexsort((some, -self.areas[some].astype(np.int64)))]
         elif order != "given":
             raise ValueError(f"order must be key, given or area, got {order!r}")
-        if len(some) > FEW and h * w > 4 * TILE * TILE:
-            self._paint_tiles(some, window, labels, deep)
-        else:
-            self._paint_all(some, window, labels, deep)
+        some = np.ascontiguousarray(some)
+        boxes, values = np.ascontiguousarray(self.bboxes[some]), some.astype(np.int32)
+        if len(some) and labels.size:
+            self._iid.paint(self.source.mapping, some, values, boxes, window, labels, deep)
         return labels if deep is None else (labels, deep)
-
-    def _paint_all(self: Any, some: Keys, window: Any, labels: Any, deep: Any) -> None:
-        for at in range(0, len(some), STEP):
-            part = np.ascontiguousarray(some[at : at + STEP])
-            values = part.astype(np.int32)
-            self._iid.paint(self.source.mapping, part, values, window, labels, deep)
-
-    def _paint_tiles(self: Any, some: Keys, window: Any, labels: Any, deep: Any) -> None:
-        """The same, a part of the window at a time that the processor's cache can hold."""
-        minr, minc, maxr, maxc = (int(v) for v in window)
-        rank = np.full(len(self), -1, np.int64)
-        rank[some] = np.arange(len(some))
-        for r in range(minr, maxr, TILE):
-            for c in range(minc, maxc, TILE):
-                tile = np.array([r, c, min(r + TILE, maxr), min(c + TILE, maxc)], np.uint16)
-                keys = self._tree.search(tile)
-                place = rank[keys]
-                keys = keys[np.argsort(place)][int((place < 0).sum()) :]
-                part = np.s_[r - minr : int(tile[2]) - minr, c - minc : int(tile[3]) - minc]
-                one = np.ascontiguousarray(labels[part])
-                two = None if deep is None else np.ascontiguousarray(deep[part])
-                self._paint_all(keys, tile, one, two)
-                labels[part] = one
-                if deep is not None:
-                    deep[part] = two
 
     def overlaps(self: Any, keys: KeysLike | None = None) -> Overlaps:
         """All pairs of segments that share pixels, and how many.
@@ -287,17 +267,12 @@ class Pixels:
         else:
             some = np.unique(self._some(keys))
             tree = Tree(np.ascontiguousarray(self.bboxes[some]))
-        a, b = tree.pairs()
-        i, j = some[a], some[b]
-        counts = [np.empty(0, np.uint32)]
-        for at in range(0, len(i), STEP * 4):
-            part = slice(at, at + STEP * 4)
-            counts.append(self._iid.shared(self.source.mapping, i[part], j[part]))
-        pixels = np.concatenate(counts)
-        hit = pixels > 0
-        i, j, pixels = i[hit], j[hit], pixels[hit]
-        order = np.argsort(i.astype(np.uint64) << np.uint64(32) | j)  # pairs come once: no ties
-        i, j, pixels = i[order], j[order], pixels[order]
+        found = self._iid.overlaps(self.source.mapping, some, tree, MOST_PAIRS)
+        if found is None:
+            raise LimitError(
+                f"{self.path}: more than {MOST_PAIRS} pairs of segments overlap: ask for fewer keys"
+            )
+        i, j, pixels = (np.ascontiguousarray(found[:, k]) for k in range(3))
         return Overlaps(i, j, pixels, self.areas[i], self.areas[j])
 
     def _combined(self: Any, keys: KeysLike, bbox: Box | None, first: int, rest: int) -> Any:
@@ -340,11 +315,15 @@ class Pixels:
         compressed: bool = True,
     ) -> list[dict[str, Any]]:
         """Masks as COCO run-length encodings of a whole image; see ``mapix.iid.coco``."""
-        from mapix.iid.coco import encode
-
-        shape = self.shape if size is None else size
-        return [
-            encode(mask, tuple(box.tolist()), shape, compressed=compressed)
-            for masks in [self.masks(keys)]
-            for mask, box in zip(masks, masks.boxes, strict=True)
-        ]
+        some = self._some(keys)
+        h, w = self.shape if size is None else size
+        boxes = self.bboxes[some]
+        outside = (boxes[:, 2] > h) | (boxes[:, 3] > w)
+        if outside.any():
+            box = tuple(boxes[int(np.argmax(outside))].tolist())
+            raise ValueError(f"a box {box} does not lie in an image of {h} x {w}")
+        most = (min(h, 65535), min(w, 65535))
+        if most != (h, w):
+            raise ValueError(f"an image of {h} x {w}; up to 65535 a side fit")
+        counts = self._iid.rle(self.source.mapping, some, most, text=compressed)
+        return [{"size": [h, w], "counts": c} for c in counts]

@@ -114,6 +114,8 @@ class Segment:
         out : ndarray, optional
             bool or uint8, C-contiguous, of exactly that shape.
         """
+        if bbox is None and out is None:
+            return self._archive._own_mask(self.key)
         return self._archive._mask(self.key, self.bbox if bbox is None else bbox, out)
 
     @property

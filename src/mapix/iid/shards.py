@@ -10,11 +10,12 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mapix._native_tree import Tree
 from mapix.errors import FormatError, UnsupportedError
 from mapix.formats.iid import NAME
 from mapix.iid.archive import Archive
 from mapix.iid.groups import Group
-from mapix.iid.names import Pair
+from mapix.iid.names import Pair, Text, as_bytes
 from mapix.iid.segment import Box, Region
 from mapix.iid.writer import Writer
 from mapix.report import Report
@@ -23,6 +24,7 @@ from mapix.store import Closing
 __all__ = ["ShardedArchive", "ShardedWriter", "beside"]
 
 Keys = NDArray[np.uint32]
+STEP = 1 << 18  # pairs of segments compared between two looks at Ctrl-C
 FULL_NBYTES = 3 << 30  # of a shard, before the next one is begun
 _NUMBERED = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.iid")
 
@@ -118,15 +120,43 @@ class _Core:
                 found[i] = (one.mask(box) & two.mask(box)).sum()
         return found
 
-    def paint(self, _: Any, keys: Keys, values: Any, window: Any, labels: Any, depth: Any) -> None:
+    def overlaps(self, _: Any, keys: Keys, tree: Tree, most: int) -> NDArray[np.uint32] | None:
+        """Pairs of keys that share pixels, and how many: (n, 3), None of more than ``most``."""
+        a, b = tree.pairs()
+        every = [np.empty((0, 3), np.uint32)]
+        for at in range(0, len(a), STEP):
+            i, j = keys[a[at : at + STEP]], keys[b[at : at + STEP]]
+            pixels = self.shared(None, i, j)
+            every.append(np.stack([i, j, pixels], axis=1)[pixels > 0])
+            if sum(map(len, every)) > most:
+                return None
+        found = np.concatenate(every)
+        return found[np.lexsort((found[:, 1], found[:, 0]))]
+
+    def paint(
+        self, _: Any, keys: Keys, values: Any, boxes: Any, window: Any, labels: Any, depth: Any
+    ) -> None:
         """Paint keys over one another, in order."""
+        deep = None if depth is None else np.empty_like(depth)
         for part, inner, run in self._runs(keys):
-            part._iid.paint(part.source.mapping, inner, values[run], window, labels, depth)
+            some = values[run], boxes[run], window, labels
+            part._iid.paint(part.source.mapping, inner, *some, deep)
+            if deep is not None:
+                np.add(depth, np.minimum(deep, 65535 - depth), out=depth)
 
     def combine(self, _: Any, keys: Keys, what: int, window: Any, canvas: Any) -> None:
         """Or, and, and-not of packed rows, in order."""
         for part, inner, _run in self._runs(keys):
             part._iid.combine(part.source.mapping, inner, what, window, canvas)
+
+    def rle(self, _: Any, keys: Keys, size: Any, *, text: bool) -> list[Any]:
+        """COCO's counts of keys."""
+        found: list[Any] = [None] * len(keys)
+        for part, inner, at in self._by_part(keys):
+            counts = part._iid.rle(part.source.mapping, inner, size, text=text)
+            for i, one in zip(at.tolist(), counts, strict=True):
+                found[i] = one
+        return found
 
     def texts(self, _: Any, keys: Keys) -> list[Pair]:
         """(domain, iid) of keys."""
@@ -167,6 +197,10 @@ class _Names:
             keys = part._names.first(names)
             found = np.where(keys >= 0, keys + begin, found)
         return found
+
+    def first_in(self, domain: bytes, iids: Sequence[Text]) -> NDArray[np.int64]:
+        """The same for many names in one domain."""
+        return self.first([(domain, as_bytes(iid)) for iid in iids])
 
     def all_of(self, domain: bytes, iid: bytes) -> Keys:
         """All keys of a name, ascending."""
@@ -284,12 +318,31 @@ class ShardedArchive(Archive):
         part, inner = self._part(key)
         return part._head(inner)
 
+    def _own_mask(self, key: int) -> NDArray[np.bool_]:
+        part, inner = self._part(key)
+        return part._own_mask(inner)
+
     def _regions_at(self, key: int) -> tuple[int, int]:
         raise UnsupportedError(f"{self.path}: packed bits are had from the parts")
 
     def _regions(self, key: int) -> list[Region]:
         part, inner = self._part(key)
         return part._regions(inner)
+
+    def _in_window(self, window: Box, exact: bool) -> Keys:
+        keys, _ = self._in_windows(np.array([window], np.uint16), exact)
+        return keys
+
+    def _in_windows(self, windows: NDArray[np.uint16], exact: bool) -> tuple[Keys, NDArray[Any]]:
+        """As each archive says; in a window those of one come before those of the next."""
+        every = [part._in_windows(windows, exact) for part in self.parts]
+        keys = [
+            found.astype(np.int64) + begin
+            for (found, _), begin in zip(every, self._begins.tolist(), strict=True)
+        ]
+        window = np.concatenate([np.repeat(np.arange(len(windows)), n) for _, n in every])
+        found = np.concatenate(keys)[np.argsort(window, kind="stable")]
+        return found.astype(np.uint32), np.bincount(window, minlength=len(windows))
 
     def verify(self, progress: Callable[[int, int], object] | None = None) -> Report:
         """Look at everything, one archive after the other."""

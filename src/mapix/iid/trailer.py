@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix import _native
-from mapix._native_iid import Tree
+from mapix._native_tree import Tree
 from mapix.formats.iid import HEAD, NAME, Layout
 from mapix.source import Source
 

@@ -1,0 +1,268 @@
+/* coco.c - segments as COCO's run-length encodings, and such encodings as masks.
+ *
+ * Runs go down the columns of the whole image, zeros first.  As text a count (from the third on less
+ * the one before the last) is groups of five bits, the lowest first, bit 6 for more to come, plus 48. */
+#include "iid_rows.h"
+
+enum { STRIP = 64, MOST_TEXT = 14 }; /* columns taken at once; bytes of text that two counts take */
+
+/* --- out ----------------------------------------------------------------------------------------- */
+
+typedef struct {
+    uint8_t *out;
+    uint64_t room, n;     /* bytes */
+    int text, full;       /* full: there was no room left */
+    uint64_t ncounts, last, before_last;
+    uint64_t behind;      /* pixels that counts were written for */
+    uint64_t begin, end;  /* of the run that may still go on; none while they are equal */
+} rle_writer;
+
+static void put_count(rle_writer *o, uint64_t count) {
+    if (!o->text) {
+        const uint32_t word = (uint32_t)count;
+        memcpy(o->out + o->n, &word, 4);
+        o->n += 4;
+        return;
+    }
+    int64_t x = (int64_t)count - (o->ncounts > 2 ? (int64_t)o->before_last : 0);
+    for (int more = 1; more;) {
+        const uint8_t group = (uint8_t)(x & 31);
+        x >>= 5;
+        more = group & 16 ? x != -1 : x != 0;
+        o->out[o->n++] = (uint8_t)((more ? group | 32 : group) + 48);
+    }
+    o->before_last = o->last;
+    o->last = count;
+    o->ncounts++;
+}
+
+static void put_run(rle_writer *o) {
+    if (o->begin == o->end) {
+        return;
+    }
+    if (o->room - o->n < MOST_TEXT) {
+        o->full = 1;
+        return;
+    }
+    put_count(o, o->begin - o->behind);
+    put_count(o, o->end - o->begin);
+    o->behind = o->end;
+}
+
+/* Pixels [begin, end) are ones; a run that goes on from the bottom of a column to the top of the next
+ * one is one. */
+static inline void add_ones(rle_writer *o, uint64_t begin, uint64_t end) {
+    if (begin != o->end || o->begin == o->end) {
+        put_run(o);
+        o->begin = begin;
+    }
+    o->end = end;
+}
+
+typedef struct {
+    const mapix_map *map;
+    const mapix_iid *iid;
+    const uint32_t *keys;
+    uint64_t n, done;
+    uint32_t h, w; /* of the image */
+    uint16_t *scratch;
+    rle_writer out;
+    uint64_t *ends;
+    uint64_t row[ROW_WORDS];
+    mapix_where where;
+} rle_job;
+
+/* Where the pixels of up to 64 columns change, going down: rows one below the other for each column. */
+static void find_edges(rle_job *job, const checked *c, const uint16_t strip[4], uint32_t *counts) {
+    const uint64_t room = (uint64_t)(strip[MAXR] - strip[MINR]) + 1;
+    uint64_t above = 0;
+    memset(counts, 0, STRIP * sizeof *counts);
+    for (uint32_t row = strip[MINR]; row <= strip[MAXR]; row++) {
+        uint64_t word = 0;
+        if (row < strip[MAXR]) {
+            const row_of r = take_row(c, row, strip, job->row);
+            word = row_word(&r, strip[MINC]);
+        }
+        for (uint64_t edges = word ^ above; edges; edges &= edges - 1) {
+            const unsigned column = 63 - (unsigned)__builtin_ctzll(edges);
+            job->scratch[column * room + counts[column]++] = (uint16_t)row;
+        }
+        above = word;
+    }
+}
+
+static int encode_one(rle_job *job, uint32_t key) {
+    rle_writer *o = &job->out;
+    iid_segment s;
+    int status = iid_segment_of(job->map, job->iid, key, &s, &job->where);
+    if (status) {
+        return status;
+    }
+    if (s.box[MAXR] > job->h || s.box[MAXC] > job->w) {
+        return MAPIX_E_ARGUMENT;
+    }
+    o->ncounts = o->behind = o->begin = o->end = 0;
+    if (s.box[MINC] == s.box[MAXC]) { /* no column; the regions are looked at all the same */
+        checked c;
+        status = check_segment(job->map, job->iid, key, s.box, &c, &job->where);
+    }
+    for (uint32_t col = s.box[MINC]; col < s.box[MAXC] && !o->full; col += STRIP) {
+        const uint32_t left = s.box[MAXC] - col, n = left < STRIP ? left : STRIP;
+        const uint16_t strip[4] = {s.box[MINR], (uint16_t)col, s.box[MAXR], (uint16_t)(col + n)};
+        const uint64_t room = (uint64_t)(strip[MAXR] - strip[MINR]) + 1;
+        uint32_t counts[STRIP];
+        checked c;
+        status = check_segment(job->map, job->iid, key, strip, &c, &job->where);
+        if (status) {
+            return status;
+        }
+        if (!c.nnear) {
+            continue;
+        }
+        find_edges(job, &c, strip, counts);
+        for (uint32_t k = 0; k < n; k++) {
+            const uint64_t top = (uint64_t)(col + k) * job->h;
+            for (uint32_t e = 0; e + 1 < counts[k]; e += 2) {
+                add_ones(o, top + job->scratch[k * room + e], top + job->scratch[k * room + e + 1]);
+            }
+        }
+    }
+    if (status) {
+        return status;
+    }
+    put_run(o);
+    const uint64_t all = (uint64_t)job->h * job->w;
+    if (o->room - o->n < MOST_TEXT) {
+        o->full = 1;
+    } else if (o->behind < all || !all) {
+        put_count(o, all - o->behind);
+    }
+    return MAPIX_OK;
+}
+
+static int encode_all(void *arg) {
+    rle_job *job = arg;
+    for (; job->done < job->n; job->done++) {
+        const uint64_t i = job->done, begin = job->out.n;
+        if (i + ROWS_AHEAD < job->n) {
+            iid_prefetch_row(job->map, job->iid, job->keys[i + ROWS_AHEAD]);
+            iid_prefetch(job->map, job->iid, job->keys[i + SEGMENTS_AHEAD], MOST_FETCHED);
+        }
+        *(volatile uint64_t *)&job->where.record = job->keys[i]; /* for a fault */
+        const int status = encode_one(job, job->keys[i]);
+        if (status) {
+            return status;
+        }
+        if (job->out.full) {
+            job->out.n = begin;
+            return MAPIX_OK; /* this one once more, with more room */
+        }
+        job->ends[i] = job->out.n;
+    }
+    return MAPIX_OK;
+}
+
+int mapix_iid_rle(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys, uint64_t n,
+                  uint32_t h, uint32_t w, uint32_t text, uint16_t *scratch, uint8_t *out,
+                  uint64_t room, uint64_t *ends, uint64_t *done, mapix_where *where) {
+    if (!iid_usable(map, iid) || h > 65535 || w > 65535 || *done > n) {
+        return MAPIX_E_ARGUMENT;
+    }
+    rle_job job;
+    job.map = map, job.iid = iid, job.keys = keys, job.n = n, job.done = *done;
+    job.h = h, job.w = w, job.scratch = scratch, job.ends = ends;
+    job.out = (rle_writer){.out = out, .room = room, .text = text != 0};
+    job.where = (mapix_where){0};
+    const int status = mapix_guarded_checked(map, encode_all, &job);
+    *done = job.done;
+    *where = job.where;
+    return status;
+}
+
+/* --- in ------------------------------------------------------------------------------------------ */
+
+int mapix_rle_counts(const uint8_t *text, uint64_t nbytes, uint32_t *counts, uint64_t *n) {
+    *n = 0;
+    for (uint64_t at = 0; at < nbytes;) {
+        uint64_t x = 0;
+        for (unsigned shift = 0;; shift += 5) {
+            if (at == nbytes || shift > 35) {
+                return MAPIX_E_ARGUMENT;
+            }
+            const unsigned group = (unsigned)text[at++] - 48;
+            if (group > 63) {
+                return MAPIX_E_ARGUMENT;
+            }
+            x |= (uint64_t)(group & 31) << shift;
+            if (!(group & 32)) {
+                x |= group & 16 ? UINT64_MAX << (shift + 5) : 0;
+                break;
+            }
+        }
+        x += *n > 2 ? counts[*n - 2] : 0; /* modulo 2^64: a negative count is a huge one */
+        if (x > UINT32_MAX) {
+            return MAPIX_E_ARGUMENT;
+        }
+        counts[(*n)++] = (uint32_t)x;
+    }
+    return MAPIX_OK;
+}
+
+int mapix_rle_box(const uint32_t *counts, uint64_t n, uint32_t h, uint32_t w, uint16_t *box) {
+    const uint64_t all = (uint64_t)h * w;
+    uint64_t at = 0;
+    uint32_t minr = h, maxr = 0, minc = w, maxc = 0;
+    for (uint64_t i = 0; i < n; at += counts[i++]) {
+        if (counts[i] > all - at) {
+            return MAPIX_E_ARGUMENT;
+        }
+        if (i % 2 && counts[i]) {
+            const uint64_t end = at + counts[i];
+            const uint32_t first = (uint32_t)(at / h), last = (uint32_t)((end - 1) / h);
+            const uint32_t top = first == last ? (uint32_t)(at % h) : 0;
+            const uint32_t bottom = first == last ? (uint32_t)((end - 1) % h) + 1 : h;
+            minr = top < minr ? top : minr;
+            maxr = bottom > maxr ? bottom : maxr;
+            minc = first < minc ? first : minc;
+            maxc = last + 1;
+        }
+    }
+    if (at != all || h > 65535 || w > 65535) {
+        return MAPIX_E_ARGUMENT;
+    }
+    const int some = maxr > 0;
+    box[MINR] = (uint16_t)(some ? minr : 0);
+    box[MINC] = (uint16_t)(some ? minc : 0);
+    box[MAXR] = (uint16_t)maxr;
+    box[MAXC] = (uint16_t)maxc;
+    return MAPIX_OK;
+}
+
+int mapix_rle_mask(const uint32_t *counts, uint64_t n, uint32_t h, const uint16_t *box,
+                   uint8_t *mask) {
+    const uint64_t w = (uint64_t)box[MAXC] - box[MINC];
+    uint64_t at = 0;
+    memset(mask, 0, w * (uint64_t)(box[MAXR] - box[MINR]));
+    for (uint64_t i = 0; i < n; i++) {
+        const uint64_t end = at + counts[i];
+        while (i % 2 && at < end) { /* a column at a time */
+            if (!h) {
+                return MAPIX_E_ARGUMENT;
+            }
+            const uint64_t column = at / h, bottom = (column + 1) * h;
+            const uint64_t stop = end < bottom ? end : bottom;
+            const uint64_t first = at - column * h, behind = stop - column * h;
+            if (column < box[MINC] || column >= box[MAXC] || first < box[MINR] ||
+                behind > box[MAXR]) {
+                return MAPIX_E_ARGUMENT;
+            }
+            uint8_t *to = mask + (first - box[MINR]) * w + (column - box[MINC]);
+            for (uint64_t row = first; row < behind; row++, to += w) {
+                *to = 1;
+            }
+            at = stop;
+        }
+        at = end;
+    }
+    return MAPIX_OK;
+}

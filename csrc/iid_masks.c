@@ -1,0 +1,151 @@
+/* iid_masks.c - masks, counts, and unions of segments. */
+#include "iid_rows.h"
+
+typedef struct {
+    const mapix_map *map;
+    const mapix_iid *iid;
+    const uint32_t *keys;
+    const uint16_t *windows;
+    uint64_t n;
+    const uint64_t *offsets;
+    void *out;
+    uint64_t out_nbytes;
+    uint32_t *counts;
+    uint32_t option;
+    uint64_t nwords;
+    uint64_t row[ROW_WORDS];
+    mapix_where where;
+} pixel_job;
+
+/* --- masks and counts ----------------------------------------------------------------------------- */
+
+/* Up to 64 pixels as bytes, the first from the highest bit. */
+static inline void spread_word(uint8_t *to, uint64_t word, uint32_t n) {
+    while (n >= 8) {
+        /* the byte eight times, of each copy another bit, the highest first; then 1 for any bit */
+        const uint64_t copies = (word >> 56) * UINT64_C(0x0101010101010101);
+        const uint64_t bits = copies & UINT64_C(0x0102040810204080);
+        const uint64_t ones = (bits + UINT64_C(0x7f7f7f7f7f7f7f7f)) >> 7;
+        const uint64_t bytes = ones & UINT64_C(0x0101010101010101);
+        memcpy(to, &bytes, 8);
+        to += 8;
+        word <<= 8;
+        n -= 8;
+    }
+    for (uint32_t k = 0; k < n; k++) {
+        to[k] = (uint8_t)(word >> 63);
+        word <<= 1;
+    }
+}
+
+#define LEVEL 0
+#include "iid_masks_body.h"
+#undef LEVEL
+#if MAPIX_LEVELS > 1
+#define LEVEL 1
+#include "iid_masks_body.h"
+#undef LEVEL
+#define LEVEL 2
+#include "iid_masks_body.h"
+#undef LEVEL
+#endif
+
+/* --- unions --------------------------------------------------------------------------------------- */
+
+static int combine_one(pixel_job *job, uint64_t i) {
+    const uint16_t *window = job->windows;
+    checked c;
+    const int status = check_segment(job->map, job->iid, job->keys[i], window, &c, &job->where);
+    if (status) {
+        return status;
+    }
+    uint64_t *canvas = job->out;
+    for (uint32_t row = window[MINR]; row < window[MAXR]; row++) {
+        memset(job->row, 0, (job->nwords + 1) * sizeof *job->row);
+        if (row >= c.segment.box[MINR] && row < c.segment.box[MAXR]) {
+            iid_or_row(&c.segment, row, window, job->row);
+        }
+        uint64_t *line = canvas + (row - window[MINR]) * job->nwords;
+        for (uint64_t k = 0; k < job->nwords; k++) {
+            const uint64_t word = job->row[k];
+            line[k] = job->option == 0   ? line[k] | word
+                      : job->option == 1 ? line[k] & word
+                                         : line[k] & ~word;
+        }
+    }
+    return MAPIX_OK;
+}
+
+/* --- all of them -------------------------------------------------------------------------------- */
+
+typedef struct {
+    pixel_job *job;
+    int (*one)(pixel_job *job, uint64_t i);
+} pixel_run;
+
+static int run_all(void *arg) {
+    const pixel_run *run = arg;
+    pixel_job *job = run->job;
+    for (uint64_t i = 0; i < job->n; i++) {
+        if (i + ROWS_AHEAD < job->n) {
+            iid_prefetch_row(job->map, job->iid, job->keys[i + ROWS_AHEAD]);
+            iid_prefetch(job->map, job->iid, job->keys[i + SEGMENTS_AHEAD], MOST_FETCHED);
+        }
+        *(volatile uint64_t *)&job->where.record = job->keys[i]; /* for a fault */
+        const int status = run->one(job, i);
+        if (status) {
+            return status;
+        }
+    }
+    return MAPIX_OK;
+}
+
+static int run(pixel_job *job, int (*one)(pixel_job *, uint64_t), mapix_where *where) {
+    if (!iid_usable(job->map, job->iid)) {
+        return MAPIX_E_ARGUMENT;
+    }
+    pixel_run all = {job, one};
+    job->where = (mapix_where){0};
+    const int status = mapix_guarded_checked(job->map, run_all, &all);
+    *where = job->where;
+    return status;
+}
+
+static int upright(const uint16_t *windows, uint64_t n) {
+    int good = 1;
+    for (uint64_t i = 0; i < n; i++) {
+        good &= iid_upright(windows + 4 * i);
+    }
+    return good;
+}
+
+int mapix_iid_masks(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys,
+                    const uint16_t *windows, uint64_t n, const uint64_t *offsets, uint8_t *out,
+                    uint64_t out_nbytes, mapix_where *where) {
+    pixel_job job;
+    job.map = map, job.iid = iid, job.keys = keys, job.windows = windows, job.n = n;
+    job.offsets = offsets, job.out = out, job.out_nbytes = out_nbytes;
+    return upright(windows, n) ? run(&job, MAPIX_AT_LEVEL(mask_of), where) : MAPIX_E_ARGUMENT;
+}
+
+int mapix_iid_count(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys,
+                    const uint16_t *windows, uint64_t n, uint32_t any, uint32_t *counts,
+                    mapix_where *where) {
+    pixel_job job;
+    job.map = map, job.iid = iid, job.keys = keys, job.windows = windows, job.n = n;
+    job.counts = counts, job.option = any;
+    return upright(windows, n) ? run(&job, MAPIX_AT_LEVEL(count_of), where) : MAPIX_E_ARGUMENT;
+}
+
+int mapix_iid_combine(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys, uint64_t n,
+                      uint32_t what, const uint16_t *window, uint64_t *canvas, uint64_t nwords,
+                      mapix_where *where) {
+    pixel_job job;
+    job.map = map, job.iid = iid, job.keys = keys, job.n = n, job.windows = window;
+    job.out = canvas, job.nwords = nwords, job.option = what;
+    if (!iid_upright(window) || what > 2 ||
+        nwords != ((uint64_t)(window[MAXC] - window[MINC]) + 63) / 64) {
+        return MAPIX_E_ARGUMENT;
+    }
+    return run(&job, combine_one, where);
+}

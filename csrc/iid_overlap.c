@@ -1,0 +1,261 @@
+/* iid_overlap.c - how many pixels segments share: of given pairs, and of all that do. */
+#include "iid_rows.h"
+#include "tree.h"
+
+/* --- two segments, row by row: what is done where nothing faster can be, and the oracle of it ------ */
+
+typedef struct {
+    const mapix_map *map;
+    const mapix_iid *iid;
+    uint64_t row_a[ROW_WORDS], row_b[ROW_WORDS];
+    mapix_where where;
+} shared_job;
+
+static int shared_of(shared_job *job, uint32_t key_a, uint32_t key_b, uint32_t *count) {
+    checked a, b;
+    uint16_t part[4];
+    uint32_t found = 0;
+    *count = 0;
+    *(volatile uint64_t *)&job->where.record = key_a; /* for a fault */
+    int status = iid_segment_of(job->map, job->iid, key_a, &a.segment, &job->where);
+    status = status ? status : iid_segment_of(job->map, job->iid, key_b, &b.segment, &job->where);
+    if (status) {
+        return status;
+    }
+    const int meet = iid_meet(a.segment.box, b.segment.box, part);
+    status = check_regions(&a, part, &job->where);
+    status = status ? status : check_regions(&b, part, &job->where);
+    if (status || !meet || !a.nnear || !b.nnear) {
+        return status;
+    }
+    for (uint32_t row = part[MINR]; row < part[MAXR]; row++) {
+        const row_of ra = take_row(&a, row, part, job->row_a);
+        const row_of rb = take_row(&b, row, part, job->row_b);
+        for (uint32_t col = part[MINC]; col < part[MAXC]; col += 64) {
+            found += (uint32_t)__builtin_popcountll(row_word(&ra, col) & row_word(&rb, col));
+        }
+    }
+    *count = found;
+    return MAPIX_OK;
+}
+
+typedef struct {
+    shared_job job;
+    const uint32_t *a, *b;
+    uint64_t n;
+    uint32_t *counts;
+} pairs_job;
+
+static int share_pairs(void *arg) {
+    pairs_job *pairs = arg;
+    shared_job *job = &pairs->job;
+    for (uint64_t i = 0; i < pairs->n; i++) {
+        if (i + ROWS_AHEAD < pairs->n) {
+            iid_prefetch_row(job->map, job->iid, pairs->a[i + ROWS_AHEAD]);
+            iid_prefetch_row(job->map, job->iid, pairs->b[i + ROWS_AHEAD]);
+            iid_prefetch(job->map, job->iid, pairs->a[i + SEGMENTS_AHEAD], MOST_FETCHED);
+            iid_prefetch(job->map, job->iid, pairs->b[i + SEGMENTS_AHEAD], MOST_FETCHED);
+        }
+        const int status = shared_of(job, pairs->a[i], pairs->b[i], &pairs->counts[i]);
+        if (status) {
+            return status;
+        }
+    }
+    return MAPIX_OK;
+}
+
+int mapix_iid_shared(const mapix_map *map, const mapix_iid *iid, const uint32_t *a,
+                     const uint32_t *b, uint64_t n, uint32_t *counts, mapix_where *where) {
+    if (!iid_usable(map, iid)) {
+        return MAPIX_E_ARGUMENT;
+    }
+    pairs_job job;
+    job.job.map = map, job.job.iid = iid;
+    job.job.where = (mapix_where){0};
+    job.a = a, job.b = b, job.n = n, job.counts = counts;
+    const int status = mapix_guarded_checked(map, share_pairs, &job);
+    *where = job.job.where;
+    return status;
+}
+
+/* --- where the pixels of segments are -------------------------------------------------------------- */
+
+typedef struct {
+    const mapix_map *map;
+    const mapix_iid *iid;
+    const uint32_t *keys;
+    uint64_t n;
+    mapix_place *places;
+    mapix_where where;
+} places_job;
+
+/* Of the only region that has pixels, if it can be read eight bytes at a time. */
+static void set_place(const places_job *job, const iid_segment *s, const iid_region *only,
+                      uint64_t nfull, mapix_place *place) {
+    const uint64_t at = nfull == 1 ? (uint64_t)(only->bits - job->map->base) : 0;
+    const int roomy = nfull == 1 && job->map->nbytes - at - only->nbytes >= 8;
+    place->at = !nfull ? 0 : roomy ? at : MAPIX_SEVERAL;
+    memcpy(place->box, nfull == 1 ? only->box : s->box, 8);
+}
+
+static int find_places(void *arg) {
+    places_job *job = arg;
+    for (uint64_t i = 0; i < job->n; i++) {
+        if (i + ROWS_AHEAD < job->n) {
+            iid_prefetch_row(job->map, job->iid, job->keys[i + ROWS_AHEAD]);
+            iid_prefetch(job->map, job->iid, job->keys[i + SEGMENTS_AHEAD], 64);
+        }
+        *(volatile uint64_t *)&job->where.record = job->keys[i]; /* for a fault */
+        iid_segment s;
+        int status = iid_segment_of(job->map, job->iid, job->keys[i], &s, &job->where), more = 1;
+        uint64_t at = 0, nfull = 0;
+        iid_region r, only = {.nbytes = 0};
+        while (!status && !(status = iid_next_region(&s, &at, &r, &more, &job->where)) && more) {
+            nfull += r.nbytes > 0;
+            only = r.nbytes ? r : only;
+        }
+        if (status) {
+            return status;
+        }
+        set_place(job, &s, &only, nfull, &job->places[i]);
+    }
+    return MAPIX_OK;
+}
+
+int mapix_iid_places(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys, uint64_t n,
+                     mapix_place *places, mapix_where *where) {
+    if (!iid_usable(map, iid)) {
+        return MAPIX_E_ARGUMENT;
+    }
+    places_job job = {.map = map, .iid = iid, .keys = keys, .n = n, .places = places};
+    const int status = mapix_guarded_checked(map, find_places, &job);
+    *where = job.where;
+    return status;
+}
+
+/* --- all pairs ------------------------------------------------------------------------------------- */
+
+enum { CHUNK = 256, NEXT = 8, MOST_ROWS = 1 << 24 };
+
+typedef struct {
+    const mapix_iid_join *join;
+    mapix_iid_pairs *pairs;
+    tree_shape shape;
+    uint64_t rows;     /* of words looked at in this call */
+    iid_bitmap leader; /* the segment that all others of this turn are compared with */
+    int flat;          /* whether it is there: not of one that is too large */
+    uint32_t met[CHUNK];
+    shared_job slow; /* last: it is large */
+} join_job;
+
+static int in_map(const join_job *job, const mapix_place *p) {
+    const uint64_t nbytes = job->slow.map->nbytes;
+    const uint64_t h = p->box[MAXR] - p->box[MINR], w = p->box[MAXC] - p->box[MINC];
+    const uint64_t own = (h * w + 7) / 8 + 8;
+    return iid_upright(p->box) && p->at <= nbytes && own <= nbytes - p->at;
+}
+
+static iid_bitmap bitmap_of(const join_job *job, const mapix_place *p) {
+    const uint64_t w = p->box[MAXC] - p->box[MINC];
+    return (iid_bitmap){job->slow.map->base + p->at, w, {p->box[0], p->box[1], p->box[2], p->box[3]}};
+}
+
+/* One of several regions as one bitmap, at one of the two places for that; 0 when it is too large. */
+static int flatten(join_job *job, uint32_t key, const uint16_t window[4], unsigned which,
+                   iid_bitmap *made, int *status) {
+    iid_segment s;
+    *status = iid_segment_of(job->slow.map, job->slow.iid, key, &s, &job->slow.where);
+    if (*status || iid_bitmap_nbytes(window) > job->join->canvas_nbytes) {
+        return 0;
+    }
+    *made = iid_flatten(&s, window, job->join->canvas + which * job->join->canvas_nbytes);
+    job->rows += (uint64_t)window[MAXR] - window[MINR];
+    return 1;
+}
+
+static int set_leader(join_job *job, uint64_t leaf) {
+    const mapix_place *p = &job->join->places[leaf];
+    int status = MAPIX_OK;
+    if (p->at == MAPIX_SEVERAL) {
+        job->flat = flatten(job, job->join->keys[leaf], p->box, 0, &job->leader, &status);
+    } else {
+        job->flat = in_map(job, p);
+        job->leader = job->flat ? bitmap_of(job, p) : job->leader;
+    }
+    return status;
+}
+
+MAPIX_INLINE void prefetch_place(const join_job *job, uint32_t leaf) {
+    const mapix_place *p = &job->join->places[leaf];
+    if (p->at < job->slow.map->nbytes) {
+        const uint16_t *box = job->leader.box;
+        const uint64_t down = box[MINR] > p->box[MINR] ? box[MINR] - p->box[MINR] : 0;
+        const uint64_t from = down * (uint64_t)(p->box[MAXC] - p->box[MINC]) / 8;
+        const uint8_t *first = job->slow.map->base + p->at + from;
+        __builtin_prefetch(first, 0, 3);
+        __builtin_prefetch(first + 64, 0, 3);
+    }
+}
+
+#define LEVEL 0
+#include "tree_body.h"
+#include "iid_overlap_body.h"
+#undef LEVEL
+#if MAPIX_LEVELS > 1
+#define LEVEL 1
+#include "tree_body.h"
+#include "iid_overlap_body.h"
+#undef LEVEL
+#define LEVEL 2
+#include "tree_body.h"
+#include "iid_overlap_body.h"
+#undef LEVEL
+#endif
+
+int mapix_iid_overlaps(const mapix_map *map, const mapix_iid *iid, const mapix_iid_join *join,
+                       mapix_iid_pairs *pairs, mapix_where *where) {
+    if (!iid_usable(map, iid) || join->n > UINT32_MAX || pairs->n > pairs->room) {
+        return MAPIX_E_ARGUMENT;
+    }
+    join_job job;
+    job.join = join, job.pairs = pairs, job.shape = tree_shape_of(join->n);
+    job.rows = 0, job.flat = 0, job.leader = (iid_bitmap){0};
+    job.slow.map = map, job.slow.iid = iid, job.slow.where = (mapix_where){0};
+    const int status = mapix_guarded_checked(map, MAPIX_AT_LEVEL(join_all), &job);
+    *where = job.slow.where;
+    return status;
+}
+
+/* --- in the order of keys --------------------------------------------------------------------------- */
+
+enum { PAIR_DIGIT = 11, PAIR_BUCKETS = 1 << PAIR_DIGIT };
+
+/* One stable pass by eleven bits of i or j. */
+static void sort_digit(const uint32_t *from, uint32_t *to, uint64_t n, unsigned column,
+                       unsigned shift) {
+    uint64_t counts[PAIR_BUCKETS] = {0}, sum = 0;
+    for (uint64_t k = 0; k < n; k++) {
+        counts[from[3 * k + column] >> shift & (PAIR_BUCKETS - 1)]++;
+    }
+    for (unsigned k = 0; k < PAIR_BUCKETS; k++) {
+        const uint64_t here = counts[k];
+        counts[k] = sum;
+        sum += here;
+    }
+    for (uint64_t k = 0; k < n; k++) {
+        memcpy(to + 3 * counts[from[3 * k + column] >> shift & (PAIR_BUCKETS - 1)]++, from + 3 * k, 12);
+    }
+}
+
+int mapix_pairs_sort(uint32_t *pairs, uint32_t *scratch, uint64_t n, uint64_t end) {
+    uint32_t *from = pairs, *to = scratch;
+    for (unsigned column = 2; column-- > 0;) {
+        for (unsigned shift = 0; shift < 32 && (end - (end > 0)) >> shift; shift += PAIR_DIGIT) {
+            sort_digit(from, to, n, column, shift);
+            uint32_t *swap = from;
+            from = to;
+            to = swap;
+        }
+    } /* as many passes for the one as for the other: back where it was */
+    return MAPIX_OK;
+}

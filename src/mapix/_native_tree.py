@@ -1,0 +1,114 @@
+"""The compiled core's functions for trees over boxes, one thin function per C function."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapix._native import CData, core
+from mapix.errors import MapixError
+
+__all__ = ["Boxes", "Keys", "Tree", "read", "write"]
+
+ffi, lib = core
+
+Keys = NDArray[np.uint32]
+Boxes = NDArray[np.uint16]
+
+
+def read(kind: str, array: NDArray[Any]) -> CData:
+    """An array as the core reads it."""
+    if not array.flags.c_contiguous:
+        raise ValueError("the core needs contiguous arrays")
+    return ffi.from_buffer(kind, array)
+
+
+def write(kind: str, array: NDArray[Any]) -> CData:
+    """An array that the core writes."""
+    return ffi.from_buffer(kind, array, require_writable=True)
+
+
+class Tree:
+    """A packed tree over boxes, (n, 4) u16."""
+
+    __slots__ = ("_at", "n", "nodes", "order")
+
+    def __init__(self, boxes: Boxes) -> None:
+        n = len(boxes)
+        self.n = n
+        self.nodes = np.empty((self.nodes_of(n), 64), np.uint16)
+        self.order = np.empty(n, np.uint32)
+        scratch = np.empty(2 * n, np.uint64)
+        status = lib.mapix_tree_build(
+            *(read("uint16_t[]", boxes), n, write("uint16_t[]", self.nodes)),
+            *(write("uint32_t[]", self.order), write("uint64_t[]", scratch)),
+        )
+        if status:
+            raise MapixError(f"a tree over {n} boxes: internal error, status {status}")
+        self._keep()
+
+    def _keep(self) -> None:
+        nodes, order = read("uint16_t[]", self.nodes), read("uint32_t[]", self.order)
+        self._at = (nodes, order, self.n)
+
+    @staticmethod
+    def nodes_of(n: int) -> int:
+        """How many nodes a tree over n boxes has."""
+        return int(lib.mapix_tree_nodes(n))
+
+    @classmethod
+    def known(cls, nodes: Boxes, order: Keys) -> Tree:
+        """A tree that was made before, whose numbers are below n."""
+        made = cls.__new__(cls)
+        made.n, made.nodes, made.order = len(order), nodes, order
+        made._keep()
+        return made
+
+    def search(self, window: Boxes) -> Keys:
+        """``mapix_tree_search``: numbers of the boxes that share a pixel with a window."""
+        room = 64
+        count = ffi.new("uint64_t *")
+        box = read("uint16_t[]", window)
+        while True:
+            found = np.empty(room, np.uint32)
+            lib.mapix_tree_search(*self._at, box, write("uint32_t[]", found), room, count)
+            if count[0] <= room:
+                return found[: int(count[0])]
+            room = int(count[0])
+
+    def search_many(self, windows: Boxes) -> tuple[Keys, NDArray[np.uint32]]:
+        """``mapix_tree_search_many``: sorted numbers for windows (n, 4), and how many each has."""
+        n = len(windows)
+        counts = np.empty(n, np.uint32)
+        at, count = ffi.new("uint64_t *"), ffi.new("uint64_t *")
+        box, into = read("uint16_t[]", windows), write("uint32_t[]", counts)
+        room, every = max(64 * n, 1 << 12), [np.empty(0, np.uint32)]
+        while at[0] < n:
+            found, before = np.empty(room, np.uint32), int(at[0])
+            where = (write("uint32_t[]", found), room, count, into)
+            lib.mapix_tree_search_many(*self._at, box, n, at, *where)
+            every.append(found[: int(count[0])])
+            if at[0] == before:
+                room *= 4
+        return np.concatenate(every), counts
+
+    def pairs(self) -> tuple[Keys, Keys]:
+        """``mapix_tree_pairs``: all pairs a < b of boxes that share a pixel."""
+        leaf, count = ffi.new("uint64_t *"), ffi.new("uint64_t *")
+        room = max(1 << 16, self.n)
+        every: list[tuple[Keys, Keys]] = []
+        while leaf[0] < self.n:
+            a, b = np.empty(room, np.uint32), np.empty(room, np.uint32)
+            into = (write("uint32_t[]", a), write("uint32_t[]", b), room, count)
+            before = int(leaf[0])
+            lib.mapix_tree_pairs(*self._at, leaf, *into)
+            n = int(count[0])
+            every.append((a[:n], b[:n]))
+            if leaf[0] == before:  # one leaf alone has more than there was room for
+                room *= 4
+        if not every:
+            return np.empty(0, np.uint32), np.empty(0, np.uint32)
+        one, two = zip(*every, strict=True)
+        return np.concatenate(one), np.concatenate(two)
