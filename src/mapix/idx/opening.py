@@ -169,5 +169,3 @@ def _check(header: Header, source: Source) -> None:
 def reopen(path: str, expect: Fingerprint, labels: bool, rows: Rows) -> Any:
     """What a pickled array becomes: the same file opened again, or FileChangedError."""
     return _open(path, labels=labels, expect=expect).of(rows)
-
-
