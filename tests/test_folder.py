@@ -457,6 +457,18 @@ def test_names_that_leave_are_told_with_their_line(tmp_path):
             _ = mapix.open(later)[0].image
 
 
+def test_a_split_that_is_a_link_does_not_leave_either(tmp_path):
+    for place in (tmp_path / "f" / "own", tmp_path / "private"):
+        make(place, [{"file_name": "a.png"}], {"a.png": picture(2, 2)})
+    os.symlink("own", tmp_path / "f" / "test")
+    os.symlink("../private", tmp_path / "f" / "train")
+    ds = mapix.open(tmp_path / "f", split="test")
+    assert ds[0].image.shape == (2, 2, 3)
+    assert pickle.loads(pickle.dumps(ds))[0].image.shape == (2, 2, 3)
+    with pytest.raises(OSError, match="leaves the folder"):
+        mapix.open(tmp_path / "f", split="train")
+
+
 def test_links_within_a_root_that_was_named(tmp_path):
     """As a cache lays it out: pictures and metadata are links to blobs beside the folder."""
     (tmp_path / "blobs").mkdir()

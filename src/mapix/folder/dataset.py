@@ -99,7 +99,7 @@ class ImageFolder:
     def find(self, name: str) -> NDArray[np.int64]:
         """Positions of the records that name a file, in any of their keys, ascending, int64 (k,).
 
-        The first call reads all lines: 2 µs each, with ``orjson`` installed 1 µs.
+        The first call reads all lines: some microseconds each, with ``orjson`` installed fewer.
         """
         rows = self._core.rows_named(name)
         if self._rows is None:
