@@ -34,7 +34,7 @@ V2 = OPSML / "v2_filepath" / "imgs"
 
 def png(array: np.ndarray) -> bytes:
     out = io.BytesIO()
-    Image.fromarray(array.squeeze()).save(out, "PNG")
+    Image.fromarray(array[:, :, 0] if array.shape[2:] == (1,) else array).save(out, "PNG")
     return out.getvalue()
 
 
@@ -876,6 +876,38 @@ def test_the_first_bad_record_is_told(tmp_path):
         with pytest.raises(mapix.FormatError, match=r"7\.png"):
             list(ds.batches(4, threads=threads))
     assert threading.active_count() == 1
+
+
+def test_a_batch_does_not_wait_for_the_next(mixed, monkeypatch):
+    """With threads the next batch is begun before the last is given, and not waited for."""
+    from mapix.folder.batching import Order
+
+    given, begun = threading.Event(), threading.Event()
+    real = Order.fitted
+
+    def fitted(self, record):
+        if record.index >= 2:
+            begun.set()
+            assert given.wait(30), "the first batch waits for the second"
+        return real(self, record)
+
+    monkeypatch.setattr(Order, "fitted", fitted)
+    found = mapix.open(mixed).batches(2, threads=2, size=(8, 8), fit="resize")
+    assert len(next(found)) == 2
+    assert begun.wait(30)
+    given.set()
+    assert len(next(found)) == 2
+    assert list(found) == []
+
+
+def test_slivers_do_not_ask_for_all_memory(tmp_path):
+    flat = {
+        "high.png": np.zeros((60_000, 1), np.uint8),
+        "wide.png": np.zeros((1, 60_000), np.uint8),
+    }
+    folder = make(tmp_path / "f", [{"file_name": n} for n in flat], flat)
+    with pytest.raises(mapix.LimitError, match=r"60000 x 60000 would take 7200000000 bytes.*size="):
+        mapix.open(folder).batch([0, 1], fit="pad")
 
 
 def test_parts_and_folders_cross_process_borders(mixed):

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["ImageBatch", "Order", "Team"]
 
 DTYPES = ("uint8", "float32", "float16")
+# padding is refused beyond both: two slivers, one high and one wide, could ask for all memory
+MOST_PADDING = 64  # times the bytes of the pictures
+FREE_PADDING = 1 << 30  # bytes
 
 
 @dataclass(slots=True, eq=False)
@@ -88,17 +91,15 @@ class Order:
         picture, full = decode(data, record, self.fit.smallest)
         return self.fit.put(picture, full, record.file_name)
 
-    def batch(
-        self, records: list[Record], parts: list[Fitted], out: Any, run: Callable[..., Any]
-    ) -> ImageBatch:
-        """All of them in one array."""
+    def batch(self, records: list[Record], parts: list[Fitted], out: Any, team: Team) -> ImageBatch:
+        """All of them in one array; put there by a team that has nothing else to do."""
         h, w = self._canvas(records, parts)
         c = self._channels(records, parts)
         kind = self._kind(parts)
         shape = (len(parts), c, h, w) if self.planar else (len(parts), h, w, c)
         images = np.empty(shape, kind) if out is None else given(out, shape, kind)
         table = None if self.numbers is None else affine(kind.name, *self.numbers, c)
-        run(lambda k: self._put(images[k], parts[k], h, w, table), range(len(parts)))
+        team.run(lambda k: self._put(images[k], parts[k], h, w, table), range(len(parts)))
         return ImageBatch(
             images=images,
             labels=None,
@@ -122,7 +123,15 @@ class Order:
             return 0, 0
         sizes = [p.pixels.shape[:2] for p in parts]
         if self.fit.fit == "pad":
-            return max(h for h, _ in sizes), max(w for _, w in sizes)
+            h, w = max(h for h, _ in sizes), max(w for _, w in sizes)
+            total = sum(p.pixels.size for p in parts)
+            nbytes = len(parts) * h * w * parts[0].pixels.shape[2]
+            if nbytes > max(MOST_PADDING * total, FREE_PADDING):
+                raise LimitError(
+                    f"padding {len(parts)} pictures to {h} x {w} would take {nbytes} bytes for "
+                    f"{total} bytes of pictures, more than {MOST_PADDING} times; pass size=(h, w)"
+                )
+            return h, w
         other = next((k for k, s in enumerate(sizes) if s != sizes[0]), None)
         if other is not None:
             a, b = ((records[k].file_name, *sizes[k]) for k in (0, other))

@@ -192,15 +192,15 @@ class ImageFolder:
             *(dtype, layout, scale, mean, std, pad_value),
         )
         with Team(threads) as team:
-            return self._begun(indices, order, out, team)()
+            return self._begun(indices, order, out, team, team)()
 
     def _begun(
-        self, indices: ArrayLike, order: Order, out: Any, team: Team
+        self, indices: ArrayLike, order: Order, out: Any, decoders: Team, putters: Team
     ) -> Callable[[], ImageBatch]:
         rows = compose(self._rows, positions(indices, len(self), self.path))
         records = [Record(self._core, int(row)) for row in rows]
-        wait = team.begin(order.fitted, records)
-        return lambda: order.batch(records, wait(), out, team.run)
+        wait = decoders.begin(order.fitted, records)
+        return lambda: order.batch(records, wait(), out, putters)
 
     def batches(
         self,
@@ -244,9 +244,9 @@ class ImageFolder:
             *(dtype, layout, scale, mean, std, pad_value),
         )
         with Team(threads) as team:
-            waiting = None
+            waiting, alone = None, Team(1)  # the team is at the next batch: not behind that
             for part in parts:
-                begun = self._begun(part, order, None, team)
+                begun = self._begun(part, order, None, team, alone)
                 if waiting is not None:
                     yield waiting()
                 waiting = begun
