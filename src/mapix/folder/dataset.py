@@ -165,7 +165,8 @@ class ImageFolder:
             Pillow's filters.
         draft : bool
             Whether JPEG may be decoded at half, a quarter or an eighth of its size where that is
-            still as large as needed: several times as fast, and slightly other pixels.
+            still as large as needed: 2.4 times as fast from 1500 x 2000 to 224 x 224, and
+            slightly other pixels.
         threads : int
             Threads that read and decode; Pillow lets them run side by side.
 
