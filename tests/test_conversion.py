@@ -617,3 +617,30 @@ def test_a_folder_through_vimh_and_back(tmp_path):
     mapix.convert(tmp_path / "v" / "train", tmp_path / "g", to="folder", lossy=True)
     for a, b in zip(mapix.open(tmp_path / "g"), mapix.open(source), strict=True):
         np.testing.assert_array_equal(a.image, b.image)
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def test_the_command(tmp_path, capsys):
+    from mapix.__main__ import main
+
+    source = mnist(tmp_path / "mnist")
+    assert main(["convert", str(source), str(tmp_path / "v"), "--to", "vimh"]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'v'}: vimh, records: 40 train, 10 test\n"
+    target = str(tmp_path / "x.npy")
+    assert main(["convert", str(source), target, "--split", "train"]) == 1
+    assert "would lose: label label" in capsys.readouterr().err
+    assert main(["convert", str(source), target, "--split", "train", "--lossy"]) == 0
+    assert capsys.readouterr().out.endswith("lost: label label\n")
+    target = str(tmp_path / "x-images-idx3-ubyte")
+    args = ["--split", "train", "--byteorder", "little", "--label", "none", "--lossy"]
+    assert main(["convert", str(source), target, *args]) == 0
+    assert mapix.open(target).byteorder == "<"
+    folder = images_of(tmp_path / "f", sizes=True)
+    target = str(tmp_path / "y-images-idx3-ubyte")
+    how = ["--size", "8x9", "--fit", "cover", "--mode", "L", "--threads", "2", "--label", "none"]
+    assert main(["convert", str(folder), target, *how, "--lossy"]) == 0
+    assert mapix.open(target).shape == (12, 8, 9)
+    assert main(["convert", str(folder), target + "2", "--size", "8"]) == 1
+    assert "HEIGHTxWIDTH" in capsys.readouterr().err

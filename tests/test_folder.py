@@ -34,7 +34,7 @@ V2 = OPSML / "v2_filepath" / "imgs"
 
 def png(array: np.ndarray) -> bytes:
     out = io.BytesIO()
-    Image.fromarray(array.squeeze()).save(out, "PNG")
+    Image.fromarray(array[:, :, 0] if array.shape[2:] == (1,) else array).save(out, "PNG")
     return out.getvalue()
 
 
@@ -253,7 +253,7 @@ def test_opening_reads_no_line_and_loads_no_decoder(tmp_path):
         f.truncate(1 << 40)
     code = (
         "import sys, mapix; ds = mapix.open(sys.argv[1]); assert ds[0].file_name == 'a.png'\n"
-        "bad = {'PIL', 'mapix.vimh', 'mapix.iid', 'mapix.idx', 'torch', 'tempfile'}\n"
+        "bad = {'PIL', 'mapix.vimh', 'mapix.iid', 'mapix.idx', 'torch', 'tempfile', 'logging'}\n"
         "assert not bad & set(sys.modules), bad & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True, timeout=20)
@@ -455,6 +455,18 @@ def test_names_that_leave_are_told_with_their_line(tmp_path):
         later = make(tmp_path / "later", [{"filepath": name, "size": 3}], {})
         with pytest.raises((mapix.FormatError, FileNotFoundError)):
             _ = mapix.open(later)[0].image
+
+
+def test_a_split_that_is_a_link_does_not_leave_either(tmp_path):
+    for place in (tmp_path / "f" / "own", tmp_path / "private"):
+        make(place, [{"file_name": "a.png"}], {"a.png": picture(2, 2)})
+    os.symlink("own", tmp_path / "f" / "test")
+    os.symlink("../private", tmp_path / "f" / "train")
+    ds = mapix.open(tmp_path / "f", split="test")
+    assert ds[0].image.shape == (2, 2, 3)
+    assert pickle.loads(pickle.dumps(ds))[0].image.shape == (2, 2, 3)
+    with pytest.raises(OSError, match="leaves the folder"):
+        mapix.open(tmp_path / "f", split="train")
 
 
 def test_links_within_a_root_that_was_named(tmp_path):
@@ -865,6 +877,38 @@ def test_the_first_bad_record_is_told(tmp_path):
         with pytest.raises(mapix.FormatError, match=r"7\.png"):
             list(ds.batches(4, threads=threads))
     assert threading.active_count() == before
+
+
+def test_a_batch_does_not_wait_for_the_next(mixed, monkeypatch):
+    """With threads the next batch is begun before the last is given, and not waited for."""
+    from mapix.folder.batching import Order
+
+    given, begun = threading.Event(), threading.Event()
+    real = Order.fitted
+
+    def fitted(self, record):
+        if record.index >= 2:
+            begun.set()
+            assert given.wait(30), "the first batch waits for the second"
+        return real(self, record)
+
+    monkeypatch.setattr(Order, "fitted", fitted)
+    found = mapix.open(mixed).batches(2, threads=2, size=(8, 8), fit="resize")
+    assert len(next(found)) == 2
+    assert begun.wait(30)
+    given.set()
+    assert len(next(found)) == 2
+    assert list(found) == []
+
+
+def test_slivers_do_not_ask_for_all_memory(tmp_path):
+    flat = {
+        "high.png": np.zeros((60_000, 1), np.uint8),
+        "wide.png": np.zeros((1, 60_000), np.uint8),
+    }
+    folder = make(tmp_path / "f", [{"file_name": n} for n in flat], flat)
+    with pytest.raises(mapix.LimitError, match=r"60000 x 60000 would take 7200000000 bytes.*size="):
+        mapix.open(folder).batch([0, 1], fit="pad")
 
 
 def test_parts_and_folders_cross_process_borders(mixed):

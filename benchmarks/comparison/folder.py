@@ -40,6 +40,7 @@ def metadata() -> Path:
     if path.exists():
         return path
     told(f"making {path.name}")
+    FOLDER.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     words, nboxes = rng.integers(0, 5, n).tolist(), rng.integers(1, 4, n).tolist()
     boxes = (rng.integers(0, 1000, (4096, 3, 4)) / 2).tolist()
@@ -64,6 +65,7 @@ def pictures() -> Path:
     if path.exists():
         return path
     told(f"making {path.name}")
+    FOLDER.mkdir(parents=True, exist_ok=True)
     from PIL import Image
 
     rng = np.random.default_rng(1)

@@ -29,6 +29,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
 import mapix
+from mapix.beneath import Root
 from mapix.errors import MapixError
 from mapix.formats.folder import METADATA, dump
 from mapix.formats.jsonl import Lines
@@ -235,7 +236,7 @@ class ImageDataset(_Model):
             raise ValidationError(f"metadata: the name of a .jsonl file expected, got {name!r}")
         if not os.path.isfile(path):
             raise ValidationError(f"metadata: {name} is not in {self.image_dir}")
-        lines = Lines(Source(path))
+        lines = Lines(Source(name, root=Root(self.image_dir)))
         numbers = lines.numbers().tolist()
         if lines.nlines != len(numbers):
             blank = next(k for k in range(1, lines.nlines + 1) if numbers[k - 1 : k] != [k])

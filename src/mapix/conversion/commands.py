@@ -30,6 +30,10 @@ def add(commands: Any) -> None:
     parser.add_argument("--to", choices=conversion.NAMES, help="by default what TARGET ends with")
     parser.add_argument("--split", help="the only one to convert")
     parser.add_argument("--axes", choices=("HW", "HWC", "CHW"), help="of IDX rows")
+    parser.add_argument("--size", help="of an image folder's pictures: HEIGHTxWIDTH")
+    parser.add_argument("--fit", help="how they get there: resize, letterbox, cover, pad or crop")
+    parser.add_argument("--mode", help="what they become: L, LA, RGB or RGBA")
+    parser.add_argument("--threads", type=int, help="threads that decode them")
     parser.add_argument(
         "--lossy", action="store_true", help="go on when something is lost, and say what"
     )
@@ -42,6 +46,17 @@ def _progress(done: int, total: int) -> None:
     if sys.stderr.isatty():
         end = "\n" if done >= total else ""
         print(f"\r{done:,} of {total:,} records", end=end, file=sys.stderr, flush=True)
+
+
+def _images(a: argparse.Namespace) -> dict[str, Any]:
+    """Options of an image folder's ``batch``."""
+    given = {name: getattr(a, name) for name in ("fit", "mode", "threads", "size")}
+    if a.size is not None:
+        height, _, width = a.size.partition("x")
+        if not (height.isdigit() and width.isdigit()):
+            raise ValueError(f"--size of HEIGHTxWIDTH expected, got {a.size!r}")
+        given["size"] = (int(height), int(width))
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def _convert(a: argparse.Namespace) -> None:
@@ -57,6 +72,7 @@ def _convert(a: argparse.Namespace) -> None:
         split=a.split,
         lossy=a.lossy,
         axes=a.axes,
+        images=_images(a),
         progress=_progress,
         **given,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +15,16 @@ from mapix.folder.decoding import decode
 from mapix.folder.fitting import MOST_SIDE, Fit, Fitted
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from mapix.folder.record import Record
 
 __all__ = ["ImageBatch", "Order", "Team"]
 
 DTYPES = ("uint8", "float32", "float16")
+# padding is refused beyond both: two slivers, one high and one wide, could ask for all memory
+MOST_PADDING = 64  # times the bytes of the pictures
+FREE_PADDING = 1 << 30  # bytes
 
 
 @dataclass(slots=True, eq=False)
@@ -88,17 +92,15 @@ class Order:
         picture, full = decode(data, record, self.fit.smallest)
         return self.fit.put(picture, full, record.file_name)
 
-    def batch(
-        self, records: list[Record], parts: list[Fitted], out: Any, run: Callable[..., Any]
-    ) -> ImageBatch:
-        """All of them in one array."""
+    def batch(self, records: list[Record], parts: list[Fitted], out: Any, team: Team) -> ImageBatch:
+        """All of them in one array; put there by a team that has nothing else to do."""
         h, w = self._canvas(records, parts)
         c = self._channels(records, parts)
         kind = self._kind(parts)
         shape = (len(parts), c, h, w) if self.planar else (len(parts), h, w, c)
         images = np.empty(shape, kind) if out is None else given(out, shape, kind)
         table = None if self.numbers is None else affine(kind.name, *self.numbers, c)
-        run(lambda k: self._put(images[k], parts[k], h, w, table), range(len(parts)))
+        team.run(lambda k: self._put(images[k], parts[k], h, w, table), range(len(parts)))
         return ImageBatch(
             images=images,
             labels=None,
@@ -122,7 +124,15 @@ class Order:
             return 0, 0
         sizes = [p.pixels.shape[:2] for p in parts]
         if self.fit.fit == "pad":
-            return max(h for h, _ in sizes), max(w for _, w in sizes)
+            h, w = max(h for h, _ in sizes), max(w for _, w in sizes)
+            total = sum(p.pixels.size for p in parts)
+            nbytes = len(parts) * h * w * parts[0].pixels.shape[2]
+            if nbytes > max(MOST_PADDING * total, FREE_PADDING):
+                raise LimitError(
+                    f"padding {len(parts)} pictures to {h} x {w} would take {nbytes} bytes for "
+                    f"{total} bytes of pictures, more than {MOST_PADDING} times; pass size=(h, w)"
+                )
+            return h, w
         other = next((k for k, s in enumerate(sizes) if s != sizes[0]), None)
         if other is not None:
             a, b = ((records[k].file_name, *sizes[k]) for k in (0, other))
@@ -180,7 +190,11 @@ class Team:
     def __init__(self, threads: int) -> None:
         if threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}")
-        self._pool = ThreadPoolExecutor(threads, "mapix-decode") if threads > 1 else None
+        self._pool: Any = None
+        if threads > 1:
+            from concurrent.futures import ThreadPoolExecutor  # brings logging: 5 ms
+
+            self._pool = ThreadPoolExecutor(threads, "mapix-decode")
 
     def begin(self, do: Callable[[Any], Any], items: Sequence[Any]) -> Callable[[], list[Any]]:
         """Begin with ``do`` of all items; what is returned waits for them."""

@@ -67,7 +67,7 @@ class Core:
                 names = file_names(metadata).values()
             except ValueError as e:
                 raise self.error(row, str(e)) from e
-            for name in dict.fromkeys(names):
+            for name in names if len(names) < 2 else dict.fromkeys(names):
                 before = rows.setdefault(name, row)
                 if before is not row:
                     rows[name] = [before, row] if isinstance(before, int) else [*before, row]

@@ -99,7 +99,7 @@ class ImageFolder:
     def find(self, name: str) -> NDArray[np.int64]:
         """Positions of the records that name a file, in any of their keys, ascending, int64 (k,).
 
-        The first call reads all lines: 2 µs each, with ``orjson`` installed 1 µs.
+        The first call reads all lines: some microseconds each, with ``orjson`` installed fewer.
         """
         rows = self._core.rows_named(name)
         if self._rows is None:
@@ -165,7 +165,8 @@ class ImageFolder:
             Pillow's filters.
         draft : bool
             Whether JPEG may be decoded at half, a quarter or an eighth of its size where that is
-            still as large as needed: several times as fast, and slightly other pixels.
+            still as large as needed: 2.4 times as fast from 1500 x 2000 to 224 x 224, and
+            slightly other pixels.
         threads : int
             Threads that read and decode; Pillow lets them run side by side.
 
@@ -192,15 +193,15 @@ class ImageFolder:
             *(dtype, layout, scale, mean, std, pad_value),
         )
         with Team(threads) as team:
-            return self._begun(indices, order, out, team)()
+            return self._begun(indices, order, out, team, team)()
 
     def _begun(
-        self, indices: ArrayLike, order: Order, out: Any, team: Team
+        self, indices: ArrayLike, order: Order, out: Any, decoders: Team, putters: Team
     ) -> Callable[[], ImageBatch]:
         rows = compose(self._rows, positions(indices, len(self), self.path))
         records = [Record(self._core, int(row)) for row in rows]
-        wait = team.begin(order.fitted, records)
-        return lambda: order.batch(records, wait(), out, team.run)
+        wait = decoders.begin(order.fitted, records)
+        return lambda: order.batch(records, wait(), out, putters)
 
     def batches(
         self,
@@ -244,9 +245,9 @@ class ImageFolder:
             *(dtype, layout, scale, mean, std, pad_value),
         )
         with Team(threads) as team:
-            waiting = None
+            waiting, alone = None, Team(1)  # the team is at the next batch: not behind that
             for part in parts:
-                begun = self._begun(part, order, None, team)
+                begun = self._begun(part, order, None, team, alone)
                 if waiting is not None:
                     yield waiting()
                 waiting = begun

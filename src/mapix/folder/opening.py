@@ -103,8 +103,10 @@ def open_path(
     if split is not None and split not in splits:
         names = ", ".join(splits) or "none"
         raise ValueError(f"{path}: no split {split!r}; there are: {names}")
-    folder = path if split is None else os.path.join(path, split)
-    return _open(os.path.join(folder, METADATA), above, settings, split=split, splits=splits)
+    if split is None:
+        return _open(os.path.join(path, METADATA), above, settings, splits=splits)
+    place = os.path.join(path, split, METADATA)  # a split that is a link may not leave, either
+    return _open(place, path if above is None else above, settings, split=split, splits=splits)
 
 
 def _has(folder: str) -> bool:

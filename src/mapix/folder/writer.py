@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mapix import _native
+from mapix.beneath import Root
 from mapix.errors import FileChangedError
 from mapix.folder.writing import encoded, line_of, name_in_folder
 from mapix.formats.folder import METADATA, NAME
@@ -144,7 +145,7 @@ class Appender(Closing):
         self.folder = os.path.abspath(os.fspath(path))
         self._calls = calls
         place = os.path.join(self.folder, METADATA)
-        self._source = Source(place)
+        self._source = Source(METADATA, root=Root(self.folder))
         self._out = NewWhole(place, calls, replace=True)
         self._written: list[str] = []
         try:
@@ -214,7 +215,7 @@ class Appender(Closing):
 
     def close(self) -> None:
         """Let the new records appear."""
-        now = Source(self._source.path)
+        now = Source(METADATA, root=Root(self.folder))
         moved = self._source.fingerprint.difference(now.fingerprint)
         if moved is not None:
             self.abort()

@@ -42,10 +42,11 @@ def file_names(metadata: dict[str, Any]) -> dict[str, str]:
     ValueError
         One is no text.
     """
-    keys = [k for k in metadata if k == FILE_NAME or k.endswith("_" + FILE_NAME)]
+    keys = [k for k in metadata if k.endswith(FILE_NAME) and (k == FILE_NAME or k[-10] == "_")]
     if not keys and FILEPATH in metadata:
         keys = [FILEPATH]
-    keys.sort(key=lambda k: k != FILE_NAME)
+    if len(keys) > 1:
+        keys.sort(key=lambda k: k != FILE_NAME)
     found = {}
     for key in keys:
         value = metadata[key]

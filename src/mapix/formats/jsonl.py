@@ -54,49 +54,63 @@ class Lines:
         self._known = _Known(np.empty(ROOM, np.uint64), Pass())
 
     def __len__(self) -> int:
-        while self._known.state.at < self._nbytes:
-            self._go_on(MOST_STEP)
-        return self._known.state.nrecords
+        return self._all().state.nrecords
 
     @property
     def nlines(self) -> int:
         """All lines, blank ones too."""
-        _ = len(self)
-        return self._known.state.nlines
+        return self._all().state.nlines
 
     @property
     def longest(self) -> int:
         """Bytes of the longest line."""
-        return self._known.state.longest if len(self) else 0
+        return self._all().state.longest
+
+    # What follows works on what it was given, not on self._known, which another thread may have put
+    # back to less meanwhile.
+
+    def _all(self) -> _Known:
+        known = self._known
+        while known.state.at < self._nbytes:
+            known = self._go_on(known, MOST_STEP)
+        return known
+
+    def _upto(self, row: int) -> _Known:
+        """Lines up to that number, or all; looks no further than it has to."""
+        known, step = self._known, FIRST_STEP
+        while known.state.nrecords <= row and known.state.at < self._nbytes:
+            known = self._go_on(known, step)
+            step = min(2 * step, MOST_STEP)
+        return known
+
+    def _go_on(self, known: _Known, step: int) -> _Known:
+        begins, n = known.begins, known.state.nrecords
+        if n == len(begins):  # not concatenate: it would touch the room that may stay unused
+            begins = np.empty(4 * n, np.uint64)
+            begins[:n] = known.begins
+        state = known.state.copy()
+        state.find(self.source.mapping, state.at + step, begins[n:])
+        self._known = found = _Known(begins, state)
+        return found
 
     def has(self, row: int) -> bool:
-        """Whether there is a line of that number (from 0); looks no further than it has to."""
-        step = FIRST_STEP
-        while self._known.state.nrecords <= row and self._known.state.at < self._nbytes:
-            self._go_on(step)
-            step = min(2 * step, MOST_STEP)
-        return row < self._known.state.nrecords
+        """Whether there is a line of that number, from 0."""
+        return row < self._upto(row).state.nrecords
 
-    def _go_on(self, step: int) -> None:
-        begins, state = self._known
-        known = state.nrecords
-        if known == len(begins):  # not concatenate: it would touch the room that may stay unused
-            begins, old = np.empty(4 * known, np.uint64), begins
-            begins[:known] = old
-        state = state.copy()
-        state.find(self.source.mapping, state.at + step, begins[known:])
-        self._known = _Known(begins, state)
+    def _with(self, row: int) -> _Known:
+        known = self._upto(row)
+        if not 0 <= row < known.state.nrecords:
+            raise IndexError(f"{self.source.path}: line {row} of {len(self)}")
+        return known
 
     def begin(self, row: int) -> int:
         """Byte where a line begins."""
-        if not self.has(row):
-            raise IndexError(f"{self.source.path}: line {row} of {len(self)}")
-        return int(self._known.begins[row])
+        return int(self._with(row).begins[row])
 
     def place(self, row: int) -> tuple[int, int]:
         """Where a line begins and ends; its end may have blanks and blank lines in it."""
-        begin = self.begin(row)
-        begins, state = self._known
+        begins, state = self._with(row)
+        begin = int(begins[row])
         end = int(begins[row + 1]) if row + 1 < state.nrecords else state.begin
         if end - begin > self.limit:  # is it the line, or what is blank behind it?
             one = Pass(begin)
@@ -130,8 +144,8 @@ class Lines:
 
     def __iter__(self) -> Iterator[bytes]:
         """All lines, a block of them copied at a time: for passes over all of the file."""
-        n = len(self)
-        begins, state = self._known
+        begins, state = self._all()
+        n = state.nrecords
         edges = np.append(begins[:n], np.uint64(state.begin)).astype(np.int64)
         row = 0
         while row < n:
