@@ -149,7 +149,7 @@ TARGET static int NAME(paint_one)(paint_job *job, uint32_t key, int32_t value) {
     uint16_t part[4];
     uint64_t at = 0, met = 0;
     int more = 1, direct = 1, status = iid_segment_of(job->map, job->iid, key, &s, &job->where);
-    iid_region r, only;
+    iid_region r, only = {.nbytes = 0};
     while (!status && !(status = iid_next_region(&s, &at, &r, &more, &job->where)) && more) {
         if (iid_meet(r.box, job->tile, part)) {
             met++;
