@@ -46,6 +46,7 @@ def opening(report: Report, path: Path, indexed: Path) -> None:
         timed("mapix", lambda: mapix.open(path)),
         each("mapix, a hundred in a row", lambda: [mapix.open(path) for _ in range(100)], 100),
         timed("mapix, names of group cls", names),
+        each("mapix, that a hundred in a row", lambda: [names() for _ in range(100)], 100),
         timed("mapix, every row looked at", lambda: mapix.open(path).check_table()),
         timed("mapix, all areas from headers", lambda: mapix.open(path).areas),
         timed("mapix, all areas from an index", lambda: mapix.open(indexed).areas),
