@@ -743,14 +743,26 @@ def test_an_index_of_something_else_is_not_believed(tmp_path):
     path = indexed(tmp_path)
     good, plain = path.read_bytes(), mapix.open(tmp_path / "plain.iid")
     end = plain.layout.end
-    for at in (*range(end, len(good), 97), *range(len(good) - 48, len(good))):
+    wrong = {"boxes": 0, "areas": 0, "tree": 0, "none": 0}
+    for at in (*range(end, len(good), 97), *range(len(good) - 64, len(good))):
         data = bytearray(good)
         data[at] ^= 16
         path.write_bytes(data)
         a = mapix.open(path)
-        padding = at < end + -end % 8
-        assert (a._index is None) != padding, at
+        index = a._index
+        if at >= len(good) - 64:
+            assert index is None, at
+        elif at >= end + -end % 8:
+            (table,) = [k for k in ("boxes", "areas", "tree") if getattr(index, k) is None]
+            wrong[table] += 1
+            assert a.verify().problems == [f"the index's {table} are not what they were"]
+        else:
+            wrong["none"] += 1
+            assert a.verify().ok  # padding
         assert (a.areas == plain.areas).all()
+        assert (a.bboxes == plain.bboxes).all()
+        assert a.region((10, 10, 60, 60)).tolist() == plain.region((10, 10, 60, 60)).tolist()
+    assert min(wrong["boxes"], wrong["areas"], wrong["tree"]) > 0, wrong
     data = bytearray(good)
     data[plain.layout.lut[0] + 12] ^= 0  # the same
     path.write_bytes(data + b"more")

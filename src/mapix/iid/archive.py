@@ -216,8 +216,6 @@ class Archive(Pixels, Places):
     def _columns(self) -> tuple[NDArray[np.uint16], NDArray[np.uint32]]:
         n = len(self)
         self.check_table()
-        if self._index is not None:
-            return self._index[:2]
         boxes, areas = np.empty((n, 4), np.uint16), np.empty(n, np.uint32)
         swapped = 0
         for first in range(0, n, STEP):
@@ -236,12 +234,16 @@ class Archive(Pixels, Places):
     @property
     def bboxes(self) -> NDArray[np.uint16]:
         """Boxes of all segments, uint16 (n, 4): minr, minc, maxr, maxc; read-only."""
-        return self._columns[0]
+        self.check_table()
+        known = None if self._index is None else self._index.boxes
+        return self._columns[0] if known is None else known
 
     @property
     def areas(self) -> NDArray[np.uint32]:
         """Pixels of all segments, as the file states them, uint32 (n,); read-only."""
-        return self._columns[1]
+        self.check_table()
+        known = None if self._index is None else self._index.areas
+        return self._columns[1] if known is None else known
 
     @cached_property
     def _index(self) -> trailer.Index | None:
@@ -249,7 +251,8 @@ class Archive(Pixels, Places):
 
     @cached_property
     def _tree(self) -> Tree:
-        return Tree(self.bboxes) if self._index is None else self._index[2]
+        known = None if self._index is None else self._index.tree
+        return Tree(self.bboxes) if known is None else known
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -37,9 +37,13 @@ def verify(archive: Archive, progress: Callable[[int, int], object] | None = Non
     look("regions", lambda: _pixels(archive, report, progress))
     if archive.source.nbytes > archive.layout.end:
         report.checked.append("index")
-        if archive._index is None:
+        index = archive._index
+        if index is None:
             more = archive.source.nbytes - archive.layout.end
             report.problems.append(f"{more} bytes behind the last section are no index of it")
+        else:
+            wrong = [k for k in ("boxes", "areas", "tree") if getattr(index, k) is None]
+            report.problems += [f"the index's {k} are not what they were" for k in wrong]
     return report
 
 

@@ -5,18 +5,22 @@ at     what, from the next multiple of 8 behind ``segs``
 =====  ======================================================================================
 0      u16 (n, 4) boxes; u32 (n,) areas; u16 (nodes, 64) tree; u32 (n,) its order; each begins at a
        multiple of 8
-end    the last 48 bytes of the file: magic, u32 version, u32 CRC32C of what follows; u64 first byte
-       of the index, u64 n, u64 nodes; u32 CRC32C of header and lookup table, u32 of the index
+end    the last 64 bytes of the file: magic, u32 version, u32 CRC32C of what follows; u64 first byte
+       of the index, u64 n, u64 nodes; u32 CRC32C of header and lookup table, and of each table with
+       its padding, u32 0
 =====  ======================================================================================
 
-It is believed only when all of that fits the archive; without it the same is made when it is asked
-for.
+It is believed only when that fits the archive, and each table only when its sum is right; without
+it the same is made when it is asked for.  A table is read when it is asked for, and no earlier: who
+wants areas does not wait for the tree.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,15 +30,75 @@ from mapix._native_tree import Tree
 from mapix.formats.iid import HEAD, NAME, Layout
 from mapix.source import Source
 
-__all__ = ["Index", "pack", "read"]
+__all__ = ["Index", "front", "pack", "read"]
 
 MAGIC = b"MAPIXIID"
-VERSION = 1
+VERSION = 2
 _PREFIX = struct.Struct("<8sII")
-_FIELDS = struct.Struct("<QQQII")
+_FIELDS = struct.Struct("<QQQ6I")
 FOOT_NBYTES = _PREFIX.size + _FIELDS.size
 
-Index = tuple[NDArray[np.uint16], NDArray[np.uint32], Tree]
+STEP = 1 << 16  # bytes summed at once: they stay in the cache, in memory that is used again
+
+
+class Index:
+    """The tables of an index that fits its archive; each None where its sum is wrong.
+
+    Attributes
+    ----------
+    boxes : ndarray or None
+        uint16 (n, 4): minr, minc, maxr, maxc, none upside down; read-only.
+    areas : ndarray or None
+        uint32 (n,), read-only.
+    tree : Tree or None
+        Over the boxes.
+
+    Notes
+    -----
+    Copies: each table, when it is first asked for: it is used outside the guard.
+    """
+
+    def __init__(
+        self, source: Source, places: list[int], sums: tuple[int, ...], n: int, nnodes: int
+    ) -> None:
+        self._source, self._places, self._sums = source, places, sums
+        self._n, self._nnodes = n, nnodes
+
+    def _table(self, k: int, kind: str, count: int) -> NDArray[Any] | None:
+        at, end = self._places[k : k + 2]
+        raw = _native.copy(self._source.mapping, at, end - at, NAME)
+        if _sum(raw) != self._sums[k]:
+            return None
+        found = np.frombuffer(raw, kind, count)
+        found.flags.writeable = False
+        return found
+
+    @cached_property
+    def boxes(self) -> NDArray[np.uint16] | None:
+        """See above."""
+        found = self._table(0, "<u2", 4 * self._n)
+        boxes = None if found is None else found.reshape(self._n, 4)
+        if boxes is None or not (boxes[:, :2] <= boxes[:, 2:]).all():
+            return None
+        return boxes
+
+    @cached_property
+    def areas(self) -> NDArray[np.uint32] | None:
+        """See above."""
+        return self._table(1, "<u4", self._n)
+
+    @cached_property
+    def tree(self) -> Tree | None:
+        """See above."""
+        nodes = self._table(2, "<u2", 64 * self._nnodes)
+        order = self._table(3, "<u4", self._n)
+        if nodes is None or order is None or (self._n and int(order.max()) >= self._n):
+            return None
+        return Tree.known(nodes.reshape(self._nnodes, 64), order)
+
+
+def _sum(raw: bytes | bytearray, before: int = 0) -> int:
+    return _native.crc32c(raw, before) if raw else before
 
 
 def _up(at: int) -> int:
@@ -56,15 +120,15 @@ def pack(
     """The bytes of an index behind byte ``end`` of an archive, its padding before included."""
     tree = Tree(boxes)
     start, n, nnodes = _up(end), len(boxes), len(tree.nodes)
-    crc, at = 0, start
+    at, sums = start, []
     yield bytes(start - end)
     for table in (boxes, areas, tree.nodes, tree.order):
         raw = np.ascontiguousarray(table).tobytes()
         raw += bytes(_up(at + len(raw)) - at - len(raw))
         at += len(raw)
-        crc = _native.crc32c(raw, crc) if raw else crc
+        sums.append(_sum(raw))
         yield raw
-    fields = _FIELDS.pack(start, n, nnodes, front_crc, crc)
+    fields = _FIELDS.pack(start, n, nnodes, front_crc, *sums, 0)
     yield _PREFIX.pack(MAGIC, VERSION, _native.crc32c(fields)) + fields
 
 
@@ -77,34 +141,20 @@ def read(source: Source, layout: Layout) -> Index | None:
     magic, version, crc = _PREFIX.unpack_from(foot)
     if magic != MAGIC or version != VERSION or crc != _native.crc32c(foot[_PREFIX.size :]):
         return None
-    start, said_n, nnodes, front_crc, table_crc = _FIELDS.unpack_from(foot, _PREFIX.size)
-    if said_n != n or start != _up(layout.end) or nnodes != Tree.nodes_of(n):
+    start, said_n, nnodes, front_crc, *sums = _FIELDS.unpack_from(foot, _PREFIX.size)
+    if said_n != n or start != _up(layout.end) or nnodes != Tree.nodes_of(n) or sums.pop() != 0:
         return None
     places = _places(start, n, nnodes)
     if places[-1] != end or front_crc != front(source, layout):
         return None
-    # A private copy: it is used outside the guard, for as long as the archive is open.
-    raw = _native.copy(source.mapping, start, end - start, NAME)
-    if (_native.crc32c(raw) if raw else 0) != table_crc:
-        return None
-    at = [p - start for p in places]
-    boxes = np.frombuffer(raw, "<u2", 4 * n, at[0]).reshape(n, 4)
-    areas = np.frombuffer(raw, "<u4", n, at[1])
-    nodes = np.frombuffer(raw, "<u2", 64 * nnodes, at[2]).reshape(nnodes, 64)
-    order = np.frombuffer(raw, "<u4", n, at[3])
-    upright = (boxes[:, 0] <= boxes[:, 2]) & (boxes[:, 1] <= boxes[:, 3])
-    if not upright.all() or (n and int(order.max()) >= n):
-        return None
-    boxes.flags.writeable = areas.flags.writeable = False
-    return boxes, areas, Tree.known(nodes, order)
+    return Index(source, places, tuple(sums), n, nnodes)
 
 
 def front(source: Source, layout: Layout) -> int:
     """CRC32C of header and lookup table: what an index is made for."""
     crc = _native.crc32c(_native.copy(source.mapping, 0, HEAD.size, NAME))
     at, nbytes = layout.lut
-    step = 1 << 24
-    for begin in range(at, at + nbytes, step):
-        size = min(step, at + nbytes - begin)
-        crc = _native.crc32c(_native.copy(source.mapping, begin, size, NAME), crc)
+    for begin in range(at, at + nbytes, STEP):
+        size = min(STEP, at + nbytes - begin)
+        crc = _sum(_native.copy(source.mapping, begin, size, NAME), crc)
     return crc
