@@ -19,7 +19,7 @@ from mapix.formats.folder import file_names
 __all__ = ["Folder", "stream_of"]
 
 CATEGORY = "category"
-USUAL = {"caption", "objects", "categories"}
+CHUNK = 256  # records looked at side by side
 
 
 def stream_of(ds: ImageFolder, images: Mapping[str, Any]) -> Stream:
@@ -33,66 +33,100 @@ def stream_of(ds: ImageFolder, images: Mapping[str, Any]) -> Stream:
         Options of ``ds.batch`` that say what becomes of pictures of other sizes: ``size``, ``fit``,
         ``mode``, ``resample``, ``draft``; and ``threads``, that decode.
     """
-    how = dict(images)
-    with Team(how.pop("threads", 1)) as team:
-        found = team.run(_look, list(ds))
-    shapes, types = [shape for shape, _ in found], {dtype for _, dtype in found}
-    facts, category = _facts([r.metadata for r in ds])
-    if how.get("size") is not None:
-        c = MODES[how["mode"]] if how.get("mode") else max((s[2] for s in shapes), default=3)
-        shapes = [(*how["size"], c)] * len(ds)
-        types = {np.dtype(np.uint8)}
-    elif how.get("mode"):
-        shapes = [(h, w, MODES[how["mode"]]) for h, w, _ in shapes]
-    one = shapes[0] if len(set(shapes)) == 1 else (0, 0, 0) if not shapes else None
-    largest = max((int(np.prod(s)) for s in shapes), default=1)
-    stream = Stream(
+    seen = _Seen(ds, images)
+    category = seen.label()
+    found = Stream(
         ds.path,
         len(ds),
-        np.result_type(*types) if types else np.dtype(np.uint8),
-        one,
+        np.result_type(*seen.types) if seen.types else np.dtype(np.uint8),
+        seen.shape,
         "HWC",
         lambda c_order=False: (
-            _block(ds, rows, images, facts, category) for rows in starts(len(ds), largest)
+            _block(ds, rows, images, category) for rows in starts(len(ds), seen.largest)
         ),
         [category] if category is not None else [],
     )
-    stream.besides["names"] = "file names"
-    said = sorted({key for fact in facts for key in fact})
+    found.besides["names"] = "file names"
+    said = sorted(seen.keys - ({"categories"} if category is not None else set()))
     if said:
-        stream.besides["facts"] = f"what the lines say: {', '.join(said)}"
-    return stream
+        found.besides["facts"] = f"what the lines say: {', '.join(said)}"
+    return found
+
+
+class _Seen:
+    """What a pass over all lines, and over the headers of all pictures, has found."""
+
+    def __init__(self, ds: ImageFolder, images: Mapping[str, Any]) -> None:
+        self.keys: set[str] = set()
+        self.types: set[np.dtype[Any]] = set()
+        self._shapes: set[tuple[int, int, int]] = set()
+        self._names: dict[str, int] = {}
+        self._kinds: set[type] = set()
+        self._one_each = True
+        self._values = np.full(len(ds), -1, np.int32)  # the label, names by first occurrence
+        how = dict(images)
+        with Team(how.pop("threads", 1)) as team:
+            for at in range(0, len(ds), CHUNK):
+                records = [ds[k] for k in range(at, min(at + CHUNK, len(ds)))]
+                for k, (shape, dtype) in enumerate(team.run(_look, records)):
+                    self._shapes.add(shape)
+                    self.types.add(dtype)
+                    self._note(at + k, facts_of(records[k]))
+        size, mode = how.get("size"), how.get("mode")
+        if size is not None:
+            c = MODES[mode] if mode else max((s[2] for s in self._shapes), default=3)
+            self._shapes, self.types = {(*size, c)}, {np.dtype(np.uint8)}
+        elif mode:
+            self._shapes = {(h, w, MODES[mode]) for h, w, _ in self._shapes}
+
+    def _note(self, row: int, facts: dict[str, Any]) -> None:
+        self.keys |= facts.keys()
+        given = facts.get("categories")
+        if given is None:
+            return
+        if not isinstance(given, list) or len(given) > 1:
+            self._one_each = False
+        elif given:
+            self._kinds.add(type(given[0]))
+            self._values[row] = self._names.setdefault(str(given[0]), len(self._names))
+
+    @property
+    def shape(self) -> tuple[int, int, int] | None:
+        """The one shape of all; None where they differ."""
+        return next(iter(self._shapes), (0, 0, 0)) if len(self._shapes) < 2 else None
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest picture, about."""
+        return max((int(np.prod(s)) for s in self._shapes), default=1)
+
+    def label(self) -> Label | None:
+        """Categories as a label, where every picture has one at most, all of one kind."""
+        if not self._names or not self._one_each or len(self._kinds) > 1:
+            return None
+        known = sorted(self._names)
+        order = np.empty(len(known) + 1, np.int32)
+        order[[self._names[name] for name in known]] = np.arange(len(known))
+        order[-1] = -1  # what -1, no category, leads to
+        values = order[self._values]
+        return Label(CATEGORY, lambda: (values, values >= 0), classes=tuple(known))
 
 
 def _look(record: Record) -> tuple[tuple[int, int, int], np.dtype[Any]]:
     return shape_of(record.read(), record)
 
 
-def _facts(lines: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], Label | None]:
-    """What lines say besides names of files, and one category each as a label."""
-    facts = [
-        {k: v for k, v in line.items() if v is not None and k not in file_names(line)}
-        for line in lines
-    ]
-    given = [fact.get("categories") for fact in facts]
-    plain = all(g is None or (isinstance(g, list) and len(g) <= 1) for g in given)
-    names = [str(g[0]) if plain and g else None for g in given]
-    known = sorted({name for name in names if name is not None})
-    alike = len({type(g[0]) for g in given if plain and g}) <= 1
-    if not known or not alike:
-        return facts, None
-    number = {name: k for k, name in enumerate(known)}
-    values = np.array([-1 if n is None else number[n] for n in names], np.int64)
-    for fact in facts:
-        fact.pop("categories", None)
-    return facts, Label(CATEGORY, lambda: (values, values >= 0), classes=tuple(known))
+def facts_of(record: Record) -> dict[str, Any]:
+    """What a line says besides the names of files."""
+    line = record.metadata
+    names = file_names(line)
+    return {k: v for k, v in line.items() if v is not None and k not in names}
 
 
 def _block(
     ds: ImageFolder,
     rows: NDArray[np.int64],
     images: Mapping[str, Any],
-    facts: Sequence[dict[str, Any]],
     category: Label | None,
 ) -> Block:
     records: list[Record] = [ds[int(row)] for row in rows]
@@ -103,8 +137,11 @@ def _block(
     else:
         with Team(threads) as team:
             runs = list(_runs(team.run(lambda r: r.image, records)))
-    block = Block(runs, names=[r.file_name for r in records], facts=[facts[k] for k in rows])
+    facts = [facts_of(r) for r in records]
+    block = Block(runs, names=[r.file_name for r in records], facts=facts)
     if category is not None:
+        for fact in facts:
+            fact.pop("categories", None)
         values, present = category.whole()
         block.values = {CATEGORY: np.maximum(values[rows], 0)}
         block.present = {CATEGORY: present[rows]}
