@@ -588,6 +588,24 @@ def test_folders_in_tables_and_arrays_lose_nothing(tmp_path):
     assert lines[1] == {"file_name": "sub/01.png", "caption": "picture 1"}
 
 
+def test_deep_pictures_and_others_in_one_folder(tmp_path):
+    pytest.importorskip("PIL", reason="needs Pillow")
+    deep = (np.arange(30).reshape(5, 6) * 2000).astype(np.uint16)
+    with mapix.folder.Writer(tmp_path / "f") as out:
+        out.append("a.png", picture(0, (5, 6)))
+        out.append("b.png", deep)
+    mapix.convert(tmp_path / "f", tmp_path / "x.npz")
+    with np.load(tmp_path / "x.npz") as z:
+        images = z["images"]
+    assert images.dtype == np.uint16
+    np.testing.assert_array_equal(images[0, :, :, 0], picture(0, (5, 6)))
+    np.testing.assert_array_equal(images[1, :, :, 0], deep)
+    with pytest.raises(LossError, match="numbers of uint16"):
+        mapix.convert(tmp_path / "f", tmp_path / "v", to="vimh")
+    with pytest.raises(UnsupportedError, match="no numbers of uint16"):
+        mapix.convert(tmp_path / "f", tmp_path / "x.idx")
+
+
 def test_records_become_an_image_folder(tmp_path):
     pytest.importorskip("PIL", reason="needs Pillow")
     source = mnist(tmp_path / "mnist")

@@ -113,19 +113,18 @@ class Npz(Target):
     def _images(self, archive: Any, stream: Stream, count: Count) -> None:
         shapes: list[tuple[int, ...]] = []
 
-        def runs() -> Iterator[NDArray[Any]]:
+        def whole() -> Iterator[NDArray[Any]]:
             for block in stream.blocks(True):
-                for run in block.runs:
-                    shapes.extend([run.shape[1:]] * (len(run) if stream.shape is None else 0))
-                    yield run
+                if stream.shape is None:
+                    shapes.extend(run.shape[1:] for run in block.runs for _ in run)
+                yield from block.runs if stream.shape is not None else [block.joined()]
                 count(len(block))
 
         if stream.shape is not None:
             head = stream.dtype, (stream.n, *stream.shape)
-            _stream_member(archive, "images", head, runs())
+            _stream_member(archive, "images", head, whole())
             return
-        total = sum(run.size for block in stream.blocks() for run in block.runs)
-        _stream_member(archive, "images", (stream.dtype, (total,)), runs())
+        _stream_member(archive, "images", (stream.dtype, (stream.size,)), whole())
         sizes = np.array(shapes, np.int64)
         _member(archive, "shapes", sizes)
         _member(archive, "offsets", np.concatenate([[0], np.cumsum(sizes.prod(axis=1))]))

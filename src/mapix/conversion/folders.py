@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -35,14 +36,16 @@ def stream_of(ds: ImageFolder, images: Mapping[str, Any]) -> Stream:
     """
     seen = _Seen(ds, images)
     category = seen.label()
+    dtype = np.result_type(*seen.types) if seen.types else np.dtype(np.uint8)
     found = Stream(
         ds.path,
         len(ds),
-        np.result_type(*seen.types) if seen.types else np.dtype(np.uint8),
+        dtype,
         seen.shape,
+        seen.size,
         "HWC",
         lambda c_order=False: (
-            _block(ds, rows, images, category) for rows in starts(len(ds), seen.largest)
+            _block(ds, rows, images, category, dtype) for rows in starts(len(ds), seen.largest)
         ),
         [category] if category is not None else [],
     )
@@ -59,6 +62,7 @@ class _Seen:
     def __init__(self, ds: ImageFolder, images: Mapping[str, Any]) -> None:
         self.keys: set[str] = set()
         self.types: set[np.dtype[Any]] = set()
+        self.size = 0  # numbers of all pictures
         self._shapes: set[tuple[int, int, int]] = set()
         self._names: dict[str, int] = {}
         self._kinds: set[type] = set()
@@ -70,14 +74,18 @@ class _Seen:
                 records = [ds[k] for k in range(at, min(at + CHUNK, len(ds)))]
                 for k, (shape, dtype) in enumerate(team.run(_look, records)):
                     self._shapes.add(shape)
+                    self.size += math.prod(shape)
                     self.types.add(dtype)
                     self._note(at + k, facts_of(records[k]))
         size, mode = how.get("size"), how.get("mode")
         if size is not None:
             c = MODES[mode] if mode else max((s[2] for s in self._shapes), default=3)
             self._shapes, self.types = {(*size, c)}, {np.dtype(np.uint8)}
-        elif mode:
+            self.size = len(ds) * math.prod((*size, c))
+        elif mode:  # then all are alike, or the batches say that they are not
             self._shapes = {(h, w, MODES[mode]) for h, w, _ in self._shapes}
+            self.size = len(ds) * math.prod(self.shape or (0,))
+            self.types = {np.dtype(np.uint8)}
 
     def _note(self, row: int, facts: dict[str, Any]) -> None:
         self.keys |= facts.keys()
@@ -98,7 +106,7 @@ class _Seen:
     @property
     def largest(self) -> int:
         """Bytes of the largest picture, about."""
-        return max((int(np.prod(s)) for s in self._shapes), default=1)
+        return max(map(math.prod, self._shapes), default=1)
 
     def label(self) -> Label | None:
         """Categories as a label, where every picture has one at most, all of one kind."""
@@ -128,6 +136,7 @@ def _block(
     rows: NDArray[np.int64],
     images: Mapping[str, Any],
     category: Label | None,
+    dtype: np.dtype[Any],
 ) -> Block:
     records: list[Record] = [ds[int(row)] for row in rows]
     how = dict(images)
@@ -136,7 +145,8 @@ def _block(
         runs = [ds.batch(rows, threads=threads, **how).images]
     else:
         with Team(threads) as team:
-            runs = list(_runs(team.run(lambda r: r.image, records)))
+            arrays = team.run(lambda r: r.image.astype(dtype, copy=False), records)
+        runs = list(_runs(arrays))
     facts = [facts_of(r) for r in records]
     block = Block(runs, names=[r.file_name for r in records], facts=facts)
     if category is not None:

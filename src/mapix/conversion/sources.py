@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -68,12 +69,14 @@ def _vimh(ds: Dataset | Joined) -> Stream:
     if not len(ds):
         sizes = [ds.info.get(k) for k in ("height", "width", "channels")]
         shape = tuple(sizes) if all(type(d) is int and d > 0 for d in sizes) else (0, 0, 0)  # type: ignore[arg-type]
-    largest = int(shapes.astype(np.int64).prod(axis=1).max()) if len(ds) else 1
+    sizes = shapes.astype(np.int64).prod(axis=1)
+    largest = int(sizes.max(initial=1))
     found = Stream(
         ds.path,
         len(ds),
         np.dtype(np.uint8),
         shape,
+        int(sizes.sum()),
         "HWC",
         lambda c_order=False: (
             _vimh_block(ds, rows, c_order=c_order and same) for rows in starts(len(ds), largest)
@@ -150,7 +153,7 @@ def _alike(shapes: NDArray[np.uint16]) -> Iterator[tuple[int, int]]:
 def _rows(a: RowArray, axes: Axes | None) -> Stream:
     shape = a.batch([]).images.shape[1:]  # a.shape of a SOM is that of its grid
     known = axes or ("HW" if len(shape) == 2 else None)
-    nbytes = int(np.prod(shape, dtype=object)) * a.dtype.itemsize
+    nbytes = math.prod(shape) * a.dtype.itemsize
     labels = a.labels
     found: list[Label] = []
     if labels is not None:
@@ -165,6 +168,7 @@ def _rows(a: RowArray, axes: Axes | None) -> Stream:
         len(a),
         a.dtype.newbyteorder("="),
         shape,
+        len(a) * math.prod(shape),
         known,
         lambda c_order=False: (_rows_block(a, rows) for rows in starts(len(a), nbytes)),
         found,

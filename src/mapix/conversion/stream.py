@@ -88,6 +88,11 @@ class Block:
     def __len__(self) -> int:
         return sum(len(run) for run in self.runs)
 
+    def joined(self) -> NDArray[Any]:
+        """All numbers of all records back to back, each record in C order."""
+        flat = [run.reshape(-1) for run in self.runs]
+        return flat[0] if len(flat) == 1 else np.concatenate(flat)
+
     def parts(self) -> Iterator[tuple[slice, NDArray[Any]]]:
         """Each run, and where it stands in the block."""
         at = 0
@@ -110,6 +115,8 @@ class Stream:
         Of the numbers, in this machine's byte order.
     shape : tuple of int, or None
         Of a record; None where they differ.
+    size : int
+        Numbers of all records together.
     axes : str or None
         What its dimensions are; None where the source does not say.
     blocks : callable
@@ -129,6 +136,7 @@ class Stream:
     n: int
     dtype: np.dtype[Any]
     shape: tuple[int, ...] | None
+    size: int
     axes: Axes | None
     blocks: Callable[..., Iterator[Block]]
     labels: Sequence[Label] = ()

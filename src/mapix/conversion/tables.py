@@ -45,8 +45,7 @@ def _raw(block: Block) -> Any:
     pa = library("pyarrow", "arrow")
     sizes = [run[:1].nbytes for run in block.runs for _ in run]
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
-    flat = [np.ascontiguousarray(run).reshape(-1).view(np.uint8) for run in block.runs]
-    data = flat[0] if len(flat) == 1 else np.concatenate([np.empty(0, np.uint8), *flat])
+    data = block.joined().view(np.uint8)
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
     return pa.Array.from_buffers(pa.binary(), len(block), buffers)
 
@@ -141,7 +140,7 @@ class Table(Target):
             images = [{"bytes": b, "path": n} for b, n in zip(encoded, names, strict=True)]
         columns: dict[str, Any] = {
             "image": images,
-            "shape": [list(run.shape[1:]) for run in block.runs for _ in run],
+            "shape": _shapes(block),
         }
         for label in stream.labels:
             values, missing = block.values[label.name], ~block.present[label.name]
@@ -155,6 +154,13 @@ class Table(Target):
         if "facts" in stream.besides:
             columns["facts"] = [json.dumps(f, ensure_ascii=False) for f in block.facts or ()]
         return columns
+
+
+def _shapes(block: Block) -> Any:
+    pa = library("pyarrow", "arrow")
+    sizes = np.array([run.shape[1:] for run in block.runs for _ in run], np.int32)
+    offsets = np.arange(len(sizes) + 1, dtype=np.int32) * np.int32(sizes[0].size)
+    return pa.ListArray.from_arrays(offsets, sizes.reshape(-1))
 
 
 def _masked(values: NDArray[Any], missing: NDArray[np.bool_]) -> Any:
