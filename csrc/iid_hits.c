@@ -147,20 +147,10 @@ static uint64_t keep_hits(hits_job *job, const uint16_t window[4], const uint32_
     return different;
 }
 
-#define LEVEL 0
-#include "tree_body.h"
-#include "iid_hits_body.h"
-#undef LEVEL
-#if MAPIX_LEVELS > 1
-#define LEVEL 1
-#include "tree_body.h"
-#include "iid_hits_body.h"
-#undef LEVEL
-#define LEVEL 2
-#include "tree_body.h"
-#include "iid_hits_body.h"
-#undef LEVEL
-#endif
+#define BODY "tree_body.h"
+#include "each_level.h"
+#define BODY "iid_hits_body.h"
+#include "each_level.h"
 
 int mapix_iid_hits(const mapix_map *map, const mapix_iid *iid, const mapix_parts *parts,
                    const uint16_t *windows, uint64_t nwindows, uint64_t *window, uint32_t *found,

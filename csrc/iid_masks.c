@@ -38,17 +38,8 @@ static inline void spread_word(uint8_t *to, uint64_t word, uint32_t n) {
     }
 }
 
-#define LEVEL 0
-#include "iid_masks_body.h"
-#undef LEVEL
-#if MAPIX_LEVELS > 1
-#define LEVEL 1
-#include "iid_masks_body.h"
-#undef LEVEL
-#define LEVEL 2
-#include "iid_masks_body.h"
-#undef LEVEL
-#endif
+#define BODY "iid_masks_body.h"
+#include "each_level.h"
 
 /* --- unions --------------------------------------------------------------------------------------- */
 

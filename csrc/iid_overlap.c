@@ -197,20 +197,10 @@ MAPIX_INLINE void prefetch_place(const join_job *job, uint32_t leaf) {
     }
 }
 
-#define LEVEL 0
-#include "tree_body.h"
-#include "iid_overlap_body.h"
-#undef LEVEL
-#if MAPIX_LEVELS > 1
-#define LEVEL 1
-#include "tree_body.h"
-#include "iid_overlap_body.h"
-#undef LEVEL
-#define LEVEL 2
-#include "tree_body.h"
-#include "iid_overlap_body.h"
-#undef LEVEL
-#endif
+#define BODY "tree_body.h"
+#include "each_level.h"
+#define BODY "iid_overlap_body.h"
+#include "each_level.h"
 
 int mapix_iid_overlaps(const mapix_map *map, const mapix_iid *iid, const mapix_iid_join *join,
                        mapix_iid_pairs *pairs, mapix_where *where) {

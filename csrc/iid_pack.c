@@ -68,17 +68,8 @@ typedef struct {
     uint32_t minr, minc, maxr, maxc, area;
 } blob;
 
-#define LEVEL 0
-#include "iid_pack_body.h"
-#undef LEVEL
-#if MAPIX_LEVELS > 1
-#define LEVEL 1
-#include "iid_pack_body.h"
-#undef LEVEL
-#define LEVEL 2
-#include "iid_pack_body.h"
-#undef LEVEL
-#endif
+#define BODY "iid_pack_body.h"
+#include "each_level.h"
 
 /* Ones to n bits from bit `from` on, of nbytes. */
 static inline void set_bits(uint8_t *bits, uint64_t nbytes, uint64_t from, uint64_t n) {

@@ -96,17 +96,8 @@ static inline int roomy(const mapix_map *map, const iid_region *r) {
     return map->nbytes - (uint64_t)(r->bits - map->base) - r->nbytes >= 8;
 }
 
-#define LEVEL 0
-#include "iid_paint_body.h"
-#undef LEVEL
-#if MAPIX_LEVELS > 1
-#define LEVEL 1
-#include "iid_paint_body.h"
-#undef LEVEL
-#define LEVEL 2
-#include "iid_paint_body.h"
-#undef LEVEL
-#endif
+#define BODY "iid_paint_body.h"
+#include "each_level.h"
 
 int mapix_iid_paint(const mapix_map *map, const mapix_iid *iid, const mapix_iid_painting *painting,
                     uint32_t begin, uint32_t end, mapix_where *where) {

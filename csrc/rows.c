@@ -9,11 +9,8 @@
 
 enum {
     LINE = 64,
-    AHEAD = 3,          /* rows prefetched ahead */
-    MAX_BURST = 8192,   /* bytes of a row prefetched; the hardware goes on from there */
-    PARTS_A_THREAD = 4, /* so that a thread that comes late finds something left to do */
-    LEAST_ROWS = 8,     /* of a part */
-    MAX_PARTS = MAPIX_POOL_MAX * PARTS_A_THREAD
+    AHEAD = 3,        /* rows prefetched ahead */
+    MAX_BURST = 8192, /* bytes of a row prefetched; the hardware goes on from there */
 };
 
 /* n bytes, a multiple of the number's size, from `from` to `to`. */
@@ -80,9 +77,9 @@ typedef struct {
     uint8_t *to;
     turn_fn turn;
     unsigned nparts;
-    int status[MAX_PARTS];
-    int error[MAX_PARTS];
-    mapix_where where[MAX_PARTS];
+    int status[MAPIX_MAX_PARTS];
+    int error[MAPIX_MAX_PARTS];
+    mapix_where where[MAPIX_MAX_PARTS];
 } rows_job;
 
 /* Whether all rows lie within the map, none of them empty. */
@@ -132,10 +129,9 @@ typedef struct {
 static int copy_rows(void *arg) {
     const rows_part *mine = arg;
     rows_job *job = mine->job;
-    const uint64_t each = job->nrows / job->nparts, more = job->nrows % job->nparts;
-    const uint64_t part = mine->part, size = job->array->row_nbytes;
-    const uint64_t lo = each * part + (part < more ? part : more);
-    const uint64_t hi = lo + each + (part < more);
+    const uint64_t size = job->array->row_nbytes;
+    const uint64_t lo = mapix_part_begin(job->nrows, job->nparts, mine->part);
+    const uint64_t hi = mapix_part_begin(job->nrows, job->nparts, mine->part + 1);
     mapix_where *where = &job->where[mine->part];
     for (uint64_t i = lo; i < hi && i < lo + AHEAD; i++) {
         prefetch_row(job, i);
@@ -178,9 +174,7 @@ int mapix_rows_gather(const mapix_map *map, const mapix_array *array, const int6
     }
     job.turn = chosen(kind);
     const unsigned threads = nthreads < MAPIX_POOL_MAX ? nthreads : MAPIX_POOL_MAX;
-    const uint64_t most = nrows / LEAST_ROWS;
-    job.nparts = threads > 1 ? threads * PARTS_A_THREAD : 1;
-    job.nparts = job.nparts > most ? (most ? (unsigned)most : 1) : job.nparts;
+    job.nparts = mapix_parts_of(nrows, threads);
     mapix_pool_run(run_part, &job, job.nparts, threads);
     int status = MAPIX_OK;
     for (unsigned part = 0; part < job.nparts && !status; part++) {

@@ -1,17 +1,8 @@
 /* tree.c - see tree.h. */
 #include "tree.h"
 
-#define LEVEL 0
-#include "tree_body.h"
-#undef LEVEL
-#if MAPIX_LEVELS > 1
-#define LEVEL 1
-#include "tree_body.h"
-#undef LEVEL
-#define LEVEL 2
-#include "tree_body.h"
-#undef LEVEL
-#endif
+#define BODY "tree_body.h"
+#include "each_level.h"
 
 enum { MINR, MINC, MAXR, MAXC };
 

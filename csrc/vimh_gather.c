@@ -9,11 +9,8 @@
 
 enum {
     LINE = 64,
-    AHEAD = 3,            /* records prefetched ahead, whole */
-    MAX_BURST = 8192,     /* bytes of a record prefetched; the hardware goes on from there */
-    PARTS_A_THREAD = 4,   /* so that a thread that comes late finds something left to do */
-    LEAST_ROWS = 8,       /* of a part */
-    MAX_PARTS = MAPIX_POOL_MAX * PARTS_A_THREAD
+    AHEAD = 3,        /* records prefetched ahead, whole */
+    MAX_BURST = 8192, /* bytes of a record prefetched; the hardware goes on from there */
 };
 
 /* --- putting it on the canvas ---------------------------------------------------------------- */
@@ -28,8 +25,8 @@ typedef struct {
     uint64_t canvas_nbytes;
     size_t item;
     unsigned nparts;
-    int status[MAX_PARTS];
-    mapix_where where[MAX_PARTS];
+    int status[MAPIX_MAX_PARTS];
+    mapix_where where[MAPIX_MAX_PARTS];
 } gather_job;
 
 static void fill(void *canvas, uint64_t nbytes, uint32_t dtype, float value) {
@@ -210,10 +207,8 @@ typedef struct {
 static int gather_rows(void *arg) {
     const gather_part *mine = arg;
     gather_job *job = mine->job;
-    const uint64_t each = job->nrows / job->nparts, more = job->nrows % job->nparts;
-    const uint64_t part = mine->part;
-    const uint64_t lo = each * part + (part < more ? part : more);
-    const uint64_t hi = lo + each + (part < more);
+    const uint64_t lo = mapix_part_begin(job->nrows, job->nparts, mine->part);
+    const uint64_t hi = mapix_part_begin(job->nrows, job->nparts, mine->part + 1);
     for (uint64_t i = lo; i < hi && i < lo + AHEAD; i++) {
         prefetch_row(job, i);
     }
@@ -307,9 +302,7 @@ int mapix_vimh_gather(const mapix_map *map, const mapix_vimh_index *index, const
     job.kernels = mapix_kernels_now();
     const unsigned nthreads =
         gather->nthreads < MAPIX_POOL_MAX ? gather->nthreads : MAPIX_POOL_MAX;
-    const uint64_t most = nrows / LEAST_ROWS;
-    job.nparts = nthreads > 1 ? nthreads * PARTS_A_THREAD : 1;
-    job.nparts = job.nparts > most ? (most ? (unsigned)most : 1) : job.nparts;
+    job.nparts = mapix_parts_of(nrows, nthreads);
     if (gather->probe) {
         uint64_t nasked;
         const int unready = mapix_vimh_willneed(map, index, rows, nrows, gather->probe, &nasked,
