@@ -606,6 +606,18 @@ def test_deep_pictures_and_others_in_one_folder(tmp_path):
         mapix.convert(tmp_path / "f", tmp_path / "x.idx")
 
 
+@pytest.mark.parametrize("name", ["x.npz", "v"])
+def test_each_picture_is_decoded_once(tmp_path, monkeypatch, name):
+    source = images_of(tmp_path / "f", sizes=True)
+    from mapix.folder import decoding
+
+    decoded, decode = [], decoding.decode
+    monkeypatch.setattr(decoding, "decode", lambda *a: decoded.append(1) or decode(*a))
+    to = None if "." in name else "vimh"
+    mapix.convert(source, tmp_path / name, to=to, lossy=True)
+    assert len(decoded) == 12
+
+
 def test_records_become_an_image_folder(tmp_path):
     pytest.importorskip("PIL", reason="needs Pillow")
     source = mnist(tmp_path / "mnist")

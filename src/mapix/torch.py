@@ -22,6 +22,7 @@ from torch.utils import data as torch_data
 import mapix
 from mapix.batch import Batch, Dtype, Layout
 from mapix.folder.dataset import ImageFolder
+from mapix.folder.decoding import MODES
 from mapix.vimh.dataset import Dataset as VimhDataset
 from mapix.vimh.joined import Joined
 from mapix.vimh.parameters import Unit
@@ -220,7 +221,8 @@ class Dataset(torch_data.Dataset[Any]):
         in_worker = torch_data.get_worker_info() is not None
         return self._gather(indices, shared=in_worker and self.transform is None)
 
-    def _gather(self, indices: list[int], *, shared: bool) -> Collated:
+    def _images(self, indices: list[int], *, shared: bool) -> tuple[Any, torch.Tensor]:
+        """A batch, and its images as the transforms leave them."""
         rows = np.asarray(indices, dtype=np.int64)
         out = self._shared_out(rows) if shared and len(rows) else None
         target = None if out is None else out.numpy()
@@ -230,10 +232,14 @@ class Dataset(torch_data.Dataset[Any]):
             images = self.batch_transform(images)
         if self.transform is not None:
             images = torch.stack([self.transform(image) for image in images])
+        return batch, images
+
+    def _gather(self, indices: list[int], *, shared: bool) -> Collated:
+        batch, images = self._images(indices, shared=shared)
         value: tuple[Any, ...] = (images, self._labels(batch))
         if self.sizes:
             value = (*value, torch.from_numpy(batch.shapes.astype(np.int64)))
-        return Collated(value, len(rows))
+        return Collated(value, len(indices))
 
     def _shared_out(self, rows: np.ndarray[Any, Any]) -> torch.Tensor:
         """A tensor in shared memory: what a worker sends to the loader without another copy."""
@@ -252,9 +258,6 @@ class Dataset(torch_data.Dataset[Any]):
             return torch.from_numpy(values)
         columns = torch.from_numpy(np.ascontiguousarray(values.T))
         return dict(zip(batch.names, columns, strict=True))
-
-
-_CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
 
 
 class Images(Dataset):
@@ -340,26 +343,18 @@ class Images(Dataset):
         return {}
 
     def _gather(self, indices: list[int], *, shared: bool) -> Collated:
-        rows = np.asarray(indices, dtype=np.int64)
-        out = self._shared_out(rows) if shared and len(rows) else None
-        target = None if out is None else out.numpy()
-        batch = self.source.batch(rows, out=target, **self.options)
-        images = torch.from_numpy(batch.images) if out is None else out
-        if self.batch_transform is not None:
-            images = self.batch_transform(images)
-        if self.transform is not None:
-            images = torch.stack([self.transform(image) for image in images])
+        batch, images = self._images(indices, shared=shared)
         make = self.target or _target
         pairs = zip(batch.records, batch.boxes, strict=True)
-        return Collated((images, [make(record, boxes) for record, boxes in pairs]), len(rows))
+        return Collated((images, [make(record, boxes) for record, boxes in pairs]), len(indices))
 
     def _shared_out(self, rows: np.ndarray[Any, Any]) -> torch.Tensor | None:
         size, mode = self.options["size"], self.options["mode"]
         if size is None or mode is None:
             return None  # known only when the pictures are decoded
-        shape = (len(rows), *size, _CHANNELS[mode])
+        shape = (len(rows), *size, MODES[mode])
         if self.options["layout"] == "NCHW":
-            shape = (len(rows), _CHANNELS[mode], *size)
+            shape = (len(rows), MODES[mode], *size)
         return _shared(shape, _TORCH_DTYPES[self.options["dtype"]])
 
 

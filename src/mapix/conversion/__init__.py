@@ -220,17 +220,13 @@ def _opened(source: Any, split: str | None, options: dict[str, Any]) -> tuple[di
     names = tuple(getattr(first, "splits", () if hasattr(first, "groups") else SPLITS))
     if not names:
         return {"train": first}, True
-    first.close()
-    return _splits(path, names, options), True
-
-
-def _splits(path: str, names: tuple[str, ...], options: dict[str, Any]) -> dict[str, Any]:
-    """Those of a directory that are there."""
-    found = {}
+    opened_already = getattr(first, "split", None)  # of an image folder; others begin with train
+    found = {opened_already if isinstance(opened_already, str) else "train": first}
     for name in names:
-        with contextlib.suppress(FileNotFoundError):
-            found[name] = mapix.open(path, split=name, **options)
-    return found
+        if name not in found:
+            with contextlib.suppress(FileNotFoundError):
+                found[name] = mapix.open(path, split=name, **options)
+    return {name: found[name] for name in names if name in found}, True
 
 
 def _fitting(streams: dict[str, Stream], target: Target, name: str) -> dict[str, Stream]:

@@ -14,7 +14,7 @@ from mapix.conversion.stream import Stream
 from mapix.conversion.target import Count, Target
 from mapix.store import NewFile, NewWhole
 
-__all__ = ["Npy", "Npz", "Sink", "facts_lines"]
+__all__ = ["Npy", "Npz", "Sink"]
 
 
 class Sink(io.RawIOBase):
@@ -84,6 +84,7 @@ class Npz(Target):
 
     def write(self, streams: Mapping[str, Stream], path: str, count: Count) -> None:
         """See ``Target``."""
+        import json
         import zipfile
 
         (stream,) = streams.values()
@@ -100,15 +101,13 @@ class Npz(Target):
                     _member(archive, f"classes/{label.name}", np.array(label.classes))
             if "spec_range" in stream.besides:
                 head = np.dtype(np.float32), (stream.n, 2)
-                _stream_member(archive, "spec_range", head, (b.spec_range for b in stream.blocks()))
+                _stream_member(archive, "spec_range", head, stream.ranges())
             if stream.info:
-                import json
-
                 archive.writestr("info.json", json.dumps(dict(stream.info), indent=4))
             if {"names", "facts"} & set(stream.besides):
                 with archive.open("records.jsonl", "w", force_zip64=True) as member:
-                    for line in facts_lines(stream):
-                        member.write(line)
+                    for line in stream.lines():
+                        member.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
 
     def _images(self, archive: Any, stream: Stream, count: Count) -> None:
         shapes: list[tuple[int, ...]] = []
@@ -128,18 +127,6 @@ class Npz(Target):
         sizes = np.array(shapes, np.int64)
         _member(archive, "shapes", sizes)
         _member(archive, "offsets", np.concatenate([[0], np.cumsum(sizes.prod(axis=1))]))
-
-
-def facts_lines(stream: Stream) -> Iterator[bytes]:
-    """What else is known of each record, a line of JSON each."""
-    import json
-
-    for block in stream.blocks(True):
-        names = block.names or [None] * len(block)  # type: ignore[list-item]
-        facts = block.facts or [{}] * len(block)
-        for name, fact in zip(names, facts, strict=True):
-            said = fact if name is None else {"file_name": name, **fact}
-            yield json.dumps(said, ensure_ascii=False).encode() + b"\n"
 
 
 def _member(archive: Any, name: str, array: NDArray[Any]) -> None:

@@ -49,6 +49,9 @@ def stream_of(ds: ImageFolder, images: Mapping[str, Any]) -> Stream:
         ),
         [category] if category is not None else [],
     )
+    found.lines = lambda: (
+        {"file_name": r.file_name, **facts_of(r, category)} for r in (ds[k] for k in range(len(ds)))
+    )
     found.besides["names"] = "file names"
     said = sorted(seen.keys - ({"categories"} if category is not None else set()))
     if said:
@@ -124,11 +127,11 @@ def _look(record: Record) -> tuple[tuple[int, int, int], np.dtype[Any]]:
     return shape_of(record.read(), record)
 
 
-def facts_of(record: Record) -> dict[str, Any]:
-    """What a line says besides the names of files."""
+def facts_of(record: Record, category: Label | None = None) -> dict[str, Any]:
+    """What a line says besides the names of files, and besides the label if there is one."""
     line = record.metadata
-    names = file_names(line)
-    return {k: v for k, v in line.items() if v is not None and k not in names}
+    without = {*file_names(line), *(("categories",) if category is not None else ())}
+    return {k: v for k, v in line.items() if v is not None and k not in without}
 
 
 def _block(
@@ -147,11 +150,9 @@ def _block(
         with Team(threads) as team:
             arrays = team.run(lambda r: r.image.astype(dtype, copy=False), records)
         runs = list(_runs(arrays))
-    facts = [facts_of(r) for r in records]
+    facts = [facts_of(r, category) for r in records]
     block = Block(runs, names=[r.file_name for r in records], facts=facts)
     if category is not None:
-        for fact in facts:
-            fact.pop("categories", None)
         values, present = category.whole()
         block.values = {CATEGORY: np.maximum(values[rows], 0)}
         block.present = {CATEGORY: present[rows]}

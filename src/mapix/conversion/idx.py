@@ -106,7 +106,8 @@ class Idx(Target):
             try:
                 for split, stream in streams.items():
                     name = FILES[split].format(1 + len(_row_shape(stream)))
-                    self._labels(stream, lambda name=name: folder.file(_label_name(name)))
+                    if self._kept(stream) is not None:
+                        self._labels(stream, folder.file(_label_name(name)))
                     self._images(stream, folder.file(name), count)
             except BaseException:
                 folder.abort()
@@ -115,16 +116,21 @@ class Idx(Target):
             return
         (stream,) = streams.values()
         if self._kept(stream) is None:
-            _whole(path, lambda file: self._images(stream, file, count))
+            self._alone(stream, path, count)
             return
         beside = _label_name(path)
         # Labels first: pictures whose labels are on their way must not be seen without.
-        _whole(beside, lambda file: self._labels(stream, lambda: file))
+        with NewWhole(beside) as out:
+            self._labels(stream, out.file)
         try:
-            _whole(path, lambda file: self._images(stream, file, count))
+            self._alone(stream, path, count)
         except BaseException:
             os.unlink(beside)
             raise
+
+    def _alone(self, stream: Stream, path: str, count: Count) -> None:
+        with NewWhole(path) as out:
+            self._images(stream, out.file, count)
 
     def _images(self, stream: Stream, file: NewFile, count: Count) -> None:
         shape = _row_shape(stream)
@@ -135,10 +141,9 @@ class Idx(Target):
                 file.write(np.ascontiguousarray(run, dtype).reshape(-1).view(np.uint8).data)
             count(len(block))
 
-    def _labels(self, stream: Stream, make: Any) -> None:
+    def _labels(self, stream: Stream, file: NewFile) -> None:
         label = self._kept(stream)
-        if label is None:
-            return
+        assert label is not None
         values: NDArray[Any] = label.whole()[0]
         if label.parameter is not None and self.unit == "class":
             values = label.parameter.class_of(values)
@@ -149,21 +154,9 @@ class Idx(Target):
                 break
         else:
             raise UnsupportedError(f"{stream.path}: labels {low}..{high} do not fit into IDX")
-        file = make()
         file.write(pack(self.order, code, (len(values),)))
         if len(values):
             file.write(np.ascontiguousarray(values, self.order + code).view(np.uint8).data)
-
-
-def _whole(path: str, fill: Any) -> None:
-    """One file that appears whole, filled by ``fill(file)``."""
-    out = NewWhole(path)
-    try:
-        fill(out.file)
-    except BaseException:
-        out.abort()
-        raise
-    out.commit()
 
 
 def _code(dtype: np.dtype[Any]) -> str:

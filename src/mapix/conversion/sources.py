@@ -84,7 +84,8 @@ def _vimh(ds: Dataset | Joined) -> Stream:
         [Label(name, _whole(ds, name), p) for name, p in ds.parameters.items()],
         info=ds.info,
     )
-    if any(_has_ranges(b.spec_range) for b in _heads_only(ds)):
+    found.ranges = lambda: _ranges(ds)
+    if any(map(_told, _ranges(ds))):
         found.besides["spec_range"] = "spec_min and spec_max of the records"
     if ds.parameters.fixed:
         found.besides["fixed"] = f"fixed parameters: {', '.join(ds.parameters.fixed)}"
@@ -102,15 +103,17 @@ def _whole(ds: Dataset | Joined, name: str) -> Whole:
     return values
 
 
-def _heads_only(ds: Dataset | Joined) -> Iterator[Any]:
+def _ranges(ds: Dataset | Joined) -> Iterator[NDArray[np.float32]]:
     """The ranges of all records, cut to pictures of one pixel: nearly nothing is copied."""
     for rows in starts(len(ds), 64):
-        yield ds.batch(rows, pad=(1, 1), crop="corner", labels=None, spec_range=True)
+        batch = ds.batch(rows, pad=(1, 1), crop="corner", labels=None, spec_range=True)
+        assert batch.spec_range is not None
+        yield batch.spec_range
 
 
-def _has_ranges(ranges: NDArray[np.float32] | None) -> bool:
+def _told(ranges: NDArray[np.float32]) -> bool:
     """Whether there is anything in them: the writers' default is two zeros, NaN stands for none."""
-    return ranges is not None and bool(((ranges != 0) & ~np.isnan(ranges)).any())
+    return bool(((ranges != 0) & ~np.isnan(ranges)).any())
 
 
 def _vimh_block(ds: Dataset | Joined, rows: NDArray[np.int64], *, c_order: bool) -> Block:

@@ -130,6 +130,9 @@ class Stream:
         The info JSON of a VIMH dataset.
     comment : bytes
         Lines of comment of a PINK file.
+    ranges, lines : callable
+        Spec ranges, (k, 2) each, and what else is known of each record, as JSON: of all records in
+        order, begun anew at each call, and no picture is read for them.
     """
 
     path: str
@@ -143,6 +146,8 @@ class Stream:
     besides: dict[str, str] = field(default_factory=dict)
     info: Mapping[str, Any] = field(default_factory=dict)
     comment: bytes = b""
+    ranges: Callable[[], Iterator[NDArray[np.float32]]] = lambda: iter(())
+    lines: Callable[[], Iterator[dict[str, Any]]] = lambda: iter(())
 
     def lost(self, *kept: str) -> list[str]:
         """What a target loses that keeps these alone of what there is besides."""

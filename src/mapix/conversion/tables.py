@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -17,6 +16,7 @@ from mapix.conversion.arrays import Sink
 from mapix.conversion.stream import Block, Label, Stream, encodable, meant, pictures, ranged
 from mapix.conversion.target import Count, Target
 from mapix.errors import UnsupportedError
+from mapix.folder.writing import encoded
 from mapix.store import NewWhole
 
 __all__ = ["HuggingFace", "Table", "library"]
@@ -30,14 +30,6 @@ def library(name: str, extra: str) -> Any:
         return importlib.import_module(name)
     except ImportError as e:
         raise UnsupportedError(f"{name} is needed for this: pip install 'mapix[{extra}]'") from e
-
-
-def _png(picture: NDArray[np.uint8]) -> bytes:
-    image = library("PIL.Image", "view")
-    made = io.BytesIO()
-    pixels = np.ascontiguousarray(picture[..., 0] if picture.shape[2] == 1 else picture)
-    image.fromarray(pixels).save(made, "PNG")
-    return made.getvalue()
 
 
 def _raw(block: Block) -> Any:
@@ -135,9 +127,11 @@ class Table(Target):
         if self.encoding == "raw":
             images: Any = _raw(block)
         else:
-            encoded = [_png(p) for run in block.runs for p in pictures(stream, run)]
+            pngs = [
+                encoded(p, "image.png", None) for run in block.runs for p in pictures(stream, run)
+            ]
             names = block.names or [None] * len(block)  # type: ignore[list-item]
-            images = [{"bytes": b, "path": n} for b, n in zip(encoded, names, strict=True)]
+            images = [{"bytes": b, "path": n} for b, n in zip(pngs, names, strict=True)]
         columns: dict[str, Any] = {
             "image": images,
             "shape": _shapes(block),
