@@ -1,16 +1,14 @@
 """Only what pyproject.toml cannot say: the compiled modules, and the wheel's abi3 tag."""
 
-import os
-import shlex
+import sys
+from pathlib import Path
 
 from setuptools import Extension, setup
 
+sys.path.insert(0, str(Path(__file__).resolve().parent / "csrc"))
+from flags import COMPILE, LINK
+
 ABI3 = ("Py_LIMITED_API", "0x030B0000")
-
-
-def flags(name: str) -> list[str]:
-    """Flags from the environment, as csrc/build_core.py takes them."""
-    return shlex.split(os.environ.get(name, ""))
 
 
 def records() -> list[Extension]:
@@ -24,9 +22,9 @@ def records() -> list[Extension]:
             "mapix._record",
             [f"csrc/python/{name}.c" for name in ("file", "gather", "record", "module")],
             include_dirs=["csrc", numpy.get_include()],
-            depends=["csrc/mapix.h", "csrc/vimh.h", "csrc/python/record.h"],
-            extra_compile_args=["-std=c11", "-O3", "-fvisibility=hidden", *flags("MAPIX_CFLAGS")],
-            extra_link_args=flags("MAPIX_LDFLAGS"),
+            depends=["csrc/mapix.h", "csrc/vimh.h", "csrc/python/record.h", "csrc/flags.py"],
+            extra_compile_args=COMPILE,
+            extra_link_args=LINK,
             define_macros=[ABI3],
             py_limited_api=True,
             optional=True,

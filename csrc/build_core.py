@@ -1,17 +1,16 @@
 """Build the C core as ``mapix._core``: the cdef is cut out of csrc/mapix.h, nothing is said twice.
 
-setup.py names ``ffibuilder`` here (cffi_modules).  MAPIX_CFLAGS adds compiler flags, for the
-strict, sanitised and coverage builds that CONTRIBUTING.md lists.
+setup.py names ``ffibuilder`` here (cffi_modules), and puts this folder where ``flags`` is found.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shlex
 from pathlib import Path
 
 from cffi import FFI
+from flags import COMPILE, LINK
 
 CSRC = Path(__file__).resolve().parent
 SOURCES = sorted(path.name for path in CSRC.glob("*.c"))
@@ -34,13 +33,10 @@ ffibuilder.set_source(
     # setuptools wants paths relative to setup.py
     sources=[os.path.join("csrc", name) for name in SOURCES],
     include_dirs=["csrc"],
-    depends=[os.path.join("csrc", name) for name in HEADERS],
+    depends=[os.path.join("csrc", name) for name in (*HEADERS, "flags.py")],
     libraries=["m", "pthread"],
-    extra_compile_args=[
-        *("-std=c11", "-O3", "-fvisibility=hidden", "-fno-semantic-interposition"),
-        *shlex.split(os.environ.get("MAPIX_CFLAGS", "")),
-    ],
-    extra_link_args=shlex.split(os.environ.get("MAPIX_LDFLAGS", "")),
+    extra_compile_args=COMPILE,
+    extra_link_args=LINK,
     define_macros=[("Py_LIMITED_API", "0x030B0000")],
     py_limited_api=True,
 )
