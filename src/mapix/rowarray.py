@@ -136,13 +136,27 @@ class RowArray:
         Copies: none, but for parts chosen by indices.  Of a ``.gz`` it aliases the decompressed
         file in the cache.  Lifetime: outlives ``close()``.
         """
+        if isinstance(self._rows, np.ndarray):
+            return self._copied(self._rows)
         found: NDArray[Any] = np.ndarray(self._shape, self._dtype, self._numbers.view, self._at)
-        if self._rows is None or isinstance(self._rows, range):
-            return selected(found, self._rows)
-        return found[self._rows]
+        return selected(found, self._rows)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.array(self.view(), dtype=dtype, copy=copy)
+        """``view()``, or, of another type or with ``copy=True``, a copy made under the guard."""
+        wanted = self._dtype if dtype is None else np.dtype(dtype)
+        if not copy and wanted == self._dtype:
+            return self.view()
+        if copy is False:
+            raise ValueError(f"{self.path}: {self._dtype} as {wanted} needs a copy")
+        rows = np.arange(self._shape[0]) if self._rows is None else np.asarray(self._rows, np.int64)
+        return self._copied(rows).reshape(self.shape).astype(wanted, copy=False)
+
+    def _copied(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Rows of the file in the file's type, copied under the guard."""
+        made = np.empty((len(rows), *self._shape[1:]), self._dtype)
+        if made.size:
+            self._array(swap=1).gather(self._numbers.mapping, rows, made, "rows")
+        return made
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, int | np.integer):
@@ -298,7 +312,8 @@ class RowArray:
         straight = target is not None and wanted == native and not arithmetic
         made = target if target is not None and straight else np.empty(shaped, native)
         if made.size:
-            self._array().gather(self._numbers.mapping, rows, made, "rows", threads)
+            swap = 1 if self._dtype.isnative else self._dtype.itemsize
+            self._array(swap).gather(self._numbers.mapping, rows, made, "rows", threads)
         self._decode(made)
         if arithmetic:
             numbers = made.astype(np.float64) * (1.0 if scale is None else scale)
@@ -311,14 +326,10 @@ class RowArray:
             np.copyto(target, made, casting="unsafe")
         return target
 
-    def _array(self) -> _native.Array:
-        """What the core is told of the rows."""
-        turned = not self._dtype.isnative
+    def _array(self, swap: int = 1) -> _native.Array:
+        """The rows for the core, which reverses the bytes of each number of ``swap`` bytes."""
         return _native.Array(
-            at=self._at,
-            row_nbytes=self._row_nbytes,
-            nrows=self._shape[0],
-            swap=self._dtype.itemsize if turned else 1,
+            at=self._at, row_nbytes=self._row_nbytes, nrows=self._shape[0], swap=swap
         )
 
     def _decode(self, made: NDArray[Any]) -> None:

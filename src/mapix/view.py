@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["bytes_at", "numbers_at", "selected", "uniform_images", "uniform_labels"]
+__all__ = ["bytes_at", "selected", "uniform_images", "uniform_labels"]
 
 Bytes = NDArray[np.uint8]
 _U8 = np.dtype(np.uint8)
@@ -47,8 +47,3 @@ def selected(array: NDArray[Any], rows: range | None) -> NDArray[Any]:
 def bytes_at(data: memoryview, at: int, nbytes: int) -> Bytes:
     """A stretch of the file, uint8 (nbytes,)."""
     return np.ndarray((nbytes,), _U8, data, at)
-
-
-def numbers_at(data: memoryview, at: int, n: int, dtype: str) -> NDArray[Any]:
-    """Numbers at any byte of the file, aligned or not, (n,)."""
-    return np.ndarray((n,), np.dtype(dtype), data, at)

@@ -361,7 +361,7 @@ class IIDFile:
             domain = entry.iid.domain
             stored = entry.seg._stored
             bits = (
-                stored.bits.tobytes()
+                stored._archive._bits(stored.key)
                 if stored is not None
                 else b"".join(_packed(r) for r in entry.seg.regions)
             )

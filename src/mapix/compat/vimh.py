@@ -215,7 +215,8 @@ class VIMHDataset(torch_data.Dataset[Any]):
         for k, i in enumerate(indices):
             spec = None if batch.spec_range is None else batch.spec_range[k]
             known = None if spec is None or np.isnan(spec).any() else tuple(map(float, spec))
-            rows.append([decay_time(self.source[int(i)].image, duration, known)])  # type: ignore[arg-type]
+            image = self.source.batch([int(i)]).images[0]
+            rows.append([decay_time(image, duration, known)])  # type: ignore[arg-type]
         return torch.tensor(rows, dtype=torch.float32)
 
     # --- what the original tells ------------------------------------------------------------------

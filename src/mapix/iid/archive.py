@@ -9,7 +9,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mapix import _native, view
+from mapix import _native
 from mapix._native_iid import Iid
 from mapix._native_tree import Tree
 from mapix.errors import FormatError, LimitError, warn
@@ -120,7 +120,9 @@ class Archive(Pixels, Places):
 
     @property
     def _lut(self) -> NDArray[np.void]:
-        return np.ndarray((len(self),), LUT_ROW, self.source.view, self.layout.lut[0])
+        """The lookup table, (n,).  Copies: 20 bytes per segment, under the guard."""
+        raw = _native.copy(self.source.mapping, *self.layout.lut, NAME)
+        return np.frombuffer(raw, LUT_ROW)
 
     def _row(self, key: int) -> tuple[int, int, int, int]:
         """Name and segment of a key: offset and length in their sections, proven."""
@@ -160,10 +162,14 @@ class Archive(Pixels, Places):
         _, _, at, nbytes = self._row(key)
         return self.layout.segs[0] + at + HEAD_NBYTES, nbytes - HEAD_NBYTES
 
+    def _bits(self, key: int) -> bytes:
+        """``Segment.bits``, copied under the guard."""
+        return bytes(_native.copy(self.source.mapping, *self._regions_at(key), NAME))
+
     def _regions(self, key: int) -> list[Region]:
         outer, _ = self._head(key)
         begin, nbytes = self._regions_at(key)
-        raw = bytes(_native.copy(self.source.mapping, begin, nbytes, NAME))
+        raw = self._bits(key)
         found: list[Region] = []
         at = 0
         while at < nbytes:
@@ -180,9 +186,7 @@ class Archive(Pixels, Places):
                 )  # raises what is wrong
                 reason = f"region {len(found)} is none"
                 raise FormatError(self.path, NAME, reason, record=key, at=begin + at)
-            bits = view.bytes_at(
-                self.source.view, begin + at + REGION_NBYTES, length - REGION_NBYTES
-            )
+            bits = np.frombuffer(raw, np.uint8, length - REGION_NBYTES, at + REGION_NBYTES)
             found.append(Region((minr, minc, maxr, maxc), bits))
             at += length
         return found

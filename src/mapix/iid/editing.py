@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mapix import _native
-from mapix.formats.iid import NAME
 from mapix.iid.archive import Archive
 from mapix.iid.writer import Writer
 
@@ -30,9 +28,7 @@ def _copy(
         key = int(key)
         domain, iid = archive.name(key)
         box, area = archive._head(key)
-        at, nbytes = archive._regions_at(key)
-        bits = _native.copy(archive.source.mapping, at, nbytes, NAME)
-        new[key] = out.add(domain, iid, bits=bytes(bits), bbox=box, area=area)
+        new[key] = out.add(domain, iid, bits=archive._bits(key), bbox=box, area=area)
     for name, group in archive.groups.items():
         kept = [new[k] for k in group if k in new]
         for target in (name,) if groups is None else groups.get(name, (name,)):

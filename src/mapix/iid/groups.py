@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix import view
+from mapix import _native
 from mapix.errors import FormatError
 from mapix.formats.iid import NAME, Place, read_groups
 
@@ -27,7 +27,7 @@ class Group:
     Attributes
     ----------
     keys : ndarray
-        uint32 (n,): as the file has them (a read-only view), or ascending after an operation.
+        uint32 (n,): a copy of what the file has, read-only, or ascending after an operation.
     """
 
     __slots__ = ("keys",)
@@ -78,13 +78,10 @@ def _keys(other: Group | Keys) -> Keys:
 
 
 class Groups(Mapping[str, Group]):
-    """Name -> keys.  Keys are views of the file; that they are keys of segments is looked at once a
-    group, when it is first taken.
-    """
+    """Name -> keys.  Each use copies the keys of a group under the guard and checks their range."""
 
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
-        self._checked: set[str] = set()
 
     @cached_property
     def _places(self) -> dict[str, Place]:
@@ -97,14 +94,13 @@ class Groups(Mapping[str, Group]):
                 f"{a.path}: no group {name!r}; there: {', '.join(self._places) or 'none'}"
             )
         at, n = self._places[name]
-        keys = view.numbers_at(a.source.view, at, n, "<u4")
-        if name not in self._checked:
-            wrong = keys >= len(a)
-            if wrong.any():
-                k = int(np.argmax(wrong))
-                reason = f"group {name!r} has key {keys[k]} of {len(a)} segments"
-                raise FormatError(a.path, NAME, reason, at=at + 4 * k)
-            self._checked.add(name)
+        raw = memoryview(_native.copy(a.source.mapping, at, 4 * n, NAME))
+        keys = np.frombuffer(raw.toreadonly(), "<u4")
+        wrong = keys >= len(a)
+        if wrong.any():
+            k = int(np.argmax(wrong))
+            reason = f"group {name!r} has key {keys[k]} of {len(a)} segments"
+            raise FormatError(a.path, NAME, reason, at=at + 4 * k)
         return Group(keys)
 
     def __iter__(self) -> Iterator[str]:

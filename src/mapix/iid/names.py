@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from mapix import _native
 from mapix._native_iid import NONE, Table
+from mapix.formats.iid import NAME
 
 if TYPE_CHECKING:
     from mapix.iid.archive import Archive
@@ -107,14 +109,19 @@ class Names:
 
     # --- domains ----------------------------------------------------------------------------------
 
+    def _section(self) -> NDArray[np.uint8]:
+        """The section of names, copied under the guard."""
+        a = self._archive
+        return np.frombuffer(_native.copy(a.source.mapping, *a.layout.iids, NAME), np.uint8)
+
     @cached_property
     def _lengths(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """Byte of each name in the file, and the lengths of domain and iid; all looked at."""
+        """Byte of each name in its section, and the lengths of domain and iid; all checked."""
         a = self._archive
         a.check_table()
         lut = a._lut
-        at = lut["name_at"].astype(np.int64) + a.layout.iids[0]
-        heads = _gathered(a.source.view, at, HEAD_NBYTES).view("<u4").reshape(-1, 3)
+        at = lut["name_at"].astype(np.int64)
+        heads = _gathered(self._section(), at, HEAD_NBYTES).view("<u4").reshape(-1, 3)
         ndomain, niid = (heads[:, k].astype(np.int64) for k in (1, 2))
         wrong = (heads[:, 0] != np.arange(len(a))) | (
             HEAD_NBYTES + ndomain + niid != lut["name_nbytes"]
@@ -126,7 +133,7 @@ class Names:
     @cached_property
     def _domains(self) -> tuple[list[bytes], NDArray[np.int64]]:
         at, ndomain, _ = self._lengths
-        return _unique_texts(self._archive.source.view, at + HEAD_NBYTES, ndomain)
+        return _unique_texts(self._section(), at + HEAD_NBYTES, ndomain)
 
     @property
     def domains(self) -> list[bytes]:
@@ -141,7 +148,7 @@ class Names:
     @cached_property
     def _iids(self) -> tuple[list[bytes], NDArray[np.int64]]:
         at, ndomain, niid = self._lengths
-        return _unique_texts(self._archive.source.view, at + HEAD_NBYTES + ndomain, niid)
+        return _unique_texts(self._section(), at + HEAD_NBYTES + ndomain, niid)
 
     def with_iid(self, iid: bytes) -> NDArray[np.uint32]:
         """Keys whose name within their domain is ``iid``, whatever the domain."""
@@ -157,15 +164,14 @@ class Names:
         return np.flatnonzero(np.isin(self.domain_of, numbers)).astype(np.uint32)
 
 
-def _gathered(data: memoryview, at: NDArray[np.int64], nbytes: int) -> NDArray[np.uint8]:
-    """Bytes at many places, (n, nbytes).  The places were proven to lie in the file."""
-    everything = np.frombuffer(data, np.uint8)
-    found: NDArray[np.uint8] = everything[at[:, None] + np.arange(nbytes)]
+def _gathered(data: NDArray[np.uint8], at: NDArray[np.int64], nbytes: int) -> NDArray[np.uint8]:
+    """Bytes at many places, (n, nbytes).  The places were proven to lie in the section."""
+    found: NDArray[np.uint8] = data[at[:, None] + np.arange(nbytes)]
     return found
 
 
 def _unique_texts(
-    data: memoryview, at: NDArray[np.int64], lengths: NDArray[np.int64]
+    data: NDArray[np.uint8], at: NDArray[np.int64], lengths: NDArray[np.int64]
 ) -> tuple[list[bytes], NDArray[np.int64]]:
     """Different texts, sorted, and the number of each place's text among them."""
     texts: list[bytes] = []

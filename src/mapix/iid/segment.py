@@ -26,7 +26,7 @@ class Region:
     bbox : (minr, minc, maxr, maxc)
         In pixels of the image, half open.
     bits : ndarray
-        uint8, read-only view of the file: row after row, the first pixel in the highest bit.
+        uint8, read-only copy: row after row, the first pixel in the highest bit.
     """
 
     __slots__ = ("bbox", "bits")

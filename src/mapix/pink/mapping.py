@@ -42,10 +42,10 @@ class Mapping(PinkOnSom):
 
     def _row(self, row: int) -> NDArray[Any]:
         """Distances of one entry: a view, or, of squares, new numbers that are read-only too."""
-        found = super()._row(row)
-        if self.squared and not self.raw:
-            found = self._root(found.copy())
-            found.flags.writeable = False
+        if self.raw or not self.squared:
+            return super()._row(row)
+        found = self._root(self._copied(np.array([row]))[0])
+        found.flags.writeable = False
         return found
 
     def _decode(self, made: NDArray[Any]) -> None:

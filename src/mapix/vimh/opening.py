@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from mapix import indexes
+from mapix import _native, indexes
 from mapix.errors import FileChangedError, FormatError, MapixWarning, warn
 from mapix.formats import vimh
 from mapix.formats.vimh import NAME, Hint, Progress
@@ -184,7 +184,7 @@ def _index(
 def _pickled(source: Source) -> PickledBatch | FormatError | None:
     """The file as a pickle, if it is one; the reason why not, where it begins like one."""
     named = source.path.endswith(BATCH)
-    head = source.mapping.view[:1]
+    head = _native.copy(source.mapping, 0, min(1, source.nbytes), NAME)
     # 0x80, `(` or `}`: anything else is no pickle of a dict, whatever its name
     if not named and (not head or head[0] not in b"\x80(}"):
         return None

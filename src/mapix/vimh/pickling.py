@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mapix import _native
 from mapix.formats import vimh
 from mapix.formats.pickled.emit import Emitter
 from mapix.recordindex import RecordIndex
@@ -34,7 +35,7 @@ def write_batch(path: str, write: Callable[[Any], object], shape: tuple[int, int
 
     Notes
     -----
-    Copies: the images once, in blocks.  Nothing is held but a block.
+    Copies: the records in blocks.  Nothing is held but a block.
     """
     source = Source(path)
     index = vimh.walk(source, HEAD).index
@@ -64,7 +65,7 @@ def write_batch(path: str, write: Callable[[Any], object], shape: tuple[int, int
 
 
 def _blocks(source: Source, index: RecordIndex, pixels: int) -> Iterator[NDArray[np.uint8]]:
-    """Whole records in blocks of alike ones, uint8 (k, size), as views of the file."""
+    """Whole records in blocks of alike ones, uint8 (k, size), copied under the guard."""
     counts, offsets = index.label_counts(), index.offsets()
     edges = [0, *(np.flatnonzero(np.diff(counts)) + 1).tolist(), len(counts)]
     for first, end in itertools.pairwise(edges):
@@ -74,4 +75,5 @@ def _blocks(source: Source, index: RecordIndex, pixels: int) -> Iterator[NDArray
         step = max(1, BLOCK_NBYTES // size)
         for at in range(first, end, step):
             k = min(step, end - at)
-            yield np.ndarray((k, size), np.uint8, source.view, int(offsets[at]))
+            raw = _native.copy(source.mapping, int(offsets[at]), k * size, vimh.NAME)
+            yield np.frombuffer(raw, np.uint8).reshape(k, size)
