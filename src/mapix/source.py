@@ -10,15 +10,17 @@ import mmap
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mapix import _native
 from mapix.beneath import Root
 from mapix.errors import ClosedError, FileChangedError, LimitError
 
-__all__ = ["Fingerprint", "Mapping", "Source", "peek", "read_small"]
+__all__ = ["Fingerprint", "Mapping", "Source", "peek", "read_small", "sample"]
 
 WARM_STEP = 64 << 20  # bytes brought in between two looks at Ctrl-C
+SAMPLES = 32  # blocks of a file that stand for its content
+SAMPLE_NBYTES = 4096
 
 ADVICE = {
     "random": mmap.MADV_RANDOM,
@@ -29,7 +31,11 @@ ADVICE = {
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What a file was when it was opened, as fstat tells it."""
+    """What a file was when it was opened, as fstat reports it, and a sample of its bytes.
+
+    ``sample`` is None in the fingerprint of an open file. It is taken for fingerprints that are
+    stored (``Source.identity``), so that the same content can be recognised elsewhere.
+    """
 
     dev: int
     ino: int
@@ -40,6 +46,7 @@ class Fingerprint:
     uid: int
     gid: int
     nlink: int
+    sample: int | None = None
 
     @classmethod
     def of(cls, s: os.stat_result) -> Fingerprint:
@@ -181,6 +188,46 @@ class Mapping:
         return status
 
 
+def sample(mapping: Mapping, nbytes: int) -> int:
+    """Return the CRC32C of the first ``nbytes`` of a file: of all, or of 32 blocks of 4 KiB.
+
+    The blocks are the first one, the last one, and one in each of 30 equal stretches between them,
+    at places that depend on ``nbytes`` alone. Up to 128 KiB the bytes are read completely.
+
+    Raises
+    ------
+    FileChangedError
+        The file was changed or cut.
+    """
+    if nbytes <= SAMPLES * SAMPLE_NBYTES:
+        places, size = [0], nbytes
+    else:
+        size, stretch = SAMPLE_NBYTES, (nbytes - 2 * SAMPLE_NBYTES) // (SAMPLES - 2)
+        places, state = [0], nbytes
+        for at in range(size, size + stretch * (SAMPLES - 2), stretch):
+            state = (state * 6364136223846793005 + 1442695040888963407) % (1 << 64)
+            places.append(at + (state >> 32) % (stretch - size + 1))
+        places.append(nbytes - size)
+    crc = 0
+    for at in places:
+        block = _native.copy(mapping, at, size, "file")
+        crc = _native.crc32c(block, crc) if block else crc
+    return crc
+
+
+def _moved(expect: Fingerprint, mapping: Mapping) -> str | None:
+    """How a file differs from the one expected, in words; None when it is the same content."""
+    now = mapping.fingerprint
+    moved = expect.difference(now)
+    if moved is None or expect.sample is None:
+        return moved
+    if (expect.size, expect.mtime_ns) != (now.size, now.mtime_ns):
+        return moved
+    if sample(mapping, mapping.nbytes) == expect.sample:
+        return None
+    return "other bytes were written to the file (its size and modification time are the same)"
+
+
 class Source:
     """One file, opened read-only and mapped.
 
@@ -189,7 +236,9 @@ class Source:
     path : str or os.PathLike
         A regular file.
     expect : Fingerprint, optional
-        The file that it has to be; anything else raises FileChangedError.
+        The file that it has to be; anything else raises FileChangedError. With a sample
+        (``Source.identity``), a copy that has the same size, modification time and sampled bytes
+        is that file, whatever its device, inode and change time.
     limit : int, optional
         How many of its bytes count: behind them somebody is appending.  Such a file changes all the
         time, and is not looked at for changes; the guard against cut files stays.
@@ -220,7 +269,7 @@ class Source:
             mapping = Mapping(self.path, limit, fd)
         else:
             mapping = Mapping(self.path, limit)
-        moved = None if expect is None else expect.difference(mapping.fingerprint)
+        moved = None if expect is None else _moved(expect, mapping)
         if moved is not None:
             raise FileChangedError(self.path, f"{moved} since the dataset was opened")
         self._mapping: Mapping | None = mapping
@@ -251,6 +300,15 @@ class Source:
     def fingerprint(self) -> Fingerprint:
         """What the file was when it was opened."""
         return self.mapping.fingerprint
+
+    @property
+    def identity(self) -> Fingerprint:
+        """The fingerprint with a sample of the bytes: ``expect`` of the same file elsewhere.
+
+        Cost: at most 32 blocks of 4 KiB are read.
+        """
+        mapping = self.mapping
+        return replace(mapping.fingerprint, sample=sample(mapping, mapping.nbytes))
 
     @property
     def closed(self) -> bool:

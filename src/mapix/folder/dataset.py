@@ -283,7 +283,7 @@ class ImageFolder:
 
         core = self._core
         rows = self._rows
-        what = (self.path, core.files.root, core.source.fingerprint, core.settings)
+        what = (self.path, core.files.root, core.source.identity, core.settings)
         return reopen, (*what, rows, self.split, self.splits)
 
     def __repr__(self) -> str:

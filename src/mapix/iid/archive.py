@@ -404,7 +404,7 @@ class Archive(Pixels, Places):
     def __reduce__(self) -> tuple[Any, ...]:
         from mapix.iid.opening import reopen
 
-        return reopen, (self.path, self.source.fingerprint)
+        return reopen, (self.path, self.source.identity)
 
     def __repr__(self) -> str:
         if self.source.closed:

@@ -406,7 +406,7 @@ class Dataset(bases.Rows, Query, Care):
     def __reduce__(self) -> tuple[Any, ...]:
         from mapix.vimh.opening import reopen
 
-        return reopen, (self.path, dict(self._options), self.source.fingerprint, self._rows)
+        return reopen, (self.path, dict(self._options), self.source.identity, self._rows)
 
     def __repr__(self) -> str:
         if self.source.closed:
