@@ -143,7 +143,7 @@ def test_epochs():
     assert s[40] is s[-1] is s.stages[-1]
     assert {t.learning_rate for t in s.stages} == {0.01}  # given once, and kept
     for bad in (100, -101):
-        with pytest.raises(IndexError, match=f"epoch {bad} of 100"):
+        with pytest.raises(IndexError, match=f"index {bad} of 100 epochs"):
             s[bad]
 
 

@@ -37,7 +37,7 @@ static PyObject *rows_getitem(rows_object *self, PyObject *key) {
                                 (unsigned long long)file->index.nrecords);
         }
     }
-    return PyObject_CallMethod((PyObject *)self, "_pick", "O", key);
+    return PyObject_CallMethod((PyObject *)self, "_pick", "(O)", key);
 }
 
 /* _bind(file, n, start, step, numbers): row i is record numbers[i], or start + i * step. */

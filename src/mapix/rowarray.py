@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from mapix import _native
 from mapix.batch import Batch, Dtype, Lookout, Recipe, batches, gather
 from mapix.errors import UnsupportedError
-from mapix.selection import Rows, compose, positions
+from mapix.selection import Rows, axes, chosen, compose, positions
 from mapix.source import Source
 from mapix.view import selected
 
@@ -70,7 +70,9 @@ class RowArray:
     """Rows of a file.  Base of what formats hand out; made by ``mapix.open``.
 
     Indexing with an integer gives a row as a read-only view, with a slice, indices or a mask a lazy
-    part.  Pickles as path and fingerprint.
+    part.  A tuple is what it is to numpy: ``a[0, 3]`` is line 3 of row 0, ``a[:5, 0]`` the first
+    lines of five rows; views where ints and slices choose them, copies where arrays do.  Pickles as
+    path and fingerprint.
 
     Parameters
     ----------
@@ -159,26 +161,36 @@ class RowArray:
         return made
 
     def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, int | np.integer):
-            return self._row(self._number(int(key)))
-        return self._part(key)
+        if isinstance(key, tuple):
+            return self._within(key)
+        found = chosen(key, self._rows, self._n, self.path, "rows")
+        return self._row(found) if isinstance(found, int) else self.of(found)
 
-    def _number(self, key: int) -> int:
-        """The row of the file that ``self[key]`` is."""
-        if not -self._n <= key < self._n:
-            raise IndexError(f"{self.path}: index {key} of {self._n} rows")
-        row = key % self._n
-        return row if self._rows is None else int(self._rows[row])
+    def _within(self, key: tuple[Any, ...]) -> Any:
+        """What a tuple of indices is to numpy.
+
+        A view where ints and slices choose it, and the rows lie in the file as they are handed out;
+        else a copy of the chosen rows under the guard, indexed by numpy.
+        """
+        index = axes(key, (self._n, *self._shape[1:]), self.path)
+        first, rest = index[0], tuple(index[1:])
+        if not any(isinstance(k, np.ndarray) for k in index):
+            if isinstance(first, int) and any(isinstance(k, slice) for k in rest):
+                return self[first][rest]
+            if isinstance(first, slice) and self._aliases:
+                return RowArray.view(self)[tuple(index)]
+        rows = np.atleast_1d(np.arange(self._n)[first])
+        again = {int: 0, slice: slice(None)}.get(type(first), np.arange(len(rows)))
+        return self.batch(rows).images[(again, *rest)]
+
+    @property
+    def _aliases(self) -> bool:
+        """Whether all rows are one view; for subclasses that decode rows, too."""
+        return not isinstance(self._rows, np.ndarray)
 
     def _row(self, row: int) -> NDArray[Any]:
         begin = self._at + row * self._row_nbytes
         return np.ndarray(self._shape[1:], self._dtype, self._numbers.view, begin)
-
-    def _part(self, key: Any) -> Self:
-        """A lazy part: the same, with fewer rows, or in another order."""
-        if isinstance(key, slice):
-            return self.of((range(self._n) if self._rows is None else self._rows)[key])
-        return self.of(compose(self._rows, positions(key, self._n, self.path)))
 
     def of(self, rows: Rows) -> Self:
         """The part of the whole file that these rows of it are; how a pickle comes back."""

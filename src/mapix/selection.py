@@ -1,16 +1,172 @@
-"""Which records: integers, slices, index arrays and masks become record numbers."""
+"""Which records: integers, slices, index arrays and masks become record numbers.
+
+All families of datasets index through this module, so that one key means the same everywhere.
+"""
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Rows", "compose", "positions"]
+__all__ = [
+    "Rows",
+    "axes",
+    "chosen",
+    "compose",
+    "integer",
+    "part",
+    "position",
+    "positions",
+    "single",
+]
 
 Rows = range | NDArray[np.int64] | None
-"""Record numbers of a dataset: all (None), a range, or an array."""
+"""Record numbers of a dataset: all (None), a range, or a C-contiguous array."""
+
+KEYS = "an int, a slice, or a 1-D array of ints or booleans"
+
+
+def integer(key: Any) -> int | None:
+    """Return the integer that a key is, or None for a slice and for an array of indices.
+
+    An integer is whatever has ``__index__``: numpy's integers and arrays of no dimensions, and
+    PyTorch's tensors of none.
+
+    Raises
+    ------
+    TypeError
+        The key is a boolean, a tuple, a float, text, None or Ellipsis: no index of records.
+    """
+    if type(key) is int:
+        return key
+    if isinstance(key, slice | list):
+        return None
+    ndim = getattr(key, "ndim", 0)
+    if isinstance(key, bool) or (ndim == 0 and str(getattr(key, "dtype", "")).endswith("bool")):
+        raise TypeError(
+            f"{key!r} is no index: pass 0 or 1 for one record, or a mask with a boolean for each"
+        )
+    if isinstance(key, tuple):
+        raise TypeError(
+            f"{key!r} is no index of records, which have one number each: pass a list for several "
+            "records, or index the record's array"
+        )
+    if ndim:
+        return None
+    try:
+        return operator.index(key)
+    except TypeError:
+        several = hasattr(key, "__len__") or hasattr(key, "__array__")
+        if not several or isinstance(key, str | bytes | np.generic | np.ndarray):
+            raise TypeError(f"an index is {KEYS}, got {_named(key)}") from None
+    return None
+
+
+def _named(key: Any) -> str:
+    """A key that is refused, short enough for a message."""
+    text = repr(key)
+    return f"{type(key).__name__} {text if len(text) <= 40 else text[:37] + '...'}"
+
+
+def position(number: int, n: int, path: str, what: str = "records") -> int:
+    """Return the position 0..n-1 of an integer that may count from the end.
+
+    Raises
+    ------
+    IndexError
+        It is out of range; ``path`` and ``what`` are for the message.
+    """
+    if not -n <= number < n:
+        raise IndexError(f"{path}: index {number} of {n} {what}")
+    return number if number >= 0 else number + n
+
+
+def part(key: Any, rows: Rows, n: int, path: str) -> range | NDArray[np.int64]:
+    """Return the record numbers that a slice, indices or a mask choose among ``rows``, which are n.
+
+    Raises as ``positions`` does.  An array is a copy of its own, C-contiguous.
+    """
+    if isinstance(key, slice):
+        found = (range(n) if rows is None else rows)[key]
+        return found if isinstance(found, range) else found.copy()
+    return compose(rows, positions(key, n, path))
+
+
+def single(key: Any, n: int, path: str, what: str = "records") -> int:
+    """Return the position 0..n-1 of an integer key, for sequences without parts.
+
+    Raises
+    ------
+    IndexError
+        It is out of range.
+    TypeError
+        It is no integer.
+    """
+    number = integer(key)
+    if number is None:
+        raise TypeError(f"{path}: an int is an index of {what} here, got {_named(key)}")
+    return position(number, n, path, what)
+
+
+def chosen(
+    key: Any, rows: Rows, n: int, path: str, what: str = "records"
+) -> int | range | NDArray[np.int64]:
+    """Return what ``dataset[key]`` is, of a dataset of the n records ``rows``.
+
+    Returns
+    -------
+    int
+        The record number, where the key is an integer.
+    range or ndarray
+        The record numbers, where it is a slice, a 1-D array of indices or a mask.
+
+    Raises
+    ------
+    IndexError
+        An index is out of range, or a mask has the wrong length.
+    TypeError
+        The key is anything else.
+    """
+    number = integer(key)
+    if number is None:
+        return part(key, rows, n, path)
+    row = position(number, n, path, what)
+    return row if rows is None else int(rows[row])
+
+
+def axes(key: tuple[Any, ...], shape: tuple[int, ...], path: str) -> list[Any]:
+    """Return an int, a slice or an array of ints for each dimension, of a tuple that numpy takes.
+
+    Ellipsis stands for the dimensions that are left out, as they do at the end.  Arrays are int64
+    and in range; masks have become such arrays.
+
+    Raises
+    ------
+    IndexError
+        There are more indices than dimensions, or an array or mask does not fit its dimension.
+    TypeError
+        One of them is a boolean, text, None or anything else that is no index of a dimension.
+    """
+    given = list(key)
+    rest = [k is Ellipsis for k in given]
+    if sum(rest) > 1:
+        raise IndexError(f"{path}: an index has one Ellipsis, got {sum(rest)}")
+    missing = len(shape) - (len(given) - sum(rest))
+    if missing < 0:
+        raise IndexError(f"{path}: {len(given) - sum(rest)} indices for {len(shape)} dimensions")
+    at = rest.index(True) if any(rest) else len(given)
+    given[at : at + 1] = [slice(None)] * missing
+    found: list[Any] = []
+    for k, n in zip(given, shape, strict=True):
+        number = integer(k)
+        if number is not None:
+            found.append(position(number, n, path, f"in dimension {len(found)}"))
+        else:
+            found.append(k if isinstance(k, slice) else positions(k, n, path))
+    return found
 
 
 def compose(rows: Rows, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -23,7 +179,7 @@ def compose(rows: Rows, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def positions(key: Any, n: int, path: str) -> NDArray[np.int64]:
-    """Indices, or a mask, into n records as int64 in 0..n-1.
+    """Indices, or a mask, into n records as int64 in 0..n-1: always a copy.
 
     Raises
     ------
@@ -32,18 +188,19 @@ def positions(key: Any, n: int, path: str) -> NDArray[np.int64]:
     TypeError
         Not a 1-D array of integers or booleans.
     """
-    array = np.asarray(key)
-    if array.dtype == np.bool_:
+    try:
+        array = np.asarray(key)
+    except ValueError:  # lists of different lengths
+        raise TypeError(f"an index is {KEYS}, got {_named(key)}") from None
+    if array.dtype == np.bool_ and array.ndim:
         if array.shape != (n,):
-            raise IndexError(f"mask of shape {array.shape} for {n} records")
+            raise IndexError(f"{path}: mask of shape {array.shape} for {n} records")
         return np.flatnonzero(array)
-    if array.size == 0:
-        return np.empty(0, np.int64)
+    if array.ndim == 1 and array.size == 0 and array.dtype.kind in "iuf":
+        return np.empty(0, np.int64)  # [] is an array of floats to numpy
     if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise TypeError(
-            f"indices must be an int, a slice, or a 1-D array of ints or bools, got "
-            f"{type(key).__name__} of {array.dtype}"
-        )
+        got = f"{type(key).__name__} of {array.dtype} and shape {array.shape}"
+        raise TypeError(f"indices must be an int, a slice, or a 1-D array of ints or bools: {got}")
     # A copy always: the caller may change its array, and unsigned values must not wrap.
     found = array.astype(np.int64)
     bad = (found < -n) | (found >= n)

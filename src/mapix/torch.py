@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ import mapix
 from mapix.batch import Batch, Dtype, Layout
 from mapix.folder.dataset import ImageFolder
 from mapix.folder.decoding import MODES
+from mapix.selection import positions, single
 from mapix.vimh.dataset import Dataset as VimhDataset
 from mapix.vimh.joined import Joined
 from mapix.vimh.parameters import Unit
@@ -58,9 +59,8 @@ class Collated(Sequence[Any]):
     def __getitem__(self, i: Any) -> Any:
         if isinstance(i, slice):
             return [self[k] for k in range(*i.indices(self._n))]
-        if not -self._n <= i < self._n:
-            raise IndexError(i)
-        return tuple(_row(part, i) for part in self.value)
+        number = single(i, self._n, "a batch", "samples")
+        return tuple(_row(part, number) for part in self.value)
 
     def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(self._n))
@@ -209,12 +209,10 @@ class Dataset(torch_data.Dataset[Any]):
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, index: int) -> tuple[Any, ...]:
-        n = len(self)
-        if not -n <= index < n:  # also what ends a for loop over the dataset
-            raise IndexError(f"{self.source.path}: index {index} of {n} records")
-        sample = self._gather([index], shared=False)[0]
-        return tuple(sample)
+    def __getitem__(self, index: SupportsIndex) -> tuple[Any, ...]:
+        # the IndexError is also what ends a for loop over the dataset
+        number = single(index, len(self), self.source.path)
+        return tuple(self._gather([number], shared=False)[0])
 
     def __getitems__(self, indices: list[int]) -> Collated:
         """All samples of a batch, collated: what a DataLoader calls."""
@@ -223,7 +221,7 @@ class Dataset(torch_data.Dataset[Any]):
 
     def _images(self, indices: list[int], *, shared: bool) -> tuple[Any, torch.Tensor]:
         """A batch, and its images as the transforms leave them."""
-        rows = np.asarray(indices, dtype=np.int64)
+        rows = positions(indices, len(self), self.source.path)
         out = self._shared_out(rows) if shared and len(rows) else None
         target = None if out is None else out.numpy()
         batch = self.source.batch(rows, out=target, **self.options)

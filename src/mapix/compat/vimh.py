@@ -23,7 +23,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from torch.utils import data as torch_data
 import mapix
 from mapix.batch import Batch
 from mapix.errors import FormatError
+from mapix.selection import single
 from mapix.torch import Collated
 from mapix.vimh.statistics import decay_time, soft_targets
 
@@ -150,11 +151,8 @@ class VIMHDataset(torch_data.Dataset[Any]):
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, index: int) -> tuple[Any, ...]:
-        n = len(self)
-        if not -n <= index < n:
-            raise IndexError(f"{self.source.path}: index {index} of {n} records")
-        return self._samples([index])[0]
+    def __getitem__(self, index: SupportsIndex) -> tuple[Any, ...]:
+        return self._samples([single(index, len(self), self.source.path)])[0]
 
     def __getitems__(self, indices: list[int]) -> Any:
         """All samples of a batch by one gather; what a DataLoader calls."""

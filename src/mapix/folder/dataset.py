@@ -15,7 +15,7 @@ from mapix.folder.core import Core
 from mapix.folder.fitting import Fit
 from mapix.folder.record import Record
 from mapix.report import Report
-from mapix.selection import Rows, compose, positions
+from mapix.selection import Rows, compose, integer, part, position, positions
 
 __all__ = ["ImageFolder"]
 
@@ -65,24 +65,19 @@ class ImageFolder:
         return len(self._core.lines) if self._rows is None else len(self._rows)
 
     def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, int | np.integer):
-            return Record(self._core, self._row(int(key)))
         if isinstance(key, str):
             return self._by_name(key)
-        rows: Rows
-        if isinstance(key, slice):
-            rows = (range(len(self)) if self._rows is None else self._rows)[key]
-        else:
-            rows = compose(self._rows, positions(key, len(self), self.path))
+        number = integer(key)
+        if number is not None:
+            return Record(self._core, self._row(number))
+        rows = part(key, self._rows, len(self), self.path)
         return ImageFolder(self._core, rows=rows, split=self.split, splits=self.splits)
 
     def _row(self, i: int) -> int:
         if self._rows is None and i >= 0 and self._core.lines.has(i):
             return i  # the lines behind it are not looked for
-        n = len(self)
-        if not -n <= i < n:
-            raise IndexError(f"{self.path}: index {i} of {n} records")
-        return i % n if self._rows is None else int(self._rows[i % n])
+        i = position(i, len(self), self.path)
+        return i if self._rows is None else int(self._rows[i])
 
     def _by_name(self, name: str) -> Record:
         found = self.find(name)

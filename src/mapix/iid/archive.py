@@ -22,7 +22,7 @@ from mapix.iid.places import Places
 from mapix.iid.segment import Box, Region, Segment
 from mapix.iid.selection import Selection
 from mapix.report import Report
-from mapix.selection import positions
+from mapix.selection import chosen
 from mapix.source import Source
 
 __all__ = ["Archive"]
@@ -37,7 +37,7 @@ Keys = NDArray[np.uint32]
 KeysLike = Group | Selection | ArrayLike
 HEAD_NBYTES = 16
 REGION_NBYTES = 12
-WHOLE, TEXT = (int, np.integer), (str, bytes)
+TEXT = (str, bytes)
 
 
 class Archive(Pixels, Places):
@@ -99,14 +99,10 @@ class Archive(Pixels, Places):
     def __getitem__(self, key: slice | ArrayLike) -> Selection: ...
     def __getitem__(self, key: Any) -> Segment | Selection:
         """A segment by its key; or some, by a slice, keys, or a mask, in that order."""
-        n = len(self)
-        if isinstance(key, WHOLE):
-            if not -n <= key < n:
-                raise IndexError(f"{self.path}: key {key} of {n} segments")
-            return Segment(self, int(key) % n)
-        if isinstance(key, slice):
-            return Selection(self, ready=self.keys[key])
-        return Selection(self, ready=positions(key, n, self.path).astype(np.uint32))
+        found = chosen(key, None, len(self), self.path, "segments")
+        if isinstance(found, int):
+            return Segment(self, found)
+        return Selection(self, ready=np.asarray(found, np.uint32))
 
     def __iter__(self) -> Iterator[Segment]:
         return (Segment(self, key) for key in range(len(self)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,7 @@ from mapix.errors import LimitError
 from mapix.iid.groups import Group
 from mapix.iid.segment import Box
 from mapix.iid.selection import Selection
+from mapix.selection import single
 
 __all__ = ["STEP", "Masks", "Overlaps", "Pixels"]
 
@@ -49,12 +50,10 @@ class Masks:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def __getitem__(self, i: int) -> NDArray[np.bool_]:
-        n = len(self.keys)
-        if not -n <= i < n:
-            raise IndexError(f"mask {i} of {n}")
-        minr, minc, maxr, maxc = self.boxes[i].tolist()
-        return self.flat[int(self.offsets[i % n]) :][: (maxr - minr) * (maxc - minc)].reshape(
+    def __getitem__(self, i: SupportsIndex) -> NDArray[np.bool_]:
+        number = single(i, len(self.keys), "masks", "masks")
+        minr, minc, maxr, maxc = self.boxes[number].tolist()
+        return self.flat[int(self.offsets[number]) :][: (maxr - minr) * (maxc - minc)].reshape(
             maxr - minr, maxc - minc
         )
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix.iid.names import as_bytes
-from mapix.selection import positions
+from mapix.selection import chosen
 
 if TYPE_CHECKING:
     from mapix.iid.archive import Archive
@@ -106,14 +106,10 @@ class Selection:
     def __getitem__(self, key: slice | ArrayLike) -> Selection: ...
     def __getitem__(self, key: Any) -> Segment | Selection:
         """The i-th of them; or some, by a slice, indices, or a mask, in that order."""
-        n = len(self)
-        if isinstance(key, int | np.integer):
-            if not -n <= key < n:
-                raise IndexError(f"{self.archive.path}: index {key} of {n} segments")
-            return self.archive[int(self.keys[key])]
-        if isinstance(key, slice):
-            return self._with(self.keys[key])
-        return self._with(self.keys[positions(key, n, self.archive.path)])
+        found = chosen(key, None, len(self), self.archive.path, "segments")
+        if isinstance(found, int):
+            return self.archive[int(self.keys[found])]
+        return self._with(self.keys[np.asarray(found, np.int64)])
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuilt, (self.archive, self.keys)

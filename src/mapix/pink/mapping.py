@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapix.formats.pink import Header
 from mapix.pink.file import PinkOnSom
+from mapix.selection import single
 from mapix.source import Source
 
 if TYPE_CHECKING:
@@ -52,6 +53,10 @@ class Mapping(PinkOnSom):
         if self.squared and not self.raw:
             self._root(made)
 
+    @property
+    def _aliases(self) -> bool:
+        return super()._aliases and (self.raw or not self.squared)
+
     @staticmethod
     def _root(made: NDArray[Any]) -> NDArray[Any]:
         with np.errstate(invalid="ignore"):  # of what is below zero it is NaN
@@ -85,7 +90,8 @@ class Mapping(PinkOnSom):
             a number.  Of all entries: int64 (n,).  ``lattice.position`` gives their places.
         """
         if index is not None:
-            near = _numbers(self.batch([index]).images)[0]
+            row = single(index, self._n, self.path, "entries")
+            near = _numbers(self.batch([row]).images)[0]
             best = int(near.argmin())
             return -1 if math.isinf(near[best]) else best
         return self._best()[0]

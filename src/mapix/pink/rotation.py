@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapix.errors import UnsupportedError
 from mapix.pink.file import PinkOnSom
+from mapix.selection import single
 
 __all__ = ["Rotation", "transformed"]
 
@@ -65,8 +66,8 @@ class Rotation(PinkOnSom):
             (*shape) or (channels, *shape), of the image's type when that is of floats, else
             float32; see ``transformed``.  Needs scipy: ``pip install 'mapix[pink]'``.
         """
-        if not -self.nneurons <= neuron < self.nneurons:
-            raise IndexError(f"{self.path}: neuron {neuron} of {self.nneurons}")
+        neuron = single(neuron, self.nneurons, self.path, "neurons")
+        index = single(index, self._n, self.path, "entries")
         flip, angle = self.batch([index]).images[0, neuron]
         if flip > 1 or not math.isfinite(angle):
             raise ValueError(

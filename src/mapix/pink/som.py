@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix.pink.file import PinkOnSom
+from mapix.selection import integer
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -54,10 +55,11 @@ class Som(PinkOnSom):
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, tuple):
-            if not all(isinstance(k, int | np.integer) for k in key):
+            place = [integer(k) for k in key]
+            if None in place:
                 raise TypeError(f"a place is of ints, got {key}")
             self._whole("places")
-            return self._row(self.lattice.index(*key))
+            return self._row(self.lattice.index(*place))
         return super().__getitem__(key)
 
     def grid(self) -> NDArray[Any]:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from mapix import view
 from mapix.batch import Batch, Dtype, Layout, batches
 from mapix.errors import UnsupportedError
-from mapix.selection import Rows, compose, positions
+from mapix.selection import Rows, compose, integer, part, position, positions
 from mapix.vimh import bases
 from mapix.vimh.bases import Record
 from mapix.vimh.care import Care
@@ -201,20 +201,10 @@ class Dataset(bases.Rows, Query, Care):
 
     def _pick(self, key: Any) -> Record | Dataset:
         """What ``self[key]`` is where the key is not an int in range."""
-        if type(key) is int:
-            raise IndexError(f"{self.path}: index {key} of {self._n} records")
-        if isinstance(key, np.integer):
-            return self[int(key)]
-        return self._select(key)
-
-    def _select(self, key: Any) -> Dataset:
-        rows: Rows
-        if isinstance(key, slice):
-            base = range(self._n) if self._rows is None else self._rows
-            rows = base[key]
-        else:
-            rows = compose(self._rows, positions(key, self._n, self.path))
-        return self._with_rows(rows)
+        number = integer(key)
+        if number is not None:
+            return self[position(number, self._n, self.path)]
+        return self._with_rows(part(key, self._rows, self._n, self.path))
 
     def _with_rows(self, rows: Rows) -> Dataset:
         return Dataset(

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapix.batch import Batch, batches
 from mapix.errors import FormatError, UnsupportedError
-from mapix.selection import Rows, compose, positions
+from mapix.selection import Rows, chosen, compose, positions
 from mapix.vimh.bases import Record
 from mapix.vimh.dataset import Dataset
 from mapix.vimh.labels import Column
@@ -165,17 +165,11 @@ class Joined(Query):
         return part, row - (int(self._ends[part - 1]) if part else 0)
 
     def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, int | np.integer):
-            i = int(key)
-            if not -self._n <= i < self._n:
-                raise IndexError(f"{self.path}: index {i} of {self._n} records")
-            i %= self._n
-            part, row = self._place(i if self._rows is None else int(self._rows[i]))
+        found = chosen(key, self._rows, self._n, self.path)
+        if isinstance(found, int):
+            part, row = self._place(found)
             return self.parts[part][row]
-        if isinstance(key, slice):
-            base = range(self._n) if self._rows is None else self._rows
-            return self._with_rows(base[key])
-        return self._with_rows(compose(self._rows, positions(key, self._n, self.path)))
+        return self._with_rows(found)
 
     def _with_rows(self, rows: Rows) -> Joined:
         made = Joined.__new__(Joined)

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from mapix.errors import UnsupportedError
 from mapix.formats.visualrbm import AE, MLP, RBM, Document
+from mapix.selection import single
 from mapix.visualrbm.layer import Approx, Floats, Layer, connected, floats, function_of
 
 __all__ = [
@@ -290,8 +291,10 @@ class MultilayerPerceptron(Model):
         return len(self._layers)
 
     def __getitem__(self, key: Any) -> Any:
-        """A layer, or layers."""
-        return self._layers[key]
+        """A layer, or, of a slice, layers."""
+        if isinstance(key, slice):
+            return self._layers[key]
+        return self._layers[single(key, len(self), self.kind, "layers")]
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self._layers)

@@ -7,13 +7,14 @@ import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Self, SupportsIndex
 
 import numpy as np
 
 from mapix.errors import FormatError, UnsupportedError, warn
 from mapix.formats.cjson import Node, parse
 from mapix.formats.visualrbm import AE, ALIASES, FUNCTIONS, MLP, NAME, RBM
+from mapix.selection import single
 from mapix.store import SYSTEM, Calls, NewWhole
 
 __all__ = ["MOST_NBYTES", "Schedule", "Stage", "tell"]
@@ -141,12 +142,10 @@ class Schedule:
     def _ends(self) -> list[int]:
         return list(itertools.accumulate(s.epochs for s in self.stages))
 
-    def __getitem__(self, epoch: int) -> Stage:
+    def __getitem__(self, epoch: SupportsIndex) -> Stage:
         """The stage that an epoch, counted from 0 or from the end, belongs to."""
-        n = len(self)
-        if not -n <= epoch < n:
-            raise IndexError(f"epoch {epoch} of {n}")
-        return self.stages[bisect.bisect_right(self._ends(), epoch % n)]
+        number = single(epoch, len(self), self.path or "a schedule", "epochs")
+        return self.stages[bisect.bisect_right(self._ends(), number)]
 
     def __iter__(self) -> Iterator[Stage]:
         for stage in self.stages:
