@@ -55,8 +55,8 @@ class Som(PinkOnSom):
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, tuple):
-            place = [integer(k) for k in key]
-            if None in place:
+            place = [k for k in map(integer, key) if k is not None]
+            if len(place) < len(key):
                 raise TypeError(f"a place is of ints, got {key}")
             self._whole("places")
             return self._row(self.lattice.index(*place))
