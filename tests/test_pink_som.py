@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from conftest import GOLDEN
 from mapix.pink import Lattice, transformed, write_data, write_map, write_rot, write_som
 
 PINK = GOLDEN / "pink"
+DATA = Path(__file__).parent / "data"
 
 
 def cells(side: int) -> list[tuple[int, int]]:
@@ -251,7 +253,6 @@ def test_flips_and_angles(tmp_path):
 
 def test_best_fits_are_pinks():
     """PINK's own distances come out of its own images, turned as its file says."""
-    pytest.importorskip("scipy", reason="needs scipy: pip install 'mapix[pink]'")
     data = mapix.open(PINK / "data_v2_2d_6x8x8.bin")
     som = mapix.open(PINK / "som_cart_3x2_neuron2d.bin")
     away = mapix.open(PINK / "map_cart_3x2.bin")
@@ -271,7 +272,6 @@ def test_version_1_turned_the_other_way():
 
     There it read what lies beside the image, or went on with the slope of its last two pixels.
     """
-    pytest.importorskip("scipy", reason="needs scipy: pip install 'mapix[pink]'")
     data = mapix.open(PINK / "data_v1_5x8x8.bin")
     som = mapix.open(PINK / "som_v1_cart_3x2.bin")
     rotation = mapix.open(PINK / "rot_v1_cart_3x2.bin")
@@ -293,6 +293,64 @@ def test_version_1_turned_the_other_way():
     assert other == 0
 
 
+def test_turns_are_pinks_for_all_parities():
+    """What PINK 2 itself makes of an image: 12 turns, and those flipped, to sizes of any parity.
+
+    12 turns have places on the very edge of an image, where rounding decides what is inside.
+    """
+    known = np.load(DATA / "pink_turns.npz")
+    step = np.float32(2 * math.pi) / np.float32(12)
+    odd = 0
+    for name in known:
+        if not name.startswith("image"):
+            continue
+        _, have, want = name.split("_")
+        shape = (int(want), int(want))
+        odd += (int(want) - int(have)) % 2
+        for flip, k in itertools.product((0, 1), range(12)):
+            found = transformed(known[name], bool(flip), float(np.float32(k) * step), shape)
+            np.testing.assert_allclose(
+                found, known[f"turned_{have}_{want}"][flip, k], atol=1e-6, err_msg=f"{name} {k}"
+            )
+    assert odd > 5
+    point = np.zeros((3, 3), np.float32)
+    point[1, 1] = 1
+    places = [transformed(point, False, k * math.pi / 2, (6, 6)) for k in range(4)]
+    assert [np.argwhere(p).tolist() for p in places] == [[[2, 2]], [[2, 3]], [[3, 3]], [[3, 2]]]
+
+
+def test_distances_agree_with_a_map_for_all_parities(tmp_path):
+    """The distance of the best of PINK's turned images is that of ``best_fit``."""
+    known = np.load(DATA / "pink_turns.npz")
+    for have, want in [(1, 2), (3, 6), (3, 2), (5, 4), (4, 5), (4, 1), (4, 4)]:
+        turned = known[f"turned_{have}_{want}"].reshape(24, want, want)
+        neurons = np.random.default_rng(want).random((5, want, want)).astype(np.float32)
+        apart = np.sqrt(((neurons[:, None] - turned[None]) ** 2).sum((2, 3)))
+        best = apart.argmin(1)
+        step = np.float32(2 * math.pi) / np.float32(12)
+        angles = (best % 12).astype(np.float32) * step
+        path = tmp_path / f"{have}_{want}"
+        write_rot(path, [best >= 12], [angles], (5, 1))
+        rotation = mapix.open(path)
+        for j in range(5):
+            fit = rotation.best_fit(known[f"image_{have}_{want}"], 0, j, (want, want))
+            assert np.linalg.norm(fit - neurons[j]) == pytest.approx(apart[j].min(), abs=1e-6)
+
+
+def test_other_shapes_than_squares():
+    image = np.arange(6.0).reshape(2, 3)
+    np.testing.assert_array_equal(
+        transformed(image, False, math.pi / 2, (3, 2)), np.rot90(image, -1)
+    )
+    wide = transformed(image, False, 0.4, (4, 7))
+    assert wide.shape == transformed(image, True, 2.0, (4, 7)).shape == (4, 7)
+    np.testing.assert_allclose(
+        transformed(image, False, 0.4 + math.pi / 2, (7, 4)), np.rot90(wide, -1), atol=1e-12
+    )
+    with pytest.raises(ValueError, match="an image of"):
+        transformed(np.ones((0, 3)), False, 0.4)
+
+
 def test_quarters_of_a_turn_are_exact():
     image = np.arange(9.0).reshape(3, 3)
     for k in range(8):
@@ -312,7 +370,6 @@ def test_quarters_of_a_turn_are_exact():
 
 
 def test_turns_between_are_bilinear():
-    pytest.importorskip("scipy", reason="needs scipy: pip install 'mapix[pink]'")
     image = np.random.default_rng(0).random((7, 7))
     angle = 0.3
     found = transformed(image, False, angle, (9, 9))
@@ -435,9 +492,6 @@ def test_pictures_of_data(tmp_path):
 
 def test_what_is_not_installed_is_named(tmp_path, monkeypatch):
     write_som(tmp_path / "x", np.ones((7, 2, 2)), layout="hexagonal")
-    for name in ("PIL", "scipy"):
-        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(mapix.UnsupportedError, match=r"Pillow: pip install 'mapix\[view\]'"):
         mapix.open(tmp_path / "x").picture()
-    with pytest.raises(mapix.UnsupportedError, match=r"scipy: pip install 'mapix\[pink\]'"):
-        transformed(np.ones((3, 3)), False, 0.5)

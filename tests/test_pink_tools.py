@@ -166,7 +166,6 @@ def test_goldens_of_version_1_become_version_2(name, tmp_path):
         np.testing.assert_array_equal(new.flip, old.flip)
         turns = (new.angle + old.angle) / math.tau
         np.testing.assert_allclose(turns, turns.round(), atol=1e-6)
-        pytest.importorskip("scipy", reason="needs scipy: pip install 'mapix[pink]'")
         image = np.arange(25.0).reshape(5, 5)
         for neuron in range(old.nneurons):
             fits = [r.best_fit(image, 1, neuron, (4, 4)) for r in (old, new)]

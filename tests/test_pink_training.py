@@ -17,7 +17,6 @@ SIDE, NEURON, HEX, TURNS = 24, 16, 7, 8
 def patches() -> np.ndarray:
     """Squares of photographs, each from 0 to 1."""
     photos = pytest.importorskip("skimage.data", reason="needs scikit-image: 'mapix[photos]'")
-    pytest.importorskip("scipy", reason="needs scipy: pip install 'mapix[pink]'")
     rng = np.random.default_rng(0)
     found = []
     for name in ("camera", "coins", "brick", "text"):

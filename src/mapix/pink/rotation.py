@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mapix.errors import UnsupportedError
 from mapix.pink.file import PinkOnSom
 from mapix.selection import single
 
@@ -64,7 +63,7 @@ class Rotation(PinkOnSom):
         -------
         ndarray
             (*shape) or (channels, *shape), of the image's type when that is of floats, else
-            float32; see ``transformed``.  Needs scipy: ``pip install 'mapix[pink]'``.
+            float32; see ``transformed``.
         """
         neuron = single(neuron, self.nneurons, self.path, "neurons")
         index = single(index, self._n, self.path, "entries")
@@ -102,33 +101,43 @@ def transformed(
     """
     array = np.asarray(image)
     array = array if array.dtype.kind == "f" else array.astype(np.float32)
-    if array.ndim not in (2, 3):
+    if array.ndim not in (2, 3) or not array.size:
         raise ValueError(f"an image of (h, w) or (channels, h, w) expected, got {array.shape}")
     if array.ndim == 3:
         found = np.stack([transformed(plane, flip, angle, shape) for plane in array])
         return found
     out = array.shape if shape is None else tuple(shape)
-    quarters = round(angle / QUARTER)
-    if abs(angle - quarters * QUARTER) < NEAR * max(1, abs(quarters)):
-        turned = _resized(np.rot90(array, -quarters), out)
-    else:
-        turned = _turned(array, angle, out)
+    quarters, rest = divmod(angle, QUARTER)
+    if min(rest, QUARTER - rest) < NEAR * max(1, abs(quarters)):
+        quarters, rest = round(angle / QUARTER), 0.0
+    # PINK brings an image to the neuron's size first, turned by less than a quarter, and then turns
+    # that by quarters: what it cuts off where sizes differ by an odd number is turned along
+    size = out if quarters % 2 == 0 else out[::-1]
+    turned = _turned(array, rest, size) if rest else _resized(array, size)
+    turned = np.rot90(turned, -int(quarters))
     return turned[::-1] if flip else turned
 
 
 def _turned(array: NDArray[Any], angle: float, shape: tuple[int, ...]) -> NDArray[Any]:
-    try:
-        from scipy import ndimage
-    except ImportError as e:
-        raise UnsupportedError("turning images needs scipy: pip install 'mapix[pink]'") from e
-    cos, sin = math.cos(angle), math.sin(angle)
-    matrix = np.array([[cos, -sin], [sin, cos]])
-    middle, new_middle = (np.subtract(s, 1) / 2 for s in (array.shape, shape))
-    native = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
-    found: NDArray[Any] = ndimage.affine_transform(
-        native, matrix, middle - matrix @ new_middle, output_shape=shape, order=1, cval=0.0
-    )
-    return found
+    """An image turned about its middle, bilinear; zero where a pixel's source lies outside.
+
+    Places are worked out in the image's own precision, in PINK's order: so a source on the very
+    edge is inside or outside as it is to PINK.
+    """
+    floats = np.dtype(np.float64 if array.dtype.itemsize > 4 else np.float32).type
+    cos, sin = np.cos(floats(angle)), np.sin(floats(angle))
+    most = np.subtract(array.shape, 1)
+    v, u = np.ogrid[: shape[0], : shape[1]]
+    y, x = (k.astype(floats) - floats((n - 1) / 2) for k, n in zip((v, u), shape, strict=True))
+    y, x = y * cos - x * sin + floats(most[0] / 2), y * sin + x * cos + floats(most[1] / 2)
+    inside = (y >= 0) & (y <= most[0]) & (x >= 0) & (x <= most[1])
+    top, left = (np.clip(k.astype(np.int64), 0, n) for k, n in zip((y, x), most, strict=True))
+    low, right = np.minimum(top + 1, most[0]), np.minimum(left + 1, most[1])
+    down, along = y - top, x - left
+    found = (1 - down) * ((1 - along) * array[top, left] + along * array[top, right])
+    found += down * ((1 - along) * array[low, left] + along * array[low, right])
+    turned: NDArray[Any] = np.where(inside, found, 0).astype(array.dtype.newbyteorder("="))
+    return turned
 
 
 def _resized(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
