@@ -294,10 +294,11 @@ def test_repair_of_a_good_file_and_of_nothing(tmp_path):
     assert "nothing was lost" in str(saved)
     assert (tmp_path / "g").read_bytes() == path.read_bytes()
     (tmp_path / "noise").write_bytes(bytes(1000))
-    assert repair(tmp_path / "noise", tmp_path / "h").nrecords == 0
+    with pytest.raises(mapix.FormatError, match="no complete record was found"):
+        repair(tmp_path / "noise", tmp_path / "h")
     with pytest.raises(FileExistsError):
         repair(path, tmp_path / "g")
-    assert sorted(os.listdir(tmp_path)) == ["f", "g", "h", "noise"]
+    assert sorted(os.listdir(tmp_path)) == ["f", "g", "noise"]
 
 
 def test_a_writer_that_died_is_no_obstacle_and_a_living_one_is(tmp_path):
@@ -322,7 +323,9 @@ def test_commands(tmp_path, capsys):
     data = path.read_bytes()
     path.write_bytes(data[:-1])
     assert main(["verify", str(path)]) == 1
-    assert main(["repair", str(path), str(tmp_path / "g"), "--dialect", "14"]) == 0
+    assert main(["repair", str(path), str(tmp_path / "g"), "--dialect", "14"]) == 1
     assert "399 records" in capsys.readouterr().out
+    assert main(["repair", str(tmp_path / "g"), str(tmp_path / "h")]) == 0
+    assert "nothing was lost" in capsys.readouterr().out
     with pytest.raises(mapix.UnsupportedError, match="pickles"):
         mapix.index(Path(__file__).parent / "golden" / "vimh" / "mnist_28x28x1_1p" / "train_batch")

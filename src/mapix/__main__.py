@@ -52,14 +52,26 @@ def _parser() -> argparse.ArgumentParser:
     index.add_argument("--no-checksums", action="store_true", help="without a checksum a record")
     index.set_defaults(run=_index)
 
-    verify = commands.add_parser("verify", help="look at all of a file; exit status 1 if it is bad")
+    verify = commands.add_parser(
+        "verify", help="check all of a file or of a dataset; exit status 1 if it is bad"
+    )
     verify.add_argument("path", metavar="PATH")
-    verify.add_argument("--split", help="of a directory: train (the default) or test")
+    verify.add_argument("--split", help="of a VIMH directory: train or test alone")
     verify.set_defaults(run=_verify)
 
-    repair = commands.add_parser("repair", help="write all whole records to a new file")
-    repair.add_argument("path", metavar="PATH", help="the damaged file, which stays as it is")
-    repair.add_argument("new", metavar="NEW", help="the new file, which must not be there yet")
+    repair = commands.add_parser(
+        "repair",
+        help="save the complete records of a damaged VIMH file or directory",
+        description="Write the complete records of a damaged binary VIMH file, or of all binary "
+        "files of a VIMH directory, to a new one. Other formats are refused. Exit status: 0 when "
+        "nothing was lost, 1 when something was, or after an error.",
+    )
+    repair.add_argument(
+        "path", metavar="PATH", help="the damaged VIMH file or directory, which stays as it is"
+    )
+    repair.add_argument(
+        "new", metavar="NEW", help="the new file or directory, which must not be there yet"
+    )
     repair.add_argument("--dialect", type=int, choices=(6, 14), help="bytes of the record header")
     repair.set_defaults(run=_repair)
 
@@ -118,21 +130,29 @@ def _index(arguments: argparse.Namespace) -> None:
 
 def _verify(arguments: argparse.Namespace) -> int:
     import mapix
+    from mapix.vimh.opening import claims
 
-    with mapix.open(arguments.path, **_split(arguments)) as opened:
+    path = arguments.path
+    if os.path.isdir(path) and claims(path) is None:
+        reports = mapix.vimh.verify(path, arguments.split, _progress)
+        print("\n".join(map(str, reports)))
+        return 0 if all(report.ok for report in reports) else 1
+    with mapix.open(path, **_split(arguments)) as opened:
         if not hasattr(opened, "verify"):
             raise UnsupportedError(
-                f"{arguments.path}: {type(opened).__name__} has no check; verify its parts"
+                f"{path}: {type(opened).__name__} has no check; verify its parts"
             )
         report = opened.verify(_progress)
     print(report)
     return 0 if report.ok else 1
 
 
-def _repair(arguments: argparse.Namespace) -> None:
+def _repair(arguments: argparse.Namespace) -> int:
     from mapix.vimh import repair
 
-    print(repair(arguments.path, arguments.new, dialect=arguments.dialect, progress=_progress))
+    saved = repair(arguments.path, arguments.new, dialect=arguments.dialect, progress=_progress)
+    print(saved)
+    return 0 if saved.complete else 1
 
 
 # --- what a dataset is, in words ----------------------------------------------------------------

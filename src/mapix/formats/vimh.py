@@ -21,7 +21,7 @@ datasets.  So both are tried: the right one tiles the file exactly.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,6 +38,7 @@ __all__ = [
     "NAME",
     "Hint",
     "Reading",
+    "best",
     "choose",
     "grown",
     "pack",
@@ -48,6 +49,7 @@ __all__ = [
 NAME = "vimh"
 DIALECTS = (14, 6)
 MAX_LABELS = 255
+DIMS_NBYTES = 6  # of height, width and channels, with which a record begins
 LARGE_NBYTES = 65536  # records this large are indexed header by header, not by reading the file
 
 SAMPLES = 256  # records of an old index that are looked at when the file has grown
@@ -86,6 +88,12 @@ class Reading:
         if hint.nparameters is not None and any(i >= hint.nparameters for i in self.index.ids):
             return False
         return hint.shape is None or bool((self.index.shapes() == hint.shape).all())
+
+    def likely(self, hint: Hint) -> bool:
+        """Whether the first record has the shape and the number of labels of the info JSON."""
+        shape, count = self.index.first[1:4], self.index.first[4]
+        known = hint.shape is not None or hint.nparameters is not None
+        return known and hint.shape in (None, shape) and hint.nparameters in (None, count)
 
     def __str__(self) -> str:
         n, covered = self.index.nrecords, self.index.nbytes
@@ -291,10 +299,10 @@ def choose(
     dialect : {14, 6}, optional
         Read it as this one and no other.
     hint : Hint, optional
-        Decides only where both dialects tile the file, or (``strict=False``) where neither does.
+        Decides only where both dialects tile the file, or where neither explains more of it.
     strict : bool
-        With False, a file that ends inside a record opens with its whole records; the reading
-        still carries the problem.
+        With False, the records before the first damage are returned; the reading still carries the
+        problem.
 
     Raises
     ------
@@ -319,37 +327,52 @@ def choose(
             NAME,
             f"both dialects fit; pass dialect=14 or dialect=6\n  {whole[0]}\n  {whole[1]}",
         )
-    best = _best(readings, hint)
-    if best is None:
+    found = readings[0] if len(readings) == 1 else best(source, readings, hint)
+    if found is None:
         shown = "".join(f"\n  {r}" for r in readings)
         raise FormatError(source.path, NAME, f"no dialect fits{shown}")
-    if strict or best.index.nrecords == 0:
-        raise _partial(source, best, readings)
-    return best
+    if strict or found.index.nrecords == 0:
+        raise _partial(source, found, readings)
+    return found
 
 
-def _best(readings: list[Reading], hint: Hint) -> Reading | None:
-    """The reading that explains most of a file which none explains wholly; None for a tie."""
-    if len(readings) == 1:
-        return readings[0]
-    if any(isinstance(r.problem, TruncatedError) and r.index.nrecords for r in readings):
-        readings = [r for r in readings if isinstance(r.problem, TruncatedError)]
-    agreeing = [r for r in readings if r.index.nrecords and r.agrees(hint)]
-    ranked = sorted(agreeing or readings, key=lambda r: r.index.nbytes, reverse=True)
-    if len(ranked) > 1 and ranked[0].index.nbytes == ranked[1].index.nbytes:
-        return None
-    return ranked[0] if ranked[0].index.nrecords else None
+def best(source: Source, readings: Sequence[Reading], hint: Hint) -> Reading | None:
+    """Return the reading that explains most of a file which none explains completely.
+
+    A record counts when a header follows that a record can have: the wrong dialect also finds one
+    record, whose end is anywhere.  Where the readings explain as much as one another, the info JSON
+    decides; None where it cannot.
+    """
+    explained = [_explained(source, r, hint) for r in readings]
+    most = max(explained)
+    found = [r for r, nbytes in zip(readings, explained, strict=True) if nbytes == most]
+    if len(found) > 1:
+        found = [r for r in found if r.index.nrecords and r.likely(hint)]
+    return found[0] if len(found) == 1 and found[0].index.nrecords else None
 
 
-def _partial(source: Source, best: Reading, readings: list[Reading]) -> Exception:
-    problem = best.problem
+def _explained(source: Source, reading: Reading, hint: Hint) -> int:
+    """Bytes of the records of a reading, without a last one that nothing like a record follows."""
+    index = reading.index
+    n, end = index.nrecords, index.nbytes
+    if not n or reading.whole:
+        return end
+    rest = bytes(_native.copy(source.mapping, end, min(DIMS_NBYTES, source.nbytes - end), NAME))
+    for dims in (index.first[1:4], hint.shape or ()):
+        if rest and np.array(dims, "<u2").tobytes().startswith(rest):
+            return end
+    return end - index.stride if index.stride else int(index.offsets()[-1])
+
+
+def _partial(source: Source, found: Reading, readings: list[Reading]) -> Exception:
+    problem = found.problem
     if not isinstance(problem, FormatError):
         return problem or FormatError(source.path, NAME, "not readable")
-    n = best.index.nrecords
+    n = found.index.nrecords
     before = f"{n} whole record{'' if n == 1 else 's'} before it"
-    if n and isinstance(problem, TruncatedError):
-        before += " (strict=False opens them)"
-    others = "".join(f"\n  {r}" for r in readings if r is not best)
+    if n:
+        before += f" (strict=False opens {'it' if n == 1 else 'them'})"
+    others = "".join(f"\n  {r}" for r in readings if r is not found)
     kind = type(problem) if isinstance(problem, TruncatedError | SizeError) else FormatError
     return kind(
         source.path,

@@ -13,10 +13,11 @@ from mapix.vimh.parameters import Parameter, Parameters
 
 if TYPE_CHECKING:
     from mapix.vimh.appender import Appender
+    from mapix.vimh.checking import verify
     from mapix.vimh.joined import Joined
     from mapix.vimh.model import model_config
+    from mapix.vimh.salvage import repair
     from mapix.vimh.statistics import decay_time, soft_targets
-    from mapix.vimh.upkeep import repair
     from mapix.vimh.writer import Writer, spectrogram_bytes, write
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "repair",
     "soft_targets",
     "spectrogram_bytes",
+    "verify",
     "write",
 ]
 
@@ -40,12 +42,13 @@ __all__ = [
 _LATER = {
     "Appender": "appender",
     "Writer": "writer",
-    "repair": "upkeep",
+    "repair": "salvage",
     "Joined": "joined",
     "decay_time": "statistics",
     "model_config": "model",
     "soft_targets": "statistics",
     "spectrogram_bytes": "writer",
+    "verify": "checking",
     "write": "writer",
 }
 

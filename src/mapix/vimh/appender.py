@@ -18,7 +18,7 @@ from mapix.store import SYSTEM, Calls, Closing, NewWhole
 from mapix.vimh.dataset import Dataset
 from mapix.vimh.opening import BATCH, open_path
 from mapix.vimh.packing import SPLITS, Packer, Shape, Split
-from mapix.vimh.parameters import INFO_LIMIT, INFO_NAME, parse_info
+from mapix.vimh.parameters import INFO_LIMIT, INFO_NAME, counted, parse_info
 
 __all__ = ["Appender"]
 
@@ -133,17 +133,7 @@ class Appender(Packer, Closing):
         place = os.path.join(folder, INFO_NAME)
         if split not in SPLITS or not os.path.exists(place):
             return
-        info = parse_info(read_small(place, INFO_LIMIT), place)
-        was = next(
-            (info[k] for k in (f"{split}_samples", f"num_{split}_samples") if k in info), None
-        )
-        for key in (f"{split}_samples", f"num_{split}_samples"):
-            if key in info:
-                info[key] = self.nrecords
-        if type(was) is int:
-            for key in ("total_samples", "n_samples"):
-                if type(info.get(key)) is int:
-                    info[key] += self.nrecords - was
+        info = counted(parse_info(read_small(place, INFO_LIMIT), place), split, self.nrecords)
         if self._shape is None:
             info["image_sizes"] = "mixed"
         with NewWhole(place, self._calls, replace=True) as out:

@@ -1,4 +1,4 @@
-"""Keeping a file in order, as methods of a dataset; what they do stands in ``upkeep``."""
+"""Keeping a file in order, as methods of a dataset: see ``upkeep`` and ``salvage``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from mapix.formats.vimh import Progress
 
 if TYPE_CHECKING:
     from mapix.report import Report
+    from mapix.vimh.salvage import Saved
     from mapix.vimh.statistics import Statistics
-    from mapix.vimh.upkeep import Saved
 
 __all__ = ["Care"]
 
@@ -51,7 +51,9 @@ class Care:
         return statistics(self, progress)
 
     def verify(self: Any, progress: Progress | None = None) -> Report:
-        """Look at everything that can be looked at: structure, checksums, info JSON, labels.
+        """Check everything in the file: structure, checksums, info JSON, labels.
+
+        Of a directory that is the file of one split; ``mapix.vimh.verify`` checks all of them.
 
         The file is walked anew, whatever index there is, and compared with the index that is in
         use.  Checksums are those of a stored index (``mapix.index``); without them nobody can tell
@@ -72,10 +74,10 @@ class Care:
         return upkeep.verify(self, progress)
 
     def repair(self: Any, path: str | os.PathLike[str], progress: Progress | None = None) -> Saved:
-        """Write all whole records to a new file; see ``mapix.vimh.repair``."""
-        from mapix.vimh import upkeep
+        """Write all complete records to a new file; see ``mapix.vimh.repair``."""
+        from mapix.vimh import salvage
 
-        return upkeep.repair(
+        saved = salvage.repair(
             self.path,
             path,
             dialect=self.header_nbytes,
@@ -83,3 +85,5 @@ class Care:
             index=self.index,
             progress=progress,
         )
+        assert isinstance(saved, salvage.Saved)  # of a file
+        return saved

@@ -98,6 +98,16 @@ def _data_file(path: str, split: str | None) -> tuple[str, dict[str, str]]:
     raise FileNotFoundError(f"{path}: no split {wanted!r}; there: {found}")
 
 
+def data_files(folder: str, split: str | None = None) -> list[str]:
+    """Return the data files of a directory, or of one split: binary files, pickles, shards."""
+    found = []
+    for name in SPLITS if split is None else (split,):
+        there = (os.path.join(folder, name), os.path.join(folder, name + BATCH))
+        found += [path for path in there if os.path.isfile(path)]
+        found += shards(folder, name)
+    return found
+
+
 def _parts(path: str, split: str | None) -> list[tuple[str, dict[str, str]]]:
     """The files to open, and the splits beside each."""
     if os.path.isdir(path) and (split or "train") not in _splits(path):
@@ -107,7 +117,7 @@ def _parts(path: str, split: str | None) -> list[tuple[str, dict[str, str]]]:
     return [_data_file(path, split)]
 
 
-def _info(
+def info_of(
     data_path: str, info: Mapping[str, Any] | str | os.PathLike[str] | bool
 ) -> dict[str, Any]:
     if isinstance(info, Mapping):
@@ -121,11 +131,11 @@ def _info(
     return parse_info(read_small(path, INFO_LIMIT), path)
 
 
-def _hint(info: Mapping[str, Any]) -> Hint:
+def hint_of(info: Mapping[str, Any]) -> Hint:
     if not info:
         return Hint()
     dims = [info.get(k) for k in ("height", "width", "channels")]
-    known = all(type(d) is int for d in dims)
+    known = all(type(d) is int and 0 < d < 65536 for d in dims)
     names = info.get("parameter_names")
     return Hint(tuple(dims) if known else None, len(names) if names else None)  # type: ignore[arg-type]
 
@@ -278,7 +288,7 @@ def _open_settled(
     return _open(path, splits, options, progress=progress)
 
 
-def _settled(path: str, expect: Fingerprint | None) -> Source:
+def settled(path: str, expect: Fingerprint | None = None) -> Source:
     """The file, without what somebody is just appending."""
     for _ in range(TRIES):
         before = pending(path)
@@ -299,8 +309,8 @@ def _open(
     progress: Progress | None = None,
     rows: Rows = None,
 ) -> Dataset:
-    source = _settled(path, expect)
-    info = _info(path, options["info"])
+    source = settled(path, expect)
+    info = info_of(path, options["info"])
     try:
         named = Parameters.from_info(info)
     except (ValueError, TypeError, AttributeError) as e:
@@ -312,7 +322,7 @@ def _open(
             index = _index(
                 source,
                 dialect=options["dialect"],
-                hint=_hint(info),
+                hint=hint_of(info),
                 strict=options["strict"],
                 stored=options["index"],
                 progress=progress,
@@ -323,11 +333,11 @@ def _open(
             raise FormatError(path, NAME, f"{e.reason}\n  as a pickle: {batch}") from e
         gatherer = Gatherer(source, index, named, **how)
         if options["index"] != "never":
-            gatherer.key = _key(options["dialect"], _hint(info), strict=options["strict"])
+            gatherer.key = _key(options["dialect"], hint_of(info), strict=options["strict"])
     else:
         from mapix.vimh.pickled import PickledFile
 
-        gatherer = PickledFile(batch, named, _hint(info).shape, **how)
+        gatherer = PickledFile(batch, named, hint_of(info).shape, **how)
     gatherer.pixels.mapping.advise(options["access"])
     ds = Dataset(info, gatherer=gatherer, options=options, splits=splits)
     if expect is None:

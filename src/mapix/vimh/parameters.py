@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapix.errors import FormatError
 
-__all__ = ["LEVELS", "Parameter", "Parameters", "Unit", "parse_info"]
+__all__ = ["LEVELS", "Parameter", "Parameters", "Unit", "counted", "parse_info"]
 
 LEVELS = 255  # quantisation steps: codes are 0..255
 INFO_NAME = "vimh_dataset_info.json"
@@ -268,3 +268,15 @@ def parse_info(data: bytes, path: str) -> dict[str, Any]:
             if not isinstance(entry, dict):
                 raise FormatError(path, "vimh info JSON", f"{key}: {name!r} must be an object")
     return info
+
+
+def counted(info: Mapping[str, Any], split: str, n: int) -> dict[str, Any]:
+    """Return an info JSON that states n records of a split, under the keys that it has for that."""
+    found = dict(info)
+    keys = [key for key in (f"{split}_samples", f"num_{split}_samples") if key in info]
+    was = info[keys[0]] if keys else None
+    found.update(dict.fromkeys(keys, n))
+    for key in ("total_samples", "n_samples"):
+        if type(was) is int and type(info.get(key)) is int:
+            found[key] += n - was
+    return found

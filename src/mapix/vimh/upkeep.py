@@ -1,65 +1,31 @@
-"""Keeping a file in order: its index beside it, a look at everything, and what can be saved."""
+"""Keeping a file in order: its index beside it, and a check of everything in it."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix import _native, indexes
+from mapix import indexes
 from mapix.errors import MapixError, UnsupportedError
 from mapix.formats import vimh
 from mapix.formats.vimh import Progress
-from mapix.recordindex import ENTRY, Checksums, RecordIndex
+from mapix.recordindex import Checksums, RecordIndex
 from mapix.report import Report
-from mapix.source import Source
-from mapix.store import NewWhole
 
 if TYPE_CHECKING:
     from mapix.vimh.dataset import Dataset
     from mapix.vimh.gatherer import Gatherer
 
-__all__ = ["Saved", "checksums", "keep_index", "repair", "verify"]
+__all__ = ["checksums", "keep_index", "verify"]
 
 STEP_NBYTES = 64 << 20  # looked at between two looks at Ctrl-C
-SEARCH_NBYTES = 16 << 20  # searched for the next record in one piece
-PROOF = 4  # records in a row that make a place one where records begin again
 MOST_WAIT = 5.0  # seconds, until a file's times tell of later changes
 MOST_TOLD = 100  # records with a wrong checksum that are listed
-
-
-@dataclass(slots=True)
-class Saved:
-    """What ``repair`` wrote, and what it left out.
-
-    Attributes
-    ----------
-    path : str
-        The new file.
-    nrecords, nbytes : int
-        What is in it.
-    lost : list of (int, int)
-        Stretches of the old file, begin and end in bytes, that are no whole record.
-    damaged : list of int
-        Records left out because their checksum is wrong.
-    """
-
-    path: str
-    nrecords: int
-    nbytes: int
-    lost: list[tuple[int, int]]
-    damaged: list[int]
-
-    def __str__(self) -> str:
-        lines = [f"{self.path}: {self.nrecords} records, {self.nbytes} bytes"]
-        lines += [f"  lost: bytes {a} to {b} ({b - a} bytes)" for a, b in self.lost]
-        lines += [f"  left out: record {i}, its checksum is wrong" for i in self.damaged]
-        return "\n".join(lines if self.lost or self.damaged else [*lines, "  nothing was lost"])
 
 
 def _blocks(index: RecordIndex) -> Iterator[NDArray[np.int64]]:
@@ -172,154 +138,3 @@ def _check_structure(ds: Dataset, report: Report, progress: Progress | None) -> 
             f"the index in use tells of {index.nrecords} records, the file of {found.nrecords}, or "
             "of others: open it with index='rebuild'"
         )
-
-
-# --- saving what can be saved ---------------------------------------------------------------------
-
-
-def repair(
-    source: str | os.PathLike[str],
-    path: str | os.PathLike[str],
-    *,
-    dialect: int | None = None,
-    sums: Checksums | None = None,
-    index: RecordIndex | None = None,
-    progress: Progress | None = None,
-) -> Saved:
-    """Write all whole records of a damaged file to a new file; the old one is left as it is.
-
-    Behind bytes that are no record, the next place is searched for where records like those before
-    begin again: at least four in a row, or as many as there are to the end of the file.
-
-    Parameters
-    ----------
-    source : str or os.PathLike
-        The damaged file.
-    path : str or os.PathLike
-        The new one, which must not be there yet.
-    dialect : {14, 6}, optional
-        Bytes of the record header; by default the one that explains most of the file.
-    sums, index : Checksums, RecordIndex, optional
-        Of the file: records whose checksum is wrong are left out, too.
-    progress : callable, optional
-        ``progress(bytes_done, bytes_total)``.
-
-    Returns
-    -------
-    Saved
-        What was written, and what was lost.
-    """
-    opened = Source(source)
-    if dialect is None:
-        readings = [vimh.walk(opened, d) for d in vimh.DIALECTS]
-        dialect = max(readings, key=lambda r: r.index.nbytes).head_nbytes
-    if dialect not in vimh.DIALECTS:
-        raise UnsupportedError(f"{opened.path}: only binary files can be repaired")
-    damaged = _damaged(opened, sums, index)
-    with NewWhole(os.fspath(path)) as out:
-        n, end, lost = 0, 0, []
-        for begin, stop, count in _runs(opened, dialect):
-            if begin > end:
-                lost.append((end, begin))
-            left_out = [(a, b) for a, b in damaged.values() if begin <= a and b <= stop]
-            for a, b in _between(begin, stop, left_out):
-                _copy(opened, a, b, out, progress)
-            n += count - len(left_out)
-            end = stop
-        if end < opened.nbytes:
-            lost.append((end, opened.nbytes))
-    return Saved(os.fspath(path), n, out.file.nbytes, lost, sorted(damaged))
-
-
-def _damaged(
-    source: Source, sums: Checksums | None, index: RecordIndex | None
-) -> dict[int, tuple[int, int]]:
-    """Records with a wrong checksum: number -> begin and end."""
-    if sums is None or index is None or not sums.sound():
-        return {}
-    native, found = index.native(interleaved=False), {}
-    offsets = np.append(index.offsets(), index.nbytes)
-    now = np.empty(1, np.uint32)
-    for i in range(index.nrecords):
-        try:
-            native.checksums(source.mapping, np.array([i]), now)
-        except MapixError:
-            continue  # its header is wrong, and it is no record
-        if now[0] != sums.values[i]:
-            found[i] = (int(offsets[i]), int(offsets[i + 1]))
-    return found
-
-
-def _between(begin: int, end: int, holes: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """What is left of a stretch without the holes in it."""
-    for a, b in sorted(holes):
-        if a > begin:
-            yield begin, a
-        begin = b
-    if end > begin:
-        yield begin, end
-
-
-def _copy(source: Source, begin: int, end: int, out: NewWhole, progress: Progress | None) -> None:
-    for at in range(begin, end, STEP_NBYTES):
-        step = min(STEP_NBYTES, end - at)
-        out.write(_native.copy(source.mapping, at, step, vimh.NAME))
-        if progress is not None:
-            progress(at + step, source.nbytes)
-
-
-def _runs(source: Source, head: int) -> Iterator[tuple[int, int, int]]:
-    """Stretches of whole records: begin, end, how many."""
-    at, known = 0, set[bytes]()
-    while at < source.nbytes:
-        stop, n = _whole(source, head, at, known)
-        if n:
-            yield at, stop, n
-        if stop >= source.nbytes:
-            return
-        found = _next(source, head, stop + (not n), known)
-        if found is None:
-            return
-        at = found
-
-
-def _whole(source: Source, head: int, at: int, known: set[bytes] | None) -> tuple[int, int]:
-    """How far whole records go from a byte on, and how many they are; their headers into known."""
-    state = _native.Walk(head)
-    state.start_behind(at, 0, (), ids_differ=False)
-    entries = np.empty(4096, ENTRY)
-    status = _native.OK
-    while status == _native.OK and state.at < source.nbytes:
-        status, written = state.hop(source.mapping, source.nbytes, entries)
-        if known is not None:
-            dims = np.stack([entries[k][:written] for k in ("h", "w", "c")], axis=1)
-            known.update(d.astype("<u2").tobytes() for d in np.unique(dims, axis=0))
-        if not written:
-            break
-    return state.at, state.nrecords
-
-
-def _next(source: Source, head: int, at: int, known: set[bytes]) -> int | None:
-    """The next byte at which records of known sizes begin again."""
-    for begin in range(at, source.nbytes, SEARCH_NBYTES):
-        size = min(SEARCH_NBYTES + 5, source.nbytes - begin)
-        data = bytes(_native.copy(source.mapping, begin, size, vimh.NAME))
-        places = set[int]()
-        for dims in known:
-            k = data.find(dims)
-            while k >= 0:
-                places.add(k)
-                k = data.find(dims, k + 1)
-        for k in sorted(places):
-            stop, n = _few(source, head, begin + k)
-            if n >= PROOF or (n and stop == source.nbytes):
-                return begin + k
-    return None
-
-
-def _few(source: Source, head: int, at: int) -> tuple[int, int]:
-    """Like ``_whole``, but stops when it has seen enough."""
-    state = _native.Walk(head)
-    state.start_behind(at, 0, (), ids_differ=False)
-    state.hop(source.mapping, source.nbytes, np.empty(PROOF, ENTRY))
-    return state.at, state.nrecords
