@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -184,9 +184,33 @@ class Query:
         chosen[order[:first]] = True
         return self[chosen], self[~chosen]
 
-    def shard(self: Any, rank: int, world: int) -> Dataset:
-        """Every ``world``-th record from number ``rank`` on: for one of ``world`` readers."""
+    def shard(
+        self: Any, rank: int, world: int, *, equal: Literal["drop", "repeat"] | None = None
+    ) -> Dataset:
+        """Return every ``world``-th record from number ``rank`` on, for one of ``world`` readers.
+
+        Parameters
+        ----------
+        rank, world : int
+            Number of the reader, 0..world-1, and how many readers there are.
+        equal : {"drop", "repeat"}, optional
+            How all readers get the same number of records, as training that synchronises after
+            each batch needs it.  ``"drop"`` leaves the last ``n % world`` records out;
+            ``"repeat"`` gives the first ones again.  By default some readers get one record more.
+
+        Raises
+        ------
+        ValueError
+            ``rank`` is out of range, or ``equal`` is another word.
+        """
         if not 0 <= rank < world:
             raise ValueError(f"rank must be 0..{world - 1}, got {rank}")
-        part: Dataset = self[rank::world]
+        n = len(self)
+        if equal == "repeat":
+            each = -(-n // world)
+            again: Dataset = self[np.arange(rank, each * world, world) % max(n, 1)]
+            return again
+        if equal not in (None, "drop"):
+            raise ValueError(f"equal must be drop, repeat or None, got {equal!r}")
+        part: Dataset = self[rank : n - n % world if equal else n : world]
         return part
