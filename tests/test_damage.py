@@ -16,6 +16,7 @@ from mapix.vimh import repair
 from slow_vimh import Slow, pack, read
 
 PARAMETERS = ("a", "b", "c")
+FEW = 4  # records of a few bytes each that the other dialect does not explain by chance
 
 
 def image(kind: str, nbytes: int, seed: int) -> bytes:
@@ -33,7 +34,7 @@ def datasets(draw):
     """Records of a file, its dialect, and what its info JSON says (None: there is no JSON)."""
     head = draw(st.sampled_from((14, 6)))
     mixed = draw(st.booleans())
-    n = draw(st.integers(2, 12))
+    n = draw(st.integers(FEW, 12))
     kind = draw(st.sampled_from(("noise", "zeros", "small", "ramp")))
     spec = draw(st.sampled_from(((-80.0, 0.0), (0.0, 0.0), (-1.5, 37.25), (-np.inf, 1e30))))
     h, w, c = (draw(st.integers(1, m)) for m in (9, 9, 3))
@@ -64,8 +65,8 @@ def datasets(draw):
 
 @st.composite
 def damages(draw, data: bytes, starts: list[int]):
-    """The bytes after a damage, and how many records lie before it: two at least."""
-    at = draw(st.integers(starts[2] if len(starts) > 2 else len(data), len(data)))
+    """The bytes after a damage, and how many records lie before it: FEW at least."""
+    at = draw(st.integers(starts[FEW], len(data)))
     before = sum(end <= at for end in starts[1:])
     kind = draw(st.sampled_from(("cut", "zeros", "garbage", "hole")))
     if kind == "cut":
@@ -95,7 +96,7 @@ def lay(folder, data: bytes, info) -> None:
 
 
 @settings(
-    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    deadline=None, max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.data())
 def test_all_records_before_the_damage_are_recovered(tmp_path, data):
@@ -106,7 +107,7 @@ def test_all_records_before_the_damage_are_recovered(tmp_path, data):
     damaged, before = data.draw(damages(whole, starts))
     assume(damaged != whole)
     oracle, _ = read(damaged, head)
-    assert len(oracle) >= before >= 2  # zeros where pixels were leave records whole
+    assert len(oracle) >= before >= FEW  # zeros where pixels were leave records whole
     lay(tmp_path / "d", damaged, info)
     path = tmp_path / "d" / "train"
     _, end = read(damaged, 20 - head)
