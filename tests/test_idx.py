@@ -173,19 +173,160 @@ def test_mnist_as_torchvision_lays_it_out(tmp_path, compressed, below):
         assert a.shape == (20, 28, 28)
         batch = a.batch([7, 19], dtype="float32", scale=1 / 255)
         np.testing.assert_allclose(batch.images, images[[7, 19]] / np.float32(255), rtol=1e-6)
-        assert batch.labels.tolist() == [[7], [9]]
+        assert batch.labels.tolist() == [7, 9]
         assert batch.names == ("label",)
     assert mapix.open(tmp_path, split="test").shape == (10, 28, 28)
     name = "train-images-idx3-ubyte" + (".gz" if compressed else "")
     one = mapix.open(folder / name, labels=False)
     assert one.labels is None
     assert one.batch([0]).labels is None
-    assert a[5:7].batch([1]).labels.tolist() == [[6]]
+    assert a[5:7].batch([1]).labels.tolist() == [6]
     assert (pickle.loads(pickle.dumps(a[5:7])).batch([1]).labels == 6).all()
     with pytest.raises(ValueError, match="split"):
         mapix.open(folder / name, split="train")
     with pytest.raises(ValueError, match="split"):
         mapix.open(tmp_path, format="idx", split="valid")
+
+
+def relatives(folder: Path, prefix: str, sep: str = "-", test: str = "t10k") -> dict:
+    """Files of a relative of MNIST: pictures by split, whose labels are their numbers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = {}
+    for split, name, n in (("train", "train", 6), ("test", test, 3)):
+        found[split] = np.random.default_rng(n).integers(0, 256, (n, 5, 4), np.uint8)
+        write(folder / f"{prefix}{name}-images{sep}idx3-ubyte", found[split])
+        labels = np.arange(n, dtype=np.uint8)
+        write(folder / f"{prefix}{name}-labels{sep}idx1-ubyte", labels)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("below", "prefix", "sep", "test"),
+    [
+        ("", "", ".", "t10k"),  # Kaggle's
+        ("", "", "-", "t10k"),
+        ("FashionMNIST/raw", "", "-", "t10k"),
+        ("KMNIST/raw", "", "-", "t10k"),
+        ("raw", "emnist-letters-", "-", "test"),
+        ("EMNIST/raw", "emnist-balanced-", "-", "test"),
+        ("QMNIST/raw", "qmnist-", "-", "test"),
+    ],
+)
+def test_directories_of_mnists_relatives(tmp_path, below, prefix, sep, test):
+    images = relatives(tmp_path / below, prefix, sep, test)
+    for split, want in images.items():
+        a = mapix.open(tmp_path, split=split)
+        batch = a.batch([2, 0])
+        np.testing.assert_array_equal(batch.images, want[[2, 0]])
+        assert batch.labels.tolist() == [2, 0]
+    assert mapix.open(tmp_path).shape == images["train"].shape
+
+
+def test_labels_of_qmnist(tmp_path):
+    """Eight numbers a digit: its class, the series, the writer, ..."""
+    relatives(tmp_path, "qmnist-", test="test")
+    labels = np.random.default_rng(0).integers(0, 10**6, (6, 8)).astype(np.int32)
+    (tmp_path / "qmnist-train-labels-idx1-ubyte").unlink()
+    write(tmp_path / "qmnist-train-labels-idx2-int", labels)
+    for a in (mapix.open(tmp_path), mapix.open(tmp_path / "qmnist-train-images-idx3-ubyte")):
+        batch = a.batch([5, 1, 1])
+        np.testing.assert_array_equal(batch.labels, labels[[5, 1, 1]])
+        assert batch.labels.dtype == np.int32
+        assert batch.present.shape == (3, 8)
+        assert batch.names == tuple(f"label_{k}" for k in range(8))
+    assert mapix.open(tmp_path / "qmnist-train-labels-idx2-int").shape == (6, 8)
+
+
+@pytest.mark.parametrize("shape", [(20, 3), (20, 1), (20, 2, 2), (20, 0), (20, 1025)])
+def test_labels_of_several_numbers_stay_with_their_images(tmp_path, shape):
+    """One row of the label file for each image, whatever a row is."""
+    mnist(tmp_path)
+    (tmp_path / "train-labels-idx1-ubyte").unlink()
+    labels = np.random.default_rng(0).integers(0, 99, shape).astype(np.int16)
+    write(tmp_path / "train-labels-idx1-ubyte", labels)
+    a = mapix.open(tmp_path)
+    for rows in ([2, 1], [], [19, 0, 0], np.arange(20) % 3 == 0):
+        batch = a.batch(rows)
+        np.testing.assert_array_equal(
+            batch.labels, labels[np.arange(20, dtype=int)[rows] if len(rows) else slice(0)]
+        )
+        assert batch.labels.shape == batch.present.shape
+        assert batch.labels.dtype == np.int16
+    np.testing.assert_array_equal(a[::-2].batch([0, 3]).labels, labels[::-2][[0, 3]])
+    columns = shape[1] if len(shape) == 2 and shape[1] < 1025 else None
+    want = ("label",) if columns is None else tuple(f"label_{k}" for k in range(columns))
+    assert batch.names == want
+
+
+def test_several_datasets_in_one_directory(tmp_path):
+    relatives(tmp_path / "raw", "emnist-balanced-", test="test")
+    relatives(tmp_path / "raw", "emnist-letters-", test="test")
+    with pytest.raises(mapix.FormatError, match=r"several datasets; open one of the files: raw"):
+        mapix.open(tmp_path)
+    relatives(tmp_path / "raw", "")  # MNIST's own names go first, as they always did
+    assert mapix.open(tmp_path).path.endswith("raw/train-images-idx3-ubyte")
+    for name in ("MNIST", "FashionMNIST"):
+        relatives(tmp_path / "data" / name / "raw", "")
+    with pytest.raises(mapix.FormatError, match="MNIST/raw/train.*FashionMNIST/raw/train"):
+        mapix.open(tmp_path / "data", split="train")
+    assert mapix.open(tmp_path / "data" / "FashionMNIST").shape == (6, 5, 4)
+
+
+def test_a_directory_of_many_names_is_not_searched(tmp_path, monkeypatch):
+    monkeypatch.setattr("mapix.idx.names.MOST_NAMES", 20)
+    for k in range(30):
+        (tmp_path / f"{k}.png").touch()
+    relatives(tmp_path, "qmnist-", test="test")
+    with pytest.raises(mapix.MapixError, match="no IDX files in it"):
+        mapix.open(tmp_path)
+    relatives(tmp_path, "")
+    assert mapix.open(tmp_path).shape == (6, 5, 4)
+
+
+def test_names_that_are_alike(tmp_path):
+    """A dash goes before a dot, pictures of one channel before others, plain before compressed."""
+    name = "train-images{}idx{}-ubyte"
+    for k, (sep, ndim) in enumerate([(".", 3), ("-", 4), ("-", 3)]):
+        write(tmp_path / name.format(sep, ndim), np.zeros((k + 1, 2) + (1,) * (ndim - 2), np.uint8))
+        assert len(mapix.open(tmp_path, labels=False)) == (1, 1, 3)[k]
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(b"no gzip")
+    assert len(mapix.open(tmp_path)) == 3
+    (tmp_path / "train-labels-idx1-ubyte").mkdir()
+    assert mapix.open(tmp_path).labels is None
+
+
+def test_rows_without_numbers_are_limited(tmp_path):
+    """Nothing in a file proves how many there are: a program that goes through them must end."""
+    for shape, good in [
+        ((65536, 0), True), ((65537, 0), False), ((2**32 - 1, 0), False), ((65536, 3, 0, 2), True),
+        ((65537, 3, 0, 2), False), ((0, 2**32 - 1), True), ((0, 2**31, 2**28), True),
+        ((0, 2**31, 2**28 + 1), False), ((0, 2**31, 2**32 - 1), False), ((5, 0, 2**32 - 1), True),
+        ((5, 0, 2**32 - 1, 2**31), False),
+    ]:  # fmt: skip
+        head = bytes([0, 0, 8, len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
+        (tmp_path / "a.idx").write_bytes(head)
+        if not good:
+            with pytest.raises(mapix.LimitError, match=r"MOST_EMPTY|larger than any disk"):
+                mapix.open(tmp_path / "a.idx")
+            continue
+        a = mapix.open(tmp_path / "a.idx")
+        assert a.shape == shape
+        n = shape[0]
+        assert a.view().shape == np.asarray(a).shape == shape
+        assert sum(1 for _ in a) == n
+        assert sum(len(b) for b in a.blocks()) == n
+        some = [0, n - 1] if n else []
+        batch = a.batch(some)
+        assert batch.images.shape == (len(some), *shape[1:])
+        assert len(batch) == len(some)
+        assert a.batch(some, dtype="float32", scale=0.5).images.dtype == np.float32
+        assert a[::-1].shape == shape
+        assert a[some].view().shape == (len(some), *shape[1:])
+        assert [len(b) for b in a[:5].batches(2)] == ([2, 2, 1] if n else [])
+        assert a.prefetch(some) == 0
+        if n:
+            assert a[-1].shape == a[0, ...].shape == shape[1:]
+            assert a[0].size == 0
 
 
 def test_labels_have_to_be_as_many(tmp_path):

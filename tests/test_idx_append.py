@@ -124,7 +124,7 @@ def test_links_permissions_and_neighbours(tmp_path):
     with pytest.raises(mapix.FormatError, match="5 images, 3 labels"):
         mapix.open(path)
     assert append(tmp_path / "data" / "train-labels-idx1-ubyte", np.array([7, 8], np.uint8)) == 5
-    assert mapix.open(path).batch([4]).labels.tolist() == [[8]]
+    assert mapix.open(path).batch([4]).labels.tolist() == [8]
 
 
 def test_nothing_to_append_changes_nothing(tmp_path):

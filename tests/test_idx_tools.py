@@ -70,7 +70,7 @@ def test_csv_out(tmp_path):
 
 def test_rows_and_columns(tmp_path):
     a = IDX / "be_u8_3x4x5.idx"
-    tools.cat([a, IDX / "le_u8_3x4x5.idx"], tmp_path / "cat.idx")
+    tools.cat([a, IDX / "le_u8_3x4x5.idx"], tmp_path / "cat.idx", byteorder="<")
     assert (tmp_path / "cat.idx").read_bytes() == (IDX / "cat_u8_6x4x5.idx").read_bytes()
     tools.split(a, tmp_path / "s.idx", 1, compat=True)
     assert (tmp_path / "s.idx").read_bytes() == (IDX / "split_be_u8_from1.idx").read_bytes()
@@ -81,7 +81,7 @@ def test_rows_and_columns(tmp_path):
     tools.join([a, a], tmp_path / "j.idx")
     joined = mapix.open(tmp_path / "j.idx")
     flat = mapix.open(a).view().reshape(3, 20)
-    assert joined.byteorder == "<"
+    assert joined.byteorder == ">"
     assert (joined.view() == np.hstack([flat, flat])).all()
     tools.shuffle(a, tmp_path / "x.idx", seed=5)
     tools.shuffle(a, tmp_path / "y.idx", seed=5)
@@ -94,6 +94,66 @@ def test_rows_and_columns(tmp_path):
     for tool in (tools.cat, tools.join):
         with pytest.raises(ValueError, match="uint8"):
             tool([a, IDX / "le_i8_4x3.idx"], tmp_path / "z.idx")
+
+
+ORDERS = {"big": ">", "little": "<"}
+
+
+@pytest.mark.parametrize("given", [None, "big", "little"])
+@pytest.mark.parametrize("have", ["big", "little"])
+def test_tools_keep_the_byte_order_of_their_inputs(tmp_path, have, given):
+    """MNIST's programs read big-endian files alone, so that is what has to come out of them."""
+    rows = np.arange(12, dtype=np.int16).reshape(4, 3)
+    a, b = str(tmp_path / "a.idx"), str(tmp_path / "b.idx")
+    write(a, rows, byteorder=ORDERS[have])
+    write(b, rows, byteorder=ORDERS[have])
+    option = [] if given is None else ["--byteorder", given]
+    want = ORDERS[given or have]
+    made = {
+        "cat": ([a, b], np.vstack([rows, rows])),
+        "join": ([a, b], np.hstack([rows, rows])),
+        "split": ([a], rows[1:3]),
+        "shuffle": ([a], None),
+    }
+    for tool, (sources, values) in made.items():
+        out = str(tmp_path / f"{tool}.idx")
+        more = ["1", "2"] if tool == "split" else []
+        assert main(["idx", tool, *sources, out, *more, *option]) == 0
+        found = mapix.open(out)
+        assert found.dtype == np.dtype(want + "i2"), tool
+        if values is not None:
+            np.testing.assert_array_equal(found.view(), values)
+    assert sorted(mapix.open(out)[:, 0].tolist()) == [0, 3, 6, 9]
+
+
+def test_csv_has_a_byte_order_and_a_type_to_choose(tmp_path, capsys):
+    text, out = str(tmp_path / "a.csv"), str(tmp_path / "a.idx")
+    (tmp_path / "a.csv").write_text("7,255\n0,1\n")
+    assert main(["idx", "csv2idx", text, out, "--byteorder", "big", "--dtype", "u1"]) == 0
+    assert (tmp_path / "a.idx").read_bytes().hex() == "00000802000000020000000207ff0001"
+    bad = {"256": "u1", "-1": "u1", "1.5": "i2", "1e39": "f4", "2147483648": "i4"}
+    for number, dtype in bad.items():
+        (tmp_path / "b.csv").write_text(f"0,{number}\n")
+        with pytest.raises(mapix.FormatError, match=r"line 1: .* does not hold .* in column 2"):
+            tools.csv2idx(tmp_path / "b.csv", tmp_path / "b.idx", dtype=dtype)
+        assert not (tmp_path / "b.idx").exists()
+    (tmp_path / "b.csv").write_text("-3.4e38\n0.1\n")
+    tools.csv2idx(tmp_path / "b.csv", tmp_path / "b.idx")
+    assert mapix.open(tmp_path / "b.idx").view().dtype == "<f4"
+
+
+def test_inputs_of_both_byte_orders_need_a_word(tmp_path, capsys):
+    a, b = str(IDX / "be_u8_3x4x5.idx"), str(IDX / "le_u8_3x4x5.idx")
+    out = str(tmp_path / "out.idx")
+    for tool in ("cat", "join"):
+        assert main(["idx", tool, a, b, out]) == 1
+        said = capsys.readouterr().err
+        assert "be_u8_3x4x5.idx is big-endian" in said
+        assert "le_u8_3x4x5.idx is little-endian" in said
+        assert "--byteorder" in said
+        assert not (tmp_path / "out.idx").exists()
+    assert main(["idx", "cat", a, b, out, "--byteorder", "big"]) == 0
+    assert mapix.open(out).byteorder == ">"
 
 
 def test_the_shuffle_stays_what_it_is(tmp_path):

@@ -42,10 +42,11 @@ class Batch:
         (b, h, w, c) or (b, c, h, w); with ``flat=True`` all bytes of all images back to back,
         each as the file has it.
     labels : ndarray or None
-        (b, heads), in the unit that was asked for: uint8 raw (0 where missing), float32
-        normalised or physical (NaN where missing), int64 class (-1 where missing).
+        Of VIMH (b, heads), in the unit that was asked for: uint8 raw (0 where missing), float32
+        normalised or physical (NaN where missing), int64 class (-1 where missing).  Of IDX the
+        rows of the label file as they are: (b,), or (b, k) of rows of k numbers.
     present : ndarray or None
-        bool (b, heads), False where a record lacks the label.
+        bool, as ``labels``: False where a record lacks the label.
     shapes : ndarray
         uint16 (b, 3): h, w, c of each record before padding or cropping (read-only where all
         records of the file are alike).

@@ -6,6 +6,7 @@ type and shape they are, and how the file is opened again.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from typing import Any, Self
@@ -23,6 +24,7 @@ from mapix.view import selected
 __all__ = ["RowArray", "stored"]
 
 MOST_SIDE = 65535
+MOST_NAMED = 1024  # columns of labels; of more all have one name
 BLOCK_NBYTES = 8 << 20  # of rows handled at once in a pass over all
 
 
@@ -87,7 +89,7 @@ class RowArray:
     numbers : Source, optional
         Where the numbers lie, when that is not ``source`` (a ``.gz``'s lie in the cache).
     labels : RowArray, optional
-        One number for each row.
+        A row, often of one number, for each row.
     """
 
     SEVERAL = "several files of this format cannot be opened as one"
@@ -238,7 +240,10 @@ class RowArray:
         Returns
         -------
         Batch
-            ``images`` are (b, *row shape); ``labels`` uint8 (b, 1) where labels lie beside.
+            ``images`` are (b, *row shape); ``labels``, where they lie beside, (b, *their row shape)
+            in their file's type: (b,) of MNIST's, ``names`` being ``label``; (b, k) of rows of k
+            numbers, ``label_0`` to ``label_<k - 1>`` (``label`` of more than 1024).  ``present`` is
+            all True.
 
         Notes
         -----
@@ -257,14 +262,20 @@ class RowArray:
             images = self._plain(rows, out, dtype, scale, mean, std, threads)
         labels = present = None
         if self.labels is not None:
-            labels = self.labels.batch(indices).images.reshape(-1, 1)
+            labels = self.labels.batch(indices).images
             present = np.ones(labels.shape, np.bool_)
         h, w = (*self._shape[1:], 1, 1)[:2]
         shapes = np.broadcast_to(
             np.array([min(h, MOST_SIDE), min(w, MOST_SIDE), 1], np.uint16), (len(rows), 3)
         )
         return Batch(
-            images, labels, present, shapes, None, None, () if labels is None else ("label",)
+            images,
+            labels,
+            present,
+            shapes,
+            None,
+            None,
+            () if labels is None else _names(labels.shape[1:]),
         )
 
     def _fused(
@@ -424,6 +435,14 @@ class RowArray:
         """What it is, for ``repr``."""
         more = ", with labels" if self.labels is not None else ""
         return f"{self.dtype.str} {self.shape}{more}"
+
+
+@functools.lru_cache(8)
+def _names(row_shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Names of the columns of labels that lie in a file of their own."""
+    if len(row_shape) == 1 and row_shape[0] <= MOST_NAMED:
+        return tuple(f"label_{k}" for k in range(row_shape[0]))
+    return ("label",)
 
 
 def _fits(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:

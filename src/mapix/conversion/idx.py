@@ -13,7 +13,7 @@ from mapix.conversion.stream import Label, Stream
 from mapix.conversion.target import Count, Target
 from mapix.errors import UnsupportedError
 from mapix.formats.idx import CODES, pack
-from mapix.idx.opening import FILES, IMAGES
+from mapix.idx.names import FILES, IMAGES
 from mapix.store import NewDirectory, NewFile, NewWhole
 
 __all__ = ["Idx"]
@@ -177,4 +177,4 @@ def _label_name(path: str) -> str:
             f"labels have their place beside NAME-images-idx3-ubyte, not beside {name!r}: choose "
             "such a name, a directory, or label=False"
         )
-    return os.path.join(folder, IMAGES.sub(r"-labels\1idx1-", name))
+    return os.path.join(folder, IMAGES.sub(r"-labels\1idx1-ubyte", name))

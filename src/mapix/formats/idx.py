@@ -27,6 +27,7 @@ CODES = {0x08: "u1", 0x09: "i1", 0x0B: "i2", 0x0C: "i4", 0x0D: "f4", 0x0E: "f8"}
 ORDERS = {b"\0\0": ">", b"\xff\xff": "<"}
 MOST_DIMS = 32  # the format can say 255; numpy has 64, and no file is known to have more than 4
 MOST_NBYTES = 1 << 62
+MOST_EMPTY = 1 << 16  # rows without numbers: no bytes of the file prove that there are so many
 PREFIX_NBYTES = 4
 
 
@@ -78,7 +79,8 @@ def parse(data: bytes, path: str) -> Header:
     FormatError
         They are none.
     LimitError
-        More than 32 dimensions, or an array larger than any disk.
+        More than 32 dimensions, an array larger than any disk, or more than 65,536 rows without
+        numbers.
     """
     if len(data) < PREFIX_NBYTES or data[:2] not in ORDERS:
         reason = f"0000 or ffff expected, got {data[:2].hex() or 'nothing'}"
@@ -97,11 +99,16 @@ def parse(data: bytes, path: str) -> Header:
         raise TruncatedError(path, NAME, reason, at=4)
     order = ORDERS[data[:2]]
     shape = tuple(int(d) for d in np.frombuffer(data, f"{order}u4", ndim, PREFIX_NBYTES))
-    total = np.dtype(CODES[data[2]]).itemsize
+    total = 8  # bytes: of a number as float64
     for d in shape:
-        total *= d
+        total *= d or 1  # to numpy an array is as large as its dimensions other than 0
     if total > MOST_NBYTES:
         raise LimitError(f"{path}: idx: an array of shape {shape} is larger than any disk")
+    if 0 in shape[1:] and shape[0] > MOST_EMPTY:
+        raise LimitError(
+            f"{path}: idx: {shape[0]} rows of shape {shape[1:]}, without numbers, more than "
+            f"MOST_EMPTY = {MOST_EMPTY}"
+        )
     return Header(order, CODES[data[2]], shape, end)  # type: ignore[arg-type]
 
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import Any
 
+from mapix.formats.idx import CODES
 from mapix.idx import tools
 
 __all__ = ["add"]
@@ -24,9 +25,10 @@ def add(commands: Any) -> None:
         return parser
 
     command("info", "byte order, type and dimensions", "file", file="+")
-    command("csv2idx", "numbers with commas between into an IDX file", "csv", "out")
-    command("join", "columns of several files side by side", "file", "out", file="+")
-    command("cat", "rows of several files one behind the other", "file", "out", file="+")
+    csv = command("csv2idx", "numbers with commas between into an IDX file", "csv", "out")
+    csv.add_argument("--dtype", default="f4", choices=[*CODES.values()], help="float32 by default")
+    join = command("join", "columns of several files side by side", "file", "out", file="+")
+    cat = command("cat", "rows of several files one behind the other", "file", "out", file="+")
     one = command("split", "rows of a file", "file", "out")
     one.add_argument("begin", metavar="FROM", type=int)
     one.add_argument("count", metavar="COUNT", type=int, nargs="?")
@@ -45,6 +47,13 @@ def add(commands: Any) -> None:
         "where it was built with that library",
     )
     command("append", "rows of files behind those of a file", "file", "out", file="+")
+    for parser in (csv, join, cat, one, two):
+        parser.add_argument(
+            "--byteorder",
+            choices=["big", "little"],
+            help="of the new file, big as MNIST's or little as VisualRBM's; by default that of its "
+            "inputs, for csv2idx little",
+        )
     for parser in (one, three, four):
         parser.add_argument("--compat", action="store_true", help="as the original does it")
 
@@ -58,14 +67,22 @@ def _append(a: argparse.Namespace) -> None:
     print(f"{a.out}: {tools.append_files(a.file, a.out)} rows")
 
 
+def _order(a: argparse.Namespace) -> Any:
+    return {"big": ">", "little": "<", None: None}[a.byteorder]
+
+
 _RUN = {
     "append": _append,
     "info": _info,
-    "csv2idx": lambda a: tools.csv2idx(a.csv, a.out),
-    "join": lambda a: tools.join(a.file, a.out),
-    "cat": lambda a: tools.cat(a.file, a.out),
-    "split": lambda a: tools.split(a.file, a.out, a.begin, a.count, compat=a.compat),
-    "shuffle": lambda a: tools.shuffle(a.file, a.out, seed=a.seed, compat=a.compat),
+    "csv2idx": lambda a: tools.csv2idx(a.csv, a.out, dtype=a.dtype, byteorder=_order(a)),
+    "join": lambda a: tools.join(a.file, a.out, byteorder=_order(a)),
+    "cat": lambda a: tools.cat(a.file, a.out, byteorder=_order(a)),
+    "split": lambda a: tools.split(
+        a.file, a.out, a.begin, a.count, compat=a.compat, byteorder=_order(a)
+    ),
+    "shuffle": lambda a: tools.shuffle(
+        a.file, a.out, seed=a.seed, compat=a.compat, byteorder=_order(a)
+    ),
     "idx2csv": lambda a: tools.idx2csv(a.file, sys.stdout, compat=a.compat),
     "image2csv": lambda a: tools.image2csv(a.file, sys.stdout, compat=a.compat),
 }

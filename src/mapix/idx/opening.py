@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +12,7 @@ from mapix.errors import FormatError, MapixError, TruncatedError
 from mapix.formats.idx import MOST_DIMS, NAME, PREFIX_NBYTES, Header, parse
 from mapix.formats.kept import kept
 from mapix.idx.array import IdxArray
+from mapix.idx.names import FILES, images_of, labels_of
 from mapix.selection import Rows
 from mapix.source import Fingerprint, Source
 
@@ -21,9 +21,7 @@ __all__ = ["NAME", "claims", "header_of", "open_path", "reopen"]
 FRONT_NBYTES = PREFIX_NBYTES + 4 * MOST_DIMS
 STEP = 1 << 20
 GZIP = b"\x1f\x8b"
-FILES = {"train": "train-images-idx{}-ubyte", "test": "t10k-images-idx{}-ubyte"}
-IMAGES = re.compile(r"-images([-.])idx\d+-")  # in the name of a file whose labels lie beside it
-FOLDERS = ("", "raw", os.path.join("MNIST", "raw"))
+ENDS = (".idx", "-ubyte", "-idx2-int")  # of names that promise an IDX file
 
 
 def _front(source: Source) -> bytes:
@@ -48,9 +46,8 @@ def _inflated(source: Source) -> Iterator[bytes]:
 def claims(path: str) -> str | None:
     """Why ``path`` cannot be IDX, or None: see ``mapix.formats.Format``."""
     if os.path.isdir(path):
-        return (
-            None if _in_folder(path, "train") or _in_folder(path, "test") else "no IDX files in it"
-        )
+        found = images_of(path, "train") or images_of(path, "test")
+        return None if found else "no IDX files in it"
     try:
         source = Source(path)
         front = _front(source)
@@ -59,30 +56,11 @@ def claims(path: str) -> str | None:
             return None if ours else "a gzip file by another name"
         header = parse(front, path)
     except (OSError, MapixError) as e:
-        if path.endswith((".idx", "-ubyte")):
+        if path.endswith(ENDS):
             return None  # say what is wrong with it
         return f"no header ({str(e)[-60:]})"
-    whole = header.file_nbytes == source.nbytes or path.endswith((".idx", "-ubyte"))
+    whole = header.file_nbytes == source.nbytes or path.endswith(ENDS)
     return None if whole else f"the header asks for {header.file_nbytes} bytes"
-
-
-def _in_folder(folder: str, split: str) -> str | None:
-    """The images of a split, as torchvision lays them out, compressed or not; in colour, idx4."""
-    for below in FOLDERS:
-        for ndim in (3, 4):
-            for end in ("", ".gz"):
-                path = os.path.join(folder, below, FILES[split].format(ndim) + end)
-                if os.path.isfile(path):
-                    return path
-    return None
-
-
-def _labels_beside(path: str) -> str | None:
-    name = os.path.basename(path).removesuffix(".gz")
-    if not IMAGES.search(name):
-        return None
-    plain = os.path.join(os.path.dirname(path), IMAGES.sub(r"-labels\1idx1-", name))
-    return next((p for p in (plain, plain + ".gz") if os.path.isfile(p)), None)
 
 
 def open_path(path: str, *, split: str | None = None, labels: bool = True) -> IdxArray:
@@ -91,11 +69,13 @@ def open_path(path: str, *, split: str | None = None, labels: bool = True) -> Id
     Parameters
     ----------
     path : str
-        A file, compressed by gzip or not; or a directory as torchvision lays it out.
+        A file, compressed by gzip or not; or a directory of MNIST, Fashion-MNIST, KMNIST, QMNIST or
+        one of EMNIST's sets, as torchvision or Kaggle lays it out.
     split : {"train", "test"}, optional
         Of a directory; ``"train"`` by default.
     labels : bool
-        Whether labels that lie beside images (``...-labels-idx1-ubyte``) are opened with them.
+        Whether labels that lie beside images (``...-labels-idx1-ubyte``) are opened with them, row
+        for row.  QMNIST's are (n, 8) int32, the digit first.
 
     Returns
     -------
@@ -104,15 +84,19 @@ def open_path(path: str, *, split: str | None = None, labels: bool = True) -> Id
     Raises
     ------
     FormatError
-        The header is none, or the file is not as long as it says.
+        The header is none, or the file is not as long as it says; or a directory holds several
+        datasets.
     """
     if os.path.isdir(path):
         if split not in (None, *FILES):
             raise ValueError(f"split must be train or test, got {split!r}")
-        found = _in_folder(path, split or "train")
-        if found is None:
+        found = images_of(path, split or "train")
+        if not found:
             raise FileNotFoundError(f"{path}: no {FILES[split or 'train'].format(3)}")
-        return _open(found, labels=labels)
+        if len(found) > 1:
+            listed = ", ".join(os.path.relpath(p, path) for p in found)
+            raise FormatError(path, NAME, f"several datasets; open one of the files: {listed}")
+        return _open(found[0], labels=labels)
     if split is not None:
         raise ValueError(f"{path} is a file; split= chooses among the files of a directory")
     return _open(path, labels=labels)
@@ -134,7 +118,7 @@ def _open(path: str, *, labels: bool, expect: Fingerprint | None = None) -> IdxA
     else:
         header = header_of(source)
     numbers.mapping.advise("random")
-    beside = _labels_beside(path) if labels else None
+    beside = labels_of(path) if labels else None
     found = None if beside is None else _open(beside, labels=False)
     if found is not None and len(found) != header.shape[0]:
         reason = f"{header.shape[0]} images, {len(found)} labels in {beside}"

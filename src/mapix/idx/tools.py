@@ -62,17 +62,41 @@ def describe(path: Path) -> str:
         return f"{a.path}: {order}, {a.dtype.name}, {dims}"
 
 
+def _order_of(arrays: Sequence[IdxArray], options: dict[str, Any]) -> dict[str, Any]:
+    """Options for a file made of others: their byte order, where none is given."""
+    other = next((a for a in arrays if a.byteorder != arrays[0].byteorder), None)
+    order = options.get("byteorder")
+    if order is None and other is not None:
+        names = {">": "big-endian", "<": "little-endian"}
+        raise ValueError(
+            f"{arrays[0].path} is {names[arrays[0].byteorder]}, {other.path} is "
+            f"{names[other.byteorder]}: byteorder (--byteorder) has to say what the new file is"
+        )
+    return {**options, "byteorder": order or arrays[0].byteorder}
+
+
 def csv2idx(source: Path, path: Path, *, dtype: str = "f4", **options: Any) -> None:
-    """Numbers with commas between into an IDX file, little-endian float32 (rows, columns).
+    """Numbers with commas between into an IDX file, (rows, columns).
 
     Blanks are ignored, a comma at the end of a line is allowed, a last newline is not needed.
+
+    Parameters
+    ----------
+    source, path : str or os.PathLike
+        The text, and the new file.
+    dtype : dtype
+        Of the file, float32 by default.  Floats may lose digits.
+    **options
+        As for ``mapix.idx.Writer``.  ``byteorder`` is ``"<"`` by default, as VisualRBM writes;
+        MNIST's readers want ``">"``.
 
     Raises
     ------
     FormatError
-        A line is empty, has another number of columns, or holds what is no number; with its line.
+        A line is empty, has another number of columns, or holds what is no number, or a number that
+        ``dtype`` does not hold; with its line.
     """
-    options = {"byteorder": "<", **options}
+    options["byteorder"] = options.get("byteorder") or "<"
     name = os.fspath(source)
     out: Writer | None = None
     columns = 0
@@ -86,7 +110,7 @@ def csv2idx(source: Path, path: Path, *, dtype: str = "f4", **options: Any) -> N
                 if len(row) != columns:
                     reason = f"line {number}: {columns} numbers expected, {len(row)} found"
                     raise FormatError(name, "csv", reason)
-                out.append(np.array(row, np.float64).astype(out.dtype.newbyteorder("=")))
+                out.append(_held(row, out.dtype.newbyteorder("="), name, number))
         if out is None:
             raise FormatError(name, "csv", "no lines")
     except BaseException:
@@ -108,6 +132,19 @@ def _numbers(line: str, name: str, number: int) -> list[float]:
         if not _NUMBER.fullmatch(p):
             raise FormatError(name, "csv", f"line {number}: {p[:40]!r} is no number")
     return [float(p) for p in parts]
+
+
+def _held(row: list[float], dtype: np.dtype[Any], name: str, number: int) -> NDArray[Any]:
+    """The numbers of a line in the file's type."""
+    given = np.array(row, np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):
+        made = given.astype(dtype)
+    bad = np.isinf(made) if dtype.kind == "f" else made != given
+    if bad.any():
+        at = int(np.argmax(bad))
+        reason = f"line {number}: {dtype} does not hold {row[at]!r} in column {at + 1}"
+        raise FormatError(name, "csv", reason)
+    return made
 
 
 def idx2csv(path: Path, out: IO[str], *, compat: bool = False) -> None:
@@ -137,12 +174,12 @@ def _short(value: Any) -> str:
 
 
 def cat(sources: Sequence[Path], path: Path, **options: Any) -> None:
-    """Rows of several files one behind the other; little-endian, dimensions kept.
+    """Rows of several files one behind the other; dimensions and byte order are kept.
 
     Raises
     ------
     ValueError
-        Types or dimensions of rows differ.
+        Types or dimensions of rows differ; or byte orders do, and ``byteorder`` says nothing.
     """
     arrays = [_open(p) for p in sources]
     first = arrays[0]
@@ -151,7 +188,7 @@ def cat(sources: Sequence[Path], path: Path, **options: Any) -> None:
             raise ValueError(
                 f"{a.path}: {a.dtype} {a.shape}, {first.path}: {first.dtype} {first.shape}"
             )
-    options = {"byteorder": "<", **options}
+    options = _order_of(arrays, options)
     with Writer(path, first.header.code, first.shape[1:], **options) as out:
         for a in arrays:
             for block in _blocks(a):
@@ -180,12 +217,12 @@ def append_files(sources: Sequence[Path], path: Path) -> int:
 
 
 def join(sources: Sequence[Path], path: Path, **options: Any) -> None:
-    """Columns of several files side by side, (rows, all columns); little-endian.
+    """Columns of several files side by side, (rows, all columns), in their byte order.
 
     Raises
     ------
     ValueError
-        Types or numbers of rows differ.
+        Types or numbers of rows differ; or byte orders do, and ``byteorder`` says nothing.
     """
     arrays = [_open(p) for p in sources]
     first = arrays[0]
@@ -195,7 +232,7 @@ def join(sources: Sequence[Path], path: Path, **options: Any) -> None:
                 f"{a.path}: {a.dtype} {a.shape}, {first.path}: {first.dtype} {first.shape}"
             )
     columns = sum(int(np.prod(a.shape[1:], dtype=np.int64)) for a in arrays)
-    options = {"byteorder": "<", **options}
+    options = _order_of(arrays, options)
     with Writer(path, first.header.code, (columns,), **options) as out:
         for blocks in zip(*(_blocks(a) for a in arrays), strict=True):
             out.extend(np.concatenate([b.reshape(len(b), -1) for b in blocks], axis=1))
@@ -227,7 +264,7 @@ def split(
         if not 0 <= begin <= end <= len(a):
             raise ValueError(f"{a.path}: rows {begin} to {end} of {len(a)}")
         row = _like(a, compat)
-        options = {"byteorder": a.byteorder, **options}
+        options = _order_of([a], options)
         with Writer(path, a.header.code, row, **options) as out:
             for block in _blocks(a, begin, end):
                 out.extend(block.reshape(len(block), *row))
@@ -264,7 +301,7 @@ def shuffle(
         else:
             # numpy promises the bits of a generator for ever, not what its methods make of them
             order = np.argsort(np.random.PCG64(seed).random_raw(len(a)), kind="stable")
-        options = {"byteorder": a.byteorder, **options}
+        options = _order_of([a], options)
         with Writer(path, a.header.code, row, **options) as out:
             for at in range(0, len(order), BLOCK):
                 block = a.batch(order[at : at + BLOCK]).images

@@ -1,0 +1,74 @@
+"""The names under which MNIST and its relatives are found: pictures of a split, labels beside."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+
+__all__ = ["FILES", "IMAGES", "images_of", "labels_of"]
+
+FILES = {"train": "train-images-idx{}-ubyte", "test": "t10k-images-idx{}-ubyte"}
+IMAGES = re.compile(r"-images([-.])idx\d+-ubyte")  # in the name of a file whose labels lie beside
+LABELS = ("idx1-ubyte", "idx2-int", "idx2-ubyte", "idx1-int")  # MNIST's, QMNIST's, one-hot ones
+SETS = ("MNIST", "FashionMNIST", "KMNIST", "EMNIST", "QMNIST")  # folders that torchvision makes
+MOST_NAMES = 1000  # in a directory that is searched: a folder of pictures can have millions
+
+_NAME = re.compile(r"(.*?)(train|t10k|test)-images([-.])idx([34])-ubyte(\.gz)?")
+
+
+def _in(folder: str, split: str) -> list[str]:
+    """The pictures of a split in one directory: one file, or one of each dataset there."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [e.name for e in itertools.islice(entries, MOST_NAMES + 1)]
+    except OSError:
+        return []
+    if len(names) > MOST_NAMES:
+        usual = itertools.product(FILES.values(), (3, 4), ("", ".gz"))
+        names = [name.format(ndim) + end for name, ndim, end in usual]
+    best: dict[str, tuple[tuple[str, ...], str]] = {}
+    for name in names:
+        m = _NAME.fullmatch(name)
+        if m is None or (m[2] == "train") != (split == "train"):
+            continue
+        path = os.path.join(folder, name)
+        rank = (m[4], m[3], m[5] or "", m[2])  # idx3 before idx4, a dash before a dot, plain files
+        if os.path.isfile(path) and (m[1] not in best or rank < best[m[1]][0]):
+            best[m[1]] = rank, path
+    if "" in best:
+        return [best[""][1]]
+    return sorted(path for _, path in best.values())
+
+
+def images_of(folder: str, split: str) -> list[str]:
+    """Return the files of pictures of a split in a directory.
+
+    Parameters
+    ----------
+    folder : str
+        A directory with the files, with ``raw`` in it, or with ``MNIST/raw``, ``QMNIST/raw`` ...
+    split : {"train", "test"}
+        Which; ``t10k`` is a test split, too.
+
+    Returns
+    -------
+    list of str
+        One path, of several datasets one each (EMNIST has six); none where there is nothing.
+    """
+    for below in ("", "raw"):
+        found = _in(os.path.join(folder, below), split)
+        if found:
+            return found
+    return [path for name in SETS for path in _in(os.path.join(folder, name, "raw"), split)]
+
+
+def labels_of(path: str) -> str | None:
+    """Return the file of labels that lies beside a file of pictures, or None."""
+    name = os.path.basename(path).removesuffix(".gz")
+    m = IMAGES.search(name)
+    if m is None:
+        return None
+    stem = os.path.join(os.path.dirname(path), f"{name[: m.start()]}-labels{m[1]}")
+    found = (f"{stem}{end}{gz}" for end in LABELS for gz in ("", ".gz"))
+    return next((p for p in found if os.path.isfile(p)), None)
