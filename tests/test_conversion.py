@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -674,3 +675,19 @@ def test_the_command(tmp_path, capsys):
     assert mapix.open(target).shape == (12, 8, 9)
     assert main(["convert", str(folder), target + "2", "--size", "8"]) == 1
     assert "HEIGHTxWIDTH" in capsys.readouterr().err
+
+
+def test_missing_labels_are_known_to_be_missing(tmp_path):
+    """A conversion warns of none, and writes none: the source states which are missing."""
+    from mapix.vimh import Parameter, Writer
+
+    names = [Parameter("a", 0), Parameter("b", 1), Parameter("c", 2)]
+    with Writer(tmp_path / "v", names) as out:
+        for i in range(9):
+            codes = {"a": i, "b": i if i % 2 else None, "c": None}
+            out.append(np.full((2, 3), i, np.uint8), codes=codes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        mapix.convert(mapix.open(tmp_path / "v")[1:], tmp_path / "w", to="vimh")
+    found = [r.labels for r in mapix.open(tmp_path / "w")]
+    assert found == [{"a": i} | ({"b": i} if i % 2 else {}) for i in range(1, 9)]

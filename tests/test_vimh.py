@@ -41,9 +41,9 @@ class _Vimh(FormatTests):
         return path
 
     def read_slowly(self, data):
-        # Exactly one dialect has to tile the file; an empty one is a file of no records.
+        # Exactly one dialect has to tile the file; of an empty one nothing says that it is VIMH.
         if not data:
-            return []
+            return None
         readings = [r for r in (tiles(data, 14), tiles(data, 6)) if r is not None]
         return [(r.hwc().tolist(), r.pairs) for r in readings[0]] if len(readings) == 1 else None
 
@@ -396,3 +396,16 @@ def test_info_from_elsewhere(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert mapix.open(path)[0].labels == {"param_0": 255}
+
+
+def test_an_empty_file_is_vimh_only_where_something_says_so(tmp_path):
+    for name in ("empty.bin", "x.data", "my_train"):
+        (tmp_path / name).touch()
+        with pytest.raises(mapix.UnknownFormatError, match="an empty file, and nothing says"):
+            mapix.open(tmp_path / name)
+        assert len(mapix.open(tmp_path / name, format="vimh")) == 0
+    for name in ("train", "test", "train-00000-of-00002"):
+        (tmp_path / name).touch()
+        assert len(mapix.open(tmp_path / name)) == 0
+    (tmp_path / "vimh_dataset_info.json").write_text("{}")
+    assert len(mapix.open(tmp_path / "empty.bin")) == 0

@@ -195,3 +195,58 @@ def test_batches_of_mixed_sizes_are_written_as_they_are(tmp_path):
         Writer(tmp_path / "four", [a, b], output="both") as out,
     ):
         out.extend_flat(flat)
+
+
+# --- what is odd about labels ---------------------------------------------------------------------
+
+RANGED = [Parameter("a", 0, min=0.0, max=1.0, step=0.1), Parameter("b", 1, min=-2.0, max=2.0)]
+PIXELS = np.zeros((2, 2), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("labels", "what"),
+    [
+        ({"a": 1.5, "b": 0.0}, "a = 1.5 is outside 0..1"),
+        ({"a": 0.5, "b": -2.1}, "b = -2.1 is outside -2..2"),
+        ({"a": 0.5}, "records lack the label 'b'"),
+    ],
+)
+@pytest.mark.parametrize("many", [False, True])
+def test_clipped_and_missing_labels_are_told(tmp_path, labels, what, many):
+    def put(out, labels):
+        if many:
+            each = {k: None if v is None else [v] * 3 for k, v in labels.items()}
+            out.extend(np.stack([PIXELS] * 3), each)
+        else:
+            out.append(PIXELS, labels)
+
+    with Writer(tmp_path / "d", RANGED) as out:
+        with pytest.warns(mapix.MapixWarning, match=what):
+            put(out, labels)
+        put(out, labels)  # warned of once
+        put(out, {"a": 0.25, "b": None})  # stated
+    ds = mapix.open(tmp_path / "d")
+    want = {p.name: int(p.quantise(labels[p.name])) for p in RANGED if p.name in labels}
+    assert ds[0].labels == want
+    assert ds[len(ds) - 1].labels == {"a": 63}
+    with Writer(tmp_path / "e", RANGED, strict=True) as out:
+        with pytest.raises(ValueError, match=what):
+            put(out, labels)
+        put(out, {"a": 0.25, "b": None})
+        put(out, {"a": 3 * 0.1 + 0.7, "b": 2.0})  # 1.0000000000000002: rounding is no mistake
+    assert mapix.open(tmp_path / "e").labels["a"].raw.tolist()[:1] == [63]
+    with Appender(tmp_path / "d", strict=True) as out, pytest.raises(ValueError, match=what):
+        put(out, labels)
+    with Appender(tmp_path / "d") as out, pytest.warns(mapix.MapixWarning, match=what):
+        put(out, labels)
+
+
+def test_a_parameter_that_runs_downwards_and_class_numbers(tmp_path):
+    down = Parameter("down", 0, min=5.0, max=-5.0)
+    classes = Parameter("k", 1, min=0.0, max=9.0, num_classes=10, direct=True)
+    with Writer(tmp_path / "d", [down, classes], strict=True) as out:
+        out.append(PIXELS, {"down": -5.0, "k": 9})
+        for labels in ({"down": 5.1, "k": 0}, {"down": 0, "k": 10}, {"down": 0, "k": -1}):
+            with pytest.raises(ValueError, match="is outside"):
+                out.append(PIXELS, labels)
+    assert len(mapix.open(tmp_path / "d")) == 1

@@ -87,7 +87,7 @@ class Vimh(Target):
                 ranges = block.spec_range[where]
             present = {name: values[where] for name, values in block.present.items()}
             for rows, names in _alike(present, len(run)):
-                some = {n: codes[n][where][rows] for n in names}
+                some = dict.fromkeys(parameters) | {n: codes[n][where][rows] for n in names}
                 out.extend(
                     images[rows].astype(np.uint8, copy=False),
                     codes=some,

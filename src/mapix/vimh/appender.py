@@ -38,6 +38,8 @@ class Appender(Packer, Closing):
         Of a directory.
     dialect : {14, 6}, optional
         Bytes of the record header, where the file does not tell: it is empty (14) or fits both.
+    strict : bool
+        As for ``Writer``.
     calls : mapix.store.Calls
         The operating system; for tests.
 
@@ -62,6 +64,7 @@ class Appender(Packer, Closing):
         *,
         split: Split = "train",
         dialect: Literal[14, 6] | None = None,
+        strict: bool = False,
         calls: Calls = SYSTEM,
     ) -> None:
         if split not in SPLITS:
@@ -76,7 +79,7 @@ class Appender(Packer, Closing):
         self._calls = calls
         self._out = Appending(self.path, calls)
         try:
-            super().__init__(*self._look(dialect))
+            super().__init__(*self._look(dialect), strict=strict)
         except BaseException:
             self._out.close()
             raise

@@ -35,12 +35,26 @@ NAMES = (*SPLITS, *(name + BATCH for name in SPLITS), INFO_NAME)
 def claims(path: str) -> str | None:
     """Why ``path`` cannot be VIMH, or None: see ``mapix.formats.Format``."""
     if not os.path.isdir(path):
-        return None  # no magic number: only tiling the file can tell
+        # no magic number: only tiling the file can tell, which says nothing of no bytes
+        empty = os.path.isfile(path) and not os.path.getsize(path)
+        return (
+            "an empty file, and nothing says that it is VIMH" if empty and not _said(path) else None
+        )
     if any(os.path.isfile(os.path.join(path, name)) for name in NAMES):
         return None
     if any(shards(path, split) for split in SPLITS):
         return None
     return f"a directory without {', '.join(SPLITS)} or {INFO_NAME}"
+
+
+def _said(path: str) -> bool:
+    """Whether the name of a file, an info JSON or a journal beside it says that it is VIMH."""
+    folder, name = os.path.split(path)
+    named = (
+        name in NAMES or name.endswith(BATCH) or re.fullmatch(r"(train|test)-\d{5}-of-\d{5}", name)
+    )
+    beside = os.path.join(folder, INFO_NAME), os.path.join(folder, f".{name}.appending")
+    return bool(named) or any(map(os.path.exists, beside))
 
 
 def _splits(folder: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix.batch import Batch
+from mapix.errors import warn
 from mapix.formats import vimh
 from mapix.vimh.parameters import Parameter
 
@@ -16,6 +17,7 @@ __all__ = ["SPLITS", "Packer", "Shape", "Split", "finite"]
 
 SPLITS = ("train", "test")
 BLOCK_NBYTES = 4 << 20  # packed at once
+ROUNDING = 1e-9  # share of a range by which computed values may exceed it
 
 Split = Literal["train", "test"]
 Shape = tuple[int, int, int]
@@ -30,11 +32,18 @@ class Packer:
         Those that records may carry.
     dialect : {14, 6}
         Bytes of the record header.
+    strict : bool
+        Whether values outside a parameter's range, and labels that are not given, are errors.
+        Otherwise values are clipped, labels left out, with one warning for each parameter.
     """
 
-    def __init__(self, parameters: Iterable[Parameter], dialect: int) -> None:
+    def __init__(
+        self, parameters: Iterable[Parameter], dialect: int, *, strict: bool = False
+    ) -> None:
         self.parameters = {p.name: p for p in parameters}
         self.dialect = dialect
+        self.strict = strict
+        self._warned: set[tuple[str, str]] = set()
 
     def _put(
         self, block: NDArray[np.uint8], shapes: Sequence[Shape], n: int, split: Split | None
@@ -45,9 +54,9 @@ class Packer:
     def append(
         self,
         image: ArrayLike,
-        labels: Mapping[str, float] | None = None,
+        labels: Mapping[str, float | None] | None = None,
         *,
-        codes: Mapping[str, int] | None = None,
+        codes: Mapping[str, int | None] | None = None,
         spec_range: tuple[float, float] = (0.0, 0.0),
         split: Split | None = None,
     ) -> None:
@@ -58,48 +67,77 @@ class Packer:
         image : array_like
             uint8 (h, w, c), or (h, w).
         labels : mapping of str to float, optional
-            Physical values, quantised as the original does it (truncated).
+            Physical values, quantised as the original does it (truncated).  None says that the
+            record lacks the label.
         codes : mapping of str to int, optional
-            The bytes themselves, 0..255.  A name is in one of the two, or in none.
+            The bytes themselves, 0..255, or None.  A name is in one of the two.
         spec_range : (float, float)
             spec_min and spec_max: dB of bytes 0 and 255.
         split : {"train", "test"}, optional
             The file: ``"train"`` by default; given only to who writes both.
+
+        Raises
+        ------
+        ValueError
+            The image or a label does not fit; nothing of the record is written.  With
+            ``strict=True`` also where a value is outside its range, or a label is not given.
         """
         pixels = _pixels(np.asarray(image)[None])
         ids, values = self._columns(
-            {name: [value] for name, value in (labels or {}).items()},
-            {name: [code] for name, code in (codes or {}).items()},
+            {name: None if value is None else [value] for name, value in (labels or {}).items()},
+            {name: None if code is None else [code] for name, code in (codes or {}).items()},
             1,
         )
         self._write(pixels, ids, values, np.array([spec_range], np.float32), split)
 
     def _columns(
-        self, labels: Mapping[str, ArrayLike], codes: Mapping[str, ArrayLike], n: int
+        self, labels: Mapping[str, ArrayLike | None], codes: Mapping[str, ArrayLike | None], n: int
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Ids of the labels that n records have, and their codes, uint8 (n, N)."""
         unknown = (set(labels) | set(codes)) - set(self.parameters)
         if unknown or set(labels) & set(codes):
             wrong = ", ".join(sorted(unknown or set(labels) & set(codes)))
             raise ValueError(f"labels must be parameters of the writer, given once: {wrong}")
-        given = [p for p in self.parameters.values() if p.name in labels or p.name in codes]
+        for name in self.parameters:
+            if name not in labels and name not in codes:
+                self._odd("missing", name, f"records lack the label {name!r}", "None states that")
+        both = {**labels, **codes}
+        given = [p for p in self.parameters.values() if both.get(p.name) is not None]
         table = np.empty((n, len(given)), np.uint8)
         for k, p in enumerate(given):
-            if p.name in labels:
-                column = p.quantise(finite(labels[p.name], p.name))
-            else:
-                column = _bytes(codes[p.name], p.name)
+            values: Any = both[p.name]
+            column = self._quantised(p, values) if p.name in labels else _bytes(values, p.name)
             if column.shape != (n,):
                 raise ValueError(f"{p.name} must have {n} values, got shape {column.shape}")
             table[:, k] = column
         return np.array([p.id for p in given], np.uint8), table
 
+    def _quantised(self, p: Parameter, values: ArrayLike) -> NDArray[np.uint8]:
+        """Codes of physical values; those outside the range of the parameter are clipped."""
+        x = finite(values, p.name)
+        low, high = sorted((p.min, p.max))
+        slack = (high - low) * ROUNDING
+        outside = (x < low - slack) | (x > high + slack)
+        if outside.any():
+            value = x[outside].flat[0]
+            text = f"{p.name} = {value:g} is outside {p.min:g}..{p.max:g}"
+            self._odd("range", p.name, text, "it is clipped")
+        return p.quantise(x)
+
+    def _odd(self, kind: str, name: str, what: str, then: str) -> None:
+        """Refuse what is odd about a label, or warn of it once for each parameter."""
+        if self.strict:
+            raise ValueError(f"{what}; {then}" if kind == "missing" else what)
+        if (kind, name) not in self._warned:
+            self._warned.add((kind, name))
+            warn(f"{what}; {then} (warned of once for each parameter; strict=True refuses it)")
+
     def extend(
         self,
         images: ArrayLike,
-        labels: Mapping[str, ArrayLike] | None = None,
+        labels: Mapping[str, ArrayLike | None] | None = None,
         *,
-        codes: Mapping[str, ArrayLike] | None = None,
+        codes: Mapping[str, ArrayLike | None] | None = None,
         spec_range: ArrayLike = (0.0, 0.0),
         split: Split | None = None,
     ) -> None:
@@ -110,7 +148,7 @@ class Packer:
         images : array_like
             uint8 (n, h, w, c), or (n, h, w).
         labels, codes : mapping of str to array_like
-            As for ``append``, with n values each.
+            As for ``append``, with n values each; None for labels that these records lack.
         spec_range : array_like
             (2,), or (n, 2).
         split : {"train", "test"}, optional

@@ -46,6 +46,9 @@ class Writer(Packer, Closing):
     info : mapping, optional
         More keys of the info JSON (``dataset_name``, ``sample_rate``, ``spectrogram_config`` ...).
         Keys that the original writes keep its order, others follow.  Counts and shapes are counted.
+    strict : bool
+        Whether a value outside its parameter's range, and a label that is not given, are errors.
+        Otherwise the value is clipped, the label left out, with a warning.
     calls : mapix.store.Calls
         The operating system; for tests.
 
@@ -73,6 +76,7 @@ class Writer(Packer, Closing):
         output: Literal["binary", "pickle", "both"] = "binary",
         index: bool = False,
         info: Mapping[str, Any] | None = None,
+        strict: bool = False,
         calls: Calls = SYSTEM,
     ) -> None:
         if output not in ("binary", "pickle", "both"):
@@ -86,7 +90,7 @@ class Writer(Packer, Closing):
             raise ValueError("parameters must have the ids 0, 1, 2 ..., at most 256 of them")
         if len(set(names)) != len(names) or set(names) & set(fixed or {}):
             raise ValueError("parameters must have different names")
-        super().__init__(parameters, dialect)
+        super().__init__(parameters, dialect, strict=strict)
         self.fixed = dict(fixed or {})
         self.output = output
         self.index = index and output != "pickle"
