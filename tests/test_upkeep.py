@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -102,16 +101,6 @@ def test_stored_labels_are_not_believed_when_they_were_changed(tmp_path):
     ds = mapix.open(path)
     assert ds.index.columns is not None
     assert ds.labels["param_1"].codes.tolist() == want
-
-
-def test_a_copied_folder_is_indexed_again(tmp_path):
-    (tmp_path / "a").mkdir()
-    path = make(tmp_path / "a" / "train")
-    mapix.index(path)
-    shutil.copytree(tmp_path / "a", tmp_path / "b")
-    ds = mapix.open(tmp_path / "b" / "train")
-    assert not ds.index.stored
-    assert content(ds) == content(mapix.open(path))
 
 
 @pytest.mark.parametrize("mixed", [False, True])

@@ -118,15 +118,16 @@ static int stored_entry(file_object *self, uint64_t row, mapix_entry *e) {
 }
 
 static int entry_of_row(file_object *self, uint64_t row, mapix_entry *e) {
-    if (!self->index.entries) { /* _attach has looked that all records are in bounds */
+    if (MAPIX_UNLIKELY(self->find != NULL)) {
+        if (stored_entry(self, row, e)) {
+            return -1;
+        }
+    } else if (self->index.entries) {
+        *e = self->index.entries[row];
+    } else { /* _attach has looked that all records are in bounds */
         *e = self->index.first;
         e->at_n += row * self->index.stride;
         return 0;
-    }
-    if (!self->find) {
-        *e = self->index.entries[row];
-    } else if (stored_entry(self, row, e)) {
-        return -1;
     }
     if (MAPIX_UNLIKELY(!in_bounds(self, e))) {
         PyErr_Format(PyExc_SystemError, "record %llu is out of bounds", (unsigned long long)row);

@@ -122,11 +122,12 @@ def open(path: Path | Sequence[Path], *, format: str | None = None, **options: A
 
 
 def index(path: str | os.PathLike[str], *, format: str | None = None, **options: Any) -> str:
-    """Index a file once and keep the index beside it, as ``NAME.mapix``.
+    """Index a file once and store the index beside it, as ``NAME.mapix``.
 
-    The next ``open``, by anybody who sees the folder, reads the index instead of the file.  It is
-    good for this very file only: a copy, or one that was written to, is indexed again, into the
-    cache.
+    The next ``open``, by anybody who sees the folder, reads the index instead of the file, if the
+    index belongs to that user, to root, or to the owner of the file, and nobody else may write to
+    it.  A copy of the file that keeps its modification time uses a copy of the index, too, but
+    reads the labels from the file.  A file that was written to is indexed again, into the cache.
 
     Parameters
     ----------

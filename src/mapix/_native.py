@@ -310,7 +310,11 @@ class VimhIndex:
         def fresh(m: CData, *args: Any) -> int:  # once more, when a change turns out harmless
             moments.fill(0)
             moments["low"] = 255
-            return int(lib.mapix_vimh_moments(m, *args))
+            status = int(lib.mapix_vimh_moments(m, *args))
+            if status == lib.MAPIX_E_ARGUMENT:
+                reason = f"a record of more than the {nchannels} channels that the index states"
+                raise FormatError(mapping.path, "vimh", f"{reason}; open it with index='rebuild'")
+            return status
 
         self._scan(fresh, mapping, rows, nchannels, into)
         return moments

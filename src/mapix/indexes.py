@@ -1,9 +1,10 @@
-"""Where the records of a file are, proven in bounds once; kept in the user's cache, or beside it.
+"""Stored indexes: where the records of a file are, in the user's cache or beside the file.
 
-A stored index is untrusted input.  It is taken only when every byte of its header checks out and it
-was made for exactly the file at hand; its table is then mapped, not read, so it costs no memory per
-process, and every entry is checked against the file at each use.  It may carry two more tables: the
-labels, as columns, and a CRC32C of each record.
+A stored index is untrusted input. It is used only when nobody else can have written it
+(``cache.distrusted``), when every byte of its header checks out, and when it was made for the
+content of the file at hand (``_belief``). Its table is mapped, not read, so it costs no memory per
+process, and every entry is compared with the record's own header at each use. It may carry three
+more tables: the labels, as columns, a CRC32C of each record, and sums over the pixels.
 
 =========  =================================================================================
 at         what
@@ -26,11 +27,12 @@ import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from mapix import _native
+from mapix.cache import cache_folder, cache_place, replacing, trusted
 from mapix.errors import MapixError
 from mapix.recordindex import (
     ENTRY,
@@ -41,7 +43,7 @@ from mapix.recordindex import (
     crc_of,
     table_bytes,
 )
-from mapix.source import Mapping, Source
+from mapix.source import Mapping, Source, sample
 
 __all__ = [
     "Checksums",
@@ -53,21 +55,20 @@ __all__ = [
     "cache_place",
     "load",
     "racy_for",
-    "replacing",
     "store",
     "table_bytes",
 ]
 
 MAGIC = b"MAPIXIDX"
-VERSION = 3
+VERSION = 4
 HEAD_NBYTES = 4096  # one page: the table behind it starts aligned
 _PREFIX = struct.Struct("<8sII")  # magic, version, CRC32C of the fields
 # dev, ino, size, mtime_ns, ctime_ns of the file; format; options; head_nbytes, ids_differ;
 # nrecords, nbytes, stride; first (at, h, w, c, N); most channels; ids as a set of 256 bits; which
-# more tables there are; CRC32C of entries, labels, checksums, moments.  Packed numbers, not JSON:
-# an open of a known file is mostly what is read here.
+# more tables there are; CRC32C of entries, labels, checksums, moments; sample of the file.  Packed
+# numbers, not JSON: an open of a known file is mostly what is read here.
 OPTIONS_NBYTES = 128
-_FIELDS = struct.Struct(f"<3Q2q16s{OPTIONS_NBYTES}s2I3QQ4HH32sI4I")
+_FIELDS = struct.Struct(f"<3Q2q16s{OPTIONS_NBYTES}s2I3QQ4HH32sI5I")
 HAS_COLUMNS, HAS_PRESENT, HAS_CHECKSUMS, HAS_MOMENTS = 1, 2, 4, 8
 STORE_NBYTES = 16 << 20  # files smaller than this are indexed again faster than looked up
 COARSE_NS = 2_000_000_000  # FAT and old NFS tick every one or two seconds
@@ -77,46 +78,32 @@ FINE_NS = 40_000_000  # elsewhere the kernel's tick, at most 10 ms, and some mor
 # --- stored indexes -----------------------------------------------------------------------------
 
 
-def cache_folder() -> str:
-    """Where indexes are kept: ``$MAPIX_CACHE_DIR``, or ``mapix`` in the user's cache folder."""
-    own = os.environ.get("MAPIX_CACHE_DIR")
-    if own:
-        return own
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return os.path.join(base, "mapix")
-
-
 def beside(path: str) -> str:
-    """Where an index of ``path`` lies that is kept beside it."""
+    """Return the path of the index of ``path`` that is stored beside it."""
     return path + ".mapix"
 
 
-def cache_place(path: str, what: str, suffix: str = ".mapix") -> str:
-    """Where in the cache ``what`` was made of ``path`` is kept."""
-    # Two sums, not a digest: hashlib is some megabytes and milliseconds at import, and a name that
-    # two files share does no harm, since what is kept says what it was made for.
-    name = os.fsencode(os.path.abspath(path)) + b"\0" + what.encode()
-    return os.path.join(cache_folder(), f"{zlib.crc32(name):08x}{_native.crc32c(name):08x}{suffix}")
+def _cache_place(source: Source, options: str) -> str:
+    """Return where the cache has the index of a file: named after its path, and after its inode.
+
+    So the index of a file that was renamed, and that of a file that was replaced by a copy, are
+    found (``_others``), and a new index clears the old one away.
+    """
+    f = source.fingerprint
+    number = zlib.crc32(f"{f.dev}:{f.ino}:{options}".encode())
+    return cache_place(source.path, options, f"-{number:08x}.mapix")
 
 
-@contextlib.contextmanager
-def replacing(place: str) -> Iterator[IO[bytes]]:
-    """A new file that is at ``place`` once it is whole and on disk, or not at all."""
-    import tempfile  # here: much to import for what most processes never do
-
-    folder = os.path.dirname(os.path.abspath(place))
-    os.makedirs(folder, exist_ok=True)
-    fd, name = tempfile.mkstemp(dir=folder, suffix=".tmp")
-    try:
-        with os.fdopen(fd, "wb") as f:
-            yield f
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(name, place)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-        raise
+def _others(place: str) -> Iterator[str]:
+    """Yield indexes in the cache whose name has the path or the inode of ``place``'s."""
+    folder, own = os.path.split(place)
+    path, number = own[:16], own[16:]
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name
+            alike = name.endswith(number) or (name.startswith(path) and name.endswith(".mapix"))
+            if alike and name != own:
+                yield entry.path
 
 
 def _bits(ids: tuple[int, ...]) -> bytes:
@@ -145,10 +132,10 @@ def racy_for(source: Source) -> float:
 def store(
     source: Source, index: RecordIndex, options: str, *, place: str | None = None
 ) -> str | None:
-    """Keep ``index`` for the next open of the same file with the same options.
+    """Store ``index`` for the next open of the same file with the same options.
 
-    Best effort: a full, read-only or missing cache folder, and a file that was written just now,
-    mean that nothing is kept.  The new index replaces an old one in one step.
+    Best effort: with a full, read-only or missing cache folder, and for a file that was written
+    just now, nothing is stored. A new index takes the place of the old one.
 
     Parameters
     ----------
@@ -168,12 +155,16 @@ def store(
         return None
     if place is None and source.nbytes < STORE_NBYTES:
         return None
+    if place is not None:
+        return _write(source, index, options, place)
+    place = _cache_place(source, options)
     try:
-        return _write(source, index, options, place or cache_place(source.path, options))
+        _write(source, index, options, place)
+        for old in _others(place):
+            os.unlink(old)
     except OSError:
-        if place is None:
-            return None
-        raise
+        return None
+    return place
 
 
 def _write(source: Source, index: RecordIndex, options: str, place: str) -> str:
@@ -187,7 +178,7 @@ def _write(source: Source, index: RecordIndex, options: str, place: str) -> str:
     pixels = b"" if index.moments is None else index.moments.values.tobytes()
     sums_raw = b"" if sums is None else np.ascontiguousarray(sums.values, "<u4").tobytes()
     fields = _FIELDS.pack(
-        *source.fingerprint.content,
+        *_identity(source),
         index.format.encode(),
         options.encode(),
         index.head_nbytes,
@@ -203,40 +194,88 @@ def _write(source: Source, index: RecordIndex, options: str, place: str) -> str:
         crc_of(labels),
         _native.crc32c(sums_raw) if sums_raw else 0,
         _native.crc32c(pixels) if pixels else 0,
+        sample(source.mapping, source.nbytes),
     )
     head = _PREFIX.pack(MAGIC, VERSION, _native.crc32c(fields)) + fields
     with replacing(place) as f:
+        at = HEAD_NBYTES + len(table) + sum(part.nbytes for part in labels)
         f.write(head.ljust(HEAD_NBYTES, b"\0"))
         f.write(table)
         for part in labels:
             f.write(np.ascontiguousarray(part).data)
         for raw in (sums_raw, pixels):
-            f.write(bytes(-f.tell() % 8) + raw)
+            f.write(bytes(-at % 8) + raw)
+            at += -at % 8 + len(raw)
     return place
 
 
 def load(source: Source, options: str) -> RecordIndex | None:
-    """The stored index of this very file, mapped; None when there is none that can be believed.
+    """Return the stored index of a file, mapped; None when none can be believed.
 
-    Beside the file first, then in the cache.  Where ``nbytes`` is less than it was made for, the
-    file has grown since: what it tells of the part before is to be looked at, and gone on from.
+    The index beside the file is asked first, then the one in the cache. One of the very file is
+    preferred to one that is believed by size, modification time and sample (``sampled``), to one of
+    the file before it grew (``grown``), and to one whose checksums alone are of use (``stale``).
     """
-    grown = None
-    for place in (beside(source.path), cache_place(source.path, options)):
+    found: list[RecordIndex] = []
+    for place in _places(source, options, found):
         if not os.access(place, os.F_OK):  # much cheaper than an exception
             continue
         try:
-            found = _parse(Source(place), source, options)
+            stored = trusted(place, source)
+            index = None if stored is None else _parse(stored, source, options)
         except (OSError, MapixError, UnicodeDecodeError):
             continue
-        if found is not None and not found.grown:
-            return found
-        grown = grown or found
-    return grown
+        if index is None:
+            continue
+        if not (index.sampled or index.grown or index.stale):
+            return index
+        found.append(index)
+    return min(found, key=lambda i: (i.stale, i.grown), default=None)
 
 
-def _parse(kept: Source, source: Source, options: str) -> RecordIndex | None:
-    mapping = kept.mapping
+def _places(source: Source, options: str, found: list[RecordIndex]) -> Iterator[str]:
+    """Yield where an index may be; other names in the cache only while ``found`` is empty."""
+    yield beside(source.path)
+    place = _cache_place(source, options)
+    yield place
+    if not found and source.nbytes >= STORE_NBYTES:
+        yield from _others(place)
+
+
+def _identity(source: Source) -> tuple[int, ...]:
+    f = source.fingerprint
+    return f.dev, f.ino, f.size, f.mtime_ns, f.ctime_ns
+
+
+def _belief(made_for: tuple[int, ...], sampled: int, source: Source) -> str | None:
+    """Return what an index that was made for a file is to this file.
+
+    ========  ==================================================================================
+    own       the very file: nobody can have written to it without the change time moving. The
+              device alone may have another number (another NFS client); then the sample decides
+    sampled   the same size, modification time and sampled bytes: a copy, or a file whose
+              metadata alone changed. Or somebody wrote between the sampled blocks and set the time
+              back: so only what is confirmed at each use is believed, and checksums are kept
+    grown     longer than it was, and the same sampled bytes before
+    stale     the same size and modification time, but other bytes: the checksums tell which
+    ========  ==================================================================================
+    """
+    now = _identity(source)
+    if made_for == now:
+        return "own"
+    nbytes = made_for[2]
+    same_times = made_for[2:4] == now[2:4]
+    if not same_times and not nbytes < now[2]:
+        return None
+    if nbytes > source.nbytes or sample(source.mapping, nbytes) != sampled:
+        return "stale" if same_times else None
+    if not same_times:
+        return "grown"
+    return "own" if made_for[1:] == now[1:] else "sampled"
+
+
+def _parse(stored: Source, source: Source, options: str) -> RecordIndex | None:
+    mapping = stored.mapping
     if mapping.nbytes < HEAD_NBYTES:
         return None
     # The table is walked at random; 8 MB of readahead for 16 bytes would be most of the open.
@@ -247,29 +286,32 @@ def _parse(kept: Source, source: Source, options: str) -> RecordIndex | None:
     if magic != MAGIC or version != VERSION or _native.crc32c(fields) != crc:
         return None
     said = _FIELDS.unpack(fields)
-    made_for, format, made_with = said[:5], said[5].rstrip(b"\0"), said[6].rstrip(b"\0")
-    now = source.fingerprint.content
-    grown = made_for[:2] == now[:2] and made_for[2] < now[2]
-    if (made_for != now and not grown) or made_with != options.encode():
+    format, made_with = said[5].rstrip(b"\0"), said[6].rstrip(b"\0")
+    if made_with != options.encode():
         return None
     head_nbytes, ids_differ, n, covered, stride, at, h, w, c, labels, channels, ids = said[7:19]
     if head_nbytes not in (6, 14) or labels > 255 or covered > source.nbytes:
         return None
     if n >> 48:  # else the sizes below are numbers that nobody can have
         return None
+    if bool(n) != bool(covered) or at != 0:
+        return None
     entries = None
     table_nbytes = 0 if stride else n * ENTRY.itemsize
     if stride:
         size = head_nbytes + 1 + 2 * labels + h * w * c
-        if size != stride or at != 0 or n * stride != covered:
+        if size != stride or n * stride != covered:
             return None
     elif n:
         if table_nbytes > mapping.nbytes - HEAD_NBYTES:
             return None
         entries = np.ndarray((n,), ENTRY, mapping.view, HEAD_NBYTES)
     sizes = (n, len(_ids(ids)), channels)
-    more = _tables(mapping, HEAD_NBYTES + table_nbytes, sizes, said[19], said[21:])
+    more = _tables(mapping, HEAD_NBYTES + table_nbytes, sizes, said[19], said[21:24])
     if more is None:
+        return None
+    belief = _belief(said[:5], said[24], source)
+    if belief is None:
         return None
     found = RecordIndex(
         format=format.decode(),
@@ -285,10 +327,13 @@ def _parse(kept: Source, source: Source, options: str) -> RecordIndex | None:
         channels=channels,
         **more,
     )
-    # nothing would tell that labels and sums of a part that was written to are old
-    if grown:
-        return replace(found, columns=None, checksums=None, moments=None, grown=True)
-    return found
+    if belief == "own":
+        return found
+    # Nothing would tell that labels and sums are old. Checksums are there to tell, but not of the
+    # first part of a file: who appends does not state that he left the rest as it was.
+    sums = None if belief == "grown" else found.checksums
+    how: dict[str, Any] = {belief: True}
+    return replace(found, columns=None, moments=None, checksums=sums, **how)
 
 
 def _tables(

@@ -135,6 +135,12 @@ class RecordIndex:
         What there is to know of the pixels, where the stored index has it.
     grown : bool
         Whether the file has grown since the index was stored.
+    sampled : bool
+        Whether a stored index is believed because size, modification time and sampled bytes are
+        those that it was made for, though the file is another one, or its metadata changed.
+    stale : bool
+        Whether the file has other bytes than a stored index was made for, at the same size and
+        modification time: its checksums alone are of use.
     """
 
     format: str
@@ -152,6 +158,8 @@ class RecordIndex:
     checksums: Checksums | None = None
     moments: Moments | None = None
     grown: bool = False
+    sampled: bool = False
+    stale: bool = False
 
     @property
     def uniform(self) -> bool:

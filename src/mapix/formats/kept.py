@@ -10,8 +10,8 @@ import struct
 from collections.abc import Iterator
 
 from mapix import _native
+from mapix.cache import cache_place, replacing
 from mapix.errors import FormatError, MapixError
-from mapix.indexes import cache_place, replacing
 from mapix.source import Source
 
 __all__ = ["kept"]

@@ -38,11 +38,13 @@ __all__ = [
     "NAME",
     "Hint",
     "Reading",
+    "agrees_at_first",
     "best",
     "choose",
     "grown",
     "pack",
     "pack_flat",
+    "spread",
     "walk",
 ]
 
@@ -197,6 +199,13 @@ def walk(
     return Reading(_index(state, stride, first, entries), problem)
 
 
+def agrees_at_first(source: Source, index: RecordIndex) -> bool:
+    """Whether the first record's header is what a stored index of alike records states."""
+    if index.entries is not None:
+        return True  # each entry is compared when it is used
+    return _first(source.mapping, index.head_nbytes) == index.first
+
+
 def _first(mapping: Mapping, head_nbytes: int) -> tuple[int, int, int, int, int]:
     head = _native.copy(mapping, 0, head_nbytes + 1, NAME)
     h, w, c = (int.from_bytes(head[k : k + 2], "little") for k in (0, 2, 4))
@@ -256,6 +265,11 @@ def _table(
     return status, entries[:n]
 
 
+def spread(n: int) -> NDArray[np.int64]:
+    """Return up to SAMPLES record numbers of n, evenly spread, the first and the last included."""
+    return np.unique(np.linspace(0, n - 1, min(n, SAMPLES)).astype(np.int64))
+
+
 def grown(source: Source, before: RecordIndex, progress: Progress | None) -> RecordIndex | None:
     """The index of a file that has grown, from the one of what it was before.
 
@@ -265,10 +279,9 @@ def grown(source: Source, before: RecordIndex, progress: Progress | None) -> Rec
     n = before.nrecords
     if not n:
         return None
-    rows = np.unique(np.linspace(0, n - 1, min(n, SAMPLES)).astype(np.int64))
     try:
         native = before.native(interleaved=False)
-        native.gather(source.mapping, rows, _native.new_gather())  # of nothing: headers alone
+        native.gather(source.mapping, spread(n), _native.new_gather())  # of nothing: headers alone
     except FormatError:
         return None
     reading = walk(source, before.head_nbytes, progress, after=before)

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native, indexes, view
 from mapix.batch import Batch, Lookout, label_codes
+from mapix.formats.vimh import spread
 from mapix.recordindex import Columns, RecordIndex
 from mapix.source import Source
 from mapix.vimh import bases
@@ -62,6 +63,7 @@ class Gatherer(bases.File):
         self._orders: dict[Any, Order] = {}
         self.lookout = Lookout()
         self.key: str | None = None  # under which a stored index is kept, if at all
+        self._confirmed = 0  # of a stored stride: 1 by some headers of the file, 2 by all
         self._sound: bool | None = None  # whether stored labels are: looked at once
         self._shapes = np.empty((0, 3), np.uint16)
         self._tables: dict[Unit, NDArray[Any]] = {}
@@ -82,13 +84,18 @@ class Gatherer(bases.File):
 
     @cached_property
     def images(self) -> NDArray[np.uint8] | None:
-        """Of a uniform file: all images, as one view made once."""
-        return self.uniform_images() if self.index.stride else None
+        """Of a uniform file: all images, as one view made once.
+
+        None, too, where each record has to be confirmed on its own.
+        """
+        index = self.index
+        return self.uniform_images() if index.stride and not index.sampled else None
 
     @cached_property
     def codes(self) -> NDArray[np.uint8] | None:
-        """Of a uniform file: all label codes, as one view made once."""
-        return self.uniform_labels(1) if self.index.stride else None
+        """Of a uniform file: all label codes, as one view made once; None as for ``images``."""
+        index = self.index
+        return self.uniform_labels(1) if index.stride and not index.sampled else None
 
     @cached_property
     def most_channels(self) -> int:
@@ -114,6 +121,7 @@ class Gatherer(bases.File):
         at, h, w, c, n = self.index.first
         shape = (h, w, c) if self.index.nrecords else empty
         at += self.fixed_nbytes + 2 * n
+        self._confirm(every=self.index.sampled)
         return view.uniform_images(
             self.pixels.view, at, self.index.nrecords, self.index.stride, shape, self.interleaved
         )
@@ -122,6 +130,7 @@ class Gatherer(bases.File):
         """Ids (0) or codes (1) of all records of a uniform file, (n, N)."""
         at, _, _, _, n = self.index.first
         at += self.fixed_nbytes
+        self._confirm(every=self.index.sampled)
         return view.uniform_labels(
             self.source.view, at, self.index.nrecords, self.index.stride, n, which
         )
@@ -129,6 +138,7 @@ class Gatherer(bases.File):
     def _ready(self) -> None:
         """Attach the file; called by the base when a first record is wanted, and after close()."""
         mapping, index = self.pixels.mapping, self.index
+        self._confirm(every=False)
         self._attach(
             mapping.view.obj,
             index.nrecords,
@@ -137,9 +147,28 @@ class Gatherer(bases.File):
             index.entries,
             index.head_nbytes,
             self.interleaved,
-            # A stored index may have been tampered with: the file's own header has to agree.
-            _native.FIND if index.stored else 0,
+            # The file's own header has to agree with a stored entry, and with a stored stride that
+            # was not made for this very file.
+            _native.FIND if index.stored and (index.sampled or not index.stride) else 0,
         )
+
+    def _confirm(self, *, every: bool) -> None:
+        """Compare a stored stride with headers of the file: some before any view, or all.
+
+        Raises
+        ------
+        FormatError
+            They differ.
+        """
+        index = self.index
+        if not (index.stored and index.stride) or self._confirmed >= 1 + every:
+            return
+        mapping, n = self.pixels.mapping, index.nrecords
+        step = STEP if every else n
+        for at in range(0, n, step):
+            rows = np.arange(at, min(at + step, n)) if every else spread(n)
+            self.native.gather(mapping, rows, _native.new_gather())  # of nothing: headers alone
+        self._confirmed = 1 + every
 
     def _find(self, row: int) -> tuple[int, int, int, int]:
         return self.native.find(self.pixels.mapping, row)
@@ -233,6 +262,11 @@ class Gatherer(bases.File):
         h, w, c = record.shape
         path = self.source.path
         return f"<Record {record.index} of {path}: {h} x {w} x {c}, {record.nlabels} labels>"
+
+    def over(self, index: RecordIndex) -> Gatherer:
+        """The same file with another index."""
+        how: dict[str, Any] = {"interleaved": self.interleaved, "access": self.access}
+        return Gatherer(self.source, index, self._named, **how)
 
     def close(self) -> None:
         """Let go of the file, and of the views of it."""

@@ -6,6 +6,7 @@ import os
 import re
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from mapix import _native, indexes
@@ -146,6 +147,7 @@ def info_of(
 
 
 def hint_of(info: Mapping[str, Any]) -> Hint:
+    """What an info JSON says about the records."""
     if not info:
         return Hint()
     dims = [info.get(k) for k in ("height", "width", "channels")]
@@ -177,6 +179,15 @@ def _key(dialect: int | None, hint: Hint, *, strict: bool) -> str:
     return f"vimh:{dialect}:{strict}:{hint.shape}:{hint.nparameters}"
 
 
+def _believed(source: Source, known: RecordIndex | None, *, strict: bool) -> RecordIndex | None:
+    """A stored index that agrees with the first record, and covers what it has to; else None."""
+    if known is None or known.stale:
+        return None
+    if not known.nrecords or (strict and not known.grown and known.nbytes != source.nbytes):
+        return None
+    return known if vimh.agrees_at_first(source, known) else None
+
+
 def _index(
     source: Source,
     *,
@@ -187,7 +198,8 @@ def _index(
     progress: Progress | None,
 ) -> RecordIndex:
     key = _key(dialect, hint, strict=strict)
-    found = indexes.load(source, key) if stored == "auto" else None
+    known = indexes.load(source, key) if stored == "auto" else None
+    found = _believed(source, known, strict=strict)
     if found is not None and found.grown:
         found = vimh.grown(source, found, progress)
         if found is not None:
@@ -195,6 +207,8 @@ def _index(
     if found is None:
         reading = vimh.choose(source, dialect=dialect, hint=hint, strict=strict, progress=progress)
         found = reading.index
+        if known is not None and known.stale and known.nrecords == found.nrecords:
+            found = replace(found, checksums=known.checksums)  # verify has to find what was changed
         if stored != "never":
             indexes.store(source, found, key)
     if found.nbytes < source.nbytes:

@@ -107,11 +107,11 @@ class File:
         """The record of a row that is in range."""
         if self._data is None:
             self._ready()
+        if self._stored:
+            return Record(self, row, self._find(row))
         if self._raw is None:
             at, h, w, c, n = self._first
             return Record(self, row, (at + row * self._stride | n << 56, h, w, c))
-        if self._stored:
-            return Record(self, row, self._find(row))
         return Record(self, row, _ENTRY.unpack_from(self._raw, row * 16))
 
 

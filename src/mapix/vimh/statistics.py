@@ -17,6 +17,7 @@ from mapix.vimh.labels import Column
 
 if TYPE_CHECKING:
     from mapix.vimh.dataset import Dataset
+    from mapix.vimh.gatherer import Gatherer
 
 __all__ = ["ColumnStatistics", "PixelStatistics", "Statistics", "decay_time", "soft_targets"]
 
@@ -167,18 +168,14 @@ def statistics(ds: Dataset, progress: Progress | None = None) -> Statistics:
     return Statistics(len(ds), PixelStatistics.of(_moments(ds, progress)), labels)
 
 
-def _moments(ds: Dataset, progress: Progress | None) -> NDArray[np.void]:
-    """Of a whole file: those of its stored index, or the sums that are kept there from now on."""
-    file, n = ds._gatherer, len(ds)
-    whole = ds._rows is None
-    known = file.index.moments
-    if whole and known is not None and known.sound():
-        return known.values
-    total = np.zeros(file.most_channels, _native.MOMENTS)
+def moments_of(
+    file: Gatherer, rows: NDArray[np.int64], progress: Progress | None = None
+) -> NDArray[np.void]:
+    """Return the sums over the pixels of each channel of records.  Cost: a scan of the pixels."""
+    total, n = np.zeros(file.most_channels, _native.MOMENTS), len(rows)
     total["low"] = 255
     each = file.index.nbytes // max(1, file.index.nrecords)
     step = max(1, STEP_NBYTES // max(1, each))
-    rows = ds.rows
     for at in range(0, n, step):
         part = file.native.moments(file.pixels.mapping, rows[at : at + step], len(total))
         for key in ("count", "sum", "squares"):
@@ -187,6 +184,17 @@ def _moments(ds: Dataset, progress: Progress | None) -> NDArray[np.void]:
         total["high"] = np.maximum(total["high"], part["high"])
         if progress is not None:
             progress(min(at + step, n), n)
+    return total
+
+
+def _moments(ds: Dataset, progress: Progress | None) -> NDArray[np.void]:
+    """Of a whole file: those of its stored index, or the sums that are kept there from now on."""
+    file, n = ds._gatherer, len(ds)
+    whole = ds._rows is None
+    known = file.index.moments
+    if whole and known is not None and known.sound():
+        return known.values
+    total = moments_of(file, ds.rows, progress)
     if whole and n and file.key is not None:
         file.index = replace(file.index, moments=Moments(total))
         indexes.store(file.source, file.index, file.key)

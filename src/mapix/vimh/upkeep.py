@@ -11,11 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix import indexes
-from mapix.errors import MapixError, UnsupportedError
+from mapix.cache import distrusted
+from mapix.errors import MapixError, UnsupportedError, warn
 from mapix.formats import vimh
 from mapix.formats.vimh import Progress
-from mapix.recordindex import Checksums, RecordIndex
+from mapix.recordindex import Checksums, Columns, RecordIndex
 from mapix.report import Report
+from mapix.source import Source
+from mapix.vimh.statistics import moments_of
 
 if TYPE_CHECKING:
     from mapix.vimh.dataset import Dataset
@@ -25,6 +28,7 @@ __all__ = ["checksums", "keep_index", "verify"]
 
 STEP_NBYTES = 64 << 20  # looked at between two looks at Ctrl-C
 MOST_WAIT = 5.0  # seconds, until a file's times tell of later changes
+REBUILD = "open it with index='rebuild'"
 MOST_TOLD = 100  # records with a wrong checksum that are listed
 
 
@@ -66,10 +70,20 @@ def keep_index(
     if wait > MOST_WAIT:  # a clock was set back, or the file's times are made up
         raise OSError(f"{place}: the file's times are {wait:.0f} s ahead of the clock")
     time.sleep(wait)
-    made = _complete(file, labels=labels, sums=checksums, progress=progress)
+    made = _complete(_walked(file), labels=labels, sums=checksums, progress=progress)
     if indexes.store(file.source, made, file.key, place=place) is None:
         raise OSError(f"{place}: the file was written to meanwhile, or somebody is appending")
+    reason = distrusted(place, Source(place).fingerprint, file.source.fingerprint)
+    if reason is not None:
+        warn(f"{place}: this index will not be used: {reason}")
     return place
+
+
+def _walked(file: Gatherer) -> Gatherer:
+    """The same file with an index of our own: what was stored is not stored again unseen."""
+    if not file.index.stored:
+        return file
+    return file.over(vimh.walk(file.source, file.index.head_nbytes).index)
 
 
 def _complete(
@@ -91,19 +105,22 @@ def verify(ds: Dataset, progress: Progress | None = None) -> Report:
     index = ds.index
     report = Report(ds.path, index.nrecords, index.nbytes)
     if file.fixed_nbytes:
-        _check_structure(ds, report, progress)
+        file = _check_structure(ds, report, progress)
     else:
         report.checked.append("the pickle's structure")
-    try:
-        file.label_table(np.arange(index.nrecords))
-        report.checked.append("labels")
-    except MapixError as e:
-        report.problems.append(f"labels: {e}")
+    _check_labels(file, index, report)
+    every = np.arange(file.index.nrecords)
+    if index.moments is not None:
+        report.checked.append("statistics")
+        if not index.moments.sound():
+            report.problems.append("the stored statistics are damaged themselves")
+        elif moments_of(file, every).tobytes() != index.moments.values.tobytes():
+            report.problems.append("the stored statistics are not those of the file's pixels")
     if index.checksums is not None:
         report.checked.append("checksums")
         if not index.checksums.sound():
             report.problems.append("the stored checksums are damaged themselves")
-        else:
+        elif file.index.nrecords == index.nrecords:
             wrong = np.flatnonzero(checksums(file, progress) != index.checksums.values)
             report.damaged = wrong.tolist()
             shown = ", ".join(map(str, report.damaged[:MOST_TOLD]))
@@ -120,15 +137,46 @@ def verify(ds: Dataset, progress: Progress | None = None) -> Report:
     return report
 
 
-def _check_structure(ds: Dataset, report: Report, progress: Progress | None) -> None:
+def _check_labels(file: Gatherer, index: RecordIndex, report: Report) -> None:
+    """Read all labels, and compare the stored columns with them."""
+    try:
+        codes, present = file.label_table(np.arange(file.index.nrecords))
+    except MapixError as e:
+        report.problems.append(f"labels: {e}")
+        return
+    report.checked.append("labels")
+    stored = index.columns
+    if stored is None:
+        return
+    if not stored.sound():
+        report.problems.append("the stored labels are damaged themselves")
+        return
+    found = file.columns_of(codes.T, present.T)
+    same = file.index.ids == index.ids and file.index.nrecords == index.nrecords
+    if not same or any(
+        not np.array_equal(a, b) for a, b in zip(_both(found), _both(stored), strict=True)
+    ):
+        report.problems.append(f"the stored labels are not those of the file; {REBUILD}")
+
+
+def _both(columns: Columns) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Codes and presence, which is 1 throughout where nothing is missing."""
+    present = columns.present
+    return columns.codes, np.ones_like(columns.codes) if present is None else present
+
+
+def _check_structure(ds: Dataset, report: Report, progress: Progress | None) -> Gatherer:
+    """Walk the file anew, and compare the index in use; the file with the new index."""
     report.checked.append("structure")
-    index = ds.index
+    file, index = ds._gatherer, ds.index
     reading = vimh.walk(ds.source, index.head_nbytes, progress)
     found = reading.index
     if reading.problem is not None:
         at, total = found.nbytes, ds.source.nbytes
         report.problems.append(f"bytes {at} to {total} are no whole record: {reading.problem}")
     same = found.nrecords == index.nrecords and found.nbytes == index.nbytes
+    if same and index.stored and ds._options["dialect"] is None:
+        same = _chosen(ds) == index.head_nbytes
     if same and found.entries is not None and index.entries is not None:
         same = bool((found.entries == index.entries).all())
     elif same:
@@ -136,5 +184,21 @@ def _check_structure(ds: Dataset, report: Report, progress: Progress | None) -> 
     if not same:
         report.problems.append(
             f"the index in use tells of {index.nrecords} records, the file of {found.nrecords}, or "
-            "of others: open it with index='rebuild'"
+            f"of others: {REBUILD}"
         )
+    elif found.ids != index.ids or found.most_channels() != index.most_channels():
+        report.problems.append(
+            f"the index in use tells of label ids {index.ids} and of {index.most_channels()} "
+            f"channels, the file of {found.ids} and {found.most_channels()}: {REBUILD}"
+        )
+    return file.over(found)
+
+
+def _chosen(ds: Dataset) -> int | None:
+    """The dialect that the file would be opened with, had it no index."""
+    from mapix.vimh.opening import hint_of
+
+    try:
+        return vimh.choose(ds.source, hint=hint_of(ds.info), strict=False).head_nbytes
+    except MapixError:
+        return None
