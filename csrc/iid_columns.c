@@ -6,7 +6,7 @@ enum { ROWS_AHEAD = 16 };
 typedef struct {
     const mapix_map *map;
     const mapix_iid *iid;
-    uint64_t first, n, nswapped;
+    uint64_t first, n, totals[3];
     uint16_t *boxes;
     uint32_t *areas;
     mapix_where where;
@@ -23,6 +23,8 @@ static int sweep(void *arg) {
         if (status) {
             return status;
         }
+        job->totals[1] += row.name_nbytes;
+        job->totals[2] += row.segment_nbytes;
         if (!job->boxes) {
             continue;
         }
@@ -39,13 +41,13 @@ static int sweep(void *arg) {
         }
         memcpy(job->boxes + 4 * i, s.box, 8);
         job->areas[i] = s.area;
-        job->nswapped += (uint64_t)s.swapped;
+        job->totals[0] += (uint64_t)s.swapped;
     }
     return MAPIX_OK;
 }
 
 int mapix_iid_columns(const mapix_map *map, const mapix_iid *iid, uint64_t first, uint64_t n,
-                      uint16_t *boxes, uint32_t *areas, uint64_t *nswapped, mapix_where *where) {
+                      uint16_t *boxes, uint32_t *areas, uint64_t *totals, mapix_where *where) {
     if (!iid_usable(map, iid) || first > iid->nsegments || n > iid->nsegments - first ||
         (boxes && !areas)) {
         return MAPIX_E_ARGUMENT;
@@ -53,7 +55,7 @@ int mapix_iid_columns(const mapix_map *map, const mapix_iid *iid, uint64_t first
     columns_job job = {
         .map = map, .iid = iid, .first = first, .n = n, .boxes = boxes, .areas = areas};
     const int status = mapix_guarded_checked(map, sweep, &job);
-    *nswapped = job.nswapped;
+    memcpy(totals, job.totals, sizeof job.totals);
     *where = job.where;
     return status;
 }

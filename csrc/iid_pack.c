@@ -2,12 +2,17 @@
 #include "iid.h"
 
 typedef struct {
-    uint32_t row, begin, end, value, root; /* root: number of a run, at last of the component's first */
-    uint32_t minr, minc, maxr, maxc, at;   /* of the component, in its first run */
+    uint32_t root, value, at;       /* root: number of a run, in the end of the component's first run */
+    uint16_t row, begin, end;       /* columns, half open */
+    uint16_t minr, minc, maxr, maxc; /* `at` and these are the component's, in its first run */
 } mask_run;
 
-uint64_t mapix_iid_scratch(uint32_t h, uint32_t w) {
-    return (uint64_t)h * (((uint64_t)w + 1) / 2 + w / 2) * (sizeof(mask_run) / 4) + 4;
+enum { RUN_WORDS = sizeof(mask_run) / 4 };
+_Static_assert(sizeof(mask_run) % 4 == 0, "scratch is counted in words");
+
+uint64_t mapix_iid_scratch(uint64_t nruns, uint32_t h) {
+    const uint64_t rows = 2 * (uint64_t)h; /* of a mask up to 64 pixels wide, a word per row */
+    return nruns * RUN_WORDS > rows ? nruns * RUN_WORDS : rows;
 }
 
 static uint32_t root_of(mask_run *runs, uint32_t i) {
@@ -34,12 +39,13 @@ static uint32_t join(mask_run *runs, uint32_t a, uint32_t b) {
     return root;
 }
 
-/* A mask of bytes, and the runs of one value that were found in it so far. */
+/* A mask, and the runs of one value that were found in it so far.  Without `runs` they are counted. */
 typedef struct {
     const uint8_t *mask;
     uint64_t nbytes;
     mask_run *runs;
     uint64_t area;
+    uint64_t room;             /* for runs; more than that are counted, and not stored */
     uint32_t n, before, above; /* runs; first of the row before; first of those that may still touch */
 } run_finder;
 
@@ -48,9 +54,12 @@ static inline void add_run(run_finder *f, uint32_t first, uint32_t row, uint32_t
                            uint32_t value) {
     mask_run *runs = f->runs;
     const uint32_t n = f->n++;
-    runs[n].row = row, runs[n].begin = begin, runs[n].end = end;
-    runs[n].value = value, runs[n].root = n;
-    runs[n].minr = row, runs[n].minc = begin, runs[n].maxr = row + 1, runs[n].maxc = end;
+    if (n >= f->room) {
+        return;
+    }
+    runs[n] = (mask_run){.root = n, .value = value, .row = (uint16_t)row, .begin = (uint16_t)begin,
+                         .end = (uint16_t)end, .minr = (uint16_t)row, .minc = (uint16_t)begin,
+                         .maxr = (uint16_t)(row + 1), .maxc = (uint16_t)end};
     f->area += end - begin;
     while (f->above < first && runs[f->above].end < begin) {
         f->above++;
@@ -60,6 +69,25 @@ static inline void add_run(run_finder *f, uint32_t first, uint32_t row, uint32_t
         if (runs[k].value == value) {
             root = join(runs, root, root_of(runs, k));
         }
+    }
+}
+
+/* All runs of one value but 0 of a mask of words. */
+static void find_wide_runs(run_finder *f, uint32_t h, uint32_t w) {
+    for (uint32_t row = 0; row < h; row++) {
+        const uint8_t *line = f->mask + 4 * ((uint64_t)row * w);
+        const uint32_t first = f->n;
+        f->above = f->before;
+        for (uint32_t c = 0; c < w;) {
+            const uint32_t begin = c, value = iid_u32(line + 4 * (uint64_t)c);
+            while (c < w && iid_u32(line + 4 * (uint64_t)c) == value) {
+                c++;
+            }
+            if (value) {
+                add_run(f, first, row, begin, c, value);
+            }
+        }
+        f->before = first;
     }
 }
 
@@ -129,7 +157,8 @@ static void put_rows(uint8_t *bits, const uint64_t *rows, const blob *b) {
 
 static uint64_t pack_blob(const blob *b, const uint64_t *rows, uint32_t minr, uint32_t minc,
                           uint8_t *out, uint64_t out_nbytes) {
-    const mask_run c = {.minr = b->minr, .minc = b->minc, .maxr = b->maxr, .maxc = b->maxc};
+    const mask_run c = {.minr = (uint16_t)b->minr, .minc = (uint16_t)b->minc,
+                        .maxr = (uint16_t)b->maxr, .maxc = (uint16_t)b->maxc};
     const uint64_t pixels = (uint64_t)(b->maxr - b->minr) * (b->maxc - b->minc);
     const uint64_t nbytes = REGION_HEAD + (pixels + 7) / 8;
     if (nbytes <= out_nbytes) {
@@ -139,30 +168,54 @@ static uint64_t pack_blob(const blob *b, const uint64_t *rows, uint32_t minr, ui
     return nbytes;
 }
 
-int mapix_iid_pack(const uint8_t *mask, uint32_t h, uint32_t w, uint32_t minr, uint32_t minc,
-                   uint32_t *scratch, uint8_t *out, uint64_t out_nbytes, uint64_t *nbytes,
-                   uint32_t *area, uint32_t *nregions) {
-    if (h > 65535 || w > 65535 || minr > 65535 - h || minc > 65535 - w) {
+static int find_all(run_finder *f, uint32_t wide, uint32_t h, uint32_t w) {
+    if (h > 65535 || w > 65535) {
+        return MAPIX_E_ARGUMENT;
+    }
+    if (wide) {
+        find_wide_runs(f, h, w);
+    } else {
+        MAPIX_AT_LEVEL(find_runs)(f, h, w);
+    }
+    return MAPIX_OK;
+}
+
+int mapix_iid_runs(const void *mask, uint32_t wide, uint32_t h, uint32_t w, uint64_t *nruns) {
+    run_finder finder = {.mask = mask, .nbytes = (uint64_t)h * w};
+    const int status = find_all(&finder, wide, h, w);
+    *nruns = finder.n;
+    return status;
+}
+
+int mapix_iid_pack(const void *mask, uint32_t wide, uint32_t h, uint32_t w, uint32_t minr,
+                   uint32_t minc, uint32_t *scratch, uint64_t nscratch, uint8_t *out,
+                   uint64_t out_nbytes, uint64_t *nbytes, uint32_t *area, uint32_t *nregions) {
+    if (h > 65535 || w > 65535 || minr > 65535 - h || minc > 65535 - w ||
+        nscratch < mapix_iid_scratch(0, h)) {
         return MAPIX_E_ARGUMENT;
     }
     blob b;
     uint64_t *rows = (uint64_t *)(void *)scratch;
-    if (w && w <= 64 && MAPIX_AT_LEVEL(find_blob)(mask, h, w, rows, &b)) {
+    if (!wide && w && w <= 64 && MAPIX_AT_LEVEL(find_blob)(mask, h, w, rows, &b)) {
         *nbytes = pack_blob(&b, rows, minr, minc, out, out_nbytes);
         *area = b.area;
         *nregions = 1;
         return *nbytes <= out_nbytes ? MAPIX_OK : MAPIX_E_ARGUMENT;
     }
     mask_run *runs = (mask_run *)(void *)scratch;
-    run_finder finder = {.mask = mask, .nbytes = (uint64_t)h * w, .runs = runs};
-    MAPIX_AT_LEVEL(find_runs)(&finder, h, w);
+    run_finder finder = {
+        .mask = mask, .nbytes = (uint64_t)h * w, .runs = runs, .room = nscratch / RUN_WORDS};
+    const int status = find_all(&finder, wide, h, w);
     const uint32_t n = finder.n;
+    if (status || n > finder.room) {
+        return MAPIX_E_ARGUMENT;
+    }
     uint64_t all = 0;
     *nregions = 0;
     for (uint32_t i = 0; i < n; i++) {
         mask_run *r = &runs[i];
         if (r->root == i) {
-            const uint64_t box = (uint64_t)(r->maxr - r->minr) * (r->maxc - r->minc);
+            const uint64_t box = (uint64_t)(r->maxr - r->minr) * (uint64_t)(r->maxc - r->minc);
             const uint64_t size = REGION_HEAD + (box + 7) / 8;
             if (all + size > UINT32_MAX) {
                 return MAPIX_E_ARGUMENT;
@@ -180,14 +233,27 @@ int mapix_iid_pack(const uint8_t *mask, uint32_t h, uint32_t w, uint32_t minr, u
     memset(out, 0, all);
     for (uint32_t i = 0; i < n; i++) {
         const mask_run *r = &runs[i], *root = &runs[root_of(runs, i)];
-        const uint64_t width = root->maxc - root->minc;
+        const uint64_t width = (uint64_t)(root->maxc - root->minc);
         if (root == r) {
             const uint64_t box = (uint64_t)(r->maxr - r->minr) * width;
             put_head(out + r->at, (uint32_t)(REGION_HEAD + (box + 7) / 8), minr, minc, r);
         }
-        const uint64_t from = (r->row - root->minr) * width + (r->begin - root->minc);
+        const uint64_t from = (uint64_t)(r->row - root->minr) * width + (uint64_t)(r->begin - root->minc);
         const uint64_t behind = root->at + REGION_HEAD;
-        set_bits(out + behind, out_nbytes - behind, from, r->end - r->begin);
+        set_bits(out + behind, out_nbytes - behind, from, (uint64_t)(r->end - r->begin));
     }
     return MAPIX_OK;
+}
+
+int mapix_iid_regions(const uint8_t *regions, uint64_t nbytes, const uint16_t *box,
+                      mapix_where *where) {
+    iid_segment s = {.box = {box[0], box[1], box[2], box[3]}, .regions = regions,
+                     .regions_nbytes = nbytes};
+    uint64_t at = 0;
+    int more = 1, status = iid_upright(box) ? MAPIX_OK : iid_fail(where, MAPIX_E_IID_BOX, 0, 0, 0, 0);
+    iid_region r;
+    while (!status && !(status = iid_next_region(&s, &at, &r, &more, where)) && more) {
+    }
+    where->at = at;
+    return status;
 }

@@ -259,10 +259,11 @@ typedef struct {
 } mapix_iid;
 
 /* Look at lookup rows [first, first + n): keys are their numbers, names and segments lie in their
- * sections.  With boxes (n, 4) and areas (n,), also read these from the segments' headers; *nswapped
- * counts headers of the early layout, whose key and area have changed places. */
+ * sections.  With boxes (n, 4) and areas (n,), also read these from the segments' headers.  Three
+ * totals: headers of the early layout, whose key and area have changed places (0 without boxes); bytes
+ * of these names; bytes of these segments. */
 int mapix_iid_columns(const mapix_map *map, const mapix_iid *iid, uint64_t first, uint64_t n,
-                      uint16_t *boxes, uint32_t *areas, uint64_t *nswapped, mapix_where *where);
+                      uint16_t *boxes, uint32_t *areas, uint64_t *totals, mapix_where *where);
 
 /* The masks of n segments as bytes 0 and 1: that of keys[i] within windows[i] (a box, which may be
  * larger than the segment's or not touch it) to out + offsets[i], which has room up to
@@ -366,14 +367,21 @@ int mapix_iid_combine(const mapix_map *map, const mapix_iid *iid, const uint32_t
                       uint32_t what, const uint16_t *window, uint64_t *canvas, uint64_t nwords,
                       mapix_where *where);
 
-/* A mask of bytes (h, w), 0 or not, as the regions of a segment whose box begins at minr, minc: the
- * 8-connected components (of equal values) in raster order of their first pixel.  scratch is room for
- * mapix_iid_scratch(h, w) u32.  *nbytes is what they take in `out`, also when that has no room for it
- * (MAPIX_E_ARGUMENT). */
-uint64_t mapix_iid_scratch(uint32_t h, uint32_t w);
-int mapix_iid_pack(const uint8_t *mask, uint32_t h, uint32_t w, uint32_t minr, uint32_t minc,
-                   uint32_t *scratch, uint8_t *out, uint64_t out_nbytes, uint64_t *nbytes,
-                   uint32_t *area, uint32_t *nregions);
+/* A mask (h, w) of bytes (wide 0) or of u32 (wide 1), 0 or not, as the regions of a segment whose box
+ * begins at minr, minc: the 8-connected components (of equal values) in raster order of their first
+ * pixel.  scratch has nscratch words, at least mapix_iid_scratch of the mask's runs, which
+ * mapix_iid_runs counts: stretches of one value but 0 in one row, at most h w of them.  *nbytes is what
+ * the regions take in `out`, also when that has no room for it (MAPIX_E_ARGUMENT). */
+uint64_t mapix_iid_scratch(uint64_t nruns, uint32_t h);
+int mapix_iid_runs(const void *mask, uint32_t wide, uint32_t h, uint32_t w, uint64_t *nruns);
+int mapix_iid_pack(const void *mask, uint32_t wide, uint32_t h, uint32_t w, uint32_t minr,
+                   uint32_t minc, uint32_t *scratch, uint64_t nscratch, uint8_t *out,
+                   uint64_t out_nbytes, uint64_t *nbytes, uint32_t *area, uint32_t *nregions);
+
+/* Look at nbytes of regions, heads included, as those of a segment of this box: MAPIX_OK, or
+ * MAPIX_E_IID_BOX or MAPIX_E_IID_REGION; where->at counts from their first byte. */
+int mapix_iid_regions(const uint8_t *regions, uint64_t nbytes, const uint16_t *box,
+                      mapix_where *where);
 
 /* The names of keys, back to back: domain of keys[i] to ends[2 i], its iid on to ends[2 i + 1].  *nbytes
  * is what they take, also when `out` has no room for it: then MAPIX_E_SHAPE. */

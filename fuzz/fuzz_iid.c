@@ -99,7 +99,7 @@ static void check_pixels(const archive *a, input *in) {
 static void check_names(const archive *a, input *in) {
     const mapix_map map = {.base = a->bytes, .nbytes = a->nbytes, .fd = -1};
     const uint64_t n = a->iid.nsegments, seed = take_n(in, 8);
-    uint64_t slots[64] = {0}, swapped;
+    uint64_t slots[64] = {0}, totals[3];
     uint32_t next[MOST_SEGMENTS + 1];
     uint16_t *boxes = block(n * 8);
     uint32_t *areas = block(n * 4);
@@ -109,7 +109,7 @@ static void check_names(const archive *a, input *in) {
     for (uint32_t key = 0; key < n && !bad; key++) {
         bad = slow_read_segment(a, key, &slow) == 1;
     }
-    CHECK((mapix_iid_columns(&map, &a->iid, 0, n, boxes, areas, &swapped, &where) == 0) == !bad);
+    CHECK((mapix_iid_columns(&map, &a->iid, 0, n, boxes, areas, totals, &where) == 0) == !bad);
     for (uint32_t key = 0; key < n && !bad; key++) {
         (void)slow_read_segment(a, key, &slow);
         CHECK(areas[key] == slow.area && boxes[4 * key + 3] == slow.box[3]);
@@ -178,13 +178,27 @@ static void check_tree(input *in) {
 static void check_pack(input *in) {
     const unsigned h = take(in) % 12, w = take(in) % 20, values = 2 + take(in) % 2;
     uint8_t *mask = block((uint64_t)h * w), again[12 * 20] = {0};
-    uint32_t *scratch = block(mapix_iid_scratch(h, w) * 4), area, nregions, pixels = 0;
+    const unsigned wide = take(in) % 2;
+    uint32_t *numbers = block((uint64_t)h * w * 4), area, nregions, pixels = 0;
     for (unsigned k = 0; k < h * w; k++) {
         mask[k] = take(in) % values;
+        numbers[k] = (uint32_t)mask[k] << 8; /* none of these is 0 as a byte but 0 */
     }
-    uint64_t nbytes;
+    uint64_t nbytes, nruns = 0;
     uint8_t out[8192];
-    CHECK(mapix_iid_pack(mask, h, w, 3, 5, scratch, out, sizeof out, &nbytes, &area, &nregions) == 0);
+    const void *source = wide ? (const void *)numbers : mask;
+    CHECK(mapix_iid_runs(source, wide, h, w, &nruns) == MAPIX_OK && nruns <= h * w);
+    const uint64_t nscratch = mapix_iid_scratch(nruns, h);
+    uint32_t *scratch = block(nscratch * 4);
+    CHECK(mapix_iid_pack(source, wide, h, w, 3, 5, scratch, nscratch, out, sizeof out, &nbytes, &area,
+                         &nregions) == MAPIX_OK);
+    const uint16_t box[4] = {3, 5, (uint16_t)(3 + h), (uint16_t)(5 + w)};
+    uint8_t *exact = block(nbytes);
+    memcpy(exact, out, nbytes);
+    mapix_where where;
+    CHECK(mapix_iid_regions(exact, nbytes, box, &where) == MAPIX_OK);
+    CHECK(!nbytes || mapix_iid_regions(exact, nbytes - 1, box, &where) == MAPIX_E_IID_REGION);
+    free(exact);
     unsigned seen = 0;
     for (uint64_t at = 0; at < nbytes; seen++) {
         const uint8_t *p = out + at;
@@ -206,9 +220,9 @@ static void check_pack(input *in) {
         CHECK(again[k] == (mask[k] != 0));
     }
     CHECK(seen == nregions && pixels == area);
-    CHECK(!nbytes || mapix_iid_pack(mask, h, w, 3, 5, scratch, out, nbytes - 1, &nbytes, &area,
-                                    &nregions) == MAPIX_E_ARGUMENT);
-    free(mask), free(scratch);
+    CHECK(!nbytes || mapix_iid_pack(source, wide, h, w, 3, 5, scratch, nscratch, out, nbytes - 1, &nbytes,
+                                    &area, &nregions) == MAPIX_E_ARGUMENT);
+    free(mask), free(numbers), free(scratch);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
@@ -227,9 +241,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
         } else { /* sections that do not lie in the file */
             const mapix_map map = {.base = a.bytes, .nbytes = a.nbytes, .fd = -1};
             mapix_where where;
-            uint64_t swapped;
+            uint64_t totals[3];
             const int status = mapix_iid_columns(&map, &a.iid, 0, a.iid.nsegments, NULL, NULL,
-                                                 &swapped, &where);
+                                                 totals, &where);
             CHECK(a.iid.segs_nbytes <= a.nbytes - a.iid.segs_at || status == MAPIX_E_ARGUMENT);
         }
         free(a.bytes);

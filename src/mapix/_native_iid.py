@@ -6,12 +6,13 @@ Rows, names, and what is asked of one segment or window; see ``_native_bulk`` fo
 from __future__ import annotations
 
 import threading
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix._native import CData, core, problem
+from mapix._native import CData, core, iid_reason, problem
 from mapix._native import _where as where_of
 from mapix._native_bulk import FORMAT, STEP, Bulk
 from mapix._native_tree import Boxes, Keys, Tree, read, write
@@ -19,11 +20,23 @@ from mapix._native_tree import Boxes, Keys, Tree, read, write
 if TYPE_CHECKING:
     from mapix.source import Mapping
 
-__all__ = ["NONE", "Iid", "Parts", "Table", "pack"]
+__all__ = [
+    "NONE",
+    "Iid",
+    "Parts",
+    "Table",
+    "check_regions",
+    "pack",
+    "rle_box",
+    "rle_counts",
+    "rle_mask",
+]
 
 ffi, lib = core
 
 NONE = 0xFFFFFFFF  # ends a chain of keys
+SMALL_MASK = 1 << 14  # pixels of a mask that is packed in memory that a thread keeps: 0.5 MB
+WIDE_NBYTES = 4  # of a pixel, in masks of more values than a byte has
 ROOM = 1 << 12  # keys that one window's answer has room for, to begin with
 
 
@@ -37,7 +50,7 @@ class _Room(threading.local):
         self.numbers = ffi.new("uint64_t[4]")
         self.signed = ffi.new("int64_t *")
         self.pair = ffi.new("uint32_t[2]")
-        self.npixels, self.scratch = -1, ffi.NULL
+        self.nscratch = int(lib.mapix_iid_scratch(SMALL_MASK, SMALL_MASK))
         self.make_room(ROOM)
         self.found = np.empty(ROOM, np.uint32)
         self.hits = (
@@ -47,6 +60,11 @@ class _Room(threading.local):
             ffi.new("uint32_t *"),
             self.where,
         )
+
+    @cached_property
+    def scratch(self) -> CData:
+        """Room to pack small masks in."""
+        return ffi.new("uint32_t[]", self.nscratch)
 
     def make_room(self, nbytes: int) -> None:
         """Have memory for that many bytes of anything."""
@@ -84,14 +102,14 @@ class Iid(Bulk):
 
     def columns(
         self, mapping: Mapping, first: int, boxes: Boxes | None, areas: Keys | None, n: int
-    ) -> int:
-        """``mapix_iid_columns``; how many headers are of the early layout."""
-        swapped = ffi.new("uint64_t *")
+    ) -> tuple[int, int, int]:
+        """``mapix_iid_columns``: headers of the early layout, bytes of names, bytes of segments."""
+        totals = ffi.new("uint64_t[3]")
         room = (ffi.NULL, ffi.NULL)
         if boxes is not None and areas is not None:
             room = (write("uint16_t[]", boxes), write("uint32_t[]", areas))
-        self._call(mapping, lib.mapix_iid_columns, first, n, *room, swapped)
-        return int(swapped[0])
+        self._call(mapping, lib.mapix_iid_columns, first, n, *room, totals)
+        return int(totals[0]), int(totals[1]), int(totals[2])
 
     # --- of one segment: in memory that is kept; what goes wrong is left to the others ---------
 
@@ -194,46 +212,73 @@ class Iid(Bulk):
         return keys
 
 
-def pack(mask: NDArray[np.uint8], minr: int, minc: int) -> tuple[bytes, int, int]:
-    """``mapix_iid_pack``: regions, area, number of regions."""
+def pack(mask: NDArray[Any], minr: int, minc: int) -> tuple[bytes, int, int]:
+    """``mapix_iid_pack`` of uint8 or uint32 (h, w): regions, area, number of regions."""
     h, w = mask.shape
-    mine = _mine
-    if mine.npixels < h * w:
-        mine.scratch = ffi.new("uint32_t[]", int(lib.mapix_iid_scratch(h, w)))
-        mine.npixels = h * w
-    source, numbers, counts = read("uint8_t[]", mask), mine.numbers, mine.pair
+    wide = mask.dtype.itemsize == WIDE_NBYTES
+    mine, source = _mine, read("uint8_t[]", mask)
+    scratch, nscratch = mine.scratch, mine.nscratch
+    if max(h, h * w) > SMALL_MASK:  # room for what it needs, and for this call alone
+        nruns = ffi.new("uint64_t *")
+        if not lib.mapix_iid_runs(source, wide, h, w, nruns):
+            nscratch = int(lib.mapix_iid_scratch(nruns[0], h))
+            scratch = ffi.new("uint32_t[]", nscratch)
+    numbers, counts = mine.numbers, mine.pair
+    into, room = mine.into, len(mine.text)
     for _ in range(2):  # the first room is enough for one region of what was packed before
-        args = (source, h, w, minr, minc, mine.scratch, mine.into, len(mine.text))
+        args = (source, wide, h, w, minr, minc, scratch, nscratch, into, room)
         status = lib.mapix_iid_pack(*args, numbers, counts, counts + 1)
-        nbytes = numbers[0]
-        if not status or nbytes <= len(mine.text):
+        nbytes = int(numbers[0])
+        if not status or nbytes <= room:
             break
-        mine.make_room(nbytes)
+        if nbytes <= SMALL_MASK:
+            mine.make_room(nbytes)
+            into, room = mine.into, nbytes
+        else:
+            into, room = ffi.new("uint8_t[]", nbytes), nbytes
     if status:
         raise ValueError(f"a mask of {h} x {w} at ({minr}, {minc}) is too large for the format")
-    return bytes(mine.text[:nbytes]), counts[0], counts[1]
+    return bytes(ffi.buffer(into, nbytes)), counts[0], counts[1]
 
 
-def rle_mask(counts: bytes | Keys, size: tuple[int, int]) -> tuple[NDArray[np.bool_], Any] | None:
-    """``mapix_rle_counts``, ``_box`` and ``_mask``: within its tight box; None of what is wrong."""
+def check_regions(regions: bytes, box: tuple[int, int, int, int]) -> None:
+    """``mapix_iid_regions``: ValueError unless these are regions of a segment of that box."""
+    where = ffi.new("mapix_where *")
+    sides = ffi.new("uint16_t[4]", box)
+    status = lib.mapix_iid_regions(
+        ffi.from_buffer("uint8_t[]", regions), len(regions), sides, where
+    )
+    if status:
+        reason = iid_reason(status, where_of(where))
+        raise ValueError(f"bits: {reason}, at byte {where.at} of {len(regions)}")
+
+
+def rle_counts(text: bytes) -> Keys | None:
+    """``mapix_rle_counts``: the counts of compressed ones; None of what is none."""
     n = ffi.new("uint64_t *")
-    if isinstance(counts, bytes):
-        runs = np.empty(len(counts) + 1, np.uint32)
-        text = ffi.from_buffer("uint8_t[]", counts)
-        if lib.mapix_rle_counts(text, len(counts), write("uint32_t[]", runs), n):
-            return None
-        runs = runs[: int(n[0])]
-    else:
-        runs = counts
-    box, numbers = ffi.new("uint16_t[4]"), read("uint32_t[]", runs)
-    if lib.mapix_rle_box(numbers, len(runs), *size, box):
+    runs = np.empty(len(text) + 1, np.uint32)
+    raw = ffi.from_buffer("uint8_t[]", text)
+    if lib.mapix_rle_counts(raw, len(text), write("uint32_t[]", runs), n):
         return None
-    minr, minc, maxr, maxc = box
-    mask = np.empty((maxr - minr, maxc - minc), np.bool_)
+    return runs[: int(n[0])]
+
+
+def rle_box(runs: Keys, size: tuple[int, int]) -> tuple[int, int, int, int] | None:
+    """``mapix_rle_box``: the tight box of the ones; None where counts do not add up."""
+    box = ffi.new("uint16_t[4]")
+    if lib.mapix_rle_box(read("uint32_t[]", runs), len(runs), *size, box):
+        return None
+    return box[0], box[1], box[2], box[3]
+
+
+def rle_mask(runs: Keys, h: int, box: tuple[int, int, int, int]) -> NDArray[np.bool_]:
+    """``mapix_rle_mask``: the ones of an image h pixels high within their box."""
+    mask = np.empty((box[2] - box[0], box[3] - box[1]), np.bool_)
     into = ffi.from_buffer("uint8_t[]", mask, require_writable=True)
-    if lib.mapix_rle_mask(numbers, len(runs), size[0], box, into):
-        return None
-    return mask, (minr, minc, maxr, maxc)
+    sides = ffi.new("uint16_t[4]", box)
+    if lib.mapix_rle_mask(read("uint32_t[]", runs), len(runs), h, sides, into):
+        raise ValueError(f"run lengths with ones outside {box}")
+    return mask
 
 
 class Parts:

@@ -22,8 +22,11 @@ The original ignores bytes behind ``segs``: there an index may lie.
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,13 +34,26 @@ from mapix import _native
 from mapix.errors import FormatError, LimitError
 from mapix.source import Source
 
-__all__ = ["HEAD", "NAME", "Layout", "Place", "read_groups", "read_layout", "read_meta"]
+__all__ = [
+    "HEAD",
+    "JSON_LIMIT",
+    "NAME",
+    "Layout",
+    "Place",
+    "check_sharing",
+    "image_size",
+    "read_groups",
+    "read_layout",
+    "read_meta",
+]
 
 NAME = "iid"
 HEAD = struct.Struct("<12I")
 SECTIONS = ("lut", "iids", "meta", "groups", "segs")
 ROW_NBYTES = 20
-JSON_LIMIT = 64 << 20  # bytes of JSON that are read at most
+JSON_LIMIT = 16 << 20  # bytes of JSON that are read at most
+SHARING = 4  # times a section that what lies in it may take together: hostile places share bytes
+LEAST_SHARED = 1 << 20
 
 Place = tuple[int, int]
 """Offset and length in bytes."""
@@ -92,14 +108,41 @@ def read_layout(source: Source) -> Layout:
     return Layout(fields[0], fields[1], **places)
 
 
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = sorted(name for name, _ in pairs)
+        twice = next(a for a, b in itertools.pairwise(names) if a == b)
+        raise ValueError(f"{twice[:60]!r} comes twice in one object")
+    return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:60]} is not a finite number")
+    return number
+
+
 def _json(source: Source, at: int, nbytes: int, what: str) -> Any:
     if nbytes > JSON_LIMIT:
         raise LimitError(f"{source.path}: {what} of {nbytes} bytes, more than {JSON_LIMIT}")
     raw = bytes(_native.copy(source.mapping, at, nbytes, NAME))
     try:
-        return json.loads(raw)
+        return json.loads(
+            raw, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite
+        )
     except (ValueError, RecursionError) as e:
         raise FormatError(source.path, NAME, f"{what} is no JSON: {e}", at=at) from e
+
+
+def check_sharing(path: str, what: str, total: int, section: int) -> None:
+    """Raise LimitError when things of ``total`` bytes lie in a section that is much smaller."""
+    if total > max(SHARING * section, LEAST_SHARED):
+        raise LimitError(
+            f"{path}: iid: {what} of {total} bytes in a section of {section}: they share bytes, "
+            f"more than {SHARING} times over"
+        )
 
 
 def read_meta(source: Source, layout: Layout) -> dict[str, Any]:
@@ -111,6 +154,20 @@ def read_meta(source: Source, layout: Layout) -> dict[str, Any]:
     return found
 
 
+def image_size(meta: Mapping[str, Any]) -> tuple[int, int] | None:
+    """(h, w) of the image as metadata states it, ``{"image": {"width": w, "height": h}}``.
+
+    None where it does not, or where these are not whole numbers of 1..65535.
+    """
+    image = meta.get("image")
+    if not isinstance(image, Mapping):
+        return None
+    h, w = image.get("height"), image.get("width")
+    if type(h) is not int or type(w) is not int or not (0 < h <= 65535 and 0 < w <= 65535):
+        return None
+    return h, w
+
+
 def read_groups(source: Source, layout: Layout) -> dict[str, Place]:
     """Name -> byte of the first key in the file, and how many keys; in the file's order.
 
@@ -118,6 +175,8 @@ def read_groups(source: Source, layout: Layout) -> dict[str, Place]:
     ------
     FormatError
         The JSON is odd, a name comes twice, or keys do not lie in the section.
+    LimitError
+        There is too much JSON, or groups share their keys' bytes, more than 4 times over.
     """
     at, nbytes = layout.groups
     if not nbytes:
@@ -150,4 +209,5 @@ def read_groups(source: Source, layout: Layout) -> dict[str, Place]:
         if offset < 0 or size < 0 or size % 4 or offset > room or size > room - offset:
             raise bad(f"{name!r}: bytes {offset} to {offset + size} of {room} bytes of keys")
         found[name] = (first + offset, size // 4)
+    check_sharing(source.path, "groups", sum(4 * n for _, n in found.values()), nbytes)
     return found

@@ -7,11 +7,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native
 from mapix.errors import FormatError
 from mapix.formats.iid import NAME, Place, read_groups
+from mapix.iid.arguments import as_keys
 
 if TYPE_CHECKING:
     from mapix.iid.archive import Archive
@@ -47,25 +48,24 @@ class Group:
     def __array__(self, dtype: object = None, copy: bool | None = None) -> NDArray[np.uint32]:
         return np.array(self.keys, dtype=dtype, copy=copy)  # type: ignore[call-overload, no-any-return]
 
-    def __and__(self, other: Group | Keys) -> Group:
+    def __and__(self, other: Group | ArrayLike) -> Group:
         return Group(np.intersect1d(self.keys, _keys(other)))
 
-    def __or__(self, other: Group | Keys) -> Group:
+    def __or__(self, other: Group | ArrayLike) -> Group:
         return Group(np.union1d(self.keys, _keys(other)))
 
-    def __sub__(self, other: Group | Keys) -> Group:
+    def __sub__(self, other: Group | ArrayLike) -> Group:
         return Group(np.setdiff1d(self.keys, _keys(other)))
 
-    def __xor__(self, other: Group | Keys) -> Group:
+    def __xor__(self, other: Group | ArrayLike) -> Group:
         return Group(np.setxor1d(self.keys, _keys(other)))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Group | np.ndarray | set | frozenset):
             return NotImplemented
-        mine = set(self.keys.tolist())
-        return mine == (
-            set(_keys(other).tolist()) if not isinstance(other, set | frozenset) else other
-        )
+        if isinstance(other, np.ndarray):
+            return set(self.keys.tolist()) == set(other.ravel().tolist())
+        return set(self.keys.tolist()) == set(other)
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -73,8 +73,8 @@ class Group:
         return f"<Group of {len(self)} keys>"
 
 
-def _keys(other: Group | Keys) -> Keys:
-    return other.keys if isinstance(other, Group) else np.asarray(other, np.uint32)
+def _keys(other: Group | ArrayLike) -> Keys:
+    return as_keys(other, 1 << 32, "keys")
 
 
 class Groups(Mapping[str, Group]):

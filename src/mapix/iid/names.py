@@ -13,22 +13,17 @@ from numpy.typing import NDArray
 from mapix import _native
 from mapix._native_iid import NONE, Table
 from mapix.formats.iid import NAME
+from mapix.iid.arguments import Text, as_bytes
 
 if TYPE_CHECKING:
     from mapix.iid.archive import Archive
 
 __all__ = ["Names", "Text", "as_bytes"]
 
-Text = str | bytes
 Pair = tuple[bytes, bytes]
 HEAD_NBYTES = 12
-
-
-def as_bytes(text: Text | None) -> bytes:
-    """A name as the file has it: text is UTF-8, None is empty."""
-    if text is None:
-        return b""
-    return text.encode() if isinstance(text, str) else bytes(text)
+LONG_NBYTES = 1 << 12  # of a name: those of a table that is not checked may all be the same bytes
+GATHERED = 1 << 18  # bytes whose places are listed at once
 
 
 class Names:
@@ -40,11 +35,15 @@ class Names:
     def of(self, key: int) -> Pair:
         """(domain, iid) of a key."""
         a = self._archive
-        return a._iid.text(a.source.mapping, key)
+        found = a._iid.text(a.source.mapping, key)
+        if sum(map(len, found)) > LONG_NBYTES:
+            a.check_table()
+        return found
 
     def each(self, keys: NDArray[np.uint32]) -> list[Pair]:
         """(domain, iid) of keys."""
         a = self._archive
+        a.check_table()
         return a._iid.texts(a.source.mapping, keys) if len(keys) else []
 
     # --- keys by name -----------------------------------------------------------------------------
@@ -52,6 +51,7 @@ class Names:
     @cached_property
     def _table(self) -> Table:
         a = self._archive
+        a.check_table()
         seed = secrets.randbits(64)  # nobody can write names that all meet in one place
         return a._iid.names(a.source.mapping, seed)
 
@@ -166,7 +166,11 @@ class Names:
 
 def _gathered(data: NDArray[np.uint8], at: NDArray[np.int64], nbytes: int) -> NDArray[np.uint8]:
     """Bytes at many places, (n, nbytes).  The places were proven to lie in the section."""
-    found: NDArray[np.uint8] = data[at[:, None] + np.arange(nbytes)]
+    found = np.empty((len(at), nbytes), np.uint8)
+    step = max(1, GATHERED // max(nbytes, 1))
+    for first in range(0, len(at), step):
+        part = slice(first, first + step)
+        np.take(data, at[part, None] + np.arange(nbytes), out=found[part])
     return found
 
 

@@ -8,14 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix import view
+from mapix.iid.arguments import Box
 
 if TYPE_CHECKING:
     from mapix.iid.archive import Archive
 
 __all__ = ["Box", "Region", "Segment", "polygons"]
-
-Box = tuple[int, int, int, int]
-"""minr, minc, maxr, maxc: rows and columns, half open."""
 
 
 class Region:
@@ -97,7 +95,7 @@ class Segment:
     def bits(self) -> NDArray[np.uint8]:
         """Its regions as the file holds them, heads included: uint8, a read-only view."""
         at, nbytes = self._archive._regions_at(self.key)
-        return view.bytes_at(self._archive.source.view, at, nbytes)
+        return view.bytes_at(self._archive._source_of(self.key).view, at, nbytes)
 
     @property
     def regions(self) -> list[Region]:

@@ -6,30 +6,58 @@ import json
 import os
 import struct
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native
-from mapix._native_iid import pack
-from mapix.errors import LimitError
+from mapix._native_iid import check_regions, pack
+from mapix.errors import ClosedError, LimitError, MapixError
 from mapix.formats.iid import HEAD
 from mapix.iid import trailer
-from mapix.iid.names import Text, as_bytes
-from mapix.iid.segment import Box
+from mapix.iid.arguments import (
+    Box,
+    Text,
+    as_bytes,
+    as_groups,
+    as_json,
+    as_keys,
+    as_pixels,
+    box_of,
+    name_of,
+    pair_of,
+    place_of,
+    whole,
+)
 from mapix.store import SYSTEM, Calls, Closing, NewWhole, Spill
 
-__all__ = ["Writer"]
+__all__ = ["Once", "Writer", "path_of"]
 
 MOST_NBYTES = 2**32 - 1  # of a section, and of all sections before segs
 SEGMENT_HEAD = struct.Struct("<I4HI")
 NAME_HEAD = struct.Struct("<III")
+LUT_ROW_NBYTES = 20
+LISTED_NBYTES = 64  # at most, of a group's place in the list of groups, but for its name
 STEP = 1 << 20
 
 
-class Writer(Closing):
+class Once(Closing):
+    """What writers share: they end once, by being closed or by what they cannot recover from."""
+
+    path: str
+    _state = ""  # "closed", or what has ended the writer
+
+    def _check_open(self) -> None:
+        if self._state == "closed":
+            raise ClosedError(f"{self.path}: the writer is closed")
+        if self._state:
+            raise MapixError(f"{self.path}: the archive cannot be finished: {self._state}")
+
+
+class Writer(Once):
     """A new archive, written segment by segment in bounded memory.
 
     Names and segments go to two files beside the new one, which are put together at the end; in
@@ -41,7 +69,8 @@ class Writer(Closing):
     path : str or os.PathLike
         The file.
     meta : mapping, optional
-        Metadata: any JSON object.
+        Metadata: any JSON object.  ``{"image": {"width": ..., "height": ...}}`` states the size of
+        the image.
     index : bool
         Whether boxes, areas and a tree over them are put behind the last section, where the
         original does not look: queries then need not make them.
@@ -52,14 +81,26 @@ class Writer(Closing):
     calls : mapix.store.Calls
         The operating system; for tests.
 
+    Attributes
+    ----------
+    path : str
+        Where the archive is to appear.
+
     Raises
     ------
+    TypeError, ValueError
+        An argument is of a wrong type, or metadata is not what JSON can hold.  This is true of
+        every method: what is refused changes nothing, and the writer can go on.
     FileExistsError
         There is something at ``path``, and it is not to be replaced.
     LockedError
         Another writer is at work on it.
     LimitError
         The format cannot hold so much: 4 GiB a section.  Several archives can be opened as one.
+    OSError
+        The disk is full, or fails.  Then the archive cannot be finished: ``close`` raises, too.
+    ClosedError
+        The writer was closed, or aborted, before.
 
     Examples
     --------
@@ -77,15 +118,19 @@ class Writer(Closing):
         replace: bool = False,
         calls: Calls = SYSTEM,
     ) -> None:
-        self.version = version
-        self.index = index
+        self.version = pair_of(version, "version")
+        if not isinstance(index, bool | np.bool_) or not isinstance(replace, bool | np.bool_):
+            raise TypeError(f"index and replace must be bool, got {index!r} and {replace!r}")
+        self.index = bool(index)
         self._boxes, self._areas = array("H"), array("I")
-        self.meta = dict(meta or {})
+        self._meta = as_json(meta, "meta")
         self._groups: dict[str, set[int]] = {}
+        self._listed = 6  # bytes at most of the groups' section
         self._lut = array("I")
         if self._lut.itemsize != 4:
             raise LimitError("this machine's unsigned int has not 4 bytes")
-        self._out = NewWhole(os.fspath(path), calls, replace=replace)
+        self._out = NewWhole(path_of(path), calls, replace=bool(replace))
+        self.path = self._out.path
         try:
             self._iids, self._segs = (
                 Spill(f"{self._out.file.path}.{name}", calls) for name in ("iids", "segs")
@@ -98,9 +143,18 @@ class Writer(Closing):
         return len(self._lut) // 5
 
     @property
-    def path(self) -> str:
-        """Where the archive is to appear."""
-        return self._out.path
+    def meta(self) -> Mapping[str, Any]:
+        """The metadata, read-only; assign a mapping to replace it."""
+        found: dict[str, Any] = json.loads(self._meta)
+        return MappingProxyType(found)
+
+    @meta.setter
+    def meta(self, meta: Mapping[str, Any] | None) -> None:
+        self._check_open()
+        new = as_json(meta, "meta")
+        before = LUT_ROW_NBYTES * len(self) + self._iids.nbytes + len(new) - len(self._meta)
+        self._check_room(before, self._segs.nbytes, "its metadata")
+        self._meta = new
 
     @property
     def nbytes(self) -> int:
@@ -113,29 +167,31 @@ class Writer(Closing):
         iid: Text,
         mask: ArrayLike | None = None,
         *,
-        at: tuple[int, int] = (0, 0),
+        at: tuple[int, int] | None = None,
         bbox: Box | None = None,
         bits: bytes | NDArray[np.uint8] | None = None,
         area: int | None = None,
         rle: Mapping[str, Any] | None = None,
         groups: Iterable[str] = (),
     ) -> int:
-        """Write a segment.
+        """Write a segment: all of it, with its groups, or nothing when an argument is refused.
 
         Parameters
         ----------
         domain, iid : str or bytes
             Its name; text is UTF-8, a domain of None is empty.
         mask : array_like, optional
-            (h, w), bool or whole numbers 0..255: what is not 0 belongs to it, neighbours (of eight)
-            of equal value to the same region.
-        at : (row, column)
-            Where the mask's first pixel lies in the image.
+            (h, w), bool, whole numbers or floats: what is not 0 belongs to it, neighbours (of
+            eight) of equal value to the same region; floats that are not 0 are alike.
+        at : (row, column), optional
+            Where the mask's first pixel lies in the image; (0, 0) by default.
         bbox : (minr, minc, maxr, maxc), optional
             The same as a box, which has to be as large as the mask.
-        bits : bytes, optional
+        bits : bytes or ndarray, optional
             Regions as the format has them, heads included, instead of a mask; with ``bbox``
-            and ``area``.
+            and ``area``.  An array is uint8 (n,).
+        area : int, optional
+            Pixels, with ``bits`` alone.
         rle : mapping, optional
             A COCO run-length encoding, instead of a mask; its box is the tight one.
         groups : iterable of str
@@ -145,79 +201,133 @@ class Writer(Closing):
         -------
         int
             Its key: 0, 1, 2 ...
+
+        Raises
+        ------
+        TypeError
+            An argument is of a wrong type, or not to be combined with another one.
+        ValueError
+            A box that is upside down, beyond 65535, not of the mask's size, or not around ``bits``.
+        LimitError
+            The archive is full.
         """
+        self._check_open()
         if (mask is not None) + (bits is not None) + (rle is not None) != 1:
             raise TypeError("one of mask, bits and rle is needed")
+        name = _given(domain, "domain"), _given(iid, "iid")
+        if iid is None:
+            raise TypeError("iid must be str or bytes, got None")
         if bits is not None:
-            if bbox is None or area is None:
-                raise TypeError("bits need their bbox and area")
-            return self._put(as_bytes(domain), as_bytes(iid), _checked(bbox), area, bits, groups)
+            if bbox is None or area is None or at is not None:
+                raise TypeError("bits need their bbox and area, and no at")
+            box = box_of(bbox)
+            raw = _raw(bits)
+            check_regions(raw, box)
+            return self._put(name, box, whole(area, "area"), raw, as_groups(groups))
+        if area is not None:
+            raise TypeError("area is for bits alone; of a mask, pixels are counted")
         if rle is not None:
+            if at is not None or bbox is not None:
+                raise TypeError("rle is of the whole image: neither at nor bbox goes with it")
             from mapix.iid.coco import decode
 
             pixels, box = decode(rle)
-            return self.add(domain, iid, pixels, bbox=box, groups=groups)
-        array_ = np.asarray(mask)
-        if array_.ndim != 2 or array_.dtype.kind not in "biu":
-            raise TypeError(f"a mask is (h, w) of bool or whole numbers, got {array_.dtype}")
-        if array_.dtype.kind != "b" and array_.size and (array_.min() < 0 or array_.max() > 255):
-            raise ValueError("values of a mask must be 0..255")
+            packed, pixels_n, _ = pack(pixels.view(np.uint8), *box[:2])
+            return self._put(name, box, pixels_n, packed, as_groups(groups))
+        if at is not None and bbox is not None:
+            raise TypeError("at and bbox both say where the mask lies: one of them is needed")
+        array_ = as_pixels(mask)  # type: ignore[arg-type]
         h, w = array_.shape
-        box = (at[0], at[1], at[0] + h, at[1] + w) if bbox is None else bbox
+        box = place_of((0, 0) if at is None else at, h, w) if bbox is None else box_of(bbox)
         if (box[2] - box[0], box[3] - box[1]) != (h, w):
             raise ValueError(f"a box {box} for a mask of {h} x {w}")
-        packed, pixels_n, _ = pack(np.ascontiguousarray(array_, np.uint8), *_checked(box)[:2])
-        return self._put(as_bytes(domain), as_bytes(iid), box, pixels_n, packed, groups)
+        packed, pixels_n, _ = pack(array_, *box[:2])
+        return self._put(name, box, pixels_n, packed, as_groups(groups))
 
     def _put(
-        self,
-        domain: bytes,
-        iid: bytes,
-        box: Box,
-        area: int,
-        bits: bytes | NDArray[np.uint8],
-        groups: Iterable[str],
+        self, name: tuple[bytes, bytes], box: Box, area: int, bits: bytes, groups: list[str]
     ) -> int:
+        """Write what was checked."""
         key = len(self)
-        name = NAME_HEAD.pack(key, len(domain), len(iid)) + domain + iid
-        raw = memoryview(bits if isinstance(bits, bytes) else bits.data).cast("B")
-        nbytes = SEGMENT_HEAD.size + len(raw)
+        domain, iid = name
+        head = NAME_HEAD.pack(key, len(domain), len(iid)) + domain + iid
+        nbytes = SEGMENT_HEAD.size + len(bits)
         names_at, segs_at = self._iids.nbytes, self._segs.nbytes
-        if max(names_at + len(name), segs_at + nbytes, 20 * (key + 1)) > MOST_NBYTES:
-            raise LimitError(
-                f"{self._out.path}: an archive holds 4 GiB of segments, names and table each; "
-                f"segment {key} is beyond: mapix.iid.ShardedWriter writes several, opened as one"
-            )
-        self._iids.write(name)
-        self._segs.write(SEGMENT_HEAD.pack(key, *box, area))
-        self._segs.write(raw)
-        if self.index:
-            self._boxes.extend(box)
-            self._areas.append(area)
-        self._lut.extend((key, names_at, len(name), segs_at, nbytes))
-        for group in groups:
-            self.group(group, [key])
+        listed = sum(4 + self._new_nbytes(group) for group in set(groups))
+        before = LUT_ROW_NBYTES * (key + 1) + names_at + len(head) + listed
+        self._check_room(before, segs_at + nbytes, f"segment {key}")
+        try:
+            self._iids.write(head)
+            self._segs.write(SEGMENT_HEAD.pack(key, *box, area))
+            self._segs.write(bits)
+            if self.index:
+                self._boxes.extend(box)
+                self._areas.append(area)
+            self._lut.extend((key, names_at, len(head), segs_at, nbytes))
+            for group in groups:
+                self._groups.setdefault(group, set()).add(key)
+            self._listed += listed
+        except BaseException as e:  # what of it is in the files is not known
+            self._state = f"segment {key} was written in part: {type(e).__name__} {e}"
+            raise
         return key
 
     def group(self, name: str, keys: ArrayLike) -> None:
-        """Add keys of segments that were added to a group, which is made when it is new."""
-        found = np.asarray(keys)
-        if found.size and (int(found.min()) < 0 or int(found.max()) >= len(self)):
-            raise IndexError(f"keys {found.min()} to {found.max()} of {len(self)} segments")
-        self._groups.setdefault(name, set()).update(int(k) for k in found.ravel())
+        """Add keys to a group, which is made when it is new: all, or none when one is refused.
+
+        Parameters
+        ----------
+        name : str
+            Of the group.
+        keys : int or array_like
+            Keys of segments that were added before.
+
+        Raises
+        ------
+        TypeError
+            Keys are not whole numbers; bools and floats are not.
+        IndexError
+            A key is not there.
+        """
+        self._check_open()
+        found = set(as_keys(keys, len(self), self.path).tolist())
+        new = found - self._groups.get(name_of(name), set())
+        listed = 4 * len(new) + self._new_nbytes(name)
+        before = LUT_ROW_NBYTES * len(self) + self._iids.nbytes + listed
+        self._check_room(before, self._segs.nbytes, f"group {name!r}")
+        self._groups.setdefault(name, set()).update(new)
+        self._listed += listed
+
+    def _new_nbytes(self, group: str) -> int:
+        """Bytes at most that a group's name and place take, 0 if it is there already."""
+        return 0 if group in self._groups else 12 * len(group) + LISTED_NBYTES
+
+    def _check_room(self, before: int, segs_nbytes: int, what: str) -> None:
+        """Refuse what would only be found too large when the archive is put together."""
+        before += HEAD.size + len(self._meta) + self._listed
+        if max(before, segs_nbytes) > MOST_NBYTES:
+            raise LimitError(
+                f"{self._out.path}: an archive holds 4 GiB of segments, and as much of names, "
+                f"table, groups and metadata; {what} is beyond: mapix.iid.ShardedWriter writes "
+                "several archives, which are opened as one"
+            )
 
     def close(self) -> None:
-        """Put the archive together, sync it, and let it appear."""
+        """Put the archive together, sync it, and let it appear; does nothing when that was done."""
+        if self._state == "closed":
+            return
         try:
+            self._check_open()
             self._assemble()
         except BaseException:
             self.abort()
             raise
+        self._state = "closed"
         self._drop()
         self._out.commit()
 
     def _assemble(self) -> None:
-        meta = json.dumps(self.meta).encode()
+        meta = self._meta
         listed, offset = [], 0
         for name, keys in self._groups.items():
             listed.append({"name": name, "offset": offset, "length": 4 * len(keys)})
@@ -228,11 +338,6 @@ class Writer(Closing):
         for nbytes in (*sizes, self._segs.nbytes):
             places += [at, nbytes]
             at += nbytes
-        if max(places) > MOST_NBYTES:
-            raise LimitError(
-                f"{self._out.path}: names, groups and metadata leave the segments beyond 4 GiB; "
-                "mapix.iid.ShardedWriter writes several archives, which are opened as one"
-            )
         head = HEAD.pack(self.version[0], self.version[1] if self.version[0] else 0, *places)
         lut = _little(np.frombuffer(self._lut, np.uint32))
         self._out.write(head)
@@ -256,7 +361,10 @@ class Writer(Closing):
             spill.drop()
 
     def abort(self) -> None:
-        """Remove what was written."""
+        """Remove what was written; does nothing after ``close``."""
+        if self._state == "closed":
+            return
+        self._state = "closed"
         self._drop()
         self._out.abort()
 
@@ -265,8 +373,25 @@ def _little(numbers: NDArray[np.uint32]) -> memoryview:
     return np.ascontiguousarray(numbers, "<u4").view(np.uint8).data
 
 
-def _checked(box: Sequence[int]) -> Box:
-    minr, minc, maxr, maxc = (int(v) for v in box)
-    if not (0 <= minr <= maxr <= 65535 and 0 <= minc <= maxc <= 65535):
-        raise ValueError(f"a box is minr <= maxr, minc <= maxc in 0..65535, got {tuple(box)}")
-    return minr, minc, maxr, maxc
+def path_of(path: str | os.PathLike[str]) -> str:
+    """A path as text; bytes are refused."""
+    found = os.fspath(path)
+    if not isinstance(found, str):
+        raise TypeError(f"a path must be text, got {found!r}")
+    return found
+
+
+def _given(text: Text | None, what: str) -> bytes:
+    found = as_bytes(text, what)
+    if len(found) > MOST_NBYTES:
+        raise LimitError(f"{what} of {len(found)} bytes; 4 GiB are what a name may have")
+    return found
+
+
+def _raw(bits: bytes | NDArray[np.uint8]) -> bytes:
+    if isinstance(bits, np.ndarray) and bits.dtype == np.uint8 and bits.ndim == 1:
+        return bits.tobytes()
+    if not isinstance(bits, bytes):
+        kind = f"{bits.dtype} {bits.shape}" if isinstance(bits, np.ndarray) else type(bits).__name__
+        raise TypeError(f"bits must be bytes or uint8 (n,), got {kind}")
+    return bits
