@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from mapix.iid.archive import Archive
+from mapix.iid.arguments import as_json, as_keys, name_of
+from mapix.iid.shards import ShardedArchive
 from mapix.iid.writer import Writer
 
 __all__ = ["Difference", "diff", "edit", "merge", "subset"]
 
 Pair = tuple[bytes, bytes]
 Path = str | os.PathLike[str]
+Keys = NDArray[np.uint32]
 
 
 def _copy(
@@ -25,7 +28,6 @@ def _copy(
     """Write segments again, bits as they are; old key -> new key.  ``groups``: other names."""
     new: dict[int, int] = {}
     for key in keys:
-        key = int(key)
         domain, iid = archive.name(key)
         box, area = archive._head(key)
         new[key] = out.add(domain, iid, bits=archive._bits(key), bbox=box, area=area)
@@ -36,17 +38,30 @@ def _copy(
     return new
 
 
-def _version(archive: Archive) -> tuple[int, int]:
-    return archive.layout.version, archive.layout.rformat
+def _archive(archive: object) -> Archive:
+    if not isinstance(archive, Archive):
+        raise TypeError(f"an opened archive is needed, got {type(archive).__name__}")
+    return archive
 
 
 def subset(archive: Archive, keys: ArrayLike, path: Path, *, replace: bool = False) -> None:
     """Write some segments of an archive, with their groups and the metadata, to a new one.
 
-    Keys become 0, 1, 2 ... in the order given.
+    Keys become 0, 1, 2 ... in the order given.  Of an archive of several files one is made.
+
+    Raises
+    ------
+    TypeError
+        Keys are not whole numbers, or another argument is of a wrong type.
+    ValueError
+        A key comes twice: a segment has one key.
     """
-    chosen = archive._some(keys)
-    with Writer(path, archive.meta, version=_version(archive), replace=replace) as out:
+    chosen = as_keys(keys, len(_archive(archive)), archive.path)
+    once, counts = np.unique(chosen, return_counts=True)
+    if len(once) < len(chosen):
+        twice = int(once[np.argmax(counts > 1)])
+        raise ValueError(f"{archive.path}: key {twice} comes twice: a segment has one key")
+    with Writer(path, archive.meta, version=archive.header, replace=replace) as out:
         _copy(archive, chosen.tolist(), out, None)
 
 
@@ -65,7 +80,17 @@ def merge(
         Leave out segments whose (domain, iid) an earlier one has.
     replace : bool
         Whether a file that is there may be replaced.
+
+    Raises
+    ------
+    TypeError
+        ``archives`` is not a sequence of archives, or another argument is of a wrong type.
     """
+    if isinstance(archives, str | bytes) or not isinstance(archives, Sequence):
+        raise TypeError(f"a sequence of archives is needed, got {type(archives).__name__}")
+    archives = [_archive(archive) for archive in archives]
+    if not isinstance(unique, bool | np.bool_):
+        raise TypeError(f"unique must be bool, got {unique!r}")
     meta: dict[str, Any] = {}
     for archive in archives:
         meta = {**archive.meta, **meta}
@@ -135,28 +160,82 @@ def edit(
     Parameters
     ----------
     archive : Archive
-        Stays what it is while it is open; open the path again to see the changes.
+        Stays what it is while it is open; open the path again to see the changes.  Of several files
+        as one, those that change are written anew, one after the other, each in one step.
     path : str or os.PathLike, optional
         Where to; the archive's own path by default, which is then replaced.
     delete : array_like
-        Keys of segments to leave out; those behind them move up.
+        Keys of segments to leave out; those after them move up.
     groups : mapping of str to array_like, optional
         Groups as they are to be, in old keys; groups that are not named stay, an empty one goes.
     meta : mapping, optional
-        The new metadata, whole.
+        The new metadata, whole; of several files, of each.
     append : callable
-        Is given the Writer, behind the last segment: ``lambda out: out.add(...)``.
+        Is given the Writer, behind the last segment: ``lambda out: out.add(...)``.  Of several
+        files that of the last one, whose keys it counts.
+
+    Raises
+    ------
+    TypeError
+        An argument is of a wrong type: then nothing was written.
+    IndexError
+        A key is not there.
+    ValueError
+        A file is there twice in an archive of several files that is to be edited in place.
     """
-    gone = set(archive._some(delete).tolist()) if np.size(delete) else set()
-    keep = [k for k in range(len(archive)) if k not in gone]
+    if groups is not None and not isinstance(groups, Mapping):
+        raise TypeError(f"groups must be a mapping of names to keys, got {type(groups).__name__}")
+    if append is not None and not callable(append):
+        raise TypeError(f"append must be callable, got {type(append).__name__}")
+    n, at = len(_archive(archive)), archive.path
+    gone = as_keys(delete, n, at)
+    wanted = {name_of(name): as_keys(keys, n, at) for name, keys in (groups or {}).items()}
+    if meta is not None:
+        as_json(meta, "meta")
+    if path is None and isinstance(archive, ShardedArchive):
+        _edit_parts(archive, gone, wanted, meta, append)
+    else:
+        _edit(archive, path, gone, wanted, meta, append)
+
+
+def _edit(
+    archive: Archive,
+    path: Path | None,
+    gone: Keys,
+    groups: Mapping[str, Keys],
+    meta: Mapping[str, Any] | None,
+    append: Callable[[Writer], object] | None,
+) -> None:
+    """``edit`` of one archive to one file."""
+    keep = np.setdiff1d(archive.keys, gone).tolist()
     target = archive.path if path is None else path
     said = archive.meta if meta is None else meta
-    with Writer(target, said, version=_version(archive), replace=path is None) as out:
-        changed = dict(groups or {})
-        new = _copy(archive, keep, out, dict.fromkeys(changed, ()))
-        for name, keys in changed.items():
-            kept = [new[int(k)] for k in archive._some(keys) if int(k) in new]
+    with Writer(target, said, version=archive.header, replace=path is None) as out:
+        new = _copy(archive, keep, out, dict.fromkeys(groups, ()))
+        for name, keys in groups.items():
+            kept = [new[k] for k in keys.tolist() if k in new]
             if kept:
                 out.group(name, kept)
         if append is not None:
             append(out)
+
+
+def _edit_parts(
+    archive: ShardedArchive,
+    gone: Keys,
+    groups: Mapping[str, Keys],
+    meta: Mapping[str, Any] | None,
+    append: Callable[[Writer], object] | None,
+) -> None:
+    """``edit`` of several files in their places."""
+    paths = [os.path.realpath(part.path) for part in archive.parts]
+    if len(set(paths)) < len(paths):
+        raise ValueError(f"{archive.path}: a file is there twice; it cannot be edited in its place")
+    last = archive.parts[-1]
+    for k, part in enumerate(archive.parts):
+        gone_here = archive.keys_in(gone, k)
+        here = {name: archive.keys_in(keys, k) for name, keys in groups.items()}
+        here = {name: keys for name, keys in here.items() if len(keys) or name in part.groups}
+        more = append if part is last else None
+        if len(gone_here) or here or meta is not None or more is not None:
+            _edit(part, None, gone_here, here, meta, more)

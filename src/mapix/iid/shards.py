@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,21 +12,25 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix._native_tree import Tree
-from mapix.errors import FormatError, UnsupportedError
+from mapix.errors import FormatError, LimitError, UnsupportedError
 from mapix.formats.iid import NAME
 from mapix.iid.archive import Archive
+from mapix.iid.arguments import as_keys, whole
 from mapix.iid.groups import Group
 from mapix.iid.names import Pair, Text, as_bytes
 from mapix.iid.segment import Box, Region
-from mapix.iid.writer import Writer
+from mapix.iid.writer import Once, Writer, path_of
 from mapix.report import Report
-from mapix.store import Closing
+from mapix.source import Source
+from mapix.store import SYSTEM, Calls
 
 __all__ = ["ShardedArchive", "ShardedWriter", "beside"]
 
 Keys = NDArray[np.uint32]
 STEP = 1 << 18  # pairs of segments compared between two looks at Ctrl-C
 FULL_NBYTES = 3 << 30  # of a shard, before the next one is begun
+MOST_SHARDS = 99_999
+MOST_SHOWN = 5  # names of shards in a message
 _NUMBERED = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.iid")
 
 
@@ -45,7 +50,9 @@ def beside(path: str) -> list[str]:
     paths = [os.path.join(folder, f"{stem}-{k:05}-of-{n:05}.iid") for k in range(n)]
     missing = [os.path.basename(p) for p in paths if not os.path.isfile(p)]
     if missing:
-        raise FormatError(path, NAME, f"shards are missing: {', '.join(missing)}")
+        shown = ", ".join(missing[:MOST_SHOWN])
+        more = f" and {len(missing) - MOST_SHOWN} more" if len(missing) > MOST_SHOWN else ""
+        raise FormatError(path, NAME, f"shards are missing: {shown}{more}")
     return paths
 
 
@@ -75,13 +82,13 @@ class _Core:
             at = np.flatnonzero(part == k)
             yield self._parts[k], np.ascontiguousarray(inner[at]), at
 
-    def columns(self, _: Any, first: int, boxes: Any, areas: Any, n: int) -> int:
+    def columns(self, _: Any, first: int, boxes: Any, areas: Any, n: int) -> tuple[int, int, int]:
         """Boxes and areas of keys first to first + n."""
         keys = np.arange(first, first + n, dtype=np.uint32)
         for part, inner, run in self._runs(keys):
             if boxes is not None:
                 boxes[run], areas[run] = part.bboxes[inner], part.areas[inner]
-        return 0
+        return 0, 0, 0
 
     def masks(self, _: Any, keys: Keys, windows: Any, offsets: Any, out: Any) -> None:
         """Masks of keys, back to back."""
@@ -294,12 +301,27 @@ class ShardedArchive(Archive):
         return self.parts[0].version
 
     @property
+    def header(self) -> tuple[int, int]:
+        """Version and rformat of the first file."""
+        return self.parts[0].header
+
+    @property
     def meta(self) -> dict[str, Any]:
         """Of the first file, with what only others have."""
         found: dict[str, Any] = {}
         for part in self.parts:
             found = {**part.meta, **found}
         return found
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(h, w) of the largest image among those of the parts."""
+        shapes = [part.shape for part in self.parts]
+        return max(h for h, _ in shapes), max(w for _, w in shapes)
+
+    @property
+    def _nbytes(self) -> int:
+        return sum(part.source.nbytes for part in self.parts)
 
     @property
     def _index(self) -> None:
@@ -323,7 +345,21 @@ class ShardedArchive(Archive):
         return part._own_mask(inner)
 
     def _regions_at(self, key: int) -> tuple[int, int]:
-        raise UnsupportedError(f"{self.path}: packed bits are had from the parts")
+        part, inner = self._part(key)
+        return part._regions_at(inner)
+
+    def _source_of(self, key: int) -> Source:
+        return self._part(key)[0].source
+
+    def _bits(self, key: int) -> bytes:
+        part, inner = self._part(key)
+        return part._bits(inner)
+
+    def keys_in(self, keys: Keys, which: int) -> Keys:
+        """Those of keys that are in a part, as that part counts them."""
+        part, inner = self._core.place(keys)
+        found: Keys = inner[part == which]
+        return found
 
     def _regions(self, key: int) -> list[Region]:
         part, inner = self._part(key)
@@ -375,7 +411,7 @@ def join(archives: Sequence[Archive]) -> ShardedArchive:
     return ShardedArchive(parts)
 
 
-class ShardedWriter(Closing):
+class ShardedWriter(Once):
     """Archives ``NAME-00000-of-00003.iid`` and so on, for more than one can hold.
 
     Each appears whole; their names tell how many there are only when the last one is closed, and
@@ -389,8 +425,18 @@ class ShardedWriter(Closing):
         Metadata of each.
     full_nbytes : int
         Bytes of segments after which the next archive is begun.
+    replace : bool
+        Whether a set of that name that is there may be replaced.  The first file of the old set is
+        removed first, and that of the new one comes last: no set is made of old and new files.
+    calls : mapix.store.Calls
+        The operating system; for tests.
     **options
         For ``Writer``.
+
+    Raises
+    ------
+    FileExistsError
+        A set of that name is there, and it is not to be replaced.
     """
 
     def __init__(
@@ -399,49 +445,110 @@ class ShardedWriter(Closing):
         meta: Mapping[str, Any] | None = None,
         *,
         full_nbytes: int = FULL_NBYTES,
+        replace: bool = False,
+        calls: Calls = SYSTEM,
         **options: Any,
     ) -> None:
-        self._stem = os.fspath(path).removesuffix(".iid")
-        self._meta, self._options, self._full = meta, options, full_nbytes
+        if not isinstance(replace, bool | np.bool_):
+            raise TypeError(f"replace must be bool, got {replace!r}")
+        self.path = os.path.abspath(path_of(path))
+        self._stem = self.path.removesuffix(".iid")
+        self._meta, self._calls, self._options = meta, calls, options
+        self._full = whole(full_nbytes, "full_nbytes", 1, 1 << 64)
+        self._replace = replace
+        self._refuse()
         self._done: list[str] = []
         self._begin = 0
-        self._out = self._next()
+        self._out = self._next(0)
 
-    def _next(self) -> Writer:
-        path = f"{self._stem}-{len(self._done):05}.iid.shard"
-        return Writer(path, self._meta, replace=True, **self._options)
+    def _old(self) -> list[str]:
+        """Files of a set of this name that is there, the first one first."""
+        folder, stem = os.path.split(self._stem)
+        found = []
+        for name in sorted(os.listdir(folder)):
+            match = _NUMBERED.fullmatch(name)
+            if match is not None and match[1] == stem:
+                found.append(os.path.join(folder, name))
+        return found
 
-    def _finish(self) -> None:
-        self._out.close()
+    def _refuse(self) -> None:
+        old = self._old()
+        if old and not self._replace:
+            raise FileExistsError(f"{old[0]} is there already; nothing is overwritten")
+
+    def _next(self, k: int) -> Writer:
+        path = f"{self._stem}-{k:05}.iid.shard"
+        return Writer(path, self._meta, replace=True, calls=self._calls, **self._options)
+
+    def _turn(self) -> None:
+        """Finish the archive at hand, and begin the next one."""
+        if len(self._done) + 2 > MOST_SHARDS:
+            raise LimitError(f"{self.path}: more than {MOST_SHARDS} archives in one set")
+        following = self._next(len(self._done) + 1)
+        try:
+            self._out.close()
+        except BaseException as e:
+            self._state = f"archive {len(self._done)} failed: {type(e).__name__} {e}"
+            following.abort()
+            raise
         self._done.append(self._out.path)
         self._begin += len(self._out)
+        self._out = following
 
     def __len__(self) -> int:
         return self._begin + len(self._out)
 
     def add(self, *args: Any, **options: Any) -> int:
         """Write a segment, as ``Writer.add``; its key in the set."""
+        self._check_open()
         if len(self._out) and self._out.nbytes >= self._full:
-            self._finish()
-            self._out = self._next()
+            self._turn()
         return self._begin + self._out.add(*args, **options)
 
     def group(self, name: str, keys: ArrayLike) -> None:
-        """Add keys of the archive at hand to a group; earlier ones are written already."""
-        inner = np.asarray(keys, np.int64) - self._begin
+        """Add keys of the archive at hand to a group; earlier ones are written already.
+
+        Raises
+        ------
+        UnsupportedError
+            A key is of an archive that is full: pass ``groups`` to ``add``.
+        """
+        self._check_open()
+        wanted = as_keys(keys, len(self), self.path)
+        inner = wanted.astype(np.int64) - self._begin
         if inner.size and inner.min() < 0:
             raise UnsupportedError("groups of archives that are full are written; add(groups=...)")
         self._out.group(name, inner)
 
     def close(self) -> None:
         """Close the last archive, and give all of them their names."""
-        self._finish()
+        if self._state == "closed":
+            return
+        try:
+            self._check_open()
+            self._refuse()
+            if len(self._out) or not self._done:
+                self._out.close()
+                self._done.append(self._out.path)
+            else:  # an add that would have been its first was refused
+                self._out.abort()
+        except BaseException:
+            self.abort()
+            raise
+        self._state = "closed"
         n = len(self._done)
-        for k, path in enumerate(self._done):
-            os.replace(path, f"{self._stem}-{k:05}-of-{n:05}.iid")
+        for old in self._old():
+            self._calls.unlink(old)
+        for k in reversed(range(n)):
+            self._calls.rename(self._done[k], f"{self._stem}-{k:05}-of-{n:05}.iid")
+        self._calls.fsync_directory(os.path.dirname(self._stem))
 
     def abort(self) -> None:
-        """Remove what was written."""
+        """Remove what was written; does nothing after ``close``."""
+        if self._state == "closed":
+            return
+        self._state = "closed"
         self._out.abort()
         for path in self._done:
-            os.unlink(path)
+            with contextlib.suppress(FileNotFoundError):
+                self._calls.unlink(path)

@@ -1,0 +1,253 @@
+"""Archives of several files: parts, unions and changes of them; and copies of what IID has."""
+
+from __future__ import annotations
+
+import copy
+import os
+import pickle
+
+import numpy as np
+import pytest
+
+import mapix
+import mapix.iid
+from mapix.iid import ShardedWriter, Writer, edit, merge, subset
+from mapix.store import SYSTEM
+
+N = 11
+
+
+def fill(out, first=0, n=N):
+    for k in range(first, first + n):
+        mask = np.ones((2 + k % 3, 3), bool)
+        mask[0, 0] = k % 2
+        groups = [g for g, take in (("even", k % 2 == 0), ("first", k == 0)) if take]
+        out.add("d" if k % 3 else None, f"s{k}", mask, at=(k, 2 * k), groups=groups)
+
+
+@pytest.fixture
+def both(tmp_path):
+    """The same segments as a set of several files, and in one."""
+    with ShardedWriter(tmp_path / "set.iid", {"a": 1}, full_nbytes=100) as out:
+        fill(out)
+    with Writer(tmp_path / "one.iid", {"a": 1}) as out:
+        fill(out)
+    first = sorted(tmp_path.glob("set-00000-of-*"))[0]
+    a = mapix.open(first)
+    assert len(a.parts) > 2
+    return a, mapix.open(tmp_path / "one.iid"), first
+
+
+def same(a, b) -> None:
+    assert len(a) == len(b)
+    assert a.meta == b.meta
+    assert a.names() == b.names()
+    assert (a.bboxes == b.bboxes).all()
+    assert (a.areas == b.areas).all()
+    assert {k: set(v) for k, v in a.groups.items()} == {k: set(v) for k, v in b.groups.items()}
+    for s, t in zip(a, b, strict=True):
+        assert s.bits.tolist() == t.bits.tolist()
+        assert (s.mask() == t.mask()).all()
+
+
+def test_packed_bits_of_a_set(both):
+    a, one, _ = both
+    same(a, one)
+    assert a[7].bits.base is not None  # a view of its file
+
+
+def test_parts_and_unions_of_a_set(both, tmp_path):
+    a, one, _ = both
+    for keys in ([9, 0, 4], a.groups["even"], range(N), []):
+        subset(a, keys, tmp_path / "s1.iid", replace=True)
+        subset(one, keys, tmp_path / "s2.iid", replace=True)
+        assert (tmp_path / "s1.iid").read_bytes() == (tmp_path / "s2.iid").read_bytes()
+    for unique in (False, True):
+        merge([a, one], tmp_path / "m1.iid", unique=unique, replace=True)
+        merge([one, one], tmp_path / "m2.iid", unique=unique, replace=True)
+        same(mapix.open(tmp_path / "m1.iid"), mapix.open(tmp_path / "m2.iid"))
+
+
+CHANGES = [
+    {"delete": [0, 5, 10]},
+    {"delete": range(N)},
+    {"groups": {"even": [10, 1], "new": [3, 4], "first": []}},
+    {"groups": {"even": []}, "delete": [3]},
+    {"meta": {"b": 2}},
+    {"append": lambda out: out.add("z", "z", np.eye(2), groups=["new", "even"])},
+    {"delete": [2], "meta": {}, "groups": {"x": [2, 3]}, "append": lambda out: fill(out, 20, 2)},
+    {},
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_changes_of_a_set(both, tmp_path, change):
+    a, one, first = both
+    edit(a, tmp_path / "whole.iid", **change)
+    edit(one, tmp_path / "want.iid", **change)
+    want = mapix.open(tmp_path / "want.iid")
+    same(mapix.open(tmp_path / "whole.iid"), want)
+    before = {p: (p.read_bytes(), p.stat().st_ino) for p in first.parent.glob("set-*")}
+    edit(a, **change)
+    same(mapix.open(first), want)
+    assert sorted(first.parent.glob("set-*")) == sorted(before)
+    if not change:  # what does not change is not written
+        assert {p: (p.read_bytes(), p.stat().st_ino) for p in before} == before
+    assert len(a.masks()) == N  # who has the old ones open keeps them
+
+
+def test_a_file_that_is_there_twice_is_not_edited_in_its_place(both, tmp_path):
+    _, _, _first = both
+    twice = mapix.open([tmp_path / "one.iid", tmp_path / "one.iid"])
+    with pytest.raises(ValueError, match="twice"):
+        edit(twice, delete=[0])
+    edit(twice, tmp_path / "new.iid", delete=[0])
+    assert len(mapix.open(tmp_path / "new.iid")) == 2 * N - 1
+
+
+def test_a_set_is_replaced_when_that_is_asked_for(both, tmp_path):
+    a, _, _first = both
+    with pytest.raises(FileExistsError, match="already"):
+        ShardedWriter(tmp_path / "set.iid")
+    with ShardedWriter(tmp_path / "set.iid", replace=True) as out:
+        fill(out, 50, 2)
+    (only,) = tmp_path.glob("set*")
+    assert only.name == "set-00000-of-00001.iid"
+    assert mapix.open(only).names()[0][1] == b"s50"
+    assert len(a.masks()) == N
+
+
+class Stops:
+    """The operating system, until the n-th name is given or taken away."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def __getattr__(self, name):
+        def call(*args):
+            if name in ("rename", "unlink"):
+                self.left -= 1
+                if self.left < 0:
+                    raise KeyboardInterrupt
+            return getattr(SYSTEM, name)(*args)
+
+        return call
+
+
+def test_a_set_is_never_made_of_old_and_new_files(tmp_path):
+    """Stopped between any two steps, it is the old one, the new one, or refused."""
+    outcomes = set()
+    for left in range(60):
+        folder = tmp_path / str(left)
+        folder.mkdir()
+        with ShardedWriter(folder / "set.iid", full_nbytes=1) as out:
+            fill(out, 0, 3)
+        try:
+            with ShardedWriter(
+                folder / "set.iid", full_nbytes=1, replace=True, calls=Stops(left)
+            ) as out:
+                fill(out, 100, 3)
+        except KeyboardInterrupt:
+            pass
+        else:
+            outcomes.add("new")
+            assert left > 9
+            break
+        try:
+            names = mapix.open(folder / "set-00001-of-00003.iid").names()
+        except (mapix.MapixError, FileNotFoundError):
+            outcomes.add("refused")
+            continue
+        numbers = [int(n[1][1:]) for n in names]
+        assert numbers in ([0, 1, 2], [100, 101, 102])
+        outcomes.add("old" if numbers[0] == 0 else "new")
+    assert outcomes == {"old", "refused", "new"}
+
+
+def test_a_set_whose_writer_failed_cannot_be_closed(tmp_path):
+    class Fails(Stops):
+        def __getattr__(self, name):
+            def call(*args):
+                if name == "fsync":
+                    self.left -= 1
+                    if self.left < 0:
+                        raise OSError(5, "Input/output error")
+                return getattr(SYSTEM, name)(*args)
+
+            return call
+
+    out = ShardedWriter(tmp_path / "set.iid", full_nbytes=1, calls=Fails(1))
+    fill(out, 0, 2)
+    with pytest.raises(OSError, match="Input"):
+        fill(out, 2, 1)
+    for call in (lambda: fill(out, 2, 1), lambda: out.group("g", []), out.close):
+        with pytest.raises(mapix.MapixError, match="cannot be finished: archive 1 failed"):
+            call()
+    assert os.listdir(tmp_path) == []
+    out.close()
+    with pytest.raises(mapix.ClosedError):
+        fill(out, 2, 1)
+
+
+def test_a_missing_set_of_thousands_is_a_short_message(tmp_path):
+    (tmp_path / "s-00000-of-99999.iid").write_bytes(b"")
+    with pytest.raises(mapix.FormatError) as e:
+        mapix.open(tmp_path / "s-00000-of-99999.iid")
+    assert "and 99993 more" in str(e.value)
+    assert len(str(e.value)) < 500
+
+
+# --- copies ---------------------------------------------------------------------------------------
+
+
+def used(a) -> None:
+    """Everything that is kept once it was asked for is there."""
+    a.at(3, 3)
+    a.at([1, 2], [1, 2])
+    a.find("d", "s1")
+    _ = a.domains, a.areas, a.duplicates(), a.groups["even"], a.overlaps(), a.meta, a.shape
+
+
+@pytest.mark.parametrize("which", ["set", "one"])
+@pytest.mark.parametrize("use", [False, True])
+def test_everything_pickles_and_copies(both, which, use):
+    a = both[0] if which == "set" else both[1]
+    if use:
+        used(a)
+    objects = {
+        "archive": (a, lambda x: x.names()),
+        "segment": (a[8], lambda x: (x.key, x.iid, x.bbox, x.mask().tolist())),
+        "region": (a[8].regions[0], lambda x: (x.bbox, x.bits.tolist(), x.area)),
+        "group": (a.groups["even"], lambda x: list(x)),
+        "groups": (a.groups, lambda x: {k: list(v) for k, v in x.items()}),
+        "selection": (a.select(groups="even"), lambda x: x.keys.tolist()),
+        "slice": (a[2:9:3], lambda x: [s.key for s in x]),
+        "masks": (a.masks([3, 8]), lambda x: [m.tolist() for m in x]),
+        "overlaps": (a.overlaps(), lambda x: (x.i.tolist(), x.iou.tolist())),
+        "labels": (mapix.iid.label_map(a), lambda x: (x.labels.tolist(), x.lost)),
+        "difference": (mapix.iid.diff(a, a), lambda x: (x.added, x.changed)),
+        "report": (a.verify(), str),
+    }
+    for name, (thing, content) in objects.items():
+        want = content(thing)
+        for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+            assert content(pickle.loads(pickle.dumps(thing, protocol))) == want, name
+        assert content(copy.copy(thing)) == want, name
+        assert content(copy.deepcopy(thing)) == want, name
+
+
+def test_indices_are_what_has_an_index(both):
+    class Five:
+        def __index__(self):
+            return 5
+
+    for a in both[:2]:
+        for thing in (a, a.select(area=(0, None)), a.masks()):
+            for key in (5, Five(), np.int8(5), np.array(5), -6, np.uint64(5)):
+                got, want = thing[key], thing[5]
+                assert (got == want).all() if isinstance(got, np.ndarray) else got.key == want.key
+            for key in (True, np.bool_(True), (1, 2), 1.0, np.float64(1), "1", None, ...):
+                with pytest.raises(TypeError):
+                    thing[key]
+            with pytest.raises(IndexError):
+                thing[N]
