@@ -13,8 +13,16 @@ from mapix import _native
 from mapix._native_iid import Iid
 from mapix._native_tree import Tree
 from mapix.errors import FormatError, LimitError, warn
-from mapix.formats.iid import NAME, ROW_NBYTES, read_layout, read_meta
+from mapix.formats.iid import (
+    NAME,
+    ROW_NBYTES,
+    check_sharing,
+    image_size,
+    read_layout,
+    read_meta,
+)
 from mapix.iid import trailer
+from mapix.iid.arguments import as_keys
 from mapix.iid.groups import Group, Groups
 from mapix.iid.names import Names, Text, as_bytes
 from mapix.iid.pixels import STEP, Pixels
@@ -30,14 +38,14 @@ __all__ = ["Archive"]
 LUT_ROW = np.dtype(
     [("key", "<u4"), ("name_at", "<u4"), ("name_nbytes", "<u4"), ("at", "<u4"), ("nbytes", "<u4")]
 )
-SHARING = 4  # times the section that all segments may take together: hostile rows share bytes
-LEAST_SHARED = 1 << 20
 
 Keys = NDArray[np.uint32]
 KeysLike = Group | Selection | ArrayLike
 HEAD_NBYTES = 16
 REGION_NBYTES = 12
 TEXT = (str, bytes)
+PIXELS_PER_BYTE = 64  # that a file may ask for by numbers alone: 8 are in each byte of a mask
+LEAST_NBYTES = 1 << 20  # a file is taken for at least as large
 
 
 class Archive(Pixels, Places):
@@ -79,6 +87,11 @@ class Archive(Pixels, Places):
     def version(self) -> int:
         """As the header has it; 0 in all known files."""
         return self.layout.version
+
+    @property
+    def header(self) -> tuple[int, int]:
+        """Version and rformat of the header: what ``Writer(version=...)`` takes."""
+        return self.layout.version, self.layout.rformat
 
     @cached_property
     def meta(self) -> dict[str, Any]:
@@ -150,13 +163,21 @@ class Archive(Pixels, Places):
 
     def _own_mask(self, key: int) -> NDArray[np.bool_]:
         box, _ = self._head(key)
-        out = np.empty((box[2] - box[0], box[3] - box[1]), np.bool_)
+        h, w = box[2] - box[0], box[3] - box[1]
+        if h * w > LEAST_NBYTES:
+            self.check_pixels(h * w, f"a mask of segment {key}")
+        out = np.empty((h, w), np.bool_)
         self._iid.mask(self.source.mapping, key, box, out)
         return out
 
     def _regions_at(self, key: int) -> tuple[int, int]:
         _, _, at, nbytes = self._row(key)
         return self.layout.segs[0] + at + HEAD_NBYTES, nbytes - HEAD_NBYTES
+
+    def _source_of(self, key: int) -> Source:
+        """The file that a segment lies in."""
+        del key
+        return self.source
 
     def _bits(self, key: int) -> bytes:
         """``Segment.bits``, copied under the guard."""
@@ -197,19 +218,17 @@ class Archive(Pixels, Places):
         FormatError
             A row is wrong.
         LimitError
-            Segments share bytes: together they would take more than 4 times their section.
+            Segments, or names, share bytes: together they take more than 4 times their section.
         """
         if "_checked" in self.__dict__:
             return
+        names = segments = 0
         for first in range(0, len(self), STEP * 16):
             n = min(STEP * 16, len(self) - first)
-            self._iid.columns(self.source.mapping, first, None, None, n)
-        total = int(self._lut["nbytes"].sum(dtype=np.uint64))
-        if total > max(SHARING * self.layout.segs[1], LEAST_SHARED):
-            raise LimitError(
-                f"{self.path}: iid: segments of {total} bytes in a section of "
-                f"{self.layout.segs[1]}: they share bytes, more than {SHARING} times over"
-            )
+            _, more, many = self._iid.columns(self.source.mapping, first, None, None, n)
+            names, segments = names + more, segments + many
+        check_sharing(self.path, "names", names, self.layout.iids[1])
+        check_sharing(self.path, "segments", segments, self.layout.segs[1])
         self.__dict__["_checked"] = True
 
     @cached_property
@@ -222,7 +241,7 @@ class Archive(Pixels, Places):
             part = slice(first, min(first + STEP, n))
             swapped += self._iid.columns(
                 self.source.mapping, first, boxes[part], areas[part], part.stop - first
-            )
+            )[0]
         if swapped:
             warn(
                 f"{self.path}: {swapped} segments state area and key in the places of 2018's "
@@ -254,26 +273,48 @@ class Archive(Pixels, Places):
         known = None if self._index is None else self._index.tree
         return Tree(self.bboxes) if known is None else known
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, int]:
-        """(h, w) of the smallest image that holds all segments."""
+        """(h, w) of the image: ``meta["image"]``'s height and width.
+
+        Without these, and where a box lies outside of them, what holds all boxes.
+        """
         boxes = self.bboxes
-        return int(boxes[:, 2].max(initial=0)), int(boxes[:, 3].max(initial=0))
+        h, w = int(boxes[:, 2].max(initial=0)), int(boxes[:, 3].max(initial=0))
+        said = image_size(self.meta)
+        if said is None:
+            return h, w
+        if h > said[0] or w > said[1]:
+            warn(
+                f"{self.path}: boxes reach to ({h}, {w}), its metadata states an image of "
+                f"{said[0]} x {said[1]}: the larger of both is taken"
+            )
+        return max(h, said[0]), max(w, said[1])
+
+    @property
+    def _nbytes(self) -> int:
+        return self.source.nbytes
+
+    def check_pixels(self, npixels: int, what: str) -> None:
+        """Refuse pixels of which only a number in the file says that there are so many.
+
+        Raises
+        ------
+        LimitError
+            They are more than 64 per byte of the file, and more than 64 Mi.
+        """
+        most = PIXELS_PER_BYTE * max(self._nbytes, LEAST_NBYTES)
+        if npixels > most:
+            raise LimitError(
+                f"{self.path}: {what} of {npixels} pixels from an archive of {self._nbytes} bytes, "
+                f"more than {most}: pass bbox= or out= if that many are wanted"
+            )
 
     def _some(self, keys: KeysLike | None) -> Keys:
         """Keys as the core takes them, all in range."""
         if keys is None:
             return self.keys
-        raw = keys.keys if isinstance(keys, Group | Selection) else np.asarray(keys)
-        if raw.size == 0:
-            return np.empty(0, np.uint32)
-        if raw.ndim != 1 or raw.dtype.kind not in "iu":
-            raise TypeError(f"keys must be a 1-D array of whole numbers, got {raw.dtype}")
-        if int(raw.min()) < 0 or int(raw.max()) >= len(self):
-            raise IndexError(
-                f"{self.path}: keys {raw.min()} to {raw.max()} of {len(self)} segments"
-            )
-        return np.ascontiguousarray(raw, np.uint32)
+        return as_keys(keys, len(self), self.path)
 
     # --- queries ----------------------------------------------------------------------------------
 
@@ -354,15 +395,19 @@ class Archive(Pixels, Places):
         some = self._some(keys)
         names = self.names(some)
         boxes = self.bboxes[some]
-        of: dict[int, list[str]] = {int(k): [] for k in some}
+        once, row = np.unique(some, return_inverse=True)
+        place = np.full(len(self), -1, np.int64)
+        place[once] = np.arange(len(once))
+        of: list[list[str]] = [[] for _ in once]
         for name, group in self.groups.items():
-            for key in np.intersect1d(group.keys, some).tolist():
-                of[key].append(name)
+            for i in place[group.keys].tolist():
+                if i >= 0 and of[i][-1:] != [name]:  # a hostile group may have a key twice
+                    of[i].append(name)
         return {
             "key": some,
             "domain": [d for d, _ in names],
             "iid": [i for _, i in names],
-            "groups": [of[int(k)] for k in some],
+            "groups": [of[i] for i in row.reshape(-1).tolist()],
             **{side: boxes[:, k] for k, side in enumerate(("minr", "minc", "maxr", "maxc"))},
             "area": self.areas[some],
         }

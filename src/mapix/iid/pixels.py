@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, SupportsIndex
 
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapix._native_tree import Tree
 from mapix.errors import LimitError
+from mapix.iid.arguments import box_of, pair_of
 from mapix.iid.groups import Group
 from mapix.iid.segment import Box
 from mapix.iid.selection import Selection
@@ -108,11 +109,8 @@ class Overlaps:
         return coo_array((getattr(self, weights), (self.i, self.j)), shape=(nsegments, nsegments))
 
 
-def _window(bbox: Sequence[int]) -> NDArray[np.uint16]:
-    minr, minc, maxr, maxc = (int(v) for v in bbox)
-    if not (0 <= minr <= maxr <= 65535 and 0 <= minc <= maxc <= 65535):
-        raise ValueError(f"a box is minr <= maxr, minc <= maxc in 0..65535, got {tuple(bbox)}")
-    return np.array([minr, minc, maxr, maxc], np.uint16)
+def _window(bbox: Any) -> NDArray[np.uint16]:
+    return np.array(box_of(bbox), np.uint16)
 
 
 class Pixels:
@@ -155,6 +153,8 @@ class Pixels:
         total = int(offsets[-1])
         if total > MOST_MASK_NBYTES:
             raise LimitError(f"{self.path}: masks of {total} bytes, more than {MOST_MASK_NBYTES}")
+        if out is None:
+            self.check_pixels(total, f"masks of {len(some)} segments")
         flat = np.empty(total, np.bool_) if out is None else out
         if flat.ndim != 1 or flat.dtype.itemsize != 1 or flat.size < total:
             raise ValueError(f"out must be 1-D bool or uint8 of at least {total}, got {flat.shape}")
@@ -235,6 +235,8 @@ class Pixels:
         some = self._some(keys)
         window = _window((0, 0, *self.shape) if bbox is None else bbox)
         h, w = int(window[2]) - int(window[0]), int(window[3]) - int(window[1])
+        if bbox is None and out is None:
+            self.check_pixels(h * w, f"an image of {h} x {w}")
         labels = np.empty((h, w), np.int32) if out is None else out
         if labels.shape != (h, w) or labels.dtype != np.int32 or not labels.flags.c_contiguous:
             raise ValueError(
@@ -278,6 +280,8 @@ class Pixels:
         some = self._some(keys)
         window = self._window_of(some, bbox)
         h, w = int(window[2]) - int(window[0]), int(window[3]) - int(window[1])
+        if bbox is None:
+            self.check_pixels(h * w, f"a mask of {h} x {w}")
         canvas = np.zeros((h, (w + 63) // 64), np.uint64)
         if len(some) and canvas.size:
             self._iid.combine(self.source.mapping, some[:1], first, window, canvas)
@@ -315,7 +319,7 @@ class Pixels:
     ) -> list[dict[str, Any]]:
         """Masks as COCO run-length encodings of a whole image; see ``mapix.iid.coco``."""
         some = self._some(keys)
-        h, w = self.shape if size is None else size
+        h, w = self.shape if size is None else pair_of(size, "size")
         boxes = self.bboxes[some]
         outside = (boxes[:, 2] > h) | (boxes[:, 3] > w)
         if outside.any():

@@ -72,10 +72,12 @@ class Selection:
                 fits &= areas <= high
             found = np.flatnonzero(fits).astype(np.uint32) if found is None else found[fits]
         if self._bbox is not None:
-            found = _both(found, a.region(self._bbox, exact=False))
-            windows = np.broadcast_to(np.asarray(self._bbox, np.uint16), (len(found), 4))
-            some = np.ascontiguousarray(found)
-            hits = a._iid.count(a.source.mapping, some, np.ascontiguousarray(windows), any=True)
+            box = np.asarray(self._bbox)
+            if box.shape != (4,):
+                raise ValueError(f"bbox is (minr, minc, maxr, maxc), got shape {box.shape}")
+            found = np.ascontiguousarray(_both(found, a.region(box, exact=False)))
+            windows = np.tile(np.clip(box, 0, 65535).astype(np.uint16), (len(found), 1))
+            hits = a._iid.count(a.source.mapping, found, windows, any=True)
             found = found[hits > 0]
         return a.keys if found is None else np.ascontiguousarray(found, np.uint32)
 
