@@ -457,6 +457,83 @@ def test_names_that_leave_are_told_with_their_line(tmp_path):
             _ = mapix.open(later)[0].image
 
 
+def test_one_file_has_many_spellings(tmp_path):
+    pictures = {"a.png": picture(2, 3), "sub/b.png": picture(3, 2)}
+    names = ["a.png", "./a.png", ".//a.png", "sub/b.png", "sub\\b.png", "./sub/./b.png"]
+    ds = mapix.open(make(tmp_path / "f", [{"file_name": n} for n in names], pictures))
+    assert [r.image.shape for r in ds] == [(2, 3, 3)] * 3 + [(3, 2, 3)] * 3
+    for name in ("a.png", "./a.png", "./././a.png"):
+        assert ds.find(name).tolist() == [0, 1, 2]
+    for name in ("sub/b.png", "sub\\b.png", ".\\sub//b.png"):
+        assert ds.find(name).tolist() == [3, 4, 5]
+    assert [r.file_name for r in ds] == names  # as the lines have them
+    assert {r.path for r in ds} == {str(tmp_path / "f" / n) for n in pictures}
+    assert [(f.code, f.line) for f in ds.verify().findings] == [
+        ("duplicate", k) for k in (2, 3, 5, 6)
+    ]
+
+
+def test_a_backslash_that_is_part_of_a_name(tmp_path):
+    folder = make(tmp_path / "f", [{"file_name": "sub\\b.png"}], {"sub\\b.png": picture(2, 2)})
+    ds = mapix.open(folder)
+    assert ds[0].image.shape == (2, 2, 3)
+    assert ds[0].path == str(folder / "sub\\b.png")
+    told = [f for f in ds.verify().findings if f.code == "huggingface"]
+    assert "there is no sub/b.png" in told[0].message
+    (folder / "sub").mkdir()
+    (folder / "sub" / "b.png").write_bytes(png(picture(5, 5)))
+    assert ds[0].image.shape == (5, 5, 3)  # what Hugging Face reads
+    for name in ("..\\x.png", "sub\\..\\..\\x.png", "\\x.png"):
+        bad = mapix.open(make(tmp_path / "bad", [{"file_name": name}], {}))
+        with pytest.raises(mapix.FormatError, match="leaves the folder"):
+            _ = bad[0].image
+
+
+def siblings(folder: Path, name: str, sizes: bool = True) -> Path:
+    """Two splits whose pictures have one name, each metadata file naming both, as opsml may."""
+    arrays = {"train": np.zeros((4, 4, 3), np.uint8), "test": picture(9, 9)}
+    for split in arrays:
+        lines = []
+        for other, array in arrays.items():
+            line = {"filepath": f"{name}/{other}/image_0.png", "caption": other}
+            lines.append(line | ({"size": len(png(array))} if sizes else {}))
+        make(folder / split, lines, {"image_0.png": arrays[split]})
+    return folder
+
+
+@pytest.mark.parametrize("sizes", [True, False])
+@pytest.mark.parametrize("name", ["X", "renamed"])
+def test_a_filepath_may_name_a_picture_of_another_split(tmp_path, name, sizes):
+    shapes = {"train": (4, 4, 3), "test": (9, 9, 3)}
+    folder = siblings(tmp_path / name, "X", sizes)
+    for split in shapes:
+        for ds in (mapix.open(folder, split=split), mapix.open(folder / split, root=folder)):
+            for record in ds:
+                assert record.image.shape == shapes[record.caption]
+                assert record.path == str(folder / record.caption / "image_0.png")
+            assert pickle.loads(pickle.dumps(ds))[0].image.shape == (4, 4, 3)
+    test = mapix.open(folder / "test")  # a folder alone: what lies beside it is out of reach
+    assert test[1].image.shape == (9, 9, 3)
+    if name == "X":
+        with pytest.raises(FileNotFoundError, match="outside of the folder; .* root="):
+            _ = test[0].image
+    elif sizes:
+        with pytest.raises(mapix.FormatError, match=r"a file of \d+ bytes expected by 'size'"):
+            _ = test[0].image
+
+
+def test_a_filepath_of_another_size_is_refused(tmp_path):
+    line = {"filepath": "f/a.png", "size": 5}
+    ds = mapix.open(make(tmp_path / "f", [line], {"a.png": picture(2, 2)}))
+    for act in ("image", "bytes", "nbytes", "path", "source"):
+        with pytest.raises(mapix.FormatError, match=r"line 1: filepath: 'f/a\.png': a file of 5"):
+            getattr(ds[0], act)
+    assert [f.code for f in ds.verify().findings if f.line == 1] == ["size", "huggingface"]
+    for size in (None, True, "77", -1):  # states nothing
+        ds = mapix.open(make(tmp_path / "f", [{**line, "size": size}], {}))
+        assert ds[0].image.shape == (2, 2, 3)
+
+
 def test_a_split_that_is_a_link_does_not_leave_either(tmp_path):
     for place in (tmp_path / "f" / "own", tmp_path / "private"):
         make(place, [{"file_name": "a.png"}], {"a.png": picture(2, 2)})
@@ -659,6 +736,10 @@ def test_damaged_pictures_are_told_or_decoded(tmp_path):
 def test_without_pillow(monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     ds = mapix.open(V1)
+    told = [f for f in ds.verify().findings if f.code not in ("duplicate", "huggingface")]
+    assert [(f.code, f.line, "mapix[view]" in f.message) for f in told] == [
+        ("unchecked", None, True)
+    ]
     assert ds[0].objects.bbox.shape == (1, 4)
     assert len(ds[0].bytes) == 656
     for act in (lambda: ds[0].image, lambda: ds.batch([0])):

@@ -217,6 +217,46 @@ def test_other_things_that_hugging_face_makes_of_it(good):
     assert "train is taken for a split" in told[0].message
 
 
+def test_frames_are_reported(good):
+    frames = [Image.fromarray(np.full((4, 4), 40 * k, np.uint8)) for k in range(3)]
+    for name in ("a.gif", "m.tif", "p.png", "w.webp"):
+        frames[0].save(good / name, save_all=True, append_images=frames[1:])
+        add(good, {"file_name": name})
+    frames[0].save(good / "one.gif")
+    add(good, {"file_name": "one.gif"})
+    assert found(good) == [
+        ("frames", k, n) for k, n in enumerate(("a.gif", "m.tif", "p.png", "w.webp"), 4)
+    ]
+    assert not mapix.open(good).verify().ok
+
+
+def test_what_hugging_face_reads_otherwise(good):
+    def told(**options) -> list[tuple[int | None, str | None, str]]:
+        findings = lint(good, **options).findings
+        return [(f.line, f.file_name, f.message) for f in findings if f.code == "huggingface"]
+
+    assert told() == []
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(picture()).save(good / "o.jpg", exif=exif)
+    add(good, {"file_name": "o.jpg"})
+    assert told() == []
+    add(good, {"file_name": "o.jpg", "objects": {"bbox": [[3, 2, 10, 4]], "categories": ["a"]}})
+    (one,) = told()
+    assert (one[:2], "turns the picture" in one[2]) == ((5, "o.jpg"), True)
+    assert "does not" in told(orientation=False)[0][2]
+    (good / "sub").mkdir()
+    (good / "sub" / "metadata.jsonl").write_text('{"file_name": "b.png"}\n')
+    assert told()[1][1:] == (
+        "sub/metadata.jsonl",
+        "a second metadata file, whose records are read as well",
+    )
+    add(good, {"file_name": "1.png", "image": "x"}, {"file_name": "http://x/1.png"})
+    assert [t[0] for t in told()] == [5, 6, 7, None]
+    assert "becomes a column image" in told()[1][2]
+    assert ":// are rejected" in told()[2][2]
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_hugging_face_itself_agrees(good, case, monkeypatch, tmp_path):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
@@ -235,6 +275,36 @@ def test_hugging_face_itself_agrees(good, case, monkeypatch, tmp_path):
         ds = None
     assert (ds is not None) == accepted
     assert ds is None or len(ds) == len(lines)
+
+
+def test_hugging_face_itself_reads_otherwise(tmp_path, monkeypatch):
+    """What the findings say, seen in the library: names, second metadata files, EXIF."""
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    datasets = pytest.importorskip("datasets", reason="needs Hugging Face's datasets")
+
+    def read(folder: Path) -> list[dict]:
+        found = datasets.load_dataset(
+            "imagefolder", data_dir=str(folder), split="train", cache_dir=str(tmp_path / "cache")
+        )
+        return list(found)
+
+    folder = tmp_path / "f"
+    (folder / "sub").mkdir(parents=True)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(picture(20, 30)).save(folder / "sub" / "b.jpg", exif=exif, quality=100)
+    box = {"bbox": [[3, 2, 10, 4]], "categories": [0]}
+    add(folder, {"file_name": "sub\\b.jpg", "objects": box}, {"file_name": "./sub/b.jpg"})
+    rows = read(folder)
+    for row, record in zip(rows, mapix.open(folder), strict=True):
+        np.testing.assert_array_equal(np.asarray(row["image"]), record.image)
+    assert rows[0]["objects"]["bbox"] == box["bbox"]
+    (folder / "sub" / "metadata.jsonl").write_text(
+        json.dumps({"file_name": "b.jpg", "objects": box}) + "\n"
+    )
+    assert len(read(folder)) == 3  # and ours stays 2, with a finding
+    assert len(mapix.open(folder)) == 2
 
 
 # --- commands -------------------------------------------------------------------------------------

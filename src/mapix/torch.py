@@ -21,6 +21,7 @@ from torch.utils import data as torch_data
 
 import mapix
 from mapix.batch import Batch, Dtype, Layout
+from mapix.folder.batching import PictureDtype
 from mapix.folder.dataset import ImageFolder
 from mapix.folder.decoding import MODES
 from mapix.selection import positions, single
@@ -32,7 +33,11 @@ __all__ = ["Collated", "Dataset", "Images", "collate"]
 
 IGNORE = -100  # the class that PyTorch's losses leave out
 
-_TORCH_DTYPES = {"uint8": torch.uint8, "float32": torch.float32, "float16": torch.float16}
+_TORCH_DTYPES = {
+    name: getattr(torch, name)
+    for name in ("uint8", "float32", "float16", "int32", "uint16", "uint32")
+    if hasattr(torch, name)
+}
 
 
 class Collated(Sequence[Any]):
@@ -295,7 +300,7 @@ class Images(Dataset):
         size: tuple[int, int] | None = None,
         fit: str = "exact",
         mode: str | None = None,
-        dtype: Dtype = "float32",
+        dtype: PictureDtype = "float32",
         layout: Layout = "NCHW",
         scale: float | None = None,
         mean: ArrayLike | None = None,

@@ -15,7 +15,7 @@ import mapix
 from mapix.errors import LossError
 
 if TYPE_CHECKING:
-    from mapix.conversion.stream import Axes, Stream
+    from mapix.conversion.stream import Axes
     from mapix.conversion.target import Target
 
 __all__ = ["NAMES", "Converted", "convert", "target_named"]
@@ -148,10 +148,10 @@ def convert(
         whole = without_records(only, target, path, name)
         if whole is not None:
             return Converted(path, name, whole(progress))
-        streams = _fitting(
-            {k: streamed(ds, axes=axes, images=images) for k, ds in opened.items()}, target, name
-        )
-        lost = tuple(dict.fromkeys(target.lost(streams)))
+        _check_splits(opened, target, name)
+        streams = streamed(opened, axes=axes, images=images)
+        left = _left_out(source, split, opened)
+        lost = tuple(dict.fromkeys([*target.lost(streams), *left]))
         if lost and not lossy:
             raise LossError(path, name, lost)
         target.write(streams, path, counter(sum(s.n for s in streams.values()), progress))
@@ -229,12 +229,28 @@ def _opened(source: Any, split: str | None, options: dict[str, Any]) -> tuple[di
     return {name: found[name] for name in names if name in found}, True
 
 
-def _fitting(streams: dict[str, Stream], target: Target, name: str) -> dict[str, Stream]:
-    """The streams that a target takes, or the reason why they are too many."""
-    if not target.splits and len(streams) > 1:
-        there = ", ".join(streams)
+def _left_out(source: Any, split: str | None, opened: Mapping[str, Any]) -> list[str]:
+    """Records of a directory that are not converted, because a file above them was opened."""
+    from mapix.folder import ImageFolder
+    from mapix.folder.opening import splits_of
+
+    path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
+    if path is None or split is not None or not os.path.isdir(path):
+        return []
+    (only,) = opened.values() if len(opened) == 1 else (None,)
+    if not isinstance(only, ImageFolder) or only.split is not None:
+        return []
+    below = ", ".join(splits_of(path))
+    return [f"records of {below}: metadata files of their own, for split="] if below else []
+
+
+def _check_splits(opened: Mapping[str, Any], target: Target, name: str) -> None:
+    """The reason why there are too many splits, or why they have other names, as ValueError."""
+    if target.any_split:
+        return
+    if not target.splits and len(opened) > 1:
+        there = ", ".join(opened)
         raise ValueError(f"{name} holds one array of records: split= has to name one of {there}")
-    wrong = [k for k in streams if target.splits and k not in target.splits]
+    wrong = [k for k in opened if target.splits and k not in target.splits]
     if wrong:
         raise ValueError(f"{name} has splits {', '.join(target.splits)}, not {', '.join(wrong)}")
-    return streams

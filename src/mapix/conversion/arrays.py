@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from mapix.conversion.stream import Stream
+from mapix.conversion.stream import Stream, nameable
 from mapix.conversion.target import Count, Target
 from mapix.store import NewFile, NewWhole
 
@@ -47,11 +47,15 @@ def _head(out: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
 class Npy(Target):
     """All records as one array: the numbers alone."""
 
-    def lost(self, streams: Mapping[str, Stream]) -> list[str]:
+    def keeps(self, stream: Stream) -> set[str]:
+        """See ``Target``."""
+        return set()
+
+    def narrowed(self, streams: Mapping[str, Stream]) -> list[str]:
         """See ``Target``."""
         (stream,) = streams.values()
         stream.one_shape("an array")
-        return stream.lost() + [f"label {label.name}" for label in stream.labels]
+        return []
 
     def write(self, streams: Mapping[str, Stream], path: str, count: Count) -> None:
         """See ``Target``."""
@@ -77,10 +81,16 @@ class Npz(Target):
     ``info.json`` and ``records.jsonl``, which numpy gives as bytes.
     """
 
-    def lost(self, streams: Mapping[str, Stream]) -> list[str]:
+    def keeps(self, stream: Stream) -> set[str]:
         """See ``Target``."""
-        (stream,) = streams.values()
-        return stream.lost("spec_range", "info", "fixed", "names", "facts")
+        labels = {label.key for label in stream.labels}
+        return {"spec_range", "info", "fixed", "names", "facts", *labels}
+
+    def narrowed(self, streams: Mapping[str, Stream]) -> list[str]:
+        """See ``Target``."""
+        for stream in streams.values():
+            nameable([label.name for label in stream.labels], stream.path)
+        return []
 
     def write(self, streams: Mapping[str, Stream], path: str, count: Count) -> None:
         """See ``Target``."""
@@ -107,7 +117,7 @@ class Npz(Target):
             if {"names", "facts"} & set(stream.besides):
                 with archive.open("records.jsonl", "w", force_zip64=True) as member:
                     for line in stream.lines():
-                        member.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+                        member.write(json.dumps(line).encode("ascii") + b"\n")
 
     def _images(self, archive: Any, stream: Stream, count: Count) -> None:
         shapes: list[tuple[int, ...]] = []

@@ -9,34 +9,228 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix.conversion.stream import Block, Label, Stream, encodable, meant, pictures, starts
+from mapix.conversion.stream import (
+    Block,
+    Label,
+    Stream,
+    encodable,
+    meant,
+    nameable,
+    pictures,
+    starts,
+)
 from mapix.conversion.target import Count, Target
+from mapix.errors import UnsupportedError
 from mapix.folder import ImageFolder, Record
-from mapix.folder.batching import Team
-from mapix.folder.decoding import MODES, shape_of
+from mapix.folder.batching import DTYPES, Team
+from mapix.folder.decoding import BESIDES as OF_PICTURES
+from mapix.folder.decoding import MODES, Header, header_of
+from mapix.folder.fitting import Fit, without_range
 from mapix.folder.writer import Writer
-from mapix.formats.folder import file_names
+from mapix.folder.writing import encoded
+from mapix.formats.folder import FIELDS, FILE_NAME, FILEPATH, LISTS, all_files, boxes, canonical
 
-__all__ = ["Folder", "stream_of"]
+__all__ = ["Folder", "streams_of"]
 
 CATEGORY = "category"
 CHUNK = 256  # records looked at side by side
+MOST_NAMED = 3  # pictures that a message names
+# Keys of ``objects`` that say nothing in pixels
+WITHOUT_PIXELS = {"bbox", "categories", "category", "category_id", "id", "image_id", "iscrowd"}
 
 
-def stream_of(ds: ImageFolder, images: Mapping[str, Any]) -> Stream:
-    """The records of an image folder.
+# --- from -----------------------------------------------------------------------------------------
+
+
+def streams_of(splits: Mapping[str, ImageFolder], images: Mapping[str, Any]) -> dict[str, Stream]:
+    """The records of the splits of an image folder.
 
     Parameters
     ----------
-    ds : ImageFolder
-        Or a part of one.
+    splits : mapping of str to ImageFolder
+        Or to parts of them.  Their categories are numbered together.
     images : mapping
         Options of ``ds.batch`` that say what becomes of pictures of other sizes: ``size``, ``fit``,
         ``mode``, ``resample``, ``draft``; and ``threads``, that decode.
     """
-    seen = _Seen(ds, images)
-    category = seen.label()
-    dtype = np.result_type(*seen.types) if seen.types else np.dtype(np.uint8)
+    how = _How(images)
+    seen = {split: _Seen(ds, how) for split, ds in splits.items()}
+    if how.fit is not None and how.fit.fit == "pad" and how.fit.size is None:
+        how.pad_to([s.shapes for s in seen.values()])
+        seen = {split: _Seen(ds, how) for split, ds in splits.items()}
+    known = _classes([s for s in seen.values() if s.values_by_name])
+    return {split: _stream(ds, seen[split], how, known) for split, ds in splits.items()}
+
+
+class _How:
+    """What ``images=`` asks for."""
+
+    def __init__(self, images: Mapping[str, Any]) -> None:
+        given = dict(images)
+        self.threads: int = given.pop("threads", 1)
+        self.options = given
+        self.fit: Fit | None = None  # pictures stay as they are
+        if given:
+            size, fit, mode = (given.pop(k, None) for k in ("size", "fit", "mode"))
+            resample, draft = given.pop("resample", "bilinear"), given.pop("draft", False)
+            if given:
+                raise TypeError(f"images: no options {', '.join(given)} of conversions")
+            size = None if size is None else (int(size[0]), int(size[1]))
+            self._set(Fit(size, fit or "exact", mode, resample, draft))
+
+    def _set(self, fit: Fit) -> None:
+        self.fit = fit
+        names = ("size", "fit", "mode", "resample", "draft")
+        self.options = {name: getattr(fit, name) for name in names}
+
+    def pad_to(self, shapes: Sequence[set[tuple[int, int, int]]]) -> None:
+        """Pad all pictures to the largest sides of all: blocks of them are to be alike."""
+        assert self.fit is not None
+        sides = [shape[:2] for some in shapes for shape in some] or [(1, 1)]
+        size = max(h for h, _ in sides), max(w for _, w in sides)
+        self._set(Fit(size, "pad", self.fit.mode, self.fit.resample, self.fit.draft))
+
+
+class _Seen:
+    """What a scan of all lines, and of the headers of all pictures, has found."""
+
+    def __init__(self, ds: ImageFolder, how: _How) -> None:
+        self.path = ds.path
+        self.keys: dict[str, None] = {}  # of lines, beside the pictures' names
+        self.others: dict[str, None] = {}  # keys that name further files
+        self.besides: dict[str, list[str]] = {}  # what pictures hold, and names of some that do
+        self.stale: dict[str, None] = {}  # keys of objects that stay as they were
+        self.sixteen: list[str] = []  # pictures of 16 bits a channel that mode= makes 8 of
+        self.shapes: set[tuple[int, int, int]] = set()
+        self.types: set[np.dtype[Any]] = set()
+        self.size = 0  # numbers of all pictures
+        self.sides = np.zeros((len(ds) if how.fit is not None else 0, 2), np.int32)
+        self.values_by_name: dict[Any, int] = {}
+        self.kinds: set[type] = set()
+        self.one_each = True
+        self.values = np.full(len(ds), -1, np.int32)  # categories, by first occurrence
+        with Team(how.threads) as team:
+            for at in range(0, len(ds), CHUNK):
+                records = [ds[k] for k in range(at, min(at + CHUNK, len(ds)))]
+                for k, header in enumerate(team.run(_header, records)):
+                    self._note_picture(at + k, records[k], header, how)
+                    self._note_line(at + k, records[k])
+        if how.fit is not None:
+            self._fit(len(ds), how.fit)
+
+    def _note_picture(self, row: int, record: Record, header: Header, how: _How) -> None:
+        self.shapes.add(header.shape)
+        self.size += math.prod(header.shape)
+        self.types.add(header.dtype)
+        for what in header.besides:
+            self.besides.setdefault(what, []).append(record.file_name)
+        if how.fit is None:
+            return
+        h, w, _ = header.shape
+        self.sides[row] = h, w
+        place = how.fit.placing(h, w, record.file_name).place
+        if how.fit.mode is not None and header.dtype != np.uint8:
+            if header.dtype != np.uint16:
+                raise ValueError(without_range(record.file_name, header.dtype))
+            self.sixteen.append(record.file_name)
+        objects = record.metadata.get("objects")
+        if isinstance(objects, dict) and place != (1.0, 1.0, 0.0, 0.0):
+            self.stale |= dict.fromkeys(k for k in objects if k not in WITHOUT_PIXELS)
+
+    def _note_line(self, row: int, record: Record) -> None:
+        line, key = record.metadata, record.picture_key
+        self.keys |= dict.fromkeys(facts_of(record))
+        self.others |= dict.fromkeys(k for k in all_files(line) if k != key)
+        given = line.get("categories")
+        if given is None:
+            return
+        if not isinstance(given, list) or len(given) != 1 or not _labels(given[0]):
+            self.one_each = False
+            return
+        self.kinds.add(type(given[0]))
+        self.values[row] = self.values_by_name.setdefault(given[0], len(self.values_by_name))
+
+    def _fit(self, n: int, fit: Fit) -> None:
+        """Shapes and types as ``images=`` makes them."""
+        channels = {MODES[fit.mode]} if fit.mode else {c for _, _, c in self.shapes}
+        if fit.size is not None and len(channels) > 1:
+            counts = ", ".join(map(str, sorted(channels)))
+            raise ValueError(
+                f"{self.path}: pictures of {counts} channels: pass mode='RGB', 'L' or 'RGBA'"
+            )
+        sides = {fit.size} if fit.size is not None else {(h, w) for h, w, _ in self.shapes}
+        if fit.mode is not None:
+            self.types = {np.dtype(np.uint8)}
+            if fit.size is None:
+                self.size = int(self.sides.astype(np.int64).prod(axis=1).sum()) * MODES[fit.mode]
+                self.shapes = {(h, w, MODES[fit.mode]) for h, w in sides}
+        if fit.size is not None and self.shapes:
+            self.shapes = {(*fit.size, next(iter(channels)))}
+            self.size = n * math.prod(next(iter(self.shapes)))
+
+    def dtype(self, fit: Fit | None) -> np.dtype[Any]:
+        """The type that holds the numbers of all pictures."""
+        found = np.result_type(*self.types) if self.types else np.dtype(np.uint8)
+        if fit is None or found.name in DTYPES:
+            return found
+        if np.can_cast(found, np.int32):
+            return np.dtype(np.int32)
+        names = ", ".join(sorted(map(str, self.types)))
+        raise UnsupportedError(
+            f"{self.path}: pictures of {names} have no one type: leave size= out"
+        )
+
+    @property
+    def shape(self) -> tuple[int, int, int] | None:
+        """The one shape of all; None where they differ."""
+        return next(iter(self.shapes), (0, 0, 0)) if len(self.shapes) < 2 else None
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest picture, about."""
+        return max(map(math.prod, self.shapes), default=1)
+
+
+def _labels(value: Any) -> bool:
+    """Whether a category can be a label: text that every target can write, or a whole number."""
+    if type(value) is int:
+        return -(1 << 63) <= value < 1 << 63
+    if type(value) is not str or "\0" in value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _classes(seen: Sequence[_Seen]) -> list[Any] | None:
+    """The categories of all splits in order; None where they are no label.
+
+    They are one where every picture has one at most, and all are texts, or all whole numbers.
+    """
+    kinds = {kind for s in seen for kind in s.kinds}
+    if len(kinds) != 1 or not all(s.one_each for s in seen):
+        return None
+    return sorted({name for s in seen for name in s.values_by_name})
+
+
+def _label(seen: _Seen, known: list[Any] | None) -> Label | None:
+    """Categories as a label: numbers as they are, texts by their places in order."""
+    if known is None or not seen.values_by_name or not seen.one_each:
+        return None
+    texts = isinstance(known[0], str)
+    places = {name: k for k, name in enumerate(known)} if texts else {}
+    meaning = [places[name] if texts else name for name in seen.values_by_name]
+    table = np.array([*meaning, 0], np.int64)  # the last for -1, no category
+    values, present = table[seen.values], seen.values >= 0
+    classes = tuple(known) if texts else ()
+    return Label(CATEGORY, lambda: (values, present), classes=classes, listed=True)
+
+
+def _stream(ds: ImageFolder, seen: _Seen, how: _How, known: list[Any] | None) -> Stream:
+    category, dtype = _label(seen, known), seen.dtype(how.fit)
+    of_lines = _Lines(seen, how.fit, category)
     found = Stream(
         ds.path,
         len(ds),
@@ -45,118 +239,120 @@ def stream_of(ds: ImageFolder, images: Mapping[str, Any]) -> Stream:
         seen.size,
         "HWC",
         lambda c_order=False: (
-            _block(ds, rows, images, category, dtype) for rows in starts(len(ds), seen.largest)
+            _block(ds, rows, how, of_lines, dtype) for rows in starts(len(ds), seen.largest)
         ),
         [category] if category is not None else [],
     )
-    found.lines = lambda: (
-        {"file_name": r.file_name, **facts_of(r, category)} for r in (ds[k] for k in range(len(ds)))
-    )
+    found.lines = lambda: (of_lines.named(k, ds[k]) for k in range(len(ds)))
+    if how.fit is None:
+        found.copies = lambda: map(_copied, (ds[k] for k in range(len(ds))))
     found.besides["names"] = "file names"
-    said = sorted(seen.keys - ({"categories"} if category is not None else set()))
+    said = sorted(k for k in seen.keys if category is None or k != "categories")
     if said:
         found.besides["facts"] = f"what the lines say: {', '.join(said)}"
+    if seen.others:
+        found.besides["files"] = f"further files that lines name: {', '.join(seen.others)}"
+    for what, text in OF_PICTURES.items():
+        if what in seen.besides:
+            found.besides[what] = f"{text}: {_some(seen.besides[what])}"
+    if seen.sixteen:
+        rule = "16 bits of numbers, of which mode= makes 8, number / 257 rounded"
+        found.reduced.append(f"{rule}: {_some(seen.sixteen)}")
+    if seen.stale:
+        keys = ", ".join(f"objects.{key}" for key in seen.stale)
+        found.reduced.append(f"{keys}: not moved with the pictures, as boxes are")
     return found
 
 
-class _Seen:
-    """What a pass over all lines, and over the headers of all pictures, has found."""
-
-    def __init__(self, ds: ImageFolder, images: Mapping[str, Any]) -> None:
-        self.keys: set[str] = set()
-        self.types: set[np.dtype[Any]] = set()
-        self.size = 0  # numbers of all pictures
-        self._shapes: set[tuple[int, int, int]] = set()
-        self._names: dict[str, int] = {}
-        self._kinds: set[type] = set()
-        self._one_each = True
-        self._values = np.full(len(ds), -1, np.int32)  # the label, names by first occurrence
-        how = dict(images)
-        with Team(how.pop("threads", 1)) as team:
-            for at in range(0, len(ds), CHUNK):
-                records = [ds[k] for k in range(at, min(at + CHUNK, len(ds)))]
-                for k, (shape, dtype) in enumerate(team.run(_look, records)):
-                    self._shapes.add(shape)
-                    self.size += math.prod(shape)
-                    self.types.add(dtype)
-                    self._note(at + k, facts_of(records[k]))
-        size, mode = how.get("size"), how.get("mode")
-        if size is not None:
-            c = MODES[mode] if mode else max((s[2] for s in self._shapes), default=3)
-            self._shapes, self.types = {(*size, c)}, {np.dtype(np.uint8)}
-            self.size = len(ds) * math.prod((*size, c))
-        elif mode:  # then all are alike, or the batches say that they are not
-            self._shapes = {(h, w, MODES[mode]) for h, w, _ in self._shapes}
-            self.size = len(ds) * math.prod(self.shape or (0,))
-            self.types = {np.dtype(np.uint8)}
-
-    def _note(self, row: int, facts: dict[str, Any]) -> None:
-        self.keys |= facts.keys()
-        given = facts.get("categories")
-        if given is None:
-            return
-        if not isinstance(given, list) or len(given) > 1:
-            self._one_each = False
-        elif given:
-            self._kinds.add(type(given[0]))
-            self._values[row] = self._names.setdefault(str(given[0]), len(self._names))
-
-    @property
-    def shape(self) -> tuple[int, int, int] | None:
-        """The one shape of all; None where they differ."""
-        return next(iter(self._shapes), (0, 0, 0)) if len(self._shapes) < 2 else None
-
-    @property
-    def largest(self) -> int:
-        """Bytes of the largest picture, about."""
-        return max(map(math.prod, self._shapes), default=1)
-
-    def label(self) -> Label | None:
-        """Categories as a label, where every picture has one at most, all of one kind."""
-        if not self._names or not self._one_each or len(self._kinds) > 1:
-            return None
-        known = sorted(self._names)
-        order = np.empty(len(known) + 1, np.int32)
-        order[[self._names[name] for name in known]] = np.arange(len(known))
-        order[-1] = -1  # what -1, no category, leads to
-        values = order[self._values]
-        return Label(CATEGORY, lambda: (values, values >= 0), classes=tuple(known))
+def _some(names: Sequence[str]) -> str:
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _look(record: Record) -> tuple[tuple[int, int, int], np.dtype[Any]]:
-    return shape_of(record.read(), record)
+def _header(record: Record) -> Header:
+    return header_of(record.read(), record)
 
 
-def facts_of(record: Record, category: Label | None = None) -> dict[str, Any]:
-    """What a line says besides the names of files, and besides the label if there is one."""
-    line = record.metadata
-    without = {*file_names(line), *(("categories",) if category is not None else ())}
-    return {k: v for k, v in line.items() if v is not None and k not in without}
+def facts_of(record: Record) -> dict[str, Any]:
+    """What a line says besides the name of the picture; nulls where opsml writes them left out."""
+    key = record.picture_key
+    line = record.metadata.items()
+    return {k: v for k, v in line if k != key and not (v is None and k in FIELDS)}
+
+
+class _Lines:
+    """What lines say, with boxes where the pictures get to."""
+
+    def __init__(self, seen: _Seen, fit: Fit | None, category: Label | None) -> None:
+        self.seen, self.fit, self.category = seen, fit, category
+
+    def facts(self, row: int, record: Record) -> dict[str, Any]:
+        """All but the picture's name, and the label."""
+        found = facts_of(record)
+        if self.category is not None:
+            found.pop("categories", None)
+        if self.fit is not None:
+            h, w = self.seen.sides[row].tolist()
+            found = _moved(found, self.fit.placing(h, w, record.file_name).place)
+        return found
+
+    def named(self, row: int, record: Record) -> dict[str, Any]:
+        """The same behind the picture's name."""
+        key = record.picture_key
+        name = {FILE_NAME if key == FILEPATH else key: record.file_name}
+        return name | self.facts(row, record)
+
+
+def _moved(facts: dict[str, Any], place: tuple[float, float, float, float]) -> dict[str, Any]:
+    """Facts whose boxes are moved as a picture was."""
+    objects = facts.get("objects")
+    if place == (1.0, 1.0, 0.0, 0.0) or not isinstance(objects, dict) or not objects.get("bbox"):
+        return facts
+    sx, sy, dx, dy = place
+    bbox = boxes({"bbox": objects["bbox"]})[0] * [sx, sy, sx, sy] + [dx, dy, 0.0, 0.0]
+    return {**facts, "objects": {**objects, "bbox": bbox.tolist()}}
+
+
+def _copied(record: Record) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """A line as it is, and all files that it names."""
+    line, files = record.metadata, {}
+    for key, names in all_files(line).items():
+        for name in names:
+            files[_place(name)] = record.file(key, name).read()
+    if record.picture_key == FILEPATH:  # where its writer was run is not where it is now
+        name = _place(line[FILEPATH])
+        line = {FILE_NAME if k == FILEPATH else k: v for k, v in line.items()} | {FILE_NAME: name}
+    return line, files
+
+
+def _place(name: str) -> str:
+    """Where a file of the source lies in a new folder."""
+    return "/".join(part for part in canonical(name).split("/") if part not in ("", ".."))
 
 
 def _block(
-    ds: ImageFolder,
-    rows: NDArray[np.int64],
-    images: Mapping[str, Any],
-    category: Label | None,
-    dtype: np.dtype[Any],
+    ds: ImageFolder, rows: NDArray[np.int64], how: _How, lines: _Lines, dtype: np.dtype[Any]
 ) -> Block:
     records: list[Record] = [ds[int(row)] for row in rows]
-    how = dict(images)
-    threads = how.pop("threads", 1)
-    if how:
-        runs = [ds.batch(rows, threads=threads, **how).images]
+    if how.fit is not None and how.fit.size is not None:
+        options: dict[str, Any] = {**how.options, "dtype": dtype.name}
+        runs = [ds.batch(rows, threads=how.threads, **options).images]
     else:
-        with Team(threads) as team:
-            arrays = team.run(lambda r: r.image.astype(dtype, copy=False), records)
+        with Team(how.threads) as team:
+            arrays = team.run(lambda r: _array(r, how.fit, dtype), records)
         runs = list(_runs(arrays))
-    facts = [facts_of(r, category) for r in records]
+    facts = [lines.facts(int(row), r) for row, r in zip(rows, records, strict=True)]
     block = Block(runs, names=[r.file_name for r in records], facts=facts)
-    if category is not None:
-        values, present = category.whole()
-        block.values = {CATEGORY: np.maximum(values[rows], 0)}
+    if lines.category is not None:
+        values, present = lines.category.whole()
+        block.values = {CATEGORY: values[rows]}
         block.present = {CATEGORY: present[rows]}
     return block
+
+
+def _array(record: Record, fit: Fit | None, dtype: np.dtype[Any]) -> NDArray[Any]:
+    found = record.image if fit is None else record.fitted(fit).pixels
+    return found.astype(dtype, copy=False)
 
 
 def _runs(arrays: Sequence[NDArray[Any]]) -> Iterator[NDArray[Any]]:
@@ -168,21 +364,33 @@ def _runs(arrays: Sequence[NDArray[Any]]) -> Iterator[NDArray[Any]]:
             begin = k
 
 
+# --- to -------------------------------------------------------------------------------------------
+
+
 class Folder(Target):
     """An image folder: PNG files, and a line for each with its labels.
 
     A label becomes a key of its name (a class number, or a physical value), beside ``NAME_code``
-    where it has codes; spec ranges ``spec_min`` and ``spec_max``.
+    where it has codes; spec ranges ``spec_min`` and ``spec_max``.  An image folder whose pictures
+    stay as they are is copied: its lines, and the files that they name, byte for byte.
     """
 
-    splits = ("train", "test", "validation")
+    any_split = True
 
-    def lost(self, streams: Mapping[str, Stream]) -> list[str]:
+    def keeps(self, stream: Stream) -> set[str]:
+        """See ``Target``."""
+        labels = {label.key for label in stream.labels}
+        kept = {"names", "facts", "spec_range", *labels}
+        return kept if stream.copies is None else {*kept, "files", *OF_PICTURES}
+
+    def narrowed(self, streams: Mapping[str, Stream]) -> list[str]:
         """See ``Target``."""
         found: list[str] = []
         for stream in streams.values():
+            if stream.copies is not None:
+                continue
             encodable(stream)
-            found += stream.lost("names", "facts", "spec_range")
+            _check_keys(stream)
             ranges = [lb.name for lb in stream.labels if lb.parameter is not None]
             if ranges:
                 found.append(f"ranges of labels {', '.join(ranges)}")
@@ -193,17 +401,70 @@ class Folder(Target):
         with Writer(path) as out:
             for split, stream in streams.items():
                 part = split if len(streams) > 1 else None
-                width = len(str(stream.n))
-                number = 0
-                for block in stream.blocks():
-                    for line, image in zip(
-                        _lines(block, stream), _images(block, stream), strict=True
-                    ):
-                        name = line.pop("file_name", None) or f"{number:0{width}}.png"
-                        name = name if name.lower().endswith(".png") else f"{name}.png"
-                        out.append(name, np.ascontiguousarray(image), split=part, **line)
-                        number += 1
-                    count(len(block))
+                if stream.copies is None:
+                    _Encoded(out, stream, part).write(count)
+                    continue
+                for line, files in stream.copies():
+                    out.append_line(line, files, split=part)
+                    count(1)
+
+
+def _check_keys(stream: Stream) -> None:
+    """UnsupportedError where a label's key would be taken for something else of the line."""
+    names: list[str] = []
+    for label in stream.labels:
+        if label.listed:
+            continue
+        names += [label.name, *([f"{label.name}_code"] if label.parameter is not None else [])]
+    nameable(names, stream.path, (*FIELDS, "spec_min", "spec_max"))
+    for name in names:
+        if name.endswith((FILE_NAME, LISTS)) or name == FILEPATH:
+            raise UnsupportedError(
+                f"{stream.path}: label {name!r} would be taken for a file's name"
+            )
+
+
+class _Encoded:
+    """Records as PNG files and lines, with names that are free."""
+
+    def __init__(self, out: Writer, stream: Stream, split: str | None) -> None:
+        self.out, self.stream, self.split = out, stream, split
+        self.names: dict[str, str] = {}  # of the source -> of the target
+        self.taken: set[str] = set()
+        if "names" in stream.besides:
+            named = (_place(line[next(iter(line))]) for line in stream.lines())
+            self.taken = {name for name in named if name.lower().endswith(".png")}
+
+    def write(self, count: Count) -> None:
+        """All of them."""
+        width, number = len(str(self.stream.n)), 0
+        for block in self.stream.blocks():
+            lines = _lines(block, self.stream)
+            for k, image in enumerate(_images(block, self.stream)):
+                line = next(lines)
+                if block.names is None:
+                    name, new = f"{number:0{width}}.png", True
+                else:
+                    name, new = self._name(_place(block.names[k]))
+                data = bytes(encoded(np.ascontiguousarray(image), name, None)) if new else b""
+                whole = {FILE_NAME: name, **dict.fromkeys(FIELDS[1:]), **line}
+                self.out.append_line(whole, {name: data} if new else {}, split=self.split)
+                number += 1
+            count(len(block))
+
+    def _name(self, source: str) -> tuple[str, bool]:
+        """The target's name of a file, and whether it is to be written."""
+        if source in self.names:
+            return self.names[source], False
+        name, number = source, 1
+        if not name.lower().endswith(".png"):
+            name = f"{source}.png"
+            while name in self.taken:
+                number += 1
+                name = f"{source}-{number}.png"
+            self.taken.add(name)
+        self.names[source] = name
+        return name, True
 
 
 def _images(block: Block, stream: Stream) -> Iterator[NDArray[np.uint8]]:
@@ -212,14 +473,14 @@ def _images(block: Block, stream: Stream) -> Iterator[NDArray[np.uint8]]:
 
 
 def _lines(block: Block, stream: Stream) -> Iterator[dict[str, Any]]:
+    """What the line of each record says besides its name."""
     columns: dict[str, list[Any]] = {}
     for label in stream.labels:
         values, present = block.values[label.name], block.present[label.name].tolist()
-        told = meant(label, values).tolist()
-        if label.classes:
-            columns["categories"] = [
-                [label.classes[v]] if p else None for v, p in zip(told, present, strict=True)
-            ]
+        told: list[Any] = meant(label, values).tolist()
+        if label.listed:
+            named = [[label.classes[v]] if label.classes else [v] for v in told]
+            columns["categories"] = [v if p else None for v, p in zip(named, present, strict=True)]
             continue
         columns[label.name] = [v if p else None for v, p in zip(told, present, strict=True)]
         if label.parameter is not None:
@@ -227,9 +488,9 @@ def _lines(block: Block, stream: Stream) -> Iterator[dict[str, Any]]:
             columns[f"{label.name}_code"] = [v if p else None for v, p in codes]
     if block.spec_range is not None and "spec_range" in stream.besides:
         columns["spec_min"], columns["spec_max"] = block.spec_range.T.tolist()
-    if block.names is not None:
-        columns["file_name"] = list(block.names)
     for k in range(len(block)):
         line = dict(block.facts[k]) if block.facts is not None else {}
+        for key in all_files({FILE_NAME: "", **line}):  # their files are not there
+            line.pop(key, None)
         line |= {name: column[k] for name, column in columns.items() if column[k] is not None}
         yield line

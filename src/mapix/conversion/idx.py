@@ -53,18 +53,20 @@ class Idx(Target):
 
     # --- what is lost -----------------------------------------------------------------------------
 
-    def lost(self, streams: Mapping[str, Stream]) -> list[str]:
+    def keeps(self, stream: Stream) -> set[str]:
+        """See ``Target``."""
+        kept = self._kept(stream)
+        return set() if kept is None else {kept.key}
+
+    def narrowed(self, streams: Mapping[str, Stream]) -> list[str]:
         """See ``Target``."""
         found: list[str] = []
         for stream in streams.values():
             stream.one_shape("IDX")
             if _code(stream.dtype) not in CODES.values():
                 raise UnsupportedError(f"{stream.path}: IDX has no numbers of {stream.dtype}")
-            found += stream.lost()
             kept = self._kept(stream)
-            found += [f"label {lb.name}" for lb in stream.labels if lb is not kept]
-            if kept is not None:
-                found += self._narrowed(kept)
+            found += [] if kept is None else self._narrowed(kept)
         return found
 
     def _kept(self, stream: Stream) -> Label | None:

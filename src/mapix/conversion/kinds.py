@@ -34,14 +34,14 @@ class OfModels(Target):
     def __init__(self, *, compat: str | None = None) -> None:
         self.options = {} if compat is None else {"compat": compat}
 
-    def lost(self, streams: Mapping[str, Stream]) -> list[str]:
+    def narrowed(self, streams: Mapping[str, Stream]) -> list[str]:
         """See ``Target``."""
         path = next(iter(streams.values())).path
         raise UnsupportedError(f"{path}: json and safetensors are for VisualRBM's models")
 
     def write(self, streams: Mapping[str, Stream], path: str, count: Count) -> None:
         """See ``Target``."""
-        self.lost(streams)
+        self.narrowed(streams)
 
 
 def without_records(opened: Any, target: Target, path: str, name: str) -> Whole | None:

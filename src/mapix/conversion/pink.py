@@ -30,14 +30,16 @@ class Pink(Target):
     def __init__(self, *, header: Sequence[str] = ()) -> None:
         self.header = header
 
-    def lost(self, streams: Mapping[str, Stream]) -> list[str]:
+    def keeps(self, stream: Stream) -> set[str]:
+        """See ``Target``."""
+        return {"comment"}
+
+    def narrowed(self, streams: Mapping[str, Stream]) -> list[str]:
         """See ``Target``."""
         (stream,) = streams.values()
         stream.one_shape("PINK")
-        found = stream.lost("comment") + [f"label {label.name}" for label in stream.labels]
-        if not fit(stream, FLOATS):
-            found.append(f"digits of {stream.dtype}: PINK has float32")
-        return found
+        same = fit(stream, FLOATS)
+        return [] if same else [f"digits of {stream.dtype}: PINK has float32"]
 
     def write(self, streams: Mapping[str, Stream], path: str, count: Count) -> None:
         """See ``Target``."""

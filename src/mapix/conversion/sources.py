@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix.batch import Batch
-from mapix.conversion.folders import stream_of
+from mapix.conversion.folders import streams_of
 from mapix.conversion.stream import Axes, Block, Label, Stream, starts
 from mapix.errors import UnsupportedError
 from mapix.folder import ImageFolder
@@ -19,6 +19,7 @@ from mapix.pink import Data
 from mapix.pink.file import PinkFile
 from mapix.rowarray import RowArray
 from mapix.vimh import Dataset, Joined
+from mapix.vimh.writer import channel_labels
 
 __all__ = ["streamed"]
 
@@ -35,27 +36,34 @@ DERIVED = frozenset(
 
 
 def streamed(
-    opened: Any, *, axes: Axes | None = None, images: Mapping[str, Any] | None = None
-) -> Stream:
-    """The records of what ``mapix.open`` gave.
+    opened: Mapping[str, Any],
+    *,
+    axes: Axes | None = None,
+    images: Mapping[str, Any] | None = None,
+) -> dict[str, Stream]:
+    """The records of what ``mapix.open`` gave, by split.
 
     Parameters
     ----------
-    opened : Dataset, Joined, IdxArray, ImageFolder, or one of PINK's files
-        Or a part of one.
+    opened : mapping of str to Dataset, Joined, IdxArray, ImageFolder, or one of PINK's files
+        The splits of one dataset, or parts of them.
     axes : {"HW", "HWC", "CHW"}, optional
         What the dimensions of a row are, where the format does not say.
     images : mapping, optional
         Of an image folder: what becomes of pictures of other sizes.
     """
+    if any(isinstance(ds, ImageFolder) for ds in opened.values()):
+        return streams_of(opened, images or {})  # together: their categories have one numbering
+    return {split: _streamed(ds, axes) for split, ds in opened.items()}
+
+
+def _streamed(opened: Any, axes: Axes | None) -> Stream:
     if isinstance(opened, Dataset | Joined):
         return _vimh(opened)
     if isinstance(opened, IdxArray):
         return _rows(opened, axes)
     if isinstance(opened, PinkFile):
         return _pink(opened, axes)
-    if isinstance(opened, ImageFolder):
-        return stream_of(opened, images or {})
     raise UnsupportedError(f"{type(opened).__name__} cannot be converted record by record")
 
 
@@ -90,9 +98,17 @@ def _vimh(ds: Dataset | Joined) -> Stream:
     if ds.parameters.fixed:
         found.besides["fixed"] = f"fixed parameters: {', '.join(ds.parameters.fixed)}"
     more = [key for key in ds.info if key not in DERIVED]
+    if ds.info.get("channel_labels") not in (None, _usual_channels(ds)):
+        more.append("channel_labels")
     if more:
         found.besides["info"] = f"what the info JSON says: {', '.join(more)}"
     return found
+
+
+def _usual_channels(ds: Dataset | Joined) -> Any:
+    """Names of channels that say no more than their number."""
+    count = ds.info.get("channels")
+    return channel_labels(count) if isinstance(count, int) and 0 <= count < 1 << 16 else None
 
 
 def _whole(ds: Dataset | Joined, name: str) -> Whole:

@@ -14,6 +14,7 @@ from mapix.errors import UnsupportedError
 from mapix.vimh import Parameter
 
 __all__ = [
+    "BESIDES",
     "BLOCK_NBYTES",
     "Axes",
     "Block",
@@ -21,6 +22,7 @@ __all__ = [
     "Stream",
     "encodable",
     "meant",
+    "nameable",
     "pictures",
     "ranged",
     "starts",
@@ -29,6 +31,16 @@ __all__ = [
 BLOCK_NBYTES = 8 << 20  # of pixels that are held at once
 
 CHANNELS = {1, 3, 4}  # of pictures that PNG holds: grey, RGB, RGBA
+
+BESIDES = frozenset(
+    (
+        *("names", "facts", "files"),  # of image folders
+        *("frames", "depth", "colours", "transparency", "profile", "exif"),  # of their pictures
+        *("spec_range", "info", "fixed"),  # of VIMH
+        *("comment", "som"),  # of PINK
+    )
+)
+"""What sources hold beside numbers and labels: targets name those that they keep."""
 
 Axes = Literal["HW", "HWC", "CHW"]
 
@@ -46,6 +58,8 @@ class Label:
         numbers (or other whole numbers) as they are.
     classes : tuple of str
         Names of class numbers, where the source has them.
+    listed : bool
+        Whether records have it as ``categories``, a list of one, as image folders do.
     whole : callable
         Values, integers (n,), and presence, bool (n,), of all records: the labels alone are read,
         and held.
@@ -55,6 +69,12 @@ class Label:
     whole: Callable[[], tuple[NDArray[Any], NDArray[np.bool_]]]
     parameter: Parameter | None = None
     classes: tuple[str, ...] = ()
+    listed: bool = False
+
+    @property
+    def key(self) -> str:
+        """What ``Stream.held`` calls it."""
+        return f"label:{self.name}"
 
 
 @dataclass(slots=True)
@@ -125,7 +145,9 @@ class Stream:
     labels : sequence of Label
         Labels.
     besides : dict
-        What else the source holds -> the same in words: a target names those that it keeps.
+        What else the source holds, by the names of ``BESIDES`` -> the same in words.
+    reduced : list of str
+        What ``images=`` makes less, in words: lost, whatever the target is.
     info : mapping
         The info JSON of a VIMH dataset.
     comment : bytes
@@ -133,6 +155,9 @@ class Stream:
     ranges, lines : callable
         Spec ranges, (k, 2) each, and what else is known of each record, as JSON: of all records in
         order, begun anew at each call, and no picture is read for them.
+    copies : callable or None
+        Each line as it is, and the bytes of the files that it names, by name: where an image folder
+        is converted as it is.  Begins anew at each call.
     """
 
     path: str
@@ -144,14 +169,19 @@ class Stream:
     blocks: Callable[..., Iterator[Block]]
     labels: Sequence[Label] = ()
     besides: dict[str, str] = field(default_factory=dict)
+    reduced: list[str] = field(default_factory=list)
     info: Mapping[str, Any] = field(default_factory=dict)
     comment: bytes = b""
     ranges: Callable[[], Iterator[NDArray[np.float32]]] = lambda: iter(())
     lines: Callable[[], Iterator[dict[str, Any]]] = lambda: iter(())
+    copies: Callable[[], Iterator[tuple[dict[str, Any], dict[str, bytes]]]] | None = None
 
-    def lost(self, *kept: str) -> list[str]:
-        """What a target loses that keeps these alone of what there is besides."""
-        return [text for name, text in self.besides.items() if name not in kept]
+    def held(self) -> dict[str, str]:
+        """Everything that the source holds beside its numbers, by name, in words."""
+        unknown = self.besides.keys() - BESIDES
+        if unknown:
+            raise AssertionError(f"{self.path}: no target knows of {', '.join(sorted(unknown))}")
+        return self.besides | {label.key: f"label {label.name}" for label in self.labels}
 
     def one_shape(self, target: str) -> tuple[int, ...]:
         """The shape of all records, or UnsupportedError."""
@@ -197,6 +227,21 @@ def encodable(stream: Stream) -> None:
             f"{stream.path}: PNG holds bytes in 1, 3 or 4 channels, not {stream.dtype} in "
             f"{sorted(channels)}"
         )
+
+
+def nameable(names: Sequence[str], path: str, taken: Sequence[str] = ()) -> None:
+    """UnsupportedError where names of labels cannot be names of columns beside those taken."""
+    seen = set(taken)
+    for name in names:
+        if name in seen:
+            raise UnsupportedError(f"{path}: there is another column {name!r} beside the label")
+        seen.add(name)
+        try:
+            name.encode()
+        except UnicodeEncodeError as e:
+            raise UnsupportedError(f"{path}: label {name!r} has a name that is no UTF-8") from e
+        if not name or "\0" in name:
+            raise UnsupportedError(f"{path}: {name!r} is no name of a column")
 
 
 def ranged(label: Label) -> bool:

@@ -13,7 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix.conversion.arrays import Sink
-from mapix.conversion.stream import Block, Label, Stream, encodable, meant, pictures, ranged
+from mapix.conversion.stream import (
+    Block,
+    Label,
+    Stream,
+    encodable,
+    meant,
+    nameable,
+    pictures,
+    ranged,
+)
 from mapix.conversion.target import Count, Target
 from mapix.errors import UnsupportedError
 from mapix.folder.writing import encoded
@@ -42,6 +51,18 @@ def _raw(block: Block) -> Any:
     return pa.Array.from_buffers(pa.binary(), len(block), buffers)
 
 
+KEPT = ("spec_range", "info", "fixed", "names", "facts")
+FIXED = ("image", "shape", "spec_min", "spec_max", "file_name", "facts")
+
+
+def _columns_of(stream: Stream) -> None:
+    """UnsupportedError where a label's columns would have the name of another."""
+    names: list[str] = []
+    for label in stream.labels:
+        names += [label.name, *([f"{label.name}_code"] if label.parameter is not None else [])]
+    nameable(names, stream.path, FIXED)
+
+
 class Table(Target):
     """One Arrow (IPC) or Parquet file, a row a record.
 
@@ -66,13 +87,18 @@ class Table(Target):
             raise ValueError(f"encoding must be raw or png, got {encoding!r}")
         self.kind, self.encoding = kind, encoding
 
-    def lost(self, streams: Mapping[str, Stream]) -> list[str]:
+    def keeps(self, stream: Stream) -> set[str]:
+        """See ``Target``."""
+        return {*KEPT, *(label.key for label in stream.labels)}
+
+    def narrowed(self, streams: Mapping[str, Stream]) -> list[str]:
         """See ``Target``."""
         library("pyarrow.parquet" if self.kind == "parquet" else "pyarrow", "arrow")
         (stream,) = streams.values()
         if self.encoding == "png":
             encodable(stream)
-        return stream.lost("spec_range", "info", "fixed", "names", "facts")
+        _columns_of(stream)
+        return []
 
     def write(self, streams: Mapping[str, Stream], path: str, count: Count) -> None:
         """See ``Target``."""
@@ -146,7 +172,7 @@ class Table(Target):
         if "names" in stream.besides:
             columns["file_name"] = block.names
         if "facts" in stream.besides:
-            columns["facts"] = [json.dumps(f, ensure_ascii=False) for f in block.facts or ()]
+            columns["facts"] = [json.dumps(f) for f in block.facts or ()]
         return columns
 
 
@@ -178,14 +204,17 @@ class HuggingFace(Target):
 
     splits = ("train", "test", "validation")
 
-    def lost(self, streams: Mapping[str, Stream]) -> list[str]:
+    def keeps(self, stream: Stream) -> set[str]:
+        """See ``Target``."""
+        return {*KEPT, *(label.key for label in stream.labels)}
+
+    def narrowed(self, streams: Mapping[str, Stream]) -> list[str]:
         """See ``Target``."""
         library("datasets", "huggingface")
-        found = []
         for stream in streams.values():
             encodable(stream)
-            found += stream.lost("spec_range", "names", "facts", "info", "fixed")
-        return found
+            _columns_of(stream)
+        return []
 
     def write(self, streams: Mapping[str, Stream], path: str, count: Count) -> None:
         """See ``Target``."""

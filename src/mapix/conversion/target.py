@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from mapix.conversion.stream import Stream
+from mapix.conversion.stream import BESIDES, Stream
 
 __all__ = ["Count", "Progress", "Target", "counter"]
 
@@ -22,13 +22,42 @@ class Target:
     ----------
     splits : tuple of str
         Splits that it has places for; empty for one array of records.
+    any_split : bool
+        Whether it has a place for splits of any names.
     """
 
     splits: tuple[str, ...] = ()
+    any_split = False
+
+    def keeps(self, stream: Stream) -> set[str]:
+        """Names of what the target has a place for: keys of ``Stream.held``, or of ``BESIDES``."""
+        raise NotImplementedError
+
+    def narrowed(self, streams: Mapping[str, Stream]) -> list[str]:
+        """What becomes less of numbers and labels that it keeps, in words.
+
+        Raises
+        ------
+        UnsupportedError
+            The target does not take these records at all.
+        """
+        return []
 
     def lost(self, streams: Mapping[str, Stream]) -> list[str]:
-        """What the target has no place for, in words; asked before anything is written."""
-        raise NotImplementedError
+        """What the target has no place for, in words; asked before anything is written.
+
+        This is everything that is not kept, so that a target which forgets something reports it.
+        """
+        narrowed = self.narrowed(streams)
+        found: list[str] = []
+        for stream in streams.values():
+            held, kept = stream.held(), self.keeps(stream)
+            unknown = kept - held.keys() - BESIDES
+            if unknown:
+                raise AssertionError(f"{type(self).__name__} keeps {unknown}, which nothing holds")
+            found += [text for name, text in held.items() if name not in kept]
+            found += stream.reduced
+        return found + narrowed
 
     def write(self, streams: Mapping[str, Stream], path: str, count: Count) -> None:
         """Write them all; what is at ``path`` then is whole, or nothing is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,16 +39,20 @@ class Vimh(Target):
         self.options = {"dialect": dialect, "output": output, "index": index}
         self._scale: dict[str, bool] = {}
 
-    def lost(self, streams: Mapping[str, Stream]) -> list[str]:
+    def keeps(self, stream: Stream) -> set[str]:
         """See ``Target``."""
-        ranges = () if self.options["dialect"] == 6 else ("spec_range",)
+        ranges = set() if self.options["dialect"] == 6 else {"spec_range"}
+        return {"info", "fixed", *ranges, *(label.key for label in stream.labels)}
+
+    def narrowed(self, streams: Mapping[str, Stream]) -> list[str]:
+        """See ``Target``."""
         found: list[str] = []
         for split, stream in streams.items():
-            found += stream.lost("info", "fixed", *ranges)
             self._scale[split] = not fit(stream, BYTES)
             if self._scale[split]:
                 text = f"numbers of {stream.dtype}: bytes, each record scaled from least to largest"
-                found.append(text + (", which spec_range keeps" if ranges else ""))
+                kept = ", which spec_range keeps" if self.options["dialect"] != 6 else ""
+                found.append(text + kept)
             if self.options["output"] != "binary":
                 stream.one_shape("a pickle")
         return found
@@ -146,6 +151,8 @@ def _of_classes(labels: list[tuple[Stream, Label]], id: int) -> Parameter:
     names = max((label.classes for _, label in labels), key=len, default=())
     high = max(high, len(names) - 1, 1)
     text = ", ".join(names)
+    if tuple(text.split(", ")) != tuple(names):  # a name has a comma in it
+        text = json.dumps(names, ensure_ascii=False) if names else ""
     return Parameter(labels[0][1].name, id, 0.0, float(high), 1.0, high + 1, description=text)
 
 

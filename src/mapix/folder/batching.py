@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix.batch import Batch, affine, given
 from mapix.errors import LimitError
-from mapix.folder.decoding import decode
 from mapix.folder.fitting import MOST_SIDE, Fit, Fitted
 
 if TYPE_CHECKING:
@@ -19,9 +18,10 @@ if TYPE_CHECKING:
 
     from mapix.folder.record import Record
 
-__all__ = ["ImageBatch", "Order", "Team"]
+__all__ = ["ImageBatch", "Order", "PictureDtype", "Team"]
 
-DTYPES = ("uint8", "float32", "float16")
+PictureDtype = Literal["uint8", "uint16", "int32", "uint32", "float32", "float16"]
+DTYPES = get_args(PictureDtype)
 # padding is refused beyond both: two slivers, one high and one wide, could ask for all memory
 MOST_PADDING = 64  # times the bytes of the pictures
 FREE_PADDING = 1 << 30  # bytes
@@ -78,9 +78,11 @@ class Order:
         changed = scale is not None or mean is not None or std is not None
         if changed and (self.dtype is None or self.dtype.kind != "f"):
             raise ValueError("scale, mean and std need dtype='float32' or 'float16'")
-        bytes_ = self.dtype is None or self.dtype == np.uint8
-        if bytes_ and not (0 <= pad_value <= 255 and pad_value == int(pad_value)):
-            raise ValueError(f"pad_value must be 0..255 for uint8, got {pad_value}")
+        whole = np.dtype(np.uint8) if self.dtype is None else self.dtype
+        if whole.kind in "iu":
+            least, most = np.iinfo(whole).min, np.iinfo(whole).max
+            if not (least <= pad_value <= most and pad_value == int(pad_value)):
+                raise ValueError(f"pad_value must be {least}..{most} for {whole}, got {pad_value}")
         self.fit = fit
         self.planar = layout == "NCHW"
         self.numbers = (scale, mean, std) if changed else None
@@ -88,15 +90,13 @@ class Order:
 
     def fitted(self, record: Record) -> Fitted:
         """One picture, decoded and of its size; what a thread does."""
-        data = record.read()
-        picture, full = decode(data, record, self.fit.smallest)
-        return self.fit.put(picture, full, record.file_name)
+        return record.fitted(self.fit)
 
     def batch(self, records: list[Record], parts: list[Fitted], out: Any, team: Team) -> ImageBatch:
         """All of them in one array; put there by a team that has nothing else to do."""
         h, w = self._canvas(records, parts)
         c = self._channels(records, parts)
-        kind = self._kind(parts)
+        kind = self._kind(records, parts)
         shape = (len(parts), c, h, w) if self.planar else (len(parts), h, w, c)
         images = np.empty(shape, kind) if out is None else given(out, shape, kind)
         table = None if self.numbers is None else affine(kind.name, *self.numbers, c)
@@ -153,12 +153,21 @@ class Order:
             )
         return counts[0] if counts else 3
 
-    def _kind(self, parts: list[Fitted]) -> np.dtype[Any]:
-        deep = {p.pixels.dtype for p in parts} - {np.dtype(np.uint8)}
-        if deep and (self.dtype is None or self.dtype.kind != "f"):
-            names = ", ".join(sorted(str(d) for d in deep))
-            raise ValueError(f"pictures of {names}: pass dtype='float32', and scale= if wanted")
-        return np.dtype(np.uint8) if self.dtype is None else self.dtype
+    def _kind(self, records: list[Record], parts: list[Fitted]) -> np.dtype[Any]:
+        deep = {p.dtype for p in parts} - {np.dtype(np.uint8)}
+        if deep and (self.dtype is None or self.dtype == np.uint8):
+            names = sorted(str(d) for d in deep)
+            same = next((f", or dtype={n!r}" for n in DTYPES[1:] if {n} == set(names)), "")
+            raise ValueError(
+                f"pictures of {', '.join(names)}: pass dtype='float32', and scale= if wanted{same}"
+            )
+        kind = np.dtype(np.uint8) if self.dtype is None else self.dtype
+        if kind.kind != "f":
+            wide = next((k for k, p in enumerate(parts) if not np.can_cast(p.dtype, kind)), None)
+            if wide is not None:
+                what = f"{records[wide].file_name}: numbers of {parts[wide].dtype}"
+                raise ValueError(f"{what} do not fit into dtype={kind.name!r}")
+        return kind
 
     def _put(
         self, to: NDArray[Any], part: Fitted, h: int, w: int, table: NDArray[Any] | None
@@ -169,16 +178,27 @@ class Order:
         if (n, m) != (h, w):
             target[...] = self.pad_value
         target = target[top : top + n, left : left + m]
+        pixels = part.pixels
         if table is None:
-            np.copyto(target, part.pixels, casting="unsafe")
-            return
-        for channel, (a, b) in enumerate(table.astype(np.longdouble)):
-            from_ = part.pixels[:, :, channel]
-            if from_.dtype == np.uint8:  # 256 values, each rounded once, as the C core does
-                values = (np.arange(256) * a + b).astype(np.float32).astype(to.dtype)
-                target[:, :, channel] = values[from_]
-            else:
-                target[:, :, channel] = from_ * np.float64(a) + np.float64(b)
+            if target.dtype.kind in "iu" and pixels.dtype.kind == "f":  # scaled: whole ones again
+                limits = np.iinfo(part.dtype)
+                pixels = np.rint(pixels.astype(np.float64)).clip(limits.min, limits.max)
+            with np.errstate(over="ignore"):
+                np.copyto(target, pixels, casting="unsafe")
+        else:
+            for channel, (a, b) in enumerate(table.astype(np.longdouble)):
+                from_ = pixels[:, :, channel]
+                if from_.dtype == np.uint8:  # 256 values, each rounded once, as the C core does
+                    values = (np.arange(256) * a + b).astype(np.float32).astype(to.dtype)
+                    target[:, :, channel] = values[from_]
+                else:
+                    with np.errstate(over="ignore"):
+                        target[:, :, channel] = from_ * np.float64(a) + np.float64(b)
+        if part.dtype != np.uint8 and to.dtype == np.float16 and np.isinf(target).any():
+            raise ValueError(
+                f"numbers of {part.dtype} that float16 does not reach: pass scale=, or "
+                "dtype='float32'"
+            )
 
 
 class Team:

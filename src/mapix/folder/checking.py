@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix.errors import LimitError, MapixError
+from mapix.errors import LimitError, MapixError, UnsupportedError
 from mapix.folder.batching import Team
 from mapix.folder.dataset import ImageFolder
-from mapix.folder.decoding import decode
+from mapix.folder.decoding import decode, header_of, pillow
+from mapix.folder.files import OtherFileError
 from mapix.folder.huggingface import Hazards
 from mapix.folder.opening import open_path, splits_of
 from mapix.folder.record import Record
-from mapix.formats.folder import METADATA, boxes
+from mapix.formats.folder import METADATA, boxes, canonical
 from mapix.report import Report
 
 __all__ = ["CODES", "Finding", "LintReport", "check", "lint"]
@@ -29,6 +30,9 @@ CODES = {
     "refused": "a name that leaves the folder, or something that is no regular file",
     "missing": "a file that is not there",
     "picture": "a file that cannot be decoded",
+    "frames": "a file of several frames or pages, of which the first is read",
+    "depth": "a file of more bits than its decoder gives",
+    "unchecked": "pictures that were not decoded, since Pillow is not installed",
     "duplicate": "a file that an earlier line names",
     "size": "a file of another size than the line says (filepath, size)",
     "field": "caption, categories or objects of a wrong type",
@@ -89,6 +93,16 @@ class _Seen:
 
     line: int
     size: tuple[int, int] | None = None  # h, w
+    turned: bool = False  # by EXIF
+
+
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """What decoding a picture has shown."""
+
+    size: tuple[int, int]  # h, w
+    besides: tuple[str, ...]
+    turned: bool
 
 
 class _Linter:
@@ -155,7 +169,7 @@ class _Linter:
         if len(bbox) != len(categories):
             what = f"{len(bbox)} boxes, {len(categories)} categories of them"
             self.say("count", line, name, what, row)
-        seen = self.seen.get(name or "")
+        seen = self.seen.get(canonical(name or ""))
         for k, box in enumerate(bbox.tolist()):
             wrong = _box_wrong(box, None if seen is None else seen.size)
             if wrong:
@@ -165,40 +179,34 @@ class _Linter:
 
     def file(self, record: Record, line: int, key: str, name: str) -> bool:
         """Whether a file is there, and was not looked at before."""
-        before = self.seen.get(name)
+        before = self.seen.get(canonical(name))
         if before is not None:
             what = f"line {before.line} names it already"
             self.say("duplicate", line, name, what, record.index)
             return False
-        self.seen[name] = _Seen(line)
+        self.seen[canonical(name)] = _Seen(line)
         try:
-            nbytes = self._one(record, key).nbytes
+            record.file(key).nbytes  # noqa: B018
         except FileNotFoundError:
             self.say("missing", line, name, "no such file", record.index)
             return False
         except (MapixError, OSError) as e:
-            self.say("refused", line, name, _reason(e), record.index)
+            code = "size" if isinstance(e.__cause__, OtherFileError) else "refused"
+            self.say(code, line, name, _reason(e), record.index)
             return False
-        said = record.metadata.get("size") if key == "filepath" else None
-        if said is not None and said != nbytes:
-            what = f"{nbytes} bytes, the line says {said}"
-            self.say("size", line, name, what, record.index)
         return True
 
-    def _one(self, record: Record, key: str) -> Record:
-        """The record as one of that file alone."""
-        names = {key: record.file_names[key]}
-        return Record(record._core, record.index, names)
-
-    def decoded(self, item: tuple[Record, int, str, str]) -> tuple[int, int] | str:
-        """Size of a picture, or why it is none; what a thread does."""
+    def decoded(self, item: tuple[Record, int, str, str]) -> _Decoded | str:
+        """What a picture is, or why it is none; what a thread does."""
         record, _, key, _ = item
-        one = self._one(record, key)
+        one = record.file(key)
         try:
-            picture, _ = decode(one.read(), one)
+            data = one.read()
+            header = header_of(data, one)
+            _, size = decode(data, one)
         except (MapixError, OSError) as e:
             return _reason(e)
-        return picture.height, picture.width
+        return _Decoded(size, header.besides, header.orientation != 1)
 
     # --- all --------------------------------------------------------------------------------------
 
@@ -206,6 +214,12 @@ class _Linter:
         lines = self.ds._core.lines
         numbers = lines.numbers()
         hugging = Hazards(self.ds.folder) if hazards else None
+        if pictures:
+            try:
+                pillow()
+            except UnsupportedError as e:
+                self.say("unchecked", None, None, str(e))
+                pictures = False
         with Team(threads) as team:
             for at in range(0, len(numbers), AT_ONCE):
                 self._some(numbers[at : at + AT_ONCE], at, pictures, hugging, team)
@@ -242,18 +256,28 @@ class _Linter:
                 hugging.look(line, record.metadata)
             records.append((record, line, next(iter(names.values()), None)))
         sizes = team.run(self.decoded, files)
-        for (record, line, _, name), size in zip(files, sizes, strict=True):
-            if isinstance(size, str):
-                self.say("picture", line, name, size, record.index)
-            else:
-                self.seen[name].size = size
+        for (record, line, _, name), found in zip(files, sizes, strict=True):
+            if isinstance(found, str):
+                self.say("picture", line, name, found, record.index)
+                continue
+            seen = self.seen[canonical(name)]
+            seen.size, seen.turned = found.size, found.turned
+            if "frames" in found.besides:
+                self.say("frames", line, name, "later frames are not read", record.index)
+            if "depth" in found.besides:
+                what = "more than 8 bits a channel, of which the decoder gives the high ones"
+                self.say("depth", line, name, what, record.index)
         for record, line, first in records:
             self.fields(record, line, first)
             self.boxes(record, line, first)
+            seen_ = self.seen.get(canonical(first or ""))
+            if hugging is not None and seen_ is not None and seen_.turned:
+                here = record.settings.orientation
+                hugging.turned(line, first, record.metadata, here)
 
     def _unlisted(self) -> Iterator[str]:
         folder = self.ds.folder
-        named = {os.path.normpath(name) for name in self.seen}
+        named = set(self.seen)
         ends = {os.path.basename(name) for name in self.seen}  # a filepath begins further above
         by_filepath = any("filepath" in r.metadata for r in self.ds[:1]) if len(self.ds) else False
         for below, folders, files in os.walk(folder):

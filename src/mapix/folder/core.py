@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mapix.errors import FormatError
 from mapix.folder.files import Files, Settings
-from mapix.formats.folder import NAME, file_names, kind
+from mapix.formats.folder import NAME, canonical, file_names, kind
 from mapix.formats.jsonl import Lines
 from mapix.source import Source
 
@@ -54,7 +54,7 @@ class Core:
         """Records that name a file, ascending.  The first call reads all lines."""
         if self._rows is None:
             self._rows = self._all_names()
-        found = self._rows.get(name, [])
+        found = self._rows.get(canonical(name), [])
         return np.array([found] if isinstance(found, int) else found, np.int64)
 
     def _all_names(self) -> dict[str, int | list[int]]:
@@ -64,7 +64,7 @@ class Core:
             known = None if quick is None else quick(line)
             metadata = self._object(row, self.lines.parsed(row, line) if known is None else known)
             try:
-                names = file_names(metadata).values()
+                names = [canonical(name) for name in file_names(metadata).values()]
             except ValueError as e:
                 raise self.error(row, str(e)) from e
             for name in names if len(names) < 2 else dict.fromkeys(names):

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mapix.batch import Batch, Dtype, Layout
+from mapix.batch import Batch, Layout
 from mapix.errors import UnsupportedError
-from mapix.folder.batching import ImageBatch, Order, Team
+from mapix.folder.batching import ImageBatch, Order, PictureDtype, Team
 from mapix.folder.core import Core
 from mapix.folder.fitting import Fit
 from mapix.folder.record import Record
@@ -116,7 +116,7 @@ class ImageFolder:
         self,
         indices: ArrayLike,
         out: NDArray[Any] | Batch | None = None,
-        dtype: Dtype | None = None,
+        dtype: PictureDtype | None = None,
         *,
         layout: Layout = "NHWC",
         scale: float | None = None,
@@ -138,8 +138,9 @@ class ImageFolder:
             Records, in any order, repeated or not.
         out : ndarray or Batch, optional
             C-contiguous, of the right type and shape (or with more rows).
-        dtype : {"uint8", "float32", "float16"}, optional
-            uint8 by default; deep pictures need floats.
+        dtype : {"uint8", "uint16", "int32", "uint32", "float32", "float16"}, optional
+            uint8 by default.  Pictures deeper than 8 bits need floats, which are their numbers
+            rounded to that type, or an integer type that holds them, which has them as they are.
         layout : {"NHWC", "NCHW"}
             Order of the images.
         scale, mean, std : float or array_like, optional
@@ -153,7 +154,9 @@ class ImageFolder:
             ``"pad"`` puts it top left, without ``size`` on a canvas of the largest h and w of the
             batch; ``"crop"`` cuts out the middle.
         mode : {"L", "LA", "RGB", "RGBA"}, optional
-            What all pictures are converted to; without it they have to be alike.
+            What all pictures are converted to, 8 bits a channel; without it they have to be alike.
+            16 bits become 8 by number / 257, rounded; deeper pictures are refused, for nothing
+            tells what their numbers range over.
         pad_value : float
             What is padded with, in units of the output.
         resample : {"nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"}
@@ -174,7 +177,8 @@ class ImageFolder:
         Raises
         ------
         ValueError
-            Sizes or channels differ and nothing was said about it; arguments that do not fit.
+            Sizes or channels differ and nothing was said about it; arguments that do not fit;
+            numbers that ``dtype`` does not hold, or for which ``mode`` has no rule.
         FormatError
             A picture cannot be decoded, or its name is refused.
 
@@ -221,7 +225,7 @@ class ImageFolder:
     def _batches(
         self,
         parts: list[NDArray[np.int64]],
-        dtype: Dtype | None = None,
+        dtype: PictureDtype | None = None,
         *,
         layout: Layout = "NHWC",
         scale: float | None = None,

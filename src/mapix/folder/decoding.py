@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mapix.errors import LimitError, UnsupportedError
+from mapix.folder.depth import GREY, Numbers, numbers_of, read, turned
 
 if TYPE_CHECKING:
     from mapix.folder.record import Record
 
-__all__ = ["MODES", "as_array", "decode", "opened", "pillow", "shape_of"]
+__all__ = ["MODES", "Header", "as_array", "decode", "header_of", "opened", "pillow", "plain"]
 
 USUAL = ("PNG", "JPEG", "BMP", "GIF", "PPM")  # what Pillow knows without loading more
 # Formats that are pictures and nothing else: EPS, for one, is a programme that Pillow has run.
 OTHERS = ("WEBP", "TIFF", "AVIF", "JPEG2000", "MPO", "TGA", "ICO", "DIB", "SGI", "PCX", "QOI")
 MODES = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
-PLAIN = ("L", "LA", "RGB", "RGBA", "I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+PLAIN = (*MODES, *GREY)
 BECOMES = {"1": "L", "PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
-DEEP = {"I": np.int32, "F": np.float32} | dict.fromkeys(PLAIN[6:], np.uint16)
+TRANSPARENT = ("1", "L", "RGB", *GREY)  # modes beside which PNG may name a transparent colour
+OF_CAMERAS = {0x8769, 0x8825}  # TIFF's tags that lead to EXIF: the others say how it is stored
+EXIF_OF_PNG = (b"eXIf", b"Raw profile type", b"com.adobe.xmp")  # where PNG has it
 ORIENTATION = 0x0112  # EXIF's tag
 ON_ITS_SIDE = (5, 6, 7, 8)  # its values that make rows of columns
 
@@ -68,7 +73,7 @@ def _identified(image: Any, data: bytes) -> Any:
 
 
 def decode(
-    data: bytes, record: Record, draft: tuple[int, int] | None = None
+    data: bytes, record: Record, draft: tuple[int, int] | None = None, deep: bool = False
 ) -> tuple[Any, tuple[int, int]]:
     """A file as Pillow's picture, decoded and turned as its EXIF orientation says, and its (h, w).
 
@@ -80,6 +85,9 @@ def decode(
         Whose it is.
     draft : (h, w), optional
         JPEG may be decoded smaller, but not below this; (h, w) is what it would have been.
+    deep : bool
+        Whether a picture that is deeper than 8 bits comes as an array (h, w, c) of its own numbers.
+        Pillow's picture has 8 bits of each, where there are several channels.
 
     Raises
     ------
@@ -90,19 +98,49 @@ def decode(
     """
     picture = opened(data, record)
     full = picture.height, picture.width
+    numbers = _numbers(picture, record)
     try:
-        if draft is not None and picture.format == "JPEG":
-            side = max(draft)  # whichever way it is turned afterwards
-            picture.draft(None, (side, side))
-        picture.load()
-        turned = picture.getexif().get(ORIENTATION, 1) if record.settings.orientation else 1
-        if turned != 1:
-            from PIL import ImageOps
+        if deep and numbers.dtype != np.uint8:
+            found: Any = read(picture, numbers, data)
+            orientation = _orientation(_exif(picture, data)) if record.settings.orientation else 1
+            found = turned(found, orientation)
+        else:
+            if draft is not None and picture.format == "JPEG":
+                side = max(draft)  # whichever way it is turned afterwards
+                picture.draft(None, (side, side))
+            picture.load()
+            orientation = _orientation(_exif(picture, data)) if record.settings.orientation else 1
+            found = picture
+            if orientation != 1:
+                from PIL import ImageOps
 
-            picture = ImageOps.exif_transpose(picture)
+                found = ImageOps.exif_transpose(picture)
     except Exception as e:
         raise record.decode_error(f"cannot be decoded: {_text(e)}") from e
-    return picture, full[::-1] if turned in ON_ITS_SIDE else full
+    return found, full[::-1] if orientation in ON_ITS_SIDE else full
+
+
+def _exif(picture: Any, data: bytes) -> Any:
+    """EXIF of a picture.  Pillow decodes a PNG to find it, so its bytes are searched first."""
+    if picture.format == "PNG" and not any(word in data for word in EXIF_OF_PNG):
+        return {}
+    return picture.getexif()
+
+
+def _orientation(exif: Any) -> int:
+    """EXIF's orientation, 1..8."""
+    found = exif.get(ORIENTATION, 1)
+    return found if found in range(1, 9) else 1
+
+
+def _numbers(picture: Any, record: Record) -> Numbers:
+    try:
+        found = numbers_of(picture)
+    except Exception as e:  # tags are bytes that somebody has chosen
+        raise record.decode_error(f"cannot be decoded: {_text(e)}") from e
+    if found.unreadable:
+        raise record.decode_error(f"cannot be decoded: {found.unreadable}")
+    return found
 
 
 def _text(e: Exception) -> str:
@@ -127,18 +165,71 @@ def as_array(picture: Any) -> NDArray[Any]:
     return found[:, :, None] if found.ndim == 2 else found
 
 
-def shape_of(data: bytes, record: Record) -> tuple[tuple[int, int, int], np.dtype[Any]]:
-    """(h, w, c) and type that a file's ``image`` will have, by its header alone."""
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the header of a picture's file says of it.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (h, w, c) of ``record.image``.
+    dtype : dtype
+        Of ``record.image``.
+    besides : tuple of str
+        What the file holds beside that image: keys of ``BESIDES``.
+    orientation : int
+        EXIF's, 1..8, whether or not it is followed.
+    """
+
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    besides: tuple[str, ...]
+    orientation: int
+
+
+BESIDES = {
+    "frames": "later frames",
+    "depth": "bits beyond the 8 that are decoded",
+    "colours": "colours that are not RGB (CMYK, YCbCr, LAB)",
+    "transparency": "a transparent colour",
+    "profile": "a colour profile",
+    "exif": "EXIF",
+}
+
+
+def header_of(data: bytes, record: Record) -> Header:
+    """What ``image`` will be, and what else a file holds, by its header alone."""
     picture = opened(data, record)
+    numbers = _numbers(picture, record)
     h, w = picture.height, picture.width
-    try:
-        turned = picture.getexif().get(ORIENTATION, 1) if record.settings.orientation else 1
-    except Exception as e:  # as ``decode``: EXIF is bytes that somebody has chosen
-        raise record.decode_error(f"cannot be decoded: {_text(e)}") from e
-    h, w = (w, h) if turned in ON_ITS_SIDE else (h, w)
     mode = picture.mode
     if mode == "P":
         mode = "RGBA" if "transparency" in picture.info else "RGB"
     elif mode not in PLAIN:
         mode = BECOMES.get(mode, "RGB")
-    return (h, w, MODES.get(mode, 1)), np.dtype(DEEP.get(mode, np.uint8))
+    try:
+        exif = _exif(picture, data)
+        orientation = _orientation(exif)
+        besides = tuple(_besides(picture, numbers, set(exif), record))
+    except Exception as e:  # as ``decode``: what is asked for is bytes that somebody has chosen
+        raise record.decode_error(f"cannot be decoded: {_text(e)}") from e
+    on_its_side = record.settings.orientation and orientation in ON_ITS_SIDE
+    shape = (*((w, h) if on_its_side else (h, w)), numbers.channels or MODES.get(mode, 1))
+    return Header(shape, numbers.dtype, besides, orientation)
+
+
+def _besides(picture: Any, numbers: Numbers, exif: set[int], record: Record) -> Iterator[str]:
+    info, mode = picture.info, picture.mode
+    if numbers.reduced:
+        yield "depth"
+    if mode not in (*PLAIN, *BECOMES, "P"):
+        yield "colours"
+    if "transparency" in info and mode in TRANSPARENT:
+        yield "transparency"
+    if info.get("icc_profile"):
+        yield "profile"
+    exif = exif & OF_CAMERAS if picture.format == "TIFF" else exif
+    if exif - ({ORIENTATION} if record.settings.orientation else set()):
+        yield "exif"
+    if getattr(picture, "is_animated", False):  # last: it may go on to the next frame
+        yield "frames"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mapix.folder.decoding import pillow
+import numpy as np
+
+from mapix.folder.decoding import decode, pillow
 
 if TYPE_CHECKING:
     from mapix.folder.dataset import ImageFolder
@@ -21,12 +23,23 @@ def _colour(category: Any, known: dict[Any, str]) -> str:
     return known.setdefault(category, COLOURS[len(known) % len(COLOURS)])
 
 
+def _shown(record: Record) -> Any:
+    """A record's picture; a deep one as grey or colours from its least to its largest number."""
+    picture, _ = decode(record.read(), record, None, True)
+    if not isinstance(picture, np.ndarray):
+        return picture
+    numbers = np.nan_to_num(picture.astype(np.float64))
+    least, most = numbers.min(), numbers.max()
+    found = np.rint((numbers - least) * (255 / (most - least or 1.0))).astype(np.uint8)
+    return pillow().fromarray(found[:, :, 0] if found.shape[2] == 1 else found)
+
+
 def drawn(record: Record, width: int, height: int, known: dict[Any, str] | None = None) -> Any:
     """A record's picture within width x height, its boxes drawn over it; as Pillow's picture."""
     from PIL import ImageDraw, ImageFont
 
     known = {} if known is None else known
-    picture = record.pil().convert("RGB")
+    picture = _shown(record).convert("RGB")
     s = min(width / picture.width, height / picture.height)
     size = max(1, round(picture.width * s)), max(1, round(picture.height * s))
     image = picture.resize(size, pillow().Resampling.LANCZOS)

@@ -10,16 +10,20 @@ from typing import Any, TypeVar
 
 from mapix.beneath import Root
 from mapix.errors import ClosedError
-from mapix.formats.folder import suffixes
+from mapix.formats.folder import canonical, meanings
 from mapix.formats.jsonl import MAX_LINE_NBYTES
 from mapix.source import Source
 
-__all__ = ["Files", "Settings"]
+__all__ = ["Files", "OtherFileError", "Settings"]
 
 MAX_IMAGE_NBYTES = 1 << 28
 MAX_PIXELS = 89_478_485  # above it Pillow warns of a decompression bomb
 
 T = TypeVar("T")
+
+
+class OtherFileError(OSError):
+    """Files that a ``filepath`` may mean are there, and none has the size that the line states."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +56,11 @@ class Files:
 
     def __init__(self, folder: str, root: str | None = None) -> None:
         self.folder = folder
-        self._below = ""
+        self._below: tuple[str, ...] = ()
         if root is not None:
-            self._below = os.path.relpath(os.path.abspath(folder), os.path.abspath(root))
-            if self._below.split("/")[0] == "..":
+            below = os.path.relpath(os.path.abspath(folder), os.path.abspath(root))
+            self._below = () if below == "." else tuple(below.split("/"))
+            if self._below[:1] == ("..",):
                 raise ValueError(f"root={root!r} is not above {folder}")
         self.root = root
         self._root: Root | None = Root(folder if root is None else root)
@@ -65,7 +70,18 @@ class Files:
         if root is None:
             raise ClosedError(f"{self.folder}: the dataset is closed")
         # an absolute name stays one, and is refused
-        return root, f"{self._below}/{name}" if self._below and name[:1] != "/" else name
+        return root, "/".join((*self._below, name)) if self._below and name[:1] != "/" else name
+
+    def _above(self, up: int) -> Files:
+        """The same files, named from a folder further up; the root is not left."""
+        found = object.__new__(Files)
+        found.folder = self.folder
+        for _ in range(up):
+            above = os.path.dirname(found.folder)
+            found.folder = above or os.path.dirname(os.path.abspath(found.folder))
+        found.root, found._root = self.root, self._root
+        found._below = self._below[: len(self._below) - up]
+        return found
 
     def source(self, name: str, **options: Any) -> Source:
         """A file, mapped."""
@@ -82,16 +98,66 @@ class Files:
         root, name = self._named(name)
         return root.nbytes(name)
 
-    def by_filepath(self, filepath: str, do: Callable[[str], T]) -> T:
-        """``do`` with the first name that a ``filepath`` may mean, and that is there."""
-        names = list(suffixes(filepath, os.path.abspath(self.folder))) or [filepath]
-        for name in names:
+    def by_name(self, name: str, do: Callable[[Files, str], T]) -> T:
+        """``do`` with the file that a ``file_name`` names.
+
+        Backslashes separate folders, as for Hugging Face; a name that has none such file is tried
+        as it is.
+        """
+        if "\\" not in name:
+            return do(self, name)
+        try:
+            return do(self, canonical(name))
+        except (FileNotFoundError, NotADirectoryError):
+            return do(self, name)
+
+    def by_filepath(self, filepath: str, size: object, do: Callable[[Files, str], T]) -> T:
+        """``do`` with the first file that a ``filepath`` may mean, that is there, and fits.
+
+        Parameters
+        ----------
+        filepath : str
+            As the line has it.
+        size : int or None
+            Bytes of the file as the line states them; anything else states nothing.
+        do : callable
+            Gets the files of a folder, and a name in it.
+
+        Raises
+        ------
+        FileNotFoundError
+            No such file is there, or it lies outside of the folder (of the root).
+        OtherFileError
+            Files are there, of other sizes than stated.
+        """
+        stated = size if type(size) is int and size >= 0 else None
+        folder, others = os.path.abspath(self.folder), []
+        found = meanings(filepath, folder)
+        reach = len(self._below)
+        near = [m for m in found if m.up <= reach]
+        outside = len(near) < len(found) and any(m.certain for m in found if m.up > reach)
+        certain = [m for m in near if m.certain]
+        # What a path names for certain and cannot be had is no reason to show another file.
+        if outside or (certain and stated is None):
+            near = certain
+        for meaning in near:
+            files = self._above(meaning.up) if meaning.up else self
             try:
-                return do(name)
+                nbytes = files.nbytes(meaning.name)
+                if stated is None or nbytes == stated:
+                    return do(files, meaning.name)
             except (FileNotFoundError, NotADirectoryError):
                 continue
-        where = os.path.join(self.folder, names[0])
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), where)
+            others.append(f"{os.path.join(files.folder, meaning.name)} has {nbytes}")
+        if others:
+            text = (
+                f"a file of {stated} bytes expected by 'size', {'; '.join(dict.fromkeys(others))}"
+            )
+            raise OtherFileError(errno.ENOENT, text, filepath)
+        why = os.strerror(errno.ENOENT)
+        if outside:
+            why = "the file lies outside of the folder; open the dataset with split=, or pass root="
+        raise FileNotFoundError(errno.ENOENT, why, os.path.join(self.folder, filepath))
 
     def close(self) -> None:
         """Let go of the directory."""

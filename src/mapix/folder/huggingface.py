@@ -9,6 +9,8 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from mapix.formats.folder import METADATA, canonical
+
 __all__ = ["Hazards"]
 
 # folders whose names it takes for splits; a metadata file above them is then not read
@@ -39,6 +41,8 @@ class Hazards:
         self._by_filepath = False
         self._lone: list[int] = []
         self._below: dict[str, int] = {}
+        self._said: list[tuple[int | None, str | None, str]] = []
+        self._columns: set[str] = set()
 
     def look(self, line: int, metadata: dict[str, Any]) -> None:
         """One line."""
@@ -47,10 +51,35 @@ class Hazards:
         for key, value in metadata.items():
             if key.endswith(("file_name", "file_names")) and value is not None:
                 self._named = True
-                if isinstance(value, str) and "/" in value:
-                    self._below.setdefault(value.split("/")[0], line)
+                if isinstance(value, str):
+                    self._name(line, value)
+                column = (
+                    key.removesuffix("s").removesuffix("file_name").removesuffix("_") or "image"
+                )
+                column += "s" if key.endswith("s") and column == "image" else ""
+                if column in metadata and column not in self._columns:
+                    self._columns.add(column)
+                    what = f"the picture of {key} becomes a column {column}, as this line has one"
+                    self._said.append((line, None, what))
         self._by_filepath = self._by_filepath or "filepath" in metadata
         self._kind(line, "", metadata)
+
+    def _name(self, line: int, name: str) -> None:
+        if "/" in canonical(name):
+            self._below.setdefault(canonical(name).split("/")[0], line)
+        if "://" in name:
+            self._said.append((line, name, "names with :// are rejected"))
+        if "\\" in name and not os.path.lexists(os.path.join(self._folder, canonical(name))):
+            what = f"backslashes become slashes, and there is no {canonical(name)}"
+            self._said.append((line, name, what))
+
+    def turned(self, line: int, name: str | None, metadata: dict[str, Any], here: bool) -> None:
+        """A line whose picture EXIF turns, ``here`` as well as in Hugging Face, or not."""
+        objects = metadata.get("objects")
+        if isinstance(objects, dict) and objects.get("bbox"):
+            what = "EXIF turns the picture, and its boxes stay as they are"
+            what += "" if here else "; opened with orientation=False it does not turn here"
+            self._said.append((line, name, what))
 
     def _kind(self, line: int, path: str, value: Any) -> None:
         if value is None:
@@ -83,9 +112,19 @@ class Hazards:
         for name, line in list(splits.items())[:1]:
             what = f"the folder {name} is taken for a split: each needs a metadata file of its own"
             yield line, None, what
+        yield from self._said
+        for name in self._more_metadata():
+            yield None, name, "a second metadata file, whose records are read as well"
         for name in OTHERS:
             if os.path.exists(os.path.join(self._folder, name)):
                 yield None, name, "a second metadata file, of another kind"
+
+    def _more_metadata(self) -> Iterator[str]:
+        """Metadata files in folders below."""
+        for below, folders, files in os.walk(self._folder):
+            folders.sort()
+            if below != self._folder and METADATA in files:
+                yield os.path.relpath(os.path.join(below, METADATA), self._folder)
 
 
 def _encodes(text: str) -> bool:

@@ -12,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix.errors import FormatError
-from mapix.formats.folder import FILEPATH, NAME, boxes, file_names, kind
+from mapix.folder.files import Files, OtherFileError
+from mapix.formats.folder import FILEPATH, NAME, boxes, canonical, file_names, kind
 from mapix.source import Source
 
 if TYPE_CHECKING:
     from mapix.folder.core import Core
+    from mapix.folder.fitting import Fit, Fitted
 
 __all__ = ["Objects", "Record"]
 
@@ -61,11 +63,12 @@ class Record:
         Its number among the file's records (lines that are not blank), from 0.
     """
 
-    __slots__ = ("_core", "_metadata", "index")
+    __slots__ = ("_core", "_key", "_metadata", "index")
 
     def __init__(self, core: Core, index: int, metadata: dict[str, Any] | None = None) -> None:
         self._core = core
         self.index = index
+        self._key = core.settings.key
         self._metadata = metadata
 
     # --- the line ---------------------------------------------------------------------------------
@@ -134,7 +137,7 @@ class Record:
 
     def _named(self) -> tuple[str, str]:
         """Key and name of the picture."""
-        names, key = self.file_names, self._core.settings.key
+        names, key = self.file_names, self._key
         if key is None:
             key = next(iter(names))
             if len(names) > 1 and key != "file_name":
@@ -145,15 +148,44 @@ class Record:
         return key, names[key]
 
     @property
+    def picture_key(self) -> str:
+        """The key of the line that names the picture: ``file_name``, or what ``key=`` chose."""
+        return self._named()[0]
+
+    def file(self, key: str, name: str | None = None) -> Record:
+        """The record as one of another file that the line names.
+
+        Parameters
+        ----------
+        key : str
+            A key of ``file_names``, or of a list of names.
+        name : str, optional
+            The name, of a list; by default what the key has.
+        """
+        given: dict[str, Any] = {FILEPATH if key == FILEPATH else "file_name": name}
+        if name is None:
+            given = {FILEPATH if key == FILEPATH else "file_name": self.file_names[key]}
+        if key == FILEPATH:
+            given["size"] = self.metadata.get("size")
+        found = Record(self._core, self.index, given)
+        found._key = next(iter(given))
+        return found
+
+    @property
     def file_name(self) -> str:
         """Name of the picture's file, as the line has it."""
         return self._named()[1]
 
-    def _with_file(self, do: Callable[[str], T]) -> T:
-        """Do something with the name of the picture's file in the folder."""
+    def _with_file(self, do: Callable[[Files, str], T]) -> T:
+        """Do something with the picture's file: with a folder, and its name there."""
         key, name = self._named()
+        files = self._core.files
         try:
-            return self._core.files.by_filepath(name, do) if key == FILEPATH else do(name)
+            if key == FILEPATH:
+                return files.by_filepath(name, self.metadata.get("size"), do)
+            return files.by_name(name, do)
+        except OtherFileError as e:
+            raise self._error(f"{key}: {name!r}: {e.strerror}") from e
         except OSError as e:
             if e.errno in REFUSED:
                 raise self._error(f"{key}: {e.strerror}") from e
@@ -162,21 +194,21 @@ class Record:
 
     @property
     def path(self) -> str:
-        """Where the picture's file is.  Of ``filepath`` the file has to be there."""
+        """Where the picture's file is.  Of ``filepath`` and of backslashes it has to be there."""
         key, name = self._named()
-        if key == FILEPATH:
-            name = self._with_file(lambda n: (self._core.files.nbytes(n), n)[1])
-        return os.path.join(self._core.files.folder, name)
+        if key == FILEPATH or "\\" in name:
+            return self._with_file(lambda f, n: (f.nbytes(n), os.path.join(f.folder, n))[1])
+        return os.path.join(self._core.files.folder, canonical(name))
 
     @property
     def nbytes(self) -> int:
         """Size of the picture's file."""
-        return self._with_file(self._core.files.nbytes)
+        return self._with_file(Files.nbytes)
 
     @property
     def source(self) -> Source:
         """The picture's file, opened and mapped."""
-        return self._with_file(self._core.files.source)
+        return self._with_file(Files.source)
 
     @property
     def bytes(self) -> memoryview:
@@ -190,12 +222,15 @@ class Record:
     def read(self) -> _Bytes:
         """The picture's file, copied: for decoders, whom a map of a file cut short would kill."""
         limit = self._core.settings.max_image_nbytes
-        return self._with_file(lambda name: self._core.files.read(name, limit))
+        return self._with_file(lambda files, name: files.read(name, limit))
 
     # --- the picture ------------------------------------------------------------------------------
 
     def pil(self) -> Any:
         """The picture as Pillow's, decoded, turned as its EXIF orientation says.
+
+        Pillow has no mode for several channels of 16 bits: it has the high byte of each number.
+        ``image`` has them as they are.
 
         Raises
         ------
@@ -213,11 +248,21 @@ class Record:
         """The picture as an array, decoded anew each time: (h, w, c), uint8 but for deep ones.
 
         Grey 1 channel, colour 3, with transparency 2 or 4; palettes, CMYK and YCbCr become RGB.
-        16-bit grey is uint16, TIFF's I and F int32 and float32.
+        16 bits a channel are uint16; of TIFF, signed bytes int8, other grey int32, uint32 and
+        float32.  JPEG 2000 and AVIF in colour, SGI, and plain PPM deeper than 8 bits become uint8:
+        their decoders give no more, and ``lint`` reports it.
         """
-        from mapix.folder.decoding import as_array
+        from mapix.folder.decoding import as_array, decode
 
-        return as_array(self.pil())
+        found = decode(self.read(), self, None, True)[0]
+        return np.ascontiguousarray(found) if isinstance(found, np.ndarray) else as_array(found)
+
+    def fitted(self, fit: Fit) -> Fitted:
+        """The picture as ``mode``, ``size`` and ``fit`` of a batch make it."""
+        from mapix.folder.decoding import decode
+
+        picture, full = decode(self.read(), self, fit.smallest, True)
+        return fit.put(picture, full, self.file_name)
 
     def decode_error(self, reason: str) -> FormatError:
         """What to raise about a picture that is none."""

@@ -10,8 +10,8 @@ from typing import Any
 from mapix import _native
 from mapix.beneath import Root
 from mapix.errors import FileChangedError
-from mapix.folder.writing import encoded, line_of, name_in_folder
-from mapix.formats.folder import METADATA, NAME
+from mapix.folder.writing import encoded, line_of, name_in_folder, strictly_json
+from mapix.formats.folder import METADATA, NAME, dump
 from mapix.source import Source
 from mapix.store import SYSTEM, Calls, Closing, NewDirectory, NewFile, NewWhole
 
@@ -76,17 +76,51 @@ class Writer(Closing):
         """
         name = name_in_folder(file_name)
         line = line_of(name, caption, categories, objects, more)
-        place = name if split is None else f"{_split(split)}/{name}"
-        if self._lines and (split is None) != (None in self._lines):
-            raise ValueError("split= for all records of a folder, or for none")
+        place = self._place(name, split)
         if image is None and place not in self._names:
             raise ValueError(f"{place}: no picture of that name was written")
         if image is not None:
             if place in self._names:
                 raise ValueError(f"{place} was written already; a further record has no image=")
-            data = encoded(image, name, save)
-            _written(self._directory.file(place), data)
-            self._names.add(place)
+            self._write_file(place, encoded(image, name, save))
+        self._write_line(line, split)
+
+    def append_line(
+        self,
+        metadata: Mapping[str, Any],
+        files: Mapping[str, bytes] | None = None,
+        *,
+        split: str | None = None,
+    ) -> None:
+        """Write a line as it is, whatever its keys are, and the files that it names.
+
+        Parameters
+        ----------
+        metadata : mapping
+            What ``json`` writes, with texts as keys: ``Record.metadata`` of another folder, say.
+        files : mapping of str to bytes, optional
+            Bytes of files by their names; those that were written before are not written again.
+        split : str, optional
+            As for ``append``.
+        """
+        line = dump(strictly_json(metadata))
+        for name, data in (files or {}).items():
+            place = self._place(name_in_folder(name), split)
+            if place not in self._names:
+                self._write_file(place, data)
+        self._write_line(line, split)
+
+    def _place(self, name: str, split: str | None) -> str:
+        """A name beneath the new folder."""
+        if self._lines and (split is None) != (None in self._lines):
+            raise ValueError("split= for all records of a folder, or for none")
+        return name if split is None else f"{_split(split)}/{name}"
+
+    def _write_file(self, place: str, data: bytes | memoryview) -> None:
+        _written(self._directory.file(place), data)
+        self._names.add(place)
+
+    def _write_line(self, line: bytes, split: str | None) -> None:
         if split not in self._lines:
             self._lines[split] = self._directory.file(
                 METADATA if split is None else f"{split}/{METADATA}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from mapix.folder.decoding import pillow
 from mapix.folder.record import Objects
 from mapix.formats.folder import METADATA, boxes, dump
 
-__all__ = ["encoded", "line_of", "name_in_folder"]
+__all__ = ["encoded", "line_of", "name_in_folder", "strictly_json"]
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
@@ -94,13 +95,27 @@ def line_of(name: str, caption: Any, categories: Any, objects: Any, more: dict[s
         "categories": None if categories is None else _plain_list(categories),
         "objects": _objects(objects),
     }
-    line = dump({**fields, **more})
-    if "\n" in line.decode()[:-1]:
-        raise ValueError("a record takes one line")
-    return line
+    return dump(strictly_json({**fields, **more}))
+
+
+def strictly_json(value: Any) -> Any:
+    """A value that JSON gives back as it is; TypeError for keys that would become texts."""
+    pending = [value]
+    while pending:
+        some = pending.pop()
+        if isinstance(some, Mapping):
+            wrong = next((key for key in some if not isinstance(key, str)), None)
+            if wrong is not None:
+                raise TypeError(f"keys of JSON are texts, got {wrong!r}")
+            pending += some.values()
+        elif isinstance(some, list | tuple):
+            pending += some
+    return value
 
 
 def _plain_list(values: Any) -> list[str | int | float]:
+    if isinstance(values, str | bytes | Mapping):
+        raise TypeError(f"categories are a list of text and numbers, got {type(values).__name__}")
     found = [v.item() if isinstance(v, np.generic) else v for v in values]
     for v in found:
         if not isinstance(v, str | int | float):

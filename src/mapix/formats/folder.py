@@ -6,26 +6,42 @@ Two schemas are read:
   ``caption``, ``categories`` and ``objects`` (``bbox``, ``categories``), each of which may be
   missing or null.  opsml's first schema, and what Hugging Face's imagefolder reads.
 - ``filepath`` and ``size``, opsml's later one: relative to wherever its writer was run, so that it
-  begins with folders above the metadata file.
+  begins with folders above the metadata file, and may lead into a folder beside it.
+
+``./a.png`` and ``a.png`` name one file, and a backslash separates folders as a slash does, as in
+Hugging Face's imagefolder: ``canonical`` gives the one name that all spellings of a file have.
 
 One is written: the first, with opsml's keys in opsml's order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FIELDS", "METADATA", "NAME", "boxes", "dump", "file_names", "kind", "suffixes"]
+__all__ = [
+    "FIELDS",
+    "METADATA",
+    "NAME",
+    "Meaning",
+    "all_files",
+    "boxes",
+    "canonical",
+    "dump",
+    "file_names",
+    "kind",
+    "meanings",
+]
 
 NAME = "folder"
 METADATA = "metadata.jsonl"
 FIELDS = ("file_name", "caption", "categories", "objects")
 FILE_NAME = "file_name"
 FILEPATH = "filepath"
+LISTS = "file_names"  # Hugging Face's lists of names
 
 
 def kind(value: Any) -> str:
@@ -58,18 +74,99 @@ def file_names(metadata: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-def suffixes(filepath: str, folder: str) -> Iterator[str]:
-    """Names in ``folder`` that a ``filepath`` of opsml's later schema may mean, likeliest first.
+def all_files(metadata: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Every file that a line names, by key: single names, and Hugging Face's lists of names.
 
-    Its front is the way from the writer's working directory to the folder: the longest front that
-    the folder's own path ends with is left out.  A folder that was moved or given another name has
-    none; then parts are left out from the front, one after another.
+    Names within objects and lists count as well; their keys are those on the way, with dots.
     """
-    parts = [p for p in filepath.split("/") if p not in ("", ".")]
+    found: dict[str, list[str]] = {}
+    pending: list[tuple[str, Any]] = [("", metadata)]
+    while pending:
+        way, value = pending.pop()
+        if isinstance(value, list):
+            pending += [(way, some) for some in reversed(value)]
+        if not isinstance(value, Mapping):
+            continue
+        for key, some in value.items():
+            if isinstance(some, str) and (key == FILE_NAME or key.endswith("_" + FILE_NAME)):
+                found.setdefault(way + key, []).append(some)
+            elif isinstance(some, list) and (key == LISTS or key.endswith("_" + LISTS)):
+                names = [name for name in some if isinstance(name, str)]
+                found.setdefault(way + key, []).extend(names)
+            elif isinstance(some, Mapping | list):
+                pending.append((f"{way}{key}.", some))
+    single = any(k == FILE_NAME or k.endswith("_" + FILE_NAME) for k in metadata)
+    if not single and isinstance(metadata.get(FILEPATH), str):
+        found[FILEPATH] = [metadata[FILEPATH]]
+    return found
+
+
+def canonical(name: str) -> str:
+    """The one name of a file that may be spelt in several ways.
+
+    Backslashes become slashes; ``.`` and empty parts are left out.  ``..`` and a leading slash
+    stay, and are refused when the file is opened.
+    """
+    if "\\" not in name and "./" not in name and "//" not in name and name[-2:] != "/.":
+        return name
+    name = name.replace("\\", "/")
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    return ("/" if name.startswith("/") else "") + "/".join(parts)
+
+
+class Meaning(NamedTuple):
+    """A file that a ``filepath`` may mean.
+
+    Attributes
+    ----------
+    up : int
+        How many folders above the metadata file's own the name begins.
+    name : str
+        Relative to that folder.
+    certain : bool
+        Whether the folder's own path ends with the front that was left out.
+    """
+
+    up: int
+    name: str
+    certain: bool
+
+
+MOST_PARTS = 64  # of a filepath that are tried; names of files are not deeper
+
+
+def meanings(filepath: str, folder: str, most_up: int = 1) -> list[Meaning]:
+    """The files that a ``filepath`` of opsml's later schema may mean, likeliest first.
+
+    Its front is the way from the writer's working directory to the dataset.  Where the path of the
+    metadata file's folder, or of a folder above it, ends with a front, the rest is the name in that
+    folder.  A dataset that was moved or renamed has no such front; then parts are left out from the
+    front, as few as possible.
+
+    Parameters
+    ----------
+    filepath : str
+        As the line has it.
+    folder : str
+        Absolute path of the metadata file's folder.
+    most_up : int
+        Folders above it that are tried: 1 for the dataset whose split the folder is.
+    """
+    parts = [p for p in filepath.replace("\\", "/").split("/") if p not in ("", ".")]
+    parts = parts[-MOST_PARTS:]
     above = [p for p in folder.split("/") if p]
-    fronts = [n for n in range(1, len(parts)) if above[-n:] == parts[:n]]
-    for n in [*reversed(fronts), *(n for n in range(len(parts)) if n not in fronts)]:
-        yield "/".join(parts[n:])
+    certain: list[tuple[int, Meaning]] = []
+    guessed: list[tuple[int, Meaning]] = []
+    for up in range(min(most_up, len(above)) + 1):
+        here = above[: len(above) - up]
+        for n in range(len(parts)):
+            name = "/".join(parts[n:])
+            if n and here[-n:] == parts[:n]:
+                certain.append((-n, Meaning(up, name, True)))
+            else:
+                guessed.append((n, Meaning(up, name, False)))
+    found = sorted(certain, key=lambda x: x[0]) + sorted(guessed, key=lambda x: x[0])
+    return [meaning for _, meaning in found]
 
 
 def boxes(objects: Any) -> tuple[NDArray[np.float64], list[Any]]:

@@ -186,7 +186,7 @@ class Writer(Packer, Closing):
             "version": "2.1",
             "dataset_name": os.path.basename(self._directory.path),
             "output_format": self.output,
-            "channel_labels": _channel_labels(c),
+            "channel_labels": channel_labels(c),
             "parameter_mappings": varying | constant,
             "fixed_parameters": fixed,
             "label_encoding": _label_encoding(self.dialect),
@@ -213,7 +213,8 @@ def _mapping(p: Parameter) -> dict[str, Any]:
     return {"min": p.min, "step": p.step, "max": p.max, "description": p.description}
 
 
-def _channel_labels(c: int) -> list[str]:
+def channel_labels(c: int) -> list[str]:
+    """Names of channels that only say how many there are."""
     known = {1: ["Gray"], 3: ["R", "G", "B"], 4: ["R", "G", "B", "A"]}
     return known.get(c, [f"Ch{k}" for k in range(c)])
 
