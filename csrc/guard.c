@@ -238,15 +238,20 @@ int mapix_guarded(const mapix_map *map, const mapix_span *table, mapix_guarded_f
 }
 
 int mapix_map_check(const mapix_map *map) {
-    if (map->fd < 0) {
+    if (map->fd == MAPIX_UNCHECKED) {
         return MAPIX_OK;
     }
     struct stat now;
-    if (fstat((int)map->fd, &now)) {
-        return MAPIX_E_SYSTEM;
+    if (map->fd == MAPIX_BY_PATH) {
+        if (stat(map->path, &now)) {
+            return MAPIX_E_CHANGED;
+        }
+    } else if (fstat((int)map->fd, &now)) {
+        return errno == EBADF ? MAPIX_E_CHANGED : MAPIX_E_SYSTEM; /* closed meanwhile */
     }
     const int64_t second = 1000000000;
-    const int same = (uint64_t)now.st_size == map->size &&
+    const int same = (uint64_t)now.st_dev == map->dev && (uint64_t)now.st_ino == map->ino &&
+                     (uint64_t)now.st_size == map->size &&
                      now.st_mtim.tv_sec * second + now.st_mtim.tv_nsec == map->mtime_ns &&
                      now.st_ctim.tv_sec * second + now.st_ctim.tv_nsec == map->ctime_ns;
     return same ? MAPIX_OK : MAPIX_E_CHANGED;

@@ -59,20 +59,28 @@ typedef struct {
     uint64_t got;
 } mapix_where;
 
-/* One mapped file.  `fd` is an open descriptor of it, or -1 for memory that no file backs (then
- * the guard still works, and the change check is skipped).  size and times as fstat gave them
- * when the map was made. */
+/* One mapped file.  `fd` is a descriptor of it; or MAPIX_BY_PATH, then the file at `path` is checked
+ * instead; or MAPIX_UNCHECKED for memory that no file backs (then the guard still works, and the change
+ * check is skipped).  The rest as fstat gave it when the map was made.  The caller may close `fd` at any
+ * time: whatever has its number then is another file, by its dev and ino. */
+enum { MAPIX_UNCHECKED = -1, MAPIX_BY_PATH = -2 };
 typedef struct {
     const uint8_t *base;
     uint64_t nbytes;
     int64_t fd;
-    uint64_t size;
+    const char *path;
+    uint64_t dev, ino, size;
     int64_t mtime_ns;
     int64_t ctime_ns;
 } mapix_map;
 
-/* Compare the file behind `map` with what it was: MAPIX_OK, MAPIX_E_CHANGED, MAPIX_E_SYSTEM. */
+/* Compare the file behind `map` with what it was: MAPIX_OK; MAPIX_E_CHANGED, also where it cannot be
+ * found any more; MAPIX_E_SYSTEM. */
 int mapix_map_check(const mapix_map *map);
+
+/* Put the first nbytes of a file into the place of memory, of whole pages, that the caller has mapped;
+ * read-only, `shared` or private.  MAPIX_OK, or MAPIX_E_SYSTEM with errno, and the memory as it was. */
+int mapix_map_file(uint8_t *at, uint64_t nbytes, int64_t fd, int shared);
 
 /* One record of a table index, 16 bytes, little-endian on disk as in memory.
  * at_n: byte offset of the record in the low 56 bits, number of label pairs in the high 8. */

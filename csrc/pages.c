@@ -12,6 +12,19 @@ uint64_t mapix_page_nbytes(void) {
     return n > 0 ? (uint64_t)n : 4096;
 }
 
+int mapix_map_file(uint8_t *at, uint64_t nbytes, int64_t fd, int shared) {
+    const int flags = shared ? MAP_SHARED : MAP_PRIVATE;
+    /* Tried elsewhere first: a mapping over memory that fails may leave a hole, which another thread
+     * may fill, and which the caller then unmaps. */
+    void *page = mmap(NULL, 1, PROT_READ, flags, (int)fd, 0);
+    if (page == MAP_FAILED) {
+        return MAPIX_E_SYSTEM;
+    }
+    (void)munmap(page, 1);
+    const void *made = mmap(at, nbytes, PROT_READ, flags | MAP_FIXED, (int)fd, 0);
+    return made == MAP_FAILED ? MAPIX_E_SYSTEM : MAPIX_OK;
+}
+
 int mapix_resident(const mapix_map *map, uint64_t at) {
     unsigned char flag = 0;
     const uintptr_t p = (uintptr_t)(map->base + at) & ~(uintptr_t)(mapix_page_nbytes() - 1);

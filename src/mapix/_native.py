@@ -126,16 +126,33 @@ def iid_reason(status: int, where: Where) -> str:
 # --- maps ---------------------------------------------------------------------------------------
 
 
-def new_map(buffer: CData, nbytes: int, fd: int, stat: os.stat_result) -> CData:
-    """A ``mapix_map`` over memory that the caller keeps alive."""
+UNCHECKED: int = lib.MAPIX_UNCHECKED
+BY_PATH: int = lib.MAPIX_BY_PATH
+
+
+def new_map(buffer: CData, nbytes: int, fd: int, path: CData, stat: os.stat_result) -> CData:
+    """A ``mapix_map`` over memory, and of a path, that the caller keeps alive."""
     m = ffi.new("mapix_map *")
     m.base = buffer
     m.nbytes = nbytes
     m.fd = fd
+    m.path = path
+    m.dev, m.ino = stat.st_dev, stat.st_ino
     m.size = stat.st_size
     m.mtime_ns = stat.st_mtime_ns
     m.ctime_ns = stat.st_ctime_ns
     return m
+
+
+def map_file(buffer: CData, nbytes: int, fd: int, *, shared: bool) -> None:
+    """``mapix_map_file``; OSError with the reason of the system."""
+    if lib.mapix_map_file(buffer, nbytes, fd, shared):
+        raise OSError(ffi.errno, os.strerror(ffi.errno))
+
+
+def c_path(path: str | bytes) -> CData:
+    """A path as the system takes it."""
+    return ffi.new("char[]", os.fsencode(path))
 
 
 def buffer_of(data: object) -> CData:

@@ -5,14 +5,16 @@ The other opener beside ``source.py``, which maps what is opened here.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+from mapix import descriptors
 from mapix.errors import FileChangedError, LimitError
 
-__all__ = ["Root"]
+__all__ = ["Root", "absolute"]
 
 READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 MOST_LINKS = 40  # symbolic links followed on the way to one file, as in Linux
@@ -31,16 +33,37 @@ class Root:
         A directory.
     """
 
-    __slots__ = ("_fd", "path")
+    __slots__ = ("_is", "full_path", "path")
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._fd = -1
         self.path = os.fspath(path)
-        self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.full_path = absolute(self.path)
+        fd = _folder(self.path)
+        found = os.fstat(fd)
+        self._is = found.st_dev, found.st_ino
+        descriptors.keep(id(self), fd)
 
-    def __del__(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
+    def __del__(self, close: Callable[[int], None] = descriptors.close) -> None:
+        close(id(self))
+
+    @contextlib.contextmanager
+    def _descriptor(self) -> Iterator[int]:
+        """The directory, open: the one that it was, or FileChangedError.
+
+        Nobody else has the descriptor meanwhile, so that nobody closes it; another thread opens one
+        of its own.
+        """
+        fd = descriptors.take(id(self))
+        if fd < 0:
+            fd = _folder(self.full_path)
+            found = os.fstat(fd)
+            if (found.st_dev, found.st_ino) != self._is:
+                os.close(fd)
+                raise FileChangedError(self.path, "another directory has its path; open it again")
+        try:
+            yield fd
+        finally:
+            descriptors.keep(id(self), fd)
 
     def open(self, name: str) -> int:
         """A descriptor of a regular file, for reading; the caller's to close.
@@ -58,9 +81,9 @@ class Root:
         if not parts[0] or b".." in parts or b"\0" in raw:
             raise self._leaves(name)
         try:
-            fd = _beneath(self._fd, raw)
-            if fd is None:
-                fd = _walk(self._fd, parts)
+            fd = descriptors.opened(lambda: self._open(raw, parts))
+        except FileChangedError:
+            raise
         except OSError as e:
             if e.errno == errno.EXDEV:
                 raise self._leaves(name) from e
@@ -69,6 +92,11 @@ class Root:
             os.close(fd)
             raise OSError(f"{self._named(name)}: not a regular file")
         return fd
+
+    def _open(self, name: bytes, parts: list[bytes]) -> int:
+        with self._descriptor() as root:
+            fd = _beneath(root, name)
+            return _walk(root, parts) if fd is None else fd
 
     def read(self, name: str, limit: int) -> bytes:
         """A whole file as bytes, refused with LimitError above ``limit``."""
@@ -92,6 +120,16 @@ class Root:
     def _leaves(self, name: str) -> OSError:
         reason = f"the name {name!r} leaves the folder, or could"
         return OSError(errno.EXDEV, reason, self.path)
+
+
+def absolute(path: str) -> str:
+    """A path from the root of the file system, component by component as it was given."""
+    return path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
+
+
+def _folder(path: str) -> int:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    return descriptors.opened(lambda: os.open(path, flags))
 
 
 def _read_all(fd: int, limit: int, path: str) -> bytes:
@@ -145,7 +183,11 @@ def _beneath(fd: int, name: bytes) -> int | None:
     if not callable(_openat2):
         return None
     try:
-        return _openat2(fd, name)
+        while True:
+            try:
+                return _openat2(fd, name)
+            except InterruptedError:
+                continue
     except OSError as e:
         if e.errno in (errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.E2BIG):
             _openat2 = None  # an old kernel, or a sandbox

@@ -91,7 +91,7 @@ def _cache_place(source: Source, options: str) -> str:
     """
     f = source.fingerprint
     number = zlib.crc32(f"{f.dev}:{f.ino}:{options}".encode())
-    return cache_place(source.path, options, f"-{number:08x}.mapix")
+    return cache_place(source.full_path, options, f"-{number:08x}.mapix")
 
 
 def _others(place: str) -> Iterator[str]:
@@ -235,7 +235,7 @@ def load(source: Source, options: str) -> RecordIndex | None:
 
 def _places(source: Source, options: str, found: list[RecordIndex]) -> Iterator[str]:
     """Yield where an index may be; other names in the cache only while ``found`` is empty."""
-    yield beside(source.path)
+    yield beside(source.full_path)
     place = _cache_place(source, options)
     yield place
     if not found and source.nbytes >= STORE_NBYTES:

@@ -6,17 +6,19 @@ Knows no format.  A mapping lives until the last array that aliases it dies, als
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import mmap
 import os
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from mapix import _native
-from mapix.beneath import Root
+from mapix import _native, descriptors
+from mapix.beneath import Root, absolute
 from mapix.errors import ClosedError, FileChangedError, LimitError
 
-__all__ = ["Fingerprint", "Mapping", "Source", "peek", "read_small", "sample"]
+__all__ = ["Fingerprint", "Mapping", "Source", "absolute", "peek", "read_small", "sample"]
 
 WARM_STEP = 64 << 20  # bytes brought in between two looks at Ctrl-C
 SAMPLES = 32  # blocks of a file that stand for its content
@@ -100,51 +102,87 @@ class _Kept(mmap.mmap):
         raise BufferError("arrays may alias this map; it is unmapped when the last one dies")
 
 
-def _map(fd: int, nbytes: int, path: str) -> _Kept:
-    """Map a whole file read-only; errors name it, which mmap's own do not."""
+def _reserved(nbytes: int, path: str) -> _Kept:
+    """Memory that a file is going to be mapped in; it needs no descriptor."""
     try:
-        return _Kept(fd, nbytes, access=mmap.ACCESS_READ)
-    except ValueError as e:  # "mmap length is greater than file size"
-        raise FileChangedError(path, "the file was cut while it was being opened") from e
+        kind = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        return _Kept(-1, nbytes, flags=kind, prot=mmap.PROT_READ)
     except OSError as e:
         raise OSError(e.errno, f"cannot map: {e.strerror}", path) from e
 
 
+def _fill(memory: _native.CData, nbytes: int, fd: int, path: str) -> None:
+    """Map a file in reserved memory; errors name it, which the system's own do not."""
+    try:
+        try:
+            _native.map_file(memory, nbytes, fd, shared=True)
+        except OSError as e:
+            if e.errno != errno.ENODEV:
+                raise
+            # FUSE with direct I/O has private maps alone; nothing is written, so they are alike
+            _native.map_file(memory, nbytes, fd, shared=False)
+    except OSError as e:
+        raise OSError(e.errno, f"cannot map: {e.strerror}", path) from e
+
+
+def _open(path: str | os.PathLike[str] | bytes) -> int:
+    # O_NONBLOCK: opening a FIFO must not hang; for regular files it means nothing.
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+    return descriptors.opened(lambda: os.open(path, flags))
+
+
 class Mapping:
-    """A descriptor and the memory mapped from it: alive as long as anything refers to it."""
+    """The memory mapped from a file: alive as long as anything refers to it.
+
+    Its descriptor is kept among those of the files that were opened last (``descriptors``).  While
+    it is there, changes are seen through it; afterwards through the path, as long as that leads to
+    the same device and inode: the map keeps the inode in use, so that no other file can have it.
+    """
 
     __slots__ = (
-        *("_buffer", "_fd", "_mmap"),
-        *("_located", "cmap", "fingerprint", "limited", "nbytes", "path", "view"),
+        *("_buffer", "_mmap", "_place"),
+        *("_located", "cmap", "fingerprint", "full_path", "limited", "nbytes", "path", "view"),
     )
 
-    def __init__(self, path: str, limit: int | None = None, fd: int = -1) -> None:
-        self._fd = fd  # an open descriptor, which is ours from here on
+    def __init__(self, path: str, full_path: str, limit: int | None = None, fd: int = -1) -> None:
         self.path = path
-        # O_NONBLOCK: opening a FIFO must not hang; for regular files it means nothing.
+        self.full_path = full_path
         if fd < 0:
-            self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        found = os.fstat(self._fd)
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(f"{path}: not a regular file")
-        self.fingerprint = Fingerprint.of(found)
-        # One number for everything: the size of the descriptor that is mapped.
-        self.nbytes = found.st_size if limit is None else limit
-        if self.nbytes > found.st_size:
-            raise FileChangedError(path, "the file was cut while it was being opened")
+            fd = _open(path)
+        try:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError(f"{path}: not a regular file")
+            self.fingerprint = Fingerprint.of(found)
+            # One number for everything: the size of the descriptor that is mapped.
+            self.nbytes = found.st_size if limit is None else limit
+            if self.nbytes > found.st_size:
+                raise FileChangedError(path, "the file was cut while it was being opened")
+            # An empty file cannot be mapped; it has nothing to read either.
+            self._mmap = _reserved(self.nbytes, path) if self.nbytes else None
+            data: mmap.mmap | bytes = b"" if self._mmap is None else self._mmap
+            # Read-only memory exports read-only buffers: no array over them can be made writable.
+            self.view = memoryview(data)
+            self._buffer = _native.buffer_of(data)
+            if self.nbytes:
+                _fill(self._buffer, self.nbytes, fd, path)
+        except BaseException:
+            os.close(fd)
+            raise
         self.limited = limit is not None
-        # An empty file cannot be mapped; it has nothing to read either.
-        self._mmap = _map(self._fd, self.nbytes, path) if self.nbytes else None
-        data: mmap.mmap | bytes = b"" if self._mmap is None else self._mmap
-        # ACCESS_READ exports read-only buffers: no array over them can be made writable again.
-        self.view = memoryview(data)
-        self._buffer = _native.buffer_of(data)
+        self._place = _native.c_path(full_path)
+        # of a file that somebody appends to nobody asks whether it changed: it does
+        if self.limited:
+            os.close(fd)
+        else:
+            descriptors.keep(id(self), fd)
         self._describe(found)
 
     def _describe(self, found: os.stat_result) -> None:
-        # of a file that somebody appends to nobody asks whether it changed: it does
-        fd = -1 if self.limited else self._fd
-        self.cmap = _native.new_map(self._buffer, self.nbytes, fd, found)
+        fd = descriptors.held(id(self))
+        if fd < 0:
+            fd = _native.UNCHECKED if self.limited else _native.BY_PATH
+        self.cmap = _native.new_map(self._buffer, self.nbytes, fd, self._place, found)
         self._located: tuple[_native.CData, int] | None = None
 
     @property
@@ -156,9 +194,8 @@ class Mapping:
             known = self._located = (cmap, _native.address_of(cmap))
         return known
 
-    def __del__(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
+    def __del__(self, close: Callable[[int], None] = descriptors.close) -> None:
+        close(id(self))
 
     def advise(self, access: str) -> None:
         """Tell the kernel how the file will be read: random, sequential or normal."""
@@ -173,13 +210,32 @@ class Mapping:
         FileChangedError
             The bytes may be others.
         """
-        found = os.fstat(self._fd)
+        found = self._status()
         now = Fingerprint.of(found)
         moved = self.fingerprint.difference(now)
         if moved is not None:
             raise FileChangedError(self.path, f"{moved}; open it again")
         self.fingerprint = now
         self._describe(found)
+
+    def _status(self) -> os.stat_result:
+        """The file as it is now: by its descriptor, or where that was closed by its path."""
+        was = self.fingerprint
+        fd = descriptors.held(id(self))
+        if fd >= 0:
+            with contextlib.suppress(OSError):  # closed just now
+                found = os.fstat(fd)
+                if (found.st_dev, found.st_ino) == (was.dev, was.ino):
+                    return found
+        try:
+            found = os.stat(self.full_path)
+        except OSError as e:
+            reason = f"the file cannot be checked any more ({e.strerror}); open it again"
+            raise FileChangedError(self.path, reason) from e
+        if (found.st_dev, found.st_ino) != (was.dev, was.ino):
+            reason = "another file has its path, and it cannot be checked any more; open it again"
+            raise FileChangedError(self.path, reason)
+        return found
 
     def guarded(self, call: Callable[[_native.CData], int]) -> int:
         """Run a C call over the map; its status, or FileChangedError where the file moved."""
@@ -231,6 +287,8 @@ def _moved(expect: Fingerprint, mapping: Mapping) -> str | None:
 class Source:
     """One file, opened read-only and mapped.
 
+    Once it is mapped it needs no descriptor; see ``Mapping``.
+
     Parameters
     ----------
     path : str or os.PathLike
@@ -251,9 +309,17 @@ class Source:
         The file cannot be opened or mapped, or is not a regular file.
     FileChangedError
         It is not the file that ``expect`` tells of.
+
+    Attributes
+    ----------
+    path : str
+        As it was given: for messages.
+    full_path : str
+        The same from the root of the file system, for all that opens the file again: right also
+        after the working directory was changed.
     """
 
-    __slots__ = ("_mapping", "_view", "path")
+    __slots__ = ("_mapping", "_view", "full_path", "path")
 
     def __init__(
         self,
@@ -265,10 +331,12 @@ class Source:
         self.path = os.fspath(path)
         if root is not None:
             fd = root.open(self.path)
+            self.full_path = os.path.join(root.full_path, self.path)
             self.path = os.path.join(root.path, self.path)
-            mapping = Mapping(self.path, limit, fd)
+            mapping = Mapping(self.path, self.full_path, limit, fd)
         else:
-            mapping = Mapping(self.path, limit)
+            self.full_path = absolute(self.path)
+            mapping = Mapping(self.path, self.full_path, limit)
         moved = None if expect is None else _moved(expect, mapping)
         if moved is not None:
             raise FileChangedError(self.path, f"{moved} since the dataset was opened")
@@ -340,8 +408,10 @@ class Source:
 def peek(path: str | os.PathLike[str], nbytes: int) -> bytes:
     """The first bytes of a regular file; fewer where it is shorter, none where it is none."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+        fd = _open(path)
+    except OSError as e:
+        if e.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):  # says nothing about the file
+            raise
         return b""
     try:
         return os.pread(fd, nbytes, 0) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
@@ -353,7 +423,7 @@ def peek(path: str | os.PathLike[str], nbytes: int) -> bytes:
 
 def read_small(path: str | os.PathLike[str], limit: int) -> bytes:
     """A whole small file as bytes, refused with LimitError above ``limit`` bytes."""
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    fd = _open(path)
     with os.fdopen(fd, "rb") as f:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):

@@ -41,6 +41,8 @@ static inline uint64_t page_nbytes(void) {
 static inline void scene_adopt(const scene *s, mapix_map *map) {
     struct stat now;
     CHECK(fstat(s->fd, &now) == 0);
+    map->dev = (uint64_t)now.st_dev;
+    map->ino = (uint64_t)now.st_ino;
     map->size = (uint64_t)now.st_size;
     map->mtime_ns = (int64_t)now.st_mtim.tv_sec * 1000000000 + now.st_mtim.tv_nsec;
     map->ctime_ns = (int64_t)now.st_ctim.tv_sec * 1000000000 + now.st_ctim.tv_nsec;

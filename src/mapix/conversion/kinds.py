@@ -90,5 +90,5 @@ def _model(model: Model | Schedule, path: str, target: Target, name: str) -> dic
 def _newer(old: PinkFile, path: str) -> dict[str, int]:
     if old._rows is not None:
         raise UnsupportedError(f"{old.path}: only a whole file of version 1 becomes version 2")
-    mapix.pink.convert(old.path, path, kind=old.kind)
+    mapix.pink.convert(old.source.full_path, path, kind=old.kind)
     return {"train": len(old)}

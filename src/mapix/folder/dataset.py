@@ -57,8 +57,8 @@ class ImageFolder:
 
     @property
     def folder(self) -> str:
-        """Where it lies, and file names are relative to."""
-        return self._core.files.folder
+        """Where it lies, from the root of the file system; file names are relative to it."""
+        return self._core.files.full_folder
 
     def __len__(self) -> int:
         _ = self._core.source.mapping  # ClosedError
@@ -282,7 +282,7 @@ class ImageFolder:
 
         core = self._core
         rows = self._rows
-        what = (self.path, core.files.root, core.source.identity, core.settings)
+        what = (core.source.full_path, core.files.root, core.source.identity, core.settings)
         return reopen, (*what, rows, self.split, self.splits)
 
     def __repr__(self) -> str:

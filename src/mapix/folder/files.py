@@ -12,7 +12,7 @@ from mapix.beneath import Root
 from mapix.errors import ClosedError
 from mapix.formats.folder import canonical, meanings
 from mapix.formats.jsonl import MAX_LINE_NBYTES
-from mapix.source import Source
+from mapix.source import Source, absolute
 
 __all__ = ["Files", "OtherFileError", "Settings"]
 
@@ -56,13 +56,14 @@ class Files:
 
     def __init__(self, folder: str, root: str | None = None) -> None:
         self.folder = folder
+        self.full_folder = absolute(folder)
         self._below: tuple[str, ...] = ()
         if root is not None:
             below = os.path.relpath(os.path.abspath(folder), os.path.abspath(root))
             self._below = () if below == "." else tuple(below.split("/"))
             if self._below[:1] == ("..",):
                 raise ValueError(f"root={root!r} is not above {folder}")
-        self.root = root
+        self.root = None if root is None else absolute(root)
         self._root: Root | None = Root(folder if root is None else root)
 
     def _named(self, name: str) -> tuple[Root, str]:
@@ -75,10 +76,10 @@ class Files:
     def _above(self, up: int) -> Files:
         """The same files, named from a folder further up; the root is not left."""
         found = object.__new__(Files)
-        found.folder = self.folder
+        found.folder, found.full_folder = self.folder, os.path.abspath(self.full_folder)
         for _ in range(up):
-            above = os.path.dirname(found.folder)
-            found.folder = above or os.path.dirname(os.path.abspath(found.folder))
+            found.full_folder = os.path.dirname(found.full_folder)
+            found.folder = os.path.dirname(found.folder) or found.full_folder
         found.root, found._root = self.root, self._root
         found._below = self._below[: len(self._below) - up]
         return found

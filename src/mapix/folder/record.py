@@ -194,11 +194,14 @@ class Record:
 
     @property
     def path(self) -> str:
-        """Where the picture's file is.  Of ``filepath`` and of backslashes it has to be there."""
+        """Where the picture's file is, from the root of the file system.
+
+        Of ``filepath`` and of backslashes it has to be there.
+        """
         key, name = self._named()
         if key == FILEPATH or "\\" in name:
-            return self._with_file(lambda f, n: (f.nbytes(n), os.path.join(f.folder, n))[1])
-        return os.path.join(self._core.files.folder, canonical(name))
+            return self._with_file(lambda f, n: (f.nbytes(n), os.path.join(f.full_folder, n))[1])
+        return os.path.join(self._core.files.full_folder, canonical(name))
 
     @property
     def nbytes(self) -> int:

@@ -71,7 +71,7 @@ def kept(
     OSError
         The cache folder (``$MAPIX_CACHE_DIR``) cannot be written to.
     """
-    place = cache_place(source.path, what, ".pixels")
+    place = cache_place(source.full_path, what, ".pixels")
     found = _believed(place, source, nbytes)
     if found is not None:
         return found

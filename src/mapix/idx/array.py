@@ -49,4 +49,5 @@ class IdxArray(RowArray):
     def __reduce__(self) -> tuple[Any, ...]:
         from mapix.idx.opening import reopen
 
-        return reopen, (self.path, self.source.identity, self.labels is not None, self._rows)
+        what = self.source.identity, self.labels is not None, self._rows
+        return reopen, (self.source.full_path, *what)

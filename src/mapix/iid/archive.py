@@ -445,7 +445,7 @@ class Archive(Pixels, Places):
     def __reduce__(self) -> tuple[Any, ...]:
         from mapix.iid.opening import reopen
 
-        return reopen, (self.path, self.source.identity)
+        return reopen, (self.source.full_path, self.source.identity)
 
     def __repr__(self) -> str:
         if self.source.closed:

@@ -208,7 +208,7 @@ def _edit(
 ) -> None:
     """``edit`` of one archive to one file."""
     keep = np.setdiff1d(archive.keys, gone).tolist()
-    target = archive.path if path is None else path
+    target = archive.source.full_path if path is None else path
     said = archive.meta if meta is None else meta
     with Writer(target, said, version=archive.header, replace=path is None) as out:
         new = _copy(archive, keep, out, dict.fromkeys(groups, ()))
@@ -228,7 +228,7 @@ def _edit_parts(
     append: Callable[[Writer], object] | None,
 ) -> None:
     """``edit`` of several files in their places."""
-    paths = [os.path.realpath(part.path) for part in archive.parts]
+    paths = [os.path.realpath(part.source.full_path) for part in archive.parts]
     if len(set(paths)) < len(paths):
         raise ValueError(f"{archive.path}: a file is there twice; it cannot be edited in its place")
     last = archive.parts[-1]

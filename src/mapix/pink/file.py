@@ -69,7 +69,7 @@ class PinkFile(RowArray):
         from mapix.pink.opening import reopen
 
         options = {"kind": self.kind, "version": self.version}
-        return reopen, (self.path, self.source.identity, options, self._rows)
+        return reopen, (self.source.full_path, self.source.identity, options, self._rows)
 
     def _told(self) -> str:
         part = f"{self._n} rows of " if self._rows is not None else ""

@@ -281,7 +281,7 @@ class PickledBatch:
         for k, key in enumerate(flat):
             codes = rows.pairs[rows.pairs[:, 0] == k, 1]
             least = max(FLAT_KEYS[key], int(codes.max(initial=0)) + 1)
-            classes = max(_named_classes(self.source.path, key), least)
+            classes = max(_named_classes(self.source.full_path, key), least)
             found.append(
                 Parameter(key, k, max=float(classes - 1), num_classes=classes, direct=True)
             )

@@ -78,7 +78,7 @@ class Care:
         from mapix.vimh import salvage
 
         saved = salvage.repair(
-            self.path,
+            self.source.full_path,
             path,
             dialect=self.header_nbytes,
             sums=self.index.checksums,

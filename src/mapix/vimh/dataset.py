@@ -44,7 +44,8 @@ class Dataset(bases.Rows, Query, Care):
     info : dict
         The info JSON as it was found; empty without one.
     splits : dict
-        Name -> path of the splits that lie beside the file, itself included.
+        Name -> path of the splits that lie beside the file, itself included, from the root of the
+        file system.
     interleaved : bool
         Whether pixels are taken as (h, w, c) in the file (``order="HWC"``).
     """
@@ -396,7 +397,8 @@ class Dataset(bases.Rows, Query, Care):
     def __reduce__(self) -> tuple[Any, ...]:
         from mapix.vimh.opening import reopen
 
-        return reopen, (self.path, dict(self._options), self.source.identity, self._rows)
+        what = dict(self._options), self.source.identity, self._rows
+        return reopen, (self.source.full_path, *what)
 
     def __repr__(self) -> str:
         if self.source.closed:

@@ -16,7 +16,7 @@ from mapix.formats.vimh import NAME, Hint, Progress
 from mapix.journal import pending
 from mapix.recordindex import RecordIndex
 from mapix.selection import Rows
-from mapix.source import Fingerprint, Source, read_small
+from mapix.source import Fingerprint, Source, absolute, read_small
 from mapix.vimh.dataset import Dataset
 from mapix.vimh.gatherer import Gatherer
 from mapix.vimh.parameters import INFO_LIMIT, INFO_NAME, Parameters, parse_info
@@ -294,7 +294,7 @@ def open_path(
         "dialect": dialect,
         "order": order,
         "strict": strict,
-        "info": info,
+        "info": info if isinstance(info, bool | Mapping) else absolute(os.fspath(info)),
         "index": index,
         "access": access,
     }
@@ -367,7 +367,8 @@ def _open(
 
         gatherer = PickledFile(batch, named, hint_of(info).shape, **how)
     gatherer.pixels.mapping.advise(options["access"])
-    ds = Dataset(info, gatherer=gatherer, options=options, splits=splits)
+    places = {name: absolute(p) for name, p in splits.items()}
+    ds = Dataset(info, gatherer=gatherer, options=options, splits=places)
     if expect is None:
         said = disagreements(ds)  # the file is believed
         if said:

@@ -65,7 +65,7 @@ def keep_index(
         raise UnsupportedError(
             f"{ds.path}: nothing to keep: pickles need no index, and index='never' wants none"
         )
-    place = indexes.beside(file.source.path)
+    place = indexes.beside(file.source.full_path)
     wait = indexes.racy_for(file.source)
     if wait > MOST_WAIT:  # a clock was set back, or the file's times are made up
         raise OSError(f"{place}: the file's times are {wait:.0f} s ahead of the clock")

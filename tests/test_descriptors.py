@@ -1,0 +1,383 @@
+"""Any number of files is open with a bounded number of descriptors, and changes are still seen."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mapix
+from mapix import _native, descriptors
+from mapix.beneath import Root
+from mapix.source import Mapping, Source, peek
+from slow_vimh import pack, record
+
+
+def nfds() -> int:
+    gc.collect()
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Descriptors of three files are kept, and none of what other tests opened."""
+    gc.collect()
+    while descriptors._close_oldest():
+        pass
+    monkeypatch.setattr(descriptors, "MOST", 3)
+    return 3
+
+
+def files(folder: Path, n: int) -> list[Path]:
+    paths = [folder / f"{i}" for i in range(n)]
+    for i, path in enumerate(paths):
+        path.write_bytes(pack([record(8, 8, 3, [(0, k)], seed=i * 10 + k) for k in range(5)]))
+    return paths
+
+
+def opened(paths: list[Path]) -> list[Any]:
+    return [mapix.open(path, dialect=14, info=False) for path in paths]
+
+
+def test_a_file_needs_no_descriptor(tmp_path, few):
+    paths = files(tmp_path, 20)
+    before = nfds()
+    many = opened(paths)
+    assert nfds() == before + few
+    for ds in many:
+        assert ds.batch([4]).labels.tolist() == [[4]]
+        np.testing.assert_array_equal(ds.batch([2]).images[0], ds[2].image)
+        assert ds[3].labels == {"param_0": 3}
+    assert nfds() == before + few
+    del many, ds
+    assert nfds() == before
+
+
+@pytest.mark.parametrize("how", ["shrink", "tail", "grow", "rewrite", "touch", "replace", "unlink"])
+@pytest.mark.parametrize("seen_by", ["descriptor", "path"])
+def test_changes_are_seen(tmp_path, few, seen_by, how):
+    paths = files(tmp_path, 5)
+    many = opened(paths)
+    ds, path = (many[-1], paths[-1]) if seen_by == "descriptor" else (many[0], paths[0])
+    want = ds.batch([4]).images
+    assert (descriptors.held(id(ds.source.mapping)) >= 0) == (seen_by == "descriptor")
+    size = path.stat().st_size
+    if how in ("shrink", "tail"):
+        os.truncate(path, 0 if how == "shrink" else size - 3)
+    elif how == "grow":
+        with path.open("ab") as f:
+            f.write(b"x")
+    elif how == "rewrite":
+        with path.open("r+b") as f:
+            f.write(b"\0")
+    elif how == "touch":
+        os.utime(path, ns=(1, path.stat().st_mtime_ns))
+    elif how == "unlink":
+        path.unlink()
+    else:
+        tmp_path.joinpath("new").write_bytes(path.read_bytes())
+        os.replace(tmp_path / "new", path)
+    if how in ("replace", "unlink") and seen_by == "descriptor":
+        np.testing.assert_array_equal(ds.batch([4]).images, want)  # the old file is there
+        return
+    for act in (lambda: ds.batch([4]), lambda: ds[2].labels, lambda: ds[2].spec_range):
+        with pytest.raises(mapix.FileChangedError, match="open it again") as e:
+            act()
+        assert e.value.filename == str(path)
+
+
+@pytest.mark.parametrize("how", ["chmod", "link", "rename the folder and back"])
+def test_harmless_changes_are_seen_by_path(tmp_path, few, how):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    paths = files(folder, 5)
+    many = opened(paths)
+    want = [ds[4].image.copy() for ds in many]
+    if how == "chmod":
+        paths[0].chmod(0o600)
+    elif how == "link":
+        os.link(paths[0], tmp_path / "link")
+    else:
+        folder.rename(tmp_path / "other")
+        with pytest.raises(mapix.FileChangedError, match="cannot be checked any more"):
+            many[0].batch([4])
+        (tmp_path / "other").rename(folder)
+    for ds, image in zip(many, want, strict=True):
+        np.testing.assert_array_equal(ds.batch([4]).images[0], image)
+
+
+def test_a_number_that_is_another_files_by_now_is_not_believed(tmp_path, few):
+    """Files of one size and one moment: only the inode tells them apart."""
+    paths = files(tmp_path, 2)
+    for path in paths:
+        os.utime(path, ns=(7, 7))
+    ds, other = opened(paths)
+    mapping = ds.source.mapping
+    fd = descriptors.held(id(mapping))
+    ds.batch([0])
+    descriptors.close(id(mapping))
+    again = os.open(paths[1], os.O_RDONLY)
+    try:
+        assert again == fd
+        stale = mapping.cmap
+        assert stale.fd == fd
+        # as if both had been written in the same moment
+        times = os.fstat(again)
+        stale.mtime_ns, stale.ctime_ns = times.st_mtime_ns, times.st_ctime_ns
+        os.truncate(paths[0], 100)
+        with pytest.raises(mapix.FileChangedError, match="had"):
+            ds.batch([0])
+        assert other.batch([0]).labels.tolist() == [[0]]
+    finally:
+        os.close(again)
+
+
+def test_threads_that_take_each_others_descriptors_away(tmp_path, few):
+    paths = files(tmp_path, 12)
+    many = opened(paths)
+    want = [ds[4].image.copy() for ds in many]
+    stop, failures = threading.Event(), []
+
+    def read(k: int) -> None:
+        rng = np.random.default_rng(k)
+        try:
+            while not stop.is_set():
+                i = int(rng.integers(12))
+                np.testing.assert_array_equal(many[i].batch([4]).images[0], want[i])
+                again = mapix.open(paths[i], dialect=14, info=False)
+                np.testing.assert_array_equal(again.batch([4]).images[0], want[i])
+        except BaseException as e:
+            failures.append(e)
+
+    threads = [threading.Thread(target=read, args=(k,)) for k in range(4)]
+    for t in threads:
+        t.start()
+    stop.wait(1)
+    stop.set()
+    for t in threads:
+        t.join()
+    assert not failures
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_child_of_fork_has_descriptors_of_its_own(tmp_path, few):
+    many = opened(files(tmp_path, 6))
+    want = [ds[4].image.copy() for ds in many]
+    for _ in range(20):
+        pid = os.fork()
+        if pid == 0:
+            ok = False
+            try:
+                found = [ds.batch([4]).images[0] for ds in many]
+                ok = all((a == b).all() for a, b in zip(found, want, strict=True))
+                del many[:]  # closes the child's
+            finally:
+                os._exit(0 if ok else 1)
+        _, status = os.waitpid(pid, 0)
+        assert status == 0
+    for ds, image in zip(many, want, strict=True):
+        np.testing.assert_array_equal(ds.batch([4]).images[0], image)
+
+
+LIMITED = """
+import os, resource, sys
+import numpy as np
+import mapix
+resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
+folder, n = sys.argv[1], int(sys.argv[2])
+one = np.arange(4 * 6 * 6, dtype=np.uint8).reshape(4, 6, 6)
+mapix.idx.write(folder + "/0.idx", one)
+whole = open(folder + "/0.idx", "rb").read()
+for i in range(1, n):
+    with open(f"{folder}/{i}.idx", "wb") as f:
+        f.write(whole[:-2] + i.to_bytes(2, "little"))
+many = [mapix.open(f"{folder}/{i}.idx") for i in range(n)]
+for i, ds in enumerate(many):
+    assert ds.batch([0, 3]).images[1].reshape(-1)[-2:].tobytes() == i.to_bytes(2, "little") or not i
+    assert ds[3][-1, -1] == (i >> 8 if i else 143)
+print(len(os.listdir("/proc/self/fd")))
+"""
+
+
+def test_five_thousand_files_under_the_usual_limit(tmp_path):
+    """The map count is the kernel's next limit, 65,530."""
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(tmp_path), "5000"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-1000:]
+    assert int(done.stdout) < 200
+
+
+def test_folders_need_no_descriptor(tmp_path, few):
+    many = []
+    before = nfds()
+    for i in range(8):
+        folder = tmp_path / f"f{i}"
+        folder.mkdir()
+        (folder / "x").write_bytes(b"%d" % i)
+        many.append(Root(folder))
+    assert nfds() == before + few
+    for _ in range(2):
+        assert [root.read("x", 9) for root in many] == [b"%d" % i for i in range(8)]
+    assert nfds() == before + few
+    (tmp_path / "f0").rename(tmp_path / "gone")
+    with pytest.raises(FileNotFoundError):
+        many[0].read("x", 9)
+    (tmp_path / "f0").mkdir()
+    (tmp_path / "f0" / "x").write_bytes(b"another")
+    with pytest.raises(mapix.FileChangedError, match="another directory"):
+        many[0].read("x", 9)
+    del many
+    assert nfds() == before
+
+
+def test_descriptors_that_others_took_are_made_room_for(tmp_path, few):
+    """EMFILE closes what is kept, and only then is an error, which names the file."""
+    paths = files(tmp_path, 4)
+    many = opened(paths[:3])
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    low = max(map(int, os.listdir("/proc/self/fd"))) + 40
+    others: list[int] = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (low, hard))
+        while True:
+            try:
+                others.append(os.open("/dev/null", os.O_RDONLY))
+            except OSError:
+                break
+        more = mapix.open(paths[3], dialect=14, info=False)
+        for _ in range(len(descriptors._kept)):  # the others take these, too
+            descriptors._close_oldest()
+            others.append(os.open("/dev/null", os.O_RDONLY))
+        for ds in (*many, more):
+            assert ds.batch([4]).labels.tolist() == [[4]]
+        for act in (mapix.open, Source, lambda p: peek(p, 5)):
+            with pytest.raises(OSError, match="Too many open files") as e:
+                act(paths[3])
+            assert e.value.filename in (str(paths[3]), paths[3])
+        with pytest.raises(OSError, match="Too many open files") as e:
+            Root(tmp_path)
+        assert str(tmp_path) in str(e.value)
+    finally:
+        for fd in others:
+            os.close(fd)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_file_that_has_private_maps_alone(tmp_path, monkeypatch):
+    """FUSE with direct I/O: MAP_SHARED is ENODEV."""
+    kinds = []
+    real = _native.map_file
+
+    def only_private(memory: Any, nbytes: int, fd: int, *, shared: bool) -> None:
+        kinds.append(shared)
+        if shared:
+            raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+        real(memory, nbytes, fd, shared=False)
+
+    monkeypatch.setattr(_native, "map_file", only_private)
+    (path,) = files(tmp_path, 1)
+    ds = mapix.open(path)
+    assert kinds[-2:] == [True, False]
+    assert ds.batch([3]).labels.tolist() == [[3]]
+    with pytest.raises(ValueError, match="WRITEABLE"):
+        ds[3].image.flags.writeable = True
+    os.truncate(path, 0)
+    with pytest.raises(mapix.FileChangedError):
+        ds.batch([3])
+
+
+def test_what_cannot_be_mapped_is_named(tmp_path, monkeypatch):
+    (path,) = files(tmp_path, 1)
+
+    def refuses(memory: Any, nbytes: int, fd: int, *, shared: bool) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    before = nfds()
+    monkeypatch.setattr(_native, "map_file", refuses)
+    with pytest.raises(OSError, match="cannot map") as e:
+        Source(path)
+    assert (e.value.errno, e.value.filename) == (errno.ENOMEM, str(path))
+    del e
+    assert nfds() == before
+
+
+def test_memory_that_could_not_be_filled_is_as_it_was():
+    """A descriptor of a directory cannot be mapped; the reserved memory stays the caller's."""
+    import mmap
+
+    memory = mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ)
+    buffer = _native.buffer_of(memory)
+    fd = os.open("/", os.O_RDONLY)
+    try:
+        with pytest.raises(OSError, match="No such device"):
+            _native.map_file(buffer, 4096, fd, shared=True)
+    finally:
+        os.close(fd)
+    assert memory[:] == bytes(4096)
+
+
+def test_signals_do_not_disturb_opening(tmp_path):
+    """Interrupted calls are made again (PEP 475, and our own openat2)."""
+    (path,) = files(tmp_path, 1)
+    root, hits = Root(tmp_path), []
+    before = signal.signal(signal.SIGALRM, lambda *a: hits.append(1))
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+    try:
+        while len(hits) < 50:
+            assert root.nbytes("0") == path.stat().st_size
+            assert Source(path).nbytes == path.stat().st_size
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+@pytest.mark.parametrize("where", ["builtins", "module", "cycle", "thread"])
+def test_nothing_is_said_at_exit(tmp_path, where):
+    """Datasets that live until modules are gone."""
+    (path,) = files(tmp_path, 1)
+    code = f"""
+import builtins, sys, threading, mapix
+from mapix.beneath import Root
+ds, root = mapix.open({str(path)!r}), Root({str(tmp_path)!r})
+image = ds[0].image
+where = {where!r}
+if where == "builtins":
+    builtins.kept = ds, root, image
+elif where == "module":
+    sys.modules["zzz"] = sys.modules["aaa"] = ds
+    sys.kept = root
+elif where == "cycle":
+    class Cycle: pass
+    c = Cycle(); c.c, c.ds, c.root = c, ds, root; del c, ds, root
+else:
+    threading.local().kept = ds, root
+"""
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", code], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_mapping_dies_without_its_modules(tmp_path, monkeypatch):
+    (path,) = files(tmp_path, 1)
+    before = nfds()
+    mapping, root = Source(path).mapping, Root(tmp_path)
+    for module in ("mapix.source", "mapix.beneath", "mapix.descriptors"):
+        names = vars(sys.modules[module])
+        for name in [n for n in names if not n.startswith("__")]:
+            monkeypatch.setitem(names, name, None)
+    Mapping.__del__(mapping)
+    Root.__del__(root)
+    monkeypatch.undo()
+    assert nfds() == before
