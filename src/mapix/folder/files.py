@@ -132,7 +132,7 @@ class Files:
             Files are there, of other sizes than stated.
         """
         stated = size if type(size) is int and size >= 0 else None
-        folder, others = os.path.abspath(self.folder), []
+        folder, others = os.path.abspath(self.full_folder), []
         found = meanings(filepath, folder)
         reach = len(self._below)
         near = [m for m in found if m.up <= reach]
