@@ -36,6 +36,7 @@ class Family:
     parts: bool = True  # slices, indices and masks give parts
     tuples: bool = False  # as numpy's
     texts: bool = False  # are names
+    batches: bool = False  # slices, indices and masks give a batch
 
 
 def first(array: Any) -> int:
@@ -177,9 +178,9 @@ FAMILIES = {
     "masks": Family(lambda p: archive(p).masks(), lambda m: len(m) - 1, parts=False),
     "layers": Family(layers, lambda la: first(la.biases), parts=False),
     "schedule": Family(epochs, lambda s: int(s.learning_rate), parts=False),
-    "torch": Family(for_torch, label, parts=False),
+    "torch": Family(for_torch, label, parts=False, batches=True),
     "torch batch": Family(collated, label, parts=False),
-    "torch images": Family(pictures, lambda s: int(s[0].max()), parts=False),
+    "torch images": Family(pictures, lambda s: int(s[0].max()), parts=False, batches=True),
     "compat.vimh": Family(as_original, label, parts=False),
 }
 
@@ -284,6 +285,12 @@ def test_numbers_out_of_range(family):
 def test_parts_are_a_lists(family):
     name, kind, ds = family
     for key in PARTS:
+        if kind.batches:
+            want = np.arange(N)[np.array([], int) if np.size(key) == 0 else key]
+            assert len(ds[key][0]) == len(want)
+            if name == "torch":
+                assert ds[key][1]["param_0"].tolist() == want.tolist()
+            continue
         if not kind.parts:
             if name in ("layers", "torch batch") and isinstance(key, slice):
                 assert [kind.which(r) for r in ds[key]] == list(range(N))[key]
@@ -299,7 +306,7 @@ def test_parts_are_a_lists(family):
 def test_parts_out_of_range(family):
     _, kind, ds = family
     for key in FAR_PARTS:
-        refused(ds, key, IndexError if kind.parts else TypeError)
+        refused(ds, key, IndexError if kind.parts or kind.batches else TypeError)
 
 
 def test_everything_else_is_refused(family):

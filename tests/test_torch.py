@@ -11,11 +11,18 @@ import numpy as np
 import pytest
 
 import mapix
+import mapix.idx
 from slow_vimh import pack, record
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'mapix[torch]'")
 mapix_torch = pytest.importorskip("mapix.torch")
-from torch.utils.data import DataLoader, Subset  # noqa: E402
+from torch.utils.data import (  # noqa: E402
+    BatchSampler,
+    ConcatDataset,
+    DataLoader,
+    StackDataset,
+    Subset,
+)
 
 pytestmark = pytest.mark.torch
 
@@ -196,6 +203,155 @@ def test_the_default_collate_works_too(uniform):
     for (x, xl), (y, yl) in zip(a, b, strict=True):
         assert torch.equal(x, y)
         assert {k: v.tolist() for k, v in xl.items()} == {k: v.tolist() for k, v in yl.items()}
+
+
+def test_the_default_collate_copies_nothing(uniform):
+    """A DataLoader without ``collate_fn`` hands out the tensors that were gathered."""
+    data = mapix_torch.Dataset(uniform)
+    batch = data.__getitems__([1, 2])
+    assert torch.utils.data.default_collate(batch) is batch.value
+    assert type(data[3]) is mapix_torch.Sample
+    again = pickle.loads(pickle.dumps(data[3]))
+    assert torch.equal(again[0], data[3][0])
+    for function in (None, mapix_torch.collate):
+        assert type(next(iter(DataLoader(data, batch_size=5, collate_fn=function)))) is tuple
+
+
+@pytest.mark.parametrize("collate", [None, mapix_torch.collate])
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_batch_sampler_without_a_batch_size(uniform, collate, workers):
+    data = mapix_torch.Dataset(uniform, labels="raw")
+    sampler = BatchSampler(range(0, N, 2), 10, drop_last=False)
+    made = DataLoader(
+        data, batch_size=None, sampler=sampler, collate_fn=collate, num_workers=workers
+    )
+    got = list(made)
+    assert [len(b[0]) for b in got] == [10] * 5 + [2]
+    want = mapix.open(uniform).batch(range(0, N, 2), dtype="float32", layout="NCHW")
+    images, labels = everything(got)
+    np.testing.assert_array_equal(images.numpy(), want.images)
+    assert labels["param_0"].tolist() == want.labels[:, 0].tolist()
+    assert torch.equal(data[2:5][0], torch.stack([data[k][0] for k in (2, 3, 4)]))
+    assert data[np.arange(N) == 7][1]["param_0"].tolist() == [7]
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_padded_datasets_one_behind_the_other(mixed, tmp_path, layout):
+    """Each sample comes as large as it is; a batch of them is padded as ``batch`` pads."""
+    other = tmp_path / "other"
+    other.write_bytes(pack([record(4 + k % 5, 3, 3, [(0, k)], seed=k) for k in range(9)]))
+    options = {"pad": True, "pad_value": 7.0, "labels": None, "layout": layout, "sizes": True}
+    both = ConcatDataset([mapix_torch.Dataset(path, **options) for path in (mixed, other)])
+    rows = [N - 1, N, N + 4, 0, 2, 1]
+    samples = [both[k] for k in rows]
+    plain = [mapix_torch.Sample((s[0], s[2])) for s in samples]
+    for sample in plain:
+        sample.pad_value = 7.0
+    images, sizes = mapix_torch.collate(plain)
+    most = max(s[0] for s in sizes.tolist()), max(s[1] for s in sizes.tolist())
+    shape = (6, 3, *most) if layout == "NCHW" else (6, *most, 3)
+    assert images.shape == shape
+    records = [both.datasets[0].source[N - 1], *(both.datasets[1].source[k] for k in (0, 4))]
+    records += [both.datasets[0].source[k] for k in (0, 2, 1)]
+    for image, r in zip(images.numpy(), records, strict=True):
+        h, w, c = r.shape
+        image = image.transpose(1, 2, 0) if layout == "NCHW" else image
+        np.testing.assert_array_equal(image[:h, :w, :c], r.image)
+        assert (image[h:] == 7).all()
+        assert (image[:, w:] == 7).all()
+        assert (image[..., c:] == 7).all()
+
+
+def test_a_loader_of_padded_datasets(mixed):
+    data = mapix_torch.Dataset(mixed, pad=True, labels="raw", dtype="uint8")
+    both = ConcatDataset([data, data])
+    total = 0
+    for images, labels in DataLoader(both, batch_size=10, shuffle=True):
+        assert images.dtype == torch.uint8
+        assert len(images) == len(labels["param_0"])
+        total += len(images)
+    assert total == 2 * N
+    one = next(iter(DataLoader(both, batch_size=N)))[0]
+    assert torch.equal(one, next(iter(DataLoader(data, batch_size=N)))[0])
+
+
+# --- arrays and records in a loader of PyTorch's own ----------------------------------------------
+
+
+@pytest.mark.parametrize("order", [">", "<"])
+@pytest.mark.parametrize("dtype", ["u1", "i2", "i4", "f4", "f8"])
+def test_arrays_of_any_byte_order(tmp_path, order, dtype):
+    """In a loader, in a part, behind one another: always this machine's byte order, no warning."""
+    array = (np.arange(8 * 6).reshape(8, 2, 3) * 5).astype(dtype)
+    mapix.idx.write(tmp_path / "a.idx", array, byteorder=order)
+    a = mapix.open(tmp_path / "a.idx")
+    want = torch.from_numpy(array)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for ds, rows in [
+            (a, range(8)),
+            (a[::-2], range(7, 0, -2)),
+            (Subset(a, [3, 1]), [3, 1]),
+            (ConcatDataset([a, a[:2]]), [*range(8), 0, 1]),
+        ]:
+            got = torch.cat(list(DataLoader(ds, batch_size=3)))
+            assert got.dtype == want.dtype
+            assert torch.equal(got, want[list(rows)])
+        got = next(iter(DataLoader(StackDataset(a, a[::-1]), batch_size=8)))
+        assert torch.equal(got[0], want)
+        assert torch.equal(got[1], want.flip(0))
+        a.close()
+
+
+def test_mnist_comes_with_its_labels(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (11, 4, 4), np.uint8)
+    mapix.idx.write(tmp_path / "train-images-idx3-ubyte", images)
+    mapix.idx.write(tmp_path / "train-labels-idx1-ubyte", np.arange(11, dtype=np.uint8))
+    ds = mapix.open(tmp_path)
+    got = list(DataLoader(ds, batch_size=4))
+    assert torch.equal(torch.cat([b[0] for b in got]), torch.from_numpy(images))
+    assert torch.cat([b[1] for b in got]).tolist() == list(range(11))
+    (part,) = DataLoader(Subset(ds, [7, 2]), batch_size=2)
+    assert part[1].tolist() == [7, 2]
+    samples = ds.__getitems__([5, 6])
+    assert [int(label) for _, label in samples] == [5, 6]
+    np.testing.assert_array_equal(samples[-1][0], images[6])
+    assert len(samples[:1]) == 1
+    again = pickle.loads(pickle.dumps(samples[0]))
+    np.testing.assert_array_equal(again[0], images[5])
+    (collated,) = DataLoader(list(samples), batch_size=2)
+    assert collated[1].tolist() == [5, 6]
+
+
+def test_records_of_vimh_collate(uniform, mixed, tmp_path):
+    ds = mapix.open(uniform)
+    images, labels = next(iter(DataLoader(ds, batch_size=5)))
+    want = ds.batch(range(5))
+    np.testing.assert_array_equal(images.numpy(), want.images)
+    assert {k: v.tolist() for k, v in labels.items()} == {
+        name: want.labels[:, k].tolist() for k, name in enumerate(want.names)
+    }
+    other = tmp_path / "other"
+    other.write_bytes(pack([record(6, 5, 3, [(3, k)], seed=k) for k in range(4)]))
+    both = ConcatDataset([mapix.open(other), ds])
+    images, labels = next(iter(DataLoader(both, batch_size=7)))
+    np.testing.assert_array_equal(images[4:].numpy(), want.images[:3])
+    np.testing.assert_array_equal(images[1].numpy(), mapix.open(other)[1].image)
+    assert labels["param_3"].tolist() == [0, 1, 2, 3, 0, 0, 0]
+    assert labels["param_1"].tolist() == [0, 0, 0, 0, 0, 2, 4]
+    with pytest.raises(ValueError, match="pad="):
+        next(iter(DataLoader(mapix.open(mixed), batch_size=5)))
+
+
+def test_arrays_of_other_datasets_are_pytorchs(tmp_path):
+    """What is writable and in this machine's order goes to PyTorch's own function."""
+    rows = [np.full(3, k, np.float32) for k in range(4)]
+    assert torch.equal(torch.utils.data.default_collate(rows), torch.tensor(np.stack(rows)))
+    with pytest.raises(TypeError, match="default_collate"):
+        torch.utils.data.default_collate([np.array(["a"])])
+    turned = [{"x": row.astype(">f4")} for row in rows]
+    assert torch.equal(torch.utils.data.default_collate(turned)["x"], torch.tensor(np.stack(rows)))
 
 
 def test_subsets_and_sub_datasets(uniform):

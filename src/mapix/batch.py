@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native
 from mapix.compiled import fast
+from mapix.selection import single
 from mapix.source import Mapping
 
 __all__ = [
@@ -18,7 +19,10 @@ __all__ = [
     "Dtype",
     "Layout",
     "Lookout",
+    "Pair",
     "Recipe",
+    "Row",
+    "Samples",
     "affine",
     "batches",
     "gather",
@@ -68,6 +72,49 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.shapes)
+
+
+class Row(np.ndarray[Any, Any]):
+    """A row of a batch, as an array whose type says so to PyTorch's default collate function."""
+
+
+class Pair(tuple[Any, ...]):
+    """A row of a batch and its label; the same."""
+
+    __slots__ = ()
+
+
+class Samples(Sequence[Any]):
+    """The rows of a batch one by one: a ``Row`` each, with labels a ``Pair`` each.
+
+    What ``__getitems__`` of arrays returns.  PyTorch's loaders make one tensor of the list that
+    they get; with ``mapix.torch`` imported, of ``images`` as a whole.
+
+    Attributes
+    ----------
+    images : ndarray
+        (b, ...), in this machine's byte order.
+    labels : ndarray or None
+        (b, ...).
+    """
+
+    __slots__ = ("images", "labels")
+
+    def __init__(self, images: NDArray[Any], labels: NDArray[Any] | None) -> None:
+        self.images, self.labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, slice):
+            return [self[k] for k in range(*key.indices(len(self)))]
+        i = single(key, len(self), "a batch", "rows")
+        row = self.images[i, ...].view(Row)
+        return row if self.labels is None else Pair((row, self.labels[i]))
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[i] for i in range(len(self)))
 
 
 class Lookout:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native
-from mapix.batch import Batch, Dtype, Lookout, Recipe, batches, gather
+from mapix.batch import Batch, Dtype, Lookout, Recipe, Samples, batches, gather
 from mapix.errors import UnsupportedError
 from mapix.selection import Rows, axes, chosen, compose, positions
 from mapix.source import Source
@@ -205,9 +205,13 @@ class RowArray:
     def __iter__(self) -> Iterator[NDArray[Any]]:
         return (self[i] for i in range(self._n))
 
-    def __getitems__(self, indices: ArrayLike) -> list[NDArray[Any]]:
-        """Rows as arrays of their own, by one gather: what PyTorch's DataLoader asks for."""
-        return list(self.batch(indices).images)
+    def __getitems__(self, indices: ArrayLike) -> Samples:
+        """Rows by one gather, each with its label where labels lie beside.
+
+        What PyTorch's DataLoader asks for: it makes ``images`` of them, or ``[images, labels]``.
+        """
+        batch = self.batch(indices)
+        return Samples(batch.images, batch.labels)
 
     # --- batches ----------------------------------------------------------------------------------
 

@@ -3,33 +3,38 @@
 >>> from torch.utils.data import DataLoader                      # doctest: +SKIP
 >>> import mapix.torch                                           # doctest: +SKIP
 >>> data = mapix.torch.Dataset("my_dataset", scale=1 / 255)      # doctest: +SKIP
->>> loader = DataLoader(data, batch_size=256, shuffle=True,
-...                     collate_fn=mapix.torch.collate)          # doctest: +SKIP
+>>> loader = DataLoader(data, batch_size=256, shuffle=True)      # doctest: +SKIP
 >>> images, labels = next(iter(loader))                          # doctest: +SKIP
+
+Importing this module tells PyTorch's default collate function of mapix's types, so a DataLoader
+needs no ``collate_fn``: batches that are gathered already are passed on; records of VIMH become
+``(images, {name: codes})``; arrays in another byte order than this machine's are turned round.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, SupportsIndex
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch.utils import data as torch_data
+from torch.utils.data._utils import collate as torch_collate
 
 import mapix
-from mapix.batch import Batch, Dtype, Layout
+from mapix.batch import Batch, Dtype, Layout, Pair, Row, Samples
 from mapix.folder.batching import PictureDtype
 from mapix.folder.dataset import ImageFolder
 from mapix.folder.decoding import MODES
-from mapix.selection import positions, single
+from mapix.selection import integer, part, position, positions, single
+from mapix.vimh.bases import Record
 from mapix.vimh.dataset import Dataset as VimhDataset
 from mapix.vimh.joined import Joined
 from mapix.vimh.parameters import Unit
 
-__all__ = ["Collated", "Dataset", "Images", "collate"]
+__all__ = ["Collated", "Dataset", "Images", "Sample", "collate"]
 
 IGNORE = -100  # the class that PyTorch's losses leave out
 
@@ -40,11 +45,23 @@ _TORCH_DTYPES = {
 }
 
 
+class Sample(tuple[Any, ...]):
+    """What ``dataset[i]`` is: a tuple, by whose type PyTorch's default collate function knows it.
+
+    Attributes
+    ----------
+    pad_value : float or None
+        With it, images of several samples that differ in size are padded to the largest.
+    """
+
+    pad_value: float | None = None
+
+
 class Collated(Sequence[Any]):
     """A batch that is collated already: what ``Dataset.__getitems__`` returns.
 
-    ``collate`` takes ``value`` out.  Seen as a sequence it is the samples of the batch, so that
-    PyTorch's default collate function works as well, at the price of copying once more.
+    ``collate``, and PyTorch's default collate function, take ``value`` out.  As a sequence it is
+    the samples of the batch.
 
     Attributes
     ----------
@@ -52,11 +69,12 @@ class Collated(Sequence[Any]):
         ``(images, labels)``, or ``(images, labels, sizes)``.
     """
 
-    __slots__ = ("_n", "value")
+    __slots__ = ("_n", "_pad_value", "value")
 
-    def __init__(self, value: tuple[Any, ...], n: int) -> None:
+    def __init__(self, value: tuple[Any, ...], n: int, pad_value: float | None = None) -> None:
         self.value = value
         self._n = n
+        self._pad_value = pad_value
 
     def __len__(self) -> int:
         return self._n
@@ -65,7 +83,9 @@ class Collated(Sequence[Any]):
         if isinstance(i, slice):
             return [self[k] for k in range(*i.indices(self._n))]
         number = single(i, self._n, "a batch", "samples")
-        return tuple(_row(part, number) for part in self.value)
+        sample = Sample(_row(part, number) for part in self.value)
+        sample.pad_value = self._pad_value
+        return sample
 
     def __iter__(self) -> Iterator[Any]:
         return (self[i] for i in range(self._n))
@@ -82,9 +102,10 @@ def collate(batch: Any) -> Any:
 
     Parameters
     ----------
-    batch : Collated or list
-        What the dataset gave the loader: a batch that is whole already, or a list of samples
-        (as from a ``torch.utils.data.Subset`` of an old PyTorch), which PyTorch then collates.
+    batch : Collated, tuple or list
+        What the dataset gave the loader: a complete batch, also as ``dataset[indices]`` gives it
+        (for ``batch_size=None`` and a ``BatchSampler``); or a list of samples, as from a
+        ``ConcatDataset``, which PyTorch then collates.
 
     Returns
     -------
@@ -93,7 +114,85 @@ def collate(batch: Any) -> Any:
     """
     if isinstance(batch, Collated):
         return batch.value
-    return torch_data.default_collate(batch)
+    return batch if isinstance(batch, tuple) else torch_data.default_collate(batch)
+
+
+# --- what PyTorch's default collate function does with mapix's types ------------------------------
+
+
+def _of_samples(batch: Sequence[Sample], *, collate_fn_map: Any = None) -> Any:
+    """Samples of ``Dataset``: gathered together, or one by one."""
+    if isinstance(batch, Collated):
+        return batch.value
+    plain = [tuple(sample) for sample in _padded(batch)]
+    return torch_collate.collate(plain, collate_fn_map=collate_fn_map)
+
+
+def _padded(batch: Sequence[Sample]) -> Sequence[tuple[Any, ...]]:
+    """Samples whose images have one size, where they were to be padded."""
+    images, pad_value = [sample[0] for sample in batch], batch[0].pad_value
+    if pad_value is None or not all(isinstance(image, torch.Tensor) for image in images):
+        return batch
+    shapes = {tuple(image.shape) for image in images}
+    if len(shapes) == 1 or len({len(shape) for shape in shapes}) > 1:
+        return batch
+    most = [max(sides) for sides in zip(*shapes, strict=True)]
+    room = torch.full((len(batch), *most), pad_value, dtype=images[0].dtype)
+    for canvas, image in zip(room, images, strict=True):
+        canvas[tuple(slice(n) for n in image.shape)] = image
+    return [(canvas, *sample[1:]) for canvas, sample in zip(room, batch, strict=True)]
+
+
+def _of_rows(batch: Sequence[Any], *, collate_fn_map: Any = None) -> Any:
+    """Rows of an array, gathered together or one by one."""
+    if isinstance(batch, Samples):
+        return torch.from_numpy(batch.images)
+    return _of_arrays(batch, collate_fn_map=collate_fn_map)
+
+
+def _of_pairs(batch: Sequence[Any], *, collate_fn_map: Any = None) -> Any:
+    """Rows and their labels, the same."""
+    if isinstance(batch, Samples):
+        return [torch.from_numpy(batch.images), torch.from_numpy(batch.labels)]
+    plain = [tuple(pair) for pair in batch]
+    return torch_collate.collate(plain, collate_fn_map=collate_fn_map)
+
+
+def _of_arrays(batch: Sequence[Any], *, collate_fn_map: Any = None) -> Any:
+    """Any arrays: PyTorch takes this machine's byte order alone, and warns of read-only ones."""
+    if batch[0].dtype.kind in "biufc" and not (
+        batch[0].dtype.isnative and batch[0].flags.writeable
+    ):
+        batch = [np.array(a, a.dtype.newbyteorder("=")) for a in batch]
+    return _pytorchs(batch, collate_fn_map=collate_fn_map)
+
+
+def _of_records(batch: Sequence[Record], *, collate_fn_map: Any = None) -> Any:
+    """Records of VIMH: images uint8 (b, h, w, c), and name -> codes uint8 (b,), 0 where missing."""
+    del collate_fn_map
+    files: dict[int, Any] = {id(r._file): r._file for r in batch}
+    images: list[Any] = [None] * len(batch)
+    codes: dict[str, torch.Tensor] = {}
+    for file in files.values():
+        at = [k for k, r in enumerate(batch) if r._file is file]
+        rows = np.array([batch[k].index for k in at], np.int64)
+        found = file.order(*_AS_THEY_ARE).batch(file, rows, None)
+        for name, column in zip(found.names, torch.from_numpy(found.labels).T, strict=True):
+            codes.setdefault(name, torch.zeros(len(batch), dtype=torch.uint8))[at] = column
+        if len(files) == 1:
+            return torch.from_numpy(found.images), codes
+        for k, image in zip(at, found.images, strict=True):
+            images[k] = image
+    return torch.from_numpy(np.stack(images)), codes
+
+
+# dtype, layout, scale, mean, std, pad, crop, pad_value, flat, labels, spec_range, threads
+_AS_THEY_ARE = ("uint8", "NHWC", None, None, None, False, False, 0.0, False, "raw", False, 1)
+_pytorchs = torch_collate.collate_numpy_array_fn
+torch_collate.default_collate_fn_map.update(
+    {Sample: _of_samples, Row: _of_rows, Pair: _of_pairs, Record: _of_records}
+)
+torch_collate.default_collate_fn_map[np.ndarray] = _of_arrays
 
 
 def _shared(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
@@ -105,9 +204,9 @@ def _shared(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
 class Dataset(torch_data.Dataset[Any]):
     """A map-style dataset over a mapix dataset.
 
-    ``dataset[i]`` is ``(image, labels)``; a DataLoader with ``collate_fn=mapix.torch.collate`` asks
-    for whole batches through ``__getitems__``, and each is one gather in C, straight into the
-    tensor that it returns (in a worker process: straight into shared memory).
+    ``dataset[i]`` is ``(image, labels)``, ``dataset[indices]`` the same of a batch; a DataLoader
+    asks for complete batches through ``__getitems__``, and each is one gather in C, straight into
+    the tensor that it returns (in a worker process: straight into shared memory).
 
     Parameters
     ----------
@@ -214,17 +313,21 @@ class Dataset(torch_data.Dataset[Any]):
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, index: SupportsIndex) -> tuple[Any, ...]:
+    def __getitem__(self, index: Any) -> tuple[Any, ...]:
+        number = integer(index)
+        if number is None:  # what a loader with batch_size=None asks of a BatchSampler's indices
+            return self.__getitems__(part(index, None, len(self), self.source.path)).value
         # the IndexError is also what ends a for loop over the dataset
-        number = single(index, len(self), self.source.path)
-        return tuple(self._gather([number], shared=False)[0])
+        row = position(number, len(self), self.source.path)
+        found: Sample = self._gather([row], shared=False)[0]
+        return found
 
-    def __getitems__(self, indices: list[int]) -> Collated:
+    def __getitems__(self, indices: ArrayLike) -> Collated:
         """All samples of a batch, collated: what a DataLoader calls."""
         in_worker = torch_data.get_worker_info() is not None
         return self._gather(indices, shared=in_worker and self.transform is None)
 
-    def _images(self, indices: list[int], *, shared: bool) -> tuple[Any, torch.Tensor]:
+    def _images(self, indices: ArrayLike, *, shared: bool) -> tuple[Any, torch.Tensor]:
         """A batch, and its images as the transforms leave them."""
         rows = positions(indices, len(self), self.source.path)
         out = self._shared_out(rows) if shared and len(rows) else None
@@ -237,12 +340,13 @@ class Dataset(torch_data.Dataset[Any]):
             images = torch.stack([self.transform(image) for image in images])
         return batch, images
 
-    def _gather(self, indices: list[int], *, shared: bool) -> Collated:
+    def _gather(self, indices: ArrayLike, *, shared: bool) -> Collated:
         batch, images = self._images(indices, shared=shared)
         value: tuple[Any, ...] = (images, self._labels(batch))
         if self.sizes:
             value = (*value, torch.from_numpy(batch.shapes.astype(np.int64)))
-        return Collated(value, len(indices))
+        pad_value = self.options["pad_value"] if self.options["pad"] is True else None
+        return Collated(value, len(batch), pad_value)
 
     def _shared_out(self, rows: np.ndarray[Any, Any]) -> torch.Tensor:
         """A tensor in shared memory: what a worker sends to the loader without another copy."""
@@ -266,8 +370,8 @@ class Dataset(torch_data.Dataset[Any]):
 class Images(Dataset):
     """A map-style dataset over an image folder: pictures, and what their records say.
 
-    ``dataset[i]`` is ``(image, target)``; a DataLoader with ``collate_fn=mapix.torch.collate`` gets
-    ``(images, targets)``, targets being a list.
+    ``dataset[i]`` is ``(image, target)``; a DataLoader gets ``(images, targets)``, targets being a
+    list.
 
     Parameters
     ----------
@@ -345,11 +449,11 @@ class Images(Dataset):
         """None: categories are what the records say."""
         return {}
 
-    def _gather(self, indices: list[int], *, shared: bool) -> Collated:
+    def _gather(self, indices: ArrayLike, *, shared: bool) -> Collated:
         batch, images = self._images(indices, shared=shared)
         make = self.target or _target
         pairs = zip(batch.records, batch.boxes, strict=True)
-        return Collated((images, [make(record, boxes) for record, boxes in pairs]), len(indices))
+        return Collated((images, [make(record, boxes) for record, boxes in pairs]), len(batch))
 
     def _shared_out(self, rows: np.ndarray[Any, Any]) -> torch.Tensor | None:
         size, mode = self.options["size"], self.options["mode"]
