@@ -18,14 +18,18 @@ leaves both ends of ``area`` out.  What differs, because the original loses data
 - Groups may be empty; a group that is not there is a KeyError that lists those that are.
 - Keys of groups are written in ascending order.
 - ``Segment.mask(bbox)`` has exactly the shape of the box; the original cuts off what lies outside.
+- Masks mean "not zero" whatever their type; a wrong type of an argument is a TypeError, and changes
+  nothing.
 - ``fetch(group=...)``, which the original's README shows and its code refuses, works.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -34,14 +38,24 @@ from numpy.typing import ArrayLike, NDArray
 import mapix
 from mapix._native_iid import pack
 from mapix.iid.archive import Archive
-from mapix.iid.names import Text, as_bytes
-from mapix.iid.segment import Box
+from mapix.iid.arguments import (
+    Box,
+    Text,
+    as_bytes,
+    as_keys,
+    as_pixels,
+    box_of,
+    name_of,
+    whole,
+)
 from mapix.iid.writer import Writer
 from mapix.source import read_small
 
 MOST_NBYTES = 1 << 33  # of any archive
+MASK_NDIM = 2
+SECTIONS = ("lut", "iids", "meta", "groups", "segs")
 
-__all__ = ["IID", "Entry", "IIDFile", "Region", "Regions", "Segment"]
+__all__ = ["IID", "Entry", "Group", "Header", "IIDFile", "Region", "Regions", "Segment"]
 
 
 def _xywh(box: Box, center: bool) -> tuple[float, float, float, float]:
@@ -75,12 +89,41 @@ class IID:
 
 
 class Region:
-    """A connected part of a segment: ``bbox`` and ``mask``."""
+    """A connected part of a segment.
 
-    def __init__(self, bbox: Sequence[int], mask: ArrayLike) -> None:
-        minr, minc, maxr, maxc = (int(v) for v in bbox)
-        self.bbox: Box = (minr, minc, maxr, maxc)
-        self.mask: NDArray[np.bool_] = np.asarray(mask, bool)
+    Parameters
+    ----------
+    buffer : array_like or bytes
+        Its pixels (h, w), of which those that are not 0 belong to it; or packed bits as the file
+        has them: bytes, or uint8 (n,).
+    bbox : sequence of int
+        minr, minc, maxr, maxc.  The two may come in either order.
+    mask : array_like
+        Another name of ``buffer``.
+
+    Attributes
+    ----------
+    bbox : (minr, minc, maxr, maxc)
+        In pixels of the image, half open.
+    mask : ndarray
+        bool (maxr - minr, maxc - minc).
+    """
+
+    def __init__(self, buffer: Any = None, bbox: Any = None, *, mask: Any = None) -> None:
+        if mask is not None:
+            buffer, bbox = mask, buffer if bbox is None else bbox
+        if np.ndim(bbox) == MASK_NDIM or isinstance(bbox, bytes):
+            buffer, bbox = bbox, buffer
+        self.bbox: Box = box_of(bbox)
+        shape = self.bbox[2] - self.bbox[0], self.bbox[3] - self.bbox[1]
+        self.mask: NDArray[np.bool_] = _pixels(buffer, shape)
+        if self.mask.shape != shape:
+            raise ValueError(f"a box {self.bbox} for a mask of {self.mask.shape}")
+
+    @property
+    def buffer(self) -> NDArray[np.bool_]:
+        """The mask."""
+        return self.mask
 
     def bbox_xywh(self, center: bool = False) -> tuple[float, float, float, float]:
         """x, y (of the corner, or the centre), width, height."""
@@ -91,12 +134,39 @@ class Region:
         return _corners(self.bbox)
 
 
+def _pixels(buffer: Any, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """A mask as bools; packed bits are unpacked to a shape."""
+    raw = np.frombuffer(buffer, np.uint8) if isinstance(buffer, bytes) else buffer
+    if isinstance(raw, np.ndarray) and raw.ndim == 1 and raw.dtype == np.uint8:
+        n = shape[0] * shape[1]
+        if len(raw) != (n + 7) // 8:
+            raise ValueError(f"{(n + 7) // 8} bytes of packed bits expected, got {len(raw)}")
+        return np.unpackbits(raw, count=n).reshape(shape).view(np.bool_)
+    found: NDArray[np.bool_] = as_pixels(raw) != 0
+    return found
+
+
 class Regions(list[Region]):
     """Regions of a segment; calling it gives them, as a method of that name did."""
 
     def __call__(self) -> Regions:
         """Itself."""
         return self
+
+
+class _FromMask:
+    """``from_mask``: of the class a new segment, of a segment that segment, filled."""
+
+    def __get__(
+        self, segment: Segment | None, kind: type[Segment]
+    ) -> Callable[[ArrayLike, Sequence[int] | None], Segment]:
+        def from_mask(mask: ArrayLike, bbox: Sequence[int] | None = None) -> Segment:
+            """From a mask (h, w) and its box: its 8-connected parts are the regions."""
+            made = kind() if segment is None else segment
+            made._fill(mask, bbox)
+            return made
+
+        return from_mask
 
 
 class Segment:
@@ -110,7 +180,13 @@ class Segment:
         Its area; counted when not given.
     bbox : sequence of int, optional
         Its box; the one around the regions when not given.
+    key : int, optional
+        Its number, for whoever made it; ``add`` numbers segments itself.
+    area : int, optional
+        The same as ``s``.
     """
+
+    from_mask = _FromMask()
 
     def __init__(
         self,
@@ -118,29 +194,34 @@ class Segment:
         s: int | None = None,
         bbox: Sequence[int] | None = None,
         *,
+        key: int | None = None,
+        area: int | None = None,
         stored: Any = None,
     ) -> None:
+        self.key = None if key is None else whole(key, "key")
         self._stored = stored
+        s = area if s is None else s
         self._own = Regions(regions)
+        if any(not isinstance(r, Region) for r in self._own):
+            raise TypeError("regions are instances of Region")
         if stored is not None:
             self.bbox: Box = stored.bbox
             self.area: int = stored.area
             return
         if bbox is None:
             boxes = np.array([r.bbox for r in self._own] or [(0, 0, 0, 0)])
-            bbox = (*boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0))
-        minr, minc, maxr, maxc = (int(v) for v in bbox)
-        self.bbox = (minr, minc, maxr, maxc)
-        self.area = int(s) if s is not None else int(self.mask().sum())
+            bbox = [*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist()]
+        self.bbox = box_of(bbox)
+        self.area = whole(s, "an area") if s is not None else int(self.mask().sum())
 
-    @classmethod
-    def from_mask(cls, mask: ArrayLike, bbox: Sequence[int] | None = None) -> Segment:
-        """From a mask (h, w) and its box: its 8-connected parts are the regions."""
-        pixels = np.asarray(mask)
+    def _fill(self, mask: ArrayLike, bbox: Sequence[int] | None) -> None:
+        pixels = as_pixels(mask)
         h, w = pixels.shape
-        minr, minc = (0, 0) if bbox is None else (int(bbox[0]), int(bbox[1]))
-        raw, area, _ = pack(np.ascontiguousarray(pixels, np.uint8), minr, minc)
-        return cls(_parsed(raw), area, (minr, minc, minr + h, minc + w))
+        box = (0, 0, h, w) if bbox is None else box_of(bbox)
+        if (box[2] - box[0], box[3] - box[1]) != (h, w):
+            raise ValueError(f"a box {box} for a mask of {h} x {w}")
+        raw, self.area, _ = pack(pixels, *box[:2])
+        self.bbox, self._stored, self._own = box, None, Regions(_parsed(raw))
 
     @property
     def regions(self) -> Regions:
@@ -178,8 +259,9 @@ class Segment:
         minr, minc, maxr, maxc = (int(v) for v in bbox)
         return bool(self.mask((max(minr, 0), max(minc, 0), max(maxr, 0), max(maxc, 0))).any())
 
-    def intersects_segment(self, other: Segment) -> int:
-        """How many pixels two segments share."""
+    def intersects_segment(self, other: Segment | Entry) -> int:
+        """How many pixels it shares with another segment, or with that of an entry."""
+        other = other.seg if isinstance(other, Entry) else other
         a, b = self.bbox, other.bbox
         box = (max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3]))
         if box[0] >= box[2] or box[1] >= box[3]:
@@ -231,6 +313,37 @@ class Entry:
         return f"<Entry {self.key}: {self.iid}>"
 
 
+class Group(list[int]):
+    """Keys of a group, ascending; ``keys`` gives them, and may be called."""
+
+    def __init__(self, name: str, keys: Iterable[int]) -> None:
+        super().__init__(sorted(keys))
+        self.name = name
+
+    @property
+    def keys(self) -> _Keys:
+        """Its keys; may be called, too."""
+        return _Keys(self)
+
+
+class _Keys(list[int]):
+    def __call__(self) -> _Keys:
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The header of an archive: offset and length in bytes of each section; zeros of a new one."""
+
+    version: int = 0
+    rformat: int = 0
+    lut: tuple[int, int] = (0, 0)
+    iids: tuple[int, int] = (0, 0)
+    meta: tuple[int, int] = (0, 0)
+    groups: tuple[int, int] = (0, 0)
+    segs: tuple[int, int] = (0, 0)
+
+
 class _Meta:
     def __init__(self, data: dict[str, Any]) -> None:
         self.data = data
@@ -252,6 +365,12 @@ class _Lut:
     def __len__(self) -> int:
         return len(self._file)
 
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries)
+
+    def __getitem__(self, key: int) -> Entry:
+        return self._file._entry(key)
+
 
 class _Groups:
     def __init__(self, file: IIDFile) -> None:
@@ -262,8 +381,8 @@ class _Groups:
         )
 
     def list(self) -> Any:
-        """Names of the groups."""
-        return list(self._keys)
+        """Names of the groups, sorted."""
+        return sorted(self._keys)
 
     def get(
         self, groups: Any, keys_only: bool = False, iids: bool = True, segs: bool = True
@@ -280,13 +399,12 @@ class _Groups:
             found.update(self._keys[name])
         return sorted(found)
 
-    def add(self, name: str, keys: Iterable[int] = ()) -> None:
-        """Add keys to a group, which is made when it is new."""
-        new = [int(key) for key in keys]
-        for key in new:
-            if not 0 <= key < len(self._file):
-                raise IndexError(f"key {key} of {len(self._file)} segments")
-        self._keys[name] = list(dict.fromkeys([*self._keys.get(name, []), *new]))
+    def add(self, name: str, keys: int | Iterable[int] = ()) -> Group:
+        """Add a key, or some, to a group, which is made when it is new; the group."""
+        new = as_keys(keys, len(self._file), self._file.fpath or "a new archive").tolist()
+        known = self._keys.get(name_of(name), [])
+        self._keys[name] = list(dict.fromkeys([*known, *new]))
+        return Group(name, self._keys[name])
 
 
 class IIDFile:
@@ -309,6 +427,15 @@ class IIDFile:
         self.groups = _Groups(self)
         self.lut = _Lut(self)
 
+    @property
+    def header(self) -> Header:
+        """The header of the file that was loaded."""
+        if self._archive is None:
+            return Header()
+        known = self._archive.layout
+        places = {name: getattr(known, name) for name in SECTIONS}
+        return Header(known.version, known.rformat, **places)
+
     def _archive_of(self) -> Archive:
         assert self._archive is not None
         return self._archive
@@ -317,7 +444,7 @@ class IIDFile:
         return self._n
 
     def _entry(self, key: int) -> Entry:
-        key = int(key)
+        key = whole(key, "a key", -(2**63), 2**63)
         if not 0 <= key < self._n:
             raise KeyError(f"key {key} of {self._n} segments")
         if key not in self._entries:
@@ -347,8 +474,14 @@ class IIDFile:
             if mask is None or bbox is None or address is None:
                 raise TypeError("address, bbox and mask are needed")
             iid, seg = IID(address, domain), Segment.from_mask(mask, bbox)
-            if seg.bbox != tuple(int(v) for v in bbox):
-                raise ValueError(f"a box {tuple(bbox)} for a mask of {np.shape(mask)}")
+        if not isinstance(iid, IID) or not isinstance(seg, Segment):
+            raise TypeError(f"iid and seg are an IID and a Segment, got {iid!r} and {seg!r}")
+        for region in seg._own:
+            inside = region.bbox[0] >= seg.bbox[0] and region.bbox[1] >= seg.bbox[1]
+            if not (inside and region.bbox[2] <= seg.bbox[2] and region.bbox[3] <= seg.bbox[3]):
+                raise ValueError(f"a region {region.bbox} outside of its segment's box {seg.bbox}")
+        if group is not None:
+            name_of(group)
         entry = Entry(self._n, iid, seg, self)
         self._entries[self._n] = entry
         self._n += 1
@@ -376,7 +509,7 @@ class IIDFile:
         if target is None:
             raise ValueError("a new archive needs a path to be saved to")
         known = self._archive
-        version = (0, 0) if known is None else (known.layout.version, known.layout.rformat)
+        version = (0, 0) if known is None else known.header
         with Writer(target, self.meta.data, replace=True, version=version) as out:
             self._write(out)
 
@@ -391,7 +524,7 @@ class IIDFile:
 
     def fetch(
         self,
-        keys: Iterable[int] | None = None,
+        keys: int | Iterable[int] | None = None,
         all_keys: bool = False,
         groups: Any = None,
         iids: bool = True,
@@ -406,7 +539,7 @@ class IIDFile:
         if all_keys or everything:
             wanted.update(range(self._n))
         if keys is not None:
-            wanted.update(int(k) for k in keys)
+            wanted.update(as_keys(keys, 1 << 32, "keys").tolist())
         named = groups if groups is not None else group
         if named is not None:
             wanted.update(self.groups._of(named))
@@ -436,17 +569,22 @@ class IIDFile:
     def filter(
         self,
         groups: Any = None,
-        area: tuple[float, float] | None = None,
+        area: tuple[float | None, float | None] | None = None,
         domains: Any = None,
         iids: bool = True,
         segs: bool = True,
     ) -> list[Entry]:
-        """Entries of groups and domains with an area between two numbers, both left out."""
+        """Entries of groups and domains with an area between two numbers, both left out.
+
+        None for a number leaves that end open.
+        """
         del iids
         found = self.look_for(domains=domains, groups=groups, segs=segs)
         if area is not None:
             low, high = area
-            found = [e for e in found if low < e.seg.area < high]
+            least = -math.inf if low is None else low
+            most = math.inf if high is None else high
+            found = [e for e in found if least < e.seg.area < most]
         return found
 
     def at(self, x: int, y: int, only_loaded: bool = False) -> list[Entry]:
@@ -467,20 +605,20 @@ class IIDFile:
 
     def overlap_graph(
         self, everything: bool = True
-    ) -> tuple[list[Entry], list[tuple[int, int, int]]]:
-        """Entries, and (A, B, pixels) for each pair of keys that share any."""
+    ) -> tuple[list[Entry], list[tuple[Entry, Entry, int]]]:
+        """Entries, and (A, B, pixels) for each pair of entries that share any."""
         found = self._all() if everything else self.lut.fetched_entries()
         keys = [e.key for e in found]
         if self._archive is not None and len(self._archive) == self._n:
             o = self._archive.overlaps(keys)
             edges = zip(o.i.tolist(), o.j.tolist(), o.pixels.tolist(), strict=True)
-            return found, list(edges)
+            return found, [(self._entry(i), self._entry(j), n) for i, j, n in edges]
         pairs = []
         for k, a in enumerate(found):
             for b in found[k + 1 :]:
                 shared = a.seg.intersects_segment(b.seg)
                 if shared:
-                    pairs.append((a.key, b.key, shared))
+                    pairs.append((a, b, shared))
         return found, pairs
 
 
