@@ -239,7 +239,7 @@ def jsonl_seeds() -> dict[str, bytes]:
     text = (GOLDEN.parent / "opsml" / "v1_file_name" / "my_images" / "metadata.jsonl").read_bytes()
     out = {}
     for k, (step, room) in enumerate(((65535, 255), (0, 0), (99, 3), (700, 255))):
-        for kind in (0, 1, 2, 3, 8, 24):
+        for kind in (0, 1, 2, 3, 4, 0xF8, 0xFC):
             order = step.to_bytes(2, "little") + bytes([room, kind])
             out[f"text_{k}_{kind}"] = order + text[: 200 + 100 * k]
             words = bytes(rng.choice([0xF0, 0xF3, 0xF4, 0xF5, 0xFB, 65, 32]) for _ in range(60))
