@@ -7,12 +7,6 @@
 #include <errno.h>
 #include <string.h>
 
-enum {
-    LINE = 64,
-    AHEAD = 3,        /* rows prefetched ahead */
-    MAX_BURST = 8192, /* bytes of a row prefetched; the hardware goes on from there */
-};
-
 /* n bytes, a multiple of the number's size, from `from` to `to`. */
 typedef void (*turn_fn)(uint8_t *to, const uint8_t *from, uint64_t n);
 
@@ -115,9 +109,8 @@ static const uint8_t *row_at(const rows_job *job, uint64_t i, mapix_where *where
 __attribute__((always_inline)) static inline void prefetch_row(const rows_job *job, uint64_t i) {
     mapix_where ignored;
     const uint8_t *p = row_at(job, i, &ignored);
-    const uint64_t n = job->array->row_nbytes < MAX_BURST ? job->array->row_nbytes : MAX_BURST;
-    for (uint64_t k = 0; p && k < n; k += LINE) {
-        MAPIX_PREFETCH(p, k);
+    if (p) {
+        prefetch_beginning(p, job->array->row_nbytes);
     }
 }
 
@@ -133,12 +126,12 @@ static int copy_rows(void *arg) {
     const uint64_t lo = mapix_part_begin(job->nrows, job->nparts, mine->part);
     const uint64_t hi = mapix_part_begin(job->nrows, job->nparts, mine->part + 1);
     mapix_where *where = &job->where[mine->part];
-    for (uint64_t i = lo; i < hi && i < lo + AHEAD; i++) {
+    for (uint64_t i = lo; i < hi && i < lo + RECORDS_AHEAD; i++) {
         prefetch_row(job, i);
     }
     for (uint64_t i = lo; i < hi; i++) {
-        if (i + AHEAD < hi) {
-            prefetch_row(job, i + AHEAD);
+        if (i + RECORDS_AHEAD < hi) {
+            prefetch_row(job, i + RECORDS_AHEAD);
         }
         const uint8_t *from = row_at(job, i, where);
         if (MAPIX_UNLIKELY(!from)) {

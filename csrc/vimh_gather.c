@@ -7,12 +7,6 @@
 #include <errno.h>
 #include <math.h>
 
-enum {
-    LINE = 64,
-    AHEAD = 3,        /* records prefetched ahead, whole */
-    MAX_BURST = 8192, /* bytes of a record prefetched; the hardware goes on from there */
-};
-
 /* --- putting it on the canvas ---------------------------------------------------------------- */
 
 typedef struct {
@@ -131,9 +125,7 @@ static void put_labels(const mapix_gather *g, uint64_t i, const uint8_t *pairs, 
 
 /* --- the gather itself ------------------------------------------------------------------------*/
 
-/* Bring the record of rows[i] into the cache; says nothing about a bad row, its turn will come.
- * Inlined by force: as a function of its own it has no effect that a compiler can see, and gcc
- * removes the call. */
+/* Bring the record of rows[i] into the cache; says nothing about a bad row, its turn will come. */
 __attribute__((always_inline)) static inline void prefetch_row(const gather_job *job, uint64_t i) {
     uint64_t row;
     located r;
@@ -146,10 +138,7 @@ __attribute__((always_inline)) static inline void prefetch_row(const gather_job 
     /* labels alone lie at the beginning */
     const uint64_t wanted =
         job->gather->images ? r.size : before_image(job->index->head_nbytes, r.header.n);
-    const uint64_t nbytes = wanted < MAX_BURST ? wanted : MAX_BURST;
-    for (uint64_t k = 0; k < nbytes; k += LINE) {
-        MAPIX_PREFETCH(p, k);
-    }
+    prefetch_beginning(p, wanted);
 }
 
 static int gather_one(const gather_job *job, uint64_t i, mapix_where *where) {
@@ -209,13 +198,13 @@ static int gather_rows(void *arg) {
     gather_job *job = mine->job;
     const uint64_t lo = mapix_part_begin(job->nrows, job->nparts, mine->part);
     const uint64_t hi = mapix_part_begin(job->nrows, job->nparts, mine->part + 1);
-    for (uint64_t i = lo; i < hi && i < lo + AHEAD; i++) {
+    for (uint64_t i = lo; i < hi && i < lo + RECORDS_AHEAD; i++) {
         prefetch_row(job, i);
     }
     for (uint64_t i = lo; i < hi; i++) {
         prefetch_entry(job->index, job->rows, i + ENTRIES_AHEAD, hi);
-        if (i + AHEAD < hi) {
-            prefetch_row(job, i + AHEAD);
+        if (i + RECORDS_AHEAD < hi) {
+            prefetch_row(job, i + RECORDS_AHEAD);
         }
         mapix_where *where = &job->where[mine->part];
         *(volatile uint64_t *)&where->record = i; /* for a fault, which cannot say where it was */
