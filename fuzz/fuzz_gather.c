@@ -450,6 +450,49 @@ static uint8_t *map_without_tail(gather_case *t, uint64_t npages) {
     return base;
 }
 
+/* Orders that make no sense are told; none of their pointers is followed. */
+static void check_mistakes(void) {
+    static const uint8_t file[8] = {1, 0, 1, 0, 1, 0, 0, 77};
+    const mapix_map map = {.base = file, .nbytes = sizeof file, .fd = -1};
+    mapix_vimh_index index = {.nrecords = 1, .stride = 8, .head_nbytes = 6};
+    index.first = (mapix_entry){0, 1, 1, 1, 0};
+    static float pixel;
+    static uint8_t labels[1];
+    static uint64_t flat_at[2] = {0, 1};
+    static int16_t columns[256];
+    const float affine[2] = {2.0f, 1.0f};
+    const int64_t row = 0;
+    const mapix_gather good = {.images = &pixel, .images_nbytes = sizeof pixel, .dtype = MAPIX_F32,
+                               .h = 1, .w = 1, .c = 1, .affine = affine};
+    mapix_gather g[15];
+    for (int k = 0; k < 15; k++) {
+        g[k] = good;
+    }
+    g[0].dtype = MAPIX_F16 + 1;
+    g[1].layout = MAPIX_NHWC + 1;
+    g[2].labels = labels, g[2].columns = columns;
+    g[3].labels = labels, g[3].present = labels;
+    g[4].flat_at = flat_at;
+    g[5].flat_at = flat_at, g[5].dtype = MAPIX_U8, g[5].images = NULL;
+    g[6].h = 0, g[7].w = 0, g[8].c = 0;
+    g[9].h = 65536, g[10].w = 65536, g[11].c = 65536;
+    g[12].affine = NULL;
+    g[13].images = (uint8_t *)&pixel + 1;
+    g[14].images_nbytes = sizeof pixel - 1;
+    mapix_where where;
+    for (int k = 0; k < 15; k++) {
+        CHECK(mapix_vimh_gather(&map, &index, &row, 1, &g[k], &where) == MAPIX_E_ARGUMENT);
+    }
+    uint64_t nasked = 9;
+    mapix_gather probed = good;
+    probed.probe = 1, probed.nasked = &nasked;
+    CHECK(mapix_vimh_gather(&map, &index, &row, 1, &probed, &where) == MAPIX_OK && nasked <= 1);
+    CHECK(pixel == 155.0f);
+    mapix_map lost = map; /* whether the file moved cannot be told */
+    lost.fd = 1 << 30;
+    CHECK(mapix_vimh_gather(&lost, &index, &row, 1, &good, &where) == MAPIX_E_SYSTEM);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
     static uint8_t room[ROOM];
     input in = {data, nbytes}, file_part = in;
@@ -478,6 +521,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
     take_index(&t, &in, &slow);
     take_rows(&t, &in, &slow);
     check_gather(&t);
+    check_mistakes();
     CHECK(!mapped || munmap(mapped, t.map.nbytes) == 0);
     free_case(&t);
     free(slow.records);

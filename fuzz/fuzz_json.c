@@ -6,6 +6,7 @@
 #include "fuzz.h"
 
 #include <ctype.h>
+#include <math.h>
 
 enum { MOST_NUMBERS = 4096, ANY_NUMBER = 1 << 30 };
 
@@ -211,6 +212,30 @@ static void check_written(const float *numbers, uint64_t n) {
     free(out);
 }
 
+/* The caller's mistakes are told, and nothing is touched. */
+static void check_mistakes(const mapix_map *map) {
+    const mapix_json_run fresh = {0};
+    const struct {
+        uint32_t depth;
+        int with_out;
+        uint64_t nrows, ncolumns;
+    } wrong[5] = {{0, 0, 1, 1}, {3, 0, 1, 1}, {1, 1, UINT64_MAX, 1}, {2, 1, 1, UINT64_MAX},
+                  {2, 1, UINT64_MAX, UINT64_MAX}};
+    for (int k = 0; k < 5; k++) {
+        mapix_json_run run = fresh;
+        mapix_where where;
+        float out[1];
+        CHECK(mapix_json_numbers(map, &run, wrong[k].depth, MAPIX_JSON_ANY,
+                                 wrong[k].with_out ? out : NULL, wrong[k].nrows,
+                                 wrong[k].ncolumns, UINT64_MAX, &where) == MAPIX_E_ARGUMENT);
+        CHECK(memcmp(&run, &fresh, sizeof run) == 0);
+    }
+    const float no_number[2] = {1.0f, NAN};
+    uint8_t text[2 * MAPIX_JSON_ROOM];
+    uint64_t nbytes;
+    CHECK(mapix_json_write(no_number, 2, text, sizeof text, &nbytes) == MAPIX_E_ARGUMENT);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
     input in = {data, nbytes};
     const unsigned how = take(&in), rows = take(&in), columns = take(&in);
@@ -244,6 +269,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
         n++;
     }
     check_written(any, n);
+    check_mistakes(&map);
     free(any);
     free(text);
     return 0;

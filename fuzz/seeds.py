@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 import sys
+from itertools import product
 from pathlib import Path
 
 GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden" / "vimh"
@@ -155,6 +156,12 @@ def gather_seeds() -> dict[str, bytes]:
     for name, data in golden().items():
         for k in range(4):
             out[f"{name}_{k}"] = gather_order(rng, 2 | (k & 1)) + data
+    for level, dtype, layout in product(range(3), range(3), (0, 4)):
+        # whole images of three channels, by every kind of kernel
+        order = bytes([0, dtype | layout, 2, 1 | level << 2 | 16]).ljust(18, b"\1")
+        rows = bytes([9, 0, 0, *range(9)])
+        name = f"kernels_{level}_{dtype}_{layout}"
+        out[name] = (order + bytes([0, 0]) + rows).ljust(FRONT, b"\0") + records(9, 9, 11, 3, 2)
     for k in range(1, 4):
         # a stride whose multiple, reckoned in 64 bits, is the file's start again
         lie = bytes([2 | 12, 1, 6 | 64, 0]) + (1 << 64 - k).to_bytes(8, "little")
@@ -164,14 +171,192 @@ def gather_seeds() -> dict[str, bytes]:
     return out
 
 
+def number(value: int, nbytes: int = 2) -> bytes:
+    """A number as the targets take it, modulo what fits."""
+    return (value % (1 << 8 * nbytes)).to_bytes(nbytes, "little")
+
+
+def offset(value: int) -> bytes:
+    """``take_offset``: a byte offset as it is, or anywhere in 64 bits."""
+    return bytes([0]) + number(value) if 0 <= value < 65536 else bytes([4]) + number(value, 8)
+
+
+def copy_seeds() -> dict[str, bytes]:
+    """Bytes copied at both ends of a file, and one byte outside."""
+    size = 40
+    places = {(at, n) for at in (0, 1, size - 1, size, size + 1) for n in (0, 1, 8)}
+    places |= {(at, size - at + k) for at in (0, 1, size) for k in (-1, 0, 1) if size - at + k >= 0}
+    data = bytes(range(size))
+    return {
+        f"copy_{at}_{n}": bytes([0]) + offset(at) + offset(n) + data for at, n in sorted(places)
+    }
+
+
+def crc_seeds() -> dict[str, bytes]:
+    """Sums of every short length, cut anywhere."""
+    return {
+        f"crc_{n}": bytes([1]) + number(n * 77777, 4) + number(n // 2) + bytes(range(7, 7 + n))
+        for n in range(20)
+    }
+
+
+def change_seeds() -> dict[str, bytes]:
+    """Files that change in each way, and what lies before the change or after."""
+    out = {}
+    for what in range(8):
+        for at, n in ((0, 0), (0, 1), (4095, 1), (4095, 2), (4096, 1), (8000, 100)):
+            order = bytes([4, what, 1]) + number(at) + number(n)
+            out[f"change_{what}_{at}_{n}"] = order
+    return out
+
+
+def an_index(head: int, shapes: list[tuple[int, int, int, int]], *, table: bool) -> bytes:
+    """``take_index`` without its rows: of records that lie one after another."""
+    wide = 4 | 8  # offsets of 8 bytes, with N in the highest; sizes of 2
+    kind = wide | (1 if head == 14 else 0x60 if head == 0 else 0) | (0 if table else 2)
+    entries, at = [], 0
+    for h, w, c, n in shapes:
+        sizes = number(h) + number(w) + number(c)
+        entries.append(number(at | n << 56, 8) + sizes)
+        at += (head + 1 + 2 * n if head else 0) + h * w * c
+    if table:
+        return bytes([kind, len(shapes)]) + b"".join(entries)
+    return bytes([kind]) + entries[0] + number(65535) + number(len(shapes), 8)
+
+
+def a_file(head: int, shapes: list[tuple[int, int, int, int]]) -> bytes:
+    """The file of such an index."""
+    rng = random.Random(len(shapes))
+    out = b""
+    for h, w, c, n in shapes:
+        header = number(h) + number(w) + number(c) + bytes(head - 6) + bytes([n]) if head else b""
+        out += header + rng.randbytes((2 * n if head else 0) + h * w * c)
+    return out
+
+
+SHAPES = {
+    "one": [(2, 3, 1, 0)],
+    "alike": [(2, 3, 3, 2)] * 5,
+    "mixed": [(1, 1, 1, 0), (4, 2, 3, 9), (3, 3, 2, 1), (1, 7, 1, 3)],
+    "large": [(70, 80, 3, 1), (130, 129, 1, 0)],
+    "pixelless": [(1, 1, 1, 0), (0, 5, 3, 1), (2, 2, 2, 0)],
+}
+ROWS = [0, 1, 2, 3, 4, -1, -2]
+
+
+def index_seeds() -> dict[str, bytes]:
+    """Each question about records, of files that are as the index says, or a byte shorter."""
+    out = {}
+    for head, (name, shapes), table in product((0, 6, 14), SHAPES.items(), (False, True)):
+        if table and head == 0:
+            continue  # bare images have no table
+        told = an_index(head, shapes, table=table)
+        n = len(shapes)
+        rows = [r for r in ROWS if -n <= r < n]
+        good = bytes([len(rows)]) + bytes(r + 4 for r in rows)
+        bad = bytes([len(rows) + 1]) + bytes(r + 4 for r in [*rows, n])
+        if not table:  # rows are of 1 byte in either kind, unless the kind says 8
+            good, bad = (bytes(x) for x in (good, bad))
+        data = a_file(head, shapes)
+        key = f"{name}_{head}_{int(table)}"
+        for less in (0, 1):
+            file = data[: len(data) - less]
+            for interleaved, nchannels in ((0, 3), (1, 3), (0, 1)):
+                order = bytes([interleaved, nchannels])
+                out[f"scan_{key}_{less}_{interleaved}{nchannels}"] = (
+                    bytes([6]) + told + good + order + file
+                )
+            out[f"find_{key}_{less}"] = bytes([5, 0]) + told + good + file
+            size = bytes([0]) + number(len(file))
+            out[f"extent_{key}_{less}"] = bytes([2]) + size + told + good + bytes([1])
+        out[f"scan_{key}_row"] = bytes([6]) + told + bad + bytes([0, 3]) + data
+        out[f"find_{key}_row"] = bytes([5, 255]) + told + bad + bytes(len(data))
+        stale = bytearray(data)
+        stale[len(stale) // 3] ^= 1
+        out[f"scan_{key}_stale"] = bytes([6]) + told + good + bytes([0, 3]) + bytes(stale)
+        stale[0] ^= 1
+        out[f"find_{key}_stale"] = bytes([5, 0]) + told + good + bytes(stale)
+        for probe, touched in ((0, 0), (2, 255), (2, 0)):
+            order = bytes([3, probe, 7, touched]) + told + good + bytes([1])
+            out[f"willneed_{key}_{probe}_{touched}"] = order
+    return out
+
+
+def rows_seeds() -> dict[str, bytes]:
+    """Rows of an array: full vectors of numbers, what is left over, and a row too many."""
+    out = {}
+    codes = {1: 0, 2: 1, 4: 2, 8: 3}
+    for swap, code in codes.items():
+        for units, n, at, threads in (
+            *((1, 1, 0, 0), (3, 5, 1, 0), (128 // swap, 4, 0, 0), (200 // swap, 5, 2, 0)),
+            *((300 // swap, 6, 0, 2), (2, 40, 0, 1)),
+        ):
+            size = units * swap
+            rows = [0, n - 1, -1, -n, n // 2, 0, 0, 0]
+            for nrows, asked, less in ((n, 8, 0), (n, 40, 0), (n, 5, 1), (n + 1, 4, 0)):
+                for level, probe in ((0, 0), (1, 1), (2, 3)):
+                    how = code | threads << 4 | probe << 6
+                    order = bytes([8, how]) + offset(at) + offset(units) + offset(nrows)
+                    order += bytes([asked]) + b"".join(number(r) for r in rows) + bytes([level])
+                    data = bytes((7 * k + swap) % 256 for k in range(at + n * size - less))
+                    key = f"rows_{swap}_{size}_{n}_{at}_{nrows}_{asked}_{less}_{level}"
+                    out[key] = order.ljust(2 + 45, b"\0") + data
+            beyond = [0, n, 0, 0, 0, 0, 0, 0]
+            order = bytes([8, code]) + offset(at) + offset(units) + offset(n) + bytes([4])
+            order += b"".join(number(r) for r in beyond)
+            out[f"rows_{swap}_{size}_{n}_{at}_row"] = order.ljust(47, b"\0") + bytes(at + n * size)
+    out["rows_many"] = (bytes([8, 3]) + offset(0) + offset(1 << 40) + offset(1 << 40)).ljust(
+        60, b"\1"
+    )
+    out["rows_none"] = (bytes([8, 6]) + offset(0) + offset(1) + offset(1) + b"\2").ljust(60, b"\1")
+    return out
+
+
+def pickled_rows(n: int, count: int, memo: int, kind: str) -> bytes:
+    """Lists of small numbers as pickle writes them."""
+    out = b""
+    for r in range(count):
+        m = memo + r
+        name = {"\x94": b"\x94", "q": b"q" + number(m, 1), "r": b"r" + number(m, 4)}[kind]
+        body = b"".join(b"K" + bytes([(7 * r + k) % 256]) for k in range(n))
+        end = (b"" if n == 0 else body + b"a") if n < 2 else b"(" + body + b"e"
+        out += b"]" + name + end
+    return out
+
+
+def pickle_seeds() -> dict[str, bytes]:
+    """Rows of each kind, cut after each byte of the last two, and with each byte changed."""
+    out = {}
+    for kind in ("\x94", "q", "r"):
+        memo = 3 if kind == "q" else 258
+        for n in range(5):
+            text = pickled_rows(n, 3, memo, kind)
+            size = len(text) // 3
+            for nrows in (2, 3, 4):
+                order = bytes([7, n, nrows, 1]) + number(memo) + bytes([0])
+                key = f"pickle_{ord(kind)}_{n}_{nrows}"
+                for cut in range(2 * size + 1):
+                    out[f"{key}_{cut}"] = order + text[: len(text) - cut]
+            for k in range(size, 2 * size):
+                wrong = text[:k] + bytes([text[k] ^ 1]) + text[k + 1 :]
+                out[f"pickle_{ord(kind)}_{n}_wrong{k}"] = order + wrong
+    return out
+
+
 def small_seeds() -> dict[str, bytes]:
-    """One of each entry point, and some."""
+    """One of each entry point, and what lies at the edges of each."""
     rng = random.Random(12)
     out = {}
-    for which in range(9):
+    for which in range(11):
         for k in range(6):
             body = bytes(rng.choice([0, 1, 2, 3, k, 255]) for _ in range(20 + 30 * k))
             out[f"{which}_{k}"] = bytes([which]) + body
+    for what in range(4):
+        out[f"foreign_{what}"] = bytes([9, what, 2])
+    for what in range(5):
+        out[f"lost_table_{what}"] = bytes([10, what, 3])
+    for made in (copy_seeds, crc_seeds, change_seeds, index_seeds, rows_seeds, pickle_seeds):
+        out |= made()
     return out
 
 
@@ -218,6 +403,43 @@ NUMBERS = [
 ]
 
 
+def middles() -> list[str]:
+    """Numbers in the middle between two floats, and a little beside it, all digits written."""
+    out = []
+    for exponent, step in ((67, 43), (127, 103), (100, 76), (24, 0), (31, 7)):
+        whole = (1 << exponent) + (1 << step)
+        out += [
+            str(whole),
+            str(whole) + ".0e0",
+            f"{whole}.{'0' * 120}1",
+            f"{whole - 1}.{'9' * 130}",
+        ]
+        out += [f"{whole}{'0' * 130}.0e-130", f"0.{'0' * 20}{whole}0e{20 + len(str(whole))}"]
+    top = (1 << 128) - (1 << 103)  # between the largest float and infinity
+    out += [str(top), str(top - 1), f"{top}.{'0' * 30}1", str((1 << 128) + (1 << 103))]
+    half = (1 << 128) + (1 << 104)
+    for small in (149, 150, 140):  # of the smallest floats; 5 ** k are the digits of 2 ** -k
+        digits = 3 * 5**small if small != 150 else 5**small
+        out += [f"{digits}.0e-{small}", f"{digits}1.0e-{small + 1}"]
+    return [*out, str(half), "1.0e-99", "1.0e-90", "1.0e61", "1.0e9999999", "1.0e-9999999", "1.0e"]
+
+
+def json_texts() -> dict[str, bytes]:
+    """Short arrays, cut everywhere, and with everything in each place."""
+    out = {}
+    for name, text in (
+        ("flat", "[1, -2.5,3.0e+1]"),
+        ("rows", "[[1,2],\t[3 ,\r4]\n]"),
+        ("none", "[]"),
+    ):
+        for cut in range(len(text) + 1):
+            out[f"{name}_cut{cut}"] = text[:cut].encode()
+        for k in range(len(text)):
+            for other in "[],-0.e \0":
+                out[f"{name}_{k}_{ord(other)}"] = (text[:k] + other + text[k + 1 :]).encode()
+    return out
+
+
 def json_seeds() -> dict[str, bytes]:
     """Arrays and rows of numbers that are hard, in all ways of reading them."""
     rng = random.Random(14)
@@ -230,6 +452,16 @@ def json_seeds() -> dict[str, bytes]:
             text = text[: rng.choice([-1, -1, len(text), len(text)])]
             front = bytes([how, n, m, rng.choice([0, 3, 255])])
             out[f"{how}_{k}"] = front + text.encode()
+    for k, number_text in enumerate(middles()):
+        for any_grammar in (0, 1):
+            text = f"[{number_text}, -{number_text}]"
+            out[f"middle_{k}_{any_grammar}"] = bytes([4 | any_grammar, 1, 2, 255]) + text.encode()
+    for name, data in json_texts().items():
+        depth = 2 if name.startswith("rows") else 0
+        for known, n, m in ((0, 0, 0), (4, 2, 2), (4, 1, 3), (4, 3, 1)):
+            front = bytes([depth | known | (n & 1), n, m, 0 if n == 2 else 255])
+            out[f"{name}_{known}{n}{m}"] = front + data
+        out[f"{name}_deep"] = bytes([depth ^ 2, 0, 0, 255]) + data
     return out
 
 

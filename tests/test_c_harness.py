@@ -11,12 +11,14 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 HERE = Path(__file__).resolve().parent
 CORE = HERE.parent / "csrc"
+FUZZ = HERE.parent / "fuzz"
 FLAGS = ["-std=c11", "-g", "-O2", "-Wall", "-Wextra", "-Werror", f"-I{CORE}"]
 GATHER_CASES = ["cut", "lost_table", "changing_table", "first_calls", "blocked", "fork"]
 HANDLER_CASES = [
@@ -104,25 +106,68 @@ def test_handlers(fault_handlers: Path, tmp_path: Path, case: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def thread_sanitizer(folder: Path) -> list[str]:
-    """What to put before a command so that ThreadSanitizer runs here; skips where it cannot."""
+def sanitizer(folder: Path, kinds: str) -> list[str] | None:
+    """Return what to put before a command built with ``-fsanitize=kinds``; None without any."""
     source, out = folder / "empty.c", folder / "empty"
     source.write_text("int main(void) { return 0; }\n")
-    made = run([*compiler(), "-fsanitize=thread", str(source), "-o", str(out)], 60)
-    if made.returncode:
-        pytest.skip(f"no ThreadSanitizer: {made.stderr.strip().splitlines()[-1]}")
+    made = run([*compiler(), f"-fsanitize={kinds}", str(source), "-o", str(out)], 60)
     # Older runtimes know the layout of an address space without much randomisation only.
-    for prefix in ([], ["setarch", "-R"]):
+    for prefix in ([], ["setarch", "-R"]) if made.returncode == 0 else ():
         if (not prefix or shutil.which(prefix[0])) and run([*prefix, str(out)], 60).returncode == 0:
             return prefix
-    pytest.skip("ThreadSanitizer's runtime does not start here")
+    return None
 
 
 def test_no_data_races(folder: Path, tmp_path: Path) -> None:
-    prefix = thread_sanitizer(folder)
+    prefix = sanitizer(folder, "thread")
+    if prefix is None:
+        pytest.skip("no ThreadSanitizer that runs here")
     out = build(folder, "tsan_gather", "-fsanitize=thread")
     done = run([*prefix, str(out), "3"], 180, TMPDIR=str(tmp_path), TSAN_OPTIONS="die_after_fork=0")
     print(done.stdout)
     assert "WARNING: ThreadSanitizer" not in done.stderr, done.stderr
     assert done.returncode == 0, done.stderr
     assert counts(done.stdout)["faults"] > 0
+
+
+def replay(folder: Path, targets: list[str], *flags: str) -> Path:
+    """Compile all fuzz targets into one programme, each under a name of its own."""
+    out = folder / "replay"
+    strict = [*compiler(), *FLAGS, "-O1", "-DMAPIX_CHAIN_CAPACITY=64", f"-I{FUZZ}", *flags]
+    objects = []
+    for target in targets:
+        objects.append(str(folder / f"{target}.o"))
+        renamed = f"-DLLVMFuzzerTestOneInput=fuzz_{target}"
+        source = str(FUZZ / f"fuzz_{target}.c")
+        done = run([*strict, renamed, "-c", source, "-o", objects[-1]], 300)
+        assert done.returncode == 0, done.stderr
+    sources = [str(HERE / "c" / "replay.c"), *map(str, sorted(CORE.glob("*.c")))]
+    done = run([*strict, *sources, *objects, "-lm", "-lpthread", "-o", str(out)], 600)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_inputs_of_the_fuzz_targets(folder: Path, tmp_path: Path) -> None:
+    """Every seed and every finding of the past, and each with 20 small changes.
+
+    One test for all targets, which are compiled once.  With AddressSanitizer where there is one:
+    then a byte read or written outside a block is seen, too.
+    """
+    if not FUZZ.is_dir():
+        pytest.skip("the fuzz targets are not here")
+    targets = sorted(path.stem.removeprefix("fuzz_") for path in FUZZ.glob("fuzz_*.c"))
+    assert {"walk", "gather", "small", "json", "jsonl", "iid", "join"} <= set(targets)
+    prefix = sanitizer(folder, "address,undefined")
+    flags = [] if prefix is None else ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    programme = replay(folder, targets, *flags)
+    made = run([sys.executable, str(FUZZ / "seeds.py"), str(tmp_path)], 60)
+    assert made.returncode == 0, made.stderr
+    options = "use_sigaltstack=0:detect_leaks=0"
+    for target in targets:
+        inputs = sorted((tmp_path / target).iterdir())
+        inputs += sorted((FUZZ / "regressions").glob(f"{target}/*"))
+        command = [*(prefix or []), str(programme), target, "20", *map(str, inputs)]
+        done = run(command, 300, ASAN_OPTIONS=options)
+        last = "\n".join(done.stdout.splitlines()[-1:])
+        assert done.returncode == 0, f"{target}: {last}\n{done.stderr[-4000:]}"
+        assert counts(last)["inputs"] == 21 * len(inputs)
