@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterator
+from typing import Any
 
 SECTOR = 512
 
@@ -44,7 +45,8 @@ class ModelDisk:
         self.names: list[tuple[str, ...]] = []  # changes of names, in order
         self.nsynced = 0  # how many of them are on the disk for certain
         self.inodes: dict[str, Inode] = {}  # by present path
-        self.fds: dict[int, Inode] = {}
+        self.folders: set[str] = set()  # the same
+        self.fds: dict[int, Any] = {}  # an Inode, or the path of a folder
         self.made: list[Inode] = []  # in the order of their names
         self.crashes: list[dict[str, bytes]] = []
         self.seeds = 0
@@ -53,17 +55,57 @@ class ModelDisk:
     # --- the calls --------------------------------------------------------------------------------
 
     def mkdir(self, path: str) -> None:
-        os.mkdir(path)  # the stage is also a lock, and that is the real one
+        if path in self.folders:
+            raise FileExistsError(path)
+        self.folders.add(path)
         self.names.append(("mkdir", path))
         self.look()
 
-    def open(self, path: str) -> int:
-        fd = 1000 + len(self.fds)
-        self.fds[fd] = self.inodes[path] = Inode()
-        self.made.append(self.inodes[path])
+    def open(self, path: str, mode: int = 0o666) -> int:
+        if path in self.inodes:
+            raise FileExistsError(path)
+        inode = self.inodes[path] = Inode()
+        self.made.append(inode)
         self.names.append(("file", path))
         self.look()
+        return self.opened(inode)
+
+    def opened(self, what: Inode | str) -> int:
+        fd = 1000 + len(self.fds)  # no descriptor of the system
+        self.fds[fd] = what
         return fd
+
+    def reopen(self, path: str) -> int:
+        return self.opened(path if path in self.folders else self.inodes[path])
+
+    def scratch(self, path: str) -> int:
+        return self.opened(Inode())  # it has no name, and nobody finds it after a power cut
+
+    def lock(self, fd: int) -> None:
+        pass  # this disk has one writer
+
+    def same(self, fd: int, path: str) -> bool:
+        return self.fds[fd] in (path, self.inodes.get(path))
+
+    def exists(self, path: str) -> bool:
+        return path in self.inodes or path in self.folders
+
+    def like(self, fd: int, path: str) -> None:
+        pass
+
+    def size(self, fd: int) -> int:
+        return len(self.fds[fd].now)
+
+    def read(self, fd: int, nbytes: int, at: int) -> bytes:
+        return self.fds[fd].now[at : at + nbytes]
+
+    def overwrite(self, fd: int, data: memoryview, at: int) -> int:
+        n = max(1, len(data) * 2 // 3)
+        now = self.fds[fd].now
+        assert at + len(data) <= len(now)
+        self.fds[fd].now = now[:at] + bytes(data[:n]) + now[at + n :]
+        self.look()
+        return n
 
     def put(self, path: str, data: bytes) -> None:
         """A file that is there, and has reached the disk."""
@@ -74,9 +116,7 @@ class ModelDisk:
         self.nsynced = len(self.names)
 
     def append(self, path: str) -> int:
-        fd = 1000 + len(self.fds)
-        self.fds[fd] = self.inodes[path]
-        return fd
+        return self.opened(self.inodes[path])
 
     def truncate(self, fd: int, nbytes: int) -> None:
         self.fds[fd].now = self.fds[fd].now[:nbytes]
@@ -106,7 +146,14 @@ class ModelDisk:
         self.names.append(("rename", old, new))
         for path in [p for p in self.inodes if p == old or p.startswith(old + os.sep)]:
             self.inodes[new + path[len(old) :]] = self.inodes.pop(path)
+        for path in [p for p in self.folders if p == old or p.startswith(old + os.sep)]:
+            self.folders.remove(path)
+            self.folders.add(new + path[len(old) :])
         self.look()
+
+    def appear(self, old: str, new: str) -> None:
+        assert not self.exists(new)
+        self.rename(old, new)
 
     def unlink(self, path: str) -> None:
         self.names.append(("unlink", path))
@@ -114,7 +161,7 @@ class ModelDisk:
         self.look()
 
     def rmdir(self, path: str) -> None:
-        os.rmdir(path)
+        self.folders.remove(path)
         self.names.append(("rmdir", path))
         self.look()
 

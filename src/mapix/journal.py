@@ -13,12 +13,11 @@ The journal of ``train`` is ``.train.appending``: 8 bytes magic, u64 length, u32
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import struct
 
 from mapix import _native
-from mapix.errors import ClosedError, LockedError, MapixError
+from mapix.errors import ClosedError, FileChangedError, LockedError, MapixError
 from mapix.source import Source, read_small
 from mapix.store import BUFFER_NBYTES, SYSTEM, Calls, NewFile
 
@@ -103,6 +102,8 @@ class Appending:
     ------
     LockedError
         Another writer is at work on it.
+    FileChangedError
+        It was replaced by another file while it was being opened.
     OSError
         The file cannot be read, or what a dead writer left cannot be cut off.
     """
@@ -115,17 +116,24 @@ class Appending:
         self._calls = calls
         self._buffer_nbytes = buffer_nbytes
         self._file: NewFile | None = None  # while something is being appended
-        self._lock = os.open(self.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        self._lock = calls.reopen(self.path)
         try:
             try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                calls.lock(self._lock)
             except BlockingIOError as e:
-                raise LockedError(f"{self.path}: another writer is at work on it") from e
+                raise LockedError(f"{path}: another writer is at work on it") from e
+            self._confirm()
             self._recover()
-            self.nbytes = os.fstat(self._lock).st_size  #: committed
+            self.nbytes = calls.size(self._lock)  #: committed
         except BaseException:
-            os.close(self._lock)
+            calls.close(self._lock)
             raise
+
+    def _confirm(self) -> None:
+        """Raise FileChangedError if the path means another file than the one that is locked."""
+        if not self._calls.same(self._lock, self.path):
+            reason = "the file was replaced by another one; open it again"
+            raise FileChangedError(self.path, reason)
 
     def _recover(self) -> None:
         """Cut off what a writer that died has left."""
@@ -150,6 +158,7 @@ class Appending:
         if self._lock < 0:
             raise ClosedError(f"{self.path}: the writer is closed")
         if self._file is None:
+            self._confirm()
             source = Source(self.path)
             state = _packed(self.nbytes, _tail(source, self.nbytes))
             source.close()
@@ -158,8 +167,9 @@ class Appending:
                 journal.write(state)
                 journal.finish()
                 self._calls.fsync_directory(self._folder)
+                fd = self._calls.append(self.path)
                 self._file = NewFile(
-                    self.path, self._calls, self._buffer_nbytes, fd=self._calls.append(self.path)
+                    self.path, self._calls, self._buffer_nbytes, fd=fd, before=self.nbytes
                 )
             except BaseException:
                 with contextlib.suppress(OSError):
@@ -216,4 +226,5 @@ class Appending:
             self.rollback()
         finally:
             lock, self._lock = self._lock, -1
-            os.close(lock)
+            with contextlib.suppress(OSError):  # what counts was synced before
+                self._calls.close(lock)

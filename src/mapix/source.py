@@ -383,6 +383,23 @@ class Source:
         """Whether close() was called."""
         return self._mapping is None
 
+    def confirm(self) -> None:
+        """Raise FileChangedError unless the path still means this very file, unchanged.
+
+        For writers that are about to replace the file by another one made from it.
+        """
+        old = self.fingerprint
+        try:
+            now = Fingerprint.of(os.stat(self.path))
+        except FileNotFoundError as e:
+            raise FileChangedError(self.path, "the file was removed; open it again") from e
+        moved = old.difference(now)
+        if (old.dev, old.ino) != (now.dev, now.ino):
+            moved = "the file was replaced by another one"
+        if moved is not None:
+            reason = f"{moved} since it was opened; it stays as it is: open it again"
+            raise FileChangedError(self.path, reason)
+
     def close(self) -> None:
         """Let go of the file.  Arrays that alias it keep it mapped until the last one dies."""
         self._mapping = None

@@ -195,14 +195,9 @@ class ImageMetadata(_Model):
 
     def write_to_file(self, file_name: str | os.PathLike[str]) -> None:
         """Write a line for each record; a file that is there is replaced, in one step."""
-        out = NewWhole(os.fspath(file_name), replace=True)
-        try:
+        with NewWhole(file_name, replace=True) as out:
             for record in self.records:
                 out.write(dump(record.model_dump()))
-        except BaseException:
-            out.abort()
-            raise
-        out.commit()
 
 
 @dataclass(init=False)

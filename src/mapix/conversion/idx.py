@@ -104,35 +104,27 @@ class Idx(Target):
     def write(self, streams: Mapping[str, Stream], path: str, count: Count) -> None:
         """See ``Target``."""
         if self.directory:
-            folder = NewDirectory(path)
-            try:
+            with NewDirectory(path) as folder:
                 for split, stream in streams.items():
                     name = FILES[split].format(1 + len(_row_shape(stream)))
                     if self._kept(stream) is not None:
                         self._labels(stream, folder.file(_label_name(name)))
                     self._images(stream, folder.file(name), count)
-            except BaseException:
-                folder.abort()
-                raise
-            folder.commit()
             return
         (stream,) = streams.values()
         if self._kept(stream) is None:
-            self._alone(stream, path, count)
+            with NewWhole(path) as out:
+                self._images(stream, out.file, count)
             return
-        beside = _label_name(path)
-        # Labels first: pictures whose labels are on their way must not be seen without.
-        with NewWhole(beside) as out:
-            self._labels(stream, out.file)
-        try:
-            self._alone(stream, path, count)
-        except BaseException:
-            os.unlink(beside)
-            raise
-
-    def _alone(self, stream: Stream, path: str, count: Count) -> None:
-        with NewWhole(path) as out:
+        with NewWhole(path) as out, NewWhole(_label_name(out.path)) as labels:
+            self._labels(stream, labels.file)
             self._images(stream, out.file, count)
+            labels.commit()  # first: pictures must not be seen without their labels
+            try:
+                out.commit()
+            finally:
+                if out.placed is None and labels.placed is not None:
+                    labels.placed.withdraw()
 
     def _images(self, stream: Stream, file: NewFile, count: Count) -> None:
         shape = _row_shape(stream)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
@@ -26,7 +25,7 @@ from mapix.conversion.stream import (
 from mapix.conversion.target import Count, Target
 from mapix.errors import UnsupportedError
 from mapix.folder.writing import encoded
-from mapix.store import NewWhole
+from mapix.store import NewDirectory, NewWhole
 
 __all__ = ["HuggingFace", "Table", "library"]
 
@@ -219,19 +218,15 @@ class HuggingFace(Target):
     def write(self, streams: Mapping[str, Stream], path: str, count: Count) -> None:
         """See ``Target``."""
         datasets = library("datasets", "huggingface")
-        folder, name = os.path.split(os.path.abspath(path))
-        if os.path.lexists(path):
-            raise FileExistsError(f"{path} is there already; nothing is overwritten")
-        stage = tempfile.mkdtemp(prefix=f".{name}.", suffix=".writing", dir=folder)
-        try:
-            made = {k: self._split(datasets, s, stage, count) for k, s in streams.items()}
+        with NewDirectory(path) as out:
+            cache = os.path.join(out.stage, ".cache")
+            made = {k: self._split(datasets, s, cache, count) for k, s in streams.items()}
             whole = datasets.DatasetDict(made) if len(made) > 1 else next(iter(made.values()))
-            whole.save_to_disk(os.path.join(stage, "whole"))
-            os.rename(os.path.join(stage, "whole"), path)
-        finally:
-            shutil.rmtree(stage, ignore_errors=True)
+            whole.save_to_disk(out.stage)
+            shutil.rmtree(cache)
+            out.adopt()
 
-    def _split(self, datasets: Any, stream: Stream, stage: str, count: Count) -> Any:
+    def _split(self, datasets: Any, stream: Stream, cache: str, count: Count) -> Any:
         table = Table("arrow", encoding="png")
 
         def rows() -> Iterator[dict[str, Any]]:
@@ -243,7 +238,7 @@ class HuggingFace(Target):
                 count(len(block))
 
         made = datasets.Dataset.from_generator(
-            rows, features=self._features(datasets, stream), cache_dir=os.path.join(stage, "cache")
+            rows, features=self._features(datasets, stream), cache_dir=cache
         )
         made.info.description = table._about(stream)["mapix"]
         return made

@@ -58,9 +58,8 @@ def _sheet(a: argparse.Namespace) -> None:
 
     with open_path(a.path, split=a.split) as ds:
         data = encoded(sheet(ds[: max(1, a.first)], columns=a.columns), a.out, None)
-    out = NewWhole(a.out, replace=True)
-    out.write(data)
-    out.commit()
+    with NewWhole(a.out, replace=True) as out:
+        out.write(data)
 
 
 def facts(ds: Any) -> list[list[str]]:

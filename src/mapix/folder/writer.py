@@ -9,11 +9,10 @@ from typing import Any
 
 from mapix import _native
 from mapix.beneath import Root
-from mapix.errors import FileChangedError
 from mapix.folder.writing import encoded, line_of, name_in_folder, strictly_json
 from mapix.formats.folder import METADATA, NAME, dump
 from mapix.source import Source
-from mapix.store import SYSTEM, Calls, Closing, NewDirectory, NewFile, NewWhole
+from mapix.store import SYSTEM, Calls, Closing, NewDirectory, NewFile, NewWhole, Placed
 
 __all__ = ["Appender", "Writer", "write"]
 
@@ -36,7 +35,7 @@ class Writer(Closing):
     """
 
     def __init__(self, path: str | os.PathLike[str], *, calls: Calls = SYSTEM) -> None:
-        self._directory = NewDirectory(os.fspath(path), calls)
+        self._directory = NewDirectory(path, calls)
         self._lines: dict[str | None, NewFile] = {}
         self._names: set[str] = set()
 
@@ -172,17 +171,26 @@ class Appender(Closing):
     Raises
     ------
     LockedError
-        Another appender is at work on it.
+        Another writer is at work on the metadata file.
+
+    Notes
+    -----
+    The metadata file is locked until the appender is closed; it keeps its permissions.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, calls: Calls = SYSTEM) -> None:
-        self.folder = os.path.abspath(os.fspath(path))
+        self.folder = os.path.abspath(path)
         self._calls = calls
-        place = os.path.join(self.folder, METADATA)
-        self._source = Source(METADATA, root=Root(self.folder))
-        self._out = NewWhole(place, calls, replace=True)
-        self._written: list[str] = []
+        self._pictures: list[Placed] = []
+        self._folders: list[str] = []  # made for them, each after the one it lies in
+        root = Root(self.folder)
+        Source(METADATA, root=root).close()  # refuses a link that leaves before anything is made
+        self._out = NewWhole(os.path.join(self.folder, METADATA), calls, replace=True)
         try:
+            # the path is locked from here on: no other writer replaces what is opened now
+            self._source = Source(METADATA, root=root)
+            self._source.confirm()
+            self._out.ready = self._source.confirm
             self._copy_old()
         except BaseException:
             self._out.abort()
@@ -222,18 +230,10 @@ class Appender(Closing):
             data = encoded(image, name, save)
             new = NewWhole(path, self._calls)
             try:
-                new.write(data)
-            except BaseException:
-                new.abort()
-                raise
-            try:
-                new.commit()
-            except FileExistsError:  # somebody else's
-                raise
-            except BaseException:
-                self._written.append(path)  # it may be there, if not for good
-                raise
-            self._written.append(path)
+                with new:
+                    new.write(data)
+            finally:
+                self._pictures += [new.placed] if new.placed is not None else []
         self._out.write(line)
 
     def _look_at_way(self, name: str) -> None:
@@ -245,26 +245,32 @@ class Appender(Closing):
                 raise ValueError(f"{path} is a link; nothing is written through it")
             if not os.path.isdir(path):
                 self._calls.mkdir(path)
+                self._folders.append(path)
                 self._calls.fsync_directory(above)
 
     def close(self) -> None:
-        """Let the new records appear."""
-        now = Source(METADATA, root=Root(self.folder))
-        moved = self._source.fingerprint.difference(now.fingerprint)
-        if moved is not None:
-            self.abort()
-            raise FileChangedError(self._source.path, f"{moved} while records were appended")
+        """Let the new records appear.
+
+        Raises
+        ------
+        FileChangedError
+            Another program has written to the metadata file meanwhile, or has replaced it.  It
+            stays as it is, and the new pictures are removed.
+        """
         try:
             self._out.commit()
-        except BaseException:
-            there = os.stat(self._source.path).st_ino
-            if there == self._source.fingerprint.ino:  # else only the last sync failed
+        finally:
+            if self._out.placed is None:
                 self.abort()
-            raise
+            self._source.close()
 
     def abort(self) -> None:
-        """Remove what was written."""
+        """Remove what was written.  Does nothing after ``close``."""
         self._out.abort()
-        for path in self._written:
-            with contextlib.suppress(OSError):
-                self._calls.unlink(path)
+        if self._out.placed is None:
+            for picture in self._pictures:
+                picture.withdraw(self._calls)
+            for path in reversed(self._folders):
+                with contextlib.suppress(OSError):  # somebody else has put something there
+                    self._calls.rmdir(path)
+        self._source.close()

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Iterator
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from mapix import _native
 from mapix.errors import UnsupportedError
-from mapix.formats.idx import NAME
+from mapix.formats.idx import NAME, Header
 from mapix.idx.opening import GZIP, header_of
 from mapix.idx.writer import STEP, Writer
 from mapix.source import Source
-from mapix.store import SYSTEM, Calls
+from mapix.store import SYSTEM, Calls, NewWhole
 
 __all__ = ["Appender", "append"]
 
@@ -24,17 +21,17 @@ class Appender(Writer):
     """More rows for a file, all of them or none: a longer file takes its place when it is closed.
 
     Until then, and after a crash, the file is what it was, to every program: its header states how
-    many rows there are, and no program reads a file that is longer or shorter than that.  So what
-    is there is copied; append many rows at once rather than one at a time.  Who has the file open
-    goes on reading the old one.
+    many rows there are, and no program reads a file that is longer or shorter than that.  So the
+    rows that are there are copied, when the appender is made; append many rows at once rather than
+    one at a time.  A process that has the file open goes on reading the old one.
 
-    Type, byte order and row shape stay; so do the permissions.  Labels in a file beside it are not
-    touched: append to both.
+    The file is locked until the appender is closed.  Type, byte order, row shape and permissions
+    stay.  Labels in a file beside it are not touched: append to both.
 
     Parameters
     ----------
     path : str or os.PathLike
-        The file; where it is a symbolic link, what that leads to.
+        The file; of a symbolic link, the file that it leads to.
     calls : mapix.store.Calls
         The operating system; for tests.
 
@@ -54,35 +51,25 @@ class Appender(Writer):
     """
 
     def __init__(self, path: str | os.PathLike[str], *, calls: Calls = SYSTEM) -> None:
-        path = os.path.realpath(path)
-        before = Source(path)
-        if bytes(_native.copy(before.mapping, 0, min(2, before.nbytes), NAME)) == GZIP:
-            raise UnsupportedError(f"{path}: rows cannot be appended to a compressed file")
-        self._header = header = header_of(before)
-        row = header.shape[1:]
-        super().__init__(
-            path, np.dtype(header.code), row, byteorder=header.order, replace=True, calls=calls
-        )
+        _opened(path)[0].close()  # refuses what cannot be appended to before anything is made
+        self._out = NewWhole(path, calls, replace=True)
         try:
-            # the lock is ours from here on: has another writer finished since we looked?
-            self._before = Source(path, before.fingerprint)
-            self._before.mapping.advise("sequential")
-            mode = stat.S_IMODE(self._before.fingerprint.mode)
-            for made in self._out.staged:
-                os.chmod(made, mode)  # before anything is in them
+            # the path is locked from here on: no other writer replaces what is opened now
+            self._before, header = _opened(self._out.path)
+            self._out.ready = self._before.confirm
+            self._copy(header)
         except BaseException:
-            super().abort()
+            self._out.abort()
             raise
-        self.nrows = header.shape[0]
 
-    def _rows_before(self) -> Iterator[bytes | bytearray]:
-        for at in range(self._header.nbytes, self._header.file_nbytes, STEP):
-            size = min(STEP, self._header.file_nbytes - at)
-            yield _native.copy(self._before.mapping, at, size, NAME)
-
-    def _settled(self) -> None:
-        """What it takes the place of is still there, and what it was."""
-        Source(self._before.path, self._before.fingerprint).close()
+    def _copy(self, header: Header) -> None:
+        mapping = self._before.mapping
+        mapping.advise("sequential")
+        self._nbefore = header.shape[0]
+        self._hold(header.order, header.code, header.shape)
+        for at in range(0, header.file_nbytes, STEP):
+            size = min(STEP, header.file_nbytes - at)
+            self._out.write(_native.copy(mapping, at, size, NAME))
 
     def close(self) -> None:
         """Let the longer file take the place of the old one.
@@ -90,18 +77,28 @@ class Appender(Writer):
         Raises
         ------
         FileChangedError
-            Somebody has written to the old one meanwhile, who holds no lock; it stays.
+            Another program has written to the old one meanwhile, or has replaced it; it stays.
         """
-        if self.nrows == self._header.shape[0]:
+        if self.nrows == self._nbefore:
             self.abort()
-        else:
+            return
+        try:
             super().close()
+        finally:
             self._before.close()
 
     def abort(self) -> None:
         """Leave the file as it was."""
         super().abort()
         self._before.close()
+
+
+def _opened(path: str | os.PathLike[str]) -> tuple[Source, Header]:
+    """Open a file that rows can be appended to."""
+    source = Source(path)
+    if bytes(_native.copy(source.mapping, 0, min(2, source.nbytes), NAME)) == GZIP:
+        raise UnsupportedError(f"{path}: rows cannot be appended to a compressed file")
+    return source, header_of(source)
 
 
 def append(path: str | os.PathLike[str], rows: ArrayLike) -> int:

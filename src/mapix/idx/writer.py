@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from mapix.errors import LimitError
 from mapix.formats.idx import CODES, MOST_DIMS, pack
 from mapix.rowarray import stored
-from mapix.store import SYSTEM, Calls, Closing, HeadLast
+from mapix.store import SYSTEM, Calls, Closing, NewWhole
 
 __all__ = ["Writer", "write"]
 
@@ -23,8 +22,7 @@ STEP = 1 << 20
 class Writer(Closing):
     """A new IDX file, written row by row or in arrays, in bounded memory.
 
-    The number of rows is known at the end: rows are put aside, and the file appears, whole, when
-    the writer is closed.
+    The file appears, complete, when the writer is closed.
 
     Parameters
     ----------
@@ -60,11 +58,19 @@ class Writer(Closing):
             raise ValueError(f"byteorder must be > or <, got {byteorder!r}")
         if len(row_shape) >= MOST_DIMS or not all(0 <= d <= MOST_ROWS for d in row_shape):
             raise ValueError(f"rows of shape {row_shape} do not fit the format")
-        self.dtype = np.dtype(byteorder + code)
-        self.row_shape = tuple(int(d) for d in row_shape)
-        self.nrows = 0
-        self._code, self._order = code, byteorder
-        self._out = HeadLast(os.fspath(path), calls, replace=replace)
+        self._hold(byteorder, code, (0, *(int(d) for d in row_shape)))
+        self._out = NewWhole(path, calls, replace=replace)
+        self._out.write(self._head())  # written again by close, when the number of rows is known
+
+    def _hold(self, order: str, code: str, shape: tuple[int, ...]) -> None:
+        """Take over what the array is; ``shape[0]`` rows are there already."""
+        self._order, self._code = order, code
+        self.dtype = np.dtype(order + code)
+        self.nrows, self.row_shape = shape[0], shape[1:]
+
+    def _head(self) -> bytes:
+        """Return the header for the rows so far; its size is the same for any number of rows."""
+        return pack(self._order, self._code, (self.nrows, *self.row_shape))
 
     def append(self, row: ArrayLike) -> None:
         """Write one row."""
@@ -74,21 +80,14 @@ class Writer(Closing):
         """Write rows, (n, *row_shape), of a type whose numbers the file's type holds."""
         n, data = stored(rows, self.row_shape, self.dtype)
         if self.nrows + n > MOST_ROWS:
-            raise LimitError(f"{self._out.path}: more than {MOST_ROWS} rows")
+            raise LimitError(f"{self._out.said}: more than {MOST_ROWS} rows")
         self._out.write(data)
         self.nrows += n
 
-    def _rows_before(self) -> Iterator[bytes | bytearray]:
-        """Bytes of rows that come before those written."""
-        return iter(())
-
-    def _settled(self) -> None:
-        """Called when all is written, before the file appears."""
-
     def close(self) -> None:
-        """Put header and rows together, sync the file, and let it appear."""
-        head = pack(self._order, self._code, (self.nrows, *self.row_shape))
-        self._out.finish(head, self._rows_before(), self._settled)
+        """Write the header, sync the file, and let it appear."""
+        self._out.head = self._head()
+        self._out.commit()
 
     def abort(self) -> None:
         """Remove what was written."""

@@ -182,6 +182,12 @@ def edit(
         A key is not there.
     ValueError
         A file is there twice in an archive of several files that is to be edited in place.
+    FileChangedError
+        The file at the archive's path is not the one that ``archive`` was opened from: somebody has
+        edited or replaced it since.  It stays as it is; open it again.  After an edit in place this
+        is so for ``archive`` itself.
+    LockedError
+        Another writer is at work on the path.
     """
     if groups is not None and not isinstance(groups, Mapping):
         raise TypeError(f"groups must be a mapping of names to keys, got {type(groups).__name__}")
@@ -211,6 +217,11 @@ def _edit(
     target = archive.source.full_path if path is None else path
     said = archive.meta if meta is None else meta
     with Writer(target, said, version=archive.header, replace=path is None) as out:
+        if path is None:
+            # The path is locked from here on, against other writers.  What they wrote before, and
+            # what programs write that ask for no lock, must not be lost.
+            archive.source.confirm()
+            out._out.ready = archive.source.confirm
         new = _copy(archive, keep, out, dict.fromkeys(groups, ()))
         for name, keys in groups.items():
             kept = [new[k] for k in keys.tolist() if k in new]

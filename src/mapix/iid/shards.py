@@ -22,7 +22,7 @@ from mapix.iid.segment import Box, Region
 from mapix.iid.writer import Once, Writer, path_of
 from mapix.report import Report
 from mapix.source import Source
-from mapix.store import SYSTEM, Calls
+from mapix.store import SYSTEM, Calls, NewWhole
 
 __all__ = ["ShardedArchive", "ShardedWriter", "beside"]
 
@@ -437,6 +437,8 @@ class ShardedWriter(Once):
     ------
     FileExistsError
         A set of that name is there, and it is not to be replaced.
+    LockedError
+        Another writer is at work on the set.
     """
 
     def __init__(
@@ -456,10 +458,16 @@ class ShardedWriter(Once):
         self._meta, self._calls, self._options = meta, calls, options
         self._full = whole(full_nbytes, "full_nbytes", 1, 1 << 64)
         self._replace = replace
-        self._refuse()
         self._done: list[str] = []
         self._begin = 0
-        self._out = self._next(0)
+        self._lock = NewWhole(self.path, calls, replace=True)  # of the set; it never appears
+        try:
+            self._refuse()
+            self._clear()
+            self._out = self._next(0)
+        except BaseException:
+            self._lock.abort()
+            raise
 
     def _old(self) -> list[str]:
         """Files of a set of this name that is there, the first one first."""
@@ -475,6 +483,14 @@ class ShardedWriter(Once):
         old = self._old()
         if old and not self._replace:
             raise FileExistsError(f"{old[0]} is there already; nothing is overwritten")
+
+    def _clear(self) -> None:
+        """Remove the archives that a killed writer of this set has left; the set is locked."""
+        folder, stem = os.path.split(self._stem)
+        left = re.compile(rf"\.?{re.escape(stem)}-\d{{5}}\.iid\.shard(\.writing)?")
+        for name in os.listdir(folder):
+            if left.fullmatch(name):
+                self._calls.unlink(os.path.join(folder, name))
 
     def _next(self, k: int) -> Writer:
         path = f"{self._stem}-{k:05}.iid.shard"
@@ -536,11 +552,18 @@ class ShardedWriter(Once):
             self.abort()
             raise
         self._state = "closed"
+        try:
+            self._name_all()
+        finally:
+            self._lock.abort()
+
+    def _name_all(self) -> None:
         n = len(self._done)
         for old in self._old():
             self._calls.unlink(old)
         for k in reversed(range(n)):
-            self._calls.rename(self._done[k], f"{self._stem}-{k:05}-of-{n:05}.iid")
+            name = f"{self._stem}-{k:05}-of-{n:05}.iid"
+            (self._calls.rename if self._replace else self._calls.appear)(self._done[k], name)
         self._calls.fsync_directory(os.path.dirname(self._stem))
 
     def abort(self) -> None:
@@ -549,6 +572,9 @@ class ShardedWriter(Once):
             return
         self._state = "closed"
         self._out.abort()
-        for path in self._done:
-            with contextlib.suppress(FileNotFoundError):
-                self._calls.unlink(path)
+        try:
+            for path in self._done:
+                with contextlib.suppress(FileNotFoundError):
+                    self._calls.unlink(path)
+        finally:
+            self._lock.abort()

@@ -60,9 +60,9 @@ class Once(Closing):
 class Writer(Once):
     """A new archive, written segment by segment in bounded memory.
 
-    Names and segments go to two files beside the new one, which are put together at the end; in
-    memory are the lookup table (20 bytes a segment) and the groups.  The archive appears when the
-    writer is closed, or leaves its ``with`` block without an exception; otherwise nothing does.
+    Names and segments go to two files without a name, which are put together at the end; in memory
+    are the lookup table (20 bytes a segment) and the groups.  The archive appears when the writer
+    is closed, or leaves its ``with`` block without an exception; otherwise nothing does.
 
     Parameters
     ----------
@@ -131,13 +131,14 @@ class Writer(Once):
             raise LimitError("this machine's unsigned int has not 4 bytes")
         self._out = NewWhole(path_of(path), calls, replace=bool(replace))
         self.path = self._out.path
+        self._spills: list[Spill] = []
         try:
-            self._iids, self._segs = (
-                Spill(f"{self._out.file.path}.{name}", calls) for name in ("iids", "segs")
-            )
+            for name in ("iids", "segs"):
+                self._spills.append(Spill(self._out.beside(name), calls))
         except BaseException:
-            self._out.abort()
+            self.abort()
             raise
+        self._iids, self._segs = self._spills
 
     def __len__(self) -> int:
         return len(self._lut) // 5
@@ -357,7 +358,7 @@ class Writer(Once):
                 self._out.write(piece)
 
     def _drop(self) -> None:
-        for spill in (self._iids, self._segs):
+        for spill in self._spills:
             spill.drop()
 
     def abort(self) -> None:

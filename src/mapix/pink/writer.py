@@ -24,7 +24,7 @@ from mapix.formats.pink import (
     pack,
 )
 from mapix.rowarray import stored
-from mapix.store import SYSTEM, Calls, Closing, HeadLast, NewWhole
+from mapix.store import SYSTEM, Calls, Closing, NewWhole
 
 __all__ = ["Writer", "records", "write_data", "write_map", "write_rot", "write_som"]
 
@@ -73,7 +73,7 @@ class Writer(Closing):
     header : sequence of str, or bytes
         Lines of comment; each gets a ``#``, and ``# END OF HEADER`` follows the last.
     n : int, optional
-        How many rows there will be.  Where it is known, nothing is put aside until the end.
+        How many rows there will be; by default as many as are given.
     strict_spec : bool
         Whether a hexagonal layout is stated as 1, as PINK's document has it.  PINK writes 0 (its
         readers go by the length), and some of its scripts fail on 1.
@@ -114,12 +114,8 @@ class Writer(Closing):
         self._comment = comment_bytes(header)
         self._n = n
         self.nrows = 0
-        self._out: NewWhole | HeadLast
-        if n is None:
-            self._out = HeadLast(os.fspath(path), calls, replace=replace)
-        else:
-            self._out = NewWhole(os.fspath(path), calls, replace=replace)
-            self._out.write(self._head(n))
+        self._out = NewWhole(path, calls, replace=replace)
+        self._out.write(self._head(n or 0))  # of an unknown n: written again by close
 
     def _head(self, n: int) -> bytes:
         dims, inner = self._dims, self._inner
@@ -147,7 +143,7 @@ class Writer(Closing):
             n, data = stored(rows, self.row_shape, self.dtype)
         most = MOST_INT if self._n is None else self._n
         if self.nrows + n > most:
-            raise LimitError(f"{self._out.path}: more than {most} rows")
+            raise LimitError(f"{self._out.said}: more than {most} rows")
         self._out.write(data)
         self.nrows += n
 
@@ -159,12 +155,10 @@ class Writer(Closing):
         ValueError
             There are fewer rows than ``n`` said, or than the SOM has neurons; nothing appears.
         """
-        if isinstance(self._out, HeadLast):
-            self._out.finish(self._head(self.nrows))
-            return
-        if self.nrows != self._n:
+        if self._n not in (None, self.nrows):
             self.abort()
-            raise ValueError(f"{self._out.path}: {self._n} rows expected, {self.nrows} were given")
+            raise ValueError(f"{self._out.said}: {self._n} rows expected, {self.nrows} were given")
+        self._out.head = self._head(self.nrows)
         self._out.commit()
 
     def abort(self) -> None:

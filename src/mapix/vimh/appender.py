@@ -22,6 +22,8 @@ from mapix.vimh.parameters import INFO_LIMIT, INFO_NAME, counted, parse_info
 
 __all__ = ["Appender"]
 
+PATIENCE_SECONDS = 10.0  # for another appender, which replaces the info JSON in some milliseconds
+
 
 class Appender(Packer, Closing):
     """More records for a binary file, all of them or none at each commit.
@@ -69,7 +71,7 @@ class Appender(Packer, Closing):
     ) -> None:
         if split not in SPLITS:
             raise ValueError(f"split must be train or test, got {split!r}")
-        path = os.fspath(path)
+        path = os.path.abspath(path)  # a later chdir does no harm
         self.path = os.path.join(path, split) if os.path.isdir(path) else path
         if os.path.exists(self.path + BATCH):
             raise UnsupportedError(
@@ -136,10 +138,13 @@ class Appender(Packer, Closing):
         place = os.path.join(folder, INFO_NAME)
         if split not in SPLITS or not os.path.exists(place):
             return
-        info = counted(parse_info(read_small(place, INFO_LIMIT), place), split, self.nrecords)
-        if self._shape is None:
-            info["image_sizes"] = "mixed"
-        with NewWhole(place, self._calls, replace=True) as out:
+        # Another appender may be at work on the other split: the JSON is locked, then read, then
+        # written, so that neither takes away what the other has stated.
+        with NewWhole(place, self._calls, replace=True, patience=PATIENCE_SECONDS) as out:
+            info = parse_info(read_small(out.path, INFO_LIMIT), place)
+            info = counted(info, split, self.nrecords)
+            if self._shape is None:
+                info["image_sizes"] = "mixed"
             out.write(json.dumps(info, indent=4).encode())
 
     def rollback(self) -> None:

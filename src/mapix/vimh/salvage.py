@@ -214,8 +214,7 @@ def _directory(
     info = _info(os.path.join(folder, names[0]))
     if info is None:
         left_out.append(INFO_NAME)
-    new = NewDirectory(path)
-    try:
+    with NewDirectory(path) as new:
         made = SavedDirectory(new.path, left_out=left_out)
         for name, file in opened.items():
             out = _Repair(file, dialect, {}, progress)
@@ -225,10 +224,6 @@ def _directory(
         if info:
             info = _recounted(info, made.files)
             new.file(INFO_NAME).write(json.dumps(info, indent=4).encode())
-    except BaseException:
-        new.abort()
-        raise
-    new.commit()
     return made
 
 

@@ -99,7 +99,7 @@ class Writer(Packer, Closing):
         self._shape: Shape | None = None  # of the first record
         self._mixed = False
         self._files: dict[str, NewFile] = {}
-        self._directory = NewDirectory(os.fspath(path), calls)
+        self._directory = NewDirectory(path, calls)
         try:
             for split in SPLITS:
                 self._files[split] = self._directory.file(split)

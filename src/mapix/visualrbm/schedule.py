@@ -208,7 +208,7 @@ class Schedule:
         again = Schedule.parse(data, os.fspath(path), strict=True)
         if again != self:
             raise ValueError(f"values that a schedule cannot hold: {again} is read for {self}")
-        with NewWhole(os.fspath(path), calls, replace=replace) as out:
+        with NewWhole(path, calls, replace=replace) as out:
             out.write(data)
 
     # --- life -------------------------------------------------------------------------------------
