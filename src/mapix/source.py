@@ -390,7 +390,7 @@ class Source:
         """
         old = self.fingerprint
         try:
-            now = Fingerprint.of(os.stat(self.path))
+            now = Fingerprint.of(os.stat(self.full_path))
         except FileNotFoundError as e:
             raise FileChangedError(self.path, "the file was removed; open it again") from e
         moved = old.difference(now)
