@@ -516,6 +516,17 @@ int mapix_simd(int level);
 /* How often the guard has caught a fault in this process, for tests and reports. */
 uint64_t mapix_faults_caught(void);
 
+/* --- order ------------------------------------------------------------------------------------*/
+
+/* Positions begin to begin + count - 1 of the permutation of 0..n-1 that `key` names, into `to`.  The
+ * same on every machine; needs no memory, whatever n.  n = 0 has no positions. */
+int mapix_permute(uint64_t n, uint64_t key, uint64_t begin, uint64_t count, int64_t *to);
+
+enum { MAPIX_NETWORK = 28 };
+
+/* The same permutation as MAPIX_NETWORK numbers, for csrc/gpu/gather.cu. */
+int mapix_permute_network(uint64_t n, uint64_t key, uint32_t *to);
+
 /* cdef: end */
 
 #endif

@@ -464,3 +464,32 @@ def simd(level: int = -1) -> int:
 def faults_caught() -> int:
     """``mapix_faults_caught``."""
     return int(lib.mapix_faults_caught())
+
+
+# --- order --------------------------------------------------------------------------------------
+
+
+def permute(n: int, key: int, begin: int, count: int) -> IntArray:
+    """``mapix_permute``: positions of a random order of 0..n-1, int64 (count,)."""
+    to = np.empty(count, np.int64)
+    if lib.mapix_permute(n, key, begin, count, ffi.from_buffer("int64_t[]", to)):
+        raise IndexError(f"positions {begin} to {begin + count} of {n}")
+    return to
+
+
+def permute_network(n: int, key: int) -> NDArray[np.uint32]:
+    """``mapix_permute_network``: the order that ``permute`` computes, for a GPU."""
+    to = np.empty(lib.MAPIX_NETWORK, np.uint32)
+    if lib.mapix_permute_network(n, key, ffi.from_buffer("uint32_t[]", to)):
+        raise ValueError(f"an order of {n} records")
+    return to
+
+
+def base_of(mapping: Mapping) -> int:
+    """Address of byte 0 of a map, for calls that are not of the core."""
+    return int(ffi.cast("uintptr_t", mapping.cmap.base))
+
+
+def check(mapping: Mapping) -> None:
+    """Raise FileChangedError where the file is not the one that was mapped."""
+    mapping.guarded(lib.mapix_map_check)

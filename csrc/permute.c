@@ -1,0 +1,63 @@
+/* permute.c - stretches of a random order. */
+#include "permute.h"
+#include "mapix.h"
+
+#include <string.h>
+
+enum { GROUP = 16 }; /* positions that go through the network side by side, in vectors */
+
+static void step(const permute_network *f, uint64_t x[GROUP]) {
+    uint32_t low[GROUP], high[GROUP];
+    for (unsigned i = 0; i < GROUP; i++) {
+        low[i] = (uint32_t)x[i] & f->low_mask;
+        high[i] = (uint32_t)(x[i] >> f->low_bits) & f->high_mask;
+    }
+    for (unsigned r = 0; r < f->nrounds; r += 2) {
+        for (unsigned i = 0; i < GROUP; i++) {
+            high[i] ^= permute_mixed(low[i] ^ f->keys[r]) & f->high_mask;
+            low[i] ^= permute_mixed(high[i] ^ f->keys[r + 1]) & f->low_mask;
+        }
+    }
+    for (unsigned i = 0; i < GROUP; i++) {
+        x[i] = (uint64_t)high[i] << f->low_bits | low[i];
+    }
+}
+
+int mapix_permute(uint64_t n, uint64_t key, uint64_t begin, uint64_t count, int64_t *to) {
+    if (n > INT64_MAX / 2 || begin > n || count > n - begin) {
+        return MAPIX_E_ARGUMENT;
+    }
+    const permute_network f = permute_network_of(n, key);
+    uint64_t x[GROUP] = {0}, place[GROUP] = {0}, given = 0;
+    unsigned nheld = 0;
+    while (nheld || given < count) {
+        /* those that are done make room for the next ones, so that each step has a full group */
+        while (nheld < GROUP && given < count) {
+            x[nheld] = begin + given;
+            place[nheld++] = given++;
+        }
+        step(&f, x);
+        unsigned nleft = 0;
+        for (unsigned i = 0; i < nheld; i++) {
+            if (x[i] < n) {
+                to[place[i]] = (int64_t)x[i];
+            } else {
+                x[nleft] = x[i];
+                place[nleft++] = place[i];
+            }
+        }
+        nheld = nleft;
+    }
+    return MAPIX_OK;
+}
+
+_Static_assert(sizeof(permute_network) == 4 * MAPIX_NETWORK, "the header says how large it is");
+
+int mapix_permute_network(uint64_t n, uint64_t key, uint32_t *to) {
+    if (n > INT64_MAX / 2) {
+        return MAPIX_E_ARGUMENT;
+    }
+    const permute_network f = permute_network_of(n, key);
+    memcpy(to, &f, sizeof f);
+    return MAPIX_OK;
+}
