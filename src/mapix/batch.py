@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -29,6 +29,7 @@ __all__ = [
     "given",
     "in_unit",
     "label_codes",
+    "translated",
 ]
 
 Dtype = Literal["uint8", "float32", "float16"]
@@ -60,6 +61,8 @@ class Batch:
         With ``flat=True``: int64 (b + 1,), image i is ``images[offsets[i]:offsets[i + 1]]``.
     names : tuple of str
         Names of the label columns.
+    rows : ndarray or None
+        Of a ``Loader``'s batch: int64 (b,), which records they are.
     """
 
     images: NDArray[Any]
@@ -69,6 +72,7 @@ class Batch:
     spec_range: NDArray[np.float32] | None
     offsets: NDArray[np.int64] | None
     names: tuple[str, ...]
+    rows: NDArray[np.int64] | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.shapes)
@@ -431,13 +435,18 @@ def label_codes(
         index.gather(mapping, rows, plan)
 
 
+def translated(
+    codes: NDArray[np.uint8], present: NDArray[np.bool_], table: NDArray[Any], missing: float
+) -> NDArray[Any]:
+    """What ``table`` (heads, 256) says that codes (b, heads) mean; ``missing`` where one is not."""
+    values: NDArray[Any] = table[np.arange(codes.shape[1]), codes]
+    if not present.all():
+        values[~present] = missing
+    return values
+
+
 def in_unit(batch: Batch, table: NDArray[Any], missing: float) -> Batch:
     """Replace raw labels by what ``table`` (heads, 256) says they mean; in place, and returned."""
-    if batch.labels is None or batch.present is None:
-        return batch
-    heads = np.arange(len(batch.names))
-    values = table[heads, batch.labels]
-    if not batch.present.all():
-        values[~batch.present] = missing
-    batch.labels = values
+    if batch.labels is not None and batch.present is not None:
+        batch.labels = translated(batch.labels, batch.present, table, missing)
     return batch

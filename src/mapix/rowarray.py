@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native
-from mapix.batch import Batch, Dtype, Lookout, Recipe, Samples, batches, gather
+from mapix.batch import Batch, Dtype, Lookout, Recipe, Samples, affine, batches, gather
 from mapix.errors import UnsupportedError
+from mapix.placement import Placement
 from mapix.selection import Rows, axes, chosen, compose, positions
 from mapix.source import Source
 from mapix.view import selected
@@ -255,12 +256,7 @@ class RowArray:
         and bytes are made floats, in the same pass.
         """
         rows = compose(self._rows, positions(indices, self._n, self.path))
-        fused = (
-            self._dtype == np.uint8
-            and len(self._shape) <= 3
-            and dtype in (None, "uint8", "float32", "float16")
-        )
-        if fused and all(0 < d <= MOST_SIDE for d in self._shape[1:]):
+        if self._is_fused(dtype):
             images = self._fused(rows, out, dtype or "uint8", scale, mean, std, threads)
         else:
             images = self._plain(rows, out, dtype, scale, mean, std, threads)
@@ -280,6 +276,15 @@ class RowArray:
             None,
             None,
             () if labels is None else _names(labels.shape[1:]),
+        )
+
+    def _is_fused(self, dtype: Any) -> bool:
+        """Whether rows are handled as pictures of one channel; all of ``dtype`` are known there."""
+        return (
+            self._dtype == np.uint8
+            and len(self._shape) <= 3
+            and dtype in (None, "uint8", "float32", "float16")
+            and all(0 < d <= MOST_SIDE for d in self._shape[1:])
         )
 
     def _fused(
@@ -352,6 +357,65 @@ class RowArray:
         if not straight:
             np.copyto(target, made, casting="unsafe")
         return target
+
+    def placement(
+        self,
+        *,
+        dtype: Dtype | None = None,
+        scale: float | None = None,
+        mean: ArrayLike | None = None,
+        std: ArrayLike | None = None,
+    ) -> Placement:
+        """Where the rows lie in the file and in a batch of these options of ``batch``.
+
+        For copies that ``batch`` does not make itself, as those of a GPU.
+
+        Raises
+        ------
+        UnsupportedError
+            ``batch`` converts these numbers in a way that is not described here.
+        """
+        native = self._dtype.newbyteorder("=")
+        shape = self._shape[1:]
+        plain = scale is None and mean is None and std is None
+        if type(self)._decode is not RowArray._decode:
+            raise UnsupportedError(f"{self.path}: rows are computed from the numbers of the file")
+        h, w, out, pairs = 1, self._row_nbytes, native, None
+        if self._is_fused(dtype):
+            h, w = (1, 1, *shape)[-2:]
+            out = np.dtype(dtype or "uint8")
+            pairs = affine(out.name, scale, mean, std, 1)
+        elif not plain or np.dtype(native if dtype is None else dtype) != native:
+            raise UnsupportedError(f"{self.path}: {self._dtype} numbers are converted by ds.batch")
+        return Placement(
+            mapping=self._numbers.mapping,
+            nrecords=self._shape[0],
+            rows=self._rows,
+            entries=None,
+            first_at=self._at,
+            stride=self._row_nbytes,
+            nlabels=0,
+            record=(h, w, 1),
+            head_nbytes=0,
+            interleaved=True,
+            canvas=(h, w, 1),
+            fit=0,
+            layout="NHWC",
+            swap=1 if self._dtype.isnative else self._dtype.itemsize,
+            affine=pairs,
+            pad_value=0.0,
+            shape=shape,
+            out=out,
+        )
+
+    def label_array(
+        self, labels: str = "raw"
+    ) -> tuple[NDArray[Any], NDArray[np.bool_], tuple[str, ...]] | None:
+        """All labels as ``batch`` gives them: values, presence, names; None without labels."""
+        if self.labels is None:
+            return None
+        values = self.labels.batch(np.arange(self._n)).images
+        return values, np.ones(values.shape, np.bool_), _names(values.shape[1:])
 
     def _array(self, swap: int = 1) -> _native.Array:
         """The rows for the core, which reverses the bytes of each number of ``swap`` bytes."""

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix import view
-from mapix.batch import Batch, Dtype, Layout, batches
+from mapix.batch import Batch, Dtype, Layout, batches, translated
 from mapix.errors import UnsupportedError
+from mapix.placement import Placement
 from mapix.selection import Rows, compose, integer, part, position, positions
 from mapix.vimh import bases
 from mapix.vimh.bases import Record
@@ -324,6 +325,40 @@ class Dataset(bases.Rows, Query, Care):
         )
         h, w, c, _ = order.canvas(self._gatherer, rows)
         return (len(rows), h, w, c) if layout == "NHWC" else (len(rows), c, h, w)
+
+    def placement(self, **options: Any) -> Placement:
+        """Where the pixels lie in the file and in a batch of these options of ``batch``.
+
+        For copies that ``batch`` does not make itself, as those of a GPU.
+
+        Raises
+        ------
+        UnsupportedError
+            The batches of these options have no common shape, or carry more than images and labels.
+        """
+        known: dict[str, Any] = dict.fromkeys(("scale", "mean", "std"))
+        known |= {"dtype": "uint8", "layout": "NHWC", "pad": False, "crop": False, "pad_value": 0.0}
+        known |= {"flat": False, "labels": None, "spec_range": False, "threads": 1, **options}
+        order = self._gatherer.order(**known)
+        return order.placement(self._gatherer, self._rows)
+
+    def label_array(
+        self, labels: Unit = "raw"
+    ) -> tuple[NDArray[Any], NDArray[np.bool_], tuple[str, ...]]:
+        """All labels as ``batch`` gives them: values (n, heads), presence, names.
+
+        Reads the labels alone, in one pass.  Copies: yes.
+        """
+        file = self._gatherer
+        codes, present = file.label_table(self.rows)
+        if labels == "raw":
+            return codes, present, file.label_columns[1]
+        missing = -1 if labels == "class" else np.nan
+        return (
+            translated(codes, present, file.table(labels), missing),
+            present,
+            file.label_columns[1],
+        )
 
     def batches(
         self,

@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix import _native
-from mapix.batch import Batch, Recipe, gather, in_unit
-from mapix.errors import LimitError
+from mapix.batch import Batch, Recipe, affine, gather, in_unit
+from mapix.errors import LimitError, UnsupportedError
+from mapix.placement import Placement
+from mapix.selection import Rows as Selection
 from mapix.vimh.parameters import UNITS, Unit
 
 if TYPE_CHECKING:
@@ -112,6 +114,40 @@ class Order:
             names=names,
         )
         return made
+
+    def placement(self, file: Gatherer, rows: Selection) -> Placement:
+        """What ``batch`` of any records of ``rows`` does, in numbers; see ``Dataset.placement``."""
+        if self._flat or self._rest[0]:
+            raise UnsupportedError("flat=True and spec_range=True are for ds.batch alone")
+        if not file.index.stride and not isinstance(self._pad, tuple):
+            raise UnsupportedError(
+                f"{file.source.path}: records of mixed sizes need pad=(h, w), "
+                "which gives all batches one shape"
+            )
+        h, w, c, fit = self.canvas(file, np.empty(0, np.int64))
+        name, layout, scale, mean, std, pad_value = self._values
+        index = file.index
+        at, *record, nlabels = index.first
+        return Placement(
+            mapping=file.pixels.mapping,
+            nrecords=index.nrecords,
+            rows=rows,
+            entries=index.entries,
+            first_at=at,
+            stride=index.stride,
+            nlabels=nlabels,
+            record=(record[0], record[1], record[2]),
+            head_nbytes=index.head_nbytes,
+            interleaved=file.interleaved,
+            canvas=(h, w, c),
+            fit=fit,
+            layout=layout,
+            swap=1,
+            affine=affine(name, scale, mean, std, c),
+            pad_value=pad_value,
+            shape=(h, w, c) if layout == "NHWC" else (c, h, w),
+            out=np.dtype(name),
+        )
 
     def batch(self, file: Gatherer, rows: Rows, out: NDArray[Any] | Batch | None) -> Batch:
         """Gather ``rows``, record numbers of the file."""
