@@ -35,6 +35,7 @@ __all__ = [
     "FileChangedError",
     "FormatError",
     "LimitError",
+    "Loader",
     "LockedError",
     "LossError",
     "MapixError",
@@ -61,10 +62,15 @@ _FORMATS = ("folder", "idx", "iid", "pink", "visualrbm", "vimh")
 
 if TYPE_CHECKING:
     from mapix import folder, idx, iid, pink, vimh, visualrbm
+    from mapix.loader import Loader
 else:
 
     def __getattr__(name: str) -> Any:
-        """A format's package, ``mapix.idx`` and so on, loaded when it is asked for."""
+        """A format's package, ``mapix.idx`` and so on, or the loader, imported at the first use."""
+        if name == "Loader":
+            from mapix.loader import Loader
+
+            return Loader
         if name not in _FORMATS:
             raise AttributeError(f"module 'mapix' has no attribute {name!r}")
         import importlib

@@ -1,0 +1,392 @@
+"""Batches of a dataset in a random order, gathered ahead of their use.
+
+>>> loader = mapix.Loader(ds, batch_size=256, seed=1)            # doctest: +SKIP
+>>> for batch in loader:                                         # doctest: +SKIP
+...     train(batch.images, batch.labels)
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapix import _native
+from mapix.errors import UnsupportedError
+
+__all__ = ["Ahead", "Gathering", "Loader", "Plan"]
+
+T = TypeVar("T")
+IntArray = NDArray[np.int64]
+MASK = (1 << 64) - 1
+STATE_VERSION = 1
+
+
+class Plan:
+    """Which records are in which batch: a function of numbers, which holds no table.
+
+    Parameters
+    ----------
+    n : int
+        Records of the dataset.
+    batch_size : int
+        Records per batch and rank.
+    shuffle : bool
+        Whether each epoch has a random order of its own; else 0..n-1.
+    seed : int
+        Names the orders; the same seed gives the same ones on every machine.
+    drop_last : bool
+        Leave out the records that do not fill a batch of every rank.
+    rank, world : int
+        This process, and how many share each epoch.  Step s of an epoch takes
+        ``world * batch_size`` positions of the order, and rank r the r-th part of these.  The last
+        step is divided equally; where it does not divide, its first records come once more.
+
+    Attributes
+    ----------
+    step : int
+        Positions of the order that all ranks take together at a time.
+    """
+
+    def __init__(
+        self,
+        n: int,
+        batch_size: int,
+        *,
+        shuffle: bool = True,
+        seed: int = 0,
+        drop_last: bool = False,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        for name, value, low in (("batch_size", batch_size, 1), ("world", world, 1)):
+            if value < low:
+                raise ValueError(f"{name} must be at least {low}, got {value}")
+        if not 0 <= rank < world:
+            raise ValueError(f"rank must be in 0..{world - 1}, got {rank}")
+        self.n, self.batch_size, self.shuffle, self.seed = n, batch_size, shuffle, seed
+        self.drop_last, self.rank, self.world = drop_last, rank, world
+        self.step = batch_size * world
+
+    def nbatches(self, position: int = 0) -> int:
+        """Batches of this rank from a position of the epoch to its end."""
+        left = max(0, self.n - position)
+        return left // self.step if self.drop_last else -(-left // self.step)
+
+    def order(self, epoch: int, begin: int, count: int) -> IntArray:
+        """Positions ``begin`` to ``begin + count - 1`` of an epoch's order, int64 (count,)."""
+        if not self.shuffle:
+            return np.arange(begin, begin + count, dtype=np.int64)
+        return _native.permute(self.n, self.key(epoch), begin, count)
+
+    def key(self, epoch: int) -> int:
+        """Name of an epoch's order."""
+        return (self.seed * 0x9E3779B97F4A7C15 + epoch * 0xD1342543DE82EF95 + 1) & MASK
+
+    def rows_of(self, epoch: int, position: int, nbatches: int) -> IntArray:
+        """Records of this rank's next batches, one after another."""
+        if self.world == 1:
+            count = min(nbatches * self.batch_size, self.n - position)
+            return self.order(epoch, position, count)
+        each = [self.rows(epoch, position + k * self.step) for k in range(nbatches)]
+        return np.concatenate(each) if each else np.empty(0, np.int64)
+
+    def nrows(self, position: int) -> int:
+        """Records of this rank's batch that begins at a position of an epoch."""
+        left = min(self.step, self.n - position)
+        return self.batch_size if left == self.step else -(-left // self.world)
+
+    def rows(self, epoch: int, position: int) -> IntArray:
+        """Records of this rank's batch that begins at a position of the epoch."""
+        left = min(self.step, self.n - position)
+        if left == self.step:
+            return self.order(epoch, position + self.rank * self.batch_size, self.batch_size)
+        each = -(-left // self.world)
+        places = (self.rank * each + np.arange(each)) % left
+        return self.order(epoch, position, left)[places]
+
+
+class Ahead(Generic[T]):
+    """Runs an iterator in a thread, some results ahead of their use.
+
+    Parameters
+    ----------
+    make : callable
+        Called in the thread with a slot number; returns a result, or None at the end.  What it
+        raises, ``next`` raises.
+    nslots : int
+        Results that exist at a time, the one in use included.  A slot is used again only when
+        the result that was made in it has been let go of.
+    """
+
+    def __init__(self, make: Callable[[int], T | None], nslots: int) -> None:
+        self._change = threading.Condition()
+        self._free = deque(range(nslots))
+        self._ready: deque[tuple[int, T | None, BaseException | None]] = deque()
+        self._stopped = threading.Event()
+        self._pid = os.getpid()
+        # the thread refers to these alone, so that this object can die while it runs
+        pieces = (self._change, self._free, self._ready, self._stopped, make)
+        self._thread = threading.Thread(target=_work, args=pieces, name="mapix-ahead", daemon=True)
+        self._thread.start()
+
+    def next(self) -> tuple[int, T | None]:
+        """The next result and its slot; None at the end."""
+        if os.getpid() != self._pid:
+            raise RuntimeError("this pass was begun before a fork; begin one in this process")
+        with self._change:
+            while not self._ready:
+                self._change.wait()
+            slot, value, error = self._ready.popleft()
+        if error is not None:
+            raise error
+        return slot, value
+
+    def release(self, slot: int) -> None:
+        """Let go of a result: its slot may be written to."""
+        with self._change:
+            self._free.append(slot)
+            self._change.notify_all()
+
+    def close(self) -> None:
+        """End the thread, and wait for the call that it is in."""
+        self._stopped.set()
+        if os.getpid() == self._pid:
+            with self._change:
+                self._change.notify_all()
+            self._thread.join()
+
+
+def _work(
+    change: threading.Condition,
+    free: deque[int],
+    ready: deque[Any],
+    stopped: threading.Event,
+    make: Callable[[int], Any],
+) -> None:
+    value: Any = True
+    while value is not None:
+        with change:
+            while not free and not stopped.is_set():
+                change.wait()
+            if stopped.is_set():
+                return
+            slot = free.popleft()
+        error = None
+        try:
+            value = make(slot)
+        except BaseException as e:
+            value, error = None, e
+        with change:
+            ready.append((slot, value, error))
+            change.notify_all()
+
+
+class Loader:
+    """Batches of a dataset, epoch after epoch, in an order that can be resumed at any batch.
+
+    Parameters
+    ----------
+    ds : dataset
+        What ``mapix.open`` returned, or a part of it.
+    batch_size : int
+        Records per batch.
+    shuffle : bool
+        Whether each epoch has a random order of its own; else records come as they lie.
+    seed : int
+        Of the order: the same on every machine, for every version.
+    drop_last : bool
+        Leave out a smaller last batch.
+    rank, world : int
+        This process, and how many of them share each epoch; all ranks get equally many batches.
+    ahead : int
+        Batches gathered ahead of use by a thread; 0 gathers each when it is asked for.
+    copy : bool
+        Whether each batch has arrays of its own.  By default the images of a batch are written
+        over when the batch after it is asked for.
+    **options
+        For ``batch`` of the dataset: ``dtype``, ``scale``, ``threads`` and others.
+
+    Notes
+    -----
+    Iterating gives the rest of the current epoch: batches as of ``ds.batch``, with ``rows``, the
+    record numbers.  The next ``iter`` gives the next epoch, also when one was left early.
+    An error of the thread, Ctrl-C, ``break`` and garbage collection end the thread.
+
+    Copies: each record once, into buffers that are reused.  Cost: a position of the order takes
+    about 20 ns, and no memory.
+    """
+
+    def __init__(
+        self,
+        ds: Any,
+        batch_size: int,
+        *,
+        shuffle: bool = True,
+        seed: int = 0,
+        drop_last: bool = False,
+        rank: int = 0,
+        world: int = 1,
+        ahead: int = 2,
+        copy: bool = False,
+        **options: Any,
+    ) -> None:
+        if ahead < 0:
+            raise ValueError(f"ahead must be at least 0, got {ahead}")
+        self.dataset = ds
+        self.plan = Plan(
+            len(ds),
+            batch_size,
+            shuffle=shuffle,
+            seed=seed,
+            drop_last=drop_last,
+            rank=rank,
+            world=world,
+        )
+        self.ahead, self.copy, self.options = ahead, copy, options
+        self.epoch = 0
+        self._position = 0
+        self._fresh = True  # whether the next pass begins where the state says
+        ds.batch([], **options)  # an option that is wrong is reported here, not in the thread
+
+    def __len__(self) -> int:
+        """Batches of a complete epoch."""
+        return self.plan.nbatches()
+
+    # --- state ------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, int]:
+        """Where this loader is, for ``load_state_dict``: numbers only, the same on all ranks.
+
+        Counts the batches that were handed out, not those that were gathered ahead.
+        """
+        return {
+            "version": STATE_VERSION,
+            "seed": self.plan.seed,
+            "epoch": self.epoch,
+            "position": self._position,
+            "records": self.plan.n,
+            "shuffle": int(self.plan.shuffle),
+            "dataset": self._digest(),
+        }
+
+    def _digest(self) -> int:
+        """A number that differs for other datasets, and not for copies of the same."""
+        described = repr((len(self.dataset), type(self.dataset).__name__))
+        return zlib.crc32(described.encode())
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on where another loader was, also one of another batch size or number of ranks.
+
+        Raises
+        ------
+        ValueError
+            The state is of another dataset, or of a version that is not known.
+        """
+        if state.get("version") != STATE_VERSION:
+            raise ValueError(f"state of version {state.get('version')}, expected {STATE_VERSION}")
+        for name, here in (("records", self.plan.n), ("dataset", self._digest())):
+            if state[name] != here:
+                raise ValueError(
+                    f"the state is of another dataset: {name} is {state[name]}, here {here}"
+                )
+        self.plan.seed, self.plan.shuffle = state["seed"], bool(state["shuffle"])
+        self.epoch, self._position = state["epoch"], state["position"]
+        self._fresh = True
+
+    def set_epoch(self, epoch: int) -> None:
+        """Let the next pass be over this epoch, from its beginning."""
+        self.epoch, self._position, self._fresh = epoch, 0, True
+
+    # --- passes -----------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """Before a pass: the next epoch, unless this one is still to be begun, or resumed."""
+        if not self._fresh:
+            self.epoch, self._position = self.epoch + 1, 0
+        self._fresh = False
+
+    def _advance(self) -> None:
+        """After a batch was taken by the consumer."""
+        self._position = min(self._position + self.plan.step, self.plan.n)
+
+    def _end(self) -> None:
+        """After the last batch of a pass."""
+        self.epoch, self._position, self._fresh = self.epoch + 1, 0, True
+
+    def __iter__(self) -> Iterator[Any]:
+        self._begin()
+        nbatches = self.plan.nbatches(self._position)
+        for batch in self.host_batches(self.epoch, self._position, nbatches):
+            self._advance()
+            yield batch
+        self._end()
+
+    def host_batches(self, epoch: int, position: int, nbatches: int) -> Iterator[Any]:
+        """Batches of an epoch from a position on, in memory; the state stays as it is."""
+        jobs = (self.plan.rows(epoch, position + k * self.plan.step) for k in range(nbatches))
+        make = Gathering(self.dataset, jobs, self.options, self._buffers())
+        if not self.ahead:
+            for _ in range(nbatches):
+                yield make(0)
+            return
+        ahead, slot = Ahead(make, self.ahead + 1), -1
+        try:
+            for _ in range(nbatches):
+                if slot >= 0:
+                    ahead.release(slot)
+                slot, batch = ahead.next()
+                yield batch
+        finally:
+            ahead.close()
+
+    def _buffers(self) -> list[NDArray[Any]] | None:
+        """Reused outputs, one for each slot; None where each batch has its own."""
+        if self.copy:
+            return None
+        try:
+            placement = self.dataset.placement(**_without(self.options, "threads", "labels"))
+        except (AttributeError, UnsupportedError):
+            return None  # the shape of a batch is known when it is made
+        shape = (self.plan.batch_size, *placement.shape)
+        return [np.empty(shape, placement.out) for _ in range(self.ahead + 1)]
+
+
+def _without(options: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {k: v for k, v in options.items() if k not in names}
+
+
+class Gathering:
+    """Makes the next batch of a pass, in a slot; looks one batch ahead for pages to ask for."""
+
+    def __init__(
+        self,
+        ds: Any,
+        jobs: Iterator[IntArray],
+        options: dict[str, Any],
+        buffers: list[NDArray[Any]] | None,
+    ) -> None:
+        self._ds, self._jobs, self._options, self._buffers = ds, jobs, options, buffers
+        self._prefetch = getattr(ds, "prefetch", None)
+        self._next = next(jobs, None)
+
+    def __call__(self, slot: int) -> Any:
+        """The next batch, in the buffer of a slot; None at the end."""
+        rows = self._next
+        if rows is None:
+            return None
+        self._next = next(self._jobs, None)
+        if self._next is not None and self._prefetch is not None:
+            self._prefetch(self._next)
+        options = self._options
+        if self._buffers is not None:
+            options = {**options, "out": self._buffers[slot]}
+        batch = self._ds.batch(rows, **options)
+        batch.rows = rows
+        return batch

@@ -1,0 +1,421 @@
+"""Loaders: which records come when, resumed and divided; and the thread that gathers ahead."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import math
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import mapix
+from mapix import _native
+from mapix.loader import Ahead, Loader, Plan
+from slow_vimh import pack, record
+
+MASK32, MASK64 = (1 << 32) - 1, (1 << 64) - 1
+
+
+def slow_permutation(n: int, key: int) -> list[int]:
+    """csrc/permute.c in Python's integers."""
+
+    def mixed(x: int) -> int:
+        x ^= x >> 16
+        x = x * 0x7FEB352D & MASK32
+        x ^= x >> 15
+        x = x * 0x846CA68B & MASK32
+        return x ^ x >> 16
+
+    bits = max(2, (n - 1).bit_length()) if n > 1 else 2
+    low_bits = bits // 2
+    keys = []
+    for _ in range(6 if bits > 12 else 24):
+        key = (key + 0x9E3779B97F4A7C15) & MASK64
+        k = (key ^ key >> 30) * 0xBF58476D1CE4E5B9 & MASK64
+        k = (k ^ k >> 27) * 0x94D049BB133111EB & MASK64
+        keys.append(k >> 32)
+    found = []
+    for x in range(n):
+        while True:
+            low, high = x & (1 << low_bits) - 1, x >> low_bits
+            for a, b in zip(keys[::2], keys[1::2], strict=True):
+                high ^= mixed(low ^ a) & (1 << bits - low_bits) - 1
+                low ^= mixed(high ^ b) & (1 << low_bits) - 1
+            x = high << low_bits | low
+            if x < n:
+                break
+        found.append(x)
+    return found
+
+
+FROZEN_10 = [1, 9, 6, 5, 7, 2, 3, 0, 4, 8]
+FROZEN_1M = [891757, 39147, 914996, 336832, 633239, 55704, 254303, 831245, 215498, 286207]
+FROZEN_PLAN = [759, 522, 569, 216, 565, 868]
+
+
+# --- the order ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 100, 257, 4096, 4097, 5000])
+@pytest.mark.parametrize("key", [0, 1, 12345678901234567890])
+def test_an_order_is_the_references_permutation(n, key):
+    found = _native.permute(n, key, 0, n).tolist()
+    assert found == slow_permutation(n, key)
+    assert sorted(found) == list(range(n))
+
+
+def test_orders_stay_the_same_in_all_versions():
+    """A saved position is worth nothing when the order changes: these numbers are for good."""
+    assert _native.permute(10, 0, 0, 10).tolist() == FROZEN_10
+    assert _native.permute(1_000_000, 123456789, 999_990, 10).tolist() == FROZEN_1M
+    assert Plan(1000, 4, seed=3).order(7, 0, 6).tolist() == FROZEN_PLAN
+
+
+@given(n=st.integers(1, 5000), key=st.integers(0, MASK64), data=st.data())
+def test_any_part_of_an_order_is_that_part(n, key, data):
+    begin = data.draw(st.integers(0, n))
+    count = data.draw(st.integers(0, n - begin))
+    complete = _native.permute(n, key, 0, n)
+    assert (_native.permute(n, key, begin, count) == complete[begin : begin + count]).all()
+
+
+@pytest.mark.parametrize(
+    "arguments", [(5, 1, 6, 0), (5, 1, 0, 6), (5, 1, 3, 3), (1 << 62, 0, 0, 1)]
+)
+def test_positions_out_of_range_are_refused(arguments):
+    n, key, begin, count = arguments
+    with pytest.raises(IndexError):
+        _native.permute(n, key, begin, count)
+
+
+def test_all_orders_of_few_records_are_equally_likely():
+    for n in (2, 3, 4, 5):
+        tries, kinds = 20_000, math.factorial(n)
+        seen = Counter(tuple(_native.permute(n, key, 0, n).tolist()) for key in range(tries))
+        expected = tries / kinds
+        chi2 = sum((seen[p] - expected) ** 2 / expected for p in itertools.permutations(range(n)))
+        assert chi2 < kinds - 1 + 6 * math.sqrt(2 * kinds), n  # six standard deviations
+
+
+def test_neighbours_in_an_order_are_unrelated():
+    n, tries = 1000, 2000
+    orders = np.stack([_native.permute(n, key, 0, n) for key in range(tries)])
+    for values in (orders[:, 0], orders[:, -1], (orders[:, 1] - orders[:, 0]) % n):
+        counts = np.bincount(values, minlength=n)
+        chi2 = ((counts - tries / n) ** 2 / (tries / n)).sum()
+        assert abs(chi2 - n) < 6 * math.sqrt(2 * n)
+
+
+# --- batches --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ds(tmp_path):
+    path = tmp_path / "train"
+    path.write_bytes(pack([record(4, 3, 2, [(0, i)], seed=i) for i in range(53)]))
+    return mapix.open(path, dialect=14)
+
+
+def taken(loader: Loader) -> list[list[int]]:
+    return [batch.rows.tolist() for batch in loader]
+
+
+@pytest.mark.parametrize("ahead", [0, 1, 3])
+@pytest.mark.parametrize("copy", [False, True])
+def test_batches_are_those_of_the_dataset(ds, ahead, copy):
+    loader = Loader(ds, 8, ahead=ahead, copy=copy, seed=5, dtype="float32", layout="NCHW")
+    assert len(loader) == 7
+    seen = []
+    for batch in loader:
+        want = ds.batch(batch.rows, dtype="float32", layout="NCHW")
+        assert batch.images.tobytes() == want.images.tobytes()
+        assert (batch.labels == want.labels).all()
+        seen += batch.rows.tolist()
+    assert sorted(seen) == list(range(53))
+    assert seen != sorted(seen)
+
+
+def test_copies_stay_and_buffers_are_reused(ds):
+    batches = list(Loader(ds, 8, copy=True, shuffle=False))
+    for k, batch in enumerate(batches[:-1]):
+        assert (batch.images == ds.batch(range(8 * k, 8 * k + 8)).images).all()
+    addresses = {b.images.ctypes.data for b in Loader(ds, 8, ahead=2)}
+    assert len(addresses) == 3
+
+
+@pytest.mark.parametrize("n", [0, 1, 7])
+def test_few_records(tmp_path, n):
+    path = tmp_path / "train"
+    path.write_bytes(pack([record(4, 3, 2, [(0, i)], seed=i) for i in range(max(n, 1))]))
+    ds = mapix.open(path, dialect=14)[:n]
+    assert [len(b) for b in Loader(ds, 8)] == [n] * bool(n)
+    assert [len(b) for b in Loader(ds, 8, drop_last=True)] == []
+
+
+def test_epochs_differ_and_come_again(ds):
+    loader = Loader(ds, 8, seed=1)
+    first, second = taken(loader), taken(loader)
+    assert first != second
+    assert sorted(itertools.chain(*first)) == sorted(itertools.chain(*second)) == list(range(53))
+    loader.set_epoch(0)
+    assert taken(loader) == first
+    assert taken(Loader(ds, 8, seed=2)) != first
+
+
+def test_a_pass_left_early_is_followed_by_the_next_epoch(ds):
+    loader = Loader(ds, 8, seed=1)
+    complete = Loader(ds, 8, seed=1)
+    epochs = [taken(complete) for _ in range(2)]
+    for batch in loader:
+        assert batch.rows.tolist() == epochs[0][0]
+        break
+    assert taken(loader) == epochs[1]
+
+
+def test_datasets_of_other_families(tmp_path):
+    path = tmp_path / "x-images-idx3-ubyte"
+    with mapix.idx.Writer(path, ">i2", (3, 2)) as out:
+        out.extend(np.arange(120).reshape(20, 3, 2))
+    ds = mapix.open(path)
+    for batch in Loader(ds, 6):
+        assert (batch.images == np.asarray(ds)[batch.rows]).all()
+    part = ds[3:17:2]
+    for batch in Loader(part, 3):
+        assert (batch.images == np.asarray(part)[batch.rows]).all()
+
+
+def test_mixed_sizes_with_a_canvas_and_without(tmp_path):
+    path = tmp_path / "train"
+    path.write_bytes(pack([record(2 + i % 3, 3, 1, [], seed=i) for i in range(20)]))
+    ds = mapix.open(path, dialect=14)
+    for options in ({"pad": (4, 3)}, {"pad": True}, {"flat": True}):
+        for batch in Loader(ds, 6, **options):
+            assert (batch.images == ds.batch(batch.rows, **options).images).all()
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [
+        ({"batch_size": 0}, ValueError),
+        ({"rank": 2, "world": 2}, ValueError),
+        ({"world": 0}, ValueError),
+        ({"ahead": -1}, ValueError),
+        ({"dtype": "int3"}, ValueError),
+        ({"colour": "red"}, TypeError),
+    ],
+)
+def test_bad_arguments_are_refused_at_once(ds, bad, error):
+    with pytest.raises(error):
+        Loader(ds, **{"batch_size": 8, **bad})
+
+
+# --- ranks and positions --------------------------------------------------------------------------
+
+
+@given(
+    n=st.integers(1, 300),
+    batch=st.integers(1, 20),
+    world=st.integers(1, 16),
+    drop_last=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_ranks_share_an_epoch_equally(n, batch, world, drop_last, seed):
+    plans = [
+        Plan(n, batch, seed=seed, drop_last=drop_last, rank=r, world=world) for r in range(world)
+    ]
+    counts = {p.nbatches() for p in plans}
+    assert len(counts) == 1
+    (nbatches,) = counts
+    order, seen = plans[0].order(0, 0, n).tolist(), []
+    for k in range(nbatches):
+        parts = [p.rows(0, k * p.step).tolist() for p in plans]
+        assert len({len(part) for part in parts}) == 1
+        assert len(parts[0]) == plans[0].nrows(k * plans[0].step) <= batch
+        seen += list(itertools.chain(*parts))
+    if drop_last:
+        assert seen == order[: n // (batch * world) * batch * world]
+    else:
+        assert seen[:n] == order
+        assert set(seen[n:]) <= set(order)
+        assert len(seen) - n < world
+    for p in plans:
+        each = [p.rows(0, k * p.step) for k in range(nbatches)]
+        assert p.rows_of(0, 0, nbatches).tolist() == np.concatenate([*each, []]).tolist()
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_resumed_the_rest_is_the_same(data):
+    """A thousand places are asked of the plan alone; the loader adds the counting."""
+    n = data.draw(st.integers(1, 500))
+    seed, epoch = data.draw(st.integers(0, 9)), data.draw(st.integers(0, 9))
+    batch, world = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 16))
+    first = Plan(n, batch, seed=seed, world=world)
+    done = data.draw(st.integers(0, first.nbatches()))
+    position = min(n, done * first.step)
+    rest = first.order(epoch, 0, n)[position:].tolist()
+    other_world, other_batch = data.draw(st.integers(1, 16)), data.draw(st.integers(1, 9))
+    seen = []
+    plans = [Plan(n, other_batch, seed=seed, rank=r, world=other_world) for r in range(other_world)]
+    for k in range(plans[0].nbatches(position)):
+        for p in plans:
+            seen += p.rows(epoch, position + k * p.step).tolist()
+    assert seen[: len(rest)] == rest
+    assert len(seen) - len(rest) < other_world
+
+
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_a_loader_goes_on_where_another_was(ds, ahead):
+    complete = taken(Loader(ds, 8, seed=4))
+    for done in range(8):
+        loader = Loader(ds, 8, seed=4, ahead=ahead)
+        for _ in zip(range(done), loader, strict=False):
+            pass
+        state = loader.state_dict() if done else Loader(ds, 8, seed=4).state_dict()
+        assert len(repr(state)) < 200
+        other = Loader(ds, 8, seed=99, ahead=ahead)
+        other.load_state_dict(state)
+        assert taken(other) == complete[done:]
+        assert other.epoch == 1
+        small = Loader(ds, 3)
+        small.load_state_dict(state)
+        assert list(itertools.chain(*taken(small))) == list(itertools.chain(*complete[done:]))
+
+
+def test_states_of_other_datasets_are_refused(ds):
+    state = Loader(ds, 8).state_dict()
+    with pytest.raises(ValueError, match="another dataset: records is 53, here 52"):
+        Loader(ds[1:], 8).load_state_dict(state)
+    with pytest.raises(ValueError, match="version 7"):
+        Loader(ds, 8).load_state_dict({**state, "version": 7})
+
+
+# --- the thread -----------------------------------------------------------------------------------
+
+
+def threads() -> list[threading.Thread]:
+    return [t for t in threading.enumerate() if t.name == "mapix-ahead"]
+
+
+def test_no_thread_stays(ds):
+    loader = Loader(ds, 8, ahead=2)
+    list(loader)
+    assert not threads()
+    for _ in loader:
+        break
+    gc.collect()
+    assert not threads()
+    one = iter(loader)
+    next(one)
+    assert len(threads()) == 1
+    del one
+    gc.collect()
+    assert not threads()
+
+    def fail() -> None:
+        for _ in loader:
+            raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError, match="mine"):
+        fail()
+    gc.collect()
+    assert not threads()
+
+
+def test_errors_of_the_thread_reach_the_consumer(ds, tmp_path):
+    loader = Loader(ds, 8, ahead=2)
+    one = iter(loader)
+    next(one)
+    (tmp_path / "train").write_bytes(b"")
+    with pytest.raises(mapix.FileChangedError):
+        list(one)
+    assert not threads()
+
+
+def test_slots_are_used_again_only_when_they_are_released():
+    made: list[int] = []
+    ahead = Ahead(lambda slot: made.append(slot) or slot + 1 if len(made) < 9 else None, 3)
+    try:
+        slot, value = ahead.next()
+        assert value == slot + 1
+        held = {slot}
+        for _ in range(2):
+            slot, _ = ahead.next()
+            held.add(slot)
+        assert held == {0, 1, 2}
+        assert len(made) == 3  # all slots are held: the thread waits
+        ahead.release(1)
+        assert ahead.next()[0] == 1
+    finally:
+        ahead.close()
+
+
+def test_a_pass_begun_before_a_fork_is_refused_in_the_child(ds):
+    one = iter(Loader(ds, 8, ahead=1))
+    next(one)
+    pid = os.fork()
+    if pid == 0:  # nothing may run here but this
+        status = 1
+        try:
+            next(one)
+            next(one)
+        except RuntimeError as e:
+            status = 0 if "fork" in str(e) else 2
+        os._exit(status)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert len(list(one)) == 6
+
+
+PROGRAM = """
+import sys, mapix
+ds = mapix.open(sys.argv[1], dialect=14)
+loader = mapix.Loader(ds, 2, ahead=2)
+print("ready", flush=True)
+{body}
+"""
+
+
+def run(ds: Any, body: str, **kwargs: Any) -> subprocess.Popen[str]:
+    code = PROGRAM.format(body=body)
+    command = [sys.executable, "-c", code, ds.path]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, **pipes, **kwargs)
+
+
+def test_ctrl_c_ends_a_program(ds):
+    child = run(ds, "while True:\n    for batch in loader: pass")
+    assert child.stdout is not None
+    assert child.stdout.readline() == "ready\n"
+    time.sleep(0.2)  # whenever it comes, it has to work
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=60)
+    assert err.rstrip().endswith("KeyboardInterrupt")
+
+
+def test_a_program_ends_with_a_pass_under_way(ds):
+    child = run(ds, "one = iter(loader); next(one)")
+    _, err = child.communicate(timeout=60)
+    assert (child.returncode, err) == (0, "")
+
+
+def test_memory_does_not_grow(ds):
+    psutil = pytest.importorskip("psutil")
+    loader = Loader(ds, 8, ahead=2)
+    list(loader)
+    process = psutil.Process()
+    before = process.memory_full_info().uss
+    for _ in range(200):
+        for _ in loader:
+            pass
+    assert process.memory_full_info().uss - before < 4 << 20
