@@ -1,0 +1,158 @@
+"""The few calls of the CUDA driver that a gather needs, through ctypes.
+
+The driver (``libcuda.so.1``) comes with every NVIDIA driver; nothing is installed for it, and
+nothing is compiled: the kernel is PTX text, which the driver translates for the GPU at hand.
+Streams, events and device memory are the framework's.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.resources
+import mmap
+import threading
+from functools import cache
+from typing import ClassVar
+
+from mapix import _native
+from mapix.errors import MapixError, UnsupportedError
+from mapix.gpu.job import Job
+from mapix.source import Mapping
+
+__all__ = ["Kernel", "Registered", "load", "reads_host_memory"]
+
+PORTABLE, DEVICE_MAP, READ_ONLY = 0x01, 0x02, 0x08  # flags of cuMemHostRegister
+HOST_REGISTER_READ_ONLY = 113  # CU_DEVICE_ATTRIBUTE_READ_ONLY_HOST_REGISTER_SUPPORTED
+PAGE_NBYTES = mmap.PAGESIZE
+GROUP_NBYTES = 16  # of a record, for one thread
+BLOCK = 192  # threads: of a record of 3 KB each handles 16 bytes
+MOST_BLOCKS = 32  # that share one record
+MOST_POSITIONS = 65535  # of a grid's second dimension
+
+
+class DriverError(MapixError):
+    """A call of the CUDA driver failed."""
+
+
+@cache
+def load() -> ctypes.CDLL:
+    """The driver's library.
+
+    Raises
+    ------
+    UnsupportedError
+        There is none on this machine, or it does not start.
+    """
+    try:
+        lib = ctypes.CDLL("libcuda.so.1")
+    except OSError as e:
+        raise UnsupportedError(f"no CUDA driver on this machine: {e}") from e
+    p, size, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint
+    lib.cuMemHostRegister_v2.argtypes = [p, size, number]
+    lib.cuMemHostUnregister.argtypes = [p]
+    lib.cuMemHostGetDevicePointer_v2.argtypes = [p, p, number]
+    lib.cuModuleLoadData.argtypes = [p, ctypes.c_char_p]
+    lib.cuModuleGetFunction.argtypes = [p, p, ctypes.c_char_p]
+    lib.cuLaunchKernel.argtypes = [p, *[number] * 7, p, p, p]
+    lib.cuDeviceGetAttribute.argtypes = [p, ctypes.c_int, ctypes.c_int]
+    lib.cuGetErrorName.argtypes = [ctypes.c_int, p]
+    status = lib.cuInit(0)
+    if status:
+        raise UnsupportedError(f"the CUDA driver does not start: {_name(lib, status)}")
+    return lib
+
+
+def _name(lib: ctypes.CDLL, status: int) -> str:
+    name = ctypes.c_char_p()
+    lib.cuGetErrorName(status, ctypes.byref(name))
+    return name.value.decode() if name.value else f"error {status}"
+
+
+def _call(function: str, *arguments: object) -> None:
+    lib = load()
+    status = getattr(lib, function)(*arguments)
+    if status:
+        raise DriverError(f"{function}: {_name(lib, status)}")
+
+
+def reads_host_memory(device: int) -> bool:
+    """Whether the device can read read-only host memory that is registered with it."""
+    found = ctypes.c_int()
+    _call("cuDeviceGetAttribute", ctypes.byref(found), HOST_REGISTER_READ_ONLY, device)
+    return bool(found.value)
+
+
+class Registered:
+    """The pages of a file, pinned and readable by all GPUs until ``close``.
+
+    The driver refuses to register memory twice, so users of one map share what was registered.
+
+    Attributes
+    ----------
+    device_address : int
+        Byte 0 of the file, as a device sees it.
+
+    Raises
+    ------
+    DriverError
+        The driver refuses, for instance since too much is pinned.
+    """
+
+    _users: ClassVar[dict[int, int]] = {}  # address of a map -> how many hold it
+    _lock = threading.Lock()
+
+    def __init__(self, mapping: Mapping) -> None:
+        self._address = _native.base_of(mapping)
+        with self._lock:
+            if not self._users.get(self._address):
+                nbytes = -(-mapping.nbytes // PAGE_NBYTES) * PAGE_NBYTES
+                flags = PORTABLE | DEVICE_MAP | READ_ONLY
+                _call("cuMemHostRegister_v2", self._address, nbytes, flags)
+            self._users[self._address] = self._users.get(self._address, 0) + 1
+            self._mapping: Mapping | None = mapping  # mapped as long as it is registered
+        seen = ctypes.c_void_p()
+        try:
+            _call("cuMemHostGetDevicePointer_v2", ctypes.byref(seen), self._address, 0)
+        except DriverError:
+            self.close()
+            raise
+        self.device_address = int(seen.value or 0)
+
+    def close(self) -> None:
+        """Release the pages; no launch may be reading them.  More than once does nothing."""
+        with self._lock:
+            mapping, self._mapping = self._mapping, None
+            if mapping is None:
+                return
+            self._users[self._address] -= 1
+            if not self._users[self._address]:
+                del self._users[self._address]
+                _call("cuMemHostUnregister", self._address)
+
+
+class Kernel:
+    """``mapix_gather``, loaded into the current context."""
+
+    def __init__(self) -> None:
+        text = importlib.resources.files("mapix.gpu").joinpath("gather.ptx").read_text().encode()
+        self._module, self._function = ctypes.c_void_p(), ctypes.c_void_p()
+        _call("cuModuleLoadData", ctypes.byref(self._module), text)
+        _call("cuModuleGetFunction", ctypes.byref(self._function), self._module, b"mapix_gather")
+
+    def launch(self, job: Job, stream: int) -> None:
+        """Put one launch on a stream; the struct may change as soon as this returns.
+
+        Parameters
+        ----------
+        job : Job
+            All addresses as the device sees them.
+        stream : int
+            Address of a CUDA stream; 0 is the default stream.
+        """
+        if not job.nrows:
+            return
+        groups = job.h * job.w * job.c // GROUP_NBYTES
+        blocks = min(max(1, groups // BLOCK), MOST_BLOCKS)
+        arguments = (ctypes.c_void_p * 1)(ctypes.addressof(job))
+        grid = (blocks, min(job.nrows, MOST_POSITIONS), 1, BLOCK, 1, 1, 0)
+        _call("cuLaunchKernel", self._function, *grid, stream, arguments, None)

@@ -1,0 +1,78 @@
+"""One launch of ``csrc/gpu/gather.cu``, as a struct."""
+
+from __future__ import annotations
+
+import ctypes
+from enum import IntEnum
+
+from mapix.placement import Placement
+
+__all__ = ["DTYPES", "Job", "Reason", "described"]
+
+DTYPES = {"uint8": 0, "float32": 1, "float16": 2, "bfloat16": 3}
+LAYOUTS = {"NCHW": 0, "NHWC": 1}
+
+
+class Reason(IntEnum):
+    """Why the kernel refused a record: the low byte of ``failed``."""
+
+    ROW = 1
+    SPAN = 2
+    HEADER = 3
+    SHAPE = 4
+
+
+class Job(ctypes.Structure):
+    """``gather_job``; what the fields mean stands there.  Pointers are addresses."""
+
+    _fields_ = (
+        *((name, ctypes.c_uint64) for name in ("base", "nbytes", "entries", "nrecords")),
+        *((name, ctypes.c_uint64) for name in ("first_at", "stride", "rows", "nrows")),
+        *((name, ctypes.c_uint64) for name in ("order_n", "order_begin", "order_batch")),
+        *((name, ctypes.c_uint64) for name in ("order_step", "part_first", "part_step")),
+        *((name, ctypes.c_uint64) for name in ("order", "images", "affine")),
+        *((name, ctypes.c_uint64) for name in ("side", "side_out", "side_nbytes")),
+        ("failed", ctypes.c_uint64),
+        *((name, ctypes.c_uint32) for name in ("head_nbytes", "nlabels")),
+        *((name, ctypes.c_uint32) for name in ("record_h", "record_w", "record_c")),
+        *((name, ctypes.c_uint32) for name in ("interleaved", "h", "w", "c")),
+        *((name, ctypes.c_uint32) for name in ("layout", "dtype", "fit", "swap")),
+        ("pad_value", ctypes.c_float),
+    )
+
+
+def described(placement: Placement, *, bfloat16: bool = False) -> Job:
+    """A job with all fields that do not depend on where anything lies in memory.
+
+    Parameters
+    ----------
+    placement : Placement
+        Of a dataset.
+    bfloat16 : bool
+        Whether float32 elements are rounded to bfloat16 on the way.
+    """
+    at, stride = placement.first_at, placement.stride
+    floats = placement.affine is not None
+    dtype = ("bfloat16" if bfloat16 else placement.out.name) if floats else "uint8"
+    h, w, c = placement.canvas
+    record_h, record_w, record_c = placement.record
+    return Job(
+        nbytes=placement.mapping.nbytes,
+        nrecords=placement.nrecords,
+        first_at=at,
+        stride=stride,
+        head_nbytes=placement.head_nbytes,
+        nlabels=placement.nlabels,
+        record_h=record_h,
+        record_w=record_w,
+        record_c=record_c,
+        interleaved=placement.interleaved,
+        h=h,
+        w=w,
+        c=c,
+        layout=LAYOUTS[placement.layout],
+        dtype=DTYPES[dtype],
+        fit=placement.fit,
+        swap=placement.swap,
+        pad_value=placement.pad_value,
+    )
