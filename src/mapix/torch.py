@@ -25,6 +25,7 @@ from torch.utils.data._utils import collate as torch_collate
 
 import mapix
 from mapix.batch import Batch, Dtype, Layout, Pair, Row, Samples
+from mapix.feeding import Loader
 from mapix.folder.batching import PictureDtype
 from mapix.folder.dataset import ImageFolder
 from mapix.folder.decoding import MODES
@@ -34,7 +35,7 @@ from mapix.vimh.dataset import Dataset as VimhDataset
 from mapix.vimh.joined import Joined
 from mapix.vimh.parameters import Unit
 
-__all__ = ["Collated", "Dataset", "Images", "Sample", "collate"]
+__all__ = ["Collated", "Dataset", "Images", "Loader", "Sample", "collate"]
 
 IGNORE = -100  # the class that PyTorch's losses leave out
 

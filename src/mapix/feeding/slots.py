@@ -1,0 +1,162 @@
+"""Device memory for batches that are on their way, and what both ways through a stream share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mapix.errors import UnsupportedError
+from mapix.feeding.labels import as_dict, ignoring
+from mapix.gpu.driver import Kernel
+from mapix.gpu.job import Job
+from mapix.placement import Placement
+
+if TYPE_CHECKING:
+    from mapix.feeding.loader import Loader
+
+__all__ = ["Chunk", "Chunked", "Labels", "Slot", "Value", "torch_dtype"]
+
+Value = tuple[torch.Tensor, Any]
+CHUNK_RECORDS = 4096  # of one launch: fewer do not fill the bus
+CHUNK_NBYTES = 64 << 20  # of one launch's images
+
+
+class Chunk(NamedTuple):
+    """Batches that one launch makes: where the first one begins in the epoch, and how many."""
+
+    epoch: int
+    position: int
+    nbatches: int
+
+
+def torch_dtype(array: NDArray[Any]) -> torch.dtype:
+    """The type of a tensor over an array."""
+    return torch.from_numpy(array[:0]).dtype
+
+
+class Labels:
+    """Labels of a dataset in the unit of a loader: (n, heads) or (n,), or None."""
+
+    def __init__(self, loader: Loader) -> None:
+        unit = loader.options.get("labels", "raw")
+        array = getattr(loader.dataset, "label_array", None)
+        found = None if array is None or unit is None else array(unit)
+        self._as_dict = loader.as_dict
+        self.names: tuple[str, ...] = ()
+        self.values: NDArray[Any] | None = None
+        if found is not None:
+            values, present, self.names = found
+            self.values = np.ascontiguousarray(ignoring(np.array(values), present, unit))
+
+    @property
+    def nbytes(self) -> int:
+        """Of one record's labels."""
+        return 0 if self.values is None else self.values[:1].nbytes
+
+    def room(self, n: int, **where: Any) -> torch.Tensor | None:
+        """Where the labels of n records go."""
+        if self.values is None:
+            return None
+        shape = (n, *self.values.shape[1:])
+        return torch.empty(shape, dtype=torch_dtype(self.values), **where)
+
+    def value(self, part: torch.Tensor | None) -> Any:
+        """Labels of a batch as the loader hands them out."""
+        if part is None or not self._as_dict:
+            return part
+        return as_dict(part, self.names)
+
+
+class Slot:
+    """Device memory of one chunk, its stream, and the events that say who may touch the memory."""
+
+    def __init__(
+        self, shape: tuple[int, ...], dtype: torch.dtype, batch: int, labels: Labels, device: Any
+    ) -> None:
+        self.images = torch.empty(shape, dtype=dtype, device=device)
+        self.labels = labels.room(shape[0], device=device)
+        self.stream = torch.cuda.Stream(device)
+        self.ready, self.released = torch.cuda.Event(), torch.cuda.Event()
+        self._names, self._batch = labels, batch
+        # views of batches are made once: a slice of a tensor takes microseconds
+        self._views = [
+            self._view(begin, begin + batch) for begin in range(0, shape[0] - batch + 1, batch)
+        ]
+
+    def launch(self, kernel: Kernel, job: Job) -> None:
+        """Run a job that writes here, when those who read the last one's results are done."""
+        job.images = self.images.data_ptr()
+        job.side_out = 0 if self.labels is None else self.labels.data_ptr()
+        self.stream.wait_event(self.released)
+        kernel.launch(job, self.stream.cuda_stream)
+        self.ready.record(self.stream)
+
+    def _view(self, begin: int, end: int) -> Value:
+        part = None if self.labels is None else self.labels[begin:end]
+        return self.images[begin:end], self._names.value(part)
+
+    def batch(self, k: int, n: int) -> Value:
+        """The k-th batch, of n records."""
+        if n == self._batch:
+            return self._views[k]
+        return self._view(k * self._batch, k * self._batch + n)
+
+
+def _copied(value: Value) -> Value:
+    images, labels = value
+    if isinstance(labels, dict):
+        return images.clone(), {k: v.clone() for k, v in labels.items()}
+    return images.clone(), None if labels is None else labels.clone()
+
+
+class Chunked:
+    """Base class of the ways that make several batches per launch."""
+
+    def __init__(self, loader: Loader, nslots: int) -> None:
+        make = getattr(loader.dataset, "placement", None)
+        if make is None:
+            raise UnsupportedError(f"{type(loader.dataset).__name__} has no batches of one shape")
+        options = {k: v for k, v in loader.options.items() if k not in ("labels", "threads")}
+        placement: Placement = make(**options)
+        if not placement.mapping.nbytes or not placement.nbytes:
+            raise UnsupportedError(f"{placement.mapping.path}: there is nothing to read")
+        self.loader, self.placement = loader, placement
+        self.device = loader.device
+        self.labels = Labels(loader)
+        batch = loader.plan.batch_size
+        self.nbatches = max(1, min(CHUNK_RECORDS, CHUNK_NBYTES // placement.nbytes) // batch)
+        self.nrecords = self.nbatches * batch  # of a chunk
+        shape = (self.nrecords, *placement.shape)
+        dtype = loader.dtype or torch_dtype(np.empty(0, placement.out))
+        with torch.cuda.device(self.device):
+            self.kernel = Kernel()
+            self.slots = [
+                Slot(shape, dtype, batch, self.labels, self.device) for _ in range(nslots)
+            ]
+
+    def chunks(self, epoch: int, position: int, nbatches: int) -> list[Chunk]:
+        """What the launches of a pass make."""
+        each, step = self.nbatches, self.loader.plan.step
+        return [
+            Chunk(epoch, position + k * step, min(each, nbatches - k))
+            for k in range(0, nbatches, each)
+        ]
+
+    def values(self, slot: Slot, chunk: Chunk) -> Iterator[Value]:
+        """The batches of a chunk that is ready; afterwards the slot is released."""
+        plan, copy = self.loader.plan, self.loader.copy
+        try:
+            for k in range(chunk.nbatches):
+                value = slot.batch(k, plan.nrows(chunk.position + k * plan.step))
+                yield _copied(value) if copy else value
+        finally:
+            slot.released.record(torch.cuda.current_stream(self.device))
+
+    def finish(self) -> None:
+        """Wait for all launches."""
+        for slot in self.slots:
+            slot.stream.synchronize()

@@ -1,0 +1,90 @@
+"""Three ways from a file to a GPU's memory, and the choice between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from mapix.errors import MapixError, UnsupportedError
+from mapix.feeding.pages import Pages
+from mapix.feeding.pinned import Pinned
+from mapix.feeding.slots import Value
+
+if TYPE_CHECKING:
+    from mapix.feeding.loader import Loader
+
+__all__ = ["Feeder", "choose"]
+
+
+class Feeder(Protocol):
+    """Brings batches of a loader to its device.
+
+    Attributes
+    ----------
+    way : str
+        Its name.
+    text : str
+        What it does, for ``explain``.
+    """
+
+    way: str
+    text: str
+
+    def batches(self, epoch: int, position: int, nbatches: int) -> Iterator[Value]:
+        """The batches of a pass, from a position of the epoch on."""
+
+    def close(self) -> None:
+        """Release what it holds."""
+
+
+class Plain:
+    """Batches as on the CPU, each copied when it is asked for."""
+
+    way = "plain"
+    text = "each batch is gathered on the CPU and copied when it is asked for"
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+
+    def batches(self, epoch: int, position: int, nbatches: int) -> Iterator[Value]:
+        """The batches of a pass, from a position of the epoch on."""
+        loader = self._loader
+        for batch in loader.host_batches(epoch, position, nbatches):
+            images = torch.from_numpy(batch.images).to(loader.device, loader.dtype)
+            yield images, _moved(loader.labels_of(batch), loader.device)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _moved(labels: Any, device: torch.device) -> Any:
+    if isinstance(labels, dict):
+        return {k: v.to(device) for k, v in labels.items()}
+    return None if labels is None else labels.to(device)
+
+
+FEEDERS: dict[str, type[Any]] = {"pages": Pages, "pinned": Pinned, "plain": Plain}
+
+
+def choose(loader: Loader, ways: Sequence[str]) -> tuple[Feeder, list[str]]:
+    """The first way that can be taken, and why those before it cannot.
+
+    Raises
+    ------
+    UnsupportedError
+        None can be.
+    """
+    reasons: list[str] = []
+    if loader.device.type != "cuda":
+        reasons = [f"pages and pinned are for CUDA, not for {loader.device}"]
+        ways = [way for way in ways if way == Plain.way]
+    elif not torch.cuda.is_available():
+        raise UnsupportedError(f"device {loader.device}: PyTorch finds no GPU with CUDA")
+    for way in ways:
+        try:
+            return FEEDERS[way](loader), reasons
+        except (MapixError, RuntimeError) as e:
+            reasons.append(f"not {way}: {e}")
+    raise UnsupportedError("; ".join(reasons))

@@ -1,0 +1,259 @@
+"""The loader for PyTorch, on a GPU: each way gives the batches of ``ds.batch``."""
+
+from __future__ import annotations
+
+import gc
+import os
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mapix
+from slow_vimh import pack, record
+
+torch = pytest.importorskip("torch")
+pytestmark = [
+    pytest.mark.torch,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"),
+]
+WAYS = ("pages", "pinned", "plain")
+
+
+@pytest.fixture
+def loaders():
+    """Makes loaders, and closes them."""
+    import mapix.torch
+
+    made: list[Any] = []
+
+    def make(ds: Any, batch: int, way: str | None = None, **options: Any) -> Any:
+        made.append(mapix.torch.Loader(ds, batch, device="cuda", way=way, **options))
+        return made[-1]
+
+    yield make
+    for loader in made:
+        loader.close()
+
+
+def vimh(tmp_path: Any, records: list[Any], **options: Any) -> Any:
+    path = tmp_path / "train"
+    path.write_bytes(pack(records))
+    return mapix.open(path, dialect=14, **options)
+
+
+def same(ds: Any, loader: Any, **options: Any) -> None:
+    """All batches of two epochs, images and labels."""
+    for epoch in range(2):
+        seen = 0
+        for k, (images, labels) in enumerate(loader):
+            rows = loader.plan.rows(epoch, k * loader.plan.step)
+            want = ds.batch(rows, **options)
+            expected = torch.from_numpy(want.images)
+            if images.dtype is torch.bfloat16:
+                expected = expected.to(torch.bfloat16)
+            assert images.device.type == "cuda"
+            assert images.dtype == expected.dtype
+            assert torch.equal(images.cpu(), expected), (epoch, k)
+            if want.labels is not None:
+                values = want.labels.copy()
+                if options.get("labels") == "class":
+                    values[~want.present] = -100
+                assert list(labels) == list(want.names)
+                for j, name in enumerate(want.names):
+                    assert labels[name].device.type == "cuda"
+                    np.testing.assert_array_equal(labels[name].cpu().numpy(), values[:, j])
+            seen += len(rows)
+        assert seen == len(ds)
+
+
+OPTIONS = [
+    {"dtype": "uint8"},
+    {"dtype": "uint8", "layout": "NHWC", "labels": "raw"},
+    {"dtype": "float32", "scale": 1 / 255, "mean": 0.5, "std": [0.25, 0.5, 0.125]},
+    {"dtype": "float16", "layout": "NHWC", "labels": "physical"},
+    {"dtype": "bfloat16", "mean": [1, 2, 3], "labels": "normalised"},
+]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("shape", [(5, 7, 3), (16, 16, 3)])
+def test_records_that_are_alike(tmp_path, loaders, way, options, shape):
+    records = [record(*shape, [(i % 3, i)] * (i % 4 > 0), seed=i) for i in range(3)]
+    records = [record(*shape, [(0, i), (3, 2 * i)], seed=i) for i in range(101)]
+    ds = vimh(tmp_path, records)
+    known = {"layout": "NCHW", "labels": "class", **options}
+    if known["dtype"] == "bfloat16":
+        known["dtype"] = "float32"
+    for part in (ds, ds[90:3:-2], ds[[5, 5, 1, 99]]):
+        same(part, loaders(part, 8, way, **options), **known)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_labels_that_are_missing(tmp_path, loaders, way):
+    records = [record(4, 4, 1, [(0, i)] if i % 3 else [(1, 9)], seed=i) for i in range(40)]
+    ds = vimh(tmp_path, records)
+    same(ds, loaders(ds, 8, way), dtype="float32", layout="NCHW", labels="class")
+    same(ds, loaders(ds, 8, way, labels=None), dtype="float32", layout="NCHW", labels=None)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("options", OPTIONS[:2] + OPTIONS[3:4])
+@pytest.mark.parametrize("pad_value", [0.0, 7.0])
+def test_mixed_sizes_on_a_canvas(tmp_path, loaders, way, options, pad_value):
+    records = [record(2 + i % 30, 3 + i % 17, 1 + i % 3, [(0, i)], seed=i) for i in range(100)]
+    ds = vimh(tmp_path, records)
+    options = {**options, "pad": (16, 12), "crop": True, "pad_value": pad_value}
+    same(ds, loaders(ds, 8, way, **options), **{"layout": "NCHW", "labels": "class", **options})
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("dtype", [">f4", "<f8", ">i2", ">i4", "|u1"])
+def test_arrays_in_both_byte_orders(tmp_path, loaders, way, dtype):
+    path = tmp_path / "x.idx"
+    order = "<" if dtype[0] == "<" else ">"
+    with mapix.idx.Writer(path, dtype, (5, 7), byteorder=order) as out:
+        out.extend(np.random.default_rng(0).integers(0, 100, (50, 5, 7)).astype(dtype))
+    ds = mapix.open(path)
+    for part in (ds, ds[40:3:-3]):
+        same(part, loaders(part, 8, way, dtype=None))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_mnist_with_labels(tmp_path, loaders, way):
+    with mapix.idx.Writer(tmp_path / "train-images-idx3-ubyte", "u1", (28, 28)) as out:
+        out.extend(np.random.default_rng(0).integers(0, 256, (50, 28, 28), np.uint8))
+    with mapix.idx.Writer(tmp_path / "train-labels-idx1-ubyte", "u1") as out:
+        out.extend(np.arange(50, dtype=np.uint8) % 10)
+    ds = mapix.open(tmp_path)
+    for k, (images, labels) in enumerate(loaders(ds, 8, way, scale=1 / 255, shuffle=False)):
+        want = ds.batch(range(8 * k, min(8 * k + 8, 50)), dtype="float32", scale=1 / 255)
+        assert torch.equal(images.cpu(), torch.from_numpy(want.images))
+        assert labels["label"].cpu().tolist() == [i % 10 for i in range(8 * k, min(8 * k + 8, 50))]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("options", [{"drop_last": True}, {}, {"shuffle": False}])
+def test_ranks_and_positions(tmp_path, loaders, way, options):
+    ds = vimh(tmp_path, [record(4, 4, 1, [(0, i % 256)], seed=i) for i in range(150)])[140:2:-1]
+    for rank in range(3):
+        loader = loaders(ds, 7, way, dtype="uint8", rank=rank, world=3, seed=2, **options)
+        for epoch in range(2):
+            for k, (images, labels) in enumerate(loader):
+                want = ds.batch(loader.plan.rows(epoch, k * 21), layout="NCHW", labels="class")
+                assert torch.equal(images.cpu(), torch.from_numpy(want.images))
+                assert labels["param_0"].tolist() == want.labels[:, 0].tolist()
+            assert k == len(loader) - 1
+        loader.load_state_dict({**loader.state_dict(), "position": 42, "epoch": 1})
+        images, _ = next(iter(loader))
+        want = ds.batch(loader.plan.rows(1, 42), layout="NCHW")
+        assert torch.equal(images.cpu(), torch.from_numpy(want.images))
+
+
+@pytest.mark.parametrize("way", ["pages", "pinned"])
+def test_batches_that_were_copied_stay(tmp_path, loaders, way):
+    ds = vimh(tmp_path, [record(4, 4, 1, [(0, i % 256)], seed=i) for i in range(5000)])
+    loader = loaders(ds, 16, way, copy=True, dtype="uint8")
+    kept = list(loader)
+    for k, (images, labels) in enumerate(kept):
+        want = ds.batch(loader.plan.rows(0, 16 * k), layout="NCHW", labels="class")
+        assert torch.equal(images.cpu(), torch.from_numpy(want.images))
+        assert torch.equal(labels["param_0"].cpu(), torch.from_numpy(want.labels[:, 0]))
+
+
+@pytest.mark.parametrize("way", ["pages", "pinned"])
+def test_slow_work_on_a_batch_is_not_overtaken(tmp_path, loaders, way):
+    """The work on a batch is queued; the buffers must not be written over before it ran."""
+    ds = vimh(tmp_path, [record(8, 8, 1, [(0, i % 256)], seed=i) for i in range(9000)])
+    loader = loaders(ds, 64, way, dtype="uint8")
+    busy = torch.randn(3000, 3000, device="cuda")
+    sums = []
+    for images, _ in loader:
+        busy = busy @ busy / 100  # the GPU falls behind the CPU
+        sums.append(images.long().sum())
+    found = [int(s) for s in sums]
+    want = [
+        int(ds.batch(loader.plan.rows(0, 64 * k)).images.sum(dtype=np.int64))
+        for k in range(len(loader))
+    ]
+    assert found == want
+
+
+@pytest.mark.parametrize("change", ["cut", "written", "cut to nothing"])
+def test_a_file_that_changes_is_an_error(tmp_path, loaders, change):
+    ds = vimh(tmp_path, [record(8, 8, 3, [(0, i % 256)], seed=i) for i in range(20000)])
+    loader = loaders(ds, 16, "pages")
+    one = iter(loader)
+    next(one)
+    path = tmp_path / "train"
+    if change == "written":
+        with open(path, "r+b") as f:
+            f.write(b"x")
+    else:
+        os.truncate(path, 5000 if change == "cut" else 0)
+    with pytest.raises(mapix.FileChangedError):
+        list(one)
+
+
+def test_an_index_that_lies_is_an_error(tmp_path, loaders):
+    ds = vimh(tmp_path, [record(2 + i % 3, 4, 1, [(0, i % 256)], seed=i) for i in range(300)])
+    loader = loaders(ds, 16, "pages", pad=(4, 4))
+    loader.explain()  # the options were checked, and the table is not on the GPU yet
+    loader.close()
+    entries = ds.index.entries.copy()
+    entries["h"][77] = 2 + 78 % 3
+    object.__setattr__(ds.index, "entries", entries)
+    with pytest.raises(mapix.FormatError, match="record 77"):
+        list(loader)
+
+
+def test_the_way_and_why(tmp_path, loaders):
+    ds = vimh(tmp_path, [record(2 + i % 3, 4, 1, [(0, i)], seed=i) for i in range(30)])
+    assert loaders(ds, 8, pad=(4, 4)).explain().startswith("pages: the GPU gathers")
+    text = loaders(ds, 8, pad=True).explain()
+    assert text.startswith("plain: ")
+    assert "mixed sizes need pad=(h, w)" in text
+    with pytest.raises(mapix.UnsupportedError, match="pad="):
+        loaders(ds, 8, "pages", pad=True).explain()
+
+
+def test_the_same_file_twice_in_one_process(tmp_path, loaders):
+    """Each open file has its own map; two loaders over one dataset share it or are refused."""
+    ds = vimh(tmp_path, [record(4, 4, 1, [(0, i)], seed=i) for i in range(100)])
+    first, second = loaders(ds, 8), loaders(ds, 8)
+    assert first.explain().startswith("pages")
+    assert second.explain().startswith("pages")
+    same(ds, second, dtype="float32", layout="NCHW", labels="class")
+    second.close()
+    same(ds, first, dtype="float32", layout="NCHW", labels="class")
+
+
+def test_pages_are_released(tmp_path, loaders):
+    import mapix.torch
+
+    ds = vimh(tmp_path, [record(16, 16, 3, [(0, i % 256)], seed=i) for i in range(2000)])
+
+    def once() -> None:
+        loader = mapix.torch.Loader(ds, 64, device="cuda", way="pages")
+        next(iter(loader))
+
+    for _ in range(5):
+        once()
+        gc.collect()
+    for _ in range(5):
+        loader = loaders(ds, 64, "pages")
+        next(iter(loader))
+        loader.close()
+        loader.close()
+
+
+def test_epochs_use_no_more_memory(tmp_path, loaders):
+    ds = vimh(tmp_path, [record(8, 8, 3, [(0, i % 256)], seed=i) for i in range(2000)])
+    loader = loaders(ds, 64)
+    list(loader)
+    before = torch.cuda.memory_allocated()
+    for _ in range(50):
+        for _ in loader:
+            pass
+    assert torch.cuda.memory_allocated() <= before
