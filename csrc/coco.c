@@ -66,29 +66,52 @@ typedef struct {
     uint64_t n, done;
     uint32_t h, w; /* of the image */
     uint16_t *scratch;
+    uint64_t *rows; /* 64 columns of each row, and a bit for each row that has some */
     rle_writer out;
     uint64_t *ends;
-    uint64_t row[ROW_WORDS];
     mapix_where where;
 } rle_job;
 
-/* Where the pixels of up to 64 columns change, going down: rows one below the other for each column. */
+/* Columns whose pixels change at a row. */
+static inline void put_edges(rle_job *job, uint64_t edges, uint32_t row, uint64_t room, uint32_t *counts) {
+    for (; edges; edges &= edges - 1) {
+        const unsigned column = 63 - (unsigned)__builtin_ctzll(edges);
+        job->scratch[column * room + counts[column]++] = (uint16_t)row;
+    }
+}
+
+/* Where the pixels of up to 64 columns change, going down: rows one below the other for each column.
+ * Rows are gathered from all regions first, and those that have pixels noted; then only these are gone
+ * through, and made zeros again. */
 static void find_edges(rle_job *job, const checked *c, const uint16_t strip[4], uint32_t *counts) {
     const uint64_t room = (uint64_t)(strip[MAXR] - strip[MINR]) + 1;
-    uint64_t above = 0;
+    uint64_t above = 0, *noted = job->rows + job->h;
+    uint32_t next = 0;
+    near_place place = {0, 0};
+    iid_region r;
+    uint16_t part[4];
     memset(counts, 0, STRIP * sizeof *counts);
-    for (uint32_t row = strip[MINR]; row <= strip[MAXR]; row++) {
-        uint64_t word = 0;
-        if (row < strip[MAXR]) {
-            const row_of r = take_row(c, row, strip, job->row);
-            word = row_word(&r, strip[MINC]);
+    while (next_near(c, strip, &place, &r, part)) {
+        for (uint32_t row = part[MINR]; row < part[MAXR]; row++) {
+            job->rows[row] |= iid_row_word(&r, row, part[MINC], part[MAXC]) >>
+                              (part[MINC] - strip[MINC]);
+            noted[row >> 6] |= UINT64_C(1) << (row & 63);
         }
-        for (uint64_t edges = word ^ above; edges; edges &= edges - 1) {
-            const unsigned column = 63 - (unsigned)__builtin_ctzll(edges);
-            job->scratch[column * room + counts[column]++] = (uint16_t)row;
-        }
-        above = word;
     }
+    for (uint32_t k = c->bounds[MINR] >> 6; k <= (uint32_t)(c->bounds[MAXR] - 1) >> 6; k++) {
+        for (; noted[k]; noted[k] &= noted[k] - 1) {
+            const uint32_t row = k << 6 | (uint32_t)__builtin_ctzll(noted[k]);
+            if (row != next) {
+                put_edges(job, above, next, room, counts);
+                above = 0;
+            }
+            put_edges(job, job->rows[row] ^ above, row, room, counts);
+            above = job->rows[row];
+            job->rows[row] = 0;
+            next = row + 1;
+        }
+    }
+    put_edges(job, above, next, room, counts);
 }
 
 static int encode_one(rle_job *job, uint32_t key) {
@@ -163,14 +186,14 @@ static int encode_all(void *arg) {
 }
 
 int mapix_iid_rle(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys, uint64_t n,
-                  uint32_t h, uint32_t w, uint32_t text, uint16_t *scratch, uint8_t *out,
-                  uint64_t room, uint64_t *ends, uint64_t *done, mapix_where *where) {
+                  uint32_t h, uint32_t w, uint32_t text, uint16_t *scratch, uint64_t *rows,
+                  uint8_t *out, uint64_t room, uint64_t *ends, uint64_t *done, mapix_where *where) {
     if (!iid_usable(map, iid) || h > 65535 || w > 65535 || *done > n) {
         return MAPIX_E_ARGUMENT;
     }
     rle_job job;
     job.map = map, job.iid = iid, job.keys = keys, job.n = n, job.done = *done;
-    job.h = h, job.w = w, job.scratch = scratch, job.ends = ends;
+    job.h = h, job.w = w, job.scratch = scratch, job.rows = rows, job.ends = ends;
     job.out = (rle_writer){.out = out, .room = room, .text = text != 0};
     job.where = (mapix_where){0};
     const int status = mapix_guarded_checked(map, encode_all, &job);

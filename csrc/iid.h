@@ -218,35 +218,4 @@ static inline uint64_t iid_row_word(const iid_region *r, uint32_t row, uint32_t 
     return n >= 64 ? word : word & ~(UINT64_MAX >> n);
 }
 
-/* Or the pixels of a region's row that lie in [window[MINC], window[MAXC]) into words, whose first
- * bit is column window[MINC]. */
-static inline void iid_or_region(const iid_region *r, uint32_t row, const uint16_t window[4],
-                                 uint64_t *words) {
-    uint16_t part[4];
-    if (row < r->box[MINR] || row >= r->box[MAXR] || !iid_meet(r->box, window, part)) {
-        return;
-    }
-    for (uint32_t c = part[MINC]; c < part[MAXC]; c += 64) {
-        const uint64_t word = iid_row_word(r, row, c, part[MAXC]);
-        const uint32_t to = c - window[MINC];
-        const unsigned shift = to & 63;
-        words[to >> 6] |= word >> shift;
-        if (shift && word << (64 - shift)) {
-            words[(to >> 6) + 1] |= word << (64 - shift);
-        }
-    }
-}
-
-/* The same of all regions of a segment; they are walked anew, for they have been checked before. */
-static inline void iid_or_row(const iid_segment *s, uint32_t row, const uint16_t window[4],
-                              uint64_t *words) {
-    uint64_t at = 0;
-    int more = 1;
-    mapix_where ignored;
-    iid_region r;
-    while (!iid_next_region(s, &at, &r, &more, &ignored) && more) {
-        iid_or_region(&r, row, window, words);
-    }
-}
-
 #endif

@@ -12,8 +12,9 @@ typedef struct {
     uint64_t out_nbytes;
     uint32_t *counts;
     uint32_t option;
+    uint64_t *other; /* a second canvas */
     uint64_t nwords;
-    uint64_t row[ROW_WORDS];
+    const mapix_canvas *canvas;
     mapix_where where;
 } pixel_job;
 
@@ -43,27 +44,64 @@ static inline void spread_word(uint8_t *to, uint64_t word, uint32_t n) {
 
 /* --- unions --------------------------------------------------------------------------------------- */
 
-static int combine_one(pixel_job *job, uint64_t i) {
+/* Words of a canvas with one segment's pixels: set, or taken off it, or those of both set in another. */
+static void combine_regions(const pixel_job *job, const checked *c, const uint64_t *from,
+                            uint64_t *to, uint32_t what) {
     const uint16_t *window = job->windows;
+    near_place place = {0, 0};
+    iid_region r;
+    uint16_t part[4];
+    while (next_near(c, window, &place, &r, part)) {
+        for (uint32_t row = part[MINR]; row < part[MAXR]; row++) {
+            const uint64_t line = (row - window[MINR]) * job->nwords;
+            for (uint32_t col = part[MINC]; col < part[MAXC]; col += 64) {
+                const uint64_t word = iid_row_word(&r, row, col, part[MAXC]);
+                const uint32_t at = col - window[MINC];
+                const unsigned shift = at & 63;
+                const uint64_t halves[2] = {word >> shift, shift ? word << (64 - shift) : 0};
+                for (unsigned k = 0; k < 2; k++) {
+                    if (!halves[k]) {
+                        continue; /* it may lie behind the last word */
+                    }
+                    const uint64_t place_of = line + (at >> 6) + k;
+                    to[place_of] = what == 2   ? to[place_of] & ~halves[k]
+                                   : what == 1 ? to[place_of] | (from[place_of] & halves[k])
+                                               : to[place_of] | halves[k];
+                }
+            }
+        }
+    }
+}
+
+static int combine_one(pixel_job *job, uint64_t i) {
     checked c;
+    const uint16_t *window = job->windows;
     const int status = check_segment(job->map, job->iid, job->keys[i], window, &c, &job->where);
     if (status) {
         return status;
     }
-    uint64_t *canvas = job->out;
-    for (uint32_t row = window[MINR]; row < window[MAXR]; row++) {
-        memset(job->row, 0, (job->nwords + 1) * sizeof *job->row);
-        if (row >= c.segment.box[MINR] && row < c.segment.box[MAXR]) {
-            iid_or_row(&c.segment, row, window, job->row);
-        }
-        uint64_t *line = canvas + (row - window[MINR]) * job->nwords;
-        for (uint64_t k = 0; k < job->nwords; k++) {
-            const uint64_t word = job->row[k];
-            line[k] = job->option == 0   ? line[k] | word
-                      : job->option == 1 ? line[k] & word
-                                         : line[k] & ~word;
-        }
+    if (job->option != 1) {
+        combine_regions(job, &c, NULL, job->out, job->option);
+        return MAPIX_OK;
     }
+    /* what both have goes to the other canvas; then this one is cleared where it may have pixels: at
+     * first that is anywhere, later where the segment before this one has its regions */
+    uint64_t *from = job->out, *to = job->other;
+    combine_regions(job, &c, from, to, 1);
+    if (i == 0) {
+        const uint64_t h = window[MAXR] - window[MINR];
+        memset(from, 0, h * job->nwords * sizeof *from);
+    } else {
+        checked before;
+        const int again =
+            check_segment(job->map, job->iid, job->keys[i - 1], window, &before, &job->where);
+        if (again) {
+            return again;
+        }
+        (void)use_canvas(&before, window, from, job->nwords, CANVAS_CLEAR);
+    }
+    job->out = to;
+    job->other = from;
     return MAPIX_OK;
 }
 
@@ -120,23 +158,30 @@ int mapix_iid_masks(const mapix_map *map, const mapix_iid *iid, const uint32_t *
 }
 
 int mapix_iid_count(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys,
-                    const uint16_t *windows, uint64_t n, uint32_t any, uint32_t *counts,
-                    mapix_where *where) {
+                    const uint16_t *windows, uint64_t n, uint32_t any, const mapix_canvas *canvas,
+                    uint32_t *counts, mapix_where *where) {
     pixel_job job;
     job.map = map, job.iid = iid, job.keys = keys, job.windows = windows, job.n = n;
-    job.counts = counts, job.option = any;
-    return upright(windows, n) ? run(&job, MAPIX_AT_LEVEL(count_of), where) : MAPIX_E_ARGUMENT;
+    job.counts = counts, job.option = any, job.canvas = canvas;
+    if (!upright(windows, n) || canvas->nwords < MAPIX_CANVAS) {
+        return MAPIX_E_ARGUMENT;
+    }
+    return run(&job, MAPIX_AT_LEVEL(count_of), where);
 }
 
 int mapix_iid_combine(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys, uint64_t n,
-                      uint32_t what, const uint16_t *window, uint64_t *canvas, uint64_t nwords,
-                      mapix_where *where) {
+                      uint32_t what, const uint16_t *window, uint64_t *canvas, uint64_t *other,
+                      uint64_t nwords, mapix_where *where) {
     pixel_job job;
     job.map = map, job.iid = iid, job.keys = keys, job.n = n, job.windows = window;
-    job.out = canvas, job.nwords = nwords, job.option = what;
-    if (!iid_upright(window) || what > 2 ||
+    job.out = canvas, job.other = other, job.nwords = nwords, job.option = what;
+    if (!iid_upright(window) || what > 2 || (what == 1 && !other) ||
         nwords != ((uint64_t)(window[MAXC] - window[MINC]) + 63) / 64) {
         return MAPIX_E_ARGUMENT;
     }
-    return run(&job, combine_one, where);
+    const int status = run(&job, combine_one, where);
+    if (job.out != canvas) {
+        memcpy(canvas, job.out, (window[MAXR] - window[MINR]) * nwords * sizeof *canvas);
+    }
+    return status;
 }

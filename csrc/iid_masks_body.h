@@ -109,22 +109,51 @@ TARGET static int NAME(mask_of)(pixel_job *job, uint64_t i) {
     return MAPIX_OK;
 }
 
+/* Whether one of the regions has a pixel in the window. */
+TARGET static uint32_t NAME(has_any)(const checked *c, const uint16_t window[4]) {
+    near_place place = {0, 0};
+    iid_region r;
+    uint16_t part[4];
+    while (next_near(c, window, &place, &r, part)) {
+        for (uint32_t row = part[MINR]; row < part[MAXR]; row++) {
+            for (uint32_t col = part[MINC]; col < part[MAXC]; col += 64) {
+                if (iid_row_word(&r, row, col, part[MAXC])) {
+                    return 1;
+                }
+            }
+        }
+    }
+    return 0;
+}
+
 TARGET static int NAME(count_of)(pixel_job *job, uint64_t i) {
     checked c;
     const int status =
         check_segment(job->map, job->iid, job->keys[i], job->windows + 4 * i, &c, &job->where);
-    uint16_t part[4];
-    uint32_t found = 0;
+    uint64_t found = 0;
     job->counts[i] = 0;
-    if (status || !c.nnear || !iid_meet(c.segment.box, job->windows + 4 * i, part)) {
+    if (status || !c.nnear) {
         return status;
     }
-    for (uint32_t row = part[MINR]; row < part[MAXR] && !(job->option && found); row++) {
-        const row_of r = take_row(&c, row, part, job->row);
-        for (uint32_t col = part[MINC]; col < part[MAXC]; col += 64) {
-            found += (uint32_t)__builtin_popcountll(row_word(&r, col));
+    if (job->option) {
+        job->counts[i] = NAME(has_any)(&c, c.bounds);
+        return MAPIX_OK;
+    }
+    if (are_apart(&c)) {
+        near_place place = {0, 0};
+        iid_region r;
+        uint16_t part[4];
+        while (next_near(&c, c.bounds, &place, &r, part)) {
+            found += count_part(&r, part);
+        }
+    } else {
+        uint16_t band[4];
+        uint64_t nwords;
+        for (uint32_t row = c.bounds[MINR]; next_band(c.bounds, job->canvas, &row, band, &nwords);) {
+            found += use_canvas(&c, band, job->canvas->words, nwords, CANVAS_ADD);
+            (void)use_canvas(&c, band, job->canvas->words, nwords, CANVAS_CLEAR);
         }
     }
-    job->counts[i] = job->option ? found > 0 : found;
+    job->counts[i] = (uint32_t)found;
     return MAPIX_OK;
 }

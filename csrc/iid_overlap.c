@@ -2,19 +2,31 @@
 #include "iid_rows.h"
 #include "tree.h"
 
-/* --- two segments, row by row: what is done where nothing faster can be, and the oracle of it ------ */
+/* --- two segments: what is done where nothing faster can be, and the oracle of it ------------------- */
 
 typedef struct {
     const mapix_map *map;
     const mapix_iid *iid;
-    uint64_t row_a[ROW_WORDS], row_b[ROW_WORDS];
+    const mapix_canvas *canvas;
     mapix_where where;
 } shared_job;
+
+/* One region each: pixels that both have in a part of both. */
+static uint64_t count_both_parts(const iid_region *a, const iid_region *b, const uint16_t part[4]) {
+    uint64_t found = 0;
+    for (uint32_t row = part[MINR]; row < part[MAXR]; row++) {
+        for (uint32_t col = part[MINC]; col < part[MAXC]; col += 64) {
+            found += (uint64_t)__builtin_popcountll(iid_row_word(a, row, col, part[MAXC]) &
+                                                    iid_row_word(b, row, col, part[MAXC]));
+        }
+    }
+    return found;
+}
 
 static int shared_of(shared_job *job, uint32_t key_a, uint32_t key_b, uint32_t *count) {
     checked a, b;
     uint16_t part[4];
-    uint32_t found = 0;
+    uint64_t found = 0;
     *count = 0;
     *(volatile uint64_t *)&job->where.record = key_a; /* for a fault */
     int status = iid_segment_of(job->map, job->iid, key_a, &a.segment, &job->where);
@@ -22,20 +34,24 @@ static int shared_of(shared_job *job, uint32_t key_a, uint32_t key_b, uint32_t *
     if (status) {
         return status;
     }
-    const int meet = iid_meet(a.segment.box, b.segment.box, part);
+    (void)iid_meet(a.segment.box, b.segment.box, part);
     status = check_regions(&a, part, &job->where);
     status = status ? status : check_regions(&b, part, &job->where);
-    if (status || !meet || !a.nnear || !b.nnear) {
+    if (status || !a.nnear || !b.nnear || !iid_meet(a.bounds, b.bounds, part)) {
         return status;
     }
-    for (uint32_t row = part[MINR]; row < part[MAXR]; row++) {
-        const row_of ra = take_row(&a, row, part, job->row_a);
-        const row_of rb = take_row(&b, row, part, job->row_b);
-        for (uint32_t col = part[MINC]; col < part[MAXC]; col += 64) {
-            found += (uint32_t)__builtin_popcountll(row_word(&ra, col) & row_word(&rb, col));
+    if (a.nnear == 1 && b.nnear == 1) {
+        found = count_both_parts(&a.near[0], &b.near[0], part);
+    } else {
+        uint16_t band[4];
+        uint64_t nwords;
+        for (uint32_t row = part[MINR]; next_band(part, job->canvas, &row, band, &nwords);) {
+            (void)use_canvas(&a, band, job->canvas->words, nwords, CANVAS_ADD);
+            found += use_canvas(&b, band, job->canvas->words, nwords, CANVAS_TAKE);
+            (void)use_canvas(&a, band, job->canvas->words, nwords, CANVAS_CLEAR);
         }
     }
-    *count = found;
+    *count = (uint32_t)found;
     return MAPIX_OK;
 }
 
@@ -65,12 +81,13 @@ static int share_pairs(void *arg) {
 }
 
 int mapix_iid_shared(const mapix_map *map, const mapix_iid *iid, const uint32_t *a,
-                     const uint32_t *b, uint64_t n, uint32_t *counts, mapix_where *where) {
-    if (!iid_usable(map, iid)) {
+                     const uint32_t *b, uint64_t n, const mapix_canvas *canvas, uint32_t *counts,
+                     mapix_where *where) {
+    if (!iid_usable(map, iid) || canvas->nwords < MAPIX_CANVAS) {
         return MAPIX_E_ARGUMENT;
     }
     pairs_job job;
-    job.job.map = map, job.job.iid = iid;
+    job.job.map = map, job.job.iid = iid, job.job.canvas = canvas;
     job.job.where = (mapix_where){0};
     job.a = a, job.b = b, job.n = n, job.counts = counts;
     const int status = mapix_guarded_checked(map, share_pairs, &job);
@@ -135,17 +152,17 @@ int mapix_iid_places(const mapix_map *map, const mapix_iid *iid, const uint32_t 
 
 /* --- all pairs ------------------------------------------------------------------------------------- */
 
-enum { CHUNK = 256, NEXT = 8, MOST_ROWS = 1 << 24 };
+enum { CHUNK = 256, NEXT = 8, MOST_WORK = 1 << 25, A_PAIR = 16, A_LEADER = 32, A_UNIT = 16 };
 
 typedef struct {
     const mapix_iid_join *join;
     mapix_iid_pairs *pairs;
     tree_shape shape;
-    uint64_t rows;     /* of words looked at in this call */
+    uint64_t work;     /* done in this call: A_UNIT bytes cleared, a word compared */
     iid_bitmap leader; /* the segment that all others of this turn are compared with */
     int flat;          /* whether it is there: not of one that is too large */
     uint32_t met[CHUNK];
-    shared_job slow; /* last: it is large */
+    shared_job slow;
 } join_job;
 
 static int in_map(const join_job *job, const mapix_place *p) {
@@ -169,7 +186,7 @@ static int flatten(join_job *job, uint32_t key, const uint16_t window[4], unsign
         return 0;
     }
     *made = iid_flatten(&s, window, job->join->canvas + which * job->join->canvas_nbytes);
-    job->rows += (uint64_t)window[MAXR] - window[MINR];
+    job->work += iid_bitmap_nbytes(window) / A_UNIT + s.regions_nbytes;
     return 1;
 }
 
@@ -204,14 +221,16 @@ MAPIX_INLINE void prefetch_place(const join_job *job, uint32_t leaf) {
 
 int mapix_iid_overlaps(const mapix_map *map, const mapix_iid *iid, const mapix_iid_join *join,
                        mapix_iid_pairs *pairs, mapix_where *where) {
-    if (!iid_usable(map, iid) || join->n > UINT32_MAX || pairs->n > pairs->room) {
+    if (!iid_usable(map, iid) || join->n > UINT32_MAX || pairs->n > pairs->room ||
+        join->rows.nwords < MAPIX_CANVAS) {
         return MAPIX_E_ARGUMENT;
     }
     join_job job;
     job.join = join, job.pairs = pairs, job.shape = tree_shape_of(join->n);
-    job.rows = 0, job.flat = 0, job.leader = (iid_bitmap){0};
-    job.slow.map = map, job.slow.iid = iid, job.slow.where = (mapix_where){0};
+    job.work = 0, job.flat = 0, job.leader = (iid_bitmap){0};
+    job.slow.map = map, job.slow.iid = iid, job.slow.canvas = &join->rows, job.slow.where = (mapix_where){0};
     const int status = mapix_guarded_checked(map, MAPIX_AT_LEVEL(join_all), &job);
+    pairs->work += job.work;
     *where = job.slow.where;
     return status;
 }

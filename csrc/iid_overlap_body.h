@@ -43,9 +43,9 @@ TARGET static int NAME(share)(join_job *job, uint64_t leaf, uint32_t other, uint
         return status;
     }
     const uint64_t w = (uint64_t)part[MAXC] - part[MINC];
-    job->rows += (uint64_t)(part[MAXR] - part[MINR]) * (w / 56 + 1);
+    job->work += 2 * (uint64_t)(part[MAXR] - part[MINR]) * (w / 56 + 1);
     if (!there) {
-        job->rows += (uint64_t)(part[MAXR] - part[MINR]) * MOST_NEAR;
+        job->work += 2 * (uint64_t)(part[MAXR] - part[MINR]) * MOST_NEAR;
         return shared_of(&job->slow, keys[leaf], keys[other], count);
     }
     *count = NAME(count_both)(&job->leader, &flat, part);
@@ -67,9 +67,10 @@ TARGET static int NAME(join_leader)(join_job *job, int *done) {
     mapix_iid_pairs *pairs = job->pairs;
     const mapix_iid_join *join = job->join;
     const uint64_t leader = pairs->leader;
-    for (*done = 0; job->rows < MOST_ROWS;) {
+    for (*done = 0; job->work < MOST_WORK;) {
         const uint64_t met = NAME(tree_search)(join->nodes, &job->shape, join->places[leader].box,
                                                pairs->behind, 0, job->met, CHUNK);
+        job->work += A_PAIR * met;
         for (uint64_t i = 0; i < met; i++) {
             if (i + NEXT < met) {
                 prefetch_place(job, job->met[i + NEXT]);
@@ -105,14 +106,14 @@ TARGET static int NAME(join_leader)(join_job *job, int *done) {
 TARGET static int NAME(join_all)(void *arg) {
     join_job *job = arg;
     mapix_iid_pairs *pairs = job->pairs;
-    while (pairs->leader < job->join->n && job->rows < MOST_ROWS && pairs->n < pairs->room) {
+    while (pairs->leader < job->join->n && job->work < MOST_WORK && pairs->n < pairs->room) {
         const mapix_place *place = &job->join->places[pairs->leader];
         *(volatile uint64_t *)&job->slow.where.record = job->join->keys[pairs->leader];
         int done = !place->at, status = done ? MAPIX_OK : set_leader(job, pairs->leader);
         if (!pairs->behind && place->at != MAPIX_SEVERAL) {
             pairs->behind = pairs->leader + 1;
         }
-        job->rows += 8; /* of going through the tree */
+        job->work += A_LEADER; /* of going through the tree */
         status = status || done ? status : NAME(join_leader)(job, &done);
         if (status) {
             return status;

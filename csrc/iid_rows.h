@@ -1,20 +1,21 @@
-/* iid_rows.h - segments a row of bits at a time, and put together into one bitmap.
+/* iid_rows.h - the regions of a segment that meet a window: their pixels, each once, and one bitmap.
  *
- * Segments of one region, which most are, are worked on where they lie; of several, rows are or-ed
- * together first, since nothing in the format keeps regions of a segment from sharing pixels. */
+ * Segments of one region, which most are, are worked on where they lie.  Nothing in the format keeps
+ * regions of a segment from sharing pixels, so several are put onto a canvas first.  All work here is in
+ * proportion to the bits of regions, never to a box that has none. */
 #ifndef MAPIX_IID_ROWS_H
 #define MAPIX_IID_ROWS_H
 
 #include "iid.h"
 
-enum { ROW_WORDS = 65536 / 64 + 1, ROWS_AHEAD = 16, SEGMENTS_AHEAD = 6, MOST_FETCHED = 512, MOST_NEAR = 24 };
+enum { ROWS_AHEAD = 16, SEGMENTS_AHEAD = 6, MOST_FETCHED = 512, MOST_NEAR = 24, FEW = 8 };
 
 /* A segment whose regions were all looked at, and those of them that meet a window. */
 typedef struct {
     iid_segment segment;
-    uint64_t nregions;
-    unsigned nnear; /* as many as there was room for */
-    int all_near;   /* whether there was room for all of them */
+    unsigned nnear;     /* as many as there was room for */
+    int all_near;       /* whether there was room for all of them */
+    uint16_t bounds[4]; /* around what all of them share with the window */
     iid_region near[MOST_NEAR];
 } checked;
 
@@ -23,13 +24,18 @@ static inline int check_regions(checked *c, const uint16_t window[4], mapix_wher
     uint64_t at = 0;
     int more = 1, status;
     iid_region r;
-    c->nregions = c->nnear = 0;
+    c->nnear = 0;
     c->all_near = 1;
+    c->bounds[MINR] = c->bounds[MINC] = UINT16_MAX;
+    c->bounds[MAXR] = c->bounds[MAXC] = 0;
     while (!(status = iid_next_region(&c->segment, &at, &r, &more, where)) && more) {
         uint16_t part[4];
-        c->nregions++;
         if (!iid_meet(r.box, window, part)) {
             continue;
+        }
+        for (unsigned side = MINR; side <= MINC; side++) {
+            c->bounds[side] = iid_min(c->bounds[side], part[side]);
+            c->bounds[side + 2] = iid_max(c->bounds[side + 2], part[side + 2]);
         }
         if (c->nnear < MOST_NEAR) {
             c->near[c->nnear++] = r;
@@ -46,48 +52,115 @@ static inline int check_segment(const mapix_map *map, const mapix_iid *iid, uint
     return status ? status : check_regions(c, window, where);
 }
 
-/* Column words of one row within a window's columns, from the region itself or from `room`. */
+/* Where one is among the regions that meet a window; zeros to begin with. */
 typedef struct {
-    const checked *from;
-    const uint64_t *words;
-    uint32_t row, begin, end; /* columns that the words cover */
-} row_of;
+    unsigned k;
+    uint64_t at;
+} near_place;
 
-static inline row_of take_row(const checked *c, uint32_t row, const uint16_t window[4], uint64_t *room) {
-    row_of r = {c, NULL, row, window[MINC], window[MAXC]};
-    if (c->nnear == 1) {
-        return r;
-    }
-    const uint64_t nwords = ((uint64_t)(r.end - r.begin) + 63) / 64;
-    memset(room, 0, (nwords + 1) * sizeof *room);
+/* The next region that meets the window, and what they share; 0 after the last one.  Those that there
+ * was no room for are walked anew: they were checked before. */
+static inline int next_near(const checked *c, const uint16_t window[4], near_place *place,
+                            iid_region *r, uint16_t part[4]) {
     if (c->all_near) {
-        for (unsigned k = 0; k < c->nnear; k++) {
-            iid_or_region(&c->near[k], row, window, room);
+        while (place->k < c->nnear) {
+            *r = c->near[place->k++];
+            if (iid_meet(r->box, window, part)) {
+                return 1;
+            }
         }
-    } else {
-        iid_or_row(&c->segment, row, window, room);
-    }
-    r.words = room;
-    return r;
-}
-
-/* The next 64 pixels from column c on. */
-static inline uint64_t row_word(const row_of *r, uint32_t c) {
-    if (r->words) {
-        return r->words[(c - r->begin) >> 6];
-    }
-    const iid_region *only = &r->from->near[0];
-    if (r->row < only->box[MINR] || r->row >= only->box[MAXR] || c >= only->box[MAXC]) {
         return 0;
     }
-    const uint32_t end = r->end < only->box[MAXC] ? r->end : only->box[MAXC];
-    if (c >= only->box[MINC]) {
-        return iid_row_word(only, r->row, c, end);
+    int more = 1;
+    mapix_where ignored;
+    while (!iid_next_region(&c->segment, &place->at, r, &more, &ignored) && more) {
+        if (iid_meet(r->box, window, part)) {
+            return 1;
+        }
     }
-    const uint32_t before = only->box[MINC] - c; /* pixels of the window, not of the region */
-    return before >= 64 || only->box[MINC] >= end
-               ? 0
-               : iid_row_word(only, r->row, only->box[MINC], end) >> before;
+    return 0;
+}
+
+/* --- pixels of several regions, each once -------------------------------------------------------- */
+
+/* What is done with 64 pixels of a region and the words of a canvas that they lie in. */
+typedef enum { CANVAS_ADD, CANVAS_CLEAR, CANVAS_TAKE } canvas_what;
+
+/* Of a band, which has nwords words per row: CANVAS_ADD sets the segment's pixels, and counts those that
+ * were not set; CANVAS_TAKE takes them off, and counts those that were; CANVAS_CLEAR makes all words that
+ * ADD may have written zero again. */
+static inline uint64_t use_canvas(const checked *c, const uint16_t band[4], uint64_t *canvas,
+                                  uint64_t nwords, canvas_what what) {
+    near_place place = {0, 0};
+    iid_region r;
+    uint16_t part[4];
+    uint64_t found = 0;
+    while (next_near(c, band, &place, &r, part)) {
+        for (uint32_t row = part[MINR]; row < part[MAXR]; row++) {
+            uint64_t *line = canvas + (row - band[MINR]) * nwords;
+            if (what == CANVAS_CLEAR) {
+                const uint32_t first = (uint32_t)(part[MINC] - band[MINC]) >> 6;
+                const uint32_t last = (uint32_t)(part[MAXC] - 1 - band[MINC]) >> 6;
+                memset(line + first, 0, (last - first + 1) * sizeof *line);
+                continue;
+            }
+            for (uint32_t col = part[MINC]; col < part[MAXC]; col += 64) {
+                const uint64_t word = iid_row_word(&r, row, col, part[MAXC]);
+                const uint32_t to = col - band[MINC];
+                const unsigned shift = to & 63;
+                const uint64_t halves[2] = {word >> shift, shift ? word << (64 - shift) : 0};
+                for (unsigned k = 0; k < 2; k++) {
+                    if (!halves[k]) {
+                        continue; /* it may lie behind the last word */
+                    }
+                    uint64_t *held = line + (to >> 6) + k;
+                    const uint64_t both = halves[k] & *held;
+                    const uint64_t counted = what == CANVAS_ADD ? halves[k] ^ both : both;
+                    found += (uint64_t)__builtin_popcountll(counted);
+                    *held = what == CANVAS_ADD ? *held | halves[k] : *held & ~halves[k];
+                }
+            }
+        }
+    }
+    return found;
+}
+
+/* The band of rows from `row` on that fits a canvas; 0 after the last one.  nwords is what a row has. */
+static inline int next_band(const uint16_t bounds[4], const mapix_canvas *canvas, uint32_t *row,
+                            uint16_t band[4], uint64_t *nwords) {
+    if (*row >= bounds[MAXR]) {
+        return 0;
+    }
+    *nwords = ((uint64_t)(bounds[MAXC] - bounds[MINC]) + 63) / 64;
+    const uint64_t fit = canvas->nwords / *nwords, left = bounds[MAXR] - *row;
+    memcpy(band, bounds, 8);
+    band[MINR] = (uint16_t)*row;
+    *row += (uint32_t)(fit < left ? fit : left);
+    band[MAXR] = (uint16_t)*row;
+    return 1;
+}
+
+/* Pixels of a part of one region. */
+static inline uint64_t count_part(const iid_region *r, const uint16_t part[4]) {
+    uint64_t found = 0;
+    for (uint32_t row = part[MINR]; row < part[MAXR]; row++) {
+        for (uint32_t col = part[MINC]; col < part[MAXC]; col += 64) {
+            found += (uint64_t)__builtin_popcountll(iid_row_word(r, row, col, part[MAXC]));
+        }
+    }
+    return found;
+}
+
+/* Whether regions are few, and no two boxes meet: then no pixel is in two of them. */
+static inline int are_apart(const checked *c) {
+    uint16_t both[4];
+    int apart = c->all_near && c->nnear <= FEW;
+    for (unsigned i = 1; apart && i < c->nnear; i++) {
+        for (unsigned k = 0; apart && k < i; k++) {
+            apart = !iid_meet(c->near[i].box, c->near[k].box, both);
+        }
+    }
+    return apart;
 }
 
 /* --- one bitmap of several regions --------------------------------------------------------------- */

@@ -266,6 +266,14 @@ typedef struct {
     uint64_t segs_at, segs_nbytes;
 } mapix_iid;
 
+/* Memory to put several regions of a segment together in: zeros before a call, and after it unless that
+ * fails.  At least MAPIX_CANVAS words. */
+enum { MAPIX_CANVAS = 1024 };
+typedef struct {
+    uint64_t *words;
+    uint64_t nwords;
+} mapix_canvas;
+
 /* Look at lookup rows [first, first + n): keys are their numbers, names and segments lie in their
  * sections.  With boxes (n, 4) and areas (n,), also read these from the segments' headers.  Three
  * totals: headers of the early layout, whose key and area have changed places (0 without boxes); bytes
@@ -305,12 +313,13 @@ int mapix_iid_hits(const mapix_map *map, const mapix_iid *iid, const mapix_parts
 
 /* How many pixels of segment keys[i] lie in windows[i]; with `any`, 1 as soon as there is one. */
 int mapix_iid_count(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys,
-                    const uint16_t *windows, uint64_t n, uint32_t any, uint32_t *counts,
-                    mapix_where *where);
+                    const uint16_t *windows, uint64_t n, uint32_t any, const mapix_canvas *canvas,
+                    uint32_t *counts, mapix_where *where);
 
 /* How many pixels segments a[i] and b[i] share. */
 int mapix_iid_shared(const mapix_map *map, const mapix_iid *iid, const uint32_t *a,
-                     const uint32_t *b, uint64_t n, uint32_t *counts, mapix_where *where);
+                     const uint32_t *b, uint64_t n, const mapix_canvas *canvas, uint32_t *counts,
+                     mapix_where *where);
 
 /* Where the pixels of a segment are: byte of the bits of its only region, and that one's box.  0: it
  * has none.  MAPIX_SEVERAL, all ones: more than one region, or one that ends within 8 bytes of the file's end;
@@ -334,14 +343,16 @@ typedef struct {
     uint64_t n;
     uint8_t *canvas;
     uint64_t canvas_nbytes;
+    mapix_canvas rows; /* for those that need more */
 } mapix_iid_join;
 
 /* n pairs that share pixels so far: i < j and how many, three numbers each, with room for more.  leader
- * and behind are where to go on: 0 to begin with, leader is the join's n when all is done. */
+ * and behind are where to go on: 0 to begin with, leader is the join's n when all is done.  work counts
+ * what was done, in units of about a nanosecond: words compared, bytes cleared, pairs of boxes. */
 typedef struct {
     uint64_t leader, behind;
     uint32_t *pairs;
-    uint64_t room, n;
+    uint64_t room, n, work;
 } mapix_iid_pairs;
 
 /* Compare on, until there is no room left or a good while of work was done. */
@@ -369,11 +380,12 @@ typedef struct {
 int mapix_iid_paint(const mapix_map *map, const mapix_iid *iid, const mapix_iid_painting *painting,
                     uint32_t begin, uint32_t end, mapix_where *where);
 
-/* Or, and, and-not of packed rows: canvas has rows of nwords words, the leftmost pixel in the highest
- * bit, for a window.  what: 0 or, 1 and, 2 and not. */
+/* Segments' pixels in a window combined: canvas has rows of nwords words, the leftmost pixel in the
+ * highest bit.  what: 0 those of any are added to it, 1 those that not all have are taken off it, 2 those of
+ * any are taken off.  For 1, other is as large, and zeros. */
 int mapix_iid_combine(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys, uint64_t n,
-                      uint32_t what, const uint16_t *window, uint64_t *canvas, uint64_t nwords,
-                      mapix_where *where);
+                      uint32_t what, const uint16_t *window, uint64_t *canvas, uint64_t *other,
+                      uint64_t nwords, mapix_where *where);
 
 /* A mask (h, w) of bytes (wide 0) or of u32 (wide 1), 0 or not, as the regions of a segment whose box
  * begins at minr, minc: the 8-connected components (of equal values) in raster order of their first
@@ -413,10 +425,10 @@ int mapix_iid_find(const mapix_map *map, const mapix_iid *iid, uint64_t seed,
 /* Segments keys[*done, n) as COCO's run-length encodings of an image of h x w, in which they lie: as
  * text, or as u32 counts, back to back; ends[i] is where that of keys[i] ends; that of the first,
  * keys[*done], begins at 0.  Ends before one that there is no room for; *done is where to go on.  scratch
- * has room for 64 x (h + 1). */
+ * has room for 64 x (h + 1), rows for h and (h + 63) / 64 words, which are zeros. */
 int mapix_iid_rle(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys, uint64_t n,
-                  uint32_t h, uint32_t w, uint32_t text, uint16_t *scratch, uint8_t *out,
-                  uint64_t room, uint64_t *ends, uint64_t *done, mapix_where *where);
+                  uint32_t h, uint32_t w, uint32_t text, uint16_t *scratch, uint64_t *rows,
+                  uint8_t *out, uint64_t room, uint64_t *ends, uint64_t *done, mapix_where *where);
 
 /* Counts of such a text, with room for nbytes; MAPIX_E_ARGUMENT where it is none, or a count is none of
  * 32 bits. */

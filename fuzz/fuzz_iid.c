@@ -23,8 +23,10 @@ static void check_pixels(const archive *a, input *in) {
         CHECK((status == MAPIX_OK) == !bad);
         CHECK(!bad || where.record == key);
         uint32_t count = 0, want = 0, any = 0;
-        CHECK((mapix_iid_count(&map, &a->iid, &key, window, 1, 0, &count, &where) == 0) == !bad);
-        CHECK((mapix_iid_count(&map, &a->iid, &key, window, 1, 1, &any, &where) == 0) == !bad);
+        const mapix_canvas rows = take_canvas();
+        CHECK((mapix_iid_count(&map, &a->iid, &key, window, 1, 0, &rows, &count, &where) == 0) == !bad);
+        CHECK((mapix_iid_count(&map, &a->iid, &key, window, 1, 1, &rows, &any, &where) == 0) == !bad);
+        CHECK(is_clean());
         for (unsigned y = 0; !bad && y < h; y++) {
             for (unsigned x = 0; x < w; x++) {
                 const int has = slow_has(&slow[key], window[0] + y, window[1] + x);
@@ -63,9 +65,17 @@ static void check_pixels(const archive *a, input *in) {
     CHECK(mapix_iid_paint(&map, &a->iid, &painting, window[0], window[2], &where) == 0 || first_bad);
     CHECK(first_bad || memcmp(again, labels, sizeof(int32_t) * h * w) == 0);
     const uint64_t nwords = (w + 63) / 64;
-    uint64_t *canvas = block(h * nwords * 8);
+    uint64_t *canvas = block(h * nwords * 8), *other = block(h * nwords * 8);
+    uint64_t *both = block(h * nwords * 8), *rest = block(h * nwords * 8);
     memset(canvas, 0, h * nwords * 8);
-    CHECK((mapix_iid_combine(&map, &a->iid, keys, n, 0, window, canvas, nwords, &where) == 0) ==
+    CHECK((mapix_iid_combine(&map, &a->iid, keys, n, 0, window, canvas, NULL, nwords, &where) == 0) ==
+          !first_bad);
+    memset(both, 0xFF, h * nwords * 8);
+    memset(rest, 0xFF, h * nwords * 8);
+    memset(other, 0, h * nwords * 8);
+    CHECK((mapix_iid_combine(&map, &a->iid, keys, n, 1, window, both, other, nwords, &where) == 0) ==
+          !first_bad);
+    CHECK((mapix_iid_combine(&map, &a->iid, keys, n, 2, window, rest, NULL, nwords, &where) == 0) ==
           !first_bad);
     for (unsigned y = 0; !first_bad && y < h; y++) {
         for (unsigned x = 0; x < w; x++) {
@@ -77,13 +87,18 @@ static void check_pixels(const archive *a, input *in) {
                 deep = (uint16_t)(deep + has);
             }
             CHECK(labels[y * w + x] == top && depth[y * w + x] == deep);
-            CHECK((canvas[y * nwords + x / 64] >> (63 - x % 64) & 1) == (deep > 0));
+            const uint64_t word = y * nwords + x / 64, bit = 63 - x % 64;
+            CHECK((canvas[word] >> bit & 1) == (deep > 0));
+            CHECK((both[word] >> bit & 1) == (deep == n));
+            CHECK((rest[word] >> bit & 1) == (deep == 0));
         }
     }
     for (uint32_t i = 0; !first_bad && i < n; i++) {
         const uint32_t j = (i + 1) % n;
         uint32_t shared = 0, want = 0;
-        CHECK(mapix_iid_shared(&map, &a->iid, &i, &j, 1, &shared, &where) == MAPIX_OK);
+        const mapix_canvas rows = take_canvas();
+        CHECK(mapix_iid_shared(&map, &a->iid, &i, &j, 1, &rows, &shared, &where) == MAPIX_OK);
+        CHECK(is_clean());
         for (unsigned y = 0; y < SIDE; y++) {
             for (unsigned x = 0; x < SIDE; x++) {
                 want += slow_has(&slow[i], y, x) && slow_has(&slow[j], y, x);
@@ -93,6 +108,7 @@ static void check_pixels(const archive *a, input *in) {
     }
     (void)all;
     free(keys), free(values), free(labels), free(depth), free(canvas);
+    free(other), free(both), free(rest);
     free(boxes), free(scratch), free(again);
 }
 

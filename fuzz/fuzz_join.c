@@ -150,7 +150,7 @@ static void check_overlaps(const reader *r, input *in) {
     CHECK((status == MAPIX_OK) == !r->bad);
     const uint64_t canvas_nbytes = (uint64_t[]){0, 40, 4096}[take(in) % 3];
     uint8_t *canvas = block(2 * canvas_nbytes);
-    mapix_iid_join join = {nodes, keys, places, n, canvas, canvas_nbytes};
+    mapix_iid_join join = {nodes, keys, places, n, canvas, canvas_nbytes, take_canvas()};
     static uint32_t shared[MOST_SEGMENTS][MOST_SEGMENTS];
     memset(shared, 0, sizeof shared);
     if (!r->bad) {
@@ -161,7 +161,9 @@ static void check_overlaps(const reader *r, input *in) {
                 const int seen = a->box[2] <= SIDE && a->box[3] <= SIDE;
                 uint32_t count;
                 CHECK(!seen || shared[i][j] == slow_shared(a, b));
-                CHECK(mapix_iid_shared(&r->map, &r->a->iid, &i, &j, 1, &count, &where) == MAPIX_OK);
+                CHECK(mapix_iid_shared(&r->map, &r->a->iid, &i, &j, 1, &join.rows, &count, &where) ==
+                      MAPIX_OK);
+                CHECK(is_clean());
                 CHECK(count == shared[i][j]);
             }
         }
@@ -180,6 +182,9 @@ static void check_rle(const reader *r, input *in) {
     const uint32_t n = (uint32_t)r->a->iid.nsegments;
     const uint32_t h = SIDE - take(in) % 4, w = SIDE - take(in) % 4, text = take(in) % 2;
     uint16_t *scratch = block((size_t)64 * (h + 1) * 2);
+    const size_t nrows = h + (h + 63) / 64;
+    uint64_t *rows = block(nrows * 8);
+    memset(rows, 0, nrows * 8);
     for (uint32_t key = 0; key < n; key++) {
         const slow_segment *s = &r->slow[key];
         uint64_t room = take(in) % 64, end = 0, done = 0;
@@ -189,8 +194,11 @@ static void check_rle(const reader *r, input *in) {
         while (!status && !done) {
             free(out);
             out = block(room);
-            status = mapix_iid_rle(&r->map, &r->a->iid, &key, 1, h, w, text, scratch, out, room, &end,
-                                   &done, &where);
+            status = mapix_iid_rle(&r->map, &r->a->iid, &key, 1, h, w, text, scratch, rows, out, room,
+                                   &end, &done, &where);
+            for (size_t k = 0; k < nrows; k++) {
+                CHECK(!rows[k]);
+            }
             room = 2 * room + 16;
         }
         slow_segment again;
@@ -218,7 +226,7 @@ static void check_rle(const reader *r, input *in) {
         }
         free(out);
     }
-    free(scratch);
+    free(rows), free(scratch);
 }
 
 /* Run lengths of anything at all. */

@@ -166,4 +166,20 @@ static inline void take_level(input *in) {
     (void)mapix_simd(take(in) % 3);
 }
 
+/* A canvas as small as it may be, so that bands are needed; and whether it is zeros again. */
+static uint64_t canvas_words[MAPIX_CANVAS];
+
+static inline mapix_canvas take_canvas(void) {
+    memset(canvas_words, 0, sizeof canvas_words);
+    return (mapix_canvas){canvas_words, MAPIX_CANVAS};
+}
+
+static inline int is_clean(void) {
+    uint64_t any = 0;
+    for (unsigned k = 0; k < MAPIX_CANVAS; k++) {
+        any |= canvas_words[k];
+    }
+    return !any;
+}
+
 #endif

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,9 +24,33 @@ STEP = 1 << 16  # segments or windows looked at between two looks at Ctrl-C
 BAND = 256  # rows painted between two looks at Ctrl-C: a row of tiles
 PAIRS_A_SEGMENT = 4  # that share pixels: what is room for at once
 CANVAS_NBYTES = 8 << 20  # of a segment of several regions that are put together to be compared
+ROWS_NBYTES = 4 << 20  # of rows that several regions are put together in; used as far as written
+AND = 1
 SEVERAL = 0xFFFFFFFFFFFFFFFF
 PLACE = np.dtype([("at", "<u8"), ("box", "<u2", 4)])
 ROOM = 1 << 12  # bytes that any answer has room for
+
+
+class _Canvas(threading.local):
+    """A ``mapix_canvas`` of each thread: zeros, of which memory is only what was written."""
+
+    def __init__(self) -> None:
+        self.kept: NDArray[np.uint64] | None = None
+        self.c = ffi.new("mapix_canvas *")
+
+    def take(self) -> CData:
+        """The canvas; to be kept only by a call that succeeds."""
+        words = np.zeros(ROWS_NBYTES // 8, np.uint64) if self.kept is None else self.kept
+        self.kept, self.words = None, words
+        self.c.words, self.c.nwords = write("uint64_t[]", words), len(words)
+        return self.c
+
+    def keep(self) -> None:
+        """It is zeros again."""
+        self.kept = self.words
+
+
+_canvas = _Canvas()
 
 
 class Bulk:
@@ -61,20 +86,27 @@ class Bulk:
         """``mapix_iid_count``."""
         counts = np.empty(len(keys), np.uint32)
         args = (read("uint32_t[]", keys), read("uint16_t[]", windows), len(keys), any)
-        self._call(mapping, lib.mapix_iid_count, *args, write("uint32_t[]", counts))
+        into = (_canvas.take(), write("uint32_t[]", counts))
+        self._call(mapping, lib.mapix_iid_count, *args, *into)
+        _canvas.keep()
         return counts
 
     def shared(self, mapping: Mapping, a: Keys, b: Keys) -> NDArray[np.uint32]:
         """``mapix_iid_shared``."""
         counts = np.empty(len(a), np.uint32)
         args = (read("uint32_t[]", a), read("uint32_t[]", b), len(a))
-        self._call(mapping, lib.mapix_iid_shared, *args, write("uint32_t[]", counts))
+        into = (_canvas.take(), write("uint32_t[]", counts))
+        self._call(mapping, lib.mapix_iid_shared, *args, *into)
+        _canvas.keep()
         return counts
 
     def overlaps(
-        self, mapping: Mapping, keys: Keys, tree: Tree, most: int
+        self, mapping: Mapping, keys: Keys, tree: Tree, most: int, most_work: int
     ) -> NDArray[np.uint32] | None:
-        """``mapix_iid_overlaps``: key, higher key, pixels (n, 3), None of more than ``most``."""
+        """``mapix_iid_overlaps``: key, higher key, pixels (n, 3).
+
+        None of more than ``most`` pairs, or when more than ``most_work`` was done.
+        """
         ordered, n = keys[tree.order], len(keys)
         places, several = np.empty(n, PLACE), False
         for at in range(0, n, STEP):
@@ -88,12 +120,14 @@ class Bulk:
         where, room = read("mapix_place[]", places), write("uint8_t[]", canvas)
         join.nodes, join.keys, join.places, join.canvas = nodes, sorted_keys, where, room
         join.n, join.canvas_nbytes = n, len(canvas) // 2
+        join.rows = _canvas.take()[0]
         every: list[NDArray[np.uint32]] = []
         while pairs.leader < n:
             if pairs.n == pairs.room:
                 if sum(map(len, every)) > most:
                     return None
-                every.append(np.empty((max(STEP, PAIRS_A_SEGMENT * n), 3), np.uint32))
+                more = min(max(STEP, PAIRS_A_SEGMENT * n), most + 1)
+                every.append(np.empty((more, 3), np.uint32))
                 into = write("uint32_t[]", every[-1])
                 pairs.pairs, pairs.room, pairs.n = into, len(every[-1]), 0
             state = pairs.leader, pairs.behind, pairs.n
@@ -103,6 +137,9 @@ class Bulk:
                 return int(lib.mapix_iid_overlaps(m, *args))
 
             self._call(mapping, again, join, pairs)
+            if pairs.work > most_work:
+                return None
+        _canvas.keep()
         if every:
             every[-1] = every[-1][: int(pairs.n)]
         found = np.concatenate([np.empty((0, 3), np.uint32), *every])
@@ -149,8 +186,16 @@ class Bulk:
     ) -> None:
         """``mapix_iid_combine``: 0 or, 1 and, 2 and not; ``canvas`` is (h, words)."""
         args = (read("uint32_t[]", keys), len(keys), what, read("uint16_t[]", window))
-        into = write("uint64_t[]", canvas)
-        self._call(mapping, lib.mapix_iid_combine, *args, into, canvas.shape[1])
+        other = np.zeros_like(canvas) if what == AND else None
+
+        def fresh(m: CData, *args: Any) -> int:
+            if other is not None:
+                other.fill(0)  # once more, when a change turns out harmless
+            return int(lib.mapix_iid_combine(m, *args))
+
+        second = ffi.NULL if other is None else write("uint64_t[]", other)
+        into = (write("uint64_t[]", canvas), second, canvas.shape[1])
+        self._call(mapping, fresh, *args, *into)
 
     def rle(
         self, mapping: Mapping, keys: Keys, size: tuple[int, int], *, text: bool
@@ -158,8 +203,9 @@ class Bulk:
         """``mapix_iid_rle``: COCO's counts of keys, as text or as numbers."""
         n, room, found = len(keys), 96 * min(len(keys), STEP) + ROOM, []
         ends, scratch = np.empty(n, np.uint64), np.empty(64 * (size[0] + 1), np.uint16)
+        rows = np.zeros(size[0] + (size[0] + 63) // 64 + 1, np.uint64)
         done, cuts = ffi.new("uint64_t *"), write("uint64_t[]", ends)
-        args = (*size, text, write("uint16_t[]", scratch))
+        args = (*size, text, write("uint16_t[]", scratch), write("uint64_t[]", rows))
         while done[0] < n:
             out, first = np.empty(room, np.uint8), int(done[0])
             end = min(first + STEP, n)

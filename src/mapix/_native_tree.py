@@ -94,10 +94,13 @@ class Tree:
                 room *= 4
         return np.concatenate(every), counts
 
-    def pairs(self) -> tuple[Keys, Keys]:
-        """``mapix_tree_pairs``: all pairs a < b of boxes that share a pixel."""
+    def pairs(self, most: int = 1 << 62) -> tuple[Keys, Keys] | None:
+        """``mapix_tree_pairs``: all pairs a < b of boxes that share a pixel.
+
+        None of more than ``most``.
+        """
         leaf, count = ffi.new("uint64_t *"), ffi.new("uint64_t *")
-        room = max(1 << 16, self.n)
+        room, total = max(1 << 16, self.n), 0
         every: list[tuple[Keys, Keys]] = []
         while leaf[0] < self.n:
             a, b = np.empty(room, np.uint32), np.empty(room, np.uint32)
@@ -105,6 +108,9 @@ class Tree:
             before = int(leaf[0])
             lib.mapix_tree_pairs(*self._at, leaf, *into)
             n = int(count[0])
+            total += n
+            if total > most:
+                return None
             every.append((a[:n], b[:n]))
             if leaf[0] == before:  # one leaf alone has more than there was room for
                 room *= 4

@@ -22,6 +22,9 @@ __all__ = ["STEP", "Masks", "Overlaps", "Pixels"]
 STEP = 1 << 16  # segments looked at between two looks at Ctrl-C
 MOST_MASK_NBYTES = 1 << 34  # of masks in one call
 MOST_PAIRS = 1 << 29  # of segments that overlap, in one call
+PAIRS_PER_MIB = 1 << 20  # of the file, which is taken for at least LEAST_NBYTES
+LEAST_NBYTES = 1 << 20
+WORK_PER_BYTE = 1 << 10  # of the file, in nanoseconds or so
 
 Keys = NDArray[np.uint32]
 KeysLike = Group | Selection | ArrayLike
@@ -262,16 +265,25 @@ class Pixels:
         """All pairs of segments that share pixels, and how many.
 
         Candidates come from the tree over boxes; pixels are counted on the packed bits.
+
+        Raises
+        ------
+        LimitError
+            More pairs than 1 Mi per MiB of the file, and more than 1 Mi; or finding them takes more than
+            about a second per MiB.
         """
         if keys is None:
             some, tree = self.keys, self._tree
         else:
             some = np.unique(self._some(keys))
             tree = Tree(np.ascontiguousarray(self.bboxes[some]))
-        found = self._iid.overlaps(self.source.mapping, some, tree, MOST_PAIRS)
+        size = max(self._nbytes, LEAST_NBYTES)
+        most = min(MOST_PAIRS, PAIRS_PER_MIB * size >> 20)
+        found = self._iid.overlaps(self.source.mapping, some, tree, most, WORK_PER_BYTE * size)
         if found is None:
             raise LimitError(
-                f"{self.path}: more than {MOST_PAIRS} pairs of segments overlap: ask for fewer keys"
+                f"{self.path}: more than {most} pairs of segments overlap, or so many more have boxes "
+                f"that do, from {self._nbytes} bytes: ask for fewer keys"
             )
         i, j, pixels = (np.ascontiguousarray(found[:, k]) for k in range(3))
         return Overlaps(i, j, pixels, self.areas[i], self.areas[j])
@@ -285,11 +297,12 @@ class Pixels:
         canvas = np.zeros((h, (w + 63) // 64), np.uint64)
         if len(some) and canvas.size:
             self._iid.combine(self.source.mapping, some[:1], first, window, canvas)
-            self._iid.combine(self.source.mapping, some[1:], rest, window, canvas)
+            if len(some) > 1:
+                self._iid.combine(self.source.mapping, some[1:], rest, window, canvas)
         octets = canvas.astype(">u8").view(np.uint8).reshape(h, 8 * canvas.shape[1])
-        bits = np.unpackbits(octets, axis=1)
         minr, minc, maxr, maxc = window.tolist()
-        return bits[:, :w].astype(np.bool_), (minr, minc, maxr, maxc)
+        mask = np.unpackbits(octets, axis=1, count=w).view(np.bool_)
+        return mask, (minr, minc, maxr, maxc)
 
     def union(self: Any, keys: KeysLike, bbox: Box | None = None) -> tuple[NDArray[np.bool_], Box]:
         """Pixels of any of the segments: bool mask, and the box that it is of."""

@@ -18,7 +18,7 @@ from mapix.iid.archive import Archive
 from mapix.iid.arguments import as_keys, whole
 from mapix.iid.groups import Group
 from mapix.iid.names import Pair, Text, as_bytes
-from mapix.iid.segment import Box, Region
+from mapix.iid.segment import Box, Region, Segment
 from mapix.iid.writer import Once, Writer, path_of
 from mapix.report import Report
 from mapix.source import Source
@@ -28,6 +28,8 @@ __all__ = ["ShardedArchive", "ShardedWriter", "beside"]
 
 Keys = NDArray[np.uint32]
 STEP = 1 << 18  # pairs of segments compared between two looks at Ctrl-C
+COMPARED = 1 << 22  # pixels of two masks that are compared at once
+BOXES_PER_PAIR = 4  # pairs of boxes that meet, for each pair of segments that may be found
 FULL_NBYTES = 3 << 30  # of a shard, before the next one is begun
 MOST_SHARDS = 99_999
 MOST_SHOWN = 5  # names of shards in a message
@@ -109,27 +111,31 @@ class _Core:
         return found
 
     def shared(self, _: Any, a: Keys, b: Keys) -> NDArray[np.uint32]:
-        """Pixels that pairs share; across archives, their masks are compared."""
+        """Pixels that pairs share; across archives, their masks are compared, many at once."""
         found = np.zeros(len(a), np.uint32)
         part_a, in_a = self.place(a)
         part_b, in_b = self.place(b)
-        for k in np.unique(part_a).tolist():
-            at = np.flatnonzero((part_a == k) & (part_b == k))
-            part = self._parts[k]
-            one, two = (np.ascontiguousarray(v[at]) for v in (in_a, in_b))
-            found[at] = part._iid.shared(part.source.mapping, one, two)
-        for i in np.flatnonzero(part_a != part_b).tolist():
-            one, two = self._parts[part_a[i]][int(in_a[i])], self._parts[part_b[i]][int(in_b[i])]
-            low = np.maximum(one.bbox[:2], two.bbox[:2]).tolist()
-            high = np.minimum(one.bbox[2:], two.bbox[2:]).tolist()
-            if low[0] < high[0] and low[1] < high[1]:
-                box = (low[0], low[1], high[0], high[1])
-                found[i] = (one.mask(box) & two.mask(box)).sum()
+        for k, m in np.unique(np.stack([part_a, part_b], axis=1), axis=0).tolist():
+            at = np.flatnonzero((part_a == k) & (part_b == m))
+            one, two = np.ascontiguousarray(in_a[at]), np.ascontiguousarray(in_b[at])
+            if k == m:
+                part = self._parts[k]
+                found[at] = part._iid.shared(part.source.mapping, one, two)
+            else:
+                found[at] = _shared_masks(self._parts[k], one, self._parts[m], two)
         return found
 
-    def overlaps(self, _: Any, keys: Keys, tree: Tree, most: int) -> NDArray[np.uint32] | None:
-        """Pairs of keys that share pixels, and how many: (n, 3), None of more than ``most``."""
-        a, b = tree.pairs()
+    def overlaps(
+        self, _: Any, keys: Keys, tree: Tree, most: int, most_work: int
+    ) -> NDArray[np.uint32] | None:
+        """Pairs of keys that share pixels, and how many: (n, 3).
+
+        None of more than ``most`` pairs, of boxes of four times as many, or of too many pixels.
+        """
+        pairs = tree.pairs(BOXES_PER_PAIR * most)
+        if pairs is None or self._work(keys, *pairs) > most_work:
+            return None
+        a, b = pairs
         every = [np.empty((0, 3), np.uint32)]
         for at in range(0, len(a), STEP):
             i, j = keys[a[at : at + STEP]], keys[b[at : at + STEP]]
@@ -139,6 +145,15 @@ class _Core:
                 return None
         found = np.concatenate(every)
         return found[np.lexsort((found[:, 1], found[:, 0]))]
+
+    def _work(self, keys: Keys, a: Keys, b: Keys) -> int:
+        """What comparing pairs takes, in nanoseconds or so: eight pixels each, and 32 a pair."""
+        boxes = np.concatenate([part.bboxes for part in self._parts])[keys].astype(np.int64)
+        total = 0
+        for at in range(0, len(a), STEP):
+            window = _common(boxes[a[at : at + STEP]], boxes[b[at : at + STEP]])
+            total += int(_pixels(window).sum()) // 8 + 32 * len(window)
+        return total
 
     def paint(
         self, _: Any, keys: Keys, values: Any, boxes: Any, window: Any, labels: Any, depth: Any
@@ -172,6 +187,54 @@ class _Core:
             for i, name in zip(at.tolist(), part._names.each(inner), strict=True):
                 found[i] = name
         return found
+
+
+def _common(one: NDArray[np.int64], two: NDArray[np.int64]) -> NDArray[np.int64]:
+    """What boxes share, (n, 4)."""
+    low, high = np.maximum(one[:, :2], two[:, :2]), np.minimum(one[:, 2:], two[:, 2:])
+    return np.concatenate([np.minimum(low, high), high], axis=1)
+
+
+def _pixels(boxes: NDArray[np.int64]) -> NDArray[np.int64]:
+    found: NDArray[np.int64] = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return found
+
+
+def _shared_masks(one: Archive, a: Keys, two: Archive, b: Keys) -> NDArray[np.uint32]:
+    """Pixels that segments of two archives share, pair by pair."""
+    found = np.zeros(len(a), np.uint32)
+    windows = _common(one.bboxes[a].astype(np.int64), two.bboxes[b].astype(np.int64))
+    sizes = _pixels(windows)
+    some = np.flatnonzero(sizes)
+    begin = 0
+    while begin < len(some):  # one that is too large on its own is compared row by row
+        ends = np.cumsum(sizes[some[begin:]])
+        n = int(np.searchsorted(ends, COMPARED, side="right"))
+        if n == 0:
+            i = some[begin]
+            found[i] = _shared_rows(one[int(a[i])], two[int(b[i])], windows[i])
+            begin += 1
+            continue
+        at = some[begin : begin + n]
+        offsets = np.concatenate([[0], ends[:n]]).astype(np.uint64)
+        boxes = np.ascontiguousarray(windows[at], np.uint16)
+        flat = np.empty((2, int(offsets[-1])), np.uint8)
+        one._iid.masks(one.source.mapping, a[at], boxes, offsets, flat[0])
+        two._iid.masks(two.source.mapping, b[at], boxes, offsets, flat[1])
+        flat[0] &= flat[1]
+        found[at] = np.add.reduceat(flat[0], offsets[:-1].astype(np.int64), dtype=np.uint32)
+        begin += n
+    return found
+
+
+def _shared_rows(one: Segment, two: Segment, window: NDArray[np.int64]) -> int:
+    minr, minc, maxr, maxc = window.tolist()
+    step = max(1, COMPARED // (maxc - minc))
+    total = 0
+    for row in range(minr, maxr, step):
+        box = (row, minc, min(row + step, maxr), maxc)
+        total += int(np.count_nonzero(one.mask(box) & two.mask(box)))
+    return total
 
 
 class _Names:
