@@ -20,13 +20,15 @@ from mapix import _native
 from mapix.source import Fingerprint, Source
 from mapix.store import NewWhole
 
-__all__ = ["cache_folder", "cache_place", "distrusted", "replacing", "trusted"]
+__all__ = ["cache_folder", "cache_place", "distrusted", "racy_for", "replacing", "trusted"]
 
 FOLDER_MODE = 0o700  # of a cache folder that mapix makes
 FILE_MODE = 0o644  # the umask takes from it; nobody but the owner has to write
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 UNNAMED = "/proc/self/fd"
 OLD_S = 86_400  # seconds after which what a killed process left in the cache is cleared away
+COARSE_NS = 2_000_000_000  # FAT and old NFS tick every one or two seconds
+FINE_NS = 40_000_000  # elsewhere the kernel's tick, at most 10 ms, and some more
 TRIES = 9  # at giving a new file its name while others do the same
 
 
@@ -88,6 +90,17 @@ def trusted(place: str, data: Source) -> Source | None:
     """
     found = Source(place)
     return None if distrusted(place, found.fingerprint, data.fingerprint) else found
+
+
+def racy_for(source: Source) -> float:
+    """Return the seconds until what is made of a file can be bound to its times; 0 from then on.
+
+    What was written a moment ago may be written again without its times telling.
+    """
+    f = source.fingerprint
+    tick = COARSE_NS if f.mtime_ns % 1_000_000_000 == 0 else FINE_NS
+    left = max(f.mtime_ns, f.ctime_ns) + tick - time.time_ns()
+    return max(0, left + 1_000_000) / 1e9 if left >= 0 else 0.0
 
 
 @contextlib.contextmanager

@@ -23,7 +23,6 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
-import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -32,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from mapix import _native
-from mapix.cache import cache_folder, cache_place, replacing, trusted
+from mapix.cache import FINE_NS, cache_folder, cache_place, racy_for, replacing, trusted
 from mapix.errors import MapixError
 from mapix.recordindex import (
     ENTRY,
@@ -46,6 +45,7 @@ from mapix.recordindex import (
 from mapix.source import Mapping, Source, sample
 
 __all__ = [
+    "FINE_NS",
     "Checksums",
     "Columns",
     "Moments",
@@ -71,8 +71,6 @@ OPTIONS_NBYTES = 128
 _FIELDS = struct.Struct(f"<3Q2q16s{OPTIONS_NBYTES}s2I3QQ4HH32sI5I")
 HAS_COLUMNS, HAS_PRESENT, HAS_CHECKSUMS, HAS_MOMENTS = 1, 2, 4, 8
 STORE_NBYTES = 16 << 20  # files smaller than this are indexed again faster than looked up
-COARSE_NS = 2_000_000_000  # FAT and old NFS tick every one or two seconds
-FINE_NS = 40_000_000  # elsewhere the kernel's tick, at most 10 ms, and some more
 
 
 # --- stored indexes -----------------------------------------------------------------------------
@@ -116,17 +114,6 @@ def _ids(bits: bytes) -> tuple[int, ...]:
         found.append((left & -left).bit_length() - 1)
         left &= left - 1
     return tuple(found)
-
-
-def racy_for(source: Source) -> float:
-    """Seconds until an index of the file can be kept; 0 when it can be now.
-
-    What was written a moment ago may be written again without its times telling.
-    """
-    f = source.fingerprint
-    tick = COARSE_NS if f.mtime_ns % 1_000_000_000 == 0 else FINE_NS
-    left = max(f.mtime_ns, f.ctime_ns) + tick - time.time_ns()
-    return max(0, left + 1_000_000) / 1e9 if left >= 0 else 0.0
 
 
 def store(

@@ -343,6 +343,18 @@ class Source:
         self._mapping: Mapping | None = mapping
         self._view: memoryview | None = mapping.view
 
+    @classmethod
+    def unnamed(cls, fd: int, path: str, nbytes: int) -> Source:
+        """Map the first bytes of an open file without a name, which nobody else has.
+
+        ``fd`` is the source's from here on; ``path`` is for messages.
+        """
+        made = cls.__new__(cls)
+        made.path = made.full_path = path
+        made._mapping = Mapping(path, path, nbytes, fd)
+        made._view = made._mapping.view
+        return made
+
     @property
     def mapping(self) -> Mapping:
         """The live mapping; hold it in a local while using it, so that close() cannot take it."""

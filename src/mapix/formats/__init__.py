@@ -13,6 +13,7 @@ from math import prod
 from struct import unpack
 from typing import Any, Protocol, cast
 
+from mapix.formats.appearance import looks_like
 from mapix.source import peek
 
 __all__ = ["Format", "formats", "named"]
@@ -54,7 +55,7 @@ def _may_be(name: str, path: str, front: bytes) -> bool:
         return front[8:12] == b"\x30\0\0\0" or path.endswith(".iid")
     if name == "idx":
         known = (b"\0\0", b"\xff\xff", b"\x1f\x8b")
-        return front[:2] in known or path.endswith((".idx", "-ubyte"))
+        return front[:2] in known or path.removesuffix(".gz").endswith((".idx", "-ubyte"))
     if name == "folder":
         return path.endswith(".jsonl")
     if name == "pink":  # comment; version 2; or, of version 1, four dimensions of an array
@@ -116,4 +117,6 @@ def formats(path: str) -> Iterator[tuple[str, Format | None]]:
 def tried(path: str | os.PathLike[str], refusals: list[tuple[str, str]]) -> str:
     """The text of an UnknownFormatError."""
     lines = "".join(f"\n  {name}: {why}" for name, why in refusals)
-    return f"{os.fspath(path)}: no format recognises it; tried:{lines}"
+    looks = looks_like(path)
+    look = "" if looks is None else f"; it looks like {looks}"
+    return f"{os.fspath(path)}: no format recognises it{look}\n tried:{lines}"

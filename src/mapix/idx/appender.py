@@ -8,8 +8,9 @@ from numpy.typing import ArrayLike
 
 from mapix import _native
 from mapix.errors import UnsupportedError
+from mapix.formats import gzipped
 from mapix.formats.idx import NAME, Header
-from mapix.idx.opening import GZIP, header_of
+from mapix.idx.opening import header_of
 from mapix.idx.writer import STEP, Writer
 from mapix.source import Source
 from mapix.store import SYSTEM, Calls, NewWhole
@@ -96,7 +97,7 @@ class Appender(Writer):
 def _opened(path: str | os.PathLike[str]) -> tuple[Source, Header]:
     """Open a file that rows can be appended to."""
     source = Source(path)
-    if bytes(_native.copy(source.mapping, 0, min(2, source.nbytes), NAME)) == GZIP:
+    if bytes(_native.copy(source.mapping, 0, min(2, source.nbytes), NAME)) == gzipped.MAGIC:
         raise UnsupportedError(f"{path}: rows cannot be appended to a compressed file")
     return source, header_of(source)
 

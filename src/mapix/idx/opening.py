@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import zlib
-from collections.abc import Iterator
 from typing import Any
 
 from mapix import _native
 from mapix.errors import FormatError, MapixError, TruncatedError
+from mapix.formats import gzipped
+from mapix.formats.cached import cached
 from mapix.formats.idx import MOST_DIMS, NAME, PREFIX_NBYTES, Header, parse
-from mapix.formats.kept import kept
 from mapix.idx.array import IdxArray
 from mapix.idx.names import FILES, images_of, labels_of
 from mapix.selection import Rows
@@ -19,28 +18,11 @@ from mapix.source import Fingerprint, Source
 __all__ = ["NAME", "claims", "header_of", "open_path", "reopen"]
 
 FRONT_NBYTES = PREFIX_NBYTES + 4 * MOST_DIMS
-STEP = 1 << 20
-GZIP = b"\x1f\x8b"
 ENDS = (".idx", "-ubyte", "-idx2-int")  # of names that promise an IDX file
 
 
 def _front(source: Source) -> bytes:
     return bytes(_native.copy(source.mapping, 0, min(FRONT_NBYTES, source.nbytes), NAME))
-
-
-def _inflated(source: Source) -> Iterator[bytes]:
-    """What a gzip file decompresses to, a piece at a time."""
-    engine = zlib.decompressobj(zlib.MAX_WBITS | 16)
-    try:
-        for at in range(0, source.nbytes, STEP):
-            raw = bytes(_native.copy(source.mapping, at, min(STEP, source.nbytes - at), NAME))
-            while raw and not engine.eof:
-                yield engine.decompress(raw, STEP)
-                raw = engine.unconsumed_tail
-    except zlib.error as e:
-        raise FormatError(source.path, NAME, f"no gzip: {e}") from e
-    if not engine.eof:
-        raise TruncatedError(source.path, NAME, "the gzip stream ends too early")
 
 
 def claims(path: str) -> str | None:
@@ -51,12 +33,12 @@ def claims(path: str) -> str | None:
     try:
         source = Source(path)
         front = _front(source)
-        if front[:2] == GZIP:
-            ours = path.endswith(("ubyte.gz", ".idx.gz"))
-            return None if ours else "a gzip file by another name"
+        if front[:2] == gzipped.MAGIC:
+            parse(_unpacked_front(source), path)
+            return None
         header = parse(front, path)
     except (OSError, MapixError) as e:
-        if path.endswith(ENDS):
+        if path.removesuffix(".gz").endswith(ENDS):
             return None  # say what is wrong with it
         return f"no header ({str(e)[-60:]})"
     whole = header.file_nbytes == source.nbytes or path.endswith(ENDS)
@@ -112,9 +94,9 @@ def header_of(source: Source) -> Header:
 def _open(path: str, *, labels: bool, expect: Fingerprint | None = None) -> IdxArray:
     source = Source(path, expect)
     numbers = source
-    if _front(source)[:2] == GZIP:
-        header = parse(_first(source), path)
-        numbers = kept(source, _inflated(source), header.file_nbytes, NAME)
+    if _front(source)[:2] == gzipped.MAGIC:
+        header = parse(_unpacked_front(source), path)
+        numbers = cached(source, lambda: gzipped.inflated(source, NAME), header.file_nbytes, NAME)
     else:
         header = header_of(source)
     numbers.mapping.advise("random")
@@ -126,10 +108,10 @@ def _open(path: str, *, labels: bool, expect: Fingerprint | None = None) -> IdxA
     return IdxArray(source, header, numbers=numbers, labels=found)
 
 
-def _first(source: Source) -> bytes:
+def _unpacked_front(source: Source) -> bytes:
     """The first bytes of what a gzip file holds."""
     found = b""
-    for piece in _inflated(source):
+    for piece in gzipped.inflated(source, NAME):
         found += piece
         if len(found) >= FRONT_NBYTES:
             break

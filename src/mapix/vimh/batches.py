@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mapix import _native
 from mapix.errors import FormatError, MapixError
-from mapix.formats.kept import kept
+from mapix.formats.cached import cached
 from mapix.formats.pickled import Array, Machine, Span, Text
 from mapix.formats.pickled.decode import pieces
 from mapix.source import Source
@@ -186,7 +186,7 @@ class PickledBatch:
         n, each = self.shape
         if isinstance(data, Array) and isinstance(data.data, Span) and not data.fortran:
             return path, data.data.at
-        return kept(path, self._pieces(n, each), n * each, FORMAT), 0
+        return cached(path, lambda: self._pieces(n, each), n * each, FORMAT), 0
 
     def _pieces(self, n: int, each: int) -> Iterator[bytes]:
         """The bytes of images that do not lie in the file as they are."""
@@ -299,7 +299,10 @@ class PickledBatch:
         if isinstance(data.data, Span):
             at = data.data.at
         elif isinstance(data.data, Text):
-            source = kept(source, pieces(source, data.data), data.nbytes, FORMAT, "scale_factors")
+            text = data.data
+            source = cached(
+                source, lambda: pieces(self.source, text), data.nbytes, FORMAT, "scale_factors"
+            )
         else:
             found = np.frombuffer(data.data, data.dtype, 2 * n)
             return found.reshape(n, 2, order="F" if data.fortran else "C").astype(np.float32)

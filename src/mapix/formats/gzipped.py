@@ -1,0 +1,72 @@
+"""What a gzip file holds: its members, one after another, as gzip(1) reads them."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+
+from mapix import _native
+from mapix.errors import FormatError, TruncatedError, warn
+from mapix.source import Source
+
+__all__ = ["MAGIC", "inflated"]
+
+MAGIC = b"\x1f\x8b"
+FIRST_NBYTES = 4096  # read of a new member; doubled as it goes on, for members of a few bytes
+STEP_NBYTES = 1 << 20
+REST_NBYTES = 1 << 16
+
+
+def inflated(source: Source, format: str) -> Iterator[bytes]:
+    """Yield what a gzip file decompresses to, in pieces of at most 1 MiB.
+
+    Zeros after the last member are padding. Anything else there is no part of the data: it is left
+    out with a warning, as gzip(1) does.
+
+    Parameters
+    ----------
+    source : Source
+        The file.
+    format : str
+        What it is expected to hold, for messages.
+
+    Raises
+    ------
+    FormatError
+        A member is damaged, or there is none.
+    TruncatedError
+        A member ends too early.
+    """
+    at = 0
+    while at < source.nbytes:
+        begin = bytes(_native.copy(source.mapping, at, min(2, source.nbytes - at), format))
+        if at and begin != MAGIC:
+            _rest(source, at, format)
+            return
+        engine, first, step = zlib.decompressobj(zlib.MAX_WBITS | 16), at, FIRST_NBYTES
+        try:
+            while not engine.eof and at < source.nbytes:
+                size = min(step, source.nbytes - at)
+                raw = bytes(_native.copy(source.mapping, at, size, format))
+                at, step = at + size, min(2 * step, STEP_NBYTES)
+                while raw and not engine.eof:
+                    yield engine.decompress(raw, STEP_NBYTES)
+                    raw = engine.unconsumed_tail
+        except zlib.error as e:
+            reason = f"a damaged gzip member, or no gzip: {e}"
+            raise FormatError(source.path, format, reason, at=first) from e
+        if not engine.eof:
+            reason = "the gzip member that begins there ends too early: the file was cut"
+            raise TruncatedError(source.path, format, reason, at=first)
+        at -= len(engine.unused_data)
+
+
+def _rest(source: Source, at: int, format: str) -> None:
+    for begin in range(at, source.nbytes, REST_NBYTES):
+        size = min(REST_NBYTES, source.nbytes - begin)
+        if any(_native.copy(source.mapping, begin, size, format)):
+            warn(
+                f"{source.path}: the last {source.nbytes - at} bytes, from byte {at} on, are not a "
+                "gzip member; they are left out"
+            )
+            return
