@@ -430,6 +430,15 @@ def test_damaged_members(tmp_path):
             mapix.open(path)
 
 
+def test_members_without_data_are_limited(tmp_path):
+    path = tmp_path / "x-idx3-ubyte.gz"
+    path.write_bytes(gzip.compress(b"") * 1000 + gzip.compress(RAW))
+    assert (images(path) == ROWS).all()
+    path.write_bytes(gzip.compress(b"") * 1001 + gzip.compress(RAW))
+    with pytest.raises(mapix.LimitError, match="1000 gzip members without data"):
+        mapix.open(path)
+
+
 def test_inflated_in_small_pieces_equals_zlib(tmp_path):
     rng = np.random.default_rng(3)
     raw = b"".join(bytes([k % 7]) * int(n) for k, n in enumerate(rng.integers(0, 9000, 900)))

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Iterator
 
 from mapix import _native
-from mapix.errors import FormatError, TruncatedError, warn
+from mapix.errors import FormatError, LimitError, TruncatedError, warn
 from mapix.source import Source
 
 __all__ = ["MAGIC", "inflated"]
@@ -15,6 +15,7 @@ MAGIC = b"\x1f\x8b"
 FIRST_NBYTES = 4096  # read of a new member; doubled as it goes on, for members of a few bytes
 STEP_NBYTES = 1 << 20
 REST_NBYTES = 1 << 16
+MOST_EMPTY = 1000  # members without data: one ends each file of bgzip, more only cost time
 
 
 def inflated(source: Source, format: str) -> Iterator[bytes]:
@@ -36,22 +37,25 @@ def inflated(source: Source, format: str) -> Iterator[bytes]:
         A member is damaged, or there is none.
     TruncatedError
         A member ends too early.
+    LimitError
+        More than 1,000 members hold nothing.
     """
-    at = 0
+    at = nempty = 0
     while at < source.nbytes:
         begin = bytes(_native.copy(source.mapping, at, min(2, source.nbytes - at), format))
         if at and begin != MAGIC:
             _rest(source, at, format)
             return
-        engine, first, step = zlib.decompressobj(zlib.MAX_WBITS | 16), at, FIRST_NBYTES
+        engine, first, step, done = zlib.decompressobj(zlib.MAX_WBITS | 16), at, FIRST_NBYTES, 0
         try:
             while not engine.eof and at < source.nbytes:
                 size = min(step, source.nbytes - at)
                 raw = bytes(_native.copy(source.mapping, at, size, format))
                 at, step = at + size, min(2 * step, STEP_NBYTES)
                 while raw and not engine.eof:
-                    yield engine.decompress(raw, STEP_NBYTES)
-                    raw = engine.unconsumed_tail
+                    piece = engine.decompress(raw, STEP_NBYTES)
+                    raw, done = engine.unconsumed_tail, done + len(piece)
+                    yield piece
         except zlib.error as e:
             reason = f"a damaged gzip member, or no gzip: {e}"
             raise FormatError(source.path, format, reason, at=first) from e
@@ -59,6 +63,12 @@ def inflated(source: Source, format: str) -> Iterator[bytes]:
             reason = "the gzip member that begins there ends too early: the file was cut"
             raise TruncatedError(source.path, format, reason, at=first)
         at -= len(engine.unused_data)
+        nempty += not done
+        if nempty > MOST_EMPTY:
+            raise LimitError(
+                f"{source.path}: {format}: more than {MOST_EMPTY} gzip members without data; "
+                "unpack it yourself (gzip -dk FILE) if you trust it"
+            )
 
 
 def _rest(source: Source, at: int, format: str) -> None:
