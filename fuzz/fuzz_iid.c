@@ -112,10 +112,59 @@ static void check_pixels(const archive *a, input *in) {
     free(boxes), free(scratch), free(again);
 }
 
+/* All names in one call, into just the room they take, and looked for together. */
+static void check_all_names(const archive *a, const mapix_map *map, uint64_t seed,
+                            const uint64_t *slots, uint64_t nslots, const uint32_t *next) {
+    const uint64_t n = a->iid.nsegments;
+    uint32_t *keys = block((n + 1) * sizeof *keys);
+    for (uint32_t k = 0; k < n; k++) {
+        keys[k] = (uint32_t)n - 1 - k;
+    }
+    keys[n] = (uint32_t)n;
+    uint64_t nbytes = 0, again, *ends = block(2 * (n + 1) * sizeof *ends);
+    mapix_where where;
+    uint8_t nothing[1];
+    const int first =
+        mapix_iid_texts(map, &a->iid, keys, n, ends, nothing, 0, &nbytes, &where);
+    CHECK(first == (nbytes ? MAPIX_E_SHAPE : MAPIX_OK));
+    uint8_t *text = block(nbytes + 2);
+    CHECK(mapix_iid_texts(map, &a->iid, keys, n, ends, text, nbytes, &again, &where) == MAPIX_OK);
+    CHECK(again == nbytes && (n == 0 || ends[2 * n - 1] == nbytes));
+    if (nbytes) {
+        uint8_t *less = block(nbytes - 1);
+        CHECK(mapix_iid_texts(map, &a->iid, keys, n, ends, less, nbytes - 1, &again, &where) ==
+              MAPIX_E_SHAPE);
+        CHECK(again == nbytes);
+        free(less);
+    }
+    CHECK(mapix_iid_texts(map, &a->iid, keys, n + 1, ends, text, nbytes, &again, &where) ==
+          MAPIX_E_ROW);
+    CHECK(where.record == n && where.got == n && where.expected == n);
+    memcpy(text + nbytes, "zz", 2); /* no name has a z */
+    ends[2 * n] = nbytes + 1;
+    ends[2 * n + 1] = nbytes + 2;
+    int64_t *found = block((n + 1) * sizeof *found);
+    CHECK(mapix_iid_find(map, &a->iid, seed, slots, nslots, text, ends, n + 1, found, &where) ==
+          MAPIX_OK);
+    CHECK(found[n] == -1);
+    for (uint64_t k = 0; k < n; k++) {
+        uint32_t walk = (uint32_t)found[k];
+        CHECK(found[k] >= 0 && walk <= keys[k]);
+        while (walk != keys[k] && walk != UINT32_MAX) {
+            walk = next[walk];
+        }
+        CHECK(walk == keys[k]);
+    }
+    ends[2 * n + 1] = nbytes; /* ends that go back */
+    CHECK(mapix_iid_find(map, &a->iid, seed, slots, nslots, text, ends, n + 1, found, &where) ==
+          MAPIX_E_ARGUMENT);
+    free(keys), free(ends), free(text), free(found);
+}
+
 static void check_names(const archive *a, input *in) {
     const mapix_map map = {.base = a->bytes, .nbytes = a->nbytes, .fd = -1};
     const uint64_t n = a->iid.nsegments, seed = take_n(in, 8);
-    uint64_t slots[64] = {0}, totals[3];
+    uint64_t slots[128] = {0}, totals[3];
     uint32_t next[MOST_SEGMENTS + 1];
     uint16_t *boxes = block(n * 8);
     uint32_t *areas = block(n * 4);
@@ -131,7 +180,7 @@ static void check_names(const archive *a, input *in) {
         CHECK(areas[key] == slow.area && boxes[4 * key + 3] == slow.box[3]);
     }
     free(boxes), free(areas);
-    const int built = mapix_iid_names(&map, &a->iid, seed, slots, 64, next, &where);
+    const int built = mapix_iid_names(&map, &a->iid, seed, slots, 128, next, &where);
     for (uint32_t key = 0; key < n; key++) {
         uint64_t ends[2], nbytes;
         uint8_t text[512];
@@ -142,7 +191,7 @@ static void check_names(const archive *a, input *in) {
             continue;
         }
         int64_t found = -2;
-        CHECK(mapix_iid_find(&map, &a->iid, seed, slots, 64, text, ends, 1, &found, &where) == 0);
+        CHECK(mapix_iid_find(&map, &a->iid, seed, slots, 128, text, ends, 1, &found, &where) == 0);
         CHECK(found >= 0 && found <= (int64_t)key);
         uint32_t walk = (uint32_t)found;
         while (walk != key && walk != UINT32_MAX) { /* the chain of a name comes by all its keys */
@@ -151,6 +200,66 @@ static void check_names(const archive *a, input *in) {
         }
         CHECK(walk == key);
     }
+    if (!built) {
+        check_all_names(a, &map, seed, slots, 128, next);
+    }
+}
+
+static int boxes_meet(const uint16_t *a, const uint16_t *b) {
+    return a[0] < a[2] && a[1] < a[3] && b[0] < b[2] && b[1] < b[3] && a[0] < b[2] &&
+           b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
+}
+
+/* Several windows, and all pairs, in calls with little room. */
+static void check_many(const uint16_t *nodes, const uint32_t *order, unsigned n,
+                       const uint16_t *boxes, input *in) {
+    enum { WINDOWS = 3 };
+    uint16_t windows[4 * WINDOWS];
+    uint32_t counts[WINDOWS];
+    for (unsigned k = 0; k < WINDOWS; k++) {
+        take_window(in, windows + 4 * k);
+    }
+    uint64_t room = take(in) % 32, at = 0, nfound;
+    while (at < WINDOWS) {
+        uint32_t *found = block(room * sizeof *found), *next = found;
+        const uint64_t before = at;
+        CHECK(mapix_tree_search_many(nodes, order, n, windows, WINDOWS, &at, found, room, &nfound,
+                                     counts) == MAPIX_OK);
+        CHECK(nfound <= room);
+        for (uint64_t k = before; k < at; k++) {
+            uint32_t want = 0;
+            for (uint32_t i = 0; i < n; i++) {
+                if (boxes_meet(boxes + 4 * i, windows + 4 * k)) {
+                    CHECK(want < counts[k] && next[want] == i);
+                    want++;
+                }
+            }
+            CHECK(counts[k] == want);
+            next += want;
+        }
+        CHECK(next == found + nfound);
+        free(found);
+        room = at == before ? 2 * room + 1 : room;
+    }
+    uint64_t leaf = 0, all = 0;
+    while (leaf < n) {
+        uint32_t *a = block(room * sizeof *a), *b = block(room * sizeof *b);
+        const uint64_t before = leaf;
+        CHECK(mapix_tree_pairs(nodes, order, n, &leaf, a, b, room, &nfound) == MAPIX_OK);
+        CHECK(nfound <= room);
+        for (uint64_t k = 0; k < nfound; k++) {
+            CHECK(a[k] < b[k] && b[k] < n && boxes_meet(boxes + 4 * a[k], boxes + 4 * b[k]));
+        }
+        all += nfound;
+        free(a), free(b);
+        room = leaf == before ? 2 * room + 1 : room;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        for (uint32_t j = i + 1; j < n; j++) {
+            all -= (uint64_t)boxes_meet(boxes + 4 * i, boxes + 4 * j);
+        }
+    }
+    CHECK(all == 0);
 }
 
 static void check_tree(input *in) {
@@ -180,6 +289,7 @@ static void check_tree(input *in) {
         want += (unsigned)meets;
     }
     CHECK(nfound == want);
+    check_many(nodes, order, n, boxes, in);
     for (unsigned lies = take(in) % 3; lies && nnodes; lies--) { /* a tree that lies: numbers stay below n */
         nodes[take_n(in, 2) % (nnodes * 64)] = (uint16_t)take_n(in, 2);
     }
@@ -241,6 +351,138 @@ static void check_pack(input *in) {
     free(mask), free(numbers), free(scratch);
 }
 
+enum { NCALLS = 14 };
+
+/* Every function for archives, with nothing but the archive to be wrong. */
+static int call(int which, const mapix_map *map, const mapix_iid *iid) {
+    const uint32_t key = 0;
+    const uint16_t window[4] = {0, 0, 8, 8};
+    const uint64_t offsets[2] = {0, 64};
+    const mapix_parts parts = {NULL, NULL, 0};
+    const mapix_iid_join join = {NULL, NULL, NULL, 0, NULL, 0};
+    uint8_t bytes[64] = {0};
+    uint64_t words[8] = {0}, at = 0, n = 0, slots[4] = {0}, ends[2] = {0, 0};
+    uint32_t numbers[64];
+    uint16_t boxes[4], scratch[64 * 9];
+    int32_t labels[64];
+    int64_t keys[1];
+    mapix_place places[1];
+    mapix_iid_pairs pairs = {0, 0, numbers, 1, 0};
+    mapix_where where;
+    const mapix_iid_painting painting = {.keys = &key, .values = labels, .boxes = window, .n = 0,
+                                         .window = {0, 0, 8, 8}, .labels = labels, .scratch = numbers};
+    switch (which) {
+    case 0: return mapix_iid_columns(map, iid, 0, 0, boxes, numbers, words, &where);
+    case 1: return mapix_iid_masks(map, iid, &key, window, 0, offsets, bytes, 64, &where);
+    case 2: return mapix_iid_parts(map, iid, &at, 0, boxes, words, 1, &n, &where);
+    case 3: return mapix_iid_hits(map, iid, &parts, window, 0, &at, numbers, 1, &n, numbers, &where);
+    case 4: return mapix_iid_count(map, iid, &key, window, 0, 0, numbers, &where);
+    case 5: return mapix_iid_shared(map, iid, &key, &key, 0, numbers, &where);
+    case 6: return mapix_iid_places(map, iid, &key, 0, places, &where);
+    case 7: return mapix_iid_overlaps(map, iid, &join, &pairs, &where);
+    case 8: return mapix_iid_paint(map, iid, &painting, 0, 8, &where);
+    case 9: return mapix_iid_combine(map, iid, &key, 0, 0, window, words, 1, &where);
+    case 10: return mapix_iid_texts(map, iid, &key, 0, ends, bytes, 64, &n, &where);
+    case 11: return mapix_iid_names(map, iid, 0, slots, 4, numbers, &where);
+    case 12: return mapix_iid_find(map, iid, 0, slots, 4, bytes, ends, 0, keys, &where);
+    default:
+        return mapix_iid_rle(map, iid, &key, 0, 8, 8, 0, scratch, bytes, 64, words, &at, &where);
+    }
+}
+
+/* Sections that do not lie in the file, each by itself: told by every function. */
+static void check_sections(void) {
+    static const uint8_t file[64];
+    const mapix_map map = {.base = file, .nbytes = sizeof file, .fd = -1};
+    const uint64_t all = sizeof file;
+    const mapix_iid good = {0, all, all, 0, 0, all};
+    mapix_iid bad[6] = {good, good, good, good, good, good};
+    bad[0].lut_at = all + 1;
+    bad[1].nsegments = 1, bad[1].lut_at = all - 19;
+    bad[2].iids_at = all + 1;
+    bad[3].iids_nbytes = 1;
+    bad[4].segs_at = all + 1;
+    bad[5].segs_nbytes = all + 1;
+    for (int which = 0; which < NCALLS; which++) {
+        CHECK(call(which, &map, &good) == MAPIX_OK);
+        for (int k = 0; k < 6; k++) {
+            CHECK(call(which, &map, &bad[k]) == MAPIX_E_ARGUMENT);
+        }
+    }
+}
+
+/* The caller's other mistakes. */
+static void check_mistakes(void) {
+    static const uint8_t file[64];
+    const mapix_map map = {.base = file, .nbytes = sizeof file, .fd = -1};
+    const mapix_iid none = {0, 0, 0, 0, 0, 0};
+    const uint32_t key = 0;
+    const uint16_t window[4] = {0, 0, 8, 8}, upside_down[4] = {8, 0, 0, 8}, mirrored[4] = {0, 8, 8, 0};
+    const uint64_t offsets[2] = {0, 64};
+    uint8_t bytes[64] = {0};
+    uint64_t words[16] = {0}, n, at = 1;
+    uint32_t numbers[64], area, nregions;
+    uint16_t boxes[4], scratch[64 * 9];
+    mapix_where where;
+    const int wrong = MAPIX_E_ARGUMENT;
+    CHECK(mapix_iid_columns(&map, &none, 1, 0, NULL, NULL, words, &where) == wrong);
+    CHECK(mapix_iid_columns(&map, &none, 0, 1, NULL, NULL, words, &where) == wrong);
+    CHECK(mapix_iid_columns(&map, &none, 0, 0, boxes, NULL, words, &where) == wrong);
+    CHECK(mapix_iid_masks(&map, &none, &key, upside_down, 1, offsets, bytes, 64, &where) == wrong);
+    CHECK(mapix_iid_count(&map, &none, &key, mirrored, 1, 0, numbers, &where) == wrong);
+    CHECK(mapix_iid_masks(&map, &none, &key, window, 1, offsets, bytes, 64, &where) == MAPIX_E_ROW);
+    CHECK(mapix_iid_shared(&map, &none, &key, &key, 1, numbers, &where) == MAPIX_E_ROW);
+    CHECK(mapix_iid_combine(&map, &none, &key, 0, 3, window, words, 1, &where) == wrong);
+    CHECK(mapix_iid_combine(&map, &none, &key, 0, 0, upside_down, words, 1, &where) == wrong);
+    CHECK(mapix_iid_combine(&map, &none, &key, 0, 0, window, words, 2, &where) == wrong);
+    CHECK(mapix_iid_parts(&map, &none, &at, 1, boxes, words, 1, &n, &where) == wrong);
+    const mapix_parts parts = {NULL, NULL, 0};
+    CHECK(mapix_iid_hits(&map, &none, &parts, window, 0, &at, numbers, 1, &n, numbers, &where) ==
+          wrong);
+    mapix_iid_painting p = {.keys = &key, .boxes = window, .window = {2, 0, 6, 8}, .scratch = numbers};
+    CHECK(mapix_iid_paint(&map, &none, &p, 1, 6, &where) == wrong);
+    CHECK(mapix_iid_paint(&map, &none, &p, 2, 7, &where) == wrong);
+    CHECK(mapix_iid_paint(&map, &none, &p, 5, 4, &where) == wrong);
+    p.scratch = (uint32_t *)(void *)((uint8_t *)numbers + 1);
+    CHECK(mapix_iid_paint(&map, &none, &p, 2, 6, &where) == wrong);
+    p.scratch = numbers, p.n = (uint64_t)UINT32_MAX + 1;
+    CHECK(mapix_iid_paint(&map, &none, &p, 2, 6, &where) == wrong);
+    p.n = 0, p.window[2] = 1;
+    CHECK(mapix_iid_paint(&map, &none, &p, 2, 2, &where) == wrong);
+    mapix_iid_join join = {NULL, NULL, NULL, (uint64_t)UINT32_MAX + 1, NULL, 0};
+    mapix_iid_pairs pairs = {0, 0, numbers, 1, 0};
+    CHECK(mapix_iid_overlaps(&map, &none, &join, &pairs, &where) == wrong);
+    join.n = 0, pairs.n = 2;
+    CHECK(mapix_iid_overlaps(&map, &none, &join, &pairs, &where) == wrong);
+    CHECK(mapix_iid_names(&map, &none, 0, words, 3, numbers, &where) == wrong);
+    CHECK(mapix_iid_names(&map, &none, 0, words, 0, numbers, &where) == wrong);
+    const uint64_t big[2][2] = {{65536, 8}, {8, 65536}};
+    for (int k = 0; k < 2; k++) {
+        const uint32_t h = (uint32_t)big[k][0], w = (uint32_t)big[k][1];
+        uint64_t done = 0;
+        CHECK(mapix_iid_rle(&map, &none, &key, 0, h, w, 0, scratch, bytes, 64, words, &done,
+                            &where) == wrong);
+        CHECK(mapix_iid_pack(bytes, 0, h, w, 0, 0, numbers, 64, bytes, 64, &n, &area, &nregions) == wrong);
+        CHECK(mapix_rle_box(numbers, 0, h, w, boxes) == wrong);
+    }
+    CHECK(mapix_iid_pack(bytes, 0, 8, 8, 65535, 0, numbers, 64, bytes, 64, &n, &area, &nregions) == wrong);
+    CHECK(mapix_iid_pack(bytes, 0, 8, 8, 0, 65535, numbers, 64, bytes, 64, &n, &area, &nregions) == wrong);
+    at = 1;
+    CHECK(mapix_iid_rle(&map, &none, &key, 0, 8, 8, 0, scratch, bytes, 64, words, &at, &where) ==
+          wrong);
+    CHECK(mapix_tree_build(NULL, (uint64_t)UINT32_MAX + 1, NULL, NULL, NULL) == wrong);
+    const uint32_t zeros_ones[4] = {3, 2, 59, 0}; /* an image of 8 x 8, a column of two from row 3 */
+    CHECK(mapix_rle_box(zeros_ones, 3, 8, 8, boxes) == MAPIX_OK);
+    CHECK(boxes[0] == 3 && boxes[1] == 0 && boxes[2] == 5 && boxes[3] == 1);
+    CHECK(mapix_rle_mask(zeros_ones, 3, 0, boxes, bytes) == wrong);
+    for (int side = 0; side < 4; side++) {
+        uint16_t small[4];
+        memcpy(small, boxes, sizeof small);
+        small[side] = (uint16_t)(small[side] + (side < 2 ? 1 : -1));
+        CHECK(mapix_rle_mask(zeros_ones, 3, 8, small, bytes) == wrong);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
     input in = {data, nbytes};
     const unsigned which = take(&in) % 4;
@@ -249,6 +491,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
         check_tree(&in);
     } else if (which == 1) {
         check_pack(&in);
+        check_sections();
+        check_mistakes();
     } else {
         uint8_t room[MOST_FILE];
         archive a = take_archive(&in, room);

@@ -5,7 +5,7 @@
 
 #include "fuzz.h"
 
-enum { MOST_SEGMENTS = 6, SIDE = 40, MOST_FILE = 8192 };
+enum { MOST_SEGMENTS = 48, SIDE = 40, MOST_FILE = 16384 };
 
 typedef struct {
     uint8_t *bytes;
@@ -23,14 +23,26 @@ static inline uint32_t get_32(const uint8_t *p) {
     return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
+/* Mostly a few; some archives have more segments than are looked at together. */
+static inline unsigned take_nsegments(input *in) {
+    const unsigned code = take(in);
+    return code < 240 ? code % 7 : MOST_SEGMENTS - (255 - code) * 3;
+}
+
+/* Of a name's part: mostly up to three bytes, some of up to 34. */
+static inline unsigned take_length(input *in) {
+    const unsigned code = take(in);
+    return (code & 3) + (code & 128 ? code >> 2 & 31 : 0);
+}
+
 /* Lookup rows, names and segments one behind the other, then some bytes changed. */
 static inline archive take_archive(input *in, uint8_t *room) {
-    const unsigned n = take(in) % (MOST_SEGMENTS + 1);
+    const unsigned n = take_nsegments(in);
     draft names = {.bytes = room, .room = MOST_FILE / 4};
     draft segs = {.bytes = room + MOST_FILE / 4, .room = MOST_FILE / 2};
     draft lut = {.bytes = room + MOST_FILE * 3 / 4, .room = MOST_FILE / 4};
     for (unsigned key = 0; key < n; key++) {
-        const unsigned nd = take(in) % 4, ni = take(in) % 4;
+        const unsigned nd = take_length(in), ni = take_length(in);
         put_32(&lut, key);
         put_32(&lut, names.nbytes);
         put_32(&lut, 12 + nd + ni);

@@ -133,7 +133,7 @@ def test_no_data_races(folder: Path, tmp_path: Path) -> None:
 def replay(folder: Path, targets: list[str], *flags: str) -> Path:
     """Compile all fuzz targets into one programme, each under a name of its own."""
     out = folder / "replay"
-    strict = [*compiler(), *FLAGS, "-O1", "-DMAPIX_CHAIN_CAPACITY=64", f"-I{FUZZ}", *flags]
+    strict = [*compiler(), *FLAGS, "-O0", "-DMAPIX_CHAIN_CAPACITY=64", f"-I{FUZZ}", *flags]
     objects = []
     for target in targets:
         objects.append(str(folder / f"{target}.o"))
