@@ -133,10 +133,12 @@ class Chunked:
         shape = (self.nrecords, *placement.shape)
         dtype = loader.dtype or torch_dtype(np.empty(0, placement.out))
         with torch.cuda.device(self.device):
-            self.kernel = Kernel()
             self.slots = [
                 Slot(shape, dtype, batch, self.labels, self.device) for _ in range(nslots)
             ]
+            # a driver's call takes this thread's context, which PyTorch makes with the first memory
+            torch.zeros(1, device=self.device)
+            self.kernel = Kernel()
 
     def chunks(self, epoch: int, position: int, nbatches: int) -> list[Chunk]:
         """What the launches of a pass make."""
