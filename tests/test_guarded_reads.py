@@ -6,6 +6,8 @@ A cut at a page border faults, a cut inside the last page reads as zeros without
 from __future__ import annotations
 
 import os
+import struct
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 
 import mapix
+from mapix import indexes
 
 SIDE = 24
 
@@ -135,3 +138,134 @@ def test_the_distances_of_one_entry_of_a_cut_mapping(tmp_path, cut):
     cut(path)
     with refused(path):
         ds[49]
+
+
+# --- stored indexes -------------------------------------------------------------------------------
+
+N = 1500
+
+
+def write_records(path: Path, *, mixed: bool) -> None:
+    def one(k: int) -> bytes:
+        h, nlabels = (2 + k % 3, 1 + k % 2) if mixed else (2, 2)
+        pairs = bytes([0, k % 251, 1, k % 7])[: 2 * nlabels]
+        head = struct.pack("<HHHffB", h, 2, 1, 0, 1, nlabels)
+        return head + pairs + bytes([k % 256] * (2 * h))
+
+    path.write_bytes(b"".join(map(one, range(N))))
+    age = time.time_ns() - path.stat().st_ctime_ns  # until the times are old enough
+    time.sleep(max(0, indexes.FINE_NS * 1.2 - age) / 1e9)
+
+
+@pytest.fixture(params=["uniform", "mixed"])
+def indexed(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, Path]:
+    """A file, and its index of several pages, with labels, statistics and checksums."""
+    monkeypatch.setattr(indexes, "STORE_NBYTES", 0)
+    path = tmp_path / "train"
+    write_records(path, mixed=request.param == "mixed")
+    mapix.index(path, dialect=14)
+    with mapix.open(path, dialect=14) as ds:
+        ds.statistics()
+    beside = Path(f"{path}.mapix")
+    (beside_too,) = Path(indexes.cache_folder()).iterdir()
+    os.replace(beside_too, beside)  # the one with statistics
+    return path, beside
+
+
+DAMAGES = {
+    "cut": lambda p, size: os.truncate(p, 0),
+    "cut to its header": lambda p, size: os.truncate(p, 4096),
+    "cut inside the last page": lambda p, size: os.truncate(p, size - size % 4096 + 1),
+    "zeroed": lambda p, size: (os.truncate(p, 4096), os.truncate(p, size)),
+    "end zeroed": lambda p, size: (os.truncate(p, size // 2), os.truncate(p, size)),
+}
+
+USES: dict[str, Any] = {
+    "record": lambda ds: (ds[N - 1].labels, ds[N - 1].image.tolist(), ds[7].spec_range),
+    "batch": lambda ds: ds.batch([3, N - 3, N - 1]).images.tolist(),
+    "flat": lambda ds: ds.batch([3, N - 1], flat=True).images.tolist(),
+    "pad": lambda ds: ds.batch([3, N - 1], pad=True).images.tolist(),
+    "batch_shape": lambda ds: ds.batch_shape([3, N - 1], pad=True),
+    "shapes": lambda ds: ds.shapes.tolist(),
+    "offsets": lambda ds: ds.offsets.tolist(),
+    "label_counts": lambda ds: ds.label_counts.tolist(),
+    "labels": lambda ds: [ds.labels[name].codes.tolist() for name in ds.labels],
+    "present": lambda ds: [ds.labels[name].present.tolist() for name in ds.labels],
+    "where": lambda ds: ds.where("param_0 > 100").rows.tolist(),
+    "sort_by": lambda ds: ds.sort_by("param_1").rows.tolist(),
+    "split": lambda ds: [d.rows.tolist() for d in ds.split(seed=1, stratify="param_0")],
+    "weights": lambda ds: ds.weights("param_0").tolist(),
+    "statistics": lambda ds: str(ds.statistics()),
+    "prefetch": lambda ds: ds.prefetch([N - 1]) >= 0,
+    "repr": lambda ds: repr(ds),
+    "batches": lambda ds: [b.images.sum() for b in ds.batches(400, pad=True)],
+    "part": lambda ds: ds[5:N:7][9].labels,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.filterwarnings("ignore:.*indexed anew:mapix.MapixWarning")
+def test_an_index_that_is_damaged_while_it_is_used(indexed, damage, request):
+    """Whatever happens to the index, the file has all that is asked for."""
+    path, index = indexed
+    if "mixed" in request.node.callspec.id:
+        uses = {k: v for k, v in USES.items() if k not in ("batch",)}
+    else:
+        uses = USES
+    with mapix.open(path, dialect=14, index="never") as ds:
+        want = {name: use(ds) for name, use in uses.items()}
+    whole = index.read_bytes()
+    for name, use in uses.items():
+        for used_before in (False, True):
+            ds = mapix.open(path, dialect=14)
+            assert ds.index.stored
+            assert ds.index.checksums is not None
+            if used_before:
+                use(ds)
+            DAMAGES[damage](index, len(whole))
+            assert use(ds) == want[name], (name, used_before)
+            assert use(ds) == want[name], (name, used_before)
+            ds.close()
+            index.unlink()
+            index.write_bytes(whole)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.filterwarnings("ignore:.*indexed anew:mapix.MapixWarning")
+def test_verify_names_a_damaged_index(indexed, damage, request):
+    path, index = indexed
+    ds = mapix.open(path, dialect=14)
+    assert ds.verify().ok
+    DAMAGES[damage](index, index.stat().st_size)
+    assert not ds.verify().ok
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.filterwarnings("ignore:.*indexed anew:mapix.MapixWarning")
+def test_no_damaged_index_is_stored_again(tmp_path, monkeypatch, damage):
+    """Labels are added to a stored index; what was in it before may be damaged by then."""
+    monkeypatch.setattr(indexes, "STORE_NBYTES", 0)
+    path = tmp_path / "train"
+    write_records(path, mixed=True)
+    mapix.open(path, dialect=14)
+    (index,) = Path(indexes.cache_folder()).iterdir()
+    ds = mapix.open(path, dialect=14)
+    assert ds.index.stored
+    DAMAGES[damage](index, index.stat().st_size)
+    want = ds.labels["param_0"].codes.tolist()
+    again = mapix.open(path, dialect=14)
+    assert again.verify().ok
+    assert again.labels["param_0"].codes.tolist() == want == [k % 251 for k in range(N)]
+
+
+def test_an_index_that_cannot_be_made_anew_is_named(indexed):
+    """Both files were cut: the one that is asked fails, and is named."""
+    path, index = indexed
+    ds = mapix.open(path, dialect=14)
+    os.truncate(index, 0)
+    os.truncate(path, 100)
+    for act in (lambda: ds[N - 1].labels, lambda: ds.batch([3, N - 1], pad=True)):
+        with pytest.raises(mapix.FileChangedError, match=str(path)):
+            act()

@@ -23,6 +23,7 @@ from mapix.errors import (
 )
 
 if TYPE_CHECKING:
+    from mapix.recordindex import StoredTable
     from mapix.source import Mapping
 
 core = (ffi, lib)  # for _native_iid, which has the functions for archives
@@ -144,6 +145,11 @@ def new_map(buffer: CData, nbytes: int, fd: int, path: CData, stat: os.stat_resu
     return m
 
 
+def map_check(cmap: CData) -> int:
+    """``mapix_map_check``; the status."""
+    return int(lib.mapix_map_check(cmap))
+
+
 def map_file(buffer: CData, nbytes: int, fd: int, *, shared: bool) -> None:
     """``mapix_map_file``; OSError with the reason of the system."""
     if lib.mapix_map_file(buffer, nbytes, fd, shared):
@@ -245,9 +251,13 @@ def scratch() -> NDArray[np.void]:
 
 
 class VimhIndex:
-    """A ``mapix_vimh_index`` and the memory that it points to."""
+    """A ``mapix_vimh_index`` and the memory that it points to.
 
-    __slots__ = ("_c", "_keep", "address")
+    ``stored`` is the ``StoredTable`` that the entries are, if they are one.  When its file was cut
+    or written to, entries in private memory take their place, and the call is made again.
+    """
+
+    __slots__ = ("_c", "_keep", "_stored", "address")
 
     def __init__(
         self,
@@ -258,18 +268,36 @@ class VimhIndex:
         entries: NDArray[np.void] | None,
         head_nbytes: int,
         interleaved: bool,
+        stored: StoredTable | None = None,
     ) -> None:
+        self._stored = stored
         c = ffi.new("mapix_vimh_index *")
-        self._keep = None if entries is None else ffi.from_buffer("mapix_entry[]", entries)
+        self._keep = [] if entries is None else [ffi.from_buffer("mapix_entry[]", entries)]
         c.nrecords = nrecords
         c.stride = stride
-        c.entries = ffi.NULL if self._keep is None else self._keep
+        c.entries = self._keep[0] if self._keep else ffi.NULL
         at, h, w, channels, n = first
         c.first = {"at_n": at | n << 56, "h": h, "w": w, "c": channels, "reserved": 0}
         c.head_nbytes = head_nbytes
         c.interleaved = interleaved
         self._c = c
         self.address = address_of(c)
+
+    def _renewed(self) -> bool:
+        """Whether entries in private memory took the place of stored ones, now."""
+        stored = self._stored
+        if stored is None or not stored.changed():
+            return False
+        pointer = ffi.from_buffer("mapix_entry[]", stored.entries())
+        self._keep.append(pointer)  # other threads may use those before
+        self._c.entries = pointer
+        self._stored = None
+        return True
+
+    def failed(self, status: int, where: Where, mapping: Mapping) -> None:
+        """After a call that failed: return if it is to be made again, else raise why."""
+        if status in (lib.MAPIX_E_ROW, lib.MAPIX_E_ARGUMENT, SYSTEM) or not self._renewed():
+            raise problem(status, where, mapping.path, "vimh")
 
     def extent(
         self, mapping: Mapping, rows: IntArray, flat_at: NDArray[np.uint64] | None = None
@@ -280,37 +308,35 @@ class VimhIndex:
         """
         out, where = ffi.new("uint64_t[7]"), ffi.new("mapix_where *")
         into = ffi.NULL if flat_at is None else ffi.from_buffer("uint64_t[]", flat_at)
-        status = lib.mapix_vimh_extent(
-            mapping.nbytes, self._c, _rows(rows), len(rows), out, into, where
-        )
-        if status:
-            raise problem(status, _where(where), mapping.path, "vimh")
-        found: list[int] = ffi.unpack(out, 7)
-        return found
+        args = (_rows(rows), len(rows), out, into, where)
+        while True:
+            status = lib.mapix_vimh_extent(mapping.nbytes, self._c, *args)
+            if status:
+                self.failed(status, _where(where), mapping)
+            elif not self._renewed():  # nothing of the file has confirmed the entries
+                found: list[int] = ffi.unpack(out, 7)
+                return found
 
     def find(self, mapping: Mapping, row: int) -> tuple[int, int, int, int]:
         """``mapix_vimh_find``: (at_n, h, w, c) of a record, confirmed."""
         e, where = ffi.new("mapix_entry *"), ffi.new("mapix_where *")
-        status = mapping.guarded(lambda m: lib.mapix_vimh_find(m, self._c, row, e, where))
-        if status:
-            raise problem(status, _where(where), mapping.path, "vimh")
+        while status := mapping.guarded(lambda m: lib.mapix_vimh_find(m, self._c, row, e, where)):
+            self.failed(status, _where(where), mapping)
         return e.at_n, e.h, e.w, e.c
 
     def willneed(self, mapping: Mapping, rows: IntArray, probe: int) -> int:
         """``mapix_vimh_willneed``; the number of records asked for."""
         nasked, where = ffi.new("uint64_t *"), ffi.new("mapix_where *")
-        status = lib.mapix_vimh_willneed(
-            mapping.cmap, self._c, _rows(rows), len(rows), probe, nasked, where
-        )
-        if status:
-            raise problem(status, _where(where), mapping.path, "vimh")
+        args = (_rows(rows), len(rows), probe, nasked, where)
+        while status := lib.mapix_vimh_willneed(mapping.cmap, self._c, *args):
+            self.failed(status, _where(where), mapping)
         return int(nasked[0])
 
     def _scan(self, fn: Callable[..., int], mapping: Mapping, rows: IntArray, *args: Any) -> None:
         where = ffi.new("mapix_where *")
-        status = mapping.guarded(lambda m: fn(m, self._c, _rows(rows), len(rows), *args, where))
-        if status:
-            raise problem(status, _where(where), mapping.path, "vimh")
+        what = (_rows(rows), len(rows), *args, where)
+        while status := mapping.guarded(lambda m: fn(m, self._c, *what)):
+            self.failed(status, _where(where), mapping)
 
     def checksums(self, mapping: Mapping, rows: IntArray, crcs: NDArray[np.uint32]) -> None:
         """``mapix_vimh_checksums`` into ``crcs``, (len(rows),)."""
@@ -344,12 +370,11 @@ class VimhIndex:
         where, nasked = ffi.new("mapix_where *"), ffi.new("uint64_t *")
         pointer, n = ffi.from_buffer("int64_t[]", rows), len(rows)
         plan.nasked = nasked
-        status = lib.mapix_vimh_gather(mapping.cmap, self._c, pointer, n, plan, where)
-        while status == CHANGED:
-            mapping.settle()
-            status = lib.mapix_vimh_gather(mapping.cmap, self._c, pointer, n, plan, where)
-        if status:
-            raise problem(status, _where(where), mapping.path, "vimh")
+        while status := lib.mapix_vimh_gather(mapping.cmap, self._c, pointer, n, plan, where):
+            if status == CHANGED:
+                mapping.settle()
+            else:
+                self.failed(status, _where(where), mapping)
         return int(nasked[0])
 
 

@@ -352,12 +352,12 @@ def _fast(
         done: tuple[Any, ...] = fast.gather(*where, *what)
         if len(done) == 6:
             return done
-        if done[0] != _native.CHANGED:
-            break
-        mapping.settle()
-    if done[0] == _native.SYSTEM:  # errno is only known to cffi's own calls
-        return _slowly(mapping, index, recipe, *what)
-    raise _native.problem(done[0], _native.Where(*done[1:]), mapping.path, "vimh")
+        if done[0] == _native.SYSTEM:  # errno is only known to cffi's own calls
+            return _slowly(mapping, index, recipe, *what)
+        if done[0] == _native.CHANGED:
+            mapping.settle()
+        else:
+            index.failed(done[0], _native.Where(*done[1:]), mapping)
 
 
 def _slowly(

@@ -39,6 +39,8 @@ from mapix.recordindex import (
     Columns,
     Moments,
     RecordIndex,
+    StoredColumns,
+    StoredTable,
     crc_of,
     table_bytes,
 )
@@ -149,13 +151,13 @@ def store(
         _write(source, index, options, place)
         for old in _others(place):
             os.unlink(old)
-    except OSError:
+    except (OSError, MapixError):
         return None
     return place
 
 
 def _write(source: Source, index: RecordIndex, options: str, place: str) -> str:
-    table = b"" if index.entries is None else table_bytes(index.entries)
+    table = b"" if index.entries is None else table_bytes(index.table())
     columns, sums = index.columns, index.checksums
     labels = [] if columns is None else columns.tables()
     has = HAS_COLUMNS if columns is not None else 0
@@ -267,6 +269,7 @@ def _parse(stored: Source, source: Source, options: str) -> RecordIndex | None:
         return None
     # The table is walked at random; 8 MB of readahead for 16 bytes would be most of the open.
     mapping.advise("random")
+    mapping.advice = "it is a stored index that is in use"
     head = _native.copy(mapping, 0, _PREFIX.size + _FIELDS.size, "stored index")
     magic, version, crc = _PREFIX.unpack_from(head)
     fields = memoryview(head)[_PREFIX.size :]
@@ -283,7 +286,7 @@ def _parse(stored: Source, source: Source, options: str) -> RecordIndex | None:
         return None
     if bool(n) != bool(covered) or at != 0:
         return None
-    entries = None
+    entries = stored_table = None
     table_nbytes = 0 if stride else n * ENTRY.itemsize
     if stride:
         size = head_nbytes + 1 + 2 * labels + h * w * c
@@ -293,6 +296,7 @@ def _parse(stored: Source, source: Source, options: str) -> RecordIndex | None:
         if table_nbytes > mapping.nbytes - HEAD_NBYTES:
             return None
         entries = np.ndarray((n,), ENTRY, mapping.view, HEAD_NBYTES)
+        stored_table = StoredTable(mapping, HEAD_NBYTES, table_nbytes, said[20])
     sizes = (n, len(_ids(ids)), channels)
     more = _tables(mapping, HEAD_NBYTES + table_nbytes, sizes, said[19], said[21:24])
     if more is None:
@@ -312,6 +316,7 @@ def _parse(stored: Source, source: Source, options: str) -> RecordIndex | None:
         ids_differ=bool(ids_differ),
         stored=True,
         channels=channels,
+        stored_table=stored_table,
         **more,
     )
     if belief == "own":
@@ -341,14 +346,10 @@ def _tables(
         return None
     found: dict[str, Any] = {}
     if parts:
-        tables = [
-            np.ndarray((nids, n), np.uint8, mapping.view, at + k * nids * n) for k in range(parts)
-        ]
-        found["columns"] = Columns(tables[0], tables[1] if parts == 2 else None, crcs[0])
+        table = StoredTable(mapping, at, parts * nids * n, crcs[0])
+        found["columns"] = StoredColumns(table, nids, n, parts)
     if has & HAS_CHECKSUMS:
-        values = np.ndarray((n,), np.dtype("<u4"), mapping.view, sums_at)
-        found["checksums"] = Checksums(values, crcs[1])
+        found["checksums"] = Checksums(StoredTable(mapping, sums_at, 4 * n, crcs[1]))
     if has & HAS_MOMENTS:
-        pixels = np.ndarray((nchannels,), _native.MOMENTS, mapping.view, moments_at)
-        found["moments"] = Moments(pixels, crcs[2])
+        found["moments"] = Moments(StoredTable(mapping, moments_at, end - moments_at, crcs[2]))
     return found

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mapix import _native
+from mapix.errors import FileChangedError, FormatError, MapixError, warn
+
+if TYPE_CHECKING:
+    from mapix.source import Mapping
 
 __all__ = [
     "ENTRY",
@@ -15,11 +21,15 @@ __all__ = [
     "Columns",
     "Moments",
     "RecordIndex",
+    "StoredColumns",
+    "StoredTable",
     "crc_of",
     "table_bytes",
 ]
 
 ENTRY = _native.ENTRY
+STORED = "stored index"
+SCAN_NBYTES = 1 << 20  # of a stored index, read in one piece to compare its checksum
 
 
 def crc_of(tables: list[NDArray[np.uint8]]) -> int:
@@ -32,71 +42,170 @@ def crc_of(tables: list[NDArray[np.uint8]]) -> int:
     return crc
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+class StoredTable:
+    """Bytes of a stored index, read under the guard alone: its file may be cut while it is in use.
+
+    Parameters
+    ----------
+    mapping : Mapping
+        The file of the index.
+    at, nbytes : int
+        Where the bytes lie in it.
+    crc : int
+        Their CRC32C, as the header of the index states it.
+
+    Attributes
+    ----------
+    renew : callable or None
+        Returns the entries anew, from the file that the index is of; None where there are none.
+    """
+
+    __slots__ = ("_entries", "_mapping", "at", "crc", "nbytes", "renew")
+
+    def __init__(self, mapping: Mapping, at: int, nbytes: int, crc: int) -> None:
+        self._mapping = mapping
+        self.at, self.nbytes, self.crc = at, nbytes, crc
+        self._entries: NDArray[np.void] | None = None
+        self.renew: Callable[[], NDArray[np.void] | None] | None = None
+
+    def read(self, at: int, nbytes: int) -> memoryview:
+        """Return a copy of some of the bytes, read-only.
+
+        Raises
+        ------
+        FileChangedError
+            The file of the index was cut or written to.
+        """
+        raw = _native.copy(self._mapping, self.at + at, nbytes, STORED)
+        return memoryview(raw).toreadonly()
+
+    def changed(self) -> bool:
+        """Return whether the file of the index was cut or written to."""
+        try:
+            self._mapping.guarded(_native.map_check)
+        except FileChangedError:
+            return True
+        return False
+
+    def sound(self) -> bool:
+        """Return whether the bytes are those that were stored.  Cost: one scan of them."""
+        crc = 0
+        try:
+            for at in range(0, self.nbytes, SCAN_NBYTES):
+                crc = _native.crc32c(self.read(at, min(SCAN_NBYTES, self.nbytes - at)), crc)
+        except (OSError, MapixError):
+            return False
+        return crc == self.crc
+
+    def entries(self) -> NDArray[np.void]:
+        """Return the bytes as entries, copied once, and compared with their checksum.
+
+        Where they are not those that were stored, they are made anew, with a warning.
+
+        Raises
+        ------
+        FileChangedError, FormatError
+            They cannot be.
+        """
+        if self._entries is None:
+            try:
+                raw = self.read(0, self.nbytes)
+                if _native.crc32c(raw) != self.crc:
+                    reason = "its entries are not those that were stored; open with index='rebuild'"
+                    raise FormatError(self._mapping.path, STORED, reason, at=self.at)
+                self._entries = np.frombuffer(raw, ENTRY)
+            except (MapixError, OSError) as e:
+                found = None if self.renew is None else self.renew()
+                if found is None or found.nbytes != self.nbytes:
+                    raise
+                warn(f"{e}; the file was indexed anew")
+                self._entries = found
+        return self._entries
+
+
 class Columns:
     """Labels of all records of a file.
 
-    Attributes
+    Parameters
     ----------
     codes : ndarray
         uint8 (ids, n): a row for each of the index's ids; 0 where missing.
     present : ndarray or None
         uint8 (ids, n), 0 where a record lacks the label; None when none is missing.
-    crc : int or None
-        What the bytes of both have to sum up to, when they come from a stored index.
     """
 
-    codes: NDArray[np.uint8]
-    present: NDArray[np.uint8] | None
-    crc: int | None = None
+    def __init__(self, codes: NDArray[np.uint8], present: NDArray[np.uint8] | None) -> None:
+        self._tables = [codes] if present is None else [codes, present]
 
     def tables(self) -> list[NDArray[np.uint8]]:
-        """The arrays that there are."""
-        return [self.codes] if self.present is None else [self.codes, self.present]
+        """Return codes, and where labels are missing presence, uint8 (ids, n) each."""
+        return self._tables
+
+    def column(self, k: int) -> list[NDArray[np.uint8]]:
+        """Return row k of each of the tables."""
+        return [table[k] for table in self._tables]
 
     def sound(self) -> bool:
-        """Whether the bytes are the ones that were stored.  Cost: one pass over them."""
-        return self.crc is None or self.crc == crc_of(self.tables())
+        """Return whether the bytes are the ones that were stored, and can be read."""
+        return True
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Checksums:
-    """CRC32C of all records of a file.
+class StoredColumns(Columns):
+    """Labels in a stored index: ``nids`` rows of n bytes, once or twice.
 
-    Attributes
-    ----------
-    values : ndarray
-        uint32 (n,).
-    crc : int or None
-        What their bytes have to sum up to, when they come from a stored index.
+    Copies: what is asked for, under the guard.
     """
 
-    values: NDArray[np.uint32]
-    crc: int | None = None
+    def __init__(self, table: StoredTable, nids: int, n: int, ntables: int) -> None:
+        self._table, self._shape, self._ntables = table, (nids, n), ntables
+
+    def tables(self) -> list[NDArray[np.uint8]]:
+        """As for ``Columns``."""
+        raw = np.frombuffer(self._table.read(0, self._table.nbytes), np.uint8)
+        return list(raw.reshape(self._ntables, *self._shape))
+
+    def column(self, k: int) -> list[NDArray[np.uint8]]:
+        """As for ``Columns``."""
+        nids, n = self._shape
+        places = [(i * nids + k) * n for i in range(self._ntables)]
+        return [np.frombuffer(self._table.read(at, n), np.uint8) for at in places]
 
     def sound(self) -> bool:
-        """Whether the numbers are the ones that were stored."""
-        return self.crc is None or self.crc == crc_of([self.values.view(np.uint8)])
+        """As for ``Columns``.  Cost: one scan of them."""
+        return self._table.sound()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Moments:
-    """Sums over the pixels of each channel of a file.
+class _Numbers:
+    """An array, in memory, or in a stored index, from which it is copied at each use."""
 
-    Attributes
-    ----------
-    values : ndarray
-        ``_native.MOMENTS`` (c,).
-    crc : int or None
-        As for Checksums.
-    """
+    DTYPE: np.dtype[Any]
 
-    values: NDArray[np.void]
-    crc: int | None = None
+    def __init__(self, values: NDArray[Any] | StoredTable) -> None:
+        self._values = values
+
+    @property
+    def values(self) -> NDArray[Any]:
+        """The numbers."""
+        values = self._values
+        if isinstance(values, StoredTable):
+            return np.frombuffer(values.read(0, values.nbytes), self.DTYPE)
+        return values
 
     def sound(self) -> bool:
-        """Whether the numbers are the ones that were stored."""
-        return self.crc is None or self.crc == crc_of([self.values.view(np.uint8)])
+        """Return whether the numbers are the ones that were stored, and can be read."""
+        return not isinstance(self._values, StoredTable) or self._values.sound()
+
+
+class Checksums(_Numbers):
+    """CRC32C of all records of a file, uint32 (n,)."""
+
+    DTYPE = np.dtype("<u4")
+
+
+class Moments(_Numbers):
+    """Sums over the pixels of each channel of a file, ``_native.MOMENTS`` (c,)."""
+
+    DTYPE = _native.MOMENTS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,7 +227,8 @@ class RecordIndex:
     first : tuple of int
         ``(at, h, w, c, N)`` of record 0; of all records when ``stride`` is not 0.
     entries : ndarray or None
-        Table of ``mapix_entry``, shape (n,), when ``stride`` is 0.
+        Table of ``mapix_entry``, shape (n,), when ``stride`` is 0.  Of a stored index it is its
+        map, which the C core alone may read, under the guard; see ``table``.
     ids : tuple of int
         All label ids that occur, ascending.
     ids_differ : bool
@@ -127,6 +237,8 @@ class RecordIndex:
         Read from a stored index: each entry is to be checked against the file when it is used.
     channels : int
         Of a stored index: what ``most_channels`` gives, so that the table need not be read.
+    stored_table : StoredTable or None
+        The entries in the file of a stored index.
     columns : Columns or None
         The labels, where the stored index has them.
     checksums : Checksums or None
@@ -154,6 +266,7 @@ class RecordIndex:
     ids_differ: bool
     stored: bool = False
     channels: int = 0
+    stored_table: StoredTable | None = None
     columns: Columns | None = None
     checksums: Checksums | None = None
     moments: Moments | None = None
@@ -166,26 +279,42 @@ class RecordIndex:
         """Whether all records have one shape and one number of labels."""
         return self.stride > 0 or self.nrecords == 0
 
+    def table(self) -> NDArray[np.void]:
+        """The entries in memory of this process, (n,), when ``stride`` is 0.
+
+        Copies: none, but once 16 bytes per record of a stored index.
+
+        Raises
+        ------
+        FileChangedError, FormatError
+            The file of the stored index was cut or written to.
+        """
+        if self.stored_table is not None:
+            return self.stored_table.entries()
+        if self.entries is None:
+            raise ValueError("records that are all alike have no table")
+        return self.entries
+
     def offsets(self) -> NDArray[np.int64]:
         """Byte of each record, int64 (n,).  Copies: 8 bytes a record."""
         if self.entries is None:
             return np.arange(self.nrecords, dtype=np.int64) * self.stride + self.first[0]
-        at = self.entries["at_n"] & np.uint64(_native.AT_MASK)
+        at = self.table()["at_n"] & np.uint64(_native.AT_MASK)
         return at.view(np.int64)
 
     def shapes(self) -> NDArray[np.uint16]:
-        """(h, w, c) of each record, uint16 (n, 3), read-only.  Copies: none."""
+        """(h, w, c) of each record, uint16 (n, 3), read-only.  Copies: as ``table``."""
         if self.entries is None:
             one = np.array(self.first[1:4], dtype=np.uint16)
             return np.broadcast_to(one, (self.nrecords, 3))
-        data = table_bytes(self.entries)
+        data = table_bytes(self.table())
         return np.ndarray((self.nrecords, 3), np.dtype("<u2"), data, 8, (ENTRY.itemsize, 2))
 
     def label_counts(self) -> NDArray[np.uint8]:
         """Number of labels of each record, uint8 (n,).  Copies: one byte a record, or none."""
         if self.entries is None:
             return np.broadcast_to(np.uint8(self.first[4]), (self.nrecords,))
-        return (self.entries["at_n"] >> np.uint64(56)).astype(np.uint8)
+        return (self.table()["at_n"] >> np.uint64(56)).astype(np.uint8)
 
     def most_channels(self) -> int:
         """The largest number of channels."""
@@ -203,6 +332,7 @@ class RecordIndex:
             entries=self.entries,
             head_nbytes=self.head_nbytes,
             interleaved=interleaved,
+            stored=self.stored_table,
         )
 
 

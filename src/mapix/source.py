@@ -141,12 +141,23 @@ class Mapping:
 
     __slots__ = (
         *("_buffer", "_mmap", "_place"),
-        *("_located", "cmap", "fingerprint", "full_path", "limited", "nbytes", "path", "view"),
+        *(
+            "_located",
+            "advice",
+            "cmap",
+            "fingerprint",
+            "full_path",
+            "limited",
+            "nbytes",
+            "path",
+            "view",
+        ),
     )
 
     def __init__(self, path: str, full_path: str, limit: int | None = None, fd: int = -1) -> None:
         self.path = path
         self.full_path = full_path
+        self.advice = "open it again"  # what errors recommend when the file changed
         if fd < 0:
             fd = _open(path)
         try:
@@ -214,7 +225,7 @@ class Mapping:
         now = Fingerprint.of(found)
         moved = self.fingerprint.difference(now)
         if moved is not None:
-            raise FileChangedError(self.path, f"{moved}; open it again")
+            raise FileChangedError(self.path, f"{moved}; {self.advice}")
         self.fingerprint = now
         self._describe(found)
 
@@ -230,11 +241,11 @@ class Mapping:
         try:
             found = os.stat(self.full_path)
         except OSError as e:
-            reason = f"the file cannot be checked any more ({e.strerror}); open it again"
+            reason = f"the file cannot be checked any more ({e.strerror}); {self.advice}"
             raise FileChangedError(self.path, reason) from e
         if (found.st_dev, found.st_ino) != (was.dev, was.ino):
-            reason = "another file has its path, and it cannot be checked any more; open it again"
-            raise FileChangedError(self.path, reason)
+            reason = "another file has its path, and it cannot be checked any more"
+            raise FileChangedError(self.path, f"{reason}; {self.advice}")
         return found
 
     def guarded(self, call: Callable[[_native.CData], int]) -> int:

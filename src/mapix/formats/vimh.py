@@ -169,7 +169,7 @@ def walk(
     known = None
     if after is not None:
         state.start_behind(after.nbytes, after.nrecords, after.ids, ids_differ=after.ids_differ)
-        known = after.entries
+        known = None if after.entries is None else after.table()
     advised = False
     stalled = known is not None  # of mixed sizes already: nothing to try
     while state.at < mapping.nbytes and not status and not stalled:
@@ -282,9 +282,9 @@ def grown(source: Source, before: RecordIndex, progress: Progress | None) -> Rec
     try:
         native = before.native(interleaved=False)
         native.gather(source.mapping, spread(n), _native.new_gather())  # of nothing: headers alone
+        reading = walk(source, before.head_nbytes, progress, after=before)
     except FormatError:
         return None
-    reading = walk(source, before.head_nbytes, progress, after=before)
     if not reading.whole:
         return None
     # The old part was not walked: its entries are confirmed when they are used.

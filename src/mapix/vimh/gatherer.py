@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native, indexes, view
 from mapix.batch import Batch, Lookout, label_codes
+from mapix.errors import FileChangedError
 from mapix.formats.vimh import spread
 from mapix.recordindex import Columns, RecordIndex
 from mapix.source import Source
@@ -213,10 +214,12 @@ class Gatherer(bases.File):
             return None
         if id not in self.index.ids:
             return np.zeros(n, np.uint8), np.zeros(n, np.bool_)
-        k = self.index.ids.index(id)
-        if table.present is None:
-            return table.codes[k], np.broadcast_to(np.True_, (n,))
-        return table.codes[k], table.present[k] != 0
+        try:
+            codes, *present = table.column(self.index.ids.index(id))
+        except FileChangedError:  # the stored index was cut: the file has the labels, too
+            self._sound = False
+            return None
+        return codes, present[0] != 0 if present else np.broadcast_to(np.True_, (n,))
 
     def keep_labels(self, codes: NDArray[np.uint8], present: NDArray[np.bool_]) -> None:
         """Put the labels of all records, (heads, n), into the stored index, when there is one."""

@@ -84,7 +84,7 @@ class Column:
 class Labels(Mapping[str, Column]):
     """Name -> column of a dataset.  Read at the first use, in one pass over the records' labels.
 
-    Copies: two bytes a record and label; none of those that a stored index has.
+    Copies: two bytes per record and label; of those in a stored index one or two, at each use.
     Lifetime: its own.  Threads: any.  Cost: one cache line of the file a record; the pixels are not
     read.  What was read of a whole file is kept in its stored index: the next process reads that.
     """

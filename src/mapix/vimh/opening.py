@@ -200,6 +200,9 @@ def _index(
     key = _key(dialect, hint, strict=strict)
     known = indexes.load(source, key) if stored == "auto" else None
     found = _believed(source, known, strict=strict)
+    if found is not None and found.stored_table is not None:
+        head = found.head_nbytes
+        found.stored_table.renew = lambda: vimh.walk(source, head).index.entries
     if found is not None and found.grown:
         found = vimh.grown(source, found, progress)
         if found is not None:

@@ -422,14 +422,14 @@ def _damaged(
     if sums is None or index is None or not sums.sound():
         return {}
     native, found = index.native(interleaved=False), {}
-    offsets = np.append(index.offsets(), index.nbytes)
+    offsets, stored = np.append(index.offsets(), index.nbytes), sums.values
     now = np.empty(1, np.uint32)
     for i in range(index.nrecords):
         try:
             native.checksums(source.mapping, np.array([i]), now)
         except MapixError:
             continue  # its header is wrong, and it is no record
-        if now[0] != sums.values[i]:
+        if now[0] != stored[i]:
             found[i] = (int(offsets[i]), int(offsets[i + 1]))
     return found
 

@@ -161,8 +161,8 @@ def _check_labels(file: Gatherer, index: RecordIndex, report: Report) -> None:
 
 def _both(columns: Columns) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Codes and presence, which is 1 throughout where nothing is missing."""
-    present = columns.present
-    return columns.codes, np.ones_like(columns.codes) if present is None else present
+    codes, *present = columns.tables()
+    return codes, present[0] if present else np.ones_like(codes)
 
 
 def _check_structure(ds: Dataset, report: Report, progress: Progress | None) -> Gatherer:
@@ -177,8 +177,10 @@ def _check_structure(ds: Dataset, report: Report, progress: Progress | None) -> 
     same = found.nrecords == index.nrecords and found.nbytes == index.nbytes
     if same and index.stored and ds._options["dialect"] is None:
         same = _chosen(ds) == index.head_nbytes
-    if same and found.entries is not None and index.entries is not None:
-        same = bool((found.entries == index.entries).all())
+    if index.stored_table is not None and not index.stored_table.sound():
+        same = False
+    elif same and found.entries is not None and index.entries is not None:
+        same = bool((found.entries == index.table()).all())
     elif same:
         same = found.stride == index.stride and found.first == index.first
     if not same:
