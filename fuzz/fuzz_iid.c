@@ -302,8 +302,10 @@ static void check_tree(input *in) {
 
 /* A mask packed, and its regions read again: the same pixels, each once. */
 static void check_pack(input *in) {
-    const unsigned h = take(in) % 12, w = take(in) % 20, values = 2 + take(in) % 2;
-    uint8_t *mask = block((uint64_t)h * w), again[12 * 20] = {0};
+    enum { MOST_H = 12, MOST_W = 116 };
+    const unsigned h = take(in) % MOST_H, code = take(in), values = 2 + take(in) % 2;
+    const unsigned w = code < 200 ? code % 20 : code - 200 + 60; /* some wider than a word */
+    uint8_t *mask = block((uint64_t)h * w), again[MOST_H * MOST_W] = {0};
     const unsigned wide = take(in) % 2;
     uint32_t *numbers = block((uint64_t)h * w * 4), area, nregions, pixels = 0;
     for (unsigned k = 0; k < h * w; k++) {
@@ -311,7 +313,7 @@ static void check_pack(input *in) {
         numbers[k] = (uint32_t)mask[k] << 8; /* none of these is 0 as a byte but 0 */
     }
     uint64_t nbytes, nruns = 0;
-    uint8_t out[8192];
+    uint8_t out[16 * MOST_H * MOST_W];
     const void *source = wide ? (const void *)numbers : mask;
     CHECK(mapix_iid_runs(source, wide, h, w, &nruns) == MAPIX_OK && nruns <= h * w);
     const uint64_t nscratch = mapix_iid_scratch(nruns, h);
@@ -359,15 +361,17 @@ static int call(int which, const mapix_map *map, const mapix_iid *iid) {
     const uint16_t window[4] = {0, 0, 8, 8};
     const uint64_t offsets[2] = {0, 64};
     const mapix_parts parts = {NULL, NULL, 0};
-    const mapix_iid_join join = {NULL, NULL, NULL, 0, NULL, 0};
+    static uint64_t zeros[MAPIX_CANVAS];
+    const mapix_canvas canvas = {zeros, MAPIX_CANVAS};
+    const mapix_iid_join join = {.rows = canvas};
     uint8_t bytes[64] = {0};
-    uint64_t words[8] = {0}, at = 0, n = 0, slots[4] = {0}, ends[2] = {0, 0};
+    uint64_t words[8] = {0}, at = 0, n = 0, slots[4] = {0}, ends[2] = {0, 0}, rows[8] = {0};
     uint32_t numbers[64];
     uint16_t boxes[4], scratch[64 * 9];
     int32_t labels[64];
     int64_t keys[1];
     mapix_place places[1];
-    mapix_iid_pairs pairs = {0, 0, numbers, 1, 0};
+    mapix_iid_pairs pairs = {.pairs = numbers, .room = 1};
     mapix_where where;
     const mapix_iid_painting painting = {.keys = &key, .values = labels, .boxes = window, .n = 0,
                                          .window = {0, 0, 8, 8}, .labels = labels, .scratch = numbers};
@@ -376,17 +380,17 @@ static int call(int which, const mapix_map *map, const mapix_iid *iid) {
     case 1: return mapix_iid_masks(map, iid, &key, window, 0, offsets, bytes, 64, &where);
     case 2: return mapix_iid_parts(map, iid, &at, 0, boxes, words, 1, &n, &where);
     case 3: return mapix_iid_hits(map, iid, &parts, window, 0, &at, numbers, 1, &n, numbers, &where);
-    case 4: return mapix_iid_count(map, iid, &key, window, 0, 0, numbers, &where);
-    case 5: return mapix_iid_shared(map, iid, &key, &key, 0, numbers, &where);
+    case 4: return mapix_iid_count(map, iid, &key, window, 0, 0, &canvas, numbers, &where);
+    case 5: return mapix_iid_shared(map, iid, &key, &key, 0, &canvas, numbers, &where);
     case 6: return mapix_iid_places(map, iid, &key, 0, places, &where);
     case 7: return mapix_iid_overlaps(map, iid, &join, &pairs, &where);
     case 8: return mapix_iid_paint(map, iid, &painting, 0, 8, &where);
-    case 9: return mapix_iid_combine(map, iid, &key, 0, 0, window, words, 1, &where);
+    case 9: return mapix_iid_combine(map, iid, &key, 0, 0, window, words, NULL, 1, &where);
     case 10: return mapix_iid_texts(map, iid, &key, 0, ends, bytes, 64, &n, &where);
     case 11: return mapix_iid_names(map, iid, 0, slots, 4, numbers, &where);
     case 12: return mapix_iid_find(map, iid, 0, slots, 4, bytes, ends, 0, keys, &where);
     default:
-        return mapix_iid_rle(map, iid, &key, 0, 8, 8, 0, scratch, bytes, 64, words, &at, &where);
+        return mapix_iid_rle(map, iid, &key, 0, 8, 8, 0, scratch, rows, bytes, 64, words, &at, &where);
     }
 }
 
@@ -424,17 +428,19 @@ static void check_mistakes(void) {
     uint32_t numbers[64], area, nregions;
     uint16_t boxes[4], scratch[64 * 9];
     mapix_where where;
+    static uint64_t zeros[MAPIX_CANVAS];
+    const mapix_canvas canvas = {zeros, MAPIX_CANVAS}, small = {zeros, MAPIX_CANVAS - 1};
     const int wrong = MAPIX_E_ARGUMENT;
     CHECK(mapix_iid_columns(&map, &none, 1, 0, NULL, NULL, words, &where) == wrong);
     CHECK(mapix_iid_columns(&map, &none, 0, 1, NULL, NULL, words, &where) == wrong);
     CHECK(mapix_iid_columns(&map, &none, 0, 0, boxes, NULL, words, &where) == wrong);
     CHECK(mapix_iid_masks(&map, &none, &key, upside_down, 1, offsets, bytes, 64, &where) == wrong);
-    CHECK(mapix_iid_count(&map, &none, &key, mirrored, 1, 0, numbers, &where) == wrong);
+    CHECK(mapix_iid_count(&map, &none, &key, mirrored, 1, 0, &canvas, numbers, &where) == wrong);
     CHECK(mapix_iid_masks(&map, &none, &key, window, 1, offsets, bytes, 64, &where) == MAPIX_E_ROW);
-    CHECK(mapix_iid_shared(&map, &none, &key, &key, 1, numbers, &where) == MAPIX_E_ROW);
-    CHECK(mapix_iid_combine(&map, &none, &key, 0, 3, window, words, 1, &where) == wrong);
-    CHECK(mapix_iid_combine(&map, &none, &key, 0, 0, upside_down, words, 1, &where) == wrong);
-    CHECK(mapix_iid_combine(&map, &none, &key, 0, 0, window, words, 2, &where) == wrong);
+    CHECK(mapix_iid_shared(&map, &none, &key, &key, 1, &canvas, numbers, &where) == MAPIX_E_ROW);
+    CHECK(mapix_iid_combine(&map, &none, &key, 0, 3, window, words, NULL, 1, &where) == wrong);
+    CHECK(mapix_iid_combine(&map, &none, &key, 0, 0, upside_down, words, NULL, 1, &where) == wrong);
+    CHECK(mapix_iid_combine(&map, &none, &key, 0, 0, window, words, NULL, 2, &where) == wrong);
     CHECK(mapix_iid_parts(&map, &none, &at, 1, boxes, words, 1, &n, &where) == wrong);
     const mapix_parts parts = {NULL, NULL, 0};
     CHECK(mapix_iid_hits(&map, &none, &parts, window, 0, &at, numbers, 1, &n, numbers, &where) ==
@@ -449,18 +455,22 @@ static void check_mistakes(void) {
     CHECK(mapix_iid_paint(&map, &none, &p, 2, 6, &where) == wrong);
     p.n = 0, p.window[2] = 1;
     CHECK(mapix_iid_paint(&map, &none, &p, 2, 2, &where) == wrong);
-    mapix_iid_join join = {NULL, NULL, NULL, (uint64_t)UINT32_MAX + 1, NULL, 0};
-    mapix_iid_pairs pairs = {0, 0, numbers, 1, 0};
+    mapix_iid_join join = {.n = (uint64_t)UINT32_MAX + 1, .rows = canvas};
+    mapix_iid_pairs pairs = {.pairs = numbers, .room = 1};
     CHECK(mapix_iid_overlaps(&map, &none, &join, &pairs, &where) == wrong);
     join.n = 0, pairs.n = 2;
     CHECK(mapix_iid_overlaps(&map, &none, &join, &pairs, &where) == wrong);
+    join.rows = small, pairs.n = 0;
+    CHECK(mapix_iid_overlaps(&map, &none, &join, &pairs, &where) == wrong);
+    CHECK(mapix_iid_count(&map, &none, &key, window, 0, 0, &small, numbers, &where) == wrong);
+    CHECK(mapix_iid_shared(&map, &none, &key, &key, 0, &small, numbers, &where) == wrong);
     CHECK(mapix_iid_names(&map, &none, 0, words, 3, numbers, &where) == wrong);
     CHECK(mapix_iid_names(&map, &none, 0, words, 0, numbers, &where) == wrong);
     const uint64_t big[2][2] = {{65536, 8}, {8, 65536}};
     for (int k = 0; k < 2; k++) {
         const uint32_t h = (uint32_t)big[k][0], w = (uint32_t)big[k][1];
         uint64_t done = 0;
-        CHECK(mapix_iid_rle(&map, &none, &key, 0, h, w, 0, scratch, bytes, 64, words, &done,
+        CHECK(mapix_iid_rle(&map, &none, &key, 0, h, w, 0, scratch, words, bytes, 64, words, &done,
                             &where) == wrong);
         CHECK(mapix_iid_pack(bytes, 0, h, w, 0, 0, numbers, 64, bytes, 64, &n, &area, &nregions) == wrong);
         CHECK(mapix_rle_box(numbers, 0, h, w, boxes) == wrong);
@@ -468,7 +478,7 @@ static void check_mistakes(void) {
     CHECK(mapix_iid_pack(bytes, 0, 8, 8, 65535, 0, numbers, 64, bytes, 64, &n, &area, &nregions) == wrong);
     CHECK(mapix_iid_pack(bytes, 0, 8, 8, 0, 65535, numbers, 64, bytes, 64, &n, &area, &nregions) == wrong);
     at = 1;
-    CHECK(mapix_iid_rle(&map, &none, &key, 0, 8, 8, 0, scratch, bytes, 64, words, &at, &where) ==
+    CHECK(mapix_iid_rle(&map, &none, &key, 0, 8, 8, 0, scratch, words, bytes, 64, words, &at, &where) ==
           wrong);
     CHECK(mapix_tree_build(NULL, (uint64_t)UINT32_MAX + 1, NULL, NULL, NULL) == wrong);
     const uint32_t zeros_ones[4] = {3, 2, 59, 0}; /* an image of 8 x 8, a column of two from row 3 */

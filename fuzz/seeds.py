@@ -360,6 +360,38 @@ def small_seeds() -> dict[str, bytes]:
     return out
 
 
+def an_archive(rng: random.Random, n: int, *, kind: str = "blobs", changes: bytes = b"\0") -> bytes:
+    """``take_archive``: n segments, then changed bytes."""
+    code = n if n < 7 else 255 - (48 - n) // 3
+    out = bytes([code])
+    for _ in range(n):
+        long = rng.random() < 0.4
+        lengths = [128 | rng.randrange(32) << 2 if long else rng.randrange(4) for _ in range(2)]
+        if kind == "one name":
+            lengths = [1, 1]
+        size = sum((x & 3) + (x >> 2 & 31 if x & 128 else 0) for x in lengths)
+        out += bytes(lengths) + bytes(
+            rng.randrange(2) if kind != "one name" else 0 for _ in range(size)
+        )
+        r, c = (0, 0) if kind == "nested" else (rng.randrange(8), rng.randrange(8))
+        h, w = (11, 29) if kind == "nested" else (rng.randrange(12), rng.randrange(30))
+        nregions = {"nested": 1, "parts": 2}.get(kind, rng.randrange(3))
+        out += bytes([r, c, h, w, rng.randrange(256), nregions])
+        for _ in range(nregions):
+            a, b = (0, 0) if kind == "nested" else (rng.randrange(h + 1), rng.randrange(w + 1))
+            out += bytes([a] if h else b"") + bytes([b] if w else b"")
+            rh = rw = 0
+            if h > a:
+                rh = h - a if kind == "nested" else rng.randrange(h - a + 1)
+                out += bytes([rh])
+            if w > b:
+                rw = w - b if kind == "nested" else rng.randrange(w - b + 1)
+                out += bytes([rw])
+            full = 255 if rng.random() < 0.3 else None
+            out += bytes(full or rng.randrange(256) for _ in range((rh * rw + 7) // 8))
+    return out + changes
+
+
 def iid_seeds() -> dict[str, bytes]:
     """Trees, masks, and archives of some segments."""
     rng = random.Random(13)
@@ -370,6 +402,30 @@ def iid_seeds() -> dict[str, bytes]:
                 rng.choice([0, 1, 2, 5, 255, rng.randrange(256)]) for _ in range(60 * k + 40)
             )
             out[f"{which}_{k}"] = bytes([which, 3 + k]) + body
+    for level, n, kind, which in product(
+        range(3), (0, 1, 2, 6, 9, 18, 33, 48), ("blobs", "one name", "nested", "parts"), range(4)
+    ):
+        rest = bytes(rng.randrange(256) for _ in range(24))
+        out[f"archive_{which}_{level}_{n}_{kind.replace(' ', '_')}"] = (
+            bytes([which, level]) + an_archive(rng, n, kind=kind, changes=b"\0\0") + rest
+        )
+    for k in range(60):  # a byte of the file is another; or sections that lie
+        at, value = rng.randrange(400), rng.choice([0, 1, 255, rng.randrange(256)])
+        changes = bytes([1]) + number(at) + bytes([value, 0])
+        if k % 6 == 0:
+            changes = bytes([0, 255]) + number(k) + bytes([k // 12])
+        rest = bytes(rng.randrange(256) for _ in range(24))
+        body = an_archive(rng, 1 + k % 6, changes=changes)
+        out[f"wrong_{k}"] = bytes([2 + k % 2, k % 3]) + body + rest
+        out[f"wrong_join_{k}"] = bytes([k % 3, k % 3]) + body + rest
+    for level, n in product(range(3), (0, 1, 15, 16, 17, 40, 79)):
+        boxes = bytes(rng.randrange(30) for _ in range(4 * n))
+        out[f"tree_{level}_{n}"] = bytes([0, level, n]) + boxes + bytes([0, 0, 39, 39] * 4) + b"\2"
+        w, values = rng.choice([7, 19, 200, 204, 205, 255]), rng.randrange(2)
+        pixels = bytes(rng.choice([0, 0, 1, 1, 1, 2]) for _ in range(11 * 116))
+        out[f"pack_{level}_{n}"] = bytes([1, level, 1 + n % 11, w, values, n % 2]) + pixels
+        wide = bytes([0, 0, 39, 39]) * n
+        out[f"tree_{level}_{n}_same"] = bytes([0, level, n]) + wide + bytes([0, 0, 39, 39] * 4)
     return out
 
 
