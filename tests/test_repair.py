@@ -191,6 +191,35 @@ def test_many_damaged_stretches_are_no_damage(tmp_path, monkeypatch):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["f", "g", "new"]
 
 
+def test_one_record_by_chance_is_no_vimh_file(tmp_path):
+    one = pack([record(1, 1, 1, [], seed=1)])
+    (tmp_path / "f").write_bytes(one + b"\xff" * 1000)
+    with pytest.raises(mapix.FormatError, match="no complete record"):
+        repair(tmp_path / "f", tmp_path / "new")
+    assert repair(tmp_path / "f", tmp_path / "new", dialect=14).nrecords == 1
+
+
+def test_places_that_only_look_like_a_record(tmp_path, monkeypatch):
+    """Nearly all are seen through in whole arrays; the others are limited by the file's size."""
+    from mapix import _native
+    from mapix.vimh import salvage
+
+    calls = []
+    real = _native.Walk.hop
+    monkeypatch.setattr(_native.Walk, "hop", lambda *a: calls.append(1) or real(*a))
+    large = record(58, 58, 58, [])  # as two bytes again and again
+    tail = b"\xff" * 6 + b"\x3a\0" * 420_000 + bytes(200_000)
+    (tmp_path / "f").write_bytes(pack([large]) + tail)
+    saved = repair(tmp_path / "f", tmp_path / "new", dialect=14)
+    assert saved.nrecords == 1
+    assert len(calls) < 3000
+    monkeypatch.setattr(salvage, "FEW_TRIES", 10)
+    monkeypatch.setattr(salvage, "TRY_NBYTES", 1 << 20)
+    with pytest.raises(mapix.LimitError, match="11 places that look like a record"):
+        repair(tmp_path / "f", tmp_path / "new2", dialect=14)
+    assert not (tmp_path / "new2").exists()
+
+
 # --- verify ---------------------------------------------------------------------------------------
 
 

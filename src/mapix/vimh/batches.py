@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix import _native
-from mapix.errors import FormatError, MapixError
+from mapix.errors import FormatError, LimitError, MapixError
 from mapix.formats.cached import cached
 from mapix.formats.pickled import Array, Machine, Span, Text
 from mapix.formats.pickled.decode import pieces
@@ -31,6 +31,7 @@ FLAT_KEYS = {"labels": 10, "fine_labels": 100, "coarse_labels": 20}
 META_NAMES = {"labels": "label_names", "fine_labels": "fine_label_names"}
 CIFAR_SHAPE = (32, 32, 3)
 SIZE_KEYS = ("height", "width", "channels")
+MOST_LABELS = 255  # of a record
 
 
 def looks_pickled(source: Source) -> bool:
@@ -158,13 +159,18 @@ class PickledBatch:
                 self._dict = found
             return self._dict
 
+    def stated(self) -> tuple[int | None, ...]:
+        """(h, w, c) as the pickle states them; None for what is no whole number."""
+        found = (self.rest().get(k) for k in SIZE_KEYS)
+        return tuple(d if type(d) is int else None for d in found)
+
     def size(self, said: tuple[int, int, int] | None) -> tuple[int, int, int]:
         """(h, w, c), from the info JSON when it fits the rows, else from the pickle."""
         n, nbytes = self.shape
         if said is not None and said[0] * said[1] * said[2] == nbytes:
             return said
         rest = self.rest()
-        found: tuple[Any, ...] = tuple(rest.get(k) for k in SIZE_KEYS)
+        found: tuple[Any, ...] = self.stated()
         text = rest.get("image_size")
         if isinstance(text, str) and text.count("x") == 2 and None in found:
             found = tuple(int(t) if t.isascii() and t.isdigit() else 0 for t in text.split("x"))
@@ -192,6 +198,7 @@ class PickledBatch:
         """The bytes of images that do not lie in the file as they are."""
         data = self.images
         if isinstance(data, list):
+            self._limited("images", n * each)
             yield from (self._row(row, i, each) for i, row in enumerate(data))
             return
         if isinstance(data.data, Text):
@@ -241,25 +248,35 @@ class PickledBatch:
         rows = rest[key]
         if len(rows) != n:
             raise self._fail(f"{key!r} has {len(rows)} rows, 'data' has {n}")
-        first = rows[0] if rows else []
-        if isinstance(first, list) and all(type(r) is list and len(r) == len(first) for r in rows):
-            table = np.array(rows) if rows else np.zeros((0, 1), np.int64)
-            whole = table.dtype.kind in "iu" and table.ndim == 2 and table.shape[1] % 2
-            if whole and (table[:, 0] == table.shape[1] // 2).all() and _codes(table):
-                pairs = table[:, 1:].astype(np.uint8).reshape(-1, 2)
-                return LabelRows(pairs, table.shape[1] // 2, n)
-        pairs_of = [self._label_row(row, i) for i, row in enumerate(rows)]
-        counts = np.array([len(p) for p in pairs_of], np.int64)
-        return LabelRows(np.concatenate([np.empty((0, 2), np.uint8), *pairs_of]), counts, n)
+        sizes = np.array([len(r) if type(r) is list else 0 for r in rows], np.int64)
+        bad = np.flatnonzero((sizes % 2 == 0) | (sizes > 1 + 2 * MOST_LABELS))
+        if len(bad):
+            raise self._fail("labels that are not [N, id, code, ...]", int(bad[0]))
+        self._limited("labels", int(sizes.sum()))
+        numbers = np.frombuffer(
+            b"".join(self._codes_of(r, i) for i, r in enumerate(rows)), np.uint8
+        )
+        starts = np.cumsum(sizes) - sizes
+        bad = np.flatnonzero(numbers[starts] != sizes // 2)
+        if len(bad):
+            raise self._fail("labels that are not [N, id, code, ...]", int(bad[0]))
+        pairs = np.delete(numbers, starts).reshape(-1, 2)
+        alike = n > 0 and bool((sizes == sizes[0]).all())
+        return LabelRows(pairs, int(sizes[0]) // 2 if alike else sizes // 2, n)
 
-    def _label_row(self, row: object, i: int) -> NDArray[np.uint8]:
-        ok = isinstance(row, list) and 0 < len(row) <= 511 and all(type(x) is int for x in row)
-        if not ok or row[0] != len(row) // 2 or len(row) % 2 == 0:  # type: ignore[index, arg-type]
-            raise self._fail("labels that are not [N, id, code, ...]", i)
-        table = np.array(row[1:], np.int64).reshape(-1, 2)  # type: ignore[index]
-        if not _codes(table):
-            raise self._fail("labels with numbers outside 0..255", i)
-        return table.astype(np.uint8)
+    def _codes_of(self, row: list[Any], i: int) -> bytes:
+        try:
+            return bytes(row)
+        except (TypeError, ValueError) as e:
+            raise self._fail("labels that are no numbers in 0..255", i) from e
+
+    def _limited(self, what: str, n: int) -> None:
+        """Refuse lists that a pickle names again and again: each number takes a byte in it."""
+        if n > self.source.nbytes:
+            raise LimitError(
+                f"{self.source.path}: {FORMAT}: {n} numbers of {what} in a file of "
+                f"{self.source.nbytes} bytes"
+            )
 
     def _flat_labels(self, keys: list[str]) -> LabelRows:
         n = self.shape[0]

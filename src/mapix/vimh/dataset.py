@@ -172,7 +172,7 @@ class Dataset(bases.Rows, Query, Care):
 
     def _info_shape(self) -> tuple[int, int, int] | None:
         dims = [self.info.get(k) for k in ("height", "width", "channels")]
-        return tuple(dims) if all(type(d) is int and d > 0 for d in dims) else None  # type: ignore[return-value]
+        return tuple(dims) if all(type(d) is int and 0 < d < 65536 for d in dims) else None  # type: ignore[return-value]
 
     def _label_view(self, which: int) -> NDArray[np.uint8]:
         rows = self._uniform("label_bytes" if which else "label_ids")

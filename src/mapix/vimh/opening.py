@@ -344,7 +344,7 @@ def _open(
     info = info_of(path, options["info"])
     try:
         named = Parameters.from_info(info)
-    except (ValueError, TypeError, AttributeError) as e:
+    except (ValueError, TypeError, AttributeError, OverflowError) as e:
         raise FormatError(path, "vimh info JSON", str(e)) from e
     how = {"interleaved": options["order"] == "HWC", "access": options["access"]}
     batch = _pickled(source) if options["dialect"] is None else None

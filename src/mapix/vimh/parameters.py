@@ -18,13 +18,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mapix.errors import FormatError
+from mapix.errors import FormatError, LimitError
 
 __all__ = ["LEVELS", "Parameter", "Parameters", "Unit", "counted", "parse_info"]
 
 LEVELS = 255  # quantisation steps: codes are 0..255
 INFO_NAME = "vimh_dataset_info.json"
 INFO_LIMIT = 16 << 20  # bytes of JSON that are read at most
+MOST_BRACKETS = 1 << 17  # lists and objects in it
+MOST_CLASSES = 1 << 20  # of a parameter; codes tell 256 apart
 
 Unit = Literal["raw", "normalised", "physical", "class"]
 UNITS: tuple[str, ...] = ("raw", "normalised", "physical", "class")
@@ -99,20 +101,22 @@ def _parameter(name: str, id: int | None, mapping: Mapping[str, Any]) -> Paramet
     """A parameter from its entry in ``parameter_mappings``, absent keys filled in."""
     low = float(mapping.get("min", 0.0))
     high = float(mapping.get("max", 255.0))
-    if not (math.isfinite(low) and math.isfinite(high)):
-        raise ValueError(f"parameter {name!r}: min and max must be finite")
+    if not math.isfinite(high - low):
+        raise ValueError(f"parameter {name!r}: min, max and their difference must be finite")
     given = mapping.get("step")
     direct = given is None and mapping.get("type") == "classification"
     step = float(given) if given else (1.0 if direct else (high - low) / LEVELS)
     explicit = mapping.get("num_classes")
     if given and high > low:
-        classes = round((high - low) / step) + 1
+        classes = round(min((high - low) / step, 2.0 * MOST_CLASSES)) + 1
     elif explicit is not None:
         classes = int(explicit)
     elif direct:
         classes = round(high - low) + 1
     else:
         classes = LEVELS + 1 if high > low else 1
+    if classes > MOST_CLASSES:
+        raise ValueError(f"parameter {name!r}: more than {MOST_CLASSES} classes")
     return Parameter(
         name=name,
         id=id,
@@ -157,16 +161,17 @@ class Parameters(Mapping[str, Parameter]):
             return cls(())
         names = [str(n) for n in info.get("parameter_names", [])]
         mappings: Mapping[str, Any] = info.get("parameter_mappings", {})
-        if len(set(names)) != len(names) or len(names) > 256:
+        named = set(names)
+        if len(named) != len(names) or len(names) > 256:
             raise ValueError("parameter_names must be at most 256 different names")
         varying = [_parameter(n, i, mappings.get(n, {})) for i, n in enumerate(names)]
-        fixed: list[Parameter] = []
-        for name in (*mappings, *info.get("fixed_parameters", {})):
-            if name in names or name in (p.name for p in fixed):
-                continue
-            value = info.get("fixed_parameters", {}).get(name, {}).get("value")
-            known = {"min": value, "max": value} if value is not None else {}
-            fixed.append(_parameter(str(name), None, {**known, **mappings.get(name, {})}))
+        values: Mapping[str, Any] = info.get("fixed_parameters", {})
+        fixed = []
+        for name in dict.fromkeys([*mappings, *values]):  # no JSON repeats a key, both may have one
+            if name not in named:
+                value = values.get(name, {}).get("value")
+                known = {"min": value, "max": value} if value is not None else {}
+                fixed.append(_parameter(str(name), None, {**known, **mappings.get(name, {})}))
         return cls(varying, fixed)
 
     def with_ids(self, ids: Sequence[int]) -> Parameters:
@@ -239,10 +244,19 @@ class Parameters(Mapping[str, Parameter]):
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(n for n in names if names.count(n) > 1)
-        raise ValueError(f"key {twice!r} appears twice")
+        seen = set[str]()
+        for name, _ in pairs:
+            if name in seen:
+                raise ValueError(f"key {name[:40]!r} appears twice")
+            seen.add(name)
     return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is no finite number")
+    return number
 
 
 def _refuse(text: str) -> float:
@@ -250,11 +264,27 @@ def _refuse(text: str) -> float:
 
 
 def parse_info(data: bytes, path: str) -> dict[str, Any]:
-    """An info JSON as a dict; FormatError where it is none, repeats a key, or holds NaN."""
+    """Return an info JSON as a dict.
+
+    Raises
+    ------
+    FormatError
+        It is no object, repeats a key, holds NaN or a number beyond float64, or a key that is known
+        has a value of another kind.
+    LimitError
+        It holds more than MOST_BRACKETS lists and objects.
+    """
     import json  # here: a worker of a dataset without an info JSON need not carry it
 
+    if data.count(b"[") + data.count(b"{") > MOST_BRACKETS:
+        raise LimitError(f"{path}: vimh info JSON: more than {MOST_BRACKETS} lists and objects")
     try:
-        info = json.loads(data, object_pairs_hook=_no_duplicates, parse_constant=_refuse)
+        info = json.loads(
+            data,
+            object_pairs_hook=_no_duplicates,
+            parse_float=_finite,
+            parse_constant=_refuse,
+        )
     except (ValueError, RecursionError) as e:
         raise FormatError(path, "vimh info JSON", str(e)) from e
     if not isinstance(info, dict):

@@ -13,7 +13,7 @@ from mapix.errors import FormatError, UnsupportedError
 from mapix.formats.vimh import NAME
 from mapix.recordindex import RecordIndex
 from mapix.vimh.bases import Record
-from mapix.vimh.batches import SIZE_KEYS, PickledBatch
+from mapix.vimh.batches import PickledBatch
 from mapix.vimh.gatherer import Gatherer
 from mapix.vimh.parameters import Parameters
 
@@ -66,7 +66,7 @@ class PickledFile(Gatherer):
     def _rest(self) -> dict[str, Any]:
         """The pickle's other keys; the sizes that it states must be those that it has here."""
         rest = self._batch.rest()
-        stated = tuple(rest.get(k) for k in SIZE_KEYS)
+        stated = self._batch.stated()
         if not self._size_checked and None not in stated and self.index.nrecords:
             used = self.index.first[1:4]
             if stated != used:

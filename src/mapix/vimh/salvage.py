@@ -258,8 +258,9 @@ def _dialect(files: list[_Opened], path: str) -> int:
             total[found.head_nbytes] += found.index.nbytes
         elif not complete:
             for d in vimh.DIALECTS:
-                runs = _Repair(file, d, {}, None).runs()
-                total[d] += sum(stop - begin for begin, stop, _ in runs)
+                runs = list(_Repair(file, d, {}, None).runs())
+                if sum(n for *_, n in runs) > 1:  # one record alone is found in anything
+                    total[d] += sum(stop - begin for begin, stop, _ in runs)
     first, second = sorted(vimh.DIALECTS, key=lambda d: total[d], reverse=True)
     if total[first] > total[second]:
         return first

@@ -15,6 +15,7 @@ from mapix.source import Source
 __all__ = ["pieces"]
 
 STEP = 1 << 20
+LONGEST_ESCAPE = 3  # bytes of an escape of which the rest comes with the next piece
 _WHOLE = re.compile(rb"(?:[^\\]|\\x[0-9a-fA-F]{2}|\\[^x])*", re.DOTALL)
 
 
@@ -36,6 +37,8 @@ def pieces(source: Source, text: Text) -> Iterator[bytes]:
             found = _WHOLE.match(raw)
             cut = len(raw) if at == end or found is None else found.end()
             left = raw[cut:]
+            if len(left) > LONGEST_ESCAPE:
+                raise RefusedError("a string with an escape that is none")
             yield unescaped(raw[:cut])
     except (UnicodeError, RefusedError) as e:
         raise FormatError(source.path, FORMAT, f"the text of an array: {e}", at=text.at) from e

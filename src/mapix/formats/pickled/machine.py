@@ -3,7 +3,10 @@
 Differences from CPython's, all on purpose: names are data (``objects``); bytes and long texts stay
 in the file; a memo is a dict, so that no index asks for memory; every length is compared with what
 is left of the file before anything is made; persistent ids, extensions, buffers out of band and
-instances are refused; the number of opcodes and of bytes held is limited.
+instances are refused.
+
+Each opcode takes a bounded time, or spends as much more of the work as it takes.  Work and memory
+are limited in proportion to the file, so that a small file cannot ask for much of either.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import numpy as np
 from mapix import _native
 from mapix.errors import FormatError, LimitError
 from mapix.formats.pickled import objects
-from mapix.formats.pickled.objects import Name, RefusedError, Short, Span, Text
+from mapix.formats.pickled.objects import RefusedError, Short, Span, Text
 from mapix.source import Source
 
 __all__ = ["Machine"]
@@ -25,14 +28,28 @@ FORMAT = "pickle"
 FIRST_WINDOW = 1 << 12  # bytes looked at in one piece, at first: opening needs few
 WINDOW = 1 << 16  # and later
 SHORT = 4096  # bytes and texts up to this length are taken out of the file
-MOST_OPCODES = 1 << 26  # in Python; rows of numbers that C reads do not count
+MOST_WORK = 1 << 26  # opcodes in Python, and what some of them count more; rows in C do not count
+FREE_WORK, WORK_EACH = 1 << 16, 2  # of any file, and for each of its bytes
+WORK_NBYTES = 64  # bytes that are searched or copied in the time of an opcode
 MOST_HELD = 1 << 30  # bytes of values, roughly
+FREE_HELD, HELD_EACH = 16 << 20, 40  # of any file, and for each of its bytes
 NUMBER_DIGITS = 400  # of a number written as text; enough for any float
+KEY_BITS = 63  # of a whole number that is a key: longer ones can be chosen to collide
+MEMO_BITS = 32
 ROW_MOST = 1 + 2 * 255  # numbers of a row of labels
 ROWS_AT_ONCE = 4096
+ROWS_WORK = 64  # of one call that looks for rows
+ROWS_TRIES = 256  # calls that may find none, in any file
+ROWS_ENOUGH = 8  # rows that pay for a call
 
-MARK: Any = object()
+# About what CPython takes for a value, its place on the stack included.
+LIST_NBYTES, DICT_NBYTES, TUPLE_NBYTES = 96, 272, 72
+BYTES_NBYTES, TEXT_NBYTES, MEMO_NBYTES, MARK_NBYTES = 320, 96, 112, 48
+CALL_NBYTES, ITEM_NBYTES = 160, 112
+
 Pause = Callable[[list[Any]], bool]
+_Step = Callable[["Machine"], object]
+"""What an opcode does; True where an array is complete."""
 
 
 class Machine:
@@ -44,6 +61,13 @@ class Machine:
         The file.
     at : int
         Byte of the first opcode.
+
+    Attributes
+    ----------
+    work : int
+        Opcodes so far, and what some of them counted more.
+    held : int
+        Bytes of the values so far, roughly; what was dropped again counts.
 
     Notes
     -----
@@ -61,8 +85,11 @@ class Machine:
         self._marks: list[int] = []
         self._window = b""
         self._begin = 0
-        self._nops = 0
-        self._held = 0
+        self.work = 0
+        self.held = 0
+        self._most_work = min(MOST_WORK, FREE_WORK + WORK_EACH * source.nbytes)
+        self._most_held = min(MOST_HELD, FREE_HELD + HELD_EACH * source.nbytes)
+        self._tries = ROWS_TRIES
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -71,41 +98,61 @@ class Machine:
         if nbytes > left:
             raise RefusedError(f"{nbytes} bytes were expected, {left} are left")
 
-    def _take(self, nbytes: int) -> bytes:
-        """The next bytes, few of them."""
+    def _fill(self, nbytes: int) -> int:
+        """Have the next bytes in the window, at least ``nbytes``; where they begin in it."""
         at = self.at - self._begin
         if not 0 <= at <= len(self._window) - nbytes:
             self._need(nbytes)
             wanted = WINDOW if self._window else FIRST_WINDOW
             size = min(max(wanted, nbytes), self.source.nbytes - self.at)
+            self._spend(size // WORK_NBYTES)
             self._window = bytes(_native.copy(self.source.mapping, self.at, size, FORMAT))
             self._begin, at = self.at, 0
+        return at
+
+    def _take(self, nbytes: int) -> bytes:
+        """The next bytes, few of them."""
+        at = self._fill(nbytes)
         self.at += nbytes
         return self._window[at : at + nbytes]
 
     def _number(self, nbytes: int, *, signed: bool = False) -> int:
         return int.from_bytes(self._take(nbytes), "little", signed=signed)
 
+    def _line_nbytes(self, most: int) -> int:
+        """How many bytes there are up to the next newline; RefusedError where they are more."""
+        begin = self.at
+        try:
+            while self.at < self.source.nbytes and self.at - begin <= most:
+                at = self._fill(1)
+                end = self._window.find(b"\n", at)
+                looked = (len(self._window) if end < 0 else end) - at
+                self._spend(looked // WORK_NBYTES)
+                self.at += looked
+                if end >= 0 and self.at - begin <= most:
+                    return self.at - begin
+        finally:
+            self.at = begin
+        raise RefusedError(f"a line of more than {most} bytes, or without an end")
+
     def _line(self, most: int = SHORT) -> bytes:
         """Up to a newline, which is taken too."""
-        left = self.source.nbytes - self.at
-        head = self._peek(min(most + 1, left))
-        end = head.find(b"\n")
-        if end < 0:
-            raise RefusedError(f"a line of more than {most} bytes, or without an end")
-        return self._take(end + 1)[:-1]
+        return self._take(self._line_nbytes(most) + 1)[:-1]
 
-    def _peek(self, nbytes: int) -> bytes:
-        at = self.at
-        found = self._take(nbytes)
-        self.at = at
-        return found
+    def _spend(self, work: int) -> None:
+        self.work += work
+        if self.work > self._most_work:
+            raise LimitError(
+                f"{self.source.path}: pickle: reading it takes more than {self._most_work} steps, "
+                f"as many as a file of {self.source.nbytes} bytes may ask for"
+            )
 
     def _hold(self, nbytes: int) -> None:
-        self._held += nbytes
-        if self._held > MOST_HELD:
+        self.held += nbytes
+        if self.held > self._most_held:
             raise LimitError(
-                f"{self.source.path}: pickle: its values would take more than {MOST_HELD} bytes"
+                f"{self.source.path}: pickle: its values take more than {self._most_held} bytes, "
+                f"as many as a file of {self.source.nbytes} bytes may ask for"
             )
 
     # --- values -----------------------------------------------------------------------------------
@@ -113,7 +160,7 @@ class Machine:
     def _bytes(self, nbytes: int) -> None:
         self._need(nbytes)
         if nbytes <= SHORT:
-            self._hold(nbytes + 128)
+            self._hold(nbytes + BYTES_NBYTES)
             at = self.at
             short = Short(self._take(nbytes))
             short.at = at
@@ -128,8 +175,8 @@ class Machine:
             self.stack.append(Text(self.at, nbytes, kind))
             self.at += nbytes
             return
-        self._hold(nbytes + 64)
-        codec = {"raw-unicode-escape": "raw-unicode-escape"}.get(kind, "utf-8")
+        self._hold(4 * nbytes + TEXT_NBYTES)
+        codec = "raw-unicode-escape" if kind == "raw-unicode-escape" else "utf-8"
         try:
             self.stack.append(self._take(nbytes).decode(codec, "surrogatepass"))
         except UnicodeDecodeError as e:
@@ -137,29 +184,19 @@ class Machine:
 
     def _text_line(self, kind: str) -> None:
         """A text or a string up to a newline, however long."""
-        begin = self.at
-        nbytes = 0
-        while True:
-            piece = self._peek(min(WINDOW, self.source.nbytes - self.at))
-            if not piece:
-                raise RefusedError("a line without an end")
-            end = piece.find(b"\n")
-            if end >= 0:
-                break
-            self.at += len(piece)
-        nbytes = self.at + end - begin
-        self.at = begin
-        if kind == "string-escape":
-            quoted = nbytes >= 2 and self._peek(1) in (b"'", b'"')
-            if not quoted:
+        begin, nbytes = self.at, self._line_nbytes(self.source.nbytes)
+        if kind != "string-escape":
+            self._text(nbytes, kind)
+        else:
+            place = self._fill(1)
+            quote = self._window[place]
+            if nbytes < 2 or quote not in b"'\"":
                 raise RefusedError("a string without quotes")
             if nbytes > SHORT:
                 self.stack.append(Text(begin + 1, nbytes - 2, kind, "latin-1"))
-                self.at = begin + nbytes
             else:
+                self._hold(nbytes + BYTES_NBYTES)
                 self.stack.append(unescaped(self._take(nbytes)[1:-1]))
-        else:
-            self._text(nbytes, kind)
         self.at = begin + nbytes + 1
 
     def _pop(self) -> Any:
@@ -181,7 +218,8 @@ class Machine:
         begin = self._marks.pop()
         found = self.stack[begin:]
         del self.stack[begin:]
-        self._hold(8 * len(found) + 64)
+        self._spend(len(found) // WORK_NBYTES)
+        self._hold(8 * len(found) + LIST_NBYTES)
         return found
 
     def _set_items(self, target: Any, items: list[Any]) -> None:
@@ -191,38 +229,52 @@ class Machine:
             name = key.decode("latin-1") if isinstance(key, bytes) else key
             if not isinstance(name, str | int | float | bool | None):
                 raise RefusedError(f"a key that is a {type(key).__name__}")
+            if isinstance(name, int) and name.bit_length() > KEY_BITS:
+                raise RefusedError(f"a key of {name.bit_length()} bits")
             target[name] = value
-        self._hold(64 * len(items))
+        self._hold(ITEM_NBYTES * (len(items) // 2))
 
     def _remember(self, number: int) -> None:
         if not self.stack:
             raise RefusedError("a memo of nothing")
+        if not 0 <= number < 1 << MEMO_BITS:
+            raise RefusedError(f"memo {number}, which no pickle needs")
         self.memo[number] = self.stack[-1]
-        self._hold(64)
+        self._hold(MEMO_NBYTES)
 
     def _recall(self, number: int) -> None:
         if number not in self.memo:
             raise RefusedError(f"memo {number}, which was not set")
         self.stack.append(self.memo[number])
 
-    def _rows(self) -> None:
-        """Behind a list of small numbers, and before another: as many of the kind as follow."""
+    def _rows(self) -> bool:
+        """After a list of small numbers, and before another: take as many of the kind as follow.
+
+        Whether there was one.  A call costs more than an opcode: rows have to pay for it.
+        """
         last = self.stack[-1] if self.stack else None
-        if type(last) is not list or len(last) > ROW_MOST or not all(type(x) is int for x in last):
-            return
+        if type(last) is not list or len(last) > ROW_MOST or not self._tries:
+            return False
         n = len(last)
+        self._spend(ROWS_WORK + n)
+        if set(map(type, last)) - {int}:
+            self._tries -= 1
+            return False
         rows = np.empty((ROWS_AT_ONCE, n), np.uint8)
         at, found = _native.pickle_rows(
             self.source.mapping, self.at - 1, len(self.memo), rows, ROWS_AT_ONCE
         )
+        if found < ROWS_ENOUGH:
+            self._tries -= 1
         if not found:
-            return
-        self._hold(found * (8 * n + 128))
+            return False
+        self._hold(found * (8 * n + LIST_NBYTES + MEMO_NBYTES))
         made = rows[:found].tolist() if n else [[] for _ in range(found)]
         self.stack.extend(made)
         first = len(self.memo)
         self.memo.update(zip(range(first, first + found), made, strict=True))
         self.at = at
+        return True
 
     # --- the loop ---------------------------------------------------------------------------------
 
@@ -241,21 +293,19 @@ class Machine:
         while not self.finished:
             began = self.at
             try:
-                op = self._take(1)[0]
-                if self._nops > MOST_OPCODES:
-                    raise LimitError(
-                        f"{self.source.path}: pickle: more than {MOST_OPCODES} opcodes"
-                    )
-                self._nops += 1
-                step = _STEPS[op]
+                self._spend(1)
+                place = self._fill(1)
+                self.at += 1
+                step = _STEPS[self._window[place]]
                 if step is None:
+                    op = self._window[place]
                     raise RefusedError(f"opcode {op:#04x}, which data does not need")
                 complete = step(self)
             except RefusedError as e:
                 raise FormatError(
                     self.source.path, FORMAT, f"it holds {e}; nothing was executed", at=began
                 ) from e
-            if complete and pause is not None and pause(self.stack):
+            if complete is True and pause is not None and pause(self.stack):
                 return None
         if len(self.stack) != 1 or self._marks:
             raise FormatError(self.source.path, FORMAT, "it ends in the middle", at=self.at)
@@ -286,31 +336,12 @@ def _whole(text: bytes) -> int | bool:
 
 
 def _real(text: bytes) -> float:
+    if len(text) > NUMBER_DIGITS:
+        raise RefusedError(f"a number of {len(text)} digits")
     try:
-        return float(text[:NUMBER_DIGITS])
+        return float(text)
     except ValueError as e:
         raise RefusedError(f"a number {text[:20]!r}") from e
-
-
-def _push(make: Callable[[Machine], Any]) -> Callable[[Machine], bool]:
-    def step(m: Machine) -> bool:
-        m.stack.append(make(m))
-        return False
-
-    return step
-
-
-def _do(act: Callable[[Machine], Any]) -> Callable[[Machine], bool]:
-    def step(m: Machine) -> bool:
-        act(m)
-        return False
-
-    return step
-
-
-def _container(m: Machine, made: Any) -> Any:
-    m._hold(64)
-    return made
 
 
 def _long(m: Machine, width: Literal[1, 4]) -> int:
@@ -334,11 +365,14 @@ def _frame(m: Machine) -> None:
 
 
 def _list(m: Machine) -> None:
-    before = len(m.stack)
-    m._rows()
-    if len(m.stack) == before:
-        m._hold(64)
+    if not m._rows():
+        m._hold(LIST_NBYTES)
         m.stack.append([])
+
+
+def _empty_dict(m: Machine) -> None:
+    m._hold(DICT_NBYTES)
+    m.stack.append({})
 
 
 def _append(m: Machine) -> None:
@@ -364,17 +398,15 @@ def _set_many(m: Machine) -> None:
 
 def _dict(m: Machine) -> None:
     items = m._since_mark()
-    made: dict[Any, Any] = {}
-    m._set_items(made, items)
-    m.stack.append(made)
+    _empty_dict(m)
+    m._set_items(m.stack[-1], items)
 
 
-def _tuple(n: int) -> Callable[[Machine], bool]:
-    def step(m: Machine) -> bool:
+def _tuple(n: int) -> _Step:
+    def step(m: Machine) -> None:
         values = [m._pop() for _ in range(n)]
-        m._hold(64)
+        m._hold(TUPLE_NBYTES)
         m.stack.append(tuple(values[::-1]))
-        return False
 
     return step
 
@@ -388,13 +420,13 @@ def _pop(m: Machine) -> None:
 
 def _mark(m: Machine) -> None:
     m._marks.append(len(m.stack))
-    m._hold(8)
+    m._hold(MARK_NBYTES)
 
 
 def _name(m: Machine, module: object, name: object) -> None:
     if not (isinstance(module, str) and isinstance(name, str)):
         raise RefusedError("a name that is no text")
-    m.stack.append(Name(module, name))
+    m.stack.append(objects.named(module, name))
 
 
 def _global(m: Machine) -> None:
@@ -412,8 +444,10 @@ def _stack_global(m: Machine) -> None:
 
 def _reduce(m: Machine) -> bool:
     args, function = m._pop(), m._pop()
-    m._hold(128)
+    m._hold(CALL_NBYTES)
     made = objects.called(function, args)
+    if isinstance(made, bytes):
+        m._hold(len(made))
     m.stack.append(made)
     return isinstance(made, objects.Array) and made.complete
 
@@ -430,64 +464,59 @@ def _stop(m: Machine) -> None:
     m.finished = True
 
 
-def _line_string(m: Machine) -> None:
-    m._text_line("string-escape")
-
-
-_Step = Callable[[Machine], bool]
 _BY_OPCODE: dict[bytes, _Step] = {
-    b"\x80": _do(_proto),
-    b"\x95": _do(_frame),
-    b".": _do(_stop),
-    b"N": _push(lambda m: None),
-    b"\x88": _push(lambda m: True),
-    b"\x89": _push(lambda m: False),
-    b"I": _push(lambda m: _whole(m._line())),
-    b"L": _push(lambda m: _whole(m._line())),
-    b"F": _push(lambda m: _real(m._line())),
-    b"J": _push(lambda m: m._number(4, signed=True)),
-    b"K": _push(lambda m: m._number(1)),
-    b"M": _push(lambda m: m._number(2)),
-    b"\x8a": _push(lambda m: _long(m, 1)),
-    b"\x8b": _push(lambda m: _long(m, 4)),
-    b"G": _push(lambda m: objects.double_of(m._take(8))),
-    b"U": _do(lambda m: m._bytes(m._number(1))),
-    b"T": _do(lambda m: m._bytes(m._number(4))),
-    b"C": _do(lambda m: m._bytes(m._number(1))),
-    b"B": _do(lambda m: m._bytes(m._number(4))),
-    b"\x8e": _do(lambda m: m._bytes(m._number(8))),
-    b"\x96": _do(lambda m: m._bytes(m._number(8))),
-    b"S": _do(_line_string),
-    b"V": _do(lambda m: m._text_line("raw-unicode-escape")),
-    b"\x8c": _do(lambda m: m._text(m._number(1))),
-    b"X": _do(lambda m: m._text(m._number(4))),
-    b"\x8d": _do(lambda m: m._text(m._number(8))),
-    b"]": _do(_list),
-    b"}": _push(lambda m: _container(m, {})),
-    b")": _push(lambda m: ()),
-    b"l": _push(lambda m: m._since_mark()),
-    b"d": _do(_dict),
-    b"t": _push(lambda m: tuple(m._since_mark())),
+    b"\x80": _proto,
+    b"\x95": _frame,
+    b".": _stop,
+    b"N": lambda m: m.stack.append(None),
+    b"\x88": lambda m: m.stack.append(True),
+    b"\x89": lambda m: m.stack.append(False),
+    b"I": lambda m: m.stack.append(_whole(m._line())),
+    b"L": lambda m: m.stack.append(_whole(m._line())),
+    b"F": lambda m: m.stack.append(_real(m._line())),
+    b"J": lambda m: m.stack.append(m._number(4, signed=True)),
+    b"K": lambda m: m.stack.append(m._number(1)),
+    b"M": lambda m: m.stack.append(m._number(2)),
+    b"\x8a": lambda m: m.stack.append(_long(m, 1)),
+    b"\x8b": lambda m: m.stack.append(_long(m, 4)),
+    b"G": lambda m: m.stack.append(objects.double_of(m._take(8))),
+    b"U": lambda m: m._bytes(m._number(1)),
+    b"T": lambda m: m._bytes(m._number(4)),
+    b"C": lambda m: m._bytes(m._number(1)),
+    b"B": lambda m: m._bytes(m._number(4)),
+    b"\x8e": lambda m: m._bytes(m._number(8)),
+    b"\x96": lambda m: m._bytes(m._number(8)),
+    b"S": lambda m: m._text_line("string-escape"),
+    b"V": lambda m: m._text_line("raw-unicode-escape"),
+    b"\x8c": lambda m: m._text(m._number(1)),
+    b"X": lambda m: m._text(m._number(4)),
+    b"\x8d": lambda m: m._text(m._number(8)),
+    b"]": _list,
+    b"}": _empty_dict,
+    b")": lambda m: m.stack.append(()),
+    b"l": lambda m: m.stack.append(m._since_mark()),
+    b"d": _dict,
+    b"t": lambda m: m.stack.append(tuple(m._since_mark())),
     b"\x85": _tuple(1),
     b"\x86": _tuple(2),
     b"\x87": _tuple(3),
-    b"a": _do(_append),
-    b"e": _do(_appends),
-    b"s": _do(_set_item),
-    b"u": _do(_set_many),
-    b"(": _do(_mark),
-    b"0": _do(_pop),
-    b"1": _do(lambda m: m._since_mark()),
-    b"c": _do(_global),
-    b"\x93": _do(_stack_global),
+    b"a": _append,
+    b"e": _appends,
+    b"s": _set_item,
+    b"u": _set_many,
+    b"(": _mark,
+    b"0": _pop,
+    b"1": lambda m: m._since_mark(),
+    b"c": _global,
+    b"\x93": _stack_global,
     b"R": _reduce,
     b"b": _build,
-    b"p": _do(lambda m: m._remember(int(_whole(m._line(20))))),
-    b"q": _do(lambda m: m._remember(m._number(1))),
-    b"r": _do(lambda m: m._remember(m._number(4))),
-    b"\x94": _do(lambda m: m._remember(len(m.memo))),
-    b"g": _do(lambda m: m._recall(int(_whole(m._line(20))))),
-    b"h": _do(lambda m: m._recall(m._number(1))),
-    b"j": _do(lambda m: m._recall(m._number(4))),
+    b"p": lambda m: m._remember(int(_whole(m._line(20)))),
+    b"q": lambda m: m._remember(m._number(1)),
+    b"r": lambda m: m._remember(m._number(4)),
+    b"\x94": lambda m: m._remember(len(m.memo)),
+    b"g": lambda m: m._recall(int(_whole(m._line(20)))),
+    b"h": lambda m: m._recall(m._number(1)),
+    b"j": lambda m: m._recall(m._number(4)),
 }
 _STEPS: list[_Step | None] = [_BY_OPCODE.get(bytes([op])) for op in range(256)]

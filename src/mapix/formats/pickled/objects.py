@@ -7,15 +7,28 @@ Anything else is refused.
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Array", "DType", "Name", "RefusedError", "Short", "Span", "Text", "built", "called"]
+__all__ = [
+    "Array",
+    "DType",
+    "Name",
+    "RefusedError",
+    "Short",
+    "Span",
+    "Text",
+    "built",
+    "called",
+    "named",
+]
 
 MAX_DIMS = 64
+PLAIN = re.compile(r"[<>=|]?[biufc]\d{1,2}")  # dtypes of numbers, as numpy writes them
 MOST_ELEMENTS = 1 << 56
 
 
@@ -65,21 +78,24 @@ class Name:
 class DType:
     """``numpy.dtype(text)``, before and after its state was set."""
 
-    __slots__ = ("order", "text")
+    __slots__ = ("_made", "order", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.order = "="
+        self.order: str | None = None  # until its state is set
+        self._made: np.dtype[Any] | None = None
 
     def dtype(self) -> np.dtype[Any]:
         """A dtype of fixed size without fields and objects."""
-        try:
-            made = np.dtype(self.text)
-        except (TypeError, ValueError) as e:
-            raise RefusedError(f"a dtype {self.text!r}") from e
-        if made.hasobject or made.kind not in "biufc":
-            raise RefusedError(f"arrays of dtype {self.text!r}, which are not plain numbers")
-        return made.newbyteorder(self.order)  # type: ignore[arg-type]
+        if self._made is None:
+            if not PLAIN.fullmatch(self.text):
+                raise RefusedError(f"arrays of dtype {self.text!r}, which are not plain numbers")
+            try:
+                made = np.dtype(self.text)
+            except (TypeError, ValueError) as e:
+                raise RefusedError(f"a dtype {self.text!r}") from e
+            self._made = made.newbyteorder(self.order or "=")  # type: ignore[arg-type]
+        return self._made
 
 
 class Array:
@@ -126,6 +142,35 @@ class Array:
 _ARRAYS = {"numpy", "numpy.core.multiarray", "numpy._core.multiarray"}
 _NUMERIC = {"numpy.core.numeric", "numpy._core.numeric"}
 _BUILTINS = {"builtins", "__builtin__"}
+
+
+# of the names below, each once
+_NAMES = {
+    (module, name): Name(module, name)
+    for modules, names in (
+        (_ARRAYS, ("_reconstruct", "scalar")),
+        ({"numpy"}, ("ndarray", "dtype")),
+        (_NUMERIC, ("_frombuffer",)),
+        (_BUILTINS, ("bytes",)),
+        ({"_codecs"}, ("encode",)),
+    )
+    for module in modules
+    for name in names
+}
+
+
+def named(module: str, name: str) -> Name:
+    """The name as data.  Nothing is looked up anywhere.
+
+    Raises
+    ------
+    RefusedError
+        Data does not need it.
+    """
+    found = _NAMES.get((module, name))
+    if found is None:
+        raise RefusedError(f"the name {module[:40]}.{name[:40]}, which data does not need")
+    return found
 
 
 def _known(name: object, modules: set[str], what: str) -> bool:
@@ -224,9 +269,11 @@ def _plain(state: object) -> bool:
 def built(thing: object, state: object) -> None:
     """Set the state of an array or a dtype, as BUILD would."""
     if isinstance(thing, Array) and isinstance(state, tuple) and len(state) == 5:
+        if thing.complete:
+            raise RefusedError("an array with two states")
         _, shape, dtype, fortran, data = state
         thing.fill(shape, dtype, fortran, data)
-    elif isinstance(thing, DType) and _plain(state):
+    elif isinstance(thing, DType) and thing.order is None and _plain(state):
         order = state[1]  # type: ignore[index]
         order = order.decode("latin-1") if isinstance(order, bytes) else order
         if order not in ("<", ">", "|", "="):
