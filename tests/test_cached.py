@@ -150,6 +150,25 @@ def test_damaged_or_foreign_cached_bytes_are_not_believed(tmp_path, make, name):
             assert (images(path) == ROWS).all()
 
 
+def test_verify_decodes_a_text_pickle_again(tmp_path):
+    path = pickled(tmp_path / "train_batch")
+    ds = mapix.open(path)
+    assert ds[0].spec_range == (0.0, 0.0)
+    assert ds.verify().ok
+    ds.close()
+    for place in stored():  # forged by ourselves, with all sums right
+        good = place.read_bytes()
+        body = bytes([good[0] ^ 1]) + good[1 : -TRAILER.size]
+        fields = list(TRAILER.unpack(good[-TRAILER.size :]))
+        fields[-2] = _native.crc32c(body)
+        head = TRAILER.pack(*fields)[:-4]
+        place.write_bytes(body + head + struct.pack("<I", _native.crc32c(head)))
+        report = mapix.open(path).verify()
+        assert "not what the pickle holds" in str(report)
+        place.write_bytes(good)
+    assert mapix.open(path).verify().ok
+
+
 # --- no place in the cache ------------------------------------------------------------------------
 
 

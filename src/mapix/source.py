@@ -65,11 +65,6 @@ class Fingerprint:
             s.st_nlink,
         )
 
-    @property
-    def content(self) -> tuple[int, ...]:
-        """What has to be the same for kept bytes to be believed: no permissions, owner, links."""
-        return self.dev, self.ino, self.size, self.mtime_ns, self.ctime_ns
-
     def difference(self, now: Fingerprint) -> str | None:
         """What moved between self and ``now``, in words; None when the bytes can be the same.
 

@@ -18,7 +18,7 @@ from mapix.cache import Writing, cache_folder, cache_place, racy_for, replacing,
 from mapix.errors import FileChangedError, FormatError, LimitError, MapixError
 from mapix.source import Source
 
-__all__ = ["cached", "limit_of"]
+__all__ = ["cached", "limit_of", "same"]
 
 STEP = 4 << 20
 MAGIC = b"MAPIXPX2"
@@ -84,6 +84,15 @@ def cached(source: Source, data: Data, nbytes: int, format: str, what: str = "da
         raise
     except OSError as e:
         return _unnamed(source, data, nbytes, format, e)
+
+
+def same(found: Source, data: Iterator[bytes], nbytes: int) -> bool:
+    """Return whether a cached file begins with the ``nbytes`` bytes that ``data`` gives."""
+    crc = done = 0
+    for piece in data:
+        crc = _native.crc32c(piece, crc) if piece else crc
+        done += len(piece)
+    return done == nbytes and found.nbytes >= nbytes and _sum(found, nbytes) == crc
 
 
 def _unnamed(source: Source, data: Data, nbytes: int, format: str, why: OSError) -> Source:

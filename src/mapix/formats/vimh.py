@@ -265,9 +265,9 @@ def _table(
     return status, entries[:n]
 
 
-def spread(n: int) -> NDArray[np.int64]:
-    """Return up to SAMPLES record numbers of n, evenly spread, the first and the last included."""
-    return np.unique(np.linspace(0, n - 1, min(n, SAMPLES)).astype(np.int64))
+def spread(n: int, most: int = SAMPLES) -> NDArray[np.int64]:
+    """Return up to ``most`` record numbers of n, evenly spread, the first and the last included."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))
 
 
 def grown(source: Source, before: RecordIndex, progress: Progress | None) -> RecordIndex | None:

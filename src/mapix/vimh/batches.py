@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mapix import _native
 from mapix.errors import FormatError, LimitError, MapixError
-from mapix.formats.cached import cached
+from mapix.formats.cached import cached, same
 from mapix.formats.pickled import Array, Machine, Span, Text
 from mapix.formats.pickled.decode import pieces
 from mapix.source import Source
@@ -194,6 +194,21 @@ class PickledBatch:
             return path, data.data.at
         return cached(path, lambda: self._pieces(n, each), n * each, FORMAT), 0
 
+    def check_cached(self, pixels: Source) -> bool:
+        """Whether ``pixels`` and cached scale factors are what the pickle holds."""
+        n, each = self.shape
+        sound = pixels is self.source or same(pixels, self._pieces(n, each), n * each)
+        data = self.rest().get("scale_factors")
+        if isinstance(data, Array) and isinstance(data.data, Text):
+            factors = self._factors(data, data.data)
+            sound = sound and same(factors, pieces(self.source, data.data), data.nbytes)
+        return sound
+
+    def _factors(self, data: Array, text: Text) -> Source:
+        return cached(
+            self.source, lambda: pieces(self.source, text), data.nbytes, FORMAT, "scale_factors"
+        )
+
     def _pieces(self, n: int, each: int) -> Iterator[bytes]:
         """The bytes of images that do not lie in the file as they are."""
         data = self.images
@@ -316,10 +331,7 @@ class PickledBatch:
         if isinstance(data.data, Span):
             at = data.data.at
         elif isinstance(data.data, Text):
-            text = data.data
-            source = cached(
-                source, lambda: pieces(self.source, text), data.nbytes, FORMAT, "scale_factors"
-            )
+            source = self._factors(data, data.data)
         else:
             found = np.frombuffer(data.data, data.dtype, 2 * n)
             return found.reshape(n, 2, order="F" if data.fortran else "C").astype(np.float32)

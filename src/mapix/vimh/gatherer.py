@@ -24,6 +24,8 @@ __all__ = ["Gatherer"]
 
 MAX_ORDERS = 64
 STEP = 1 << 16  # records between two looks at Ctrl-C
+# headers that a stored stride is compared with: before a view of a record, and of all
+BEFORE_A_VIEW, BEFORE_ALL_VIEWS = 8, 256
 DENSE = 4  # records of the file for each that is asked for, up to which it is read through
 
 
@@ -64,7 +66,7 @@ class Gatherer(bases.File):
         self._orders: dict[Any, Order] = {}
         self.lookout = Lookout()
         self.key: str | None = None  # under which a stored index is kept, if at all
-        self._confirmed = 0  # of a stored stride: 1 by some headers of the file, 2 by all
+        self._confirmed = 0  # headers that a stored stride was compared with
         self._sound: bool | None = None  # whether stored labels are: looked at once
         self._shapes = np.empty((0, 3), np.uint16)
         self._tables: dict[Unit, NDArray[Any]] = {}
@@ -122,7 +124,7 @@ class Gatherer(bases.File):
         at, h, w, c, n = self.index.first
         shape = (h, w, c) if self.index.nrecords else empty
         at += self.fixed_nbytes + 2 * n
-        self._confirm(every=self.index.sampled)
+        self._confirm(self.index.nrecords if self.index.sampled else BEFORE_ALL_VIEWS)
         return view.uniform_images(
             self.pixels.view, at, self.index.nrecords, self.index.stride, shape, self.interleaved
         )
@@ -131,7 +133,7 @@ class Gatherer(bases.File):
         """Ids (0) or codes (1) of all records of a uniform file, (n, N)."""
         at, _, _, _, n = self.index.first
         at += self.fixed_nbytes
-        self._confirm(every=self.index.sampled)
+        self._confirm(self.index.nrecords if self.index.sampled else BEFORE_ALL_VIEWS)
         return view.uniform_labels(
             self.source.view, at, self.index.nrecords, self.index.stride, n, which
         )
@@ -139,7 +141,7 @@ class Gatherer(bases.File):
     def _ready(self) -> None:
         """Attach the file; called by the base when a first record is wanted, and after close()."""
         mapping, index = self.pixels.mapping, self.index
-        self._confirm(every=False)
+        self._confirm(BEFORE_A_VIEW)
         self._attach(
             mapping.view.obj,
             index.nrecords,
@@ -153,8 +155,8 @@ class Gatherer(bases.File):
             _native.FIND if index.stored and (index.sampled or not index.stride) else 0,
         )
 
-    def _confirm(self, *, every: bool) -> None:
-        """Compare a stored stride with headers of the file: some before any view, or all.
+    def _confirm(self, most: int) -> None:
+        """Compare a stored stride with up to ``most`` headers of the file, evenly spread.
 
         Raises
         ------
@@ -162,14 +164,13 @@ class Gatherer(bases.File):
             They differ.
         """
         index = self.index
-        if not (index.stored and index.stride) or self._confirmed >= 1 + every:
+        if not (index.stored and index.stride) or self._confirmed >= min(most, index.nrecords):
             return
-        mapping, n = self.pixels.mapping, index.nrecords
-        step = STEP if every else n
-        for at in range(0, n, step):
-            rows = np.arange(at, min(at + step, n)) if every else spread(n)
-            self.native.gather(mapping, rows, _native.new_gather())  # of nothing: headers alone
-        self._confirmed = 1 + every
+        rows = spread(index.nrecords, most)
+        for at in range(0, len(rows), STEP):
+            part = rows[at : at + STEP]
+            self.native.gather(self.pixels.mapping, part, _native.new_gather())  # headers alone
+        self._confirmed = len(rows)
 
     def _find(self, row: int) -> tuple[int, int, int, int]:
         return self.native.find(self.pixels.mapping, row)
@@ -265,6 +266,10 @@ class Gatherer(bases.File):
         h, w, c = record.shape
         path = self.source.path
         return f"<Record {record.index} of {path}: {h} x {w} x {c}, {record.nlabels} labels>"
+
+    def check_cached(self) -> bool:
+        """Whether decoded images and factors are those of the file, where there are any."""
+        return True
 
     def over(self, index: RecordIndex) -> Gatherer:
         """The same file with another index."""

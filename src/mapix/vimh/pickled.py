@@ -105,6 +105,10 @@ class PickledFile(Gatherer):
             )
         return rows.pairs[:, which].reshape(self.index.nrecords, rows.each)
 
+    def check_cached(self) -> bool:
+        """Whether what was decoded into the cache is what the pickle holds; decodes it again."""
+        return self._batch.check_cached(self.pixels)
+
     def label_counts(self) -> NDArray[np.uint8]:
         """Number of labels of each record."""
         return np.diff(self._batch.labels().starts).astype(np.uint8)

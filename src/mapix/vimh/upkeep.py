@@ -108,6 +108,14 @@ def verify(ds: Dataset, progress: Progress | None = None) -> Report:
         file = _check_structure(ds, report, progress)
     else:
         report.checked.append("the pickle's structure")
+        try:
+            if not file.check_cached():
+                report.problems.append(
+                    "what was decoded into the cache is not what the pickle holds: remove "
+                    f"{file.pixels.path}"
+                )
+        except MapixError as e:
+            report.problems.append(f"structure: {e}")
     _check_labels(file, index, report)
     every = np.arange(file.index.nrecords)
     if index.moments is not None:
