@@ -292,7 +292,7 @@ static void check_find(input *in) {
         }
         const mapix_map lost = without_file(&map);
         const int told = want == MAPIX_OK || want == MAPIX_E_ARGUMENT || want == MAPIX_E_ROW;
-        CHECK(mapix_vimh_find(&lost, x, row, &found, &where) == (told ? want : MAPIX_E_SYSTEM));
+        CHECK(mapix_vimh_find(&lost, x, row, &found, &where) == (told ? want : MAPIX_E_CHANGED));
         CHECK(mapix_vimh_find(&map, x, row, &found, &where) == want);
         CHECK(want || (found.at_n == (at | (e.at_n >> 56) << 56) && found.h == e.h &&
                        found.w == e.w && found.c == e.c && found.reserved == 0));
@@ -356,7 +356,7 @@ static void check_scan(input *in) {
     CHECK(second || memcmp(got, want, sizeof want) == 0);
     const mapix_map lost = without_file(&map);
     CHECK(mapix_vimh_checksums(&lost, &t.index, t.rows, t.nrows, crcs, &where) ==
-          (usable ? MAPIX_E_SYSTEM : MAPIX_E_ARGUMENT));
+          (usable ? MAPIX_E_CHANGED : MAPIX_E_ARGUMENT));
     free(crcs);
     free(got);
     free_map(&map);
@@ -546,7 +546,7 @@ static void check_rows(input *in) {
     const mapix_map lost = without_file(&map);
     const int ran = want == MAPIX_OK || want == MAPIX_E_ROW;
     CHECK(mapix_rows_gather(&lost, &array, rows, n, to, 1, &where) ==
-          (n && ran ? MAPIX_E_SYSTEM : want));
+          (n && ran ? MAPIX_E_CHANGED : want));
     uint64_t nasked = 99;
     const int asked = mapix_rows_willneed(&map, &array, rows, n, how >> 6, &nasked, &where);
     if (n == 0 || !array.row_nbytes || spans) {
