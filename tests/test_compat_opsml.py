@@ -211,3 +211,160 @@ def test_a_file_that_is_there_is_replaced_whole_or_not(tmp_path):
     metadata.records.pop()
     metadata.write_to_file(tmp_path / "metadata.jsonl")
     assert (tmp_path / "metadata.jsonl").read_bytes().count(b"\n") == 1
+
+
+# --- as pydantic's models -------------------------------------------------------------------------
+
+
+def test_attributes_that_are_no_fields_are_refused():
+    record = ImageRecord(file_name="a")
+    with pytest.raises(ValueError, match='"ImageRecord" object has no field "captoin"'):
+        record.captoin = "x"
+    with pytest.raises(AttributeError):
+        _ = record.captoin
+    with pytest.raises(TypeError):
+        ImageRecord("a")
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(record)
+    with pytest.raises(TypeError, match="no option exclude_nones"):
+        record.model_dump(exclude_nones=True)
+    record.caption = "x"
+    assert record.model_fields_set == {"file_name", "caption"}
+    assert dict(record) == vars(record) == record.model_dump()
+
+
+def test_json_both_ways():
+    record = ImageRecord(file_name="ü", objects=BBox(bbox=[[1, 2, 3, 4]], categories=[1, "x"]))
+    text = record.model_dump_json(exclude_none=True)
+    assert text == '{"file_name":"ü","objects":{"bbox":[[1.0,2.0,3.0,4.0]],"categories":[1,"x"]}}'
+    assert ImageRecord.model_validate_json(text) == record
+    assert ImageRecord.model_validate_json(text.encode()) == record
+    metadata = ImageMetadata(records=[record, {"file_name": "b"}])
+    assert ImageMetadata.model_validate_json(metadata.model_dump_json(indent=3)) == metadata
+    for bad in ("{", "[]", '{"file_name": 3}', "[" * 100_000):
+        with pytest.raises(ValidationError):
+            ImageRecord.model_validate_json(bad)
+
+
+def test_fields_are_known():
+    fields = ImageRecord.model_fields
+    assert list(fields) == ["file_name", "caption", "categories", "objects"]
+    assert [f.is_required() for f in fields.values()] == [True, False, False, False]
+    assert fields["caption"].get_default() is None
+
+
+def same_as(real, ours, do) -> None:
+    """One act on both: the same outcome, or errors of both."""
+    results = []
+    for it in (real, ours):
+        try:
+            results.append((True, do(it)))
+        except Exception as e:  # of many kinds
+            results.append((False, isinstance(e, ValueError)))
+    assert results[0] == results[1], do
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+def test_pydantic_itself_agrees():
+    pydantic = pytest.importorskip("pydantic", reason="needs pydantic")
+    pytest.importorskip("hypothesis", reason="needs hypothesis")
+    import copy
+    import pickle
+
+    from hypothesis import given, settings
+    from hypothesis import strategies as st
+
+    def model(name, **fields):
+        return pydantic.create_model(name, **fields)
+
+    category = str | int | float
+    real_box = model("BBox", bbox=(list[list[float]], ...), categories=(list[category], ...))
+    real_record = model(
+        "ImageRecord",
+        file_name=(str, ...),
+        caption=(str | None, None),
+        categories=(list[category] | None, None),
+        objects=(real_box | None, None),
+    )
+    real_metadata = model("ImageMetadata", records=(list[real_record], ...))
+
+    floats = st.floats() | st.sampled_from([1e-5, -1.5e-5, 1e-7, 1e16, 1e22, 0.1, -0.0, 1e-4])
+    plain = st.one_of(
+        st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), floats, st.text(max_size=4)
+    )
+    box = st.fixed_dictionaries(
+        {
+            "bbox": st.lists(st.lists(floats | st.integers(-9, 9), max_size=4), max_size=2),
+            "categories": st.lists(plain, max_size=3) | st.lists(st.text(max_size=3), max_size=3),
+        },
+        optional={"more": plain},
+    )
+    record = st.fixed_dictionaries(
+        {"file_name": st.one_of(*[st.text(max_size=5)] * 5, plain)},
+        optional={
+            "caption": st.none() | st.text(max_size=5),
+            "categories": st.none() | st.lists(plain, max_size=3),
+            "objects": st.none() | box,
+            "x": plain,
+        },
+    )
+    names = st.sampled_from(["file_name", "caption", "categories", "objects", "nothing"])
+    inside = st.sampled_from(
+        [True, {"bbox"}, {"categories": True}, {"bbox": {0}}, {"bbox": {"__all__": {1}}}]
+    )
+    chosen = st.none() | st.sets(names) | st.dictionaries(st.just("objects"), inside)
+    flags = st.fixed_dictionaries(
+        {k: st.booleans() for k in ("exclude_unset", "exclude_defaults", "exclude_none")}
+        | {"include": chosen, "exclude": chosen}
+    )
+
+    tricky = [s * 10.0**k * d for k in range(-9, 25) for d in (1, 1.5, 7.25) for s in (1, -1)]
+    tricky += [5e-324, 1.7976931348623157e308, float("nan"), float("inf"), 0.1 + 0.2, -0.0]
+    boxes = [c(bbox=[tricky], categories=tricky) for c in (real_box, BBox)]
+    assert boxes[0].model_dump_json() == boxes[1].model_dump_json()
+
+    @settings(max_examples=150, deadline=None)
+    @given(record, flags, st.sampled_from([None, 2]))
+    def check(value, how, indent):
+        made = []
+        for cls in (real_record, ImageRecord):
+            try:
+                made.append(cls(**value))
+            except ValueError:
+                made.append(None)
+        real, ours = made
+        assert (real is None) == (ours is None)
+        text = json.dumps(value)
+        same_as(real_record, ImageRecord, lambda c: repr(c.model_validate_json(text)))
+        whole = json.dumps({"records": [value]})
+        same_as(real_metadata, ImageMetadata, lambda c: repr(c.model_validate_json(whole)))
+        if ours is None:
+            return
+        for do in (
+            repr,
+            str,
+            lambda m: repr(m.model_dump(**how)),
+            lambda m: repr(m.model_dump(mode="json", by_alias=True, round_trip=False)),
+            lambda m: m.model_dump_json(indent=indent, **how),
+            lambda m: m.model_fields_set,
+            lambda m: repr(dict(m)),
+            lambda m: repr(m.model_copy(update={"caption": "new"})),
+            lambda m: m.model_copy(update={"caption": "new"}).model_fields_set,
+            lambda m: m.model_copy().objects is m.objects,
+            lambda m: m.objects is None or m.model_copy(deep=True).objects is not m.objects,
+            lambda m: repr(copy.copy(m)) + repr(copy.deepcopy(m)),
+            lambda m: repr(type(m).model_construct(**value)),
+            lambda m: type(m).model_construct(**value).model_fields_set,
+            lambda m: type(m).model_validate(m) is m,
+            lambda m: repr(type(m).model_validate(m.model_dump())),
+            lambda m: list(type(m).model_fields),
+            lambda m: [f.is_required() for f in type(m).model_fields.values()],
+            lambda m: setattr(m, "nothing", 1),
+            lambda m: m.nothing,
+            lambda m: (setattr(m, "caption", "set"), m.model_fields_set, repr(m))[1:],
+        ):
+            same_as(real, ours, do)
+        assert repr(pickle.loads(pickle.dumps(ours))) == repr(ours)
+        assert pickle.loads(pickle.dumps(ours)).model_fields_set == ours.model_fields_set
+
+    check()

@@ -8,10 +8,15 @@ pydantic:
 >>> record.objects.bbox
 [[1.0, 2.0, 3.0, 4.0]]
 
-Values are checked and converted as the original does, and ``write_to_file`` gives its bytes.  What
-is different:
+Values are checked and converted as the original does, and ``write_to_file`` gives its bytes.
+Objects have what programs use of pydantic's models: ``model_dump`` and ``model_dump_json`` with
+their options, ``model_validate``, ``model_validate_json``, ``model_copy``, ``model_construct``,
+``model_fields``, ``model_fields_set``; an attribute that is no field is refused.
+
+What is different:
 
 - Errors are ``ValidationError``, a ``ValueError`` as pydantic's is, with a text of our own.
+- There is no strict mode, no JSON schema, and none of the methods that pydantic deprecates.
 - ``write_to_file`` and ``convert_metadata``: the file appears whole or not at all.
 - ``ImageDataset`` without ``image_dir`` is a ``ValidationError``; the original dies of a TypeError.
 - A metadata file's name has to end in ``.jsonl``; the original looks for ``jsonl`` anywhere in it,
@@ -25,26 +30,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import mapix
 from mapix.beneath import Root
-from mapix.errors import MapixError
+from mapix.compat._model import Model, ValidationError, bad
 from mapix.formats.folder import METADATA, dump
 from mapix.formats.jsonl import Lines
 from mapix.source import Source
 from mapix.store import NewWhole
 
 __all__ = ["BBox", "ImageDataset", "ImageMetadata", "ImageRecord", "ValidationError"]
-
-
-class ValidationError(MapixError, ValueError):
-    """A value is not what a field takes."""
-
-
-def _bad(where: str, wanted: str, got: Any) -> ValidationError:
-    return ValidationError(f"{where}: {wanted} expected, got {type(got).__name__}")
 
 
 def _text(value: Any, where: str) -> str:
@@ -55,7 +52,7 @@ def _text(value: Any, where: str) -> str:
             return value.decode()
         except UnicodeDecodeError as e:
             raise ValidationError(f"{where}: bytes that are no UTF-8") from e
-    raise _bad(where, "text", value)
+    raise bad(where, "text", value)
 
 
 def _number(value: Any, where: str) -> float:
@@ -66,7 +63,7 @@ def _number(value: Any, where: str) -> float:
             return float(value)
         except (TypeError, ValueError, OverflowError) as e:
             raise ValidationError(f"{where}: a number expected, got {value!r:.80}") from e
-    raise _bad(where, "a number", value)
+    raise bad(where, "a number", value)
 
 
 def _category(value: Any, where: str) -> str | int | float:
@@ -78,56 +75,21 @@ def _category(value: Any, where: str) -> str | int | float:
         return _text(value, where)
     if hasattr(value, "__float__"):
         return _number(value, where)
-    raise _bad(where, "text or a number", value)
+    raise bad(where, "text or a number", value)
 
 
 def _list(value: Any, where: str) -> list[Any]:
     if isinstance(value, Iterable) and not isinstance(value, str | bytes | bytearray | Mapping):
         return list(value)
-    raise _bad(where, "a list", value)
+    raise bad(where, "a list", value)
 
 
 def _categories(value: Any, where: str) -> list[str | int | float]:
     return [_category(v, f"{where}[{k}]") for k, v in enumerate(_list(value, where))]
 
 
-class _Model:
-    """What the classes share: fields by keyword, and pydantic's few methods that programs use."""
-
-    def __init__(self, **values: Any) -> None:
-        """Keys that are no fields are left out."""
-        for f in fields(self):  # type: ignore[arg-type]
-            value = values.get(f.name, f.default)
-            if value is MISSING:
-                raise ValidationError(f"{type(self).__name__}.{f.name}: it is missing")
-            setattr(self, f.name, value)
-        self._check()
-
-    def _check(self) -> None:
-        raise NotImplementedError
-
-    def model_dump(self) -> dict[str, Any]:
-        """All fields as plain dicts and lists, in order."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}  # type: ignore[arg-type]
-
-    @classmethod
-    def model_validate(cls, value: Any) -> Any:
-        """An object of what ``model_dump`` gives."""
-        if isinstance(value, cls):
-            return value
-        if not isinstance(value, dict):
-            raise _bad(cls.__name__, "an object", value)
-        return cls(**value)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, _Model):
-        return value.model_dump()
-    return [_plain(v) for v in value] if isinstance(value, list) else value
-
-
-@dataclass(init=False)
-class BBox(_Model):
+@dataclass(init=False, eq=False, repr=False)
+class BBox(Model):
     """Boxes and their categories.
 
     Attributes
@@ -148,8 +110,8 @@ class BBox(_Model):
         self.categories = _categories(self.categories, "categories")
 
 
-@dataclass(init=False)
-class ImageRecord(_Model):
+@dataclass(init=False, eq=False, repr=False)
+class ImageRecord(Model):
     """One picture's record.
 
     Attributes
@@ -177,8 +139,8 @@ class ImageRecord(_Model):
             self.objects = BBox.model_validate(self.objects)
 
 
-@dataclass(init=False)
-class ImageMetadata(_Model):
+@dataclass(init=False, eq=False, repr=False)
+class ImageMetadata(Model):
     """Records, in order.
 
     Attributes
@@ -200,8 +162,8 @@ class ImageMetadata(_Model):
                 out.write(dump(record.model_dump()))
 
 
-@dataclass(init=False)
-class ImageDataset(_Model):
+@dataclass(init=False, eq=False, repr=False)
+class ImageDataset(Model):
     """A directory of pictures and its metadata.
 
     Attributes
