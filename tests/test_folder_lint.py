@@ -217,6 +217,13 @@ def test_other_things_that_hugging_face_makes_of_it(good):
     assert "train is taken for a split" in told[0].message
 
 
+def test_a_first_line_that_is_none_is_reported_as_others(good):
+    lines = (good / "metadata.jsonl").read_bytes()
+    for bad in (b"[]\n", b"{\n", b'{"x": [' + b"[]," * 200_000 + b"0]}\n"):
+        (good / "metadata.jsonl").write_bytes(bad + lines)
+        assert found(good) == [("json", 1, None)]
+
+
 def test_frames_are_reported(good):
     frames = [Image.fromarray(np.full((4, 4), 40 * k, np.uint8)) for k in range(3)]
     for name in ("a.gif", "m.tif", "p.png", "w.webp"):

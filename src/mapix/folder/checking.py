@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from mapix.errors import LimitError, MapixError, UnsupportedError
 from mapix.folder.batching import Team
 from mapix.folder.dataset import ImageFolder
-from mapix.folder.decoding import decode, header_of, pillow
+from mapix.folder.decoding import Header, checked, pillow
 from mapix.folder.files import OtherFileError
 from mapix.folder.huggingface import Hazards
 from mapix.folder.opening import open_path, splits_of
 from mapix.folder.record import Record
-from mapix.formats.folder import METADATA, boxes, canonical
+from mapix.formats.folder import FILEPATH, METADATA, boxes, canonical
 from mapix.report import Report
 
 __all__ = ["CODES", "Finding", "LintReport", "check", "lint"]
@@ -96,15 +96,6 @@ class _Seen:
     turned: bool = False  # by EXIF
 
 
-@dataclass(frozen=True, slots=True)
-class _Decoded:
-    """What decoding a picture has shown."""
-
-    size: tuple[int, int]  # h, w
-    besides: tuple[str, ...]
-    turned: bool
-
-
 class _Linter:
     def __init__(
         self, ds: ImageFolder, report: LintReport, ignore: Collection[str], most: int
@@ -112,6 +103,7 @@ class _Linter:
         self.ds, self.report, self.ignore, self.most = ds, report, ignore, most
         self.seen: dict[str, _Seen] = {}
         self.bad: set[int] = set()
+        self.by_filepath = False  # whether names begin further above
 
     def say(
         self, code: str, line: int | None, name: str | None, message: str, row: int | None = None
@@ -196,17 +188,14 @@ class _Linter:
             return False
         return True
 
-    def decoded(self, item: tuple[Record, int, str, str]) -> _Decoded | str:
+    def decoded(self, item: tuple[Record, int, str, str]) -> Header | str:
         """What a picture is, or why it is none; what a thread does."""
         record, _, key, _ = item
         one = record.file(key)
         try:
-            data = one.read()
-            header = header_of(data, one)
-            _, size = decode(data, one)
+            return checked(one.read(), one)
         except (MapixError, OSError) as e:
             return _reason(e)
-        return _Decoded(size, header.besides, header.orientation != 1)
 
     # --- all --------------------------------------------------------------------------------------
 
@@ -246,6 +235,7 @@ class _Linter:
             if record is None:
                 continue
             names = self.names(record, line)
+            self.by_filepath = self.by_filepath or FILEPATH in names
             there = [
                 (record, line, key, name)
                 for key, name in names.items()
@@ -261,7 +251,7 @@ class _Linter:
                 self.say("picture", line, name, found, record.index)
                 continue
             seen = self.seen[canonical(name)]
-            seen.size, seen.turned = found.size, found.turned
+            seen.size, seen.turned = found.shape[:2], found.orientation != 1
             if "frames" in found.besides:
                 self.say("frames", line, name, "later frames are not read", record.index)
             if "depth" in found.besides:
@@ -278,15 +268,14 @@ class _Linter:
     def _unlisted(self) -> Iterator[str]:
         folder = self.ds.folder
         named = set(self.seen)
-        ends = {os.path.basename(name) for name in self.seen}  # a filepath begins further above
-        by_filepath = any("filepath" in r.metadata for r in self.ds[:1]) if len(self.ds) else False
+        ends = {os.path.basename(name) for name in self.seen}
         for below, folders, files in os.walk(folder):
             folders[:] = sorted(
                 f for f in folders if not os.path.isfile(os.path.join(below, f, METADATA))
             )
             for name in sorted(f for f in files if f.lower().endswith(ENDINGS)):
                 place = os.path.relpath(os.path.join(below, name), folder)
-                if place not in named and not (by_filepath and name in ends):
+                if place not in named and not (self.by_filepath and name in ends):
                     yield place
 
 

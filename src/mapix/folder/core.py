@@ -16,6 +16,8 @@ from mapix.source import Source
 
 __all__ = ["Core"]
 
+MOST_QUICK_NBYTES = 1 << 16  # of a line; longer ones are parsed as everywhere, with its limits
+
 
 class Core:
     """A metadata file that is open, and the directory of the pictures."""
@@ -61,7 +63,7 @@ class Core:
         rows: dict[str, int | list[int]] = {}
         quick = _quick_parser()
         for row, line in enumerate(self.lines):
-            known = None if quick is None else quick(line)
+            known = None if quick is None or len(line) > MOST_QUICK_NBYTES else quick(line)
             metadata = self._object(row, self.lines.parsed(row, line) if known is None else known)
             try:
                 names = [canonical(name) for name in file_names(metadata).values()]

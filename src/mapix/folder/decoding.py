@@ -16,7 +16,17 @@ from mapix.folder.depth import GREY, Numbers, numbers_of, read, turned
 if TYPE_CHECKING:
     from mapix.folder.record import Record
 
-__all__ = ["MODES", "Header", "as_array", "decode", "header_of", "opened", "pillow", "plain"]
+__all__ = [
+    "MODES",
+    "Header",
+    "as_array",
+    "checked",
+    "decode",
+    "header_of",
+    "opened",
+    "pillow",
+    "plain",
+]
 
 USUAL = ("PNG", "JPEG", "BMP", "GIF", "PPM")  # what Pillow knows without loading more
 # Formats that are pictures and nothing else: EPS, for one, is a programme that Pillow has run.
@@ -199,7 +209,21 @@ BESIDES = {
 
 def header_of(data: bytes, record: Record) -> Header:
     """What ``image`` will be, and what else a file holds, by its header alone."""
+    return _header(opened(data, record), data, record)
+
+
+def checked(data: bytes, record: Record) -> Header:
+    """The same of a picture that was decoded: FormatError if it is damaged."""
     picture = opened(data, record)
+    found = _header(picture, data, record)
+    try:
+        picture.load()
+    except Exception as e:
+        raise record.decode_error(f"cannot be decoded: {_text(e)}") from e
+    return found
+
+
+def _header(picture: Any, data: bytes, record: Record) -> Header:
     numbers = _numbers(picture, record)
     h, w = picture.height, picture.width
     mode = picture.mode

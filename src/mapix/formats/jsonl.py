@@ -20,6 +20,10 @@ MAX_LINE_NBYTES = 1 << 20
 FIRST_STEP = 1 << 16  # bytes looked at for the first line
 BLOCK_NBYTES = 1 << 20  # copied at once by a pass over all lines
 MOST_STEP = 64 << 20  # bytes between two looks at Ctrl-C
+# Lists and objects cost most: 2 bytes of "[]" become 100, of which several copies may be held.
+MOST_BRACKETS = 1 << 16
+NBYTES_PER_BRACKET = 10
+MOST_DEEP = 1000  # that Python's parser goes
 ROOM = 1 << 12  # lines, to begin with
 
 
@@ -176,6 +180,15 @@ class Lines:
 
     def parsed(self, row: int, data: bytes) -> Any:
         """The value of a line whose bytes are at hand."""
+        nbrackets = data.count(b"[") + data.count(b"{")
+        if nbrackets > MOST_BRACKETS and nbrackets * NBYTES_PER_BRACKET > self.limit:
+            nclosed = data.count(b"]") + data.count(b"}")
+            if nbrackets - nclosed < MOST_DEEP:  # else the parser says so, early
+                raise LimitError(
+                    f"{self.source.path}: line {self.number(row)} has {nbrackets} lists and objects,"
+                    f" more than the limit of {self.limit // NBYTES_PER_BRACKET}; max_line_nbytes= "
+                    f"of open raises it ({NBYTES_PER_BRACKET} bytes for each)"
+                )
         try:
             return value_of(data)
         except _BadError as e:
@@ -202,8 +215,8 @@ class _BadError(ValueError):
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [k for k, _ in pairs]
-        twice = next(k for k in names if names.count(k) > 1)
+        seen: set[str] = set()
+        twice = next(k for k, _ in pairs if k in seen or seen.add(k))  # type: ignore[func-returns-value]
         raise _BadError(f"the key {twice[:80]!r} is there twice")
     return found
 
