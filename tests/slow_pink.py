@@ -96,7 +96,7 @@ def version_2(data: bytes) -> Slow | None:
         for layout in order:
             cells = counts[layout]
             if cells and n * cells * product(neuron) * size == left:
-                if n == 0 and cells > 1 << 24:
+                if n == 0 and cells > 1 << 20:
                     return None
                 flat = kind != "data" or layout == "hexagonal"
                 shape = [cells, *neuron] if kind == "som" else [n, *([cells] if flat else dims)]

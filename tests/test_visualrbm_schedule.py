@@ -387,12 +387,12 @@ def test_bombs(tmp_path):
     path.write_bytes(front + b" " * (5 << 20))
     with pytest.raises(mapix.LimitError, match=r"s\.json.*more than 4194304"):
         mapix.open(path, kind="schedule")
-    odd = [{"Epochs": 1.5, "Momentum": "x"}] * 50_000
+    odd = [{"Epochs": 1.5, "Momentum": "x"}] * 10_000
     path.write_text(json.dumps({**PAIR, "Schedule": odd}))
     with pytest.warns(mapix.MapixWarning) as caught:
-        assert len(mapix.open(path)) == 50_000
+        assert len(mapix.open(path)) == 10_000
     assert len(caught) == 21
-    assert "99980 more" in str(caught[-1].message)
+    assert "19980 more" in str(caught[-1].message)
 
 
 def test_used_like_datasets():

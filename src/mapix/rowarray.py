@@ -204,7 +204,8 @@ class RowArray:
         return part
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
-        return (self[i] for i in range(self._n))
+        rows = range(self._n) if self._rows is None else self._rows
+        return (self._row(int(row)) for row in rows)
 
     def __getitems__(self, indices: ArrayLike) -> Samples:
         """Rows by one gather, each with its label where labels lie beside.

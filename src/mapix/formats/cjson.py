@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from mapix.errors import FormatError, LimitError
 
 __all__ = ["Node", "parse"]
 
 MOST_DEPTH = 10_000  # cJSON has none; its stack ends somewhere beyond
+MOST_VALUES = 50_000  # of a text: some microseconds and 400 bytes each
 LEAST_INT, MOST_INT = -(2**31), 2**31 - 1
 NUMBER = re.compile(rb"(-?)(0?(?:[1-9][0-9]*)?)(?:\.([0-9]+))?(?:[eE]([+-]?)([0-9]*))?")
 BLANKS = re.compile(rb"[\x01-\x20]*")
@@ -40,8 +44,8 @@ class Node:
         where 0 meets an infinite power.  Whether a number is taken depends on it.
     text : str
         Of a string.
-    items : list of (str or None, Node)
-        Of an array or an object.
+    items : sequence of (str or None, Node)
+        Of an array or an object; a list there.
     at : int
         Byte where it begins.
     """
@@ -51,7 +55,7 @@ class Node:
     number: float = 0.0
     measured: float = 0.0
     text: str = ""
-    items: list[tuple[str | None, Node]] = field(default_factory=list)
+    items: Sequence[tuple[str | None, Node]] = ()
     _names: dict[str, Node] | None = None
 
     @property
@@ -68,6 +72,11 @@ class Node:
             backwards = reversed(self.items)
             self._names = {_lower(k): n for k, n in backwards if k is not None}
         return self._names.get(_lower(name))
+
+    def twice(self) -> list[str]:
+        """Names that several items have, whatever their case."""
+        found = Counter(_lower(k) for k, _ in self.items if k is not None)
+        return [name for name, n in found.items() if n > 1]
 
     def __str__(self) -> str:
         if self.kind == "number":
@@ -97,7 +106,7 @@ def parse(data: bytes, path: str, format: str, *, strict: bool) -> Node:
     FormatError
         The text is none, at a byte.
     LimitError
-        Brackets are nested deeper than 10,000.
+        Brackets are nested deeper than 10,000, or there are more than 50,000 values.
     """
     return _Parser(data.partition(b"\0")[0], path, format, strict).document()
 
@@ -109,6 +118,9 @@ class _Parser:
 
     def problem(self, reason: str) -> FormatError:
         return FormatError(self.path, self.format, reason, at=self.at)
+
+    def limit(self, reason: str, node: Node) -> LimitError:
+        return LimitError(f"{self.path}: {self.format}: {reason} at byte {node.at}")
 
     def next(self) -> int:
         """The next byte that is no blank, -1 at the end."""
@@ -126,28 +138,33 @@ class _Parser:
             self.at = 3
         root = self.value()
         open_ones = [root] if root.kind in ("array", "object") else []
+        items: list[list[tuple[str | None, Node]]] = [[]]  # of the open ones
+        nvalues = 1
         while open_ones:
             node = open_ones[-1]
-            if self.ended(node):
-                open_ones.pop()
+            if self.ended(node, items[-1]):
+                open_ones.pop().items = items.pop()
                 continue
             name = self.name() if node.kind == "object" else None
             child = self.value()
-            node.items.append((name, child))
+            items[-1].append((name, child))
+            nvalues += 1
             if child.kind in ("array", "object"):
                 open_ones.append(child)
-                if len(open_ones) > MOST_DEPTH:
-                    limit = f"nested deeper than {MOST_DEPTH} at byte {child.at}"
-                    raise LimitError(f"{self.path}: {self.format}: {limit}")
+                items.append([])
+            if len(open_ones) > MOST_DEPTH:
+                raise self.limit(f"nested deeper than {MOST_DEPTH}", child)
+            if nvalues > MOST_VALUES:
+                raise self.limit(f"more than {MOST_VALUES} values", child)
         return root
 
-    def ended(self, node: Node) -> bool:
+    def ended(self, node: Node, items: Sequence[Any]) -> bool:
         """Whether a bracket ends here; a comma before the next item is taken."""
         byte, end = self.next(), "]" if node.kind == "array" else "}"
         if byte == ord(end):
             self.at += 1
             return True
-        if not node.items:
+        if not items:
             return False
         if byte != ord(","):
             raise self.problem(f", or {end} expected, got {self.met()}")
@@ -197,20 +214,20 @@ class _Parser:
     def string(self) -> str:
         begin = self.at
         self.at += 1
-        parts = []
+        text = bytearray()
         while True:
             found = TEXT.match(self.data, self.at)
             assert found is not None  # it matches anything
-            parts.append(found[0])
+            text += found[0]
             self.at = found.end()
             if self.at >= len(self.data):
                 self.at = begin
                 raise self.problem("a string that does not end")
             if self.data[self.at] == 34:
                 self.at += 1
-                return b"".join(parts).decode("utf-8", "surrogateescape")
+                return text.decode("utf-8", "surrogateescape")
             self.at += 1
-            parts.append(self.escape())
+            text += self.escape()
 
     def escape(self) -> bytes:
         byte = self.data[self.at] if self.at < len(self.data) else 0

@@ -28,8 +28,9 @@ MOST_NAMES = 10_000  # in one object
 MOST_DEPTH = 1000  # of brackets in what is passed over
 LEAST_NUMBER = 2  # bytes: a digit, and what divides it from the next
 BLANKS = re.compile(rb"[ \t\r\n]*")
+CLOSES = {b"]": ord("["), b"}": ord("{")}
 WORD = re.compile(rb"[^ \t\r\n,:\]}{\[\"]*")
-BRACKETS = re.compile(rb'[][{}"]')
+TOKENS = re.compile(rb'[][{}]|"(?:[^"\\]++|\\.)*+"|"', re.S)  # a bracket, a string, or its begin
 CHARACTERS = re.compile(rb'(?:[^"\\]++|\\.)*+', re.S)
 NUMBER = {
     True: re.compile(rb"(?=[-0-9])-?[0-9]*(\.[0-9]*([eE][+-]?[0-9]*)?)?"),
@@ -249,23 +250,25 @@ class Text:
             window, first = self._look(1, SKIP_NBYTES)
             if first == len(window):
                 raise self.problem(f"{where}: no end of what begins here", begin)
-            found = BRACKETS.search(window, first)
-            if found is None:
-                self.at += len(window) - first
-                continue
-            self.at += found.start() - first
-            if found[0] == b'"':
-                self._string_end(self._nbytes)
-                continue
-            self.at += 1
-            if found[0] in b"[{":
-                open_ones += found[0]
-                if len(open_ones) > MOST_DEPTH:
-                    raise self.problem(f"{where}: nested deeper than {MOST_DEPTH}", begin)
-            elif not open_ones or open_ones.pop() != {b"]": 91, b"}": 123}[found[0]]:
-                raise self.problem(f"{where}: {found[0].decode()} closes another bracket")
-            if not open_ones:
-                return
+            origin = self.at - first
+            self.at = origin + len(window)
+            for found in TOKENS.finditer(window, first):
+                token = found[0]
+                if token in (b"[", b"{"):
+                    open_ones += token
+                    if len(open_ones) > MOST_DEPTH:
+                        raise self.problem(f"{where}: nested deeper than {MOST_DEPTH}", begin)
+                elif token in CLOSES:
+                    if open_ones.pop() != CLOSES[token]:
+                        at = origin + found.end()
+                        raise self.problem(f"{where}: {token.decode()} closes another bracket", at)
+                    if not open_ones:
+                        self.at = origin + found.end()
+                        return
+                elif len(token) == 1:  # the string goes on beyond the window
+                    self.at = origin + found.start()
+                    self._string_end(self._nbytes)
+                    break
 
     # --- arrays of numbers ------------------------------------------------------------------------
 

@@ -29,6 +29,7 @@ Version 1 has no magic number: its files are told by their length.
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -59,11 +60,12 @@ KINDS = ("data", "som", "map", "rot")
 LAYOUTS = ("cartesian", "hexagonal")
 CODES = ("f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")
 END = b"# END OF HEADER\n"
-MOST_COMMENT = 1 << 20  # bytes of comment that are looked through
+LINES = re.compile(rb"(?:(?!# END OF HEADER\n)#[^\n]*+\n)*+")
+MOST_COMMENT = 1 << 20  # bytes of comment
 MOST_DIMS = 16  # PINK has up to 3
 HEAD_NBYTES = 4 * (7 + 2 * MOST_DIMS)
 MOST_INT = 2**31 - 1
-MOST_EMPTY = 1 << 24  # numbers of an entry, in a file that has none to prove them by
+MOST_EMPTY = 1 << 20  # numbers of an entry, in a file that has none to prove them by
 RECORD = np.dtype([("flip", "u1"), ("angle", "<f4")])  # packed: 5 bytes
 """One entry on one neuron of a rotation file: whether it is flipped, radians it is turned by."""
 
@@ -154,15 +156,12 @@ def comment_of(data: bytes) -> tuple[int, bool] | None:
 
     None where a line goes on beyond ``data``.
     """
-    at = 0
-    while data[at : at + 1] == b"#":
-        end = data.find(b"\n", at) + 1
-        if end == 0:
-            return None
-        if data[at:end] == END:
-            return end, True
-        at = end
-    return at, False
+    found = LINES.match(data)
+    assert found is not None  # it matches anything
+    at = found.end()
+    if data.startswith(END, at):
+        return at + len(END), True
+    return None if data.startswith(b"#", at) else (at, False)
 
 
 # --- version 2 ------------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ SHAPES = {
 LAYER_SHAPES = {"Biases": ("Outputs",), "Weights": ("Outputs", "Inputs")}
 ALIASES = {"RBM": RBM, "MLP": MLP}  # of schedules
 MOST_COUNT = 2**32 - 1
-MOST_LAYERS = 100_000
+MOST_LAYERS = 4096
 MOST_DIGITS = 4000  # of a count
 OLD_MAGIC = b".RBM"
 LEAST, MOST = 1e-6, 1e9  # numbers that VisualRBM writes without an exponent
@@ -109,7 +109,7 @@ def read(source: Source, *, strict: bool) -> Document:
     FormatError
         The text breaks the format; the message names the place in it (``Layers[1].Weights[3]``).
     LimitError
-        More than 100,000 layers.
+        More than 4096 layers.
     """
     text = Text(source, NAME, strict=strict)
     kind = _kind(text, source, strict)

@@ -39,30 +39,28 @@ def _enough(data: bytes) -> bool:
 
 
 def _front(source: Source) -> bytes:
-    """The lines of comment and the header behind them.
+    """The lines of comment and the header after them.
 
     Raises
     ------
     LimitError
-        The comment goes on and on.
+        There is more than 1 MiB of comment.
     FormatError
         It goes on to the end of the file.
     """
-    want = FIRST_NBYTES
-    while True:
+    for want in (FIRST_NBYTES, MOST_COMMENT + HEAD_NBYTES):
         nbytes = min(want, source.nbytes)
         data = bytes(_native.copy(source.mapping, 0, nbytes, NAME))
         if _enough(data):
             return data
-        if nbytes == source.nbytes:
-            if comment_of(data) is not None:
-                return data
-            raise FormatError(source.path, NAME, "a line of comment that does not end", at=0)
-        if want > MOST_COMMENT:
-            raise LimitError(
-                f"{source.path}: {NAME}: more than MOST_COMMENT = {MOST_COMMENT} bytes of comment"
-            )
-        want *= 8
+    known = comment_of(data)
+    if known is None and nbytes == source.nbytes:
+        raise FormatError(source.path, NAME, "a line of comment that does not end", at=0)
+    if known is None or known[0] > MOST_COMMENT:
+        raise LimitError(
+            f"{source.path}: {NAME}: more than MOST_COMMENT = {MOST_COMMENT} bytes of comment"
+        )
+    return data
 
 
 def _states_version_2(data: bytes) -> bool:

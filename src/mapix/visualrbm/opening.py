@@ -29,6 +29,7 @@ OURS = re.compile(  # names that hardly anybody else has
     rb'|activationfunctions|minibatchsize)"\s*:',
     re.I,
 )
+OF_MODELS = (b'biases"', b'"weights"')
 OF_SCHEDULES = (b'"schedule"', b'"minibatchsize"', b'"activationfunctions"')
 
 
@@ -89,7 +90,8 @@ def open_path(
     FormatError
         The text breaks the format; the message names the place in it and the byte.
     LimitError
-        A schedule of more than 4 MiB.
+        A schedule of more than 4 MiB, 50,000 values, or 2**20 numbers of all layers in all stages;
+        a model of more than 4096 layers, or an object of more than 10,000 names.
 
     Warns
     -----
@@ -129,6 +131,10 @@ def _schedule(source: Source, strict: bool) -> Node | None:
         return None
     try:
         root = parse(_whole(source), source.path, NAME, strict=strict)
+    except LimitError:
+        if any(word in low for word in OF_MODELS):
+            return None
+        raise
     except FormatError:  # no whole text: what is wrong with it depends on what it was to be
         if any(word in low for word in OF_SCHEDULES):
             raise

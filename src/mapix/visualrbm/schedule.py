@@ -11,7 +11,7 @@ from typing import Any, Self, SupportsIndex
 
 import numpy as np
 
-from mapix.errors import FormatError, UnsupportedError, warn
+from mapix.errors import FormatError, LimitError, UnsupportedError, warn
 from mapix.formats.cjson import Node, parse
 from mapix.formats.visualrbm import AE, ALIASES, FUNCTIONS, MLP, NAME, RBM
 from mapix.selection import single
@@ -21,6 +21,7 @@ __all__ = ["MOST_NBYTES", "Schedule", "Stage", "tell"]
 
 MOST_NBYTES = 4 << 20
 MOST_NOTES = 20  # warnings of a file
+MOST_NUMBERS = 1 << 20  # of all layers in all stages: one number in a text can stand for each layer
 Value = float | tuple[float, ...]
 LARGEST = float(np.finfo(np.float32).max)
 
@@ -264,6 +265,7 @@ class _Reader:
     def __init__(self, path: str, strict: bool) -> None:
         self.path, self.strict = path, strict
         self.notes: list[str] = []
+        self.nnumbers = 0
 
     def problem(self, reason: str, node: Node | None) -> FormatError:
         return FormatError(self.path, NAME, reason, at=None if node is None else node.at)
@@ -273,6 +275,11 @@ class _Reader:
         if found is None:
             raise self.problem(f"{where}{name} is missing", parent)
         return found
+
+    def once(self, node: Node, where: str) -> None:
+        """Note names that are given twice."""
+        for name in node.twice():
+            self.notes.append(f"{where}{name[:40]}: given twice; the first counts, as in VisualRBM")
 
     def schedule(self, root: Node) -> Schedule:
         word = self.word(root, "Type")
@@ -287,6 +294,7 @@ class _Reader:
         seed = root.get("Seed")
         number = 1 if seed is None else self.read_as(seed, "Seed", seed.integer)
         entries = self.need(root, "Schedule")
+        self.once(root, "")
         if not entries.items:
             raise self.problem("Schedule: at least one entry expected", entries)
         values = _blank(kind, len(functions))
@@ -356,6 +364,7 @@ class _Reader:
         if kind == MLP and epochs.kind != "number":
             raise self.problem(f"{where}Epochs: a number expected, got {epochs}", epochs)
         n = self.count(epochs, f"{where}Epochs")
+        self.once(entry, where)
         for key in _keys(kind):
             given = entry.get(key.name)
             if given is not None:
@@ -397,6 +406,10 @@ class _Reader:
         return None
 
     def per_layer(self, node: Node, key: _Key, where: str, nlayers: int) -> Value | None:
+        self.nnumbers += nlayers
+        if self.nnumbers > MOST_NUMBERS:
+            limit = f"more than {MOST_NUMBERS} numbers of layers in all stages together"
+            raise LimitError(f"{self.path}: {NAME}: {where}: {limit}")
         if node.kind == "number":
             return (self.one(node, key, where),) * nlayers
         if node.kind != "array":
