@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import mapix
-from mapix.source import SAMPLE_NBYTES, SAMPLES, Source, sample
+from mapix.source import SAMPLE_NBYTES, SAMPLES, Source, same_time, sample
 from slow_vimh import pack, record
 
 LARGE = SAMPLES * SAMPLE_NBYTES
@@ -126,6 +126,28 @@ def test_a_pickle_refuses_another_file_of_the_same_size_and_time(tmp_path, make)
         with pytest.raises(mapix.FileChangedError, match="replaced|written"):
             pickle.loads(blob)
         kept.rename(path)
+        pickle.loads(blob)
+
+
+def test_times_that_an_archive_cut(tmp_path):
+    """tar has whole seconds, zip every second one."""
+    second = 10**9
+    for a, b, same in (
+        (5 * second + 7, 5 * second, True),
+        (6 * second - 1, 4 * second, True),
+        (6 * second, 4 * second, False),
+        (5 * second + 7, 5 * second + 6, False),
+        (6 * second, 5 * second + 1, False),
+        (5 * second, 6 * second + 5, True),
+    ):
+        assert same_time(a, b) == same_time(b, a) == same
+    path = vimh(tmp_path)
+    os.utime(path, ns=(0, 1_700_000_001_500_000_000))
+    blob = pickle.dumps(mapix.open(path))
+    os.utime(path, ns=(0, 1_700_000_001_000_000_000))
+    assert len(pickle.loads(blob)) == 100
+    os.utime(path, ns=(0, 1_700_000_001_500_000_001))
+    with pytest.raises(mapix.FileChangedError):
         pickle.loads(blob)
 
 

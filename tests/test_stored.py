@@ -19,7 +19,7 @@ import pytest
 import mapix
 from mapix import _native, cache, indexes
 from mapix.formats import vimh
-from mapix.source import SAMPLE_NBYTES, SAMPLES
+from mapix.source import SAMPLE_NBYTES, SAMPLES, Source
 from slow_vimh import pack, record
 
 LARGE = SAMPLES * SAMPLE_NBYTES
@@ -125,13 +125,16 @@ def moved_about(path: Path, how: str) -> Path:
         shutil.copy2(path, path.with_name("saved"))
         path.unlink()
         path.with_name("saved").rename(path)
+    elif how == "tar":  # has whole seconds
+        whole = path.stat().st_mtime_ns // 10**9 * 10**9
+        os.utime(path, ns=(whole, whole))
     elif how == "rename":
         return path.rename(path.with_name("renamed"))
     return path
 
 
 @pytest.mark.parametrize("mixed", [False, True])
-@pytest.mark.parametrize("how", ["touch -a", "link", "chmod", "backup", "rename"])
+@pytest.mark.parametrize("how", ["touch -a", "link", "chmod", "backup", "rename", "tar"])
 def test_what_changes_metadata_alone_needs_no_new_index(tmp_path, monkeypatch, how, mixed):
     path = make(tmp_path / "f", 2000, mixed=mixed)
     want = content(mapix.open(path))
@@ -145,7 +148,7 @@ def test_what_changes_metadata_alone_needs_no_new_index(tmp_path, monkeypatch, h
         assert (ds.images == np.array([image for _, image, _ in want])).all()
     # labels were read again, and are stored with it: it is this very file's now
     assert ds.labels["param_1"].codes.tolist() == [7 * i & 255 for i in range(2000)]
-    settle(path)
+    time.sleep(cache.racy_for(Source(path)))
     mapix.open(path).labels["param_1"]
     (_,) = cached()
     assert not mapix.open(path).index.sampled
@@ -193,7 +196,7 @@ def test_the_same_file_of_another_device_number_is_the_very_file(tmp_path, monke
 
 def unsampled(path: Path, wanted) -> int:
     """A byte of a large file that no sample holds, and that is ``wanted``."""
-    from mapix.source import Source, sample
+    from mapix.source import sample
 
     data = path.read_bytes()
     source = Source(path)

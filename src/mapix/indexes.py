@@ -44,7 +44,7 @@ from mapix.recordindex import (
     crc_of,
     table_bytes,
 )
-from mapix.source import Mapping, Source, sample
+from mapix.source import Mapping, Source, same_time, sample
 
 __all__ = [
     "FINE_NS",
@@ -150,7 +150,8 @@ def store(
     try:
         _write(source, index, options, place)
         for old in _others(place):
-            os.unlink(old)
+            with contextlib.suppress(OSError):
+                os.unlink(old)
     except (OSError, MapixError):
         return None
     return place
@@ -253,11 +254,11 @@ def _belief(made_for: tuple[int, ...], sampled: int, source: Source) -> str | No
     if made_for == now:
         return "own"
     nbytes = made_for[2]
-    same_times = made_for[2:4] == now[2:4]
+    same_times = nbytes == now[2] and same_time(made_for[3], now[3])
     if not same_times and not nbytes < now[2]:
         return None
     if nbytes > source.nbytes or sample(source.mapping, nbytes) != sampled:
-        return "stale" if same_times else None
+        return "stale" if made_for[2:4] == now[2:4] else None
     if not same_times:
         return "grown"
     return "own" if made_for[1:] == now[1:] else "sampled"

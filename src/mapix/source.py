@@ -18,11 +18,21 @@ from mapix import _native, descriptors
 from mapix.beneath import Root, absolute
 from mapix.errors import ClosedError, FileChangedError, LimitError
 
-__all__ = ["Fingerprint", "Mapping", "Source", "absolute", "peek", "read_small", "sample"]
+__all__ = [
+    "Fingerprint",
+    "Mapping",
+    "Source",
+    "absolute",
+    "peek",
+    "read_small",
+    "same_time",
+    "sample",
+]
 
 WARM_STEP = 64 << 20  # bytes brought in between two looks at Ctrl-C
 SAMPLES = 32  # blocks of a file that stand for its content
 SAMPLE_NBYTES = 4096
+COARSE_NS = 2_000_000_000  # the times of zip and FAT; those of tar are whole seconds
 
 ADVICE = {
     "random": mmap.MADV_RANDOM,
@@ -277,13 +287,22 @@ def sample(mapping: Mapping, nbytes: int) -> int:
     return crc
 
 
+def same_time(a: int, b: int) -> bool:
+    """Return whether two times in ns are equal, or one may be the other after an archive had it.
+
+    tar and zip, and some file systems, cut times down to whole seconds, or to every second one.
+    """
+    early, late = min(a, b), max(a, b)
+    return a == b or (late - early < COARSE_NS and early % 1_000_000_000 == 0)
+
+
 def _moved(expect: Fingerprint, mapping: Mapping) -> str | None:
     """How a file differs from the one expected, in words; None when it is the same content."""
     now = mapping.fingerprint
     moved = expect.difference(now)
     if moved is None or expect.sample is None:
         return moved
-    if (expect.size, expect.mtime_ns) != (now.size, now.mtime_ns):
+    if expect.size != now.size or not same_time(expect.mtime_ns, now.mtime_ns):
         return moved
     if sample(mapping, mapping.nbytes) == expect.sample:
         return None
