@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import enum
 import importlib.util
 import json
+import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -365,6 +367,29 @@ def test_places_of_a_som(tmp_path):
         ds[0, 0]  # outside the hexagon
     with pytest.raises(ValueError, match="part"):
         ds[::2][1, 1]
+
+
+def test_records_pickle(family):
+    """As path and fingerprint, or as arrays of their own; those of one file open it once."""
+    name, kind, ds = family
+    if name in ("vimh", "vimh in Python", "vimh part", "joined"):
+        pytest.skip("tests of VIMH have it")
+    records = [ds[k] for k in (5, 0, 5)]
+    again = pickle.loads(pickle.dumps(records))
+    assert [kind.which(r) for r in again] == [kind.which(r) for r in records]
+    assert kind.which(copy.copy(records[0])) == kind.which(records[0])
+
+
+def test_records_of_a_folder_open_it_once_and_only_it(tmp_path):
+    ds = folder(tmp_path / "f")
+    late = pickle.dumps([ds[1], ds[2]])
+    one, two = pickle.loads(late)
+    assert one._core is two._core
+    assert two.caption == "2"
+    metadata = tmp_path / "f" / "metadata.jsonl"
+    metadata.write_text(metadata.read_text().replace("1", "7"))
+    with pytest.raises(mapix.FileChangedError):
+        pickle.loads(late)
 
 
 # --- parts of parts -------------------------------------------------------------------------------

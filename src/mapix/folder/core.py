@@ -29,6 +29,13 @@ class Core:
         self.lines = Lines(source, settings.max_line_nbytes, NAME)
         self._rows: dict[str, int | list[int]] | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How records pickle: those of one folder share the file that is opened again."""
+        from mapix.folder.opening import reopen_core
+
+        source = self.source
+        return reopen_core, (source.full_path, self.files.root, source.identity, self.settings)
+
     @property
     def path(self) -> str:
         """The metadata file."""

@@ -139,3 +139,8 @@ def reopen(
     """What a pickled folder becomes: the same file opened again, or FileChangedError."""
     more = {"rows": rows, "split": split, "splits": splits}
     return _open(path, root, settings, expect=expect, **more)
+
+
+def reopen_core(path: str, root: str | None, expect: Fingerprint, settings: Settings) -> Core:
+    """What the core of a pickled record becomes: as ``reopen``."""
+    return reopen(path, root, expect, settings, None, None, ())._core

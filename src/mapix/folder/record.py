@@ -55,7 +55,7 @@ class Record:
     """One line of a metadata file.  Made by ``ImageFolder.__getitem__``.
 
     The line is parsed when something of it is asked for, the picture opened and decoded when it is
-    asked for.
+    asked for.  Pickles as path and fingerprint of the metadata file, and its number.
 
     Attributes
     ----------
