@@ -104,6 +104,30 @@ def test_objects_of_all_kinds(tmp_path):
     )
 
 
+def test_lines_as_they_are(tmp_path):
+    lines = [
+        {"file_name": "./a.png", "split": "x", "image": 1, "save": None, "self": [], "ü": "\ud800"},
+        {"objects": {"category": [1]}, "file_name": "a.png"},
+        {"mask_file_name": "b/m.png", "file_name": "a.png"},
+    ]
+    with Writer(tmp_path / "f") as out:
+        for line in lines[:2]:
+            out.append_line(line, {"a.png": b"some bytes"})
+        out.append_line(lines[2], {"b/m.png": b"others"})
+        with pytest.raises(TypeError, match="keys of JSON"):
+            out.append_line({"file_name": "a.png", "x": {1: 2}})
+        for name in ("../a.png", "metadata.jsonl", "", "a//b"):
+            with pytest.raises(ValueError, match=r"beneath the folder|own name"):
+                out.append_line({"file_name": "a.png"}, {name: b""})
+        with pytest.raises(ValueError, match="for all records of a folder, or for none"):
+            out.append_line({}, {"c.png": b""}, split="train")
+    assert [r.metadata for r in mapix.open(tmp_path / "f")] == lines
+    names = {"a.png": b"some bytes", "b/m.png": b"others"}
+    found = content(tmp_path / "f")
+    found.pop("metadata.jsonl")
+    assert found == names
+
+
 def test_splits(tmp_path):
     with Writer(tmp_path / "f") as out:
         for k in range(6):
@@ -144,6 +168,10 @@ BAD = [
     ({"objects": ([[1, 2, 3, float("nan")]], [1])}, ValueError, "not finite"),
     ({"objects": ([[1, 2, 3]], [1])}, ValueError, "reshape"),
     ({"more": {1, 2}}, TypeError, "JSON"),
+    ({"more": {1: 2}}, TypeError, "keys of JSON are texts, got 1"),
+    ({"more": [{"a": {None: 2}}]}, TypeError, "keys of JSON are texts, got None"),
+    ({"categories": "cat"}, TypeError, "a list of text and numbers, got str"),
+    ({"objects": ([[1, 2, 3, 4]], "c")}, TypeError, "a list of text and numbers, got str"),
 ]
 
 

@@ -297,7 +297,7 @@ class _Lines:
         return found
 
     def named(self, row: int, record: Record) -> dict[str, Any]:
-        """The same behind the picture's name."""
+        """The picture's name, then the same."""
         key = record.picture_key
         name = {FILE_NAME if key == FILEPATH else key: record.file_name}
         return name | self.facts(row, record)

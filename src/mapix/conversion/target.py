@@ -46,7 +46,7 @@ class Target:
     def lost(self, streams: Mapping[str, Stream]) -> list[str]:
         """What the target has no place for, in words; asked before anything is written.
 
-        This is everything that is not kept, so that a target which forgets something reports it.
+        This is everything that the target does not keep, so that nothing can be forgotten.
         """
         narrowed = self.narrowed(streams)
         found: list[str] = []

@@ -189,7 +189,7 @@ class _Linter:
         return True
 
     def decoded(self, item: tuple[Record, int, str, str]) -> Header | str:
-        """What a picture is, or why it is none; what a thread does."""
+        """Decode one picture, in a thread: its header, or the reason why it is refused."""
         record, _, key, _ = item
         one = record.file(key)
         try:

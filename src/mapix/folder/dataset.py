@@ -155,8 +155,8 @@ class ImageFolder:
             batch; ``"crop"`` cuts out the middle.
         mode : {"L", "LA", "RGB", "RGBA"}, optional
             What all pictures are converted to, 8 bits a channel; without it they have to be alike.
-            16 bits become 8 by number / 257, rounded; deeper pictures are refused, for nothing
-            tells what their numbers range over.
+            16 bits become 8 by number / 257, rounded.  Deeper pictures are refused: their files do
+            not state a range of numbers.
         pad_value : float
             What is padded with, in units of the output.
         resample : {"nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"}

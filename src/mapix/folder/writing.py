@@ -104,9 +104,9 @@ def strictly_json(value: Any) -> Any:
     while pending:
         some = pending.pop()
         if isinstance(some, Mapping):
-            wrong = next((key for key in some if not isinstance(key, str)), None)
-            if wrong is not None:
-                raise TypeError(f"keys of JSON are texts, got {wrong!r}")
+            for key in some:
+                if not isinstance(key, str):
+                    raise TypeError(f"keys of JSON are texts, got {key!r}")
             pending += some.values()
         elif isinstance(some, list | tuple):
             pending += some

@@ -184,10 +184,11 @@ class Lines:
         if nbrackets > MOST_BRACKETS and nbrackets * NBYTES_PER_BRACKET > self.limit:
             nclosed = data.count(b"]") + data.count(b"}")
             if nbrackets - nclosed < MOST_DEEP:  # else the parser says so, early
+                place = f"{self.source.path}: line {self.number(row)}"
                 raise LimitError(
-                    f"{self.source.path}: line {self.number(row)} has {nbrackets} lists and objects,"
-                    f" more than the limit of {self.limit // NBYTES_PER_BRACKET}; max_line_nbytes= "
-                    f"of open raises it ({NBYTES_PER_BRACKET} bytes for each)"
+                    f"{place} has {nbrackets} lists and objects, more than the limit of "
+                    f"{self.limit // NBYTES_PER_BRACKET}; max_line_nbytes= of open raises it "
+                    f"({NBYTES_PER_BRACKET} bytes for each)"
                 )
         try:
             return value_of(data)
