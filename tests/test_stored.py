@@ -310,6 +310,28 @@ def test_an_index_that_others_may_write_is_not_believed(tmp_path, where, mode):
     assert mapix.open(path).index.stored, "a new one was put into the cache"
 
 
+def test_a_group_that_may_write_the_data_may_write_the_index(tmp_path, monkeypatch):
+    """As files are where each user has a group of his own, and the umask is 002."""
+    path = make(tmp_path / "f")
+    place = place_of(path, "beside")
+    monkeypatch.setattr(indexes, "store", lambda *a, **k: None)
+    for data, index, believed in (
+        (0o664, 0o664, True),
+        (0o644, 0o664, False),
+        (0o666, 0o666, False),
+        (0o666, 0o664, True),
+        (0o664, 0o644, True),
+    ):
+        path.chmod(data)
+        place.chmod(index)
+        assert mapix.open(path).index.stored == believed, (oct(data), oct(index))
+    if os.geteuid() == 0:
+        path.chmod(0o664)
+        os.chown(place, 0, 65534)
+        place.chmod(0o664)
+        assert not mapix.open(path).index.stored, "another group"
+
+
 @pytest.mark.parametrize("where", ["beside", "cache"])
 def test_nor_is_one_in_a_folder_where_anybody_replaces_files(tmp_path, monkeypatch, where):
     path = make(tmp_path / "f")
@@ -323,8 +345,9 @@ def test_nor_is_one_in_a_folder_where_anybody_replaces_files(tmp_path, monkeypat
 def test_an_index_that_will_not_be_used_is_told_of(tmp_path):
     path = make(tmp_path / "f")
     tmp_path.chmod(0o777)
-    with pytest.warns(mapix.MapixWarning, match="will not be used: anybody may replace"):
-        mapix.index(path)
+    for act in (lambda: mapix.index(path), lambda: mapix.open(path).verify()):
+        with pytest.warns(mapix.MapixWarning, match="are not used: anybody may replace"):
+            act()
 
 
 @needs_root

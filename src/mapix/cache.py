@@ -59,9 +59,10 @@ def cache_place(path: str, what: str, suffix: str = ".mapix") -> str:
 def distrusted(path: str, found: Fingerprint, data: Fingerprint) -> str | None:
     """Return why a stored file is not believed, or None when it is.
 
-    It is believed when its owner is this user, root, or the owner of the data file (who can write
-    anything into the data as well), when nobody else may write to it, and when it does not lie in
-    a folder in which anybody may replace files of others.
+    It is believed when its owner is this user, root, or the owner of the data file, when nobody may
+    write to it but them and a group that may write to the data file as well, and when it does not
+    lie in a folder in which anybody may replace files of others. Who can write to the data has no
+    use for a forged index.
 
     Parameters
     ----------
@@ -72,7 +73,8 @@ def distrusted(path: str, found: Fingerprint, data: Fingerprint) -> str | None:
     """
     if found.uid not in (os.geteuid(), 0, data.uid):
         return f"it belongs to user {found.uid}: not this user, root, or the owner of the data"
-    if found.mode & OTHERS_WRITE:
+    shared = data.mode & stat.S_IWGRP if data.gid == found.gid else 0
+    if found.mode & OTHERS_WRITE & ~shared:
         return f"others than its owner may write to it (mode {stat.S_IMODE(found.mode):04o})"
     folder = os.stat(os.path.dirname(path) or ".").st_mode
     if folder & stat.S_IWOTH and not folder & stat.S_ISVTX:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -73,10 +74,17 @@ def keep_index(
     made = _complete(_walked(file), labels=labels, sums=checksums, progress=progress)
     if indexes.store(file.source, made, file.key, place=place) is None:
         raise OSError(f"{place}: the file was written to meanwhile, or somebody is appending")
-    reason = distrusted(place, Source(place).fingerprint, file.source.fingerprint)
-    if reason is not None:
-        warn(f"{place}: this index will not be used: {reason}")
+    _warn_of_unused(file)
     return place
+
+
+def _warn_of_unused(file: Gatherer) -> None:
+    """Warn of an index beside the file that must not be believed."""
+    place = indexes.beside(file.source.full_path)
+    with contextlib.suppress(OSError):  # there is none
+        reason = distrusted(place, Source(place).fingerprint, file.source.fingerprint)
+        if reason is not None:
+            warn(f"{place}: this index and its checksums are not used: {reason}")
 
 
 def _walked(file: Gatherer) -> Gatherer:
@@ -105,6 +113,7 @@ def verify(ds: Dataset, progress: Progress | None = None) -> Report:
     index = ds.index
     report = Report(ds.path, index.nrecords, index.nbytes)
     if file.fixed_nbytes:
+        _warn_of_unused(file)
         file = _check_structure(ds, report, progress)
     else:
         report.checked.append("the pickle's structure")
