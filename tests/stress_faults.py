@@ -8,8 +8,8 @@ record number, so that a wrong byte cannot hide.
 
 One thing nobody can see from outside: that a file was opened in the middle of a single write call
 of somebody's.  Its time has been set at the start of that call and will not move again (README,
-honest limits).  So the attacker counts the beginning and the end of each write in ``turns``, and a
-file that was opened between the two is opened again.
+honest limits).  So the attacker counts the beginning and the end of each write in ``Shared.turn``,
+and a file that was opened between the two is opened again.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ import mapix
 from mapix import _native
 
 N, SIDE = 64, 56  # 64 records of 3,153 bytes: fifty pages
+PATIENCE = 300.0  # seconds
 
 
 def content(version: int) -> bytes:
@@ -46,21 +47,50 @@ def pixel(version: int, i: int) -> bytes:
     return bytes([(version * 31 + i * 7) % 255 + 1])
 
 
-def turns(path: str) -> np.memmap:
-    """The number of writes begun and ended, shared by all: odd while one is under way."""
-    return np.memmap(f"{path}.turns", np.uint64, "r+", shape=(1,))
+class Shared:
+    """Numbers that all processes see: one file, mapped."""
+
+    COUNTED = ("good", "refused", "faults")
+    READERS = 4
+
+    def __init__(self, path: str) -> None:
+        shape = (1 + self.READERS, len(self.COUNTED))
+        self._all = np.memmap(f"{path}.shared", np.uint64, "r+", shape=shape)
+        #: writes begun and ended: odd while one is under way
+        self.turn = self._all[0, :1]
+        self._stop = self._all[0, 1:2]
+
+    @classmethod
+    def make(cls, path: str) -> Shared:
+        Path(f"{path}.shared").write_bytes(bytes(8 * (1 + cls.READERS) * len(cls.COUNTED)))
+        return cls(path)
+
+    def tell(self, reader: int, count: Counter[str]) -> None:
+        """What a reader has counted so far; it alone writes its row."""
+        self._all[1 + reader] = [count[name] for name in self.COUNTED]
+
+    def least(self) -> int:
+        """The rarest of what is counted, over all readers."""
+        return int(self._all[1:].sum(axis=0).min())
+
+    def stop(self) -> None:
+        self._stop[0] = 1
+
+    @property
+    def stopped(self) -> bool:
+        return bool(self._stop[0])
 
 
-def attack(path: str, seconds: float, seed: int) -> None:
-    """Cut, restore, rewrite, replace, until time is over."""
+def attack(path: str, seed: int) -> None:
+    """Cut, restore, rewrite, replace, until told to stop."""
     rng = random.Random(seed)
-    turn = turns(path)
+    shared = Shared(path)
+    turn = shared.turn
     version = 0
     size = len(content(0))
-    end = time.monotonic() + seconds
     # One descriptor throughout: closing a file that was cut makes some file systems flush it.
     f = open(path, "r+b", buffering=0)  # noqa: SIM115
-    while time.monotonic() < end:
+    while not shared.stopped:
         how = rng.choice(["cut", "cut", "cut", "tail", "rewrite", "replace"])
         if how == "cut":  # whole pages go: readers fault
             f.truncate(rng.randrange(0, size, 4096))
@@ -92,14 +122,18 @@ def check(ds: mapix.vimh.Dataset, version: int, rows: np.ndarray, threads: int) 
     return bool(same and (batch.labels[:, 0] == version).all())
 
 
-def read(path: str, seconds: float, seed: int) -> Counter[str]:
-    """Gather until time is over, opening again whenever the file moved; count what happened."""
-    rng = np.random.default_rng(seed)
+def read(path: str, reader: int) -> Counter[str]:
+    """Gather until told to stop, opening again whenever the file moved; count what happened."""
+    rng = np.random.default_rng(reader)
     count: Counter[str] = Counter()
-    end = time.monotonic() + seconds
     ds, version, tries = None, 0, 0
-    turn = turns(path)
-    while time.monotonic() < end:
+    shared = Shared(path)
+    turn = shared.turn
+    faults_before = _native.faults_caught()
+    while not shared.stopped:
+        # of the whole process; as a sign that there were some, good enough for its threads, too
+        count["faults"] = _native.faults_caught() - faults_before
+        shared.tell(reader, count)
         try:
             tries += 1
             if tries > 60:  # a file that was replaced stays good for ever: look at the new one
@@ -136,44 +170,48 @@ def read(path: str, seconds: float, seed: int) -> Counter[str]:
     return count
 
 
-def worker(path: str, seconds: float, seed: int, out: mp.SimpleQueue) -> None:
-    count = read(path, seconds, seed)
-    count["faults"] = _native.faults_caught()
-    out.put(count)
+def worker(path: str, reader: int, out: mp.SimpleQueue) -> None:
+    out.put(read(path, reader))
 
 
-def run(folder: Path, seconds: float) -> Counter[str]:
-    """Two threads and two forked workers against one attacker; the sum of all counts."""
+def run(folder: Path, seconds: float, least: int = 0) -> Counter[str]:
+    """Two threads and two forked workers against one attacker; the sum of all counts.
+
+    Goes on for ``seconds``, and then until there were ``least`` good batches, refused ones, and
+    faults: on a busy machine seconds say nothing.  Gives up after ``PATIENCE`` seconds more.
+    """
     path = str(folder / "attacked")
     Path(path).write_bytes(content(0))
-    Path(f"{path}.turns").write_bytes(bytes(8))
-    faults_before = _native.faults_caught()
-    spawn = mp.get_context("spawn").Process(target=attack, args=(path, seconds + 1, 1))
-    spawn.start()
+    shared = Shared.make(path)
+    attacker = mp.get_context("spawn").Process(target=attack, args=(path, 1))
+    attacker.start()
     fork = mp.get_context("fork")
     out = fork.SimpleQueue()
-    workers = [fork.Process(target=worker, args=(path, seconds, s, out)) for s in (2, 3)]
+    workers = [fork.Process(target=worker, args=(path, k, out)) for k in (0, 1)]
     for w in workers:
         w.start()
     total: Counter[str] = Counter()
     counts: list[Counter[str]] = []
-    threads = [
-        threading.Thread(target=lambda s=s: counts.append(read(path, seconds, s))) for s in (4, 5)
-    ]
+    threads = [threading.Thread(target=lambda k=k: counts.append(read(path, k))) for k in (2, 3)]
     for t in threads:
         t.start()
+    begun = time.monotonic()
+    while time.monotonic() - begun < seconds or (
+        shared.least() < least and time.monotonic() - begun < seconds + PATIENCE
+    ):
+        time.sleep(0.02)
+    shared.stop()
     for t in threads:
         t.join()
     for w in workers:
-        w.join(seconds + 30)
+        w.join(PATIENCE)
         total["died"] += w.exitcode != 0
         if w.exitcode == 0:
             counts.append(out.get())
-    spawn.join(30)
-    total["attacker died"] += spawn.exitcode != 0
+    attacker.join(PATIENCE)
+    total["attacker died"] += attacker.exitcode != 0
     for c in counts:
         total += c
-    total["faults"] += _native.faults_caught() - faults_before
     return total
 
 

@@ -16,15 +16,15 @@ import stress_faults
 from mapix import _native
 from slow_vimh import pack, record
 
-SECONDS = float(os.environ.get("MAPIX_FAULT_SECONDS", "4"))
+SECONDS = float(os.environ.get("MAPIX_FAULT_SECONDS", "0"))
+LEAST = 200  # good batches, refused ones, and faults, however long that takes
 
 
 def test_a_file_that_is_attacked_while_it_is_read(tmp_path):
-    count = stress_faults.run(tmp_path, SECONDS)
+    count = stress_faults.run(tmp_path, SECONDS, LEAST)
     print(dict(count))
-    assert count["faults"] > 100, "the attack never hit a gather: the test shows nothing"
-    assert count["good"] > 100
-    assert count["refused"] > 100
+    for enough in ("good", "refused", "faults"):
+        assert count[enough] >= LEAST, (enough, count)
     for never in ("wrong", "died", "unexpected", "unnamed", "attacker died"):
         assert not count[never], (never, count)
 
@@ -54,7 +54,7 @@ def foreign_fault():
         return m[5000]
 """
     return subprocess.run(
-        [sys.executable, "-c", head + code], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", head + code], capture_output=True, text=True, timeout=300
     )
 
 

@@ -78,17 +78,20 @@ def test_forks_under_gathering_threads(path):
     want = check(ds, 1)
     stop = threading.Event()
     failures = []
+    ngathered = [0, 0]
 
-    def gather() -> None:
+    def gather(k: int) -> None:
         while not stop.is_set():
             if check(ds, 1) != want:
                 failures.append(1)
+            ngathered[k] += 1
 
-    threads = [threading.Thread(target=gather) for _ in range(2)]
+    threads = [threading.Thread(target=gather, args=(k,)) for k in range(2)]
     for t in threads:
         t.start()
     try:
-        for _ in range(60):
+        nforks = 0
+        while nforks < 60 or min(ngathered) < 60:  # of work done, however busy the machine is
             pid = os.fork()
             if pid == 0:  # nothing but gather and leave: no pytest in here
                 ok = False
@@ -98,6 +101,7 @@ def test_forks_under_gathering_threads(path):
                     os._exit(0 if ok else 1)
             _, status = os.waitpid(pid, 0)
             assert status == 0
+            nforks += 1
     finally:
         stop.set()
         for t in threads:
@@ -107,18 +111,22 @@ def test_forks_under_gathering_threads(path):
 
 def test_exit_with_gathering_daemon_threads(path):
     code = f"""
-import threading, time, mapix
+import threading, mapix
 ds = mapix.open({str(path)!r})
-def gather():
-    while True:
+at_work = [threading.Event() for _ in range(3)]
+def gather(k):
+    for n in range(1 << 60):
         ds.batch(range(100), threads=2)
-for _ in range(3):
-    threading.Thread(target=gather, daemon=True).start()
-time.sleep(0.05)
+        if n == 9:
+            at_work[k].set()
+for k in range(3):
+    threading.Thread(target=gather, args=(k,), daemon=True).start()
+for event in at_work:
+    event.wait()
 """
     for _ in range(8):
         done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=300
         )
         assert (done.returncode, done.stderr) == (0, "")
 
