@@ -68,6 +68,11 @@ class StoredTable:
         self._entries: NDArray[np.void] | None = None
         self.renew: Callable[[], NDArray[np.void] | None] | None = None
 
+    @property
+    def path(self) -> str:
+        """The file of the index."""
+        return self._mapping.path
+
     def read(self, at: int, nbytes: int) -> memoryview:
         """Return a copy of some of the bytes, read-only.
 

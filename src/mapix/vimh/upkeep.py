@@ -194,8 +194,10 @@ def _check_structure(ds: Dataset, report: Report, progress: Progress | None) -> 
     same = found.nrecords == index.nrecords and found.nbytes == index.nbytes
     if same and index.stored and ds._options["dialect"] is None:
         same = _chosen(ds) == index.head_nbytes
-    if index.stored_table is not None and not index.stored_table.sound():
+    stored = index.stored_table
+    if stored is not None and not stored.sound():
         same = False
+        report.problems.append(f"{stored.path}: the stored index in use was cut, or written to")
     elif same and found.entries is not None and index.entries is not None:
         same = bool((found.entries == index.table()).all())
     elif same:
