@@ -202,6 +202,26 @@ def test_opened_without_a_cache(tmp_path, monkeypatch, make, name, code):
 
 
 @both
+def test_in_a_cache_where_anybody_replaces_files(tmp_path, monkeypatch, make, name):
+    """Nothing of it is used, not even what was written there just now."""
+    path = make(tmp_path / name)
+    folder = Path(cache.cache_folder())
+    folder.chmod(0o777)
+    real = os.link
+
+    def link(*a, **how):
+        real(*a, **how)
+        place = folder / a[1]
+        place.write_bytes(bytes(len(place.read_bytes())))
+
+    monkeypatch.setattr(os, "link", link)
+    for _ in range(2):
+        assert (images(path) == ROWS).all()
+    folder.chmod(0o700)
+    assert (images(path) == ROWS).all()
+
+
+@both
 @pytest.mark.parametrize("place", ["/dev/null/x", "/proc/nothing"])
 def test_opened_with_a_cache_that_cannot_be(tmp_path, monkeypatch, make, name, place):
     monkeypatch.setenv("MAPIX_CACHE_DIR", place)

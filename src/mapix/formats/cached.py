@@ -9,6 +9,7 @@ the folder for temporary files, or into memory.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from collections.abc import Callable, Iterator
@@ -79,7 +80,10 @@ def cached(source: Source, data: Data, nbytes: int, format: str, what: str = "da
         with replacing(place) as f:
             crc = _fill(f, source, data, nbytes, format)
             f.write(_trailer(source, nbytes, _sum(source, source.nbytes), crc))
-        return Source(place)
+        found = _stored(place, source, nbytes)  # in a folder of others it may be another one by now
+        if found is None:
+            raise PermissionError(errno.EPERM, "what lies there is not believed", place)
+        return found
     except FileChangedError:
         raise
     except OSError as e:
