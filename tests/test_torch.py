@@ -430,6 +430,21 @@ def test_a_file_cut_under_workers_is_an_error_and_no_death(tmp_path, method):
             pass
 
 
+def test_other_formats_are_told_where_to_go(tmp_path):
+    mapix.idx.write(tmp_path / "a.idx", np.zeros((3, 2), np.uint8))
+    with pytest.raises(TypeError, match=r"a\.idx is not VIMH \(IdxArray\): arrays of IDX"):
+        mapix_torch.Dataset(tmp_path / "a.idx")
+    with pytest.raises(TypeError, match=r"a\.idx.* is not VIMH \(IdxArray\)"):
+        mapix_torch.Dataset(mapix.open(tmp_path / "a.idx"))
+    (got,) = DataLoader(mapix.open(tmp_path / "a.idx")[:2], batch_size=4)
+    assert got.tolist() == [[0, 0], [0, 0]]
+    mapix.idx.write(tmp_path / "b.idx", np.arange(3, dtype=np.int32))
+    assert [b.tolist() for b in DataLoader(mapix.open(tmp_path / "b.idx"), batch_size=2)] == [
+        [0, 1],
+        [2],
+    ]
+
+
 def test_bad_options_are_told_at_once(uniform):
     with pytest.raises(ValueError, match="dtype must be"):
         mapix_torch.Dataset(uniform, dtype="int8")

@@ -265,12 +265,17 @@ class Dataset(torch_data.Dataset[Any]):
         threads: int = 1,
         **open_options: Any,
     ) -> None:
-        if isinstance(path_or_dataset, VimhDataset | Joined):
-            if open_options:
-                raise TypeError(f"options {', '.join(open_options)} need a path, not a dataset")
-            self._source: Any = path_or_dataset
-        else:
-            self._source = mapix.open(path_or_dataset, **open_options)
+        given = hasattr(path_or_dataset, "batch")
+        if given and open_options:
+            raise TypeError(f"options {', '.join(open_options)} need a path, not a dataset")
+        source: Any = path_or_dataset
+        source = source if given else mapix.open(source, **open_options)
+        if not isinstance(source, VimhDataset | Joined):
+            raise TypeError(
+                f"{path_or_dataset} is not VIMH ({type(source).__name__}): arrays of IDX and PINK "
+                "go into a DataLoader as they are, image folders into mapix.torch.Images"
+            )
+        self._source = source
         self.options: dict[str, Any] = {
             "dtype": dtype,
             "layout": layout,
