@@ -275,7 +275,7 @@ class Dataset(torch_data.Dataset[Any]):
                 f"{path_or_dataset} is not VIMH ({type(source).__name__}): arrays of IDX and PINK "
                 "go into a DataLoader as they are, image folders into mapix.torch.Images"
             )
-        self._source = source
+        self._source: Any = source
         self.options: dict[str, Any] = {
             "dtype": dtype,
             "layout": layout,
