@@ -43,16 +43,21 @@ class Writer:
         What it does.
     stop : int
         The number, from 0, of the call before which it stops the first time.
+    error : OSError, optional
+        What that call raises, instead of being carried out; then it does not stop.
     """
 
-    def __init__(self, act: Callable[[], object], stop: int = END) -> None:
-        self.act, self.stop = act, stop
+    def __init__(
+        self, act: Callable[[], object], stop: int = END, error: OSError | None = None
+    ) -> None:
+        self.act, self.stop, self.failure = act, stop, error
         self.ncalls = 0
+        self.calls: list[str] = []
         self.fds: set[int] = set()
         self.error: BaseException | None = None
         self.ended = self.dead = False
         self._go, self._back = threading.Semaphore(0), threading.Semaphore(0)
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
@@ -93,9 +98,13 @@ class Writer:
 
     def call(self, name: str, *args: Any) -> Any:
         """One call of its table."""
-        if self.ncalls == self.stop:
-            self.pause()
+        number = self.ncalls
         self.ncalls += 1
+        self.calls.append(name)
+        if number == self.stop:
+            if self.failure is not None:
+                raise self.failure
+            self.pause()
         if self.dead:
             raise DeadError(name)
         found = really(name, *args)
@@ -205,13 +214,13 @@ def killed(work: Callable[[Any, Any], object], turn: int, rng: random.Random) ->
     return reports
 
 
-def ncalls(act: Callable[[], object]) -> int:
-    """How many calls a writer makes when it is alone."""
+def calls_of(act: Callable[[], object]) -> list[str]:
+    """The calls that a writer makes when it is alone."""
     alone = Writer(act)
     alone.finish()
     if alone.error is not None:
         raise alone.error
-    return alone.ncalls
+    return alone.calls
 
 
 # The order in which two writers go: what each does when its turn comes.
@@ -222,17 +231,26 @@ ORDERS = {
     "the first dies": ("first", "first dies", "second!"),
     "the first dies later": ("first", "second", "first dies", "second!"),
 }
+# The same, when somebody who asks for no lock has done something in between.
+DISTURBED = {
+    "the first ends first": ("first", "disturbed", "second", "first!", "second!"),
+    "the second ends first": ("first", "disturbed", "second", "second!", "first!"),
+}
 
 
 def together(
     acts: tuple[Callable[[], object], Callable[[], object]],
     stops: tuple[int, int],
-    order: str,
+    order: tuple[str, ...],
     look: Callable[[], object],
+    disturb: Callable[[], object] = lambda: None,
 ) -> tuple[Writer, Writer]:
     """Run two writers in one of ``ORDERS``; ``look`` is called whenever one of them stops."""
     writers = Writer(acts[0], stops[0]), Writer(acts[1], stops[1])
-    for step in ORDERS[order]:
+    for step in order:
+        if step == "disturbed":
+            disturb()
+            continue
         number = step.startswith("second")
         writer, other = writers[number], writers[not number]
         if step.endswith("!"):

@@ -164,8 +164,11 @@ class Appending:
             source.close()
             try:
                 journal = NewFile(journal_of(self.path), self._calls, self._buffer_nbytes)
-                journal.write(state)
-                journal.finish()
+                try:
+                    journal.write(state)
+                    journal.sync()
+                finally:
+                    journal.close()
                 self._calls.fsync_directory(self._folder)
                 fd = self._calls.append(self.path)
                 self._file = NewFile(

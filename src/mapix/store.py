@@ -607,8 +607,8 @@ class _New(Closing):
             raise ClosedError(f"{self.said}: the writer is closed")
         try:
             self._sync()
-            self.ready()
             self._stage.check()
+            self.ready()
             place = self._calls.rename if self._replace else self._calls.appear
             try:
                 place(self._stage.path, self.path)
@@ -794,12 +794,10 @@ class NewDirectory(_New):
         """Take over what a library has written below ``stage``: it is synced before it appears."""
         for below, folders, files in os.walk(self.stage):
             self._folders += [os.path.join(below, name) for name in folders]
-            for name in files:
-                path = os.path.join(below, name)
+            for path in (os.path.join(below, name) for name in files):
+                nbytes = os.path.getsize(path)
                 fd = self._calls.append(path)
-                self._files.append(
-                    NewFile(path, self._calls, 0, fd=fd, before=self._calls.size(fd))
-                )
+                self._files.append(NewFile(path, self._calls, 0, fd=fd, before=nbytes))
                 self._files[-1].finish()
 
     def _sync(self) -> None:

@@ -119,8 +119,8 @@ class Idx(Target):
         with NewWhole(path) as out, NewWhole(_label_name(out.path)) as labels:
             self._labels(stream, labels.file)
             self._images(stream, out.file, count)
-            labels.commit()  # first: pictures must not be seen without their labels
             try:
+                labels.commit()  # first: pictures must not be seen without their labels
                 out.commit()
             finally:
                 if out.placed is None and labels.placed is not None:

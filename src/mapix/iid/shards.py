@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -548,7 +547,7 @@ class ShardedWriter(Once):
             raise FileExistsError(f"{old[0]} is there already; nothing is overwritten")
 
     def _clear(self) -> None:
-        """Remove the archives that a killed writer of this set has left; the set is locked."""
+        """Remove the archives that this writer, or a killed one, has left; the set is locked."""
         folder, stem = os.path.split(self._stem)
         left = re.compile(rf"\.?{re.escape(stem)}-\d{{5}}\.iid\.shard(\.writing)?")
         for name in os.listdir(folder):
@@ -621,12 +620,21 @@ class ShardedWriter(Once):
             self._lock.abort()
 
     def _name_all(self) -> None:
-        n = len(self._done)
-        for old in self._old():
-            self._calls.unlink(old)
-        for k in reversed(range(n)):
-            name = f"{self._stem}-{k:05}-of-{n:05}.iid"
-            (self._calls.rename if self._replace else self._calls.appear)(self._done[k], name)
+        n, named = len(self._done), list[str]()
+        place = self._calls.rename if self._replace else self._calls.appear
+        try:
+            for old in self._old():
+                self._calls.unlink(old)
+            for k in reversed(range(n)):
+                name = f"{self._stem}-{k:05}-of-{n:05}.iid"
+                place(self._done[k], name)
+                named.append(name)
+        except BaseException:
+            if not self._replace:  # else the old set is gone, and what is new must not go, too
+                for name in named:
+                    self._calls.unlink(name)
+                self._clear()
+            raise
         self._calls.fsync_directory(os.path.dirname(self._stem))
 
     def abort(self) -> None:
@@ -636,8 +644,6 @@ class ShardedWriter(Once):
         self._state = "closed"
         self._out.abort()
         try:
-            for path in self._done:
-                with contextlib.suppress(FileNotFoundError):
-                    self._calls.unlink(path)
+            self._clear()
         finally:
             self._lock.abort()
