@@ -83,9 +83,9 @@ def new(path: str) -> str:
     return f"{path}.{os.urandom(6).hex()}"
 
 
-def placed(x: Any) -> Any:
+def placed(x: Any, **options: Any) -> Any:
     try:
-        found = x.placement()
+        found = x.placement(**options)
     except mapix.UnsupportedError:
         return None
     return [getattr(found, f.name) for f in dataclasses.fields(found) if f.name != "mapping"]
@@ -333,7 +333,7 @@ DATASET: dict[str, Op] = {
     "label_ids": lambda d: d.label_ids if d.uniform else None,
     "offsets": lambda d: d.offsets,
     "parameters": lambda d: list(d.parameters),
-    "placement": lambda d: placed(d),
+    "placement": lambda d: placed(d, pad=(6, 4)),
     "repair": lambda d: repaired(d) if d.header_nbytes else None,
     "statistics": lambda d: str(d.statistics()),
     "unknown_ids": lambda d: d.unknown_ids,

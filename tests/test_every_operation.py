@@ -25,7 +25,8 @@ FAMILIES = (
 
 # Of what packages list as theirs: no row, as it ...
 WRITES = """
-    Appender ShardedWriter Writer add_label_map append write write_data write_map write_rot write_som
+    Appender ShardedWriter Writer add_label_map append write write_data write_map write_rot
+    write_som
 """
 OPENS_A_PATH = "convert index lint open open_path repair verify"
 HAS_NO_FILE = """

@@ -145,11 +145,6 @@ def new_map(buffer: CData, nbytes: int, fd: int, path: CData, stat: os.stat_resu
     return m
 
 
-def map_check(cmap: CData) -> int:
-    """``mapix_map_check``; the status."""
-    return int(lib.mapix_map_check(cmap))
-
-
 def map_file(buffer: CData, nbytes: int, fd: int, *, shared: bool) -> None:
     """``mapix_map_file``; OSError with the reason of the system."""
     if lib.mapix_map_file(buffer, nbytes, fd, shared):

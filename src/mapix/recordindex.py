@@ -87,7 +87,7 @@ class StoredTable:
     def changed(self) -> bool:
         """Return whether the file of the index was cut or written to."""
         try:
-            self._mapping.guarded(_native.map_check)
+            _native.check(self._mapping)
         except FileChangedError:
             return True
         return False

@@ -132,7 +132,7 @@ class Order:
             mapping=file.pixels.mapping,
             nrecords=index.nrecords,
             rows=rows,
-            entries=index.entries,
+            entries=None if index.entries is None else index.table(),
             first_at=at,
             stride=index.stride,
             nlabels=nlabels,
