@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import fuse_direct
 import mapix
 from mapix import _native, descriptors
 from mapix.beneath import Root
@@ -295,6 +296,39 @@ def test_a_file_that_has_private_maps_alone(tmp_path, monkeypatch):
     os.truncate(path, 0)
     with pytest.raises(mapix.FileChangedError):
         ds.batch([3])
+
+
+def test_a_file_system_with_direct_io(tmp_path):
+    """The same with a real one, where this is allowed."""
+    server = subprocess.Popen(
+        [sys.executable, fuse_direct.__file__, str(tmp_path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        said = server.stdout.readline().strip()
+        if said != "ready":
+            pytest.skip(f"no file system can be mounted here: {said}")
+        code = """
+import errno, mmap, sys, mapix
+path = sys.argv[1]
+with open(path, "rb") as f:
+    try:
+        mmap.mmap(f.fileno(), 4096, access=mmap.ACCESS_READ)
+    except OSError as e:
+        assert e.errno == errno.ENODEV, e
+        print("ENODEV")
+ds = mapix.open(path)
+print(len(ds), ds.batch([99]).images.tobytes() == ds[99].tobytes() == bytes(range(36, 100)))
+"""
+        path = str(tmp_path / "x.idx")
+        done = subprocess.run(
+            [sys.executable, "-c", code, path], capture_output=True, text=True, timeout=60
+        )
+        assert (done.returncode, done.stdout) == (0, "ENODEV\n100 True\n"), done.stderr
+    finally:
+        server.communicate("", timeout=60)
 
 
 def test_what_cannot_be_mapped_is_named(tmp_path, monkeypatch):
