@@ -119,7 +119,7 @@ def test_info_of_one_size(tmp_path, capsys):
 
 
 def test_info_without_json_and_without_records(mixed, tmp_path, capsys):
-    bare = tmp_path / "bare"
+    bare = tmp_path / "train"
     bare.write_bytes((mixed / "train").read_bytes())
     assert main(["info", str(bare)]) == 0
     out = capsys.readouterr().out

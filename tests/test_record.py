@@ -118,7 +118,7 @@ def test_the_twins_agree(folder: Path, slow: list[Slow], six: bool, order: str) 
     path = folder / "twins"
     path.write_bytes(pack([short(r) for r in slow] if six else slow))
     options: Any = {"dialect": 6 if six else 14, "order": order, "index": "never"}
-    ours, twins = mapix.open(path, **options), PURE.open_path(str(path), **options)
+    ours, twins = mapix.open(path, format="vimh", **options), PURE.open_path(str(path), **options)
     n = len(slow)
     keys = [
         *range(-n - 1, n + 1),
