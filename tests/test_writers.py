@@ -551,7 +551,7 @@ KINDS = {
         new,
     ),
     "iid.subset": Kind(
-        iid_sources,
+        lambda folder: iid_old(folder) or iid_sources(folder),
         lambda folder, given, who: mapix.iid.subset(
             given[who], [0, 1, 2], folder / "x.iid", replace=True
         ),

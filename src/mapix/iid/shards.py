@@ -623,7 +623,7 @@ class ShardedWriter(Once):
         n, named = len(self._done), list[str]()
         place = self._calls.rename if self._replace else self._calls.appear
         try:
-            for old in self._old():
+            for old in self._old() if self._replace else ():
                 self._calls.unlink(old)
             for k in reversed(range(n)):
                 name = f"{self._stem}-{k:05}-of-{n:05}.iid"
