@@ -185,3 +185,19 @@ def test_what_is_written_beside_the_file(tmp_path, monkeypatch):
     mapix.iid.edit(a, meta={"a": 2})
     assert mapix.open(tmp_path / "a.iid").meta == {"a": 2}
     assert os.listdir() == []
+
+
+def test_the_original_iidfile(tmp_path, monkeypatch):
+    from mapix.compat.iidfile import IIDFile
+
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path)
+    archive("a.iid")
+    file = IIDFile("a.iid")
+    monkeypatch.chdir(tmp_path / "there")
+    file.meta.data["a"] = 7
+    file.save()
+    assert file.fpath == "a.iid"
+    assert os.listdir() == []
+    again = mapix.open(tmp_path / "a.iid")
+    assert (len(again), again.meta) == (5, {"a": 7})

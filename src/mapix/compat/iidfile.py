@@ -49,7 +49,7 @@ from mapix.iid.arguments import (
     whole,
 )
 from mapix.iid.writer import Writer
-from mapix.source import read_small
+from mapix.source import absolute, read_small
 
 MOST_NBYTES = 1 << 33  # of any archive
 MASK_NDIM = 2
@@ -418,6 +418,7 @@ class IIDFile:
 
     def __init__(self, fpath: str | os.PathLike[str] | None = None) -> None:
         self.fpath = None if fpath is None else os.fspath(fpath)
+        self._place = None if self.fpath is None else absolute(self.fpath)
         self._archive: Archive | None = None
         if fpath is not None:
             self._archive = mapix.open(fpath, format="iid")
@@ -505,7 +506,7 @@ class IIDFile:
 
     def save(self, fpath: str | os.PathLike[str] | None = None) -> None:
         """Write the archive; what is there is replaced in one step, when the new one is whole."""
-        target = fpath or self.fpath
+        target = fpath or self._place
         if target is None:
             raise ValueError("a new archive needs a path to be saved to")
         known = self._archive
