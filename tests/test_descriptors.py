@@ -18,10 +18,13 @@ import pytest
 
 import fuse_direct
 import mapix
+import stress_faults
 from mapix import _native, descriptors
 from mapix.beneath import Root
 from mapix.source import Mapping, Source, peek
 from slow_vimh import pack, record
+
+SECONDS = float(os.environ.get("MAPIX_FAULT_SECONDS", "4"))
 
 
 def nfds() -> int:
@@ -415,3 +418,20 @@ def test_a_mapping_dies_without_its_modules(tmp_path, monkeypatch):
     Root.__del__(root)
     monkeypatch.undo()
     assert nfds() == before
+
+
+def test_a_file_that_is_attacked_while_it_is_checked_by_path(tmp_path, monkeypatch):
+    """The kill test without any descriptor."""
+    gc.collect()
+    while descriptors._close_oldest():
+        pass
+    monkeypatch.setattr(descriptors, "LEAST", 0)
+    monkeypatch.setattr(descriptors, "MOST", 0)
+    (path,), least = files(tmp_path, 1), 100
+    ds = mapix.open(path)
+    assert ds.source.mapping.cmap.fd == _native.BY_PATH
+    count = stress_faults.run(tmp_path, SECONDS, least)
+    for enough in ("good", "refused", "faults"):
+        assert count[enough] >= least, (enough, count)
+    for never in ("wrong", "died", "unexpected", "unnamed", "attacker died"):
+        assert not count[never], (never, count)
