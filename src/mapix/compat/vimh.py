@@ -16,17 +16,22 @@ Needs PyTorch; the data module needs Lightning.  Where the original is wrong, th
 - Heads come in the order of the info JSON, always; the original's order varies with pickles.
 - Files of mixed image sizes open, and need a transform or ``pad`` to be batched.
 - Class distributions and statistics work for binary files, too.
+- Default transforms take images of 2 or 4 channels, and need no torchvision.
 """
 
 from __future__ import annotations
 
+import copy
+import math
 import os
 import re
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch.utils import data as torch_data
 
 import mapix
@@ -34,17 +39,93 @@ from mapix.batch import Batch
 from mapix.errors import FormatError
 from mapix.selection import single
 from mapix.torch import Collated
-from mapix.vimh.statistics import decay_time, soft_targets
+from mapix.vimh.statistics import soft_targets
 
 if TYPE_CHECKING:
     from mapix.compat.vimh_lightning import VIMHDataModule
 
-__all__ = ["VIMHDataModule", "VIMHDataset", "create_vimh_datasets", "vimh_collate"]
+__all__ = [
+    "Normalize",
+    "VIMHDataModule",
+    "VIMHDataset",
+    "create_vimh_datasets",
+    "decay_time",
+    "vimh_collate",
+]
 
 AUXILIARY = ("decay_time",)
+DECAY_RANGE = (-3.0, 1.0)  # log10 of seconds
+NO_DECAY = -1.0
+FRAME_SECONDS = 0.01  # of a column, whatever the info JSON says
+SMOOTHED_COLUMNS = 5
+LEAST_COLUMNS = 3  # from the loudest on, for a line through them
+LEAST_SLOPE = 1e-6  # nepers a second; less is no decay
 _DIRECTORY = re.compile(r"vimh-(\d+)x(\d+)x(\d+)(?:_|$)")
 
 Transform = Callable[[Any], Any]
+
+
+def decay_time(image: ArrayLike) -> float:
+    """Return log10 of the time constant with which the sound of a spectrogram decays, in seconds.
+
+    The level of a column is the mean of its pixels, taken as amplitudes, over frequencies and
+    channels.  Levels of images that are five columns wide or more are smoothed over five columns,
+    with zeros beyond the ends.  A line is fitted to their logarithms from the loudest column on,
+    each weighted by its squared level.  A column lasts 0.01 s.
+
+    ``mapix.vimh.decay_time`` is another quantity: the time of a decay by 60 dB, of levels in dB,
+    with the duration that the dataset states.
+
+    Parameters
+    ----------
+    image : array_like
+        (c, h, w) or (h, w): frequency by time, in any unit that is proportional to amplitude.
+
+    Returns
+    -------
+    float
+        Clipped to -3..1; -1 where nothing decays, or fewer than three columns are left.  Where two
+        columns are as loud as one another, rounding chooses the one to begin with.
+    """
+    x = np.asarray(image, np.float64)
+    level = x.reshape(-1, x.shape[-1]).mean(axis=0)
+    if len(level) >= SMOOTHED_COLUMNS:
+        kernel = np.full(SMOOTHED_COLUMNS, 1 / SMOOTHED_COLUMNS)
+        level = np.convolve(level, kernel, mode="same")
+    begin = int(np.argmax(level))
+    tail = level[begin:]
+    if len(tail) < LEAST_COLUMNS or not tail[0] > 0:
+        return NO_DECAY
+    tail = tail / tail[0]
+    seconds = np.arange(len(tail)) * FRAME_SECONDS
+    audible = np.maximum(tail, np.finfo(np.float64).tiny)  # silence has no weight
+    slope = float(np.polyfit(seconds, np.log(audible), 1, w=tail)[0])
+    if not slope < -LEAST_SLOPE:
+        return NO_DECAY
+    return float(np.clip(math.log10(-1 / slope), *DECAY_RANGE))
+
+
+class Normalize:
+    """``(image - mean) / std`` of each channel: a transform of images, and of batches of them.
+
+    Parameters
+    ----------
+    mean, std : sequence of float
+        One for each channel, in the images' unit.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        self.mean, self.std = tuple(mean), tuple(std)
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Return (c, h, w) or (b, c, h, w) normalised."""
+        mean, std = (
+            torch.tensor(v, dtype=images.dtype)[:, None, None] for v in (self.mean, self.std)
+        )
+        return (images - mean) / std
+
+    def __repr__(self) -> str:
+        return f"Normalize(mean={self.mean}, std={self.std})"
 
 
 def _checked_dimensions(ds: Any, folder: str) -> None:
@@ -94,7 +175,7 @@ class VIMHDataset(torch_data.Dataset[Any]):
     target_width : float
         Above 0, labels are distributions, float32 (num_classes,): see ``mapix.vimh.soft_targets``.
     auxiliary_features : sequence of str, optional
-        ``"decay_time"``: see ``mapix.vimh.decay_time``.
+        ``"decay_time"``: see ``decay_time`` of this module.
     data_dir : str or os.PathLike, optional
         The document's name for ``data_path``.
     format : {"binary", "pickle", "auto"}, optional
@@ -156,10 +237,14 @@ class VIMHDataset(torch_data.Dataset[Any]):
 
     def __getitems__(self, indices: list[int]) -> Any:
         """All samples of a batch by one gather; what a DataLoader calls."""
-        if self.transform is None and self.target_transform is None and self.source.uniform:
+        whole = self.transform is None or isinstance(self.transform, Normalize)
+        if whole and self.target_transform is None and self.source.uniform:
             batch = self._gather(indices)
+            auxiliary = self._auxiliary(batch)
             images = torch.from_numpy(batch.images)
-            value = (images, self._labels(batch), self._auxiliary(indices, batch))
+            if self.transform is not None:
+                images = self.transform(images)
+            value = (images, self._labels(batch), auxiliary)
             return Collated(value[:2] if self._pairs else value, len(indices))
         return self._samples(indices)
 
@@ -170,7 +255,6 @@ class VIMHDataset(torch_data.Dataset[Any]):
             layout="NCHW",
             scale=self.scale,
             labels="class",
-            spec_range=True,
             **options,
         )
         return found
@@ -180,6 +264,7 @@ class VIMHDataset(torch_data.Dataset[Any]):
 
     def _sample(self, index: int) -> tuple[Any, ...]:
         batch = self._gather([index])
+        auxiliary = self._auxiliary(batch)  # of the image before any transform
         image = torch.from_numpy(batch.images[0])
         labels: Any = {k: v[0] for k, v in self._labels(batch).items()}
         if not self.target_width:
@@ -190,7 +275,6 @@ class VIMHDataset(torch_data.Dataset[Any]):
             labels = self.target_transform(labels)
         if self._pairs:
             return image, labels
-        auxiliary = self._auxiliary([index], batch)
         return image, labels, None if auxiliary is None else auxiliary[0]
 
     def _labels(self, batch: Batch) -> dict[str, torch.Tensor]:
@@ -205,17 +289,11 @@ class VIMHDataset(torch_data.Dataset[Any]):
                 found[name] = torch.from_numpy(np.ascontiguousarray(classes))
         return found
 
-    def _auxiliary(self, indices: Sequence[int], batch: Batch) -> torch.Tensor | None:
+    def _auxiliary(self, batch: Batch) -> torch.Tensor | None:
         if not self.auxiliary_features:
             return None
-        duration = float(self.source.info.get("duration", 1.0))
-        rows = []
-        for k, i in enumerate(indices):
-            spec = None if batch.spec_range is None else batch.spec_range[k]
-            known = None if spec is None or np.isnan(spec).any() else tuple(map(float, spec))
-            image = self.source.batch([int(i)]).images[0]
-            rows.append([decay_time(image, duration, known)])  # type: ignore[arg-type]
-        return torch.tensor(rows, dtype=torch.float32)
+        rows = [[decay_time(image)] for image in batch.images]
+        return torch.tensor(rows, dtype=torch.float32).reshape(-1, 1)
 
     # --- what the original tells ------------------------------------------------------------------
 
@@ -243,24 +321,48 @@ class VIMHDataset(torch_data.Dataset[Any]):
         """``image_shape``."""
         return self.image_shape
 
+    @cached_property
+    def metadata_format(self) -> dict[str, Any]:
+        """The info JSON, with the number of classes of each parameter that records carry.
+
+        Without one: the parameters as they are found in the file.  The file on disk stays as it is.
+        """
+        found: dict[str, Any] = copy.deepcopy(dict(self.source.info)) or {
+            "format": "VIMH",
+            "parameter_names": list(self.source.parameters),
+        }
+        mappings = found.setdefault("parameter_mappings", {})
+        for name, p in self.source.parameters.items():
+            known = {k: getattr(p, k) for k in ("min", "max", "step", "description")}
+            mappings[name] = {**known, **mappings.get(name, {}), "num_classes": p.num_classes}
+        return found
+
     def get_parameter_info(self, name: str | None = None) -> dict[str, Any]:
-        """Of one parameter, or name -> that: min, max, step, num_classes, scale, description."""
+        """Of one parameter, or name -> that: min, max, step, num_classes, scale, description.
+
+        Of a name that the dataset does not have: that name, and a description that says so.
+        """
         keys = ("min", "max", "step", "num_classes", "scale", "description")
         known = self.source.parameters
-        if name is not None:
-            return {k: getattr(known[name], k) for k in keys}
-        return {n: {k: getattr(p, k) for k in keys} for n, p in known.items()}
+        if name is None:
+            return {n: {k: getattr(p, k) for k in keys} for n, p in known.items()}
+        if name not in known:
+            return {"name": name, "description": "Parameter not found in metadata"}
+        return {k: getattr(known[name], k) for k in keys}
 
     def get_dataset_info(self) -> dict[str, Any]:
         """The info JSON's facts and the file's, in one dict."""
         return {
             **self.source.info,
             "n_samples": len(self),
+            "num_samples": len(self),
             "image_shape": self.image_shape,
             "heads_config": self.heads_config,
             "parameter_names": list(self.source.parameters),
+            "metadata_format": self.metadata_format,
             "split": "train" if self.train else "test",
             "path": self.source.path,
+            "data_path": self.source.path,
         }
 
     def get_class_distribution(self) -> dict[str, dict[int, int]]:
@@ -274,13 +376,32 @@ class VIMHDataset(torch_data.Dataset[Any]):
         return found
 
     def get_dataset_statistics(self) -> dict[str, Any]:
-        """Size, class distribution, and the pixels' mean, std, min, max, in the images' unit."""
-        pixels = self.source.statistics().pixels
+        """Size, classes, parameters, and the pixels' mean, std, min, max, in the images' unit.
+
+        ``parameter_statistics`` has for each parameter the least and the largest code that occurs,
+        how many different codes there are, in how many records, and the parameter's range.
+        """
+        found = self.source.statistics()
+        pixels = found.pixels
+        parameters = {}
+        for name, column in found.labels.items():
+            p = self.source.parameters[name]
+            codes = self.source.labels[name].raw.compressed()
+            parameters[name] = {
+                "description": p.description,
+                "min_quantized": int(codes.min()) if len(codes) else None,
+                "max_quantized": int(codes.max()) if len(codes) else None,
+                "min_actual": p.min,
+                "max_actual": p.max,
+                "unique_values": len(np.unique(codes)),
+                "total_samples": column.n,
+            }
         return {
-            "num_samples": len(self),
-            "image_shape": self.image_shape,
-            "heads_config": self.heads_config,
+            **self.get_dataset_info(),
+            "train_mode": self.train,
+            "transforms": {"transform": self.transform, "target_transform": self.target_transform},
             "class_distribution": self.get_class_distribution(),
+            "parameter_statistics": parameters,
             "mean": (pixels.mean * self.scale).tolist(),
             "std": (pixels.std * self.scale).tolist(),
             "min": (pixels.min * self.scale).tolist(),
@@ -304,18 +425,39 @@ class VIMHDataset(torch_data.Dataset[Any]):
             }
         return found
 
-    _get_sample_metadata = get_sample_metadata
+    def _get_sample_metadata(self, index: int) -> dict[str, Any]:
+        """The same as the original gives it: ``labels``, and ``<name>_info`` of each."""
+        record = self.source[index]
+        h, w, c = record.shape
+        found: dict[str, Any] = {
+            "sample_index": index,
+            "dataset_type": "train" if self.train else "test",
+            "image_shape": (c, h, w),
+            "labels": dict(record.labels),
+        }
+        for name, known in self.get_sample_metadata(index).items():
+            same = ("quantized_value", "normalized_value", "actual_value", "scale")
+            found[f"{name}_info"] = {
+                **{k: known[k] for k in same},
+                "range": [known["min"], known["max"]],
+                "description": self.source.parameters[name].description,
+            }
+        return found
 
     def __repr__(self) -> str:
         return f"VIMHDataset({self.source!r})"
 
 
 def create_vimh_datasets(
-    data_dir: str | os.PathLike[str], transform: Transform | None = None, **options: Any
+    data_dir: str | os.PathLike[str],
+    transform: Transform | None = None,
+    target_transform: Transform | None = None,
+    target_width: float = 0.0,
+    **options: Any,
 ) -> tuple[VIMHDataset, VIMHDataset]:
     """Training and test split of a directory; options as for ``VIMHDataset``."""
     train, test = (
-        VIMHDataset(data_dir, train=which, transform=transform, **options)
+        VIMHDataset(data_dir, which, transform, target_transform, target_width, **options)
         for which in (True, False)
     )
     return train, test

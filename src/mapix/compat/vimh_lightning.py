@@ -2,22 +2,86 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch.nn import functional
 from torch.utils import data as torch_data
 
 import mapix
-from mapix.compat.vimh import Transform, VIMHDataset, vimh_collate
+from mapix.compat.vimh import Normalize, Transform, VIMHDataset, vimh_collate
 from mapix.errors import warn
 from mapix.vimh.model import model_config
 
-__all__ = ["VIMHDataModule"]
+__all__ = ["Augment", "VIMHDataModule"]
 
 LEAST_CLASSES = 2  # that have to occur in training, for a head to be learnt
+MOST_DEGREES = 15.0
+CROP_PADDING = 4
+# RGB of 32 x 32 is taken for CIFAR, as the original takes it: cropped, and normalised by its pixels
+CIFAR_SHAPE = (3, 32, 32)
+CIFAR = Normalize((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
+
+Given = Transform | Literal[False] | None
+
+
+class Augment:
+    """Mirror and turn an image at random, and normalise it: the default for training.
+
+    Mirrored left to right with a chance of one half; turned by -15 to 15 degrees around its centre,
+    to the nearest pixel, with zeros beyond the edges.  The random numbers are PyTorch's.
+
+    Parameters
+    ----------
+    normalize : Normalize
+        Applied last.
+    crop : bool
+        Whether the image is moved by up to four pixels first, with zeros beyond the edges.
+    """
+
+    def __init__(self, normalize: Normalize, *, crop: bool = False) -> None:
+        self.normalize = normalize
+        self.crop = crop
+
+    def __call__(self, image: torch.Tensor) -> torch.Tensor:
+        """Return another image of the shape (c, h, w)."""
+        _, h, w = image.shape
+        if self.crop:
+            padded = functional.pad(image, (CROP_PADDING,) * 4)
+            down, right = torch.randint(0, 2 * CROP_PADDING + 1, (2,)).tolist()
+            image = padded[:, down : down + h, right : right + w]
+        if torch.rand(()) < 0.5:
+            image = image.flip(-1)
+        return self.normalize(turned(image, float(torch.empty(()).uniform_(-1, 1)) * MOST_DEGREES))
+
+    def __repr__(self) -> str:
+        return f"Augment({self.normalize}, crop={self.crop})"
+
+
+def turned(image: torch.Tensor, degrees: float) -> torch.Tensor:
+    """Return an image (c, h, w) turned counter-clockwise around its centre, to the nearest pixel.
+
+    Pixels from beyond the edges are 0.
+    """
+    _, h, w = image.shape
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    # in coordinates of -1..1 along both axes, whatever their lengths
+    matrix = torch.tensor([[[cos, -sin * h / w, 0.0], [sin * w / h, cos, 0.0]]], dtype=image.dtype)
+    grid = functional.affine_grid(matrix, [1, *image.shape], align_corners=False)
+    found = functional.grid_sample(
+        image[None], grid, mode="nearest", padding_mode="zeros", align_corners=False
+    )
+    return found[0]
+
+
+def _defaults(shape: tuple[int, int, int]) -> tuple[Augment, Normalize]:
+    """The default transforms of training images (c, h, w), and of the others."""
+    half = (0.5,) * shape[0]
+    normalize = CIFAR if shape == CIFAR_SHAPE else Normalize(half, half)
+    return Augment(normalize, crop=shape == CIFAR_SHAPE), normalize
 
 
 def _lightning() -> Any:
@@ -46,22 +110,37 @@ class VIMHDataModule(_BASE):
     data_dir : str or os.PathLike
         With both splits.
     batch_size : int
-        Of all loaders.
+        Of all loaders, over all devices.
     num_workers : int
         Of all loaders.
     pin_memory : bool
         Of all loaders.
+    persistent_workers : bool
+        Whether workers, where there are any, stay for the next epoch.
+    train_transform, val_transform, test_transform : callable or False, optional
+        Applied to images of training, validation and test.  By default images are normalised to
+        -1..1 (RGB of 32 x 32 by CIFAR's mean and deviation), and those of training are mirrored and
+        turned: see ``Augment``.  False leaves images as they are.
+    target_width, auxiliary_features
+        As for ``VIMHDataset``.
     val_share : float
-        Share of the training split that is for validation, drawn with ``seed``; with 0 the test
-        split is.
+        Share of the training split that is for validation, drawn with ``seed``; with 0, the
+        default, validation is the test split.
     seed : int
         Of that.
-    train_transform, val_transform : callable, optional
-        Applied to images of the training split, and of the others.
     check_diversity : bool
         Whether ``setup("fit")`` refuses heads of which training holds a single class.
     **options
-        For ``VIMHDataset``: ``target_width``, ``auxiliary_features``, ``format``, ``scale``.
+        For ``VIMHDataset``: ``format``, ``scale``, and those of ``mapix.open``.
+
+    Attributes
+    ----------
+    data_train, data_val, data_test : VIMHDataset or None
+        The datasets, once ``setup`` has opened them.
+    hparams : mapping
+        The arguments, by name; Lightning writes them into checkpoints.
+    batch_size_per_device : int
+        ``batch_size`` divided by the devices of the trainer.
 
     Raises
     ------
@@ -71,15 +150,19 @@ class VIMHDataModule(_BASE):
 
     def __init__(
         self,
-        data_dir: str | os.PathLike[str] = "data/vimh",
+        data_dir: str | os.PathLike[str] = "data/",
         batch_size: int = 64,
         num_workers: int = 0,
         pin_memory: bool = False,
+        persistent_workers: bool = True,
+        train_transform: Given = None,
+        val_transform: Given = None,
+        test_transform: Given = None,
+        target_width: float = 0.0,
+        auxiliary_features: Sequence[str] | None = None,
         *,
-        val_share: float = 0.1,
+        val_share: float = 0.0,
         seed: int = 42,
-        train_transform: Transform | None = None,
-        val_transform: Transform | None = None,
         check_diversity: bool = True,
         **options: Any,
     ) -> None:
@@ -88,64 +171,90 @@ class VIMHDataModule(_BASE):
         super().__init__()
         if not 0 <= val_share < 1:
             raise ValueError(f"val_share must be 0 or more and less than 1, got {val_share}")
-        self.data_dir = os.fspath(data_dir)
-        self.batch_size = batch_size
+        data_dir = os.fspath(data_dir)
+        self.save_hyperparameters(logger=False)
+        self.data_dir = data_dir
+        self.batch_size = self.batch_size_per_device = batch_size
         self.num_workers = num_workers
         self.pin_memory = pin_memory
-        self.val_share = val_share
-        self.seed = seed
+        self.persistent_workers = persistent_workers and num_workers > 0
         self.train_transform = train_transform
         self.val_transform = val_transform
+        self.test_transform = test_transform
+        self.val_share = val_share
+        self.seed = seed
         self.check_diversity = check_diversity
-        self.options = options
-        self._sets: dict[str, Any] = {}
+        self.options = {
+            "target_width": target_width,
+            "auxiliary_features": auxiliary_features,
+            **options,
+        }
+        self.data_train: VIMHDataset | None = None
+        self.data_val: VIMHDataset | None = None
+        self.data_test: VIMHDataset | None = None
 
     def prepare_data(self) -> None:
-        """Look that the dataset is there.  Nothing is written, and nothing downloaded."""
+        """Check that the dataset is there.  Nothing is written, and nothing downloaded."""
         mapix.open(self.data_dir).close()
 
     def setup(self, stage: str | None = None) -> None:
-        """Open what a stage needs: ``"fit"``, ``"validate"``, ``"test"``, ``"predict"``, or all."""
-        if stage in (None, "fit", "validate") and "train" not in self._sets:
+        """Open what a stage needs: ``"fit"``, ``"validate"``, ``"test"``, ``"predict"``, or all.
+
+        Raises
+        ------
+        RuntimeError
+            The batch size cannot be divided by the devices of the trainer.
+        AssertionError
+            A head has a single class in all training records.
+        """
+        devices = getattr(self.trainer, "world_size", 1)
+        if self.batch_size % devices:
+            raise RuntimeError(
+                f"batch_size {self.batch_size} is not divisible by {devices} devices"
+            )
+        self.batch_size_per_device = self.batch_size // devices
+        if stage in (None, "fit", "validate") and self.data_train is None:
             self._fit()
-        if stage in (None, "test", "predict") and "test" not in self._sets:
-            self._sets["test"] = self._open(train=False, transform=self.val_transform)
+        if stage in (None, "test", "predict") and self.data_test is None:
+            self.data_test = self._open(self.test_transform, train=False)
         if stage in (None, "fit") and self.check_diversity:
-            for name, counts in self._sets["train"].get_class_distribution().items():
+            for name, counts in self._of("train").get_class_distribution().items():
                 assert len(counts) >= LEAST_CLASSES, (
                     f"{self.data_dir}: head {name!r} has one class in all training records"
                 )
 
-    def _open(self, *, train: bool, transform: Transform | None) -> VIMHDataset:
-        return VIMHDataset(self.data_dir, train=train, transform=transform, **self.options)
+    def _open(self, transform: Given, *, train: bool, augment: bool = False) -> VIMHDataset:
+        found = VIMHDataset(self.data_dir, train=train, transform=transform or None, **self.options)
+        if transform is None:
+            augmented, plain = _defaults(found.image_shape)
+            found.transform = augmented if augment else plain
+        return found
 
     def _fit(self) -> None:
-        train = self._open(train=True, transform=self.train_transform)
+        self.data_train = train = self._open(self.train_transform, train=True, augment=True)
+        self.data_val = val = self._open(self.val_transform, train=bool(self.val_share))
         if self.val_share:
-            val = self._open(train=True, transform=self.val_transform)
-            kept, held = train.source.split(1 - self.val_share, seed=self.seed)
-            train.source, val.source = kept, held
-        else:
-            val = self._open(train=False, transform=self.val_transform)
-        self._sets.update(train=train, val=val)
+            train.source, val.source = train.source.split(1 - self.val_share, seed=self.seed)
 
     def _of(self, *names: str) -> VIMHDataset:
         for name in names:
-            if name in self._sets:
-                found: VIMHDataset = self._sets[name]
+            found: VIMHDataset | None = getattr(self, f"data_{name}")
+            if found is not None:
                 return found
         raise RuntimeError("call setup() first")
 
     def _loader(self, dataset: VIMHDataset, *, shuffle: bool) -> torch_data.DataLoader[Any]:
         return torch_data.DataLoader(
             dataset,
-            batch_size=self.batch_size,
+            batch_size=self.batch_size_per_device,
             shuffle=shuffle,
             num_workers=self.num_workers,
             pin_memory=self.pin_memory,
-            persistent_workers=self.num_workers > 0,
+            persistent_workers=self.persistent_workers,
             collate_fn=vimh_collate,
         )
+
+    _multihead_collate_fn = staticmethod(vimh_collate)
 
     def train_dataloader(self) -> torch_data.DataLoader[Any]:
         """Training records, shuffled."""
@@ -186,8 +295,7 @@ class VIMHDataModule(_BASE):
         """Name -> the physical value of each class, as text."""
         found = {}
         for name, p in self._any.source.parameters.items():
-            values: NDArray[np.float64] = p.min + np.arange(p.num_classes) * p.step
-            found[name] = [f"{v:g}" for v in values]
+            found[name] = [f"{p.min + k * p.step:g}" for k in range(p.num_classes)]
         return found
 
     @property
@@ -204,15 +312,33 @@ class VIMHDataModule(_BASE):
         """``mapix.vimh.model_config`` of the dataset."""
         return model_config(self._any.source)
 
+    def get_dataset_info(self) -> dict[str, Any]:
+        """The info JSON's facts, the options of the loaders, and how many samples each set has."""
+        sets = {"train": self.data_train, "val": self.data_val, "test": self.data_test}
+        return {
+            **self._any.metadata_format,
+            "data_dir": self.data_dir,
+            "batch_size": self.batch_size,
+            "num_workers": self.num_workers,
+            "heads_config": self.heads_config,
+            "image_shape": self.image_shape,
+            **{f"num_{name}_samples": len(ds) for name, ds in sets.items() if ds is not None},
+        }
+
+    @property
+    def _opened(self) -> bool:
+        return any((self.data_train, self.data_val, self.data_test))
+
     def state_dict(self) -> dict[str, Any]:
         """What a checkpoint keeps: sizes, heads and bounds, to compare with when it is loaded."""
-        if not self._sets:
+        if not self._opened:
             return {}
         return {
             "data_dir": self.data_dir,
             "heads_config": self.heads_config,
             "image_shape": self.image_shape,
             "param_bounds": self.param_bounds,
+            "dataset_metadata": self._any.metadata_format,
             "seed": self.seed,
             "val_share": self.val_share,
         }
@@ -224,11 +350,9 @@ class VIMHDataModule(_BASE):
         """
         self.seed = state_dict.get("seed", self.seed)
         self.val_share = state_dict.get("val_share", self.val_share)
-        refit = "train" in self._sets
-        self._sets = {k: v for k, v in self._sets.items() if k == "test"}
-        if refit:
+        if self.data_train is not None:
             self._fit()
-        if not self._sets:
+        if not self._opened:
             return
         for key in ("heads_config", "image_shape"):
             was, now = state_dict.get(key), getattr(self, key)
