@@ -43,11 +43,10 @@ TARGET static int NAME(share)(join_job *job, uint64_t leaf, uint32_t other, uint
         return status;
     }
     const uint64_t w = (uint64_t)part[MAXC] - part[MINC];
-    job->work += 2 * (uint64_t)(part[MAXR] - part[MINR]) * (w / 56 + 1);
     if (!there) {
-        job->work += 2 * (uint64_t)(part[MAXR] - part[MINR]) * MOST_NEAR;
         return shared_of(&job->slow, keys[leaf], keys[other], count);
     }
+    job->work += 2 * (uint64_t)(part[MAXR] - part[MINR]) * (w / 56 + 1);
     *count = NAME(count_both)(&job->leader, &flat, part);
     return MAPIX_OK;
 }
@@ -67,7 +66,7 @@ TARGET static int NAME(join_leader)(join_job *job, int *done) {
     mapix_iid_pairs *pairs = job->pairs;
     const mapix_iid_join *join = job->join;
     const uint64_t leader = pairs->leader;
-    for (*done = 0; job->work < MOST_WORK;) {
+    for (*done = 0; job->work + job->slow.work < MOST_WORK;) {
         const uint64_t met = NAME(tree_search)(join->nodes, &job->shape, join->places[leader].box,
                                                pairs->behind, 0, job->met, CHUNK);
         job->work += A_PAIR * met;
@@ -106,7 +105,7 @@ TARGET static int NAME(join_leader)(join_job *job, int *done) {
 TARGET static int NAME(join_all)(void *arg) {
     join_job *job = arg;
     mapix_iid_pairs *pairs = job->pairs;
-    while (pairs->leader < job->join->n && job->work < MOST_WORK && pairs->n < pairs->room) {
+    while (pairs->leader < job->join->n && job->work + job->slow.work < MOST_WORK && pairs->n < pairs->room) {
         const mapix_place *place = &job->join->places[pairs->leader];
         *(volatile uint64_t *)&job->slow.where.record = job->join->keys[pairs->leader];
         int done = !place->at, status = done ? MAPIX_OK : set_leader(job, pairs->leader);

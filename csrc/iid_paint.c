@@ -83,12 +83,13 @@ static inline int is_covered(const paint_job *job, const uint16_t box[4]) {
     }
     const uint32_t needed = columns_of((uint32_t)(part[MINC] - job->tile[MINC]),
                                        (uint32_t)(part[MAXC] - job->tile[MINC]));
-    uint32_t open = 0;
     for (int k = (part[MINR] - job->tile[MINR]) / STRIP;
          k <= (part[MAXR] - 1 - job->tile[MINR]) / STRIP; k++) {
-        open |= needed & ~job->full[k];
+        if (needed & ~job->full[k]) {
+            return 0;
+        }
     }
-    return !open;
+    return 1;
 }
 
 /* Whether eight bytes can be read wherever bits of a region begin. */

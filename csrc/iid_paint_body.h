@@ -147,7 +147,7 @@ TARGET static void NAME(deepen_bits)(const paint_job *job, const iid_bitmap *b,
 TARGET static int NAME(paint_one)(paint_job *job, uint32_t key, int32_t value) {
     iid_segment s;
     uint16_t part[4];
-    uint64_t at = 0, met = 0;
+    uint64_t at = 0, met = 0, nwords = 0;
     int more = 1, direct = 1, status = iid_segment_of(job->map, job->iid, key, &s, &job->where);
     iid_region r, only = {.nbytes = 0};
     while (!status && !(status = iid_next_region(&s, &at, &r, &more, &job->where)) && more) {
@@ -166,7 +166,7 @@ TARGET static int NAME(paint_one)(paint_job *job, uint32_t key, int32_t value) {
                          {only.box[0], only.box[1], only.box[2], only.box[3]}};
     } else {
         (void)iid_meet(s.box, job->tile, part);
-        b = iid_flatten(&s, part, job->flat);
+        b = iid_flatten(&s, part, job->flat, &nwords);
     }
     (void)iid_meet(b.box, job->tile, part);
     NAME(paint_bits)(job, &b, part, value);

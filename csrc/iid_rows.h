@@ -16,6 +16,7 @@ typedef struct {
     unsigned nnear;     /* as many as there was room for */
     int all_near;       /* whether there was room for all of them */
     uint16_t bounds[4]; /* around what all of them share with the window */
+    uint64_t nwords;    /* of rows of what they share, up to 64 pixels each */
     iid_region near[MOST_NEAR];
 } checked;
 
@@ -26,6 +27,7 @@ static inline int check_regions(checked *c, const uint16_t window[4], mapix_wher
     iid_region r;
     c->nnear = 0;
     c->all_near = 1;
+    c->nwords = 0;
     c->bounds[MINR] = c->bounds[MINC] = UINT16_MAX;
     c->bounds[MAXR] = c->bounds[MAXC] = 0;
     while (!(status = iid_next_region(&c->segment, &at, &r, &more, where)) && more) {
@@ -37,6 +39,7 @@ static inline int check_regions(checked *c, const uint16_t window[4], mapix_wher
             c->bounds[side] = iid_min(c->bounds[side], part[side]);
             c->bounds[side + 2] = iid_max(c->bounds[side + 2], part[side + 2]);
         }
+        c->nwords += (uint64_t)(part[MAXR] - part[MINR]) * ((uint64_t)(part[MAXC] - part[MINC] + 63) / 64);
         if (c->nnear < MOST_NEAR) {
             c->near[c->nnear++] = r;
         } else {
@@ -200,8 +203,9 @@ static inline void iid_or_bits(uint8_t *bits, uint64_t from, uint64_t word) {
 }
 
 /* What of a segment, whose regions were looked at, lies in a window: to `bits`, with room for
- * iid_bitmap_nbytes(window).  Ends where the file is no longer what it was. */
-static inline iid_bitmap iid_flatten(const iid_segment *s, const uint16_t window[4], uint8_t *bits) {
+ * iid_bitmap_nbytes(window); *nwords counts the words gone through.  Ends where the file is no longer what it was. */
+static inline iid_bitmap iid_flatten(const iid_segment *s, const uint16_t window[4], uint8_t *bits,
+                                     uint64_t *nwords) {
     const uint64_t row_nbytes = ((uint64_t)(window[MAXC] - window[MINC]) + 7) / 8;
     iid_bitmap made = {bits, 8 * row_nbytes, {window[0], window[1], window[2], window[3]}};
     memset(bits, 0, iid_bitmap_nbytes(window));
@@ -218,6 +222,7 @@ static inline iid_bitmap iid_flatten(const iid_segment *s, const uint16_t window
             const uint64_t line = (row - window[MINR]) * made.stride;
             for (uint32_t c = part[MINC]; c < part[MAXC]; c += 64) {
                 const uint64_t word = iid_row_word(&r, row, c, part[MAXC]);
+                ++*nwords;
                 iid_or_bits(bits, line + (c - window[MINC]), word);
             }
         }

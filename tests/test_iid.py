@@ -75,6 +75,12 @@ def test_goldens_are_written_again(name, tmp_path):
     assert (tmp_path / "subset").read_bytes() == (IID / name).read_bytes()
 
 
+def test_outlines_are_limited():
+    many = np.indices((400, 400)).sum(axis=0) % 2 > 0
+    with pytest.raises(mapix.LimitError, match="sides"):
+        polygons(many)
+
+
 # --- against the slow reader ----------------------------------------------------------------------
 
 H, W = 90, 130
@@ -164,6 +170,14 @@ def test_polygons_are_the_mask_again(both):
                 if x0 == x1:  # crossing a vertical side flips all to its right
                     inside[min(y0, y1) : max(y0, y1), x0:] += 1
         assert (inside % 2 == canvas).all()
+    # pixels that touch at a corner stay apart, and what is not around them is one hole
+    for mask, n in (
+        ([[1, 0], [0, 1]], 2),
+        ([[1, 1, 1, 1], [1, 0, 1, 1], [1, 1, 0, 1], [1] * 4], 2),
+    ):
+        assert len(polygons(np.array(mask))) == n
+    assert polygons(np.zeros((3, 4))) == []
+    assert polygons(np.zeros((0, 4))) == []
     square = polygons(np.ones((2, 3)))
     assert len(square) == 1
     assert sorted(map(tuple, square[0].tolist())) == [(0, 0), (0, 2), (3, 0), (3, 2)]

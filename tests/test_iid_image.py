@@ -136,8 +136,12 @@ def test_pixels_that_only_a_number_asks_for_are_limited(tmp_path):
     said = bare(tmp_path / "y.iid", [], b'{"image":{"width":65535,"height":65535}}')
     with pytest.raises(mapix.LimitError, match="65535 x 65535"):
         said.paint()
-    # 64 Mi pixels, and 64 a byte of the file, are given
-    most = bare(tmp_path / "z.iid", [(0, 0, 8192, 8192)])
-    most.check_pixels(8192 * 8192, "an image")
+    # masks of 32 Mi pixels, and of 32 a byte of the file, are given
+    most = bare(tmp_path / "z.iid", [(0, 0, 4096, 8192), (0, 0, 4097, 8192)])
+    most.check_pixels(4096 * 8192, "a mask")
+    assert most[0].mask().shape == (4096, 8192)
     with pytest.raises(mapix.LimitError):
-        most.check_pixels(8192 * 8192 + 1, "an image")
+        most[1].mask()
+    most.check_pixels(8192 * 8192, "an image", 64)
+    with pytest.raises(mapix.LimitError):
+        most.check_pixels(8192 * 8192 + 1, "an image", 64)

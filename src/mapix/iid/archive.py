@@ -44,7 +44,7 @@ KeysLike = Group | Selection | ArrayLike
 HEAD_NBYTES = 16
 REGION_NBYTES = 12
 TEXT = (str, bytes)
-PIXELS_PER_BYTE = 64  # that a file may ask for by numbers alone: 8 are in each byte of a mask
+PIXELS_PER_BYTE = 32  # that a file may ask for by numbers alone: 8 are in each byte of a mask
 LEAST_NBYTES = 1 << 20  # a file is taken for at least as large
 
 
@@ -295,15 +295,15 @@ class Archive(Pixels, Places):
     def _nbytes(self) -> int:
         return self.source.nbytes
 
-    def check_pixels(self, npixels: int, what: str) -> None:
+    def check_pixels(self, npixels: int, what: str, per_byte: int = PIXELS_PER_BYTE) -> None:
         """Refuse pixels of which only a number in the file says that there are so many.
 
         Raises
         ------
         LimitError
-            They are more than 64 per byte of the file, and more than 64 Mi.
+            They are more than that many per byte of the file, which is taken for 1 MiB at least.
         """
-        most = PIXELS_PER_BYTE * max(self._nbytes, LEAST_NBYTES)
+        most = per_byte * max(self._nbytes, LEAST_NBYTES)
         if npixels > most:
             raise LimitError(
                 f"{self.path}: {what} of {npixels} pixels from an archive of {self._nbytes} bytes, "

@@ -23,6 +23,7 @@ STEP = 1 << 16  # segments looked at between two looks at Ctrl-C
 MOST_MASK_NBYTES = 1 << 34  # of masks in one call
 MOST_PAIRS = 1 << 29  # of segments that overlap, in one call
 PAIRS_PER_MIB = 1 << 20  # of the file, which is taken for at least LEAST_NBYTES
+IMAGE_PIXELS_PER_BYTE = 64  # of the file, that an image may have
 LEAST_NBYTES = 1 << 20
 WORK_PER_BYTE = 1 << 10  # of the file, in nanoseconds or so
 
@@ -239,7 +240,7 @@ class Pixels:
         window = _window((0, 0, *self.shape) if bbox is None else bbox)
         h, w = int(window[2]) - int(window[0]), int(window[3]) - int(window[1])
         if bbox is None and out is None:
-            self.check_pixels(h * w, f"an image of {h} x {w}")
+            self.check_pixels(h * w, f"an image of {h} x {w}", IMAGE_PIXELS_PER_BYTE)
         labels = np.empty((h, w), np.int32) if out is None else out
         if labels.shape != (h, w) or labels.dtype != np.int32 or not labels.flags.c_contiguous:
             raise ValueError(
@@ -269,21 +270,21 @@ class Pixels:
         Raises
         ------
         LimitError
-            More pairs than 1 Mi per MiB of the file, and more than 1 Mi; or finding them takes more than
-            about a second per MiB.
+            More pairs than 1 Mi per MiB of the file, and more than 1 Mi; or finding them takes more
+            than about a second per MiB.
         """
         if keys is None:
             some, tree = self.keys, self._tree
         else:
             some = np.unique(self._some(keys))
             tree = Tree(np.ascontiguousarray(self.bboxes[some]))
-        size = max(self._nbytes, LEAST_NBYTES)
+        size, nbytes = max(self._nbytes, LEAST_NBYTES), self._nbytes
         most = min(MOST_PAIRS, PAIRS_PER_MIB * size >> 20)
         found = self._iid.overlaps(self.source.mapping, some, tree, most, WORK_PER_BYTE * size)
         if found is None:
             raise LimitError(
-                f"{self.path}: more than {most} pairs of segments overlap, or so many more have boxes "
-                f"that do, from {self._nbytes} bytes: ask for fewer keys"
+                f"{self.path}: more than {most} pairs of segments overlap, or too many boxes do, "
+                f"in an archive of {nbytes} bytes: ask for fewer keys"
             )
         i, j, pixels = (np.ascontiguousarray(found[:, k]) for k in range(3))
         return Overlaps(i, j, pixels, self.areas[i], self.areas[j])

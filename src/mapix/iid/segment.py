@@ -5,15 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mapix import view
-from mapix.iid.arguments import Box
+from mapix.errors import LimitError
+from mapix.iid.arguments import Box, as_pixels
 
 if TYPE_CHECKING:
     from mapix.iid.archive import Archive
 
 __all__ = ["Box", "Region", "Segment", "polygons"]
+
+
+STRIPE = 1 << 20  # pixels that are compared at once
+MOST_SIDES = 1 << 18  # of outlines
 
 
 class Region:
@@ -119,23 +124,41 @@ class Segment:
     @property
     def centroid(self) -> tuple[float, float]:
         """(row, column) of the mean pixel, in pixels of the image; NaN without pixels."""
-        rows, columns = np.nonzero(self.mask())
-        if not len(rows):
+        mask = self.mask()
+        rows, columns = mask.sum(axis=1, dtype=np.int64), mask.sum(axis=0, dtype=np.int64)
+        n = int(rows.sum())
+        if not n:
             return float("nan"), float("nan")
         minr, minc, _, _ = self.bbox
-        return float(rows.mean()) + minr, float(columns.mean()) + minc
+        row = int((rows * np.arange(len(rows))).sum()) / n
+        column = int((columns * np.arange(len(columns))).sum()) / n
+        return row + minr, column + minc
 
     @property
     def perimeter(self) -> int:
         """Sides of pixels between the segment and what is not."""
-        m = np.pad(self.mask(), 1)
-        return int((m[1:] != m[:-1]).sum() + (m[:, 1:] != m[:, :-1]).sum())
+        mask = self.mask()
+        if not mask.size:
+            return 0
+        total = sum(int(np.count_nonzero(m)) for m in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
+        step = max(1, STRIPE // mask.shape[1])
+        for row in range(0, len(mask), step):
+            here = mask[row : row + step + 1]
+            total += int(np.count_nonzero(here[1:] != here[:-1]))
+            here = here[:step]
+            total += int(np.count_nonzero(here[:, 1:] != here[:, :-1]))
+        return total
 
     def polygon(self) -> list[NDArray[np.int32]]:
         """Its outlines and holes, each int32 (n, 2) of (x, y) corners along the pixels' sides.
 
         Outlines run clockwise on the screen (y down), holes the other way; the last corner is not
         the first again.  Filled by the even-odd rule they give the mask again, exactly.
+
+        Raises
+        ------
+        LimitError
+            There are more than 256 Ki sides: ``perimeter`` says how many.
         """
         minr, minc, _, _ = self.bbox
         return [p + np.array([minc, minr], np.int32) for p in polygons(self.mask())]
@@ -145,45 +168,80 @@ class Segment:
         return f"<Segment {self.key}: {domain!r} {iid[:20]!r}, {self.bbox}, {self.area} pixels>"
 
 
-def polygons(mask: NDArray[Any]) -> list[NDArray[np.int32]]:
+def polygons(mask: ArrayLike) -> list[NDArray[np.int32]]:
     """Outlines of a mask along the sides of its pixels: see ``Segment.polygon``."""
-    m = np.pad(np.asarray(mask, bool), 1)
-    # A side of a pixel, walked with the pixel to the right: from corner to corner.
-    steps: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    given = as_pixels(mask)
+    m = (
+        given.view(np.bool_)
+        if given.dtype == np.uint8 and given.max(initial=0) <= 1
+        else given != 0
+    )
+    width = m.shape[1] + 1
+    begins, ways = _sides(m)
+    if not len(begins):
+        return []
+    # Where the next side begins: at a corner of two pixels that touch it turns right, so that they
+    # stay apart; elsewhere only one side begins there.
+    steps = np.array([1, width, -1, -width])
+    ends = begins + steps[ways]
+    code = begins * 4 + ways
+    order = np.argsort(code)
+    following = np.full(len(code), -1)
+    for turn in (3, 0, 1):  # the last one that is there counts
+        wanted = ends * 4 + (ways + turn) % 4
+        at = np.minimum(np.searchsorted(code, wanted, sorter=order), len(code) - 1)
+        there = code[order[at]] == wanted
+        following[there] = order[at[there]]
+    corner = np.empty(len(code), bool)
+    corner[following] = ways[following] != ways
+    while (passed := ~corner[following]).any():  # over sides that go on straight, twice as far each
+        following[passed] = following[following[passed]]
+    number = np.cumsum(corner) - 1
+    chain = number[following[corner]].tolist()
+    y, x = np.divmod(begins[corner], width)
+    points = np.stack([x, y], axis=1).astype(np.int32)
+    path: list[int] = []
+    cuts: list[int] = []
+    seen = bytearray(len(chain))
+    for first in range(len(chain)):
+        if seen[first]:
+            continue
+        at = first
+        while not seen[at]:
+            seen[at] = 1
+            path.append(at)
+            at = chain[at]
+        cuts.append(len(path))
+    return np.split(points[path], cuts[:-1])
 
-    def side(pixels: NDArray[Any], begin: tuple[int, int], end: tuple[int, int]) -> None:
-        for y, x in np.argwhere(pixels).tolist():
-            steps.setdefault((x + begin[0], y + begin[1]), []).append((x + end[0], y + end[1]))
 
-    inside = m[1:-1, 1:-1]
-    side(inside & ~m[:-2, 1:-1], (0, 0), (1, 0))  # above: to the right
-    side(inside & ~m[1:-1, 2:], (1, 0), (1, 1))  # right: down
-    side(inside & ~m[2:, 1:-1], (1, 1), (0, 1))  # below: to the left
-    side(inside & ~m[1:-1, :-2], (0, 1), (0, 0))  # left: up
-    found = []
-    while steps:
-        begin = here = next(iter(steps))
-        came = (0, 0)
-        corners: list[tuple[int, int]] = []
-        while True:
-            ways = steps[here]
-            # where two pixels touch at a corner, turn right: they stay apart
-            right = (here[0] - came[1], here[1] + came[0])
-            to = right if right in ways and len(ways) > 1 else ways[0]
-            ways.remove(to)
-            if not ways:
-                del steps[here]
-            step = (to[0] - here[0], to[1] - here[1])
-            if step != came:
-                corners.append(here)
-            here, came = to, step
-            if here == begin:
-                break
-        if len(corners) > 2 and _straight(corners[-1], corners[0], corners[1]):
-            corners.pop(0)
-        found.append(np.array(corners, np.int32))
-    return found
+def _sides(m: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Sides of pixels, walked with the pixel to the right: numbers of the corners where they begin.
 
-
-def _straight(a: tuple[int, int], b: tuple[int, int], c: tuple[int, int]) -> bool:
-    return (a[0] == b[0] == c[0]) or (a[1] == b[1] == c[1])
+    And their ways: 0 to the right, 1 down, 2 to the left, 3 up.
+    """
+    h, w = m.shape
+    begins: list[list[NDArray[np.int64]]] = [[], [], [], []]
+    total = 0
+    step = max(1, STRIPE // max(w, 1))
+    for row in range(0, h, step):
+        here = m[row : row + step]
+        padded = np.zeros((len(here) + 2, w + 2), np.bool_)
+        padded[1:-1, 1:-1] = here
+        if row:
+            padded[0, 1:-1] = m[row - 1]
+        if row + step < h:
+            padded[-1, 1:-1] = m[row + step]
+        above, right = padded[:-2, 1:-1], padded[1:-1, 2:]
+        below, left = padded[2:, 1:-1], padded[1:-1, :-2]
+        corners = (0, 1, w + 2, w + 1)
+        for way, (beside, corner) in enumerate(
+            zip((above, right, below, left), corners, strict=True)
+        ):
+            rows, columns = np.nonzero(here & ~beside)
+            total += len(rows)
+            if total > MOST_SIDES:
+                raise LimitError(f"outlines of more than {MOST_SIDES} sides")
+            begins[way].append((rows + row) * (w + 1) + columns + corner)
+    each = [np.concatenate([np.empty(0, np.int64), *some]) for some in begins]
+    return np.concatenate(each), np.repeat(np.arange(4), [len(some) for some in each])
