@@ -596,6 +596,39 @@ static void check_lost_table(input *in) {
     CHECK(munmap(entries, 2 * page) == 0 && close(fd) == 0);
 }
 
+/* Positions of a permutation: each number below n once, the same in one call and in two. */
+static void check_permute(input *in) {
+    enum { MOST = 600 };
+    const uint64_t key = take_n(in, 8);
+    const unsigned kind = take(in);
+    const uint64_t n = kind & 1 ? take_n(in, 8) : take_n(in, 2) % MOST;
+    const uint64_t begin = kind & 2 ? take_n(in, 8) : n ? take_n(in, 2) % (n + 1) : 0;
+    const uint64_t count = kind & 4 ? take_n(in, 8) : take(in);
+    const int fits = n <= INT64_MAX / 2 && begin <= n && count <= n - begin;
+    int64_t *some = block((fits && count < MOST ? count : 0) * sizeof *some);
+    uint32_t network[MAPIX_NETWORK];
+    CHECK(mapix_permute_network(n, key, network) == (n <= INT64_MAX / 2 ? MAPIX_OK : MAPIX_E_ARGUMENT));
+    if (!fits) {
+        CHECK(mapix_permute(n, key, begin, count, some) == MAPIX_E_ARGUMENT);
+    } else if (count < MOST) {
+        CHECK(mapix_permute(n, key, begin, count, some) == MAPIX_OK);
+        for (uint64_t i = 0; i < count; i++) {
+            CHECK(some[i] >= 0 && (uint64_t)some[i] < n);
+        }
+    }
+    if (fits && n < MOST) {
+        int64_t *all = block(n * sizeof *all);
+        uint8_t seen[MOST] = {0};
+        CHECK(mapix_permute(n, key, 0, n, all) == MAPIX_OK);
+        for (uint64_t i = 0; i < n; i++) {
+            CHECK(all[i] >= 0 && (uint64_t)all[i] < n && !seen[all[i]]++);
+        }
+        CHECK(count == 0 || memcmp(some, all + begin, count * sizeof *all) == 0);
+        free(all);
+    }
+    free(some);
+}
+
 /* A page that is not ours, whose fault somebody else's handler mends. */
 static uint8_t *foreign_page;
 static volatile sig_atomic_t nmended;
@@ -664,7 +697,7 @@ static void check_foreign(input *in) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
     input in = {data, nbytes};
-    switch (take(&in) % 11) {
+    switch (take(&in) % 12) {
     case 0: check_copy(&in); break;
     case 1: check_crc(&in); break;
     case 2: check_extent(&in); break;
@@ -675,7 +708,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
     case 7: check_pickle(&in); break;
     case 8: check_rows(&in); break;
     case 9: check_foreign(&in); break;
-    default: check_lost_table(&in); break;
+    case 10: check_lost_table(&in); break;
+    default: check_permute(&in); break;
     }
     return 0;
 }

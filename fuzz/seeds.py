@@ -347,12 +347,19 @@ def small_seeds() -> dict[str, bytes]:
     """One of each entry point, and what lies at the edges of each."""
     rng = random.Random(12)
     out = {}
-    for which in range(11):
+    for which in range(12):
         for k in range(6):
             body = bytes(rng.choice([0, 1, 2, 3, k, 255]) for _ in range(20 + 30 * k))
             out[f"{which}_{k}"] = bytes([which]) + body
     for what in range(4):
         out[f"foreign_{what}"] = bytes([9, what, 2])
+    for n, begin, count in product((0, 1, 2, 16, 17, 599), (0, 1, 300), (0, 1, 16, 255)):
+        order = bytes([11]) + rng.randbytes(8) + b"\0" + number(n)
+        out[f"permute_{n}_{begin}_{count}"] = order + (number(begin) if n else b"") + bytes([count])
+    for n in (1 << 40, (1 << 62) - 1, 1 << 62, (1 << 64) - 1):
+        for begin in (0, n, n + 1):
+            order = bytes([11]) + rng.randbytes(8) + bytes([3]) + number(n, 8) + number(begin, 8)
+            out[f"permute_{n}_{begin}"] = order + bytes([9])
     for what in range(5):
         out[f"lost_table_{what}"] = bytes([10, what, 3])
     for made in (copy_seeds, crc_seeds, change_seeds, index_seeds, rows_seeds, pickle_seeds):
