@@ -5,9 +5,33 @@
  * it, so that most files are nearly right. */
 #include "iid_archive.h"
 
+/* The mask of a segment within just its box; and rooms that are no rooms. */
+static void check_own_mask(const archive *a, const mapix_map *map, uint32_t key,
+                           const slow_segment *s) {
+    const uint16_t box[4] = {(uint16_t)s->box[0], (uint16_t)s->box[1], (uint16_t)s->box[2],
+                             (uint16_t)s->box[3]};
+    const unsigned h = s->box[2] - s->box[0], w = s->box[3] - s->box[1];
+    const uint64_t n = (uint64_t)h * w, offsets[2] = {0, n};
+    if (s->box[2] > SIDE || s->box[3] > WIDE) {
+        return;
+    }
+    uint8_t *mask = block(n);
+    mapix_where where;
+    CHECK(mapix_iid_masks(map, &a->iid, &key, box, 1, offsets, mask, n, &where) == MAPIX_OK);
+    for (unsigned i = 0; i < n; i++) {
+        CHECK(mask[i] == slow_has(s, s->box[0] + i / w, s->box[1] + i % w));
+    }
+    const uint64_t wrong[3][2] = {{1, 0}, {0, n + 1}, {1, n}};
+    for (int k = 0; k < 3; k++) {
+        CHECK(mapix_iid_masks(map, &a->iid, &key, box, 1, wrong[k], mask, n, &where) ==
+              MAPIX_E_ARGUMENT);
+    }
+    free(mask);
+}
+
 static void check_pixels(const archive *a, input *in) {
     const mapix_map map = {.base = a->bytes, .nbytes = a->nbytes, .fd = -1};
-    uint16_t window[4], all[4] = {0, 0, SIDE, SIDE};
+    uint16_t window[4];
     take_window(in, window);
     const unsigned h = window[2] - window[0], w = window[3] - window[1];
     static slow_segment slow[MOST_SEGMENTS];
@@ -36,6 +60,9 @@ static void check_pixels(const archive *a, input *in) {
         }
         CHECK(bad || (count == want && any == (want > 0)));
         free(mask);
+        if (!bad) {
+            check_own_mask(a, &map, key, &slow[key]);
+        }
     }
     const uint32_t n = (uint32_t)a->iid.nsegments;
     uint32_t *keys = block(n * sizeof *keys);
@@ -100,13 +127,12 @@ static void check_pixels(const archive *a, input *in) {
         CHECK(mapix_iid_shared(&map, &a->iid, &i, &j, 1, &rows, &shared, &where) == MAPIX_OK);
         CHECK(is_clean());
         for (unsigned y = 0; y < SIDE; y++) {
-            for (unsigned x = 0; x < SIDE; x++) {
+            for (unsigned x = 0; x < WIDE; x++) {
                 want += slow_has(&slow[i], y, x) && slow_has(&slow[j], y, x);
             }
         }
-        CHECK(slow[i].box[2] > SIDE || slow[i].box[3] > SIDE || shared == want);
+        CHECK(slow[i].box[2] > SIDE || slow[i].box[3] > WIDE || shared == want);
     }
-    (void)all;
     free(keys), free(values), free(labels), free(depth), free(canvas);
     free(other), free(both), free(rest);
     free(boxes), free(scratch), free(again);
@@ -466,6 +492,11 @@ static void check_mistakes(void) {
     CHECK(mapix_iid_shared(&map, &none, &key, &key, 0, &small, numbers, &where) == wrong);
     CHECK(mapix_iid_names(&map, &none, 0, words, 3, numbers, &where) == wrong);
     CHECK(mapix_iid_names(&map, &none, 0, words, 0, numbers, &where) == wrong);
+    uint64_t nruns;
+    CHECK(mapix_iid_runs(bytes, 0, 65536, 1, &nruns) == wrong);
+    CHECK(mapix_iid_runs(bytes, 0, 1, 65536, &nruns) == wrong);
+    CHECK(mapix_iid_pack(bytes, 0, 8, 8, 0, 0, numbers, 0, bytes, 64, &n, &area, &nregions) == wrong);
+    CHECK(mapix_iid_combine(&map, &none, &key, 0, 1, window, words, NULL, 1, &where) == wrong);
     const uint64_t big[2][2] = {{65536, 8}, {8, 65536}};
     for (int k = 0; k < 2; k++) {
         const uint32_t h = (uint32_t)big[k][0], w = (uint32_t)big[k][1];

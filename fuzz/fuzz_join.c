@@ -102,7 +102,7 @@ static void check_hits(const reader *r, input *in) {
 static uint32_t slow_shared(const slow_segment *a, const slow_segment *b) {
     uint32_t found = 0;
     for (unsigned y = 0; y < SIDE; y++) {
-        for (unsigned x = 0; x < SIDE; x++) {
+        for (unsigned x = 0; x < WIDE; x++) {
             found += slow_has(a, y, x) && slow_has(b, y, x);
         }
     }
@@ -158,7 +158,7 @@ static void check_overlaps(const reader *r, input *in) {
         for (uint32_t i = 0; i < n; i++) {
             for (uint32_t j = i + 1; j < n; j++) {
                 const slow_segment *a = &r->slow[i], *b = &r->slow[j];
-                const int seen = a->box[2] <= SIDE && a->box[3] <= SIDE;
+                const int seen = a->box[2] <= SIDE && a->box[3] <= WIDE;
                 uint32_t count;
                 CHECK(!seen || shared[i][j] == slow_shared(a, b));
                 CHECK(mapix_iid_shared(&r->map, &r->a->iid, &i, &j, 1, &join.rows, &count, &where) ==
@@ -177,10 +177,39 @@ static void check_overlaps(const reader *r, input *in) {
     free(nodes), free(places), free(canvas);
 }
 
+/* All segments in one call, into little more room than they take: SLACK is for what might follow. */
+static void check_all_rle(const reader *r, uint32_t h, uint32_t w, uint16_t *scratch, uint64_t *rows) {
+    const uint32_t n = (uint32_t)r->a->iid.nsegments;
+    uint32_t *keys = block(n * sizeof *keys);
+    uint64_t *ends = block(n * sizeof *ends), done = 0, again = 0;
+    for (uint32_t k = 0; k < n; k++) {
+        keys[k] = k;
+    }
+    enum { ROOM = 1 << 20, SLACK = 32 };
+    uint8_t *out = block(ROOM);
+    mapix_where where;
+    const int status = mapix_iid_rle(&r->map, &r->a->iid, keys, n, h, w, 1, scratch, rows, out, ROOM,
+                                     ends, &done, &where);
+    if (status == MAPIX_OK && n) {
+        CHECK(done == n);
+        const uint64_t nbytes = ends[n - 1], room = nbytes + SLACK;
+        uint8_t *exact = block(room);
+        CHECK(mapix_iid_rle(&r->map, &r->a->iid, keys, n, h, w, 1, scratch, rows, exact, room, ends,
+                            &again, &where) == MAPIX_OK);
+        CHECK(again == n && ends[n - 1] == nbytes && memcmp(out, exact, nbytes) == 0);
+        free(exact);
+    } else {
+        CHECK(n == 0 || where.record < n);
+    }
+    free(keys), free(ends), free(out);
+}
+
 /* The run lengths of each segment, made in calls with little room, and read again. */
 static void check_rle(const reader *r, input *in) {
     const uint32_t n = (uint32_t)r->a->iid.nsegments;
-    const uint32_t h = SIDE - take(in) % 4, w = SIDE - take(in) % 4, text = take(in) % 2;
+    const unsigned high = take(in), far = take(in); /* 128: an image that some do not lie in */
+    const uint32_t h = high & 128 ? high % 24 : SIDE - high % 4;
+    const uint32_t w = far & 128 ? far % 80 : WIDE - far % 4, text = take(in) % 2;
     uint16_t *scratch = block((size_t)64 * (h + 1) * 2);
     const size_t nrows = h + (h + 63) / 64;
     uint64_t *rows = block(nrows * 8);
@@ -226,6 +255,7 @@ static void check_rle(const reader *r, input *in) {
         }
         free(out);
     }
+    check_all_rle(r, h, w, scratch, rows);
     free(rows), free(scratch);
 }
 

@@ -5,7 +5,8 @@
 
 #include "fuzz.h"
 
-enum { MOST_SEGMENTS = 48, SIDE = 40, MOST_FILE = 16384 };
+enum { MOST_SEGMENTS = 48, MOST_FILE = 32768 };
+enum { SIDE = 40, WIDE = 84 }; /* the image's corner that the slow reader knows: wider than a word */
 
 typedef struct {
     uint8_t *bytes;
@@ -53,7 +54,7 @@ static inline archive take_archive(input *in, uint8_t *room) {
             put(&names, 'a' + take(in) % 2);
         }
         const uint64_t begin = segs.nbytes;
-        const unsigned r = take(in) % 8, c = take(in) % 8, h = take(in) % 12, w = take(in) % 30;
+        const unsigned r = take(in) % 8, c = take(in) % 8, h = take(in) % 12, w = take(in) % 72;
         put_32(&segs, key);
         const unsigned box[4] = {r, c, r + h, c + w};
         for (unsigned k = 0; k < 4; k++) {
@@ -104,7 +105,7 @@ static inline archive take_archive(input *in, uint8_t *room) {
 typedef struct {
     unsigned box[4];
     uint32_t area;
-    uint8_t pixels[SIDE + 8][SIDE + 8]; /* of the image's corner, in which all segments lie */
+    uint8_t pixels[SIDE][WIDE]; /* of the image's corner, in which all segments lie */
 } slow_segment;
 
 /* 0: fine.  1: its row or head is bad.  2: a region is. */
@@ -146,7 +147,7 @@ static inline int slow_read_segment(const archive *a, uint32_t key, slow_segment
         }
         for (uint64_t i = 0; i < bits; i++) {
             const uint64_t y = b[0] + i / (b[3] - b[1]), x = b[1] + i % (b[3] - b[1]);
-            if (y < SIDE && x < SIDE) {
+            if (y < SIDE && x < WIDE) {
                 s->pixels[y][x] |= p[12 + i / 8] >> (7 - i % 8) & 1;
             }
         }
@@ -156,15 +157,15 @@ static inline int slow_read_segment(const archive *a, uint32_t key, slow_segment
 }
 
 static inline int slow_has(const slow_segment *s, unsigned y, unsigned x) {
-    return y < SIDE && x < SIDE && s->pixels[y][x];
+    return y < SIDE && x < WIDE && s->pixels[y][x];
 }
 
 static inline void take_window(input *in, uint16_t window[4]) {
-    const unsigned r = take(in) % (SIDE - 10), c = take(in) % (SIDE - 10);
+    const unsigned r = take(in) % (SIDE - 10), c = take(in) % (WIDE - 10);
     window[0] = (uint16_t)r;
     window[1] = (uint16_t)c;
     window[2] = (uint16_t)(r + take(in) % (SIDE - r));
-    window[3] = (uint16_t)(c + take(in) % (SIDE - c));
+    window[3] = (uint16_t)(c + take(in) % (WIDE - c));
 }
 
 /* Whether its sections lie in its bytes, and it is small enough for the slow reader. */

@@ -367,6 +367,13 @@ def small_seeds() -> dict[str, bytes]:
     return out
 
 
+# As COCO writes them: five bits per letter, from `0` on; then texts that are wrong.
+RUN_LENGTHS = [
+    *(b"", b"d0", b"0d0", b"5:5", b"36", b"3", b"P", b"oooooo0", b"ooooooo0", b"PPPPPPP1", b"/"),
+    *(b"~", b"o", b"00", b"5" * 60, b"0" * 30 + b"d0", b"O", b"N", b"4" * 5, b"d0P"),
+]
+
+
 def an_archive(rng: random.Random, n: int, *, kind: str = "blobs", changes: bytes = b"\0") -> bytes:
     """``take_archive``: n segments, then changed bytes."""
     code = n if n < 7 else 255 - (48 - n) // 3
@@ -381,7 +388,7 @@ def an_archive(rng: random.Random, n: int, *, kind: str = "blobs", changes: byte
             rng.randrange(2) if kind != "one name" else 0 for _ in range(size)
         )
         r, c = (0, 0) if kind == "nested" else (rng.randrange(8), rng.randrange(8))
-        h, w = (11, 29) if kind == "nested" else (rng.randrange(12), rng.randrange(30))
+        h, w = (11, 71) if kind == "nested" else (rng.randrange(12), rng.randrange(72))
         nregions = {"nested": 1, "parts": 2}.get(kind, rng.randrange(3))
         out += bytes([r, c, h, w, rng.randrange(256), nregions])
         for _ in range(nregions):
@@ -425,6 +432,21 @@ def iid_seeds() -> dict[str, bytes]:
         body = an_archive(rng, 1 + k % 6, changes=changes)
         out[f"wrong_{k}"] = bytes([2 + k % 2, k % 3]) + body + rest
         out[f"wrong_join_{k}"] = bytes([k % 3, k % 3]) + body + rest
+    for at in range(20 + 14 + 16 + 14):  # of a segment with one region: each byte of its file
+        one = bytes([1, 1, 1, 0, 1, 2, 3, 2, 4, 9, 1, 0, 0, 1, 3, 0xA5])
+        for value in (0, 1, 2, 9, 255):
+            rest = bytes([1]) + number(at) + bytes([value, 0, 0, 0, 30, 60]) + bytes(20)
+            for which in (2, 3):
+                out[f"each_{which}_{at}_{value}"] = bytes([which, at % 3]) + one + rest
+            for which in range(3):
+                out[f"each_join_{which}_{at}_{value}"] = bytes([which, at % 3]) + one + rest
+    for high, far, text in product((0, 0x88, 0x80), (0, 0x88, 0x80), (0, 1)):
+        body = an_archive(rng, 6) + bytes([0]) + bytes([high, far, text]) + bytes(range(0, 60, 9))
+        out[f"rle_{high}_{far}_{text}"] = bytes([2, 2]) + body
+    for k, run_lengths in enumerate(RUN_LENGTHS):
+        for h, w in ((5, 4), (20, 1), (0, 0), (4, 4)):
+            order = bytes([3, 0, h, w, len(run_lengths)])
+            out[f"text_{k}_{h}_{w}"] = order + run_lengths
     for level, n in product(range(3), (0, 1, 15, 16, 17, 40, 79)):
         boxes = bytes(rng.randrange(30) for _ in range(4 * n))
         out[f"tree_{level}_{n}"] = bytes([0, level, n]) + boxes + bytes([0, 0, 39, 39] * 4) + b"\2"
