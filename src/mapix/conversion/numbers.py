@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix.conversion.stream import Stream
+from mapix.errors import UnsupportedError
 
-__all__ = ["fit", "scaled"]
+__all__ = ["fit", "scaled", "within_float32"]
 
 
 def fit(stream: Stream, dtype: np.dtype[Any]) -> bool:
@@ -21,6 +22,17 @@ def fit(stream: Stream, dtype: np.dtype[Any]) -> bool:
         return True
     with np.errstate(invalid="ignore", over="ignore"):  # what does not fit is what we look for
         return all(_same(run, dtype) for block in stream.blocks() for run in block.runs)
+
+
+def within_float32(stream: Stream) -> None:
+    """UnsupportedError where finite numbers of a stream are infinite as float32."""
+    most = np.finfo(np.float32).max
+    if stream.dtype.kind != "f" or stream.dtype.itemsize <= 4:
+        return
+    for block in stream.blocks():
+        for run in block.runs:
+            if (np.isfinite(run) & (np.abs(run) > most)).any():
+                raise UnsupportedError(f"{stream.path}: numbers beyond float32's {most:g}")
 
 
 def _same(run: NDArray[Any], dtype: np.dtype[Any]) -> bool:

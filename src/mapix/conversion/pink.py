@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mapix.pink
-from mapix.conversion.numbers import fit
+from mapix.conversion.numbers import fit, within_float32
 from mapix.conversion.stream import Stream, pictures
 from mapix.conversion.target import Count, Target
 
@@ -38,8 +38,10 @@ class Pink(Target):
         """See ``Target``."""
         (stream,) = streams.values()
         stream.one_shape("PINK")
-        same = fit(stream, FLOATS)
-        return [] if same else [f"digits of {stream.dtype}: PINK has float32"]
+        if fit(stream, FLOATS):
+            return []
+        within_float32(stream)
+        return [f"digits of {stream.dtype}: PINK has float32"]
 
     def write(self, streams: Mapping[str, Stream], path: str, count: Count) -> None:
         """See ``Target``."""

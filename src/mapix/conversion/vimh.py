@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import mapix.vimh
-from mapix.conversion.numbers import fit, scaled
+from mapix.conversion.numbers import fit, scaled, within_float32
 from mapix.conversion.stream import Block, Label, Stream, pictures
 from mapix.conversion.target import Count, Target
 from mapix.errors import UnsupportedError
@@ -50,6 +50,7 @@ class Vimh(Target):
         for split, stream in streams.items():
             self._scale[split] = not fit(stream, BYTES)
             if self._scale[split]:
+                within_float32(stream)
                 text = f"numbers of {stream.dtype}: bytes, each record scaled from least to largest"
                 kept = ", which spec_range keeps" if self.options["dialect"] != 6 else ""
                 found.append(text + kept)
