@@ -39,6 +39,7 @@ def few(n: int) -> Any:
     return settings(
         max_examples=n,
         deadline=None,
+        derandomize=True,
         suppress_health_check=list(HealthCheck),
     )
 
@@ -135,10 +136,10 @@ def read_folder(path: Path) -> Records:
     found = []
     for text in (path / "metadata.jsonl").read_text().splitlines():
         line = json.loads(text)
-        picture = np.asarray(Image.open(path / line["file_name"].replace("\\", "/")))
-        r = {"line": line, "labels": line, "pixels": picture}
+        data = (path / line["file_name"]).read_bytes()
+        picture = np.asarray(Image.open(io.BytesIO(data)))
+        r = {"line": line, "labels": line, "data": data}
         r["pixels"] = picture[..., None] if picture.ndim == 2 else picture
-        r["data"] = (path / line["file_name"].replace("\\", "/")).read_bytes()
         if "spec_max" in line:
             r["spec"] = line["spec_min"], line["spec_max"]
         found.append(r)
@@ -441,7 +442,11 @@ def test_image_folders_scaled(to):
         with tempfile.TemporaryDirectory() as tmp:
             source = make(Path(tmp), lines)
             images = {"size": (9, 11), "fit": fit, "mode": "RGB"}
-            found, lost, _ = converted(source, Path(tmp), to, images=images)
+            try:
+                found, lost, _ = converted(source, Path(tmp), to, images=images)
+            except UnsupportedError:
+                assert to == "vimh"  # category numbers that no label has
+                return
             ds = mapix.open(source)
             batch = ds.batch(range(len(lines)), **images)
             assert len(found) == len(lines)
