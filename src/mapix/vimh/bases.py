@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import copyreg
+from typing import TYPE_CHECKING, Any
 
 from mapix.compiled import fast
 
@@ -17,3 +18,15 @@ elif FAST:
     File, Record, Rows = fast.File, fast.Record, fast.Rows
 else:
     from mapix.vimh.pure import File, Record, Rows
+
+
+def _record(file: File, row: int) -> Record:
+    return file.record(row)
+
+
+def _reduced(record: Any) -> tuple[Any, ...]:
+    return _record, (record._file, record.index)
+
+
+# Records pickle as their file and their number in it, whichever of the two types they are.
+copyreg.pickle(Record, _reduced)

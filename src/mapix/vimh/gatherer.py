@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -65,6 +66,7 @@ class Gatherer(bases.File):
         self._named = named
         self._orders: dict[Any, Order] = {}
         self.lookout = Lookout()
+        self.options: Mapping[str, Any] = {}  # with which it is opened again
         self.key: str | None = None  # under which a stored index is kept, if at all
         self._confirmed = 0  # headers that a stored stride was compared with
         self._sound: bool | None = None  # whether stored labels are: looked at once
@@ -275,6 +277,12 @@ class Gatherer(bases.File):
         """The same file with another index."""
         how: dict[str, Any] = {"interleaved": self.interleaved, "access": self.access}
         return Gatherer(self.source, index, self._named, **how)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How records pickle: those of one file share the file that is opened again."""
+        from mapix.vimh.opening import reopen_file
+
+        return reopen_file, (self.source.full_path, dict(self.options), self.source.identity)
 
     def close(self) -> None:
         """Let go of the file, and of the views of it."""

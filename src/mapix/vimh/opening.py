@@ -369,6 +369,7 @@ def _open(
         from mapix.vimh.pickled import PickledFile
 
         gatherer = PickledFile(batch, named, hint_of(info).shape, **how)
+    gatherer.options = options
     gatherer.pixels.mapping.advise(options["access"])
     places = {name: absolute(p) for name, p in splits.items()}
     ds = Dataset(info, gatherer=gatherer, options=options, splits=places)
@@ -385,3 +386,8 @@ def reopen(path: str, options: Mapping[str, Any], expect: Fingerprint, rows: Row
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MapixWarning)  # said once, where it was opened first
         return _open(path, _beside(path), options, expect=expect, rows=rows)
+
+
+def reopen_file(path: str, options: Mapping[str, Any], expect: Fingerprint) -> Gatherer:
+    """What the file of a pickled record becomes: as ``reopen``."""
+    return reopen(path, options, expect, None)._gatherer

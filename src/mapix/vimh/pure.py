@@ -144,7 +144,7 @@ class Record:
 
     Nothing is read until an attribute is asked for.  ``image``, ``label_bytes`` and ``label_ids``
     are read-only views; the other attributes are small copies, taken under the guard against files
-    that shrink.
+    that shrink.  A record pickles as path, options and fingerprint of the file, and its number.
 
     Copies: none.  Lifetime: views outlive the record, the dataset and ``close()``.
     Threads: any number.  Cost: O(1).
