@@ -1,7 +1,7 @@
 """A small archive costs little, whatever it says: work and memory are counted.
 
-Worse is searched for.  Gate: 1 MiB costs at most a second and 64 MB.  Work is counted as basic blocks of the core
-(tests/c/work_iid.c); a billion of them take about a second.
+Worse is searched for.  Gate: 1 MiB costs at most a second and 64 MB.  Work is counted as basic
+blocks of the core (tests/c/work_iid.c); a billion of them take about a second.
 """
 
 from __future__ import annotations
