@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import mapix
+import mapix.iid
 from conftest import GOLDEN
 from mapix.compat.iidfile import IID, IIDFile, Region, Segment
 
@@ -323,3 +324,22 @@ def test_objects_pickle_and_copy(tmp_path, saved):
     ):
         for made in (pickle.loads(pickle.dumps(thing)), copy.copy(thing), copy.deepcopy(thing)):
             assert content(made) == content(thing)
+
+
+def test_save_does_not_drop_what_others_added(tmp_path):
+    path = tmp_path / "x.iid"
+    file = two(path)
+    file.add("c", "d", (2, 2, 3, 3), [[1]])
+    file.save()
+    file.meta.data["a"] = 1
+    file.save()  # again: the file is the one that it wrote itself
+    assert len(IIDFile(path)) == 3
+    mapix.iid.edit(mapix.open(path), append=lambda out: out.add("d", "other", [[1]]))
+    want = path.read_bytes()
+    file.meta.data["a"] = 2
+    with pytest.raises(mapix.FileChangedError):
+        file.save()
+    assert path.read_bytes() == want
+    file.save(tmp_path / "y.iid")  # elsewhere it may be saved
+    assert [e.iid.address for e in IIDFile(tmp_path / "y.iid").lut] == [b"a", b"b", b"c"]
+    assert sorted(os.listdir(tmp_path)) == ["x.iid", "y.iid"]

@@ -96,6 +96,16 @@ def test_changes_of_a_set(both, tmp_path, change):
     assert len(a.masks()) == N  # who has the old ones open keeps them
 
 
+def test_a_set_of_which_a_file_has_changed_stays_as_it_is(both):
+    a, _, first = both
+    paths = sorted(first.parent.glob("set-*"))
+    edit(mapix.open([paths[-1]]).parts[0], meta={"other": 1})
+    want = [p.read_bytes() for p in paths]
+    with pytest.raises(mapix.FileChangedError):
+        edit(a, delete=[0], meta={"mine": 1})
+    assert [p.read_bytes() for p in paths] == want
+
+
 def test_a_file_that_is_there_twice_is_not_edited_in_its_place(both, tmp_path):
     _, _, _first = both
     twice = mapix.open([tmp_path / "one.iid", tmp_path / "one.iid"])

@@ -505,14 +505,26 @@ class IIDFile:
             out.group(name, np.array(keys, np.int64))
 
     def save(self, fpath: str | os.PathLike[str] | None = None) -> None:
-        """Write the archive; what is there is replaced in one step, when the new one is whole."""
+        """Write the archive; what is there is replaced in one step, when the new one is complete.
+
+        Raises
+        ------
+        FileChangedError
+            It is to replace the file that was loaded, and somebody has changed that since.
+        """
         target = fpath or self._place
         if target is None:
             raise ValueError("a new archive needs a path to be saved to")
         known = self._archive
         version = (0, 0) if known is None else known.header
+        own = known is not None and os.path.realpath(target) == os.path.realpath(self._place or "")
         with Writer(target, self.meta.data, replace=True, version=version) as out:
+            if known is not None and own:
+                known.source.confirm()
+                out._out.ready = known.source.confirm
             self._write(out)
+        if own:
+            self._archive = mapix.open(target, format="iid")
 
     def dump(self) -> bytes:
         """The bytes that ``save`` would write."""

@@ -242,6 +242,8 @@ def _edit_parts(
     paths = [os.path.realpath(part.source.full_path) for part in archive.parts]
     if len(set(paths)) < len(paths):
         raise ValueError(f"{archive.path}: a file is there twice; it cannot be edited in its place")
+    for part in archive.parts:  # all of them, before the first one changes
+        part.source.confirm()
     last = archive.parts[-1]
     for k, part in enumerate(archive.parts):
         gone_here = archive.keys_in(gone, k)
