@@ -129,6 +129,21 @@ def test_a_pickle_refuses_another_file_of_the_same_size_and_time(tmp_path, make)
         pickle.loads(blob)
 
 
+def test_a_file_that_changed_is_not_pickled(tmp_path):
+    """Whether its sample was taken before or not."""
+    for before in (False, True):
+        path = vimh(tmp_path)
+        ds = mapix.open(path)
+        if before:
+            pickle.dumps(ds)
+        times = path.stat()
+        with path.open("r+b") as f:
+            f.write(b"\0")
+        os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        with pytest.raises(mapix.FileChangedError, match="open it again"):
+            pickle.dumps(ds)
+
+
 def test_times_that_an_archive_cut(tmp_path):
     """tar has whole seconds, zip every second one."""
     second = 10**9

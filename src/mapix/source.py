@@ -148,6 +148,7 @@ class Mapping:
         *("_buffer", "_mmap", "_place"),
         *(
             "_located",
+            "_sample",
             "advice",
             "cmap",
             "fingerprint",
@@ -186,6 +187,7 @@ class Mapping:
             os.close(fd)
             raise
         self.limited = limit is not None
+        self._sample: int | None = None
         self._place = _native.c_path(full_path)
         # of a file that somebody appends to nobody asks whether it changed: it does
         if self.limited:
@@ -217,6 +219,20 @@ class Mapping:
         """Tell the kernel how the file will be read: random, sequential or normal."""
         if self._mmap is not None:
             self._mmap.madvise(ADVICE[access])
+
+    def sample(self) -> int:
+        """Return ``sample`` of the file, which is taken once.
+
+        Raises
+        ------
+        FileChangedError
+            The file was changed or cut, also since then.
+        """
+        if self._sample is None:
+            self._sample = sample(self, self.nbytes)
+        else:
+            _native.copy(self, 0, min(1, self.nbytes), "file")  # looks whether the file changed
+        return self._sample
 
     def settle(self) -> None:
         """After a C call found the file changed: take over a harmless change, for another try.
@@ -410,10 +426,10 @@ class Source:
     def identity(self) -> Fingerprint:
         """The fingerprint with a sample of the bytes: ``expect`` of the same file elsewhere.
 
-        Cost: at most 32 blocks of 4 KiB are read.
+        Cost: at most 32 blocks of 4 KiB are read, the first time.
         """
         mapping = self.mapping
-        return replace(mapping.fingerprint, sample=sample(mapping, mapping.nbytes))
+        return replace(mapping.fingerprint, sample=mapping.sample())
 
     @property
     def closed(self) -> bool:
