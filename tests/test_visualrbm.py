@@ -87,7 +87,7 @@ def test_goldens(name, strict):
         assert len(model) == told["layers_after_original"]
 
 
-@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("name", sorted(ODD))
 @pytest.mark.parametrize("strict", [False, True])
 def test_odd_goldens_are_told(name, strict):
     if strict and name == "rbm_trailing_garbage":
