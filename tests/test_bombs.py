@@ -446,3 +446,60 @@ def test_memory_of_info_json(tmp_path):
     assert parameters.parse_info(json.dumps(flat).encode(), "x") == flat
     assert tracemalloc.get_traced_memory()[1] < 80e6
     tracemalloc.stop()
+
+
+# --- models ---------------------------------------------------------------------------------------
+
+LAYER = '{"Inputs":1,"Outputs":1,"Function":"Linear","Biases":[0],"Weights":[[0]]%s}'
+MEMBERS = [
+    '"":0',
+    '"":null',
+    '"":[]',
+    '"":[{}]',
+    '"":""',
+    '"\\u0041":""',
+    '"a" : [1, "x"]',
+    '"":-1e9',
+]
+
+
+def model(members: str) -> str:
+    return '{"Type":"MultilayerPerceptron","Layers":[' + LAYER % members + "]}"
+
+
+@pytest.mark.parametrize("member", MEMBERS)
+def test_names_of_models_cost_a_bounded_number_of_calls(tmp_path, monkeypatch, member):
+    path = tmp_path / "m.json"
+    path.write_text(model(("," + member) * 3000))
+    nbytes = path.stat().st_size
+    meter = Meter(monkeypatch)
+    with meter, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert len(mapix.open(path).unknown) == 3000
+    assert meter.calls < MOST_CALLS * nbytes + FREE_CALLS
+    assert meter.copied < MOST_COPIED * nbytes + FREE_COPIED
+
+
+def test_names_of_a_model_are_limited(tmp_path):
+    path = tmp_path / "m.json"
+    for members, layers, reason in (
+        (9990, 4, "32768 in the text"),
+        (10_000, 1, "more than 10000 names"),
+        (1, 4097, "more than 4096 layers"),
+    ):
+        text = LAYER % (',"":0' * members)
+        path.write_text(
+            '{"Type":"MultilayerPerceptron","Layers":[' + ",".join([text] * layers) + "]}"
+        )
+        with pytest.raises(mapix.LimitError, match=reason):
+            mapix.open(path)
+
+
+def test_words_at_the_end_of_a_window(tmp_path):
+    """A value that goes on in the next window is read to its end."""
+    from mapix.formats.jsontext import WINDOW_NBYTES
+
+    for space in range(WINDOW_NBYTES - 90, WINDOW_NBYTES + 10):
+        path = tmp_path / "m.json"
+        path.write_text(model("," + " " * space + '"a":-123.5e-7,"b":null,"c":true'))
+        assert list(mapix.open(path).unknown) == ["Layers[0].a", "Layers[0].b", "Layers[0].c"]

@@ -25,6 +25,7 @@ WINDOW_NBYTES = 4096
 SKIP_NBYTES = 1 << 16  # looked at in one go of what is passed over
 MOST_TEXT = 1 << 16  # bytes of a string or of one number that are looked at
 MOST_NAMES = 10_000  # in one object
+MOST_NAMES_OF_ALL = 1 << 15  # in all objects of a text
 MOST_DEPTH = 1000  # of brackets in what is passed over
 LEAST_NUMBER = 2  # bytes: a digit, and what divides it from the next
 BLANKS = re.compile(rb"[ \t\r\n]*")
@@ -68,6 +69,7 @@ class Text:
         self._source, self._format, self._strict = source, format, strict
         self._nbytes = source.nbytes
         self._begin, self._window = 0, b""
+        self._nnames = 0
         if not strict and self._rest(3)[:3] == BOM:
             self.at = 3
 
@@ -102,13 +104,14 @@ class Text:
 
     def peek(self) -> bytes:
         """The next byte that is no blank, without taking it; none at the end."""
-        while rest := self._rest(1):
-            found = BLANKS.match(rest)
+        while True:
+            window, begin = self._look(1)
+            found = BLANKS.match(window, begin)
             assert found is not None  # it matches anything
-            self.at += found.end()
-            if found.end() < len(rest):
-                return rest[found.end() : found.end() + 1]
-        return b""
+            end = found.end()
+            self.at += end - begin
+            if end < len(window) or begin == len(window):
+                return window[end : end + 1]
 
     def take(self, byte: bytes, where: str) -> None:
         """Take the next byte, which has to be this one."""
@@ -128,8 +131,9 @@ class Text:
                     raise self.problem(f"{where}: , or }} expected, got {self._met()}")
                 self.at += 1
             number += 1
-            if number > MOST_NAMES:
-                limit = f"{where}: more than {MOST_NAMES} names"
+            self._nnames += 1
+            if number > MOST_NAMES or self._nnames > MOST_NAMES_OF_ALL:
+                limit = f"{where}: more than {MOST_NAMES} names, or {MOST_NAMES_OF_ALL} in the text"
                 raise LimitError(f"{self._source.path}: {self._format}: {limit}")
             name = self.string(f"{where}: a name in quotes")
             self.take(b":", name)
@@ -155,7 +159,8 @@ class Text:
             raise self.problem(f"{where}: a string expected, got {self._met()}")
         begin, end = self.at, self._string_end(MOST_TEXT)
         self.at = begin
-        raw = self._rest(end - begin)[: end - begin]
+        window, first = self._look(end - begin)
+        raw = window[first : first + end - begin]
         self.at = end
         if self._strict:
             return self._unescaped(raw[1:-1], begin, where).decode("utf-8", "surrogateescape")
@@ -228,10 +233,20 @@ class Text:
         elif byte in (b"[", b"{") and byte:
             self._skip_nested(where)
         else:
-            word = (WORD.match(self._rest(WINDOW_NBYTES)) or [b""])[0]
+            word = self._word()
             if word not in (b"true", b"false", b"null") and not NUMBER[False].fullmatch(word):
                 raise self.problem(f"{where}: a value expected, got {self._met()}")
             self.at += len(word)
+
+    def _word(self) -> bytes:
+        """What comes next up to a blank or a mark, of at most a window; it is not taken."""
+        window, begin = self._look(1)
+        found = WORD.match(window, begin)
+        if found is None or found.end() == len(window):  # it may go on behind the window
+            window, begin = self._look(WINDOW_NBYTES)
+            found = WORD.match(window, begin)
+        assert found is not None  # it matches anything
+        return found[0]
 
     def _skip_numbers(self) -> bool:
         """Pass over an array or rows of numbers, at the speed of the core; whether it is one."""
