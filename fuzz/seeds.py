@@ -156,12 +156,17 @@ def gather_seeds() -> dict[str, bytes]:
     for name, data in golden().items():
         for k in range(4):
             out[f"{name}_{k}"] = gather_order(rng, 2 | (k & 1)) + data
-    for level, dtype, layout in product(range(3), range(3), (0, 4)):
-        # whole images of three channels, by every kind of kernel
+    for level, dtype, layout, w in product(range(3), range(3), (0, 4), (7, 15, 16, 17, 33)):
+        # whole images of three channels, by every kind of kernel, a vector long or a pixel less
         order = bytes([0, dtype | layout, 2, 1 | level << 2 | 16]).ljust(18, b"\1")
-        rows = bytes([9, 0, 0, *range(9)])
-        name = f"kernels_{level}_{dtype}_{layout}"
-        out[name] = (order + bytes([0, 0]) + rows).ljust(FRONT, b"\0") + records(9, 9, 11, 3, 2)
+        rows = bytes([3, 0, 0, *range(3)])
+        name = f"kernels_{level}_{dtype}_{layout}_{w}"
+        out[name] = (order + bytes([0, 0]) + rows).ljust(FRONT, b"\0") + records(3, 1, w, 3, 2)
+    for lacking in (0, 1, 30):  # flat images into just the room they take, and into less
+        order = bytes([0, 0, 128 | 64, 0]).ljust(18, b"\0") + bytes([lacking])
+        rows = bytes([5, 0, 0, 0, 1, 2, 3, 4])
+        data = (order + bytes([0, 0]) + rows).ljust(FRONT, b"\0") + records(9, 5, 7, 3, 4)
+        out[f"flat_room_{lacking}"] = data
     for k in range(1, 4):
         # a stride whose multiple, reckoned in 64 bits, is the file's start again
         lie = bytes([2 | 12, 1, 6 | 64, 0]) + (1 << 64 - k).to_bytes(8, "little")
