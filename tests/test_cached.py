@@ -150,15 +150,38 @@ def test_damaged_or_foreign_cached_bytes_are_not_believed(tmp_path, make, name):
             assert (images(path) == ROWS).all()
 
 
-def test_verify_decodes_a_text_pickle_again(tmp_path):
-    path = pickled(tmp_path / "train_batch")
+@both
+def test_cached_bytes_begin_as_the_file_does(tmp_path, make, name):
+    """Forged by ourselves, with all sums right."""
+    path = make(tmp_path / name)
+    images(path)
+    place = max(stored(), key=lambda p: p.stat().st_size)
+    good = place.read_bytes()
+    body = good[:16] + b"c" * (len(good) - 16 - TRAILER.size)
+    fields = list(TRAILER.unpack(good[-TRAILER.size :]))
+    fields[-2] = _native.crc32c(body)
+    head = TRAILER.pack(*fields)[:-4]
+    place.write_bytes(body + head + struct.pack("<I", _native.crc32c(head)))
+    assert (images(path) == ROWS).all()
+    assert place.read_bytes()[: -TRAILER.size] == good[: -TRAILER.size]
+
+
+def test_verify_decodes_a_text_pickle_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("mapix.formats.pickled.decode.STEP", 16)  # only the begin is compared
+    path, n = tmp_path / "train_batch", 900
+    rows = np.random.default_rng(1).integers(0, 256, (n, 20), np.uint8)
+    factors = np.zeros((n, 2), np.float32)
+    data = {"data": rows, "vimh_labels": [[0]] * n, "scale_factors": factors}
+    path.write_bytes(pickle.dumps(data | {"height": 4, "width": 5, "channels": 1}, 0))
     ds = mapix.open(path)
     assert ds[0].spec_range == (0.0, 0.0)
+    assert len(stored()) == 2
     assert ds.verify().ok
     ds.close()
     for place in stored():  # forged by ourselves, with all sums right
         good = place.read_bytes()
-        body = bytes([good[0] ^ 1]) + good[1 : -TRAILER.size]
+        end = len(good) - TRAILER.size
+        body = good[: end - 1] + bytes([good[end - 1] ^ 1])
         fields = list(TRAILER.unpack(good[-TRAILER.size :]))
         fields[-2] = _native.crc32c(body)
         head = TRAILER.pack(*fields)[:-4]

@@ -2,9 +2,9 @@
 
 What is stored is the bytes, then a trailer that states which file they were made of and what both
 sum up to. They are used only when nobody else can have written them (``cache.distrusted``), when
-their sum is right, and when they were made of the content at hand: the very file, or one whose
-bytes have the same CRC32C. Where the cache cannot be written, they go into a file without a name in
-the folder for temporary files, or into memory.
+their sum is right, when they were made of the content at hand (the very file, or one whose bytes
+have the same CRC32C), and when they begin with what the file begins with. Where the cache cannot be
+written, they go into a file without a name in the folder for temporary files, or into memory.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def cached(source: Source, data: Data, nbytes: int, format: str, what: str = "da
     source : Source
         What they come from.
     data : callable
-        Returns an iterator of bytes; called only when nothing is stored, and again for each other
-        place when one cannot be written.
+        Returns an iterator of bytes. Asked for one piece when something is stored, and for all when
+        nothing is; again for each other place when one cannot be written.
     nbytes : int
         How many there have to be.
     format : str
@@ -73,14 +73,16 @@ def cached(source: Source, data: Data, nbytes: int, format: str, what: str = "da
             "unpack it yourself (gzip -dk FILE) if you trust it"
         )
     place = cache_place(source.full_path, what, ".pixels")
-    found = _stored(place, source, nbytes)
+    found = _stored(place, source, data, nbytes)
     if found is not None:
         return found
     try:
         with replacing(place) as f:
             crc = _fill(f, source, data, nbytes, format)
             f.write(_trailer(source, nbytes, _sum(source, source.nbytes), crc))
-        found = _stored(place, source, nbytes)  # in a folder of others it may be another one by now
+        found = _stored(
+            place, source, data, nbytes
+        )  # in a folder of others it may be another one by now
         if found is None:
             raise PermissionError(errno.EPERM, "what lies there is not believed", place)
         return found
@@ -171,7 +173,7 @@ def _trailer(source: Source, nbytes: int, made_of: int, crc: int) -> bytes:
     return head + struct.pack("<I", _native.crc32c(head))
 
 
-def _stored(place: str, source: Source, nbytes: int) -> Source | None:
+def _stored(place: str, source: Source, data: Data, nbytes: int) -> Source | None:
     """The stored file, when it may be believed and was made of this content; else None."""
     if not os.access(place, os.F_OK):
         return None
@@ -186,6 +188,9 @@ def _stored(place: str, source: Source, nbytes: int) -> Source | None:
         f = source.fingerprint
         same = made_for == [f.dev, f.ino, f.size, f.mtime_ns, f.ctime_ns]
         if not same and made_of != _sum(source, source.nbytes):
+            return None
+        first = next((piece for piece in data() if piece), b"")[:nbytes]
+        if _native.copy(found.mapping, 0, len(first), "cached bytes") != first:
             return None
         return found if _sum(found, nbytes) == crc else None
     except FileChangedError as e:
