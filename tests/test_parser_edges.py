@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import mapix
 from mapix.formats import cjson, idx, jsontext, pink, visualrbm
+from mapix.pink import Writer
 from mapix.visualrbm import schedule
 
 pytestmark = pytest.mark.filterwarnings("ignore::mapix.MapixWarning")
@@ -204,6 +205,21 @@ def test_pink_dimensions(tmp_path):
     assert opened(tmp_path, som, format="pink").nneurons == 1
     for comment in (b"", b"#" * 4000 + b"\n", b"#" * 5000 + b"\n"):
         assert opened(tmp_path, comment + som, format="pink").nneurons == 1
+
+
+def test_pink_numbers_that_are_written(tmp_path):
+    most = 2**31 - 1
+    for options in ({"n": most}, {"row_shape": (most, 1)}, {"row_shape": (1,) * 16}):
+        Writer(tmp_path / "y", "data", **{"row_shape": (1,), **options}).abort()
+    for options in (
+        {"n": most + 1},
+        {"n": -1},
+        {"row_shape": (most + 1,)},
+        {"row_shape": (1,) * 17},
+    ):
+        with pytest.raises(ValueError, match="n must be|row_shape of"):
+            Writer(tmp_path / "y", "data", **{"row_shape": (1,), **options})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_pink_files_without_entries(tmp_path):

@@ -164,6 +164,8 @@ class RowArray:
         return made
 
     def __getitem__(self, key: Any) -> Any:
+        if type(key) is int and 0 <= key < self._n:  # the usual key; the rest is decided elsewhere
+            return self._row(key if self._rows is None else int(self._rows[key]))
         if isinstance(key, tuple):
             return self._within(key)
         found = chosen(key, self._rows, self._n, self.path, "rows")

@@ -44,8 +44,10 @@ def integer(key: Any) -> int | None:
         return key
     if isinstance(key, slice | list):
         return None
+    if isinstance(key, np.integer):
+        return int(key)
     ndim = getattr(key, "ndim", 0)
-    if isinstance(key, bool) or (ndim == 0 and str(getattr(key, "dtype", "")).endswith("bool")):
+    if isinstance(key, bool) or (ndim == 0 and _is_boolean(getattr(key, "dtype", None))):
         raise TypeError(
             f"{key!r} is no index: pass 0 or 1 for one record, or a mask with a boolean for each"
         )
@@ -63,6 +65,12 @@ def integer(key: Any) -> int | None:
         if not several or isinstance(key, str | bytes | np.generic | np.ndarray):
             raise TypeError(f"an index is {KEYS}, got {_named(key)}") from None
     return None
+
+
+def _is_boolean(dtype: Any) -> bool:
+    """Whether that is numpy's or another library's type of booleans."""
+    kind = getattr(dtype, "kind", None)
+    return kind == "b" if kind is not None else str(dtype).endswith("bool")
 
 
 def _named(key: Any) -> str:
