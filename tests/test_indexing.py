@@ -372,8 +372,8 @@ def test_places_of_a_som(tmp_path):
 def test_records_pickle(family):
     """As path and fingerprint, or as arrays of their own; those of one file open it once."""
     name, kind, ds = family
-    if name in ("vimh", "vimh in Python", "vimh part", "joined"):
-        pytest.skip("tests of VIMH have it")
+    if name == "vimh in Python":
+        pytest.skip("its modules were replaced after they were loaded: pickle finds others")
     records = [ds[k] for k in (5, 0, 5)]
     again = pickle.loads(pickle.dumps(records))
     assert [kind.which(r) for r in again] == [kind.which(r) for r in records]
