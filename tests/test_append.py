@@ -197,6 +197,20 @@ def test_a_second_writer_is_told_at_once(tmp_path):
     assert len(mapix.open(path, dialect=14)) == 6
 
 
+def test_a_file_that_was_replaced_is_not_appended_to(tmp_path):
+    path = tmp_path / "train"
+    path.write_bytes(records(5))
+    other = records(3)
+    out = Appender(path, dialect=14)
+    (tmp_path / "other").write_bytes(other)
+    os.replace(tmp_path / "other", path)
+    with pytest.raises(mapix.FileChangedError, match="replaced by another one"):
+        out.append(np.zeros((2, 2), np.uint8))
+    out.close()
+    assert path.read_bytes() == other
+    assert os.listdir(tmp_path) == ["train"]
+
+
 # --- readers --------------------------------------------------------------------------------------
 
 

@@ -73,7 +73,7 @@ class Failing:
     def __getattr__(self, name: str):
         def call(*args):
             self.ncalls += 1
-            if self.ncalls == self.at and name not in ("unlink", "rmdir", "close"):
+            if self.ncalls == self.at and name not in ("unlink", "rmdir", "rmtree", "close"):
                 raise OSError(self.error, os.strerror(self.error))
             return getattr(SYSTEM, name)(*args)
 

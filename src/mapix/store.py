@@ -108,6 +108,9 @@ class Calls(Protocol):
     def rmdir(self, path: str) -> None:
         """Remove an empty directory."""
 
+    def rmtree(self, path: str) -> None:
+        """Remove a directory and everything in it; links in it are removed, not followed."""
+
 
 class _System:
     """The operating system itself."""
@@ -188,6 +191,12 @@ class _System:
                 mode = mode & ~0o070 | (mode & 0o007) << 3 & mode
         with contextlib.suppress(PermissionError):  # FAT and some mounts have no permissions
             os.fchmod(fd, mode)
+
+    @staticmethod
+    def rmtree(path: str) -> None:
+        import shutil  # here: much to import for what most processes never do
+
+        shutil.rmtree(path)  # by descriptors: nobody can put a link in its way
 
     @staticmethod
     def fsync_directory(path: str) -> None:
@@ -499,16 +508,10 @@ class Stage:
         """Remove what has the name, if it is what is locked."""
         if not self._calls.same(self.fd, self.path):
             return
-        if not os.path.isdir(self.path):  # a link cannot be locked, so that it is none
+        if os.path.isdir(self.path):  # a link cannot be locked, so that it is none
+            self._calls.rmtree(self.path)
+        else:
             self._calls.unlink(self.path)
-            return
-        for below, folders, files in os.walk(self.path, topdown=False):
-            for path in (os.path.join(below, name) for name in files):
-                self._calls.unlink(path)
-            for path in (os.path.join(below, name) for name in folders):
-                link = os.path.islink(path)
-                (self._calls.unlink if link else self._calls.rmdir)(path)
-        self._calls.rmdir(self.path)
 
     def check(self) -> None:
         """Raise FileChangedError unless the name means what is locked."""
