@@ -187,6 +187,21 @@ def test_what_is_written_beside_the_file(tmp_path, monkeypatch):
     assert os.listdir() == []
 
 
+def test_the_original_data_module(tmp_path, monkeypatch):
+    pytest.importorskip("lightning", reason="needs Lightning: pip install 'mapix[lightning]'")
+    from mapix.compat.vimh_lightning import VIMHDataModule
+
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path)
+    records("data")
+    module = VIMHDataModule("data", batch_size=2, val_share=0.4)
+    monkeypatch.chdir(tmp_path / "there")
+    module.prepare_data()
+    module.setup("fit")
+    assert len(module.data_train) + len(module.data_val) == 5
+    assert module.data_dir == "data"
+
+
 def test_the_original_iidfile(tmp_path, monkeypatch):
     from mapix.compat.iidfile import IIDFile
 

@@ -145,19 +145,8 @@ class Mapping:
     """
 
     __slots__ = (
-        *("_buffer", "_mmap", "_place"),
-        *(
-            "_located",
-            "_sample",
-            "advice",
-            "cmap",
-            "fingerprint",
-            "full_path",
-            "limited",
-            "nbytes",
-            "path",
-            "view",
-        ),
+        *("_buffer", "_located", "_mmap", "_place", "_sample"),
+        *("advice", "cmap", "fingerprint", "full_path", "limited", "nbytes", "path", "view"),
     )
 
     def __init__(self, path: str, full_path: str, limit: int | None = None, fd: int = -1) -> None:

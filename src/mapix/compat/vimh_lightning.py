@@ -14,6 +14,7 @@ from torch.utils import data as torch_data
 import mapix
 from mapix.compat.vimh import Normalize, Transform, VIMHDataset, vimh_collate
 from mapix.errors import warn
+from mapix.source import absolute
 from mapix.vimh.model import model_config
 
 __all__ = ["Augment", "VIMHDataModule"]
@@ -174,6 +175,7 @@ class VIMHDataModule(_BASE):
         data_dir = os.fspath(data_dir)
         self.save_hyperparameters(logger=False)
         self.data_dir = data_dir
+        self._here = "" if os.path.isabs(data_dir) else absolute("")  # it may be changed
         self.batch_size = self.batch_size_per_device = batch_size
         self.num_workers = num_workers
         self.pin_memory = pin_memory
@@ -195,7 +197,11 @@ class VIMHDataModule(_BASE):
 
     def prepare_data(self) -> None:
         """Check that the dataset is there.  Nothing is written, and nothing downloaded."""
-        mapix.open(self.data_dir).close()
+        mapix.open(self._place).close()
+
+    @property
+    def _place(self) -> str:
+        return os.path.join(self._here, self.data_dir)
 
     def setup(self, stage: str | None = None) -> None:
         """Open what a stage needs: ``"fit"``, ``"validate"``, ``"test"``, ``"predict"``, or all.
@@ -224,7 +230,7 @@ class VIMHDataModule(_BASE):
                 )
 
     def _open(self, transform: Given, *, train: bool, augment: bool = False) -> VIMHDataset:
-        found = VIMHDataset(self.data_dir, train=train, transform=transform or None, **self.options)
+        found = VIMHDataset(self._place, train=train, transform=transform or None, **self.options)
         if transform is None:
             augmented, plain = _defaults(found.image_shape)
             found.transform = augmented if augment else plain
