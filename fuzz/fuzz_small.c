@@ -602,7 +602,7 @@ static void check_permute(input *in) {
     const uint64_t key = take_n(in, 8);
     const unsigned kind = take(in);
     const uint64_t n = kind & 1 ? take_n(in, 8) : take_n(in, 2) % MOST;
-    const uint64_t begin = kind & 2 ? take_n(in, 8) : n ? take_n(in, 2) % (n + 1) : 0;
+    const uint64_t begin = kind & 2 ? take_n(in, 8) : take_n(in, 2) % (n % MOST + 1);
     const uint64_t count = kind & 4 ? take_n(in, 8) : take(in);
     const int fits = n <= INT64_MAX / 2 && begin <= n && count <= n - begin;
     int64_t *some = block((fits && count < MOST ? count : 0) * sizeof *some);

@@ -360,7 +360,7 @@ def small_seeds() -> dict[str, bytes]:
         out[f"foreign_{what}"] = bytes([9, what, 2])
     for n, begin, count in product((0, 1, 2, 16, 17, 599), (0, 1, 300), (0, 1, 16, 255)):
         order = bytes([11]) + rng.randbytes(8) + b"\0" + number(n)
-        out[f"permute_{n}_{begin}_{count}"] = order + (number(begin) if n else b"") + bytes([count])
+        out[f"permute_{n}_{begin}_{count}"] = order + number(begin) + bytes([count])
     for n in (1 << 40, (1 << 62) - 1, 1 << 62, (1 << 64) - 1):
         for begin in (0, n, n + 1):
             order = bytes([11]) + rng.randbytes(8) + bytes([3]) + number(n, 8) + number(begin, 8)
@@ -566,6 +566,9 @@ def jsonl_seeds() -> dict[str, bytes]:
             out[f"text_{k}_{kind}"] = order + text[: 200 + 100 * k]
             words = bytes(rng.choice([0xF0, 0xF3, 0xF4, 0xF5, 0xFB, 65, 32]) for _ in range(60))
             out[f"words_{k}_{kind}"] = order + words
+    for n in range(5):  # a byte order mark, and less of one
+        mark = b"\xef\xbb\xbf\n"[:n]
+        out[f"mark_{n}"] = (65535).to_bytes(2, "little") + bytes([9, 0]) + mark
     return out
 
 
