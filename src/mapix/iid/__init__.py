@@ -52,6 +52,8 @@ _LATER = {
 
 def __getattr__(name: str) -> Any:
     """What most processes do without is imported when it is asked for."""
+    if name == "coco":
+        return importlib.import_module("mapix.iid.coco")
     if name in _LATER:
         return getattr(importlib.import_module(f"mapix.iid.{_LATER[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
