@@ -1,8 +1,8 @@
 """Every bound of the parsers of archives, hit at its edge from both sides.
 
 Archives are built with true lengths; then one length, offset, box or key is moved, or bytes are put
-in or taken out with all lengths around them following.  What a slow reader refuses, each question that
-looks at it has to refuse; what it takes, all of them answer as it does.
+in or taken out with all lengths around them following.  What a slow reader refuses, each question
+that looks at it has to refuse; what it takes, all of them answer as it does.
 """
 
 from __future__ import annotations
@@ -399,6 +399,32 @@ def shapes() -> Iterator[tuple[int, int]]:
     yield from ((1, w) for w in range(1, 75))
     yield from ((2, w) for w in (7, 8, 9, 55, 56, 57, 63, 64, 65, 119, 129))
     yield from ((h, w) for h in (3, 9, 65, 300) for w in (1, 3, 8, 57, 64, 70))
+
+
+def test_what_is_cut_is_told_without_reading_on(tmp_path):
+    """Less than a head, or less than its bits, is left at the end of the last page of the map.
+
+    Whoever read a byte more would get an OSError from the guard, or tell of another region.
+    """
+    path = tmp_path / "x.iid"
+    whole = region(1, 1, 3, 9, 0xFF)
+    first = Segment((0, 0, 9, 9), [region(0, 0, 9, 9, 0xFF)])
+    cases = []
+    for cut in (1, 2, 3, 4):
+        short = replace(whole, bits=whole.bits[: len(whole.bits) - cut], longer=cut)
+        cases.append(([short], b"", len(whole.pack()), len(whole.pack()) - cut))
+        cases.append(([whole, short], b"", len(whole.pack()), len(whole.pack()) - cut))
+    cases += [([whole], whole.pack()[:n], 12, n) for n in range(1, 12)]
+    for regions, tail, expected, found in cases:
+        data = ends_with_a_page([first, Segment((0, 0, 9, 12), regions, tail=tail)])
+        assert len(data) % mmap.PAGESIZE == 0
+        path.write_bytes(data)
+        at = len(data) - found
+        for name, ask in REGIONS.items():
+            with pytest.raises(mapix.FormatError) as e:
+                ask(mapix.open(path))
+            told = f"a region of {expected} bytes expected, {found} found"
+            assert (e.value.record, e.value.at, told in str(e.value)) == (1, at, True), name
 
 
 @pytest.mark.parametrize("level", LEVELS)
