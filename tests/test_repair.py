@@ -199,6 +199,18 @@ def test_one_record_by_chance_is_no_vimh_file(tmp_path):
     assert repair(tmp_path / "f", tmp_path / "new", dialect=14).nrecords == 1
 
 
+def test_a_file_that_fits_both_dialects(tmp_path):
+    """The info JSON decides, or the user."""
+    both = b"\1\0\1\0\1\0" + b"\4" + bytes([9, 1, 8, 1, 7, 1, 6]) + b"\0\5"
+    (tmp_path / "train").write_bytes(both * 3)
+    with pytest.raises(mapix.FormatError, match="both dialects fit"):
+        repair(tmp_path / "train", tmp_path / "new")
+    assert repair(tmp_path / "train", tmp_path / "new", dialect=6).nrecords == 3
+    info = {"height": 1, "width": 1, "channels": 1, "parameter_names": ["a"]}
+    (tmp_path / "vimh_dataset_info.json").write_text(json.dumps(info))
+    assert repair(tmp_path / "train", tmp_path / "again").nrecords == 3
+
+
 def test_places_that_only_look_like_a_record(tmp_path, monkeypatch):
     """Nearly all are seen through in whole arrays; the others are limited by the file's size."""
     from mapix import _native

@@ -256,9 +256,15 @@ def _dialect(files: list[_Opened], path: str) -> int:
         found = complete[0] if len(complete) == 1 else vimh.best(file.source, readings, file.hint)
         if found is not None:
             total[found.head_nbytes] += found.index.nbytes
-        elif not complete:
+        elif complete:  # both: the info JSON may tell
+            for reading in complete:
+                total[reading.head_nbytes] += reading.index.nbytes * reading.agrees(file.hint)
+        else:
             for d in vimh.DIALECTS:
-                runs = list(_Repair(file, d, {}, None).runs())
+                try:
+                    runs = list(_Repair(file, d, {}, None).runs())
+                except LimitError:
+                    continue  # nor is it that one
                 if sum(n for *_, n in runs) > 1:  # one record alone is found in anything
                     total[d] += sum(stop - begin for begin, stop, _ in runs)
     first, second = sorted(vimh.DIALECTS, key=lambda d: total[d], reverse=True)
