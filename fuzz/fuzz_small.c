@@ -629,6 +629,20 @@ static void check_permute(input *in) {
     free(some);
 }
 
+/* A file put into the place of memory: its bytes, and the memory as it was where that fails. */
+static void check_map_file(input *in) {
+    const int shared = take(in) & 1, broken = take(in) & 1;
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), nbytes = 1 + take_n(in, 2) % (2 * page);
+    const int fd = memfd_create("fuzz", MFD_CLOEXEC);
+    uint8_t *at = mmap(NULL, 2 * page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(fd >= 0 && at != MAP_FAILED && ftruncate(fd, (off_t)nbytes) == 0);
+    CHECK(pwrite(fd, "x", 1, (off_t)nbytes - 1) == 1);
+    const int status = mapix_map_file(at, nbytes, broken ? 1 << 30 : fd, shared);
+    CHECK(status == (broken ? MAPIX_E_SYSTEM : MAPIX_OK));
+    CHECK(at[nbytes - 1] == (broken ? 0 : 'x'));
+    CHECK(munmap(at, 2 * page) == 0 && close(fd) == 0);
+}
+
 /* A page that is not ours, whose fault somebody else's handler mends. */
 static uint8_t *foreign_page;
 static volatile sig_atomic_t nmended;
@@ -697,7 +711,7 @@ static void check_foreign(input *in) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
     input in = {data, nbytes};
-    switch (take(&in) % 12) {
+    switch (take(&in) % 13) {
     case 0: check_copy(&in); break;
     case 1: check_crc(&in); break;
     case 2: check_extent(&in); break;
@@ -709,7 +723,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
     case 8: check_rows(&in); break;
     case 9: check_foreign(&in); break;
     case 10: check_lost_table(&in); break;
-    default: check_permute(&in); break;
+    case 11: check_permute(&in); break;
+    default: check_map_file(&in); break;
     }
     return 0;
 }

@@ -352,7 +352,7 @@ def small_seeds() -> dict[str, bytes]:
     """One of each entry point, and what lies at the edges of each."""
     rng = random.Random(12)
     out = {}
-    for which in range(12):
+    for which in range(13):
         for k in range(6):
             body = bytes(rng.choice([0, 1, 2, 3, k, 255]) for _ in range(20 + 30 * k))
             out[f"{which}_{k}"] = bytes([which]) + body
@@ -365,6 +365,8 @@ def small_seeds() -> dict[str, bytes]:
         for begin in (0, n, n + 1):
             order = bytes([11]) + rng.randbytes(8) + bytes([3]) + number(n, 8) + number(begin, 8)
             out[f"permute_{n}_{begin}"] = order + bytes([9])
+    for shared, broken, nbytes in product((0, 1), (0, 1), (0, 1, 4095, 4096, 8191)):
+        out[f"map_{shared}_{broken}_{nbytes}"] = bytes([12, shared, broken]) + number(nbytes)
     for what in range(5):
         out[f"lost_table_{what}"] = bytes([10, what, 3])
     for made in (copy_seeds, crc_seeds, change_seeds, index_seeds, rows_seeds, pickle_seeds):
