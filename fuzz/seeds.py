@@ -294,7 +294,7 @@ def rows_seeds() -> dict[str, bytes]:
     for swap, code in codes.items():
         for units, n, at, threads in (
             *((1, 1, 0, 0), (3, 5, 1, 0), (128 // swap, 4, 0, 0), (200 // swap, 5, 2, 0)),
-            *((300 // swap, 6, 0, 2), (2, 40, 0, 1)),
+            *((300 // swap, 6, 0, 2), (2, 40, 0, 1), (120 // swap, 3, 0, 0)),
         ):
             size = units * swap
             rows = [0, n - 1, -1, -n, n // 2, 0, 0, 0]

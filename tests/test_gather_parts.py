@@ -160,7 +160,10 @@ def test_labels_shapes_and_ranges(tmp_path: Path, head: int) -> None:
     ds.close()
 
 
-@pytest.mark.parametrize(("row_nbytes", "swap"), [(1, 1), (24, 1), (24, 2), (24, 4), (24, 8)])
+@pytest.mark.parametrize(
+    ("row_nbytes", "swap"),
+    [(1, 1), (24, 1), (24, 2), (24, 4), (24, 8), (120, 2), (120, 4), (120, 8)],
+)
 def test_rows_of_an_array(tmp_path: Path, row_nbytes: int, swap: int) -> None:
     path = tmp_path / "f"
     at = 5
