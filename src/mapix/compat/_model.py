@@ -267,6 +267,15 @@ def _said(name: Any, chosen: Any) -> Any:
     return True if name in chosen or "__all__" in chosen else None
 
 
+def _counted(chosen: Any, n: int) -> Any:
+    """Indices of a list of n, which pydantic takes modulo n, so that -1 is the last."""
+    if chosen is None or n == 0:
+        return chosen
+    if isinstance(chosen, Mapping):
+        return {k % n if isinstance(k, int) else k: v for k, v in chosen.items()}
+    return {k % n if isinstance(k, int) else k for k in chosen}
+
+
 def _plain(value: Any, include: Any, exclude: Any, how: tuple[bool, bool, bool]) -> Any:
     if isinstance(value, Model):
         unset, defaults, none = how
@@ -280,6 +289,7 @@ def _plain(value: Any, include: Any, exclude: Any, how: tuple[bool, bool, bool])
     if not isinstance(value, list):
         return value
     found = []
+    include, exclude = (_counted(chosen, len(value)) for chosen in (include, exclude))
     for k, some in enumerate(value):
         taken, only, without = _chosen(k, include, exclude)
         if taken:
