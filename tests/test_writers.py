@@ -66,6 +66,8 @@ class Kind:
         Modules without which it is skipped.
     most : int
         How many trials at most.
+    settled : callable
+        Whether all that is written agrees; asked when every writer has ended and none has died.
     orphans : tuple of str
         What one more writer may leave of one that died: nothing that a reader takes for a record.
     """
@@ -76,6 +78,7 @@ class Kind:
     after: Callable[[Any, str], Any]
     needs: tuple[str, ...] = ()
     most: int = 1000
+    settled: Callable[[Path], bool] = lambda folder: True
     orphans: tuple[str, ...] = ()
 
 
@@ -401,6 +404,15 @@ def splits_state(folder: Path) -> tuple[Any, ...]:
     return vimh_codes(folder / "d"), vimh_codes(folder / "d", "test")
 
 
+def counts_agree(folder: Path) -> bool:
+    info = json.loads((folder / "d" / "vimh_dataset_info.json").read_bytes())
+    counts = [len(vimh_codes(folder / "d", split)) for split in ("train", "test")]
+    return [info[k] for k in ("train_samples", "test_samples", "n_samples")] == [
+        *counts,
+        sum(counts),
+    ]
+
+
 def splits_after(state: tuple[Any, ...], who: str) -> tuple[Any, ...]:
     train, test = state
     return (train, (*test, who)) if who == "B" else ((*train, who), test)
@@ -607,12 +619,13 @@ KINDS = {
     "vimh.Writer, both": Kind(
         nothing, functools.partial(vimh_write, output="both"), vimh_whole, new
     ),
-    "vimh.Appender": Kind(vimh_setup, vimh_append, vimh_state, longer),
+    "vimh.Appender": Kind(vimh_setup, vimh_append, vimh_state, longer, settled=counts_agree),
     "vimh.Appender, two splits": Kind(
         vimh_setup,
         splits_append,
         splits_state,
         splits_after,
+        settled=counts_agree,
         orphans=("d/.test.appending",),  # the next writer of that split removes it
     ),
     "vimh.repair": Kind(damaged, vimh_repair, repaired, new),
@@ -680,6 +693,7 @@ def check(
     found = kind.state(folder)
     assert found in outcomes(old, kind.after, sure, dead), (found, sure, dead)
     assert sure or dead, "both were refused"
+    assert dead or kind.settled(folder)
     # One more writer: nobody is in its way, and it removes what a dead one left.
     done = {"nobody"} | sure
     done |= {who for who in dead if found in outcomes(old, kind.after, sure | {who}, dead)}
