@@ -93,11 +93,13 @@ def test_options_have_their_own_index(tmp_path):
     assert len(kept()) == 2
 
 
-def test_a_file_written_just_now_is_not_remembered(tmp_path):
-    path = tmp_path / "f"
-    path.write_bytes(pack([record(2, 2, 1, [])] * 5))
-    mapix.open(path)
-    assert kept() == []
+def test_a_file_written_just_now_is_not_remembered(tmp_path, monkeypatch):
+    path = make(tmp_path / "f", mixed=False)
+    written = path.stat().st_ctime_ns
+    for after, remembered in ((1_000_000, 0), (indexes.FINE_NS - 1, 0), (indexes.FINE_NS + 1, 1)):
+        monkeypatch.setattr(time, "time_ns", lambda after=after: written + after)
+        mapix.open(path)
+        assert len(kept()) == remembered
 
 
 @pytest.mark.parametrize("how", ["rewritten", "replaced", "cut", "time restored"])
