@@ -101,6 +101,7 @@ def rows(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, np.ndarr
 
 
 COPIES = {
+    "its own type": lambda ds: np.asarray(ds),
     "another type": lambda ds: np.asarray(ds, dtype=np.float64),
     "a copy": lambda ds: np.array(ds, copy=True),
     "a part": lambda ds: np.asarray(ds[3:50:2], dtype=np.float64),
@@ -123,7 +124,8 @@ def test_arrays_of_a_cut_file(rows, cut, use):
 
 def test_an_array_without_a_copy_is_the_file(rows):
     ds = mapix.open(rows[0])
-    assert np.shares_memory(np.asarray(ds), ds.view())
+    assert np.shares_memory(ds.__array__(copy=False), ds.view())
+    assert not np.shares_memory(np.asarray(ds), ds.view())
     with pytest.raises(ValueError, match="needs a copy"):
         ds.__array__(np.dtype(np.float64), copy=False)
 

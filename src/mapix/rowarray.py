@@ -147,12 +147,12 @@ class RowArray:
         return selected(found, self._rows)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        """``view()``, or, of another type or with ``copy=True``, a copy made under the guard."""
+        """Return a copy made under the guard; with ``copy=False`` the view of the file."""
         wanted = self._dtype if dtype is None else np.dtype(dtype)
-        if not copy and wanted == self._dtype:
-            return self.view()
         if copy is False:
-            raise ValueError(f"{self.path}: {self._dtype} as {wanted} needs a copy")
+            if wanted != self._dtype:
+                raise ValueError(f"{self.path}: {self._dtype} as {wanted} needs a copy")
+            return self.view()
         rows = np.arange(self._shape[0]) if self._rows is None else np.asarray(self._rows, np.int64)
         return self._copied(rows).reshape(self.shape).astype(wanted, copy=False)
 
