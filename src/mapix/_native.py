@@ -74,8 +74,13 @@ def shape_text(packed: int) -> str:
     return f"{packed >> 32} x {packed >> 16 & 0xFFFF} x {packed & 0xFFFF}"
 
 
-def problem(status: int, where: Where, path: str, format: str) -> Exception:
-    """The exception for a status: the one table from C's numbers to Python's classes."""
+def problem(
+    status: int, where: Where, path: str, format: str, index: str = "the index"
+) -> Exception:
+    """The exception for a status: the one table from C's numbers to Python's classes.
+
+    ``index`` is what a message calls the index, if that is a file.
+    """
     record, at, expected, got = where
     place = {"record": record, "at": at}
     if status == lib.MAPIX_E_TRUNCATED:
@@ -84,11 +89,11 @@ def problem(status: int, where: Where, path: str, format: str) -> Exception:
     if status == lib.MAPIX_E_ZERO:
         return SizeError(path, format, f"image of {shape_text(got)} has no pixels", **place)
     if status == lib.MAPIX_E_SPAN:
-        reason = f"the index asks for {expected} bytes, {got} left in file"
+        reason = f"{index} asks for {expected} bytes, {got} left in file"
         return FormatError(path, format, reason, **place)
     if status == lib.MAPIX_E_STALE:
         reason = (
-            f"the index says {shape_text(expected)}, the file {shape_text(got)} "
+            f"{index} says {shape_text(expected)}, the file {shape_text(got)} "
             "(or another number of labels): the index is not this file's; "
             "open it with index='rebuild'"
         )
@@ -292,7 +297,8 @@ class VimhIndex:
     def failed(self, status: int, where: Where, mapping: Mapping) -> None:
         """After a call that failed: return if it is to be made again, else raise why."""
         if status in (lib.MAPIX_E_ROW, lib.MAPIX_E_ARGUMENT, SYSTEM) or not self._renewed():
-            raise problem(status, where, mapping.path, "vimh")
+            index = "the index" if self._stored is None else f"the index {self._stored.path}"
+            raise problem(status, where, mapping.path, "vimh", index)
 
     def extent(
         self, mapping: Mapping, rows: IntArray, flat_at: NDArray[np.uint64] | None = None
