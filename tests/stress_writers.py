@@ -30,7 +30,19 @@ from typing import Any
 import mapix
 from interleave import REFUSALS
 from mapix.store import NewWhole
-from test_writers import IDX_PAIR, KINDS, STORE, WHO, Kind, files, longer, new, png, replaced
+from test_writers import (
+    IDX_PAIR,
+    KINDS,
+    STORE,
+    WHO,
+    Kind,
+    files,
+    longer,
+    new,
+    png,
+    replaced,
+    splits_after,
+)
 
 FORK = mp.get_context("fork")
 EVERY = {**STORE, **KINDS}
@@ -48,7 +60,7 @@ EVERY["folder.Appender"] = dataclasses.replace(EVERY["folder.Appender"], act=app
 RUN = [
     name
     for name, kind in EVERY.items()
-    if kind.after in (longer, new, replaced) and name != "convert to huggingface"
+    if kind.after in (longer, splits_after, new, replaced) and name != "convert to huggingface"
 ]
 
 
@@ -210,8 +222,9 @@ def run(name: str, n: int, seconds: float, base: Path) -> Counter[str]:
 
 def lost(kind: Kind, folder: Path, fleet: Fleet, base: Path) -> int:
     """How many acknowledged writes are not there."""
-    if kind.after is longer:
-        found = Counter(kind.state(folder))
+    if kind.after in (longer, splits_after):
+        state = kind.state(folder)
+        found = Counter(state if kind.after is longer else state[0] + state[1])
         more = found - fleet.done - fleet.perhaps
         return (fleet.done - found).total() + more.total()
     if kind.after is replaced:
@@ -227,6 +240,8 @@ def lost(kind: Kind, folder: Path, fleet: Fleet, base: Path) -> int:
 def main(name: str, n: int, seconds: float) -> int:
     """Run one kind, or all; the exit status."""
     warnings.simplefilter("ignore", mapix.MapixWarning)
+    if name not in (*RUN, "all"):
+        sys.exit(f"one of: all, {'; '.join(RUN)}")
     bad = 0
     for each in RUN if name == "all" else [name]:
         with tempfile.TemporaryDirectory() as base:
