@@ -267,7 +267,8 @@ def _table(
 
 def spread(n: int, most: int = SAMPLES) -> NDArray[np.int64]:
     """Return up to ``most`` record numbers of n, evenly spread, the first and the last included."""
-    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))
+    count = min(n, most)
+    return np.arange(count, dtype=np.int64) * (n - 1) // max(count - 1, 1)
 
 
 def grown(source: Source, before: RecordIndex, progress: Progress | None) -> RecordIndex | None:

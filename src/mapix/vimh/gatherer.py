@@ -26,7 +26,7 @@ __all__ = ["Gatherer"]
 MAX_ORDERS = 64
 STEP = 1 << 16  # records between two looks at Ctrl-C
 # headers that a stored stride is compared with: before a view of a record, and of all
-BEFORE_A_VIEW, BEFORE_ALL_VIEWS = 8, 256
+BEFORE_A_VIEW, BEFORE_ALL_VIEWS = 4, 256  # each may be a page that the disk has to deliver
 DENSE = 4  # records of the file for each that is asked for, up to which it is read through
 
 
