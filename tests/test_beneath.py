@@ -15,6 +15,7 @@ import mapix
 from mapix import beneath
 from mapix.beneath import Root
 from mapix.source import Source
+from records import descriptors
 
 SECRET = b"secret"
 
@@ -188,16 +189,16 @@ def test_things_that_are_no_files_are_not_waited_for(folder, way, monkeypatch):
 def test_descriptors_are_given_back(folder, way):
     root = Root(folder)
     names = [*hostile(folder), "a", "sub/deep/c", "missing", "sub"]
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     for _ in range(3):
         for name in names:
             try:
                 read(root, name)
             except OSError:
                 continue
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
     del root
-    assert len(os.listdir("/proc/self/fd")) == before - 1
+    assert descriptors() == before - 1
 
 
 def test_links_that_change_while_we_walk(folder, way):

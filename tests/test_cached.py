@@ -25,6 +25,7 @@ from mapix.formats import cached as module
 from mapix.formats.cached import TRAILER
 from mapix.formats.gzipped import inflated
 from mapix.source import Source
+from records import descriptors
 
 ROWS = np.random.default_rng(0).integers(0, 256, (50, 4, 5), np.uint8)
 RAW = bytes([0, 0, 8, 3]) + struct.pack(">3I", *ROWS.shape) + ROWS.tobytes()
@@ -272,10 +273,10 @@ def test_a_disk_that_fills_up(tmp_path, monkeypatch, make, name, call):
         monkeypatch.setattr(module, "_fill", fill)
     else:
         monkeypatch.setattr(os, call, fail)
-    fds = len(os.listdir("/proc/self/fd"))
+    fds = descriptors()
     assert (images(path) == ROWS).all()
     assert stored() == []
-    assert len(os.listdir("/proc/self/fd")) == fds
+    assert descriptors() == fds
 
 
 def test_no_place_at_all_is_an_error_that_tells_what_to_do(tmp_path, monkeypatch):

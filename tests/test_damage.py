@@ -116,8 +116,19 @@ def test_all_records_before_the_damage_are_recovered(tmp_path, data):
     if len(read(damaged, head)[0]) and read(damaged, head)[1] == len(damaged):
         assert len(opened(path)) == len(oracle)
         return
-    ds = opened(path, strict=False)
-    assert ds.header_nbytes == head
+    _, mine = read(damaged, head)
+    # Two records of some bytes can be one of the other dialect, byte for byte. Where the other
+    # reading gets as far (of the last record nothing confirms the end), without a JSON nothing says
+    # which one is meant: an error may list both.
+    unclear = end > mine or (info is None and end >= oracle[-1].at)
+    try:
+        ds = opened(path, strict=False)
+    except mapix.FormatError:
+        assert unclear
+        return
+    if ds.header_nbytes != head:
+        assert unclear
+        return
     assert [(*r.shape, r.image.tobytes()) for r in ds] == [
         (r.h, r.w, r.c, r.hwc().tobytes()) for r in oracle
     ]

@@ -22,14 +22,10 @@ import stress_faults
 from mapix import _native, descriptors
 from mapix.beneath import Root
 from mapix.source import Mapping, Source, peek
+from records import descriptors as descriptors_open
 from slow_vimh import pack, record
 
 SECONDS = float(os.environ.get("MAPIX_FAULT_SECONDS", "4"))
-
-
-def nfds() -> int:
-    gc.collect()
-    return len(os.listdir("/proc/self/fd"))
 
 
 @pytest.fixture
@@ -55,16 +51,16 @@ def opened(paths: list[Path]) -> list[Any]:
 
 def test_a_file_needs_no_descriptor(tmp_path, few):
     paths = files(tmp_path, 20)
-    before = nfds()
+    before = descriptors_open()
     many = opened(paths)
-    assert nfds() == before + few
+    assert descriptors_open() == before + few
     for ds in many:
         assert ds.batch([4]).labels.tolist() == [[4]]
         np.testing.assert_array_equal(ds.batch([2]).images[0], ds[2].image)
         assert ds[3].labels == {"param_0": 3}
-    assert nfds() == before + few
+    assert descriptors_open() == before + few
     del many, ds
-    assert nfds() == before
+    assert descriptors_open() == before
 
 
 @pytest.mark.parametrize("how", ["shrink", "tail", "grow", "rewrite", "touch", "replace", "unlink"])
@@ -224,16 +220,16 @@ def test_five_thousand_files_under_the_usual_limit(tmp_path):
 
 def test_folders_need_no_descriptor(tmp_path, few):
     many = []
-    before = nfds()
+    before = descriptors_open()
     for i in range(8):
         folder = tmp_path / f"f{i}"
         folder.mkdir()
         (folder / "x").write_bytes(b"%d" % i)
         many.append(Root(folder))
-    assert nfds() == before + few
+    assert descriptors_open() == before + few
     for _ in range(2):
         assert [root.read("x", 9) for root in many] == [b"%d" % i for i in range(8)]
-    assert nfds() == before + few
+    assert descriptors_open() == before + few
     (tmp_path / "f0").rename(tmp_path / "gone")
     with pytest.raises(FileNotFoundError):
         many[0].read("x", 9)
@@ -242,7 +238,7 @@ def test_folders_need_no_descriptor(tmp_path, few):
     with pytest.raises(mapix.FileChangedError, match="another directory"):
         many[0].read("x", 9)
     del many
-    assert nfds() == before
+    assert descriptors_open() == before
 
 
 def test_descriptors_that_others_took_are_made_room_for(tmp_path, few):
@@ -340,13 +336,13 @@ def test_what_cannot_be_mapped_is_named(tmp_path, monkeypatch):
     def refuses(memory: Any, nbytes: int, fd: int, *, shared: bool) -> None:
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
-    before = nfds()
+    before = descriptors_open()
     monkeypatch.setattr(_native, "map_file", refuses)
     with pytest.raises(OSError, match="cannot map") as e:
         Source(path)
     assert (e.value.errno, e.value.filename) == (errno.ENOMEM, str(path))
     del e
-    assert nfds() == before
+    assert descriptors_open() == before
 
 
 def test_memory_that_could_not_be_filled_is_as_it_was():
@@ -408,7 +404,7 @@ else:
 
 def test_a_mapping_dies_without_its_modules(tmp_path, monkeypatch):
     (path,) = files(tmp_path, 1)
-    before = nfds()
+    before = descriptors_open()
     mapping, root = Source(path).mapping, Root(tmp_path)
     for module in ("mapix.source", "mapix.beneath", "mapix.descriptors"):
         names = vars(sys.modules[module])
@@ -417,7 +413,7 @@ def test_a_mapping_dies_without_its_modules(tmp_path, monkeypatch):
     Mapping.__del__(mapping)
     Root.__del__(root)
     monkeypatch.undo()
-    assert nfds() == before
+    assert descriptors_open() == before
 
 
 def test_a_file_that_is_attacked_while_it_is_checked_by_path(tmp_path, monkeypatch):

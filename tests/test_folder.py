@@ -23,6 +23,7 @@ import mapix
 from conftest import GOLDEN
 from mapix.folder import ImageFolder
 from mapix.testing import FormatTests
+from records import descriptors
 
 Image = pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[view]'")
 
@@ -583,7 +584,7 @@ def test_no_descriptor_is_left(tmp_path):
     folder = make(tmp_path / "f", lines, {"a.png": picture(4, 4)})
     mapix.open(folder).batch([0], threads=2)
     gc.collect()
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     for _ in range(30):
         with mapix.open(folder) as ds:
             assert ds.batch([0, 0, 0], threads=2).images.shape == (3, 4, 4, 3)
@@ -592,7 +593,7 @@ def test_no_descriptor_is_left(tmp_path):
                     ds.batch([0, k], threads=2)
     del ds
     gc.collect()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptors() == before
 
 
 # --- pictures -------------------------------------------------------------------------------------

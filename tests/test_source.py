@@ -12,6 +12,7 @@ import pytest
 import mapix
 from mapix import _native, errors
 from mapix.source import Source, read_small
+from records import descriptors as descriptors_open
 from slow_vimh import pack, record
 
 
@@ -22,17 +23,12 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def open_fds() -> int:
-    gc.collect()  # what earlier tests left behind is not ours
-    return len(os.listdir("/proc/self/fd"))
-
-
 def mapped(path: Path) -> bool:
     return str(path) in Path("/proc/self/maps").read_text()
 
 
 def test_the_mapping_lives_as_long_as_its_last_array(path):
-    fds = open_fds()
+    fds = descriptors_open()
     ds = mapix.open(path)
     image = ds[3].image[5:, ::2]
     whole = ds.images
@@ -47,17 +43,17 @@ def test_the_mapping_lives_as_long_as_its_last_array(path):
     del image
     gc.collect()
     assert not mapped(path)
-    assert open_fds() == fds
+    assert descriptors_open() == fds
 
 
 def test_opening_and_closing_leaks_nothing(path):
     mapix.open(path).batch([0])
-    fds = open_fds()
+    fds = descriptors_open()
     for _ in range(200):
         with mapix.open(path) as ds:
             ds.batch([0, 1])
     gc.collect()
-    assert open_fds() == fds
+    assert descriptors_open() == fds
     assert not mapped(path)
 
 

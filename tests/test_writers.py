@@ -38,6 +38,7 @@ from interleave import (
 )
 from mapix.compat.opsml import ImageMetadata
 from mapix.store import NewDirectory, NewWhole, Spill
+from records import descriptors
 
 WHO = ("A", "B", "C")
 MASK = np.ones((3, 4), bool)
@@ -732,7 +733,7 @@ def run(kind: Kind, tmp_path: Path, every: bool) -> None:
     with hooked():
         calls, names = alone(kind, tmp_path / "alone")
         gc.collect()
-        fds = len(os.listdir("/proc/self/fd"))
+        fds = descriptors()
         for k, (stops, order) in enumerate(trials(kind, len(calls), every)):
             try:
                 seen.add(check(kind, tmp_path / str(k), names, stops, order))
@@ -741,7 +742,7 @@ def run(kind: Kind, tmp_path: Path, every: bool) -> None:
                 raise
     assert {ndead for _, ndead in seen} == {0, 1}
     gc.collect()
-    assert len(os.listdir("/proc/self/fd")) <= fds
+    assert descriptors() <= fds
 
 
 @pytest.mark.parametrize("name", STORE)
