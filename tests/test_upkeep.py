@@ -230,6 +230,27 @@ def test_verify_finds_an_index_of_other_records(tmp_path):
     assert any("index='rebuild'" in p for p in report.problems)
 
 
+def test_verify_of_a_directory_checks_all_splits(tmp_path):
+    folder = tmp_path / "d"
+    note = mapix.vimh.Parameter("note", 0, min=0.0, max=255.0, step=1.0)
+    with mapix.vimh.Writer(folder, [note]) as out:
+        for i in range(20):
+            split = "test" if i % 4 == 0 else "train"
+            out.append(np.full((4, 4, 1), i, np.uint8), {"note": i}, split=split)
+    assert mapix.open(folder).verify().ok
+    with open(folder / "test", "ab") as f:
+        f.write(b"x")
+    for opened, ok in (
+        (mapix.open(folder), False),
+        (mapix.open(folder, split="train"), True),
+        (mapix.open(folder / "train"), True),
+        (mapix.open(folder)[:3], True),
+    ):
+        report = opened.verify()
+        assert report.ok == ok
+        assert ok or str(folder / "test") in report.problems[0]
+
+
 def test_verify_of_pickles(tmp_path):
     golden = Path(__file__).parent / "golden" / "vimh" / "mnist_28x28x1_1p" / "train_batch"
     assert mapix.open(golden).verify().ok

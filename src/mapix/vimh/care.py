@@ -53,7 +53,9 @@ class Care:
     def verify(self: Any, progress: Progress | None = None) -> Report:
         """Check everything in the file: structure, checksums, info JSON, labels.
 
-        Of a directory that is the file of one split; ``mapix.vimh.verify`` checks all of them.
+        Of a directory that was opened without ``split`` all data files are checked: what is wrong
+        with another one is among the problems, which name it.  ``mapix.vimh.verify`` gives a report
+        for each file.
 
         The file is walked anew, whatever index there is, and compared with the index that is in
         use.  Checksums are those of a stored index (``mapix.index``); without them nobody can tell
@@ -69,9 +71,13 @@ class Care:
         Report
             Its ``ok`` says whether all is well.
         """
-        from mapix.vimh import upkeep
+        from mapix.vimh import checking, upkeep
 
-        return upkeep.verify(self, progress)
+        report = upkeep.verify(self, progress)
+        for other in checking.others(self, progress):
+            report.checked.append(f"{other.path}: {', '.join(other.checked)}")
+            report.problems += [f"{other.path}: {problem}" for problem in other.problems]
+        return report
 
     def repair(self: Any, path: str | os.PathLike[str], progress: Progress | None = None) -> Saved:
         """Write all complete records to a new file; see ``mapix.vimh.repair``."""

@@ -12,7 +12,7 @@ from mapix.vimh import upkeep
 from mapix.vimh.dataset import Dataset
 from mapix.vimh.opening import data_files, open_path
 
-__all__ = ["verify"]
+__all__ = ["others", "verify"]
 
 
 def verify(
@@ -45,6 +45,15 @@ def verify(
     if not files:
         raise FileNotFoundError(f"{path}: no data file of {split or 'a VIMH dataset'}")
     return [_report(file, progress) for file in files]
+
+
+def others(ds: Dataset, progress: Progress | None) -> list[Report]:
+    """Check the other data files of the directory that was opened; none where a file was."""
+    folder = getattr(ds, "directory", None)  # several files joined have none
+    if folder is None:
+        return []
+    files = [path for path in data_files(folder) if not os.path.samefile(path, ds.source.full_path)]
+    return [_report(path, progress) for path in files]
 
 
 def _report(path: str, progress: Progress | None) -> Report:

@@ -49,6 +49,8 @@ class Dataset(bases.Rows, Query, Care):
         file system.
     interleaved : bool
         Whether pixels are taken as (h, w, c) in the file (``order="HWC"``).
+    directory : str or None
+        The directory that was opened without ``split``: ``verify`` checks all of its data files.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Dataset(bases.Rows, Query, Care):
         self.info = info
         self.interleaved = gatherer.interleaved
         self.splits = splits
+        self.directory: str | None = None
         self._options = options
         self._rows = rows
         self._n = self.index.nrecords if rows is None else len(rows)

@@ -302,7 +302,11 @@ def open_path(
         "access": access,
     }
     opened = [_open_settled(p, splits, options, progress) for p, splits in parts]
-    return opened[0] if len(opened) == 1 else opened[0].joined(opened[1:])
+    if len(opened) > 1:
+        return opened[0].joined(opened[1:])
+    if split is None and os.path.isdir(path):
+        opened[0].directory = absolute(path)
+    return opened[0]
 
 
 def _open_settled(

@@ -147,7 +147,8 @@ def verify(ds: Dataset, progress: Progress | None = None) -> Report:
         report.checked.append("info JSON")
         from mapix.vimh.opening import disagreements
 
-        report.problems += [f"the info JSON says {said}" for said in disagreements(ds)]
+        complete = ds._with_rows(None)  # the JSON is about the file, also where ds is a part of it
+        report.problems += [f"the info JSON says {said}" for said in disagreements(complete)]
         if ds.unknown_ids:
             ids = ", ".join(map(str, ds.unknown_ids))
             report.problems.append(f"label ids that the info JSON does not name: {ids}")
