@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 import zlib
-from collections import deque
 from collections.abc import Callable, Iterator
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -26,6 +27,7 @@ T = TypeVar("T")
 IntArray = NDArray[np.int64]
 MASK = (1 << 64) - 1
 STATE_VERSION = 1
+OWNER_SECONDS = 1.0  # between two checks of a waiting thread whether anybody can use its results
 
 
 class Plan:
@@ -126,13 +128,17 @@ class Ahead(Generic[T]):
     """
 
     def __init__(self, make: Callable[[int], T | None], nslots: int) -> None:
-        self._change = threading.Condition()
-        self._free = deque(range(nslots))
-        self._ready: deque[tuple[int, T | None, BaseException | None]] = deque()
-        self._stopped = threading.Event()
+        # Queues made in C: Ctrl-C between two lines of Python leaves no lock held, as it can where
+        # a condition is entered.
+        self._free: SimpleQueue[int] = SimpleQueue()
+        self._ready: SimpleQueue[tuple[int, T | None, BaseException | None]] = SimpleQueue()
+        self._stopped = [False]
         self._pid = os.getpid()
-        # the thread refers to these alone, so that this object can die while it runs
-        pieces = (self._change, self._free, self._ready, self._stopped, make)
+        for slot in range(nslots):
+            self._free.put(slot)
+        # The thread refers to these alone, so that this object can die while it runs, as it does
+        # where Ctrl-C comes before anybody could close it.
+        pieces = (self._free, self._ready, self._stopped, make, weakref.ref(self))
         self._thread = threading.Thread(target=_work, args=pieces, name="mapix-ahead", daemon=True)
         self._thread.start()
 
@@ -140,52 +146,46 @@ class Ahead(Generic[T]):
         """The next result and its slot; None at the end."""
         if os.getpid() != self._pid:
             raise RuntimeError("this pass was begun before a fork; begin one in this process")
-        with self._change:
-            while not self._ready:
-                self._change.wait()
-            slot, value, error = self._ready.popleft()
+        slot, value, error = self._ready.get()
         if error is not None:
             raise error
         return slot, value
 
     def release(self, slot: int) -> None:
         """Let go of a result: its slot may be written to."""
-        with self._change:
-            self._free.append(slot)
-            self._change.notify_all()
+        self._free.put(slot)
 
     def close(self) -> None:
         """End the thread, and wait for the call that it is in."""
-        self._stopped.set()
+        self._stopped[0] = True
+        self._free.put(0)  # the thread may be waiting for a slot
         if os.getpid() == self._pid:
-            with self._change:
-                self._change.notify_all()
             self._thread.join()
 
 
 def _work(
-    change: threading.Condition,
-    free: deque[int],
-    ready: deque[Any],
-    stopped: threading.Event,
+    free: SimpleQueue[int],
+    ready: SimpleQueue[Any],
+    stopped: list[bool],
     make: Callable[[int], Any],
+    owner: weakref.ref[Ahead[Any]],
 ) -> None:
     value: Any = True
     while value is not None:
-        with change:
-            while not free and not stopped.is_set():
-                change.wait()
-            if stopped.is_set():
+        try:
+            slot = free.get(timeout=OWNER_SECONDS)
+        except Empty:
+            if owner() is None:
                 return
-            slot = free.popleft()
+            continue
+        if stopped[0]:
+            return
         error = None
         try:
             value = make(slot)
         except BaseException as e:
             value, error = None, e
-        with change:
-            ready.append((slot, value, error))
-            change.notify_all()
+        ready.put((slot, value, error))
 
 
 class Loader:
