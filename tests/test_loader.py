@@ -377,7 +377,8 @@ def test_a_pass_begun_before_a_fork_is_refused_in_the_child(ds):
 
 
 PROGRAM = """
-import sys, mapix
+import signal, sys, mapix
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 ds = mapix.open(sys.argv[1], dialect=14)
 loader = mapix.Loader(ds, 2, ahead=2)
 print("ready", flush=True)
