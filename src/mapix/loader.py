@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from mapix import _native
 from mapix.errors import UnsupportedError
+from mapix.placement import Placement
 
 __all__ = ["Ahead", "Gathering", "Loader", "Plan"]
 
@@ -277,7 +278,7 @@ class Loader:
         }
 
     def _digest(self) -> int:
-        """A number that differs for other datasets, and not for copies of the same."""
+        """A number for the family and the record count; other content is not noticed."""
         described = repr((len(self.dataset), type(self.dataset).__name__))
         return zlib.crc32(described.encode())
 
@@ -346,20 +347,31 @@ class Loader:
         finally:
             ahead.close()
 
+    def placement(self) -> Placement:
+        """How the dataset's batches of these options are copied.
+
+        Raises
+        ------
+        UnsupportedError
+            They have no common shape.
+        """
+        make = getattr(self.dataset, "placement", None)
+        if make is None:
+            raise UnsupportedError(f"{type(self.dataset).__name__} has no batches of one shape")
+        options = {k: v for k, v in self.options.items() if k not in ("labels", "threads")}
+        found: Placement = make(**options)
+        return found
+
     def _buffers(self) -> list[NDArray[Any]] | None:
         """Reused outputs, one for each slot; None where each batch has its own."""
         if self.copy:
             return None
         try:
-            placement = self.dataset.placement(**_without(self.options, "threads", "labels"))
-        except (AttributeError, UnsupportedError):
+            placement = self.placement()
+        except UnsupportedError:
             return None  # the shape of a batch is known when it is made
         shape = (self.plan.batch_size, *placement.shape)
         return [np.empty(shape, placement.out) for _ in range(self.ahead + 1)]
-
-
-def _without(options: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {k: v for k, v in options.items() if k not in names}
 
 
 class Gathering:

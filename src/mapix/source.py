@@ -220,7 +220,7 @@ class Mapping:
         if self._sample is None:
             self._sample = sample(self, self.nbytes)
         else:
-            _native.copy(self, 0, min(1, self.nbytes), "file")  # looks whether the file changed
+            _native.check(self)
         return self._sample
 
     def settle(self) -> None:

@@ -26,6 +26,8 @@ from torch.utils.data._utils import collate as torch_collate
 import mapix
 from mapix.batch import Batch, Dtype, Layout, Pair, Row, Samples
 from mapix.feeding import Loader
+from mapix.feeding.labels import IGNORE as IGNORE
+from mapix.feeding.labels import as_tensors
 from mapix.folder.batching import PictureDtype
 from mapix.folder.dataset import ImageFolder
 from mapix.folder.decoding import MODES
@@ -36,8 +38,6 @@ from mapix.vimh.joined import Joined
 from mapix.vimh.parameters import Unit
 
 __all__ = ["Collated", "Dataset", "Images", "Loader", "Sample", "collate"]
-
-IGNORE = -100  # the class that PyTorch's losses leave out
 
 _TORCH_DTYPES = {
     name: getattr(torch, name)
@@ -177,7 +177,7 @@ def _of_records(batch: Sequence[Record], *, collate_fn_map: Any = None) -> Any:
     for file in files.values():
         at = [k for k, r in enumerate(batch) if r._file is file]
         rows = np.array([batch[k].index for k in at], np.int64)
-        found = file.order(*_AS_THEY_ARE).batch(file, rows, None)
+        found = file.order().batch(file, rows, None)
         for name, column in zip(found.names, torch.from_numpy(found.labels).T, strict=True):
             codes.setdefault(name, torch.zeros(len(batch), dtype=torch.uint8))[at] = column
         if len(files) == 1:
@@ -187,8 +187,6 @@ def _of_records(batch: Sequence[Record], *, collate_fn_map: Any = None) -> Any:
     return torch.from_numpy(np.stack(images)), codes
 
 
-# dtype, layout, scale, mean, std, pad, crop, pad_value, flat, labels, spec_range, threads
-_AS_THEY_ARE = ("uint8", "NHWC", None, None, None, False, False, 0.0, False, "raw", False, 1)
 _pytorchs = torch_collate.collate_numpy_array_fn
 torch_collate.default_collate_fn_map.update(
     {Sample: _of_samples, Row: _of_rows, Pair: _of_pairs, Record: _of_records}
@@ -362,15 +360,10 @@ class Dataset(torch_data.Dataset[Any]):
         return _shared(shape, _TORCH_DTYPES[self.options["dtype"]])
 
     def _labels(self, batch: Batch) -> dict[str, torch.Tensor] | torch.Tensor | None:
-        if batch.labels is None or batch.present is None:
-            return None
-        values = batch.labels
-        if self.options["labels"] == "class" and not batch.present.all():
-            values[~batch.present] = IGNORE
-        if not self.as_dict:
-            return torch.from_numpy(values)
-        columns = torch.from_numpy(np.ascontiguousarray(values.T))
-        return dict(zip(batch.names, columns, strict=True))
+        values = as_tensors(batch, self.options["labels"])
+        if values is None or not self.as_dict:
+            return values
+        return dict(zip(batch.names, values.T.contiguous(), strict=True))
 
 
 class Images(Dataset):

@@ -117,9 +117,8 @@ class Loader(loader.Loader):
             return
         feeder = self._feed()
         self._begin()
-        step, n = self.plan.step, self.plan.n
         for batch in feeder.batches(self.epoch, self._position, self.plan.nbatches(self._position)):
-            self._position = min(self._position + step, n)
+            self._advance()
             yield batch
         self._end()
 

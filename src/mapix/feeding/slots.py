@@ -13,7 +13,6 @@ from mapix.errors import UnsupportedError
 from mapix.feeding.labels import as_dict, ignoring
 from mapix.gpu.driver import Kernel
 from mapix.gpu.job import Job
-from mapix.placement import Placement
 
 if TYPE_CHECKING:
     from mapix.feeding.loader import Loader
@@ -117,11 +116,7 @@ class Chunked:
     """Base class of the ways that make several batches per launch."""
 
     def __init__(self, loader: Loader, nslots: int) -> None:
-        make = getattr(loader.dataset, "placement", None)
-        if make is None:
-            raise UnsupportedError(f"{type(loader.dataset).__name__} has no batches of one shape")
-        options = {k: v for k, v in loader.options.items() if k not in ("labels", "threads")}
-        placement: Placement = make(**options)
+        placement = loader.placement()
         if not placement.mapping.nbytes or not placement.nbytes:
             raise UnsupportedError(f"{placement.mapping.path}: there is nothing to read")
         self.loader, self.placement = loader, placement

@@ -323,9 +323,7 @@ class Dataset(bases.Rows, Query, Care):
     ) -> tuple[int, int, int, int]:
         """Shape that ``batch`` with these options would give its images; reads the index alone."""
         rows = self._file_rows(indices)
-        order = self._gatherer.order(
-            *("uint8", layout, None, None, None, pad, crop, 0.0, False, None, False, 1)
-        )
+        order = self._gatherer.order(layout=layout, pad=pad, crop=crop, labels=None)
         h, w, c, _ = order.canvas(self._gatherer, rows)
         return (len(rows), h, w, c) if layout == "NHWC" else (len(rows), c, h, w)
 
@@ -339,11 +337,7 @@ class Dataset(bases.Rows, Query, Care):
         UnsupportedError
             The batches of these options have no common shape, or carry more than images and labels.
         """
-        known: dict[str, Any] = dict.fromkeys(("scale", "mean", "std"))
-        known |= {"dtype": "uint8", "layout": "NHWC", "pad": False, "crop": False, "pad_value": 0.0}
-        known |= {"flat": False, "labels": None, "spec_range": False, "threads": 1, **options}
-        order = self._gatherer.order(**known)
-        return order.placement(self._gatherer, self._rows)
+        return self._gatherer.order(**options).placement(self._gatherer, self._rows)
 
     def label_array(
         self, labels: Unit = "raw"

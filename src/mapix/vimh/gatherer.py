@@ -293,20 +293,23 @@ class Gatherer(bases.File):
 
     def order(
         self,
-        dtype: Any,
-        layout: str,
-        scale: float | None,
-        mean: ArrayLike | None,
-        std: ArrayLike | None,
-        pad: bool | tuple[int, ...],
-        crop: bool | str,
-        pad_value: float,
-        flat: bool,
-        labels: Unit | None,
-        spec_range: bool,
-        threads: int,
+        dtype: Any = "uint8",
+        layout: str = "NHWC",
+        scale: float | None = None,
+        mean: ArrayLike | None = None,
+        std: ArrayLike | None = None,
+        pad: bool | tuple[int, ...] = False,
+        crop: bool | str = False,
+        pad_value: float = 0.0,
+        flat: bool = False,
+        labels: Unit | None = "raw",
+        spec_range: bool = False,
+        threads: int = 1,
     ) -> Order:
-        """An order for these options of ``Dataset.batch``: made anew only when they are."""
+        """An order for these options of ``Dataset.batch``, whose defaults they have.
+
+        Made anew only when they are new.
+        """
         if isinstance(pad, list):
             pad = tuple(pad)
         key = (
