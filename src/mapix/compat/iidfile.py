@@ -520,8 +520,7 @@ class IIDFile:
         own = known is not None and os.path.realpath(target) == os.path.realpath(self._place or "")
         with Writer(target, self.meta.data, replace=True, version=version) as out:
             if known is not None and own:
-                known.source.confirm()
-                out._out.ready = known.source.confirm
+                out._instead_of(known.source)
             self._write(out)
         if own:
             self._archive = mapix.open(target, format="iid")

@@ -80,9 +80,8 @@ def cached(source: Source, data: Data, nbytes: int, format: str, what: str = "da
         with replacing(place) as f:
             crc = _fill(f, source, data, nbytes, format)
             f.write(_trailer(source, nbytes, _sum(source, source.nbytes), crc))
-        found = _stored(
-            place, source, data, nbytes
-        )  # in a folder of others it may be another one by now
+        # in a folder of others it may be another one by now
+        found = _stored(place, source, data, nbytes)
         if found is None:
             raise PermissionError(errno.EPERM, "what lies there is not believed", place)
         return found

@@ -218,10 +218,7 @@ def _edit(
     said = archive.meta if meta is None else meta
     with Writer(target, said, version=archive.header, replace=path is None) as out:
         if path is None:
-            # The path is locked from here on, against other writers.  What they wrote before, and
-            # what programs write that ask for no lock, must not be lost.
-            archive.source.confirm()
-            out._out.ready = archive.source.confirm
+            out._instead_of(archive.source)
         new = _copy(archive, keep, out, dict.fromkeys(groups, ()))
         for name, keys in groups.items():
             kept = [new[k] for k in keys.tolist() if k in new]

@@ -32,6 +32,7 @@ from mapix.iid.arguments import (
     place_of,
     whole,
 )
+from mapix.source import Source
 from mapix.store import SYSTEM, Calls, Closing, NewWhole, Spill
 
 __all__ = ["Once", "Writer", "path_of"]
@@ -139,6 +140,15 @@ class Writer(Once):
             self.abort()
             raise
         self._iids, self._segs = self._spills
+
+    def _instead_of(self, source: Source) -> None:
+        """Appear in the place of this file alone, unchanged: checked now, and again just before.
+
+        The path is locked against other writers.  What they wrote before, and what programs write
+        that ask for no lock, must not be lost: FileChangedError.
+        """
+        source.confirm()
+        self._out.ready = source.confirm
 
     def __len__(self) -> int:
         return len(self._lut) // 5
