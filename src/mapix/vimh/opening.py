@@ -135,6 +135,7 @@ def _parts(path: str, split: str | None) -> list[tuple[str, dict[str, str]]]:
 def info_of(
     data_path: str, info: Mapping[str, Any] | str | os.PathLike[str] | bool
 ) -> dict[str, Any]:
+    """Return the info JSON of a data file: the one beside it, or what ``info`` gives; else {}."""
     if isinstance(info, Mapping):
         return dict(info)
     if info is False:
