@@ -10,7 +10,7 @@ import numpy as np
 
 from comparison.rounds import told
 from datasets import FOLDER
-from mapix._native_iid import pack
+from mapix._native.iid import pack
 from mapix.iid import Writer
 
 NCLS = 50

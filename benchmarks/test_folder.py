@@ -8,7 +8,7 @@ import pytest
 
 import mapix
 from comparison.folder import SIZE, metadata, pictures
-from mapix.formats.jsonl import Lines
+from mapix.folder.lines import Lines
 from mapix.source import Source
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import mapix
-from mapix.formats import vimh
 from mapix.source import Source
+from mapix.vimh import layout
 
 
 def test_walk(benchmark: Any, path: Path) -> None:
     """One dialect, as in a file that is opened for the first time with dialect=14."""
     reading = benchmark.pedantic(
-        lambda: vimh.walk(Source(path), 14), rounds=7, warmup_rounds=1, iterations=1
+        lambda: layout.walk(Source(path), 14), rounds=7, warmup_rounds=1, iterations=1
     )
     assert reading.whole
     benchmark.extra_info["records"] = reading.index.nrecords
@@ -37,7 +37,7 @@ def test_hop(benchmark: Any, path: Path, ds: Any) -> None:
 def test_choose(benchmark: Any, path: Path) -> None:
     """Both dialects tried."""
     reading = benchmark.pedantic(
-        lambda: vimh.choose(Source(path)), rounds=7, warmup_rounds=1, iterations=1
+        lambda: layout.choose(Source(path)), rounds=7, warmup_rounds=1, iterations=1
     )
     assert reading.whole
 

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 import mapix
-from mapix import indexes
 from mapix.iid.selection import Selection
+from mapix.vimh import index_store
 
 Op = Callable[[Any], Any]
 N = 700  # records; several pages in each file
@@ -116,7 +116,7 @@ def pickled_if_it_can_be(x: Any) -> Any:
 
 def settled(path: Path) -> Path:
     age = time.time_ns() - path.stat().st_ctime_ns  # until an index of it can be stored
-    time.sleep(max(0, indexes.FINE_NS * 1.2 - age) / 1e9)
+    time.sleep(max(0, index_store.FINE_NS * 1.2 - age) / 1e9)
     return path
 
 
@@ -137,7 +137,7 @@ def vimh_indexed(folder: Path) -> Path:
 
 
 def vimh_pickle(folder: Path) -> Path:
-    from mapix.vimh.pickling import write_batch
+    from mapix.vimh.pickle_writer import write_batch
 
     plain_one = vimh(folder, mixed=False)
     path = folder / "train_batch"

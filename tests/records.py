@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 import mapix
-from mapix import indexes
-from mapix.vimh import bases
+from mapix.vimh import index_store, record_types
 from slow_vimh import record
 
-needs_c = pytest.mark.skipif(not bases.FAST, reason="mapix._record is not built, or MAPIX_PURE=1")
+needs_c = pytest.mark.skipif(
+    not record_types.FAST, reason="mapix._record is not built, or MAPIX_PURE=1"
+)
 
 MIXED = [record(2 + i % 3, 3, 1 + i % 2, [(i % 4, i)] * (i % 3), seed=i) for i in range(40)]
 
@@ -22,10 +23,10 @@ MIXED = [record(2 + i % 3, 3, 1 + i % 2, [(i % 4, i)] * (i % 3), seed=i) for i i
 def store(path: Path, data: bytes) -> Path:
     """Make a data file whose index is kept; where that is."""
     path.write_bytes(data)
-    folder = Path(indexes.cache_folder())
+    folder = Path(index_store.cache_folder())
     before = set(folder.iterdir()) if folder.exists() else set()
     age = time.time_ns() - path.stat().st_ctime_ns
-    time.sleep(max(0, indexes.FINE_NS * 1.2 - age) / 1e9)
+    time.sleep(max(0, index_store.FINE_NS * 1.2 - age) / 1e9)
     mapix.open(path, dialect=14).close()
     (kept,) = set(folder.iterdir()) - before
     return kept

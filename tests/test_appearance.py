@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import mapix
-from mapix.formats.appearance import looks_like
+from mapix.appearance import looks_like
 from slow_vimh import pack, record
 
 LFS = (

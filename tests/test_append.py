@@ -17,10 +17,9 @@ import pytest
 
 import mapix
 from interleave import killed
-from mapix import journal
-from mapix.journal import Appending, journal_of
 from mapix.store import SYSTEM
-from mapix.vimh import Appender, Parameter, Writer
+from mapix.vimh import Appender, Parameter, Writer, journal
+from mapix.vimh.journal import Appending, journal_of
 from model_disk import ModelDisk
 from slow_vimh import pack, record, tiles
 

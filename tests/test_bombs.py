@@ -20,15 +20,15 @@ import pytest
 
 import mapix
 from mapix import _native
-from mapix.formats.pickled import Machine, machine
 from mapix.source import Source
 from mapix.vimh import parameters
+from mapix.vimh.pickles import Machine, reader
 
 MOST_CALLS = 14  # for each byte
 FREE_CALLS = 12_000  # of any file: 256 looks for rows, mostly
 MOST_COPIED = 16  # bytes for each byte of a file
 FREE_PEAK = 400_000
-FREE_COPIED = 8 * machine.WINDOW
+FREE_COPIED = 8 * reader.WINDOW
 MIB = 1 << 20
 
 
@@ -137,7 +137,7 @@ def cost(path: Path, data: bytes, meter: Meter) -> float:
     with meter:
         m = run(path)
     n = len(data)
-    assert m.work <= m._most_work + 2 * machine.WINDOW // machine.WORK_NBYTES
+    assert m.work <= m._most_work + 2 * reader.WINDOW // reader.WORK_NBYTES
     return max(
         (meter.calls - FREE_CALLS) / (MOST_CALLS * n),
         (meter.copied - FREE_COPIED) / (MOST_COPIED * n),
@@ -177,8 +177,8 @@ def test_a_search_finds_nothing_that_takes_more_calls(tmp_path, monkeypatch):
 def test_memory_of_each_opcode(tmp_path, monkeypatch):
     """Files of 16 KiB, and limits in the same measure as those of files of 1 MiB."""
     nbytes = 1 << 14
-    monkeypatch.setattr(machine, "FREE_HELD", machine.FREE_HELD * nbytes // MIB)
-    monkeypatch.setattr(machine, "ROWS_AT_ONCE", 64)  # room that does not grow with the file
+    monkeypatch.setattr(reader, "FREE_HELD", reader.FREE_HELD * nbytes // MIB)
+    monkeypatch.setattr(reader, "ROWS_AT_ONCE", 64)  # room that does not grow with the file
     path = tmp_path / "p"
     most = {}
     after = [r + op for r in RECALLS for op in (b"", b"\x94")]
@@ -205,7 +205,7 @@ def test_rows_have_to_pay_for_looking_for_them(tmp_path, monkeypatch):
         calls.clear()
         (tmp_path / "p").write_bytes(b"\x80\4" + data)
         run(tmp_path / "p")
-        assert len(calls) <= machine.ROWS_TRIES
+        assert len(calls) <= reader.ROWS_TRIES
     want = [[k % 7, 3] for k in range(100_000)]
     (tmp_path / "p").write_bytes(pickle.dumps(want, 4))
     calls.clear()
@@ -274,7 +274,7 @@ def test_lines_of_any_length_at_any_place(tmp_path):
         for before in (0, 1, 4090, 70_000):
             (tmp_path / "p").write_bytes(b"N0" * before + b"V" + b"x" * n + b"\n.")
             found = Machine(Source(tmp_path / "p")).run()
-            if n <= machine.SHORT:
+            if n <= reader.SHORT:
                 assert found == "x" * n
             else:
                 assert (found.at, found.nbytes) == (2 * before + 1, n)
@@ -338,7 +338,7 @@ def test_values_that_are_named_again_and_again(tmp_path, monkeypatch, name):
 
 def test_an_escape_that_never_ends(tmp_path):
     """Pieces of a long text are carried on by three bytes at most."""
-    from mapix.formats.pickled import decode
+    from mapix.vimh.pickles import decode
 
     monkey = 1 << 12
     text = rb"\x4" + b"z" * (20 * monkey)
@@ -497,7 +497,7 @@ def test_names_of_a_model_are_limited(tmp_path):
 
 def test_words_at_the_end_of_a_window(tmp_path):
     """A value that goes on in the next window is read to its end."""
-    from mapix.formats.jsontext import WINDOW_NBYTES
+    from mapix.visualrbm.json_text import WINDOW_NBYTES
 
     for space in range(WINDOW_NBYTES - 90, WINDOW_NBYTES + 10):
         path = tmp_path / "m.json"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import mapix
-from mapix.vimh.pickling import write_batch
+from mapix.vimh.pickle_writer import write_batch
 
 IMAGES = np.arange(5 * 4 * 4, dtype=np.uint8).reshape(5, 4, 4)
 

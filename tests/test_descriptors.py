@@ -20,7 +20,7 @@ import fuse_direct
 import mapix
 import stress_faults
 from mapix import _native, descriptors
-from mapix.beneath import Root
+from mapix.rooted import Root
 from mapix.source import Mapping, Source, peek
 from records import descriptors as descriptors_open
 from slow_vimh import pack, record
@@ -381,7 +381,7 @@ def test_nothing_is_said_at_exit(tmp_path, where):
     (path,) = files(tmp_path, 1)
     code = f"""
 import builtins, sys, threading, mapix
-from mapix.beneath import Root
+from mapix.rooted import Root
 ds, root = mapix.open({str(path)!r}), Root({str(tmp_path)!r})
 image = ds[0].image
 where = {where!r}
@@ -406,7 +406,7 @@ def test_a_mapping_dies_without_its_modules(tmp_path, monkeypatch):
     (path,) = files(tmp_path, 1)
     before = descriptors_open()
     mapping, root = Source(path).mapping, Root(tmp_path)
-    for module in ("mapix.source", "mapix.beneath", "mapix.descriptors"):
+    for module in ("mapix.source", "mapix.rooted", "mapix.descriptors"):
         names = vars(sys.modules[module])
         for name in [n for n in names if not n.startswith("__")]:
             monkeypatch.setitem(names, name, None)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import mapix
-from mapix import indexes
+from mapix.vimh import index_store
 
 SIDE = 24
 
@@ -156,7 +156,7 @@ def write_records(path: Path, *, mixed: bool) -> None:
 
     path.write_bytes(b"".join(map(one, range(N))))
     age = time.time_ns() - path.stat().st_ctime_ns  # until the times are old enough
-    time.sleep(max(0, indexes.FINE_NS * 1.2 - age) / 1e9)
+    time.sleep(max(0, index_store.FINE_NS * 1.2 - age) / 1e9)
 
 
 @pytest.fixture(params=["uniform", "mixed"])
@@ -164,14 +164,14 @@ def indexed(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Path, Path]:
     """A file, and its index of several pages, with labels, statistics and checksums."""
-    monkeypatch.setattr(indexes, "STORE_NBYTES", 0)
+    monkeypatch.setattr(index_store, "STORE_NBYTES", 0)
     path = tmp_path / "train"
     write_records(path, mixed=request.param == "mixed")
     mapix.index(path, dialect=14)
     with mapix.open(path, dialect=14) as ds:
         ds.statistics()
     beside = Path(f"{path}.mapix")
-    (beside_too,) = Path(indexes.cache_folder()).iterdir()
+    (beside_too,) = Path(index_store.cache_folder()).iterdir()
     os.replace(beside_too, beside)  # the one with statistics
     return path, beside
 
@@ -248,11 +248,11 @@ def test_verify_names_a_damaged_index(indexed, damage, request):
 @pytest.mark.filterwarnings("ignore:.*indexed anew:mapix.MapixWarning")
 def test_no_damaged_index_is_stored_again(tmp_path, monkeypatch, damage):
     """Labels are added to a stored index; what was in it before may be damaged by then."""
-    monkeypatch.setattr(indexes, "STORE_NBYTES", 0)
+    monkeypatch.setattr(index_store, "STORE_NBYTES", 0)
     path = tmp_path / "train"
     write_records(path, mixed=True)
     mapix.open(path, dialect=14)
-    (index,) = Path(indexes.cache_folder()).iterdir()
+    (index,) = Path(index_store.cache_folder()).iterdir()
     ds = mapix.open(path, dialect=14)
     assert ds.index.stored
     DAMAGES[damage](index, index.stat().st_size)

@@ -11,7 +11,7 @@ import pytest
 import mapix
 from conftest import GOLDEN
 from mapix.__main__ import main
-from mapix.idx import order, tools, write
+from mapix.idx import shuffle, tools, write
 
 IDX = GOLDEN / "idx"
 
@@ -177,9 +177,9 @@ def test_the_originals_order(tmp_path):
     assert mapix.open(tmp_path / "c.idx").shape == (10, 1)
     with pytest.raises(ValueError, match="libstdc"):
         tools.shuffle(source, tmp_path / "d.idx", compat="msvc")
-    assert next(itertools.islice(order.mersenne(5489), 9999, None)) == 9981545732273789042
+    assert next(itertools.islice(shuffle.mersenne(5489), 9999, None)) == 9981545732273789042
     for n in (0, 1, 1000):
-        assert sorted(order.fisher_yates(n, 7)) == list(range(n))
+        assert sorted(shuffle.fisher_yates(n, 7)) == list(range(n))
 
 
 SHUFFLED = [9, 2, 4, 7, 5, 0, 8, 6, 3, 1]

@@ -17,8 +17,8 @@ import mapix
 import mapix.iid
 import slow_iid
 from conftest import GOLDEN
-from mapix._native_iid import pack
-from mapix._native_tree import Tree
+from mapix._native.iid import pack
+from mapix._native.tree import Tree
 from mapix.iid import Writer, diff, edit, merge, subset
 from mapix.iid.coco import decode, encode
 from mapix.iid.segment import polygons
@@ -237,7 +237,7 @@ def test_points_and_windows(both):
 def test_paintings(both, order, bands, monkeypatch):
     a, _, canvases = both
     if bands:
-        monkeypatch.setattr("mapix._native_bulk.BAND", 17)
+        monkeypatch.setattr("mapix._native.bulk.BAND", 17)
     rng = np.random.default_rng(4)
     for keys in (None, rng.permutation(len(a))[:30]):
         some = np.arange(len(a)) if keys is None else keys

@@ -496,7 +496,7 @@ def test_equal_values_are_one_region_whatever_their_type(tmp_path):
 def test_a_large_mask_keeps_no_memory(tmp_path):
     import tracemalloc
 
-    from mapix._native_iid import _mine, pack
+    from mapix._native.iid import _mine, pack
 
     rng = np.random.default_rng(0)
     noise = (rng.random((700, 700)) > 0.5).view(np.uint8)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import mapix
 import slow_iid
 from mapix import _native
-from mapix._native_iid import pack, rle_box, rle_counts
+from mapix._native.iid import pack, rle_box, rle_counts
 from mapix.iid import Writer
 from mapix.iid.coco import decode, encode
 from test_iid import pack_one
@@ -110,7 +110,7 @@ def test_many_regions_do_without_a_tree_over_them(made, monkeypatch):
 @pytest.mark.parametrize("canvas_nbytes", [8 << 20, 3000])
 def test_overlaps(level, made, canvas_nbytes, monkeypatch):
     path, canvases = made
-    monkeypatch.setattr("mapix._native_bulk.CANVAS_NBYTES", canvas_nbytes)  # some do not fit
+    monkeypatch.setattr("mapix._native.bulk.CANVAS_NBYTES", canvas_nbytes)  # some do not fit
     a = mapix.open(path)
     flat = canvases.reshape(N, -1).astype(np.float32)
     shared = (flat @ flat.T).astype(int)
@@ -131,8 +131,8 @@ def test_overlaps_go_on_where_they_stopped(made, monkeypatch):
     path, _ = made
     a = mapix.open(path)
     want = a.overlaps()
-    monkeypatch.setattr("mapix._native_bulk.STEP", 7)
-    monkeypatch.setattr("mapix._native_bulk.PAIRS_A_SEGMENT", 0)
+    monkeypatch.setattr("mapix._native.bulk.STEP", 7)
+    monkeypatch.setattr("mapix._native.bulk.PAIRS_A_SEGMENT", 0)
     found = a.overlaps()
     assert (found.i == want.i).all()
     assert (found.j == want.j).all()
@@ -141,8 +141,8 @@ def test_overlaps_go_on_where_they_stopped(made, monkeypatch):
 
 def test_too_many_overlaps(made, monkeypatch):
     path, _ = made
-    monkeypatch.setattr("mapix._native_bulk.STEP", 7)
-    monkeypatch.setattr("mapix._native_bulk.PAIRS_A_SEGMENT", 0)
+    monkeypatch.setattr("mapix._native.bulk.STEP", 7)
+    monkeypatch.setattr("mapix._native.bulk.PAIRS_A_SEGMENT", 0)
     monkeypatch.setattr("mapix.iid.pixels.MOST_PAIRS", 100)
     with pytest.raises(mapix.errors.LimitError, match="fewer keys"):
         mapix.open(path).overlaps()

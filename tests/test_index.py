@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 
 import mapix
-from mapix import indexes
-from mapix.formats import vimh
+from mapix.vimh import index_store, layout
 from slow_vimh import pack, record
 
 
 @pytest.fixture(autouse=True)
 def small_files_count(monkeypatch):
-    monkeypatch.setattr(indexes, "STORE_NBYTES", 0)
+    monkeypatch.setattr(index_store, "STORE_NBYTES", 0)
 
 
 def make(path: Path, *, mixed: bool, seed: int = 0) -> Path:
@@ -34,11 +33,11 @@ def make(path: Path, *, mixed: bool, seed: int = 0) -> Path:
 def old(path: Path) -> None:
     """Wait until the file's times are old enough for an index of it to be kept."""
     age = time.time_ns() - path.stat().st_ctime_ns
-    time.sleep(max(0, indexes.FINE_NS * 1.2 - age) / 1e9)
+    time.sleep(max(0, index_store.FINE_NS * 1.2 - age) / 1e9)
 
 
 def kept() -> list[Path]:
-    folder = Path(indexes.cache_folder())
+    folder = Path(index_store.cache_folder())
     return sorted(folder.iterdir()) if folder.exists() else []
 
 
@@ -50,7 +49,7 @@ def no_walk(monkeypatch):
     def refuse(*a, **k):
         raise AssertionError("the file was walked again")
 
-    monkeypatch.setattr(vimh, "walk", refuse)
+    monkeypatch.setattr(layout, "walk", refuse)
 
 
 @pytest.mark.parametrize("mixed", [False, True])
@@ -69,7 +68,7 @@ def test_the_second_open_walks_nothing(tmp_path, monkeypatch, mixed):
         second.batch(range(300), flat=True).images == first.batch(range(300), flat=True).images
     ).all()
     assert [p.name for p in tmp_path.iterdir()] == ["f"], "nothing lies beside the data"
-    assert file.stat().st_size == indexes.HEAD_NBYTES + (16 * 300 if mixed else 0)
+    assert file.stat().st_size == index_store.HEAD_NBYTES + (16 * 300 if mixed else 0)
 
 
 def test_index_can_be_left_out_and_rebuilt(tmp_path):
@@ -96,7 +95,11 @@ def test_options_have_their_own_index(tmp_path):
 def test_a_file_written_just_now_is_not_remembered(tmp_path, monkeypatch):
     path = make(tmp_path / "f", mixed=False)
     written = path.stat().st_ctime_ns
-    for after, remembered in ((1_000_000, 0), (indexes.FINE_NS - 1, 0), (indexes.FINE_NS + 1, 1)):
+    for after, remembered in (
+        (1_000_000, 0),
+        (index_store.FINE_NS - 1, 0),
+        (index_store.FINE_NS + 1, 1),
+    ):
         monkeypatch.setattr(time, "time_ns", lambda after=after: written + after)
         mapix.open(path)
         assert len(kept()) == remembered
@@ -133,7 +136,7 @@ def test_chmod_and_links_do_not_matter(tmp_path):
 
 def damaged(file: Path):
     data = file.read_bytes()
-    for at in (*range(0, indexes._PREFIX.size + indexes._FIELDS.size, 5),):
+    for at in (*range(0, index_store._PREFIX.size + index_store._FIELDS.size, 5),):
         yield data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :]
     for n in (0, 1, 19, 100, 4095, 4096, len(data) - 16, len(data) - 1):
         yield data[:n]
@@ -153,7 +156,7 @@ def test_a_damaged_index_is_not_believed(tmp_path):
 
 def poison(file: Path, row: int, **fields: int) -> None:
     """Change a table entry; the header does not know."""
-    at = indexes.HEAD_NBYTES + 16 * row
+    at = index_store.HEAD_NBYTES + 16 * row
     data = bytearray(file.read_bytes())
     at_n, h, w, c = struct.unpack_from("<QHHH", data, at)
     offset = fields.get("at", at_n & ((1 << 56) - 1))
@@ -206,9 +209,9 @@ def test_a_cache_that_cannot_be_written_is_no_trouble(tmp_path, monkeypatch):
         assert len(mapix.open(path)) == 300
     monkeypatch.delenv("MAPIX_CACHE_DIR")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert indexes.cache_folder() == str(tmp_path / "xdg" / "mapix")
+    assert index_store.cache_folder() == str(tmp_path / "xdg" / "mapix")
     monkeypatch.delenv("XDG_CACHE_HOME")
-    assert indexes.cache_folder() == str(Path.home() / ".cache" / "mapix")
+    assert index_store.cache_folder() == str(Path.home() / ".cache" / "mapix")
 
 
 def test_a_partial_index_warns_each_time(tmp_path):

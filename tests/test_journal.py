@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from mapix import journal
-from mapix.journal import Appending, counting, journal_of, pending
 from mapix.store import SYSTEM
+from mapix.vimh import journal
+from mapix.vimh.journal import Appending, counting, journal_of, pending
 
 OLD = bytes(range(256)) * 40  # more than the 4096 bytes that a journal sums up
 NEW = b"new bytes"

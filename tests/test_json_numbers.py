@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import slow_json
-from mapix import _native_json as core
+from mapix._native import json as core
 from mapix.source import Source
 
 GRAMMARS = {False: core.ORIGINAL, True: core.ANY}

@@ -12,8 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import mapix
-from mapix._native_jsonl import Lines as Pass
-from mapix.formats.jsonl import Lines, value_of
+from mapix._native.lines import Lines as Pass
+from mapix.folder.lines import Lines, value_of
 from mapix.source import Source
 
 BLANKS = b" \t\r"
@@ -82,12 +82,12 @@ def test_the_core_finds_what_the_slow_twin_finds(tmp_path_factory, pieces, step,
 
 
 def test_many_lines_in_blocks(tmp_path, monkeypatch):
-    from mapix.formats import jsonl
+    from mapix.folder import lines
 
-    monkeypatch.setattr(jsonl, "BLOCK_NBYTES", 1000)
-    monkeypatch.setattr(jsonl, "FIRST_STEP", 64)
-    monkeypatch.setattr(jsonl, "MOST_STEP", 900)
-    monkeypatch.setattr(jsonl, "ROOM", 8)
+    monkeypatch.setattr(lines, "BLOCK_NBYTES", 1000)
+    monkeypatch.setattr(lines, "FIRST_STEP", 64)
+    monkeypatch.setattr(lines, "MOST_STEP", 900)
+    monkeypatch.setattr(lines, "ROOM", 8)
     rng = np.random.default_rng(0)
     values = [
         {"n": k, "x": "y" * int(rng.integers(0, 3000 if k % 50 == 0 else 90))} for k in range(999)

@@ -17,9 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mapix
-from mapix.formats import cjson, idx, jsontext, pink, visualrbm
+from mapix.idx import layout as idx
 from mapix.pink import Writer
-from mapix.visualrbm import schedule
+from mapix.pink import layout as pink
+from mapix.visualrbm import cjson, json_text, schedule
+from mapix.visualrbm import layout as visualrbm
 
 pytestmark = pytest.mark.filterwarnings("ignore::mapix.MapixWarning")
 
@@ -357,7 +359,7 @@ def test_model_layers(tmp_path, monkeypatch):
 
 
 def test_model_names(tmp_path):
-    assert jsontext.MOST_NAMES == 10_000
+    assert json_text.MOST_NAMES == 10_000
     for n, good in [(10_000, True), (10_001, False)]:
         data = model(**{str(k): 0 for k in range(n - 8)})
         if good:
@@ -368,7 +370,7 @@ def test_model_names(tmp_path):
 
 def test_model_texts_and_digits(tmp_path):
     """Names of 64 KiB, quotes included, in windows of 4 KiB; numbers of as many digits."""
-    most = jsontext.MOST_TEXT
+    most = json_text.MOST_TEXT
     for n in (1, 4093, 4094, 4095, 4096, 4097, 8190, most - 2):
         assert read(tmp_path, model(**{"x" * n: 0})).unknown == ("x" * n,)
         escaped = model(**{"x" * n: 0}).replace(b"xx", b"\\n", 1)
@@ -401,7 +403,7 @@ def test_model_values_that_are_passed_over(tmp_path):
                 assert read(tmp_path, data).unknown == ("x",)
             else:
                 refused(tmp_path, data, "nested deeper than 1000", **MODEL)
-    step = jsontext.SKIP_NBYTES
+    step = json_text.SKIP_NBYTES
     for n in (step - 9, step - 8, step - 7, step - 6, step - 2, step - 1, step, step + 1, 2 * step):
         for fill in (b"a", b'\\"', b"[]", b"\\\\"):
             text = b'"' + fill * (n // len(fill)) + b'"'
@@ -541,7 +543,7 @@ def test_words_that_are_no_numbers(tmp_path, word):
 SCALE = 16  # a sixteenth of a megabyte under a sixteenth of each limit: as much work for each byte
 SIZE = (1 << 20) // SCALE
 LIMITS = {
-    cjson: ["MOST_VALUES"], jsontext: ["MOST_NAMES"], visualrbm: ["MOST_LAYERS"],
+    cjson: ["MOST_VALUES"], json_text: ["MOST_NAMES"], visualrbm: ["MOST_LAYERS"],
     schedule: ["MOST_NUMBERS"],
 }  # fmt: skip
 MOST_CALLS = 10  # of Python and C functions a byte: 7 of escapes, the most known, are 0.4 us

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import mapix
-from mapix import indexes
 from mapix.vimh import Parameter, Writer
 
 A = Parameter("a", 0, min=0.0, max=10.0, step=2.5, num_classes=5)
@@ -79,7 +78,6 @@ def datasets(tmp_path_factory):
     path = write(folder / "kept", records)
     mapix.index(path)
     made["stored"] = mapix.open(path), records
-    assert indexes is not None
     assert made["stored"][0].index.stored
     records = list(every(False))
     made["pickle"] = mapix.open(write(folder / "pickle", records, output="pickle")), records

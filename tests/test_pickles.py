@@ -18,11 +18,10 @@ import numpy as np
 import pytest
 
 import mapix
-from mapix import indexes
-from mapix.formats.pickled import Array, Machine, Span
-from mapix.formats.pickled.emit import Emitter
 from mapix.source import Source
-from mapix.vimh import Parameter, Writer
+from mapix.vimh import Parameter, Writer, index_store
+from mapix.vimh.pickles import Array, Machine, Span
+from mapix.vimh.pickles.emitter import Emitter
 
 GOLDEN = Path(__file__).parent / "golden" / "vimh"
 BATCHES = sorted(GOLDEN.glob("*/*_batch"))
@@ -442,8 +441,8 @@ def hook(name, args):
     if armed and name.startswith(("pickle.", "exec", "compile", "os.system", "subprocess.",
             "os.exec", "os.spawn", "os.posix_spawn", "ctypes.", "socket.", "import")):
         events.append((name, str(args)[:80]))
-import mapix, mapix.vimh, mapix.vimh.batches, mapix.vimh.pickled, mapix.formats.pickled
-import mapix.formats.pickled.decode, numpy, tempfile, codecs, encodings.latin_1, linecache
+import mapix, mapix.vimh, mapix.vimh.pickle_file, mapix.vimh.pickle_gatherer, mapix.vimh.pickles
+import mapix.vimh.pickles.decode, numpy, tempfile, codecs, encodings.latin_1, linecache
 import encodings.raw_unicode_escape, os
 mapix.open(sys.argv[1]).labels
 sys.addaudithook(hook)
@@ -568,7 +567,7 @@ def test_decoding_is_kept_in_the_cache(tmp_path):
     path = tmp_path / "train_batch"
     path.write_bytes(pickle.dumps(make(), 0))
     ds = mapix.open(path)
-    assert ds._gatherer.pixels.path.startswith(indexes.cache_folder())
+    assert ds._gatherer.pixels.path.startswith(index_store.cache_folder())
     before = Path(ds._gatherer.pixels.path).stat().st_mtime_ns
     time.sleep(0.01)
     mapix.open(path)

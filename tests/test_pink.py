@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 import mapix
 import mapix.pink
 from conftest import GOLDEN
-from mapix.formats.pink import MOST_COMMENT, of_version_1, of_version_2
 from mapix.pink import (
     Data,
     Mapping,
@@ -31,6 +30,7 @@ from mapix.pink import (
     write_rot,
     write_som,
 )
+from mapix.pink.layout import MOST_COMMENT, of_version_1, of_version_2
 from mapix.testing import FormatTests
 from slow_pink import KINDS, hexagon, pack_1, product, read, version_1, version_2
 

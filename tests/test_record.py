@@ -22,8 +22,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mapix
-from mapix import _native, indexes
-from mapix.vimh import bases
+from mapix import _native
+from mapix.vimh import index_store, record_types
 from records import MIXED, anonymous, needs_c, store
 from slow_vimh import Slow, pack, record
 
@@ -34,13 +34,13 @@ ARRAYS = ("image", "label_bytes", "label_ids")
 
 def load_pure() -> ModuleType:
     """mapix.vimh.opening as it is with MAPIX_PURE=1."""
-    chosen = ("mapix.vimh", "mapix.batch", "mapix.compiled")  # all that a choice goes into
+    chosen = ("mapix.vimh", "mapix.batch", "mapix._native.compiled")  # all that a choice goes into
     saved = {name: sys.modules.pop(name) for name in list(sys.modules) if name.startswith(chosen)}
     before = os.environ.get("MAPIX_PURE")
     os.environ["MAPIX_PURE"] = "1"
     try:
         module = importlib.import_module("mapix.vimh.opening")
-        assert not sys.modules["mapix.vimh.bases"].FAST
+        assert not sys.modules["mapix.vimh.record_types"].FAST
     finally:
         os.environ.pop("MAPIX_PURE")
         if before is not None:
@@ -145,7 +145,7 @@ def test_the_twins_agree(folder: Path, slow: list[Slow], six: bool, order: str) 
 @pytest.mark.parametrize("module", ["vimh", "index", "source"])
 def test_without_the_c_module(module: str) -> None:
     """The other tests, in an interpreter where Python does all of it."""
-    if not bases.FAST:
+    if not record_types.FAST:
         pytest.skip("this is such an interpreter")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(
@@ -162,7 +162,7 @@ def test_without_the_c_module(module: str) -> None:
 
 @pytest.fixture
 def small_files_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(indexes, "STORE_NBYTES", 0)
+    monkeypatch.setattr(index_store, "STORE_NBYTES", 0)
 
 
 @contextlib.contextmanager
@@ -201,10 +201,10 @@ def test_hostile_tables(tmp_path: Path) -> None:
     @given(st.dictionaries(st.integers(0, n - 1), lies, max_size=n))
     def hostile(entries: dict[int, Any]) -> None:
         nonlocal refused, taken
-        table = np.frombuffer(good, _native.ENTRY, n, indexes.HEAD_NBYTES).copy()
+        table = np.frombuffer(good, _native.ENTRY, n, index_store.HEAD_NBYTES).copy()
         for row, (at, labels, *rest) in entries.items():
             table[row] = (at | labels << 56, *rest)
-        kept.write_bytes(good[: indexes.HEAD_NBYTES] + table.tobytes())
+        kept.write_bytes(good[: index_store.HEAD_NBYTES] + table.tobytes())
         with stored_twins(path) as (ours, twins):
             for row in range(n):
                 found = look(ours, row)
@@ -235,7 +235,7 @@ def test_a_table_that_is_cut_while_it_is_used(tmp_path: Path) -> None:
     ds = mapix.open(path, dialect=14)
     assert ds.index.stored
     before = seen(ds[n - 1])
-    os.truncate(kept, indexes.HEAD_NBYTES)
+    os.truncate(kept, index_store.HEAD_NBYTES)
     with pytest.warns(mapix.MapixWarning, match=rf"{kept}: .* indexed anew"):
         assert ds[4000].labels == {"param_0": 4000 & 255}
     assert seen(ds[n - 1]) == before, "what was confirmed is kept"

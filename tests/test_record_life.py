@@ -19,8 +19,8 @@ import psutil
 import pytest
 
 import mapix
-from mapix import _native, indexes
-from mapix.vimh import bases
+from mapix import _native
+from mapix.vimh import index_store, record_types
 from records import MIXED, mapped, needs_c, store
 from slow_vimh import pack
 
@@ -104,14 +104,14 @@ def test_a_dataset_goes_without_the_collector(path: Path) -> None:
         gone = weakref.ref(ds)
         del ds, _
         assert gone() is None
-        if bases.FAST:  # the twin's closures are a cycle
+        if record_types.FAST:  # the twin's closures are a cycle
             assert not mapped(path)
     finally:
         gc.enable()
 
 
 def test_close_while_threads_take_records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(indexes, "STORE_NBYTES", 0)
+    monkeypatch.setattr(index_store, "STORE_NBYTES", 0)
     path = tmp_path / "f"
     store(path, pack(MIXED))
     want = [r.hwc().tolist() for r in MIXED]
@@ -230,7 +230,7 @@ def test_importing_again(path: Path) -> None:
 
 
 def test_mapix_pure_turns_the_c_module_off() -> None:
-    code = "import sys, mapix.vimh.bases as b; print(b.FAST, 'mapix._record' in sys.modules)"
+    code = "import sys, mapix.vimh.record_types as b; print(b.FAST, 'mapix._record' in sys.modules)"
 
     def said(value: str) -> str:
         env = {**os.environ, "MAPIX_PURE": value}
@@ -238,5 +238,5 @@ def test_mapix_pure_turns_the_c_module_off() -> None:
         return subprocess.run(command, env=env, capture_output=True, text=True, check=True).stdout
 
     assert said("1") == "False False\n"
-    if bases.FAST:
+    if record_types.FAST:
         assert said("0") == said("") == "True True\n"

@@ -64,7 +64,7 @@ def test_records_pickle_without_the_compiled_module(tmp_path):
         "r = pickle.loads(pickle.dumps(ds[2]))\n"
         "print(type(r).__module__, r.index, r.labels, r.image.sum() == ds[2].image.sum())\n"
     )
-    for pure, module in (("1", "mapix.vimh.pure"), ("0", None)):
+    for pure, module in (("1", "mapix.vimh.record_fallback"), ("0", None)):
         out = subprocess.run(
             [sys.executable, "-c", code, str(tmp_path / "f")],
             env={**os.environ, "MAPIX_PURE": pure} if pure == "1" else os.environ,

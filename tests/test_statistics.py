@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 import mapix
-from mapix import indexes
-from mapix.vimh import Parameter, Writer, decay_time, soft_targets
+from mapix.vimh import Parameter, Writer, decay_time, index_store, soft_targets
 
 A = Parameter("a", 0, min=0.0, max=10.0, step=2.5, num_classes=5)
 B = Parameter("b", 1, min=-1.0, max=1.0, step=1.0, num_classes=3)
@@ -69,9 +68,9 @@ def test_sums_are_exact_where_floats_are_not(tmp_path):
 
 
 def test_they_are_kept_in_the_index(tmp_path, monkeypatch):
-    monkeypatch.setattr(indexes, "STORE_NBYTES", 0)
+    monkeypatch.setattr(index_store, "STORE_NBYTES", 0)
     make(tmp_path / "d", mixed=True)
-    time.sleep(indexes.FINE_NS * 1.2 / 1e9)
+    time.sleep(index_store.FINE_NS * 1.2 / 1e9)
     path = tmp_path / "d" / "train"
     want = mapix.open(path).statistics()
     monkeypatch.setattr("mapix._native.VimhIndex.moments", None)

@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 import mapix
-from mapix import _native, cache, indexes
-from mapix.formats import vimh
+from mapix import _native, cache
 from mapix.source import SAMPLE_NBYTES, SAMPLES, Source
+from mapix.vimh import index_store, layout
 from slow_vimh import pack, record
 
 LARGE = SAMPLES * SAMPLE_NBYTES
@@ -38,7 +38,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="files of others need 
 
 @pytest.fixture(autouse=True)
 def small_files_count(monkeypatch):
-    monkeypatch.setattr(indexes, "STORE_NBYTES", 0)
+    monkeypatch.setattr(index_store, "STORE_NBYTES", 0)
 
 
 def shape(i: int, *, mixed: bool) -> tuple[int, int]:
@@ -54,7 +54,7 @@ def records(n: int, *, mixed: bool) -> list:
 
 def settle(path: Path) -> None:
     age = time.time_ns() - path.stat().st_ctime_ns
-    time.sleep(max(0, indexes.FINE_NS * 1.2 - age) / 1e9)
+    time.sleep(max(0, index_store.FINE_NS * 1.2 - age) / 1e9)
 
 
 def make(path: Path, n: int = 300, *, mixed: bool = False) -> Path:
@@ -76,20 +76,22 @@ def no_walk(monkeypatch):
     def refuse(*a, **k):
         raise AssertionError("the file was walked again")
 
-    monkeypatch.setattr(vimh, "walk", refuse)
+    monkeypatch.setattr(layout, "walk", refuse)
 
 
 def forge(place: Path, tail: bytes | None = None, **changes: object) -> None:
     """Change fields of an index, and its table, so that all sums are right."""
     raw = place.read_bytes()
-    at, size = indexes._PREFIX.size, indexes._FIELDS.size
-    fields = list(indexes._FIELDS.unpack(raw[at : at + size]))
+    at, size = index_store._PREFIX.size, index_store._FIELDS.size
+    fields = list(index_store._FIELDS.unpack(raw[at : at + size]))
     for name, value in changes.items():
         fields[FIELDS[name]] = value
-    packed = indexes._FIELDS.pack(*fields)
-    prefix = indexes._PREFIX.pack(indexes.MAGIC, indexes.VERSION, _native.crc32c(packed))
-    body = raw[indexes.HEAD_NBYTES :] if tail is None else tail
-    place.write_bytes((prefix + packed).ljust(indexes.HEAD_NBYTES, b"\0") + body)
+    packed = index_store._FIELDS.pack(*fields)
+    prefix = index_store._PREFIX.pack(
+        index_store.MAGIC, index_store.VERSION, _native.crc32c(packed)
+    )
+    body = raw[index_store.HEAD_NBYTES :] if tail is None else tail
+    place.write_bytes((prefix + packed).ljust(index_store.HEAD_NBYTES, b"\0") + body)
 
 
 # --- which content --------------------------------------------------------------------------------
@@ -182,7 +184,7 @@ def test_the_same_file_of_another_device_number_is_the_very_file(tmp_path, monke
     path = make(tmp_path / "f", 3000)
     place = Path(mapix.index(path))
     fields = list(
-        indexes._FIELDS.unpack_from(place.read_bytes(), indexes._PREFIX.size),
+        index_store._FIELDS.unpack_from(place.read_bytes(), index_store._PREFIX.size),
     )
     FIELDS["dev"] = 0
     forge(place, dev=fields[0] + 1)
@@ -272,8 +274,8 @@ def test_of_a_file_that_grew_elsewhere(tmp_path, monkeypatch, mixed):
     new.write_bytes(pack(more))
     new.replace(path)
     walked = []
-    real = vimh.walk
-    monkeypatch.setattr(vimh, "walk", lambda *a, **k: walked.append(k) or real(*a, **k))
+    real = layout.walk
+    monkeypatch.setattr(layout, "walk", lambda *a, **k: walked.append(k) or real(*a, **k))
     assert len(mapix.open(path)) == 310
     assert walked[0]["after"] is not None
     new.write_bytes(b"\7" + pack(more)[1:])  # what lies before is not what it was
@@ -314,7 +316,7 @@ def test_a_group_that_may_write_the_data_may_write_the_index(tmp_path, monkeypat
     """As files are where each user has a group of his own, and the umask is 002."""
     path = make(tmp_path / "f")
     place = place_of(path, "beside")
-    monkeypatch.setattr(indexes, "store", lambda *a, **k: None)
+    monkeypatch.setattr(index_store, "store", lambda *a, **k: None)
     for data, index, believed in (
         (0o664, 0o664, True),
         (0o644, 0o664, False),
@@ -336,7 +338,7 @@ def test_a_group_that_may_write_the_data_may_write_the_index(tmp_path, monkeypat
 def test_nor_is_one_in_a_folder_where_anybody_replaces_files(tmp_path, monkeypatch, where):
     path = make(tmp_path / "f")
     place = place_of(path, where)
-    monkeypatch.setattr(indexes, "store", lambda *a, **k: None)
+    monkeypatch.setattr(index_store, "store", lambda *a, **k: None)
     for mode, believed in ((0o777, False), (0o1777, True), (0o775, True), (0o755, True)):
         place.parent.chmod(mode)
         assert mapix.open(path).index.stored == believed, oct(mode)
@@ -355,7 +357,7 @@ def test_an_index_that_will_not_be_used_is_told_of(tmp_path):
 def test_an_index_of_somebody_else_is_not_believed(tmp_path, monkeypatch, where):
     path = make(tmp_path / "f")
     place = place_of(path, where)
-    monkeypatch.setattr(indexes, "store", lambda *a, **k: None)
+    monkeypatch.setattr(index_store, "store", lambda *a, **k: None)
     os.chown(place, 65534, 65534)
     assert not mapix.open(path).index.stored
     os.chown(path, 65534, 65534)  # who owns the data can write what he likes anyway
@@ -458,7 +460,7 @@ def test_verify_compares_everything_that_is_believed(tmp_path, mixed):
     assert report.ok
     assert report.checked == ["structure", "labels", "statistics", "checksums"]
     table = 300 * 16 if mixed else 0
-    body = good[indexes.HEAD_NBYTES :]
+    body = good[index_store.HEAD_NBYTES :]
     labels = bytearray(body[table : table + 600])
     labels[5] ^= 1
     moments = bytearray(body[-_native.MOMENTS.itemsize :])
@@ -543,8 +545,9 @@ def use(path: Path) -> None:
 KILLED = """
 import json, os, signal, sys, time
 import mapix
-from mapix import cache, indexes
-indexes.STORE_NBYTES = 0
+from mapix import cache
+from mapix.vimh import index_store
+index_store.STORE_NBYTES = 0
 path, unnamed, act = sys.argv[1:4]
 if unnamed == "named":
     cache.UNNAMED = "/nothing/there"

@@ -11,16 +11,14 @@ import numpy as np
 import pytest
 
 import mapix
-from mapix import indexes
 from mapix.__main__ import main
-from mapix.formats import vimh
-from mapix.vimh import repair
+from mapix.vimh import index_store, layout, repair
 from slow_vimh import pack, record
 
 
 @pytest.fixture(autouse=True)
 def small_files_count(monkeypatch):
-    monkeypatch.setattr(indexes, "STORE_NBYTES", 0)
+    monkeypatch.setattr(index_store, "STORE_NBYTES", 0)
 
 
 def records(n: int, *, mixed: bool, first: int = 0) -> list:
@@ -38,7 +36,7 @@ def records(n: int, *, mixed: bool, first: int = 0) -> list:
 
 def settle(path: Path) -> None:
     age = time.time_ns() - path.stat().st_ctime_ns
-    time.sleep(max(0, indexes.FINE_NS * 1.2 - age) / 1e9)
+    time.sleep(max(0, index_store.FINE_NS * 1.2 - age) / 1e9)
 
 
 def make(path: Path, n: int = 400, *, mixed: bool = False) -> Path:
@@ -55,7 +53,7 @@ def never_walk(monkeypatch):
     def refuse(*a, **k):
         raise AssertionError("the file was walked again")
 
-    monkeypatch.setattr(vimh, "walk", refuse)
+    monkeypatch.setattr(layout, "walk", refuse)
 
 
 @pytest.mark.parametrize("mixed", [False, True])
@@ -94,9 +92,9 @@ def test_labels_that_were_read_are_kept(tmp_path, monkeypatch, mixed):
 def test_stored_labels_are_not_believed_when_they_were_changed(tmp_path):
     path = make(tmp_path / "f")
     want = mapix.open(path).labels["param_1"].codes.tolist()
-    (kept,) = Path(indexes.cache_folder()).iterdir()
+    (kept,) = Path(index_store.cache_folder()).iterdir()
     data = bytearray(kept.read_bytes())
-    data[indexes.HEAD_NBYTES + 5] ^= 1
+    data[index_store.HEAD_NBYTES + 5] ^= 1
     kept.write_bytes(data)
     ds = mapix.open(path)
     assert ds.index.columns is not None
@@ -109,13 +107,13 @@ def test_of_a_file_that_grew_the_new_part_is_walked(tmp_path, monkeypatch, mixed
     path = make(tmp_path / "f", mixed=mixed)
     mapix.open(path)
     walked = []
-    real = vimh.walk
+    real = layout.walk
 
     def spy(source, head, progress=None, *, after=None):
         walked.append(0 if after is None else after.nbytes)
         return real(source, head, progress, after=after)
 
-    monkeypatch.setattr(vimh, "walk", spy)
+    monkeypatch.setattr(layout, "walk", spy)
     before = path.stat().st_size
     with path.open("ab") as f:
         f.write(pack(records(9, mixed=not alike, first=400)))
@@ -160,7 +158,7 @@ def test_a_clock_that_was_set_back(tmp_path):
     os.utime(path, ns=(ahead, ahead))
     settle(path)
     mapix.open(path)
-    folder = Path(indexes.cache_folder())
+    folder = Path(index_store.cache_folder())
     assert not folder.exists() or list(folder.iterdir()) == []
     with pytest.raises(OSError, match="ahead of the clock"):
         mapix.index(path)
@@ -187,8 +185,8 @@ def test_verify_finds_a_changed_pixel(tmp_path):
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     forged = bytearray(kept)
     now = os.stat(path)
-    fields = indexes._FIELDS.size
-    at = indexes._PREFIX.size
+    fields = index_store._FIELDS.size
+    at = index_store._PREFIX.size
     forged[at + 32 : at + 40] = now.st_ctime_ns.to_bytes(8, "little")
     from mapix import _native
 
@@ -220,10 +218,10 @@ def test_verify_tells_what_the_info_json_gets_wrong(tmp_path):
 def test_verify_finds_an_index_of_other_records(tmp_path):
     path = make(tmp_path / "f", mixed=True)
     mapix.open(path)
-    (kept,) = Path(indexes.cache_folder()).iterdir()
+    (kept,) = Path(index_store.cache_folder()).iterdir()
     data = bytearray(kept.read_bytes())
-    data[indexes.HEAD_NBYTES + 16 * 5 : indexes.HEAD_NBYTES + 16 * 6] = data[
-        indexes.HEAD_NBYTES + 16 * 10 : indexes.HEAD_NBYTES + 16 * 11
+    data[index_store.HEAD_NBYTES + 16 * 5 : index_store.HEAD_NBYTES + 16 * 6] = data[
+        index_store.HEAD_NBYTES + 16 * 10 : index_store.HEAD_NBYTES + 16 * 11
     ]
     kept.write_bytes(data)
     report = mapix.open(path).verify()

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 import mapix
 from conftest import GOLDEN
-from mapix.formats.cjson import parse
 from mapix.visualrbm import Schedule, Stage
+from mapix.visualrbm.cjson import parse
 
 FOLDER = GOLDEN / "visualrbm" / "schedule"
 TOLD = json.loads((FOLDER.parent / "manifest.json").read_text())["schedule"]

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from mapix import _native
 from mapix.errors import FileChangedError, MapixError
-from mapix.formats import vimh
 from mapix.source import Source
+from mapix.vimh import layout
 from slow_vimh import pack, read, record
 
 FOLDER_PER_TEST = [HealthCheck.function_scoped_fixture]
@@ -77,7 +77,7 @@ def test_walks_agree_with_the_slow_reader(tmp_path, what, head, cut, flips, capa
     assert (entries["at_n"] >> np.uint64(56)).tolist() == [len(r.pairs) for r in slow]
     assert [tuple(e)[1:4] for e in entries.tolist()] == [(r.h, r.w, r.c) for r in slow]
     assert ids == tuple(sorted({i for r in slow for i, _ in r.pairs}))
-    reading = vimh.walk(source, head)
+    reading = layout.walk(source, head)
     assert reading.index.nrecords == len(slow)
     assert reading.index.nbytes == end
     assert reading.whole == (end == len(data))
@@ -122,7 +122,7 @@ def test_chains_give_exactly_the_plain_hops_answer(tmp_path, kind, head, tail):
     assert (hop[4] == 0) == (tail == 0)
     for capacity, step in ((10**5, 1 << 40), (1000, 1 << 40), (10**5, 100_000), (333, 65_537)):
         assert same(all_entries(source, head, "table", capacity, step), hop), (capacity, step)
-    assert vimh.walk(source, head).index.entries.tobytes() == hop[0].tobytes()
+    assert layout.walk(source, head).index.entries.tobytes() == hop[0].tobytes()
 
 
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 31, 40, 41, 1000])
@@ -130,7 +130,7 @@ def test_chains_give_exactly_the_plain_hops_answer(tmp_path, kind, head, tail):
 def test_runs_of_alike_records(tmp_path, n, nlabels):
     records = [record(3, 5, 1, [(k, i & 255) for k in range(nlabels)], seed=i) for i in range(n)]
     source = source_of(tmp_path / "f", pack(records))
-    reading = vimh.walk(source, 14)
+    reading = layout.walk(source, 14)
     assert reading.whole
     assert reading.index.stride == len(records[0].pack())
     assert reading.index.nrecords == n
@@ -138,7 +138,7 @@ def test_runs_of_alike_records(tmp_path, n, nlabels):
     assert not reading.index.ids_differ
     if nlabels and n > 1:  # one record that lists other ids: still one stride, and it is said
         records[n // 2].pairs[0] = (99, 0)
-        reading = vimh.walk(source_of(tmp_path / "g", pack(records)), 14)
+        reading = layout.walk(source_of(tmp_path / "g", pack(records)), 14)
         assert reading.index.stride
         assert reading.index.ids_differ
         assert set(reading.index.ids) == {*range(nlabels), 99}
@@ -148,7 +148,7 @@ def test_runs_of_alike_records(tmp_path, n, nlabels):
 def test_a_run_that_breaks_becomes_a_table(tmp_path, at):
     records = [record(3, 5, 1, [(0, i)], seed=i) for i in range(100)]
     records[at] = record(2, 5, 1, [(0, 1)])
-    reading = vimh.walk(source_of(tmp_path / "f", pack(records)), 14)
+    reading = layout.walk(source_of(tmp_path / "f", pack(records)), 14)
     assert reading.whole
     assert not reading.index.stride
     offsets = np.cumsum([0] + [len(r.pack()) for r in records])[:-1]
@@ -158,7 +158,7 @@ def test_a_run_that_breaks_becomes_a_table(tmp_path, at):
 def test_a_pair_count_that_differs_is_not_alike(tmp_path):
     records = [record(3, 5, 1, [(0, 1)], seed=i) for i in range(50)]
     records[20] = record(3, 5, 1, [(0, 1), (1, 2)])
-    reading = vimh.walk(source_of(tmp_path / "f", pack(records)), 14)
+    reading = layout.walk(source_of(tmp_path / "f", pack(records)), 14)
     assert not reading.index.uniform
     assert reading.index.label_counts().tolist() == [1] * 20 + [2] + [1] * 29
 
@@ -166,7 +166,7 @@ def test_a_pair_count_that_differs_is_not_alike(tmp_path):
 def test_progress_is_told(tmp_path):
     data = many(np.random.default_rng(3), 2000, "mixed", 14)
     told = []
-    vimh.walk(source_of(tmp_path / "f", data), 14, lambda done, total: told.append((done, total)))
+    layout.walk(source_of(tmp_path / "f", data), 14, lambda done, total: told.append((done, total)))
     assert told[-1] == (len(data), len(data))
     assert all(a <= b for (a, _), (b, _) in zip(told, told[1:], strict=False))
 
@@ -177,7 +177,7 @@ def test_ctrl_c_is_obeyed_between_steps(tmp_path):
 
     source = source_of(tmp_path / "f", many(np.random.default_rng(3), 2000, "mixed", 14))
     with pytest.raises(KeyboardInterrupt):
-        vimh.walk(source, 14, stop)
+        layout.walk(source, 14, stop)
 
 
 def test_a_file_that_moves_while_it_is_walked(tmp_path):
@@ -186,7 +186,7 @@ def test_a_file_that_moves_while_it_is_walked(tmp_path):
     before = _native.faults_caught()
     os.truncate(path, 4096)
     with pytest.raises(FileChangedError, match="had 91500 bytes, now it has 4096"):
-        vimh.walk(source, 14)
+        layout.walk(source, 14)
     assert _native.faults_caught() > before
 
 

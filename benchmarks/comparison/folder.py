@@ -20,7 +20,7 @@ import mapix.folder
 from comparison.report import Goal, Report
 from comparison.rounds import Case, seconds, told
 from datasets import FOLDER, refill
-from mapix.formats.jsonl import Lines
+from mapix.folder.lines import Lines
 from mapix.source import Source
 
 SIDES = (375, 500)

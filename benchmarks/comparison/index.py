@@ -15,8 +15,8 @@ from comparison.stores import go_cold
 from contenders import original, python_mmap
 from contenders.base import alike
 from datasets import Held, dataset, held, mapped, read_through
-from mapix.formats import vimh
 from mapix.source import Source
+from mapix.vimh import layout
 
 COLD_ROUNDS = 7
 PARSED = 5_000  # records that the original's way is timed on
@@ -26,7 +26,7 @@ PYTHON, READ = "Python mmap + struct", "read() 1 MB"
 
 def _walk(path: Path) -> Any:
     """What mapix does where no index is stored and the dialect is given."""
-    reading = vimh.walk(Source(path), 14)
+    reading = layout.walk(Source(path), 14)
     if not reading.whole:
         raise ValueError(f"{path}: {reading}")
     return reading.index

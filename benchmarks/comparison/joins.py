@@ -13,8 +13,8 @@ from archives import NCLS, side
 from comparison.report import Goal, Report
 from comparison.rounds import Case
 from contenders.segments import Original, each, library, same, timed
-from mapix._native_iid import pack
-from mapix._native_tree import Tree
+from mapix._native.iid import pack
+from mapix._native.tree import Tree
 from mapix.iid import Archive
 
 FEW = 2000

@@ -18,9 +18,8 @@ from comparison.report import Goal, Report
 from comparison.rounds import Case, seconds
 from datasets import FOLDER, dataset, refill
 from mapix import _native
-from mapix.formats import vimh
 from mapix.source import Source
-from mapix.vimh import Parameter, Writer
+from mapix.vimh import Parameter, Writer, layout
 
 PARAMETERS = [Parameter("a", 0, min=0.0, max=1.0, step=0.1), Parameter("b", 1, min=0.0, max=1.0)]
 BLOCK_NBYTES = 4 << 20
@@ -182,7 +181,7 @@ def growing(report: Report, kind: str) -> None:
     path = dataset(kind)
     refill(path)
     source = Source(path)
-    full = vimh.walk(source, 14).index
+    full = layout.walk(source, 14).index
     n = full.nrecords - full.nrecords // 100
     entries = None if full.entries is None else full.entries[:n]
     end = int(full.offsets()[n])
@@ -195,8 +194,8 @@ def growing(report: Report, kind: str) -> None:
         "ms",
         whole,
         [
-            _timed(f"{kind}: the new part", lambda: vimh.grown(source, known, None)),
-            _timed(whole, lambda: vimh.walk(source, 14)),
+            _timed(f"{kind}: the new part", lambda: layout.grown(source, known, None)),
+            _timed(whole, lambda: layout.walk(source, 14)),
         ],
     )
 

@@ -1,6 +1,6 @@
 /* record.h - mapix._record: ds[i] and its views as C types over numpy's C API, and gather().
  *
- * Three types, each with a twin in Python (src/mapix/vimh/pure.py) that does the same, more slowly:
+ * Three types, each with a twin in Python (src/mapix/vimh/record_fallback.py) that does the same, more slowly:
  * File (base of Gatherer) knows where the records are, Rows (base of Dataset) picks one by number,
  * Record makes arrays that alias the file.  Only what has to be fast lives here: whatever is rare or
  * goes wrong is handed to a method of the Python class (`_ready`, `_find`, `_pick`, `labels_of`, ...),

@@ -62,7 +62,6 @@ _FORMATS = ("folder", "idx", "iid", "pink", "visualrbm", "vimh")
 
 if TYPE_CHECKING:
     from mapix import folder, idx, iid, pink, vimh, visualrbm
-    from mapix.formats import Format
     from mapix.loader import Loader
 else:
 
@@ -108,37 +107,9 @@ def open(path: Path | Sequence[Path], *, format: str | None = None, **options: A
     OSError
         The path cannot be opened.
     """
-    from mapix import formats
+    from mapix.registry import open_dataset
 
-    if not isinstance(path, str | bytes | os.PathLike):
-        if not path:
-            raise ValueError("no path was given")
-        first, *others = (open(p, format=format, **options) for p in path)
-        return first.joined(others) if others else first
-    path = os.fspath(path)
-    if format is not None:
-        return _opened(formats.named(format), path, options)
-    refusals: list[tuple[str, str]] = []
-    for name, fmt in formats.formats(path):
-        refusal = "its first bytes are no header of it" if fmt is None else fmt.claims(path)
-        if fmt is not None and refusal is None:
-            return _opened(fmt, path, options)
-        refusals.append((name, refusal or ""))
-    os.stat(path)  # a path that is not there is an OSError, not an unknown format
-    raise UnknownFormatError(formats.tried(path, refusals))
-
-
-def _opened(format: Format, path: str, options: dict[str, Any]) -> Any:
-    """Open a path; an error of a file that is something else reports what it looks like."""
-    try:
-        return format.open_path(path, **options)
-    except FormatError as e:
-        from mapix.formats.appearance import with_appearance
-
-        reason = with_appearance(e.path, e.format, e.reason)
-        if reason == e.reason or not e.format:
-            raise
-        raise type(e)(e.path, e.format, reason, record=e.record, at=e.at) from e
+    return open_dataset(path, format=format, **options)
 
 
 def index(path: str | os.PathLike[str], *, format: str | None = None, **options: Any) -> str:

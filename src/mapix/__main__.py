@@ -130,10 +130,11 @@ def _index(arguments: argparse.Namespace) -> None:
 
 def _verify(arguments: argparse.Namespace) -> int:
     import mapix
-    from mapix.vimh.opening import claims
+    from mapix.registry import Candidate
+    from mapix.vimh.opening import refusal
 
     path = arguments.path
-    if os.path.isdir(path) and claims(path) is None:
+    if os.path.isdir(path) and refusal(Candidate(path)) is None:
         reports = mapix.vimh.verify(path, arguments.split, _progress)
         print("\n".join(map(str, reports)))
         return 0 if all(report.ok for report in reports) else 1

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native
-from mapix.compiled import fast
+from mapix._native.compiled import fast
 from mapix.selection import single
 from mapix.source import Mapping
 

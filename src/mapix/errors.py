@@ -56,7 +56,11 @@ class FormatError(MapixError, ValueError):
     ----------
     path, format, reason, record, at
         As given.
+    recognised : bool
+        False where nothing but its failure to read the file speaks for the format.
     """
+
+    recognised = True
 
     def __init__(
         self,
@@ -101,8 +105,8 @@ class SizeError(FormatError):
     """A size in a file is impossible: zero, or larger than the file."""
 
 
-class UnknownFormatError(MapixError, ValueError):
-    """No format recognises a file; the message lists what was tried and why each said no."""
+class UnknownFormatError(FormatError):
+    """No format recognises a file; the message lists what was tried and why each refused."""
 
 
 class FileChangedError(MapixError, OSError):

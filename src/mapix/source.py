@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from mapix import _native, descriptors
-from mapix.beneath import Root, absolute
 from mapix.errors import ClosedError, FileChangedError, LimitError
+from mapix.rooted import Root, absolute
 
 __all__ = [
     "Fingerprint",

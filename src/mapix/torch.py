@@ -32,10 +32,10 @@ from mapix.folder.batching import PictureDtype
 from mapix.folder.dataset import ImageFolder
 from mapix.folder.decoding import MODES
 from mapix.selection import integer, part, position, positions, single
-from mapix.vimh.bases import Record
 from mapix.vimh.dataset import Dataset as VimhDataset
 from mapix.vimh.joined import Joined
 from mapix.vimh.parameters import Unit
+from mapix.vimh.record_types import Record
 
 __all__ = ["Collated", "Dataset", "Images", "Loader", "Sample", "collate"]
 

@@ -36,7 +36,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 import mapix
-from mapix._native_iid import pack
+from mapix._native.iid import pack
 from mapix.iid.archive import Archive
 from mapix.iid.arguments import (
     Box,

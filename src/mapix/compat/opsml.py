@@ -34,10 +34,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import mapix
-from mapix.beneath import Root
 from mapix.compat._model import Model, ValidationError, bad
-from mapix.formats.folder import METADATA, dump
-from mapix.formats.jsonl import Lines
+from mapix.folder.layout import METADATA, dump
+from mapix.folder.lines import Lines
+from mapix.rooted import Root
 from mapix.source import Source
 from mapix.store import NewWhole
 

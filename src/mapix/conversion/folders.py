@@ -26,9 +26,9 @@ from mapix.folder.batching import DTYPES, Team
 from mapix.folder.decoding import BESIDES as OF_PICTURES
 from mapix.folder.decoding import MODES, Header, header_of
 from mapix.folder.fitting import Fit, without_range
+from mapix.folder.layout import FIELDS, FILE_NAME, FILEPATH, LISTS, all_files, boxes, canonical
 from mapix.folder.writer import Writer
 from mapix.folder.writing import encoded
-from mapix.formats.folder import FIELDS, FILE_NAME, FILEPATH, LISTS, all_files, boxes, canonical
 
 __all__ = ["Folder", "streams_of"]
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mapix.conversion.stream import Label, Stream
 from mapix.conversion.target import Count, Target
 from mapix.errors import UnsupportedError
-from mapix.formats.idx import CODES, pack
+from mapix.idx.layout import CODES, pack
 from mapix.idx.names import FILES, IMAGES
 from mapix.store import NewDirectory, NewFile, NewWhole
 

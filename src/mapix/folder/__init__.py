@@ -3,24 +3,26 @@
 ``mapix.open("my_images")`` opens one; this package holds what it returns.
 """
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-from typing import Any
+from mapix.lazy import attach
 
-from mapix.folder.dataset import ImageFolder
-from mapix.folder.record import Objects, Record
+if TYPE_CHECKING:
+    from mapix.folder.checking import lint
+    from mapix.folder.dataset import ImageFolder
+    from mapix.folder.record import Objects, Record
+    from mapix.folder.writer import Appender, Writer, write
 
 __all__ = ["Appender", "ImageFolder", "Objects", "Record", "Writer", "lint", "write"]
 
+_MODULES = {
+    "Appender": "writer",
+    "ImageFolder": "dataset",
+    "Objects": "record",
+    "Record": "record",
+    "Writer": "writer",
+    "lint": "checking",
+    "write": "writer",
+}
 
-def __getattr__(name: str) -> Any:
-    """Checks and writers, loaded when they are asked for: a reader does without."""
-    if name in ("Appender", "Writer", "write"):
-        from mapix.folder import writer
-
-        return getattr(writer, name)
-    if name == "lint":
-        from mapix.folder.checking import lint
-
-        return lint
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = attach(__name__, _MODULES)

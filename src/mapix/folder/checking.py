@@ -17,9 +17,9 @@ from mapix.folder.dataset import ImageFolder
 from mapix.folder.decoding import Header, checked, pillow
 from mapix.folder.files import OtherFileError
 from mapix.folder.huggingface import Hazards
+from mapix.folder.layout import FILEPATH, METADATA, boxes, canonical
 from mapix.folder.opening import open_path, splits_of
 from mapix.folder.record import Record
-from mapix.formats.folder import FILEPATH, METADATA, boxes, canonical
 from mapix.report import Report
 
 __all__ = ["CODES", "Finding", "LintReport", "check", "lint"]

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from mapix.errors import FormatError
 from mapix.folder.files import Files, Settings
-from mapix.formats.folder import NAME, canonical, file_names, kind
-from mapix.formats.jsonl import Lines
+from mapix.folder.layout import NAME, canonical, file_names, kind
+from mapix.folder.lines import Lines
 from mapix.source import Source
 
 __all__ = ["Core"]

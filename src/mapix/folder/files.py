@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from mapix.beneath import Root
 from mapix.errors import ClosedError
-from mapix.formats.folder import canonical, meanings
-from mapix.formats.jsonl import MAX_LINE_NBYTES
+from mapix.folder.layout import canonical, meanings
+from mapix.folder.lines import MAX_LINE_NBYTES
+from mapix.rooted import Root
 from mapix.source import Source, absolute
 
 __all__ = ["Files", "OtherFileError", "Settings"]

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from mapix.formats.folder import METADATA, canonical
+from mapix.folder.layout import METADATA, canonical
 
 __all__ = ["Hazards"]
 

@@ -9,12 +9,13 @@ from mapix.errors import FormatError
 from mapix.folder.core import Core
 from mapix.folder.dataset import ImageFolder
 from mapix.folder.files import MAX_IMAGE_NBYTES, MAX_PIXELS, Files, Settings
-from mapix.formats.folder import METADATA, NAME
-from mapix.formats.jsonl import MAX_LINE_NBYTES
+from mapix.folder.layout import METADATA, NAME
+from mapix.folder.lines import MAX_LINE_NBYTES
+from mapix.registry import Candidate
 from mapix.selection import Rows
 from mapix.source import Fingerprint
 
-__all__ = ["NAME", "claims", "open_path", "reopen", "splits_of"]
+__all__ = ["NAME", "open_path", "refusal", "reopen", "splits_of"]
 
 USUAL = ("train", "test", "validation", "valid", "val", "dev", "all")
 
@@ -34,9 +35,10 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def claims(path: str) -> str | None:
-    """Why ``path`` cannot be an image folder, or None: see ``mapix.formats.Format``."""
-    if not os.path.isdir(path):
+def refusal(candidate: Candidate) -> str | None:
+    """Return why a path cannot be an image folder, or None: see ``mapix.registry.Format``."""
+    path = candidate.path
+    if not candidate.is_directory:
         return None if path.endswith(".jsonl") else f"a file, and not {METADATA}"
     if os.path.isfile(os.path.join(path, METADATA)) or splits_of(path):
         return None
@@ -44,7 +46,7 @@ def claims(path: str) -> str | None:
 
 
 def open_path(
-    path: str,
+    path: str | os.PathLike[str] | Candidate,
     *,
     split: str | None = None,
     key: str | None = None,
@@ -58,7 +60,7 @@ def open_path(
 
     Parameters
     ----------
-    path : str
+    path : str or os.PathLike
         A folder with a ``metadata.jsonl``, or one whose sub-folders, the splits, have one each; or
         the metadata file itself.
     split : str, optional
@@ -89,6 +91,7 @@ def open_path(
     """
     settings = Settings(key, orientation, max_line_nbytes, max_image_nbytes, max_pixels)
     above = None if root is None else os.fspath(root)
+    path = os.fspath(path)
     if not os.path.isdir(path):
         if split is not None:
             raise ValueError(f"{path} is a file; split= chooses among the folders of a directory")

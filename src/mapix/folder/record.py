@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mapix.errors import FormatError
 from mapix.folder.files import Files, OtherFileError
-from mapix.formats.folder import FILEPATH, NAME, boxes, canonical, file_names, kind
+from mapix.folder.layout import FILEPATH, NAME, boxes, canonical, file_names, kind
 from mapix.source import Source
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mapix import _native
-from mapix.beneath import Root
+from mapix.folder.layout import METADATA, NAME, dump
 from mapix.folder.writing import encoded, line_of, name_in_folder, strictly_json
-from mapix.formats.folder import METADATA, NAME, dump
+from mapix.rooted import Root
 from mapix.source import Source
 from mapix.store import SYSTEM, Calls, Closing, NewDirectory, NewFile, NewWhole, Placed
 

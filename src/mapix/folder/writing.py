@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from mapix.folder.decoding import pillow
+from mapix.folder.layout import METADATA, boxes, dump
 from mapix.folder.record import Objects
-from mapix.formats.folder import METADATA, boxes, dump
 
 __all__ = ["encoded", "line_of", "name_in_folder", "strictly_json"]
 

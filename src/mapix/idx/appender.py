@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike
 
 from mapix import _native
 from mapix.errors import UnsupportedError
-from mapix.formats import gzipped
-from mapix.formats.idx import NAME, Header
+from mapix.idx import gzipped
+from mapix.idx.layout import NAME, Header
 from mapix.idx.opening import header_of
 from mapix.idx.writer import STEP, Writer
 from mapix.source import Source

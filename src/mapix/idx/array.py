@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from mapix.formats.idx import Header
+from mapix.idx.layout import Header
 from mapix.rowarray import RowArray
 from mapix.source import Source
 

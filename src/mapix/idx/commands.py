@@ -6,8 +6,8 @@ import argparse
 import sys
 from typing import Any
 
-from mapix.formats.idx import CODES
 from mapix.idx import tools
+from mapix.idx.layout import CODES
 
 __all__ = ["add"]
 

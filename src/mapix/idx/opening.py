@@ -7,15 +7,16 @@ from typing import Any
 
 from mapix import _native
 from mapix.errors import FormatError, MapixError, TruncatedError
-from mapix.formats import gzipped
-from mapix.formats.cached import cached
-from mapix.formats.idx import MOST_DIMS, NAME, PREFIX_NBYTES, Header, parse
+from mapix.idx import gzipped
 from mapix.idx.array import IdxArray
+from mapix.idx.layout import MOST_DIMS, NAME, PREFIX_NBYTES, Header, parse
 from mapix.idx.names import FILES, images_of, labels_of
+from mapix.registry import Candidate
 from mapix.selection import Rows
 from mapix.source import Fingerprint, Source
+from mapix.unpacked import cached
 
-__all__ = ["NAME", "claims", "header_of", "open_path", "reopen"]
+__all__ = ["NAME", "header_of", "open_path", "refusal", "reopen"]
 
 FRONT_NBYTES = PREFIX_NBYTES + 4 * MOST_DIMS
 ENDS = (".idx", "-ubyte", "-idx2-int")  # of names that promise an IDX file
@@ -25,19 +26,20 @@ def _front(source: Source) -> bytes:
     return bytes(_native.copy(source.mapping, 0, min(FRONT_NBYTES, source.nbytes), NAME))
 
 
-def claims(path: str) -> str | None:
-    """Why ``path`` cannot be IDX, or None: see ``mapix.formats.Format``."""
-    if os.path.isdir(path):
+def refusal(candidate: Candidate) -> str | None:
+    """Return why a path cannot be IDX, or None: see ``mapix.registry.Format``."""
+    path = candidate.path
+    if candidate.is_directory:
         found = images_of(path, "train") or images_of(path, "test")
         return None if found else "no IDX files in it"
+    source = candidate.source
     try:
-        source = Source(path)
         front = _front(source)
         if front[:2] == gzipped.MAGIC:
             parse(_unpacked_front(source), path)
             return None
         header = parse(front, path)
-    except (OSError, MapixError) as e:
+    except MapixError as e:
         if path.removesuffix(".gz").endswith(ENDS):
             return None  # say what is wrong with it
         return f"no header ({str(e)[-60:]})"
@@ -45,12 +47,14 @@ def claims(path: str) -> str | None:
     return None if whole else f"the header asks for {header.file_nbytes} bytes"
 
 
-def open_path(path: str, *, split: str | None = None, labels: bool = True) -> IdxArray:
+def open_path(
+    path: str | os.PathLike[str] | Candidate, *, split: str | None = None, labels: bool = True
+) -> IdxArray:
     """Open an IDX file, or a directory of MNIST's.
 
     Parameters
     ----------
-    path : str
+    path : str or os.PathLike
         A file, compressed by gzip or not; or a directory of MNIST, Fashion-MNIST, KMNIST, QMNIST or
         one of EMNIST's sets, as torchvision or Kaggle lays it out.
     split : {"train", "test"}, optional
@@ -69,7 +73,9 @@ def open_path(path: str, *, split: str | None = None, labels: bool = True) -> Id
         The header is none, or the file is not as long as it says; or a directory holds several
         datasets.
     """
-    if os.path.isdir(path):
+    candidate = Candidate.of(path)
+    path = candidate.path
+    if candidate.is_directory:
         if split not in (None, *FILES):
             raise ValueError(f"split must be train or test, got {split!r}")
         found = images_of(path, split or "train")
@@ -81,7 +87,7 @@ def open_path(path: str, *, split: str | None = None, labels: bool = True) -> Id
         return _open(found[0], labels=labels)
     if split is not None:
         raise ValueError(f"{path} is a file; split= chooses among the files of a directory")
-    return _open(path, labels=labels)
+    return _open(path, labels=labels, ready=candidate.source)
 
 
 def header_of(source: Source) -> Header:
@@ -91,8 +97,14 @@ def header_of(source: Source) -> Header:
     return header
 
 
-def _open(path: str, *, labels: bool, expect: Fingerprint | None = None) -> IdxArray:
-    source = Source(path, expect)
+def _open(
+    path: str,
+    *,
+    labels: bool,
+    expect: Fingerprint | None = None,
+    ready: Source | None = None,
+) -> IdxArray:
+    source = Source(path, expect) if ready is None else ready
     numbers = source
     if _front(source)[:2] == gzipped.MAGIC:
         header = parse(_unpacked_front(source), path)

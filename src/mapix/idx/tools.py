@@ -20,7 +20,7 @@ import mapix
 from mapix.errors import FormatError
 from mapix.idx.appender import Appender
 from mapix.idx.array import IdxArray
-from mapix.idx.order import fisher_yates
+from mapix.idx.shuffle import fisher_yates
 from mapix.idx.writer import Writer
 
 __all__ = [

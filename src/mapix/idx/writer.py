@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from mapix.errors import LimitError
-from mapix.formats.idx import CODES, MOST_DIMS, pack
+from mapix.idx.layout import CODES, MOST_DIMS, pack
 from mapix.rowarray import stored
 from mapix.store import SYSTEM, Calls, Closing, NewWhole
 

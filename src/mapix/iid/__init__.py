@@ -3,16 +3,17 @@
 ``mapix.open("x.iid")`` opens one; this package holds what it returns.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mapix.iid.archive import Archive
-from mapix.iid.pixels import Masks, Overlaps
-from mapix.iid.segment import Region, Segment
+from mapix.lazy import attach
 
 if TYPE_CHECKING:
+    from mapix.iid import coco
+    from mapix.iid.archive import Archive
     from mapix.iid.editing import diff, edit, merge, subset
     from mapix.iid.labelmap import LabelMap, add_label_map, label_map, read_png
+    from mapix.iid.pixels import Masks, Overlaps
+    from mapix.iid.segment import Region, Segment
     from mapix.iid.shards import ShardedArchive, ShardedWriter
     from mapix.iid.writer import Writer
 
@@ -27,6 +28,7 @@ __all__ = [
     "ShardedWriter",
     "Writer",
     "add_label_map",
+    "coco",
     "diff",
     "edit",
     "label_map",
@@ -35,25 +37,24 @@ __all__ = [
     "subset",
 ]
 
-_LATER = {
+_MODULES = {
+    "Archive": "archive",
     "LabelMap": "labelmap",
-    "add_label_map": "labelmap",
-    "label_map": "labelmap",
-    "read_png": "labelmap",
+    "Masks": "pixels",
+    "Overlaps": "pixels",
+    "Region": "segment",
+    "Segment": "segment",
     "ShardedArchive": "shards",
     "ShardedWriter": "shards",
     "Writer": "writer",
+    "add_label_map": "labelmap",
+    "coco": "",
     "diff": "editing",
     "edit": "editing",
+    "label_map": "labelmap",
     "merge": "editing",
+    "read_png": "labelmap",
     "subset": "editing",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """What most processes do without is imported when it is asked for."""
-    if name == "coco":
-        return importlib.import_module("mapix.iid.coco")
-    if name in _LATER:
-        return getattr(importlib.import_module(f"mapix.iid.{_LATER[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = attach(__name__, _MODULES)

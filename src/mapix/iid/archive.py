@@ -10,10 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native
-from mapix._native_iid import Iid
-from mapix._native_tree import Tree
+from mapix._native.iid import Iid
+from mapix._native.tree import Tree
 from mapix.errors import FormatError, LimitError, warn
-from mapix.formats.iid import (
+from mapix.iid import trailer
+from mapix.iid.arguments import as_keys
+from mapix.iid.groups import Group, Groups
+from mapix.iid.layout import (
     NAME,
     ROW_NBYTES,
     check_sharing,
@@ -21,9 +24,6 @@ from mapix.formats.iid import (
     read_layout,
     read_meta,
 )
-from mapix.iid import trailer
-from mapix.iid.arguments import as_keys
-from mapix.iid.groups import Group, Groups
 from mapix.iid.names import Names, Text, as_bytes
 from mapix.iid.pixels import STEP, Pixels
 from mapix.iid.places import Places

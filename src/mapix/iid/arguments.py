@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix.errors import LimitError
-from mapix.formats.iid import JSON_LIMIT
+from mapix.iid.layout import JSON_LIMIT
 
 __all__ = [
     "MOST_SIDE",

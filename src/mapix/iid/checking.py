@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix._native_tree import Tree
+from mapix._native.tree import Tree
 from mapix.errors import MapixError
-from mapix.formats.iid import image_size
+from mapix.iid.layout import image_size
 from mapix.iid.pixels import STEP
 from mapix.report import Report
 

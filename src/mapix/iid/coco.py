@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mapix._native_iid import rle_box, rle_counts, rle_mask
+from mapix._native.iid import rle_box, rle_counts, rle_mask
 from mapix.errors import LimitError
 from mapix.iid.arguments import MOST_SIDE, Box, as_pixels, box_of, pair_of, whole
 

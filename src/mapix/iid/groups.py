@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native
 from mapix.errors import FormatError
-from mapix.formats.iid import NAME, Place, read_groups
 from mapix.iid.arguments import as_keys
+from mapix.iid.layout import NAME, Place, read_groups
 
 if TYPE_CHECKING:
     from mapix.iid.archive import Archive

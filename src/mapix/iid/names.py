@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix import _native
-from mapix._native_iid import NONE, Table
-from mapix.formats.iid import NAME
+from mapix._native.iid import NONE, Table
 from mapix.iid.arguments import Text, as_bytes
+from mapix.iid.layout import NAME
 
 if TYPE_CHECKING:
     from mapix.iid.archive import Archive

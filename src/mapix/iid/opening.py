@@ -6,23 +6,23 @@ import os
 from typing import Any
 
 from mapix.errors import MapixError
-from mapix.formats.iid import HEAD, NAME, read_layout
 from mapix.iid.archive import Archive
+from mapix.iid.layout import HEAD, NAME, read_layout
+from mapix.registry import Candidate
 from mapix.source import Fingerprint, Source
 
-__all__ = ["NAME", "claims", "open_path", "reopen"]
+__all__ = ["NAME", "open_path", "refusal", "reopen"]
 
 
-def claims(path: str) -> str | None:
-    """Why ``path`` cannot be IID, or None: see ``mapix.formats.Format``."""
-    if os.path.isdir(path):
+def refusal(candidate: Candidate) -> str | None:
+    """Return why a path cannot be IID, or None: see ``mapix.registry.Format``."""
+    if candidate.is_directory:
         return "a directory"
-    if path.endswith(".iid"):
+    if candidate.path.endswith(".iid"):
         return None
     try:
-        source = Source(path)
-        layout = read_layout(source)
-    except (OSError, MapixError) as e:
+        layout = read_layout(candidate.source)
+    except MapixError as e:
         return f"no header of an archive ({str(e)[-80:]})"
     # No magic number: only a header whose sections follow one another is believed.
     places = [layout.lut, layout.iids, layout.meta, layout.groups, layout.segs]
@@ -34,12 +34,12 @@ def claims(path: str) -> str | None:
     return None if layout.meta[1] >= 2 and layout.groups[1] >= 6 else "no metadata, or no groups"
 
 
-def open_path(path: str, **options: Any) -> Archive:
+def open_path(path: str | os.PathLike[str] | Candidate, **options: Any) -> Archive:
     """Open an archive; nothing but its header is read.
 
     Parameters
     ----------
-    path : str
+    path : str or os.PathLike
         The file, by any name; one of ``NAME-00000-of-00003.iid`` stands for all of them.
 
     Returns
@@ -55,10 +55,11 @@ def open_path(path: str, **options: Any) -> Archive:
         raise TypeError(f"an archive has no option {', '.join(sorted(options))}")
     from mapix.iid.shards import ShardedArchive, beside
 
-    shards = beside(path)
+    candidate = Candidate.of(path)
+    shards = beside(candidate.path)
     if len(shards) > 1:
         return ShardedArchive([Archive(Source(p)) for p in shards])
-    return Archive(Source(path))
+    return Archive(candidate.source)
 
 
 def reopen(path: str, expect: Fingerprint) -> Archive:

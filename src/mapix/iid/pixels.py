@@ -9,7 +9,7 @@ from typing import Any, Literal, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mapix._native_tree import Tree
+from mapix._native.tree import Tree
 from mapix.errors import LimitError
 from mapix.iid.arguments import box_of, pair_of
 from mapix.iid.groups import Group

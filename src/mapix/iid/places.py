@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mapix._native_iid import Parts
+from mapix._native.iid import Parts
 
 __all__ = ["Places"]
 

@@ -10,12 +10,12 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mapix._native_tree import Tree
+from mapix._native.tree import Tree
 from mapix.errors import FormatError, LimitError, UnsupportedError
-from mapix.formats.iid import NAME
 from mapix.iid.archive import Archive
 from mapix.iid.arguments import as_keys, whole
 from mapix.iid.groups import Group
+from mapix.iid.layout import NAME
 from mapix.iid.names import Pair, Text, as_bytes
 from mapix.iid.segment import Box, Region, Segment
 from mapix.iid.writer import Once, Writer, path_of

@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix import _native
-from mapix._native_tree import Tree
-from mapix.formats.iid import HEAD, NAME, Layout
+from mapix._native.tree import Tree
+from mapix.iid.layout import HEAD, NAME, Layout
 from mapix.source import Source
 
 __all__ = ["Index", "front", "pack", "read"]

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native
-from mapix._native_iid import check_regions, pack
+from mapix._native.iid import check_regions, pack
 from mapix.errors import ClosedError, LimitError, MapixError
-from mapix.formats.iid import HEAD
 from mapix.iid import trailer
 from mapix.iid.arguments import (
     Box,
@@ -32,6 +31,7 @@ from mapix.iid.arguments import (
     place_of,
     whole,
 )
+from mapix.iid.layout import HEAD
 from mapix.source import Source
 from mapix.store import SYSTEM, Calls, Closing, NewWhole, Spill
 

@@ -6,10 +6,10 @@ import argparse
 from typing import Any
 
 import mapix
-from mapix.formats.pink import KINDS
 from mapix.pink.converting import convert
 from mapix.pink.data import Data
 from mapix.pink.file import PinkFile
+from mapix.pink.layout import KINDS
 from mapix.pink.mapping import Mapping
 from mapix.pink.som import Som
 

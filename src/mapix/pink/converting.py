@@ -9,8 +9,8 @@ import numpy as np
 
 import mapix
 from mapix.errors import UnsupportedError
-from mapix.formats.pink import Kind
 from mapix.pink.file import PinkFile, PinkOnSom
+from mapix.pink.layout import Kind
 from mapix.pink.som import Som
 from mapix.pink.writer import Path, Writer
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-from mapix.formats.pink import END, Header, Kind, Layout
 from mapix.pink.lattice import Lattice
+from mapix.pink.layout import END, Header, Kind, Layout
 from mapix.rowarray import RowArray
 from mapix.source import Source
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mapix.formats.pink import Layout, hexagonal
+from mapix.pink.layout import Layout, hexagonal
 
 __all__ = ["Lattice"]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mapix.formats.pink import Header
 from mapix.pink.file import PinkOnSom
+from mapix.pink.layout import Header
 from mapix.selection import single
 from mapix.source import Source
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from mapix import _native
 from mapix.errors import FormatError, LimitError, MapixError
-from mapix.formats.pink import (
+from mapix.pink.data import Data
+from mapix.pink.file import PinkFile
+from mapix.pink.layout import (
     HEAD_NBYTES,
     KINDS,
     MOST_COMMENT,
@@ -18,15 +20,14 @@ from mapix.formats.pink import (
     of_version_1,
     of_version_2,
 )
-from mapix.pink.data import Data
-from mapix.pink.file import PinkFile
 from mapix.pink.mapping import Mapping
 from mapix.pink.rotation import Rotation
 from mapix.pink.som import Som
+from mapix.registry import Candidate
 from mapix.selection import Rows
-from mapix.source import Fingerprint, Source, peek
+from mapix.source import Fingerprint, Source
 
-__all__ = ["NAME", "claims", "open_path", "reopen"]
+__all__ = ["NAME", "open_path", "refusal", "reopen"]
 
 FIRST_NBYTES = 4096
 VIMH_NAMES = ("train", "test", "train_batch", "test_batch")
@@ -71,16 +72,14 @@ def _states_version_2(data: bytes) -> bool:
     ]
 
 
-def claims(path: str) -> str | None:
-    """Why ``path`` cannot be PINK's, or None: see ``mapix.formats.Format``."""
-    if os.path.isdir(path):
+def refusal(candidate: Candidate) -> str | None:
+    """Return why a path cannot be PINK's, or None: see ``mapix.registry.Format``."""
+    if candidate.is_directory:
         return "a directory"
+    path, nbytes = candidate.path, candidate.source.nbytes
     try:
-        nbytes = os.stat(path).st_size
-        data = peek(path, FIRST_NBYTES)  # a third of the time of a map; and mostly enough
-        if not _enough(data) and len(data) == FIRST_NBYTES:
-            data = _front(Source(path))
-    except (OSError, MapixError) as e:
+        data = _front(candidate.source)
+    except MapixError as e:
         return f"no header ({str(e)[-60:]})"
     if _states_version_2(data):
         return None
@@ -128,13 +127,17 @@ def _chosen(path: str, data: bytes, nbytes: int, kind: Kind | None, version: int
 
 
 def open_path(
-    path: str, *, kind: Kind | None = None, version: int | None = None, raw: bool = False
+    path: str | os.PathLike[str] | Candidate,
+    *,
+    kind: Kind | None = None,
+    version: int | None = None,
+    raw: bool = False,
 ) -> PinkFile:
     """Open one of PINK's files; nothing but its header is read.
 
     Parameters
     ----------
-    path : str
+    path : str or os.PathLike
         The file.
     kind : {"data", "som", "map", "rot"}, optional
         What it holds, where lengths leave that open, as they may in version 1.
@@ -152,7 +155,7 @@ def open_path(
     FormatError
         It is none, or several readings fit: they are listed.
     """
-    return _open(Source(path), kind=kind, version=version, raw=raw)
+    return _open(Candidate.of(path).source, kind=kind, version=version, raw=raw)
 
 
 def _open(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from mapix.errors import LimitError
-from mapix.formats.pink import (
+from mapix.pink.layout import (
     CODES,
     END,
     KINDS,

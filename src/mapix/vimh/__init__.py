@@ -3,19 +3,19 @@
 ``mapix.open(path)`` opens them; this package holds what it returns.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mapix.vimh.bases import Record
-from mapix.vimh.dataset import Dataset
-from mapix.vimh.opening import open_path
-from mapix.vimh.parameters import Parameter, Parameters
+from mapix.lazy import attach
 
 if TYPE_CHECKING:
     from mapix.vimh.appender import Appender
     from mapix.vimh.checking import verify
+    from mapix.vimh.dataset import Dataset
     from mapix.vimh.joined import Joined
     from mapix.vimh.model import model_config
+    from mapix.vimh.opening import open_path
+    from mapix.vimh.parameters import Parameter, Parameters
+    from mapix.vimh.record_types import Record
     from mapix.vimh.salvage import repair
     from mapix.vimh.statistics import decay_time, soft_targets
     from mapix.vimh.writer import Writer, spectrogram_bytes, write
@@ -38,23 +38,22 @@ __all__ = [
     "write",
 ]
 
-
-_LATER = {
+_MODULES = {
     "Appender": "appender",
-    "Writer": "writer",
-    "repair": "salvage",
+    "Dataset": "dataset",
     "Joined": "joined",
+    "Parameter": "parameters",
+    "Parameters": "parameters",
+    "Record": "record_types",
+    "Writer": "writer",
     "decay_time": "statistics",
     "model_config": "model",
+    "open_path": "opening",
+    "repair": "salvage",
     "soft_targets": "statistics",
     "spectrogram_bytes": "writer",
     "verify": "checking",
     "write": "writer",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """What most processes do without is imported when it is asked for."""
-    if name in _LATER:
-        return getattr(importlib.import_module(f"mapix.vimh.{_LATER[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__ = attach(__name__, _MODULES)

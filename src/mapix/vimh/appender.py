@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix.errors import MapixWarning, UnsupportedError
-from mapix.journal import Appending
 from mapix.source import read_small
 from mapix.store import SYSTEM, Calls, Closing, NewWhole
 from mapix.vimh.dataset import Dataset
+from mapix.vimh.journal import Appending
 from mapix.vimh.opening import BATCH, open_path
 from mapix.vimh.packing import SPLITS, Packer, Shape, Split
 from mapix.vimh.parameters import INFO_LIMIT, INFO_NAME, counted, parse_info

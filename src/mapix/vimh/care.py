@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from mapix.formats.vimh import Progress
+from mapix.vimh.layout import Progress
 
 if TYPE_CHECKING:
     from mapix.report import Report

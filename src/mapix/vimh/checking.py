@@ -6,10 +6,10 @@ import os
 import warnings
 
 from mapix.errors import MapixError, MapixWarning
-from mapix.formats.vimh import Progress
 from mapix.report import Report
 from mapix.vimh import upkeep
 from mapix.vimh.dataset import Dataset
+from mapix.vimh.layout import Progress
 from mapix.vimh.opening import data_files, open_path
 
 __all__ = ["others", "verify"]

@@ -13,12 +13,12 @@ from mapix.batch import Batch, Dtype, Layout, batches, translated
 from mapix.errors import UnsupportedError
 from mapix.placement import Placement
 from mapix.selection import Rows, compose, integer, part, position, positions
-from mapix.vimh import bases
-from mapix.vimh.bases import Record
+from mapix.vimh import record_types
 from mapix.vimh.care import Care
 from mapix.vimh.gatherer import Gatherer
 from mapix.vimh.parameters import Parameters, Unit
 from mapix.vimh.query import Query
+from mapix.vimh.record_types import Record
 
 if TYPE_CHECKING:
     from mapix.vimh.joined import Joined
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Dataset"]
 
 
-class Dataset(bases.Rows, Query, Care):
+class Dataset(record_types.Rows, Query, Care):
     """Records of a VIMH file, by number.  Made by ``mapix.open``.
 
     Indexing with an integer gives a Record, with a slice or an array of indices (or a boolean mask)

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mapix import _native, indexes, view
+from mapix import _native, view
 from mapix.batch import Batch, Lookout, label_codes
 from mapix.errors import FileChangedError
-from mapix.formats.vimh import spread
-from mapix.recordindex import Columns, RecordIndex
 from mapix.source import Source
-from mapix.vimh import bases
-from mapix.vimh.bases import Record
-from mapix.vimh.order import Order
+from mapix.vimh import index_store, record_types
+from mapix.vimh.batch_plan import Order
+from mapix.vimh.layout import spread
 from mapix.vimh.parameters import Parameters, Unit
+from mapix.vimh.record_index import Columns, RecordIndex
+from mapix.vimh.record_types import Record
 
 __all__ = ["Gatherer"]
 
@@ -39,7 +39,7 @@ def _numbers(x: ArrayLike | None) -> Any:
     return tuple(np.asarray(x, np.float64).ravel().tolist())
 
 
-class Gatherer(bases.File):
+class Gatherer(record_types.File):
     """What all datasets over one file share: its index in C, its labels, its orders.
 
     Rows are record numbers of the file, int64 (b,); the C core checks their range.  Options are
@@ -229,7 +229,7 @@ class Gatherer(bases.File):
         if self.key is None or self.index.columns is not None:
             return
         self.index = replace(self.index, columns=self.columns_of(codes, present))
-        indexes.store(self.source, self.index, self.key)
+        index_store.store(self.source, self.index, self.key)
 
     def columns_of(self, codes: NDArray[np.uint8], present: NDArray[np.bool_]) -> Columns:
         """Codes and presence by heads, (heads, n), as the index has them: by ids."""

@@ -11,11 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from mapix.batch import Batch, batches
 from mapix.errors import FormatError, UnsupportedError
 from mapix.selection import Rows, chosen, compose, positions
-from mapix.vimh.bases import Record
 from mapix.vimh.dataset import Dataset
 from mapix.vimh.labels import Column
 from mapix.vimh.parameters import Parameters
 from mapix.vimh.query import Query
+from mapix.vimh.record_types import Record
 
 __all__ = ["Joined"]
 

@@ -9,23 +9,24 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from mapix import _native, indexes
+from mapix import _native
 from mapix.errors import FileChangedError, FormatError, MapixWarning, warn
-from mapix.formats import vimh
-from mapix.formats.vimh import NAME, Hint, Progress
-from mapix.journal import pending
-from mapix.recordindex import RecordIndex
+from mapix.registry import Candidate
 from mapix.selection import Rows
 from mapix.source import Fingerprint, Source, absolute, read_small
+from mapix.vimh import index_store, layout
 from mapix.vimh.dataset import Dataset
 from mapix.vimh.gatherer import Gatherer
+from mapix.vimh.journal import pending
+from mapix.vimh.layout import NAME, Hint, Progress
 from mapix.vimh.parameters import INFO_LIMIT, INFO_NAME, Parameters, parse_info
+from mapix.vimh.record_index import RecordIndex
 
 if TYPE_CHECKING:
-    from mapix.vimh.batches import PickledBatch
     from mapix.vimh.joined import Joined
+    from mapix.vimh.pickle_file import PickledBatch
 
-__all__ = ["NAME", "claims", "open_path", "reopen"]
+__all__ = ["NAME", "open_path", "refusal", "reopen"]
 
 SPLITS = ("train", "test")
 TRIES = 9  # at opening a file that somebody appends to
@@ -33,14 +34,13 @@ BATCH = "_batch"  # what the names of pickles end with
 NAMES = (*SPLITS, *(name + BATCH for name in SPLITS), INFO_NAME)
 
 
-def claims(path: str) -> str | None:
-    """Why ``path`` cannot be VIMH, or None: see ``mapix.formats.Format``."""
-    if not os.path.isdir(path):
-        # no magic number: only tiling the file can tell, which says nothing of no bytes
-        empty = os.path.isfile(path) and not os.path.getsize(path)
-        return (
-            "an empty file, and nothing says that it is VIMH" if empty and not _said(path) else None
-        )
+def refusal(candidate: Candidate) -> str | None:
+    """Return why a path cannot be VIMH, or None: see ``mapix.registry.Format``."""
+    path = candidate.path
+    if not candidate.is_directory:
+        # There is no magic number: only the records can decide, and an empty file has none.
+        empty = not candidate.source.nbytes and not _said(path)
+        return "an empty file whose name is not one of VIMH's" if empty else None
     if any(os.path.isfile(os.path.join(path, name)) for name in NAMES):
         return None
     if any(shards(path, split) for split in SPLITS):
@@ -186,7 +186,7 @@ def _believed(source: Source, known: RecordIndex | None, *, strict: bool) -> Rec
         return None
     if not known.nrecords or (strict and not known.grown and known.nbytes != source.nbytes):
         return None
-    return known if vimh.agrees_at_first(source, known) else None
+    return known if layout.agrees_at_first(source, known) else None
 
 
 def _index(
@@ -199,22 +199,24 @@ def _index(
     progress: Progress | None,
 ) -> RecordIndex:
     key = _key(dialect, hint, strict=strict)
-    known = indexes.load(source, key) if stored == "auto" else None
+    known = index_store.load(source, key) if stored == "auto" else None
     found = _believed(source, known, strict=strict)
     if found is not None and found.stored_table is not None:
         head = found.head_nbytes
-        found.stored_table.renew = lambda: vimh.walk(source, head).index.entries
+        found.stored_table.renew = lambda: layout.walk(source, head).index.entries
     if found is not None and found.grown:
-        found = vimh.grown(source, found, progress)
+        found = layout.grown(source, found, progress)
         if found is not None:
-            indexes.store(source, found, key)
+            index_store.store(source, found, key)
     if found is None:
-        reading = vimh.choose(source, dialect=dialect, hint=hint, strict=strict, progress=progress)
+        reading = layout.choose(
+            source, dialect=dialect, hint=hint, strict=strict, progress=progress
+        )
         found = reading.index
         if known is not None and known.stale and known.nrecords == found.nrecords:
             found = replace(found, checksums=known.checksums)  # verify has to find what was changed
         if stored != "never":
-            indexes.store(source, found, key)
+            index_store.store(source, found, key)
     if found.nbytes < source.nbytes:
         warn(
             f"{source.path}: opened {found.nrecords} whole records; the last "
@@ -230,7 +232,7 @@ def _pickled(source: Source) -> PickledBatch | FormatError | None:
     # 0x80, `(` or `}`: anything else is no pickle of a dict, whatever its name
     if not named and (not head or head[0] not in b"\x80(}"):
         return None
-    from mapix.vimh.batches import PickledBatch, looks_pickled
+    from mapix.vimh.pickle_file import PickledBatch, looks_pickled
 
     if not (named or looks_pickled(source)):
         return None
@@ -243,7 +245,7 @@ def _pickled(source: Source) -> PickledBatch | FormatError | None:
 
 
 def open_path(
-    path: str,
+    path: str | os.PathLike[str] | Candidate,
     *,
     split: str | None = None,
     dialect: Literal[6, 14] | None = None,
@@ -258,7 +260,7 @@ def open_path(
 
     Parameters
     ----------
-    path : str
+    path : str or os.PathLike
         A data file (its name does not matter), or a directory with ``train``, ``test`` and
         ``vimh_dataset_info.json``.  A split may be in shards, ``train-00000-of-00003`` and so on,
         or CIFAR-10's ``data_batch_1`` to ``5``; they are opened as one.
@@ -293,6 +295,8 @@ def open_path(
         raise ValueError(f"order must be CHW or HWC, got {order!r}")
     if index not in ("auto", "never", "rebuild"):
         raise ValueError(f"index must be auto, never or rebuild, got {index!r}")
+    candidate = Candidate.of(path)
+    path = candidate.path
     parts = _parts(path, split)
     options: dict[str, Any] = {
         "dialect": dialect,
@@ -302,7 +306,8 @@ def open_path(
         "index": index,
         "access": access,
     }
-    opened = [_open_settled(p, splits, options, progress) for p, splits in parts]
+    ready = None if candidate.is_directory else candidate.source
+    opened = [_open_settled(p, splits, options, progress, ready) for p, splits in parts]
     if len(opened) > 1:
         return opened[0].joined(opened[1:])
     if split is None and os.path.isdir(path):
@@ -315,20 +320,26 @@ def _open_settled(
     splits: Mapping[str, str],
     options: Mapping[str, Any],
     progress: Progress | None,
+    ready: Source | None,
 ) -> Dataset:
     for _ in range(TRIES - 1):
         try:
-            return _open(path, splits, options, progress=progress)
+            return _open(path, splits, options, progress=progress, ready=ready)
         except FileChangedError:
-            continue  # somebody began to append between our first look and the last
+            ready = None  # somebody began to append between our first look and the last
+        except FormatError as e:
+            e.recognised = bool(e.record) or _said(path)
+            raise
     return _open(path, splits, options, progress=progress)
 
 
-def settled(path: str, expect: Fingerprint | None = None) -> Source:
-    """The file, without what somebody is just appending."""
+def settled(path: str, expect: Fingerprint | None = None, ready: Source | None = None) -> Source:
+    """Open a file without what another process is just appending; ``ready`` is it, opened."""
     for _ in range(TRIES):
         before = pending(path)
-        source = Source(path, expect, before)
+        reuse = ready if before is None else None
+        source = Source(path, expect, before) if reuse is None else reuse
+        ready = None
         after = pending(path)
         # Committed in between: what the file was when it was opened may be a part of it.
         if before == after and (before is not None or os.stat(path).st_size == source.nbytes):
@@ -344,8 +355,9 @@ def _open(
     expect: Fingerprint | None = None,
     progress: Progress | None = None,
     rows: Rows = None,
+    ready: Source | None = None,
 ) -> Dataset:
-    source = settled(path, expect)
+    source = settled(path, expect, ready)
     info = info_of(path, options["info"])
     try:
         named = Parameters.from_info(info)
@@ -371,7 +383,7 @@ def _open(
         if options["index"] != "never":
             gatherer.key = _key(options["dialect"], hint_of(info), strict=options["strict"])
     else:
-        from mapix.vimh.pickled import PickledFile
+        from mapix.vimh.pickle_gatherer import PickledFile
 
         gatherer = PickledFile(batch, named, hint_of(info).shape, **how)
     gatherer.options = options

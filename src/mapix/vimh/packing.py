@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapix.batch import Batch
 from mapix.errors import warn
-from mapix.formats import vimh
+from mapix.vimh import layout
 from mapix.vimh.parameters import Parameter
 
 __all__ = ["SPLITS", "Packer", "Shape", "Split", "finite"]
@@ -172,7 +172,7 @@ class Packer:
         split: Split | None,
     ) -> None:
         h, w, c = (int(d) for d in images.shape[1:])
-        block = vimh.pack(images, ids, codes, spec if self.dialect == 14 else None)
+        block = layout.pack(images, ids, codes, spec if self.dialect == 14 else None)
         self._put(block, [(h, w, c)], len(block), split)
 
     def extend_flat(self, batch: Batch, *, split: Split | None = None) -> None:
@@ -204,7 +204,7 @@ class Packer:
         if spec is None or self.dialect != 14:
             spec = None if self.dialect != 14 else np.zeros((len(batch), 2), np.float32)
         pixels = np.ascontiguousarray(batch.images)
-        block = vimh.pack_flat(pixels, batch.shapes, ids, batch.labels, batch.present, spec)
+        block = layout.pack_flat(pixels, batch.shapes, ids, batch.labels, batch.present, spec)
         different = np.unique(batch.shapes, axis=0)[:2].tolist()
         shapes = [tuple(batch.shapes[0].tolist()), *map(tuple, different)]
         self._put(block, shapes, len(batch), split)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mapix.vimh.expression import evaluate
+from mapix.expression import evaluate
 from mapix.vimh.labels import Labels
 
 if TYPE_CHECKING:

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from mapix import _native
 from mapix.errors import FormatError, LimitError, MapixError, UnsupportedError
-from mapix.formats import vimh
-from mapix.formats.vimh import Hint, Progress
-from mapix.recordindex import ENTRY, Checksums, RecordIndex
+from mapix.registry import Candidate
 from mapix.source import Source
 from mapix.store import NewDirectory, NewWhole
-from mapix.vimh import opening
+from mapix.vimh import layout, opening
+from mapix.vimh.layout import Hint, Progress
 from mapix.vimh.parameters import INFO_NAME, counted
+from mapix.vimh.record_index import ENTRY, Checksums, RecordIndex
 
 __all__ = ["Saved", "SavedDirectory", "repair"]
 
@@ -164,7 +164,7 @@ def repair(
 
 def _nothing(path: str) -> FormatError:
     reason = "no complete record was found; repair saves the records of binary VIMH files alone"
-    return FormatError(path, vimh.NAME, reason)
+    return FormatError(path, layout.NAME, reason)
 
 
 @dataclass(slots=True)
@@ -180,7 +180,7 @@ class _Opened:
 
 
 def _opened(path: str) -> _Opened:
-    from mapix.vimh.batches import looks_pickled
+    from mapix.vimh.pickle_file import looks_pickled
 
     source = opening.settled(path)
     if source.nbytes and (path.endswith(opening.BATCH) or looks_pickled(source)):
@@ -202,9 +202,9 @@ def _info(path: str) -> dict[str, Any] | None:
 def _directory(
     folder: str, path: str, dialect: int | None, progress: Progress | None
 ) -> SavedDirectory:
-    why = opening.claims(folder)
+    why = opening.refusal(Candidate(folder))
     if why is not None:
-        raise FormatError(folder, vimh.NAME, f"it is {why}; repair saves VIMH datasets alone")
+        raise FormatError(folder, layout.NAME, f"it is {why}; repair saves VIMH datasets alone")
     names, left_out = _names(folder)
     if not names:
         raise UnsupportedError(f"{folder}: no binary file; repair saves binary VIMH files alone")
@@ -249,30 +249,30 @@ def _recounted(info: Mapping[str, Any], files: Mapping[str, Saved]) -> dict[str,
 
 def _dialect(files: list[_Opened], path: str) -> int:
     """The dialect that explains most of the files: their beginnings, or else all that is saved."""
-    total = dict.fromkeys(vimh.DIALECTS, 0)
+    total = dict.fromkeys(layout.DIALECTS, 0)
     for file in files:
-        readings = [vimh.walk(file.source, d) for d in vimh.DIALECTS]
+        readings = [layout.walk(file.source, d) for d in layout.DIALECTS]
         complete = [r for r in readings if r.whole and r.index.nrecords]
-        found = complete[0] if len(complete) == 1 else vimh.best(file.source, readings, file.hint)
+        found = complete[0] if len(complete) == 1 else layout.best(file.source, readings, file.hint)
         if found is not None:
             total[found.head_nbytes] += found.index.nbytes
         elif complete:  # both: the info JSON may tell
             for reading in complete:
                 total[reading.head_nbytes] += reading.index.nbytes * reading.agrees(file.hint)
         else:
-            for d in vimh.DIALECTS:
+            for d in layout.DIALECTS:
                 try:
                     runs = list(_Repair(file, d, {}, None).runs())
                 except LimitError:
                     continue  # nor is it that one
                 if sum(n for *_, n in runs) > 1:  # one record alone is found in anything
                     total[d] += sum(stop - begin for begin, stop, _ in runs)
-    first, second = sorted(vimh.DIALECTS, key=lambda d: total[d], reverse=True)
+    first, second = sorted(layout.DIALECTS, key=lambda d: total[d], reverse=True)
     if total[first] > total[second]:
         return first
     if not total[first]:
         raise _nothing(path)
-    raise FormatError(path, vimh.NAME, "both dialects fit; pass dialect=14 or dialect=6")
+    raise FormatError(path, layout.NAME, "both dialects fit; pass dialect=14 or dialect=6")
 
 
 class _Repair:
@@ -297,7 +297,7 @@ class _Repair:
         damaged: dict[int, tuple[int, int]],
         progress: Progress | None,
     ) -> None:
-        if head not in vimh.DIALECTS:
+        if head not in layout.DIALECTS:
             raise UnsupportedError(f"{file.source.path}: only binary files can be repaired")
         self._source, self._head = file.source, head
         self._damaged, self._progress = damaged, progress
@@ -328,7 +328,7 @@ class _Repair:
     def _copy(self, begin: int, end: int, write: Write) -> None:
         for at in range(begin, end, STEP_NBYTES):
             step = min(STEP_NBYTES, end - at)
-            write(_native.copy(self._source.mapping, at, step, vimh.NAME))
+            write(_native.copy(self._source.mapping, at, step, layout.NAME))
             if self._progress is not None:
                 self._progress(at + step, self._source.nbytes)
 
@@ -369,9 +369,11 @@ class _Repair:
         """Return the next byte at which records of known shapes begin again."""
         known = np.sort(_keys(np.array(sorted(self._known), np.uint64).reshape(-1, 3).T))
         nbytes, step = self._source.nbytes, FIRST_SEARCH_NBYTES
-        while at + vimh.DIMS_NBYTES <= nbytes:
-            size = min(step + vimh.DIMS_NBYTES - 1, nbytes - at)
-            data = np.frombuffer(_native.copy(self._source.mapping, at, size, vimh.NAME), np.uint8)
+        while at + layout.DIMS_NBYTES <= nbytes:
+            size = min(step + layout.DIMS_NBYTES - 1, nbytes - at)
+            data = np.frombuffer(
+                _native.copy(self._source.mapping, at, size, layout.NAME), np.uint8
+            )
             for place in self._likely(data, nbytes - at, known):
                 if self._begins(at + place):
                     return at + place
@@ -379,7 +381,7 @@ class _Repair:
                 most = FEW_TRIES + nbytes // TRY_NBYTES
                 if self._tries > most:
                     raise self._limit(f"{most} places that look like a record and are none", at)
-            at += len(data) - vimh.DIMS_NBYTES + 1
+            at += len(data) - layout.DIMS_NBYTES + 1
             step = SEARCH_NBYTES
         return None
 
@@ -390,7 +392,7 @@ class _Repair:
         """
         low, high = data[:-1].astype(np.uint64), data[1:].astype(np.uint64)
         word = low | high << np.uint64(8)
-        n = len(data) - vimh.DIMS_NBYTES + 1
+        n = len(data) - layout.DIMS_NBYTES + 1
         dims = np.stack([word[k : k + n] for k in (0, 2, 4)])
         start = np.flatnonzero(np.isin(_keys(dims), known))
         place = start.astype(np.int64)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mapix import _native, indexes
-from mapix.formats.vimh import Progress
-from mapix.recordindex import Moments
+from mapix import _native
+from mapix.vimh import index_store
 from mapix.vimh.labels import Column
+from mapix.vimh.layout import Progress
+from mapix.vimh.record_index import Moments
 
 if TYPE_CHECKING:
     from mapix.vimh.dataset import Dataset
@@ -197,7 +198,7 @@ def _moments(ds: Dataset, progress: Progress | None) -> NDArray[np.void]:
     total = moments_of(file, ds.rows, progress)
     if whole and n and file.key is not None:
         file.index = replace(file.index, moments=Moments(total))
-        indexes.store(file.source, file.index, file.key)
+        index_store.store(file.source, file.index, file.key)
     return total
 
 

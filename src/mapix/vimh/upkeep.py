@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix import indexes
 from mapix.cache import distrusted
 from mapix.errors import MapixError, UnsupportedError, warn
-from mapix.formats import vimh
-from mapix.formats.vimh import Progress
-from mapix.recordindex import Checksums, Columns, RecordIndex
 from mapix.report import Report
 from mapix.source import Source
+from mapix.vimh import index_store, layout
+from mapix.vimh.layout import Progress
+from mapix.vimh.record_index import Checksums, Columns, RecordIndex
 from mapix.vimh.statistics import moments_of
 
 if TYPE_CHECKING:
@@ -66,13 +65,13 @@ def keep_index(
         raise UnsupportedError(
             f"{ds.path}: nothing to keep: pickles need no index, and index='never' wants none"
         )
-    place = indexes.beside(file.source.full_path)
-    wait = indexes.racy_for(file.source)
+    place = index_store.beside(file.source.full_path)
+    wait = index_store.racy_for(file.source)
     if wait > MOST_WAIT:  # a clock was set back, or the file's times are made up
         raise OSError(f"{place}: the file's times are {wait:.0f} s ahead of the clock")
     time.sleep(wait)
     made = _complete(_walked(file), labels=labels, sums=checksums, progress=progress)
-    if indexes.store(file.source, made, file.key, place=place) is None:
+    if index_store.store(file.source, made, file.key, place=place) is None:
         raise OSError(f"{place}: the file was written to meanwhile, or somebody is appending")
     _warn_of_unused(file)
     return place
@@ -80,7 +79,7 @@ def keep_index(
 
 def _warn_of_unused(file: Gatherer) -> None:
     """Warn of an index beside the file that must not be believed."""
-    place = indexes.beside(file.source.full_path)
+    place = index_store.beside(file.source.full_path)
     with contextlib.suppress(OSError):  # there is none
         reason = distrusted(place, Source(place).fingerprint, file.source.fingerprint)
         if reason is not None:
@@ -91,7 +90,7 @@ def _walked(file: Gatherer) -> Gatherer:
     """The same file with an index of our own: what was stored is not stored again unseen."""
     if not file.index.stored:
         return file
-    return file.over(vimh.walk(file.source, file.index.head_nbytes).index)
+    return file.over(layout.walk(file.source, file.index.head_nbytes).index)
 
 
 def _complete(
@@ -187,7 +186,7 @@ def _check_structure(ds: Dataset, report: Report, progress: Progress | None) -> 
     """Walk the file anew, and compare the index in use; the file with the new index."""
     report.checked.append("structure")
     file, index = ds._gatherer, ds.index
-    reading = vimh.walk(ds.source, index.head_nbytes, progress)
+    reading = layout.walk(ds.source, index.head_nbytes, progress)
     found = reading.index
     if reading.problem is not None:
         at, total = found.nbytes, ds.source.nbytes
@@ -221,6 +220,6 @@ def _chosen(ds: Dataset) -> int | None:
     from mapix.vimh.opening import hint_of
 
     try:
-        return vimh.choose(ds.source, hint=hint_of(ds.info), strict=False).head_nbytes
+        return layout.choose(ds.source, hint=hint_of(ds.info), strict=False).head_nbytes
     except MapixError:
         return None

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 import mapix
-from mapix.formats import vimh
 from mapix.store import SYSTEM, Calls, Closing, NewDirectory, NewFile
+from mapix.vimh import layout
 from mapix.vimh.packing import SPLITS, Packer, Shape, Split, finite
 from mapix.vimh.parameters import INFO_NAME, Parameter
 
@@ -83,7 +83,7 @@ class Writer(Packer, Closing):
             raise ValueError(f"output must be binary, pickle or both, got {output!r}")
         if output != "binary" and dialect != 14:
             raise ValueError("pickles carry spec ranges, which dialect=6 does not have")
-        if dialect not in vimh.DIALECTS:
+        if dialect not in layout.DIALECTS:
             raise ValueError(f"dialect must be 14 or 6, got {dialect!r}")
         names = [p.name for p in parameters]
         if [p.id for p in parameters] != list(range(len(parameters))) or len(names) > 256:
@@ -145,7 +145,7 @@ class Writer(Packer, Closing):
 
     def _pickle(self) -> None:
         """Make the pickles of the splits, and drop the binary files where nobody wants them."""
-        from mapix.vimh.pickling import write_batch
+        from mapix.vimh.pickle_writer import write_batch
 
         for split, file in self._files.items():
             file.finish()

@@ -4,16 +4,21 @@
 they return, and what VisualRBM's calchidden and buildmlp do.
 """
 
-from mapix.visualrbm.layer import Layer
-from mapix.visualrbm.model import (
-    AutoEncoder,
-    Model,
-    MultilayerPerceptron,
-    RestrictedBoltzmannMachine,
-    stack,
-)
-from mapix.visualrbm.schedule import Schedule, Stage
-from mapix.visualrbm.writing import write
+from typing import TYPE_CHECKING
+
+from mapix.lazy import attach
+
+if TYPE_CHECKING:
+    from mapix.visualrbm.layer import Layer
+    from mapix.visualrbm.model import (
+        AutoEncoder,
+        Model,
+        MultilayerPerceptron,
+        RestrictedBoltzmannMachine,
+        stack,
+    )
+    from mapix.visualrbm.schedule import Schedule, Stage
+    from mapix.visualrbm.writing import write
 
 __all__ = [
     "AutoEncoder",
@@ -26,3 +31,17 @@ __all__ = [
     "stack",
     "write",
 ]
+
+_MODULES = {
+    "AutoEncoder": "model",
+    "Layer": "layer",
+    "Model": "model",
+    "MultilayerPerceptron": "model",
+    "RestrictedBoltzmannMachine": "model",
+    "Schedule": "schedule",
+    "Stage": "schedule",
+    "stack": "model",
+    "write": "writing",
+}
+
+__getattr__, __dir__ = attach(__name__, _MODULES)

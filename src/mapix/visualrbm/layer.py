@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mapix.formats.visualrbm import FUNCTIONS
 from mapix.visualrbm.activation import APPROXIMATE, EXACT, approximate_products
+from mapix.visualrbm.layout import FUNCTIONS
 
 __all__ = ["Approx", "Floats", "Layer", "connected", "floats", "function_of"]
 

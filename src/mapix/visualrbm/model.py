@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mapix.errors import UnsupportedError
-from mapix.formats.visualrbm import AE, MLP, RBM, Document
 from mapix.selection import single
 from mapix.visualrbm.layer import Approx, Floats, Layer, connected, floats, function_of
+from mapix.visualrbm.layout import AE, MLP, RBM, Document
 
 __all__ = [
     "AutoEncoder",

@@ -8,14 +8,15 @@ from typing import Literal
 
 from mapix import _native
 from mapix.errors import FormatError, LimitError, MapixError
-from mapix.formats.cjson import Node, parse
-from mapix.formats.visualrbm import KINDS, MLP, NAME, OLD_MAGIC, Document, old, read
+from mapix.registry import Candidate
 from mapix.source import Source
+from mapix.visualrbm.cjson import Node, parse
 from mapix.visualrbm.layer import Layer
+from mapix.visualrbm.layout import KINDS, MLP, NAME, OLD_MAGIC, Document, old, read
 from mapix.visualrbm.model import MODELS, Model, MultilayerPerceptron
 from mapix.visualrbm.schedule import MOST_NBYTES, Schedule, tell
 
-__all__ = ["NAME", "claims", "open_path"]
+__all__ = ["NAME", "open_path", "refusal"]
 
 LOOK_NBYTES = 4096  # of the file's begin, and of its end
 WORDS_NBYTES = 1 << 16  # the same, of what may be a schedule: nearly all are shorter
@@ -42,14 +43,14 @@ def _ends(source: Source, nbytes: int = LOOK_NBYTES) -> tuple[bytes, bytes]:
     return first.removeprefix(b"\xef\xbb\xbf"), last
 
 
-def claims(path: str) -> str | None:
-    """Why ``path`` cannot be a model or a schedule, or None: see ``mapix.formats.Format``."""
-    if os.path.isdir(path):
+def refusal(candidate: Candidate) -> str | None:
+    """Return why a path cannot be a model or a schedule, or None: see ``mapix.registry.Format``."""
+    if candidate.is_directory:
         return "it is a directory"
+    path = candidate.path
     try:
-        source = Source(path)
-        first, last = _ends(source)
-    except (OSError, MapixError) as e:
+        first, last = _ends(candidate.source)
+    except MapixError as e:
         return f"it cannot be read ({e})"
     if first[:4] == OLD_MAGIC:
         return None
@@ -65,13 +66,16 @@ def claims(path: str) -> str | None:
 
 
 def open_path(
-    path: str, *, strict: bool = False, kind: Literal["model", "schedule"] | None = None
+    path: str | os.PathLike[str] | Candidate,
+    *,
+    strict: bool = False,
+    kind: Literal["model", "schedule"] | None = None,
 ) -> Model | Schedule:
     """Open a model or a training schedule of VisualRBM.
 
     Parameters
     ----------
-    path : str
+    path : str or os.PathLike
         A JSON file; or an older binary `.RBM` file.
     strict : bool
         Take exactly what VisualRBM takes, and read it as VisualRBM does.  By default also other
@@ -100,7 +104,8 @@ def open_path(
     """
     if kind not in (None, "model", "schedule"):
         raise ValueError(f"kind must be model or schedule, got {kind!r}")
-    source = Source(path)
+    candidate = Candidate.of(path)
+    path, source = candidate.path, candidate.source
     try:
         if bytes(_native.copy(source.mapping, 0, min(4, source.nbytes), NAME)) == OLD_MAGIC:
             return _model(old(source), path, strict)

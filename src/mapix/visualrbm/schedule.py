@@ -12,10 +12,10 @@ from typing import Any, Self, SupportsIndex
 import numpy as np
 
 from mapix.errors import FormatError, LimitError, UnsupportedError, warn
-from mapix.formats.cjson import Node, parse
-from mapix.formats.visualrbm import AE, ALIASES, FUNCTIONS, MLP, NAME, RBM
 from mapix.selection import single
 from mapix.store import SYSTEM, Calls, NewWhole
+from mapix.visualrbm.cjson import Node, parse
+from mapix.visualrbm.layout import AE, ALIASES, FUNCTIONS, MLP, NAME, RBM
 
 __all__ = ["MOST_NBYTES", "Schedule", "Stage", "tell"]
 

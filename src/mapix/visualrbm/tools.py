@@ -9,10 +9,10 @@ import numpy as np
 
 import mapix
 from mapix.errors import FormatError
-from mapix.formats.visualrbm import NAME
 from mapix.idx.array import IdxArray
 from mapix.idx.writer import Writer
 from mapix.visualrbm.layer import Approx, Layer
+from mapix.visualrbm.layout import NAME
 from mapix.visualrbm.model import Model, MultilayerPerceptron, Pair, stack
 from mapix.visualrbm.schedule import Schedule, Stage
 

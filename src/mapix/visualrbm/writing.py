@@ -8,8 +8,8 @@ from typing import Any, Literal
 import numpy as np
 
 from mapix.errors import UnsupportedError
-from mapix.formats.visualrbm import NAME, as_original, exactly, lines
 from mapix.store import SYSTEM, Calls, NewWhole
+from mapix.visualrbm.layout import NAME, as_original, exactly, lines
 from mapix.visualrbm.model import Model
 
 __all__ = ["write"]

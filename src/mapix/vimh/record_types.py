@@ -5,7 +5,7 @@ from __future__ import annotations
 import copyreg
 from typing import TYPE_CHECKING, Any
 
-from mapix.compiled import fast
+from mapix._native.compiled import fast
 
 __all__ = ["FAST", "File", "Record", "Rows"]
 
@@ -13,11 +13,11 @@ FAST = fast is not None
 """Whether it is the C module."""
 
 if TYPE_CHECKING:
-    from mapix.vimh.pure import File, Record, Rows
+    from mapix.vimh.record_fallback import File, Record, Rows
 elif FAST:
     File, Record, Rows = fast.File, fast.Record, fast.Rows
 else:
-    from mapix.vimh.pure import File, Record, Rows
+    from mapix.vimh.record_fallback import File, Record, Rows
 
 
 def _record(file: File, row: int) -> Record:

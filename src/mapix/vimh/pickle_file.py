@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from mapix import _native
 from mapix.errors import FormatError, LimitError, MapixError
-from mapix.formats.cached import cached, same
-from mapix.formats.pickled import Array, Machine, Span, Text
-from mapix.formats.pickled.decode import pieces
 from mapix.source import Source
+from mapix.unpacked import cached, same
 from mapix.vimh.parameters import Parameter, Parameters
+from mapix.vimh.pickles import Array, Machine, Span, Text
+from mapix.vimh.pickles.decode import pieces
 
 __all__ = ["LabelRows", "PickledBatch", "looks_pickled"]
 

@@ -21,10 +21,10 @@ import pytest
 
 import mapix
 from mapix import _native, cache
-from mapix.formats import cached as module
-from mapix.formats.cached import TRAILER
-from mapix.formats.gzipped import inflated
+from mapix import unpacked as module
+from mapix.idx.gzipped import inflated
 from mapix.source import Source
+from mapix.unpacked import TRAILER
 from records import descriptors
 
 ROWS = np.random.default_rng(0).integers(0, 256, (50, 4, 5), np.uint8)
@@ -168,7 +168,7 @@ def test_cached_bytes_begin_as_the_file_does(tmp_path, make, name):
 
 
 def test_verify_decodes_a_text_pickle_again(tmp_path, monkeypatch):
-    monkeypatch.setattr("mapix.formats.pickled.decode.STEP", 16)  # only the begin is compared
+    monkeypatch.setattr("mapix.vimh.pickles.decode.STEP", 16)  # only the begin is compared
     path, n = tmp_path / "train_batch", 900
     rows = np.random.default_rng(1).integers(0, 256, (n, 20), np.uint8)
     factors = np.zeros((n, 2), np.float32)
@@ -313,8 +313,8 @@ def dying(f):
             os.kill(os.getpid(), signal.SIGKILL)
         return f(*a, **k)
     return call
-from mapix.formats import cached
-real = cached._fill
+from mapix import unpacked
+real = unpacked._fill
 def fill(f, *a):
     class Half:
         def write(self, data):
@@ -323,7 +323,7 @@ def fill(f, *a):
             dying(int)()
             return f.write(memoryview(data)[len(data) // 2 :])
     return real(Half(), *a)
-cached._fill = fill
+unpacked._fill = fill
 for name in ("fsync", "link", "unlink", "open"):
     setattr(os, name, dying(getattr(os, name)))
 mapix.open(sys.argv[1])

@@ -30,10 +30,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix import _native, _native_json
+from mapix import _native
+from mapix._native import json
 from mapix.errors import FormatError, LimitError
-from mapix.formats.jsontext import Text
 from mapix.source import Source
+from mapix.visualrbm.json_text import Text
 
 __all__ = [
     "FUNCTIONS",
@@ -313,7 +314,7 @@ def _as_original(v: float) -> str:
 
 def exactly(row: NDArray[np.float32]) -> str:
     """Numbers as short as gives the same float32 back, with a dot, as VisualRBM wants it."""
-    return _native_json.written(row).decode()
+    return json.written(row).decode()
 
 
 def lines(document: Document, numbers: Numbers) -> Iterator[str]:

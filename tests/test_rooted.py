@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import mapix
-from mapix import beneath
-from mapix.beneath import Root
+from mapix import rooted
+from mapix.rooted import Root
 from mapix.source import Source
 from records import descriptors
 
@@ -24,8 +24,8 @@ SECRET = b"secret"
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """By the kernel's own check, and by ours."""
     if request.param == "walk":
-        monkeypatch.setattr(beneath, "_openat2", None)
-    elif beneath._find_openat2() is None:
+        monkeypatch.setattr(rooted, "_openat2", None)
+    elif rooted._find_openat2() is None:
         pytest.skip("no openat2 here")
     return request.param
 
@@ -131,8 +131,8 @@ def test_nothing_outside_is_opened_and_looked_at_afterwards(folder):
     names = hostile(folder)
     root = Root(folder)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(beneath, "_openat2", None)
-        patch.setattr(beneath.os, "open", spy)
+        patch.setattr(rooted, "_openat2", None)
+        patch.setattr(rooted.os, "open", spy)
         for name in [*names, "sub/deep/c"]:
             try:
                 os.close(root.open(name))
@@ -246,13 +246,13 @@ def test_a_kernel_without_openat2(folder, monkeypatch):
         return call
 
     for number in (errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.E2BIG):
-        monkeypatch.setattr(beneath, "_openat2", refuses(number))
+        monkeypatch.setattr(rooted, "_openat2", refuses(number))
         assert read(Root(folder), "sub/b") == b"B"
-        assert beneath._openat2 is None
+        assert rooted._openat2 is None
     call = refuses(errno.EAGAIN)
-    monkeypatch.setattr(beneath, "_openat2", call)
+    monkeypatch.setattr(rooted, "_openat2", call)
     assert read(Root(folder), "sub/b") == b"B"
-    assert beneath._openat2 is call
+    assert rooted._openat2 is call
 
 
 def test_a_file_that_changes_while_it_is_read(folder, monkeypatch):
@@ -266,9 +266,9 @@ def test_a_file_that_changes_while_it_is_read(folder, monkeypatch):
         return real(fd, n)
 
     with monkeypatch.context() as patch:
-        patch.setattr(beneath.os, "read", grows)
+        patch.setattr(rooted.os, "read", grows)
         with pytest.raises(mapix.FileChangedError, match="while it was read"):
             read(root, "a")
     with monkeypatch.context() as patch:  # a signal may cut a read short
-        patch.setattr(beneath.os, "read", lambda fd, n: real(fd, min(n, 2)))
+        patch.setattr(rooted.os, "read", lambda fd, n: real(fd, min(n, 2)))
         assert read(root, "a").startswith(b"Amore")

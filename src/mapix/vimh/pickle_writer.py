@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix import _native
-from mapix.formats import vimh
-from mapix.formats.pickled.emit import Emitter
-from mapix.recordindex import RecordIndex
 from mapix.source import Source
+from mapix.vimh import layout
+from mapix.vimh.pickles.emitter import Emitter
+from mapix.vimh.record_index import RecordIndex
 
 __all__ = ["write_batch"]
 
@@ -38,7 +38,7 @@ def write_batch(path: str, write: Callable[[Any], object], shape: tuple[int, int
     Copies: the records in blocks.  Nothing is held but a block.
     """
     source = Source(path)
-    index = vimh.walk(source, HEAD).index
+    index = layout.walk(source, HEAD).index
     if index.nrecords:
         shape = tuple(int(d) for d in index.shapes()[0])  # type: ignore[assignment]
     n, (h, w, c) = index.nrecords, shape
@@ -75,5 +75,5 @@ def _blocks(source: Source, index: RecordIndex, pixels: int) -> Iterator[NDArray
         step = max(1, BLOCK_NBYTES // size)
         for at in range(first, end, step):
             k = min(step, end - at)
-            raw = _native.copy(source.mapping, int(offsets[at]), k * size, vimh.NAME)
+            raw = _native.copy(source.mapping, int(offsets[at]), k * size, layout.NAME)
             yield np.frombuffer(raw, np.uint8).reshape(k, size)

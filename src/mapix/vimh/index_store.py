@@ -33,7 +33,8 @@ import numpy as np
 from mapix import _native
 from mapix.cache import FINE_NS, cache_folder, cache_place, racy_for, replacing, trusted
 from mapix.errors import MapixError
-from mapix.recordindex import (
+from mapix.source import Mapping, Source, same_time, sample
+from mapix.vimh.record_index import (
     ENTRY,
     Checksums,
     Columns,
@@ -44,7 +45,6 @@ from mapix.recordindex import (
     crc_of,
     table_bytes,
 )
-from mapix.source import Mapping, Source, same_time, sample
 
 __all__ = [
     "FINE_NS",

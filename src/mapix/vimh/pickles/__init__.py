@@ -5,7 +5,7 @@ such files mean as data (numpy arrays, dtypes and scalars, encoded strings), ``e
 what CPython's pickler would.
 """
 
-from mapix.formats.pickled.machine import Machine
-from mapix.formats.pickled.objects import Array, Span, Text
+from mapix.vimh.pickles.objects import Array, Span, Text
+from mapix.vimh.pickles.reader import Machine
 
 __all__ = ["Array", "Machine", "Span", "Text"]

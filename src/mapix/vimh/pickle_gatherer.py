@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from mapix.batch import Batch
 from mapix.errors import FormatError, UnsupportedError
-from mapix.formats.vimh import NAME
-from mapix.recordindex import RecordIndex
-from mapix.vimh.bases import Record
-from mapix.vimh.batches import PickledBatch
 from mapix.vimh.gatherer import Gatherer
+from mapix.vimh.layout import NAME
 from mapix.vimh.parameters import Parameters
+from mapix.vimh.pickle_file import PickledBatch
+from mapix.vimh.record_index import RecordIndex
+from mapix.vimh.record_types import Record
 
 __all__ = ["PickledFile"]
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 from mapix import _native
 from mapix.errors import FormatError
-from mapix.formats.pickled.machine import FORMAT, unescaped
-from mapix.formats.pickled.objects import RefusedError, Text
 from mapix.source import Source
+from mapix.vimh.pickles.objects import RefusedError, Text
+from mapix.vimh.pickles.reader import FORMAT, unescaped
 
 __all__ = ["pieces"]
 

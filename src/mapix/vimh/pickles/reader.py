@@ -18,9 +18,9 @@ import numpy as np
 
 from mapix import _native
 from mapix.errors import FormatError, LimitError
-from mapix.formats.pickled import objects
-from mapix.formats.pickled.objects import RefusedError, Short, Span, Text
 from mapix.source import Source
+from mapix.vimh.pickles import objects
+from mapix.vimh.pickles.objects import RefusedError, Short, Span, Text
 
 __all__ = ["Machine"]
 

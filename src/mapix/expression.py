@@ -1,20 +1,23 @@
-"""Conditions on labels as text: ``"note_number > 51 and velocity <= 81"``.
+"""Conditions on columns as text: ``"note_number > 51 and velocity <= 81"``.
 
-Comparisons, ``and or not``, ``+ - * / %``, numbers and names of parameters: nothing else is
-understood, and nothing is executed.
+Comparisons, ``and or not``, ``in``, ``+ - * / %``, numbers, quoted text and names of columns.
+Nothing else is understood, and nothing is executed.
 """
 
 from __future__ import annotations
 
 import ast
 import operator
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Labelled", "evaluate"]
+if TYPE_CHECKING:
+    from mapix.columns import Column
+
+__all__ = ["evaluate"]
 
 MOST_TEXT = 10_000  # characters
 
@@ -37,39 +40,28 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.GtE: operator.ge,
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
+    ast.In: lambda a, b: _within(a, b),
+    ast.NotIn: lambda a, b: ~_within(a, b),
 }
 _BOOL = {ast.And: np.logical_and, ast.Or: np.logical_or}
 
 
-class Labelled(Protocol):
-    """What a condition asks about: values by name."""
+def evaluate(text: str, columns: Mapping[str, Column]) -> tuple[Any, set[str]]:
+    """Evaluate a condition for each record; return the result and the names that occur.
 
-    def __contains__(self, name: object) -> bool: ...
-    def __iter__(self) -> Iterator[str]: ...
-
-    def table(self, name: str) -> NDArray[np.float64]:
-        """Value of each code, float64 (256,)."""
-
-    def codes(self, name: str) -> NDArray[np.uint8]:
-        """Code of each record, uint8 (n,)."""
-
-
-def evaluate(text: str, labels: Labelled) -> tuple[Any, set[str]]:
-    """What a condition is for each record, and the names that it asks about.
-
-    A part that asks about one name only is worked out for the 256 codes, and looked up.
+    A part that names one column of codes is evaluated for the 256 codes, and looked up.
 
     Parameters
     ----------
     text : str
         The condition.
-    labels : Labelled
+    columns : mapping of str to Column
         Asked only for names that occur.
 
     Raises
     ------
     ValueError
-        The text is no such condition, or names what is not there.
+        The text is not such a condition, or it names a column that is not there.
     """
     if len(text) > MOST_TEXT:
         raise ValueError(f"a condition may have {MOST_TEXT} characters, this one has {len(text)}")
@@ -78,13 +70,15 @@ def evaluate(text: str, labels: Labelled) -> tuple[Any, set[str]]:
         tree = ast.parse(text, mode="eval")
         names = _names(tree.body)
         for name in sorted(names):
-            if name not in labels:
-                there = ", ".join(labels)
-                raise ValueError(f"{text!r}: no parameter {name!r}; there: {there}")
+            if name not in columns:
+                there = ", ".join(columns)
+                raise ValueError(f"{text!r}: there is no column {name!r}; the columns: {there}")
         with np.errstate(divide="ignore", invalid="ignore"):
-            return _value(tree.body, labels, text), names
+            return _value(tree.body, columns, text), names
     except (SyntaxError, MemoryError) as e:
-        raise ValueError(f"{text!r} is no condition: {e}") from e
+        raise ValueError(f"{text!r} is not a condition: {e}") from e
+    except TypeError as e:
+        raise ValueError(f"{text!r} compares values of different types: {e}") from e
     except RecursionError as e:
         raise ValueError(f"{text!r} is nested too deeply") from e
 
@@ -93,14 +87,36 @@ def _names(node: ast.expr) -> set[str]:
     return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
 
 
-def _value(node: ast.expr, labels: Labelled, text: str) -> Any:
-    """The value for each record, or one for all."""
+def _value(node: ast.expr, columns: Mapping[str, Column], text: str) -> Any:
+    """Return the value of a node for each record, or one value for all."""
     names = _names(node)
     if len(names) == 1:
-        name = names.pop()
-        by_code = _apply(node, lambda child: labels.table(name), text)
-        return np.take(np.broadcast_to(by_code, (256,)), labels.codes(name))
-    return _apply(node, lambda child: _value(child, labels, text), text, once=True)
+        column = columns[names.pop()]
+        codes, by_code = getattr(column, "codes", None), getattr(column, "by_code", None)
+        if codes is not None and by_code is not None:
+            found = _apply(node, lambda child: by_code, text)
+            return np.take(np.broadcast_to(found, (256,)), codes)
+        values = _values(column)
+        return _apply(node, lambda child: values, text)
+    return _apply(node, lambda child: _value(child, columns, text), text, once=True)
+
+
+def _values(column: Column) -> NDArray[Any]:
+    """Return the values of a column; where one is missing NaN, or an empty text or tuple."""
+    values = column.filled()
+    if values.dtype.kind == "O" and not column.complete:
+        there = column.values[column.present]
+        values[~column.present] = type(there[0])() if len(there) else ""
+    return values
+
+
+def _within(item: Any, container: Any) -> NDArray[np.bool_]:
+    """Evaluate ``item in container``: for each record, a part of a text or a member of a tuple."""
+    if isinstance(item, np.ndarray) and item.ndim:
+        raise ValueError("`in` takes a constant on its left and a column on its right")
+    one = item.item() if isinstance(item, np.generic) else item
+    values = np.atleast_1d(np.asarray(container, object))
+    return np.fromiter((one in value for value in values), np.bool_, len(values))
 
 
 def _apply(
@@ -131,5 +147,7 @@ def _apply(
         return _BINARY[type(node.op)](np.float64(left), np.float64(right))
     if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
         return np.float64(node.value)
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
     part = ast.get_source_segment(text, node) or type(node).__name__
     raise ValueError(f"{text!r}: {part!r} is not understood here; a callable may do it")

@@ -23,8 +23,8 @@ from mapix.errors import (
 )
 
 if TYPE_CHECKING:
-    from mapix.recordindex import StoredTable
     from mapix.source import Mapping
+    from mapix.vimh.record_index import StoredTable
 
 core = (ffi, lib)  # for _native_iid, which has the functions for archives
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from mapix._native import CData, core, iid_reason, problem
 from mapix._native import _where as where_of
-from mapix._native_bulk import FORMAT, STEP, Bulk
-from mapix._native_tree import Boxes, Keys, Tree, read, write
+from mapix._native.bulk import FORMAT, STEP, Bulk
+from mapix._native.tree import Boxes, Keys, Tree, read, write
 
 if TYPE_CHECKING:
     from mapix.source import Mapping

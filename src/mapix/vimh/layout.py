@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 
 from mapix import _native
 from mapix.errors import FormatError, SizeError, TruncatedError
-from mapix.recordindex import ENTRY, RecordIndex
 from mapix.source import Mapping, Source
+from mapix.vimh.record_index import ENTRY, RecordIndex
 
 __all__ = [
     "DIALECTS",

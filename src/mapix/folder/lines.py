@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix import _native
-from mapix._native_jsonl import Lines as Pass
+from mapix._native.lines import Lines as Pass
 from mapix.errors import FormatError, LimitError
 from mapix.source import Source
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix._native import AT_MASK
-from mapix.recordindex import table_bytes
+from mapix.vimh.record_index import table_bytes
 
 __all__ = ["Entry", "File", "Record", "Rows"]
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix import _native
-from mapix import _native_json as core
+from mapix._native import json as core
 from mapix.errors import FormatError, LimitError
 from mapix.source import Source
 

@@ -1,0 +1,14 @@
+"""What an image folder declares to the registry."""
+
+from mapix.registry import Format
+
+__all__ = ["FORMAT"]
+
+FORMAT = Format(
+    name="folder",
+    title="an image folder with a metadata.jsonl",
+    open="mapix.folder.opening:open_path",
+    suffixes=(".jsonl",),
+    files=("metadata.jsonl",),
+    detect="mapix.folder.opening:refusal",
+)

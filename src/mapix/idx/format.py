@@ -1,0 +1,15 @@
+"""What IDX declares to the registry."""
+
+from mapix.registry import Format
+
+__all__ = ["FORMAT"]
+
+FORMAT = Format(
+    name="idx",
+    title="an IDX array",
+    open="mapix.idx.opening:open_path",
+    magic=((0, b"\0\0"), (0, b"\xff\xff"), (0, b"\x1f\x8b")),
+    suffixes=(".idx", "-ubyte", ".idx.gz", "-ubyte.gz"),
+    files=("train-images-idx3-ubyte", "train-images-idx3-ubyte.gz"),
+    detect="mapix.idx.opening:refusal",
+)

@@ -1,0 +1,39 @@
+"""Packages whose names are imported when they are first used."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+__all__ = ["attach"]
+
+
+def attach(
+    package: str, names: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Return ``__getattr__`` and ``__dir__`` of a package.
+
+    Parameters
+    ----------
+    package : str
+        ``__name__`` of the package.
+    names : mapping of str to str
+        Public name -> the package's module that defines it; "" where the name is the module.
+    """
+
+    def getattr_(name: str) -> Any:
+        module = names.get(name)
+        if module is None:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        if not module:
+            return importlib.import_module(f"{package}.{name}")
+        found = getattr(importlib.import_module(f"{package}.{module}"), name)
+        setattr(sys.modules[package], name, found)
+        return found
+
+    def dir_() -> list[str]:
+        return sorted({*names, *(n for n in vars(sys.modules[package]) if n.startswith("__"))})
+
+    return getattr_, dir_

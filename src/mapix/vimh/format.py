@@ -1,0 +1,17 @@
+"""What VIMH declares to the registry."""
+
+from mapix.registry import Format
+
+__all__ = ["FORMAT"]
+
+FORMAT = Format(
+    name="vimh",
+    title="VIMH records",
+    open="mapix.vimh.opening:open_path",
+    files=(
+        *("vimh_dataset_info.json", "train", "test", "train_batch", "test_batch"),
+        *("data_batch_1", "train-00000-of-00001", "test-00000-of-00001"),
+    ),
+    detect="mapix.vimh.opening:refusal",
+    unmarked=True,
+)
