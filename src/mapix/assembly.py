@@ -1,0 +1,171 @@
+"""Batches in numpy: for families without a C path, and the reference for those that have one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapix.batch import Batch, affine, given
+from mapix.errors import LimitError
+from mapix.options import BatchOptions
+
+__all__ = ["assembled", "check_padding", "place"]
+
+# Padding is refused beyond both: two slivers, one high and one wide, could ask for all memory.
+MOST_PADDING = 64  # times the bytes of the images
+FREE_PADDING = 1 << 30  # bytes
+
+
+def check_padding(path: str, nbytes: int, images_nbytes: int, advice: str) -> None:
+    """Refuse a batch that padding makes much larger than its images.
+
+    Raises
+    ------
+    LimitError
+        It takes more than 1 GiB and 64 times the bytes of the images.
+    """
+    if nbytes > max(MOST_PADDING * images_nbytes, FREE_PADDING):
+        raise LimitError(
+            f"{path}: padding would take {nbytes} bytes for {images_nbytes} bytes of images, "
+            f"more than {MOST_PADDING} times; {advice}"
+        )
+
+
+def assembled(
+    path: str,
+    images: Sequence[NDArray[Any]],
+    options: BatchOptions,
+    out: NDArray[Any] | Batch | None = None,
+    *,
+    row_shape: tuple[int, ...] = (0, 0, 0),
+    dtype: Any = np.uint8,
+    labels: NDArray[Any] | None = None,
+    present: NDArray[np.bool_] | None = None,
+    names: tuple[str, ...] = (),
+) -> Batch:
+    """Return images, whatever their sizes, as one batch.
+
+    Parameters
+    ----------
+    path : str
+        For errors.
+    images : sequence of ndarray
+        (h, w), (h, w, c), or of any one shape.
+    options : BatchOptions
+        Checked.  Without ``layout``, ``pad`` and ``crop`` all images need one shape, which the
+        batch keeps.
+    out : ndarray or Batch, optional
+        Where the images go.
+    row_shape, dtype
+        Shape and type of an image, for batches of no images.
+    labels, present, names
+        Of the batch, as they are.
+
+    Raises
+    ------
+    ValueError
+        Images of different shapes without ``pad`` or ``crop``; or options that do not fit.
+    """
+    shapes = [image.shape for image in images] or [row_shape]
+    native = np.dtype(images[0].dtype if images else dtype).newbyteorder("=")
+    wanted = native if options.dtype is None else np.dtype(options.dtype)
+    if options.arithmetic and wanted.kind != "f":
+        raise ValueError("scale, mean and std need dtype float32 or float16")
+    pictures = all(len(shape) in (2, 3) for shape in shapes)
+    if not pictures and (options.layout or options.pad or options.crop):
+        raise ValueError(
+            f"{path}: layout, pad and crop need images of two or three dimensions, got {shapes[0]}"
+        )
+    if pictures and (options.layout or options.pad or options.crop or len(set(shapes)) > 1):
+        made = _canvases(path, images, shapes, options, wanted, out)
+    else:
+        target = np.empty((len(images), *shapes[0]), wanted)
+        made = target if out is None else given(out, target.shape, wanted)
+        for canvas, image in zip(made, images, strict=True):
+            canvas[...] = converted(image, options, wanted)
+    sizes = np.ones((len(images), 3), np.uint16)
+    for size, shape in zip(sizes, shapes, strict=False):
+        known = [min(n, 65535) for n in shape[:3]]
+        size[: len(known)] = known
+    return Batch(made, labels, present, sizes, None, None, names)
+
+
+def _canvases(
+    path: str,
+    images: Sequence[NDArray[Any]],
+    shapes: list[tuple[int, ...]],
+    options: BatchOptions,
+    wanted: np.dtype[Any],
+    out: NDArray[Any] | Batch | None,
+) -> NDArray[Any]:
+    """Return images of two or three dimensions on canvases of one size."""
+    full = [(*shape, 1)[:3] for shape in shapes]
+    h, w, c = (max(shape[k] for shape in full) for k in range(3))
+    if not options.pad and not options.crop and len(set(full)) > 1:
+        raise ValueError(
+            f"{path}: records of {sorted(set(full))}: pass pad= or crop= for records of mixed sizes"
+        )
+    if options.crop and not options.pad:
+        h, w = (min(shape[k] for shape in full) for k in range(2))
+    if isinstance(options.pad, tuple):
+        h, w, c = (*options.pad, c)[:3]
+    elif options.pad:
+        total = sum(image.nbytes for image in images)
+        nbytes = len(images) * h * w * c * wanted.itemsize
+        check_padding(
+            path, nbytes, total, "pass pad=(h, w), with crop=True where records exceed it"
+        )
+    planar = options.layout == "NCHW"
+    shape = (len(images), c, h, w) if planar else (len(images), h, w, c)
+    made = np.empty(shape, wanted) if out is None else given(out, shape, wanted)
+    for canvas, image in zip(made, images, strict=True):
+        pixels = image if image.ndim == 3 else image[:, :, None]
+        place(canvas.transpose(1, 2, 0) if planar else canvas, pixels, options, path)
+    return made
+
+
+def place(
+    canvas: NDArray[Any], pixels: NDArray[Any], options: BatchOptions, path: str = "the image"
+) -> None:
+    """Put (h, w, c) pixels onto a canvas (H, W, C), padded, cropped and converted."""
+    sides = []
+    for side, room in zip(pixels.shape[:2], canvas.shape[:2], strict=True):
+        if side > room and not options.crop:
+            raise ValueError(f"{path}: {pixels.shape} exceeds {canvas.shape}: pass crop=True")
+        begin = (side - room) // 2 if side > room and options.crop != "corner" else 0
+        sides.append(slice(begin, begin + min(side, room)))
+    if pixels.shape[2] > canvas.shape[2]:
+        raise ValueError(f"{path}: {pixels.shape[2]} channels exceed {canvas.shape[2]}")
+    pixels = pixels[sides[0], sides[1]]
+    h, w, c = pixels.shape
+    if pixels.shape != canvas.shape:
+        canvas[...] = options.pad_value
+    canvas[:h, :w, :c] = converted(pixels, options, canvas.dtype, canvas.shape[2])
+
+
+def converted(
+    pixels: NDArray[Any], options: BatchOptions, wanted: np.dtype[Any], channels: int = 1
+) -> NDArray[Any]:
+    """Return numbers in the type of a batch: scaled, and rounded once."""
+    if not options.arithmetic:
+        return pixels.astype(wanted, copy=False)
+    if pixels.dtype != np.uint8:
+        numbers = pixels.astype(np.float64) * (1.0 if options.scale is None else options.scale)
+        mean, std = (
+            np.asarray(default if x is None else x)
+            for x, default in ((options.mean, 0.0), (options.std, 1.0))
+        )
+        exact: NDArray[Any] = ((numbers - mean) / std).astype(wanted)
+        return exact
+    pairs = affine(wanted.name, options.scale, options.mean, options.std, channels)
+    assert pairs is not None
+    # 256 values, each rounded once, as the C core does: fma(byte, a, b) in float32
+    values = np.arange(256) * pairs[:, :1].astype(np.longdouble) + pairs[:, 1:]
+    table: NDArray[Any] = values.astype(np.float32).astype(wanted)
+    if len(table) == 1 or pixels.ndim < 3:
+        one: NDArray[Any] = table[0][pixels]
+        return one
+    return np.stack([table[k][pixels[:, :, k]] for k in range(pixels.shape[2])], axis=2)

@@ -1,0 +1,170 @@
+"""Values of all records by name, read without the pixels: columns, and conditions on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Column", "Columns"]
+
+
+class Column:
+    """One value of every record.
+
+    Parameters
+    ----------
+    name : str
+        Name of the column.
+    values : ndarray
+        (n,) numbers, booleans, or objects (text, bytes, tuples of either).
+    present : ndarray, optional
+        bool (n,): False where a record has no value; None where all have one.
+    unit, description : str
+        For people.
+
+    Attributes
+    ----------
+    name, unit, description
+        As given.
+    """
+
+    __slots__ = ("_present", "_values", "description", "name", "unit")
+
+    def __init__(
+        self,
+        name: str,
+        values: NDArray[Any],
+        present: NDArray[np.bool_] | None = None,
+        *,
+        unit: str = "",
+        description: str = "",
+    ) -> None:
+        self.name = name
+        self._values = values
+        self._present = present
+        self.unit = unit
+        self.description = description
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def values(self) -> NDArray[Any]:
+        """Values of all records, (n,); meaningless where ``present`` is False."""
+        return self._values
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """Which records have a value, bool (n,)."""
+        if self._present is None:
+            return np.broadcast_to(np.True_, (len(self._values),))
+        return self._present
+
+    @property
+    def complete(self) -> bool:
+        """Whether all records are known to have a value, without a scan of ``present``."""
+        present = self.present
+        return present.strides == (0,) and bool(present[:1].all())
+
+    @property
+    def numeric(self) -> bool:
+        """Whether the values are numbers or booleans."""
+        return self.values.dtype.kind in "biuf"
+
+    def filled(self) -> NDArray[Any]:
+        """Return float64 values, NaN where missing; of text and tuples objects, None there.
+
+        Copies: yes.
+        """
+        values, present = self.values, self.present
+        if self.numeric:
+            found = values.astype(np.float64)
+            if not self.complete:
+                found[~present] = np.nan
+            return found
+        found = values.astype(object)
+        found[~present] = None
+        return found
+
+    def groups(self) -> NDArray[np.int64]:
+        """Return the number of the class of each record, int64 (n,); -1 where missing.
+
+        Equal values are one class.
+        """
+        found = np.full(len(self), -1, np.int64)
+        present = np.asarray(self.present)
+        if present.any():
+            values = self.values[present]
+            if values.dtype.kind == "O":
+                numbers: dict[Any, int] = {}
+                found[present] = [numbers.setdefault(v, len(numbers)) for v in values.tolist()]
+            else:
+                found[present] = np.unique(values, return_inverse=True)[1].reshape(-1)
+        return found
+
+    def sort_keys(self, *, descending: bool = False) -> NDArray[np.int64]:
+        """Return the positions of the records in the order of their values, int64 (n,).
+
+        Equal values keep their order; records without a value come last.
+        """
+        present = np.asarray(self.present)
+        there, missing = np.flatnonzero(present), np.flatnonzero(~present)
+        values = self.values[there]
+        if values.dtype.kind == "O":
+            order = np.array(
+                sorted(range(len(there)), key=values.tolist().__getitem__, reverse=descending),
+                np.int64,
+            )
+        else:
+            if descending:  # ~ reverses the order of integers and booleans, and never overflows
+                values = -values if values.dtype.kind == "f" else ~values
+            order = np.argsort(values, kind="stable")
+        return np.concatenate([there[order], missing])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.array(self.values, dtype) if copy else np.asarray(self.values, dtype)
+
+    def __repr__(self) -> str:
+        missing = 0 if self.complete else int((~self.present).sum())
+        unit = f" {self.unit}" if self.unit else ""
+        lack = f", {missing} without a value" if missing else ""
+        return f"<Column {self.name}: {len(self)} values of {self.values.dtype}{unit}{lack}>"
+
+
+class Columns(Mapping[str, Column]):
+    """Name -> column of a dataset.  A column is read when it is first asked for, and cached.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Names, in order.
+    read : callable
+        ``read(name)`` returns the column.
+    """
+
+    def __init__(self, names: Iterable[str], read: Callable[[str], Column]) -> None:
+        self._names = dict.fromkeys(names)
+        self._read = read
+        self._known: dict[str, Column] = {}
+
+    def __getitem__(self, name: str) -> Column:
+        if name not in self._names:
+            raise KeyError(name)
+        if name not in self._known:
+            self._known[name] = self._read(name)
+        return self._known[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __repr__(self) -> str:
+        return f"<Columns: {', '.join(self._names) or 'no columns'}>"

@@ -1,0 +1,649 @@
+"""The contract: what every family of datasets that ``mapix.open`` returns can do."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mapix.batch import Batch, batches
+from mapix.columns import Column, Columns
+from mapix.errors import UnsupportedError
+from mapix.expression import evaluate
+from mapix.options import BatchOptions, Crop, Dtype, Layout, canvas_size, checked, numbers
+from mapix.registry import reopen
+from mapix.selection import Rows, chosen, compose, positions
+
+if TYPE_CHECKING:
+    from mapix.placement import Placement
+    from mapix.report import Report
+    from mapix.source import Fingerprint
+    from mapix.statistics import Statistics
+
+__all__ = ["Dataset"]
+
+R = TypeVar("R", covariant=True)
+Progress = Callable[[int, int], object]
+
+
+class Dataset(abc.ABC, Generic[R]):
+    """Records of a file, or of several, by number.  Made by ``mapix.open``.
+
+    Indexing with an integer gives a record; with a slice, a 1-D array of indices or a boolean mask
+    it gives a lazy dataset of those records.  A dataset pickles as path, options, fingerprint and
+    record numbers, never as data: a worker opens the file itself, and refuses another file.
+
+    A subclass sets ``FAMILY``, assigns ``_rows``, and implements the abstract methods; everything
+    else follows from these.  ``docs/formats.md`` leads through an example.
+
+    Attributes
+    ----------
+    FAMILY : str
+        Name of the format in the registry.
+    BATCH_OPTIONS : frozenset of str
+        Options of ``batch`` that the family has; by default all.
+    """
+
+    FAMILY: ClassVar[str]
+    RECORDS: ClassVar[str] = "records"
+    BATCH_OPTIONS: ClassVar[frozenset[str]] = frozenset(BatchOptions._fields)
+
+    _rows: Rows = None
+    _columns_known: Columns | None = None
+
+    # --- what a subclass supplies -----------------------------------------------------------------
+
+    @property
+    @abc.abstractmethod
+    def path(self) -> str:
+        """Path of the file."""
+
+    @property
+    @abc.abstractmethod
+    def closed(self) -> bool:
+        """Whether ``close`` was called."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Release the file.  Arrays taken from it stay valid; further calls raise ClosedError."""
+
+    @abc.abstractmethod
+    def _count(self) -> int:
+        """Return the number of records of the whole file."""
+
+    @abc.abstractmethod
+    def _record(self, row: int) -> R:
+        """Return a record by its number in the file, 0 <= row < ``_count()``."""
+
+    @abc.abstractmethod
+    def _part(self, rows: Rows) -> Self:
+        """Return the dataset of these records of the whole file (None: all of them)."""
+
+    @abc.abstractmethod
+    def _reopening(self) -> tuple[str, dict[str, Any], Fingerprint]:
+        """Return full path, options of ``open`` and fingerprint, for a pickle."""
+
+    @abc.abstractmethod
+    def _gather(
+        self, rows: NDArray[np.int64], options: BatchOptions, out: NDArray[Any] | Batch | None
+    ) -> Batch:
+        """Copy records of the whole file, by number, into a batch.
+
+        ``mapix.assembly.assembled`` does it for families without a C path of their own.
+        """
+
+    @abc.abstractmethod
+    def verify(self, progress: Progress | None = None) -> Report:
+        """Check everything in the file; of a directory, all of its files.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            ``progress(done, total)``.
+
+        Returns
+        -------
+        Report
+            Its ``ok`` states whether no problem was found.
+        """
+
+    def _image(self, row: int) -> NDArray[Any] | None:
+        """Return the pixels of a record, (h, w) or (h, w, c); None where records have none.
+
+        By default the record itself where it is an array, or its ``image``.
+        """
+        record: Any = self._record(row)
+        found = record if isinstance(record, np.ndarray) else getattr(record, "image", None)
+        return found
+
+    def _column_names(self) -> Sequence[str]:
+        """Return the names of the columns; by default none."""
+        return ()
+
+    def _column(self, name: str) -> Column:
+        """Return a column of this dataset's records, by one of ``_column_names()``."""
+        raise KeyError(name)
+
+    def _label_names(self) -> Sequence[str]:
+        """Return the names of the columns that are labels: what ``weights()`` balances."""
+        return ()
+
+    def _facts(self) -> dict[str, Any]:
+        """Return what only this family states, for ``describe``: plain data."""
+        return {}
+
+    def _summary(self) -> str:
+        """Return what ``repr`` states of an open dataset."""
+        return f"{len(self)} {self.RECORDS}"
+
+    def _prefetch(self, rows: NDArray[np.int64]) -> int:
+        """Ask for records of the whole file, by number; return how many were asked for."""
+        del rows
+        return 0
+
+    def _explained(self, row: int) -> dict[str, Any]:
+        """Return what ``self[i]`` does for a record of the whole file: see ``explain``."""
+        del row
+        return {}
+
+    def _explained_batch(self, rows: NDArray[np.int64], options: BatchOptions) -> dict[str, Any]:
+        """Return what ``batch`` does for records of the whole file: see ``explain``."""
+        del rows, options
+        return {}
+
+    # --- a sequence -------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return self._count() if self._rows is None else len(self._rows)
+
+    @overload
+    def __getitem__(self, key: int) -> R: ...
+    @overload
+    def __getitem__(self, key: slice | ArrayLike) -> Self: ...
+    def __getitem__(self, key: Any) -> Any:
+        found = chosen(key, self._rows, len(self), self.path, self.RECORDS)
+        return self._record(found) if isinstance(found, int) else self._part(found)
+
+    def __iter__(self) -> Iterator[R]:
+        for i in range(len(self)):
+            yield self[i]
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Numbers of the records in the file, int64 (n,).  Copies: yes."""
+        if self._rows is None:
+            return np.arange(len(self), dtype=np.int64)
+        return np.array(self._rows, dtype=np.int64)
+
+    def _rows_of(self, indices: ArrayLike) -> NDArray[np.int64]:
+        """Return the numbers in the file of indices into this dataset, checked."""
+        return compose(self._rows, positions(indices, len(self), self.path))
+
+    # --- columns ----------------------------------------------------------------------------------
+
+    @property
+    def columns(self) -> Columns:
+        """Name -> column of one value per record, read without the pixels."""
+        if self._columns_known is None:
+            self._columns_known = Columns(self._column_names(), self._column)
+        return self._columns_known
+
+    def where(self, condition: str | Callable[[Mapping[str, Any]], ArrayLike] | ArrayLike) -> Self:
+        """Return the records for which a condition holds, in their order.
+
+        Parameters
+        ----------
+        condition : str, callable or array_like
+            Text about columns (``"note_number > 51 and velocity <= 81"``, ``"'cat' in caption"``):
+            comparisons, ``and or not in``, ``+ - * / %``, numbers, quoted text and names.  A record
+            without a value that the text names is left out.  Or a callable that gets name ->
+            values (NaN or None where missing) and returns a mask; or the mask, bool (n,), or
+            indices.
+
+        Raises
+        ------
+        ValueError
+            The text is not understood, or a mask does not fit.
+        """
+        if isinstance(condition, str):
+            found, names = evaluate(condition, self.columns)
+            mask = np.broadcast_to(np.asarray(found, bool), (len(self),)).copy()
+            for name in names:
+                column = self.columns[name]
+                if not column.complete:
+                    mask &= column.present
+        elif callable(condition):
+            mask = np.asarray(condition(_Filled(self.columns)))
+        else:
+            mask = np.asarray(condition)
+        return self[mask]
+
+    def sort_by(self, name: str, *, descending: bool = False) -> Self:
+        """Return the same records in the order of a column.
+
+        Equal values keep their order.  Records without a value come last.
+        """
+        return self[self._named(name).sort_keys(descending=descending)]
+
+    def weights(self, *names: str, power: float = 1.0) -> NDArray[np.float64]:
+        """Return sampling weights that balance classes, float64 (n,), of mean 1.
+
+        Parameters
+        ----------
+        *names : str
+            Columns; with several, each combination of their classes counts as one.  By default all
+            labels.
+        power : float
+            1 balances the classes, 0 leaves them as they are, 0.5 is in between.
+
+        Returns
+        -------
+        ndarray
+            1 / (number of records of the same class) ** power, scaled; 0 where a value is missing.
+            For ``torch.utils.data.WeightedRandomSampler``, or ``ds.draw``.
+        """
+        columns = [self._named(name) for name in names or self._label_names()]
+        if not columns:
+            return np.ones(len(self))
+        group, present = np.zeros(len(self), np.int64), np.ones(len(self), np.bool_)
+        for column in columns:
+            classes = column.groups()
+            present &= classes >= 0
+            _, group = np.unique(
+                group * (int(classes.max(initial=0)) + 2) + classes, return_inverse=True
+            )
+        counts = np.bincount(group[present], minlength=int(group.max(initial=0)) + 1)
+        found = np.zeros(len(self))
+        found[present] = 1.0 / counts[group[present]] ** power
+        total = found.sum()
+        return found * (present.sum() / total) if total else found
+
+    def draw(self, n: int, *, weights: ArrayLike | None = None, seed: int | None = None) -> Self:
+        """Draw records at random, with replacement, with chances in proportion to weights.
+
+        Parameters
+        ----------
+        n : int
+            How many.
+        weights : array_like, optional
+            (len(self),), not negative; equal by default.  See ``weights``.
+        seed : int, optional
+            The same seed draws the same records.
+        """
+        p = None if weights is None else np.asarray(weights, np.float64)
+        if p is not None:
+            if p.shape != (len(self),) or not (p >= 0).all() or not p.sum() > 0:
+                raise ValueError(f"weights must be {len(self)} numbers, none negative, not all 0")
+            p = p / p.sum()
+        return self[np.random.default_rng(seed).choice(len(self), n, p=p)]
+
+    def split(
+        self,
+        share: float = 0.8,
+        *,
+        seed: int | None = None,
+        stratify: str | Sequence[str] | None = None,
+    ) -> tuple[Self, Self]:
+        """Return two parts: ``int(share * n)`` records, and the others.
+
+        Parameters
+        ----------
+        share : float
+            0..1.
+        seed : int, optional
+            Chooses at random, the same way each time; both parts keep the order of the file.
+            Without it the first records are the first part.
+        stratify : str or sequence of str, optional
+            Columns whose classes get the same shares in both parts, as nearly as complete records
+            allow; records without a value are a class of their own.  Needs a seed.
+        """
+        if not 0 <= share <= 1:
+            raise ValueError(f"share must be 0..1, got {share}")
+        n = len(self)
+        first = int(share * n)
+        if seed is None:
+            if stratify is not None:
+                raise ValueError("stratify needs a seed")
+            return self[:first], self[first:]
+        chosen_ = np.zeros(n, bool)
+        order = np.random.default_rng(seed).permutation(n)
+        if stratify is not None:
+            names = [stratify] if isinstance(stratify, str) else list(stratify)
+            order = _spread(order, [self._named(name).groups() for name in names])
+        chosen_[order[:first]] = True
+        return self[chosen_], self[~chosen_]
+
+    def shard(
+        self, rank: int, world: int, *, equal: Literal["drop", "repeat"] | None = None
+    ) -> Self:
+        """Return every ``world``-th record from number ``rank`` on, for one of ``world`` readers.
+
+        Parameters
+        ----------
+        rank, world : int
+            Number of the reader, 0..world-1, and how many readers there are.
+        equal : {"drop", "repeat"}, optional
+            How all readers get the same number of records, as training that synchronises after
+            each batch needs it.  ``"drop"`` leaves the last ``n % world`` records out;
+            ``"repeat"`` gives the first ones again.  By default some readers get one record more.
+
+        Raises
+        ------
+        ValueError
+            ``rank`` is out of range, or ``equal`` is another word.
+        """
+        if not 0 <= rank < world:
+            raise ValueError(f"rank must be 0..{world - 1}, got {rank}")
+        n = len(self)
+        if equal == "repeat":
+            each = -(-n // world)
+            return self[np.arange(rank, each * world, world) % max(n, 1)]
+        if equal not in (None, "drop"):
+            raise ValueError(f"equal must be drop, repeat or None, got {equal!r}")
+        return self[rank : n - n % world if equal else n : world]
+
+    def _named(self, name: str) -> Column:
+        """Return a column.
+
+        Raises
+        ------
+        KeyError
+            There is none of that name; the message lists the names.
+        """
+        if name not in self.columns:
+            there = ", ".join(self.columns) or "none"
+            raise KeyError(f"{self.path}: there is no column {name!r}; the columns: {there}")
+        return self.columns[name]
+
+    # --- batches ----------------------------------------------------------------------------------
+
+    def batch(
+        self,
+        indices: ArrayLike,
+        out: NDArray[Any] | Batch | None = None,
+        dtype: Dtype | None = None,
+        layout: Layout | None = None,
+        *,
+        scale: float | None = None,
+        mean: ArrayLike | None = None,
+        std: ArrayLike | None = None,
+        pad: bool | tuple[int, ...] = False,
+        crop: Crop = False,
+        pad_value: float = 0.0,
+        labels: str | None = "raw",
+        threads: int = 1,
+    ) -> Batch:
+        """Copy records into one contiguous batch, cast, normalised and transposed on the way.
+
+        Parameters
+        ----------
+        indices : array_like of int, or a boolean mask
+            Records, in any order, repeated or not; negative ones count from the end.
+        out : ndarray or Batch, optional
+            C-contiguous array of the right dtype and shape (or with more rows) to fill.
+        dtype : {"uint8", "uint16", "int32", "uint32", "float32", "float16"}, optional
+            Type of ``images``; by default the family's own.
+        layout : {"NHWC", "NCHW"}, optional
+            Order of the dimensions of ``images``; by default the family's own.
+        scale, mean, std : float or array_like, optional
+            Floats are ``(number * scale - mean) / std``; mean and std are one number, or one for
+            each channel.
+        pad : bool, (h, w) or (h, w, c)
+            Records of mixed sizes: True puts each into the corner of a canvas of the largest h and
+            w of the batch; (h, w) or (h, w, c) sets the canvas.
+        crop : bool or {"centre", "corner"}
+            Cut what exceeds the canvas: (h, w) of ``pad``, or without it the smallest of the batch.
+            True is centre.
+        pad_value : float
+            Value of the padding, in units of the output.
+        labels : str or None
+            Unit of the labels, "raw" in every family; None for no labels.
+        threads : int
+            Threads that copy, 1 to 16.
+
+        Returns
+        -------
+        Batch
+
+        Raises
+        ------
+        UnsupportedError
+            The family does not have one of the options.
+        IndexError
+            An index is out of range.
+        ValueError
+            Records of different sizes without ``pad`` or ``crop``; arguments that do not fit.
+        FileChangedError
+            The file was written to, cut or replaced since it was opened.
+
+        Notes
+        -----
+        Copies: each image once.  Lifetime: the batch owns its arrays.  Threads: any number of
+        calls at once.
+        """
+        options = BatchOptions(
+            *(dtype, layout, scale, numbers(mean), numbers(std)),
+            *(canvas_size(pad), crop, pad_value, labels, threads),
+        )
+        return self._gather(self._rows_of(indices), self._possible(options), out)
+
+    def _possible(self, options: BatchOptions) -> BatchOptions:
+        """Return checked options.
+
+        Raises
+        ------
+        UnsupportedError
+            The family does not have one of them.
+        """
+        if self.BATCH_OPTIONS is not Dataset.BATCH_OPTIONS:
+            for name in options.given():
+                if name not in self.BATCH_OPTIONS:
+                    has = ", ".join(n for n in BatchOptions._fields if n in self.BATCH_OPTIONS)
+                    raise UnsupportedError(
+                        f"{self.path}: batches of {self.FAMILY} have no {name}=; "
+                        f"they have {has or 'no options'}"
+                    )
+        return checked(options)
+
+    def batches(
+        self,
+        batch_size: int,
+        order: ArrayLike | None = None,
+        *,
+        drop_last: bool = False,
+        **options: Any,
+    ) -> Iterator[Batch]:
+        """Yield batches of all records, or of ``order``; the next one is read from disk ahead.
+
+        Parameters
+        ----------
+        batch_size : int
+            Records per batch; the last one may be smaller.
+        order : array_like of int, optional
+            Indices, for instance a permutation; by default 0..n-1.
+        drop_last : bool
+            Leave a smaller last batch out.
+        **options
+            As for ``batch``.
+        """
+        n = len(self)
+        indices = np.arange(n) if order is None else positions(order, n, self.path)
+        return batches(self, batch_size, indices, drop_last=drop_last, options=options)
+
+    def prefetch(self, indices: ArrayLike) -> int:
+        """Ask the kernel to read these records from disk in the background.
+
+        Does nothing for records that seem to be in memory.  Call it one batch ahead.
+
+        Returns
+        -------
+        int
+            How many records were asked for.
+        """
+        rows = self._rows_of(indices)
+        return self._prefetch(rows) if len(rows) else 0
+
+    def placement(self, **options: Any) -> Placement:
+        """Describe where the pixels lie in the file and in a batch, for copies on a device.
+
+        Raises
+        ------
+        UnsupportedError
+            Batches of these options are not copies at fixed places.
+        """
+        del options
+        raise UnsupportedError(f"{self.path}: {self.FAMILY} records are not copied by a device")
+
+    def label_array(
+        self, labels: str = "raw"
+    ) -> tuple[NDArray[Any], NDArray[np.bool_], tuple[str, ...]] | None:
+        """Return all labels as ``batch`` gives them: values, presence, names; None without labels.
+
+        Reads no pixels.  Copies: yes.
+        """
+        del labels
+        return None
+
+    # --- facts and health -------------------------------------------------------------------------
+
+    @property
+    def splits(self) -> Mapping[str, str]:
+        """Name -> path of the splits of the directory, from the root of the file system."""
+        return {}
+
+    def describe(self) -> dict[str, Any]:
+        """Return the facts about the dataset as plain data, which JSON can hold.
+
+        Returns
+        -------
+        dict
+            ``format``, ``path``, ``records``, ``columns`` (a list of dicts), ``splits``, and what
+            the family states besides.  Cost: no pixel is read.
+        """
+        columns = [
+            {"name": name, "label": name in self._label_names()} for name in self._column_names()
+        ]
+        return {
+            "format": self.FAMILY,
+            "path": self.path,
+            "records": len(self),
+            **self._facts(),
+            "columns": columns,
+            "splits": dict(self.splits),
+        }
+
+    def statistics(self, progress: Progress | None = None) -> Statistics:
+        """Return statistics of the pixels of each channel, and of the columns.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            ``progress(records_done, records_total)``.
+        """
+        from mapix.statistics import statistics
+
+        return statistics(self, progress)
+
+    def warm(self, progress: Progress | None = None) -> None:
+        """Read the file into the page cache, front to back, at the disk's sequential speed.
+
+        Worth it before random epochs over a file that fits into memory.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            ``progress(bytes_done, bytes_total)``.
+        """
+        source = getattr(self, "source", None)
+        if source is None:
+            raise UnsupportedError(f"{self.path}: {self.FAMILY} datasets cannot be warmed")
+        for done in source.warm():
+            if progress is not None:
+                progress(done, source.nbytes)
+
+    def explain(
+        self, index: int | None = None, *, batch: ArrayLike | None = None, **options: Any
+    ) -> dict[str, Any]:
+        """Return what ``ds[index]``, or ``ds.batch(batch, **options)``, does, as plain data.
+
+        Returns
+        -------
+        dict
+            ``reads_nbytes`` (bytes of the file that are read), ``copies_nbytes`` (bytes that are
+            copied to memory of their own; 0 for a view), ``decodes``, ``swaps`` and ``converts``
+            (text, empty where nothing of the kind happens), and ``how`` (a sentence).
+
+        Raises
+        ------
+        ValueError
+            Neither, or both, of ``index`` and ``batch`` were given.
+        """
+        if (index is None) == (batch is None):
+            raise ValueError("pass the index of a record, or batch=indices")
+        found: dict[str, Any] = {
+            "reads_nbytes": 0,
+            "copies_nbytes": 0,
+            "decodes": "",
+            "swaps": "",
+            "converts": "",
+            "how": "",
+        }
+        if batch is None:
+            row = chosen(index, self._rows, len(self), self.path, self.RECORDS)
+            assert isinstance(row, int)
+            return found | self._explained(row)
+        known = {k: options.pop(k) for k in BatchOptions._fields if k in options}
+        made = self._possible(BatchOptions(**known, more=tuple(sorted(options.items()))))
+        return found | self._explained_batch(self._rows_of(batch), made)
+
+    # --- life -------------------------------------------------------------------------------------
+
+    def joined(self, others: Sequence[Any]) -> Any:
+        """Return this dataset and others, one after the other, as one."""
+        raise UnsupportedError(f"{self.path}: several {self.FAMILY} files cannot be opened as one")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return reopen, (self.FAMILY, *self._reopening(), self._rows)
+
+    def __repr__(self) -> str:
+        what = "closed" if self.closed else self._summary()
+        module = type(self).__module__.split(".")
+        return f"<{'.'.join(module[:2])}.{type(self).__name__} {self.path}: {what}>"
+
+
+class _Filled(Mapping[str, NDArray[Any]]):
+    """Name -> values of a column, NaN or None where missing."""
+
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self._columns[name].filled()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+
+def _spread(order: NDArray[np.int64], classes: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Return an order in which each beginning holds the classes in the shares of the whole."""
+    keys = np.stack(classes, axis=1)[order]
+    _, group = np.unique(keys, axis=0, return_inverse=True)
+    group = group.reshape(-1)
+    by_group = np.argsort(group, kind="stable")
+    counts = np.bincount(group)
+    rank = np.empty(len(order), np.int64)
+    rank[by_group] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    # the k-th of m records of a class stands at (k + 1/2) / m of the way
+    return order[np.argsort((rank + 0.5) / counts[group], kind="stable")]
