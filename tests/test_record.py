@@ -35,6 +35,7 @@ ARRAYS = ("image", "label_bytes", "label_ids")
 def load_pure() -> ModuleType:
     """mapix.vimh.opening as it is with MAPIX_PURE=1."""
     chosen = ("mapix.vimh", "mapix.batch", "mapix._native.compiled")  # all that a choice goes into
+    importlib.import_module("mapix.vimh.opening")
     saved = {name: sys.modules.pop(name) for name in list(sys.modules) if name.startswith(chosen)}
     before = os.environ.get("MAPIX_PURE")
     os.environ["MAPIX_PURE"] = "1"
@@ -45,9 +46,12 @@ def load_pure() -> ModuleType:
         os.environ.pop("MAPIX_PURE")
         if before is not None:
             os.environ["MAPIX_PURE"] = before
+        for name in [name for name in sys.modules if name.startswith(chosen)]:
+            del sys.modules[name]
         sys.modules.update(saved)
         for name in chosen:
-            setattr(mapix, name.removeprefix("mapix."), saved[name])
+            parent, _, attribute = name.rpartition(".")
+            setattr(sys.modules[parent], attribute, saved[name])
     return module
 
 

@@ -19,11 +19,13 @@ from hypothesis import strategies as st
 import mapix
 import slow_visualrbm
 from conftest import GOLDEN
+from mapix.registry import Candidate
 from mapix.visualrbm import (
     AutoEncoder,
     Layer,
     MultilayerPerceptron,
     RestrictedBoltzmannMachine,
+    opening,
     stack,
     write,
 )
@@ -585,10 +587,7 @@ def test_other_json_is_not_taken_for_it(tmp_path):
         path = tmp_path / "metadata.jsonl"
         path.write_text(text)
         assert mapix.open(path)[0].file_name == "a.png"
-    from mapix.visualrbm import opening
-
-    assert opening.claims(str(tmp_path)) == "it is a directory"
-    assert "cannot be read" in opening.claims(str(tmp_path / "missing"))
+    assert opening.refusal(Candidate(tmp_path)) == "it is a directory"
 
 
 def test_found_by_a_look(tmp_path):

@@ -106,7 +106,9 @@ def _values(column: Column) -> NDArray[Any]:
     values = column.filled()
     if values.dtype.kind == "O" and not column.complete:
         there = column.values[column.present]
-        values[~column.present] = type(there[0])() if len(there) else ""
+        empty = type(there[0])() if len(there) else ""
+        for i in np.flatnonzero(~column.present).tolist():
+            values[i] = empty
     return values
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from mapix import _native
 from mapix.appearance import looks_like, with_appearance
-from mapix.errors import FormatError, UnknownFormatError, warn
+from mapix.errors import FileChangedError, FormatError, UnknownFormatError, warn
 from mapix.selection import Rows
 from mapix.source import Fingerprint, Source
 
@@ -33,6 +33,7 @@ __all__ = [
 
 ENTRY_POINTS = "mapix.formats"
 FRONT_NBYTES = 512
+TRIES = 9  # at reading the first bytes of a file that another process appends to
 
 BUILT_IN = {
     "vimh": "mapix.vimh.format",
@@ -99,12 +100,20 @@ class Candidate:
     def front(self) -> bytes:
         """The first 512 bytes, or all of a shorter file; empty of a directory."""
         if self._front is None:
-            self._front = b""
-            if not self.is_directory:
-                source = self.source
-                nbytes = min(FRONT_NBYTES, source.nbytes)
-                self._front = bytes(_native.copy(source.mapping, 0, nbytes, "file"))
+            self._front = b"" if self.is_directory else self._first_bytes()
         return self._front
+
+    def _first_bytes(self) -> bytes:
+        for last in [*[False] * (TRIES - 1), True]:
+            source = self.source
+            try:
+                nbytes = min(FRONT_NBYTES, source.nbytes)
+                return bytes(_native.copy(source.mapping, 0, nbytes, "file"))
+            except FileChangedError:
+                if last:
+                    raise
+                self._source = None  # another process appends to the file: open it as it is now
+        raise AssertionError
 
     def has(self, *names: str) -> bool:
         """Whether the directory has a file of one of these names."""
@@ -132,7 +141,7 @@ class Format:
     name : str
         Name of the format: of ``mapix.open(path, format=name)``.
     open : callable or str
-        ``open(candidate, **options)`` returns the dataset, or raises FormatError.
+        Called with a candidate and options; returns the dataset, or raises FormatError.
     title : str
         What a file of it is, for people: "an IDX array".
     magic : tuple of (int, bytes)

@@ -40,7 +40,7 @@ def refusal(candidate: Candidate) -> str | None:
     if not candidate.is_directory:
         # There is no magic number: only the records can decide, and an empty file has none.
         empty = not candidate.source.nbytes and not _said(path)
-        return "an empty file whose name is not one of VIMH's" if empty else None
+        return "an empty file, and nothing says that it is VIMH" if empty else None
     if any(os.path.isfile(os.path.join(path, name)) for name in NAMES):
         return None
     if any(shards(path, split) for split in SPLITS):
