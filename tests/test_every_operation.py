@@ -39,7 +39,7 @@ HAS_NO_FILE = """
 ASKS_A_DATASET = "Loader"  # for batches
 OTHERS = {*f"{WRITES} {OPENS_A_PATH} {HAS_NO_FILE} {ASKS_A_DATASET}".split()}
 FORMATS = ("folder", "idx", "iid", "pink", "vimh", "visualrbm")
-NAMES = {"__version__", "coco", *FORMATS}
+NAMES = {"__version__", "coco", "Dataset", *FORMATS}
 
 
 @pytest.mark.parametrize("name", FAMILIES)

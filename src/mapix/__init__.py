@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from mapix.batch import Batch
 from mapix.errors import (
@@ -26,12 +26,14 @@ from mapix.errors import (
     UnknownFormatError,
     UnsupportedError,
 )
+from mapix.lazy import attach
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Batch",
     "ClosedError",
+    "Dataset",
     "FileChangedError",
     "FormatError",
     "LimitError",
@@ -58,36 +60,51 @@ __all__ = [
 
 
 Path = str | os.PathLike[str]
-_FORMATS = ("folder", "idx", "iid", "pink", "visualrbm", "vimh")
+
+_MODULES = {
+    "Dataset": "dataset",
+    "Loader": "loader",
+    **dict.fromkeys(("folder", "idx", "iid", "pink", "visualrbm", "vimh"), ""),
+}
 
 if TYPE_CHECKING:
     from mapix import folder, idx, iid, pink, vimh, visualrbm
+    from mapix.dataset import Dataset
+    from mapix.folder import ImageFolder
+    from mapix.idx import IdxArray
+    from mapix.iid import Archive
     from mapix.loader import Loader
+    from mapix.pink.file import PinkFile
+    from mapix.visualrbm import Model, Schedule
 else:
-
-    def __getattr__(name: str) -> Any:
-        """A format's package, ``mapix.idx`` and so on, or the loader, imported at the first use."""
-        if name == "Loader":
-            from mapix.loader import Loader
-
-            return Loader
-        if name not in _FORMATS:
-            raise AttributeError(f"module 'mapix' has no attribute {name!r}")
-        import importlib
-
-        return importlib.import_module(f"mapix.{name}")
+    __getattr__, __dir__ = attach(__name__, _MODULES)
 
 
+@overload
+def open(path: Path, *, format: Literal["vimh"], **options: Any) -> vimh.Dataset: ...
+@overload
+def open(path: Path, *, format: Literal["iid"], **options: Any) -> Archive: ...
+@overload
+def open(path: Path, *, format: Literal["idx"], **options: Any) -> IdxArray: ...
+@overload
+def open(path: Path, *, format: Literal["pink"], **options: Any) -> PinkFile: ...
+@overload
+def open(path: Path, *, format: Literal["folder"], **options: Any) -> ImageFolder: ...
+@overload
+def open(path: Path, *, format: Literal["visualrbm"], **options: Any) -> Model | Schedule: ...
+@overload
+def open(
+    path: Path | Sequence[Path], *, format: str | None = None, **options: Any
+) -> Dataset[Any]: ...
 def open(path: Path | Sequence[Path], *, format: str | None = None, **options: Any) -> Any:
     """Open a dataset where it lies: nothing is converted, nothing is written beside it.
 
     Parameters
     ----------
     path : str or os.PathLike, or a sequence of them
-        A data file or a dataset directory; several are opened as one, one behind the other.
+        A data file or a dataset directory; several are opened as one, one after the other.
     format : str, optional
-        Name of the format; found by looking when not given.  Known: ``"folder"``, ``"idx"``,
-        ``"iid"``, ``"pink"``, ``"visualrbm"``, ``"vimh"``.
+        Name of the format (``mapix.registry.names()`` lists them); detected when not given.
     **options
         Passed to the format: for VIMH see ``mapix.vimh.open_path`` (``split``, ``dialect``,
         ``order``, ``strict``, ``info``, ``index``, ``access``, ``progress``); PINK takes ``kind``,
@@ -95,13 +112,14 @@ def open(path: Path | Sequence[Path], *, format: str | None = None, **options: A
 
     Returns
     -------
-    mapix.vimh.Dataset
-        ``mapix.vimh.Joined`` of several; or what the format opens.
+    mapix.Dataset
+        The dataset class of the format; of VisualRBM a model or a schedule.  Type checkers know
+        the class when ``format`` is given.
 
     Raises
     ------
     UnknownFormatError
-        No format recognises the path; the message says what was tried and why not.
+        No format recognises the path; the message states what was tried and why each refused.
     FormatError
         The format is clear, and the bytes break it.
     OSError
@@ -143,7 +161,10 @@ def index(path: str | os.PathLike[str], *, format: str | None = None, **options:
     UnsupportedError
         The format needs no index.
     """
-    opened = open(path, format=format, **{k: v for k, v in options.items() if k not in KEEPS})
+    from mapix.registry import open_dataset
+
+    given = {k: v for k, v in options.items() if k not in KEEPS}
+    opened = open_dataset(path, format=format, **given)
     keep = getattr(opened, "keep_index", None)
     if keep is None:
         raise UnsupportedError(f"{os.fspath(path)}: {type(opened).__name__} needs no index")

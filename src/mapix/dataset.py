@@ -45,11 +45,15 @@ class Dataset(abc.ABC, Generic[R]):
         Name of the format in the registry.
     BATCH_OPTIONS : frozenset of str
         Options of ``batch`` that the family has; by default all.
+    LABEL_UNITS : frozenset of str
+        Units that ``labels=`` of ``batch`` may ask for.  A family supplies "raw"; "class" is made
+        of it here, where raw labels are whole numbers, unless the family supplies int64 itself.
     """
 
     FAMILY: ClassVar[str]
     RECORDS: ClassVar[str] = "records"
     BATCH_OPTIONS: ClassVar[frozenset[str]] = frozenset(BatchOptions._fields)
+    LABEL_UNITS: ClassVar[frozenset[str]] = frozenset({"raw", "class"})
 
     _rows: Rows = None
     _columns_known: Columns | None = None
@@ -181,6 +185,14 @@ class Dataset(abc.ABC, Generic[R]):
     def _rows_of(self, indices: ArrayLike) -> NDArray[np.int64]:
         """Return the numbers in the file of indices into this dataset, checked."""
         return compose(self._rows, positions(indices, len(self), self.path))
+
+    @property
+    def image_shape(self) -> tuple[int, ...] | None:
+        """Shape of the pixels of each record where all are alike; None of mixed ones, and without.
+
+        ``layout``, ``pad`` and ``crop`` of ``batch`` need two or three dimensions.
+        """
+        return None
 
     # --- columns ----------------------------------------------------------------------------------
 
@@ -399,8 +411,9 @@ class Dataset(abc.ABC, Generic[R]):
             True is centre.
         pad_value : float
             Value of the padding, in units of the output.
-        labels : str or None
-            Unit of the labels, "raw" in every family; None for no labels.
+        labels : {"raw", "class"} or another unit of the family, or None
+            "raw": labels as the file has them; "class": int64 class numbers, -1 where missing;
+            None: no labels.
         threads : int
             Threads that copy, 1 to 16.
 
@@ -428,7 +441,21 @@ class Dataset(abc.ABC, Generic[R]):
             *(dtype, layout, scale, numbers(mean), numbers(std)),
             *(canvas_size(pad), crop, pad_value, labels, threads),
         )
-        return self._gather(self._rows_of(indices), self._possible(options), out)
+        found = self._gather(self._rows_of(indices), self._possible(options), out)
+        return self._as_classes(found) if labels == "class" else found
+
+    def _as_classes(self, batch: Batch) -> Batch:
+        """Turn raw labels into int64 class numbers, -1 where missing."""
+        if batch.labels is not None and batch.labels.dtype != np.int64:
+            if batch.labels.dtype.kind not in "biu":
+                raise UnsupportedError(
+                    f"{self.path}: labels of {batch.labels.dtype} are not class numbers; "
+                    "pass labels='raw' or None"
+                )
+            batch.labels = batch.labels.astype(np.int64)
+            if batch.present is not None:
+                batch.labels[~batch.present] = -1
+        return batch
 
     def _possible(self, options: BatchOptions) -> BatchOptions:
         """Return checked options.
@@ -446,6 +473,9 @@ class Dataset(abc.ABC, Generic[R]):
                         f"{self.path}: batches of {self.FAMILY} have no {name}=; "
                         f"they have {has or 'no options'}"
                     )
+        if options.labels is not None and options.labels not in self.LABEL_UNITS:
+            units = ", ".join(sorted(self.LABEL_UNITS))
+            raise ValueError(f"labels must be one of {units} or None, got {options.labels!r}")
         return checked(options)
 
     def batches(

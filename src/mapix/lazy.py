@@ -34,6 +34,7 @@ def attach(
         return found
 
     def dir_() -> list[str]:
-        return sorted({*names, *(n for n in vars(sys.modules[package]) if n.startswith("__"))})
+        known = vars(sys.modules[package])
+        return sorted({*names, *known.get("__all__", ()), *(n for n in known if n[:2] == "__")})
 
     return getattr_, dir_

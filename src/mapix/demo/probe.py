@@ -184,10 +184,10 @@ def measure_mapix(path: str) -> Figures:
 
     before = memory()
     began = time.perf_counter()
-    first = mapix.open(path, index="rebuild")
+    first = mapix.open(path, format="vimh", index="rebuild")
     built = time.perf_counter() - began
     began = time.perf_counter()
-    ds = mapix.open(path)
+    ds = mapix.open(path, format="vimh")
     again = time.perf_counter() - began
     opened = memory()
     first.close()
@@ -255,7 +255,7 @@ def check(path: str) -> Figures:
     """
     import mapix
 
-    ds = mapix.open(path)
+    ds = mapix.open(path, format="vimh")
     loaded = usual.load(path)
     if len(ds) != len(loaded):
         raise ValueError(f"{path}: {len(ds)} records by mapix, {len(loaded)} the usual way")

@@ -83,7 +83,7 @@ def make(path: Path, picture: Picture, layers: dict[str, Labels]) -> Archive:
                 part = mask[r : int(rows[-1]) + 1, c : int(columns[-1]) + 1]
                 size = "large" if part.sum() > h * w / 200 else "small"
                 out.add(domain, f"segment-{value}", part, at=(r, c), groups=[size, domain])
-    opened: Archive = mapix.open(path)
+    opened: Archive = mapix.open(path, format="iid")
     return opened
 
 

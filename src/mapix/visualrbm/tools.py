@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-import mapix
 from mapix.errors import FormatError
 from mapix.idx.array import IdxArray
 from mapix.idx.writer import Writer
+from mapix.registry import open_dataset
 from mapix.visualrbm.layer import Approx, Layer
 from mapix.visualrbm.layout import NAME
 from mapix.visualrbm.model import Model, MultilayerPerceptron, Pair, stack
@@ -23,13 +23,15 @@ BLOCK_NBYTES = 16 << 20
 
 
 def _model(path: Path, **options: Any) -> Model:
-    found: Model = mapix.open(path, format=NAME, kind="model", **options)
+    found: Model = open_dataset(path, format=NAME, kind="model", **options)
     return found
 
 
 def describe(path: Path, *, strict: bool = False) -> str:
     """What a file of a model or a schedule is, in one line."""
-    return repr(mapix.open(path, format=NAME, strict=strict))[1:-1].removeprefix("mapix.visualrbm.")
+    return repr(open_dataset(path, format=NAME, strict=strict))[1:-1].removeprefix(
+        "mapix.visualrbm."
+    )
 
 
 def hidden(
@@ -59,7 +61,7 @@ def hidden(
         The file has no floats.
     """
     found = model if isinstance(model, Model) else _model(model)
-    rows: IdxArray = mapix.open(source, format="idx", labels=False)
+    rows: IdxArray = open_dataset(source, format="idx", labels=False)
     with rows:
         if rows.dtype.kind != "f":
             reason = f"float32 or float64 expected, got {rows.dtype.name}"
@@ -129,7 +131,7 @@ def convert(source: Path, path: Path, *, strict: bool = False, **options: Any) -
     **options
         As for ``mapix.visualrbm.write``.
     """
-    found: Model | Schedule = mapix.open(source, format=NAME, strict=strict)
+    found: Model | Schedule = open_dataset(source, format=NAME, strict=strict)
     if isinstance(found, Schedule) and options.keys() - {"replace"}:
         raise ValueError(f"{found.path}: a schedule is written as JSON, in one way")
     found.write(path, **options)
