@@ -45,6 +45,9 @@ class Dataset(abc.ABC, Generic[R]):
         Name of the format in the registry.
     BATCH_OPTIONS : frozenset of str
         Options of ``batch`` that the family has; by default all.
+    NO_BATCH : str
+        Of a family whose records do not go into a batch: what to use instead, as in "use x";
+        empty for all others.
     LABEL_UNITS : frozenset of str
         Units that ``labels=`` of ``batch`` may ask for.  A family supplies "raw"; "class" is made
         of it here, where raw labels are whole numbers, unless the family supplies int64 itself.
@@ -53,6 +56,7 @@ class Dataset(abc.ABC, Generic[R]):
     FAMILY: ClassVar[str]
     RECORDS: ClassVar[str] = "records"
     BATCH_OPTIONS: ClassVar[frozenset[str]] = frozenset(BatchOptions._fields)
+    NO_BATCH: ClassVar[str] = ""
     LABEL_UNITS: ClassVar[frozenset[str]] = frozenset({"raw", "class"})
 
     _rows: Rows = None
@@ -463,8 +467,13 @@ class Dataset(abc.ABC, Generic[R]):
         Raises
         ------
         UnsupportedError
-            The family does not have one of them.
+            The family does not have one of them, or has no batches.
         """
+        if self.NO_BATCH:
+            raise UnsupportedError(
+                f"{self.path}: {self.RECORDS} of {self.FAMILY} do not go into a batch: "
+                f"{self.NO_BATCH}"
+            )
         if self.BATCH_OPTIONS is not Dataset.BATCH_OPTIONS:
             for name in options.given():
                 if name not in self.BATCH_OPTIONS:
