@@ -14,7 +14,7 @@ import pytest
 import mapix
 import mapix.folder
 from interleave import END, Writer, calls_of, hooked
-from mapix import store
+from mapix import system_calls
 from mapix.store import SYSTEM, NewDirectory, NewWhole, Spill
 from test_writers import KINDS, STORE, WHO, Kind, files, longer, new, once, replaced
 
@@ -105,8 +105,8 @@ def test_owner_and_group_stay_where_the_system_allows_it(tmp_path, monkeypatch):
     fd = os.open(tmp_path / "y", os.O_CREAT | os.O_RDWR, 0o600)
     try:
         with monkeypatch.context() as patch:
-            patch.setattr(store.os, "stat", status)
-            patch.setattr(store.os, "fchown", fchown)
+            patch.setattr(system_calls.os, "stat", status)
+            patch.setattr(system_calls.os, "fchown", fchown)
             SYSTEM.like(fd, str(path))
         assert asked == [(4242, -1), (-1, 4343)]
         assert stat.S_IMODE(os.fstat(fd).st_mode) == 0o644
@@ -237,7 +237,7 @@ def test_a_relative_path_is_that_of_the_beginning(tmp_path, monkeypatch):
 def test_messages_say_what_the_user_wrote(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x").write_bytes(b"1")
-    with pytest.raises(FileExistsError, match="^x is there already"):
+    with pytest.raises(FileExistsError, match="^x exists already"):
         NewWhole("x")
     with NewWhole("y") as out:
         out.write(b"1")
@@ -359,8 +359,8 @@ def test_a_writer_that_is_closed_writes_no_more(tmp_path):
 
 @pytest.mark.parametrize("name", ["new file", "new directory", "replaced file", "iid.Writer"])
 def test_without_files_that_have_no_name_and_without_renameat2(tmp_path, name, monkeypatch):
-    monkeypatch.setattr(store, "_renameat2", lambda: None)
-    monkeypatch.setattr(store.os, "O_TMPFILE", os.O_DIRECTORY | os.O_APPEND)  # EISDIR
+    monkeypatch.setattr(system_calls, "_renameat2", lambda: None)
+    monkeypatch.setattr(system_calls.os, "O_TMPFILE", os.O_DIRECTORY | os.O_APPEND)  # EISDIR
     kind = EVERY[name]
     given = ready(kind, tmp_path / "w")
     (tmp_path / "w" / ".x.writing.aside").write_bytes(b"left by a killed writer")

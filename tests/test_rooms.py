@@ -147,7 +147,7 @@ def test_only_compiled_knows_the_optional_module():
 
 def test_only_source_opens_data_files():
     """Others may open by ``Source``, ``Root`` and ``read_small``; cache.py writes stored
-    files, store.py makes new ones, and journal.py locks what it appends to."""
+    files, system_calls.py opens new ones, and journal.py locks what it appends to."""
     calls = re.compile(
         r"(?<![.\w])open\(|os\.open\(|mmap\.mmap\(|np\.memmap|np\.fromfile|\.read_bytes\("
     )
@@ -155,7 +155,7 @@ def test_only_source_opens_data_files():
         if path.name == "journal.py" or room in (
             "source",
             "rooted",
-            "store",
+            "system_calls",
             "cache",
             "demo",
             "testing",

@@ -597,9 +597,9 @@ for when in range(1, 200):
         os.fdopen = fdopen
         for name in ("open", "fsync", "link", "unlink", "mkdir", "rename", "write", "close"):
             setattr(os, name, dying(getattr(os, name), when))
-        from mapix import store
+        from mapix import system_calls
         for name in ("fsync", "rename", "unlink", "write", "close"):
-            setattr(store._System, name, staticmethod(getattr(os, name)))
+            setattr(system_calls._System, name, staticmethod(getattr(os, name)))
         run()
         os._exit(0)
     _, status = os.waitpid(child, 0)
