@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mapix.assembly import assembled
 from mapix.batch import Batch, batches
 from mapix.columns import Column, Columns
 from mapix.errors import UnsupportedError
@@ -20,10 +21,10 @@ from mapix.selection import Rows, chosen, compose, positions
 if TYPE_CHECKING:
     from mapix.placement import Placement
     from mapix.report import Report
-    from mapix.source import Fingerprint
+    from mapix.source import Fingerprint, Source
     from mapix.statistics import Statistics
 
-__all__ = ["Dataset"]
+__all__ = ["Dataset", "FileDataset"]
 
 R = TypeVar("R", covariant=True)
 Progress = Callable[[int, int], object]
@@ -61,6 +62,7 @@ class Dataset(abc.ABC, Generic[R]):
 
     _rows: Rows = None
     _columns_known: Columns | None = None
+    _whole: Any = None  # all records of the file: made when a part needs their labels
 
     # --- what a subclass supplies -----------------------------------------------------------------
 
@@ -94,14 +96,43 @@ class Dataset(abc.ABC, Generic[R]):
     def _reopening(self) -> tuple[str, dict[str, Any], Fingerprint]:
         """Return full path, options of ``open`` and fingerprint, for a pickle."""
 
-    @abc.abstractmethod
     def _gather(
         self, rows: NDArray[np.int64], options: BatchOptions, out: NDArray[Any] | Batch | None
     ) -> Batch:
         """Copy records of the whole file, by number, into a batch.
 
-        ``mapix.assembly.assembled`` does it for families without a C path of their own.
+        By default each record's ``_image`` is read and put into the batch by numpy; a family with
+        a faster way overrides it.
         """
+        images = []
+        for row in rows.tolist():
+            image = self._image(row)
+            if image is None:
+                raise UnsupportedError(f"{self.path}: {self.FAMILY} records have no pixels")
+            images.append(image)
+        labels, present, names = None, None, tuple(self._label_names())
+        if options.labels is not None and names:
+            labels, present = self._labels_of(names, rows)
+        return assembled(
+            *(self.path, images, options, out),
+            labels=labels,
+            present=present,
+            names=() if labels is None else names,
+            row_shape=self.image_shape or (0, 0, 0),
+        )
+
+    def _labels_of(
+        self, names: tuple[str, ...], rows: NDArray[np.int64]
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Return labels of records of the whole file, by number: values and presence (b, names)."""
+        if self._whole is None:
+            self._whole = self if self._rows is None else self._part(None)
+        whole: Dataset[R] = self._whole
+        columns = [whole.columns[name] for name in names]
+        return (
+            np.stack([column.values[rows] for column in columns], axis=1),
+            np.stack([column.present[rows] for column in columns], axis=1),
+        )
 
     @abc.abstractmethod
     def verify(self, progress: Progress | None = None) -> Report:
@@ -657,6 +688,85 @@ class Dataset(abc.ABC, Generic[R]):
         what = "closed" if self.closed else self._summary()
         module = type(self).__module__.split(".")
         return f"<{'.'.join(module[:2])}.{type(self).__name__} {self.path}: {what}>"
+
+
+class FileDataset(Dataset[R]):
+    """Records of one file that is open: what most formats begin with.
+
+    A subclass sets ``FAMILY``, implements ``_record`` and ``verify``, and overrides what it has.
+
+    Parameters
+    ----------
+    source : Source
+        The open file: ``candidate.source`` of what the registry passes to ``open``.
+    nrecords : int
+        Records of the file.
+    options : mapping, optional
+        With which it was opened, and is opened again in another process.
+
+    Attributes
+    ----------
+    source : Source
+        As given.
+    """
+
+    def __init__(
+        self, source: Source, nrecords: int, options: Mapping[str, Any] | None = None
+    ) -> None:
+        self.source = source
+        self._nrecords = nrecords
+        self._options = dict(options or {})
+
+    @property
+    def path(self) -> str:
+        """Path of the file."""
+        return self.source.path
+
+    @property
+    def closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return self.source.closed
+
+    def close(self) -> None:
+        """Release the file.  Arrays taken from it stay valid; further calls raise ClosedError."""
+        self.source.close()
+
+    def _count(self) -> int:
+        return self._nrecords
+
+    def _part(self, rows: Rows) -> Self:
+        made = object.__new__(type(self))
+        made.__dict__.update(self.__dict__)
+        made._rows, made._columns_known = rows, None
+        return made
+
+    def _reopening(self) -> tuple[str, dict[str, Any], Fingerprint]:
+        return self.source.full_path, self._options, self.source.identity
+
+    def _facts(self) -> dict[str, Any]:
+        return {"nbytes": self.source.nbytes}
+
+    def _explained(self, row: int) -> dict[str, Any]:
+        image = self._image(row)
+        if image is None:
+            return {"how": "nothing is read until an attribute is used"}
+        aliases = np.may_share_memory(image, np.frombuffer(self.source.view, np.uint8))
+        copied = 0 if aliases else image.nbytes
+        how = "a view of the file" if aliases else "an array of its own"
+        return {"reads_nbytes": image.nbytes, "copies_nbytes": copied, "how": how}
+
+    def _explained_batch(self, rows: NDArray[np.int64], options: BatchOptions) -> dict[str, Any]:
+        images = [image for row in rows.tolist() if (image := self._image(row)) is not None]
+        nbytes = sum(image.nbytes for image in images)
+        native = images[0].dtype if images else np.dtype(np.uint8)
+        wanted = native if options.dtype is None else np.dtype(options.dtype)
+        return {
+            "reads_nbytes": nbytes,
+            "copies_nbytes": nbytes // native.itemsize * wanted.itemsize,
+            "swaps": "" if native.isnative else f"{native.str} to this machine's byte order",
+            "converts": "" if wanted == native.newbyteorder("=") else f"{native} to {wanted}",
+            "how": "numpy copies one image after the other",
+        }
 
 
 class _Filled(Mapping[str, NDArray[Any]]):

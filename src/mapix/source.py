@@ -406,6 +406,18 @@ class Source:
         """Size of the file in bytes, as it was opened."""
         return self.mapping.nbytes
 
+    def read(self, at: int, nbytes: int) -> bytes:
+        """Return a copy of bytes ``at`` to ``at + nbytes``, which have to lie in the file.
+
+        Raises
+        ------
+        FileChangedError
+            The file was cut or changed.
+        FormatError
+            They do not lie in the file.
+        """
+        return bytes(_native.copy(self.mapping, at, nbytes, "file"))
+
     @property
     def fingerprint(self) -> Fingerprint:
         """What the file was when it was opened."""

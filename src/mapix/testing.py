@@ -13,6 +13,7 @@ is compared with it.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import pickle
 import threading
@@ -25,6 +26,9 @@ import numpy as np
 import pytest
 
 import mapix
+from mapix import registry
+from mapix.assembly import assembled
+from mapix.options import BatchOptions, checked
 
 __all__ = ["FormatTests"]
 
@@ -115,6 +119,169 @@ class FormatTests:
         with pytest.raises(mapix.ClosedError, match=path.name):
             self.arrays(ds, record)
         assert "closed" in repr(ds)
+
+    # --- the contract -----------------------------------------------------------------------------
+
+    def dataset(self, path: Path) -> Any:
+        """Open the sample as a dataset of the contract."""
+        ds = self.open(path)
+        if not isinstance(ds, mapix.Dataset):
+            pytest.skip("not on the contract yet")
+        return ds
+
+    def test_it_is_a_dataset_of_its_format(self, path: Path) -> None:
+        ds = self.dataset(path)
+        assert isinstance(ds, mapix.Dataset)
+        found = registry.named(ds.FAMILY)
+        assert found.name == ds.FAMILY
+        assert found.refusal(registry.Candidate(path)) is None
+        assert type(registry.named(ds.FAMILY).load(registry.Candidate(path), {})) is type(ds)
+        assert type(mapix.open(path)) is type(ds), "its format is not detected"
+        keys: list[Any] = [True, False, np.True_, None, 1.5]
+        for key in keys:
+            with pytest.raises(TypeError):
+                ds[key]
+        assert len(list(ds)) == len(ds)
+        assert ds.rows.tolist() == list(range(len(ds)))
+        assert ds[::-1].rows.tolist() == ds.rows.tolist()[::-1]
+        assert isinstance(ds[:1], mapix.Dataset)
+        assert type(ds[:1][:1]) is type(ds[:1])
+
+    def test_parts_hold_each_record_once(self, path: Path) -> None:
+        ds = self.dataset(path)
+        n = len(ds)
+        for parts in (
+            ds.split(0.5),
+            ds.split(0.5, seed=3),
+            [ds.shard(k, 2) for k in range(2)],
+            [ds.where(np.arange(n) % 2 == k) for k in range(2)],
+        ):
+            rows = sorted(row for part in parts for row in part.rows.tolist())
+            assert rows == list(range(n))
+        assert ds.shard(0, 2, equal="repeat").rows.size == ds.shard(1, 2, equal="repeat").rows.size
+        drawn = ds.draw(20, seed=1)
+        assert drawn.rows.tolist() == ds.draw(20, seed=1).rows.tolist()
+        assert set(drawn.rows.tolist()) <= set(range(n))
+        assert self.content(drawn) == [self.content(ds)[row] for row in drawn.rows.tolist()]
+
+    def test_columns(self, path: Path) -> None:
+        ds = self.dataset(path)
+        assert list(ds.columns) == list(ds._column_names())
+        assert set(ds._label_names()) <= set(ds.columns)
+        for name, column in ds.columns.items():
+            assert column.name == name
+            assert len(column) == len(column.values) == len(column.present) == len(ds)
+            part = ds[::-1].columns[name]
+            assert part.values.tolist() == column.values.tolist()[::-1]
+            assert part.present.tolist() == column.present.tolist()[::-1]
+            values = column.filled().tolist()
+            there = [v for v, ok in zip(values, column.present.tolist(), strict=True) if ok]
+            for descending in (False, True):
+                ordered = ds.sort_by(name, descending=descending).columns[name]
+                assert ordered.filled()[ordered.present].tolist() == sorted(
+                    there, reverse=descending
+                )
+                assert not ordered.present[len(there) :].any()
+            assert len(ds.weights(name)) == len(ds)
+            if there and name.isidentifier():
+                kept = ds.where(lambda c, name=name, v=there[0]: c[name] == v)
+                assert kept.columns[name].filled().tolist() == [v for v in values if v == there[0]]
+                if isinstance(there[0], float | str):
+                    asked = ds.where(f"{name} == {there[0]!r}")
+                    assert asked.rows.tolist() == kept.rows.tolist()
+        with pytest.raises(KeyError, match="no such column"):
+            ds.sort_by("no such column")
+        with pytest.raises(ValueError, match="no_such_column"):
+            ds.where("no_such_column > 1")
+
+    def test_batches_are_what_numpy_makes_of_the_records(self, path: Path) -> None:
+        ds = self.dataset(path)
+        rows = [len(ds) - 1, 0, 0]
+        images = [ds._image(row) for row in rows]
+        if any(image is None for image in images):
+            with pytest.raises(mapix.UnsupportedError):
+                ds.batch(rows)
+            return
+        mixed = len({image.shape for image in images}) > 1
+        uneven: dict[str, Any] = {"pad": True} if mixed else {}
+        tried: list[dict[str, Any]] = [
+            uneven,
+            {**uneven, "dtype": "float32"},
+            {**uneven, "threads": 2},
+        ]
+        tried += [{**uneven, "dtype": "float32", "scale": 0.5, "mean": 3.0, "std": 2.0}]
+        if all(image.ndim in (2, 3) for image in images):
+            tried += [{**uneven, "layout": layout} for layout in ("NHWC", "NCHW")]
+            h, w = (max(image.shape[k] for image in images) for k in (0, 1))
+            tried += [{"pad": (h + 1, w + 2), "layout": "NHWC"}, {"crop": True, "layout": "NHWC"}]
+            tried += [{"pad": (h + 1, max(1, w - 1)), "crop": "corner", "layout": "NCHW"}]
+        for asked in tried:
+            if not set(asked) <= ds.BATCH_OPTIONS:
+                with pytest.raises(mapix.UnsupportedError, match="="):
+                    ds.batch(rows, **asked)
+                continue
+            known = {k: v for k, v in asked.items() if k in BatchOptions._fields}
+            wanted = assembled(str(path), images, checked(BatchOptions(**known)))
+            found = ds.batch(rows, **asked)
+            shape = wanted.images.shape
+            np.testing.assert_array_equal(found.images.reshape(shape), wanted.images, str(asked))
+            assert found.images.flags.c_contiguous
+            again = ds.batch(rows, out=np.empty_like(found.images), **asked)
+            np.testing.assert_array_equal(again.images, found.images)
+        whole = [batch.images for batch in ds.batches(2, **uneven)]
+        assert sum(map(len, whole)) == len(ds)
+        assert len(ds.batch([], **uneven).images) == 0
+        for bad in ({"threads": 0}, {"layout": "CHWN"}, {"dtype": "int3"}, {"labels": "no unit"}):
+            with pytest.raises((ValueError, TypeError, mapix.UnsupportedError)):
+                ds.batch(rows, **bad)
+
+    def test_labels_of_batches_are_the_columns(self, path: Path) -> None:
+        ds = self.dataset(path)
+        names = list(ds._label_names())
+        if not names or ds._image(0) is None:
+            return
+        uneven: dict[str, Any] = {} if ds.image_shape is not None else {"pad": True}
+        batch = ds.batch(np.arange(len(ds)), labels="raw", **uneven)
+        assert batch.names == tuple(names)
+        assert ds.batch([0], labels=None, **uneven).labels is None
+        assert len(batch.labels) == len(batch.present) == len(ds)
+
+    def test_facts_are_plain_data(self, path: Path) -> None:
+        ds = self.dataset(path)
+        facts = ds.describe()
+        assert json.loads(json.dumps(facts)) == facts
+        assert facts["format"] == ds.FAMILY
+        assert facts["records"] == len(ds)
+        assert [column["name"] for column in facts["columns"]] == list(ds.columns)
+        for name, place in ds.splits.items():
+            assert isinstance(name, str)
+            assert os.path.isabs(place)
+        assert path.name in repr(ds)
+        for explained in (ds.explain(0), ds.explain(batch=[0]) if ds._image(0) is not None else {}):
+            assert json.loads(json.dumps(explained)) == explained
+        with pytest.raises(ValueError, match="batch"):
+            ds.explain()
+
+    def test_health(self, path: Path) -> None:
+        ds = self.dataset(path)
+        report = ds.verify()
+        assert report.ok, str(report)
+        assert report.checked
+        assert ds.prefetch(np.arange(len(ds))) >= 0
+        ds.warm()
+        found = ds.statistics()
+        assert found.n == len(ds)
+        assert set(found.columns) == set(ds.columns)
+        images = [ds._image(row) for row in range(len(ds))]
+        if found.pixels is not None and images[0] is not None:
+            total = sum(image.size for image in images)
+            assert int(found.pixels.count.sum()) == total
+            exact = sum(float(image.astype(np.float64).sum()) for image in images)
+            mean = float(found.pixels.mean @ found.pixels.count) / total
+            assert mean == pytest.approx(exact / total)
+        with self.dataset(path) as opened:
+            assert not opened.closed
+        assert opened.closed
 
     # --- the file is somebody else's --------------------------------------------------------------
 
