@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import keyword
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Column", "Columns"]
+__all__ = ["Column", "Columns", "column_of", "identifier"]
+
+MOST_NUMBER = 1 << 1023  # integers above it are not a float64
 
 
 class Column:
@@ -168,3 +171,83 @@ class Columns(Mapping[str, Column]):
 
     def __repr__(self) -> str:
         return f"<Columns: {', '.join(self._names) or 'no columns'}>"
+
+
+def identifier(name: str, taken: Iterable[str] = ()) -> str:
+    """Return the name by which a condition can refer to a column, as ``image_class_label``.
+
+    Other characters than letters and digits become ``_``; a name that is taken, or that is a word
+    of Python, gets ``_`` at its end.
+    """
+    found = "".join(c if c.isalnum() else "_" for c in name)
+    if not found[:1].isidentifier():
+        found = f"_{found}"
+    there = set(taken)
+    while found in there or keyword.iskeyword(found):
+        found += "_"
+    return found
+
+
+def column_of(name: str, values: Sequence[Any], **about: str) -> Column:
+    """Return a column of Python values: booleans, numbers, texts, or lists of numbers or of texts.
+
+    Parameters
+    ----------
+    name : str
+        Name of the column.
+    values : sequence
+        One value of each record; None, and anything else than the above, is a missing value.
+    **about
+        ``unit`` and ``description``.
+
+    Returns
+    -------
+    Column
+        bool, int64 or float64 where all values are of that kind (integers and floats together are
+        float64, and so are integers beyond 64 bits); texts; or tuples.  Values of several kinds
+        become texts, so that they can be compared.
+    """
+    kinds = [_kind(value) for value in values]
+    present = np.array([kind != "" for kind in kinds], np.bool_)
+    found = set(kinds) - {""}
+    if found & {"numbers", "texts"}:
+        found.discard("empty list")
+    if found <= {"integer"}:
+        dtype: Any = np.int64
+    elif found <= {"integer", "number"}:
+        dtype = np.float64
+    elif found == {"boolean"}:
+        dtype = np.bool_
+    else:
+        made = np.empty(len(values), object)
+        for i, (value, kind) in enumerate(zip(values, kinds, strict=True)):
+            if kind and len(found) > 1:
+                made[i] = value if isinstance(value, str) else str(value)
+            else:
+                made[i] = tuple(value) if isinstance(value, list) else value if kind else ""
+        return Column(name, made, None if present.all() else present, **about)
+    filled = [value if kind else 0 for value, kind in zip(values, kinds, strict=True)]
+    return Column(name, np.array(filled, dtype), None if present.all() else present, **about)
+
+
+def _kind(value: Any) -> str:
+    """Return the kind of a value of a column; "" where it is missing."""
+    if isinstance(value, bool | np.bool_):
+        return "boolean"
+    if isinstance(value, int | np.integer):
+        exact = int(value)
+        if -(1 << 63) <= exact < 1 << 63:
+            return "integer"
+        return "number" if abs(exact) < MOST_NUMBER else ""
+    if isinstance(value, float | np.floating):
+        return "number"
+    if isinstance(value, str):
+        return "text"
+    if isinstance(value, list | tuple):
+        if not value:
+            return "empty list"
+        if all(type(v) in (int, float) for v in value):
+            return "numbers"
+        if all(type(v) is str for v in value):
+            return "texts"
+    return ""

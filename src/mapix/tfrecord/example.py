@@ -155,7 +155,8 @@ def _entry(data: bytes, at: int, end: int) -> tuple[str, tuple[int, int]]:
 
 def _feature(data: bytes, at: int, end: int) -> Value:
     """Return the values of a feature.  The last kind of list counts; lists of a kind are joined."""
-    kind, parts = 0, []
+    kind = 0
+    parts: list[tuple[int, int]] = []
     for number, wire, begin, stop in _fields(data, at, end):
         if wire != DELIMITED or number not in (BYTES, FLOATS, INTEGERS):
             continue
