@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import abc
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +17,7 @@ from mapix.source import Mapping
 
 __all__ = [
     "Batch",
+    "Collatable",
     "Dtype",
     "Layout",
     "Lookout",
@@ -76,6 +78,26 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.shapes)
+
+
+class Collatable(metaclass=abc.ABCMeta):  # noqa: B024 - families are its virtual subclasses
+    """A record several of which make a batch; families register their types of records.
+
+    PyTorch's default collate function knows records by this class.
+    """
+
+    _makers: ClassVar[dict[type, Callable[[Sequence[Any]], Batch]]] = {}
+
+    @classmethod
+    def add(cls, kind: type, make: Callable[[Sequence[Any]], Batch]) -> None:
+        """Register a type of records, and the function that makes a batch of several."""
+        cls.register(kind)
+        cls._makers[kind] = make
+
+    @classmethod
+    def batch_of(cls, records: Sequence[Any]) -> Batch:
+        """Return records of one registered type as a batch."""
+        return cls._makers[type(records[0])](records)
 
 
 class Row(np.ndarray[Any, Any]):

@@ -518,6 +518,31 @@ class Dataset(abc.ABC, Generic[R]):
             raise ValueError(f"labels must be one of {units} or None, got {options.labels!r}")
         return checked(options)
 
+    def batch_shape(
+        self,
+        indices: ArrayLike,
+        layout: Layout | None = None,
+        *,
+        pad: bool | tuple[int, ...] = False,
+        crop: Crop = False,
+    ) -> tuple[int, ...] | None:
+        """Return the shape that ``batch`` with these options would give its images.
+
+        Reads no pixels.  None where the shape depends on pixels, or on records of mixed sizes.
+        """
+        n, shape = len(self._rows_of(indices)), self.image_shape
+        sides = canvas_size(pad)
+        if shape is not None and not (layout or sides or crop):
+            return (n, *shape)
+        if shape is not None:
+            shape = (*shape, 1)[:3]
+        if isinstance(sides, tuple) and (shape is not None or len(sides) == 3):
+            shape = (*sides, *(shape or ())[2:])[:3]
+        if shape is None:
+            return None
+        h, w, c = shape
+        return (n, c, h, w) if layout == "NCHW" else (n, h, w, c)
+
     def batches(
         self,
         batch_size: int,

@@ -13,6 +13,7 @@ from mapix.batch import Batch, Dtype, Layout, batches, translated
 from mapix.errors import UnsupportedError
 from mapix.placement import Placement
 from mapix.selection import Rows, compose, integer, part, position, positions
+from mapix.vimh import record_batch as record_batch  # registers Record
 from mapix.vimh import record_types
 from mapix.vimh.care import Care
 from mapix.vimh.gatherer import Gatherer
