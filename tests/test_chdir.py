@@ -189,7 +189,7 @@ def test_what_is_written_beside_the_file(tmp_path, monkeypatch):
 
 def test_the_original_data_module(tmp_path, monkeypatch):
     pytest.importorskip("lightning", reason="needs Lightning: pip install 'mapix[lightning]'")
-    from mapix.compat.vimh_lightning import VIMHDataModule
+    from mapix.compat.vimh import VIMHDataModule
 
     (tmp_path / "there").mkdir()
     monkeypatch.chdir(tmp_path)

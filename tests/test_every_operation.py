@@ -37,7 +37,8 @@ HAS_NO_FILE = """
     spectrogram_bytes stack transformed
 """
 ASKS_A_DATASET = "Loader"  # for batches
-OTHERS = {*f"{WRITES} {OPENS_A_PATH} {HAS_NO_FILE} {ASKS_A_DATASET}".split()}
+READS_A_SOURCE = "Lines"  # as ImageFolder does, which is tried
+OTHERS = {*f"{WRITES} {OPENS_A_PATH} {HAS_NO_FILE} {ASKS_A_DATASET} {READS_A_SOURCE}".split()}
 FORMATS = ("folder", "idx", "iid", "pink", "vimh", "visualrbm")
 NAMES = {"__version__", "coco", "Dataset", *FORMATS}
 

@@ -1,4 +1,4 @@
-"""Drop-in classes for programs that were written against a format's own library.
+"""Drop-in classes for programs that were written against the own library of a format.
 
-Each module names the library that it stands for, and every difference from it.
+Each module names the library that it replaces, and lists every difference from it.
 """

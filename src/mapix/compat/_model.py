@@ -1,8 +1,9 @@
 """A base class with the interface of pydantic's models, for classes that check their own fields.
 
-What programs use of ``pydantic.BaseModel`` (2): keyword arguments, ``model_dump`` and JSON both
-ways with ``include`` and ``exclude``, copies, fields, comparison, refusal of attributes that are no
-fields.  There are no validators, aliases, settings or schemas.
+It has the parts of ``pydantic.BaseModel`` (version 2) that programs use: keyword arguments,
+``model_dump`` and ``model_validate`` and their JSON variants, ``include`` and ``exclude``, copies,
+fields, comparison, and an error for attributes that are not fields.  There are no validators,
+aliases, settings or schemas.
 """
 
 from __future__ import annotations
@@ -18,62 +19,62 @@ from mapix.errors import MapixError, UnsupportedError
 
 __all__ = ["FieldInfo", "Model", "ValidationError", "bad"]
 
-# What ``model_dump`` takes and has nothing to do for here
+# Options that ``model_dump`` accepts and ignores
 WITHOUT_EFFECT = {"context", "by_alias", "round_trip", "warnings", "fallback", "serialize_as_any"}
 
 
 class ValidationError(MapixError, ValueError):
-    """A value is not what a field takes."""
+    """A value does not fit its field."""
 
 
 def bad(where: str, wanted: str, got: Any) -> ValidationError:
-    """The error of a value of another type."""
+    """Return the error for a value of the wrong type."""
     return ValidationError(f"{where}: {wanted} expected, got {type(got).__name__}")
 
 
 @dataclass(frozen=True)
 class FieldInfo:
-    """What is known of a field.
+    """Type and default of a field.
 
     Attributes
     ----------
     annotation : str
-        Its type, as it is written.
+        The type, as it is written in the class.
     default : object
-        ``dataclasses.MISSING`` where it has to be given.
+        The default; ``dataclasses.MISSING`` for a required field.
     """
 
     annotation: Any
     default: Any = MISSING
 
     def is_required(self) -> bool:
-        """Whether it has to be given."""
+        """Return whether the field has no default."""
         return self.default is MISSING
 
     def get_default(self, **options: Any) -> Any:
-        """The default; None where there is none, as in pydantic."""
+        """Return the default; None for a required field, as in pydantic."""
         return None if self.default is MISSING else self.default
 
 
 class _Fields:
-    """``model_fields`` of a class."""
+    """The class attribute ``model_fields``."""
 
     def __get__(self, instance: Any, owner: type) -> dict[str, FieldInfo]:
         return {f.name: FieldInfo(f.type, f.default) for f in fields(owner)}
 
 
 class Model:
-    """Fields by keyword, checked by ``_check``; subclasses are dataclasses without ``__init__``.
+    """Take fields as keywords and call ``_check``; subclasses are dataclasses without ``__init__``.
 
     Parameters
     ----------
     **values
-        Fields.  Keys that are no fields are left out.
+        Values of fields.  Other keys are ignored.
 
     Raises
     ------
     ValidationError
-        A field is missing, or not what it has to be.
+        A field is missing, or its value does not fit.
     """
 
     __slots__ = ("__dict__", "_given")
@@ -87,7 +88,7 @@ class Model:
         for name, info in known.items():
             value = values.get(name, info.default)
             if value is MISSING:
-                raise ValidationError(f"{type(self).__name__}.{name}: it is missing")
+                raise ValidationError(f"{type(self).__name__}.{name}: the field is missing")
             self.__dict__[name] = value
         self._check()
 
@@ -104,7 +105,7 @@ class Model:
         super().__setattr__(name, value)
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
-        """Names and values, so that ``dict(model)`` has the fields; values stay models."""
+        """Yield names and values for ``dict(model)``; values that are models stay models."""
         yield from self._values().items()
 
     def _values(self) -> dict[str, Any]:
@@ -113,7 +114,7 @@ class Model:
 
     @property
     def model_fields_set(self) -> set[str]:
-        """Names of the fields that were given, or set since."""
+        """Names of the fields that were passed to the constructor or assigned later."""
         return self._given
 
     def __eq__(self, other: object) -> bool:
@@ -132,7 +133,7 @@ class Model:
     def _text(self, between: str) -> str:
         return between.join(f"{name}={value!r}" for name, value in self)
 
-    # --- out --------------------------------------------------------------------------------------
+    # --- output -----------------------------------------------------------------------------------
 
     def model_dump(
         self,
@@ -145,25 +146,26 @@ class Model:
         exclude_none: bool = False,
         **options: Any,
     ) -> dict[str, Any]:
-        """Fields as plain dicts and lists, in order.
+        """Return the fields as plain dicts and lists, in order.
 
         Parameters
         ----------
         mode : {"python", "json"}
-            The same here: all values are JSON's.
+            Both give the same result, since all values are JSON values.
         include, exclude : set or mapping, optional
-            Names of fields; the values of a mapping say the same of what is in them: True, or names
-            or indices (``"__all__"`` for all of a list).
+            Names of fields.  The value of a mapping selects inside the field: True, or names or
+            indices (``"__all__"`` for all elements of a list).
         exclude_unset, exclude_defaults, exclude_none : bool
-            Whether fields are left out that were not given, that are their defaults, that are None.
+            Whether fields are left out that were not passed, that equal their defaults, that are
+            None.
         **options
-            pydantic's others, which have no effect here.
+            Other options of pydantic, which have no effect here.
         """
         unknown = options.keys() - WITHOUT_EFFECT
         if unknown:
             raise TypeError(f"model_dump() has no option {', '.join(sorted(unknown))}")
         if mode not in ("python", "json"):
-            raise UnsupportedError(f"model_dump: mode has to be python or json, got {mode!r}")
+            raise UnsupportedError(f"model_dump: mode must be python or json, got {mode!r}")
         found: dict[str, Any] = {}
         how = (exclude_unset, exclude_defaults, exclude_none)
         for name, value in self:
@@ -180,10 +182,10 @@ class Model:
         return found
 
     def model_dump_json(self, *, indent: int | None = None, **options: Any) -> str:
-        """The same as JSON text: no blanks without ``indent``, null for NaN and infinities."""
+        """Return ``model_dump`` as JSON text, compact without ``indent``; NaN becomes null."""
         return _json(self.model_dump(**options), indent)
 
-    # --- in ---------------------------------------------------------------------------------------
+    # --- input ------------------------------------------------------------------------------------
 
     @classmethod
     def model_validate(
@@ -194,9 +196,10 @@ class Model:
         from_attributes: bool | None = None,
         **more: Any,
     ) -> Any:
-        """An object of a dict of fields, which is checked; an object of this class is returned.
+        """Return an object of this class made from a dict of fields, which are checked.
 
-        With ``from_attributes`` any object that has the fields as attributes.
+        An object of this class is returned unchanged.  ``from_attributes`` also accepts any object
+        that has the fields as attributes.
         """
         if strict:
             raise UnsupportedError(f"{cls.__name__}.model_validate: there is no strict mode")
@@ -210,16 +213,16 @@ class Model:
 
     @classmethod
     def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Any:
-        """An object of JSON text; of keys that are there twice the last counts."""
+        """Return an object made from JSON text; of duplicate keys, the last one counts."""
         try:
             value = json.loads(json_data)
         except (ValueError, RecursionError) as e:
-            raise ValidationError(f"{cls.__name__}: no JSON: {e}") from e
+            raise ValidationError(f"{cls.__name__}: not JSON: {e}") from e
         return cls.model_validate(value, **options)
 
     @classmethod
     def model_construct(cls, _fields_set: set[str] | None = None, **values: Any) -> Any:
-        """An object of values that are not checked."""
+        """Return an object of values that are not checked."""
         found = object.__new__(cls)
         known = cls.model_fields
         found._given = values.keys() & known.keys() if _fields_set is None else set(_fields_set)
@@ -231,7 +234,7 @@ class Model:
     # --- copies -----------------------------------------------------------------------------------
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Any:
-        """A copy; ``update`` is not checked, values are the same objects unless ``deep``."""
+        """Return a copy.  ``update`` is not checked; values are shared unless ``deep``."""
         found = object.__new__(type(self))
         values = copy.deepcopy(self.__dict__) if deep else dict(self.__dict__)
         found.__dict__.update(values, **(update or {}))
@@ -248,7 +251,7 @@ class Model:
 
 
 def _chosen(name: Any, include: Any, exclude: Any) -> tuple[bool, Any, Any]:
-    """Whether a field or element is taken, and what is said of what is in it."""
+    """Return whether a field or element is included, and ``include`` and ``exclude`` inside it."""
     only, without = None, None
     if include is not None:
         only = _said(name, include)
@@ -268,7 +271,7 @@ def _said(name: Any, chosen: Any) -> Any:
 
 
 def _counted(chosen: Any, n: int) -> Any:
-    """Indices of a list of n, which pydantic takes modulo n, so that -1 is the last."""
+    """Return indices of a list of n elements modulo n, so that -1 is the last, as in pydantic."""
     if chosen is None or n == 0:
         return chosen
     if isinstance(chosen, Mapping):
@@ -298,7 +301,7 @@ def _plain(value: Any, include: Any, exclude: Any, how: tuple[bool, bool, bool])
 
 
 def _json(value: Any, indent: int | None, depth: int = 1) -> str:
-    """JSON text as pydantic's serialiser writes it."""
+    """Return JSON text with the spacing of pydantic's serialiser."""
     if isinstance(value, float):
         return _float(value)
     if not isinstance(value, dict | list):
@@ -325,7 +328,7 @@ def _float(x: float) -> str:
     digits, e, exponent = text.partition("e")
     if not e:
         return text
-    if exponent == "-05":  # the last that is written without an exponent
+    if exponent == "-05":  # the smallest exponent that pydantic writes without one
         sign, digits = ("-", digits[1:]) if digits.startswith("-") else ("", digits)
         return f"{sign}0.0000{digits.replace('.', '')}"
     return f"{digits}e{exponent[0]}{exponent[1:].lstrip('0')}"

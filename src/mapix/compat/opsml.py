@@ -1,33 +1,34 @@
 """opsml's image classes over mapix: ``BBox``, ``ImageRecord``, ``ImageMetadata``, ``ImageDataset``.
 
-For programs written for ``opsml.registry.image`` (its first schema, with ``file_name``), without
-pydantic:
+The module serves programs written for ``opsml.registry.image`` (its first schema, with
+``file_name``), without pydantic:
 
 >>> from mapix.compat.opsml import ImageDataset, ImageMetadata, ImageRecord, BBox
 >>> record = ImageRecord(file_name="0001.png", objects=BBox(bbox=[[1, 2, 3, 4]], categories=[0]))
 >>> record.objects.bbox
 [[1.0, 2.0, 3.0, 4.0]]
 
-Values are checked and converted as the original does, and ``write_to_file`` gives its bytes.
-Objects have what programs use of pydantic's models: ``model_dump`` and ``model_dump_json`` with
-their options, ``model_validate``, ``model_validate_json``, ``model_copy``, ``model_construct``,
-``model_fields``, ``model_fields_set``; an attribute that is no field is refused.
+Values are checked and converted as in the original, and ``write_to_file`` writes the same bytes.
+Objects have these parts of pydantic's models: ``model_dump`` and ``model_dump_json`` with their
+options, ``model_validate``, ``model_validate_json``, ``model_copy``, ``model_construct``,
+``model_fields``, ``model_fields_set``.  Assigning an attribute that is not a field raises an error.
 
-What is different:
+Differences from the original:
 
-- Errors are ``ValidationError``, a ``ValueError`` as pydantic's is, with a text of our own.
+- Errors are ``ValidationError``, a ``ValueError`` like pydantic's, with another text.
 - There is no strict mode, no JSON schema, and none of the methods that pydantic deprecates.
-- ``write_to_file`` and ``convert_metadata``: the file appears whole or not at all.
-- ``ImageDataset`` without ``image_dir`` is a ``ValidationError``; the original dies of a TypeError.
-- A metadata file's name has to end in ``.jsonl``; the original looks for ``jsonl`` anywhere in it,
-  and lets it lead out of the directory.
-- Blank lines are errors, as in the original; keys that are there twice, too, of which it takes the
-  last.  Lines longer than ``MAX_LINE_NBYTES`` are a ``LimitError``.
-- ``ImageDataset.open()`` is new: the folder as ``mapix.open`` gives it.
+- ``write_to_file`` and ``convert_metadata`` write a file that appears complete or not at all.
+- ``ImageDataset`` without ``image_dir`` raises ``ValidationError``, not TypeError.
+- The name of a metadata file must end in ``.jsonl`` and lie in the directory.  The original accepts
+  ``jsonl`` anywhere in the name, and names that lead out of the directory.
+- Blank lines are errors, as in the original.  Duplicate keys are errors too; the original takes the
+  last one.  Lines longer than 1 MiB raise ``LimitError``.
+- ``ImageDataset.open()`` is new: it opens the folder with ``mapix.open``.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -35,13 +36,15 @@ from typing import Any
 
 import mapix
 from mapix.compat._model import Model, ValidationError, bad
-from mapix.folder.layout import METADATA, dump
-from mapix.folder.lines import Lines
+from mapix.folder import Lines
 from mapix.rooted import Root
 from mapix.source import Source
 from mapix.store import NewWhole
 
 __all__ = ["BBox", "ImageDataset", "ImageMetadata", "ImageRecord", "ValidationError"]
+
+
+METADATA = "metadata.jsonl"
 
 
 def _text(value: Any, where: str) -> str:
@@ -51,7 +54,7 @@ def _text(value: Any, where: str) -> str:
         try:
             return value.decode()
         except UnicodeDecodeError as e:
-            raise ValidationError(f"{where}: bytes that are no UTF-8") from e
+            raise ValidationError(f"{where}: the bytes are not UTF-8") from e
     raise bad(where, "text", value)
 
 
@@ -59,7 +62,7 @@ def _number(value: Any, where: str) -> float:
     if isinstance(value, str | bytes | bytearray) or hasattr(value, "__float__"):
         try:
             if isinstance(value, str):
-                value.encode("ascii")  # digits of other scripts are Python's, not pydantic's
+                value.encode("ascii")  # pydantic refuses digits of other scripts, Python does not
             return float(value)
         except (TypeError, ValueError, OverflowError) as e:
             raise ValidationError(f"{where}: a number expected, got {value!r:.80}") from e
@@ -90,14 +93,14 @@ def _categories(value: Any, where: str) -> list[str | int | float]:
 
 @dataclass(init=False, eq=False, repr=False)
 class BBox(Model):
-    """Boxes and their categories.
+    """Bounding boxes and their categories.
 
     Attributes
     ----------
     bbox : list of list of float
-        Numbers, and texts of numbers, become floats; how many a box has is not looked at.
+        Numbers and texts of numbers are converted to floats.  A box may have any length.
     categories : list of str, int or float
-        Not compared in number with ``bbox``.
+        Its length is not compared with that of ``bbox``.
     """
 
     bbox: list[list[float]]
@@ -112,16 +115,16 @@ class BBox(Model):
 
 @dataclass(init=False, eq=False, repr=False)
 class ImageRecord(Model):
-    """One picture's record.
+    """The record of one picture.
 
     Attributes
     ----------
     file_name : str
-        Its file need not be there.
+        Name of the picture's file, which need not exist.
     caption : str or None
     categories : list of str, int or float, or None
     objects : BBox or None
-        A dict becomes one.
+        A dict is converted to a BBox.
     """
 
     file_name: str
@@ -141,12 +144,12 @@ class ImageRecord(Model):
 
 @dataclass(init=False, eq=False, repr=False)
 class ImageMetadata(Model):
-    """Records, in order.
+    """The records of a folder, in order.
 
     Attributes
     ----------
     records : list of ImageRecord
-        Dicts become records.
+        Dicts are converted to records.
     """
 
     records: list[ImageRecord]
@@ -156,10 +159,10 @@ class ImageMetadata(Model):
         self.records = records
 
     def write_to_file(self, file_name: str | os.PathLike[str]) -> None:
-        """Write a line for each record; a file that is there is replaced, in one step."""
+        """Write one line per record; an existing file is replaced in one step."""
         with NewWhole(file_name, replace=True) as out:
             for record in self.records:
-                out.write(dump(record.model_dump()))
+                out.write(json.dumps(record.model_dump()).encode("ascii") + b"\n")
 
 
 @dataclass(init=False, eq=False, repr=False)
@@ -169,9 +172,9 @@ class ImageDataset(Model):
     Attributes
     ----------
     image_dir : str
-        A directory that is there.
+        An existing directory.
     metadata : str or ImageMetadata
-        Records; or the name of a ``.jsonl`` file in the directory, each line of which is checked.
+        The records, or the name of a ``.jsonl`` file in the directory; each line is checked.
     """
 
     image_dir: str
@@ -205,11 +208,11 @@ class ImageDataset(Model):
                 raise ValidationError(f"{path}: line {number}: {e}") from e
 
     def convert_metadata(self) -> None:
-        """Write records that were given as objects to the directory's ``metadata.jsonl``."""
+        """Write records that are objects to ``metadata.jsonl`` in the directory."""
         if isinstance(self.metadata, ImageMetadata):
             self.metadata.write_to_file(os.path.join(self.image_dir, METADATA))
 
     def open(self, **options: Any) -> Any:
-        """The folder as ``mapix.open`` gives it; its metadata file has to be there."""
+        """Open the folder with ``mapix.open``; its metadata file must exist."""
         name = self.metadata if isinstance(self.metadata, str) else METADATA
         return mapix.open(os.path.join(self.image_dir, name), format="folder", **options)

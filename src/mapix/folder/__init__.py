@@ -10,14 +10,16 @@ from mapix.lazy import attach
 if TYPE_CHECKING:
     from mapix.folder.checking import lint
     from mapix.folder.dataset import ImageFolder
+    from mapix.folder.lines import Lines
     from mapix.folder.record import Objects, Record
     from mapix.folder.writer import Appender, Writer, write
 
-__all__ = ["Appender", "ImageFolder", "Objects", "Record", "Writer", "lint", "write"]
+__all__ = ["Appender", "ImageFolder", "Lines", "Objects", "Record", "Writer", "lint", "write"]
 
 _MODULES = {
     "Appender": "writer",
     "ImageFolder": "dataset",
+    "Lines": "lines",
     "Objects": "record",
     "Record": "record",
     "Writer": "writer",

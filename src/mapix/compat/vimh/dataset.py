@@ -1,23 +1,4 @@
-"""The classes of the VIMH programs, over mapix: ``VIMHDataset``, ``VIMHDataModule``.
-
->>> from mapix.compat.vimh import VIMHDataset, create_vimh_datasets      # doctest: +SKIP
->>> train = VIMHDataset("my_dataset", train=True, target_width=1.5)      # doctest: +SKIP
->>> image, labels, auxiliary = train[0]                                  # doctest: +SKIP
-
-Needs PyTorch; the data module needs Lightning.  Where the original is wrong, this is not:
-
-- Pickles are decoded in the order in which they are written, (c, h, w); the original reads them as
-  (h, w, c), and gets other images than from the binary file of the same dataset.
-- Values are 0..1 from both; the original has 0..255 from binary files and 0..1 from pickles.
-  ``scale=1.0`` gives 0..255.
-- Nothing is ever written: the original rewrites the info JSON when it loads, and ``prepare_data``
-  replaces that of a dataset without pickles by an invented one.
-- A binary file is preferred where there is a pickle beside it; ``format=`` chooses.
-- Heads come in the order of the info JSON, always; the original's order varies with pickles.
-- Files of mixed image sizes open, and need a transform or ``pad`` to be batched.
-- Class distributions and statistics work for binary files, too.
-- Default transforms take images of 2 or 4 channels, and need no torchvision.
-"""
+"""``VIMHDataset``: a split of a VIMH dataset for PyTorch; see ``mapix.compat.vimh``."""
 
 from __future__ import annotations
 
@@ -27,7 +8,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 import torch
@@ -39,14 +20,11 @@ from mapix.batch import Batch
 from mapix.errors import FormatError
 from mapix.selection import single
 from mapix.torch import Collated
-from mapix.vimh.statistics import soft_targets
-
-if TYPE_CHECKING:
-    from mapix.compat.vimh_lightning import VIMHDataModule
+from mapix.vimh import soft_targets
 
 __all__ = [
     "Normalize",
-    "VIMHDataModule",
+    "Transform",
     "VIMHDataset",
     "create_vimh_datasets",
     "decay_time",
@@ -56,36 +34,36 @@ __all__ = [
 AUXILIARY = ("decay_time",)
 DECAY_RANGE = (-3.0, 1.0)  # log10 of seconds
 NO_DECAY = -1.0
-FRAME_SECONDS = 0.01  # of a column, whatever the info JSON says
+FRAME_SECONDS = 0.01  # duration of a column; the original ignores the info JSON here
 SMOOTHED_COLUMNS = 5
-LEAST_COLUMNS = 3  # from the loudest on, for a line through them
-LEAST_SLOPE = 1e-6  # nepers a second; less is no decay
+LEAST_COLUMNS = 3  # from the loudest column to the end, so that a line can be fitted
+LEAST_SLOPE = 1e-6  # nepers per second; a smaller slope does not count as a decay
 _DIRECTORY = re.compile(r"vimh-(\d+)x(\d+)x(\d+)(?:_|$)")
 
 Transform = Callable[[Any], Any]
 
 
 def decay_time(image: ArrayLike) -> float:
-    """Return log10 of the time constant with which the sound of a spectrogram decays, in seconds.
+    """Return log10 of the time constant in seconds with which the sound of a spectrogram decays.
 
-    The level of a column is the mean of its pixels, taken as amplitudes, over frequencies and
-    channels.  Levels of images that are five columns wide or more are smoothed over five columns,
-    with zeros beyond the ends.  A line is fitted to their logarithms from the loudest column on,
-    each weighted by its squared level.  A column lasts 0.01 s.
+    Pixels are amplitudes.  The level of a column is their mean over frequencies and channels.  If
+    the image has five columns or more, levels are smoothed over five columns, with zeros beyond the
+    ends.  A line is fitted to the logarithms of the levels, from the loudest column to the end,
+    with the squared levels as weights.  A column lasts 0.01 s.
 
-    ``mapix.vimh.decay_time`` is another quantity: the time of a decay by 60 dB, of levels in dB,
+    ``mapix.vimh.decay_time`` is another quantity: the time in which levels in dB fall by 60 dB,
     with the duration that the dataset states.
 
     Parameters
     ----------
     image : array_like
-        (c, h, w) or (h, w): frequency by time, in any unit that is proportional to amplitude.
+        Spectrogram (c, h, w) or (h, w), frequency by time, in a unit proportional to amplitude.
 
     Returns
     -------
     float
-        Clipped to -3..1; -1 where nothing decays, or fewer than three columns are left.  Where two
-        columns are as loud as one another, rounding chooses the one to begin with.
+        The logarithm, clipped to -3..1; -1 if there is no decay or fewer than three columns are
+        left.  If two columns have the same level, rounding decides where the fit begins.
     """
     x = np.asarray(image, np.float64)
     level = x.reshape(-1, x.shape[-1]).mean(axis=0)
@@ -98,7 +76,7 @@ def decay_time(image: ArrayLike) -> float:
         return NO_DECAY
     tail = tail / tail[0]
     seconds = np.arange(len(tail)) * FRAME_SECONDS
-    audible = np.maximum(tail, np.finfo(np.float64).tiny)  # silence has no weight
+    audible = np.maximum(tail, np.finfo(np.float64).tiny)  # avoids log(0); silence has weight 0
     slope = float(np.polyfit(seconds, np.log(audible), 1, w=tail)[0])
     if not slope < -LEAST_SLOPE:
         return NO_DECAY
@@ -106,19 +84,19 @@ def decay_time(image: ArrayLike) -> float:
 
 
 class Normalize:
-    """``(image - mean) / std`` of each channel: a transform of images, and of batches of them.
+    """Normalise each channel of an image or a batch of images: ``(image - mean) / std``.
 
     Parameters
     ----------
     mean, std : sequence of float
-        One for each channel, in the images' unit.
+        One value per channel, in the unit of the images.
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         self.mean, self.std = tuple(mean), tuple(std)
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Return (c, h, w) or (b, c, h, w) normalised."""
+        """Return the normalised images, (c, h, w) or (b, c, h, w)."""
         mean, std = (
             torch.tensor(v, dtype=images.dtype)[:, None, None] for v in (self.mean, self.std)
         )
@@ -129,7 +107,7 @@ class Normalize:
 
 
 def _checked_dimensions(ds: Any, folder: str) -> None:
-    """Directory name, info JSON and file have to state the same size."""
+    """Raise FormatError unless directory name, info JSON and file state the same image size."""
     if not len(ds) or not ds.uniform:
         return
     h, w, c = (int(d) for d in ds.shapes[0])
@@ -141,11 +119,11 @@ def _checked_dimensions(ds: Any, folder: str) -> None:
     for where, shape in said.items():
         if shape and None not in shape and shape != (h, w, c):
             text = "x".join(map(str, shape))
-            raise FormatError(ds.path, "vimh", f"images are {h}x{w}x{c}, {where} says {text}")
+            raise FormatError(ds.path, "vimh", f"images are {h}x{w}x{c}, {where} states {text}")
 
 
 def _file(path: str, format: str | None, split: str) -> tuple[str, dict[str, Any]]:
-    """What to open: of a directory the file of a split in the format that is asked for."""
+    """Return the path to open and options: of a directory, the file of a split and format."""
     if not os.path.isdir(path):
         return path, {}
     if format in (None, "binary") or format == "auto":
@@ -158,37 +136,38 @@ def _file(path: str, format: str | None, split: str) -> tuple[str, dict[str, Any
 class VIMHDataset(torch_data.Dataset[Any]):
     """A split of a VIMH dataset for PyTorch.
 
-    ``dataset[i]`` is ``(image, labels, auxiliary)``: a float32 tensor (c, h, w), a dict of name ->
-    class number (or soft target), and a float32 tensor of the auxiliary features, or None.  Made
-    with ``data_dir=``, as the format's document does, it is ``(image, labels)``.
+    ``dataset[i]`` is ``(image, labels, auxiliary)``: a float32 tensor (c, h, w), a dict of head
+    name -> class number (or soft target), and a float32 tensor of auxiliary features, or None.  If
+    the dataset was created with ``data_dir=``, a sample is ``(image, labels)``.
 
     Parameters
     ----------
     data_path : str or os.PathLike
         A dataset directory or a data file.
     train : bool
-        Which split of a directory.
+        Whether to open the training split of a directory, or the test split.
     transform : callable, optional
         Applied to the image tensor.
     target_transform : callable, optional
         Applied to the dict of labels.
     target_width : float
-        Above 0, labels are distributions, float32 (num_classes,): see ``mapix.vimh.soft_targets``.
+        If above 0, labels are distributions, float32 (num_classes,); see
+        ``mapix.vimh.soft_targets``.
     auxiliary_features : sequence of str, optional
         ``"decay_time"``: see ``decay_time`` of this module.
     data_dir : str or os.PathLike, optional
-        The document's name for ``data_path``.
+        Another name of ``data_path``, used in the format's documentation.
     format : {"binary", "pickle", "auto"}, optional
-        Which file of a directory.
+        The file of a directory to read.
     scale : float
-        Images are ``byte * scale``.
+        Pixel values are ``byte * scale``.
     **options
-        For ``mapix.open``.
+        Options of ``mapix.open``.
 
     Attributes
     ----------
     source : mapix.vimh.Dataset
-        What it reads.
+        The dataset that is read.
     """
 
     def __init__(
@@ -207,10 +186,13 @@ class VIMHDataset(torch_data.Dataset[Any]):
         **options: Any,
     ) -> None:
         if (data_path is None) == (data_dir is None):
-            raise TypeError("one of data_path and data_dir is needed")
+            raise TypeError("pass either data_path or data_dir")
         unknown = set(auxiliary_features or ()) - set(AUXILIARY)
         if unknown:
-            raise ValueError(f"unknown auxiliary features: {', '.join(sorted(unknown))}")
+            raise ValueError(
+                f"unknown auxiliary features: {', '.join(sorted(unknown))}; known are "
+                f"{', '.join(AUXILIARY)}"
+            )
         if target_width < 0:
             raise ValueError(f"target_width must be 0 or more, got {target_width}")
         self._pairs = data_dir is not None
@@ -236,9 +218,9 @@ class VIMHDataset(torch_data.Dataset[Any]):
         return self._samples([single(index, len(self), self.source.path)])[0]
 
     def __getitems__(self, indices: list[int]) -> Any:
-        """All samples of a batch by one gather; what a DataLoader calls."""
-        whole = self.transform is None or isinstance(self.transform, Normalize)
-        if whole and self.target_transform is None and self.source.uniform:
+        """Return all samples of a batch with one gather; a DataLoader calls it."""
+        batched = self.transform is None or isinstance(self.transform, Normalize)
+        if batched and self.target_transform is None and self.source.uniform:
             batch = self._gather(indices)
             auxiliary = self._auxiliary(batch)
             images = torch.from_numpy(batch.images)
@@ -295,21 +277,21 @@ class VIMHDataset(torch_data.Dataset[Any]):
         rows = [[decay_time(image)] for image in batch.images]
         return torch.tensor(rows, dtype=torch.float32).reshape(-1, 1)
 
-    # --- what the original tells ------------------------------------------------------------------
+    # --- facts, under the names of the original ---------------------------------------------------
 
     @property
     def heads_config(self) -> dict[str, int]:
-        """Name -> number of classes."""
+        """Head name -> number of classes."""
         found: dict[str, int] = self.source.heads
         return found
 
     def get_heads_config(self) -> dict[str, int]:
-        """``heads_config``."""
+        """Return ``heads_config``."""
         return self.heads_config
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(c, h, w); of mixed sizes that of the first record."""
+        """Shape (c, h, w) of the images; of the first record if sizes are mixed."""
         if not len(self):
             dims = (self.source.info.get(k, 0) for k in ("channels", "height", "width"))
             c, h, w = (int(d) for d in dims)
@@ -318,14 +300,15 @@ class VIMHDataset(torch_data.Dataset[Any]):
         return c, h, w
 
     def get_image_shape(self) -> tuple[int, int, int]:
-        """``image_shape``."""
+        """Return ``image_shape``."""
         return self.image_shape
 
     @cached_property
     def metadata_format(self) -> dict[str, Any]:
-        """The info JSON, with the number of classes of each parameter that records carry.
+        """The info JSON, completed by the number of classes of each parameter in the records.
 
-        Without one: the parameters as they are found in the file.  The file on disk stays as it is.
+        If there is no info JSON, the dict is made from the parameters of the file.  The file on
+        disk is not changed.
         """
         found: dict[str, Any] = copy.deepcopy(dict(self.source.info)) or {
             "format": "VIMH",
@@ -338,9 +321,10 @@ class VIMHDataset(torch_data.Dataset[Any]):
         return found
 
     def get_parameter_info(self, name: str | None = None) -> dict[str, Any]:
-        """Of one parameter, or name -> that: min, max, step, num_classes, scale, description.
+        """Return min, max, step, num_classes, scale and description of a parameter, or of all.
 
-        Of a name that the dataset does not have: that name, and a description that says so.
+        For an unknown name, the result has this name and a description that states it, as in the
+        original.
         """
         keys = ("min", "max", "step", "num_classes", "scale", "description")
         known = self.source.parameters
@@ -351,7 +335,7 @@ class VIMHDataset(torch_data.Dataset[Any]):
         return {k: getattr(known[name], k) for k in keys}
 
     def get_dataset_info(self) -> dict[str, Any]:
-        """The info JSON's facts and the file's, in one dict."""
+        """Return the fields of the info JSON and facts about the file in one dict."""
         return {
             **self.source.info,
             "n_samples": len(self),
@@ -366,7 +350,7 @@ class VIMHDataset(torch_data.Dataset[Any]):
         }
 
     def get_class_distribution(self) -> dict[str, dict[int, int]]:
-        """Name -> class number -> how many records, of the classes that occur."""
+        """Return head name -> class number -> number of records, for classes that occur."""
         found = {}
         for name in self.heads_config:
             classes, counts = np.unique(
@@ -376,10 +360,11 @@ class VIMHDataset(torch_data.Dataset[Any]):
         return found
 
     def get_dataset_statistics(self) -> dict[str, Any]:
-        """Size, classes, parameters, and the pixels' mean, std, min, max, in the images' unit.
+        """Return facts, class counts, and mean, std, min and max of the pixels per channel.
 
-        ``parameter_statistics`` has for each parameter the least and the largest code that occurs,
-        how many different codes there are, in how many records, and the parameter's range.
+        Pixel statistics are in the unit of the images.  ``parameter_statistics`` has for each
+        parameter the smallest and largest code, the number of different codes, the number of
+        records with the parameter, and its physical range.
         """
         found = self.source.statistics()
         pixels = found.pixels
@@ -409,7 +394,7 @@ class VIMHDataset(torch_data.Dataset[Any]):
         }
 
     def get_sample_metadata(self, index: int) -> dict[str, dict[str, Any]]:
-        """Name -> quantised, normalised and actual value, class, range and scale of one record."""
+        """Return head name -> code, normalised and physical value, class, range and scale."""
         record = self.source[index]
         found = {}
         for name, code in record.labels.items():
@@ -426,7 +411,7 @@ class VIMHDataset(torch_data.Dataset[Any]):
         return found
 
     def _get_sample_metadata(self, index: int) -> dict[str, Any]:
-        """The same as the original gives it: ``labels``, and ``<name>_info`` of each."""
+        """Return the same facts with the keys of the original: ``labels``, ``<name>_info``."""
         record = self.source[index]
         h, w, c = record.shape
         found: dict[str, Any] = {
@@ -455,7 +440,7 @@ def create_vimh_datasets(
     target_width: float = 0.0,
     **options: Any,
 ) -> tuple[VIMHDataset, VIMHDataset]:
-    """Training and test split of a directory; options as for ``VIMHDataset``."""
+    """Open the training and the test split of a directory; options as for ``VIMHDataset``."""
     train, test = (
         VIMHDataset(data_dir, which, transform, target_transform, target_width, **options)
         for which in (True, False)
@@ -464,9 +449,9 @@ def create_vimh_datasets(
 
 
 def vimh_collate(samples: Any) -> tuple[Any, ...]:
-    """Samples as ``(images, {head: LongTensor or soft targets}, auxiliary)``; or without the last.
+    """Collate samples to ``(images, {head: class numbers or soft targets}[, auxiliary])``.
 
-    Takes a batch that is whole already as it is.
+    A batch that ``VIMHDataset.__getitems__`` has already gathered is returned unchanged.
     """
     if isinstance(samples, Collated):
         found: tuple[Any, ...] = samples.value
@@ -478,12 +463,3 @@ def vimh_collate(samples: Any) -> tuple[Any, ...]:
         return images, labels
     auxiliary = None if samples[0][2] is None else torch.stack([s[2] for s in samples])
     return images, labels, auxiliary
-
-
-def __getattr__(name: str) -> Any:
-    """Lightning takes seconds to import: who wants datasets alone does without."""
-    if name == "VIMHDataModule":
-        from mapix.compat.vimh_lightning import VIMHDataModule
-
-        return VIMHDataModule
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

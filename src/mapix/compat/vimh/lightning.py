@@ -1,4 +1,4 @@
-"""``VIMHDataModule``: the loaders of a VIMH dataset for Lightning; see ``mapix.compat.vimh``."""
+"""``VIMHDataModule``: Lightning's data module over a VIMH dataset; see ``mapix.compat.vimh``."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch.nn import functional
 from torch.utils import data as torch_data
 
 import mapix
-from mapix.compat.vimh import Normalize, Transform, VIMHDataset, vimh_collate
+from mapix.compat.vimh.dataset import Normalize, Transform, VIMHDataset, vimh_collate
 from mapix.errors import warn
 from mapix.source import absolute
-from mapix.vimh.model import model_config
+from mapix.vimh import model_config
 
 __all__ = ["Augment", "VIMHDataModule"]
 
-LEAST_CLASSES = 2  # that have to occur in training, for a head to be learnt
+LEAST_CLASSES = 2  # a head with fewer classes in the training split cannot be learnt
 MOST_DEGREES = 15.0
-CROP_PADDING = 4
-# RGB of 32 x 32 is taken for CIFAR, as the original takes it: cropped, and normalised by its pixels
+CROP_PADDING = 4  # pixels
+# Like the original, treat RGB images of 32 x 32 as CIFAR: crop them, normalise by CIFAR's pixels
 CIFAR_SHAPE = (3, 32, 32)
 CIFAR = Normalize((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
 
@@ -30,17 +30,18 @@ Given = Transform | Literal[False] | None
 
 
 class Augment:
-    """Mirror and turn an image at random, and normalise it: the default for training.
+    """Flip and rotate an image at random, and normalise it: the default for training.
 
-    Mirrored left to right with a chance of one half; turned by -15 to 15 degrees around its centre,
-    to the nearest pixel, with zeros beyond the edges.  The random numbers are PyTorch's.
+    The image is flipped left to right with probability one half.  It is rotated by -15 to 15
+    degrees around its centre, to the nearest pixel, with zeros beyond the edges.  Random numbers
+    come from PyTorch.
 
     Parameters
     ----------
     normalize : Normalize
         Applied last.
     crop : bool
-        Whether the image is moved by up to four pixels first, with zeros beyond the edges.
+        Whether the image is first shifted by up to four pixels, with zeros beyond the edges.
     """
 
     def __init__(self, normalize: Normalize, *, crop: bool = False) -> None:
@@ -48,7 +49,7 @@ class Augment:
         self.crop = crop
 
     def __call__(self, image: torch.Tensor) -> torch.Tensor:
-        """Return another image of the shape (c, h, w)."""
+        """Return a new image of the same shape (c, h, w)."""
         _, h, w = image.shape
         if self.crop:
             padded = functional.pad(image, (CROP_PADDING,) * 4)
@@ -63,13 +64,13 @@ class Augment:
 
 
 def turned(image: torch.Tensor, degrees: float) -> torch.Tensor:
-    """Return an image (c, h, w) turned counter-clockwise around its centre, to the nearest pixel.
+    """Rotate an image (c, h, w) counter-clockwise around its centre, to the nearest pixel.
 
     Pixels from beyond the edges are 0.
     """
     _, h, w = image.shape
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    # in coordinates of -1..1 along both axes, whatever their lengths
+    # coordinates are -1..1 along both axes, whatever their lengths
     matrix = torch.tensor([[[cos, -sin * h / w, 0.0], [sin * w / h, cos, 0.0]]], dtype=image.dtype)
     grid = functional.affine_grid(matrix, [1, *image.shape], align_corners=False)
     found = functional.grid_sample(
@@ -79,7 +80,7 @@ def turned(image: torch.Tensor, degrees: float) -> torch.Tensor:
 
 
 def _defaults(shape: tuple[int, int, int]) -> tuple[Augment, Normalize]:
-    """The default transforms of training images (c, h, w), and of the others."""
+    """Return the default transforms for training images (c, h, w), and for all others."""
     half = (0.5,) * shape[0]
     normalize = CIFAR if shape == CIFAR_SHAPE else Normalize(half, half)
     return Augment(normalize, crop=shape == CIFAR_SHAPE), normalize
@@ -104,44 +105,42 @@ _BASE: Any = _lightning() or object
 
 
 class VIMHDataModule(_BASE):
-    """Loaders for training, validation, test and prediction over one dataset directory.
+    """Make loaders for training, validation, test and prediction from one dataset directory.
 
     Parameters
     ----------
     data_dir : str or os.PathLike
-        With both splits.
+        A directory with both splits.
     batch_size : int
-        Of all loaders, over all devices.
-    num_workers : int
-        Of all loaders.
-    pin_memory : bool
-        Of all loaders.
+        Records per batch, over all devices.
+    num_workers, pin_memory
+        As for PyTorch's ``DataLoader``.
     persistent_workers : bool
-        Whether workers, where there are any, stay for the next epoch.
+        Whether workers, if there are any, stay alive for the next epoch.
     train_transform, val_transform, test_transform : callable or False, optional
-        Applied to images of training, validation and test.  By default images are normalised to
-        -1..1 (RGB of 32 x 32 by CIFAR's mean and deviation), and those of training are mirrored and
-        turned: see ``Augment``.  False leaves images as they are.
+        Applied to the images of the split.  By default images are normalised to -1..1 (RGB of
+        32 x 32 by CIFAR's mean and standard deviation), and training images are augmented: see
+        ``Augment``.  False applies no transform.
     target_width, auxiliary_features
         As for ``VIMHDataset``.
     val_share : float
-        Share of the training split that is for validation, drawn with ``seed``; with 0, the
-        default, validation is the test split.
+        Share of the training split that is used for validation, drawn with ``seed``.  With 0, the
+        default, the test split is used for validation.
     seed : int
-        Of that.
+        Seed of this split.
     check_diversity : bool
-        Whether ``setup("fit")`` refuses heads of which training holds a single class.
+        Whether ``setup("fit")`` refuses heads that have a single class in the training records.
     **options
-        For ``VIMHDataset``: ``format``, ``scale``, and those of ``mapix.open``.
+        Options of ``VIMHDataset`` (``format``, ``scale``) and of ``mapix.open``.
 
     Attributes
     ----------
     data_train, data_val, data_test : VIMHDataset or None
-        The datasets, once ``setup`` has opened them.
+        The datasets after ``setup``.
     hparams : mapping
-        The arguments, by name; Lightning writes them into checkpoints.
+        The arguments by name; Lightning writes them to checkpoints.
     batch_size_per_device : int
-        ``batch_size`` divided by the devices of the trainer.
+        ``batch_size`` divided by the number of devices of the trainer.
 
     Raises
     ------
@@ -175,7 +174,8 @@ class VIMHDataModule(_BASE):
         data_dir = os.fspath(data_dir)
         self.save_hyperparameters(logger=False)
         self.data_dir = data_dir
-        self._here = "" if os.path.isabs(data_dir) else absolute("")  # it may be changed
+        # a relative path keeps its meaning after a chdir
+        self._here = "" if os.path.isabs(data_dir) else absolute("")
         self.batch_size = self.batch_size_per_device = batch_size
         self.num_workers = num_workers
         self.pin_memory = pin_memory
@@ -196,7 +196,7 @@ class VIMHDataModule(_BASE):
         self.data_test: VIMHDataset | None = None
 
     def prepare_data(self) -> None:
-        """Check that the dataset is there.  Nothing is written, and nothing downloaded."""
+        """Check that the dataset can be opened.  Nothing is written or downloaded."""
         mapix.open(self._place).close()
 
     @property
@@ -204,19 +204,21 @@ class VIMHDataModule(_BASE):
         return os.path.join(self._here, self.data_dir)
 
     def setup(self, stage: str | None = None) -> None:
-        """Open what a stage needs: ``"fit"``, ``"validate"``, ``"test"``, ``"predict"``, or all.
+        """Open the datasets of a stage: ``"fit"``, ``"validate"``, ``"test"``, ``"predict"``.
+
+        None opens all of them.
 
         Raises
         ------
         RuntimeError
-            The batch size cannot be divided by the devices of the trainer.
+            The batch size is not a multiple of the number of devices of the trainer.
         AssertionError
             A head has a single class in all training records.
         """
         devices = getattr(self.trainer, "world_size", 1)
         if self.batch_size % devices:
             raise RuntimeError(
-                f"batch_size {self.batch_size} is not divisible by {devices} devices"
+                f"batch_size {self.batch_size} is not a multiple of the trainer's {devices} devices"
             )
         self.batch_size_per_device = self.batch_size // devices
         if stage in (None, "fit", "validate") and self.data_train is None:
@@ -226,7 +228,8 @@ class VIMHDataModule(_BASE):
         if stage in (None, "fit") and self.check_diversity:
             for name, counts in self._of("train").get_class_distribution().items():
                 assert len(counts) >= LEAST_CLASSES, (
-                    f"{self.data_dir}: head {name!r} has one class in all training records"
+                    f"{self.data_dir}: head {name!r} has one class in all training records; "
+                    "pass check_diversity=False to train anyway"
                 )
 
     def _open(self, transform: Given, *, train: bool, augment: bool = False) -> VIMHDataset:
@@ -263,22 +266,22 @@ class VIMHDataModule(_BASE):
     _multihead_collate_fn = staticmethod(vimh_collate)
 
     def train_dataloader(self) -> torch_data.DataLoader[Any]:
-        """Training records, shuffled."""
+        """Return a loader of the training records, shuffled."""
         return self._loader(self._of("train"), shuffle=True)
 
     def val_dataloader(self) -> torch_data.DataLoader[Any]:
-        """Validation records, in order."""
+        """Return a loader of the validation records, in order."""
         return self._loader(self._of("val"), shuffle=False)
 
     def test_dataloader(self) -> torch_data.DataLoader[Any]:
-        """Test records, in order."""
+        """Return a loader of the test records, in order."""
         return self._loader(self._of("test"), shuffle=False)
 
     def predict_dataloader(self) -> torch_data.DataLoader[Any]:
-        """Test records, in order."""
+        """Return a loader of the test records, in order."""
         return self.test_dataloader()
 
-    # --- what models ask --------------------------------------------------------------------------
+    # --- facts for models -------------------------------------------------------------------------
 
     @property
     def _any(self) -> VIMHDataset:
@@ -286,19 +289,19 @@ class VIMHDataModule(_BASE):
 
     @property
     def heads_config(self) -> dict[str, int]:
-        """Name -> number of classes."""
+        """Head name -> number of classes."""
         return self._any.heads_config
 
     num_classes = heads_config
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(c, h, w)."""
+        """Shape (c, h, w) of the images."""
         return self._any.image_shape
 
     @property
     def class_names(self) -> dict[str, list[str]]:
-        """Name -> the physical value of each class, as text."""
+        """Head name -> the physical value of each class, as text."""
         found = {}
         for name, p in self._any.source.parameters.items():
             found[name] = [f"{p.min + k * p.step:g}" for k in range(p.num_classes)]
@@ -306,20 +309,20 @@ class VIMHDataModule(_BASE):
 
     @property
     def param_bounds(self) -> dict[str, tuple[float, float]]:
-        """Name -> (min, max)."""
+        """Head name -> (min, max) in physical units."""
         return {n: (p.min, p.max) for n, p in self._any.source.parameters.items()}
 
     @property
     def param_ranges(self) -> dict[str, float]:
-        """Name -> max - min."""
+        """Head name -> max - min in physical units."""
         return {n: p.max - p.min for n, p in self._any.source.parameters.items()}
 
     def model_config(self) -> Any:
-        """``mapix.vimh.model_config`` of the dataset."""
+        """Return ``mapix.vimh.model_config`` of the dataset."""
         return model_config(self._any.source)
 
     def get_dataset_info(self) -> dict[str, Any]:
-        """The info JSON's facts, the options of the loaders, and how many samples each set has."""
+        """Return the info JSON's fields, loader options, and the number of samples of each set."""
         sets = {"train": self.data_train, "val": self.data_val, "test": self.data_test}
         return {
             **self._any.metadata_format,
@@ -336,7 +339,7 @@ class VIMHDataModule(_BASE):
         return any((self.data_train, self.data_val, self.data_test))
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps: sizes, heads and bounds, to compare with when it is loaded."""
+        """Return sizes, heads and bounds for a checkpoint, to be compared when it is loaded."""
         if not self._opened:
             return {}
         return {
@@ -350,9 +353,10 @@ class VIMHDataModule(_BASE):
         }
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over how training and validation were split; warn where the data is another.
+        """Restore the split into training and validation; warn if the data differs.
 
-        The folder may be another one: only what a network depends on is compared.
+        Only heads and image shape are compared, because a network depends on them.  The folder may
+        differ.
         """
         self.seed = state_dict.get("seed", self.seed)
         self.val_share = state_dict.get("val_share", self.val_share)
@@ -363,4 +367,4 @@ class VIMHDataModule(_BASE):
         for key in ("heads_config", "image_shape"):
             was, now = state_dict.get(key), getattr(self, key)
             if was is not None and (tuple(was) if key == "image_shape" else dict(was)) != now:
-                warn(f"{self.data_dir}: {key} is {now}, the checkpoint's was {was}")
+                warn(f"{self.data_dir}: {key} is {now}, but {was} in the checkpoint")
