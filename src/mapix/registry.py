@@ -159,8 +159,10 @@ class Format:
     unmarked : bool
         Whether files have nothing to recognise them by: the format is tried after all others.
     source : callable or str, optional
-        ``source(dataset, **options)`` returns the ``mapix.conversion.Stream`` of a dataset, where
-        the general one does not hold all that the format has.
+        ``source(splits, to=, target=, axes=, images=, directory=)`` returns the name of each split
+        -> ``mapix.conversion.stream.Stream``, where the general stream (images, labels, columns)
+        does not hold all that the format has.  Or it returns a callable that writes what has no
+        records: ``write(path, progress)`` returns how many of what were written.
     targets : mapping of str to str
         Name of a format that ``mapix.convert`` writes -> ``"module:class"`` of its target.
     commands : callable or str, optional

@@ -1,51 +1,35 @@
-"""From one format to another: streamed, whole or not at all, and nothing lost in silence.
+"""Conversion of any dataset into other formats: streamed, all or nothing, with every loss reported.
 
-``mapix.convert`` calls it.
+``mapix.convert`` calls it.  Formats declare what they can be converted to (``Format.targets``) and,
+where they hold more than images and columns, how they are read (``Format.source``).
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import mapix
+from mapix import registry
 from mapix.errors import LossError
 
 if TYPE_CHECKING:
     from mapix.conversion.stream import Axes
     from mapix.conversion.target import Target
 
-__all__ = ["NAMES", "Converted", "convert", "target_named"]
+__all__ = ["Converted", "convert", "target_classes", "target_named"]
 
 SPLITS = ("train", "test")
-OF_MODELS = ("json", "safetensors")
-ENDINGS = {
-    ".npy": "npy",
-    ".npz": "npz",
-    ".parquet": "parquet",
-    ".arrow": "arrow",
-    ".feather": "arrow",
-    ".idx": "idx",
-    "-ubyte": "idx",
-    ".bin": "pink",
-    ".json": "json",
-    ".safetensors": "safetensors",
+TARGETS = {
+    "npy": "mapix.conversion.arrays:Npy",
+    "npz": "mapix.conversion.arrays:Npz",
+    "parquet": "mapix.conversion.tables:Parquet",
+    "arrow": "mapix.conversion.tables:Arrow",
+    "huggingface": "mapix.conversion.tables:HuggingFace",
 }
-NAMES = (
-    "vimh",
-    "idx",
-    "pink",
-    "folder",
-    "npy",
-    "npz",
-    "parquet",
-    "arrow",
-    "huggingface",
-    *OF_MODELS,
-)
+"""Targets that are not formats of ``mapix.open``: name -> ``"module:class"``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,88 +118,76 @@ def convert(
     Memory: a block of records (8 MiB), and labels where the target wants them whole.  What appears
     at ``path`` is whole, or nothing does.
     """
-    # here: all formats at once, which who reads one of them need not carry
-    from mapix.conversion.kinds import without_records
-    from mapix.conversion.sources import streamed
     from mapix.conversion.target import counter
 
     path = os.fspath(path)
     name = to or _ending(path)
     target = target_named(name, path, options)
-    opened, mine = _opened(source, split, dict(opening or {}))
+    opened, opened_here = _opened(source, split, dict(opening or {}))
+    directory = source if split is None and opened_here else None
     try:
-        (only,) = opened.values() if len(opened) == 1 else (None,)
-        whole = without_records(only, target, path, name)
-        if whole is not None:
-            return Converted(path, name, whole(progress))
         _check_splits(opened, target, name)
-        streams = streamed(opened, axes=axes, images=images)
-        left = _left_out(source, split, opened)
-        lost = tuple(dict.fromkeys([*target.lost(streams), *left]))
+        streams = _source(next(iter(opened.values())))(
+            opened, to=name, target=target, axes=axes, images=images, directory=directory
+        )
+        if callable(streams):
+            return Converted(path, name, streams(path, progress))
+        lost = tuple(dict.fromkeys(target.lost(streams)))
         if lost and not lossy:
             raise LossError(path, name, lost)
         target.write(streams, path, counter(sum(s.n for s in streams.values()), progress))
     finally:
-        for ds in opened.values() if mine else ():
+        for ds in opened.values() if opened_here else ():
             ds.close()
     return Converted(path, name, {k: s.n for k, s in streams.items()}, lost)
 
 
+def target_classes() -> Iterator[tuple[str, str]]:
+    """Yield the name of each target and ``"module:class"``, those of mapix first."""
+    for found in registry.formats():
+        yield from found.targets.items()
+    yield from TARGETS.items()
+
+
 def _ending(path: str) -> str:
-    found = next((name for end, name in ENDINGS.items() if path.endswith(end)), None)
-    if found is None:
-        raise ValueError(f"to= has to name a format, {path!r} does not: {', '.join(NAMES)}")
+    found: dict[str, None] = {}
+    for name, where in target_classes():
+        if path.endswith(registry.resolved(where).endings or "/"):
+            return name
+        found[name] = None
+    raise ValueError(f"to= has to name a format, {path!r} does not: {', '.join(found)}")
+
+
+def target_named(name: str, path: str, options: Mapping[str, Any]) -> Target:
+    """Return the target of that name, for a path that may decide options."""
+    classes = dict(target_classes())
+    if name not in classes:
+        raise ValueError(f"to= has to be one of {', '.join(classes)}, got {name!r}")
+    found: Target = registry.resolved(classes[name]).of(path, options)
     return found
 
 
-def target_named(name: str, path: str, options: dict[str, Any]) -> Target:
-    """The target of that name, for a path that says more of it."""
-    if name == "vimh":
-        from mapix.conversion.vimh import Vimh
+def _source(opened: Any) -> Any:
+    """Return what makes streams of a dataset: its format's own function, or the general one."""
+    from mapix.conversion.sources import dataset_streams
 
-        return Vimh(**options)
-    if name == "idx":
-        from mapix.conversion.idx import Idx
-
-        return Idx(directory=not path.endswith((".idx", "-ubyte")), **options)
-    if name == "pink":
-        from mapix.conversion.pink import Pink
-
-        return Pink(**options)
-    if name == "folder":
-        from mapix.conversion.folders import Folder
-
-        return Folder(**options)
-    if name in ("npy", "npz"):
-        from mapix.conversion.arrays import Npy, Npz
-
-        return (Npy if name == "npy" else Npz)(**options)
-    if name in ("parquet", "arrow"):
-        from mapix.conversion.tables import Table
-
-        return Table(name, **options)  # type: ignore[arg-type]
-    if name == "huggingface":
-        from mapix.conversion.tables import HuggingFace
-
-        return HuggingFace(**options)
-    if name in OF_MODELS:
-        from mapix.conversion.kinds import OfModels
-
-        return OfModels(**options)
-    raise ValueError(f"to= has to be one of {', '.join(NAMES)}, got {name!r}")
+    family = getattr(opened, "FAMILY", None) or type(opened).__module__.split(".")[1]
+    if family not in registry.names():
+        return dataset_streams
+    return registry.resolved(registry.named(family).source or dataset_streams)
 
 
 def _opened(source: Any, split: str | None, options: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-    """The splits of a source, and whether they were opened here."""
+    """Return the splits of a source, and whether they were opened here."""
     if not isinstance(source, str | os.PathLike):
         return {split or "train": source}, False
     path = os.fspath(source)
     if split is not None:
-        return {split: mapix.open(path, split=split, **options)}, True
+        return {split: registry.open_dataset(path, split=split, **options)}, True
+    first = registry.open_dataset(path, **options)
     if not os.path.isdir(path):
         name = os.path.basename(path).removesuffix("_batch")
-        return {name if name in SPLITS else "train": mapix.open(path, **options)}, True
-    first = mapix.open(path, **options)
+        return {name if name in SPLITS else "train": first}, True
     # those that know say so; IDX does not, and archives have none
     names = tuple(getattr(first, "splits", () if hasattr(first, "groups") else SPLITS))
     if not names:
@@ -225,27 +197,12 @@ def _opened(source: Any, split: str | None, options: dict[str, Any]) -> tuple[di
     for name in names:
         if name not in found:
             with contextlib.suppress(FileNotFoundError):
-                found[name] = mapix.open(path, split=name, **options)
+                found[name] = registry.open_dataset(path, split=name, **options)
     return {name: found[name] for name in names if name in found}, True
 
 
-def _left_out(source: Any, split: str | None, opened: Mapping[str, Any]) -> list[str]:
-    """Records of a directory that are not converted, because a file above them was opened."""
-    from mapix.folder import ImageFolder
-    from mapix.folder.opening import splits_of
-
-    path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
-    if path is None or split is not None or not os.path.isdir(path):
-        return []
-    (only,) = opened.values() if len(opened) == 1 else (None,)
-    if not isinstance(only, ImageFolder) or only.split is not None:
-        return []
-    below = ", ".join(splits_of(path))
-    return [f"records of {below}: metadata files of their own, for split="] if below else []
-
-
 def _check_splits(opened: Mapping[str, Any], target: Target, name: str) -> None:
-    """The reason why there are too many splits, or why they have other names, as ValueError."""
+    """Raise ValueError where there are too many splits, or they have other names."""
     if target.any_split:
         return
     if not target.splits and len(opened) > 1:

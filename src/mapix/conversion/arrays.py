@@ -47,6 +47,8 @@ def _head(out: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
 class Npy(Target):
     """All records as one array: the numbers alone."""
 
+    endings = (".npy",)
+
     def keeps(self, stream: Stream) -> set[str]:
         """See ``Target``."""
         return set()
@@ -80,6 +82,8 @@ class Npz(Target):
     for those with a range ``range/NAME``: min, max, step; ``spec_range`` (n, 2); and the members
     ``info.json`` and ``records.jsonl``, which numpy gives as bytes.
     """
+
+    endings = (".npz",)
 
     def keeps(self, stream: Stream) -> set[str]:
         """See ``Target``."""

@@ -6,40 +6,35 @@ import argparse
 import sys
 from typing import Any
 
-from mapix import conversion
+from mapix import conversion, registry
 
 __all__ = ["add"]
 
-# Options of targets, by the name that they have there
-_OPTIONS: dict[str, dict[str, Any]] = {
-    "dialect": {"type": int, "choices": (14, 6), "help": "VIMH: bytes of the record header"},
-    "output": {"choices": ("binary", "pickle", "both"), "help": "VIMH: which files"},
-    "byteorder": {"choices": ("big", "little"), "help": "IDX"},
-    "label": {"help": "IDX: the label to write; none for none"},
-    "unit": {"choices": ("class", "raw"), "help": "IDX: class numbers, or codes"},
-    "encoding": {"choices": ("raw", "png"), "help": "tables: of the images"},
-}
-_MEANT = {"big": ">", "little": "<", "none": False}
+_VALUES = {"big": ">", "little": "<", "none": False}
 
 
 def add(commands: Any) -> None:
     """Add ``convert`` to the program's commands."""
-    parser = commands.add_parser("convert", help="write a dataset in another format")
+    classes = dict(conversion.target_classes())
+    parser = commands.add_parser("convert")
     parser.add_argument("source", metavar="SOURCE")
     parser.add_argument("target", metavar="TARGET", help="a new file or directory")
-    parser.add_argument("--to", choices=conversion.NAMES, help="by default what TARGET ends with")
+    parser.add_argument("--to", choices=classes, help="by default by the ending of TARGET")
     parser.add_argument("--split", help="the only one to convert")
-    parser.add_argument("--axes", choices=("HW", "HWC", "CHW"), help="of IDX rows")
-    parser.add_argument("--size", help="of an image folder's pictures: HEIGHTxWIDTH")
-    parser.add_argument("--fit", help="how they get there: resize, letterbox, cover, pad or crop")
-    parser.add_argument("--mode", help="what they become: L, LA, RGB or RGBA")
-    parser.add_argument("--threads", type=int, help="threads that decode them")
+    parser.add_argument("--axes", choices=("HW", "HWC", "CHW"), help="dimensions of a row of IDX")
+    parser.add_argument("--size", help="HEIGHTxWIDTH of the images of an image folder")
+    parser.add_argument("--fit", help="how: resize, letterbox, cover, pad or crop")
+    parser.add_argument("--mode", help="channels: L, LA, RGB or RGBA")
+    parser.add_argument("--threads", type=int, help="threads that decode images")
     parser.add_argument(
-        "--lossy", action="store_true", help="go on when something is lost, and say what"
+        "--lossy", action="store_true", help="go on when something is lost, and report it"
     )
-    for name, how in _OPTIONS.items():
+    options: dict[str, Any] = {}
+    for where in classes.values():
+        options |= registry.resolved(where).arguments
+    for name, how in options.items():
         parser.add_argument(f"--{name}", **how)
-    parser.set_defaults(run=_convert)
+    parser.set_defaults(run=_convert, options=tuple(options))
 
 
 def _progress(done: int, total: int) -> None:
@@ -61,10 +56,10 @@ def _images(a: argparse.Namespace) -> dict[str, Any]:
 
 def _convert(a: argparse.Namespace) -> None:
     given: dict[str, Any] = {}
-    for name in _OPTIONS:
+    for name in a.options:
         value = getattr(a, name)
         if value is not None:
-            given[name] = _MEANT.get(value, value)
+            given[name] = _VALUES.get(value, value)
     made = conversion.convert(
         a.source,
         a.target,

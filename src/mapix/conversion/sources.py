@@ -1,175 +1,242 @@
-"""From something opened to a stream of its records."""
+"""The stream of any dataset, by the contract alone; a format that holds more declares its own."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix.batch import Batch
-from mapix.conversion.folders import streams_of
-from mapix.conversion.stream import Axes, Block, Label, Stream, starts
+from mapix.conversion.stream import Axes, Block, Label, Stream, Values, starts, writable
 from mapix.errors import UnsupportedError
-from mapix.folder import ImageFolder
-from mapix.idx import IdxArray
-from mapix.pink import Data
-from mapix.pink.file import PinkFile
-from mapix.rowarray import RowArray
-from mapix.vimh import Dataset, Joined
-from mapix.vimh.writer import channel_labels
 
-__all__ = ["streamed"]
+__all__ = ["dataset_stream", "dataset_streams"]
 
-Whole = Callable[[], tuple[NDArray[Any], NDArray[np.bool_]]]
-# Keys of an info JSON that follow from the records, or from where they are written
-DERIVED = frozenset(
-    (
-        *("format", "version", "dataset_name", "output_format", "label_encoding"),
-        *("height", "width", "channels", "channel_labels", "image_size", "image_sizes"),
-        *("varying_parameters", "parameter_names", "parameter_mappings", "fixed_parameters"),
-        *("train_samples", "test_samples", "total_samples", "n_samples"),
-    )
-)
+DIMENSIONS: dict[int, Axes] = {2: "HW", 3: "HWC"}  # of the images of a dataset
 
 
-def streamed(
-    opened: Mapping[str, Any],
+def dataset_streams(
+    splits: Mapping[str, Any],
     *,
     axes: Axes | None = None,
     images: Mapping[str, Any] | None = None,
+    **_: Any,
 ) -> dict[str, Stream]:
-    """The records of what ``mapix.open`` gave, by split.
+    """Return the streams of the splits of a dataset: see ``mapix.registry.Format.source``.
 
     Parameters
     ----------
-    opened : mapping of str to Dataset, Joined, IdxArray, ImageFolder, or one of PINK's files
-        The splits of one dataset, or parts of them.
+    splits : mapping of str to Dataset
+        Splits, or parts of them.  Names of classes are numbered together.
     axes : {"HW", "HWC", "CHW"}, optional
-        What the dimensions of a row are, where the format does not say.
+        Dimensions of a record, where the format does not state them.
     images : mapping, optional
-        Of an image folder: what becomes of pictures of other sizes.
+        Refused unless empty: records are converted as they are.
     """
-    if any(isinstance(ds, ImageFolder) for ds in opened.values()):
-        return streams_of(opened, images or {})  # together: their categories have one numbering
-    return {split: _streamed(ds, axes) for split, ds in opened.items()}
+    if images:
+        path = next(iter(splits.values())).path
+        raise UnsupportedError(f"{path}: images cannot be resized here: images= has to be empty")
+    new = all(hasattr(ds, "image_shape") for ds in splits.values())
+    classes = _classes(splits.values()) if new else {}
+    return {name: dataset_stream(ds, axes, classes) for name, ds in splits.items()}
 
 
-def _streamed(opened: Any, axes: Axes | None) -> Stream:
-    if isinstance(opened, Dataset | Joined):
-        return _vimh(opened)
-    if isinstance(opened, IdxArray):
-        return _rows(opened, axes)
-    if isinstance(opened, PinkFile):
-        return _pink(opened, axes)
-    raise UnsupportedError(f"{type(opened).__name__} cannot be converted record by record")
+def dataset_stream(
+    ds: Any, axes: Axes | None = None, classes: Mapping[str, Sequence[str]] | None = None
+) -> Stream:
+    """Return the stream of one dataset: its images, its labels, and all other columns as facts.
 
-
-# --- VIMH -----------------------------------------------------------------------------------------
-
-
-def _vimh(ds: Dataset | Joined) -> Stream:
-    shapes = ds.shapes
-    same = len(ds) == 0 or bool((shapes == shapes[0]).all())
-    shape = tuple(int(d) for d in shapes[0]) if same and len(ds) else None
-    if not len(ds):
-        sizes = [ds.info.get(k) for k in ("height", "width", "channels")]
-        shape = tuple(sizes) if all(type(d) is int and d > 0 for d in sizes) else (0, 0, 0)  # type: ignore[arg-type]
-    sizes = shapes.astype(np.int64).prod(axis=1)
-    largest = int(sizes.max(initial=1))
+    Parameters
+    ----------
+    ds : Dataset
+        Its records have an image each, ``ds.batch`` or ``_image`` gives it.
+    axes : {"HW", "HWC", "CHW"}, optional
+        Dimensions of an image; by default HW of two dimensions, HWC of three if sizes are mixed.
+    classes : mapping of str to sequence of str, optional
+        Column -> names of its classes in the order of their numbers, where text is the label.
+    """
+    if not hasattr(ds, "image_shape"):  # until every family implements the contract
+        return _rows(ds, axes)
+    shapes, dtype = _shapes(ds)
+    if {len(s) for s in shapes} == {2, 3}:
+        shapes = [(*s, 1)[:3] for s in shapes]
+    shape = shapes[0] if len(set(shapes)) == 1 else None
+    known = axes or DIMENSIONS.get(len(shapes[0]))
+    sizes = [math.prod(s) for s in shapes] if shape is None else []
+    labels, facts = _columns(ds, classes if classes is not None else _classes([ds]))
+    largest = max(sizes, default=math.prod(shape or (1,))) * dtype.itemsize
+    read = _Reader(ds, shape, len(shapes[0]), dtype, labels, facts)
     found = Stream(
         ds.path,
         len(ds),
-        np.dtype(np.uint8),
+        dtype,
         shape,
-        int(sizes.sum()),
-        "HWC",
-        lambda c_order=False: (
-            _vimh_block(ds, rows, c_order=c_order and same) for rows in starts(len(ds), largest)
-        ),
-        [Label(name, _whole(ds, name), p) for name, p in ds.parameters.items()],
-        info=ds.info,
+        sum(sizes) if shape is None else len(ds) * math.prod(shape),
+        known,
+        lambda c_order=False: map(read.block, starts(len(ds), largest)),
+        labels,
     )
-    found.ranges = lambda: _ranges(ds)
-    if any(map(_told, _ranges(ds))):
-        found.besides["spec_range"] = "spec_min and spec_max of the records"
-    if ds.parameters.fixed:
-        found.besides["fixed"] = f"fixed parameters: {', '.join(ds.parameters.fixed)}"
-    more = [key for key in ds.info if key not in DERIVED]
-    if ds.info.get("channel_labels") not in (None, _usual_channels(ds)):
-        more.append("channel_labels")
-    if more:
-        found.besides["info"] = f"what the info JSON says: {', '.join(more)}"
+    if facts:
+        found.besides["facts"] = f"columns: {', '.join(facts)}"
+        found.lines = read.lines
     return found
 
 
-def _usual_channels(ds: Dataset | Joined) -> Any:
-    """Names of channels that say no more than their number."""
-    count = ds.info.get("channels")
-    return channel_labels(count) if isinstance(count, int) and 0 <= count < 1 << 16 else None
+def _shapes(ds: Any) -> tuple[list[tuple[int, ...]], np.dtype[Any]]:
+    """Return the shape of the images, or of each of them where they differ, and their type.
+
+    Cost: one record where the dataset states its ``image_shape``, else a scan of all images.
+    """
+    rows = ds.rows.tolist()
+    if (shape := ds.image_shape) is not None:
+        rows = rows[:1]
+        if not rows:
+            return [tuple(shape)], ds.batch([], labels=None).images.dtype
+    shapes: list[tuple[int, ...]] = []
+    types = set()
+    for row in rows:
+        image = _pixels(ds, row)
+        shapes.append(image.shape)
+        types.add(image.dtype.newbyteorder("="))
+    return shapes or [(0, 0, 0)], np.result_type(*types) if types else np.dtype(np.uint8)
 
 
-def _whole(ds: Dataset | Joined, name: str) -> Whole:
+def _pixels(ds: Any, row: int) -> NDArray[Any]:
+    image: NDArray[Any] | None = ds._image(row)
+    if image is None:
+        raise UnsupportedError(f"{ds.path}: {ds.RECORDS} of {ds.FAMILY} have no image to convert")
+    return image
+
+
+class _Reader:
+    """Blocks of a dataset's records."""
+
+    def __init__(
+        self,
+        ds: Any,
+        shape: tuple[int, ...] | None,
+        ndim: int,
+        dtype: np.dtype[Any],
+        labels: Sequence[Label],
+        facts: Sequence[str],
+    ) -> None:
+        self.ds, self.shape, self.ndim, self.dtype = ds, shape, ndim, dtype
+        self.labels, self.facts = labels, facts
+
+    def block(self, rows: NDArray[np.int64]) -> Block:
+        """Return some records, by their numbers in this dataset."""
+        found = Block(list(self._runs(rows)))
+        for label in self.labels:
+            values, present = label.whole()
+            found.values = {**found.values, label.name: values[rows]}
+            found.present = {**found.present, label.name: present[rows]}
+        if self.facts:
+            found.facts = [self._line(int(row)) for row in rows]
+        return found
+
+    def _runs(self, rows: NDArray[np.int64]) -> Iterator[NDArray[Any]]:
+        if self.shape is not None and self.ds.image_shape is not None:
+            images = self.ds.batch(rows, labels=None).images
+            if images.dtype == self.dtype and images.shape[1:] in (self.shape, (*self.shape, 1)):
+                yield images.reshape(len(rows), *self.shape)
+                return
+        found = (_pixels(self.ds, row) for row in self.ds.rows[rows].tolist())
+        images = [
+            (image if image.ndim == self.ndim else image[..., None]).astype(self.dtype, copy=False)
+            for image in found
+        ]
+        begin = 0
+        for k in range(1, len(images) + 1):
+            if k == len(images) or images[k].shape != images[begin].shape:
+                yield np.stack(images[begin:k])
+                begin = k
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """Yield the facts of all records."""
+        return map(self._line, range(len(self.ds)))
+
+    def _line(self, row: int) -> dict[str, Any]:
+        columns = self.ds.columns
+        return {
+            name: _plain(columns[name].values[row])
+            for name in self.facts
+            if columns[name].complete or columns[name].present[row]
+        }
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of a column as JSON holds it; bytes as text of hexadecimal digits."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, tuple | list | np.ndarray):
+        return [_plain(v) for v in value]
+    return value
+
+
+def _columns(ds: Any, classes: Mapping[str, Sequence[str]]) -> tuple[list[Label], list[str]]:
+    """Return the columns that are labels, and the names of all others."""
+    labels: list[Label] = []
+    facts: list[str] = []
+    names = set(ds._label_names())
+    for name in ds.columns:
+        if name in names and name in classes:
+            labels.append(
+                Label(name, _numbered(ds, name, classes[name]), None, tuple(classes[name]))
+            )
+        elif name in names and _whole_numbers(ds.columns[name].values):
+            labels.append(Label(name, _whole(ds, name)))
+        else:
+            facts.append(name)
+    return labels, facts
+
+
+def _whole_numbers(values: NDArray[Any]) -> bool:
+    if values.dtype.kind not in "iub" or values.ndim != 1:
+        return False
+    return values.dtype != np.uint64 or int(values.max(initial=0)) < 1 << 63
+
+
+def _whole(ds: Any, name: str) -> Values:
     def values() -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        column = ds.labels[name]
-        return column.codes, column.present
+        column = ds.columns[name]
+        found = column.values
+        return found.astype(np.uint8) if found.dtype.kind == "b" else found, column.present
 
     return values
 
 
-def _ranges(ds: Dataset | Joined) -> Iterator[NDArray[np.float32]]:
-    """The ranges of all records, cut to pictures of one pixel: nearly nothing is copied."""
-    for rows in starts(len(ds), 64):
-        batch = ds.batch(rows, pad=(1, 1), crop="corner", labels=None, spec_range=True)
-        assert batch.spec_range is not None
-        yield batch.spec_range
+def _numbered(ds: Any, name: str, classes: Sequence[str]) -> Values:
+    """Text by the numbers of its classes."""
+    number = {text: k for k, text in enumerate(classes)}
+
+    def values() -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        column = ds.columns[name]
+        found = [number.get(v, 0) for v in column.values.tolist()]
+        return np.array(found, np.int64), column.present
+
+    return values
 
 
-def _told(ranges: NDArray[np.float32]) -> bool:
-    """Whether there is anything in them: the writers' default is two zeros, NaN stands for none."""
-    return bool(((ranges != 0) & ~np.isnan(ranges)).any())
+def _classes(splits: Any) -> dict[str, list[str]]:
+    """Return the names of classes, in order, of each label column that is text in all splits."""
+    texts: dict[str, set[str]] = {}
+    others: set[str] = set()
+    for ds in splits:
+        for name in ds._label_names():
+            column = ds.columns[name]
+            values = column.values[np.asarray(column.present)].tolist()
+            if column.values.dtype.kind in "OU" and all(map(writable, values)):
+                texts.setdefault(name, set()).update(values)
+            else:
+                others.add(name)
+    return {name: sorted(found) for name, found in texts.items() if name not in others}
 
 
-def _vimh_block(ds: Dataset | Joined, rows: NDArray[np.int64], *, c_order: bool) -> Block:
-    batch = ds.batch(rows, flat=not c_order, labels="raw", spec_range=True)
-    assert batch.labels is not None
-    assert batch.present is not None
-    parts = ds.parts if isinstance(ds, Joined) else (ds,)
-    interleaved = parts[0].interleaved
-    return Block(
-        [batch.images] if c_order else _runs(batch, interleaved),
-        {name: batch.labels[:, k] for k, name in enumerate(batch.names)},
-        {name: batch.present[:, k] for k, name in enumerate(batch.names)},
-        batch.spec_range,
-        flat=None if c_order or interleaved else batch,
-    )
-
-
-def _runs(batch: Batch, interleaved: bool) -> list[NDArray[np.uint8]]:
-    """Runs of pictures (k, h, w, c) as the file has them: views, nothing transposed."""
-    assert batch.offsets is not None
-    runs = []
-    for begin, end in _alike(batch.shapes):
-        h, w, c = (int(d) for d in batch.shapes[begin])
-        pixels = batch.images[batch.offsets[begin] : batch.offsets[end]]
-        planes = pixels.reshape(end - begin, *((h, w, c) if interleaved else (c, h, w)))
-        runs.append(planes if interleaved else planes.transpose(0, 2, 3, 1))
-    return runs
-
-
-def _alike(shapes: NDArray[np.uint16]) -> Iterator[tuple[int, int]]:
-    """Begin and end of each run of records of one shape."""
-    edges = np.flatnonzero((shapes[1:] != shapes[:-1]).any(axis=1)) + 1
-    ends = [*edges.tolist(), len(shapes)]
-    return zip([0, *edges.tolist()], ends, strict=True)
-
-
-# --- rows of one array ----------------------------------------------------------------------------
-
-
-def _rows(a: RowArray, axes: Axes | None) -> Stream:
+def _rows(a: Any, axes: Axes | None) -> Stream:
     shape = a.batch([]).images.shape[1:]  # a.shape of a SOM is that of its grid
     known = axes or ("HW" if len(shape) == 2 else None)
     nbytes = math.prod(shape) * a.dtype.itemsize
@@ -194,18 +261,7 @@ def _rows(a: RowArray, axes: Axes | None) -> Stream:
     )
 
 
-def _pink(file: PinkFile, axes: Axes | None) -> Stream:
-    """Rows of any of PINK's files; three dimensions of an entry are channels, h, w."""
-    found = _rows(file, axes or ("CHW" if file.batch([]).images.ndim == 4 else None))
-    found.comment = file.comment
-    if file.comment:
-        found.besides["comment"] = "lines of comment"
-    if not isinstance(file, Data):
-        found.besides["som"] = f"that the rows are of a {file.kind}, and how its neurons lie"
-    return found
-
-
-def _rows_block(a: RowArray, rows: NDArray[np.int64]) -> Block:
+def _rows_block(a: Any, rows: NDArray[np.int64]) -> Block:
     batch = a.batch(rows)
     if batch.labels is None:
         return Block([batch.images])
@@ -213,6 +269,6 @@ def _rows_block(a: RowArray, rows: NDArray[np.int64]) -> Block:
     return Block([batch.images], {"label": values}, {"label": np.ones(len(rows), np.bool_)})
 
 
-def _all(labels: RowArray) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def _all(labels: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     values = labels.batch(np.arange(len(labels))).images
     return values, np.ones(len(values), np.bool_)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mapix.batch import Batch
 from mapix.errors import UnsupportedError
-from mapix.vimh import Parameter
 
 __all__ = [
     "BESIDES",
@@ -26,6 +25,7 @@ __all__ = [
     "pictures",
     "ranged",
     "starts",
+    "writable",
 ]
 
 BLOCK_NBYTES = 8 << 20  # of pixels that are held at once
@@ -43,6 +43,38 @@ BESIDES = frozenset(
 """What sources hold beside numbers and labels: targets name those that they keep."""
 
 Axes = Literal["HW", "HWC", "CHW"]
+Values = Callable[[], tuple[NDArray[Any], NDArray[np.bool_]]]
+"""Returns values, (n,), and presence, bool (n,), of all records."""
+
+
+class Scale(Protocol):
+    """What the codes of a label, 0..255, stand for."""
+
+    @property
+    def min(self) -> float:
+        """The smallest value."""
+
+    @property
+    def max(self) -> float:
+        """The largest value."""
+
+    @property
+    def step(self) -> float:
+        """The distance of two classes."""
+
+    @property
+    def num_classes(self) -> int:
+        """The number of classes."""
+
+    @property
+    def description(self) -> str:
+        """A text for people."""
+
+    def dequantise(self, codes: ArrayLike) -> Any:
+        """Return codes as values."""
+
+    def class_of(self, codes: ArrayLike) -> Any:
+        """Return codes as class numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +98,8 @@ class Label:
     """
 
     name: str
-    whole: Callable[[], tuple[NDArray[Any], NDArray[np.bool_]]]
-    parameter: Parameter | None = None
+    whole: Values
+    parameter: Scale | None = None
     classes: tuple[str, ...] = ()
     listed: bool = False
 
@@ -229,6 +261,17 @@ def encodable(stream: Stream) -> None:
         )
 
 
+def writable(text: Any) -> bool:
+    """Whether a value is text that every target can write: valid Unicode without NUL."""
+    if type(text) is not str or "\0" in text:
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def nameable(names: Sequence[str], path: str, taken: Sequence[str] = ()) -> None:
     """UnsupportedError where names of labels cannot be names of columns beside those taken."""
     seen = set(taken)
@@ -255,4 +298,5 @@ def meant(label: Label, values: NDArray[Any]) -> NDArray[Any]:
     if label.parameter is None:
         return values.astype(np.int64)
     p = label.parameter
-    return p.dequantise(values) if ranged(label) else p.class_of(values)
+    found: NDArray[Any] = p.dequantise(values) if ranged(label) else p.class_of(values)
+    return found

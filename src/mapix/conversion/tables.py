@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +25,9 @@ from mapix.conversion.stream import (
 )
 from mapix.conversion.target import Count, Target
 from mapix.errors import UnsupportedError
-from mapix.folder.writing import encoded
 from mapix.store import NewDirectory, NewWhole
 
-__all__ = ["HuggingFace", "Table", "library"]
+__all__ = ["Arrow", "HuggingFace", "Parquet", "Table", "library"]
 
 
 def library(name: str, extra: str) -> Any:
@@ -38,6 +38,14 @@ def library(name: str, extra: str) -> Any:
         return importlib.import_module(name)
     except ImportError as e:
         raise UnsupportedError(f"{name} is needed for this: pip install 'mapix[{extra}]'") from e
+
+
+def png(image: NDArray[np.uint8]) -> bytes:
+    """Return an image (h, w, c) as the bytes of a PNG file."""
+    out = io.BytesIO()
+    array = np.ascontiguousarray(image[..., 0] if image.shape[2] == 1 else image)
+    library("PIL.Image", "arrow").fromarray(array).save(out, "PNG")
+    return out.getvalue()
 
 
 def _raw(block: Block) -> Any:
@@ -63,7 +71,7 @@ def _columns_of(stream: Stream) -> None:
 
 
 class Table(Target):
-    """One Arrow (IPC) or Parquet file, a row a record.
+    """One Arrow (IPC) or Parquet file, a row per record: see ``Parquet`` and ``Arrow``.
 
     Columns: ``image`` (the numbers in C order as bytes; with ``encoding="png"`` a struct of bytes
     and path, as Hugging Face's ``Image``), ``shape``, for each label its value (a class number, or
@@ -73,18 +81,17 @@ class Table(Target):
 
     Parameters
     ----------
-    kind : {"parquet", "arrow"}
-        Which.
     encoding : {"raw", "png"}
         Of the images.
     """
 
-    def __init__(
-        self, kind: Literal["parquet", "arrow"], *, encoding: Literal["raw", "png"] = "raw"
-    ) -> None:
+    arguments: ClassVar = {"encoding": {"choices": ("raw", "png"), "help": "of images in tables"}}
+    library_name = "pyarrow"
+
+    def __init__(self, *, encoding: Literal["raw", "png"] = "raw") -> None:
         if encoding not in ("raw", "png"):
             raise ValueError(f"encoding must be raw or png, got {encoding!r}")
-        self.kind, self.encoding = kind, encoding
+        self.encoding = encoding
 
     def keeps(self, stream: Stream) -> set[str]:
         """See ``Target``."""
@@ -92,7 +99,7 @@ class Table(Target):
 
     def narrowed(self, streams: Mapping[str, Stream]) -> list[str]:
         """See ``Target``."""
-        library("pyarrow.parquet" if self.kind == "parquet" else "pyarrow", "arrow")
+        library(self.library_name, "arrow")
         (stream,) = streams.values()
         if self.encoding == "png":
             encodable(stream)
@@ -112,10 +119,6 @@ class Table(Target):
 
     def writer(self, pa: Any, sink: Sink, schema: Any) -> Any:
         """What writes tables of a schema, in a ``with`` block."""
-        if self.kind == "parquet":
-            return library("pyarrow.parquet", "arrow").ParquetWriter(
-                sink, schema, use_dictionary=[f.name for f in schema if f.name != "image"]
-            )
         return pa.ipc.new_file(sink, schema)
 
     def _schema(self, pa: Any, stream: Stream) -> Any:
@@ -152,9 +155,7 @@ class Table(Target):
         if self.encoding == "raw":
             images: Any = _raw(block)
         else:
-            pngs = [
-                encoded(p, "image.png", None) for run in block.runs for p in pictures(stream, run)
-            ]
+            pngs = [png(image) for run in block.runs for image in pictures(stream, run)]
             names = block.names or [None] * len(block)  # type: ignore[list-item]
             images = [{"bytes": b, "path": n} for b, n in zip(pngs, names, strict=True)]
         columns: dict[str, Any] = {
@@ -194,6 +195,25 @@ def _meaning(label: Label) -> dict[str, Any]:
     return {"min": p.min, "max": p.max, "step": p.step, "description": p.description}
 
 
+class Arrow(Table):
+    """An Arrow file (IPC)."""
+
+    endings = (".arrow", ".feather")
+
+
+class Parquet(Table):
+    """A Parquet file."""
+
+    endings = (".parquet",)
+    library_name = "pyarrow.parquet"
+
+    def writer(self, pa: Any, sink: Sink, schema: Any) -> Any:
+        """See ``Table``."""
+        return library(self.library_name, "arrow").ParquetWriter(
+            sink, schema, use_dictionary=[f.name for f in schema if f.name != "image"]
+        )
+
+
 class HuggingFace(Target):
     """A dataset on disk as ``datasets.load_from_disk`` opens it; with splits a ``DatasetDict``.
 
@@ -227,7 +247,7 @@ class HuggingFace(Target):
             out.adopt()
 
     def _split(self, datasets: Any, stream: Stream, cache: str, count: Count) -> Any:
-        table = Table("arrow", encoding="png")
+        table = Arrow(encoding="png")
 
         def rows() -> Iterator[dict[str, Any]]:
             for block in stream.blocks(True):

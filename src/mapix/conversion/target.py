@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Self
 
 from mapix.conversion.stream import BESIDES, Stream
 
@@ -24,10 +25,21 @@ class Target:
         Splits that it has places for; empty for one array of records.
     any_split : bool
         Whether it has a place for splits of any names.
+    endings : tuple of str
+        Ends of paths that choose this target.
+    arguments : mapping of str to mapping
+        Option -> keywords of ``argparse.ArgumentParser.add_argument``, for the command line.
     """
 
     splits: tuple[str, ...] = ()
     any_split = False
+    endings: tuple[str, ...] = ()
+    arguments: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
+    @classmethod
+    def of(cls, path: str, options: Mapping[str, Any]) -> Self:
+        """Return the target for a path, which may decide options itself."""
+        return cls(**options)
 
     def keeps(self, stream: Stream) -> set[str]:
         """Names of what the target has a place for: keys of ``Stream.held``, or of ``BESIDES``."""

@@ -11,4 +11,6 @@ FORMAT = Format(
     suffixes=(".jsonl",),
     files=("metadata.jsonl",),
     detect="mapix.folder.opening:refusal",
+    source="mapix.folder.conversion:stream",
+    targets={"folder": "mapix.folder.conversion:Folder"},
 )

@@ -12,4 +12,6 @@ FORMAT = Format(
     suffixes=(".idx", "-ubyte", ".idx.gz", "-ubyte.gz"),
     files=("train-images-idx3-ubyte", "train-images-idx3-ubyte.gz"),
     detect="mapix.idx.opening:refusal",
+    source="mapix.idx.conversion:stream",
+    targets={"idx": "mapix.idx.conversion:Idx"},
 )

@@ -11,4 +11,5 @@ FORMAT = Format(
     magic=((8, b"\x30\0\0\0"),),  # the lookup table begins after the header of 48 bytes
     suffixes=(".iid",),
     detect="mapix.iid.opening:refusal",
+    source="mapix.iid.conversion:stream",
 )

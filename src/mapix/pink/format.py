@@ -22,4 +22,6 @@ FORMAT = Format(
     magic=((0, b"#"), (0, b"\2\0\0\0")),
     front=_may_be_version_1,
     detect="mapix.pink.opening:refusal",
+    source="mapix.pink.conversion:stream",
+    targets={"pink": "mapix.pink.conversion:Pink"},
 )

@@ -14,4 +14,6 @@ FORMAT = Format(
     ),
     detect="mapix.vimh.opening:refusal",
     unmarked=True,
+    source="mapix.vimh.conversion:stream",
+    targets={"vimh": "mapix.vimh.conversion:Vimh"},
 )

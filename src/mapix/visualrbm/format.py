@@ -17,4 +17,9 @@ FORMAT = Format(
     open="mapix.visualrbm.opening:open_path",
     front=_may_be,
     detect="mapix.visualrbm.opening:refusal",
+    source="mapix.visualrbm.conversion:stream",
+    targets={
+        "json": "mapix.visualrbm.conversion:Json",
+        "safetensors": "mapix.visualrbm.conversion:Safetensors",
+    },
 )

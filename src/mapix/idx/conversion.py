@@ -1,24 +1,39 @@
-"""To IDX files: pictures, and class numbers beside them."""
+"""From IDX files, and to them: images, and class numbers in a file of their own."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix.conversion.stream import Label, Stream
+from mapix.conversion.sources import dataset_streams
+from mapix.conversion.stream import Axes, Label, Stream
 from mapix.conversion.target import Count, Target
 from mapix.errors import UnsupportedError
+from mapix.idx.array import IdxArray
 from mapix.idx.layout import CODES, pack
 from mapix.idx.names import FILES, IMAGES
 from mapix.store import NewDirectory, NewFile, NewWhole
 
-__all__ = ["Idx"]
+__all__ = ["Idx", "stream"]
 
 CLASS_TYPES = ("u1", "i2", "i4")  # of labels, the smallest that holds them
+
+
+def stream(
+    splits: Mapping[str, IdxArray], *, axes: Axes | None = None, **options: Any
+) -> dict[str, Stream]:
+    """Return the streams of IDX arrays: see ``mapix.registry.Format.source``.
+
+    Rows of three dimensions may be (h, w, c) or (c, h, w): ``axes`` states which.
+    """
+    found = dataset_streams(splits, axes=axes, **options)
+    for one in found.values() if axes is None else ():
+        one.axes = "HW" if one.axes == "HW" else None
+    return found
 
 
 class Idx(Target):
@@ -36,6 +51,13 @@ class Idx(Target):
         Whether ``path`` becomes a directory.
     """
 
+    arguments: ClassVar = {
+        "byteorder": {"choices": ("big", "little"), "help": "of an IDX file"},
+        "label": {"help": "the label of an IDX file; none for none"},
+        "unit": {"choices": ("class", "raw"), "help": "of an IDX label: class numbers, or codes"},
+    }
+    endings = (".idx", "-ubyte")
+
     def __init__(
         self,
         *,
@@ -50,6 +72,11 @@ class Idx(Target):
             raise ValueError(f"unit must be class or raw, got {unit!r}")
         self.order, self.label, self.unit, self.directory = byteorder, label, unit, directory
         self.splits = tuple(FILES) if directory else ()
+
+    @classmethod
+    def of(cls, path: str, options: Mapping[str, Any]) -> Self:
+        """See ``Target``."""
+        return cls(directory=not path.endswith(cls.endings), **options)
 
     # --- what is lost -----------------------------------------------------------------------------
 

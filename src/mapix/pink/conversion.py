@@ -1,21 +1,53 @@
-"""To a PINK data file: entries of float32, that PINK trains with."""
+"""From PINK's files, and to its data files: entries of float32."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-import mapix.pink
 from mapix.conversion.numbers import fit, within_float32
-from mapix.conversion.stream import Stream, pictures
-from mapix.conversion.target import Count, Target
+from mapix.conversion.sources import dataset_streams
+from mapix.conversion.stream import Axes, Stream, pictures
+from mapix.conversion.target import Count, Progress, Target
+from mapix.errors import UnsupportedError
+from mapix.pink.converting import convert
+from mapix.pink.file import PinkFile
+from mapix.pink.writer import Writer
 
-__all__ = ["Pink"]
+__all__ = ["Pink", "stream"]
 
 FLOATS = np.dtype(np.float32)
+
+
+def stream(
+    splits: Mapping[str, PinkFile], *, target: Target, axes: Axes | None = None, **options: Any
+) -> dict[str, Stream] | Callable[[str, Progress | None], dict[str, int]]:
+    """Return the stream of a file of PINK, or how version 1 of it becomes version 2.
+
+    See ``mapix.registry.Format.source``.  Three dimensions of an entry are channels, h, w.
+    """
+    ((name, file),) = splits.items()
+    if isinstance(target, Pink) and file.version == 1:
+        return lambda path, progress: _newer(file, path)
+    (found,) = dataset_streams(splits, axes=axes, **options).values()
+    if axes is None and found.shape is not None and len(found.shape) == 3:
+        found.axes = "CHW"
+    found.comment = file.comment
+    if file.comment:
+        found.besides["comment"] = "lines of comment"
+    if file.kind != "data":
+        found.besides["som"] = f"that the rows are of a {file.kind}, and how its neurons lie"
+    return {name: found}
+
+
+def _newer(old: PinkFile, path: str) -> dict[str, int]:
+    if old._rows is not None:
+        raise UnsupportedError(f"{old.path}: only a complete file of version 1 becomes version 2")
+    convert(old.source.full_path, path, kind=old.kind)
+    return {"train": len(old)}
 
 
 class Pink(Target):
@@ -26,6 +58,8 @@ class Pink(Target):
     header : sequence of str
         Lines of comment; by default those of the source, where it has some.
     """
+
+    endings = (".bin",)
 
     def __init__(self, *, header: Sequence[str] = ()) -> None:
         self.header = header
@@ -48,7 +82,7 @@ class Pink(Target):
         (stream,) = streams.values()
         shape = _planar_shape(stream)
         header: Any = self.header or stream.comment
-        with mapix.pink.Writer(path, "data", shape, n=stream.n, header=header) as out:
+        with Writer(path, "data", shape, n=stream.n, header=header) as out:
             for block in stream.blocks():
                 for run in block.runs:
                     out.extend(_planar(stream, run).astype(FLOATS, copy=False))

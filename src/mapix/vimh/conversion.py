@@ -1,27 +1,146 @@
-"""To a VIMH dataset."""
+"""From VIMH datasets, and to them."""
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-import mapix.vimh
+from mapix.batch import Batch
 from mapix.conversion.numbers import fit, scaled, within_float32
-from mapix.conversion.stream import Block, Label, Stream, pictures
+from mapix.conversion.stream import Block, Label, Stream, Values, pictures, starts
 from mapix.conversion.target import Count, Target
 from mapix.errors import UnsupportedError
-from mapix.vimh import Parameter
+from mapix.vimh.dataset import Dataset
+from mapix.vimh.joined import Joined
+from mapix.vimh.parameters import Parameter
+from mapix.vimh.writer import Writer, channel_labels
 
-__all__ = ["Vimh"]
+__all__ = ["Vimh", "stream"]
 
 BYTES = np.dtype(np.uint8)
 SPLITS = ("train", "test")
 LEVELS = 256
+# Keys of an info JSON that follow from the records, or from where they are written
+DERIVED = frozenset(
+    (
+        *("format", "version", "dataset_name", "output_format", "label_encoding"),
+        *("height", "width", "channels", "channel_labels", "image_size", "image_sizes"),
+        *("varying_parameters", "parameter_names", "parameter_mappings", "fixed_parameters"),
+        *("train_samples", "test_samples", "total_samples", "n_samples"),
+    )
+)
+
+
+# --- from -----------------------------------------------------------------------------------------
+
+
+def stream(splits: Mapping[str, Dataset | Joined], **_: Any) -> dict[str, Stream]:
+    """Return the streams of a VIMH dataset: see ``mapix.registry.Format.source``."""
+    return {name: _stream(ds) for name, ds in splits.items()}
+
+
+def _stream(ds: Dataset | Joined) -> Stream:
+    shapes = ds.shapes
+    same = len(ds) == 0 or bool((shapes == shapes[0]).all())
+    shape = tuple(int(d) for d in shapes[0]) if same and len(ds) else None
+    if not len(ds):
+        sizes = [ds.info.get(k) for k in ("height", "width", "channels")]
+        shape = tuple(sizes) if all(type(d) is int and d > 0 for d in sizes) else (0, 0, 0)  # type: ignore[arg-type]
+    sizes = shapes.astype(np.int64).prod(axis=1)
+    largest = int(sizes.max(initial=1))
+    found = Stream(
+        ds.path,
+        len(ds),
+        np.dtype(np.uint8),
+        shape,
+        int(sizes.sum()),
+        "HWC",
+        lambda c_order=False: (
+            _vimh_block(ds, rows, c_order=c_order and same) for rows in starts(len(ds), largest)
+        ),
+        [Label(name, _whole(ds, name), p) for name, p in ds.parameters.items()],
+        info=ds.info,
+    )
+    found.ranges = lambda: _ranges(ds)
+    if any(map(_told, _ranges(ds))):
+        found.besides["spec_range"] = "spec_min and spec_max of the records"
+    if ds.parameters.fixed:
+        found.besides["fixed"] = f"fixed parameters: {', '.join(ds.parameters.fixed)}"
+    more = [key for key in ds.info if key not in DERIVED]
+    if ds.info.get("channel_labels") not in (None, _usual_channels(ds)):
+        more.append("channel_labels")
+    if more:
+        found.besides["info"] = f"what the info JSON says: {', '.join(more)}"
+    return found
+
+
+def _usual_channels(ds: Dataset | Joined) -> Any:
+    """Names of channels that say no more than their number."""
+    count = ds.info.get("channels")
+    return channel_labels(count) if isinstance(count, int) and 0 <= count < 1 << 16 else None
+
+
+def _whole(ds: Dataset | Joined, name: str) -> Values:
+    def values() -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        column = ds.labels[name]
+        return column.codes, column.present
+
+    return values
+
+
+def _ranges(ds: Dataset | Joined) -> Iterator[NDArray[np.float32]]:
+    """The ranges of all records, cut to pictures of one pixel: nearly nothing is copied."""
+    for rows in starts(len(ds), 64):
+        batch = ds.batch(rows, pad=(1, 1), crop="corner", labels=None, spec_range=True)
+        assert batch.spec_range is not None
+        yield batch.spec_range
+
+
+def _told(ranges: NDArray[np.float32]) -> bool:
+    """Whether there is anything in them: the writers' default is two zeros, NaN stands for none."""
+    return bool(((ranges != 0) & ~np.isnan(ranges)).any())
+
+
+def _vimh_block(ds: Dataset | Joined, rows: NDArray[np.int64], *, c_order: bool) -> Block:
+    batch = ds.batch(rows, flat=not c_order, labels="raw", spec_range=True)
+    assert batch.labels is not None
+    assert batch.present is not None
+    parts = ds.parts if isinstance(ds, Joined) else (ds,)
+    interleaved = parts[0].interleaved
+    return Block(
+        [batch.images] if c_order else _runs(batch, interleaved),
+        {name: batch.labels[:, k] for k, name in enumerate(batch.names)},
+        {name: batch.present[:, k] for k, name in enumerate(batch.names)},
+        batch.spec_range,
+        flat=None if c_order or interleaved else batch,
+    )
+
+
+def _runs(batch: Batch, interleaved: bool) -> list[NDArray[np.uint8]]:
+    """Runs of pictures (k, h, w, c) as the file has them: views, nothing transposed."""
+    assert batch.offsets is not None
+    runs = []
+    for begin, end in _runs_of_one_shape(batch.shapes):
+        h, w, c = (int(d) for d in batch.shapes[begin])
+        pixels = batch.images[batch.offsets[begin] : batch.offsets[end]]
+        planes = pixels.reshape(end - begin, *((h, w, c) if interleaved else (c, h, w)))
+        runs.append(planes if interleaved else planes.transpose(0, 2, 3, 1))
+    return runs
+
+
+def _runs_of_one_shape(shapes: NDArray[np.uint16]) -> Iterator[tuple[int, int]]:
+    """Begin and end of each run of records of one shape."""
+    edges = np.flatnonzero((shapes[1:] != shapes[:-1]).any(axis=1)) + 1
+    ends = [*edges.tolist(), len(shapes)]
+    return zip([0, *edges.tolist()], ends, strict=True)
+
+
+# --- to -------------------------------------------------------------------------------------------
 
 
 class Vimh(Target):
@@ -34,6 +153,10 @@ class Vimh(Target):
     """
 
     splits = SPLITS
+    arguments: ClassVar = {
+        "dialect": {"type": int, "choices": (14, 6), "help": "bytes of a VIMH record's header"},
+        "output": {"choices": ("binary", "pickle", "both"), "help": "which files of VIMH"},
+    }
 
     def __init__(self, *, dialect: int = 14, output: str = "binary", index: bool = False) -> None:
         self.options = {"dialect": dialect, "output": output, "index": index}
@@ -63,7 +186,7 @@ class Vimh(Target):
         parameters = _parameters(list(streams.values()))
         fixed, info = _known(list(streams.values()))
         by_name = {p.name: p for p in parameters}
-        with mapix.vimh.Writer(path, parameters, fixed=fixed, info=info, **self.options) as out:  # type: ignore[arg-type]
+        with Writer(path, parameters, fixed=fixed, info=info, **self.options) as out:  # type: ignore[arg-type]
             for split, stream in streams.items():
                 for block in stream.blocks():
                     self._put(out, block, stream, split, by_name)
@@ -71,7 +194,7 @@ class Vimh(Target):
 
     def _put(
         self,
-        out: mapix.vimh.Writer,
+        out: Writer,
         block: Block,
         stream: Stream,
         split: Any,
@@ -129,8 +252,14 @@ def _parameters(streams: list[Stream]) -> list[Parameter]:
         given = {lb.parameter for _, lb in labels}
         if len(given) > 1:
             raise UnsupportedError(f"label {name!r} has other ranges in another split: {given}")
-        parameter = given.pop()
-        found[name] = _of_classes(labels, len(found)) if parameter is None else parameter
+        scale = given.pop()
+        if scale is None:
+            found[name] = _of_classes(labels, len(found))
+        elif isinstance(scale, Parameter):
+            found[name] = scale
+        else:
+            numbers = scale.min, scale.max, scale.step, scale.num_classes
+            found[name] = Parameter(name, len(found), *numbers, description=scale.description)
     by_id = {p.id: p for p in found.values()}
     last = max((p.id for p in found.values() if p.id is not None), default=-1)
     return [by_id.get(i) or Parameter(f"param_{i}", i) for i in range(last + 1)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from mapix.conversion.stream import (
     nameable,
     pictures,
     starts,
+    writable,
 )
 from mapix.conversion.target import Count, Target
 from mapix.errors import UnsupportedError
@@ -27,10 +29,11 @@ from mapix.folder.decoding import BESIDES as OF_PICTURES
 from mapix.folder.decoding import MODES, Header, header_of
 from mapix.folder.fitting import Fit, without_range
 from mapix.folder.layout import FIELDS, FILE_NAME, FILEPATH, LISTS, all_files, boxes, canonical
+from mapix.folder.opening import splits_of
 from mapix.folder.writer import Writer
 from mapix.folder.writing import encoded
 
-__all__ = ["Folder", "streams_of"]
+__all__ = ["Folder", "stream"]
 
 CATEGORY = "category"
 CHUNK = 256  # records looked at side by side
@@ -42,24 +45,39 @@ WITHOUT_PIXELS = {"bbox", "categories", "category", "category_id", "id", "image_
 # --- from -----------------------------------------------------------------------------------------
 
 
-def streams_of(splits: Mapping[str, ImageFolder], images: Mapping[str, Any]) -> dict[str, Stream]:
-    """The records of the splits of an image folder.
+def stream(
+    splits: Mapping[str, ImageFolder],
+    *,
+    images: Mapping[str, Any] | None = None,
+    directory: str | os.PathLike[str] | None = None,
+    **_: Any,
+) -> dict[str, Stream]:
+    """Return the streams of an image folder: see ``mapix.registry.Format.source``.
 
     Parameters
     ----------
     splits : mapping of str to ImageFolder
         Or to parts of them.  Their categories are numbered together.
-    images : mapping
+    images : mapping, optional
         Options of ``ds.batch`` that say what becomes of pictures of other sizes: ``size``, ``fit``,
         ``mode``, ``resample``, ``draft``; and ``threads``, that decode.
+    directory : str or os.PathLike, optional
+        The path that is converted, where no split was chosen.
     """
-    how = _How(images)
+    how = _How(images or {})
     seen = {split: _Seen(ds, how) for split, ds in splits.items()}
     if how.fit is not None and how.fit.fit == "pad" and how.fit.size is None:
         how.pad_to([s.shapes for s in seen.values()])
         seen = {split: _Seen(ds, how) for split, ds in splits.items()}
     known = _classes([s for s in seen.values() if s.values_by_name])
-    return {split: _stream(ds, seen[split], how, known) for split, ds in splits.items()}
+    found = {split: _stream(ds, seen[split], how, known) for split, ds in splits.items()}
+    (only,) = splits.values() if len(splits) == 1 else (None,)
+    if directory is not None and os.path.isdir(directory) and only is not None:
+        below = ", ".join(splits_of(os.fspath(directory))) if only.split is None else ""
+        if below:
+            text = f"records of {below}: metadata files of their own, for split="
+            next(iter(found.values())).reduced.append(text)
+    return found
 
 
 class _How:
@@ -195,13 +213,7 @@ def _labels(value: Any) -> bool:
     """Whether a category can be a label: text that every target can write, or a whole number."""
     if type(value) is int:
         return -(1 << 63) <= value < 1 << 63
-    if type(value) is not str or "\0" in value:
-        return False
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return writable(value)
 
 
 def _classes(seen: Sequence[_Seen]) -> list[Any] | None:

@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mapix.conversion.arrays import Sink
 from mapix.conversion.tables import Table, library
-from mapix.conversion.target import Count
+from mapix.conversion.target import Count, Progress, Target, counter
+from mapix.errors import UnsupportedError
 from mapix.store import NewWhole
 
 if TYPE_CHECKING:
     from mapix.iid import Archive
 
-__all__ = ["write"]
+__all__ = ["stream", "write"]
 
-STEP = 4096  # segments that are held at once
+BLOCK_SEGMENTS = 4096  # that are held at once
+
+
+def stream(
+    splits: Mapping[str, Archive], *, to: str, target: Target, **_: Any
+) -> Callable[[str, Progress | None], dict[str, int]]:
+    """Return how an archive is written as a table: see ``mapix.registry.Format.source``."""
+    (archive,) = splits.values()
+    if not isinstance(target, Table):
+        raise UnsupportedError(f"{archive.path}: archives become parquet or arrow, not {to}")
+
+    def written(path: str, progress: Progress | None) -> dict[str, int]:
+        write(archive, path, target, counter(len(archive), progress))
+        return {"segments": len(archive)}
+
+    return written
 
 
 def write(archive: Archive, path: str, table: Table, count: Count) -> None:
@@ -40,8 +57,8 @@ def write(archive: Archive, path: str, table: Table, count: Count) -> None:
         metadata={"mapix": json.dumps(about)},
     )
     with NewWhole(path) as out, table.writer(pa, Sink(out.file), schema) as writer:
-        for at in range(0, len(archive), STEP):
-            keys = archive.keys[at : at + STEP]
+        for at in range(0, len(archive), BLOCK_SEGMENTS):
+            keys = archive.keys[at : at + BLOCK_SEGMENTS]
             columns: dict[str, Any] = archive.table(keys)
             columns["rle"] = [rle["counts"] for rle in archive.coco_rle(keys)]
             writer.write_table(pa.table(columns, schema=schema))
