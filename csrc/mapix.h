@@ -534,6 +534,9 @@ uint64_t mapix_faults_caught(void);
  * same on every machine; needs no memory, whatever n.  n = 0 has no positions. */
 int mapix_permute(uint64_t n, uint64_t key, uint64_t begin, uint64_t count, int64_t *to);
 
+/* Positions of the same permutation, each in 0..n-1, replaced by what it has there. */
+int mapix_permute_at(uint64_t n, uint64_t key, uint64_t count, int64_t *positions);
+
 enum { MAPIX_NETWORK = 28 };
 
 /* The same permutation as MAPIX_NETWORK numbers, for csrc/gpu/gather.cu. */

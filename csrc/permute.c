@@ -23,17 +23,16 @@ static void step(const permute_network *f, uint64_t x[GROUP]) {
     }
 }
 
-int mapix_permute(uint64_t n, uint64_t key, uint64_t begin, uint64_t count, int64_t *to) {
-    if (n > INT64_MAX / 2 || begin > n || count > n - begin) {
-        return MAPIX_E_ARGUMENT;
-    }
+/* Positions begin, begin + 1 and so on; or those of a table, which may be `to` itself. */
+static void permute(uint64_t n, uint64_t key, uint64_t begin, const int64_t *positions,
+                    uint64_t count, int64_t *to) {
     const permute_network f = permute_network_of(n, key);
     uint64_t x[GROUP] = {0}, place[GROUP] = {0}, given = 0;
     unsigned nheld = 0;
     while (nheld || given < count) {
         /* those that are done make room for the next ones, so that each step has a full group */
         while (nheld < GROUP && given < count) {
-            x[nheld] = begin + given;
+            x[nheld] = positions ? (uint64_t)positions[given] : begin + given;
             place[nheld++] = given++;
         }
         step(&f, x);
@@ -48,6 +47,26 @@ int mapix_permute(uint64_t n, uint64_t key, uint64_t begin, uint64_t count, int6
         }
         nheld = nleft;
     }
+}
+
+int mapix_permute(uint64_t n, uint64_t key, uint64_t begin, uint64_t count, int64_t *to) {
+    if (n > INT64_MAX / 2 || begin > n || count > n - begin) {
+        return MAPIX_E_ARGUMENT;
+    }
+    permute(n, key, begin, NULL, count, to);
+    return MAPIX_OK;
+}
+
+int mapix_permute_at(uint64_t n, uint64_t key, uint64_t count, int64_t *positions) {
+    if (n > INT64_MAX / 2) {
+        return MAPIX_E_ARGUMENT;
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        if (positions[i] < 0 || (uint64_t)positions[i] >= n) {
+            return MAPIX_E_ARGUMENT;
+        }
+    }
+    permute(n, key, 0, positions, count, positions);
     return MAPIX_OK;
 }
 

@@ -624,6 +624,19 @@ static void check_permute(input *in) {
             CHECK(all[i] >= 0 && (uint64_t)all[i] < n && !seen[all[i]]++);
         }
         CHECK(count == 0 || memcmp(some, all + begin, count * sizeof *all) == 0);
+        int64_t *at = block(n * sizeof *at);
+        for (uint64_t i = 0; i < n; i++) {
+            at[i] = (int64_t)(n - 1 - i);
+        }
+        CHECK(mapix_permute_at(n, key, n, at) == MAPIX_OK);
+        for (uint64_t i = 0; i < n; i++) {
+            CHECK(at[i] == all[n - 1 - i]);
+        }
+        if (n) {
+            at[n - 1] = kind & 1 ? (int64_t)n : -1;
+            CHECK(mapix_permute_at(n, key, n, at) == MAPIX_E_ARGUMENT);
+        }
+        free(at);
         free(all);
     }
     free(some);

@@ -11,16 +11,17 @@ import os
 import threading
 import weakref
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native
 from mapix.errors import UnsupportedError
 from mapix.placement import Placement
+from mapix.sampling import Sampling, Weighted
 
 __all__ = ["Ahead", "Gathering", "Loader", "Plan"]
 
@@ -44,6 +45,8 @@ class Plan:
         Whether each epoch has a random order of its own; else 0..n-1.
     seed : int
         Names the orders; the same seed gives the same ones on every machine.
+    sampling : Sampling, optional
+        Another order than a plain shuffle; its ``n`` is then the length of an epoch.
     drop_last : bool
         Leave out the records that do not fill a batch of every rank.
     rank, world : int
@@ -67,6 +70,7 @@ class Plan:
         drop_last: bool = False,
         rank: int = 0,
         world: int = 1,
+        sampling: Sampling | None = None,
     ) -> None:
         for name, value, low in (("batch_size", batch_size, 1), ("world", world, 1)):
             if value < low:
@@ -74,6 +78,9 @@ class Plan:
         if not 0 <= rank < world:
             raise ValueError(f"rank must be in 0..{world - 1}, got {rank}")
         self.n, self.batch_size, self.shuffle, self.seed = n, batch_size, shuffle, seed
+        self.sampling = sampling
+        if sampling is not None:
+            self.n = sampling.n
         self.drop_last, self.rank, self.world = drop_last, rank, world
         self.step = batch_size * world
 
@@ -84,6 +91,9 @@ class Plan:
 
     def order(self, epoch: int, begin: int, count: int) -> IntArray:
         """Positions ``begin`` to ``begin + count - 1`` of an epoch's order, int64 (count,)."""
+        if self.sampling is not None:
+            positions = np.arange(begin, begin + count, dtype=np.int64)
+            return self.sampling.records(self.key(epoch), positions)
         if not self.shuffle:
             return np.arange(begin, begin + count, dtype=np.int64)
         return _native.permute(self.n, self.key(epoch), begin, count)
@@ -206,6 +216,12 @@ class Loader:
         Leave out a smaller last batch.
     rank, world : int
         This process, and how many of them share each epoch; all ranks get equally many batches.
+    weights : array_like, str or sequence of str, optional
+        Draws records with replacement: in proportion to numbers (n,), or so that the classes of
+        columns come equally often.
+    order : Sampling, optional
+        Another order than a plain shuffle: ``mapix.sampling.Stratified``, ``Bucketed`` or
+        ``Blocks``, or a class of your own.
     ahead : int
         Batches gathered ahead of use by a thread; 0 gathers each when it is asked for.
     copy : bool
@@ -234,6 +250,8 @@ class Loader:
         drop_last: bool = False,
         rank: int = 0,
         world: int = 1,
+        weights: ArrayLike | str | Sequence[str] | None = None,
+        order: Sampling | None = None,
         ahead: int = 2,
         copy: bool = False,
         **options: Any,
@@ -241,6 +259,10 @@ class Loader:
         if ahead < 0:
             raise ValueError(f"ahead must be at least 0, got {ahead}")
         self.dataset = ds
+        if weights is not None:
+            if order is not None:
+                raise ValueError("pass weights= or order=, not both")
+            order = Weighted(_weights(ds, weights))
         self.plan = Plan(
             len(ds),
             batch_size,
@@ -249,6 +271,7 @@ class Loader:
             drop_last=drop_last,
             rank=rank,
             world=world,
+            sampling=order,
         )
         self.ahead, self.copy, self.options = ahead, copy, options
         self.epoch = 0
@@ -279,8 +302,10 @@ class Loader:
 
     def _digest(self) -> int:
         """A number for the family and the record count; other content is not noticed."""
+        sampling = self.plan.sampling
+        order = 0 if sampling is None else sampling.digest()
         described = repr((len(self.dataset), type(self.dataset).__name__))
-        return zlib.crc32(described.encode())
+        return zlib.crc32(described.encode()) ^ order
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on where another loader was, also one of another batch size or number of ranks.
@@ -372,6 +397,15 @@ class Loader:
             return None  # the shape of a batch is known when it is made
         shape = (self.plan.batch_size, *placement.shape)
         return [np.empty(shape, placement.out) for _ in range(self.ahead + 1)]
+
+
+def _weights(ds: Any, weights: Any) -> Any:
+    """Return numbers as they are; of names of columns, the weights that balance their classes."""
+    if isinstance(weights, str):
+        return ds.weights(weights)
+    if isinstance(weights, list | tuple) and weights and isinstance(weights[0], str):
+        return ds.weights(*weights)
+    return weights
 
 
 class Gathering:

@@ -503,6 +503,14 @@ def permute(n: int, key: int, begin: int, count: int) -> IntArray:
     return to
 
 
+def permute_at(n: int, key: int, positions: IntArray) -> IntArray:
+    """Return what the order of ``permute`` has at any positions, int64 (count,)."""
+    to = np.array(positions, np.int64)
+    if lib.mapix_permute_at(n, key, len(to), ffi.from_buffer("int64_t[]", to)):
+        raise IndexError(f"positions outside of an order of {n}")
+    return to
+
+
 def permute_network(n: int, key: int) -> NDArray[np.uint32]:
     """``mapix_permute_network``: the order that ``permute`` computes, for a GPU."""
     to = np.empty(lib.MAPIX_NETWORK, np.uint32)

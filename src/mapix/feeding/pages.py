@@ -96,7 +96,8 @@ class Pages(Chunked):
 
     def _launch(self, k: int, chunk: Chunk) -> None:
         slot, failed, job, plan = self.slots[k], self._failed[k], self._job, self.loader.plan
-        if plan.shuffle and chunk.position + chunk.nbatches * plan.step <= plan.n:
+        computed = plan.shuffle and plan.sampling is None
+        if computed and chunk.position + chunk.nbatches * plan.step <= plan.n:
             job.order_n, job.order_begin = plan.n, chunk.position + plan.rank * plan.batch_size
             job.order_batch, job.order_step = plan.batch_size, plan.step
             job.rows, job.part_first, job.part_step = self._part
