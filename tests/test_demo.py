@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import mapix
-from mapix import colour
-from mapix.demo import data, probe, sound, text, tour, usual
+from mapix import colour, text
+from mapix.demo import data, probe, sound, tour, usual
 
 N_UNIFORM, N_MIXED = 420, 200
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import mapix
+from mapix import text
 from mapix.__main__ import describe, main
 from mapix.demo import data, tour
 
@@ -200,13 +201,109 @@ def test_module_runs_and_survives_a_reader_that_has_had_enough(mixed):
     assert err == b""
 
 
-def test_command_line_loads_nothing_heavy_before_it_must():
+def modules_after(argv: list[str]) -> tuple[str, set[str]]:
+    """Output of a command in a process of its own, and what it has imported."""
     code = (
         "import sys, mapix.__main__\n"
-        "print([m for m in ('mapix.demo', 'mapix.vimh', 'PIL', 'subprocess') if m in sys.modules])"
+        f"try: mapix.__main__.main({argv})\n"
+        "except SystemExit: pass\n"
+        "print('\\n'.join(sys.modules), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    return done.stdout, set(done.stderr.splitlines())
+
+
+def test_version_imports_no_format_and_no_numpy():
+    out, loaded = modules_after(["--version"])
+    assert out == f"mapix {mapix.__version__} (C core there, C types there)\n"
+    assert not loaded & {
+        "numpy",
+        "mapix.registry",
+        "mapix.demo",
+        "mapix.vimh",
+        "PIL",
+        "_cffi_backend",
+    }
+
+
+def test_help_lists_the_commands_of_formats_without_their_code():
+    out, loaded = modules_after(["--help"])
+    for name in ("demo", "info", "convert", "index", "repair", "idx", "pink", "visualrbm"):
+        assert re.search(rf"^ +{name}\b", out, re.M), name
+    assert not {m for m in loaded if m.endswith(".commands")}
+    assert not loaded & {"mapix.demo", "mapix.vimh.dataset", "mapix.conversion", "PIL"}
+
+
+def test_a_command_of_a_format_imports_that_format_alone():
+    out, loaded = modules_after(["pink", "--help"])
+    assert "outliers" in out
+    assert {m for m in loaded if m.endswith(".commands")} == {"mapix.pink.commands"}
+
+
+def test_unknown_commands_are_answered_by_all_names(capsys):
+    with pytest.raises(SystemExit) as e:
+        main(["informations"])
+    assert e.value.code == 2
+    err = capsys.readouterr().err
+    for name in ("info", "verify", "repair", "visualrbm"):
+        assert f"'{name}'" in err
+
+
+def test_errors_name_options_as_the_command_has_them(tmp_path, capsys):
+    two = Path(__file__).parent / "golden" / "vimh" / "rgb_32x32x3_doc_example"
+    err = failed(capsys, "convert", str(two), str(tmp_path / "x.npz"))
+    assert "--split has to name one of train, test" in err
+    err = failed(capsys, "convert", str(two), str(tmp_path / "x.npy"), "--split", "train")
+    assert err.endswith("--lossy allows it\n")
+    err = failed(capsys, "convert", str(two), str(tmp_path / "x"))
+    assert "--to has to name a format" in err
+
+
+def test_descriptions_of_datasets_are_tables():
+    facts = {
+        "format": "toy",
+        "path": "/some/where",
+        "records": 12345,
+        "image_shape": [28, 28],
+        "uniform": True,
+        "nothing": None,
+        "columns": [
+            {"name": "note", "label": True, "unit": "", "min": -1.5},
+            {"name": "text", "label": False},
+        ],
+        "splits": {"train": "/a", "test": "/b"},
+        "info": {"maker": "me", "sizes": [1, 2], "deep": {"not": "shown"}},
+    }
+    assert text.description(facts).splitlines() == [
+        "/some/where",
+        "  format        toy",
+        "  records       12,345",
+        "  image shape   28 x 28",
+        "  uniform       yes",
+        "  splits        train, test",
+        "",
+        "  columns",
+        "    name   label    min",
+        "    note   yes     -1.5",
+        "    text   no",
+        "",
+        "  info",
+        "    maker   me",
+        "    sizes   1, 2",
+    ]
+
+
+def test_progress_of_a_step_is_one_line_where_there_is_no_terminal(capsys, monkeypatch):
+    with text.Progress("making it") as progress:
+        for k in range(5):
+            progress(k + 1, 5)
+    assert capsys.readouterr().err == "making it ...\n"
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with text.Progress("making it") as progress:
+        progress(2, 5)
+    assert capsys.readouterr().err == "\r\x1b[Kmaking it: 40 %\r\x1b[K"
+    text.percent(1, 3)
+    assert capsys.readouterr().err == "\r 33 %"
 
 
 def test_output_of_a_terminal_that_knows_ascii_only(mixed):

@@ -11,7 +11,6 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from mapix.batch import Batch
 from mapix.errors import (
     ClosedError,
     FileChangedError,
@@ -62,6 +61,7 @@ __all__ = [
 Path = str | os.PathLike[str]
 
 _MODULES = {
+    "Batch": "batch",
     "Dataset": "dataset",
     "Loader": "loader",
     **dict.fromkeys(("folder", "idx", "iid", "pink", "visualrbm", "vimh"), ""),
@@ -69,6 +69,7 @@ _MODULES = {
 
 if TYPE_CHECKING:
     from mapix import folder, idx, iid, pink, vimh, visualrbm
+    from mapix.batch import Batch
     from mapix.dataset import Dataset
     from mapix.folder import ImageFolder
     from mapix.idx import IdxArray

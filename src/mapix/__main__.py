@@ -1,94 +1,122 @@
-"""The command line: ``python -m mapix demo``, ``python -m mapix info PATH``."""
+"""The command line: ``mapix info PATH``, ``mapix demo``, and the commands that formats declare.
+
+A command's code is imported when the command is called: ``mapix --version`` imports no format.
+"""
 
 from __future__ import annotations
 
 import argparse
 import io
 import os
+import re
 import sys
 import warnings
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator
+from importlib.util import find_spec
+from typing import Any
 
-from mapix import MapixError, MapixWarning, UnsupportedError, __version__
-
-if TYPE_CHECKING:
-    from mapix.iid import Archive
-    from mapix.vimh import Dataset, Parameter
+from mapix import MapixError, MapixWarning, __version__
 
 __all__ = ["describe", "main"]
 
-FIRST = 5  # records whose place is told
-INTERRUPTED = 130  # what shells give for Ctrl-C
+FIRST = 5  # records that info prints
+INTERRUPTED = 130  # the exit status of shells for Ctrl-C
+
+Add = Callable[[Any], None]
+Run = Callable[[argparse.Namespace], "int | None"]
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="mapix",
-        description="Open the image dataset you already have, without converting anything.",
-    )
-    parser.add_argument("--version", action="version", version=f"mapix {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    demo = commands.add_parser(
-        "demo", help="make two datasets, read them both ways, draw a contact sheet"
-    )
+def _add_demo(commands: Any) -> None:
+    demo = commands.add_parser("demo")
     demo.add_argument(
         "--folder", default="mapix-demo", help="where the data goes (default: ./mapix-demo)"
     )
     demo.add_argument(
-        "--mb", type=float, default=300, help="size of the data in MB, about (default: 300)"
+        "--mb", type=float, default=100, help="size of the data in MB, about (default: 100)"
     )
     demo.add_argument(
         "--sheet", help="where the contact sheet goes (default: contact-sheet.png in the folder)"
     )
     demo.set_defaults(run=_demo)
 
-    index = commands.add_parser("index", help="index a file once; the index stays beside it")
-    index.add_argument("path", metavar="PATH")
-    index.add_argument("--split", help="of a directory: train (the default) or test")
-    index.add_argument("--no-labels", action="store_true", help="without the table of labels")
-    index.add_argument("--no-checksums", action="store_true", help="without a checksum a record")
-    index.set_defaults(run=_index)
 
+def _add_info(commands: Any) -> None:
+    info = commands.add_parser("info")
+    info.add_argument("path", metavar="PATH")
+    info.add_argument("--split", help="of a directory; by default train, or the only one")
+    info.add_argument("--json", action="store_true", help="print the facts as JSON")
+    info.set_defaults(run=_info)
+
+
+def _add_verify(commands: Any) -> None:
     verify = commands.add_parser(
-        "verify", help="check all of a file or of a dataset; exit status 1 if it is bad"
+        "verify",
+        description="Check everything in a file, or in all files of a dataset directory. "
+        "Exit status: 0 when nothing is wrong, 1 when something is, or after an error.",
     )
     verify.add_argument("path", metavar="PATH")
-    verify.add_argument("--split", help="of a VIMH directory: train or test alone")
+    verify.add_argument("--split", help="the only one to check, of a directory")
     verify.set_defaults(run=_verify)
 
-    repair = commands.add_parser(
-        "repair",
-        help="save the complete records of a damaged VIMH file or directory",
-        description="Write the complete records of a damaged binary VIMH file, or of all binary "
-        "files of a VIMH directory, to a new one. Other formats are refused. Exit status: 0 when "
-        "nothing was lost, 1 when something was, or after an error.",
-    )
-    repair.add_argument(
-        "path", metavar="PATH", help="the damaged VIMH file or directory, which stays as it is"
-    )
-    repair.add_argument(
-        "new", metavar="NEW", help="the new file or directory, which must not be there yet"
-    )
-    repair.add_argument("--dialect", type=int, choices=(6, 14), help="bytes of the record header")
-    repair.set_defaults(run=_repair)
 
-    from mapix.conversion import commands as conversion
-    from mapix.folder import commands as folder
-    from mapix.idx import commands as idx
-    from mapix.pink import commands as pink
-    from mapix.visualrbm import commands as visualrbm
+def _add_convert(commands: Any) -> None:
+    from mapix.conversion.commands import add
 
-    for tools in (folder, idx, pink, visualrbm, conversion):
-        tools.add(commands)
+    add(commands)
 
-    info = commands.add_parser("info", help="say what a file or a dataset directory is")
-    info.add_argument("path", metavar="PATH")
-    info.add_argument("--split", help="of a directory: train (the default) or test")
-    info.set_defaults(run=_info)
+
+COMMANDS: dict[str, tuple[str, Add]] = {
+    "demo": ("make two datasets and an archive, read them in two ways, draw them", _add_demo),
+    "info": ("print what a file or a dataset directory holds", _add_info),
+    "verify": ("check everything in a file or a dataset; exit status 1 if it is bad", _add_verify),
+    "convert": ("write a dataset in another format", _add_convert),
+}
+"""Name -> one line of help, and the function that adds the command."""
+
+
+def _of_formats() -> Iterator[tuple[str, str, Any]]:
+    """Yield name, help and function of the commands that formats declare."""
+    from mapix import registry
+
+    for found in registry.formats():
+        for name, text in found.command_names.items():
+            yield name, text, found.commands
+
+
+def _parser(command: str | None) -> argparse.ArgumentParser:
+    """Return the parser; arguments are added for one command only, the others are listed."""
+    parser = argparse.ArgumentParser(
+        prog="mapix",
+        description="Open the image dataset you already have, without converting anything.",
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    if command == "--version":
+        return parser
+    if command in COMMANDS:
+        COMMANDS[command][1](commands)
+        return parser
+    for name, (text, _) in COMMANDS.items():
+        commands.add_parser(name, help=text)
+    for name, text, add in _of_formats():
+        if name == command:
+            from mapix.registry import resolved
+
+            resolved(add)(commands)
+        elif name not in commands.choices:
+            commands.add_parser(name, help=text)
     return parser
+
+
+def _version() -> str:
+    modules = {"C core": "mapix._core", "C types": "mapix._record"}
+    states = (
+        f"{what} {'there' if find_spec(name) else 'missing'}" for what, name in modules.items()
+    )
+    return f"mapix {__version__} ({', '.join(states)})"
+
+
+# --- commands -------------------------------------------------------------------------------------
 
 
 def _demo(arguments: argparse.Namespace) -> None:
@@ -97,84 +125,58 @@ def _demo(arguments: argparse.Namespace) -> None:
     tour.run(arguments.folder, arguments.mb, arguments.sheet)
 
 
+def _opened(arguments: argparse.Namespace) -> Any:
+    from mapix.registry import open_dataset
+
+    split = {} if arguments.split is None else {"split": arguments.split}
+    return open_dataset(arguments.path, **split)
+
+
 def _info(arguments: argparse.Namespace) -> None:
-    import mapix
+    with _opened(arguments) as ds:
+        if arguments.json:
+            import json
 
-    with mapix.open(arguments.path, **_split(arguments)) as opened:
-        print(describe(opened))
-
-
-def _split(arguments: argparse.Namespace) -> dict[str, str]:
-    return {} if arguments.split is None else {"split": arguments.split}
-
-
-def _progress(done: int, total: int) -> None:
-    """How far it is, on a terminal's one line."""
-    if sys.stderr.isatty():
-        end = "\n" if done >= total else ""
-        print(f"\r{100 * done // max(total, 1):3d} %", end=end, file=sys.stderr, flush=True)
-
-
-def _index(arguments: argparse.Namespace) -> None:
-    import mapix
-
-    place = mapix.index(
-        arguments.path,
-        labels=not arguments.no_labels,
-        checksums=not arguments.no_checksums,
-        progress=_progress,
-        **_split(arguments),
-    )
-    print(place)
+            print(json.dumps(ds.describe(), indent=2, ensure_ascii=False))
+        else:
+            print(describe(ds))
 
 
 def _verify(arguments: argparse.Namespace) -> int:
-    import mapix
-    from mapix.registry import Candidate
-    from mapix.vimh.opening import refusal
+    from mapix.text import percent
 
     path = arguments.path
-    if os.path.isdir(path) and refusal(Candidate(path)) is None:
-        reports = mapix.vimh.verify(path, arguments.split, _progress)
-        print("\n".join(map(str, reports)))
-        return 0 if all(report.ok for report in reports) else 1
-    with mapix.open(path, **_split(arguments)) as opened:
-        if not hasattr(opened, "verify"):
-            raise UnsupportedError(
-                f"{path}: {type(opened).__name__} has no check; verify its parts"
-            )
-        report = opened.verify(_progress)
+    if os.path.isdir(path):
+        from mapix.registry import Candidate
+        from mapix.vimh import opening, verify
+
+        if opening.refusal(Candidate(path)) is None:
+            reports = verify(path, arguments.split, percent)
+            print("\n".join(map(str, reports)))
+            return 0 if all(report.ok for report in reports) else 1
+    with _opened(arguments) as ds:
+        report = ds.verify(percent)
     print(report)
     return 0 if report.ok else 1
 
 
-def _repair(arguments: argparse.Namespace) -> int:
-    from mapix.vimh import repair
-
-    saved = repair(arguments.path, arguments.new, dialect=arguments.dialect, progress=_progress)
-    print(saved)
-    return 0 if saved.complete else 1
-
-
-# --- what a dataset is, in words ----------------------------------------------------------------
-
-
 def describe(ds: Any) -> str:
-    """What an opened dataset is, as aligned text of several lines.
+    """Return the facts of a dataset as aligned text of several lines.
 
     Parameters
     ----------
-    ds : mapix.vimh.Dataset
-        Of anything else that ``mapix.open`` returns the text is its repr.
-
-    Returns
-    -------
-    str
-        Records, sizes, heads, fixed parameters, the info JSON's facts, where the first records lie.
+    ds : mapix.Dataset
+        Of anything without ``describe()`` the text is its repr.
     """
-    from mapix.demo.text import table
+    from mapix.text import description
+
+    return description(ds.describe()) if hasattr(ds, "describe") else _old_describe(ds)
+
+
+def _old_describe(ds: Any) -> str:
     from mapix.folder import ImageFolder
     from mapix.iid import Archive
+    from mapix.text import table
     from mapix.vimh import Dataset
 
     if isinstance(ds, Archive):
@@ -199,7 +201,7 @@ def describe(ds: Any) -> str:
     return "\n".join(parts)
 
 
-def _archive_facts(a: Archive) -> list[list[str]]:
+def _archive_facts(a: Any) -> list[list[str]]:
     h, w = a.shape
     areas = a.areas
     rows = [
@@ -215,8 +217,8 @@ def _archive_facts(a: Archive) -> list[list[str]]:
     return rows
 
 
-def _facts(ds: Dataset) -> list[list[str]]:
-    from mapix.demo.text import nbytes
+def _facts(ds: Any) -> list[list[str]]:
+    from mapix.text import nbytes
 
     index = ds.index
     counts = "no" if not len(ds) else _span(ds.label_counts.min(), ds.label_counts.max())
@@ -240,15 +242,15 @@ def _span(low: float, high: float) -> str:
     return f"{low}" if low == high else f"{low}..{high}"
 
 
-def _shapes(ds: Dataset) -> str:
+def _shapes(ds: Any) -> str:
     if not len(ds):
         return "none"
     low, high = ds.shapes.min(axis=0), ds.shapes.max(axis=0)
     return " x ".join(_span(a, b) for a, b in zip(low, high, strict=True))
 
 
-def _heads(ds: Dataset) -> list[list[str]]:
-    def row(p: Parameter) -> list[str]:
+def _heads(ds: Any) -> list[list[str]]:
+    def row(p: Any) -> list[str]:
         numbers = (f"{x:g}" for x in (p.min, p.max, p.step))
         return [str(p.id), p.name, f"{p.num_classes}", *numbers, p.description]
 
@@ -256,11 +258,11 @@ def _heads(ds: Dataset) -> list[list[str]]:
     return [["id", "name", "classes", "from", "to", "step", ""], *rows] if rows else []
 
 
-def _fixed(ds: Dataset) -> list[list[str]]:
+def _fixed(ds: Any) -> list[list[str]]:
     return [[p.name, f"{p.min:g}", p.description] for p in ds.parameters.fixed.values()]
 
 
-def _json_facts(ds: Dataset) -> list[list[str]]:
+def _json_facts(ds: Any) -> list[list[str]]:
     """What is plain in the info JSON: numbers, texts, and lists of them."""
     rows = []
     for key, value in ds.info.items():
@@ -271,7 +273,7 @@ def _json_facts(ds: Dataset) -> list[list[str]]:
     return rows
 
 
-def _first_records(ds: Dataset) -> list[list[str]]:
+def _first_records(ds: Any) -> list[list[str]]:
     rows = []
     for i in range(min(FIRST, len(ds))):
         record = ds[i]
@@ -284,20 +286,39 @@ def _first_records(ds: Dataset) -> list[list[str]]:
 # --- errors ---------------------------------------------------------------------------------------
 
 
-def _say(what: str, message: object) -> None:
-    """One line on stderr, however many the message has."""
-    print(f"mapix: {what}: {' '.join(str(message).split())}", file=sys.stderr)
+def _options(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """Yield the names of the options of a parser and of its commands, without the dashes."""
+    for action in parser._actions:
+        yield from (text[2:] for text in action.option_strings if text.startswith("--"))
+        if isinstance(action, argparse._SubParsersAction):
+            for below in action.choices.values():
+                yield from _options(below)
 
 
-def _told(run: Callable[[argparse.Namespace], int | None], arguments: argparse.Namespace) -> int:
-    """Run a command; mapix's warnings come out as lines, not as tracebacks."""
+def _say(what: str, message: object, options: Iterable[str] = ()) -> None:
+    """Print one line on stderr, in the words of the command line.
+
+    An option that an error names as an argument of Python (``split=``, ``mode='RGB'``) is named as
+    the command has it (``--split``, ``--mode RGB``).
+    """
+    names = "|".join(name.replace("-", "_") for name in options)
+    text = re.sub(
+        rf"(?<!-)\b({names or '(?!)'})=(?:True\b|'(\w+)')?",
+        lambda m: f"--{m[1].replace('_', '-')}" + (f" {m[2]}" if m[2] else ""),
+        " ".join(str(message).split()),
+    )
+    print(f"mapix: {what}: {text}", file=sys.stderr)
+
+
+def _run(arguments: argparse.Namespace, options: Iterable[str]) -> int:
+    """Run a command; print warnings of mapix as lines."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", MapixWarning)
         try:
-            return run(arguments) or 0
+            return arguments.run(arguments) or 0
         finally:
             for warning in caught:
-                _say("warning", warning.message)
+                _say("warning", warning.message, options)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -311,7 +332,7 @@ def main(argv: list[str] | None = None) -> int:
     Returns
     -------
     int
-        0; 1 after an error, which is one line on stderr, or when ``verify`` found something; 130
+        0; 1 after an error, which is one line on stderr, or when ``verify`` found a problem; 130
         after Ctrl-C.
 
     Raises
@@ -319,22 +340,27 @@ def main(argv: list[str] | None = None) -> int:
     SystemExit
         From argparse: with 2 for arguments that it does not understand, with 0 after help.
     """
-    arguments = _parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    parser = _parser(argv[0] if argv else None)
+    arguments = parser.parse_args(argv)
+    options = sorted(set(_options(parser)) - {"help", "version"})
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # paths and JSON hold any character
     try:
-        status = _told(arguments.run, arguments)
+        status = _run(arguments, options)
         sys.stdout.flush()
     except KeyboardInterrupt:
         print("mapix: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # whoever read our output has had enough; what is left must not be flushed at exit either
+        # the reader of the output has closed it; what is left must not be flushed at exit
+        from pathlib import Path
+
         with Path(os.devnull).open("wb") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         return 1
     except (MapixError, OSError, ValueError) as e:
-        _say("error", e)
+        _say("error", e, options)
         return 1
     return status
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import Any
 
 from mapix import conversion, registry
+from mapix.text import percent
 
 __all__ = ["add"]
 
@@ -37,12 +37,6 @@ def add(commands: Any) -> None:
     parser.set_defaults(run=_convert, options=tuple(options))
 
 
-def _progress(done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        end = "\n" if done >= total else ""
-        print(f"\r{done:,} of {total:,} records", end=end, file=sys.stderr, flush=True)
-
-
 def _images(a: argparse.Namespace) -> dict[str, Any]:
     """Options of an image folder's ``batch``."""
     given = {name: getattr(a, name) for name in ("fit", "mode", "threads", "size")}
@@ -68,7 +62,7 @@ def _convert(a: argparse.Namespace) -> None:
         lossy=a.lossy,
         axes=a.axes,
         images=_images(a),
-        progress=_progress,
+        progress=percent,
         **given,
     )
     print(made)

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 import mapix
-from mapix.demo import data, text
+from mapix import text
+from mapix.demo import data
 
 __all__ = ["MEGABYTES", "run", "shares"]
 

@@ -12,7 +12,7 @@ FIRST = 5  # records told by info
 
 def add(commands: Any) -> None:
     """Add ``folder`` and what it can do to the program's commands."""
-    folder = commands.add_parser("folder", help="check image folders, and draw them")
+    folder = commands.add_parser("folder")
     below = folder.add_subparsers(dest="tool", required=True, metavar="TOOL")
 
     lint = below.add_parser("lint", help="look at lines, files, boxes; exit status 1 if it is bad")

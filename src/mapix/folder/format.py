@@ -13,4 +13,6 @@ FORMAT = Format(
     detect="mapix.folder.opening:refusal",
     source="mapix.folder.conversion:stream",
     targets={"folder": "mapix.folder.conversion:Folder"},
+    commands="mapix.folder.commands:add",
+    command_names={"folder": "check image folders, and draw them"},
 )

@@ -14,7 +14,7 @@ __all__ = ["add"]
 
 def add(commands: Any) -> None:
     """Add ``idx`` and what it can do to the program's commands."""
-    idx = commands.add_parser("idx", help="look at IDX files, and make them from others")
+    idx = commands.add_parser("idx")
     below = idx.add_subparsers(dest="tool", required=True, metavar="TOOL")
 
     def command(name: str, text: str, *names: str, **given: Any) -> argparse.ArgumentParser:

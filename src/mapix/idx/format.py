@@ -14,4 +14,6 @@ FORMAT = Format(
     detect="mapix.idx.opening:refusal",
     source="mapix.idx.conversion:stream",
     targets={"idx": "mapix.idx.conversion:Idx"},
+    commands="mapix.idx.commands:add",
+    command_names={"idx": "inspect IDX files, and make them of others"},
 )

@@ -18,7 +18,7 @@ __all__ = ["add"]
 
 def add(commands: Any) -> None:
     """Add ``pink`` and what it can do to the program's commands."""
-    pink = commands.add_parser("pink", help="look at PINK's files, convert them, draw them")
+    pink = commands.add_parser("pink")
     below = pink.add_subparsers(dest="tool", required=True, metavar="TOOL")
 
     def command(name: str, text: str, *names: str) -> argparse.ArgumentParser:

@@ -24,4 +24,6 @@ FORMAT = Format(
     detect="mapix.pink.opening:refusal",
     source="mapix.pink.conversion:stream",
     targets={"pink": "mapix.pink.conversion:Pink"},
+    commands="mapix.pink.commands:add",
+    command_names={"pink": "inspect PINK's files, convert them, draw them"},
 )

@@ -16,4 +16,9 @@ FORMAT = Format(
     unmarked=True,
     source="mapix.vimh.conversion:stream",
     targets={"vimh": "mapix.vimh.conversion:Vimh"},
+    commands="mapix.vimh.commands:add",
+    command_names={
+        "index": "index a file once; the index stays beside it",
+        "repair": "save the complete records of a damaged VIMH file or directory",
+    },
 )

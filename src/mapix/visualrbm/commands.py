@@ -11,7 +11,7 @@ __all__ = ["add"]
 
 def add(commands: Any) -> None:
     """Add ``visualrbm`` and what it can do to the program's commands."""
-    rbm = commands.add_parser("visualrbm", help="look at models and schedules, and use them")
+    rbm = commands.add_parser("visualrbm")
     below = rbm.add_subparsers(dest="tool", required=True, metavar="TOOL")
 
     def command(name: str, run: Callable[[Any], None], text: str) -> argparse.ArgumentParser:

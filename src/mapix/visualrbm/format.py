@@ -22,4 +22,6 @@ FORMAT = Format(
         "json": "mapix.visualrbm.conversion:Json",
         "safetensors": "mapix.visualrbm.conversion:Safetensors",
     },
+    commands="mapix.visualrbm.commands:add",
+    command_names={"visualrbm": "inspect models and schedules, and use them"},
 )

@@ -1,0 +1,211 @@
+"""Numbers, tables and descriptions of datasets as aligned text; progress on a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+__all__ = [
+    "Progress",
+    "amount",
+    "description",
+    "fitting",
+    "nbytes",
+    "percent",
+    "ratio",
+    "seconds",
+    "table",
+]
+
+MOST_CHARACTERS = 100  # of a value in a description
+
+
+def _three(value: float) -> str:
+    """Return three significant digits, never an exponent."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def seconds(value: float) -> str:
+    """Return a duration: ``1.73 µs``, ``20.4 ms``, ``2.10 s``."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if value >= size * 0.9995:
+            return f"{_three(value / size)} {unit}"
+    return f"{value * 1e9:.0f} ns"
+
+
+def amount(value: float) -> str:
+    """Return a count: ``812``, ``38,400``, ``1.09 M``."""
+    return f"{_three(value / 1e6)} M" if value >= 1e6 else f"{value:,.0f}"
+
+
+def nbytes(value: float) -> str:
+    """Return a size in decimal units: ``160 MB`` is 160,000,000 bytes."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if value >= size * 0.9995:
+            return f"{_three(value / size)} {unit}"
+    return f"{value:.0f} bytes"
+
+
+def ratio(value: float) -> str:
+    """Return a factor: ``5.6 x``, ``213 x``, ``0.07 x``."""
+    return (
+        f"{value:,.0f} x" if value >= 10 else f"{value:.1f} x" if value >= 1 else f"{value:.2f} x"
+    )
+
+
+def fitting(text: str, encoding: str) -> str:
+    """Return a text, its rules and micro signs in ASCII where the encoding has none."""
+    try:
+        "─µ".encode(encoding)
+    except UnicodeEncodeError:
+        return text.translate({ord("─"): "-", ord("µ"): "u"})
+    return text
+
+
+def table(
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Sequence[int] = (),
+    heads: Sequence[int] = (),
+    indent: int = 2,
+    gap: int = 3,
+) -> str:
+    """Return rows as lines whose columns are aligned.
+
+    Parameters
+    ----------
+    rows : iterable of sequences of str
+        A row of a single cell spans all columns.
+    right : sequence of int
+        Numbers of the columns that are aligned on the right.
+    heads : sequence of int
+        Numbers of heading rows: an empty line above (except row 0), a rule below.
+    indent, gap : int
+        Spaces before the first column, and between two.
+    """
+    rows = [list(row) for row in rows]
+    cells = [row for row in rows if len(row) > 1]
+    ncolumns = max((len(row) for row in cells), default=0)
+    wide = [max((len(row[k]) for row in cells if k < len(row)), default=0) for k in range(ncolumns)]
+    whole = max([sum(wide) + gap * (ncolumns - 1), *(len(row[0]) for row in rows if len(row) == 1)])
+    lines = []
+    for number, row in enumerate(rows):
+        if number in heads and number:
+            lines.append("")
+        if len(row) > 1:
+            row = [
+                cell.rjust(wide[k]) if k in right else cell.ljust(wide[k])
+                for k, cell in enumerate(row)
+            ]
+        lines.append((" " * gap).join(row))
+        if number in heads:
+            lines.append("─" * whole)
+    return "\n".join((" " * indent + line).rstrip() for line in lines)
+
+
+# --- what a dataset holds -------------------------------------------------------------------------
+
+
+def description(facts: Mapping[str, Any]) -> str:
+    """Return the facts of ``ds.describe()`` as text: a table, then a section for each list.
+
+    Parameters
+    ----------
+    facts : mapping
+        Plain data.  A value that is a mapping, or a list of mappings, becomes a section.
+    """
+    rows, sections = [], []
+    for name, value in facts.items():
+        if name == "path" or value is None or value in ({}, [], ""):
+            continue
+        title = name.replace("_", " ")
+        if name == "splits":
+            rows.append([title, ", ".join(value)])
+        elif isinstance(value, Mapping):
+            found = [[str(k), _value(v)] for k, v in value.items() if _plain(v)]
+            sections += [(title, found)] if found else []
+        elif isinstance(value, list) and all(isinstance(v, Mapping) for v in value):
+            sections.append((title, _records(value)))
+        else:
+            rows.append([title, _value(value, name)])
+    parts = [str(facts.get("path", "")), table(rows)]
+    for title, found in sections:
+        right = [k for k in range(len(found[0])) if all(_numeric(row[k]) for row in found[1:])]
+        parts += ["", f"  {title}", table(found, right=right if len(found) > 1 else (), indent=4)]
+    return "\n".join(parts)
+
+
+def _records(values: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Return mappings as rows below a row of their keys; a key without any value is left out."""
+    keys = dict.fromkeys(
+        k for v in values for k in v if any(u.get(k) not in (None, "") for u in values)
+    )
+    head = [key.replace("_", " ") for key in keys]
+    return [head, *([_value(v.get(key), key) for key in keys] for v in values)]
+
+
+def _plain(value: Any) -> bool:
+    items = value if isinstance(value, list) else [value]
+    return all(isinstance(v, str | int | float) for v in items)
+
+
+def _numeric(text: str) -> bool:
+    return not text or text.replace(",", "").replace(".", "").lstrip("-").isdigit()
+
+
+def _value(value: Any, name: str = "") -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}" if name else str(value)
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list | tuple):
+        return (" x " if name.endswith("shape") else ", ").join(_value(v) for v in value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {_value(v)}" for k, v in value.items())
+    return " ".join(str(value).split())[:MOST_CHARACTERS]
+
+
+# --- progress -------------------------------------------------------------------------------------
+
+
+def percent(done: int, total: int) -> None:
+    """Show progress in per cent: one line of a terminal, written over; nothing elsewhere."""
+    if sys.stderr.isatty():
+        end = "\n" if done >= total else ""
+        print(f"\r{100 * done // max(total, 1):3d} %", end=end, file=sys.stderr, flush=True)
+
+
+class Progress:
+    """Show the progress of one step on stderr: per cent on a terminal, else one line per step.
+
+    Parameters
+    ----------
+    step : str
+        The step, in words.
+    """
+
+    def __init__(self, step: str) -> None:
+        self._step = step
+        self._terminal = sys.stderr.isatty()
+        self.called = False
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show that so many of all are done."""
+        if self._terminal:
+            text = f"\r\x1b[K{self._step}: {100 * done // max(total, 1)} %"
+            print(text, end="", file=sys.stderr, flush=True)
+        elif not self.called:
+            print(f"{self._step} ...", file=sys.stderr, flush=True)
+        self.called = True
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._terminal:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
