@@ -14,7 +14,6 @@ import os
 import pickle
 import struct
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -24,7 +23,7 @@ import numpy as np
 
 import mapix
 from mapix.iid.selection import Selection
-from mapix.vimh import index_store
+from records import settle
 
 Op = Callable[[Any], Any]
 N = 700  # records; several pages in each file
@@ -114,12 +113,6 @@ def pickled_if_it_can_be(x: Any) -> Any:
 # --- files ----------------------------------------------------------------------------------------
 
 
-def settled(path: Path) -> Path:
-    age = time.time_ns() - path.stat().st_ctime_ns  # until an index of it can be stored
-    time.sleep(max(0, index_store.FINE_NS * 1.2 - age) / 1e9)
-    return path
-
-
 def vimh(folder: Path, *, mixed: bool) -> Path:
     path = folder / "train"
     with open(path, "wb") as f:
@@ -127,7 +120,7 @@ def vimh(folder: Path, *, mixed: bool) -> Path:
             h, nlabels = (3 + k % 3, 1 + k % 2) if mixed else (4, 2)
             f.write(struct.pack("<HHHffB", h, 4, 1, 0, 1, nlabels))
             f.write(bytes([0, k % 251, 1, k % 7])[: 2 * nlabels] + bytes([k % 255 + 1] * (4 * h)))
-    return settled(path)
+    return settle(path)
 
 
 def vimh_indexed(folder: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Files that the tests of ds[i] share, and what they ask of a process."""
+"""Helpers that several test modules share: data files, stored files, facts about this process."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import gc
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import mapix
-from mapix.vimh import index_store, record_types
+from mapix import cache
+from mapix.vimh import layout, record_types
 from slow_vimh import record
 
 needs_c = pytest.mark.skipif(
@@ -20,30 +22,64 @@ needs_c = pytest.mark.skipif(
 MIXED = [record(2 + i % 3, 3, 1 + i % 2, [(i % 4, i)] * (i % 3), seed=i) for i in range(40)]
 
 
-def store(path: Path, data: bytes) -> Path:
-    """Make a data file whose index is kept; where that is."""
-    path.write_bytes(data)
-    folder = Path(index_store.cache_folder())
-    before = set(folder.iterdir()) if folder.exists() else set()
+def settle(path: Path) -> Path:
+    """Wait until the times of a file are old enough for an index of it to be stored."""
     age = time.time_ns() - path.stat().st_ctime_ns
-    time.sleep(max(0, index_store.FINE_NS * 1.2 - age) / 1e9)
-    mapix.open(path, dialect=14).close()
-    (kept,) = set(folder.iterdir()) - before
-    return kept
+    time.sleep(max(0, cache.FINE_NS * 1.2 - age) / 1e9)
+    return path
+
+
+def stored() -> list[Path]:
+    """Return the files in the cache folder, sorted."""
+    folder = Path(cache.cache_folder())
+    return sorted(folder.iterdir()) if folder.exists() else []
+
+
+def store(path: Path, data: bytes) -> Path:
+    """Write a data file, let its index be stored, and return the path of the index."""
+    path.write_bytes(data)
+    before = set(stored())
+    mapix.open(settle(path), dialect=14).close()
+    (index,) = set(stored()) - before
+    return index
+
+
+def content(ds: Any) -> list[Any]:
+    """Return offset, pixels and labels of all records of a VIMH dataset."""
+    return [(r.offset, r.image.tolist(), r.labels) for r in ds]
+
+
+def never_walk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the test fail if a VIMH file is indexed from here on."""
+
+    def refuse(*a: Any, **k: Any) -> None:
+        raise AssertionError("the file was walked again")
+
+    monkeypatch.setattr(layout, "walk", refuse)
+
+
+def crc32c(data: bytes) -> int:
+    """Compute CRC32C bit by bit: the reference implementation."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
 
 
 def mapped(path: Path) -> bool:
-    """Whether this process maps the file."""
+    """Return whether this process maps the file."""
     return str(path) in Path("/proc/self/maps").read_text()
 
 
 def anonymous() -> int:
-    """Bytes of this process that no file backs."""
+    """Return the number of bytes of this process that no file backs."""
     rollup = Path("/proc/self/smaps_rollup").read_text()
     return int(rollup.partition("Anonymous:")[2].split()[0]) << 10
 
 
 def descriptors() -> int:
-    """Open descriptors of this process, without those of objects that nothing refers to."""
+    """Return the number of open descriptors, after objects without references were collected."""
     gc.collect()
     return len(os.listdir("/proc/self/fd"))

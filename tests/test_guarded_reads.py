@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import struct
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 
 import mapix
 from mapix.vimh import index_store
+from records import settle
 
 SIDE = 24
 
@@ -155,8 +155,7 @@ def write_records(path: Path, *, mixed: bool) -> None:
         return head + pairs + bytes([k % 256] * (2 * h))
 
     path.write_bytes(b"".join(map(one, range(N))))
-    age = time.time_ns() - path.stat().st_ctime_ns  # until the times are old enough
-    time.sleep(max(0, index_store.FINE_NS * 1.2 - age) / 1e9)
+    settle(path)
 
 
 @pytest.fixture(params=["uniform", "mixed"])

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import mapix
-from mapix.vimh import index_store, layout
+from mapix.vimh import index_store
+from records import content, never_walk, settle, stored
 from slow_vimh import pack, record
 
 
@@ -26,39 +27,16 @@ def make(path: Path, *, mixed: bool, seed: int = 0) -> Path:
     path.write_bytes(
         pack([record(h, w, 1, [(0, i & 255)], seed=i) for i, (h, w) in enumerate(shapes)])
     )
-    old(path)
-    return path
-
-
-def old(path: Path) -> None:
-    """Wait until the file's times are old enough for an index of it to be kept."""
-    age = time.time_ns() - path.stat().st_ctime_ns
-    time.sleep(max(0, index_store.FINE_NS * 1.2 - age) / 1e9)
-
-
-def kept() -> list[Path]:
-    folder = Path(index_store.cache_folder())
-    return sorted(folder.iterdir()) if folder.exists() else []
-
-
-def content(ds):
-    return [(r.offset, r.image.tolist(), r.labels) for r in ds]
-
-
-def no_walk(monkeypatch):
-    def refuse(*a, **k):
-        raise AssertionError("the file was walked again")
-
-    monkeypatch.setattr(layout, "walk", refuse)
+    return settle(path)
 
 
 @pytest.mark.parametrize("mixed", [False, True])
 def test_the_second_open_walks_nothing(tmp_path, monkeypatch, mixed):
     path = make(tmp_path / "f", mixed=mixed)
     first = mapix.open(path)
-    (file,) = kept()
+    (file,) = stored()
     assert not first.index.stored
-    no_walk(monkeypatch)
+    never_walk(monkeypatch)
     second = mapix.open(path)
     assert second.index.stored
     assert content(second) == content(first)
@@ -74,13 +52,13 @@ def test_the_second_open_walks_nothing(tmp_path, monkeypatch, mixed):
 def test_index_can_be_left_out_and_rebuilt(tmp_path):
     path = make(tmp_path / "f", mixed=True)
     mapix.open(path, index="never")
-    assert kept() == []
+    assert stored() == []
     mapix.open(path)
-    (file,) = kept()
+    (file,) = stored()
     inode = file.stat().st_ino
     assert not mapix.open(path, index="never").index.stored
     assert not mapix.open(path, index="rebuild").index.stored
-    assert kept()[0].stat().st_ino != inode
+    assert stored()[0].stat().st_ino != inode
     with pytest.raises(ValueError, match="index must be"):
         mapix.open(path, index="maybe")
 
@@ -89,7 +67,7 @@ def test_options_have_their_own_index(tmp_path):
     path = make(tmp_path / "f", mixed=False)
     mapix.open(path)
     mapix.open(path, dialect=14)
-    assert len(kept()) == 2
+    assert len(stored()) == 2
 
 
 def test_a_file_written_just_now_is_not_remembered(tmp_path, monkeypatch):
@@ -102,14 +80,14 @@ def test_a_file_written_just_now_is_not_remembered(tmp_path, monkeypatch):
     ):
         monkeypatch.setattr(time, "time_ns", lambda after=after: written + after)
         mapix.open(path)
-        assert len(kept()) == remembered
+        assert len(stored()) == remembered
 
 
 @pytest.mark.parametrize("how", ["rewritten", "replaced", "cut", "time restored"])
 def test_a_changed_file_is_walked_again(tmp_path, how):
     path = make(tmp_path / "f", mixed=True)
     mapix.open(path)
-    assert len(kept()) == 1
+    assert len(stored()) == 1
     times = path.stat()
     data = path.read_bytes()
     other = pack([record(3, 3, 1, [(1, 1)])])
@@ -146,7 +124,7 @@ def damaged(file: Path):
 def test_a_damaged_index_is_not_believed(tmp_path):
     path = make(tmp_path / "f", mixed=True)
     want = content(mapix.open(path))
-    (file,) = kept()
+    (file,) = stored()
     for bad in damaged(file):
         file.write_bytes(bad)
         ds = mapix.open(path)
@@ -188,7 +166,7 @@ def poison(file: Path, row: int, **fields: int) -> None:
 def test_a_poisoned_entry_never_gives_other_bytes(tmp_path, fields):
     path = make(tmp_path / "f", mixed=True)
     mapix.open(path)
-    (file,) = kept()
+    (file,) = stored()
     poison(file, 17, **fields)
     ds = mapix.open(path)
     assert ds.index.stored
@@ -218,10 +196,10 @@ def test_a_partial_index_warns_each_time(tmp_path):
     path = make(tmp_path / "f", mixed=True)
     with open(path, "ab") as f:
         f.write(b"\x05\x00")
-    old(path)
-    for stored in (False, True):
+    settle(path)
+    for again in (False, True):
         with pytest.warns(mapix.MapixWarning, match="300 whole records; the last 2 bytes"):
             ds = mapix.open(path, strict=False)
-        assert ds.index.stored == stored
+        assert ds.index.stored == again
     with pytest.raises(mapix.TruncatedError):
         mapix.open(path)

@@ -15,18 +15,10 @@ import pytest
 from mapix.store import SYSTEM
 from mapix.vimh import journal
 from mapix.vimh.journal import Appending, counting, journal_of, pending
+from records import crc32c
 
 OLD = bytes(range(256)) * 40  # more than the 4096 bytes that a journal sums up
 NEW = b"new bytes"
-
-
-def crc32c(data: bytes) -> int:
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-    return crc ^ 0xFFFFFFFF
 
 
 def a_journal(old: bytes) -> bytes:

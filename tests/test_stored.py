@@ -20,6 +20,7 @@ import mapix
 from mapix import _native, cache
 from mapix.source import SAMPLE_NBYTES, SAMPLES, Source
 from mapix.vimh import index_store, layout
+from records import content, never_walk, settle, stored
 from slow_vimh import pack, record
 
 LARGE = SAMPLES * SAMPLE_NBYTES
@@ -52,31 +53,9 @@ def records(n: int, *, mixed: bool) -> list:
     ]
 
 
-def settle(path: Path) -> None:
-    age = time.time_ns() - path.stat().st_ctime_ns
-    time.sleep(max(0, index_store.FINE_NS * 1.2 - age) / 1e9)
-
-
 def make(path: Path, n: int = 300, *, mixed: bool = False) -> Path:
     path.write_bytes(pack(records(n, mixed=mixed)))
-    settle(path)
-    return path
-
-
-def content(ds):
-    return [(r.offset, r.image.tolist(), r.labels) for r in ds]
-
-
-def cached() -> list[Path]:
-    folder = Path(cache.cache_folder())
-    return sorted(folder.iterdir()) if folder.exists() else []
-
-
-def no_walk(monkeypatch):
-    def refuse(*a, **k):
-        raise AssertionError("the file was walked again")
-
-    monkeypatch.setattr(layout, "walk", refuse)
+    return settle(path)
 
 
 def forge(place: Path, tail: bytes | None = None, **changes: object) -> None:
@@ -141,7 +120,7 @@ def test_what_changes_metadata_alone_needs_no_new_index(tmp_path, monkeypatch, h
     path = make(tmp_path / "f", 2000, mixed=mixed)
     want = content(mapix.open(path))
     path = moved_about(path, how)
-    no_walk(monkeypatch)
+    never_walk(monkeypatch)
     ds = mapix.open(path)
     assert ds.index.stored
     assert content(ds) == want
@@ -152,7 +131,7 @@ def test_what_changes_metadata_alone_needs_no_new_index(tmp_path, monkeypatch, h
     assert ds.labels["param_1"].codes.tolist() == [7 * i & 255 for i in range(2000)]
     time.sleep(cache.racy_for(Source(path)))
     mapix.open(path).labels["param_1"]
-    (_,) = cached()
+    (_,) = stored()
     assert not mapix.open(path).index.sampled
 
 
@@ -165,7 +144,7 @@ def test_a_copy_with_its_index_is_known_and_protected(tmp_path, monkeypatch, mix
     copy = tmp_path / "b" / "train"
     want = content(mapix.open(path))
     with monkeypatch.context() as m:
-        no_walk(m)
+        never_walk(m)
         ds = mapix.open(copy)
         assert ds.index.stored
         assert content(ds) == want
@@ -189,7 +168,7 @@ def test_the_same_file_of_another_device_number_is_the_very_file(tmp_path, monke
     FIELDS["dev"] = 0
     forge(place, dev=fields[0] + 1)
     del FIELDS["dev"]
-    no_walk(monkeypatch)
+    never_walk(monkeypatch)
     ds = mapix.open(path)
     assert ds.index.stored
     assert not ds.index.sampled
@@ -293,11 +272,11 @@ def place_of(path: Path, where: str) -> Path:
     """Where the only stored index of a file is."""
     if where == "beside":
         place = Path(mapix.index(path))
-        for other in cached():
+        for other in stored():
             other.unlink()
         return place
     mapix.open(path)
-    (place,) = cached()
+    (place,) = stored()
     return place
 
 
@@ -413,7 +392,7 @@ def test_a_forged_uniform_index_never_gives_other_bytes(tmp_path, changes):
     path = make(tmp_path / "f")
     want = truth(path)
     mapix.open(path)
-    (place,) = cached()
+    (place,) = stored()
     forge(place, **changes)
     ds = mapix.open(path)
     assert content(ds) == want
@@ -428,7 +407,7 @@ def test_a_stride_is_confirmed_before_the_first_view(tmp_path):
     path.write_bytes(pack([*records(1, mixed=False), *swapped]))
     settle(path)
     mapix.open(path)
-    (place,) = cached()
+    (place,) = stored()
     forge(place, b"", stride=139, n=300, covered=300 * 139)
     for act in (
         lambda ds: ds[0],
@@ -454,7 +433,7 @@ def test_verify_compares_everything_that_is_believed(tmp_path, mixed):
     ds = mapix.open(path)
     ds.statistics()  # into the cache, with labels and checksums
     Path(f"{path}.mapix").unlink()
-    (place,) = cached()
+    (place,) = stored()
     good = place.read_bytes()
     report = mapix.open(path).verify()
     assert report.ok
@@ -488,7 +467,7 @@ def test_verify_compares_everything_that_is_believed(tmp_path, mixed):
 def test_an_index_is_not_made_of_a_stored_one(tmp_path):
     path = make(tmp_path / "f")
     mapix.open(path)
-    (place,) = cached()
+    (place,) = stored()
     forge(place, ids=(0b111).to_bytes(32, "little"))
     assert mapix.open(path).index.ids == (0, 1, 2)
     mapix.index(path)
@@ -502,7 +481,7 @@ def test_hostile_indexes_take_neither_time_nor_memory(tmp_path, mixed):
 
     path = make(tmp_path / "f", mixed=mixed)
     mapix.open(path)
-    (place,) = cached()
+    (place,) = stored()
     good = place.read_bytes()
     rng = np.random.default_rng(0)
     edges = [0, 1, 255, 65535, 2**32 - 1, 2**47, 2**48 - 1, 2**64 - 1]
@@ -647,8 +626,8 @@ def test_what_the_killed_left_in_the_cache_is_cleared(tmp_path):
         if name != "young.tmp":
             os.utime(folder / name, (old, old))
     mapix.open(make(tmp_path / "f"))
-    assert len(cached()) == 3
-    assert {"young.tmp", "x.mapix"} < {p.name for p in cached()}
+    assert len(stored()) == 3
+    assert {"young.tmp", "x.mapix"} < {p.name for p in stored()}
 
 
 def test_two_that_store_at_once(tmp_path, monkeypatch):

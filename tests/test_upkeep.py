@@ -13,6 +13,7 @@ import pytest
 import mapix
 from mapix.__main__ import main
 from mapix.vimh import index_store, layout, repair
+from records import content, never_walk, settle
 from slow_vimh import pack, record
 
 
@@ -34,26 +35,9 @@ def records(n: int, *, mixed: bool, first: int = 0) -> list:
     ]
 
 
-def settle(path: Path) -> None:
-    age = time.time_ns() - path.stat().st_ctime_ns
-    time.sleep(max(0, index_store.FINE_NS * 1.2 - age) / 1e9)
-
-
 def make(path: Path, n: int = 400, *, mixed: bool = False) -> Path:
     path.write_bytes(pack(records(n, mixed=mixed)))
-    settle(path)
-    return path
-
-
-def content(ds):
-    return [(r.offset, r.image.tolist(), r.labels) for r in ds]
-
-
-def never_walk(monkeypatch):
-    def refuse(*a, **k):
-        raise AssertionError("the file was walked again")
-
-    monkeypatch.setattr(layout, "walk", refuse)
+    return settle(path)
 
 
 @pytest.mark.parametrize("mixed", [False, True])
