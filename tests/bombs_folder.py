@@ -24,7 +24,7 @@ from PIL import Image
 import mapix
 import mapix.folder
 from mapix.folder import lint
-from mapix.folder.decoding import pillow
+from mapix.pictures.decoding import pillow
 
 NBYTES = (1 << 20) - 100
 

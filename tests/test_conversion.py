@@ -610,10 +610,10 @@ def test_deep_pictures_and_others_in_one_folder(tmp_path):
 @pytest.mark.parametrize("name", ["x.npz", "v"])
 def test_each_picture_is_decoded_once(tmp_path, monkeypatch, name):
     source = images_of(tmp_path / "f", sizes=True)
-    from mapix.folder import decoding
+    from mapix.pictures import decoding
 
     decoded, decode = [], decoding.decode
-    monkeypatch.setattr(decoding, "decode", lambda *a: decoded.append(1) or decode(*a))
+    monkeypatch.setattr(decoding, "decode", lambda *a, **k: decoded.append(1) or decode(*a, **k))
     to = None if "." in name else "vimh"
     mapix.convert(source, tmp_path / name, to=to, lossy=True)
     assert len(decoded) == 12

@@ -80,7 +80,7 @@ def boxed(*box: float) -> dict:
         ({"file_name": "/etc/passwd"}, "refused", "leaves the folder"),
         ({"file_name": "fifo.png"}, "refused", "not a regular file"),
         ({"file_name": "sub"}, "refused", "not a regular file"),
-        ({"file_name": "bad.png"}, "picture", "no picture of a known kind"),
+        ({"file_name": "bad.png"}, "picture", "not a picture of a known format"),
         ({"file_name": "cut.png"}, "picture", "cannot be decoded"),
         ({"file_name": "0.png"}, "duplicate", "line 1 names it already"),
         ({"file_name": "b.png", "caption": 3}, "field", "caption: text expected"),

@@ -14,7 +14,16 @@ from mapix.batch import Batch, batches
 from mapix.columns import Column, Columns
 from mapix.errors import UnsupportedError
 from mapix.expression import evaluate
-from mapix.options import BatchOptions, Crop, Dtype, Layout, canvas_size, checked, numbers
+from mapix.options import (
+    BatchOptions,
+    Crop,
+    Dtype,
+    Layout,
+    batch_options,
+    canvas_size,
+    checked,
+    numbers,
+)
 from mapix.registry import reopen
 from mapix.selection import Rows, chosen, compose, positions
 
@@ -690,8 +699,7 @@ class Dataset(abc.ABC, Generic[R]):
             row = chosen(index, self._rows, len(self), self.path, self.RECORDS)
             assert isinstance(row, int)
             return found | self._explained(row)
-        known = {k: options.pop(k) for k in BatchOptions._fields if k in options}
-        made = self._possible(BatchOptions(**known, more=tuple(sorted(options.items()))))
+        made = self._possible(batch_options(**options))
         return found | self._explained_batch(self._rows_of(batch), made)
 
     # --- life -------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["BatchOptions", "Crop", "Dtype", "Layout", "numbers"]
+__all__ = ["BatchOptions", "Crop", "Dtype", "Layout", "batch_options", "checked", "numbers"]
 
 Dtype = Literal["uint8", "uint16", "int32", "uint32", "float32", "float16"]
 Layout = Literal["NHWC", "NCHW"]
@@ -98,6 +98,23 @@ def canvas_size(pad: Any) -> Any:
     ):
         raise ValueError(f"pad must be True, (h, w) or (h, w, c) in 1..{MOST_SIDE}, got {pad!r}")
     return tuple(int(x) for x in sides)
+
+
+def batch_options(*known: Any, **named: Any) -> BatchOptions:
+    """Return the options of a call of ``batch``: hashable, and those of one family in ``more``.
+
+    Parameters
+    ----------
+    *known, **named
+        Fields of ``BatchOptions`` in their order, or by name; other names go into ``more``.
+    """
+    given = dict(zip(BatchOptions._fields, known, strict=False))
+    more = tuple((k, v) for k, v in sorted(named.items()) if k not in BatchOptions._fields)
+    given |= {k: v for k, v in named.items() if k in BatchOptions._fields}
+    for name in ("mean", "std"):
+        given[name] = numbers(given.get(name))
+    given["pad"] = canvas_size(given.get("pad", False))
+    return BatchOptions(**given, more=more)
 
 
 @lru_cache(256)

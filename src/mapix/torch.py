@@ -28,9 +28,9 @@ from mapix.batch import Batch, Dtype, Layout, Pair, Row, Samples
 from mapix.feeding import Loader
 from mapix.feeding.labels import IGNORE as IGNORE
 from mapix.feeding.labels import as_tensors
-from mapix.folder.batching import PictureDtype
 from mapix.folder.dataset import ImageFolder
-from mapix.folder.decoding import MODES
+from mapix.pictures.batching import PictureDtype
+from mapix.pictures.decoding import MODES
 from mapix.selection import integer, part, position, positions, single
 from mapix.vimh.dataset import Dataset as VimhDataset
 from mapix.vimh.joined import Joined

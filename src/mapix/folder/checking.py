@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix.errors import LimitError, MapixError, UnsupportedError
-from mapix.folder.batching import Team
 from mapix.folder.dataset import ImageFolder
-from mapix.folder.decoding import Header, checked, pillow
 from mapix.folder.files import OtherFileError
 from mapix.folder.huggingface import Hazards
 from mapix.folder.layout import FILEPATH, METADATA, boxes, canonical
 from mapix.folder.opening import open_path, splits_of
 from mapix.folder.record import Record
+from mapix.pictures.decoding import Header, decoded_header, pillow
+from mapix.pictures.threads import Threads
 from mapix.report import Report
 
 __all__ = ["CODES", "Finding", "LintReport", "check", "lint"]
@@ -193,7 +193,7 @@ class _Linter:
         record, _, key, _ = item
         one = record.file(key)
         try:
-            return checked(one.read(), one)
+            return decoded_header(one.encoded())
         except (MapixError, OSError) as e:
             return _reason(e)
 
@@ -209,7 +209,7 @@ class _Linter:
             except UnsupportedError as e:
                 self.say("unchecked", None, None, str(e))
                 pictures = False
-        with Team(threads) as team:
+        with Threads(threads) as team:
             for at in range(0, len(numbers), AT_ONCE):
                 self._some(numbers[at : at + AT_ONCE], at, pictures, hugging, team)
                 if progress is not None:
@@ -226,7 +226,7 @@ class _Linter:
         at: int,
         pictures: bool,
         hugging: Hazards | None,
-        team: Team,
+        team: Threads,
     ) -> None:
         records: list[tuple[Record, int, str | None]] = []
         files: list[tuple[Record, int, str, str]] = []
@@ -316,7 +316,7 @@ def check(
     unknown = set(ignore) - set(CODES)
     if unknown:
         raise ValueError(f"no finding {', '.join(sorted(unknown))}; known: {', '.join(CODES)}")
-    whole = ImageFolder(ds._core, split=ds.split, splits=ds.splits)
+    whole = ds._part(None)
     report = LintReport(ds.path, len(whole), ds._core.source.nbytes)
     report.checked = ["lines", "files", "boxes"]
     report.checked += ["pictures"] if pictures else []

@@ -24,14 +24,15 @@ from mapix.conversion.stream import (
 from mapix.conversion.target import Count, Target
 from mapix.errors import UnsupportedError
 from mapix.folder import ImageFolder, Record
-from mapix.folder.batching import DTYPES, Team
-from mapix.folder.decoding import BESIDES as OF_PICTURES
-from mapix.folder.decoding import MODES, Header, header_of
-from mapix.folder.fitting import Fit, without_range
 from mapix.folder.layout import FIELDS, FILE_NAME, FILEPATH, LISTS, all_files, boxes, canonical
 from mapix.folder.opening import splits_of
 from mapix.folder.writer import Writer
 from mapix.folder.writing import encoded
+from mapix.pictures.batching import DTYPES
+from mapix.pictures.decoding import BESIDES as OF_PICTURES
+from mapix.pictures.decoding import MODES, Header, header_of
+from mapix.pictures.fitting import Fit, without_range
+from mapix.pictures.threads import Threads
 
 __all__ = ["Folder", "stream"]
 
@@ -73,7 +74,7 @@ def stream(
     found = {split: _stream(ds, seen[split], how, known) for split, ds in splits.items()}
     (only,) = splits.values() if len(splits) == 1 else (None,)
     if directory is not None and os.path.isdir(directory) and only is not None:
-        below = ", ".join(splits_of(os.fspath(directory))) if only.split is None else ""
+        below = ", ".join(splits_of(os.fspath(directory))) if only.split_name is None else ""
         if below:
             text = f"records of {below}: metadata files of their own, for split="
             next(iter(found.values())).reduced.append(text)
@@ -127,7 +128,7 @@ class _Seen:
         self.kinds: set[type] = set()
         self.one_each = True
         self.values = np.full(len(ds), -1, np.int32)  # categories, by first occurrence
-        with Team(how.threads) as team:
+        with Threads(how.threads) as team:
             for at in range(0, len(ds), CHUNK):
                 records = [ds[k] for k in range(at, min(at + CHUNK, len(ds)))]
                 for k, header in enumerate(team.run(_header, records)):
@@ -282,7 +283,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _header(record: Record) -> Header:
-    return header_of(record.read(), record)
+    return header_of(record.encoded())
 
 
 def facts_of(record: Record) -> dict[str, Any]:
@@ -350,7 +351,7 @@ def _block(
         options: dict[str, Any] = {**how.options, "dtype": dtype.name}
         runs = [ds.batch(rows, threads=how.threads, **options).images]
     else:
-        with Team(how.threads) as team:
+        with Threads(how.threads) as team:
             arrays = team.run(lambda r: _array(r, how.fit, dtype), records)
         runs = list(_runs(arrays))
     facts = [lines.facts(int(row), r) for row, r in zip(rows, records, strict=True)]
@@ -363,7 +364,7 @@ def _block(
 
 
 def _array(record: Record, fit: Fit | None, dtype: np.dtype[Any]) -> NDArray[Any]:
-    found = record.image if fit is None else record.fitted(fit).pixels
+    found = record.image if fit is None else fit.fitted(record.encoded()).pixels
     return found.astype(dtype, copy=False)
 
 

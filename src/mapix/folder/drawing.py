@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mapix.folder.decoding import decode, pillow
+from mapix.pictures.decoding import decode, pillow
 
 if TYPE_CHECKING:
     from mapix.folder.dataset import ImageFolder
@@ -25,7 +25,7 @@ def _colour(category: Any, known: dict[Any, str]) -> str:
 
 def _shown(record: Record) -> Any:
     """A record's picture; a deep one as grey or colours from its least to its largest number."""
-    picture, _ = decode(record.read(), record, None, True)
+    picture, _ = decode(record.encoded(), deep=True)
     if not isinstance(picture, np.ndarray):
         return picture
     numbers = np.nan_to_num(picture.astype(np.float64))

@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 from mapix.errors import ClosedError
 from mapix.folder.layout import canonical, meanings
 from mapix.folder.lines import MAX_LINE_NBYTES
+from mapix.pictures.decoding import MAX_PIXELS
 from mapix.rooted import Root
 from mapix.source import Source, absolute
 
 __all__ = ["Files", "OtherFileError", "Settings"]
 
 MAX_IMAGE_NBYTES = 1 << 28
-MAX_PIXELS = 89_478_485  # above it Pillow warns of a decompression bomb
 
 T = TypeVar("T")
 

@@ -8,9 +8,10 @@ from typing import Any
 from mapix.errors import FormatError
 from mapix.folder.core import Core
 from mapix.folder.dataset import ImageFolder
-from mapix.folder.files import MAX_IMAGE_NBYTES, MAX_PIXELS, Files, Settings
+from mapix.folder.files import MAX_IMAGE_NBYTES, Files, Settings
 from mapix.folder.layout import METADATA, NAME
 from mapix.folder.lines import MAX_LINE_NBYTES
+from mapix.pictures.decoding import MAX_PIXELS
 from mapix.registry import Candidate
 from mapix.selection import Rows
 from mapix.source import Fingerprint

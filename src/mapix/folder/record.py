@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from mapix.errors import FormatError
 from mapix.folder.files import Files, OtherFileError
-from mapix.folder.layout import FILEPATH, NAME, boxes, canonical, file_names, kind
+from mapix.folder.layout import FILEPATH, boxes, canonical, file_names, kind
+from mapix.pictures.decoding import EncodedPicture, decode, image_of
 from mapix.source import Source
 
 if TYPE_CHECKING:
     from mapix.folder.core import Core
-    from mapix.folder.fitting import Fit, Fitted
 
 __all__ = ["Objects", "Record"]
 
@@ -229,53 +229,44 @@ class Record:
 
     # --- the picture ------------------------------------------------------------------------------
 
+    def encoded(self) -> EncodedPicture:
+        """Read the picture's file, for ``mapix.pictures``."""
+        s = self._core.settings
+        return EncodedPicture(
+            *(self.read(), self.file_name, self._core.path),
+            *(self._undecodable, s.max_pixels, s.orientation),
+        )
+
+    def _undecodable(self, reason: str) -> FormatError:
+        return self._error(f"{self.file_name}: {reason}")
+
     def pil(self) -> Any:
-        """The picture as Pillow's, decoded, turned as its EXIF orientation says.
+        """Decode the picture with Pillow, and turn it as its EXIF orientation states.
 
         Pillow has no mode for several channels of 16 bits: it has the high byte of each number.
         ``image`` has them as they are.
+
+        Returns
+        -------
+        PIL.Image.Image
 
         Raises
         ------
         UnsupportedError
             Pillow is not installed (``pip install 'mapix[view]'``).
         FormatError
-            It cannot be decoded.
+            The picture cannot be decoded.
         """
-        from mapix.folder.decoding import decode
-
-        return decode(self.read(), self)[0]
+        return decode(self.encoded())[0]
 
     @property
     def image(self) -> NDArray[Any]:
-        """The picture as an array, decoded anew each time: (h, w, c), uint8 but for deep ones.
+        """The decoded picture, (h, w, c), in native byte order.
 
-        Grey 1 channel, colour 3, with transparency 2 or 4; palettes, CMYK and YCbCr become RGB.
-        16 bits a channel are uint16; of TIFF, signed bytes int8, other grey int32, uint32 and
-        float32.  JPEG 2000 and AVIF in colour, SGI, and plain PPM deeper than 8 bits become uint8:
-        their decoders give no more, and ``lint`` reports it.
+        uint8, or the type of deeper pictures: uint16, int32, uint32, float32.  Cost: it is read and
+        decoded at each access.
         """
-        from mapix.folder.decoding import as_array, decode
-
-        found = decode(self.read(), self, None, True)[0]
-        return np.ascontiguousarray(found) if isinstance(found, np.ndarray) else as_array(found)
-
-    def fitted(self, fit: Fit) -> Fitted:
-        """The picture as ``mode``, ``size`` and ``fit`` of a batch make it."""
-        from mapix.folder.decoding import decode
-
-        picture, full = decode(self.read(), self, fit.smallest, True)
-        return fit.put(picture, full, self.file_name)
-
-    def decode_error(self, reason: str) -> FormatError:
-        """What to raise about a picture that is none."""
-        return FormatError(
-            self._core.path,
-            NAME,
-            f"line {self.line}: {self.file_name}: {reason}",
-            record=self.index,
-            at=self.offset,
-        )
+        return image_of(self.encoded())
 
     @property
     def settings(self) -> Any:

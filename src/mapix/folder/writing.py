@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from mapix.folder.decoding import pillow
 from mapix.folder.layout import METADATA, boxes, dump
 from mapix.folder.record import Objects
+from mapix.pictures.decoding import pillow
 
 __all__ = ["encoded", "line_of", "name_in_folder", "strictly_json"]
 

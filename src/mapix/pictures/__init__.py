@@ -1,0 +1,26 @@
+"""Encoded pictures (PNG, JPEG, ...) as arrays and batches, for every format that holds such files.
+
+Nothing here knows where the bytes of a picture come from: see ``PictureDataset``.
+"""
+
+from typing import TYPE_CHECKING
+
+from mapix.lazy import attach
+
+if TYPE_CHECKING:
+    from mapix.pictures.batching import PictureBatch
+    from mapix.pictures.dataset import PictureDataset
+    from mapix.pictures.decoding import EncodedPicture, Header
+    from mapix.pictures.fitting import Fit
+
+__all__ = ["EncodedPicture", "Fit", "Header", "PictureBatch", "PictureDataset"]
+
+_MODULES = {
+    "EncodedPicture": "decoding",
+    "Fit": "fitting",
+    "Header": "decoding",
+    "PictureBatch": "batching",
+    "PictureDataset": "dataset",
+}
+
+__getattr__, __dir__ = attach(__name__, _MODULES)

@@ -1,0 +1,247 @@
+"""Many pictures into one array: files are decoded by threads, and placed on canvases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapix.assembly import check_padding
+from mapix.batch import Batch, affine, given
+from mapix.errors import LimitError
+from mapix.options import MOST_SIDE, BatchOptions
+from mapix.pictures.decoding import EncodedPicture
+from mapix.pictures.fitting import Fit, Fitted, picture_size
+from mapix.pictures.threads import Threads
+
+__all__ = ["OPTIONS", "PictureBatch", "PictureDtype", "PicturePlan"]
+
+PictureDtype = Literal["uint8", "uint16", "int32", "uint32", "float32", "float16"]
+DTYPES = get_args(PictureDtype)
+OPTIONS = ("size", "fit", "mode", "resample", "draft")
+"""Options of batches that only pictures have."""
+
+
+@dataclass(slots=True, eq=False)
+class PictureBatch(Batch):
+    """A ``mapix.Batch`` of pictures that were decoded.
+
+    Attributes
+    ----------
+    places : ndarray
+        float64 (b, 4): sx, sy, dx, dy.  A point x, y of picture k is at ``x * sx + dx``,
+        ``y * sy + dy`` of ``images[k]``.
+    records : list
+        The records that the pictures belong to.
+    """
+
+    places: NDArray[np.float64]
+    records: list[Any]
+
+
+class PicturePlan:
+    """How a batch of pictures is made, from checked options: see ``PictureDataset.batch``.
+
+    Parameters
+    ----------
+    options : BatchOptions
+        Checked.  ``more`` holds some of ``OPTIONS``.
+
+    Raises
+    ------
+    ValueError
+        Options contradict one another.
+    """
+
+    def __init__(self, options: BatchOptions, path: str) -> None:
+        self.path = path
+        self.dtype = None if options.dtype is None else np.dtype(options.dtype)
+        if options.arithmetic and (self.dtype is None or self.dtype.kind != "f"):
+            raise ValueError("scale, mean and std need dtype='float32' or 'float16'")
+        whole = np.dtype(np.uint8) if self.dtype is None else self.dtype
+        pad_value = options.pad_value
+        if whole.kind in "iu":
+            least, most = np.iinfo(whole).min, np.iinfo(whole).max
+            if not (least <= pad_value <= most and pad_value == int(pad_value)):
+                raise ValueError(f"pad_value must be {least}..{most} for {whole}, got {pad_value}")
+        self.fit = _fit(options)
+        self.channels = options.pad[2] if isinstance(options.pad, tuple) and options.pad[2:] else 0
+        self.planar = options.layout == "NCHW"
+        self.numbers = (options.scale, options.mean, options.std) if options.arithmetic else None
+        self.pad_value = pad_value
+
+    def begin(
+        self,
+        records: Sequence[Any],
+        encoded: Callable[[Any], EncodedPicture],
+        out: NDArray[Any] | Batch | None,
+        decoders: Threads,
+        placers: Threads,
+        batch: type[PictureBatch] = PictureBatch,
+    ) -> Callable[[], PictureBatch]:
+        """Begin to decode; return a function that waits and makes the batch.
+
+        Parameters
+        ----------
+        records : sequence
+            Records, for ``encoded`` and for the batch.
+        encoded : callable
+            ``encoded(record)`` reads the file of a record's picture; called by ``decoders``.
+        out : ndarray or Batch, optional
+            Where the images go.
+        decoders, placers : Threads
+            Threads that decode, and that put pictures into the batch.
+        batch : type
+            The class of the batch.
+        """
+        wait = decoders.begin(lambda record: self.fit.fitted(encoded(record)), records)
+        return lambda: self._placed(wait(), list(records), out, placers, batch)
+
+    def _placed(
+        self,
+        parts: list[Fitted],
+        records: list[Any],
+        out: NDArray[Any] | Batch | None,
+        placers: Threads,
+        batch: type[PictureBatch],
+    ) -> PictureBatch:
+        h, w = self._canvas(parts)
+        if self.fit.size is None and self.fit.fit == "crop":
+            parts = [p.cut(h, w, centre=self.fit.crop != "corner") for p in parts]
+        c = self._channels(parts)
+        kind = self._kind(parts)
+        shape = (len(parts), c, h, w) if self.planar else (len(parts), h, w, c)
+        images = np.empty(shape, kind) if out is None else given(out, shape, kind)
+        table = None if self.numbers is None else affine(kind.name, *self.numbers, c)
+        placers.run(lambda k: self._put(images[k], parts[k], table), range(len(parts)))
+        return batch(
+            images=images,
+            labels=None,
+            present=None,
+            shapes=np.array([p.shape for p in parts], np.uint16).reshape(-1, 3),
+            spec_range=None,
+            offsets=None,
+            names=(),
+            places=np.array([p.place for p in parts], np.float64).reshape(-1, 4),
+            records=records,
+        )
+
+    def _canvas(self, parts: list[Fitted]) -> tuple[int, int]:
+        for part in parts:
+            if max(part.shape[:2]) > MOST_SIDE:
+                what = f"{part.shape[0]} x {part.shape[1]} pixels, a side above {MOST_SIDE}"
+                raise LimitError(f"{self.path}: {part.name}: {what}")
+        if self.fit.size is not None:
+            return self.fit.size
+        if not parts:
+            return 0, 0
+        sizes = [p.pixels.shape[:2] for p in parts]
+        heights, widths = zip(*sizes, strict=True)
+        if self.fit.fit == "crop":
+            return min(heights), min(widths)
+        if self.fit.fit == "pad":
+            h, w = max(heights), max(widths)
+            nbytes = len(parts) * h * w * parts[0].pixels.shape[2]
+            total = sum(p.pixels.size for p in parts)
+            what = f"pass size=(h, w); {len(parts)} pictures were to become {h} x {w}"
+            check_padding(self.path, nbytes, total, what)
+            return h, w
+        other = next((k for k, s in enumerate(sizes) if s != sizes[0]), None)
+        if other is not None:
+            a, b = ((parts[k].name, *sizes[k]) for k in (0, other))
+            raise ValueError(
+                f"{self.path}: pictures of different sizes: {a[0]} has {a[1]} x {a[2]} pixels, "
+                f"{b[0]} {b[1]} x {b[2]}: pass size=(h, w) and fit='resize', 'letterbox', "
+                f"'cover', 'crop' or 'pad' (pad=True and crop=True need no size)"
+            )
+        return sizes[0]
+
+    def _channels(self, parts: list[Fitted]) -> int:
+        counts = [p.pixels.shape[2] for p in parts]
+        if self.channels:
+            most = max(counts, default=0)
+            if most > self.channels:
+                part = parts[counts.index(most)]
+                raise ValueError(
+                    f"{self.path}: {part.name} has {most} channels, pad= is for {self.channels}"
+                )
+            return self.channels
+        other = next((k for k, n in enumerate(counts) if n != counts[0]), None)
+        if other is not None:
+            raise ValueError(
+                f"{self.path}: pictures of different kinds: {parts[0].name} has {counts[0]} "
+                f"channels, {parts[other].name} {counts[other]}: pass mode='RGB', 'L' or 'RGBA'"
+            )
+        return counts[0] if counts else 3
+
+    def _kind(self, parts: list[Fitted]) -> np.dtype[Any]:
+        deep = {p.dtype for p in parts} - {np.dtype(np.uint8)}
+        if deep and (self.dtype is None or self.dtype == np.uint8):
+            names = sorted(str(d) for d in deep)
+            same = next((f", or dtype={n!r}" for n in DTYPES[1:] if {n} == set(names)), "")
+            raise ValueError(
+                f"{self.path}: pictures of {', '.join(names)}: pass dtype='float32', and scale= "
+                f"if wanted{same}"
+            )
+        kind = np.dtype(np.uint8) if self.dtype is None else self.dtype
+        if kind.kind != "f":
+            for p in parts:
+                if not np.can_cast(p.dtype, kind):
+                    what = f"{p.name}: numbers of {p.dtype} do not fit into dtype={kind.name!r}"
+                    raise ValueError(f"{self.path}: {what}")
+        return kind
+
+    def _put(self, to: NDArray[Any], part: Fitted, table: NDArray[Any] | None) -> None:
+        """Put a picture onto its canvas, converted."""
+        target = to.transpose(1, 2, 0) if self.planar else to
+        top, left = part.corner
+        pixels = part.pixels
+        n, m, c = pixels.shape
+        if pixels.shape != target.shape:
+            target[...] = self.pad_value
+        target = target[top : top + n, left : left + m, :c]
+        if table is None:
+            if target.dtype.kind in "iu" and pixels.dtype.kind == "f":  # scaled: integers again
+                limits = np.iinfo(part.dtype)
+                pixels = np.rint(pixels.astype(np.float64)).clip(limits.min, limits.max)
+            with np.errstate(over="ignore"):
+                np.copyto(target, pixels, casting="unsafe")
+        else:
+            for channel, (a, b) in enumerate(table.astype(np.longdouble)[:c]):
+                from_ = pixels[:, :, channel]
+                if from_.dtype == np.uint8:  # 256 values, each rounded once, as the C core does
+                    values = (np.arange(256) * a + b).astype(np.float32).astype(to.dtype)
+                    target[:, :, channel] = values[from_]
+                else:
+                    with np.errstate(over="ignore"):
+                        target[:, :, channel] = from_ * np.float64(a) + np.float64(b)
+        if part.dtype != np.uint8 and to.dtype == np.float16 and np.isinf(target).any():
+            raise ValueError(
+                f"{self.path}: {part.name}: numbers of {part.dtype} that float16 does not reach: "
+                "pass scale=, or dtype='float32'"
+            )
+
+
+def _fit(options: BatchOptions) -> Fit:
+    """Return how pictures are fitted: ``pad`` and ``crop`` are ``fit="pad"`` and ``"crop"``."""
+    more = dict(options.more)
+    size, fit = picture_size(more.pop("size", None)), more.pop("fit", "exact")
+    rest = (more.pop("mode", None), more.pop("resample", "bilinear"), more.pop("draft", False))
+    if more:
+        known = ", ".join((*BatchOptions._fields[:-1], *OPTIONS))
+        raise TypeError(f"batches of pictures have no {', '.join(more)}=; they have {known}")
+    pad, crop = options.pad, "centre" if options.crop is True else options.crop or ""
+    if not pad and not crop:
+        return Fit(size, fit, *rest)
+    if fit not in ("exact", "pad", "crop"):
+        raise ValueError(f"fit={fit!r} scales pictures, pad= and crop= do not: pass one of them")
+    if isinstance(pad, tuple):
+        if size not in (None, pad[:2]):
+            raise ValueError(f"size={size} and pad={pad} are two sizes of the images: pass one")
+        size = pad[0], pad[1]
+    if fit == "crop":
+        crop = crop or "centre"
+    return Fit(size, "pad" if pad or fit == "pad" else "crop", *rest, crop)

@@ -1,0 +1,322 @@
+"""Decode the files of pictures with Pillow, and turn its pictures into arrays."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapix.errors import FormatError, LimitError, UnsupportedError
+from mapix.pictures.depth import GREY, Numbers, numbers_of, read, turned
+
+__all__ = [
+    "BESIDES",
+    "MAX_PIXELS",
+    "MODES",
+    "EncodedPicture",
+    "Header",
+    "as_array",
+    "decode",
+    "decoded_header",
+    "header_of",
+    "image_of",
+    "pillow",
+    "plain",
+]
+
+MAX_PIXELS = 89_478_485  # above it Pillow warns of a decompression bomb
+
+USUAL = ("PNG", "JPEG", "BMP", "GIF", "PPM")  # Pillow reads these without loading more plugins
+# Only formats that are pictures and nothing else: an EPS file, for one, is a program.
+OTHERS = ("WEBP", "TIFF", "AVIF", "JPEG2000", "MPO", "TGA", "ICO", "DIB", "SGI", "PCX", "QOI")
+MODES = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}
+"""Modes of 8 bits -> their channels."""
+PLAIN = (*MODES, *GREY)
+BECOMES = {"1": "L", "PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
+TRANSPARENT = ("1", "L", "RGB", *GREY)  # modes for which PNG may name a transparent colour
+CAMERA_TAGS = {0x8769, 0x8825}  # of TIFF: they lead to EXIF; the other tags state the layout
+EXIF_OF_PNG = (b"eXIf", b"Raw profile type", b"com.adobe.xmp")  # chunks that may hold EXIF
+ORIENTATION = 0x0112  # EXIF's tag
+ON_ITS_SIDE = (5, 6, 7, 8)  # orientations that exchange height and width
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedPicture:
+    """The bytes of a picture's file, its name for errors, and limits.
+
+    Attributes
+    ----------
+    data : bytes
+        The file, in memory of its own: a decoder must not read a map of a file, which somebody
+        might cut.
+    name : str
+        Name of the picture.
+    path : str
+        The file that holds the picture or its name; errors begin with it.
+    error : callable, optional
+        ``error(reason)`` makes the error about bytes that cannot be decoded, with record and byte;
+        by default a FormatError of ``path`` that states the name.
+    max_pixels : int
+        A picture of more pixels is a LimitError.
+    orientation : bool
+        Whether the picture is turned as its EXIF orientation states.
+    """
+
+    data: bytes
+    name: str
+    path: str
+    error: Callable[[str], FormatError] | None = None
+    max_pixels: int = MAX_PIXELS
+    orientation: bool = True
+
+    def broken(self, reason: str) -> FormatError:
+        """Return the error about bytes that cannot be decoded."""
+        if self.error is not None:
+            return self.error(reason)
+        return FormatError(self.path, "picture", f"{self.name}: {reason}")
+
+
+def pillow() -> Any:
+    """Return the module ``PIL.Image``.
+
+    Raises
+    ------
+    UnsupportedError
+        Pillow is not installed; the message names the extra.
+    """
+    try:
+        from PIL import Image
+    except ImportError as e:
+        reason = "pictures are decoded by Pillow, which is not installed: pip install 'mapix[view]'"
+        raise UnsupportedError(reason) from e
+    return Image
+
+
+def _opened(file: EncodedPicture) -> Any:
+    """Return Pillow's picture with its header read and its size within the limit."""
+    image = pillow()
+    try:
+        picture = _identified(image, file.data)
+    except image.UnidentifiedImageError as e:
+        raise file.broken("not a picture of a known format") from e
+    except (image.DecompressionBombError, image.DecompressionBombWarning) as e:
+        raise LimitError(f"{file.path}: {file.name}: {e}") from e
+    except Exception as e:  # a decoder may raise anything for bytes of unknown origin
+        raise file.broken(f"cannot be decoded: {_text(e)}") from e
+    if picture.width * picture.height > file.max_pixels:
+        raise LimitError(
+            f"{file.path}: {file.name}: {picture.width} x {picture.height} pixels, more than the "
+            f"limit of {file.max_pixels}; max_pixels= of open raises it"
+        )
+    return picture
+
+
+def _identified(image: Any, data: bytes) -> Any:
+    image.preinit()
+    known = [f for f in USUAL if f in image.OPEN]
+    try:
+        return image.open(io.BytesIO(data), formats=known)
+    except image.UnidentifiedImageError:
+        image.init()
+        known = [f for f in OTHERS if f in image.OPEN]
+        return image.open(io.BytesIO(data), formats=known)
+
+
+def decode(
+    file: EncodedPicture, draft: tuple[int, int] | None = None, deep: bool = False
+) -> tuple[Any, tuple[int, int]]:
+    """Decode a picture, and turn it as its EXIF orientation states.
+
+    Parameters
+    ----------
+    file : EncodedPicture
+        What to decode.
+    draft : (h, w), optional
+        A JPEG may be decoded at a smaller size, but not below this one.
+    deep : bool
+        Return a picture of more than 8 bits per channel as an array (h, w, c) of its numbers.
+        Pillow's picture has 8 bits of each number where there are several channels.
+
+    Returns
+    -------
+    picture : PIL.Image.Image or ndarray
+        The decoded picture.
+    size : (h, w)
+        Its size without ``draft``.
+
+    Raises
+    ------
+    FormatError
+        The format is not known, or the picture is damaged.
+    LimitError
+        It has more pixels than ``max_pixels``.
+    """
+    picture = _opened(file)
+    full = picture.height, picture.width
+    numbers = _numbers(picture, file)
+    try:
+        if deep and numbers.dtype != np.uint8:
+            found: Any = read(picture, numbers, file.data)
+            orientation = _orientation(_exif(picture, file.data)) if file.orientation else 1
+            found = turned(found, orientation)
+        else:
+            if draft is not None and picture.format == "JPEG":
+                side = max(draft)  # both sides: the picture may be turned afterwards
+                picture.draft(None, (side, side))
+            picture.load()
+            orientation = _orientation(_exif(picture, file.data)) if file.orientation else 1
+            found = picture
+            if orientation != 1:
+                from PIL import ImageOps
+
+                found = ImageOps.exif_transpose(picture)
+    except Exception as e:
+        raise file.broken(f"cannot be decoded: {_text(e)}") from e
+    return found, full[::-1] if orientation in ON_ITS_SIDE else full
+
+
+def image_of(file: EncodedPicture) -> NDArray[Any]:
+    """Decode a picture to an array (h, w, c), C-contiguous, in memory of its own."""
+    found = decode(file, deep=True)[0]
+    return np.ascontiguousarray(found) if isinstance(found, np.ndarray) else as_array(found)
+
+
+def _exif(picture: Any, data: bytes) -> Any:
+    """Return a picture's EXIF.  Pillow would decode a PNG to find it: its bytes are searched."""
+    if picture.format == "PNG" and not any(word in data for word in EXIF_OF_PNG):
+        return {}
+    return picture.getexif()
+
+
+def _orientation(exif: Any) -> int:
+    found = exif.get(ORIENTATION, 1)
+    return found if found in range(1, 9) else 1
+
+
+def _numbers(picture: Any, file: EncodedPicture) -> Numbers:
+    try:
+        found = numbers_of(picture)
+    except Exception as e:  # tags are bytes of unknown origin
+        raise file.broken(f"cannot be decoded: {_text(e)}") from e
+    if found.unreadable:
+        raise file.broken(f"cannot be decoded: {found.unreadable}")
+    return found
+
+
+def _text(e: Exception) -> str:
+    return " ".join(str(e).split()) or type(e).__name__
+
+
+def plain(picture: Any) -> Any:
+    """Return a picture in a mode that is an array: palettes and other colour spaces become RGB."""
+    mode = picture.mode
+    if mode in PLAIN:
+        return picture
+    if mode == "P":
+        return picture.convert("RGBA" if "transparency" in picture.info else "RGB")
+    return picture.convert(BECOMES.get(mode, "RGB"))
+
+
+def as_array(picture: Any) -> NDArray[Any]:
+    """Return Pillow's picture as an array (h, w, c) in native byte order.  Copies: yes."""
+    found = np.array(plain(picture))
+    if not found.dtype.isnative:
+        found = found.astype(found.dtype.newbyteorder("="))
+    return found[:, :, None] if found.ndim == 2 else found
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the header of a picture's file states.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        (h, w, c) of the array.
+    dtype : dtype
+        Of the array.
+    besides : tuple of str
+        What the file holds that the array does not: keys of ``BESIDES``.
+    orientation : int
+        EXIF's, 1..8, whether or not the picture is turned.
+    format : str
+        Pillow's name of the format: "PNG".
+    """
+
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    besides: tuple[str, ...]
+    orientation: int
+    format: str
+
+
+BESIDES = {
+    "frames": "later frames",
+    "depth": "bits beyond the 8 that are decoded",
+    "colours": "colours that are not RGB (CMYK, YCbCr, LAB)",
+    "transparency": "a transparent colour",
+    "profile": "a colour profile",
+    "exif": "EXIF",
+}
+
+
+def header_of(file: EncodedPicture) -> Header:
+    """Return what the header of a picture states, without decoding its pixels."""
+    return _header(_opened(file), file)
+
+
+def decoded_header(file: EncodedPicture) -> Header:
+    """Return the header of a picture whose pixels were decoded without an error.
+
+    Raises
+    ------
+    FormatError
+        It is damaged.
+    """
+    picture = _opened(file)
+    found = _header(picture, file)
+    try:
+        picture.load()
+    except Exception as e:
+        raise file.broken(f"cannot be decoded: {_text(e)}") from e
+    return found
+
+
+def _header(picture: Any, file: EncodedPicture) -> Header:
+    numbers = _numbers(picture, file)
+    h, w = picture.height, picture.width
+    mode, format = picture.mode, str(picture.format)
+    if mode == "P":
+        mode = "RGBA" if "transparency" in picture.info else "RGB"
+    elif mode not in PLAIN:
+        mode = BECOMES.get(mode, "RGB")
+    try:
+        exif = _exif(picture, file.data)
+        orientation = _orientation(exif)
+        besides = tuple(_besides(picture, numbers, set(exif), file.orientation))
+    except Exception as e:  # as in ``decode``: these are bytes of unknown origin
+        raise file.broken(f"cannot be decoded: {_text(e)}") from e
+    on_its_side = file.orientation and orientation in ON_ITS_SIDE
+    shape = (*((w, h) if on_its_side else (h, w)), numbers.channels or MODES.get(mode, 1))
+    return Header(shape, numbers.dtype, besides, orientation, format)
+
+
+def _besides(picture: Any, numbers: Numbers, exif: set[int], turned: bool) -> Iterator[str]:
+    info, mode = picture.info, picture.mode
+    if numbers.reduced:
+        yield "depth"
+    if mode not in (*PLAIN, *BECOMES, "P"):
+        yield "colours"
+    if "transparency" in info and mode in TRANSPARENT:
+        yield "transparency"
+    if info.get("icc_profile"):
+        yield "profile"
+    exif = exif & CAMERA_TAGS if picture.format == "TIFF" else exif
+    if exif - ({ORIENTATION} if turned else set()):
+        yield "exif"
+    if getattr(picture, "is_animated", False):  # last: it may seek to the next frame
+        yield "frames"
