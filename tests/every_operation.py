@@ -243,7 +243,32 @@ def model(folder: Path) -> Path:
 # --- operations: a row for each public name -------------------------------------------------------
 
 LAST = N - 1
+CONTRACT: dict[str, Op] = {  # of every family
+    **dict.fromkeys(
+        ("BATCH_OPTIONS", "FAMILY", "LABEL_UNITS", "NO_BATCH", "RECORDS"), lambda a: None
+    ),
+    "batch_shape": lambda a: a.batch_shape([0, len(a) - 1]),
+    "closed": lambda a: None,
+    "columns": lambda a: [(name, plain(a.columns[name].filled())) for name in a.columns],
+    "describe": lambda a: sorted(a.describe()),
+    "draw": lambda a: a.draw(9, seed=1),
+    "explain": lambda a: (sorted(a.explain(len(a) - 1)), sorted(a.explain(batch=[0]))),
+    "image_shape": lambda a: a.image_shape,
+    "rows": lambda a: a.rows,
+    "shard": lambda a: a.shard(1, 3),
+    "sort_by": lambda a: a.sort_by(next(iter(a.columns))) if a.columns else None,
+    "split": lambda a: a.split(seed=1),
+    "splits": lambda a: sorted(a.splits),
+    "statistics": lambda a: str(a.statistics()) if a.image_shape is not None else None,
+    "verify": sound,
+    "warm": lambda a: a.warm(),
+    "weights": lambda a: a.weights(),
+    "where": lambda a: a.where(np.arange(len(a)) % 2 == 1),
+}
 ROWS: dict[str, Op] = {  # of whatever is rows of one type
+    **CONTRACT,
+    "PLANAR": lambda a: None,
+    "ndim": lambda a: a.ndim,
     "__array__": lambda a: np.asarray(a).copy(),
     "__eq__": lambda a: a == a,
     "__getitem__": lambda a: (a[len(a) - 1], a[3:9], a[[5, len(a) - 1]], a[[5, -1]].view()),
@@ -252,7 +277,6 @@ ROWS: dict[str, Op] = {  # of whatever is rows of one type
     "__len__": len,
     "__reduce__": pickled,
     "__repr__": repr,
-    "SEVERAL": lambda a: a.SEVERAL,
     "batch": lambda a: a.batch([0, len(a) - 1]).images,
     "batches": lambda a: [b.images for b in a.batches(64)],
     "blocks": lambda a: list(a.blocks(1 << 12)),

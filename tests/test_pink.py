@@ -558,7 +558,7 @@ def test_copies_of_a_file_may_move(tmp_path):
     view = a.view()
     (tmp_path / "m").unlink()
     assert view.shape == (6, 6)
-    with pytest.raises(mapix.UnsupportedError, match="several PINK files"):
+    with pytest.raises(mapix.UnsupportedError, match="several pink files"):
         mapix.open([PINK / "map_cart_3x2.bin"] * 2)
 
 

@@ -85,7 +85,7 @@ def assembled(
         target = np.empty((len(images), *shapes[0]), wanted)
         made = target if out is None else given(out, target.shape, wanted)
         for canvas, image in zip(made, images, strict=True):
-            canvas[...] = converted(image, options, wanted)
+            canvas[...] = converted(image, options, wanted, (*image.shape, 1, 1, 1)[2])
     sizes = np.ones((len(images), 3), np.uint16)
     for size, shape in zip(sizes, shapes, strict=False):
         known = [min(n, 65535) for n in shape[:3]]
@@ -149,23 +149,36 @@ def place(
 def converted(
     pixels: NDArray[Any], options: BatchOptions, wanted: np.dtype[Any], channels: int = 1
 ) -> NDArray[Any]:
-    """Return numbers in the type of a batch: scaled, and rounded once."""
+    """Return numbers in the type of a batch: scaled, and rounded once.
+
+    Parameters
+    ----------
+    pixels : ndarray
+        Numbers of any shape; with several channels, these are the last dimension.
+    options : BatchOptions
+        Scale, mean and std.
+    wanted : numpy.dtype
+        Type of the result.
+    channels : int
+        Channels of the batch: as many means and standard deviations there can be.
+    """
     if not options.arithmetic:
         return pixels.astype(wanted, copy=False)
+    pairs = affine(wanted.name, options.scale, options.mean, options.std, channels)
+    if pairs is None:
+        raise ValueError("scale, mean and std need dtype float32 or float16")
     if pixels.dtype != np.uint8:
-        numbers = pixels.astype(np.float64) * (1.0 if options.scale is None else options.scale)
         mean, std = (
-            np.asarray(default if x is None else x)
+            np.broadcast_to(np.asarray(default if x is None else x, np.float64), (channels,))
             for x, default in ((options.mean, 0.0), (options.std, 1.0))
         )
-        exact: NDArray[Any] = ((numbers - mean) / std).astype(wanted)
+        depth = pixels.shape[-1] if channels > 1 else 1
+        numbers = pixels.astype(np.float64) * (1.0 if options.scale is None else options.scale)
+        exact: NDArray[Any] = ((numbers - mean[:depth]) / std[:depth]).astype(wanted)
         return exact
-    pairs = affine(wanted.name, options.scale, options.mean, options.std, channels)
-    assert pairs is not None
     # 256 values, each rounded once, as the C core does: fma(byte, a, b) in float32
     values = np.arange(256) * pairs[:, :1].astype(np.longdouble) + pairs[:, 1:]
     table: NDArray[Any] = values.astype(np.float32).astype(wanted)
-    if len(table) == 1 or pixels.ndim < 3:
-        one: NDArray[Any] = table[0][pixels]
-        return one
-    return np.stack([table[k][pixels[:, :, k]] for k in range(pixels.shape[2])], axis=2)
+    channel = 0 if len(table) == 1 else np.arange(pixels.shape[-1])
+    found: NDArray[Any] = table[channel, pixels]
+    return found

@@ -1,53 +1,54 @@
-"""Rows of one type and shape, one behind the other in a file: views, lazy parts, batches.
+"""Rows of one type and shape, one after the other in a file: views, lazy parts, batches.
 
-What the formats that are arrays share (IDX, PINK): a format says where the numbers begin, of what
-type and shape they are, and how the file is opened again.
+The formats that are arrays (IDX, PINK, NPY) share this: a format states where the numbers begin, of
+what type and shape they are, and how the file is opened again.
 """
 
 from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native
-from mapix.batch import Batch, Dtype, Lookout, Recipe, Samples, affine, batches, gather
-from mapix.errors import UnsupportedError
+from mapix.assembly import assembled, converted
+from mapix.batch import Batch, Lookout, Recipe, Samples, affine, gather, given
+from mapix.columns import Column
+from mapix.dataset import FileDataset, Progress
+from mapix.errors import MapixError, UnsupportedError
+from mapix.options import MOST_SIDE, BatchOptions, Crop, Layout, canvas_size, numbers
 from mapix.placement import Placement
-from mapix.selection import Rows, axes, chosen, compose, positions
+from mapix.report import Report
+from mapix.selection import Rows, axes
 from mapix.source import Source
 from mapix.view import selected
 
 __all__ = ["RowArray", "stored"]
 
-MOST_SIDE = 65535
 MOST_NAMED = 1024  # columns of labels; of more all have one name
-BLOCK_NBYTES = 8 << 20  # of rows handled at once in a pass over all
-
-
-def _recipe(dtype: str, scale: Any = None, mean: Any = None, std: Any = None) -> Recipe:
-    """Rows as pictures of one channel, as large as they are, without labels."""
-    return Recipe(
-        dtype, "NHWC", scale, mean, std, c=1, fit=0, pad_value=0.0, columns=None, names=()
-    )
+MOST_PLANS = 64  # sets of options that are remembered
+BLOCK_NBYTES = 8 << 20  # rows that are read at once in a scan of all rows
+FUSED_DTYPES = ("uint8", "float32", "float16")  # types that the C core makes of bytes
+MOST_LISTED = 10  # rows that a report names
 
 
 def stored(
     rows: ArrayLike, row_shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> tuple[int, memoryview]:
-    """Rows as a file of that type has them: how many, and their bytes.
+    """Return the number of rows, and their bytes as a file of that type stores them.
 
     Raises
     ------
     ValueError
-        They are of another shape, or ``dtype`` does not hold one of the numbers.  Floats may lose
+        The rows have another shape, or ``dtype`` does not hold one of the numbers.  Floats may lose
         digits, but not become infinite.
     TypeError
-        They are floats, and ``dtype`` is not.
+        The rows are floats, and ``dtype`` is an integer type.
     """
     array = np.asarray(rows)
     if array.shape[1:] != row_shape or array.ndim == 0:
@@ -62,38 +63,71 @@ def stored(
             held = made.itemsize >= array.itemsize or not np.any(np.isinf(made) & ~np.isinf(array))
         elif dtype.kind == "f":
             held = np.array_equal(made.astype(array.dtype), array)
-        else:  # there and back again -1 would be 255, and then -1
+        else:  # a comparison in the type of the rows does not see that -1 became 255
             held = np.can_cast(array.dtype, dtype) or np.array_equal(made, array)
     if not held:
         raise ValueError(f"numbers that {dtype} does not hold")
     return len(array), made.reshape(-1).view(np.uint8).data
 
 
-class RowArray:
-    """Rows of a file.  Base of what formats hand out; made by ``mapix.open``.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Plan:
+    """What one set of options means for the rows of a file.
 
-    Indexing with an integer gives a row as a read-only view, with a slice, indices or a mask a lazy
-    part.  A tuple is what it is to numpy: ``a[0, 3]`` is line 3 of row 0, ``a[:5, 0]`` the first
-    lines of five rows; views where ints and slices choose them, copies where arrays do.  Pickles as
-    path and fingerprint.
+    Attributes
+    ----------
+    shape : tuple of int
+        Shape of a row in the batch.
+    dtype : numpy.dtype
+        Type of the batch.
+    recipe : Recipe or None
+        For the C core; None where numpy makes the batch.
+    canvas : tuple of int
+        (h, w, c) that the C core fills.
+    fit : int
+        ``_native.PAD``, ``CROP`` and ``CENTRE``, or-ed.
+    copies : bool
+        Whether the numbers of the file are copied as they are, apart from their byte order.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    recipe: Recipe | None = None
+    canvas: tuple[int, int, int] = (0, 0, 0)
+    fit: int = 0
+    copies: bool = False
+
+
+class RowArray(FileDataset[NDArray[Any]]):
+    """Rows of a file.  Base class of the datasets that are arrays; made by ``mapix.open``.
+
+    Indexing with an integer gives a row as a read-only view; with a slice, indices or a mask it
+    gives a lazy part.  A tuple means what it means to numpy: ``a[0, 3]`` is line 3 of row 0,
+    ``a[:5, 0]`` the first lines of five rows.  Integers and slices choose views, arrays choose
+    copies.
 
     Parameters
     ----------
     source : Source
         The file that was opened.
     dtype : numpy.dtype
-        Of the numbers as the file has them, byte order included.
+        Type of the numbers as the file has them, byte order included.
     shape : tuple of int
-        Dimensions, rows first; proven to lie in the file.
+        Dimensions, rows first; all rows lie in the file.
     at : int
         Byte of the first number.
     numbers : Source, optional
-        Where the numbers lie, when that is not ``source`` (a ``.gz``'s lie in the cache).
+        The file with the numbers, where that is not ``source``: those of a ``.gz`` lie in the
+        cache.
     labels : RowArray, optional
         A row, often of one number, for each row.
+    options : mapping, optional
+        Options with which the file was opened.
     """
 
-    SEVERAL = "several files of this format cannot be opened as one"
+    RECORDS = "rows"
+    PLANAR = False
+    """Whether rows of three dimensions are (channels, h, w), and not (h, w, channels)."""
 
     def __init__(
         self,
@@ -104,23 +138,21 @@ class RowArray:
         *,
         numbers: Source | None = None,
         labels: RowArray | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
-        self.source = source
+        super().__init__(source, shape[0], options)
         self.labels = labels
         self._numbers = source if numbers is None else numbers
         self._dtype = dtype
+        self._native_dtype = dtype.newbyteorder("=")
         self._shape = shape
         self._at = at
         self._row_nbytes = dtype.itemsize * math.prod(shape[1:])
-        self._rows: Rows = None
         self._n = shape[0]
+        self._plans: dict[BatchOptions, _Plan] = {}
+        self._shapes_of_rows = np.empty((0, 3), np.uint16)
 
     # --- what it is -------------------------------------------------------------------------------
-
-    @property
-    def path(self) -> str:
-        """The file."""
-        return self.source.path
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -132,14 +164,24 @@ class RowArray:
         """Dimensions, rows first."""
         return (self._n, *self._shape[1:])
 
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions, rows included."""
+        return len(self.shape)
+
+    @property
+    def image_shape(self) -> tuple[int, ...] | None:
+        """Shape of each row, in the file's order; None of rows that are not numbers."""
+        return self._shape[1:] if self._dtype.kind in "biuf" else None
+
     def __len__(self) -> int:
         return self._n
 
     def view(self) -> NDArray[Any]:
-        """The array, in the file's type, read-only, aliasing the file, aligned or not.
+        """Return the array in the file's type, read-only, aliasing the file, aligned or not.
 
-        Copies: none, but for parts chosen by indices.  Of a ``.gz`` it aliases the decompressed
-        file in the cache.  Lifetime: outlives ``close()``.
+        Copies: none, except for parts chosen by indices.  The view of a ``.gz`` aliases the
+        decompressed file in the cache.  Lifetime: outlives ``close()``.
         """
         if isinstance(self._rows, np.ndarray):
             return self._copied(self._rows)
@@ -153,29 +195,27 @@ class RowArray:
             if wanted != self._dtype:
                 raise ValueError(f"{self.path}: {self._dtype} as {wanted} needs a copy")
             return self.view()
-        rows = np.arange(self._shape[0]) if self._rows is None else np.asarray(self._rows, np.int64)
-        return self._copied(rows).reshape(self.shape).astype(wanted, copy=False)
+        return self._copied(self.rows).reshape(self.shape).astype(wanted, copy=False)
 
     def _copied(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Rows of the file in the file's type, copied under the guard."""
+        """Return rows of the file in the file's type, copied under the guard."""
         made = np.empty((len(rows), *self._shape[1:]), self._dtype)
         if made.size:
-            self._array(swap=1).gather(self._numbers.mapping, rows, made, "rows")
+            self._array(1).gather(self._numbers.mapping, rows, made, "rows")
         return made
 
     def __getitem__(self, key: Any) -> Any:
-        if type(key) is int and 0 <= key < self._n:  # the usual key; the rest is decided elsewhere
-            return self._row(key if self._rows is None else int(self._rows[key]))
+        if type(key) is int and 0 <= key < self._n:  # the usual key; the others go through checks
+            return self._record(key if self._rows is None else int(self._rows[key]))
         if isinstance(key, tuple):
             return self._within(key)
-        found = chosen(key, self._rows, self._n, self.path, "rows")
-        return self._row(found) if isinstance(found, int) else self.of(found)
+        return super().__getitem__(key)
 
     def _within(self, key: tuple[Any, ...]) -> Any:
-        """What a tuple of indices is to numpy.
+        """Return what a tuple of indices means to numpy.
 
-        A view where ints and slices choose it, and the rows lie in the file as they are handed out;
-        else a copy of the chosen rows under the guard, indexed by numpy.
+        A view where integers and slices choose it and rows are views; otherwise a copy of the
+        chosen rows under the guard, indexed by numpy.
         """
         index = axes(key, (self._n, *self._shape[1:]), self.path)
         first, rest = index[0], tuple(index[1:])
@@ -186,209 +226,307 @@ class RowArray:
                 return RowArray.view(self)[tuple(index)]
         rows = np.atleast_1d(np.arange(self._n)[first])
         again = {int: 0, slice: slice(None)}.get(type(first), np.arange(len(rows)))
-        return self.batch(rows).images[(again, *rest)]
+        return self.batch(rows, labels=None).images[(again, *rest)]
+
+    @property
+    def _decodes(self) -> bool:
+        """Whether rows are computed from the numbers of the file."""
+        return type(self)._decode is not RowArray._decode
 
     @property
     def _aliases(self) -> bool:
-        """Whether all rows are one view; for subclasses that decode rows, too."""
+        """Whether all rows are one view.  A subclass that decodes rows overrides it."""
         return not isinstance(self._rows, np.ndarray)
 
-    def _row(self, row: int) -> NDArray[Any]:
+    def _record(self, row: int) -> NDArray[Any]:
         begin = self._at + row * self._row_nbytes
         return np.ndarray(self._shape[1:], self._dtype, self._numbers.view, begin)
 
-    def of(self, rows: Rows) -> Self:
-        """The part of the whole file that these rows of it are; how a pickle comes back."""
-        part = object.__new__(type(self))
-        part.__dict__.update(self.__dict__)
-        part._rows, part._n = rows, self._shape[0] if rows is None else len(rows)
-        part.labels = None if self.labels is None else self.labels.of(rows)
+    def _image(self, row: int) -> NDArray[Any] | None:
+        """Return the pixels of a row: a copy made under the guard, which a cut file cannot kill."""
+        if self._dtype.kind not in "biuf":
+            return None
+        made = np.empty((1, *self._shape[1:]), self._native_dtype)
+        found: NDArray[Any] = self._native_rows(np.array([row]), made)[0, ...]
+        return found.transpose(1, 2, 0) if self._layout == "NCHW" else found
+
+    def _part(self, rows: Rows) -> Self:
+        part = super()._part(rows)
+        part._n = self._shape[0] if rows is None else len(rows)
+        part.labels = None if self.labels is None else self.labels._part(rows)
         return part
 
-    def __iter__(self) -> Iterator[NDArray[Any]]:
-        rows = range(self._n) if self._rows is None else self._rows
-        return (self._row(int(row)) for row in rows)
+    def of(self, rows: Rows) -> Self:
+        """Return the part of the complete file that these rows of it are."""
+        return self._part(rows)
 
     def __getitems__(self, indices: ArrayLike) -> Samples:
-        """Rows by one gather, each with its label where labels lie beside.
+        """Return rows by one gather, each with its label where there are labels.
 
-        What PyTorch's DataLoader asks for: it makes ``images`` of them, or ``[images, labels]``.
+        PyTorch's DataLoader calls it: the loader makes ``images`` of the rows, or ``[images,
+        labels]``.
         """
         batch = self.batch(indices)
         return Samples(batch.images, batch.labels)
 
     # --- batches ----------------------------------------------------------------------------------
 
-    def batch(
+    def _gather(
+        self, rows: NDArray[np.int64], options: BatchOptions, out: NDArray[Any] | Batch | None
+    ) -> Batch:
+        plan = self._plan(options)
+        if plan.recipe is None:
+            images = self._in_numpy(rows, options, plan, out)
+        else:
+            images = self._fused(rows, plan, plan.recipe, out, options.threads)
+        shapes = self._shapes(len(rows))
+        if self.labels is None or options.labels is None:
+            return Batch(images, None, None, shapes, None, None, ())
+        labels = self.labels._values_of(rows)
+        present = np.empty(labels.shape, np.bool_)
+        present.fill(True)
+        return Batch(images, labels, present, shapes, None, None, self._label_names())
+
+    def _plan(self, options: BatchOptions) -> _Plan:
+        """Return what a set of options means, worked out once per file."""
+        plan = self._plans.get(options)
+        if plan is None:
+            if len(self._plans) >= MOST_PLANS:
+                self._plans.clear()
+            plan = self._plans[options] = self._planned(options)
+        return plan
+
+    def _planned(self, options: BatchOptions) -> _Plan:
+        shape, native = self._shape[1:], self._native_dtype
+        dtype = native if options.dtype is None else np.dtype(options.dtype)
+        if native.kind not in "biuf" and (dtype != native or options.arithmetic):
+            raise UnsupportedError(f"{self.path}: rows of {native} are not converted to numbers")
+        if options.arithmetic and dtype.kind != "f":
+            raise ValueError("scale, mean and std need dtype float32 or float16")
+        canvas, fit = self._canvas(options), 0
+        if canvas is not None:
+            fit = (_native.PAD if options.pad else 0) | (_native.CROP if options.crop else 0)
+            fit |= _native.CENTRE if options.crop and options.crop != "corner" else 0
+            planar = (options.layout or self._layout) == "NCHW"
+            shape = (canvas[2], *canvas[:2]) if planar else canvas
+        copies = dtype == native and not options.arithmetic
+        plain = canvas is None or (canvas == self._hwc and options.layout in (None, self._layout))
+        if self._picture is None or dtype.name not in FUSED_DTYPES:
+            return _Plan(shape, dtype, fit=fit, copies=copies and plain)
+        canvas = self._picture if canvas is None else canvas
+        layout = options.layout or self._layout
+        recipe = Recipe(
+            *(dtype.name, layout, options.scale, options.mean, options.std),
+            c=canvas[2],
+            fit=fit,
+            pad_value=options.pad_value,
+            columns=None,
+            names=(),
+        )
+        return _Plan(shape, dtype, recipe, canvas, fit, copies and plain)
+
+    @property
+    def _layout(self) -> str:
+        """Order of the dimensions of rows as the file has them."""
+        return "NCHW" if self.PLANAR and len(self._shape) == 4 else "NHWC"
+
+    @functools.cached_property
+    def _hwc(self) -> tuple[int, int, int]:
+        """(h, w, c) of rows that are images; of others the first sides, and 1."""
+        sides = (*self._shape[1:], 1, 1, 1)[:3]
+        h, w, c = (*sides[1:], sides[0]) if self._layout == "NCHW" else sides
+        return h, w, c
+
+    @functools.cached_property
+    def _picture(self) -> tuple[int, int, int] | None:
+        """(h, w, c) by which the C core handles rows; None where it does not know their type.
+
+        Rows of one dimension are one line of pixels.
+        """
+        if (
+            self._dtype != np.uint8
+            or len(self._shape) > 4
+            or type(self)._decode != RowArray._decode
+        ):
+            return None
+        h, w, c = self._hwc if len(self._shape) > 2 else (1, self._row_nbytes, 1)
+        return (h, w, c) if min(h, w, c) > 0 and max(h, w, c) <= MOST_SIDE else None
+
+    def _canvas(self, options: BatchOptions) -> tuple[int, int, int] | None:
+        """Return (h, w, c) of images in a batch; None where rows keep their own shape.
+
+        Raises
+        ------
+        ValueError
+            Rows are not images, or exceed the canvas without ``crop``.
+        """
+        if not (options.layout or options.pad or options.crop):
+            return None
+        if len(self._shape) not in (3, 4) or self._dtype.kind not in "biuf":
+            raise ValueError(
+                f"{self.path}: layout, pad and crop need images of two or three dimensions, "
+                f"got rows of {self._dtype} {self._shape[1:]}"
+            )
+        h, w, c = self._hwc
+        if not isinstance(options.pad, tuple):
+            return h, w, c
+        canvas = (options.pad[0], options.pad[1], (*options.pad, c)[2])
+        if c > canvas[2]:
+            raise ValueError(f"{self.path}: {c} channels exceed the {canvas[2]} of pad=")
+        if not options.crop and (h > canvas[0] or w > canvas[1]):
+            raise ValueError(
+                f"{self.path}: images of {h} x {w} exceed pad={canvas[:2]}: pass crop=True"
+            )
+        return canvas
+
+    def batch_shape(
         self,
         indices: ArrayLike,
-        out: NDArray[Any] | None = None,
-        dtype: Dtype | None = None,
+        layout: Layout | None = None,
         *,
-        scale: float | None = None,
-        mean: ArrayLike | None = None,
-        std: ArrayLike | None = None,
-        threads: int = 1,
-    ) -> Batch:
-        """Copy rows into one contiguous array in this machine's byte order.
+        pad: bool | tuple[int, ...] = False,
+        crop: Crop = False,
+    ) -> tuple[int, ...]:
+        """Return the shape that ``batch`` with these options would give its images.
 
-        Parameters
-        ----------
-        indices : array_like of int, or a boolean mask
-            Rows, in any order, repeated or not.
-        out : ndarray, optional
-            C-contiguous, of the right type and shape (or with more rows).
-        dtype : {"uint8", "float32", "float16"}, optional
-            The file's own type by default.
-        scale, mean, std : float or array_like, optional
-            Floats are ``(number * scale - mean) / std``: one number each.
-        threads : int
-            Threads that copy.
-
-        Returns
-        -------
-        Batch
-            ``images`` are (b, *row shape); ``labels``, where they lie beside, (b, *their row shape)
-            in their file's type: (b,) of MNIST's, ``names`` being ``label``; (b, k) of rows of k
-            numbers, ``label_0`` to ``label_<k - 1>`` (``label`` of more than 1024).  ``present`` is
-            all True.
-
-        Notes
-        -----
-        Copies: each row once, under the guard against files that shrink; numbers are turned round,
-        and bytes are made floats, in the same pass.
+        Reads no pixels.
         """
-        rows = compose(self._rows, positions(indices, self._n, self.path))
-        if self._is_fused(dtype):
-            images = self._fused(rows, out, dtype or "uint8", scale, mean, std, threads)
-        else:
-            images = self._plain(rows, out, dtype, scale, mean, std, threads)
-        labels = present = None
-        if self.labels is not None:
-            labels = self.labels.batch(indices).images
-            present = np.ones(labels.shape, np.bool_)
-        h, w = (*self._shape[1:], 1, 1)[:2]
-        shapes = np.broadcast_to(
-            np.array([min(h, MOST_SIDE), min(w, MOST_SIDE), 1], np.uint16), (len(rows), 3)
-        )
-        return Batch(
-            images,
-            labels,
-            present,
-            shapes,
-            None,
-            None,
-            () if labels is None else _names(labels.shape[1:]),
-        )
-
-    def _is_fused(self, dtype: Any) -> bool:
-        """Whether rows are handled as pictures of one channel; all of ``dtype`` are known there."""
-        return (
-            self._dtype == np.uint8
-            and len(self._shape) <= 3
-            and dtype in (None, "uint8", "float32", "float16")
-            and all(0 < d <= MOST_SIDE for d in self._shape[1:])
-        )
+        options = BatchOptions(layout=layout, pad=canvas_size(pad), crop=crop)
+        return (len(self._rows_of(indices)), *self._plan(self._possible(options)).shape)
 
     def _fused(
         self,
         rows: NDArray[np.int64],
-        out: Any,
-        dtype: str,
-        scale: Any,
-        mean: Any,
-        std: Any,
+        plan: _Plan,
+        recipe: Recipe,
+        out: NDArray[Any] | Batch | None,
         threads: int,
     ) -> NDArray[Any]:
-        """Bytes as pictures of one channel: what turns VIMH's into floats does it for them, too."""
-        h, w = (1, 1, *self._shape[1:])[-2:]
-        shaped = (len(rows), *self._shape[1:])
+        """Return a batch of bytes made by the C core, in one pass."""
+        shape = (len(rows), *plan.shape)
+        h, w, c = plan.canvas
         target = None
         if out is not None:
-            target = _fits(out, shaped, np.dtype(dtype)).reshape(len(rows), h, w, 1)
-        index = _native.VimhIndex(
-            nrecords=self._shape[0],
-            stride=self._row_nbytes,
-            first=(self._at, h, w, 1, 0),
-            entries=None,
-            head_nbytes=0,
-            interleaved=True,
-        )
+            sides = (h, w, c) if recipe.nhwc else (c, h, w)
+            target = given(out, shape, plan.dtype).reshape(len(rows), *sides)
         found = gather(
             self._numbers.mapping,
-            index,
+            self._index,
             rows,
-            _recipe(dtype, scale, mean, std),
+            recipe,
             h=h,
             w=w,
-            shapes=np.broadcast_to(np.array([h, w, 1], np.uint16), (len(rows), 3)),
+            shapes=self._shapes(len(rows)),
             out=target,
             threads=threads,
         )
-        return found.images.reshape(shaped)
+        return found.images.reshape(shape)
 
-    def _plain(
+    @functools.cached_property
+    def _index(self) -> _native.VimhIndex:
+        """The rows as pictures, for the C core."""
+        assert self._picture is not None
+        return _native.VimhIndex(
+            nrecords=self._shape[0],
+            stride=self._row_nbytes,
+            first=(self._at, *self._picture, 0),
+            entries=None,
+            head_nbytes=0,
+            interleaved=self._layout == "NHWC",
+        )
+
+    def _in_numpy(
         self,
         rows: NDArray[np.int64],
-        out: Any,
-        dtype: str | None,
-        scale: Any,
-        mean: Any,
-        std: Any,
-        threads: int,
+        options: BatchOptions,
+        plan: _Plan,
+        out: NDArray[Any] | Batch | None,
     ) -> NDArray[Any]:
-        native = self._dtype.newbyteorder("=")
-        wanted = native if dtype is None else np.dtype(dtype)
-        shaped = (len(rows), *self._shape[1:])
-        target = None if out is None else _fits(out, shaped, wanted)
-        arithmetic = not (scale is None and mean is None and std is None)
-        if arithmetic and wanted.kind != "f":
-            raise ValueError("scale, mean and std need a dtype of floats")
-        straight = target is not None and wanted == native and not arithmetic
-        made = target if target is not None and straight else np.empty(shaped, native)
-        if made.size:
-            swap = 1 if self._dtype.isnative else self._dtype.itemsize
-            self._array(swap).gather(self._numbers.mapping, rows, made, "rows", threads)
-        self._decode(made)
-        if arithmetic:
-            numbers = made.astype(np.float64) * (1.0 if scale is None else scale)
-            made = (numbers - np.asarray(0.0 if mean is None else mean)) / np.asarray(
-                1.0 if std is None else std
+        """Return a batch of numbers that the C core copies, and numpy converts."""
+        shape = (len(rows), *plan.shape)
+        target = None if out is None else given(out, shape, plan.dtype)
+        if plan.copies:
+            made = np.empty(shape, plan.dtype) if target is None else target
+            return self._native_rows(rows, made, options.threads)
+        made = np.empty((len(rows), *self._shape[1:]), self._native_dtype)
+        made = self._native_rows(rows, made, options.threads)
+        if self._layout == "NCHW":
+            made = made.transpose(0, 2, 3, 1)
+        if options.layout or options.pad or options.crop:
+            options = options._replace(layout=options.layout or self._layout)
+            found = assembled(
+                *(self.path, list(made), options, target), row_shape=self._hwc, dtype=plan.dtype
             )
+            return found.images
+        made = converted(made, options, plan.dtype, self._hwc[2] if len(self._shape) == 4 else 1)
+        if self._layout == "NCHW":
+            made = made.transpose(0, 3, 1, 2)
         if target is None:
-            return made.astype(wanted, copy=False)
-        if not straight:
-            np.copyto(target, made, casting="unsafe")
+            return np.ascontiguousarray(made)
+        np.copyto(target, made, casting="unsafe")
         return target
 
-    def placement(
-        self,
-        *,
-        dtype: Dtype | None = None,
-        scale: float | None = None,
-        mean: ArrayLike | None = None,
-        std: ArrayLike | None = None,
-    ) -> Placement:
-        """Where the rows lie in the file and in a batch of these options of ``batch``.
+    def _native_rows(
+        self, rows: NDArray[np.int64], made: NDArray[Any], threads: int = 1
+    ) -> NDArray[Any]:
+        """Fill an array with rows in this machine's byte order, decoded, and return it."""
+        swap = self._swap
+        if made.size and swap:
+            self._array(swap).gather(self._numbers.mapping, rows, made, "rows", threads)
+        elif made.size:
+            made[...] = self._copied(rows).reshape(made.shape)
+        self._decode(made)
+        return made
 
-        For copies that ``batch`` does not make itself, as those of a GPU.
+    @functools.cached_property
+    def _swap(self) -> int:
+        """Bytes of a number that are reversed; 1 for none, 0 where only numpy can reverse them."""
+        if self._dtype.isnative:
+            return 1
+        size = self._dtype.itemsize
+        return size if self._dtype.kind in "iufmM" and size in (2, 4, 8) else 0
+
+    def _values_of(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Return rows of the complete file in this machine's byte order."""
+        return self._gather(rows, BatchOptions(), None).images
+
+    def _shapes(self, n: int) -> NDArray[np.uint16]:
+        """Return the one shape of all rows n times, uint16 (n, 3), as a read-only view."""
+        known = self._shapes_of_rows
+        if len(known) != n:
+            one = np.array([min(side, MOST_SIDE) for side in self._hwc], np.uint16)
+            known = np.ndarray((n, 3), np.uint16, one, 0, (0, 2))
+            known.flags.writeable = False
+            self._shapes_of_rows = known
+        return known
+
+    def placement(self, **options: Any) -> Placement:
+        """Describe where the rows lie in the file and in a batch, for copies on a device.
+
+        Parameters
+        ----------
+        **options
+            As for ``batch``.
 
         Raises
         ------
         UnsupportedError
-            ``batch`` converts these numbers in a way that is not described here.
+            ``batch`` converts these numbers in a way that is not a copy by the device.
         """
-        native = self._dtype.newbyteorder("=")
-        shape = self._shape[1:]
-        plain = scale is None and mean is None and std is None
-        if type(self)._decode is not RowArray._decode:
+        for name, plain in (("mean", numbers), ("std", numbers), ("pad", canvas_size)):
+            if name in options:
+                options[name] = plain(options[name])
+        checked = self._possible(BatchOptions(**options))
+        plan = self._plan(checked)
+        if self._decodes:
             raise UnsupportedError(f"{self.path}: rows are computed from the numbers of the file")
-        h, w, out, pairs = 1, self._row_nbytes, native, None
-        if self._is_fused(dtype):
-            h, w = (1, 1, *shape)[-2:]
-            out = np.dtype(dtype or "uint8")
-            pairs = affine(out.name, scale, mean, std, 1)
-        elif not plain or np.dtype(native if dtype is None else dtype) != native:
+        record, canvas, pairs = (1, self._row_nbytes, 1), (1, self._row_nbytes, 1), None
+        layout, planar, swap = "NHWC", False, self._swap
+        if plan.recipe is not None and self._picture is not None:
+            record, canvas = self._picture, plan.canvas
+            layout, planar = "NHWC" if plan.recipe.nhwc else "NCHW", self._layout == "NCHW"
+            pairs = affine(plan.dtype.name, checked.scale, checked.mean, checked.std, canvas[2])
+        elif not plan.copies or not swap:
             raise UnsupportedError(f"{self.path}: {self._dtype} numbers are converted by ds.batch")
         return Placement(
             mapping=self._numbers.mapping,
@@ -398,130 +536,186 @@ class RowArray:
             first_at=self._at,
             stride=self._row_nbytes,
             nlabels=0,
-            record=(h, w, 1),
+            record=record,
             head_nbytes=0,
-            interleaved=True,
-            canvas=(h, w, 1),
-            fit=0,
-            layout="NHWC",
-            swap=1 if self._dtype.isnative else self._dtype.itemsize,
+            interleaved=not planar,
+            canvas=canvas,
+            fit=plan.fit,
+            layout=layout,
+            swap=swap,
             affine=pairs,
-            pad_value=0.0,
-            shape=shape,
-            out=out,
+            pad_value=checked.pad_value,
+            shape=plan.shape,
+            out=plan.dtype,
         )
 
-    def label_array(
-        self, labels: str = "raw"
-    ) -> tuple[NDArray[Any], NDArray[np.bool_], tuple[str, ...]] | None:
-        """All labels as ``batch`` gives them: values, presence, names; None without labels."""
-        if self.labels is None:
-            return None
-        values = self.labels.batch(np.arange(self._n)).images
-        return values, np.ones(values.shape, np.bool_), _names(values.shape[1:])
-
-    def _array(self, swap: int = 1) -> _native.Array:
-        """The rows for the core, which reverses the bytes of each number of ``swap`` bytes."""
+    def _array(self, swap: int) -> _native.Array:
+        """Return the rows for the C core, which reverses the bytes of numbers of ``swap`` bytes."""
         return _native.Array(
             at=self._at, row_nbytes=self._row_nbytes, nrows=self._shape[0], swap=swap
         )
 
     def _decode(self, made: NDArray[Any]) -> None:
-        """Turn numbers as the file has them into those that rows are, in place; for subclasses."""
+        """Turn numbers as the file has them into those of the rows, in place; for subclasses."""
 
     def blocks(self, nbytes: int = BLOCK_NBYTES, *, reuse: bool = False) -> Iterator[NDArray[Any]]:
-        """All rows in order, copied under the guard some at a time: a pass in bounded memory.
+        """Yield all rows in order, copied under the guard, some at a time, in bounded memory.
 
-        With ``reuse`` they come in the same array, which the next ones overwrite.
+        With ``reuse`` all blocks share one array, which the next block overwrites.
         """
         step = max(1, nbytes // max(1, self._row_nbytes))
         room = None
         if reuse:
-            native = self._dtype.newbyteorder("=")
-            room = np.empty((min(step, self._n), *self._shape[1:]), native)
+            room = np.empty((min(step, self._n), *self._shape[1:]), self._native_dtype)
         in_order = self._rows is None or (isinstance(self._rows, range) and self._rows.step == 1)
         mapping = self._numbers.mapping
-        if in_order:  # the kernel reads ahead, which for random rows it is told not to
+        if in_order:  # the kernel reads ahead, which it does not do for random rows
             mapping.advise("sequential")
         try:
             for at in range(0, self._n, step):
-                yield self.batch(np.arange(at, min(at + step, self._n)), room).images
+                rows = np.arange(at, min(at + step, self._n))
+                yield self.batch(rows, room, labels=None).images
         finally:
             if in_order:
                 mapping.advise("random")
 
-    def batches(
-        self,
-        batch_size: int,
-        order: ArrayLike | None = None,
-        *,
-        drop_last: bool = False,
-        **options: Any,
-    ) -> Iterator[Batch]:
-        """Batches of all rows, or of ``order``, the next one fetched from disk ahead of use."""
-        indices = np.arange(self._n) if order is None else positions(order, self._n, self.path)
-        return batches(self, batch_size, indices, drop_last=drop_last, options=options)
+    def _prefetch(self, rows: NDArray[np.int64]) -> int:
+        if not self._row_nbytes:
+            return 0
+        return self._array(1).willneed(self._numbers.mapping, rows, Lookout.PROBES, "rows")
 
-    def prefetch(self, indices: ArrayLike) -> int:
-        """Ask the kernel to read these rows from disk in the background.
+    # --- labels and columns -----------------------------------------------------------------------
 
-        Does nothing for rows that seem to be in memory.  Call it one batch ahead.
+    def label_array(
+        self, labels: str = "raw"
+    ) -> tuple[NDArray[Any], NDArray[np.bool_], tuple[str, ...]] | None:
+        """Return all labels as ``batch`` gives them: values, presence, names; None without labels.
+
+        Reads no pixels.  Copies: yes.
+        """
+        if labels != "raw":
+            raise ValueError(f"{self.path}: labels must be 'raw', got {labels!r}")
+        if self.labels is None:
+            return None
+        values = self.labels._values_of(self.rows)
+        return values, np.ones(values.shape, np.bool_), self._label_names()
+
+    def _label_names(self) -> tuple[str, ...]:
+        return () if self.labels is None else _names(self.labels._shape[1:])
+
+    def _column_names(self) -> tuple[str, ...]:
+        names = self._label_names()
+        several = self.labels is not None and math.prod(self.labels._shape[1:]) != len(names)
+        return () if several else names
+
+    def _column(self, name: str) -> Column:
+        assert self.labels is not None
+        k = self._label_names().index(name)
+        values = self.labels._values_of(self.rows).reshape(self._n, -1)
+        return Column(name, np.ascontiguousarray(values[:, k]))
+
+    # --- facts and health -------------------------------------------------------------------------
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "dtype": self._dtype.str if self._dtype.names is None else str(self._dtype),
+            "shape": list(self.shape),
+            "labels": None if self.labels is None else self.labels.path,
+            **super()._facts(),
+        }
+
+    def _summary(self) -> str:
+        more = ", with labels" if self.labels is not None else ""
+        return f"{self.dtype.str} {self.shape}{more}"
+
+    def _explained(self, row: int) -> dict[str, Any]:
+        how = f"a read-only view of the file from byte {self._at + row * self._row_nbytes} on"
+        if self._numbers is not self.source:
+            how = "a read-only view of the decompressed file in the cache"
+        return {"reads_nbytes": self._row_nbytes, "swaps": self._view_swaps(), "how": how}
+
+    def _view_swaps(self) -> str:
+        if self._dtype.isnative:
+            return ""
+        return f"the view has the file's byte order ({self._dtype.str}): numpy swaps in each use"
+
+    def _explained_batch(self, rows: NDArray[np.int64], options: BatchOptions) -> dict[str, Any]:
+        plan = self._plan(options)
+        size = math.prod(plan.shape) * plan.dtype.itemsize
+        arithmetic = ", (number * scale - mean) / std" if options.arithmetic else ""
+        same = plan.dtype == self._native_dtype and not arithmetic
+        by = "by the C core in one pass" if plan.recipe or plan.copies else "by numpy"
+        swaps = "" if self._dtype.isnative else f"numbers of {self._dtype.str}, in the same pass"
+        return {
+            "reads_nbytes": len(rows) * self._row_nbytes,
+            "copies_nbytes": len(rows) * size,
+            "swaps": swaps,
+            "converts": "" if same else f"{self._native_dtype} to {plan.dtype}{arithmetic}",
+            "how": f"rows are copied {by} to {plan.dtype} {(len(rows), *plan.shape)}",
+        }
+
+    def verify(self, progress: Progress | None = None) -> Report:
+        """Check that all rows can be read, that floats are finite, and that labels fit.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            ``progress(rows_done, rows_total)``.
 
         Returns
         -------
-        int
-            How many rows were asked for.
+        Report
+            ``damaged`` are rows with numbers that are not finite.
         """
-        rows = compose(self._rows, positions(indices, self._n, self.path))
-        if not len(rows) or not self._row_nbytes:
-            return 0
-        return self._array().willneed(self._numbers.mapping, rows, Lookout.PROBES, "rows")
+        whole = self._part(None)
+        nbytes = whole._n * whole._row_nbytes
+        report = Report(self.path, whole._n, nbytes, ["the size of the file"])
+        self._check(whole, report, progress)
+        if whole.labels is not None:
+            report.checked.append("labels")
+            if len(whole.labels) != whole._n:
+                report.problems.append(
+                    f"{whole._n} rows, {len(whole.labels)} labels in {whole.labels.path}"
+                )
+            report.problems += whole.labels.verify().problems
+        return report
+
+    def _check(self, whole: Self, report: Report, progress: Progress | None) -> None:
+        """Read all rows of the complete file into a report; subclasses add what they know."""
+        finite = self._dtype.kind in "fc"
+        report.checked += ["all bytes", "finite numbers"] if finite else ["all bytes"]
+        done = 0
+        try:
+            for block in whole.blocks(reuse=True):
+                if finite:
+                    good = np.isfinite(block.reshape(len(block), -1)).all(axis=1)
+                    report.damaged += (np.flatnonzero(~good) + done).tolist()
+                done += len(block)
+                if progress is not None:
+                    progress(done, whole._n)
+        except MapixError as e:
+            report.problems.append(str(e))
+        if report.damaged:
+            listed = ", ".join(map(str, report.damaged[:MOST_LISTED]))
+            more = ", ..." if len(report.damaged) > MOST_LISTED else ""
+            report.problems.append(
+                f"{self.path}: numbers that are not finite in {len(report.damaged)} rows: "
+                f"{listed}{more}"
+            )
 
     # --- life -------------------------------------------------------------------------------------
 
-    def joined(self, others: Any) -> Any:
-        """Refused: rows of several files become one file by writing them again."""
-        raise UnsupportedError(f"{self.path}: {self.SEVERAL}")
-
     def close(self) -> None:
-        """Let go of the file.  Arrays taken from it stay valid; further calls raise ClosedError."""
-        self.source.close()
+        """Release the file.  Arrays taken from it stay valid; further calls raise ClosedError."""
+        super().close()
         self._numbers.close()
         if self.labels is not None:
             self.labels.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        name = f"mapix.{type(self).__module__.split('.')[1]}.{type(self).__name__}"
-        if self.source.closed:
-            return f"<{name} {self.path}: closed>"
-        return f"<{name} {self.path}: {self._told()}>"
-
-    def _told(self) -> str:
-        """What it is, for ``repr``."""
-        more = ", with labels" if self.labels is not None else ""
-        return f"{self.dtype.str} {self.shape}{more}"
-
 
 @functools.lru_cache(8)
 def _names(row_shape: tuple[int, ...]) -> tuple[str, ...]:
-    """Names of the columns of labels that lie in a file of their own."""
+    """Return the names of the columns of labels that lie in a file of their own."""
     if len(row_shape) == 1 and row_shape[0] <= MOST_NAMED:
         return tuple(f"label_{k}" for k in range(row_shape[0]))
     return ("label",)
-
-
-def _fits(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    ok = isinstance(out, np.ndarray) and out.dtype == dtype and out.flags.c_contiguous
-    if not ok or out.shape[1:] != shape[1:] or len(out) < shape[0]:
-        got = f"{out.dtype} {out.shape}" if isinstance(out, np.ndarray) else type(out).__name__
-        raise ValueError(
-            f"out must be C-contiguous {dtype} of shape {shape} (or with more rows), got {got}"
-        )
-    found: NDArray[Any] = out[: shape[0]]
-    return found

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from mapix.idx.layout import Header
+from mapix.dataset import Progress
+from mapix.errors import MapixError
+from mapix.idx.layout import NAME, Header
+from mapix.idx.names import splits_of
+from mapix.registry import open_dataset
+from mapix.report import Report
 from mapix.rowarray import RowArray
 from mapix.source import Source
 
@@ -14,8 +20,8 @@ __all__ = ["IdxArray"]
 class IdxArray(RowArray):
     """Rows of an IDX file.  Made by ``mapix.open``.
 
-    Indexing with an integer gives a row as a read-only view, with a slice, indices or a mask a lazy
-    part.  Pickles as path and fingerprint.
+    Indexing with an integer gives a row as a read-only view; with a slice, indices or a mask it
+    gives a lazy part.  Pickles as path and fingerprint.
 
     Attributes
     ----------
@@ -24,10 +30,10 @@ class IdxArray(RowArray):
     header : Header
         Byte order, type and dimensions.
     labels : IdxArray or None
-        The labels that lie beside a file of images (``...-labels-idx1-ubyte``), row for row.
+        The labels beside a file of images (``...-labels-idx1-ubyte``), row for row.
     """
 
-    SEVERAL = "several IDX files cannot be opened as one"
+    FAMILY = NAME
 
     def __init__(
         self,
@@ -36,18 +42,48 @@ class IdxArray(RowArray):
         *,
         numbers: Source | None = None,
         labels: IdxArray | None = None,
+        of_directory: bool = False,
     ) -> None:
         at = header.nbytes
-        super().__init__(source, header.dtype, header.shape, at, numbers=numbers, labels=labels)
+        super().__init__(
+            *(source, header.dtype, header.shape, at),
+            numbers=numbers,
+            labels=labels,
+            options={"labels": labels is not None},
+        )
         self.header = header
+        self._of_directory = of_directory
 
     @property
     def byteorder(self) -> Literal[">", "<"]:
-        """``">"``: MNIST's; ``"<"``: VisualRBM's."""
+        """``">"`` in MNIST's files, ``"<"`` in VisualRBM's."""
         return self.header.order
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        from mapix.idx.opening import reopen
+    @property
+    def splits(self) -> Mapping[str, str]:
+        """Name -> path of the images of each split in the same directory."""
+        return splits_of(self.source.full_path)
 
-        what = self.source.identity, self.labels is not None, self._rows
-        return reopen, (self.source.full_path, *what)
+    def _facts(self) -> dict[str, Any]:
+        return {"byteorder": self.byteorder, **super()._facts()}
+
+    def verify(self, progress: Progress | None = None) -> Report:
+        """Check that all rows can be read, that floats are finite, and that labels fit.
+
+        Of a directory, the other split is checked, too.  See ``mapix.Dataset.verify``.
+        """
+        report = super().verify(progress)
+        others = self.splits if self._of_directory else {}
+        for path in others.values():
+            if path == self.source.full_path:
+                continue
+            try:
+                with open_dataset(path, format=NAME) as other:
+                    found = other.verify()
+            except (MapixError, OSError) as e:
+                report.problems.append(str(e))
+                continue
+            report.nrecords += found.nrecords
+            report.nbytes += found.nbytes
+            report.problems += found.problems
+        return report

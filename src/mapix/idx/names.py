@@ -6,7 +6,7 @@ import itertools
 import os
 import re
 
-__all__ = ["FILES", "IMAGES", "images_of", "labels_of"]
+__all__ = ["FILES", "IMAGES", "images_of", "labels_of", "splits_of"]
 
 FILES = {"train": "train-images-idx{}-ubyte", "test": "t10k-images-idx{}-ubyte"}
 IMAGES = re.compile(r"-images([-.])idx\d+-ubyte")  # in the name of a file whose labels lie beside
@@ -18,12 +18,18 @@ _NAME = re.compile(r"(.*?)(train|t10k|test)-images([-.])idx([34])-ubyte(\.gz)?")
 
 
 def _in(folder: str, split: str) -> list[str]:
-    """The pictures of a split in one directory: one file, or one of each dataset there."""
+    """Return the images of a split in one directory: one file, or one of each dataset there."""
+    found = _by_prefix(folder, split)
+    return [found[""]] if "" in found else sorted(found.values())
+
+
+def _by_prefix(folder: str, split: str) -> dict[str, str]:
+    """Return the images of a split in one directory by what their names begin with."""
     try:
         with os.scandir(folder) as entries:
             names = [e.name for e in itertools.islice(entries, MOST_NAMES + 1)]
     except OSError:
-        return []
+        return {}
     if len(names) > MOST_NAMES:
         usual = itertools.product(FILES.values(), (3, 4), ("", ".gz"))
         names = [name.format(ndim) + end for name, ndim, end in usual]
@@ -36,9 +42,7 @@ def _in(folder: str, split: str) -> list[str]:
         rank = (m[4], m[3], m[5] or "", m[2])  # idx3 before idx4, a dash before a dot, plain files
         if os.path.isfile(path) and (m[1] not in best or rank < best[m[1]][0]):
             best[m[1]] = rank, path
-    if "" in best:
-        return [best[""][1]]
-    return sorted(path for _, path in best.values())
+    return {prefix: path for prefix, (_, path) in best.items()}
 
 
 def images_of(folder: str, split: str) -> list[str]:
@@ -72,3 +76,14 @@ def labels_of(path: str) -> str | None:
     stem = os.path.join(os.path.dirname(path), f"{name[: m.start()]}-labels{m[1]}")
     found = (f"{stem}{end}{gz}" for end in LABELS for gz in ("", ".gz"))
     return next((p for p in found if os.path.isfile(p)), None)
+
+
+def splits_of(path: str) -> dict[str, str]:
+    """Return split -> path of the images of the same dataset in the directory of a file."""
+    folder, name = os.path.split(path)
+    m = _NAME.fullmatch(name)
+    if m is None:
+        return {}
+    found = {split: _by_prefix(folder, split).get(m[1]) for split in FILES}
+    found["train" if m[2] == "train" else "test"] = path
+    return {split: there for split, there in found.items() if there is not None}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from mapix import _native
 from mapix.errors import FormatError, MapixError, TruncatedError
@@ -12,11 +11,10 @@ from mapix.idx.array import IdxArray
 from mapix.idx.layout import MOST_DIMS, NAME, PREFIX_NBYTES, Header, parse
 from mapix.idx.names import FILES, images_of, labels_of
 from mapix.registry import Candidate
-from mapix.selection import Rows
-from mapix.source import Fingerprint, Source
+from mapix.source import Source
 from mapix.unpacked import cached
 
-__all__ = ["NAME", "header_of", "open_path", "refusal", "reopen"]
+__all__ = ["header_of", "open_path", "refusal"]
 
 FRONT_NBYTES = PREFIX_NBYTES + 4 * MOST_DIMS
 ENDS = (".idx", "-ubyte", "-idx2-int")  # of names that promise an IDX file
@@ -84,10 +82,10 @@ def open_path(
         if len(found) > 1:
             listed = ", ".join(os.path.relpath(p, path) for p in found)
             raise FormatError(path, NAME, f"several datasets; open one of the files: {listed}")
-        return _open(found[0], labels=labels)
+        return _open(Source(found[0], candidate.expect), labels=labels, of_directory=True)
     if split is not None:
         raise ValueError(f"{path} is a file; split= chooses among the files of a directory")
-    return _open(path, labels=labels, ready=candidate.source)
+    return _open(candidate.source, labels=labels)
 
 
 def header_of(source: Source) -> Header:
@@ -97,27 +95,20 @@ def header_of(source: Source) -> Header:
     return header
 
 
-def _open(
-    path: str,
-    *,
-    labels: bool,
-    expect: Fingerprint | None = None,
-    ready: Source | None = None,
-) -> IdxArray:
-    source = Source(path, expect) if ready is None else ready
+def _open(source: Source, *, labels: bool, of_directory: bool = False) -> IdxArray:
     numbers = source
     if _front(source)[:2] == gzipped.MAGIC:
-        header = parse(_unpacked_front(source), path)
+        header = parse(_unpacked_front(source), source.path)
         numbers = cached(source, lambda: gzipped.inflated(source, NAME), header.file_nbytes, NAME)
     else:
         header = header_of(source)
     numbers.mapping.advise("random")
-    beside = labels_of(path) if labels else None
-    found = None if beside is None else _open(beside, labels=False)
+    beside = labels_of(source.path) if labels else None
+    found = None if beside is None else _open(Source(beside), labels=False)
     if found is not None and len(found) != header.shape[0]:
         reason = f"{header.shape[0]} images, {len(found)} labels in {beside}"
-        raise FormatError(path, NAME, reason)
-    return IdxArray(source, header, numbers=numbers, labels=found)
+        raise FormatError(source.path, NAME, reason)
+    return IdxArray(source, header, numbers=numbers, labels=found, of_directory=of_directory)
 
 
 def _unpacked_front(source: Source) -> bytes:
@@ -142,8 +133,3 @@ def _check(header: Header, source: Source) -> None:
         if header.shape[0] == 0:
             reason += "; its writer was not closed: the number of rows was never filled in"
         raise FormatError(source.path, NAME, reason, at=want)
-
-
-def reopen(path: str, expect: Fingerprint, labels: bool, rows: Rows) -> Any:
-    """What a pickled array becomes: the same file opened again, or FileChangedError."""
-    return _open(path, labels=labels, expect=expect).of(rows)

@@ -16,12 +16,12 @@ from typing import IO, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-import mapix
 from mapix.errors import FormatError
 from mapix.idx.appender import Appender
 from mapix.idx.array import IdxArray
 from mapix.idx.shuffle import fisher_yates
 from mapix.idx.writer import Writer
+from mapix.registry import open_dataset
 
 __all__ = [
     "append_files",
@@ -43,7 +43,7 @@ _LETTERS = {"u1": "%u", "i1": "%i", "i2": "%i", "i4": "%i", "f4": "%.8g", "f8": 
 
 
 def _open(path: Path) -> IdxArray:
-    found: IdxArray = mapix.open(path, format="idx", labels=False)
+    found: IdxArray = open_dataset(path, format="idx", labels=False)
     return found
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-import mapix
 from mapix.pink.converting import convert
 from mapix.pink.data import Data
 from mapix.pink.file import PinkFile
 from mapix.pink.layout import KINDS
 from mapix.pink.mapping import Mapping
 from mapix.pink.som import Som
+from mapix.registry import open_dataset
 
 __all__ = ["add"]
 
@@ -48,7 +48,7 @@ def add(commands: Any) -> None:
 
 
 def _open(path: str, kind: str | None) -> PinkFile:
-    found: PinkFile = mapix.open(path, format="pink", kind=kind)
+    found: PinkFile = open_dataset(path, format="pink", kind=kind)
     return found
 
 

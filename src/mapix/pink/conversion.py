@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -9,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix.conversion.numbers import fit, within_float32
-from mapix.conversion.sources import dataset_streams
-from mapix.conversion.stream import Axes, Stream, pictures
+from mapix.conversion.stream import Axes, Block, Stream, pictures, starts
 from mapix.conversion.target import Count, Progress, Target
 from mapix.errors import UnsupportedError
 from mapix.pink.converting import convert
@@ -19,11 +19,17 @@ from mapix.pink.writer import Writer
 
 __all__ = ["Pink", "stream"]
 
+DIMENSIONS: dict[int, Axes] = {2: "HW", 3: "CHW"}  # of a row
 FLOATS = np.dtype(np.float32)
 
 
 def stream(
-    splits: Mapping[str, PinkFile], *, target: Target, axes: Axes | None = None, **options: Any
+    splits: Mapping[str, PinkFile],
+    *,
+    target: Target,
+    axes: Axes | None = None,
+    images: Mapping[str, Any] | None = None,
+    **_: Any,
 ) -> dict[str, Stream] | Callable[[str, Progress | None], dict[str, int]]:
     """Return the stream of a file of PINK, or how version 1 of it becomes version 2.
 
@@ -32,9 +38,22 @@ def stream(
     ((name, file),) = splits.items()
     if isinstance(target, Pink) and file.version == 1:
         return lambda path, progress: _newer(file, path)
-    (found,) = dataset_streams(splits, axes=axes, **options).values()
-    if axes is None and found.shape is not None and len(found.shape) == 3:
-        found.axes = "CHW"
+    if images:
+        raise UnsupportedError(f"{file.path}: images= is for image folders")
+    shape = file.batch([]).images.shape[1:]
+    nbytes = math.prod(shape) * file.dtype.itemsize
+    found = Stream(
+        file.path,
+        len(file),
+        file.dtype.newbyteorder("="),
+        shape,
+        len(file) * math.prod(shape),
+        axes or DIMENSIONS.get(len(shape)),
+        lambda c_order=False: (
+            Block([file.batch(rows).images]) for rows in starts(len(file), nbytes)
+        ),
+        [],
+    )
     found.comment = file.comment
     if file.comment:
         found.besides["comment"] = "lines of comment"

@@ -7,12 +7,12 @@ import os
 
 import numpy as np
 
-import mapix
 from mapix.errors import UnsupportedError
 from mapix.pink.file import PinkFile, PinkOnSom
 from mapix.pink.layout import Kind
 from mapix.pink.som import Som
 from mapix.pink.writer import Path, Writer
+from mapix.registry import open_dataset
 
 __all__ = ["convert"]
 
@@ -47,7 +47,7 @@ def convert(
     UnsupportedError
         It is of version 2 already.
     """
-    with mapix.open(source, format="pink", kind=kind) as old:
+    with open_dataset(source, format="pink", kind=kind) as old:
         if old.version != 1:
             raise UnsupportedError(f"{os.fspath(source)}: it is of version 2 already")
         row_shape, som_shape = _dims(old)

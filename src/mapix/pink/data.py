@@ -26,6 +26,8 @@ class Data(PinkFile):
     ``data.batch`` copies.
     """
 
+    PLANAR = True
+
     def picture(
         self,
         indices: ArrayLike | None = None,

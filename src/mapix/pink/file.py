@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from mapix.pink.lattice import Lattice
-from mapix.pink.layout import END, Header, Kind, Layout
+from mapix.pink.layout import END, NAME, Header, Kind, Layout
 from mapix.rowarray import RowArray
 from mapix.source import Source
 
@@ -24,10 +24,11 @@ class PinkFile(RowArray):
         The layout that the header states; PINK writes 0 for hexagons, too.
     """
 
-    SEVERAL = "several PINK files cannot be opened as one"
+    FAMILY = NAME
 
-    def __init__(self, source: Source, header: Header) -> None:
-        super().__init__(source, header.dtype, header.shape, header.at)
+    def __init__(self, source: Source, header: Header, **options: Any) -> None:
+        options = {"kind": header.kind, "version": header.version, **options}
+        super().__init__(source, header.dtype, header.shape, header.at, options=options)
         self._header = header
         self.layout_field = header.field
 
@@ -65,13 +66,16 @@ class PinkFile(RowArray):
         """Byte of the first number."""
         return self._at
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        from mapix.pink.opening import reopen
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "version": self.version,
+            "layout": self.layout,
+            "header": [line.encode("utf-8", "replace").decode() for line in self.header],
+            **super()._facts(),
+        }
 
-        options = {"kind": self.kind, "version": self.version}
-        return reopen, (self.source.full_path, self.source.identity, options, self._rows)
-
-    def _told(self) -> str:
+    def _summary(self) -> str:
         part = f"{self._n} rows of " if self._rows is not None else ""
         numbers = f", {self.dtype.str}" if self.dtype.names is None else ""
         return f"{part}{self._header.text}{numbers}"
@@ -89,6 +93,9 @@ class PinkOnSom(PinkFile):
     def nneurons(self) -> int:
         """Neurons of the SOM."""
         return self._header.nneurons
+
+    def _facts(self) -> dict[str, Any]:
+        return {"som_shape": list(self.som_shape), "neurons": self.nneurons, **super()._facts()}
 
     @cached_property
     def lattice(self) -> Lattice:

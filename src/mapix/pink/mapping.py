@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mapix.columns import Column
 from mapix.pink.file import PinkOnSom
 from mapix.pink.layout import Header
-from mapix.selection import single
+from mapix.selection import Rows, single
 from mapix.source import Source
 
 if TYPE_CHECKING:
@@ -37,14 +38,15 @@ class Mapping(PinkOnSom):
     """
 
     def __init__(self, source: Source, header: Header, *, raw: bool = False) -> None:
-        super().__init__(source, header)
+        super().__init__(source, header, raw=raw)
         self.squared = header.version == 1
         self.raw = raw
+        self._matches: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
 
-    def _row(self, row: int) -> NDArray[Any]:
+    def _record(self, row: int) -> NDArray[Any]:
         """Distances of one entry: a view, or, of squares, new numbers that are read-only too."""
         if self.raw or not self.squared:
-            return super()._row(row)
+            return super()._record(row)
         found = self._root(self._copied(np.array([row]))[0])
         found.flags.writeable = False
         return found
@@ -56,6 +58,23 @@ class Mapping(PinkOnSom):
     @property
     def _aliases(self) -> bool:
         return super()._aliases and (self.raw or not self.squared)
+
+    def _part(self, rows: Rows) -> Self:
+        part = super()._part(rows)
+        part._matches = None
+        return part
+
+    def _column_names(self) -> tuple[str, ...]:
+        return "best_match", "best_distance"
+
+    def _column(self, name: str) -> Column:
+        if self._matches is None:
+            self._matches = self._best()
+        best, distance = self._matches
+        present = None if (best >= 0).all() else best >= 0
+        if name == "best_match":
+            return Column(name, best, present, description="number of the nearest neuron")
+        return Column(name, distance, present, description="distance from the nearest neuron")
 
     @staticmethod
     def _root(made: NDArray[Any]) -> NDArray[Any]:
@@ -71,7 +90,7 @@ class Mapping(PinkOnSom):
         keep = self.raw if raw is None else raw
         if keep or not self.squared:
             return self.view()
-        rooted = self.of(self._rows)
+        rooted = self._part(self._rows)
         rooted.raw = False
         return rooted.batch(np.arange(self._n)).images
 
@@ -185,10 +204,6 @@ class Mapping(PinkOnSom):
         return cells(
             self.counts() if values is None else np.asarray(values), self.lattice, size, gap
         )
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        function, (path, fingerprint, options, rows) = super().__reduce__()
-        return function, (path, fingerprint, {**options, "raw": self.raw}, rows)
 
 
 def _numbers(block: NDArray[Any]) -> NDArray[Any]:

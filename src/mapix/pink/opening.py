@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from mapix import _native
 from mapix.errors import FormatError, LimitError, MapixError
@@ -24,10 +23,9 @@ from mapix.pink.mapping import Mapping
 from mapix.pink.rotation import Rotation
 from mapix.pink.som import Som
 from mapix.registry import Candidate
-from mapix.selection import Rows
-from mapix.source import Fingerprint, Source
+from mapix.source import Source
 
-__all__ = ["NAME", "open_path", "refusal", "reopen"]
+__all__ = ["open_path", "refusal"]
 
 FIRST_NBYTES = 4096
 VIMH_NAMES = ("train", "test", "train_batch", "test_batch")
@@ -155,16 +153,11 @@ def open_path(
     FormatError
         It is none, or several readings fit: they are listed.
     """
-    return _open(Candidate.of(path).source, kind=kind, version=version, raw=raw)
-
-
-def _open(
-    source: Source, *, kind: Kind | None = None, version: int | None = None, raw: bool = False
-) -> PinkFile:
     if kind not in (None, *KINDS):
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     if version not in (None, 1, 2):
         raise ValueError(f"version must be 1 or 2, got {version!r}")
+    source = Candidate.of(path).source
     header = _chosen(source.path, _front(source), source.nbytes, kind, version)
     if raw and header.kind != "map":
         raise ValueError(f"raw= is for mappings; {source.path} is {header.text}")
@@ -173,8 +166,3 @@ def _open(
         return Mapping(source, header, raw=raw)
     kinds: dict[str, type[PinkFile]] = {"data": Data, "som": Som, "rot": Rotation}
     return kinds[header.kind](source, header)
-
-
-def reopen(path: str, expect: Fingerprint, options: dict[str, Any], rows: Rows) -> PinkFile:
-    """What a pickled file becomes: the same file opened again, or FileChangedError."""
-    return _open(Source(path, expect), **options).of(rows)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mapix.errors import UnsupportedError
 from mapix.pink.file import PinkOnSom
 from mapix.selection import integer
 
@@ -22,6 +24,9 @@ class Som(PinkOnSom):
     ``som[i]`` is neuron i in the file's order, ``som[q, r]`` that at a place (``som[x]``,
     ``som[x, y, z]`` of cartesian ones), both views.  Slices, indices and masks give lazy parts.
     """
+
+    RECORDS = "neurons"
+    PLANAR = True
 
     @property
     def neuron_shape(self) -> tuple[int, ...]:
@@ -59,7 +64,7 @@ class Som(PinkOnSom):
             if len(place) < len(key):
                 raise TypeError(f"a place is of ints, got {key}")
             self._whole("places")
-            return self._row(self.lattice.index(*place))
+            return self._record(self.lattice.index(*place))
         return super().__getitem__(key)
 
     def grid(self) -> NDArray[Any]:
@@ -106,6 +111,10 @@ class Som(PinkOnSom):
         return neurons(
             self.batch(np.arange(self._n)).images, self.lattice, size, gap, each, channel
         )
+
+    def joined(self, others: Sequence[Any]) -> Any:
+        """Refuse: the neurons of several SOMs are not one SOM."""
+        raise UnsupportedError(f"{self.path}: several SOMs cannot be opened as one")
 
     def _whole(self, what: str) -> None:
         if self._rows is not None:
