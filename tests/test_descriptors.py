@@ -109,7 +109,7 @@ def test_harmless_changes_are_seen_by_path(tmp_path, few, how):
         os.link(paths[0], tmp_path / "link")
     else:
         folder.rename(tmp_path / "other")
-        with pytest.raises(mapix.FileChangedError, match="cannot be checked any more"):
+        with pytest.raises(mapix.FileChangedError, match="can no longer be checked"):
             many[0].batch([4])
         (tmp_path / "other").rename(folder)
     for ds, image in zip(many, want, strict=True):
@@ -256,7 +256,7 @@ def test_descriptors_that_others_took_are_made_room_for(tmp_path, few):
             except OSError:
                 break
         more = mapix.open(paths[3], dialect=14, info=False)
-        for _ in range(len(descriptors._kept)):  # the others take these, too
+        for _ in range(len(descriptors._pool)):  # the others take these, too
             descriptors._close_oldest()
             others.append(os.open("/dev/null", os.O_RDONLY))
         for ds in (*many, more):

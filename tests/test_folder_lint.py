@@ -51,7 +51,7 @@ def test_a_good_folder(good):
     report = lint(good, threads=2)
     assert report.ok
     assert report.nrecords == 3
-    assert "all is well" in str(report)
+    assert "no problems" in str(report)
     assert report.nbytes == (good / "metadata.jsonl").stat().st_size
     assert mapix.open(good).verify().ok
 
@@ -319,7 +319,7 @@ def test_hugging_face_itself_reads_otherwise(tmp_path, monkeypatch):
 
 def test_commands(good, capsys, tmp_path):
     assert main(["folder", "lint", str(good), "--threads", "2"]) == 0
-    assert "all is well" in capsys.readouterr().out
+    assert "no problems" in capsys.readouterr().out
     assert main(["verify", str(good)]) == 0
     add(good, {"file_name": "no.png"})
     for command in (["folder", "lint", str(good), "--no-pictures"], ["verify", str(good)]):

@@ -535,7 +535,7 @@ def test_arrays_of_a_part_are_its_own_and_contiguous():
 
 def test_refusals_say_what_to_do():
     cases = {
-        True: "True is no index: pass 0 or 1 for one record, or a mask with a boolean for each",
+        True: "True is not an index: pass 0 or 1 for one record, or a mask with one boolean per",
         2.5: "an index is an int, a slice, or a 1-D array of ints or booleans, got float 2.5",
         None: "got NoneType None",
         "x" * 99: "got str 'xxxx",

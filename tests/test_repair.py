@@ -245,7 +245,7 @@ def test_verify_checks_all_splits(tmp_path, capsys, bad):
     out = capsys.readouterr().out
     for name in ("train", "test", "train_batch", "test_batch"):
         assert f"{folder / name}: " in out
-    assert out.count("all is well") == (3 if bad else 4)
+    assert out.count("no problems") == (3 if bad else 4)
     for split in ("train", "test"):
         hit = bad is not None and bad.startswith(split)
         assert main(["verify", str(folder), "--split", split]) == hit

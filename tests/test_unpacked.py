@@ -284,7 +284,7 @@ def test_no_place_at_all_is_an_error_that_tells_what_to_do(tmp_path, monkeypatch
     full(monkeypatch, errno.EROFS)
     monkeypatch.setattr(module, "MEMORY_NBYTES", 100)
     monkeypatch.setattr(module, "_on_disk", lambda: os.open("/nothing/there", os.O_RDWR))
-    with pytest.raises(OSError, match=r"1016 bytes .*MAPIX_CACHE_DIR or TMPDIR") as e:
+    with pytest.raises(OSError, match=r"1016 unpacked bytes .*MAPIX_CACHE_DIR or TMPDIR") as e:
         mapix.open(path)
     assert e.value.errno == errno.EROFS
     assert e.value.filename == str(path)

@@ -1,4 +1,4 @@
-"""What a file looks like that no format recognises: a sentence for the error."""
+"""Guess the kind of a file that no format recognises, for the text of the error."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FRONT_NBYTES = 512
 UNPACK = "unpack it first"
 PICTURE = "mapix opens folders of pictures that have a metadata.jsonl"
 
-# first bytes; what a file is that begins so; what to do
+# first bytes; kind of the file; advice
 SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (
         b"version https://git-lfs.github.com/spec/",
@@ -35,10 +35,10 @@ SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file", "read it with h5py"),
     (b"PAR1", "a Parquet file", "read it with pyarrow"),
     (b"ARROW1", "an Arrow file", "read it with pyarrow"),
-    (b"%PDF", "a PDF document", "the download went wrong?"),
+    (b"%PDF", "a PDF document", "did the download go wrong?"),
     (b"\x7fELF", "a program", "is this the right file?"),
 )
-PAGE = "an answer of a server in the place of the data? Download the file again"
+PAGE = "did a server answer with an error page? Download the file again"
 TAR_AT, TAR = 257, b"ustar"
 PICKLES = (
     *(b"\x80" + bytes([protocol]) for protocol in (2, 3, 4, 5)),
@@ -46,7 +46,7 @@ PICKLES = (
 )
 PAGES = (b"<!doctype html", b"<html", b"<head", b"<body")
 TEXT = bytes(range(0x20, 0x7F)) + b"\t\r\n" + bytes(range(0x80, 0x100))
-# what formats are made of: of no use in an error of theirs
+# the kind says nothing new in an error of a format whose files are all of this kind
 OWN = {
     "gzip": ("idx",),
     "a Python pickle": ("pickle", "vimh pickle"),
@@ -55,24 +55,24 @@ OWN = {
 
 
 def looks_like(path: str | os.PathLike[str]) -> str | None:
-    """Return what a file looks like by its first bytes, and what to do; None when nothing is known.
+    """Return the kind of a file by its first bytes, and an advice; None if it is unknown.
 
-    Reads at most 512 bytes. A path that is not a regular file looks like nothing.
+    Reads at most 512 bytes.  The result is None for a path that is not a regular file.
     """
-    found = _look(path)
+    found = _kind(path)
     return None if found is None else "; ".join(found)
 
 
 def with_appearance(path: str, format: str, reason: str) -> str:
-    """Return ``reason``, after a sentence about what the file looks like, where that says more."""
-    found = _look(path)
+    """Return ``reason``, preceded by a sentence on the kind of the file if that adds something."""
+    found = _kind(path)
     if found is None or format in OWN.get(found[0], ()):
         return reason
     return f"the file looks like {'; '.join(found)}\n  {reason}"
 
 
-def _look(path: str | os.PathLike[str]) -> tuple[str, ...] | None:
-    """What a file is, and what to do."""
+def _kind(path: str | os.PathLike[str]) -> tuple[str, ...] | None:
+    """Return the kind of a file and an advice."""
     if not os.path.isfile(path):
         return None
     front = peek(path, FRONT_NBYTES)
@@ -84,7 +84,7 @@ def _look(path: str | os.PathLike[str]) -> tuple[str, ...] | None:
     if front[TAR_AT:].startswith(TAR):
         return "a tar archive", UNPACK
     if front.startswith(PICKLES):
-        return "a Python pickle", "mapix reads those of CIFAR's and VIMH's form alone"
+        return "a Python pickle", "mapix reads only pickles of VIMH and CIFAR datasets"
     text = front.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")
     start = text[:15].lower()
     if start.startswith(PAGES):

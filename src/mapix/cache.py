@@ -1,8 +1,8 @@
-"""Files that mapix stores for itself: where they are, who may have written them, how they appear.
+"""The files that mapix stores for itself: where they lie, which are trusted, how they are written.
 
-Stored indexes and cached bytes are used without reading the data file again, so what they say is
-believed only when nobody else can have written them (``distrusted``). They appear complete or not
-at all, and a process that is killed leaves nothing behind (``replacing``).
+Stored indexes and cached bytes are used without reading the data file again.  So they are trusted
+only if no other user can have written them (``distrusted``).  They appear complete or not at all,
+and a process that is killed leaves no file in the folder (``replacing``).
 """
 
 from __future__ import annotations
@@ -17,26 +17,25 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from mapix import _native
-from mapix.source import Fingerprint, Source
+from mapix.source import COARSE_NS, Fingerprint, Source
 from mapix.store import NewWhole
 
 __all__ = ["cache_folder", "cache_place", "distrusted", "racy_for", "replacing", "trusted"]
 
-FOLDER_MODE = 0o700  # of a cache folder that mapix makes
-FILE_MODE = 0o644  # the umask takes from it; nobody but the owner has to write
+FOLDER_MODE = 0o700  # permissions of a new cache folder
+FILE_MODE = 0o644  # permissions of a new file; the umask takes some of them away
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 UNNAMED = "/proc/self/fd"
-OLD_S = 86_400  # seconds after which what a killed process left in the cache is cleared away
-COARSE_NS = 2_000_000_000  # FAT and old NFS tick every one or two seconds
-FINE_NS = 40_000_000  # elsewhere the kernel's tick, at most 10 ms, and some more
-TRIES = 9  # at giving a new file its name while others do the same
+OLD_S = 86_400  # age in seconds at which files that a killed process left are removed
+FINE_NS = 40_000_000  # four times the longest tick of the clock that sets file times
+TRIES = 9  # attempts to name a new file while other processes do the same
 
 
 class Writing(Protocol):
-    """What a stored file is written through."""
+    """An object with the ``write`` of a file."""
 
     def write(self, data: bytes | bytearray | memoryview, /) -> object:
-        """Write all of it at the end."""
+        """Write all of data at the end."""
 
 
 def cache_folder() -> str:
@@ -49,41 +48,40 @@ def cache_folder() -> str:
 
 
 def cache_place(path: str, what: str, suffix: str = ".mapix") -> str:
-    """Return the path in the cache of ``what`` was made of the file ``path``."""
-    # Two sums, not a digest: hashlib is some megabytes and milliseconds at import, and a name that
-    # two files share does no harm, since what is stored says what it was made for.
+    """Return the path in the cache of the data named ``what``, derived from the file ``path``."""
+    # Two checksums, not a digest: importing hashlib takes megabytes and milliseconds.  If two files
+    # share a name, no harm is done, since a stored file states which file it was made from.
     name = os.fsencode(os.path.abspath(path)) + b"\0" + what.encode()
     return os.path.join(cache_folder(), f"{zlib.crc32(name):08x}{_native.crc32c(name):08x}{suffix}")
 
 
 def distrusted(path: str, found: Fingerprint, data: Fingerprint) -> str | None:
-    """Return why a stored file is not believed, or None when it is.
+    """Return the reason why a stored file is not trusted, or None if it is trusted.
 
-    It is believed when its owner is this user, root, or the owner of the data file, when nobody may
-    write to it but them and a group that may write to the data file as well, and when it does not
-    lie in a folder in which anybody may replace files of others. Who can write to the data has no
-    use for a forged index.
+    Its owner must be this user, root, or the owner of the data file.  Other users must not have
+    write permission, except a group that may also write to the data file: a user who can write to
+    the data needs no forged index.  All users must not be able to replace files in its folder.
 
     Parameters
     ----------
     path : str
         The stored file.
     found, data : Fingerprint
-        Of the stored file, from its open descriptor, and of the data file.
+        Fingerprints of the stored file, from its open descriptor, and of the data file.
     """
     if found.uid not in (os.geteuid(), 0, data.uid):
-        return f"it belongs to user {found.uid}: not this user, root, or the owner of the data"
+        return f"its owner is user {found.uid}, not this user, root, or the owner of the data"
     shared = data.mode & stat.S_IWGRP if data.gid == found.gid else 0
     if found.mode & OTHERS_WRITE & ~shared:
-        return f"others than its owner may write to it (mode {stat.S_IMODE(found.mode):04o})"
+        return f"other users may write to it (mode {stat.S_IMODE(found.mode):04o})"
     folder = os.stat(os.path.dirname(path) or ".").st_mode
     if folder & stat.S_IWOTH and not folder & stat.S_ISVTX:
-        return "anybody may replace files in its folder (no sticky bit)"
+        return "all users may replace files in its folder (no sticky bit)"
     return None
 
 
 def trusted(place: str, data: Source) -> Source | None:
-    """Open a stored file of the data file; None when it must not be believed.
+    """Open a stored file; return None if it is not trusted for the data file.
 
     Raises
     ------
@@ -95,9 +93,9 @@ def trusted(place: str, data: Source) -> Source | None:
 
 
 def racy_for(source: Source) -> float:
-    """Return the seconds until what is made of a file can be bound to its times; 0 from then on.
+    """Return the seconds until the times of a file identify its content; 0 from then on.
 
-    What was written a moment ago may be written again without its times telling.
+    A file that was written a moment ago can be written again within the same tick of the clock.
     """
     f = source.fingerprint
     tick = COARSE_NS if f.mtime_ns % 1_000_000_000 == 0 else FINE_NS
@@ -107,16 +105,16 @@ def racy_for(source: Source) -> float:
 
 @contextlib.contextmanager
 def replacing(place: str) -> Iterator[Writing]:
-    """Write a new file, which is at ``place`` once it is complete and on disk, or not at all.
+    """Write a new file that appears at ``place`` complete and synced, or not at all.
 
-    It has no name until then, so a process that is killed leaves nothing in the folder. A file that
-    is there already is removed in the moment before: a reader finds the old one, none, or the new
-    one. Where the file system has no files without a name, ``store.NewWhole`` writes it.
+    The file has no name until then, so a process that is killed leaves nothing in the folder.  An
+    old file is removed just before: a reader finds the old one, none, or the new one.  If the file
+    system has no files without a name, ``store.NewWhole`` writes the file.
 
     Raises
     ------
     OSError
-        The folder cannot be made or written to, or the disk is full.
+        The folder cannot be created or written to, or the disk is full.
     """
     folder, name = os.path.split(os.path.abspath(place))
     _make(folder)
@@ -143,13 +141,13 @@ def _make(folder: str) -> None:
 
 
 def _unnamed(folder: str) -> int | None:
-    """A new file without a name in a folder; None where there is no such thing."""
+    """Open a new file without a name in a folder; return None if the system has no such files."""
     if not os.access(UNNAMED, os.F_OK):
         return None
     try:
         return os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, FILE_MODE)
     except (IsADirectoryError, NotImplementedError):
-        return None  # a kernel that does not know the flag takes it for O_DIRECTORY
+        return None  # an old kernel reads the flag as O_DIRECTORY
     except OSError as e:
         if e.errno in (errno.EOPNOTSUPP, errno.EINVAL):  # NFS, FUSE, FAT
             return None
@@ -157,7 +155,7 @@ def _unnamed(folder: str) -> int | None:
 
 
 def _name(fd: int, folder: str, name: str) -> None:
-    """Give a file that has no name its name, in the place of the file that has it."""
+    """Name a file that has no name; an old file of that name is removed."""
     at = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for _ in range(TRIES):
@@ -168,14 +166,14 @@ def _name(fd: int, folder: str, name: str) -> None:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(name, dir_fd=at)
         else:
-            raise FileExistsError(f"{folder}/{name}: others keep writing it")
+            raise FileExistsError(f"{folder}/{name}: other processes write it again and again")
         os.fsync(at)
     finally:
         os.close(at)
 
 
 def _clear(folder: str) -> None:
-    """Remove from the cache what killed processes have left there, a day ago or earlier."""
+    """Remove files that killed processes left in the cache a day ago or earlier."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if not entry.name.endswith((".tmp", ".writing")):

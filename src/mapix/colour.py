@@ -1,4 +1,4 @@
-"""One colour map: dark violet over orange to pale, lightness rising evenly with the value."""
+"""A colour map from dark violet over orange to pale yellow; lightness is linear in the value."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 __all__ = ["lightness", "palette"]
 
-# Hues to pass through, sRGB; where each is met follows from its lightness.
+# sRGB colours on the path; the value of each follows from its lightness
 CORNERS = (
     (16, 10, 32),
     (48, 20, 84),
@@ -21,7 +21,7 @@ CORNERS = (
 
 
 def lightness(rgb: NDArray[np.float64]) -> NDArray[np.float64]:
-    """CIE lightness L*, 0..100, of sRGB colours 0..255: shape (..., 3) to (...)."""
+    """Return the CIE lightness L*, 0..100, of sRGB colours 0..255: shape (..., 3) to (...)."""
     x = np.asarray(rgb, np.float64) / 255
     linear = np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
     luminance = linear @ np.array([0.2126, 0.7152, 0.0722])
@@ -33,7 +33,7 @@ def lightness(rgb: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def palette() -> NDArray[np.uint8]:
-    """Colours of the values 0..255, sRGB, uint8 (256, 3)."""
+    """Return the sRGB colours of the values 0..255, uint8 (256, 3)."""
     fine = np.linspace(0, len(CORNERS) - 1, 4096)
     corners = np.array(CORNERS, np.float64)
     path = np.stack([np.interp(fine, range(len(corners)), part) for part in corners.T], axis=1)

@@ -1,11 +1,11 @@
-"""A bounded number of open descriptors for any number of open files.
+"""A pool that bounds the number of open descriptors, whatever the number of open files.
 
-A file is mapped, and a folder is remembered by its device and inode, so that neither needs its
-descriptor.  Those of the files that were opened last, and of the folders that were used last, are
-kept, because they show more than a path does: a file that was replaced by a rename can still be
-checked.  The oldest ones are closed.
+A file is mapped, and a folder is identified by its device and inode, so neither needs a descriptor.
+The pool holds the descriptors of the files that were opened last and of the folders that were used
+last, because a descriptor shows more than a path: a file that was replaced by a rename can still be
+checked.  The oldest descriptors are closed.
 
-There is no lock: each step is one operation of a dict.  A child of ``fork`` has copies of its own.
+There is no lock: each step is one operation of a dict.  A forked child has its own copies.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from collections.abc import Callable
 
 __all__ = ["close", "held", "keep", "opened", "take"]
 
-LEAST, MOST = 3, 256  # descriptors that are kept, however many the process may have
-SHARE = 8  # one in so many of those that the process may have
+LEAST, MOST = 3, 256  # bounds of the pool's size
+SHARE = 8  # between the bounds, the pool has 1/SHARE of the descriptors that the process may open
 
-_kept: dict[int, int] = {}  # key -> descriptor, the oldest first
+_pool: dict[int, int] = {}  # key -> descriptor, the oldest first
 
 
 def _most() -> int:
@@ -29,53 +29,56 @@ def _most() -> int:
 
 
 def keep(key: int, fd: int) -> None:
-    """Keep a descriptor as the newest one of ``key``; it may be closed at any time."""
-    before = _kept.pop(key, -1)
-    _kept[key] = fd
+    """Add a descriptor under ``key``; the pool closes it when it needs space."""
+    before = _pool.pop(key, -1)
+    _pool[key] = fd
     if before >= 0:
         os.close(before)
-    while len(_kept) > LEAST and len(_kept) > _most() and _close_oldest():
+    while len(_pool) > LEAST and len(_pool) > _most() and _close_oldest():
         pass
 
 
 def held(key: int) -> int:
-    """The descriptor of ``key``, -1 without one.
+    """Return the descriptor of ``key``, or -1.
 
-    Another thread may close it, and its number may be another file's, before it is used.
+    Another thread may close it, and its number may belong to another file, before it is used.
     """
-    return _kept.get(key, -1)
+    return _pool.get(key, -1)
 
 
 def take(key: int) -> int:
-    """The descriptor of ``key``, which is the caller's from here on; -1 without one."""
-    return _kept.pop(key, -1)
+    """Remove the descriptor of ``key`` from the pool and return it, or -1; the caller owns it."""
+    return _pool.pop(key, -1)
 
 
 def close(
     key: int,
-    pop: Callable[[int, int], int] = _kept.pop,
+    pop: Callable[[int, int], int] = _pool.pop,
     shut: Callable[[int], None] = os.close,
 ) -> None:
-    """Close the descriptor of ``key``, if there is one; also when modules are gone."""
+    """Close the descriptor of ``key``, if there is one.
+
+    The defaults let this work while the interpreter shuts down and module globals are gone.
+    """
     fd = pop(key, -1)
     if fd >= 0:
         shut(fd)
 
 
 def _close_oldest() -> bool:
-    """Close one; False when there is none."""
+    """Close the oldest descriptor; return False if the pool is empty."""
     try:
-        key = next(iter(_kept))
+        key = next(iter(_pool))
     except StopIteration:
         return False
-    except RuntimeError:  # another thread kept one just now
+    except RuntimeError:  # another thread changed the dict
         return True
     close(key)
     return True
 
 
 def opened(call: Callable[[], int]) -> int:
-    """Return what ``call`` opens; close descriptors that are kept when there are too many."""
+    """Return the descriptor that ``call`` opens; close others of the pool if there are too many."""
     while True:
         try:
             return call()

@@ -1,6 +1,6 @@
-"""Every exception and warning that mapix raises on purpose.
+"""Every exception and warning class of mapix.
 
-``OSError`` passes through as the system gave it; misuse of a function is a plain ``TypeError``,
+``OSError`` passes through as the system raised it.  Wrong arguments raise a plain ``TypeError``,
 ``ValueError`` or ``IndexError``.
 """
 
@@ -29,11 +29,11 @@ __all__ = [
 
 
 class MapixError(Exception):
-    """Base of all errors of mapix."""
+    """Base class of all errors of mapix."""
 
 
 class MapixWarning(UserWarning):
-    """Something about a file is odd, and mapix went on: the message says what and how."""
+    """A file is unusual, but mapix continues; the message states what was found and assumed."""
 
 
 class FormatError(MapixError, ValueError):
@@ -44,20 +44,20 @@ class FormatError(MapixError, ValueError):
     path : str or os.PathLike
         The file.
     format : str
-        Name of the format that it was read as.
+        Name of the format as which the file was read.
     reason : str
-        What was expected and what was found.
+        What was expected, and what was found.
     record : int, optional
-        0-based number of the record.
+        Number of the record, from 0.
     at : int, optional
         Byte offset in the file.
 
     Attributes
     ----------
     path, format, reason, record, at
-        As given.
+        The arguments.
     recognised : bool
-        False where nothing but its failure to read the file speaks for the format.
+        False if nothing in the file or its name points to this format: it was only a guess.
     """
 
     recognised = True
@@ -76,7 +76,7 @@ class FormatError(MapixError, ValueError):
         self.reason = reason
         self.record = record
         self.at = at
-        if not format:  # a loader that raises a worker's error again has nothing but its text
+        if not format:  # data loaders raise a worker's error again with its text as sole argument
             super().__init__(self.path)
             return
         place = format
@@ -87,7 +87,7 @@ class FormatError(MapixError, ValueError):
         super().__init__(f"{self.path}: {place}: {reason}")
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Exceptions cross process borders in data loaders; keyword arguments need help to.
+        # Data loaders pickle exceptions of workers; by default keyword arguments are lost.
         return _rebuild, (type(self), self.path, self.format, self.reason, self.record, self.at)
 
 
@@ -98,26 +98,26 @@ def _rebuild(
 
 
 class TruncatedError(FormatError):
-    """A file ends inside a record.  The message says how many whole records come before."""
+    """A file ends inside a record; the message states how many complete records precede it."""
 
 
 class SizeError(FormatError):
-    """A size in a file is impossible: zero, or larger than the file."""
+    """A size stated in a file is impossible: zero, or larger than the file."""
 
 
 class UnknownFormatError(FormatError):
-    """No format recognises a file; the message lists what was tried and why each refused."""
+    """No format recognises a file; the message lists the formats tried, each with its reason."""
 
 
 class FileChangedError(MapixError, OSError):
-    """A file is not, or no longer, the one that was opened.  ``filename`` names it."""
+    """A file was changed or replaced since it was opened.  ``filename`` is its path."""
 
     def __init__(self, path: str | os.PathLike[str], reason: str = "") -> None:
         self.reason = reason
         super().__init__(errno.ESTALE, reason, os.fspath(path))
 
     def __str__(self) -> str:
-        # With no reason, ``path`` is a whole text: how loaders raise a worker's error again.
+        # data loaders raise a worker's error again with its text as sole argument
         return f"{self.filename}: {self.reason}" if self.reason else str(self.filename)
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -125,46 +125,46 @@ class FileChangedError(MapixError, OSError):
 
 
 class LimitError(MapixError, ValueError):
-    """A named limit was reached; the message says which one and how to raise it."""
+    """A limit was reached; the message names it and states how to raise it."""
 
 
 class LossError(MapixError, ValueError):
-    """A conversion would lose something; ``lossy=True`` allows it.
+    """A conversion would lose data; ``lossy=True`` allows it.
 
     Attributes
     ----------
     path, format : str
-        The target.
+        Path and format of the target.
     lost : tuple of str
-        What it has no place for.
+        Names of what the target cannot store.
     """
 
     def __init__(self, path: str, format: str = "", lost: tuple[str, ...] = ()) -> None:
         self.path, self.format, self.lost = path, format, lost
-        if not format:  # a whole text: how loaders raise a worker's error again
+        if not format:  # data loaders raise a worker's error again with its text as sole argument
             super().__init__(path)
             return
         listed = "; ".join(lost)
-        super().__init__(f"{path}: {format} would lose: {listed}; lossy=True allows it")
+        super().__init__(f"{path}: {format} would lose: {listed}; pass lossy=True to allow it")
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.path, self.format, self.lost)
 
 
 class LockedError(MapixError, OSError):
-    """Another process is writing there."""
+    """Another writer is at work on the same path; try again later."""
 
 
 class ClosedError(MapixError, ValueError):
-    """The dataset was closed.  Arrays taken from it earlier stay valid."""
+    """The dataset is closed.  Arrays that were taken from it before stay valid."""
 
 
 class UnsupportedError(MapixError, NotImplementedError):
-    """The request makes sense, but not for this file; the message names the way that works."""
+    """The request is valid, but not for this file; the message names an alternative."""
 
 
 def warn(message: str) -> None:
-    """Issue a MapixWarning that points at the caller's own code, not into this package."""
+    """Issue a MapixWarning that points at the caller's line outside this package."""
     level = 1
     frame = sys._getframe(0)
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("mapix"):

@@ -1,4 +1,4 @@
-"""Packages whose names are imported when they are first used."""
+"""Import the public names of a package when they are first used."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["attach"]
 def attach(
     package: str, names: Mapping[str, str]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return ``__getattr__`` and ``__dir__`` of a package.
+    """Return ``__getattr__`` and ``__dir__`` for a package.
 
     Parameters
     ----------
     package : str
         ``__name__`` of the package.
     names : mapping of str to str
-        Public name -> the package's module that defines it; "" where the name is the module.
+        Public name -> the package's module that defines it; "" if the name is a module itself.
     """
 
     def getattr_(name: str) -> Any:

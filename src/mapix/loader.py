@@ -1,4 +1,4 @@
-"""Batches of a dataset in a random order, gathered ahead of their use.
+"""Load batches of a dataset in random order; a thread gathers them before they are used.
 
 >>> loader = mapix.Loader(ds, batch_size=256, seed=1)            # doctest: +SKIP
 >>> for batch in loader:                                         # doctest: +SKIP
@@ -29,11 +29,11 @@ T = TypeVar("T")
 IntArray = NDArray[np.int64]
 MASK = (1 << 64) - 1
 STATE_VERSION = 1
-OWNER_SECONDS = 1.0  # between two checks of a waiting thread whether anybody can use its results
+OWNER_SECONDS = 1.0  # between two checks of a waiting thread whether its owner still exists
 
 
 class Plan:
-    """Which records are in which batch: a function of numbers, which holds no table.
+    """Compute the records of each batch from numbers, without a table.
 
     Parameters
     ----------
@@ -42,22 +42,22 @@ class Plan:
     batch_size : int
         Records per batch and rank.
     shuffle : bool
-        Whether each epoch has a random order of its own; else 0..n-1.
+        Whether each epoch has its own random order; otherwise the order is 0..n-1.
     seed : int
-        Names the orders; the same seed gives the same ones on every machine.
+        Determines the orders; a seed gives the same orders on every machine.
     sampling : Sampling, optional
         Another order than a plain shuffle; its ``n`` is then the length of an epoch.
     drop_last : bool
-        Leave out the records that do not fill a batch of every rank.
+        Whether to leave out the records that do not fill a batch of every rank.
     rank, world : int
-        This process, and how many share each epoch.  Step s of an epoch takes
-        ``world * batch_size`` positions of the order, and rank r the r-th part of these.  The last
-        step is divided equally; where it does not divide, its first records come once more.
+        Number of this process, and number of processes that share each epoch.  Step s of an epoch
+        takes ``world * batch_size`` positions of the order, and rank r the r-th part of these.  The
+        last step is divided equally; if it is not divisible, its first records are repeated.
 
     Attributes
     ----------
     step : int
-        Positions of the order that all ranks take together at a time.
+        Number of positions of the order that all ranks together take per step.
     """
 
     def __init__(
@@ -85,12 +85,12 @@ class Plan:
         self.step = batch_size * world
 
     def nbatches(self, position: int = 0) -> int:
-        """Batches of this rank from a position of the epoch to its end."""
+        """Return the number of batches of this rank from a position to the end of the epoch."""
         left = max(0, self.n - position)
         return left // self.step if self.drop_last else -(-left // self.step)
 
     def order(self, epoch: int, begin: int, count: int) -> IntArray:
-        """Positions ``begin`` to ``begin + count - 1`` of an epoch's order, int64 (count,)."""
+        """Return positions ``begin`` to ``begin + count - 1`` of an epoch's order, int64."""
         if self.sampling is not None:
             positions = np.arange(begin, begin + count, dtype=np.int64)
             return self.sampling.records(self.key(epoch), positions)
@@ -99,11 +99,11 @@ class Plan:
         return _native.permute(self.n, self.key(epoch), begin, count)
 
     def key(self, epoch: int) -> int:
-        """Name of an epoch's order."""
+        """Return the key of an epoch's permutation, 64 bits."""
         return (self.seed * 0x9E3779B97F4A7C15 + epoch * 0xD1342543DE82EF95 + 1) & MASK
 
     def rows_of(self, epoch: int, position: int, nbatches: int) -> IntArray:
-        """Records of this rank's next batches, one after another."""
+        """Return the records of this rank's next batches, concatenated."""
         if self.world == 1:
             count = min(nbatches * self.batch_size, self.n - position)
             return self.order(epoch, position, count)
@@ -111,12 +111,12 @@ class Plan:
         return np.concatenate(each) if each else np.empty(0, np.int64)
 
     def nrows(self, position: int) -> int:
-        """Records of this rank's batch that begins at a position of an epoch."""
+        """Return the number of records of this rank's batch at a position of an epoch."""
         left = min(self.step, self.n - position)
         return self.batch_size if left == self.step else -(-left // self.world)
 
     def rows(self, epoch: int, position: int) -> IntArray:
-        """Records of this rank's batch that begins at a position of the epoch."""
+        """Return the records of this rank's batch at a position of an epoch."""
         left = min(self.step, self.n - position)
         if left == self.step:
             return self.order(epoch, position + self.rank * self.batch_size, self.batch_size)
@@ -126,48 +126,50 @@ class Plan:
 
 
 class Ahead(Generic[T]):
-    """Runs an iterator in a thread, some results ahead of their use.
+    """Run a function in a thread, some results before they are used.
 
     Parameters
     ----------
     make : callable
-        Called in the thread with a slot number; returns a result, or None at the end.  What it
-        raises, ``next`` raises.
+        Called in the thread with a slot number; returns a result, or None at the end.  ``next``
+        raises its exceptions.
     nslots : int
-        Results that exist at a time, the one in use included.  A slot is used again only when
-        the result that was made in it has been let go of.
+        Number of results that exist at a time, including the one in use.  A slot is reused only
+        after its result was released.
     """
 
     def __init__(self, make: Callable[[int], T | None], nslots: int) -> None:
-        # Queues made in C: Ctrl-C between two lines of Python leaves no lock held, as it can where
-        # a condition is entered.
+        # SimpleQueue is implemented in C: Ctrl-C cannot leave a lock held, as it can between two
+        # Python statements of a condition variable.
         self._free: SimpleQueue[int] = SimpleQueue()
         self._ready: SimpleQueue[tuple[int, T | None, BaseException | None]] = SimpleQueue()
         self._stopped = [False]
         self._pid = os.getpid()
         for slot in range(nslots):
             self._free.put(slot)
-        # The thread refers to these alone, so that this object can die while it runs, as it does
-        # where Ctrl-C comes before anybody could close it.
+        # The thread must not refer to this object, so that the object can be deleted while the
+        # thread runs: after a Ctrl-C, close() might never be called.
         pieces = (self._free, self._ready, self._stopped, make, weakref.ref(self))
         self._thread = threading.Thread(target=_work, args=pieces, name="mapix-ahead", daemon=True)
         self._thread.start()
 
     def next(self) -> tuple[int, T | None]:
-        """The next result and its slot; None at the end."""
+        """Return the next slot and its result; the result is None at the end."""
         if os.getpid() != self._pid:
-            raise RuntimeError("this pass was begun before a fork; begin one in this process")
+            raise RuntimeError(
+                "this iteration began before a fork; begin a new one in this process"
+            )
         slot, value, error = self._ready.get()
         if error is not None:
             raise error
         return slot, value
 
     def release(self, slot: int) -> None:
-        """Let go of a result: its slot may be written to."""
+        """Release a result, so that its slot can be reused."""
         self._free.put(slot)
 
     def close(self) -> None:
-        """End the thread, and wait for the call that it is in."""
+        """End the thread, and wait until its current call returns."""
         self._stopped[0] = True
         self._free.put(0)  # the thread may be waiting for a slot
         if os.getpid() == self._pid:
@@ -200,22 +202,23 @@ def _work(
 
 
 class Loader:
-    """Batches of a dataset, epoch after epoch, in an order that can be resumed at any batch.
+    """Yield batches of a dataset, one epoch per iteration, in an order that can be resumed.
 
     Parameters
     ----------
-    ds : dataset
-        What ``mapix.open`` returned, or a part of it.
+    ds : mapix.Dataset
+        A dataset, or a part of one.
     batch_size : int
         Records per batch.
     shuffle : bool
-        Whether each epoch has a random order of its own; else records come as they lie.
+        Whether each epoch has its own random order; otherwise records keep their order.
     seed : int
-        Of the order: the same on every machine, for every version.
+        Determines the orders; a seed gives the same orders on every machine.
     drop_last : bool
-        Leave out a smaller last batch.
+        Whether to leave out a smaller last batch.
     rank, world : int
-        This process, and how many of them share each epoch; all ranks get equally many batches.
+        Number of this process, and number of processes that share each epoch.  All ranks get the
+        same number of batches.
     weights : array_like, str or sequence of str, optional
         Draws records with replacement: in proportion to numbers (n,), or so that the classes of
         columns come equally often.
@@ -223,18 +226,19 @@ class Loader:
         Another order than a plain shuffle: ``mapix.sampling.Stratified``, ``Bucketed`` or
         ``Blocks``, or a class of your own.
     ahead : int
-        Batches gathered ahead of use by a thread; 0 gathers each when it is asked for.
+        Number of batches that a thread gathers before they are requested; 0 gathers each batch on
+        request.
     copy : bool
-        Whether each batch has arrays of its own.  By default the images of a batch are written
-        over when the batch after it is asked for.
+        Whether each batch has its own arrays.  By default, the images of a batch are overwritten
+        when the next batch is requested.
     **options
-        For ``batch`` of the dataset: ``dtype``, ``scale``, ``threads`` and others.
+        Options of ``ds.batch``: ``dtype``, ``scale``, ``threads`` and others.
 
     Notes
     -----
-    Iterating gives the rest of the current epoch: batches as of ``ds.batch``, with ``rows``, the
-    record numbers.  The next ``iter`` gives the next epoch, also when one was left early.
-    An error of the thread, Ctrl-C, ``break`` and garbage collection end the thread.
+    An iteration yields the rest of the current epoch: batches as returned by ``ds.batch``, with
+    record numbers as ``rows``.  The next iteration yields the next epoch, also after a ``break``.
+    Errors, Ctrl-C, ``break`` and garbage collection end the thread.
 
     Copies: each record once, into buffers that are reused.  Cost: a position of the order takes
     about 20 ns, and no memory.
@@ -276,19 +280,19 @@ class Loader:
         self.ahead, self.copy, self.options = ahead, copy, options
         self.epoch = 0
         self._position = 0
-        self._fresh = True  # whether the next pass begins where the state says
-        ds.batch([], **options)  # an option that is wrong is reported here, not in the thread
+        self._fresh = True  # whether the next iteration begins at the current state
+        ds.batch([], **options)  # raises errors of wrong options here, not in the thread
 
     def __len__(self) -> int:
-        """Batches of a complete epoch."""
+        """Return the number of batches of a complete epoch."""
         return self.plan.nbatches()
 
     # --- state ------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, int]:
-        """Where this loader is, for ``load_state_dict``: numbers only, the same on all ranks.
+        """Return the state for ``load_state_dict``: numbers only, the same on all ranks.
 
-        Counts the batches that were handed out, not those that were gathered ahead.
+        The position counts batches that were yielded, not those that the thread has gathered.
         """
         return {
             "version": STATE_VERSION,
@@ -301,49 +305,52 @@ class Loader:
         }
 
     def _digest(self) -> int:
-        """A number for the family and the record count; other content is not noticed."""
+        """Return a checksum of family and record count, to recognise a state of other data."""
         sampling = self.plan.sampling
         order = 0 if sampling is None else sampling.digest()
         described = repr((len(self.dataset), type(self.dataset).__name__))
         return zlib.crc32(described.encode()) ^ order
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on where another loader was, also one of another batch size or number of ranks.
+        """Continue at the state of a loader, which may have another batch size or number of ranks.
 
         Raises
         ------
         ValueError
-            The state is of another dataset, or of a version that is not known.
+            The state belongs to another dataset, or its version is unknown.
         """
         if state.get("version") != STATE_VERSION:
-            raise ValueError(f"state of version {state.get('version')}, expected {STATE_VERSION}")
+            raise ValueError(
+                f"the state has version {state.get('version')}, expected {STATE_VERSION}"
+            )
         for name, here in (("records", self.plan.n), ("dataset", self._digest())):
             if state[name] != here:
                 raise ValueError(
-                    f"the state is of another dataset: {name} is {state[name]}, here {here}"
+                    f"the state belongs to another dataset: its {name} is {state[name]}, that of "
+                    f"this loader is {here}"
                 )
         self.plan.seed, self.plan.shuffle = state["seed"], bool(state["shuffle"])
         self.epoch, self._position = state["epoch"], state["position"]
         self._fresh = True
 
     def set_epoch(self, epoch: int) -> None:
-        """Let the next pass be over this epoch, from its beginning."""
+        """Let the next iteration yield this epoch from its beginning."""
         self.epoch, self._position, self._fresh = epoch, 0, True
 
-    # --- passes -----------------------------------------------------------------------------------
+    # --- iteration --------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        """Before a pass: the next epoch, unless this one is still to be begun, or resumed."""
+        """Go to the next epoch, unless the current one is new or restored."""
         if not self._fresh:
             self.epoch, self._position = self.epoch + 1, 0
         self._fresh = False
 
     def _advance(self) -> None:
-        """After a batch was taken by the consumer."""
+        """Count a batch that was yielded."""
         self._position = min(self._position + self.plan.step, self.plan.n)
 
     def _end(self) -> None:
-        """After the last batch of a pass."""
+        """Go to the next epoch after the last batch."""
         self.epoch, self._position, self._fresh = self.epoch + 1, 0, True
 
     def __iter__(self) -> Iterator[Any]:
@@ -355,7 +362,7 @@ class Loader:
         self._end()
 
     def host_batches(self, epoch: int, position: int, nbatches: int) -> Iterator[Any]:
-        """Batches of an epoch from a position on, in memory; the state stays as it is."""
+        """Yield batches in memory from a position of an epoch, without changing the state."""
         jobs = (self.plan.rows(epoch, position + k * self.plan.step) for k in range(nbatches))
         make = Gathering(self.dataset, jobs, self.options, self._buffers())
         if not self.ahead:
@@ -373,12 +380,12 @@ class Loader:
             ahead.close()
 
     def placement(self) -> Placement:
-        """How the dataset's batches of these options are copied.
+        """Return offsets and strides for the dataset's batches with these options.
 
         Raises
         ------
         UnsupportedError
-            They have no common shape.
+            The batches have no common shape.
         """
         make = getattr(self.dataset, "placement", None)
         if make is None:
@@ -388,13 +395,13 @@ class Loader:
         return found
 
     def _buffers(self) -> list[NDArray[Any]] | None:
-        """Reused outputs, one for each slot; None where each batch has its own."""
+        """Return reused outputs, one per slot; None if each batch has its own."""
         if self.copy:
             return None
         try:
             placement = self.placement()
         except UnsupportedError:
-            return None  # the shape of a batch is known when it is made
+            return None  # the shape of a batch is known only after it was gathered
         shape = (self.plan.batch_size, *placement.shape)
         return [np.empty(shape, placement.out) for _ in range(self.ahead + 1)]
 
@@ -409,7 +416,7 @@ def _weights(ds: Any, weights: Any) -> Any:
 
 
 class Gathering:
-    """Makes the next batch of a pass, in a slot; looks one batch ahead for pages to ask for."""
+    """Gather the next batch into the buffer of a slot, and prefetch the pages of the one after."""
 
     def __init__(
         self,
@@ -423,7 +430,7 @@ class Gathering:
         self._next = next(jobs, None)
 
     def __call__(self, slot: int) -> Any:
-        """The next batch, in the buffer of a slot; None at the end."""
+        """Return the next batch, or None at the end."""
         rows = self._next
         if rows is None:
             return None

@@ -1,4 +1,4 @@
-"""Where the pixels of a dataset lie in its file, and how they lie in a batch: for a device."""
+"""Offsets and strides of the pixels of a dataset in its file and in a batch, for a device."""
 
 from __future__ import annotations
 
@@ -16,47 +16,47 @@ __all__ = ["Placement"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Placement:
-    """All that a copy of records into batches has to know, without a look at any record.
+    """All facts that a device needs to copy records into batches as ``batch`` does.
 
-    Made by ``placement(**options)`` of a dataset, for options of its ``batch``. The result of a
-    copy by these facts equals that of ``batch``.
+    ``placement(**options)`` of a dataset makes it, for options of its ``batch``, without reading a
+    record.
 
     Attributes
     ----------
     mapping : Mapping
         The file with the pixels.
     nrecords : int
-        Records of the file.
+        Number of records of the file.
     rows : None, range or ndarray
-        Which of them the dataset stands for, in order.
+        Record numbers of the dataset, in order.
     entries : ndarray or None
-        ``_native.ENTRY`` (nrecords,): offset, label count, h, w, c; None where all are alike.
+        ``_native.ENTRY`` (nrecords,): offset, label count, h, w, c; None for uniform records.
     first_at, stride : int
-        Byte of record 0, and bytes from one record to the next, where all are alike.
+        Offset of record 0, and distance between records, in bytes, for uniform records.
     nlabels : int
-        Labels of each record, where all are alike.
+        Number of labels per record, for uniform records.
     record : tuple of int
-        (h, w, c) of each record, where all are alike.
+        (h, w, c) of each record, for uniform records.
     head_nbytes : int
-        Bytes of a record before its label count; 0 where records are bare pixels.
+        Bytes of a record before its label count; 0 if records are pixels only.
     interleaved : bool
-        Whether the channels of a pixel lie side by side in the file.
+        Whether the channels of a pixel are adjacent in the file.
     canvas : tuple of int
-        (h, w, c) of an image of the batch.
+        (h, w, c) of an image in the batch.
     fit : int
-        ``_native.PAD``, ``CROP`` and ``CENTRE``, or-ed.
+        Bitwise or of ``_native.PAD``, ``CROP`` and ``CENTRE``.
     layout : str
         ``"NCHW"`` or ``"NHWC"``.
     swap : int
-        1: bytes as they are; 2, 4, 8: numbers of that size whose bytes are reversed.
+        Size of numbers whose bytes are reversed (2, 4, 8), or 1.
     affine : ndarray or None
         float32 (c, 2): an element is ``fma(byte, a, b)``.
     pad_value : float
-        What padding is filled with.
+        Value of padding.
     shape : tuple of int
         Shape of one record in the batch.
     out : numpy.dtype
-        Type of the batch.
+        dtype of the batch.
     """
 
     mapping: Mapping
@@ -80,5 +80,5 @@ class Placement:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of one record in the batch."""
+        """Size in bytes of one record in the batch."""
         return int(np.prod(self.shape, dtype=np.int64)) * self.out.itemsize

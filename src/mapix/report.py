@@ -1,4 +1,4 @@
-"""What ``verify`` found."""
+"""The result of ``verify``."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ __all__ = ["Report"]
 
 @dataclass(slots=True)
 class Report:
-    """What ``verify`` found.
+    """The result of ``verify``.
 
     Attributes
     ----------
     path : str
         The file.
     nrecords, nbytes : int
-        How many records (or segments) it has, and bytes of them.
+        Number of its records (or segments), and their size in bytes.
     checked : list of str
-        What was looked at.
+        The properties that were checked.
     problems : list of str
-        What is wrong; empty when all is well.
+        The problems that were found; empty if there are none.
     damaged : list of int
-        Records whose bytes are not what checksums, or counts, say.
+        Numbers of records whose bytes do not match their checksums or counts.
     """
 
     path: str
@@ -34,9 +34,9 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether there are no problems."""
         return not self.problems
 
     def __str__(self) -> str:
         lines = [f"{self.path}: {self.nrecords} records, checked {', '.join(self.checked)}"]
-        return "\n".join([*lines, *(f"  {p}" for p in self.problems or ["all is well"])])
+        return "\n".join([*lines, *(f"  {p}" for p in self.problems or ["no problems"])])

@@ -1,6 +1,6 @@
-"""Names that a file tells: opened beneath one directory, whatever they say.
+"""Open files below one directory by names that come from a data file.
 
-The other opener beside ``source.py``, which maps what is opened here.
+No name leads out of the directory.  ``source.py`` maps the files that are opened here.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from mapix.errors import FileChangedError, LimitError
 
 __all__ = ["Root", "absolute"]
 
-READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-MOST_LINKS = 40  # symbolic links followed on the way to one file, as in Linux
+READ_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+MOST_LINKS = 40  # symbolic links followed on the path to one file, as in Linux
 
 
 class Root:
-    """A directory, and the files beneath it: no name leads out of it.
+    """Open files below a directory; a name that leads out of it is an error.
 
-    Absolute names, ``..`` and symbolic links that leave are refused, by the kernel itself
-    (``openat2``) where it can, else by a walk of our own, a component at a time; so are things that
-    are no regular files, without waiting for any of them.  Links that stay beneath are followed.
+    Absolute names, ``..`` and symbolic links that lead out are refused: by the kernel
+    (``openat2``), or by Python code that opens one component at a time.  Files that are not regular
+    are refused too, and opening never blocks.  Links that stay below the directory are followed.
 
     Parameters
     ----------
@@ -48,10 +48,10 @@ class Root:
 
     @contextlib.contextmanager
     def _descriptor(self) -> Iterator[int]:
-        """The directory, open: the one that it was, or FileChangedError.
+        """Yield a descriptor of the directory; raise FileChangedError if it was replaced.
 
-        Nobody else has the descriptor meanwhile, so that nobody closes it; another thread opens one
-        of its own.
+        The descriptor is out of the pool meanwhile, so no other thread can close it; another thread
+        opens its own.
         """
         fd = descriptors.take(id(self))
         if fd < 0:
@@ -66,17 +66,18 @@ class Root:
             descriptors.keep(id(self), fd)
 
     def open(self, name: str) -> int:
-        """A descriptor of a regular file, for reading; the caller's to close.
+        """Open a regular file for reading and return its descriptor, which the caller closes.
 
         Raises
         ------
         OSError
-            There is no such file, it is no regular file, or the name leaves the directory (EXDEV).
+            There is no such file, it is not a regular file, or the name leads out of the directory
+            (EXDEV).
         """
         try:
             raw = os.fsencode(name)
         except UnicodeEncodeError as e:
-            raise OSError(errno.EILSEQ, f"{name!r} is no name of a file", self.path) from e
+            raise OSError(errno.EILSEQ, f"{name!r} is not a valid file name", self.path) from e
         parts = raw.split(b"/")
         if not parts[0] or b".." in parts or b"\0" in raw:
             raise self._leaves(name)
@@ -95,11 +96,11 @@ class Root:
 
     def _open(self, name: bytes, parts: list[bytes]) -> int:
         with self._descriptor() as root:
-            fd = _beneath(root, name)
-            return _walk(root, parts) if fd is None else fd
+            fd = _by_kernel(root, name)
+            return _by_components(root, parts) if fd is None else fd
 
     def read(self, name: str, limit: int) -> bytes:
-        """A whole file as bytes, refused with LimitError above ``limit``."""
+        """Return the content of a file; raise LimitError above ``limit`` bytes."""
         fd = self.open(name)
         try:
             return _read_all(fd, limit, self._named(name))
@@ -107,7 +108,7 @@ class Root:
             os.close(fd)
 
     def nbytes(self, name: str) -> int:
-        """Size of a file."""
+        """Return the size of a file in bytes."""
         fd = self.open(name)
         try:
             return os.fstat(fd).st_size
@@ -123,7 +124,7 @@ class Root:
 
 
 def absolute(path: str) -> str:
-    """A path from the root of the file system, component by component as it was given."""
+    """Return a path from the root of the file system, without resolving links or ``..``."""
     return path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
 
 
@@ -135,26 +136,28 @@ def _folder(path: str) -> int:
 def _read_all(fd: int, limit: int, path: str) -> bytes:
     size = os.fstat(fd).st_size
     if size > limit:
-        raise LimitError(f"{path}: {size} bytes, more than the limit of {limit} bytes")
+        raise LimitError(f"{path}: the file has {size} bytes, above the limit of {limit} bytes")
     data = os.read(fd, size + 1)
     if len(data) != size:
-        # read() may give less than there is, but a file that fits the limit comes at once or moved
+        # read() may return fewer bytes than there are; otherwise the file changed
         pieces = [data]
         while pieces[-1] and sum(map(len, pieces)) <= size:
             pieces.append(os.read(fd, size + 1))
         data = b"".join(pieces)
     if len(data) != size:
-        raise FileChangedError(path, f"the file had {size} bytes, while it was read {len(data)}")
+        raise FileChangedError(
+            path, f"the file had {size} bytes, and {len(data)} while it was read; read it again"
+        )
     return data
 
 
-SYS_OPENAT2 = 437  # the same number on all machines but alpha
+SYS_OPENAT2 = 437  # the same number on all architectures except alpha
 RESOLVE = 0x08 | 0x02  # RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS
-_openat2: Callable[[int, bytes], int] | bool | None = True  # True: not looked for yet
+_openat2: Callable[[int, bytes], int] | bool | None = True  # True: not searched for yet
 
 
 def _find_openat2() -> Callable[[int, bytes], int] | None:
-    """The system call, as a function that gives a descriptor or raises OSError; None without it."""
+    """Return the system call as a function that returns a descriptor; None if there is none."""
     import ctypes
     import struct
 
@@ -163,7 +166,7 @@ def _find_openat2() -> Callable[[int, bytes], int] | None:
     except (OSError, AttributeError):
         return None
     syscall.restype = ctypes.c_long
-    how = struct.pack("=3Q", READ, 0, RESOLVE)
+    how = struct.pack("=3Q", READ_FLAGS, 0, RESOLVE)
     number, size = ctypes.c_long(SYS_OPENAT2), ctypes.c_size_t(len(how))
 
     def call(fd: int, name: bytes) -> int:
@@ -175,8 +178,8 @@ def _find_openat2() -> Callable[[int, bytes], int] | None:
     return call
 
 
-def _beneath(fd: int, name: bytes) -> int | None:
-    """``openat2``; None where the kernel does not have it, does not let us, or was disturbed."""
+def _by_kernel(fd: int, name: bytes) -> int | None:
+    """Open by ``openat2``; return None if the kernel lacks it, forbids it or was disturbed."""
     global _openat2
     if _openat2 is True:
         _openat2 = _find_openat2()
@@ -192,15 +195,15 @@ def _beneath(fd: int, name: bytes) -> int | None:
         if e.errno in (errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.E2BIG):
             _openat2 = None  # an old kernel, or a sandbox
             return None
-        if e.errno == errno.EAGAIN:  # somebody renamed something on the way
+        if e.errno == errno.EAGAIN:  # another process renamed a component of the path
             return None
         raise
 
 
-def _walk(root: int, parts: list[bytes]) -> int:
-    """What ``openat2`` does, a component at a time; ``..`` of a link goes back the way we came."""
+def _by_components(root: int, parts: list[bytes]) -> int:
+    """Do what ``openat2`` does, one component at a time; ``..`` in a link returns to the parent."""
     left, links = parts[::-1], 0
-    way: list[int] = []  # descriptors of the directories between root and here
+    way: list[int] = []  # descriptors of the directories between root and the current one
     try:
         while True:
             part = left.pop()
@@ -211,11 +214,11 @@ def _walk(root: int, parts: list[bytes]) -> int:
                 part = b"."
             if part == b"..":
                 if not way:
-                    raise OSError(errno.EXDEV, "a link that leaves")
+                    raise OSError(errno.EXDEV, "a link leads out of the folder")
                 os.close(way.pop())
                 left = left or [b"."]
                 continue
-            flags = os.O_PATH | os.O_DIRECTORY if left else READ
+            flags = os.O_PATH | os.O_DIRECTORY if left else READ_FLAGS
             try:
                 found = os.open(part, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
             except OSError as e:
@@ -224,7 +227,7 @@ def _walk(root: int, parts: list[bytes]) -> int:
                 link = _link(part, here, e)
                 links += 1
                 if link.startswith(b"/"):
-                    raise OSError(errno.EXDEV, "a link that leaves") from e
+                    raise OSError(errno.EXDEV, "a link leads out of the folder") from e
                 if links > MOST_LINKS:
                     raise OSError(errno.ELOOP, "too many links") from e
                 left += link.split(b"/")[::-1]
@@ -238,7 +241,7 @@ def _walk(root: int, parts: list[bytes]) -> int:
 
 
 def _link(name: bytes, fd: int, error: OSError) -> bytes:
-    """Where a link leads to; ``error`` when it is none."""
+    """Return the target of a link; raise ``error`` if it is not a link."""
     try:
         return os.readlink(name, dir_fd=fd)
     except OSError:

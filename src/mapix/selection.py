@@ -1,6 +1,6 @@
-"""Which records: integers, slices, index arrays and masks become record numbers.
+"""Convert keys (integers, slices, index arrays, masks) to record numbers.
 
-All families of datasets index through this module, so that one key means the same everywhere.
+All families of datasets index through this module, so a key has one meaning everywhere.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ __all__ = [
 ]
 
 Rows = range | NDArray[np.int64] | None
-"""Record numbers of a dataset: all (None), a range, or a C-contiguous array."""
+"""Record numbers of a dataset: None (all records), a range, or a C-contiguous array."""
 
 KEYS = "an int, a slice, or a 1-D array of ints or booleans"
 
 
 def integer(key: Any) -> int | None:
-    """Return the integer that a key is, or None for a slice and for an array of indices.
+    """Return an integer key as an int, or None for a slice or an array of indices.
 
-    An integer is whatever has ``__index__``: numpy's integers and arrays of no dimensions, and
-    PyTorch's tensors of none.
+    An integer key is any object with ``__index__``, such as numpy's integers and arrays and
+    PyTorch's tensors without dimensions.
 
     Raises
     ------
     TypeError
-        The key is a boolean, a tuple, a float, text, None or Ellipsis: no index of records.
+        The key is a boolean, a tuple, a float, text, None or Ellipsis.
     """
     if type(key) is int:
         return key
@@ -49,12 +49,13 @@ def integer(key: Any) -> int | None:
     ndim = getattr(key, "ndim", 0)
     if isinstance(key, bool) or (ndim == 0 and _is_boolean(getattr(key, "dtype", None))):
         raise TypeError(
-            f"{key!r} is no index: pass 0 or 1 for one record, or a mask with a boolean for each"
+            f"{key!r} is not an index: pass 0 or 1 for one record, or a mask with one boolean per "
+            "record"
         )
     if isinstance(key, tuple):
         raise TypeError(
-            f"{key!r} is no index of records, which have one number each: pass a list for several "
-            "records, or index the record's array"
+            f"{key!r} is not an index of records, which have one number each: pass a list for "
+            "several records, or index the record's array"
         )
     if ndim:
         return None
@@ -68,24 +69,24 @@ def integer(key: Any) -> int | None:
 
 
 def _is_boolean(dtype: Any) -> bool:
-    """Whether that is numpy's or another library's type of booleans."""
+    """Return whether a dtype of numpy or another library is boolean."""
     kind = getattr(dtype, "kind", None)
     return kind == "b" if kind is not None else str(dtype).endswith("bool")
 
 
 def _named(key: Any) -> str:
-    """A key that is refused, short enough for a message."""
+    """Return type and value of a key, short enough for a message."""
     text = repr(key)
     return f"{type(key).__name__} {text if len(text) <= 40 else text[:37] + '...'}"
 
 
 def position(number: int, n: int, path: str, what: str = "records") -> int:
-    """Return the position 0..n-1 of an integer that may count from the end.
+    """Return the position 0..n-1 of an integer index; negative ones count from the end.
 
     Raises
     ------
     IndexError
-        It is out of range; ``path`` and ``what`` are for the message.
+        The index is out of range; ``path`` and ``what`` are for the message.
     """
     if not -n <= number < n:
         raise IndexError(f"{path}: index {number} of {n} {what}")
@@ -93,9 +94,9 @@ def position(number: int, n: int, path: str, what: str = "records") -> int:
 
 
 def part(key: Any, rows: Rows, n: int, path: str) -> range | NDArray[np.int64]:
-    """Return the record numbers that a slice, indices or a mask choose among ``rows``, which are n.
+    """Return the record numbers that a slice, indices or a mask select from the n numbers ``rows``.
 
-    Raises as ``positions`` does.  An array is a copy of its own, C-contiguous.
+    Raises the errors of ``positions``.  A returned array is a new C-contiguous array.
     """
     if isinstance(key, slice):
         found = (range(n) if rows is None else rows)[key]
@@ -104,14 +105,14 @@ def part(key: Any, rows: Rows, n: int, path: str) -> range | NDArray[np.int64]:
 
 
 def single(key: Any, n: int, path: str, what: str = "records") -> int:
-    """Return the position 0..n-1 of an integer key, for sequences without parts.
+    """Return the position 0..n-1 of an integer key, for sequences that cannot be sliced.
 
     Raises
     ------
     IndexError
-        It is out of range.
+        The key is out of range.
     TypeError
-        It is no integer.
+        The key is not an integer.
     """
     number = integer(key)
     if number is None:
@@ -122,14 +123,14 @@ def single(key: Any, n: int, path: str, what: str = "records") -> int:
 def chosen(
     key: Any, rows: Rows, n: int, path: str, what: str = "records"
 ) -> int | range | NDArray[np.int64]:
-    """Return what ``dataset[key]`` is, of a dataset of the n records ``rows``.
+    """Return the record numbers of ``dataset[key]`` for a dataset of the n records ``rows``.
 
     Returns
     -------
     int
-        The record number, where the key is an integer.
+        The record number, for an integer key.
     range or ndarray
-        The record numbers, where it is a slice, a 1-D array of indices or a mask.
+        The record numbers, for a slice, a 1-D array of indices or a mask.
 
     Raises
     ------
@@ -146,22 +147,22 @@ def chosen(
 
 
 def axes(key: tuple[Any, ...], shape: tuple[int, ...], path: str) -> list[Any]:
-    """Return an int, a slice or an array of ints for each dimension, of a tuple that numpy takes.
+    """Return an int, a slice or an array of ints per dimension, for a tuple as numpy accepts it.
 
-    Ellipsis stands for the dimensions that are left out, as they do at the end.  Arrays are int64
-    and in range; masks have become such arrays.
+    Ellipsis stands for all dimensions without an index; without it these are the last ones.
+    Returned arrays are int64 and in range; masks are converted to such arrays.
 
     Raises
     ------
     IndexError
         There are more indices than dimensions, or an array or mask does not fit its dimension.
     TypeError
-        One of them is a boolean, text, None or anything else that is no index of a dimension.
+        One of them is a boolean, text, None or another object that is not an index.
     """
     given = list(key)
     rest = [k is Ellipsis for k in given]
     if sum(rest) > 1:
-        raise IndexError(f"{path}: an index has one Ellipsis, got {sum(rest)}")
+        raise IndexError(f"{path}: an index has at most one Ellipsis, got {sum(rest)}")
     missing = len(shape) - (len(given) - sum(rest))
     if missing < 0:
         raise IndexError(f"{path}: {len(given) - sum(rest)} indices for {len(shape)} dimensions")
@@ -178,7 +179,7 @@ def axes(key: tuple[Any, ...], shape: tuple[int, ...], path: str) -> list[Any]:
 
 
 def compose(rows: Rows, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Record numbers of positions 0..n-1 among ``rows``; O(len(wanted)) whatever ``rows`` is."""
+    """Return the record numbers at positions of ``rows``, in O(len(wanted)) for all ``rows``."""
     if rows is None:
         return wanted
     if isinstance(rows, range):
@@ -187,14 +188,14 @@ def compose(rows: Rows, wanted: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def positions(key: Any, n: int, path: str) -> NDArray[np.int64]:
-    """Indices, or a mask, into n records as int64 in 0..n-1: always a copy.
+    """Convert indices, or a mask, of n records to positions in 0..n-1, as a new int64 array.
 
     Raises
     ------
     IndexError
         An index is out of range, or a mask has the wrong length; ``path`` is for the message.
     TypeError
-        Not a 1-D array of integers or booleans.
+        The key is not a 1-D array of integers or booleans.
     """
     try:
         array = np.asarray(key)
@@ -205,11 +206,11 @@ def positions(key: Any, n: int, path: str) -> NDArray[np.int64]:
             raise IndexError(f"{path}: mask of shape {array.shape} for {n} records")
         return np.flatnonzero(array)
     if array.ndim == 1 and array.size == 0 and array.dtype.kind in "iuf":
-        return np.empty(0, np.int64)  # [] is an array of floats to numpy
+        return np.empty(0, np.int64)  # numpy makes an array of floats of []
     if array.ndim != 1 or array.dtype.kind not in "iu":
         got = f"{type(key).__name__} of {array.dtype} and shape {array.shape}"
         raise TypeError(f"indices must be an int, a slice, or a 1-D array of ints or bools: {got}")
-    # A copy always: the caller may change its array, and unsigned values must not wrap.
+    # Always a copy: the caller may change its array, and unsigned values must not wrap.
     found = array.astype(np.int64)
     bad = (found < -n) | (found >= n)
     if array.dtype.kind == "u":

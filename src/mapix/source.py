@@ -1,7 +1,7 @@
-"""The only opener: a file is opened read-only, looked at, and mapped here, and nowhere else.
+"""Open and map data files, read-only.  No other module maps a file.
 
-Knows no format.  A mapping lives until the last array that aliases it dies, also after
-``Source.close()``; it is never unmapped under anybody.
+The module knows no format.  A mapping lives until the last array that aliases it is deleted, also
+after ``Source.close()``.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ __all__ = [
     "sample",
 ]
 
-WARM_STEP = 64 << 20  # bytes brought in between two looks at Ctrl-C
-SAMPLES = 32  # blocks of a file that stand for its content
+WARM_STEP_NBYTES = 64 << 20  # brought into memory between two checks for Ctrl-C
+SAMPLES = 32  # blocks of a file that are compared in place of its content
 SAMPLE_NBYTES = 4096
-COARSE_NS = 2_000_000_000  # the times of zip and FAT; those of tar are whole seconds
+COARSE_NS = 2_000_000_000  # resolution of times in zip and FAT; that of tar is one second
 
 ADVICE = {
     "random": mmap.MADV_RANDOM,
@@ -43,10 +43,10 @@ ADVICE = {
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What a file was when it was opened, as fstat reports it, and a sample of its bytes.
+    """Identity, size and times of a file when it was opened (fstat), and a sample of its bytes.
 
-    ``sample`` is None in the fingerprint of an open file. It is taken for fingerprints that are
-    stored (``Source.identity``), so that the same content can be recognised elsewhere.
+    ``sample`` is None in the fingerprint of an open file.  It is computed for fingerprints that are
+    stored (``Source.identity``), so that the same content is recognised elsewhere.
     """
 
     dev: int
@@ -62,7 +62,7 @@ class Fingerprint:
 
     @classmethod
     def of(cls, s: os.stat_result) -> Fingerprint:
-        """From a stat result."""
+        """Make a fingerprint of a stat result."""
         return cls(
             s.st_dev,
             s.st_ino,
@@ -76,18 +76,18 @@ class Fingerprint:
         )
 
     def difference(self, now: Fingerprint) -> str | None:
-        """What moved between self and ``now``, in words; None when the bytes can be the same.
+        """Return a text that states what changed since then; None if the bytes can be the same.
 
-        A ctime that moved alone is harmless when permissions, owner or link count explain it (a
-        chmod, a hard link, the file being replaced by a rename while we hold the old one); without
-        such an explanation somebody may have written and put the mtime back.
+        A change of ctime alone is harmless if permissions, owner or link count explain it (chmod, a
+        hard link, a rename that replaced the file while this process has the old one open).
+        Without such an explanation, a process may have written and set the mtime back.
         """
         if (self.dev, self.ino) != (now.dev, now.ino):
             return "the file was replaced by another one"
         if self.size != now.size:
             return f"the file had {self.size} bytes, now it has {now.size}"
         if self.mtime_ns != now.mtime_ns:
-            return "the file was written to (its modification time moved)"
+            return "the file was written to (its modification time changed)"
         explained = (self.mode, self.uid, self.gid, self.nlink) != (
             now.mode,
             now.uid,
@@ -95,53 +95,54 @@ class Fingerprint:
             now.nlink,
         )
         if self.ctime_ns != now.ctime_ns and not explained:
-            return "the file was touched (its change time moved, its modification time did not)"
+            return "the file was touched (its change time changed, its modification time did not)"
         return None
 
 
-class _Kept(mmap.mmap):
-    """A map that goes when its last array goes, and not before."""
+class _Memory(mmap.mmap):
+    """Memory that is unmapped when the last array over it is deleted, and not before."""
 
     def close(self) -> None:
-        """Refused: numpy keeps the map itself as the base of its arrays, without an export."""
-        raise BufferError("arrays may alias this map; it is unmapped when the last one dies")
+        """Refuse: numpy holds a reference to the map as the base of arrays, but no export."""
+        raise BufferError("arrays may alias this map; it is unmapped when the last one is deleted")
 
 
-def _reserved(nbytes: int, path: str) -> _Kept:
-    """Memory that a file is going to be mapped in; it needs no descriptor."""
+def _reserved(nbytes: int, path: str) -> _Memory:
+    """Reserve memory into which a file will be mapped; it needs no descriptor."""
     try:
         kind = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-        return _Kept(-1, nbytes, flags=kind, prot=mmap.PROT_READ)
+        return _Memory(-1, nbytes, flags=kind, prot=mmap.PROT_READ)
     except OSError as e:
         raise OSError(e.errno, f"cannot map: {e.strerror}", path) from e
 
 
 def _fill(memory: _native.CData, nbytes: int, fd: int, path: str) -> None:
-    """Map a file in reserved memory; errors name it, which the system's own do not."""
+    """Map a file into reserved memory; errors name the path, unlike the system's own."""
     try:
         try:
             _native.map_file(memory, nbytes, fd, shared=True)
         except OSError as e:
             if e.errno != errno.ENODEV:
                 raise
-            # FUSE with direct I/O has private maps alone; nothing is written, so they are alike
+            # FUSE with direct I/O allows private maps only; nothing is written, so both are equal
             _native.map_file(memory, nbytes, fd, shared=False)
     except OSError as e:
         raise OSError(e.errno, f"cannot map: {e.strerror}", path) from e
 
 
 def _open(path: str | os.PathLike[str] | bytes) -> int:
-    # O_NONBLOCK: opening a FIFO must not hang; for regular files it means nothing.
+    # O_NONBLOCK: opening a FIFO must not hang; for regular files it has no effect.
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
     return descriptors.opened(lambda: os.open(path, flags))
 
 
 class Mapping:
-    """The memory mapped from a file: alive as long as anything refers to it.
+    """The memory that a file is mapped into; it lives as long as there is a reference to it.
 
-    Its descriptor is kept among those of the files that were opened last (``descriptors``).  While
-    it is there, changes are seen through it; afterwards through the path, as long as that leads to
-    the same device and inode: the map keeps the inode in use, so that no other file can have it.
+    The descriptor stays open while the file is among those that were opened last
+    (``descriptors``).  While it is open, changes of the file are found through it.  After that they
+    are found through the path, if this leads to the same device and inode: the map holds the inode,
+    so no other file can have it.
     """
 
     __slots__ = (
@@ -152,7 +153,7 @@ class Mapping:
     def __init__(self, path: str, full_path: str, limit: int | None = None, fd: int = -1) -> None:
         self.path = path
         self.full_path = full_path
-        self.advice = "open it again"  # what errors recommend when the file changed
+        self.advice = "open it again"  # end of the error for a changed file
         if fd < 0:
             fd = _open(path)
         try:
@@ -160,14 +161,14 @@ class Mapping:
             if not stat.S_ISREG(found.st_mode):
                 raise OSError(f"{path}: not a regular file")
             self.fingerprint = Fingerprint.of(found)
-            # One number for everything: the size of the descriptor that is mapped.
+            # The size comes from the mapped descriptor, never from the path.
             self.nbytes = found.st_size if limit is None else limit
             if self.nbytes > found.st_size:
-                raise FileChangedError(path, "the file was cut while it was being opened")
-            # An empty file cannot be mapped; it has nothing to read either.
+                raise FileChangedError(path, "the file was cut while it was opened; open it again")
+            # An empty file cannot be mapped, and there is nothing to read in it.
             self._mmap = _reserved(self.nbytes, path) if self.nbytes else None
             data: mmap.mmap | bytes = b"" if self._mmap is None else self._mmap
-            # Read-only memory exports read-only buffers: no array over them can be made writable.
+            # Read-only memory exports read-only buffers, so no array over it can be made writable.
             self.view = memoryview(data)
             self._buffer = _native.buffer_of(data)
             if self.nbytes:
@@ -178,7 +179,7 @@ class Mapping:
         self.limited = limit is not None
         self._sample: int | None = None
         self._place = _native.c_path(full_path)
-        # of a file that somebody appends to nobody asks whether it changed: it does
+        # a file that another process appends to changes all the time, so it is never checked
         if self.limited:
             os.close(fd)
         else:
@@ -194,7 +195,7 @@ class Mapping:
 
     @property
     def located(self) -> tuple[_native.CData, int]:
-        """The map and its address, together: another thread may settle() at any time."""
+        """The C map and its address, read together: another thread may settle() at any time."""
         known = self._located
         if known is None:
             cmap = self.cmap
@@ -205,17 +206,17 @@ class Mapping:
         close(id(self))
 
     def advise(self, access: str) -> None:
-        """Tell the kernel how the file will be read: random, sequential or normal."""
+        """Announce to the kernel how the file will be read: random, sequential or normal."""
         if self._mmap is not None:
             self._mmap.madvise(ADVICE[access])
 
     def sample(self) -> int:
-        """Return ``sample`` of the file, which is taken once.
+        """Return ``sample`` of the file, which is computed once.
 
         Raises
         ------
         FileChangedError
-            The file was changed or cut, also since then.
+            The file was changed or cut, before or after the sample was computed.
         """
         if self._sample is None:
             self._sample = sample(self, self.nbytes)
@@ -224,12 +225,12 @@ class Mapping:
         return self._sample
 
     def settle(self) -> None:
-        """After a C call found the file changed: take over a harmless change, for another try.
+        """Accept a harmless change of the file, so that a C call that found it can be repeated.
 
         Raises
         ------
         FileChangedError
-            The bytes may be others.
+            The bytes may have changed.
         """
         found = self._status()
         now = Fingerprint.of(found)
@@ -240,36 +241,36 @@ class Mapping:
         self._describe(found)
 
     def _status(self) -> os.stat_result:
-        """The file as it is now: by its descriptor, or where that was closed by its path."""
+        """Return the current stat result, by the descriptor, or by the path if that is closed."""
         was = self.fingerprint
         fd = descriptors.held(id(self))
         if fd >= 0:
-            with contextlib.suppress(OSError):  # closed just now
+            with contextlib.suppress(OSError):  # another thread closed it
                 found = os.fstat(fd)
                 if (found.st_dev, found.st_ino) == (was.dev, was.ino):
                     return found
         try:
             found = os.stat(self.full_path)
         except OSError as e:
-            reason = f"the file cannot be checked any more ({e.strerror}); {self.advice}"
+            reason = f"the file can no longer be checked ({e.strerror}); {self.advice}"
             raise FileChangedError(self.path, reason) from e
         if (found.st_dev, found.st_ino) != (was.dev, was.ino):
-            reason = "another file has its path, and it cannot be checked any more"
+            reason = "another file has its path, so the file can no longer be checked"
             raise FileChangedError(self.path, f"{reason}; {self.advice}")
         return found
 
     def guarded(self, call: Callable[[_native.CData], int]) -> int:
-        """Run a C call over the map; its status, or FileChangedError where the file moved."""
+        """Run a C call over the map and return its status; raise FileChangedError on a change."""
         while (status := call(self.cmap)) == _native.CHANGED:
             self.settle()
         return status
 
 
 def sample(mapping: Mapping, nbytes: int) -> int:
-    """Return the CRC32C of the first ``nbytes`` of a file: of all, or of 32 blocks of 4 KiB.
+    """Return the CRC32C of the first ``nbytes`` of a file, or of 32 blocks of 4 KiB in them.
 
-    The blocks are the first one, the last one, and one in each of 30 equal stretches between them,
-    at places that depend on ``nbytes`` alone. Up to 128 KiB the bytes are read completely.
+    Up to 128 KiB, all bytes are read.  Above, the blocks are the first one, the last one, and one
+    in each of 30 equal stretches between them, at offsets that depend on ``nbytes`` alone.
 
     Raises
     ------
@@ -293,16 +294,16 @@ def sample(mapping: Mapping, nbytes: int) -> int:
 
 
 def same_time(a: int, b: int) -> bool:
-    """Return whether two times in ns are equal, or one may be the other after an archive had it.
+    """Return whether two times in ns are equal, or one can be the other after rounding down.
 
-    tar and zip, and some file systems, cut times down to whole seconds, or to every second one.
+    tar, zip and some file systems store times rounded down to one or two seconds.
     """
     early, late = min(a, b), max(a, b)
     return a == b or (late - early < COARSE_NS and early % 1_000_000_000 == 0)
 
 
 def _moved(expect: Fingerprint, mapping: Mapping) -> str | None:
-    """How a file differs from the one expected, in words; None when it is the same content."""
+    """Return a text on how a file differs from the expected one; None for the same content."""
     now = mapping.fingerprint
     moved = expect.difference(now)
     if moved is None or expect.sample is None:
@@ -315,38 +316,37 @@ def _moved(expect: Fingerprint, mapping: Mapping) -> str | None:
 
 
 class Source:
-    """One file, opened read-only and mapped.
+    """Open a file read-only and map it.
 
-    Once it is mapped it needs no descriptor; see ``Mapping``.
+    After that, the file needs no descriptor; see ``Mapping``.
 
     Parameters
     ----------
     path : str or os.PathLike
         A regular file.
     expect : Fingerprint, optional
-        The file that it has to be; anything else raises FileChangedError. With a sample
-        (``Source.identity``), a copy that has the same size, modification time and sampled bytes
-        is that file, whatever its device, inode and change time.
+        The expected file; any other one raises FileChangedError.  If the fingerprint has a sample
+        (``Source.identity``), a copy with the same size, modification time and sampled bytes is
+        accepted, whatever its device, inode and change time.
     limit : int, optional
-        How many of its bytes count: behind them somebody is appending.  Such a file changes all the
-        time, and is not looked at for changes; the guard against cut files stays.
+        Map only this many bytes, because another process appends after them.  Such a file changes
+        all the time, so it is not checked for changes; the guard against cut files stays.
     root : Root, optional
-        A directory that the file has to lie beneath; ``path`` is then a name in it.
+        A directory that the file must lie in or below; ``path`` is then a name in it.
 
     Raises
     ------
     OSError
         The file cannot be opened or mapped, or is not a regular file.
     FileChangedError
-        It is not the file that ``expect`` tells of.
+        It is not the file of ``expect``.
 
     Attributes
     ----------
     path : str
-        As it was given: for messages.
+        The path as it was passed, for messages.
     full_path : str
-        The same from the root of the file system, for all that opens the file again: right also
-        after the working directory was changed.
+        The absolute path, for opening the file again after a change of the working directory.
     """
 
     __slots__ = ("_mapping", "_view", "full_path", "path")
@@ -375,9 +375,9 @@ class Source:
 
     @classmethod
     def unnamed(cls, fd: int, path: str, nbytes: int) -> Source:
-        """Map the first bytes of an open file without a name, which nobody else has.
+        """Map the first bytes of an open file that has no name.
 
-        ``fd`` is the source's from here on; ``path`` is for messages.
+        The source owns ``fd`` after the call; ``path`` is for messages.
         """
         made = cls.__new__(cls)
         made.path = made.full_path = path
@@ -387,7 +387,7 @@ class Source:
 
     @property
     def mapping(self) -> Mapping:
-        """The live mapping; hold it in a local while using it, so that close() cannot take it."""
+        """The mapping; hold it in a local variable while you use it: close() may drop it."""
         mapping = self._mapping
         if mapping is None:
             raise ClosedError(f"{self.path}: the dataset is closed")
@@ -403,7 +403,7 @@ class Source:
 
     @property
     def nbytes(self) -> int:
-        """Size of the file in bytes, as it was opened."""
+        """Size of the file in bytes when it was opened."""
         return self.mapping.nbytes
 
     def read(self, at: int, nbytes: int) -> bytes:
@@ -420,14 +420,14 @@ class Source:
 
     @property
     def fingerprint(self) -> Fingerprint:
-        """What the file was when it was opened."""
+        """The fingerprint of the file when it was opened."""
         return self.mapping.fingerprint
 
     @property
     def identity(self) -> Fingerprint:
-        """The fingerprint with a sample of the bytes: ``expect`` of the same file elsewhere.
+        """The fingerprint with a sample of the bytes, to recognise the same content elsewhere.
 
-        Cost: at most 32 blocks of 4 KiB are read, the first time.
+        Cost: the first use reads at most 32 blocks of 4 KiB.
         """
         mapping = self.mapping
         return replace(mapping.fingerprint, sample=mapping.sample())
@@ -438,9 +438,9 @@ class Source:
         return self._mapping is None
 
     def confirm(self) -> None:
-        """Raise FileChangedError unless the path still means this very file, unchanged.
+        """Raise FileChangedError unless the path still refers to this file, unchanged.
 
-        For writers that are about to replace the file by another one made from it.
+        Writers call it just before they replace the file by another one made from it.
         """
         old = self.fingerprint
         try:
@@ -451,25 +451,25 @@ class Source:
         if (old.dev, old.ino) != (now.dev, now.ino):
             moved = "the file was replaced by another one"
         if moved is not None:
-            reason = f"{moved} since it was opened; it stays as it is: open it again"
+            reason = f"{moved} since it was opened; it was not replaced: open it again"
             raise FileChangedError(self.path, reason)
 
     def close(self) -> None:
-        """Let go of the file.  Arrays that alias it keep it mapped until the last one dies."""
+        """Close the source.  The file stays mapped until the last array over it is deleted."""
         self._mapping = None
         self._view = None
 
     def warm(self) -> Iterator[int]:
-        """Bring the file into the page cache, front to back; yields the bytes done so far.
+        """Read the file into the page cache, in order, and yield the number of bytes done.
 
-        In order, because a cache that is filled in order holds large pages: later random reads are
-        then up to 1.5 times as fast, and first touches 7 times.
+        A page cache that is filled in order holds large pages: later random reads are up to 1.5
+        times as fast, and the first access to a page up to 7 times.
         """
         mapping = self.mapping
         mapping.advise("sequential")
         try:
-            for at in range(0, mapping.nbytes, WARM_STEP):
-                step = min(WARM_STEP, mapping.nbytes - at)
+            for at in range(0, mapping.nbytes, WARM_STEP_NBYTES):
+                step = min(WARM_STEP_NBYTES, mapping.nbytes - at)
                 _native.warm(mapping, at, step)
                 yield at + step
         finally:
@@ -477,11 +477,14 @@ class Source:
 
 
 def peek(path: str | os.PathLike[str], nbytes: int) -> bytes:
-    """The first bytes of a regular file; fewer where it is shorter, none where it is none."""
+    """Return the first bytes of a file: fewer if it is shorter, none if it is not a regular file.
+
+    An OSError that concerns this process (too many open files) is raised; others give no bytes.
+    """
     try:
         fd = _open(path)
     except OSError as e:
-        if e.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):  # says nothing about the file
+        if e.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
             raise
         return b""
     try:
@@ -493,7 +496,7 @@ def peek(path: str | os.PathLike[str], nbytes: int) -> bytes:
 
 
 def read_small(path: str | os.PathLike[str], limit: int) -> bytes:
-    """A whole small file as bytes, refused with LimitError above ``limit`` bytes."""
+    """Return the content of a small file; raise LimitError above ``limit`` bytes."""
     fd = _open(path)
     with os.fdopen(fd, "rb") as f:
         found = os.fstat(fd)
@@ -501,5 +504,5 @@ def read_small(path: str | os.PathLike[str], limit: int) -> bytes:
             raise OSError(f"{os.fspath(path)}: not a regular file")
         data = f.read(limit + 1)
     if len(data) > limit:
-        raise LimitError(f"{os.fspath(path)}: larger than the limit of {limit} bytes")
+        raise LimitError(f"{os.fspath(path)}: the file is larger than the limit of {limit} bytes")
     return data

@@ -1,10 +1,15 @@
-"""Bytes that do not lie in a file as they are: unpacked once, into the user's cache.
+"""Unpack data that is compressed or encoded in a file, once, into the user's cache.
 
-What is stored is the bytes, then a trailer that states which file they were made of and what both
-sum up to. They are used only when nobody else can have written them (``cache.distrusted``), when
-their sum is right, when they were made of the content at hand (the very file, or one whose bytes
-have the same CRC32C), and when they begin with what the file begins with. Where the cache cannot be
-written, they go into a file without a name in the folder for temporary files, or into memory.
+A stored file has the unpacked bytes, then a trailer that states their checksum, the file they were
+made from, and its checksum.  It is used only if
+
+* no other user can have written it (``cache.distrusted``),
+* the checksum of its bytes is right,
+* it was made from the same file, or from a file with the same CRC32C, and
+* its first bytes equal those that the file unpacks to.
+
+If the cache cannot be written, the bytes go into a file without a name in the folder for temporary
+files, or into memory.
 """
 
 from __future__ import annotations
@@ -21,49 +26,49 @@ from mapix.source import Source
 
 __all__ = ["cached", "limit_of", "same"]
 
-STEP = 4 << 20
+READ_STEP_NBYTES = 4 << 20
 MAGIC = b"MAPIXPX2"
-# magic; dev, ino, size, mtime_ns, ctime_ns of the file, and CRC32C of it; bytes; CRC32C of them,
-# and of all fields before
+# Magic; dev, ino, size, mtime_ns, ctime_ns and CRC32C of the original file; number of unpacked
+# bytes, their CRC32C, and the CRC32C of all fields of the trailer up to here
 TRAILER = struct.Struct("<8s3Q2qIQII")
-MOST_TIMES = 64  # what is unpacked is at most so many times as large as the file,
-LEAST_LIMIT_NBYTES = 64 << 20  # or of this size, where that is more
-MEMORY_NBYTES = 256 << 20  # what is held in memory, where neither cache nor disk can be written
+MOST_TIMES = 64  # limit of the unpacked size, as a multiple of the file's size,
+LEAST_LIMIT_NBYTES = 64 << 20  # or this size, if that is more
+MEMORY_NBYTES = 256 << 20  # limit in memory, if neither the cache nor the disk can be written
 
 Data = Callable[[], Iterator[bytes]]
 
 
 def limit_of(source: Source) -> int:
-    """Return the most bytes that a file may unpack to: 64 times its size, but at least 64 MiB."""
+    """Return the limit of a file's unpacked size: 64 times its size, but at least 64 MiB."""
     return max(MOST_TIMES * source.nbytes, LEAST_LIMIT_NBYTES)
 
 
 def cached(source: Source, data: Data, nbytes: int, format: str, what: str = "data") -> Source:
-    """Return a file of the ``nbytes`` bytes that ``data`` gives: the stored one, or a new one.
+    """Return a file of the ``nbytes`` bytes that ``data`` yields: the stored one, or a new one.
 
     Parameters
     ----------
     source : Source
-        What they come from.
+        The file that is unpacked.
     data : callable
-        Returns an iterator of bytes. Asked for one piece when something is stored, and for all when
-        nothing is; again for each other place when one cannot be written.
+        Returns an iterator of unpacked bytes.  If a stored file exists, one piece is taken from it.
+        Otherwise all pieces are, once for each place that is tried.
     nbytes : int
-        How many there have to be.
+        Expected number of unpacked bytes.
     format : str
-        Of the source, for messages.
+        Name of the source's format, for messages.
     what : str
-        Which bytes of the file.
+        Names the part of the file that is unpacked.
 
     Raises
     ------
     FormatError
         There are more or fewer bytes.
     LimitError
-        They are more than ``limit_of(source)``.
+        ``nbytes`` exceeds ``limit_of(source)``.
     OSError
-        No place for them: not in the cache folder (``$MAPIX_CACHE_DIR``), not in the folder for
-        temporary files (``$TMPDIR``), and they are too many for memory.
+        The bytes cannot be stored: not in the cache folder (``$MAPIX_CACHE_DIR``), not in the
+        folder for temporary files (``$TMPDIR``), and they are too many for memory.
     """
     limit = limit_of(source)
     if nbytes > limit:
@@ -80,10 +85,10 @@ def cached(source: Source, data: Data, nbytes: int, format: str, what: str = "da
         with replacing(place) as f:
             crc = _fill(f, source, data, nbytes, format)
             f.write(_trailer(source, nbytes, _sum(source, source.nbytes), crc))
-        # in a folder of others it may be another one by now
+        # other users may have replaced it, if the folder is theirs
         found = _stored(place, source, data, nbytes)
         if found is None:
-            raise PermissionError(errno.EPERM, "what lies there is not believed", place)
+            raise PermissionError(errno.EPERM, "the stored file is not trusted", place)
         return found
     except FileChangedError:
         raise
@@ -92,7 +97,7 @@ def cached(source: Source, data: Data, nbytes: int, format: str, what: str = "da
 
 
 def same(found: Source, data: Iterator[bytes], nbytes: int) -> bool:
-    """Return whether a cached file begins with the ``nbytes`` bytes that ``data`` gives."""
+    """Return whether a cached file begins with the ``nbytes`` bytes that ``data`` yields."""
     crc = done = 0
     for piece in data:
         crc = _native.crc32c(piece, crc) if piece else crc
@@ -101,7 +106,7 @@ def same(found: Source, data: Iterator[bytes], nbytes: int) -> bool:
 
 
 def _unnamed(source: Source, data: Data, nbytes: int, format: str, why: OSError) -> Source:
-    """The bytes in a file without a name: on disk, or in memory."""
+    """Store the bytes in a file without a name, on disk or in memory, and return it."""
     places = [_on_disk, _in_memory] if nbytes <= MEMORY_NBYTES else [_on_disk]
     for make in places:
         try:
@@ -119,15 +124,15 @@ def _unnamed(source: Source, data: Data, nbytes: int, format: str, why: OSError)
             continue
     raise OSError(
         why.errno,
-        f"no place for the {nbytes} bytes that it unpacks to: the cache folder {cache_folder()} "
-        f"cannot be written ({why.strerror or why}), nor the folder for temporary files; set "
-        "MAPIX_CACHE_DIR or TMPDIR to a folder with room",
+        f"its {nbytes} unpacked bytes cannot be stored: neither in the cache folder "
+        f"{cache_folder()} ({why.strerror or why}) nor in the folder for temporary files; set "
+        "MAPIX_CACHE_DIR or TMPDIR to a folder with enough space",
         source.path,
     ) from why
 
 
 def _on_disk() -> int:
-    import tempfile  # here: much to import for what most processes never do
+    import tempfile  # here, because most processes never need it and it takes long to import
 
     with tempfile.TemporaryFile() as f:
         return os.dup(f.fileno())
@@ -138,7 +143,7 @@ def _in_memory() -> int:
 
 
 def _fill(f: Writing, source: Source, data: Data, nbytes: int, format: str) -> int:
-    """Write all bytes; their CRC32C."""
+    """Write all bytes and return their CRC32C."""
     done = crc = 0
     for piece in data():
         done += len(piece)
@@ -153,16 +158,16 @@ def _fill(f: Writing, source: Source, data: Data, nbytes: int, format: str) -> i
 
 
 def _sum(source: Source, nbytes: int) -> int:
-    """CRC32C of the first bytes of a file."""
+    """Return the CRC32C of the first bytes of a file."""
     crc = 0
-    for at in range(0, nbytes, STEP):
-        size = min(STEP, nbytes - at)
+    for at in range(0, nbytes, READ_STEP_NBYTES):
+        size = min(READ_STEP_NBYTES, nbytes - at)
         crc = _native.crc32c(_native.copy(source.mapping, at, size, "cached bytes"), crc)
     return crc
 
 
 def _identity(source: Source) -> tuple[int, ...]:
-    """What tells the very file; zeros while its times do not tell of another write."""
+    """Return the file's identity and times; zeros while its times cannot show another write."""
     f = source.fingerprint
     return (0,) * 5 if racy_for(source) else (f.dev, f.ino, f.size, f.mtime_ns, f.ctime_ns)
 
@@ -173,7 +178,7 @@ def _trailer(source: Source, nbytes: int, made_of: int, crc: int) -> bytes:
 
 
 def _stored(place: str, source: Source, data: Data, nbytes: int) -> Source | None:
-    """The stored file, when it may be believed and was made of this content; else None."""
+    """Return the stored file if it is trusted and was made from this content; else None."""
     if not os.access(place, os.F_OK):
         return None
     try:
@@ -181,8 +186,8 @@ def _stored(place: str, source: Source, data: Data, nbytes: int) -> Source | Non
         if found is None or found.nbytes != nbytes + TRAILER.size:
             return None
         trailer = bytes(_native.copy(found.mapping, nbytes, TRAILER.size, "cached bytes"))
-        magic, *made_for, made_of, said, crc, own = TRAILER.unpack(trailer)
-        if magic != MAGIC or said != nbytes or own != _native.crc32c(trailer[:-4]):
+        magic, *made_for, made_of, stated, crc, own = TRAILER.unpack(trailer)
+        if magic != MAGIC or stated != nbytes or own != _native.crc32c(trailer[:-4]):
             return None
         f = source.fingerprint
         same = made_for == [f.dev, f.ino, f.size, f.mtime_ns, f.ctime_ns]

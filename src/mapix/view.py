@@ -1,4 +1,4 @@
-"""Arrays that alias the file: read-only, never a copy, alive as long as anybody holds them."""
+"""Make arrays that alias the file: read-only, without a copy, valid as long as they exist."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _U8 = np.dtype(np.uint8)
 
 
 def _steps(h: int, w: int, c: int, interleaved: bool) -> tuple[int, int, int]:
-    """Byte steps of (h, w, c) in a planar or interleaved image."""
+    """Return the strides in bytes of (h, w, c) in a planar or interleaved image."""
     return (w * c, c, 1) if interleaved else (w, 1, h * w)
 
 
 def uniform_images(
     data: memoryview, at: int, n: int, stride: int, shape: tuple[int, int, int], interleaved: bool
 ) -> Bytes:
-    """All n images of a uniform file as one uint8 (n, h, w, c)."""
+    """Return all n images of a uniform file as one uint8 array (n, h, w, c)."""
     if n == 0:
         return np.ndarray((0, *shape), _U8, data)
     return np.ndarray((n, *shape), _U8, data, at, (stride, *_steps(*shape, interleaved)))
@@ -30,14 +30,14 @@ def uniform_images(
 def uniform_labels(
     data: memoryview, at: int, n: int, stride: int, nlabels: int, which: int
 ) -> Bytes:
-    """Ids or values of all records of a uniform file, uint8 (n, N)."""
+    """Return label ids (``which`` 0) or values (1) of a uniform file, uint8 (n, nlabels)."""
     if n == 0 or nlabels == 0:
         return np.ndarray((n, nlabels), _U8, data)
     return np.ndarray((n, nlabels), _U8, data, at + which, (stride, 2))
 
 
 def selected(array: NDArray[Any], rows: range | None) -> NDArray[Any]:
-    """The rows of a range, still as a view."""
+    """Return the rows of a range as a view."""
     if rows is None:
         return array
     stop: int | None = rows.stop if rows.stop >= 0 else None
@@ -45,5 +45,5 @@ def selected(array: NDArray[Any], rows: range | None) -> NDArray[Any]:
 
 
 def bytes_at(data: memoryview, at: int, nbytes: int) -> Bytes:
-    """A stretch of the file, uint8 (nbytes,)."""
+    """Return a part of the file, uint8 (nbytes,)."""
     return np.ndarray((nbytes,), _U8, data, at)

@@ -1,7 +1,7 @@
-"""The optional C module ``mapix._record``, or None.
+"""The optional C module ``mapix._record`` as ``fast``, or None.
 
-None where it was not built, where the interpreter refuses it, and with ``MAPIX_PURE=1`` in the
-environment: then what it does is done in Python.
+It is None if the module was not built, if the interpreter cannot load it, or if the environment
+has ``MAPIX_PURE=1``.  Then Python code does the same.
 """
 
 from __future__ import annotations
