@@ -24,7 +24,7 @@ src/mapix/errors.py src/mapix/source.py src/mapix/rooted.py src/mapix/descriptor
 src/mapix/system_calls.py src/mapix/store.py src/mapix/cache.py src/mapix/unpacked.py
 src/mapix/appearance.py src/mapix/report.py src/mapix/selection.py src/mapix/placement.py
 src/mapix/view.py src/mapix/lazy.py src/mapix/colour.py src/mapix/_native/compiled.py
-src/mapix/loader.py
+src/mapix/loader.py src/mapix/gpu src/mapix/feeding
 src/mapix/compat/__init__.py src/mapix/compat/_model.py src/mapix/compat/opsml.py
 src/mapix/compat/vimh
 """

@@ -97,7 +97,7 @@ def test_training_goes_on_where_it_was(ds):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_it_says_so(ds):
-    with pytest.raises(mapix.UnsupportedError, match="PyTorch finds no GPU"):
+    with pytest.raises(mapix.UnsupportedError, match="PyTorch finds no CUDA GPU"):
         list(loader(ds, 8, device="cuda"))
 
 
@@ -109,7 +109,7 @@ def test_bad_arguments_are_refused_at_once(ds, bad):
 
 def test_explained(ds):
     assert loader(ds, 8).explain() == "cpu: gathered 2 batches ahead by a thread"
-    assert loader(ds, 8, ahead=0).explain() == "cpu: each batch is gathered when it is asked for"
+    assert loader(ds, 8, ahead=0).explain() == "cpu: each batch is gathered when it is requested"
 
 
 def test_it_is_a_loader_for_lightning(ds):

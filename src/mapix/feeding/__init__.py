@@ -1,4 +1,4 @@
-"""Batches as PyTorch's tensors, where they are wanted: what ``mapix.torch.Loader`` is made of."""
+"""Batches as PyTorch tensors, on the CPU or a GPU: the parts of ``mapix.torch.Loader``."""
 
 from mapix.feeding.loader import Loader
 

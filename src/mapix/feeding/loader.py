@@ -1,4 +1,4 @@
-"""The loader for PyTorch: batches as tensors, on the CPU or on a GPU, ahead of their use."""
+"""The loader for PyTorch, which yields batches as tensors on the CPU or on a GPU."""
 
 from __future__ import annotations
 
@@ -20,39 +20,38 @@ DEFAULTS = {"dtype": "float32", "layout": "NCHW", "labels": "class"}
 
 
 class Loader(loader.Loader):
-    """Batches of a dataset as tensors: ``(images, labels)``, on the CPU or on a GPU.
+    """Yield batches of a dataset as tensors ``(images, labels)``, on the CPU or on a GPU.
 
     Parameters
     ----------
-    ds : dataset
-        What ``mapix.open`` returned, or a part of it.
+    ds : mapix.Dataset
+        A dataset, or a part of one.
     batch_size, shuffle, seed, drop_last, rank, world, ahead, copy
-        As for ``mapix.Loader``.  Two ways to a GPU, ``pages`` and ``pinned``, have their own number
-        of batches ahead: 4,096 records at a time, or 64 MiB.
+        As for ``mapix.Loader``.  The ways ``pages`` and ``pinned`` ignore ``ahead``: they gather
+        4,096 records, or 64 MiB, at a time.
     device : torch.device or str, optional
-        Where the tensors are to be: the CPU by default, ``"cuda"``, ``"cuda:1"``.
+        Device of the tensors: the CPU by default, ``"cuda"``, ``"cuda:1"``.
     way : {"pages", "pinned", "plain"}, optional
-        How records reach a GPU, by default the first that can be taken; ``explain()`` states which
-        one and why.
+        How records reach a GPU.  By default, the first way that works is chosen; ``explain()``
+        states which one, and why.
 
-        * ``pages``: the GPU reads the file's own pages.  They are pinned in memory while the
-          loader lives.
-        * ``pinned``: a thread gathers into pinned buffers, which are copied on a stream of their
-          own; bytes become floats on the GPU.
-        * ``plain``: a thread gathers, and each batch is copied when it is asked for.
+        * ``pages``: the GPU reads the pages of the file, which are pinned while the loader exists.
+        * ``pinned``: a thread gathers into pinned buffers, which are copied on a separate stream;
+          the GPU converts bytes to floats.
+        * ``plain``: a thread gathers, and each batch is copied when it is requested.
     as_dict : bool
-        Labels as a dict of name -> tensor (b,), or as one tensor (b, heads).
+        Whether labels are a dict of name -> tensor (b,), or one tensor (b, heads).
     **options
-        For ``batch`` of the dataset; ``dtype`` may be ``"bfloat16"`` too.  By default float32 and,
-        where the dataset has these options, ``layout="NCHW"`` and ``labels="class"``.
+        Options of ``ds.batch``; ``dtype`` may also be ``"bfloat16"``.  The defaults are float32
+        and, if the dataset has these options, ``layout="NCHW"`` and ``labels="class"``.
 
     Notes
     -----
-    Lifetime: a batch is written over some time after the next one was asked for, on the GPU in
-    the order of the current stream; ``copy=True`` gives each batch memory of its own.  Work on
-    another stream than the one that was current when the batch was asked for has to wait for it,
-    and has to be waited for.  A file that changed raises FileChangedError, also where the GPU reads
-    it.  Each process of a distributed job registers its file for its own GPU.
+    Lifetime: a batch is overwritten after the next one was requested, on the GPU in the order of
+    the current stream; ``copy=True`` gives each batch its own memory.  If you work on a stream
+    other than the one that was current at the request, make it wait for that stream, and that
+    stream for it.  A file that changed raises FileChangedError, also if the GPU reads it.  Each
+    process of a distributed job registers its file for its own GPU.
     """
 
     def __init__(
@@ -85,15 +84,15 @@ class Loader(loader.Loader):
     # --- which way --------------------------------------------------------------------------------
 
     def explain(self) -> str:
-        """How batches reach the device, and why no faster way is taken."""
+        """Return a text on how batches reach the device, and why no faster way is used."""
         if self.device.type == "cpu":
             ahead = f"gathered {self.ahead} batches ahead by a thread"
-            return f"cpu: {ahead if self.ahead else 'each batch is gathered when it is asked for'}"
+            return f"cpu: {ahead if self.ahead else 'each batch is gathered when it is requested'}"
         feeder = self._feed()
         return "\n".join([f"{feeder.way}: {feeder.text}", *self._reasons])
 
     def _feed(self) -> Any:
-        """What brings batches to the GPU; chosen at the first use."""
+        """Return the feeder of the GPU, which is chosen at the first use."""
         if self._feeder is None:
             from mapix.feeding import ways
 
@@ -102,12 +101,12 @@ class Loader(loader.Loader):
         return self._feeder
 
     def close(self) -> None:
-        """Release pinned pages and buffers; the loader makes them again when it is used."""
+        """Release pinned pages and buffers; the loader allocates them again when it is used."""
         feeder, self._feeder = self._feeder, None
         if feeder is not None:
             feeder.close()
 
-    # --- passes -----------------------------------------------------------------------------------
+    # --- iteration --------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         if self.device.type == "cpu":
@@ -123,7 +122,7 @@ class Loader(loader.Loader):
         self._end()
 
     def labels_of(self, batch: Batch) -> Any:
-        """Labels of a batch as tensors on the CPU."""
+        """Return the labels of a batch as CPU tensors."""
         found = as_tensors(batch, self.options.get("labels"))
         return by_name(found, batch.names) if self.as_dict and found is not None else found
 

@@ -1,4 +1,4 @@
-"""The way of the pages: the GPU reads the file's own, and no CPU copies anything."""
+"""The feeder ``pages``: the GPU reads the pages of the file, and the CPU copies nothing."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Pages"]
 
-PIN_SHARE = 0.5  # of this machine's memory that a file may pin
-NSLOTS = 3  # one in use, and two on their way: one launch begins while the other ends
+PIN_SHARE = 0.5  # share of this machine's memory that a file may pin
+NSLOTS = 3  # one in use and two in flight: one launch begins while the other ends
 
 
 class Pages(Chunked):
-    """One launch computes the order and gathers several batches; the next one runs meanwhile."""
+    """Compute the order and gather several batches per launch, two launches ahead."""
 
     way = "pages"
 
@@ -39,14 +39,14 @@ class Pages(Chunked):
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         if mapping.nbytes > PIN_SHARE * total:
             raise UnsupportedError(
-                f"{mapping.path}: {mapping.nbytes} bytes would be pinned, "
-                f"more than half of this machine's memory of {total} bytes"
+                f"{mapping.path}: the file's {mapping.nbytes} bytes are more than half of this "
+                f"machine's memory ({total} bytes), so they are not pinned"
             )
         with torch.cuda.device(self.device):
             if not reads_host_memory(torch.cuda.current_device()):
                 raise UnsupportedError("this GPU cannot read memory that is mapped read-only")
             pages = Registered(mapping)
-        # pages are released after the last launch, whoever forgets to close
+        # the pages are released after the last launch, also if close() is never called
         streams = [slot.stream for slot in self.slots]
         self._release = weakref.finalize(self, _release, streams, pages)
         self._tables: list[torch.Tensor] = []
@@ -56,16 +56,16 @@ class Pages(Chunked):
         self._failed = [torch.zeros(1, dtype=torch.int64, pin_memory=True) for _ in self.slots]
         self._job = self._described(pages.device_address)
         self._part = self._part_of(self.placement.rows)
-        network = _native.permute_network(1, 0)  # for its size
+        network = _native.permute_network(1, 0)  # only its size is used
         self._network = torch.empty(len(network), dtype=torch.int32, device=self.device)
-        torch.cuda.current_stream(self.device).synchronize()  # the tables are there
+        torch.cuda.current_stream(self.device).synchronize()  # the tables are on the device
         self.text = (
             f"the GPU gathers {self.nbatches} batches per launch from the file's own pages, "
             f"{mapping.nbytes} bytes, which are pinned"
         )
 
     def _table(self, array: NDArray[Any]) -> int:
-        """Address of a copy in device memory, which lives as long as this object."""
+        """Copy an array to device memory for the life of this object, and return its address."""
         data = torch.from_numpy(np.frombuffer(array.tobytes(), np.uint8).copy())
         there = data.to(self.device)
         self._tables.append(there)
@@ -81,7 +81,7 @@ class Pages(Chunked):
             job.affine = self._table(placement.affine)
         values = self.labels.values
         if values is not None and values.size:
-            if placement.rows is not None:  # by record of the file; 0 for those not used
+            if placement.rows is not None:  # indexed by record of the file; 0 for unused records
                 chosen = values
                 values = np.zeros((placement.nrecords, *chosen.shape[1:]), chosen.dtype)
                 values[np.asarray(placement.rows)] = chosen
@@ -89,7 +89,7 @@ class Pages(Chunked):
         return job
 
     def _part_of(self, rows: Rows) -> tuple[int, int, int]:
-        """Records of the file that those of the order are: a table, or first and step."""
+        """Return how positions map to records of the file: a table's address, or first and step."""
         if isinstance(rows, range):
             return 0, rows.start, rows.step
         return (0, 0, 1) if rows is None else (self._table(rows), 0, 1)
@@ -102,7 +102,7 @@ class Pages(Chunked):
             job.order_batch, job.order_step = plan.batch_size, plan.step
             job.rows, job.part_first, job.part_step = self._part
             job.order, job.nrows = self._network.data_ptr(), chunk.nbatches * plan.batch_size
-        else:  # in order, or with a last batch that is divided in its own way
+        else:  # no shuffle, or a last batch that is divided differently
             rows = compose(self.placement.rows, plan.rows_of(*chunk))
             job.order_n, job.nrows, job.rows = 0, len(rows), self._rows[k].data_ptr()
             self._rows[k].numpy()[: len(rows)] = rows
@@ -111,7 +111,7 @@ class Pages(Chunked):
         slot.launch(self.kernel, job)
 
     def _check(self, k: int, chunk: Chunk) -> None:
-        """After the launch: what it refused, and whether the file is still the same."""
+        """Wait for a launch; raise an error if it refused a record or the file changed."""
         self.slots[k].ready.synchronize()
         _native.check(self.placement.mapping)
         failed = int(self._failed[k][0])
@@ -120,11 +120,11 @@ class Pages(Chunked):
             raise _refused(self.placement, int(rows[failed >> 8]), Reason(failed & 255))
 
     def batches(self, epoch: int, position: int, nbatches: int) -> Iterator[Value]:
-        """The batches of a pass, from a position of the epoch on."""
+        """Yield batches from a position of an epoch."""
         plan = self.loader.plan
         chunks = self.chunks(epoch, position, nbatches)
         with torch.cuda.device(self.device):
-            self.finish()  # launches of a pass that was left may read the network
+            self.finish()  # launches of an unfinished iteration may still read the network
             network = _native.permute_network(plan.n, plan.key(epoch))
             self._network.copy_(torch.from_numpy(network.view(np.int32)))
             torch.cuda.current_stream(self.device).synchronize()
@@ -138,7 +138,7 @@ class Pages(Chunked):
                 yield from self.values(self.slots[done % NSLOTS], chunks[done])
 
     def close(self) -> None:
-        """Release the pages."""
+        """Unpin the pages."""
         self._release()
 
 
@@ -149,7 +149,7 @@ def _release(streams: list[torch.cuda.Stream], pages: Registered) -> None:
 
 
 def _refused(placement: Placement, row: int, reason: Reason) -> Exception:
-    """The error of ``ds.batch`` for what the kernel refused."""
+    """Return the error that ``ds.batch`` raises for a record that the kernel refused."""
     path = placement.mapping.path
     if reason is Reason.ROW:
         return IndexError(f"{path}: index {row} of {placement.nrecords} records")
@@ -159,7 +159,7 @@ def _refused(placement: Placement, row: int, reason: Reason) -> Exception:
             f"{path}: record {row} does not fit {h} x {w} x {c}: pass pad= or crop= "
             "for records of mixed sizes"
         )
-    text = "the index is not this file's: open it with index='rebuild'"
+    text = "the stored index does not match the file: open it with index='rebuild'"
     at = placement.first_at + row * placement.stride
     if placement.entries is not None:
         at = int(placement.entries["at_n"][row]) & _native.AT_MASK

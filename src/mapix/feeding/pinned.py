@@ -1,4 +1,4 @@
-"""The way through pinned memory: a thread gathers, and the GPU takes what it gathered."""
+"""The feeder ``pinned``: a thread gathers into pinned memory, from which the GPU copies."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Pinned"]
 
-NSLOTS = 3  # one in use, one on its way, one that is gathered into
+NSLOTS = 3  # one in use, one in flight, one being gathered
 
 
 class Pinned(Chunked):
-    """A thread gathers several batches into pinned memory; a launch makes them what they are to be.
+    """Gather several batches into pinned memory in a thread, and convert them in one launch.
 
-    Bytes cross the bus as bytes, and become floats on the GPU, by the kernel that reads pages.
+    Bytes cross the bus as bytes; the kernel of ``pages`` converts them to floats on the GPU.
     """
 
     way = "pinned"
@@ -32,15 +32,15 @@ class Pinned(Chunked):
     def __init__(self, loader: Loader) -> None:
         super().__init__(loader, NSLOTS)
         placement = self.placement
-        padded = bool(placement.fit & _native.PAD)  # padding is in units of the output
+        padded = bool(placement.fit & _native.PAD)  # pad_value is in the unit of the output
         converts = placement.affine is not None and not padded
         shape = (self.nrecords, *placement.shape)
         dtype = torch.uint8 if converts else torch_dtype(np.empty(0, placement.out))
         self._host = [torch.empty(shape, dtype=dtype, pin_memory=True) for _ in self.slots]
-        self._host_labels = [self.labels.room(self.nrecords, pin_memory=True) for _ in self.slots]
+        self._host_labels = [self.labels.empty(self.nrecords, pin_memory=True) for _ in self.slots]
         self._options = dict(loader.options)
         if "labels" in self._options:
-            self._options["labels"] = None  # they come from a table
+            self._options["labels"] = None  # labels come from a table
         if converts:
             for name in ("scale", "mean", "std"):
                 self._options.pop(name, None)
@@ -52,11 +52,11 @@ class Pinned(Chunked):
             self._affine = torch.from_numpy(np.array(placement.affine)).to(self.device)
         self._job = self._described()
         torch.cuda.current_stream(self.device).synchronize()
-        what = "bytes, which become floats on the GPU" if converts else "batches as they are"
+        what = "bytes, which the GPU converts to floats" if converts else "converted batches"
         self.text = f"a thread gathers {self.nbatches} batches at a time into pinned memory: {what}"
 
     def _described(self) -> Job:
-        """A job over batches in pinned memory, whose layout is that of the output."""
+        """Return a job over batches in pinned memory, which have the layout of the output."""
         placement = self.placement
         bfloat16 = self.loader.dtype is torch.bfloat16
         job = described(placement, bfloat16=bfloat16)
@@ -64,7 +64,7 @@ class Pinned(Chunked):
         job.swap = 1
         job.rows, job.failed = self._numbers.data_ptr(), self._failed.data_ptr()
         h, w, c = placement.canvas
-        if self._affine is None:  # numbers as they are
+        if self._affine is None:  # numbers are copied unchanged
             job.dtype, h, w, c = 0, 1, self._host[0][0].nbytes, 1
         else:
             job.affine = self._affine.data_ptr()
@@ -74,9 +74,9 @@ class Pinned(Chunked):
         return job
 
     def _send(self, k: int, chunk: Chunk) -> Chunk:
-        """Gather a chunk, and launch what brings it to the GPU."""
+        """Gather a chunk, and launch its copy to the GPU."""
         slot, host, labels, job = self.slots[k], self._host[k], self._host_labels[k], self._job
-        slot.ready.synchronize()  # the last launch has read this memory
+        slot.ready.synchronize()  # until the last launch has read this memory
         rows = self.loader.plan.rows_of(*chunk)
         self.loader.dataset.batch(rows, out=host.numpy(), **self._options)
         if labels is not None and self.labels.values is not None:
@@ -89,7 +89,7 @@ class Pinned(Chunked):
         return chunk
 
     def batches(self, epoch: int, position: int, nbatches: int) -> Iterator[Value]:
-        """The batches of a pass, from a position of the epoch on."""
+        """Yield batches from a position of an epoch."""
         chunks = iter(self.chunks(epoch, position, nbatches))
 
         def make(k: int) -> Chunk | None:
@@ -109,5 +109,5 @@ class Pinned(Chunked):
             ahead.close()
 
     def close(self) -> None:
-        """Wait for what is under way."""
+        """Wait for all launches."""
         self.finish()

@@ -1,4 +1,4 @@
-"""Device memory for batches that are on their way, and what both ways through a stream share."""
+"""Device memory for batches in flight, and the base class of ``pages`` and ``pinned``."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["Chunk", "Chunked", "Labels", "Slot", "Value", "torch_dtype"]
 
 Value = tuple[torch.Tensor, Any]
-CHUNK_RECORDS = 4096  # of one launch: fewer do not fill the bus
-CHUNK_NBYTES = 64 << 20  # of one launch's images
+CHUNK_RECORDS = 4096  # records per launch: fewer do not saturate the bus
+CHUNK_NBYTES = 64 << 20  # bytes of images per launch
 
 
 class Chunk(NamedTuple):
-    """Batches that one launch makes: where the first one begins in the epoch, and how many."""
+    """The batches of one launch: the position of the first one in its epoch, and their number."""
 
     epoch: int
     position: int
@@ -33,12 +33,12 @@ class Chunk(NamedTuple):
 
 
 def torch_dtype(array: NDArray[Any]) -> torch.dtype:
-    """The type of a tensor over an array."""
+    """Return the dtype of a tensor over an array."""
     return torch.from_numpy(array[:0]).dtype
 
 
 class Labels:
-    """Labels of a dataset in the unit of a loader: (n, heads) or (n,), or None."""
+    """The labels of a dataset in the unit of a loader: (n, heads) or (n,), or None."""
 
     def __init__(self, loader: Loader) -> None:
         unit = loader.options.get("labels", "raw")
@@ -53,41 +53,41 @@ class Labels:
 
     @property
     def nbytes(self) -> int:
-        """Of one record's labels."""
+        """Size in bytes of one record's labels."""
         return 0 if self.values is None else self.values[:1].nbytes
 
-    def room(self, n: int, **where: Any) -> torch.Tensor | None:
-        """Where the labels of n records go."""
+    def empty(self, n: int, **where: Any) -> torch.Tensor | None:
+        """Return an empty tensor for the labels of n records; None if there are no labels."""
         if self.values is None:
             return None
         shape = (n, *self.values.shape[1:])
         return torch.empty(shape, dtype=torch_dtype(self.values), **where)
 
     def value(self, part: torch.Tensor | None) -> Any:
-        """Labels of a batch as the loader hands them out."""
+        """Return the labels of a batch in the form that the loader yields."""
         if part is None or not self._as_dict:
             return part
         return as_dict(part, self.names)
 
 
 class Slot:
-    """Device memory of one chunk, its stream, and the events that say who may touch the memory."""
+    """Device memory of one chunk, its stream, and the events that order access to the memory."""
 
     def __init__(
         self, shape: tuple[int, ...], dtype: torch.dtype, batch: int, labels: Labels, device: Any
     ) -> None:
         self.images = torch.empty(shape, dtype=dtype, device=device)
-        self.labels = labels.room(shape[0], device=device)
+        self.labels = labels.empty(shape[0], device=device)
         self.stream = torch.cuda.Stream(device)
         self.ready, self.released = torch.cuda.Event(), torch.cuda.Event()
         self._names, self._batch = labels, batch
-        # views of batches are made once: a slice of a tensor takes microseconds
+        # views of batches are made once, because slicing a tensor takes microseconds
         self._views = [
             self._view(begin, begin + batch) for begin in range(0, shape[0] - batch + 1, batch)
         ]
 
     def launch(self, kernel: Kernel, job: Job) -> None:
-        """Run a job that writes here, when those who read the last one's results are done."""
+        """Launch a job that writes to this slot, after the readers of its last results."""
         job.images = self.images.data_ptr()
         job.side_out = 0 if self.labels is None else self.labels.data_ptr()
         self.stream.wait_event(self.released)
@@ -99,7 +99,7 @@ class Slot:
         return self.images[begin:end], self._names.value(part)
 
     def batch(self, k: int, n: int) -> Value:
-        """The k-th batch, of n records."""
+        """Return the k-th batch, which has n records."""
         if n == self._batch:
             return self._views[k]
         return self._view(k * self._batch, k * self._batch + n)
@@ -113,30 +113,30 @@ def _copied(value: Value) -> Value:
 
 
 class Chunked:
-    """Base class of the ways that make several batches per launch."""
+    """Base class of feeders that make several batches per launch."""
 
     def __init__(self, loader: Loader, nslots: int) -> None:
         placement = loader.placement()
         if not placement.mapping.nbytes or not placement.nbytes:
-            raise UnsupportedError(f"{placement.mapping.path}: there is nothing to read")
+            raise UnsupportedError(f"{placement.mapping.path}: the dataset has no bytes to read")
         self.loader, self.placement = loader, placement
         self.device = loader.device
         self.labels = Labels(loader)
         batch = loader.plan.batch_size
         self.nbatches = max(1, min(CHUNK_RECORDS, CHUNK_NBYTES // placement.nbytes) // batch)
-        self.nrecords = self.nbatches * batch  # of a chunk
+        self.nrecords = self.nbatches * batch  # per chunk
         shape = (self.nrecords, *placement.shape)
         dtype = loader.dtype or torch_dtype(np.empty(0, placement.out))
         with torch.cuda.device(self.device):
             self.slots = [
                 Slot(shape, dtype, batch, self.labels, self.device) for _ in range(nslots)
             ]
-            # a driver's call takes this thread's context, which PyTorch makes with the first memory
+            # the driver needs this thread's context, which PyTorch creates with its first tensor
             torch.zeros(1, device=self.device)
             self.kernel = Kernel()
 
     def chunks(self, epoch: int, position: int, nbatches: int) -> list[Chunk]:
-        """What the launches of a pass make."""
+        """Return the chunks of the launches for the rest of an epoch."""
         each, step = self.nbatches, self.loader.plan.step
         return [
             Chunk(epoch, position + k * step, min(each, nbatches - k))
@@ -144,7 +144,7 @@ class Chunked:
         ]
 
     def values(self, slot: Slot, chunk: Chunk) -> Iterator[Value]:
-        """The batches of a chunk that is ready; afterwards the slot is released."""
+        """Yield the batches of a finished chunk, then release the slot."""
         plan, copy = self.loader.plan, self.loader.copy
         try:
             for k in range(chunk.nbatches):

@@ -1,4 +1,4 @@
-"""Three ways from a file to a GPU's memory, and the choice between them."""
+"""Choose one of three ways from a file to a GPU's memory."""
 
 from __future__ import annotations
 
@@ -19,44 +19,44 @@ __all__ = ["Feeder", "choose"]
 
 
 class Feeder(Protocol):
-    """Brings batches of a loader to its device.
+    """Bring the batches of a loader to its device.
 
     Attributes
     ----------
     way : str
-        Its name.
+        Name of the way.
     text : str
-        What it does, for ``explain``.
+        Description of the way, for ``explain``.
     """
 
     way: str
     text: str
 
     def batches(self, epoch: int, position: int, nbatches: int) -> Iterator[Value]:
-        """The batches of a pass, from a position of the epoch on."""
+        """Yield batches from a position of an epoch."""
 
     def close(self) -> None:
-        """Release what it holds."""
+        """Release memory and pages."""
 
 
 class Plain:
-    """Batches as on the CPU, each copied when it is asked for."""
+    """Gather batches on the CPU, and copy each when it is requested."""
 
     way = "plain"
-    text = "each batch is gathered on the CPU and copied when it is asked for"
+    text = "each batch is gathered on the CPU and copied when it is requested"
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader
 
     def batches(self, epoch: int, position: int, nbatches: int) -> Iterator[Value]:
-        """The batches of a pass, from a position of the epoch on."""
+        """Yield batches from a position of an epoch."""
         loader = self._loader
         for batch in loader.host_batches(epoch, position, nbatches):
             images = torch.from_numpy(batch.images).to(loader.device, loader.dtype)
             yield images, _moved(loader.labels_of(batch), loader.device)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to release."""
 
 
 def _moved(labels: Any, device: torch.device) -> Any:
@@ -69,19 +69,19 @@ FEEDERS: dict[str, type[Any]] = {"pages": Pages, "pinned": Pinned, "plain": Plai
 
 
 def choose(loader: Loader, ways: Sequence[str]) -> tuple[Feeder, list[str]]:
-    """The first way that can be taken, and why those before it cannot.
+    """Return the first way that works, and the reasons why those before it do not.
 
     Raises
     ------
     UnsupportedError
-        None can be.
+        No way works.
     """
     reasons: list[str] = []
     if loader.device.type != "cuda":
-        reasons = [f"pages and pinned are for CUDA, not for {loader.device}"]
+        reasons = [f"pages and pinned need CUDA; the device is {loader.device}"]
         ways = [way for way in ways if way == Plain.way]
     elif not torch.cuda.is_available():
-        raise UnsupportedError(f"device {loader.device}: PyTorch finds no GPU with CUDA")
+        raise UnsupportedError(f"device {loader.device}: PyTorch finds no CUDA GPU")
     for way in ways:
         try:
             return FEEDERS[way](loader), reasons

@@ -1,1 +1,1 @@
-"""A kernel that copies records into batches, and the calls of the CUDA driver that run it."""
+"""A kernel that copies records into batches, and the calls of the CUDA driver that launch it."""

@@ -1,8 +1,8 @@
-"""The few calls of the CUDA driver that a gather needs, through ctypes.
+"""Call the CUDA driver through ctypes: register memory, load the kernel, launch it.
 
-The driver (``libcuda.so.1``) comes with every NVIDIA driver; nothing is installed for it, and
-nothing is compiled: the kernel is PTX text, which the driver translates for the GPU at hand.
-Streams, events and device memory are the framework's.
+``libcuda.so.1`` comes with every NVIDIA driver.  Nothing else is installed and nothing is compiled:
+the kernel is PTX text, which the driver translates for the GPU.  Streams, events and device memory
+come from the framework.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ __all__ = ["Kernel", "Registered", "load", "reads_host_memory"]
 PORTABLE, DEVICE_MAP, READ_ONLY = 0x01, 0x02, 0x08  # flags of cuMemHostRegister
 HOST_REGISTER_READ_ONLY = 113  # CU_DEVICE_ATTRIBUTE_READ_ONLY_HOST_REGISTER_SUPPORTED
 PAGE_NBYTES = mmap.PAGESIZE
-GROUP_NBYTES = 16  # of a record, for one thread
-BLOCK = 192  # threads: of a record of 3 KB each handles 16 bytes
-MOST_BLOCKS = 32  # that share one record
-MOST_POSITIONS = 65535  # of a grid's second dimension
+GROUP_NBYTES = 16  # bytes of a record per thread
+BLOCK_THREADS = 192  # each copies 16 bytes of a record of 3 KB
+MOST_BLOCKS = 32  # blocks that share one record
+MOST_POSITIONS = 65535  # limit of a grid's second dimension
 
 
 class DriverError(MapixError):
@@ -36,17 +36,17 @@ class DriverError(MapixError):
 
 @cache
 def load() -> ctypes.CDLL:
-    """The driver's library.
+    """Load and initialise the driver's library.
 
     Raises
     ------
     UnsupportedError
-        There is none on this machine, or it does not start.
+        This machine has no CUDA driver, or the driver does not start.
     """
     try:
         lib = ctypes.CDLL("libcuda.so.1")
     except OSError as e:
-        raise UnsupportedError(f"no CUDA driver on this machine: {e}") from e
+        raise UnsupportedError(f"this machine has no CUDA driver: {e}") from e
     p, size, number = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_uint
     lib.cuMemHostRegister_v2.argtypes = [p, size, number]
     lib.cuMemHostUnregister.argtypes = [p]
@@ -76,29 +76,29 @@ def _call(function: str, *arguments: object) -> None:
 
 
 def reads_host_memory(device: int) -> bool:
-    """Whether the device can read read-only host memory that is registered with it."""
+    """Return whether the device can read host memory that is registered as read-only."""
     found = ctypes.c_int()
     _call("cuDeviceGetAttribute", ctypes.byref(found), HOST_REGISTER_READ_ONLY, device)
     return bool(found.value)
 
 
 class Registered:
-    """The pages of a file, pinned and readable by all GPUs until ``close``.
+    """Pin the pages of a mapped file, so that all GPUs can read them until ``close``.
 
-    The driver refuses to register memory twice, so users of one map share what was registered.
+    The driver refuses to register memory twice, so users of one map share the registration.
 
     Attributes
     ----------
     device_address : int
-        Byte 0 of the file, as a device sees it.
+        Address of byte 0 of the file on a device.
 
     Raises
     ------
     DriverError
-        The driver refuses, for instance since too much is pinned.
+        The driver refuses, for example because too much memory is pinned.
     """
 
-    _users: ClassVar[dict[int, int]] = {}  # address of a map -> how many hold it
+    _users: ClassVar[dict[int, int]] = {}  # address of a map -> number of users
     _lock = threading.Lock()
 
     def __init__(self, mapping: Mapping) -> None:
@@ -109,7 +109,7 @@ class Registered:
                 flags = PORTABLE | DEVICE_MAP | READ_ONLY
                 _call("cuMemHostRegister_v2", self._address, nbytes, flags)
             self._users[self._address] = self._users.get(self._address, 0) + 1
-            self._mapping: Mapping | None = mapping  # mapped as long as it is registered
+            self._mapping: Mapping | None = mapping  # must stay mapped while it is registered
         seen = ctypes.c_void_p()
         try:
             _call("cuMemHostGetDevicePointer_v2", ctypes.byref(seen), self._address, 0)
@@ -119,7 +119,7 @@ class Registered:
         self.device_address = int(seen.value or 0)
 
     def close(self) -> None:
-        """Release the pages; no launch may be reading them.  More than once does nothing."""
+        """Unpin the pages.  No launch must be reading them.  A second call does nothing."""
         with self._lock:
             mapping, self._mapping = self._mapping, None
             if mapping is None:
@@ -131,7 +131,7 @@ class Registered:
 
 
 class Kernel:
-    """``mapix_gather``, loaded into the current context."""
+    """The kernel ``mapix_gather``, loaded into the current context."""
 
     def __init__(self) -> None:
         text = importlib.resources.files("mapix.gpu").joinpath("gather.ptx").read_text().encode()
@@ -140,19 +140,19 @@ class Kernel:
         _call("cuModuleGetFunction", ctypes.byref(self._function), self._module, b"mapix_gather")
 
     def launch(self, job: Job, stream: int) -> None:
-        """Put one launch on a stream; the struct may change as soon as this returns.
+        """Enqueue one launch on a stream; the driver copies the struct before this returns.
 
         Parameters
         ----------
         job : Job
-            All addresses as the device sees them.
+            Its addresses are those of the device.
         stream : int
             Address of a CUDA stream; 0 is the default stream.
         """
         if not job.nrows:
             return
         groups = job.h * job.w * job.c // GROUP_NBYTES
-        blocks = min(max(1, groups // BLOCK), MOST_BLOCKS)
+        blocks = min(max(1, groups // BLOCK_THREADS), MOST_BLOCKS)
         arguments = (ctypes.c_void_p * 1)(ctypes.addressof(job))
-        grid = (blocks, min(job.nrows, MOST_POSITIONS), 1, BLOCK, 1, 1, 0)
+        grid = (blocks, min(job.nrows, MOST_POSITIONS), 1, BLOCK_THREADS, 1, 1, 0)
         _call("cuLaunchKernel", self._function, *grid, stream, arguments, None)

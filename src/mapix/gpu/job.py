@@ -1,4 +1,4 @@
-"""One launch of ``csrc/gpu/gather.cu``, as a struct."""
+"""The arguments of one launch of ``csrc/gpu/gather.cu``, as a C struct."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LAYOUTS = {"NCHW": 0, "NHWC": 1}
 
 
 class Reason(IntEnum):
-    """Why the kernel refused a record: the low byte of ``failed``."""
+    """The reason for which the kernel refused a record: the low byte of ``failed``."""
 
     ROW = 1
     SPAN = 2
@@ -23,7 +23,7 @@ class Reason(IntEnum):
 
 
 class Job(ctypes.Structure):
-    """``gather_job``; what the fields mean stands there.  Pointers are addresses."""
+    """The struct ``gather_job``, which ``gather.cu`` documents.  Pointers are integers here."""
 
     _fields_ = (
         *((name, ctypes.c_uint64) for name in ("base", "nbytes", "entries", "nrecords")),
@@ -42,14 +42,14 @@ class Job(ctypes.Structure):
 
 
 def described(placement: Placement, *, bfloat16: bool = False) -> Job:
-    """A job with all fields that do not depend on where anything lies in memory.
+    """Return a job with all fields filled in, except addresses.
 
     Parameters
     ----------
     placement : Placement
-        Of a dataset.
+        Offsets and strides of a dataset and its batches.
     bfloat16 : bool
-        Whether float32 elements are rounded to bfloat16 on the way.
+        Whether float32 elements are rounded to bfloat16.
     """
     at, stride = placement.first_at, placement.stride
     floats = placement.affine is not None
