@@ -323,7 +323,13 @@ QUERY: dict[str, Op] = {
     "batch_shape": lambda d: d.batch_shape([2, LAST], pad=True),
     "batches": lambda d: [b.images for b in d.batches(100, flat=True)],
     "close": lambda d: d.close(),
+    "closed": lambda d: d.closed,
+    "columns": lambda d: [(n, d.columns[n].filled()) for n in d.columns],
+    "describe": lambda d: str(d.describe()).replace(os.path.dirname(d.path), ""),
     "draw": lambda d: d.draw(9, seed=1),
+    "explain": lambda d: (d.explain(LAST)["copies_nbytes"], d.explain(batch=[2, LAST], pad=True)),
+    "image_shape": lambda d: d.image_shape,
+    "label_array": lambda d: d.label_array("class"),
     "heads": lambda d: d.heads,
     "images": lambda d: d.images if getattr(d, "uniform", False) else None,
     "joined": lambda d: d.joined([d]).batch([0, N], pad=True).images,
@@ -334,8 +340,12 @@ QUERY: dict[str, Op] = {
     "shapes": lambda d: d.shapes,
     "shard": lambda d: d.shard(1, 3),
     "sort_by": lambda d: d.sort_by("param_0"),
+    "splits": lambda d: sorted(d.splits),
+    "statistics": lambda d: str(d.statistics()),
     "split": lambda d: d.split(seed=1, stratify="param_0"),
     "uniform": lambda d: d.uniform,
+    "verify": sound,
+    "warm": lambda d: d.warm(),
     "weights": lambda d: d.weights("param_0"),
     "where": lambda d: d.where("param_0 > 100"),
 }
@@ -344,7 +354,6 @@ DATASET: dict[str, Op] = {
     "advise": lambda d: d.advise("random"),
     "header_nbytes": lambda d: d.header_nbytes,
     "keep_index": lambda d: os.path.basename(d.keep_index()) if d._gatherer.key else None,
-    "label_array": lambda d: d.label_array("param_0"),
     "label_bytes": lambda d: d.label_bytes if d.uniform else None,
     "label_counts": lambda d: d.label_counts,
     "label_ids": lambda d: d.label_ids if d.uniform else None,
@@ -352,12 +361,14 @@ DATASET: dict[str, Op] = {
     "parameters": lambda d: list(d.parameters),
     "placement": lambda d: placed(d, pad=(6, 4)),
     "repair": lambda d: repaired(d) if d.header_nbytes else None,
-    "statistics": lambda d: str(d.statistics()),
+    "split_name": lambda d: d.split_name,
     "unknown_ids": lambda d: d.unknown_ids,
-    "verify": sound,
-    "warm": lambda d: d.warm(),
 }
-JOINED: dict[str, Op] = {**QUERY, "info": lambda d: d.info}
+JOINED: dict[str, Op] = {
+    **QUERY,
+    "info": lambda d: d.info,
+    "placement": lambda d: _refused(lambda: d.placement()),
+}
 RECORD: dict[str, Op] = {
     "__eq__": lambda d: d[LAST] == d[LAST],
     "__reduce__": lambda d: pickled_if_it_can_be(d[LAST]),
@@ -676,7 +687,7 @@ SPECIAL = (
 
 def public(kind: type) -> set[str]:
     """The names that have to have a row."""
-    names = {n for n in dir(kind) if not n.startswith("_")}
+    names = {n for n in dir(kind) if not (n.startswith("_") or n.isupper())}
     return names | {n for n in SPECIAL if getattr(kind, n, None) is not getattr(object, n, None)}
 
 

@@ -21,7 +21,7 @@ import pytest
 import mapix
 from mapix import _native
 from mapix.source import Source
-from mapix.vimh import parameters
+from mapix.vimh import info_json, parameters
 from mapix.vimh.pickles import Machine, reader
 
 MOST_CALLS = 14  # for each byte
@@ -375,7 +375,7 @@ def test_a_key_that_comes_twice_is_found_in_one_go():
     pairs += [(Counted("k4999"), 0)]
     Counted.compared = 0
     with pytest.raises(ValueError, match="'k4999' appears twice"):
-        parameters._no_duplicates(pairs)
+        info_json._no_duplicates(pairs)
     assert Counted.compared < 100
 
 
@@ -437,13 +437,13 @@ def test_memory_of_info_json(tmp_path):
         count = min(MIB // len(unit.encode()), (1 << 17) // max(1, sum(map(unit.count, "[{"))) - 2)
         text = '{"a":[' + unit * count + "0]}"
         tracemalloc.start()
-        assert len(parameters.parse_info(text.encode(), "x")["a"]) == count + 1
+        assert len(info_json.parse_info(text.encode(), "x")["a"]) == count + 1
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 64e6, unit
     flat = {f"{i:x}": 0 for i in range(80_000)}
     tracemalloc.start()
-    assert parameters.parse_info(json.dumps(flat).encode(), "x") == flat
+    assert info_json.parse_info(json.dumps(flat).encode(), "x") == flat
     assert tracemalloc.get_traced_memory()[1] < 80e6
     tracemalloc.stop()
 

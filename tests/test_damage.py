@@ -163,7 +163,7 @@ INFO = {
 def test_zeros_after_the_records(tmp_path, head):
     """As a crash leaves them: the reading of more bytes decides, not the kind of its problem."""
     lay(tmp_path / "d", pack(uniform(head, 3000)) + bytes(64), INFO)
-    with pytest.warns(mapix.MapixWarning, match="opened 3000 whole records"):
+    with pytest.warns(mapix.MapixWarning, match="opened 3000 complete records"):
         ds = mapix.open(tmp_path / "d", strict=False)
     assert (len(ds), ds.header_nbytes) == (3000, head)
     assert ds.repair(tmp_path / "new").nrecords == 3000

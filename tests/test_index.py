@@ -198,7 +198,7 @@ def test_a_partial_index_warns_each_time(tmp_path):
         f.write(b"\x05\x00")
     settle(path)
     for again in (False, True):
-        with pytest.warns(mapix.MapixWarning, match="300 whole records; the last 2 bytes"):
+        with pytest.warns(mapix.MapixWarning, match="300 complete records; the last 2 bytes"):
             ds = mapix.open(path, strict=False)
         assert ds.index.stored == again
     with pytest.raises(mapix.TruncatedError):

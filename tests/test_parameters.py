@@ -7,7 +7,7 @@ import pytest
 
 from conftest import GOLDEN
 from mapix.vimh import Parameter, Parameters
-from mapix.vimh.parameters import parse_info
+from mapix.vimh.info_json import parse_info
 
 
 def golden(name: str) -> Parameters:

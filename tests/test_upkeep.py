@@ -131,7 +131,7 @@ def test_grown_by_something_else_is_an_error_as_ever(tmp_path):
         f.write(b"\3\0\4\0\1\0half")
     with pytest.raises(mapix.TruncatedError, match="400 whole records"):
         mapix.open(path, dialect=14)
-    with pytest.warns(mapix.MapixWarning, match="no record"):
+    with pytest.warns(mapix.MapixWarning, match="are not a record"):
         assert len(mapix.open(path, dialect=14, strict=False)) == 400
 
 

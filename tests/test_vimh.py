@@ -166,7 +166,7 @@ def test_golden_truncated_tail():
     assert (e.value.record, e.value.at) == (1, 29)
     for text in ("train", "record 1 at byte 29", "29 bytes", "26 left", "1 whole record"):
         assert text in str(e.value)
-    with pytest.warns(mapix.MapixWarning, match="1 whole records; the last 26 bytes"):
+    with pytest.warns(mapix.MapixWarning, match="1 complete records; the last 26 bytes"):
         ds = hand("truncated_tail", strict=False)
     assert [r.labels for r in ds] == [{"a": 10}]
     assert ds.uniform
@@ -401,7 +401,7 @@ def test_info_from_elsewhere(tmp_path):
 def test_an_empty_file_is_vimh_only_where_something_says_so(tmp_path):
     for name in ("empty.bin", "x.data", "my_train"):
         (tmp_path / name).touch()
-        with pytest.raises(mapix.UnknownFormatError, match="an empty file, and nothing says"):
+        with pytest.raises(mapix.UnknownFormatError, match="an empty file, and no name"):
             mapix.open(tmp_path / name)
         assert len(mapix.open(tmp_path / name, format="vimh")) == 0
     for name in ("train", "test", "train-00000-of-00002"):

@@ -98,12 +98,13 @@ def _parser(command: str | None) -> argparse.ArgumentParser:
         return parser
     for name, (text, _) in COMMANDS.items():
         commands.add_parser(name, help=text)
-    for name, text, add in _of_formats():
-        if name == command:
-            from mapix.registry import resolved
+    of_formats = list(_of_formats())
+    for add in {add for name, _, add in of_formats if name == command}:
+        from mapix.registry import resolved
 
-            resolved(add)(commands)
-        elif name not in commands.choices:
+        resolved(add)(commands)  # all commands of that format
+    for name, text, _ in of_formats:
+        if name not in commands.choices:
             commands.add_parser(name, help=text)
     return parser
 
@@ -148,9 +149,9 @@ def _verify(arguments: argparse.Namespace) -> int:
     path = arguments.path
     if os.path.isdir(path):
         from mapix.registry import Candidate
-        from mapix.vimh import opening, verify
+        from mapix.vimh import files, verify
 
-        if opening.refusal(Candidate(path)) is None:
+        if files.refusal(Candidate(path)) is None:
             reports = verify(path, arguments.split, percent)
             print("\n".join(map(str, reports)))
             return 0 if all(report.ok for report in reports) else 1

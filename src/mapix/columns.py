@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -52,7 +53,7 @@ class Column:
         self.description = description
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self._values)
 
     @property
     def values(self) -> NDArray[Any]:
@@ -75,7 +76,7 @@ class Column:
     @property
     def numeric(self) -> bool:
         """Whether the values are numbers or booleans."""
-        return self.values.dtype.kind in "biuf"
+        return self._values.dtype.kind in "biuf"
 
     def filled(self) -> NDArray[Any]:
         """Return float64 values, NaN where missing; of text and tuples objects, None there.
@@ -107,6 +108,21 @@ class Column:
             else:
                 found[present] = np.unique(values, return_inverse=True)[1].reshape(-1)
         return found
+
+    def counts(self) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """Return the values that occur, ascending, (u,), and how often each does, int64 (u,)."""
+        values = self.values[self.present]
+        if values.dtype.kind != "O":
+            unique, counts = np.unique(values, return_counts=True)
+            return unique, counts
+        known = Counter(values.tolist())
+        unique = np.empty(len(known), object)
+        unique[:] = sorted(known)
+        return unique, np.array([known[value] for value in unique], np.int64)
+
+    def class_counts(self) -> NDArray[np.int64] | None:
+        """Return the number of records of each class, int64; None where values are not classes."""
+        return None
 
     def sort_keys(self, *, descending: bool = False) -> NDArray[np.int64]:
         """Return the positions of the records in the order of their values, int64 (n,).

@@ -24,14 +24,14 @@ from mapix.options import (
     checked,
     numbers,
 )
-from mapix.registry import reopen
+from mapix.registry import Deferred, reopen, resolved
 from mapix.selection import Rows, chosen, compose, positions
 
 if TYPE_CHECKING:
     from mapix.placement import Placement
     from mapix.report import Report
     from mapix.source import Fingerprint, Source
-    from mapix.statistics import Statistics
+    from mapix.statistics import Statistics, Sums
 
 __all__ = ["Dataset", "FileDataset"]
 
@@ -58,16 +58,23 @@ class Dataset(abc.ABC, Generic[R]):
     NO_BATCH : str
         Of a family whose records do not go into a batch: what to use instead, as in "use x";
         empty for all others.
+    MORE_OPTIONS : frozenset of str
+        Options of ``batch`` that only this family has: those of ``BatchOptions.more``.
     LABEL_UNITS : frozenset of str
         Units that ``labels=`` of ``batch`` may ask for.  A family supplies "raw"; "class" is made
         of it here, where raw labels are whole numbers, unless the family supplies int64 itself.
+    JOINED : str, callable or None
+        Called with a list of datasets by ``joined``; None where the family cannot join them.
     """
 
     FAMILY: ClassVar[str]
     RECORDS: ClassVar[str] = "records"
     BATCH_OPTIONS: ClassVar[frozenset[str]] = frozenset(BatchOptions._fields)
     NO_BATCH: ClassVar[str] = ""
+    MORE_OPTIONS: ClassVar[frozenset[str]] = frozenset()
     LABEL_UNITS: ClassVar[frozenset[str]] = frozenset({"raw", "class"})
+
+    JOINED: ClassVar[Deferred | None] = "mapix.joined:Joined"
 
     _rows: Rows = None
     _columns_known: Columns | None = None
@@ -192,6 +199,12 @@ class Dataset(abc.ABC, Generic[R]):
         del rows
         return 0
 
+    def _pixel_sums(self, progress: Progress | None) -> list[Sums] | None:
+        """Return sums over the pixels of each channel, for ``statistics``; None without pixels."""
+        from mapix.statistics import summed
+
+        return summed(map(self._image, self.rows.tolist()), len(self), progress)
+
     def _explained(self, row: int) -> dict[str, Any]:
         """Return what ``self[i]`` does for a record of the whole file: see ``explain``."""
         del row
@@ -244,7 +257,9 @@ class Dataset(abc.ABC, Generic[R]):
     def columns(self) -> Columns:
         """Name -> column of one value per record, read without the pixels."""
         if self._columns_known is None:
-            self._columns_known = Columns(self._column_names(), self._column)
+            # read by a second dataset of the same records: in a reference cycle the file would
+            # stay mapped until the garbage collector runs
+            self._columns_known = Columns(self._column_names(), self._part(self._rows)._column)
         return self._columns_known
 
     def where(self, condition: str | Callable[[Mapping[str, Any]], ArrayLike] | ArrayLike) -> Self:
@@ -522,6 +537,9 @@ class Dataset(abc.ABC, Generic[R]):
                         f"{self.path}: batches of {self.FAMILY} have no {name}=; "
                         f"they have {has or 'no options'}"
                     )
+        for name, _ in options.more:
+            if name not in self.MORE_OPTIONS:
+                raise TypeError(f"{self.path}: batches of {self.FAMILY} have no {name}=")
         if options.labels is not None and options.labels not in self.LABEL_UNITS:
             units = ", ".join(sorted(self.LABEL_UNITS))
             raise ValueError(f"labels must be one of {units} or None, got {options.labels!r}")
@@ -705,8 +723,20 @@ class Dataset(abc.ABC, Generic[R]):
     # --- life -------------------------------------------------------------------------------------
 
     def joined(self, others: Sequence[Any]) -> Any:
-        """Return this dataset and others, one after the other, as one."""
-        raise UnsupportedError(f"{self.path}: several {self.FAMILY} files cannot be opened as one")
+        """Return this dataset and others of its format, one after the other, as one.
+
+        Raises
+        ------
+        FormatError
+            They differ in the type or the shape of their images.
+        UnsupportedError
+            The format cannot join datasets.
+        """
+        if self.JOINED is None:
+            raise UnsupportedError(
+                f"{self.path}: several {self.FAMILY} files cannot be opened as one"
+            )
+        return resolved(self.JOINED)([self, *others])
 
     def __enter__(self) -> Self:
         return self

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +15,30 @@ from mapix.columns import Column
 if TYPE_CHECKING:
     from mapix.dataset import Dataset
 
-__all__ = ["ColumnStatistics", "PixelStatistics", "Statistics", "statistics"]
+__all__ = ["ColumnStatistics", "PixelStatistics", "Statistics", "Sums", "statistics", "summed"]
 
 REPORT_RECORDS = 256  # records between two calls of progress
+Progress = Callable[[int, int], object]
+
+
+class Sums(NamedTuple):
+    """Sums over the pixels of one channel; of integers they are exact."""
+
+    n: int = 0
+    total: float = 0
+    squares: float = 0
+    low: float = math.inf
+    high: float = -math.inf
+
+    def __or__(self, other: Sums) -> Sums:
+        """Return the sums over the pixels of both."""
+        n, total, squares = (a + b for a, b in zip(self[:3], other[:3], strict=True))
+        return Sums(int(n), total, squares, min(self.low, other.low), max(self.high, other.high))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PixelStatistics:
-    """Statistics of the pixels of each channel; of integers the sums are exact.
+    """Statistics of the pixels of each channel; of integers they are exact, rounded once.
 
     Attributes
     ----------
@@ -31,7 +47,7 @@ class PixelStatistics:
     mean, std : ndarray
         float64 (c,), in the file's own numbers; std is that of all pixels, not of a sample.
     min, max : ndarray
-        float64 (c,), or of the file's integer type; 0 where there are no pixels.
+        (c,), int64 of integers, else float64; 0 where there are no pixels.
     """
 
     count: NDArray[np.int64]
@@ -39,6 +55,19 @@ class PixelStatistics:
     std: NDArray[np.float64]
     min: NDArray[Any]
     max: NDArray[Any]
+
+    @classmethod
+    def of(cls, channels: Sequence[Sums]) -> PixelStatistics:
+        """Return the statistics of channels."""
+        integers = all(isinstance(s.low, int) for s in channels if s.n)
+        kind = np.int64 if integers else np.float64
+        return cls(
+            np.array([s.n for s in channels], np.int64),
+            np.array([s.total / s.n if s.n else math.nan for s in channels], np.float64),
+            np.array([_std(s) for s in channels], np.float64),
+            np.array([s.low if s.n else 0 for s in channels], kind),
+            np.array([s.high if s.n else 0 for s in channels], kind),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +86,8 @@ class ColumnStatistics:
         (u,): the values that occur, ascending.
     counts : ndarray
         int64 (u,): how often each occurs.
+    class_counts : ndarray or None
+        int64 (classes,): records of each class; None where the values are not classes.
     """
 
     name: str
@@ -69,30 +100,23 @@ class ColumnStatistics:
     median: float
     unique: NDArray[Any]
     counts: NDArray[np.int64]
+    class_counts: NDArray[np.int64] | None = None
 
     @classmethod
     def of(cls, column: Column) -> ColumnStatistics:
         """Return the statistics of a column."""
-        present = np.asarray(column.present)
-        values = column.values[present]
-        if values.dtype.kind == "O":
-            unique, counts = _counted(values)
+        unique, counts = column.counts()
+        n = int(counts.sum())
+        if column.numeric and n:
+            exact = unique.astype(np.float64)
+            mean = float(exact @ counts) / n
+            spread = float(((exact - mean) ** 2) @ counts) / n
+            ends = np.cumsum(counts)
+            middle = (exact[np.searchsorted(ends, k, side="right")] for k in ((n - 1) // 2, n // 2))
+            numbers = float(exact[0]), float(exact[-1]), mean, math.sqrt(spread), sum(middle) / 2
         else:
-            unique, counts = np.unique(values, return_counts=True)
-        number = column.numeric and len(values)
-        exact = values.astype(np.float64) if number else np.full(1, math.nan)
-        return cls(
-            name=column.name,
-            n=len(values),
-            missing=int((~present).sum()),
-            min=float(exact.min()),
-            max=float(exact.max()),
-            mean=float(exact.mean()),
-            std=float(exact.std()),
-            median=float(np.median(exact)),
-            unique=unique,
-            counts=counts,
-        )
+            numbers = (math.nan,) * 5
+        return cls(column.name, n, len(column) - n, *numbers, unique, counts, column.class_counts())
 
     def histogram(self, bins: int = 10) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return counts (bins,) and edges (bins + 1,) of the values, which are numbers."""
@@ -100,20 +124,9 @@ class ColumnStatistics:
         return counts.astype(np.int64), edges
 
 
-def _counted(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """Return the different values of an array of objects, and how often each occurs."""
-    known: dict[Any, int] = {}
-    for value in values.tolist():
-        known[value] = known.get(value, 0) + 1
-    names = sorted(known)
-    unique = np.empty(len(names), object)
-    unique[:] = names
-    return unique, np.array([known[name] for name in names], np.int64)
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Statistics:
-    """What ``ds.statistics()`` returns.
+    """Result of ``ds.statistics()``.
 
     Attributes
     ----------
@@ -127,7 +140,12 @@ class Statistics:
 
     n: int
     pixels: PixelStatistics | None
-    columns: Mapping[str, Any]
+    columns: Mapping[str, ColumnStatistics]
+
+    @property
+    def labels(self) -> Mapping[str, ColumnStatistics]:
+        """The same as ``columns``."""
+        return self.columns
 
     def __str__(self) -> str:
         lines = [f"{self.n} records"]
@@ -138,70 +156,55 @@ class Statistics:
                 for k in range(len(p.count))
             ]
         for s in self.columns.values():
-            spread = "" if math.isnan(s.mean) else f"{s.min:g}..{s.max:g}, mean {s.mean:.4g}, "
-            std = "" if math.isnan(s.std) else f"std {s.std:.4g}, "
-            lines.append(f"  {s.name}: {spread}{std}{len(s.unique)} values, {s.missing} missing")
+            spread = ""
+            if not math.isnan(s.mean):
+                spread = f"{s.min:g}..{s.max:g}, mean {s.mean:.4g}, std {s.std:.4g}, "
+            lines.append(f"  {s.name}: {spread}{len(s.unique)} values, {s.missing} missing")
         return "\n".join(lines)
 
 
-def statistics(
-    ds: Dataset[Any], progress: Callable[[int, int], object] | None = None
-) -> Statistics:
-    """Return the statistics of any dataset: one pass over its images."""
-    columns = {name: ColumnStatistics.of(ds.columns[name]) for name in ds.columns}
-    return Statistics(len(ds), _pixels(ds, progress), columns)
+def statistics(ds: Dataset[Any], progress: Progress | None = None) -> Statistics:
+    """Return the statistics of any dataset: one scan of its images."""
+    sums = ds._pixel_sums(progress)
+    pixels = None if sums is None else PixelStatistics.of(sums)
+    columns = {name: ColumnStatistics.of(column) for name, column in ds.columns.items()}
+    return Statistics(len(ds), pixels, columns)
 
 
-def _pixels(
-    ds: Dataset[Any], progress: Callable[[int, int], object] | None
-) -> PixelStatistics | None:
-    sums: list[list[Any]] = []  # of each channel: count, sum, sum of squares, min, max
-    integers = True
-    n = len(ds)
-    for i, row in enumerate(ds.rows.tolist()):
-        image = ds._image(row)
+def summed(
+    images: Iterable[NDArray[Any] | None], n: int, progress: Progress | None = None
+) -> list[Sums] | None:
+    """Return the sums of the channels of n images; None where records have no images."""
+    channels: list[Sums] = []
+    for i, image in enumerate(images):
         if image is None:
             return None
-        integers &= image.dtype.kind in "biu"
         planes = [image[..., k] for k in range(image.shape[2])] if image.ndim == 3 else [image]
-        while len(sums) < len(planes):
-            sums.append([0, 0, 0, math.inf, -math.inf])
-        for total, plane in zip(sums, planes, strict=False):
-            _add(total, plane)
+        channels += [Sums()] * (len(planes) - len(channels))
+        for k, plane in enumerate(planes):
+            channels[k] |= _sums(plane)
         if progress is not None and ((i + 1) % REPORT_RECORDS == 0 or i + 1 == n):
             progress(i + 1, n)
-    return PixelStatistics(
-        np.array([t[0] for t in sums], np.int64),
-        np.array([t[1] / t[0] if t[0] else math.nan for t in sums], np.float64),
-        np.array([_std(*t[:3]) for t in sums], np.float64),
-        np.array([t[3] if t[0] else 0 for t in sums], np.int64 if integers else np.float64),
-        np.array([t[4] if t[0] else 0 for t in sums], np.int64 if integers else np.float64),
-    )
+    return channels
 
 
-def _add(total: list[Any], plane: NDArray[Any]) -> None:
-    """Add the pixels of a plane; integers up to 32 bits as whole numbers of any size."""
+def _sums(plane: NDArray[Any]) -> Sums:
+    """Return the sums of a plane: of integers up to 32 bits as whole numbers of any size."""
     if not plane.size:
-        return
-    if plane.dtype.kind in "biu" and plane.dtype.itemsize <= 4:
-        wide = plane.astype(np.int64)
-        first = int(wide.sum())
-        if plane.dtype.itemsize <= 2:
-            second = int((wide * wide).sum())
-        else:
-            second = sum(int(v) * int(v) for v in wide.ravel().tolist())
-        low, high = int(wide.min()), int(wide.max())
-    else:
+        return Sums()
+    if plane.dtype.kind not in "biu" or plane.dtype.itemsize > 4:
         exact = plane.astype(np.float64)
-        first, second = float(exact.sum()), float((exact * exact).sum())  # type: ignore[assignment]
-        low, high = float(exact.min()), float(exact.max())  # type: ignore[assignment]
-    total[0] += plane.size
-    total[1] += first
-    total[2] += second
-    total[3] = min(total[3], low)
-    total[4] = max(total[4], high)
+        numbers = exact.sum(), (exact * exact).sum(), exact.min(), exact.max()
+        return Sums(plane.size, *map(float, numbers))
+    wide = plane.astype(np.int64)
+    if plane.dtype.itemsize <= 2:
+        squares = int((wide * wide).sum())
+    else:
+        squares = sum(int(v) * int(v) for v in wide.ravel().tolist())
+    return Sums(plane.size, int(wide.sum()), squares, int(wide.min()), int(wide.max()))
 
 
-def _std(n: int, first: Any, second: Any) -> float:
+def _std(s: Sums) -> float:
     """Return the standard deviation: n * squares - sum^2 in whole numbers does not cancel."""
-    return math.sqrt(max(n * second - first * first, 0)) / n if n else math.nan
+    n = s.n
+    return math.sqrt(max(n * s.squares - s.total * s.total, 0)) / n if n else math.nan

@@ -29,6 +29,7 @@ from mapix.feeding import Loader
 from mapix.feeding.labels import IGNORE as IGNORE
 from mapix.feeding.labels import as_tensors
 from mapix.folder.dataset import ImageFolder
+from mapix.options import BatchOptions
 from mapix.pictures.batching import PictureDtype
 from mapix.pictures.decoding import MODES
 from mapix.selection import integer, part, position, positions, single
@@ -177,7 +178,7 @@ def _of_records(batch: Sequence[Record], *, collate_fn_map: Any = None) -> Any:
     for file in files.values():
         at = [k for k, r in enumerate(batch) if r._file is file]
         rows = np.array([batch[k].index for k in at], np.int64)
-        found = file.order().batch(file, rows, None)
+        found = file.plan(BatchOptions()).batch(file, rows, None)
         for name, column in zip(found.names, torch.from_numpy(found.labels).T, strict=True):
             codes.setdefault(name, torch.zeros(len(batch), dtype=torch.uint8))[at] = column
         if len(files) == 1:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mapix.vimh.parameters import Parameter, Parameters
     from mapix.vimh.record_types import Record
     from mapix.vimh.salvage import repair
-    from mapix.vimh.statistics import decay_time, soft_targets
+    from mapix.vimh.targets import decay_time, soft_targets
     from mapix.vimh.writer import Writer, spectrogram_bytes, write
 
 __all__ = [
@@ -46,11 +46,11 @@ _MODULES = {
     "Parameters": "parameters",
     "Record": "record_types",
     "Writer": "writer",
-    "decay_time": "statistics",
+    "decay_time": "targets",
     "model_config": "model",
     "open_path": "opening",
     "repair": "salvage",
-    "soft_targets": "statistics",
+    "soft_targets": "targets",
     "spectrogram_bytes": "writer",
     "verify": "checking",
     "write": "writer",

@@ -15,10 +15,11 @@ from mapix.errors import MapixWarning, UnsupportedError
 from mapix.source import read_small
 from mapix.store import SYSTEM, Calls, Closing, NewWhole
 from mapix.vimh.dataset import Dataset
+from mapix.vimh.files import PICKLE_SUFFIX
+from mapix.vimh.info_json import INFO_NAME, INFO_NBYTES, parse_info, with_count
 from mapix.vimh.journal import Appending
-from mapix.vimh.opening import BATCH, open_path
+from mapix.vimh.opening import open_path
 from mapix.vimh.packing import SPLITS, Packer, Shape, Split
-from mapix.vimh.parameters import INFO_LIMIT, INFO_NAME, counted, parse_info
 
 __all__ = ["Appender"]
 
@@ -73,10 +74,10 @@ class Appender(Packer, Closing):
             raise ValueError(f"split must be train or test, got {split!r}")
         path = os.path.abspath(path)  # a later chdir does no harm
         self.path = os.path.join(path, split) if os.path.isdir(path) else path
-        if os.path.exists(self.path + BATCH):
+        if os.path.exists(self.path + PICKLE_SUFFIX):
             raise UnsupportedError(
-                f"{self.path}: beside it lies {self.path}{BATCH}, which programs prefer, and which "
-                "cannot be appended to; remove it, or write the dataset again"
+                f"{self.path}: {self.path}{PICKLE_SUFFIX} is beside it, which programs prefer, and "
+                "which cannot be appended to; remove it, or write the dataset again"
             )
         self._calls = calls
         self._out = Appending(self.path, calls)
@@ -141,8 +142,8 @@ class Appender(Packer, Closing):
         # Another appender may be at work on the other split: the JSON is locked, then read, then
         # written, so that neither takes away what the other has stated.
         with NewWhole(place, self._calls, replace=True, patience=PATIENCE_SECONDS) as out:
-            info = parse_info(read_small(out.path, INFO_LIMIT), place)
-            info = counted(info, split, self.nrecords)
+            info = parse_info(read_small(out.path, INFO_NBYTES), place)
+            info = with_count(info, split, self.nrecords)
             if self._shape is None:
                 info["image_sizes"] = "mixed"
             out.write(json.dumps(info, indent=4).encode())

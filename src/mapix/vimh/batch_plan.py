@@ -1,4 +1,4 @@
-"""The options of ``Dataset.batch``, checked once and kept: what they mean for the rows at hand."""
+"""Plans of batches: options of ``Dataset.batch``, worked out once for the records of a file."""
 
 from __future__ import annotations
 
@@ -8,71 +8,54 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix import _native
+from mapix.assembly import check_padding
 from mapix.batch import Batch, Recipe, affine, gather, in_unit
-from mapix.errors import LimitError, UnsupportedError
+from mapix.errors import UnsupportedError
+from mapix.options import BatchOptions
 from mapix.placement import Placement
 from mapix.selection import Rows as Selection
-from mapix.vimh.parameters import UNITS, Unit
 
 if TYPE_CHECKING:
     from mapix.vimh.gatherer import Gatherer
 
-__all__ = ["Order"]
-
-# pad=True is refused beyond both: two slivers, one high and one wide, could ask for all memory
-MOST_PADDING = 64  # times the bytes of the images
-FREE_PADDING = 1 << 30  # bytes
+__all__ = ["BatchPlan"]
 
 Rows = NDArray[np.int64]
 
 
-class Order:
-    """Options of ``Dataset.batch``, for one file.
+class BatchPlan:
+    """What a set of options means for the records of one file.
 
-    Does not keep the file, which keeps its orders: it is handed in.
+    A gatherer caches its plans; a plan does not refer to the gatherer, which is passed in.
+
+    Parameters
+    ----------
+    options : BatchOptions
+        Checked.  ``more`` may have ``flat`` and ``spec_range``, and a ``dtype`` of None is uint8.
+
+    Raises
+    ------
+    ValueError
+        Options that exclude each other.
     """
 
-    __slots__ = ("_crop", "_fit", "_flat", "_labels", "_pad", "_recipes", "_rest", "_values")
+    __slots__ = ("_dtype", "_fit", "_flat", "_layout", "_options", "_recipes", "_spec_range")
 
-    def __init__(
-        self,
-        dtype: Any,
-        layout: str,
-        scale: float | None,
-        mean: float | tuple[float, ...] | None,
-        std: float | tuple[float, ...] | None,
-        pad: bool | tuple[int, ...],
-        crop: bool | str,
-        pad_value: float,
-        flat: bool,
-        labels: Unit | None,
-        spec_range: bool,
-        threads: int,
-    ) -> None:
-        name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
-        if labels is not None and labels not in UNITS:
-            raise ValueError(f"labels must be one of {', '.join(UNITS)} or None, got {labels!r}")
-        if threads < 1:
-            raise ValueError(f"threads must be at least 1, got {threads}")
-        if flat and (pad or crop or name != "uint8"):
-            raise ValueError("flat=True gives bytes as they are: no pad, crop or dtype")
-        if crop not in (False, True, "centre", "corner"):
-            raise ValueError(f"crop must be a bool, 'centre' or 'corner', got {crop!r}")
-        if isinstance(pad, tuple) and (
-            len(pad) not in (2, 3) or not all(0 < x < 65536 for x in pad)
-        ):
-            raise ValueError(f"pad must be True, (h, w) or (h, w, c) in 1..65535, got {pad!r}")
+    def __init__(self, options: BatchOptions) -> None:
+        dtype, layout = options.dtype or "uint8", options.layout or "NHWC"
+        more = dict(options.more)
+        pad, crop, flat = options.pad, options.crop, bool(more.get("flat"))
+        if flat and (pad or crop or dtype != "uint8"):
+            raise ValueError("flat=True returns bytes as they are: no pad, crop or dtype")
         fit = (_native.PAD if pad else 0) | (_native.CROP if crop else 0)
         self._fit = fit | _native.CENTRE if crop in (True, "centre") else fit
-        self._pad, self._crop, self._flat = pad, crop, flat
-        self._labels = labels
-        self._values = (name, layout, scale, mean, std, pad_value)
-        self._rest = (spec_range, min(threads, 16))
+        self._flat, self._spec_range = flat, bool(more.get("spec_range"))
+        self._options, self._dtype, self._layout = options, dtype, layout
         self._recipes: dict[tuple[int, int], Recipe] = {}
 
     def canvas(self, file: Gatherer, rows: Rows) -> tuple[int, int, int, int]:
-        """(h, w, c) of the output, and how records are made to fit it."""
-        pad, crop, fit = self._pad, self._crop, self._fit
+        """Return (h, w, c) of the output, and how records are made to fit it."""
+        pad, crop, fit = self._options.pad, self._options.crop, self._fit
         if not fit and file.index.stride:
             _, h, w, c, _ = file.index.first
             return h, w, c, 0
@@ -89,43 +72,39 @@ class Order:
             fit |= _native.PAD if low_c != c else 0  # channels are never cut: pad the missing
         if isinstance(pad, tuple):
             h, w, c = (*pad, c)[:3]
-        elif pad and len(rows) * h * w * c > max(MOST_PADDING * total, FREE_PADDING):
-            raise LimitError(
-                f"{file.source.path}: padding {len(rows)} records to {h} x {w} x {c} would take "
-                f"{len(rows) * h * w * c} bytes for {total} bytes of images, more than "
-                f"{MOST_PADDING} times; pass pad=(h, w), with crop=True where records exceed it"
+        elif pad:
+            check_padding(
+                file.source.path,
+                len(rows) * h * w * c,
+                total,
+                "pass pad=(h, w), with crop=True where records exceed it",
             )
         return h, w, c, fit
 
     def _recipe(self, file: Gatherer, c: int, fit: int) -> Recipe:
-        dtype, layout, scale, mean, std, pad_value = self._values
-        with_labels = self._labels is not None and file.fixed_nbytes
+        with_labels = self._options.labels is not None and file.fixed_nbytes
         columns, names = file.label_columns if with_labels else (None, ())
         made = self._recipes[c, fit] = Recipe(
-            dtype,
-            layout,
-            scale,
-            mean,
-            std,
+            *(self._dtype, self._layout, *self._options[2:5]),
             c=c,
             fit=fit,
-            pad_value=pad_value,
+            pad_value=self._options.pad_value,
             columns=columns,
             names=names,
         )
         return made
 
     def placement(self, file: Gatherer, rows: Selection) -> Placement:
-        """What ``batch`` of any records of ``rows`` does, in numbers; see ``Dataset.placement``."""
-        if self._flat or self._rest[0]:
+        """Describe what ``batch`` of any records of ``rows`` does; see ``Dataset.placement``."""
+        if self._flat or self._spec_range:
             raise UnsupportedError("flat=True and spec_range=True are for ds.batch alone")
-        if not file.index.stride and not isinstance(self._pad, tuple):
+        if not file.index.stride and not isinstance(self._options.pad, tuple):
             raise UnsupportedError(
                 f"{file.source.path}: records of mixed sizes need pad=(h, w), "
                 "which gives all batches one shape"
             )
         h, w, c, fit = self.canvas(file, np.empty(0, np.int64))
-        name, layout, scale, mean, std, pad_value = self._values
+        layout = self._layout
         index = file.index
         at, *record, nlabels = index.first
         return Placement(
@@ -143,10 +122,10 @@ class Order:
             fit=fit,
             layout=layout,
             swap=1,
-            affine=affine(name, scale, mean, std, c),
-            pad_value=pad_value,
+            affine=affine(self._dtype, *self._options[2:5], c),
+            pad_value=self._options.pad_value,
             shape=(h, w, c) if layout == "NHWC" else (c, h, w),
-            out=np.dtype(name),
+            out=np.dtype(self._dtype),
         )
 
     def batch(self, file: Gatherer, rows: Rows, out: NDArray[Any] | Batch | None) -> Batch:
@@ -160,7 +139,6 @@ class Order:
         else:
             h, w, c, fit = self.canvas(file, rows)
         recipe = self._recipes.get((c, fit)) or self._recipe(file, c, fit)
-        spec_range, threads = self._rest
         batch = gather(
             mapping,
             file.native,
@@ -169,15 +147,40 @@ class Order:
             h=h,
             w=w,
             offsets=offsets,
-            shapes=file.alike(len(rows)) if file.index.stride else None,
-            spec_range=spec_range,
+            shapes=file.same_shapes(len(rows)) if file.index.stride else None,
+            spec_range=self._spec_range,
             out=out,
-            threads=threads,
+            threads=self._options.threads,
             lookout=file.lookout,
         )
-        unit = self._labels
+        unit = self._options.labels
         if not file.fixed_nbytes:
-            file.complete(batch, rows, labels=unit is not None, spec_range=spec_range)
+            file.complete(batch, rows, labels=unit is not None, spec_range=self._spec_range)
         if unit is None or unit == "raw":
             return batch
         return in_unit(batch, file.table(unit), -1 if unit == "class" else np.nan)
+
+    def explained(self, file: Gatherer, rows: Rows) -> dict[str, Any]:
+        """Return what ``batch`` of ``rows`` reads, copies and converts: see ``Dataset.explain``."""
+        options, index = self._options, file.index
+        images = index.shapes()[rows].astype(np.int64).prod(axis=1)
+        labels = index.label_counts()[rows].astype(np.int64) if file.fixed_nbytes else 0
+        read = int((images + file.fixed_nbytes + 2 * labels).sum())
+        out_nbytes = int(images.sum())
+        if not self._flat:
+            h, w, c, _ = self.canvas(file, rows)
+            out_nbytes = len(rows) * h * w * c * np.dtype(self._dtype).itemsize
+        transposed = file.interleaved == (self._layout == "NCHW") and not self._flat
+        steps = {
+            f"to {self._dtype}": self._dtype != "uint8",
+            "scaled and shifted": options.arithmetic,
+            f"to {self._layout}": transposed,
+            "padded": bool(options.pad),
+            "cropped": bool(options.crop),
+        }
+        return {
+            "reads_nbytes": read,
+            "copies_nbytes": out_nbytes,
+            "converts": ", ".join(step for step, done in steps.items() if done),
+            "how": f"one call of the C core copies each image once, with {options.threads} threads",
+        }

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import warnings
+from typing import TYPE_CHECKING
 
 from mapix.errors import MapixError, MapixWarning
+from mapix.registry import open_dataset
 from mapix.report import Report
 from mapix.vimh import upkeep
-from mapix.vimh.dataset import Dataset
+from mapix.vimh.files import data_files
 from mapix.vimh.layout import Progress
-from mapix.vimh.opening import data_files, open_path
 
-__all__ = ["others", "verify"]
+if TYPE_CHECKING:
+    from mapix.vimh.dataset import Dataset
+
+__all__ = ["verify", "verify_dataset"]
 
 
 def verify(
@@ -26,7 +30,7 @@ def verify(
         A data file; or a dataset directory, of which binary files, pickles and shards of both
         splits are checked.
     split : str, optional
-        Check this one alone.
+        Check this split alone.
     progress : callable, optional
         ``progress(bytes_done, bytes_total)``, of each file.
 
@@ -47,21 +51,22 @@ def verify(
     return [_report(file, progress) for file in files]
 
 
-def others(ds: Dataset, progress: Progress | None) -> list[Report]:
-    """Check the other data files of the directory that was opened; none where a file was."""
-    folder = getattr(ds, "directory", None)  # several files joined have none
-    if folder is None:
-        return []
-    files = [path for path in data_files(folder) if not os.path.samefile(path, ds.source.full_path)]
-    return [_report(path, progress) for path in files]
+def verify_dataset(ds: Dataset, progress: Progress | None = None) -> Report:
+    """Check the file of a dataset, and the other data files of a directory that was opened."""
+    report = upkeep.verify(ds, progress)
+    for path in data_files(ds.directory) if ds.directory is not None else ():
+        if not os.path.samefile(path, ds.source.full_path):
+            other = _report(path, progress)
+            report.checked.append(f"{other.path}: {', '.join(other.checked)}")
+            report.problems += [f"{other.path}: {problem}" for problem in other.problems]
+    return report
 
 
 def _report(path: str, progress: Progress | None) -> Report:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", MapixWarning)  # what they say is in the report
-            opened = open_path(path)
-        assert isinstance(opened, Dataset)  # of one file
+            warnings.simplefilter("ignore", MapixWarning)  # the report states the same
+            opened = open_dataset(path, format="vimh")
         with opened:
             return upkeep.verify(opened, progress)
     except MapixError as e:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from mapix.errors import UnsupportedError
 from mapix.text import percent
 
 __all__ = ["add"]
@@ -38,17 +39,15 @@ when something was lost, or after an error."""
 
 
 def _index(arguments: argparse.Namespace) -> None:
-    import mapix
+    from mapix.registry import open_dataset
 
     split = {} if arguments.split is None else {"split": arguments.split}
-    place = mapix.index(
-        arguments.path,
-        labels=not arguments.no_labels,
-        checksums=not arguments.no_checksums,
-        progress=percent,
-        **split,
-    )
-    print(place)
+    with open_dataset(arguments.path, **split) as ds:
+        keep = getattr(ds, "keep_index", None)
+        if keep is None:
+            raise UnsupportedError(f"{arguments.path}: {type(ds).__name__} needs no index")
+        wanted = {"labels": not arguments.no_labels, "checksums": not arguments.no_checksums}
+        print(keep(**wanted, progress=percent))
 
 
 def _repair(arguments: argparse.Namespace) -> int:

@@ -1,40 +1,51 @@
-"""A VIMH file, or a part of one, as a sequence of records."""
+"""A VIMH file, or a part of one, as a dataset."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, overload
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix import view
-from mapix.batch import Batch, Dtype, Layout, batches, translated
+from mapix.batch import Batch, translated
 from mapix.errors import UnsupportedError
+from mapix.options import BatchOptions, Crop, Layout, batch_options
 from mapix.placement import Placement
-from mapix.selection import Rows, compose, integer, part, position, positions
+from mapix.selection import Rows, positions
 from mapix.vimh import record_batch as record_batch  # registers Record
 from mapix.vimh import record_types
-from mapix.vimh.care import Care
+from mapix.vimh.batch_plan import BatchPlan
+from mapix.vimh.batching import Batching
+from mapix.vimh.files import PICKLE_SUFFIX
 from mapix.vimh.gatherer import Gatherer
-from mapix.vimh.parameters import Parameters, Unit
-from mapix.vimh.query import Query
+from mapix.vimh.info_json import shape_of
+from mapix.vimh.labels import Column
+from mapix.vimh.layout import Progress
+from mapix.vimh.parameters import Parameters
 from mapix.vimh.record_types import Record
 
 if TYPE_CHECKING:
-    from mapix.vimh.joined import Joined
+    from mapix.report import Report
+    from mapix.source import Fingerprint
+    from mapix.statistics import Sums
+    from mapix.vimh.salvage import Saved
 
 __all__ = ["Dataset"]
 
+MOST_SHOWN = 6  # heads in ``repr``
 
-class Dataset(record_types.Rows, Query, Care):
+
+class Dataset(record_types.Rows, Batching):
     """Records of a VIMH file, by number.  Made by ``mapix.open``.
 
     Indexing with an integer gives a Record, with a slice or an array of indices (or a boolean mask)
     a lazy dataset of those records.  Datasets pickle as path, options and fingerprint, never as
-    data: a worker opens the file itself, and refuses one that is not the same.
+    data: a worker opens the file itself, and refuses another file.
 
-    Copies: none, but for ``batch`` and what says so.  Lifetime: arrays taken from a dataset stay
+    Copies: none, except where a method states it.  Lifetime: arrays taken from a dataset stay
     valid after ``close()``.  Threads: any number, also across fork.  Cost: O(1) per record.
 
     Attributes
@@ -42,12 +53,12 @@ class Dataset(record_types.Rows, Query, Care):
     source : Source
         The open file.
     index : RecordIndex
-        Where its records are.
+        Places and shapes of its records.
     info : dict
         The info JSON as it was found; empty without one.
     splits : dict
-        Name -> path of the splits that lie beside the file, itself included, from the root of the
-        file system.
+        Name -> path of the splits beside the file, itself included, from the root of the file
+        system.
     interleaved : bool
         Whether pixels are taken as (h, w, c) in the file (``order="HWC"``).
     directory : str or None
@@ -67,24 +78,35 @@ class Dataset(record_types.Rows, Query, Care):
         self.index = gatherer.index
         self.info = info
         self.interleaved = gatherer.interleaved
-        self.splits = splits
+        self._splits = splits
         self.directory: str | None = None
         self._options = options
         self._rows = rows
         self._n = self.index.nrecords if rows is None else len(rows)
         self._gatherer = gatherer  # shared with sub-datasets: nothing in it depends on rows
+        self._table: tuple[NDArray[np.uint8], NDArray[np.bool_]] | None = None
         if isinstance(rows, np.ndarray):
             self._bind(gatherer, self._n, 0, 0, rows)
         else:
             line = range(self._n) if rows is None else rows
             self._bind(gatherer, self._n, line.start, line.step, None)
 
-    # --- what it is -----------------------------------------------------------------------------
+    # --- facts ------------------------------------------------------------------------------------
 
     @property
     def path(self) -> str:
-        """The file."""
+        """Path of the file."""
         return self.source.path
+
+    @property
+    def splits(self) -> Mapping[str, str]:
+        """Name -> path of the splits beside the file, from the root of the file system."""
+        return self._splits
+
+    @property
+    def split_name(self) -> str:
+        """Name of the file without the suffix of pickles: of a dataset directory, the split."""
+        return os.path.basename(self.path).removesuffix(PICKLE_SUFFIX)
 
     @property
     def header_nbytes(self) -> int:
@@ -98,6 +120,11 @@ class Dataset(record_types.Rows, Query, Care):
     def uniform(self) -> bool:
         """Whether all records of the file have one shape and one number of labels."""
         return self.index.uniform
+
+    @property
+    def image_shape(self) -> tuple[int, int, int] | None:
+        """(h, w, c) of all records of a uniform file; None of mixed sizes and of an empty file."""
+        return self.index.first[1:4] if self.index.stride else None
 
     @property
     def parameters(self) -> Parameters:
@@ -119,22 +146,15 @@ class Dataset(record_types.Rows, Query, Care):
         return tuple(i for i in self._gatherer.ids if i >= named) if self.info else ()
 
     @property
-    def rows(self) -> NDArray[np.int64]:
-        """Record numbers in the file that this dataset stands for, int64 (n,).  Copies: yes."""
-        if self._rows is None:
-            return np.arange(self._n, dtype=np.int64)
-        return np.asarray(self._rows, dtype=np.int64)
-
-    @property
     def offsets(self) -> NDArray[np.int64]:
-        """Byte of each record in the file, int64 (n,).  Copies: 8 bytes a record."""
+        """Byte of each record in the file, int64 (n,).  Copies: 8 bytes per record."""
         return self._of_rows(self.index.offsets())
 
     @property
     def shapes(self) -> NDArray[np.uint16]:
         """(h, w, c) of each record, uint16 (n, 3), read-only.
 
-        Copies: none, but for datasets selected by an array of indices.
+        Copies: none, except of datasets selected by an array of indices.
         """
         return self._of_rows(self.index.shapes())
 
@@ -148,7 +168,44 @@ class Dataset(record_types.Rows, Query, Care):
             return array[self._rows]
         return view.selected(array, self._rows)
 
-    # --- all records at once, as views ----------------------------------------------------------
+    def _facts(self) -> dict[str, Any]:
+        heads = ("id", "name", "num_classes", "min", "max", "step", "scale", "description")
+        records: dict[str, Any] = {}
+        if self._n:
+            counts, shapes = self.label_counts, self.shapes
+            records = {
+                "smallest_shape": shapes.min(axis=0).tolist(),
+                "largest_shape": shapes.max(axis=0).tolist(),
+                "fewest_labels": int(counts.min()),
+                "most_labels": int(counts.max()),
+            }
+        return {
+            "nbytes": self.source.nbytes,
+            "encoding": f"{self.header_nbytes}-byte headers" if self.header_nbytes else "pickle",
+            "dtype": "uint8",
+            "uniform": self.uniform,
+            **records,
+            "stored_index": self.index.stored,
+            "heads": [{k: getattr(p, k) for k in heads} for p in self.parameters.values()],
+            "fixed": [
+                {"name": p.name, "value": p.min, "description": p.description}
+                for p in self.parameters.fixed.values()
+            ],
+            "unknown_ids": list(self.unknown_ids),
+            "info": dict(self.info),
+        }
+
+    def _summary(self) -> str:
+        if not self._n:
+            sizes = "empty"
+        elif self.uniform:
+            sizes = " x ".join(map(str, self.index.first[1:4]))
+        else:
+            sizes = "mixed sizes"
+        heads = ", ".join(f"{k}: {v}" for k, v in list(self.heads.items())[:MOST_SHOWN])
+        return f"{self._n} records, {sizes}, heads {{{heads}}}"
+
+    # --- all records at once, as views ------------------------------------------------------------
 
     def _uniform(self, what: str) -> range | None:
         if not self.index.uniform:
@@ -171,12 +228,8 @@ class Dataset(record_types.Rows, Query, Care):
         rows = self._uniform("images")
         array = self._gatherer.images
         if array is None:  # an empty or a closed file
-            array = self._gatherer.uniform_images(self._info_shape() or (0, 0, 0))
+            array = self._gatherer.uniform_images(shape_of(self.info) or (0, 0, 0))
         return view.selected(array, rows)
-
-    def _info_shape(self) -> tuple[int, int, int] | None:
-        dims = [self.info.get(k) for k in ("height", "width", "channels")]
-        return tuple(dims) if all(type(d) is int and 0 < d < 65536 for d in dims) else None  # type: ignore[return-value]
 
     def _label_view(self, which: int) -> NDArray[np.uint8]:
         rows = self._uniform("label_bytes" if which else "label_ids")
@@ -192,256 +245,195 @@ class Dataset(record_types.Rows, Query, Care):
         """Parameter ids that go with ``label_bytes``, uint8 (n, N), read-only view."""
         return self._label_view(0)
 
-    # --- one record, some records ---------------------------------------------------------------
+    # --- records ----------------------------------------------------------------------------------
 
     def __len__(self) -> int:
         return self._n
 
-    if TYPE_CHECKING:  # at run time the base has it: nothing is to stand between it and ds[i]
+    # the first base has __getitem__, and calls this for keys that are not an int in range
+    _pick = Batching.__getitem__  # type: ignore[assignment]
 
-        @overload
-        def __getitem__(self, key: int) -> Record: ...
-        @overload
-        def __getitem__(self, key: slice | ArrayLike) -> Dataset: ...
-        def __getitem__(self, key: Any) -> Record | Dataset: ...
+    def _count(self) -> int:
+        return self.index.nrecords
 
-    def _pick(self, key: Any) -> Record | Dataset:
-        """What ``self[key]`` is where the key is not an int in range."""
-        number = integer(key)
-        if number is not None:
-            return self[position(number, self._n, self.path)]
-        return self._with_rows(part(key, self._rows, self._n, self.path))
+    def _record(self, row: int) -> Record:
+        return self._gatherer.record(row)
 
-    def _with_rows(self, rows: Rows) -> Dataset:
+    def _part(self, rows: Rows) -> Dataset:
         return Dataset(
             self.info,
             gatherer=self._gatherer,
             options=self._options,
-            splits=self.splits,
+            splits=self._splits,
             rows=rows,
         )
 
-    def __iter__(self) -> Iterator[Record]:
-        for i in range(self._n):
-            yield self[i]
+    # --- columns ----------------------------------------------------------------------------------
 
-    # --- batches --------------------------------------------------------------------------------
+    def _column_names(self) -> tuple[str, ...]:
+        return self._gatherer.label_columns[1]
 
-    def _file_rows(self, indices: ArrayLike) -> NDArray[np.int64]:
-        """Record numbers for the C core, which checks their range itself."""
-        if self._rows is not None:
-            return compose(self._rows, positions(indices, self._n, self.path))
-        array = np.asarray(indices)
-        if array.dtype == np.int64 and array.ndim == 1:
-            return np.ascontiguousarray(array)
-        return positions(indices, self._n, self.path)
+    _label_names = _column_names
 
-    def batch(
-        self,
-        indices: ArrayLike,
-        out: NDArray[Any] | Batch | None = None,
-        dtype: Dtype = "uint8",
-        layout: Layout = "NHWC",
-        *,
-        scale: float | None = None,
-        mean: ArrayLike | None = None,
-        std: ArrayLike | None = None,
-        pad: bool | tuple[int, ...] = False,
-        crop: bool | Literal["centre", "corner"] = False,
-        pad_value: float = 0.0,
-        flat: bool = False,
-        labels: Unit | None = "raw",
-        spec_range: bool = False,
-        threads: int = 1,
-    ) -> Batch:
-        """Copy records into one contiguous batch, cast, normalised and transposed on the way.
+    def _column(self, name: str) -> Column:
+        file, rows = self._gatherer, self._rows
+        parameter = file.parameters[name]
+        known = None if parameter.id is None else file.known_column(parameter.id)
+        if known is not None:
+            codes, present = known
+            if rows is not None:
+                codes, present = codes[self.rows], None if present is None else present[self.rows]
+            return Column(parameter, codes, present)
+        if self._table is None:
+            codes_, present_ = file.label_table(self.rows)
+            # each column in one piece: it is read much more often than the file
+            self._table = np.ascontiguousarray(codes_.T), np.ascontiguousarray(present_.T)
+            if rows is None:
+                file.keep_labels(*self._table)
+        k = self._column_names().index(name)
+        return Column(parameter, self._table[0][k], self._table[1][k])
 
-        Parameters
-        ----------
-        indices : array_like of int, or a boolean mask
-            Records, in any order, repeated or not; negative ones count from the end.
-        out : ndarray or Batch, optional
-            C-contiguous array of the right dtype and shape (or with more rows) to fill.
-        dtype : {"uint8", "float32", "float16"}
-            Type of ``images``.
-        layout : {"NHWC", "NCHW"}
-            Order of ``images``.  NCHW is the order of real files, and faster.
-        scale, mean, std : float or array_like, optional
-            Floats come out as ``(byte * scale - mean) / std``, mean and std one number or one a
-            channel; by default as the bytes' own values, 0..255.  Rounded once to float32.
-        pad : bool, (h, w) or (h, w, c)
-            Records of mixed sizes: True puts each into the corner of a canvas of the largest h and
-            w of the batch, and the largest c of the file; (h, w) or (h, w, c) fixes the canvas.
-        crop : bool or {"centre", "corner"}
-            Cut what exceeds the canvas: (h, w) of ``pad``, or without it the smallest of the batch.
-            True is centre.
-        pad_value : float
-            What padding is filled with, in units of the output.
-        flat : bool
-            No canvas: all images back to back as bytes, with ``offsets``.
-        labels : {"raw", "normalised", "physical", "class"} or None
-            Unit of the labels.
-        spec_range : bool
-            Whether the batch also carries spec_min and spec_max of its records.
-        threads : int
-            Threads that copy, 1 to 16.
+    def label_array(
+        self, labels: str = "raw"
+    ) -> tuple[NDArray[Any], NDArray[np.bool_], tuple[str, ...]]:
+        """Return all labels as ``batch`` does: values (n, heads), presence, names.
 
-        Returns
-        -------
-        Batch
-            See there.
-
-        Raises
-        ------
-        IndexError
-            An index is out of range.
-        ValueError
-            Records of different sizes without pad, crop or flat; arguments that do not fit.
-        FileChangedError
-            The file was written to, cut or replaced since it was opened.
-        LimitError
-            ``pad=True`` would take more than 1 GiB and 64 times the bytes of the images.
-
-        Notes
-        -----
-        Copies: each image once.  Lifetime: the batch owns its arrays.  Threads: any number of
-        calls at once, the GIL is released.  Cost: one pass over the records' bytes.
+        Reads the labels alone, in one scan.  Copies: yes.
         """
         file = self._gatherer
-        order = file.order(
-            *(dtype, layout, scale, mean, std, pad, crop, pad_value),
-            *(flat, labels, spec_range, threads),
-        )
-        return order.batch(file, self._file_rows(indices), out)
+        codes, present = file.label_table(self.rows)
+        names = file.label_columns[1]
+        if labels == "raw":
+            return codes, present, names
+        missing = -1 if labels == "class" else np.nan
+        return translated(codes, present, file.table(labels), missing), present, names
+
+    # --- batches ----------------------------------------------------------------------------------
+
+    def _rows_of(self, indices: ArrayLike) -> NDArray[np.int64]:
+        """Return the numbers in the file of indices; the C core checks those of a complete file."""
+        if self._rows is None:
+            array = np.asarray(indices)
+            if array.dtype == np.int64 and array.ndim == 1:
+                return np.ascontiguousarray(array)
+            return positions(indices, self._n, self.path)
+        return super()._rows_of(indices)
+
+    def _plan(self, options: BatchOptions) -> BatchPlan:
+        return self._gatherer.plan(self._possible(options))
+
+    def _gather(
+        self, rows: NDArray[np.int64], options: BatchOptions, out: NDArray[Any] | Batch | None
+    ) -> Batch:
+        return self._plan(options).batch(self._gatherer, rows, out)
 
     def batch_shape(
         self,
         indices: ArrayLike,
-        layout: Layout = "NHWC",
+        layout: Layout | None = None,
         *,
         pad: bool | tuple[int, ...] = False,
-        crop: bool | Literal["centre", "corner"] = False,
+        crop: Crop = False,
     ) -> tuple[int, int, int, int]:
-        """Shape that ``batch`` with these options would give its images; reads the index alone."""
-        rows = self._file_rows(indices)
-        order = self._gatherer.order(layout=layout, pad=pad, crop=crop, labels=None)
-        h, w, c, _ = order.canvas(self._gatherer, rows)
-        return (len(rows), h, w, c) if layout == "NHWC" else (len(rows), c, h, w)
+        """Return the shape of ``batch(...).images`` with these options; reads the index alone."""
+        rows = self._rows_of(indices)
+        plan = self._plan(batch_options(pad=pad, crop=crop))
+        h, w, c, _ = plan.canvas(self._gatherer, rows)
+        return (len(rows), c, h, w) if layout == "NCHW" else (len(rows), h, w, c)
 
     def placement(self, **options: Any) -> Placement:
-        """Where the pixels lie in the file and in a batch of these options of ``batch``.
+        """Describe where the pixels lie in the file and in a batch of these options of ``batch``.
 
-        For copies that ``batch`` does not make itself, as those of a GPU.
+        For copies that ``batch`` does not make itself, such as those of a GPU.
 
         Raises
         ------
         UnsupportedError
             The batches of these options have no common shape, or carry more than images and labels.
         """
-        return self._gatherer.order(**options).placement(self._gatherer, self._rows)
+        return self._plan(batch_options(**options)).placement(self._gatherer, self._rows)
 
-    def label_array(
-        self, labels: Unit = "raw"
-    ) -> tuple[NDArray[Any], NDArray[np.bool_], tuple[str, ...]]:
-        """All labels as ``batch`` gives them: values (n, heads), presence, names.
+    def _prefetch(self, rows: NDArray[np.int64]) -> int:
+        return self._gatherer.willneed(rows)
 
-        Reads the labels alone, in one pass.  Copies: yes.
-        """
-        file = self._gatherer
-        codes, present = file.label_table(self.rows)
-        if labels == "raw":
-            return codes, present, file.label_columns[1]
-        missing = -1 if labels == "class" else np.nan
-        return (
-            translated(codes, present, file.table(labels), missing),
-            present,
-            file.label_columns[1],
-        )
+    def advise(self, access: Literal["random", "sequential", "normal"]) -> None:
+        """Tell the kernel how the file will be read; files are opened as ``"random"``."""
+        self.source.mapping.advise(access)
 
-    def batches(
-        self,
-        batch_size: int,
-        order: ArrayLike | None = None,
-        *,
-        drop_last: bool = False,
-        **options: Any,
-    ) -> Iterator[Batch]:
-        """Batches of all records, or of ``order``, the next one fetched from disk ahead of use.
+    def _explained(self, row: int) -> dict[str, Any]:
+        h, w, c = (int(side) for side in self.index.shapes()[row])
+        how = f"a view of {h * w * c} bytes at their place in {self._gatherer.pixels.path}"
+        return {"how": how if self.interleaved else f"{how}, planes shown as (h, w, c) by strides"}
+
+    def _explained_batch(self, rows: NDArray[np.int64], options: BatchOptions) -> dict[str, Any]:
+        return self._plan(options).explained(self._gatherer, rows)
+
+    # --- health -----------------------------------------------------------------------------------
+
+    def _pixel_sums(self, progress: Progress | None) -> list[Sums]:
+        from mapix.statistics import Sums
+        from mapix.vimh.statistics import stored_moments
+
+        moments = stored_moments(self._gatherer, self._rows, progress)
+        return [Sums(*map(int, m)) if int(m["count"]) else Sums() for m in moments]
+
+    def verify(self, progress: Progress | None = None) -> Report:
+        """Check everything in the file: structure, checksums, info JSON, labels.
+
+        Of a directory that was opened without ``split`` all data files are checked: a problem of
+        another file names that file.  ``mapix.vimh.verify`` gives a report for each file.
+
+        The file is indexed anew, whatever index there is, and compared with the index in use.
+        Checksums are those of a stored index (``mapix.index``); without them nothing can show
+        whether pixels changed, and the report does not claim it.
 
         Parameters
         ----------
-        batch_size : int
-            Records a batch; the last one may be smaller.
-        order : array_like of int, optional
-            Indices, for instance a permutation; by default 0..n-1.
-        drop_last : bool
-            Leave a smaller last batch out.
-        **options
-            As for ``batch``.
-        """
-        indices = np.arange(self._n) if order is None else positions(order, self._n, self.path)
-        return batches(self, batch_size, indices, drop_last=drop_last, options=options)
-
-    def prefetch(self, indices: ArrayLike) -> int:
-        """Ask the kernel to read these records from disk in the background.
-
-        Does nothing for records that seem to be in memory.  Call it one batch ahead.
+        progress : callable, optional
+            ``progress(bytes_done, bytes_total)``.
 
         Returns
         -------
-        int
-            How many records were asked for.
+        Report
+            Its ``ok`` states whether no problem was found.
         """
-        rows = self._file_rows(indices)
-        return self._gatherer.willneed(rows) if len(rows) else 0
+        from mapix.vimh import checking
 
-    def warm(self, progress: Any = None) -> None:
-        """Read the file into the page cache, front to back, at the disk's sequential speed.
+        return checking.verify_dataset(self, progress)
 
-        Worth it before random epochs over a file that fits into memory.  ``progress`` is called as
-        ``progress(bytes_done, bytes_total)``.
-        """
-        for done in self.source.warm():
-            if progress is not None:
-                progress(done, self.source.nbytes)
+    def keep_index(
+        self, *, labels: bool = True, checksums: bool = True, progress: Progress | None = None
+    ) -> str:
+        """Store the index beside the file, and return its path: see ``mapix.index``."""
+        from mapix.vimh import upkeep
 
-    def advise(self, access: Literal["random", "sequential", "normal"]) -> None:
-        """Tell the kernel how the file will be read; ``"random"`` is what it is opened with."""
-        self.source.mapping.advise(access)
+        return upkeep.keep_index(self, labels=labels, checksums=checksums, progress=progress)
 
-    def joined(self, others: Sequence[Any]) -> Joined:
-        """Itself and others, one behind the other: what ``mapix.open([...])`` gives."""
-        from mapix.vimh.joined import join
+    def repair(self, path: str | os.PathLike[str], progress: Progress | None = None) -> Saved:
+        """Write all complete records to a new file; see ``mapix.vimh.repair``."""
+        from mapix.vimh import salvage
 
-        return join([self, *others])
+        saved = salvage.repair(
+            self.source.full_path,
+            path,
+            dialect=self.header_nbytes,
+            sums=self.index.checksums,
+            index=self.index,
+            progress=progress,
+        )
+        assert isinstance(saved, salvage.Saved)  # of a file
+        return saved
 
-    # --- life -----------------------------------------------------------------------------------
+    # --- life -------------------------------------------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """Whether ``close`` was called."""
+        return self.source.closed
 
     def close(self) -> None:
-        """Let go of the file.  Arrays taken from it stay valid; further calls raise ClosedError."""
+        """Release the file.  Arrays taken from it stay valid; further calls raise ClosedError."""
         self._gatherer.close()
 
-    def __enter__(self) -> Dataset:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        from mapix.vimh.opening import reopen
-
-        what = dict(self._options), self.source.identity, self._rows
-        return reopen, (self.source.full_path, *what)
-
-    def __repr__(self) -> str:
-        if self.source.closed:
-            return f"<mapix.vimh.Dataset {self.path}: closed>"
-        if not self._n:
-            what = "empty"
-        elif self.uniform:
-            h, w, c = self.index.first[1:4]
-            what = f"{h} x {w} x {c}"
-        else:
-            what = "mixed sizes"
-        heads = ", ".join(f"{k}: {v}" for k, v in list(self.heads.items())[:6])
-        return f"<mapix.vimh.Dataset {self.path}: {self._n} records, {what}, heads {{{heads}}}>"
+    def _reopening(self) -> tuple[str, dict[str, Any], Fingerprint]:
+        return self.source.full_path, dict(self._options), self.source.identity

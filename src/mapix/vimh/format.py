@@ -12,7 +12,7 @@ FORMAT = Format(
         *("vimh_dataset_info.json", "train", "test", "train_batch", "test_batch"),
         *("data_batch_1", "train-00000-of-00001", "test-00000-of-00001"),
     ),
-    detect="mapix.vimh.opening:refusal",
+    detect="mapix.vimh.files:refusal",
     unmarked=True,
     source="mapix.vimh.conversion:stream",
     targets={"vimh": "mapix.vimh.conversion:Vimh"},

@@ -8,35 +8,34 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from mapix import _native, view
 from mapix.batch import Batch, Lookout, label_codes
 from mapix.errors import FileChangedError
-from mapix.source import Source
+from mapix.options import BatchOptions
+from mapix.registry import reopen
+from mapix.source import Fingerprint, Source
 from mapix.vimh import index_store, record_types
-from mapix.vimh.batch_plan import Order
+from mapix.vimh.batch_plan import BatchPlan
 from mapix.vimh.layout import spread
-from mapix.vimh.parameters import Parameters, Unit
+from mapix.vimh.parameters import Parameters
 from mapix.vimh.record_index import Columns, RecordIndex
 from mapix.vimh.record_types import Record
 
 __all__ = ["Gatherer"]
 
-MAX_ORDERS = 64
-STEP = 1 << 16  # records between two looks at Ctrl-C
+MOST_PLANS = 64
+STEP_RECORDS = 1 << 16  # between two checks for Ctrl-C
 # headers that a stored stride is compared with: before a view of a record, and of all
 BEFORE_A_VIEW, BEFORE_ALL_VIEWS = 4, 256  # each may be a page that the disk has to deliver
 DENSE = 4  # records of the file for each that is asked for, up to which it is read through
 
 
-def _numbers(x: ArrayLike | None) -> Any:
-    """The same numbers, as what can be a key, and cannot change."""
-    if x is None or isinstance(x, float | int):
-        return x
-    if isinstance(x, tuple) and all(type(v) is float for v in x):
-        return x
-    return tuple(np.asarray(x, np.float64).ravel().tolist())
+def _reopened(path: str, options: Mapping[str, Any], expect: Fingerprint) -> Gatherer:
+    """Open the file of a pickled record again, or raise FileChangedError."""
+    found: Gatherer = reopen("vimh", path, options, expect, None)._gatherer
+    return found
 
 
 class Gatherer(record_types.File):
@@ -64,14 +63,14 @@ class Gatherer(record_types.File):
         # of a record: header and label count; 0 where labels lie elsewhere, beside bare images
         self.fixed_nbytes = index.head_nbytes + 1 if index.head_nbytes else 0
         self._named = named
-        self._orders: dict[Any, Order] = {}
+        self._plans: dict[BatchOptions, BatchPlan] = {}
         self.lookout = Lookout()
         self.options: Mapping[str, Any] = {}  # with which it is opened again
         self.key: str | None = None  # under which a stored index is kept, if at all
         self._confirmed = 0  # headers that a stored stride was compared with
         self._sound: bool | None = None  # whether stored labels are: looked at once
         self._shapes = np.empty((0, 3), np.uint16)
-        self._tables: dict[Unit, NDArray[Any]] = {}
+        self._tables: dict[str, NDArray[Any]] = {}
 
     @cached_property
     def parameters(self) -> Parameters:
@@ -169,8 +168,8 @@ class Gatherer(record_types.File):
         if not (index.stored and index.stride) or self._confirmed >= min(most, index.nrecords):
             return
         rows = spread(index.nrecords, most)
-        for at in range(0, len(rows), STEP):
-            part = rows[at : at + STEP]
+        for at in range(0, len(rows), STEP_RECORDS):
+            part = rows[at : at + STEP_RECORDS]
             self.native.gather(self.pixels.mapping, part, _native.new_gather())  # headers alone
         self._confirmed = len(rows)
 
@@ -196,8 +195,8 @@ class Gatherer(record_types.File):
         through = len(rows) > 1 and int(rows[-1]) - int(rows[0]) < DENSE * len(rows)
         mapping.advise("sequential" if through else self.access)
         try:
-            for at in range(0, len(rows), STEP):
-                part = slice(at, at + STEP)
+            for at in range(0, len(rows), STEP_RECORDS):
+                part = slice(at, at + STEP_RECORDS)
                 label_codes(
                     *(mapping, self.native, rows[part], columns), *(codes[part], present[part])
                 )
@@ -205,8 +204,11 @@ class Gatherer(record_types.File):
             mapping.advise(self.access)
         return codes, present
 
-    def known_column(self, id: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]] | None:
-        """Codes and presence of a label in all records, from the stored index, if it has them."""
+    def known_column(self, id: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_] | None] | None:
+        """Return a label of all records from the stored index; None where it does not have it.
+
+        Codes, and presence: None where no record lacks the label.
+        """
         table = self.index.columns
         if table is None:
             return None
@@ -222,7 +224,7 @@ class Gatherer(record_types.File):
         except FileChangedError:  # the stored index was cut: the file has the labels, too
             self._sound = False
             return None
-        return codes, present[0] != 0 if present else np.broadcast_to(np.True_, (n,))
+        return codes, present[0] != 0 if present else None
 
     def keep_labels(self, codes: NDArray[np.uint8], present: NDArray[np.bool_]) -> None:
         """Put the labels of all records, (heads, n), into the stored index, when there is one."""
@@ -279,10 +281,8 @@ class Gatherer(record_types.File):
         return Gatherer(self.source, index, self._named, **how)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """How records pickle: those of one file share the file that is opened again."""
-        from mapix.vimh.opening import reopen_file
-
-        return reopen_file, (self.source.full_path, dict(self.options), self.source.identity)
+        # records of one file share the file that is opened again
+        return _reopened, (self.source.full_path, dict(self.options), self.source.identity)
 
     def close(self) -> None:
         """Let go of the file, and of the views of it."""
@@ -291,40 +291,16 @@ class Gatherer(record_types.File):
         for name in ("images", "codes"):
             self.__dict__.pop(name, None)
 
-    def order(
-        self,
-        dtype: Any = "uint8",
-        layout: str = "NHWC",
-        scale: float | None = None,
-        mean: ArrayLike | None = None,
-        std: ArrayLike | None = None,
-        pad: bool | tuple[int, ...] = False,
-        crop: bool | str = False,
-        pad_value: float = 0.0,
-        flat: bool = False,
-        labels: Unit | None = "raw",
-        spec_range: bool = False,
-        threads: int = 1,
-    ) -> Order:
-        """An order for these options of ``Dataset.batch``, whose defaults they have.
+    def plan(self, options: BatchOptions) -> BatchPlan:
+        """Return the plan for checked options of a batch; it is cached."""
+        found = self._plans.get(options)
+        if found is None:
+            if len(self._plans) >= MOST_PLANS:
+                self._plans.clear()
+            found = self._plans[options] = BatchPlan(options)
+        return found
 
-        Made anew only when they are new.
-        """
-        if isinstance(pad, list):
-            pad = tuple(pad)
-        key = (
-            *(dtype, layout, scale, _numbers(mean), _numbers(std), pad, crop, pad_value),
-            *(flat, labels, spec_range, threads),
-        )
-        known = self._orders
-        order = known.get(key)
-        if order is None:
-            if len(known) >= MAX_ORDERS:
-                known.clear()
-            order = known[key] = Order(*key)
-        return order
-
-    def alike(self, b: int) -> NDArray[np.uint16]:
+    def same_shapes(self, b: int) -> NDArray[np.uint16]:
         """The one shape of a uniform file, b times, as a read-only view."""
         known = self._shapes
         if len(known) != b:
@@ -333,7 +309,7 @@ class Gatherer(record_types.File):
             self._shapes = known
         return known
 
-    def table(self, unit: Unit) -> NDArray[Any]:
+    def table(self, unit: str) -> NDArray[Any]:
         """What each code of each label means in a unit, (heads, 256)."""
         if unit not in self._tables:
             self._tables[unit] = self.parameters.table(unit)

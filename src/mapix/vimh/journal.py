@@ -18,15 +18,16 @@ import struct
 
 from mapix import _native
 from mapix.errors import ClosedError, FileChangedError, LockedError, MapixError
-from mapix.source import Source, read_small
+from mapix.source import Fingerprint, Source, read_small
 from mapix.store import BUFFER_NBYTES, SYSTEM, Calls, NewFile
 
-__all__ = ["Appending", "counting", "journal_of", "pending"]
+__all__ = ["Appending", "counting", "journal_of", "pending", "settled"]
 
 MAGIC = b"MAPIXAPP"
 _FIELDS = struct.Struct("<8sQI")
 _CRC = struct.Struct("<I")
 TAIL_NBYTES = 4096
+TRIES = 9  # at opening a file while appends begin and end
 FORMAT = "journal"
 
 
@@ -84,6 +85,30 @@ def pending(path: str) -> int | None:
         return None
     # a journal that was left beside another file, put in the place of the one it was made for
     return length if journal == _packed(length, _tail(source, length)) else None
+
+
+def settled(path: str, expect: Fingerprint | None = None, ready: Source | None = None) -> Source:
+    """Open a file without the bytes that another process is appending.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    expect : Fingerprint, optional
+        The file has to be this one, or FileChangedError.
+    ready : Source, optional
+        The same file, already open: returned where nobody appends.
+    """
+    for _ in range(TRIES):
+        before = pending(path)
+        reuse = ready if before is None else None
+        source = Source(path, expect, before) if reuse is None else reuse
+        ready = None
+        after = pending(path)
+        # Committed in between: what the file was when it was opened may be a part of it.
+        if before == after and (before is not None or os.stat(path).st_size == source.nbytes):
+            break
+    return source
 
 
 class Appending:

@@ -18,14 +18,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mapix.errors import FormatError, LimitError
-
-__all__ = ["LEVELS", "Parameter", "Parameters", "Unit", "counted", "parse_info"]
+__all__ = ["LEVELS", "UNITS", "Parameter", "Parameters", "Unit"]
 
 LEVELS = 255  # quantisation steps: codes are 0..255
-INFO_NAME = "vimh_dataset_info.json"
-INFO_LIMIT = 16 << 20  # bytes of JSON that are read at most
-MOST_BRACKETS = 1 << 17  # lists and objects in it
 MOST_CLASSES = 1 << 20  # of a parameter; codes tell 256 apart
 
 Unit = Literal["raw", "normalised", "physical", "class"]
@@ -215,7 +210,7 @@ class Parameters(Mapping[str, Parameter]):
                 out[p.id] = column
         return out
 
-    def table(self, unit: Unit) -> NDArray[Any]:
+    def table(self, unit: str) -> NDArray[Any]:
         """What each code of each parameter means in ``unit``, shape (heads, 256).
 
         float32 for normalised and physical, int64 for class, uint8 for raw.
@@ -239,74 +234,3 @@ class Parameters(Mapping[str, Parameter]):
     def dequantise(self, codes: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float64]]:
         """Codes to physical values, by name."""
         return {name: self[name].dequantise(v) for name, v in codes.items()}
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        seen = set[str]()
-        for name, _ in pairs:
-            if name in seen:
-                raise ValueError(f"key {name[:40]!r} appears twice")
-            seen.add(name)
-    return found
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"{text[:40]} is no finite number")
-    return number
-
-
-def _refuse(text: str) -> float:
-    raise ValueError(f"{text} is no JSON number")
-
-
-def parse_info(data: bytes, path: str) -> dict[str, Any]:
-    """Return an info JSON as a dict.
-
-    Raises
-    ------
-    FormatError
-        It is no object, repeats a key, holds NaN or a number beyond float64, or a key that is known
-        has a value of another kind.
-    LimitError
-        It holds more than MOST_BRACKETS lists and objects.
-    """
-    import json  # here: a worker of a dataset without an info JSON need not carry it
-
-    if data.count(b"[") + data.count(b"{") > MOST_BRACKETS:
-        raise LimitError(f"{path}: vimh info JSON: more than {MOST_BRACKETS} lists and objects")
-    try:
-        info = json.loads(
-            data,
-            object_pairs_hook=_no_duplicates,
-            parse_float=_finite,
-            parse_constant=_refuse,
-        )
-    except (ValueError, RecursionError) as e:
-        raise FormatError(path, "vimh info JSON", str(e)) from e
-    if not isinstance(info, dict):
-        raise FormatError(path, "vimh info JSON", f"expected an object, got {type(info).__name__}")
-    kinds = {"parameter_names": list, "parameter_mappings": dict, "fixed_parameters": dict}
-    for key, kind in kinds.items():
-        if not isinstance(info.get(key, kind()), kind):
-            raise FormatError(path, "vimh info JSON", f"{key} must be a {kind.__name__}")
-    for key in ("parameter_mappings", "fixed_parameters"):
-        for name, entry in info.get(key, {}).items():
-            if not isinstance(entry, dict):
-                raise FormatError(path, "vimh info JSON", f"{key}: {name!r} must be an object")
-    return info
-
-
-def counted(info: Mapping[str, Any], split: str, n: int) -> dict[str, Any]:
-    """Return an info JSON that states n records of a split, under the keys that it has for that."""
-    found = dict(info)
-    keys = [key for key in (f"{split}_samples", f"num_{split}_samples") if key in info]
-    was = info[keys[0]] if keys else None
-    found.update(dict.fromkeys(keys, n))
-    for key in ("total_samples", "n_samples"):
-        if type(was) is int and type(info.get(key)) is int:
-            found[key] += n - was
-    return found

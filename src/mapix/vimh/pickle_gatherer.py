@@ -17,10 +17,10 @@ from mapix.vimh.pickle_file import PickledBatch
 from mapix.vimh.record_index import RecordIndex
 from mapix.vimh.record_types import Record
 
-__all__ = ["PickledFile"]
+__all__ = ["PickleGatherer"]
 
 
-class PickledFile(Gatherer):
+class PickleGatherer(Gatherer):
     """What all datasets over one pickled batch share.
 
     Parameters

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mapix.batch import Batch, Collatable
+from mapix.options import BatchOptions
 from mapix.vimh.record_types import Record
 
 __all__ = ["batch_of"]
@@ -26,7 +27,7 @@ def batch_of(records: Sequence[Any]) -> Batch:
     for file in files:
         at = [k for k, record in enumerate(records) if record._file is file]
         rows = np.array([records[k].index for k in at], np.int64)
-        pieces.append((at, file.order().batch(file, rows, None)))
+        pieces.append((at, file.plan(BatchOptions()).batch(file, rows, None)))
     if len(files) == 1:
         only: Batch = pieces[0][1]
         return only

@@ -126,13 +126,13 @@ class Rows:
     ) -> None:
         """Row i of n is record ``numbers[i]`` of ``file``, or without them ``start + i * step``."""
         self._file = file
-        self._count = n
+        self._nrows = n
         self._start, self._step, self._numbers = start, step, numbers
 
     def __getitem__(self, key: Any) -> Any:
         if type(key) is int:
-            row = key if key >= 0 else key + self._count
-            if 0 <= row < self._count:
+            row = key if key >= 0 else key + self._nrows
+            if 0 <= row < self._nrows:
                 if self._numbers is None:
                     return self._file.record(self._start + row * self._step)
                 return self._file.record(int(self._numbers[row]))

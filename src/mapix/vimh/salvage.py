@@ -16,9 +16,11 @@ from mapix.errors import FormatError, LimitError, MapixError, UnsupportedError
 from mapix.registry import Candidate
 from mapix.source import Source
 from mapix.store import NewDirectory, NewWhole
-from mapix.vimh import layout, opening
+from mapix.vimh import layout
+from mapix.vimh.files import PICKLE_SUFFIX, SPLITS, data_files, refusal
+from mapix.vimh.info_json import INFO_NAME, hint_of, info_of, with_count
+from mapix.vimh.journal import settled
 from mapix.vimh.layout import Hint, Progress
-from mapix.vimh.parameters import INFO_NAME, counted
 from mapix.vimh.record_index import ENTRY, Checksums, RecordIndex
 
 __all__ = ["Saved", "SavedDirectory", "repair"]
@@ -182,16 +184,16 @@ class _Opened:
 def _opened(path: str) -> _Opened:
     from mapix.vimh.pickle_file import looks_pickled
 
-    source = opening.settled(path)
-    if source.nbytes and (path.endswith(opening.BATCH) or looks_pickled(source)):
+    source = settled(path)
+    if source.nbytes and (path.endswith(PICKLE_SUFFIX) or looks_pickled(source)):
         raise UnsupportedError(f"{path}: a pickle; repair saves binary VIMH files alone")
-    return _Opened(source, opening.hint_of(_info(path) or {}))
+    return _Opened(source, hint_of(_info(path) or {}))
 
 
 def _info(path: str) -> dict[str, Any] | None:
     """The info JSON beside a file, None for one that is damaged itself."""
     try:
-        return opening.info_of(path, True)
+        return info_of(path, True)
     except (FormatError, LimitError):
         return None
 
@@ -202,7 +204,7 @@ def _info(path: str) -> dict[str, Any] | None:
 def _directory(
     folder: str, path: str, dialect: int | None, progress: Progress | None
 ) -> SavedDirectory:
-    why = opening.refusal(Candidate(folder))
+    why = refusal(Candidate(folder))
     if why is not None:
         raise FormatError(folder, layout.NAME, f"it is {why}; repair saves VIMH datasets alone")
     names, left_out = _names(folder)
@@ -229,18 +231,18 @@ def _directory(
 
 def _names(folder: str) -> tuple[list[str], list[str]]:
     """Names of the binary files of a dataset, and of its other data files."""
-    names = [os.path.basename(path) for path in opening.data_files(folder)]
-    binary = [n for n in names if not n.endswith(opening.BATCH) and n.startswith(opening.SPLITS)]
+    names = [os.path.basename(path) for path in data_files(folder)]
+    binary = [n for n in names if not n.endswith(PICKLE_SUFFIX) and n.startswith(SPLITS)]
     return binary, [n for n in names if n not in binary]
 
 
 def _recounted(info: Mapping[str, Any], files: Mapping[str, Saved]) -> dict[str, Any]:
     """The info JSON with the numbers of records that there are now."""
     found = dict(info)
-    for split in opening.SPLITS:
+    for split in SPLITS:
         named = [saved.nrecords for name, saved in files.items() if name.split("-")[0] == split]
         if named:
-            found = counted(found, split, sum(named))
+            found = with_count(found, split, sum(named))
     return found
 
 

@@ -16,6 +16,7 @@ from mapix.errors import MapixError, UnsupportedError, warn
 from mapix.report import Report
 from mapix.source import Source
 from mapix.vimh import index_store, layout
+from mapix.vimh.info_json import disagreements, hint_of
 from mapix.vimh.layout import Progress
 from mapix.vimh.record_index import Checksums, Columns, RecordIndex
 from mapix.vimh.statistics import moments_of
@@ -144,10 +145,8 @@ def verify(ds: Dataset, progress: Progress | None = None) -> Report:
                 report.problems.append(f"{len(wrong)} records are not what they were: {shown}")
     if ds.info:
         report.checked.append("info JSON")
-        from mapix.vimh.opening import disagreements
-
-        complete = ds._with_rows(None)  # the JSON is about the file, also where ds is a part of it
-        report.problems += [f"the info JSON says {said}" for said in disagreements(complete)]
+        found = disagreements(ds.info, ds.split_name, index)
+        report.problems += [f"the info JSON states {stated}" for stated in found]
         if ds.unknown_ids:
             ids = ", ".join(map(str, ds.unknown_ids))
             report.problems.append(f"label ids that the info JSON does not name: {ids}")
@@ -217,8 +216,6 @@ def _check_structure(ds: Dataset, report: Report, progress: Progress | None) -> 
 
 def _chosen(ds: Dataset) -> int | None:
     """The dialect that the file would be opened with, had it no index."""
-    from mapix.vimh.opening import hint_of
-
     try:
         return layout.choose(ds.source, hint=hint_of(ds.info), strict=False).head_nbytes
     except MapixError:

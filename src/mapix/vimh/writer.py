@@ -9,11 +9,12 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-import mapix
+from mapix.registry import open_dataset
 from mapix.store import SYSTEM, Calls, Closing, NewDirectory, NewFile
 from mapix.vimh import layout
+from mapix.vimh.info_json import INFO_NAME
 from mapix.vimh.packing import SPLITS, Packer, Shape, Split, finite
-from mapix.vimh.parameters import INFO_NAME, Parameter
+from mapix.vimh.parameters import Parameter
 
 __all__ = ["Writer", "spectrogram_bytes", "write"]
 
@@ -141,7 +142,9 @@ class Writer(Packer, Closing):
             raise
         self._directory.commit()
         for split in SPLITS if self.index else ():
-            mapix.index(os.path.join(self._directory.path, split), dialect=self.dialect)
+            path = os.path.join(self._directory.path, split)
+            with open_dataset(path, format="vimh", dialect=self.dialect) as written:
+                written.keep_index()
 
     def _pickle(self) -> None:
         """Make the pickles of the splits, and drop the binary files where nobody wants them."""
