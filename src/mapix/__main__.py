@@ -178,7 +178,6 @@ def _old_describe(ds: Any) -> str:
     from mapix.folder import ImageFolder
     from mapix.iid import Archive
     from mapix.text import table
-    from mapix.vimh import Dataset
 
     if isinstance(ds, Archive):
         return "\n".join([ds.path, table(_archive_facts(ds))])
@@ -188,18 +187,7 @@ def _old_describe(ds: Any) -> str:
         rows = first_records(ds)
         more = ["", "  first records", table(rows, indent=4)] if rows else []
         return "\n".join([ds.path, table(facts(ds)), *more])
-    if not isinstance(ds, Dataset):
-        return repr(ds)
-    parts = [ds.path, table(_facts(ds))]
-    for title, rows, right in (
-        ("heads", _heads(ds), (0, 2, 3, 4, 5)),
-        ("fixed", _fixed(ds), (1,)),
-        ("info JSON", _json_facts(ds), ()),
-        ("first records", _first_records(ds), (0, 1, 2)),
-    ):
-        if rows:
-            parts += ["", f"  {title}", table(rows, right=right, indent=4)]
-    return "\n".join(parts)
+    return repr(ds)
 
 
 def _archive_facts(a: Any) -> list[list[str]]:
@@ -215,72 +203,6 @@ def _archive_facts(a: Any) -> list[list[str]]:
         rows.append(["areas", f"{areas.min():,}..{areas.max():,} pixels"])
         rows.append(["names", f"{len(a.duplicates())} that several segments have"])
     rows += [["group", f"{name}: {len(group):,}"] for name, group in a.groups.items()]
-    return rows
-
-
-def _facts(ds: Any) -> list[list[str]]:
-    from mapix.text import nbytes
-
-    index = ds.index
-    counts = "no" if not len(ds) else _span(ds.label_counts.min(), ds.label_counts.max())
-    rows = [
-        ["format", f"VIMH, {ds.header_nbytes}-byte headers" if ds.header_nbytes else "VIMH pickle"],
-        ["file", f"{ds.source.nbytes:,} bytes ({nbytes(ds.source.nbytes)})"],
-        ["records", f"{len(ds):,}, {'all alike' if index.uniform else 'of mixed sizes'}"],
-        ["image", f"{_shapes(ds)}   height x width x channels, uint8"],
-        ["labels", f"{counts} a record, {len(ds.heads)} heads"],
-        ["index", "from the cache" if index.stored else "built now"],
-    ]
-    if ds.splits:
-        rows.append(["splits", ", ".join(ds.splits)])
-    if ds.unknown_ids:
-        unknown = ", ".join(map(str, ds.unknown_ids))
-        rows.append(["unknown", f"label ids that the info JSON does not name: {unknown}"])
-    return rows if len(ds) else [row for row in rows if row[0] not in ("image", "labels")]
-
-
-def _span(low: float, high: float) -> str:
-    return f"{low}" if low == high else f"{low}..{high}"
-
-
-def _shapes(ds: Any) -> str:
-    if not len(ds):
-        return "none"
-    low, high = ds.shapes.min(axis=0), ds.shapes.max(axis=0)
-    return " x ".join(_span(a, b) for a, b in zip(low, high, strict=True))
-
-
-def _heads(ds: Any) -> list[list[str]]:
-    def row(p: Any) -> list[str]:
-        numbers = (f"{x:g}" for x in (p.min, p.max, p.step))
-        return [str(p.id), p.name, f"{p.num_classes}", *numbers, p.description]
-
-    rows = [row(p) for p in ds.parameters.values()]
-    return [["id", "name", "classes", "from", "to", "step", ""], *rows] if rows else []
-
-
-def _fixed(ds: Any) -> list[list[str]]:
-    return [[p.name, f"{p.min:g}", p.description] for p in ds.parameters.fixed.values()]
-
-
-def _json_facts(ds: Any) -> list[list[str]]:
-    """What is plain in the info JSON: numbers, texts, and lists of them."""
-    rows = []
-    for key, value in ds.info.items():
-        if isinstance(value, list) and not any(isinstance(x, dict | list) for x in value):
-            value = ", ".join(map(str, value))
-        if isinstance(value, str | int | float):
-            rows.append([key, " ".join(str(value).split())[:100]])
-    return rows
-
-
-def _first_records(ds: Any) -> list[list[str]]:
-    rows = []
-    for i in range(min(FIRST, len(ds))):
-        record = ds[i]
-        values = ", ".join(f"{name} {value:.4g}" for name, value in record.values.items())
-        shape = " x ".join(map(str, record.shape))
-        rows.append([f"{record.index}", f"at byte {record.offset:,}", shape, values])
     return rows
 
 
