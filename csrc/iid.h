@@ -3,7 +3,7 @@
 #define MAPIX_IID_H
 
 #include "guard.h"
-#include "levels.h"
+#include "simd.h"
 
 #include <string.h>
 

@@ -1,5 +1,4 @@
-/* iid_hits_body.h - windows one after the other, included once per instruction set; see level.h. */
-#include "level.h"
+/* iid_hits_body.h - windows one after the other; see simd.h. */
 
 /* A group of windows goes through the tree first, and the bits that they lead to are asked for; then
  * they are looked at. */

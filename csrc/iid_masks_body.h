@@ -1,5 +1,4 @@
-/* iid_masks_body.h - bits into bytes, and counted, included once per instruction set; see level.h. */
-#include "level.h"
+/* iid_masks_body.h - bits into bytes, and counted; see simd.h. */
 
 /* n pixels as bytes, from the first bit on; what is not whole steps is left: how many were done. */
 TARGET static inline uint64_t NAME(spread_steps)(uint8_t *to, const uint8_t *bits, uint64_t n) {

@@ -1,6 +1,4 @@
-/* iid_overlap_body.h - the join of a tree with itself, included once per instruction set; see
- * level.h. */
-#include "level.h"
+/* iid_overlap_body.h - the join of a tree with itself; see simd.h. */
 
 /* Pixels that two bitmaps share in a part of both: rows of up to 57 pixels are one load of each. */
 TARGET static inline uint32_t NAME(count_both)(const iid_bitmap *a, const iid_bitmap *b,

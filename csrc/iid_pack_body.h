@@ -1,5 +1,4 @@
-/* iid_pack_body.h - runs of a mask, included once per instruction set; see level.h. */
-#include "level.h"
+/* iid_pack_body.h - runs of a mask; see simd.h. */
 
 /* For up to 64 pixels from byte `at` on, a bit, the first lowest, for each that is not as the one
  * before it; before the first of a row is 0. */

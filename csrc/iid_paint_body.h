@@ -1,5 +1,4 @@
-/* iid_paint_body.h - the painting of tiles, included once per instruction set; see level.h. */
-#include "level.h"
+/* iid_paint_body.h - the painting of tiles; see simd.h. */
 
 /* A value to those of 64 labels where a word, the leftmost in its highest bit, has ones. */
 TARGET static inline void NAME(paint_word)(int32_t *labels, uint64_t word, int32_t value) {

@@ -1,35 +1,34 @@
-/* lines.h - how a line of pixels gets from the file into a batch.
+/* lines.h - kernels that copy pixels and numbers from a file into a batch.
  *
- * A line is n pixels of one channel, read with one step and written with another, so that the four
- * ways between planar and interleaved are one function.  The kernels for each output type live in
- * lines.c, once as plain C and compiled again for AVX2 and AVX-512; which one runs is chosen when
- * the process first asks. */
+ * A line is n pixels of one channel.  It is read with one step and written with another, so that one
+ * function serves all four pairs of planar and interleaved. */
 #ifndef MAPIX_LINES_H
 #define MAPIX_LINES_H
 
 #include "mapix.h"
 
-#include <stddef.h>
-
-/* n values from `from` (every from_step-th byte) to `to` (every to_step-th element), as
- * fma(byte, a, b) rounded once to float32, and once more to float16 where that is the output;
- * bytes stay bytes. */
+/* Write n values from `from` (every from_step-th byte) to `to` (every to_step-th element): bytes as they
+ * are; floats as fma(byte, a, b), rounded once to float32, and once more for float16. */
 typedef void (*line_fn)(void *to, size_t to_step, const uint8_t *from, size_t from_step, size_t n,
                         float a, float b);
 
-/* n pixels of three planes, `plane` bytes apart, to interleaved triples; affine is 3 x (a, b). */
+/* Write n pixels of three planes, `plane` bytes apart, as triples; affine is 3 pairs (a, b). */
 typedef void (*triple_fn)(void *to, const uint8_t *from, size_t plane, size_t n,
                           const float *affine);
 
+/* Copy nbytes, a multiple of a number's size, with the bytes of each number reversed. */
+typedef void (*swap_fn)(uint8_t *to, const uint8_t *from, uint64_t nbytes);
+
 typedef struct {
-    line_fn line[3];     /* by MAPIX_U8, MAPIX_F32, MAPIX_F16 */
+    line_fn line[3]; /* by MAPIX_U8, MAPIX_F32, MAPIX_F16 */
     triple_fn triple[3];
+    swap_fn swap[9]; /* by the size of a number: 1, 2, 4, 8 */
 } mapix_kernels;
 
-/* The kernels in force. */
+/* The kernels for the level in force. */
 const mapix_kernels *mapix_kernels_now(void);
 
-/* One value as the output type stores it: for padding. */
+/* x as float16, rounded to the nearest, ties to even, as the hardware does. */
 uint16_t mapix_half(float x);
 
 #endif

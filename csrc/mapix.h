@@ -1,22 +1,23 @@
-/* mapix.h - the contract of the C core, and the one source of cffi's cdef.
+/* mapix.h - the functions of the C core, and the only source of cffi's declarations.
  *
- * The core works on memory alone.  It opens nothing, prints nothing, allocates nothing that a file
- * asks for, and never calls Python; cffi has released the GIL before any function here runs.
+ * The core works on memory.  It opens no files, prints nothing, allocates no memory for what a file
+ * states, and never calls Python; cffi releases the GIL before it calls a function declared here.
  *
- * Words used throughout: `nbytes` is a count of bytes, `at` a byte offset from the start of a file,
- * `n...` a count of things, `record` a 0-based record number.  All arithmetic on file fields is
- * done in uint64_t, and bounds are checked by subtracting from what is left.
+ * `nbytes` is a number of bytes, `at` a byte offset from the start of a file, `n...` a number of
+ * things, `record` the number of a record, from 0.  A box is minr, minc, maxr, maxc, half open.
+ * Arithmetic on fields of a file is done in uint64_t, and bounds are checked by subtracting from what
+ * is left.
  *
- * Every function that touches a map runs under the SIGBUS guard (guard.c): when another process
- * truncates the file, or a page cannot be read, the function returns MAPIX_E_FAULT instead of
- * killing the process.  Afterwards the file's size and times are compared with those that the map
- * was made with; if they moved, the result is MAPIX_E_CHANGED and the output is to be thrown away.
+ * Every function that reads a map runs under the SIGBUS guard (guard.c).  If another process truncates
+ * the file, or a page cannot be read, the function returns MAPIX_E_FAULT.  After the call the file's
+ * size and times are compared with those in mapix_map; if they differ, the function returns
+ * MAPIX_E_CHANGED, and its output must be discarded.
  *
- * Thread safety: every function may run in any number of threads at once.  The caller keeps all
- * memory that it passes alive until the call returns; nothing is kept afterwards.
+ * Threads: every function may run in any number of threads at once.  The caller keeps all memory that
+ * it passes alive until the call returns; the core keeps no pointer afterwards.
  *
- * The text between the two markers is cut out by build_core.py and given to cffi: plain
- * declarations only, no preprocessor lines.
+ * build_core.py gives the text between the two markers to cffi: plain declarations only, no
+ * preprocessor lines.
  */
 #ifndef MAPIX_H
 #define MAPIX_H
@@ -26,32 +27,32 @@
 
 /* cdef: begin */
 
-/* What a function returns.  _native.py holds the one table from these to exceptions. */
+/* Status that a function returns.  mapix/_native/core.py turns it into an exception. */
 enum {
     MAPIX_OK = 0,
-    MAPIX_E_TRUNCATED = 1, /* a record runs past the end: expected and got are byte counts */
+    MAPIX_E_TRUNCATED = 1, /* a record ends after the end of the file: expected, got in bytes */
     MAPIX_E_ZERO = 2,      /* a record's image has no pixels: got is h<<32 | w<<16 | c */
-    MAPIX_E_SPAN = 3,      /* an index entry points outside the file: expected, got in bytes */
-    MAPIX_E_STALE = 4,     /* a record's header is not what the index says */
+    MAPIX_E_SPAN = 3,      /* a record of a table lies outside the file: expected, got in bytes */
+    MAPIX_E_STALE = 4,     /* a record's header differs from the table */
     MAPIX_E_FAULT = 5,     /* the memory could not be read (SIGBUS) */
-    MAPIX_E_CHANGED = 6,   /* the file's size or times moved since it was mapped */
-    MAPIX_E_ROW = 7,       /* a row is out of range: got is the row, expected the record count */
+    MAPIX_E_CHANGED = 6,   /* the file's size or times changed since it was mapped */
+    MAPIX_E_ROW = 7,       /* a row is out of range: got is the row, expected the number of records */
     MAPIX_E_SHAPE = 8,     /* a record does not fit the output: got is h<<32 | w<<16 | c */
     MAPIX_E_ARGUMENT = 9,  /* the caller's mistake: a null pointer, an unknown code, a short buffer */
-    MAPIX_E_SYSTEM = 10,   /* a system call failed: errno tells which way */
+    MAPIX_E_SYSTEM = 10,   /* a system call failed: see errno */
     /* of IID archives; record is the key */
     MAPIX_E_IID_KEY = 11,    /* a lookup row or a segment states another key: expected, got */
-    MAPIX_E_IID_SPAN = 12,   /* a name or a segment does not lie in its section: end, section's bytes */
-    MAPIX_E_IID_BOX = 13,    /* a box is upside down, or a region's is outside its segment's */
-    MAPIX_E_IID_REGION = 14, /* a region's length is not that of its box, or runs past its segment */
+    MAPIX_E_IID_SPAN = 12,   /* a name or segment is not in its section: its end, the section's bytes */
+    MAPIX_E_IID_BOX = 13,    /* a box has its ends exchanged, or a region's is outside its segment's */
+    MAPIX_E_IID_REGION = 14, /* a region's length differs from its box, or exceeds its segment */
     MAPIX_E_IID_NAME = 15,   /* the lengths of a name do not add up: expected, got in bytes */
     /* of JSON text; record is the row */
-    MAPIX_E_JSON_TOKEN = 16,   /* something else stands at `at`: expected is the state, got the byte */
-    MAPIX_E_JSON_COLUMNS = 17, /* a row has another number of numbers: expected, got */
-    MAPIX_E_JSON_ROWS = 18     /* there is another number of rows: expected, got */
+    MAPIX_E_JSON_TOKEN = 16,   /* an unexpected byte at `at`: expected is the state, got the byte */
+    MAPIX_E_JSON_COLUMNS = 17, /* a row has another number of columns: expected, got */
+    MAPIX_E_JSON_ROWS = 18     /* another number of rows: expected, got */
 };
 
-/* Where and why a call stopped.  Written only when the status is not MAPIX_OK. */
+/* Where and why a call stopped.  Written only if the status is not MAPIX_OK. */
 typedef struct {
     uint64_t record;
     uint64_t at;
@@ -59,10 +60,10 @@ typedef struct {
     uint64_t got;
 } mapix_where;
 
-/* One mapped file.  `fd` is a descriptor of it; or MAPIX_BY_PATH, then the file at `path` is checked
- * instead; or MAPIX_UNCHECKED for memory that no file backs (then the guard still works, and the change
- * check is skipped).  The rest as fstat gave it when the map was made.  The caller may close `fd` at any
- * time: whatever has its number then is another file, by its dev and ino. */
+/* One mapped file.  `fd` is a descriptor of it; or MAPIX_BY_PATH: the file at `path` is checked
+ * instead; or MAPIX_UNCHECKED for memory without a file: the guard works, and changes are not checked.
+ * The other fields are those of fstat when the map was made.  The caller may close `fd` at any time:
+ * a file that gets the same number later differs in dev or ino. */
 enum { MAPIX_UNCHECKED = -1, MAPIX_BY_PATH = -2 };
 typedef struct {
     const uint8_t *base;
@@ -74,79 +75,87 @@ typedef struct {
     int64_t ctime_ns;
 } mapix_map;
 
-/* Compare the file behind `map` with what it was: MAPIX_OK; MAPIX_E_CHANGED, also where it cannot be
- * found any more; MAPIX_E_SYSTEM. */
+/* Compare the file of a map with the map's fields: MAPIX_OK; MAPIX_E_CHANGED, also if the file no
+ * longer exists; MAPIX_E_SYSTEM. */
 int mapix_map_check(const mapix_map *map);
 
-/* Put the first nbytes of a file into the place of memory, of whole pages, that the caller has mapped;
- * read-only, `shared` or private.  MAPIX_OK, or MAPIX_E_SYSTEM with errno, and the memory as it was. */
+/* Replace memory at `at`, complete pages that the caller has mapped, by the first nbytes of a file;
+ * read-only, `shared` or private.  Returns MAPIX_OK, or MAPIX_E_SYSTEM with errno set and the memory
+ * unchanged. */
 int mapix_map_file(uint8_t *at, uint64_t nbytes, int64_t fd, int shared);
 
-/* One record of a table index, 16 bytes, little-endian on disk as in memory.
- * at_n: byte offset of the record in the low 56 bits, number of label pairs in the high 8. */
+/* --- VIMH files: finding records ------------------------------------------------------------------
+ *
+ * A record is u16 h, w, c; with the 14-byte head two f32; u8 N; N pairs of u8 (label id, code); h*w*c
+ * bytes. */
+
+/* One record of a table, 16 bytes, little-endian on disk and in memory.
+ * at_n: byte offset of the record in the low 56 bits, N in the high 8. */
 typedef struct {
     uint64_t at_n;
     uint16_t h, w, c;
     uint16_t reserved;
 } mapix_entry;
 
-/* The state of one walk over a VIMH file (FORMATS: VIMH binary layout: u16 h, w, c; in the 14-byte
- * dialect two f32; u8 N; N pairs of u8; h*w*c bytes).  The caller zeroes it, sets head_nbytes (6
- * or 14), and calls again until `at` reaches the end of the map. */
+/* The state of a walk over a file.  The caller zeroes it, sets head_nbytes (6 or 14), and calls a
+ * function below until `at` reaches the end of the map. */
 typedef struct {
     uint32_t head_nbytes;
-    uint32_t ids_differ; /* run only: 1 once two records list their label ids differently */
-    uint64_t at;         /* byte of the next record; all records before it are proven */
-    uint64_t nrecords;   /* records proven so far */
-    uint64_t ids[4];     /* set of label ids met so far, bit i of word i/64 */
+    uint32_t ids_differ; /* mapix_vimh_run only: 1 once two records list different label ids */
+    uint64_t at;         /* byte of the next record; all records before it are in bounds */
+    uint64_t nrecords;   /* records before `at` */
+    uint64_t ids[4];     /* set of label ids found, bit i of word i/64 */
     mapix_where where;   /* the record that the walk stopped at */
 } mapix_walk;
 
-/* Count on while records have the shape and pair count of the file's first record.  Stops at the
- * first that differs, at the end of the map, or once walk->at >= stop_at.  Reads the header and
- * the pairs of every record.  MAPIX_OK unless the first record itself is bad or a page faults. */
+/* Walk while records have the shape and the N of the file's first record.  Stops at the first record
+ * that differs, at the end of the map, or once walk->at >= stop_at.  Reads the head and the pairs of
+ * every record.  Fails only if the first record is bad or a page cannot be read. */
 int mapix_vimh_run(const mapix_map *map, mapix_walk *walk, uint64_t stop_at);
 
-/* Write one entry a record from walk->at on, until the end of the map, walk->at >= stop_at, or
- * `capacity` entries.  `scratch` is room for MAPIX_SCRATCH entries.  *nwritten is the number of
- * entries written, also on error: then they are the whole records before the bad one. */
+/* Walk over records of any size and write one entry per record, until the end of the map, walk->at >=
+ * stop_at, or `capacity` entries.  `scratch` has room for mapix_scratch_entries() entries.  *nwritten is
+ * the number of entries written, also on error: then they are the records before the bad one. */
 int mapix_vimh_table(const mapix_map *map, mapix_walk *walk, uint64_t stop_at,
                      mapix_entry *entries, uint64_t capacity, mapix_entry *scratch,
                      uint64_t *nwritten);
 
-/* The same by the plainest loop there is: one pointer, one record after the other.  The oracle
- * of mapix_vimh_table, and what it is measured against. */
+/* The same by the simplest loop, one record after the other: the reference for tests and benchmarks. */
 int mapix_vimh_hop(const mapix_map *map, mapix_walk *walk, uint64_t stop_at,
                    mapix_entry *entries, uint64_t capacity, uint64_t *nwritten);
 
-/* entries that mapix_vimh_table needs as scratch */
+/* How many entries mapix_vimh_table needs as scratch. */
 uint64_t mapix_scratch_entries(void);
 
-/* Where the records are: a stride (entries null: record i is at first.at + i * stride, all like
- * `first`) or a table of nrecords entries (stride 0).  Untrusted: every use is bounds-checked and
- * the record's own header compared. */
+/* --- tables of records ---------------------------------------------------------------------------- */
+
+/* Where the records of a file are.  With `entries`, record i is entries[i].  Without, record i is at
+ * first.at + i * stride, and all are like `first`.  With head_nbytes 0, records are numbers without
+ * header and labels, which need a stride; h, w and c of `first` are then their shape, or 0 if they are
+ * not images.  Untrusted: the functions below check the bounds of every record, and those that read a
+ * record compare its header. */
 typedef struct {
     uint64_t nrecords;
     uint64_t stride;
     const mapix_entry *entries;
     mapix_entry first;
-    uint32_t head_nbytes; /* 0: bare images without header and labels, all of one size */
-    uint32_t interleaved; /* 0: pixels are (c, h, w), as real files; 1: (h, w, c) */
-} mapix_vimh_index;
+    uint32_t head_nbytes; /* 0, 6 or 14 */
+    uint32_t interleaved; /* 0: pixels are (c, h, w); 1: (h, w, c) */
+} mapix_table;
 
-/* Where record `row` lies: its entry, in bounds of the map, with pixels, and confirmed by the header
- * that the file has there.  Nothing of the file is copied out, so whether the file moved is looked
- * at only when the two do not agree: a record that is found costs no system call but the guard's. */
-int mapix_vimh_find(const mapix_map *map, const mapix_vimh_index *index, uint64_t row,
-                    mapix_entry *found, mapix_where *where);
+/* Find record `row`: its entry, in bounds of the map, with pixels, and equal to the header in the file.
+ * If it is found, the file is not checked for changes: the call costs one system call, the guard's. */
+int mapix_table_find(const mapix_map *map, const mapix_table *table, uint64_t row,
+                     mapix_entry *found, mapix_where *where);
 
 enum { MAPIX_U8 = 0, MAPIX_F32 = 1, MAPIX_F16 = 2 };
 enum { MAPIX_NCHW = 0, MAPIX_NHWC = 1 };
 enum { MAPIX_EXACT = 0, MAPIX_PAD = 1, MAPIX_CROP = 2, MAPIX_CENTRE = 4 };
 
-/* What mapix_vimh_gather is to write, and where. */
+/* Output of mapix_table_gather.  Images are written in one of three ways: on a canvas of h x w x c; with
+ * `swap`, records as the file has them, stride bytes each; with `flat_at`, image bytes back to back. */
 typedef struct {
-    void *images;          /* (nrows, c, h, w) or (nrows, h, w, c), or flat bytes, or null */
+    uint8_t *images;       /* (nrows, c, h, w) or (nrows, h, w, c), or bytes; null: not wanted */
     uint64_t images_nbytes;
     uint32_t dtype;        /* MAPIX_U8, MAPIX_F32, MAPIX_F16 */
     uint32_t layout;       /* MAPIX_NCHW, MAPIX_NHWC */
@@ -156,60 +165,38 @@ typedef struct {
     float pad_value;       /* in units of the output */
     uint32_t ncolumns;     /* label columns */
     const int16_t *columns; /* 256: label id -> column, or -1 */
-    uint8_t *labels;       /* (nrows, ncolumns) values, 0 where missing; null: none wanted */
+    uint8_t *labels;       /* (nrows, ncolumns) values, 0 where missing; null: not wanted */
     uint8_t *present;      /* (nrows, ncolumns) 1 where the record has the label */
     uint16_t *shapes;      /* (nrows, 3) h, w, c of each record, or null */
-    float *spec_range;     /* (nrows, 2) spec_min, spec_max, NaN in the 6-byte dialect; or null */
-    const uint64_t *flat_at; /* nrows + 1 offsets into `images`, from mapix_vimh_extent: records
-                              come back to back, unpadded, as the file has them (dtype u8); or
-                              null */
+    float *spec_range;     /* (nrows, 2) spec_min, spec_max, NaN with the 6-byte head; or null */
+    const uint64_t *flat_at; /* nrows + 1 offsets into `images`, from mapix_table_extent; or null */
+    uint32_t swap;         /* 1: bytes as they are; 2, 4, 8: reversed in each number of that size; or 0 */
     uint32_t nthreads;     /* 0 and 1: the calling thread alone */
-    uint32_t probe;        /* as for mapix_vimh_willneed, called first; 0: not called */
-    uint64_t *nasked;      /* if it is called: the number of records asked for; or null */
+    uint32_t probe;        /* if not 0, mapix_table_willneed is called first, with this probe */
+    uint64_t *nasked;      /* its result, or null */
 } mapix_gather;
 
-/* Copy records `rows` (negative ones count from the end) into gather's buffers, in order, one pass,
- * cast, scaled, transposed, padded or cropped on the way.  On any error the buffers hold nothing
- * of use and where->record is the position in `rows` for MAPIX_E_ROW, else the record number. */
-int mapix_vimh_gather(const mapix_map *map, const mapix_vimh_index *index, const int64_t *rows,
-                      uint64_t nrows, const mapix_gather *gather, mapix_where *where);
+/* Copy records `rows` (negative numbers count from the end) in order into the output: one pass, which
+ * casts, scales, transposes, pads and crops.  On an error the output is undefined; where->record is the
+ * position in `rows` for MAPIX_E_ROW, else the number of the record. */
+int mapix_table_gather(const mapix_map *map, const mapix_table *table, const int64_t *rows,
+                       uint64_t nrows, const mapix_gather *gather, mapix_where *where);
 
-/* Largest and smallest h, w, c among `rows`, and the sum of their image bytes: extent[0..2] the
- * largest, [3..5] the smallest, [6] the sum.  If `flat_at` is not null, nrows + 1 offsets: where each
- * image begins when all lie back to back, and where the last one ends.  Reads the index alone; of a
- * record that does not lie within a file of nbytes, nothing is counted: MAPIX_E_SPAN. */
-int mapix_vimh_extent(uint64_t nbytes, const mapix_vimh_index *index, const int64_t *rows,
-                      uint64_t nrows, uint64_t *extent, uint64_t *flat_at, mapix_where *where);
+/* Sizes of the images of `rows`: extent[0..2] the largest h, w, c, [3..5] the smallest, [6] the sum of
+ * bytes.  If `flat_at` is not null: nrows + 1 offsets, where each image begins when all lie back to back,
+ * and where the last one ends.  Reads the table only.  MAPIX_E_SPAN for a record that does not lie within
+ * a file of nbytes. */
+int mapix_table_extent(uint64_t nbytes, const mapix_table *table, const int64_t *rows,
+                       uint64_t nrows, uint64_t *extent, uint64_t *flat_at, mapix_where *where);
 
-/* Ask the kernel to read the pages of `rows` now, in the background (MADV_WILLNEED).  With
- * `probe` > 0, first look whether that many of them, evenly spread, are in memory, and do nothing
- * if all are.  *nasked is the number of records asked for. */
-int mapix_vimh_willneed(const mapix_map *map, const mapix_vimh_index *index, const int64_t *rows,
-                        uint64_t nrows, uint32_t probe, uint64_t *nasked, mapix_where *where);
+/* Ask the kernel to read the pages of `rows` in the background (MADV_WILLNEED).  With `probe` > 0, that
+ * many of the rows, evenly spread, are checked first; if all are in memory, nothing is asked for.
+ * *nasked is the number of records asked for. */
+int mapix_table_willneed(const mapix_map *map, const mapix_table *table, const int64_t *rows,
+                         uint64_t nrows, uint32_t probe, uint64_t *nasked, mapix_where *where);
 
-/* One array of numbers in a file: row i is row_nbytes at `at` + i * row_nbytes. */
-typedef struct {
-    uint64_t at;
-    uint64_t row_nbytes; /* at least 1, and a multiple of swap */
-    uint64_t nrows;
-    uint32_t swap;       /* 1: bytes as they are; 2, 4, 8: of each number so large, the last first */
-    uint32_t reserved;
-} mapix_array;
-
-/* Copy rows (negative ones count from the end) into `to`, nrows * row_nbytes, in order, one pass,
- * their numbers turned round on the way.  On any error `to` holds nothing of use and where->record is
- * the position in `rows` for MAPIX_E_ROW, for MAPIX_E_FAULT the row.  MAPIX_E_SPAN: the array does
- * not lie within the map. */
-int mapix_rows_gather(const mapix_map *map, const mapix_array *array, const int64_t *rows,
-                      uint64_t nrows, void *to, uint32_t nthreads, mapix_where *where);
-
-/* As mapix_vimh_willneed, of rows. */
-int mapix_rows_willneed(const mapix_map *map, const mapix_array *array, const int64_t *rows,
-                        uint64_t nrows, uint32_t probe, uint64_t *nasked, mapix_where *where);
-
-
-/* CRC32C of each of `rows`, the whole record with its header. */
-int mapix_vimh_checksums(const mapix_map *map, const mapix_vimh_index *index, const int64_t *rows,
+/* CRC32C of each of `rows`: of the complete record with its header. */
+int mapix_table_checksums(const mapix_map *map, const mapix_table *table, const int64_t *rows,
                          uint64_t nrows, uint32_t *crcs, mapix_where *where);
 
 /* The pixels of one channel, exactly; the caller sets low to 255 and the rest to 0. */
@@ -220,7 +207,7 @@ typedef struct {
 
 /* Add the pixels of `rows` to the moments of their channels; MAPIX_E_ARGUMENT when a record has more
  * than nchannels. */
-int mapix_vimh_moments(const mapix_map *map, const mapix_vimh_index *index, const int64_t *rows,
+int mapix_table_moments(const mapix_map *map, const mapix_table *table, const int64_t *rows,
                        uint64_t nrows, uint32_t nchannels, mapix_moments *moments,
                        mapix_where *where);
 

@@ -2,7 +2,7 @@
 #ifndef MAPIX_TREE_H
 #define MAPIX_TREE_H
 
-#include "levels.h"
+#include "simd.h"
 
 #include <string.h>
 

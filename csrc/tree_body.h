@@ -1,5 +1,4 @@
-/* tree_body.h - the search of a tree, included once per instruction set; see level.h. */
-#include "level.h"
+/* tree_body.h - the search of a tree; see simd.h. */
 
 /* A bit for each child that shares a pixel with the window. */
 TARGET static inline unsigned NAME(tree_meeting)(const uint16_t *node, const uint16_t window[4]) {

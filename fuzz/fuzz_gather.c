@@ -17,7 +17,7 @@ typedef struct {
     mapix_map map;
     const uint8_t *file; /* the same bytes, where they cannot vanish */
     uint64_t kept;       /* bytes that did not vanish */
-    mapix_vimh_index index;
+    mapix_table index;
     int64_t *rows;
     uint64_t nrows;
     mapix_gather gather;
@@ -65,7 +65,7 @@ static void take_order(gather_case *t, input *in) {
     g->columns = want & 2 && want & 4 ? NULL : t->columns;
     t->nlacking = g->h > 31 ? UINT64_MAX : want & 128 ? take(in) : 0;
     /* Pointers that make_outputs replaces by blocks. */
-    g->images = want & 8 ? NULL : t;
+    g->images = want & 8 ? NULL : (uint8_t *)t;
     g->labels = want & 2 ? (void *)t : NULL;
     g->shapes = want & 16 ? (void *)t : NULL;
     g->spec_range = want & 32 ? (void *)t : NULL;
@@ -84,7 +84,7 @@ static mapix_entry entry_of(const slow_record *r) {
 /* The true index of the file, with lies put in. */
 static void take_index(gather_case *t, input *in, const slow_file *slow) {
     const unsigned kind = take(in), nlies = take(in) & 3;
-    mapix_vimh_index *x = &t->index;
+    mapix_table *x = &t->index;
     mapix_entry *entries = NULL;
     x->interleaved = kind & 1;
     x->head_nbytes += (kind & 0x70) == 0x70; /* no dialect has that many */
@@ -152,7 +152,7 @@ static void take_rows(gather_case *t, input *in, const slow_file *slow) {
 
 /* What record rows[i] is: a status and *r, looked up in the index and in nothing else. */
 static int slow_locate(const gather_case *t, uint64_t i, slow_record *r, mapix_where *where) {
-    const mapix_vimh_index *x = &t->index;
+    const mapix_table *x = &t->index;
     const __int128 n = x->nrecords, asked = t->rows[i], row = asked < 0 ? n + asked : asked;
     if (row < 0 || row >= n) {
         *where = (mapix_where){i, 0, x->nrecords, (uint64_t)asked};
@@ -222,7 +222,7 @@ static int slow_status(const gather_case *t, uint64_t i, slow_record *r, mapix_w
 
 static int slow_usable(const gather_case *t) {
     const mapix_gather *g = &t->gather;
-    const mapix_vimh_index *x = &t->index;
+    const mapix_table *x = &t->index;
     static const unsigned items[3] = {1, 4, 2};
     const mapix_entry *first = &x->first;
     const uint64_t size = x->head_nbytes + 1 + 2 * (first->at_n >> 56) +
@@ -296,7 +296,7 @@ static void check_image(const gather_case *t, const slow_record *r, uint64_t i) 
     const uint64_t image = r->end - r->image_at;
     if (g->flat_at) {
         CHECK(g->flat_at[i + 1] == g->flat_at[i] + image);
-        CHECK(memcmp((uint8_t *)g->images + g->flat_at[i], t->file + r->image_at, image) == 0);
+        CHECK(memcmp(g->images + g->flat_at[i], t->file + r->image_at, image) == 0);
         return;
     }
     static const unsigned items[3] = {1, 4, 2};
@@ -304,7 +304,7 @@ static void check_image(const gather_case *t, const slow_record *r, uint64_t i) 
     for (unsigned y = 0; y < g->h; y++) {
         for (unsigned x = 0; x < g->w; x++) {
             for (unsigned k = 0; k < g->c; k++) {
-                check_pixel(t, r, (uint8_t *)g->images + i * canvas, y, x, k);
+                check_pixel(t, r, g->images + i * canvas, y, x, k);
             }
         }
     }
@@ -423,7 +423,7 @@ static void check_gather(gather_case *t) {
     make_outputs(t);
     mapix_where where = {0};
     const int status =
-        mapix_vimh_gather(&t->map, &t->index, t->rows, t->nrows, &t->gather, &where);
+        mapix_table_gather(&t->map, &t->index, t->rows, t->nrows, &t->gather, &where);
     if (t->nrows == 0) {
         CHECK(status == MAPIX_OK);
     } else if (!slow_usable(t)) {
@@ -454,7 +454,7 @@ static uint8_t *map_without_tail(gather_case *t, uint64_t npages) {
 static void check_mistakes(void) {
     static const uint8_t file[8] = {1, 0, 1, 0, 1, 0, 0, 77};
     const mapix_map map = {.base = file, .nbytes = sizeof file, .fd = -1};
-    mapix_vimh_index index = {.nrecords = 1, .stride = 8, .head_nbytes = 6};
+    mapix_table index = {.nrecords = 1, .stride = 8, .head_nbytes = 6};
     index.first = (mapix_entry){0, 1, 1, 1, 0};
     static float pixel;
     static uint8_t labels[1];
@@ -462,10 +462,10 @@ static void check_mistakes(void) {
     static int16_t columns[256];
     const float affine[2] = {2.0f, 1.0f};
     const int64_t row = 0;
-    const mapix_gather good = {.images = &pixel, .images_nbytes = sizeof pixel, .dtype = MAPIX_F32,
+    const mapix_gather good = {.images = (uint8_t *)&pixel, .images_nbytes = sizeof pixel, .dtype = MAPIX_F32,
                                .h = 1, .w = 1, .c = 1, .affine = affine};
-    mapix_gather g[15];
-    for (int k = 0; k < 15; k++) {
+    mapix_gather g[17];
+    for (int k = 0; k < 17; k++) {
         g[k] = good;
     }
     g[0].dtype = MAPIX_F16 + 1;
@@ -479,18 +479,20 @@ static void check_mistakes(void) {
     g[12].affine = NULL;
     g[13].images = (uint8_t *)&pixel + 1;
     g[14].images_nbytes = sizeof pixel - 1;
+    g[15].swap = 1; /* of records with headers */
+    g[16].swap = 3;
     mapix_where where;
-    for (int k = 0; k < 15; k++) {
-        CHECK(mapix_vimh_gather(&map, &index, &row, 1, &g[k], &where) == MAPIX_E_ARGUMENT);
+    for (int k = 0; k < 17; k++) {
+        CHECK(mapix_table_gather(&map, &index, &row, 1, &g[k], &where) == MAPIX_E_ARGUMENT);
     }
     uint64_t nasked = 9;
     mapix_gather probed = good;
     probed.probe = 1, probed.nasked = &nasked;
-    CHECK(mapix_vimh_gather(&map, &index, &row, 1, &probed, &where) == MAPIX_OK && nasked <= 1);
+    CHECK(mapix_table_gather(&map, &index, &row, 1, &probed, &where) == MAPIX_OK && nasked <= 1);
     CHECK(pixel == 155.0f);
     mapix_map lost = map; /* whether the file moved cannot be told */
     lost.fd = 1 << 30;
-    CHECK(mapix_vimh_gather(&lost, &index, &row, 1, &good, &where) == MAPIX_E_CHANGED);
+    CHECK(mapix_table_gather(&lost, &index, &row, 1, &good, &where) == MAPIX_E_CHANGED);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {

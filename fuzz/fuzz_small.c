@@ -83,7 +83,7 @@ static void check_crc(input *in) {
 
 /* An index that tells anything at all, and rows of it. */
 typedef struct {
-    mapix_vimh_index index;
+    mapix_table index;
     int64_t *rows;
     uint64_t nrows;
 } any_index;
@@ -141,18 +141,19 @@ static int slow_row(const any_index *t, uint64_t i, uint64_t *row) {
     return at >= 0 && at < n;
 }
 
-/* Bytes of a record: bare images have neither header nor labels. */
-static uint64_t slow_size(const mapix_vimh_index *x, const mapix_entry *e) {
+/* Bytes of a record; without a header it is as long as the stride. */
+static uint64_t slow_size(const mapix_table *x, const mapix_entry *e) {
     const uint64_t image = (uint64_t)e->h * e->w * e->c;
-    return x->head_nbytes == 0 ? image : x->head_nbytes + 1 + 2 * (e->at_n >> 56) + image;
+    return x->head_nbytes == 0 ? x->stride : x->head_nbytes + 1 + 2 * (e->at_n >> 56) + image;
 }
 
-static int slow_usable(const mapix_vimh_index *x) {
-    const mapix_entry *e = &x->first;
-    const uint64_t size = slow_size(x, e);
-    const int bare = x->head_nbytes == 0 && !x->entries && (size || !x->nrecords);
-    return (x->head_nbytes == 6 || x->head_nbytes == 14 || bare) &&
-           (x->entries || x->nrecords == 0 || x->stride == size);
+static int slow_usable(const mapix_table *x) {
+    const uint64_t image = (uint64_t)x->first.h * x->first.w * x->first.c;
+    if (x->head_nbytes == 0) {
+        return !x->entries && (!x->nrecords || (x->stride && (!image || x->stride == image)));
+    }
+    return (x->head_nbytes == 6 || x->head_nbytes == 14) &&
+           (x->entries || x->nrecords == 0 || x->stride == slow_size(x, &x->first));
 }
 
 /* The status of looking rows[i] up in a file of nbytes. */
@@ -161,7 +162,7 @@ static int slow_lookup(const any_index *t, uint64_t i, uint64_t nbytes) {
     if (!slow_row(t, i, &row)) {
         return MAPIX_E_ROW;
     }
-    const mapix_vimh_index *x = &t->index;
+    const mapix_table *x = &t->index;
     const mapix_entry e = x->entries ? x->entries[row] : x->first;
     const unsigned __int128 at = (e.at_n & ((UINT64_C(1) << 56) - 1)) +
                                  (unsigned __int128)(x->entries ? 0 : row) * x->stride;
@@ -175,7 +176,7 @@ static void check_extent(input *in) {
     uint64_t got[7], most[3] = {0}, least[3] = {UINT64_MAX, UINT64_MAX, UINT64_MAX}, sum = 0, row;
     mapix_where where = {0};
     uint64_t *flat_at = take(in) & 1 ? block((t.nrows + 1) * sizeof *flat_at) : NULL;
-    const int status = mapix_vimh_extent(nbytes, &t.index, t.rows, t.nrows, got, flat_at, &where);
+    const int status = mapix_table_extent(nbytes, &t.index, t.rows, t.nrows, got, flat_at, &where);
     int want = slow_usable(&t.index) ? MAPIX_OK : MAPIX_E_ARGUMENT;
     uint64_t i = 0;
     for (; want == MAPIX_OK && i < t.nrows && !(want = slow_lookup(&t, i, nbytes)); i++) {
@@ -217,7 +218,7 @@ static void check_willneed(input *in) {
     mapix_where where;
     uint64_t nasked = 77;
     const int status =
-        mapix_vimh_willneed(&map, &t.index, t.rows, t.nrows, probe, &nasked, &where);
+        mapix_table_willneed(&map, &t.index, t.rows, t.nrows, probe, &nasked, &where);
     const int usable = slow_usable(&t.index);
     uint64_t i = 0;
     int want = MAPIX_OK;
@@ -258,7 +259,7 @@ static void make_true(const mapix_map *map, const any_index *t, uint64_t at, con
 }
 
 /* Whether the header at p is what the index says; bare images have none to differ. */
-static int tells(const uint8_t *p, const mapix_vimh_index *x, const mapix_entry *e) {
+static int tells(const uint8_t *p, const mapix_table *x, const mapix_entry *e) {
     return !x->head_nbytes ||
            ((p[0] | p[1] << 8) == e->h && (p[2] | p[3] << 8) == e->w &&
             (p[4] | p[5] << 8) == e->c && p[x->head_nbytes] == e->at_n >> 56);
@@ -268,7 +269,7 @@ static void check_find(input *in) {
     const unsigned truths = take(in);
     any_index t = take_index(in);
     const mapix_map map = rest_as_map(in);
-    const mapix_vimh_index *x = &t.index;
+    const mapix_table *x = &t.index;
     const int usable = slow_usable(x);
     for (uint64_t i = 0; i < t.nrows; i++) {
         const uint64_t row = (uint64_t)t.rows[i];
@@ -292,8 +293,8 @@ static void check_find(input *in) {
         }
         const mapix_map lost = without_file(&map);
         const int told = want == MAPIX_OK || want == MAPIX_E_ARGUMENT || want == MAPIX_E_ROW;
-        CHECK(mapix_vimh_find(&lost, x, row, &found, &where) == (told ? want : MAPIX_E_CHANGED));
-        CHECK(mapix_vimh_find(&map, x, row, &found, &where) == want);
+        CHECK(mapix_table_find(&lost, x, row, &found, &where) == (told ? want : MAPIX_E_CHANGED));
+        CHECK(mapix_table_find(&map, x, row, &found, &where) == want);
         CHECK(want || (found.at_n == (at | (e.at_n >> 56) << 56) && found.h == e.h &&
                        found.w == e.w && found.c == e.c && found.reserved == 0));
         CHECK(!want || want == MAPIX_E_ARGUMENT || where.record == row);
@@ -316,9 +317,9 @@ static void check_scan(input *in) {
     }
     mapix_where where;
     const int usable = slow_usable(&t.index);
-    const int status = mapix_vimh_checksums(&map, &t.index, t.rows, t.nrows, crcs, &where);
+    const int status = mapix_table_checksums(&map, &t.index, t.rows, t.nrows, crcs, &where);
     const int second =
-        mapix_vimh_moments(&map, &t.index, t.rows, t.nrows, nchannels, got, &where);
+        mapix_table_moments(&map, &t.index, t.rows, t.nrows, nchannels, got, &where);
     int expected = usable ? MAPIX_OK : MAPIX_E_ARGUMENT, moments = expected;
     for (uint64_t i = 0; usable && i < t.nrows && !expected; i++) {
         uint64_t row;
@@ -326,7 +327,7 @@ static void check_scan(input *in) {
         if (expected || !slow_row(&t, i, &row)) {
             break;
         }
-        const mapix_vimh_index *x = &t.index;
+        const mapix_table *x = &t.index;
         const mapix_entry e = x->entries ? x->entries[row] : x->first;
         const uint64_t at =
             (e.at_n & ((UINT64_C(1) << 56) - 1)) + (x->entries ? 0 : row * x->stride);
@@ -355,7 +356,7 @@ static void check_scan(input *in) {
     CHECK(second == moments);
     CHECK(second || memcmp(got, want, sizeof want) == 0);
     const mapix_map lost = without_file(&map);
-    CHECK(mapix_vimh_checksums(&lost, &t.index, t.rows, t.nrows, crcs, &where) ==
+    CHECK(mapix_table_checksums(&lost, &t.index, t.rows, t.nrows, crcs, &where) ==
           (usable ? MAPIX_E_CHANGED : MAPIX_E_ARGUMENT));
     free(crcs);
     free(got);
@@ -496,7 +497,7 @@ static void check_change(input *in) {
     free(to);
 }
 
-/* Rows of an array that may lie anywhere: in bounds by arithmetic of 128 bits, copied byte by byte. */
+/* Rows of numbers that may lie anywhere: in bounds by arithmetic of 128 bits, copied byte by byte. */
 static void check_rows(input *in) {
     enum { MOST = 64 };
     static const uint32_t sizes[8] = {1, 2, 4, 8, 1, 2, 0, 3};
@@ -508,55 +509,57 @@ static void check_rows(input *in) {
         (void)take(&after);
     }
     const mapix_map map = rest_as_map(&after);
-    mapix_array array = {.at = take_offset(in, map.nbytes), .swap = swap};
-    array.row_nbytes = take_offset(in, map.nbytes) * unit;
-    array.nrows = take_offset(in, map.nbytes);
-    const uint64_t n = take(in) % (MOST + 1);
+    const uint64_t at = take_offset(in, map.nbytes) & (UINT64_MAX >> 8);
+    const uint64_t row_nbytes = take_offset(in, map.nbytes) * unit;
+    const mapix_table table = {.nrecords = take_offset(in, map.nbytes), .stride = row_nbytes, .first = {.at_n = at}};
+    const uint64_t n = take(in) % (MOST + 1), nrows = table.nrecords;
     int64_t rows[MOST];
-    uint64_t bad = n;
+    uint64_t bad = n, outside = n; /* positions of the first row that is out of range, or not in the file */
     for (uint64_t i = 0; i < n; i++) {
         rows[i] = i < 8 ? (int16_t)take_n(in, 2) : rows[i - 8]; /* enough of them for two parts */
-        const int inside = rows[i] < 0 ? (uint64_t)-rows[i] <= array.nrows
-                                       : (uint64_t)rows[i] < array.nrows;
+        const int inside = rows[i] < 0 ? (uint64_t)-rows[i] <= nrows : (uint64_t)rows[i] < nrows;
+        const uint64_t row = rows[i] < 0 ? nrows - (uint64_t)-rows[i] : (uint64_t)rows[i];
+        const int spans = ((__uint128_t)row + 1) * row_nbytes + at > map.nbytes;
         bad = bad == n && !inside ? i : bad;
+        outside = outside == n && inside && spans ? i : outside;
     }
-    const uint64_t left = array.at > map.nbytes ? 0 : map.nbytes - array.at;
-    const int spans = array.at > map.nbytes || (__uint128_t)array.nrows * array.row_nbytes > left;
-    const int want = n == 0                   ? MAPIX_OK
-                     : swap == 0 || swap == 3 ? MAPIX_E_ARGUMENT
-                     : !array.row_nbytes      ? MAPIX_E_ARGUMENT
-                     : spans                  ? MAPIX_E_SPAN
-                     : array.row_nbytes % swap ? MAPIX_E_ARGUMENT
-                     : bad < n                ? MAPIX_E_ROW
-                                              : MAPIX_OK;
-    uint8_t *to = block(spans || !array.nrows ? 0 : n * array.row_nbytes);
+    const uint64_t first = bad < outside ? bad : outside;
+    const int usable = !nrows || row_nbytes;
+    const uint64_t room = (__uint128_t)row_nbytes * n > 1 << 20 ? 0 : n * row_nbytes;
+    const int runs = usable && swap && swap != 3 && row_nbytes % swap == 0 && (room || !row_nbytes);
+    const int want = n == 0      ? MAPIX_OK
+                     : !runs     ? MAPIX_E_ARGUMENT
+                     : first == n ? MAPIX_OK
+                     : first == bad ? MAPIX_E_ROW : MAPIX_E_SPAN;
+    uint8_t *to = block(room + 1);
     mapix_where where = {0, 0, 0, 0};
     const int level = mapix_simd(take(in) % 3);
     CHECK(level < 3);
-    const int status = mapix_rows_gather(&map, &array, rows, n, to, 1 + (how >> 4) % 3, &where);
+    mapix_gather g = {.images = to, .images_nbytes = room, .swap = swap ? swap : 5, .nthreads = 1 + (how >> 4) % 3};
+    const int status = mapix_table_gather(&map, &table, rows, n, &g, &where);
     CHECK(status == want);
-    CHECK(status != MAPIX_E_ROW || (where.record == bad && where.expected == array.nrows));
+    CHECK(status != MAPIX_E_ROW || (where.record == bad && where.expected == nrows));
+    CHECK(status != MAPIX_E_SPAN || (where.expected == row_nbytes && where.got < row_nbytes));
     for (uint64_t i = 0; i < n && !status; i++) {
-        const uint64_t row = rows[i] < 0 ? array.nrows - (uint64_t)-rows[i] : (uint64_t)rows[i];
-        const uint8_t *from = map.base + array.at + row * array.row_nbytes;
-        for (uint64_t k = 0; k < array.row_nbytes; k++) {
-            CHECK(to[i * array.row_nbytes + k] == from[k / swap * swap + swap - 1 - k % swap]);
+        const uint64_t row = rows[i] < 0 ? nrows - (uint64_t)-rows[i] : (uint64_t)rows[i];
+        const uint8_t *from = map.base + at + row * row_nbytes;
+        for (uint64_t k = 0; k < row_nbytes; k++) {
+            CHECK(to[i * row_nbytes + k] == from[k / swap * swap + swap - 1 - k % swap]);
         }
     }
     const mapix_map lost = without_file(&map);
-    const int ran = want == MAPIX_OK || want == MAPIX_E_ROW;
-    CHECK(mapix_rows_gather(&lost, &array, rows, n, to, 1, &where) ==
-          (n && ran ? MAPIX_E_CHANGED : want));
+    g.nthreads = 1;
+    CHECK(mapix_table_gather(&lost, &table, rows, n, &g, &where) ==
+          (n && runs ? MAPIX_E_CHANGED : want));
     uint64_t nasked = 99;
-    const int asked = mapix_rows_willneed(&map, &array, rows, n, how >> 6, &nasked, &where);
-    if (n == 0 || !array.row_nbytes || spans) {
-        CHECK(asked == (n == 0               ? MAPIX_OK
-                        : !array.row_nbytes ? MAPIX_E_ARGUMENT
-                                            : MAPIX_E_SPAN));
-    } else if (bad == n) {
+    const int asked = mapix_table_willneed(&map, &table, rows, n, how >> 6, &nasked, &where);
+    if (!usable) {
+        CHECK(asked == MAPIX_E_ARGUMENT && nasked == 0);
+    } else if (first == n) {
         CHECK(asked == MAPIX_OK && nasked == (how >> 6 ? nasked : n) && nasked <= n);
     } else { /* with a probe a bad row may stay unseen */
-        CHECK(how >> 6 ? nasked <= bad : asked == MAPIX_E_ROW && nasked == bad);
+        const int reason = first == bad ? MAPIX_E_ROW : MAPIX_E_SPAN;
+        CHECK(how >> 6 ? nasked <= first : asked == reason && nasked == first);
     }
     free(to);
     free_map(&map);
@@ -576,7 +579,7 @@ static void check_lost_table(input *in) {
     }
     const uint8_t file[8] = {1, 0, 1, 0, 1, 0, 0, 77};
     const mapix_map map = {.base = file, .nbytes = sizeof file, .fd = -1};
-    const mapix_vimh_index index = {.nrecords = 2 * each, .entries = entries, .head_nbytes = 6};
+    const mapix_table index = {.nrecords = 2 * each, .entries = entries, .head_nbytes = 6};
     CHECK(ftruncate(fd, (off_t)page) == 0);
     uint8_t pixels[2];
     uint32_t crcs[2];
@@ -586,11 +589,11 @@ static void check_lost_table(input *in) {
     const mapix_gather gather = {.images = pixels, .images_nbytes = 2, .h = 1, .w = 1, .c = 1};
     int status = MAPIX_OK;
     switch (what) {
-    case 0: status = mapix_vimh_find(&map, &index, (uint64_t)rows[1], &found, &where); break;
-    case 1: status = mapix_vimh_extent(map.nbytes, &index, rows, 2, extent, NULL, &where); break;
-    case 2: status = mapix_vimh_willneed(&map, &index, rows, 2, 0, &nasked, &where); break;
-    case 3: status = mapix_vimh_checksums(&map, &index, rows, 2, crcs, &where); break;
-    default: status = mapix_vimh_gather(&map, &index, rows, 2, &gather, &where); break;
+    case 0: status = mapix_table_find(&map, &index, (uint64_t)rows[1], &found, &where); break;
+    case 1: status = mapix_table_extent(map.nbytes, &index, rows, 2, extent, NULL, &where); break;
+    case 2: status = mapix_table_willneed(&map, &index, rows, 2, 0, &nasked, &where); break;
+    case 3: status = mapix_table_checksums(&map, &index, rows, 2, crcs, &where); break;
+    default: status = mapix_table_gather(&map, &index, rows, 2, &gather, &where); break;
     }
     CHECK(status == MAPIX_E_FAULT);
     CHECK(munmap(entries, 2 * page) == 0 && close(fd) == 0);

@@ -15,6 +15,7 @@ import pytest
 
 import mapix
 from mapix import _native
+from mapix._native.core import ffi, lib
 from mapix.source import Source
 from slow_vimh import Slow, pack, record
 
@@ -23,7 +24,6 @@ SIZES = range(8, 201)
 THREADS = (1, 2, 3, 4)
 POISON = 0xA5
 GUARD = 3  # rows behind the last one
-ffi, lib = _native.core
 
 
 def poisoned(shape: tuple[int, ...], dtype: str) -> np.ndarray:
@@ -175,6 +175,6 @@ def test_rows_of_an_array(tmp_path: Path, row_nbytes: int, swap: int) -> None:
     array = _native.Array(at=at, row_nbytes=row_nbytes, nrows=N, swap=swap)
     out = poisoned((1025 + GUARD, row_nbytes), "uint8")
     for rows, threads in batches():
-        array.gather(source.mapping, rows, out, "rows", threads)
+        array.gather(source.mapping, rows, out, threads)
         check(out, want, rows, threads)
     source.close()

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from mapix import _native
+from mapix._native.core import ffi, lib
 
 POISON = 0xA5
-ffi, lib = _native.core
 MEMO = {"memoize": 70_000, "put": 253, "long put": 70_000}
 KINDS = list(MEMO)
 

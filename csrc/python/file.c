@@ -170,7 +170,7 @@ static PyObject *file_record(file_object *self, PyObject *arg) {
 
 /* Whether all of the index lies within the file, so that mapix_record_at need not look again. */
 static int fits(const file_object *self) {
-    const mapix_vimh_index *index = &self->index;
+    const mapix_table *index = &self->index;
     if (index->head_nbytes != 0 && index->head_nbytes != 6 && index->head_nbytes != 14) {
         return 0;
     }

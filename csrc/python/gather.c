@@ -9,7 +9,7 @@
 #define NPY_TARGET_VERSION NPY_1_25_API_VERSION
 #include <numpy/arrayobject.h>
 
-typedef int (*gather_function)(const mapix_map *, const mapix_vimh_index *, const int64_t *,
+typedef int (*gather_function)(const mapix_map *, const mapix_table *, const int64_t *,
                                uint64_t, const mapix_gather *, mapix_where *);
 
 enum { FUNCTION, MAP, INDEX, TEMPLATE, ROWS, IMAGES, H, W, OFFSETS, SHAPES, SPEC, THREADS, PROBE,
@@ -117,7 +117,7 @@ static PyObject *gather(PyObject *Py_UNUSED(module), PyObject *const *args, Py_s
     }
     const gather_function run = (gather_function)(uintptr_t)PyLong_AsVoidPtr(args[FUNCTION]);
     const mapix_map *map = PyLong_AsVoidPtr(PyTuple_GetItem(args[MAP], 1));
-    const mapix_vimh_index *index = PyLong_AsVoidPtr(args[INDEX]);
+    const mapix_table *index = PyLong_AsVoidPtr(args[INDEX]);
     const mapix_gather *template = PyLong_AsVoidPtr(args[TEMPLATE]);
     npy_intp b = 0, noffsets = 0;
     const int64_t *rows = numbers_of(args[ROWS], &b);

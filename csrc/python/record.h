@@ -8,7 +8,7 @@
  *
  * What may be trusted: `data` is the whole map, held as a buffer; `index` was checked in `_attach`.
  * A walked table is private memory that our own walk wrote.  A stored table is a mapped file of
- * somebody's: it is touched by mapix_vimh_find alone, under the guard of mapix._core, and what that
+ * somebody's: it is touched by mapix_table_find alone, under the guard of mapix._core, and what that
  * has confirmed is kept in `known`, private memory of bounded size.
  *
  * One interpreter, with the GIL: types are static variables, and initialisation has one phase, so
@@ -22,14 +22,14 @@
 
 #include "../vimh.h"
 
-typedef int (*find_function)(const mapix_map *, const mapix_vimh_index *, uint64_t, mapix_entry *,
+typedef int (*find_function)(const mapix_map *, const mapix_table *, uint64_t, mapix_entry *,
                              mapix_where *);
 
 typedef struct {
     PyObject_HEAD
     Py_buffer data;    /* the file; data.obj, which keeps it mapped, is the base of all arrays */
     Py_buffer entries; /* the table, if there is one */
-    mapix_vimh_index index;
+    mapix_table index;
     uint64_t nbytes;       /* of the file; not 0 once it was attached */
     find_function find;    /* of a stored table; else null */
     mapix_entry *known;    /* of a stored table, made when first needed: 1 << known_bits slots */

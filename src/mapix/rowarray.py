@@ -201,7 +201,7 @@ class RowArray(FileDataset[NDArray[Any]]):
         """Return rows of the file in the file's type, copied under the guard."""
         made = np.empty((len(rows), *self._shape[1:]), self._dtype)
         if made.size:
-            self._array(1).gather(self._numbers.mapping, rows, made, "rows")
+            self._array(1).gather(self._numbers.mapping, rows, made)
         return made
 
     def __getitem__(self, key: Any) -> Any:
@@ -423,10 +423,10 @@ class RowArray(FileDataset[NDArray[Any]]):
         return found.images.reshape(shape)
 
     @functools.cached_property
-    def _index(self) -> _native.VimhIndex:
+    def _index(self) -> _native.Table:
         """The rows as pictures, for the C core."""
         assert self._picture is not None
-        return _native.VimhIndex(
+        return _native.Table(
             nrecords=self._shape[0],
             stride=self._row_nbytes,
             first=(self._at, *self._picture, 0),
@@ -472,7 +472,7 @@ class RowArray(FileDataset[NDArray[Any]]):
         """Fill an array with rows in this machine's byte order, decoded, and return it."""
         swap = self._swap
         if made.size and swap:
-            self._array(swap).gather(self._numbers.mapping, rows, made, "rows", threads)
+            self._array(swap).gather(self._numbers.mapping, rows, made, threads)
         elif made.size:
             made[...] = self._copied(rows).reshape(made.shape)
         self._decode(made)
@@ -582,7 +582,7 @@ class RowArray(FileDataset[NDArray[Any]]):
     def _prefetch(self, rows: NDArray[np.int64]) -> int:
         if not self._row_nbytes:
             return 0
-        return self._array(1).willneed(self._numbers.mapping, rows, Lookout.PROBES, "rows")
+        return self._array(1).willneed(self._numbers.mapping, rows, Lookout.PROBES)
 
     # --- labels and columns -----------------------------------------------------------------------
 

@@ -121,7 +121,7 @@ static void case_lost_table(void) {
     const scene s = scene_make(NRECORDS);
     const uint64_t nbytes = NRECORDS * sizeof(mapix_entry);
     const int fd = scene_file(nbytes, s.entries);
-    mapix_vimh_index index = s.index;
+    mapix_table index = s.index;
     index.stride = 0;
     index.entries = mmap(NULL, nbytes, PROT_READ, MAP_SHARED, fd, 0);
     CHECK(index.entries != MAP_FAILED);
@@ -130,15 +130,15 @@ static void case_lost_table(void) {
     mapix_where where;
     CHECK(gather_u8(&s.map, &index, rows, BATCH, images, 3, &where) == MAPIX_OK);
     uint64_t extent[7], nasked, flat_at[BATCH + 1];
-    CHECK(mapix_vimh_extent(s.map.nbytes, &index, rows, BATCH, extent, flat_at, &where) == MAPIX_OK);
+    CHECK(mapix_table_extent(s.map.nbytes, &index, rows, BATCH, extent, flat_at, &where) == MAPIX_OK);
     CHECK(images_right(&s, rows, BATCH, images) && ftruncate(fd, 0) == 0);
     for (uint32_t nthreads = 1; nthreads < 4; nthreads++) {
         CHECK(gather_u8(&s.map, &index, rows, BATCH, images, nthreads, &where) == MAPIX_E_FAULT);
     }
     const mapix_gather flat = {.images = images, .images_nbytes = sizeof images, .flat_at = flat_at};
-    CHECK(mapix_vimh_gather(&s.map, &index, rows, BATCH, &flat, &where) == MAPIX_E_FAULT);
-    CHECK(mapix_vimh_extent(s.map.nbytes, &index, rows, BATCH, extent, flat_at, &where) == MAPIX_E_FAULT);
-    CHECK(mapix_vimh_willneed(&s.map, &index, rows, BATCH, 0, &nasked, &where) == MAPIX_E_FAULT);
+    CHECK(mapix_table_gather(&s.map, &index, rows, BATCH, &flat, &where) == MAPIX_E_FAULT);
+    CHECK(mapix_table_extent(s.map.nbytes, &index, rows, BATCH, extent, flat_at, &where) == MAPIX_E_FAULT);
+    CHECK(mapix_table_willneed(&s.map, &index, rows, BATCH, 0, &nasked, &where) == MAPIX_E_FAULT);
 }
 
 static atomic_int flipping;
@@ -175,7 +175,7 @@ static void case_changing_table(void) {
     atomic_store(&flipping, 1);
     pthread_t thread;
     CHECK(pthread_create(&thread, NULL, flip_entry, (void *)(uintptr_t)two) == 0);
-    const mapix_vimh_index index = {.nrecords = 1, .entries = table, .head_nbytes = HEAD};
+    const mapix_table index = {.nrecords = 1, .entries = table, .head_nbytes = HEAD};
     const int64_t rows[ROWS] = {0};
     uint64_t flat_at[ROWS + 1], nstale = 0;
     const mapix_gather g = {.images = images, .images_nbytes = sizeof images, .flat_at = flat_at};
@@ -183,12 +183,12 @@ static void case_changing_table(void) {
     for (uint64_t turn = 0; time(NULL) <= end || turn < 1000; turn++) {
         mapix_where where;
         uint64_t extent[7];
-        int status = mapix_vimh_extent(map.nbytes, &index, rows, ROWS, extent, flat_at, &where);
+        int status = mapix_table_extent(map.nbytes, &index, rows, ROWS, extent, flat_at, &where);
         CHECK(status == MAPIX_OK || status == MAPIX_E_SPAN); /* half of one entry, half of another */
         if (status) {
             continue;
         }
-        status = mapix_vimh_gather(&map, &index, rows, ROWS, &g, &where);
+        status = mapix_table_gather(&map, &index, rows, ROWS, &g, &where);
         CHECK(status == MAPIX_OK || status == MAPIX_E_STALE || status == MAPIX_E_SPAN);
         nstale += status == MAPIX_E_STALE;
     }

@@ -29,7 +29,7 @@ typedef struct {
     uint64_t nrecords;
     uint8_t *bytes; /* what the file holds while it is whole */
     mapix_map map;
-    mapix_vimh_index index;
+    mapix_table index;
     mapix_entry *entries; /* the same as a table, for those who want one */
 } scene;
 
@@ -78,7 +78,7 @@ static inline scene scene_make(uint64_t nrecords) {
     CHECK(base != MAP_FAILED);
     s.map = (mapix_map){.base = base, .nbytes = nbytes, .fd = s.fd};
     scene_adopt(&s, &s.map);
-    s.index = (mapix_vimh_index){.nrecords = nrecords, .stride = STRIDE, .head_nbytes = HEAD};
+    s.index = (mapix_table){.nrecords = nrecords, .stride = STRIDE, .head_nbytes = HEAD};
     s.index.first = s.entries[0];
     return s;
 }
@@ -100,7 +100,7 @@ static inline void some_rows(const scene *s, int64_t *rows, uint64_t n, uint64_t
 }
 
 /* Gather `n` rows as bytes, planar, into `to`. */
-static inline int gather_u8(const mapix_map *map, const mapix_vimh_index *index,
+static inline int gather_u8(const mapix_map *map, const mapix_table *index,
                             const int64_t *rows, uint64_t n, void *to, uint32_t nthreads,
                             mapix_where *where) {
     const mapix_gather g = {.images = to,
@@ -109,7 +109,7 @@ static inline int gather_u8(const mapix_map *map, const mapix_vimh_index *index,
                             .w = SIDE,
                             .c = PLANES,
                             .nthreads = nthreads};
-    return mapix_vimh_gather(map, index, rows, n, &g, where);
+    return mapix_table_gather(map, index, rows, n, &g, where);
 }
 
 /* Are the n images in `got` the ones that the whole file has? */

@@ -28,12 +28,12 @@ static void gather_once(uint64_t turn, int by_table, uint8_t *images, float *flo
     static const float affine[6] = {0.5f, 1, 0.25f, 2, 2, 3};
     static const int16_t columns[256] = {0, 1};
     some_rows(&shared, rows, BATCH, turn);
-    mapix_vimh_index index = shared.index;
+    mapix_table index = shared.index;
     if (by_table) {
         index.entries = shared.entries;
         index.stride = 0;
     }
-    mapix_gather g = {.images = images, .images_nbytes = BATCH * IMAGE, .h = SIDE, .w = SIDE};
+    mapix_gather g = {.images = (uint8_t *)images, .images_nbytes = BATCH * IMAGE, .h = SIDE, .w = SIDE};
     g.c = PLANES;
     g.columns = columns;
     g.ncolumns = 2;
@@ -42,7 +42,7 @@ static void gather_once(uint64_t turn, int by_table, uint8_t *images, float *flo
     g.nthreads = 1 + (uint32_t)(turn % 4);
     g.probe = (uint32_t)(turn % 3);
     if (turn % 5 == 0) {
-        g.images = floats;
+        g.images = (uint8_t *)floats;
         g.images_nbytes *= sizeof *floats;
         g.dtype = MAPIX_F32;
         g.layout = MAPIX_NHWC;
@@ -51,11 +51,11 @@ static void gather_once(uint64_t turn, int by_table, uint8_t *images, float *flo
     mapix_map map = shared.map;
     map.fd = turn % 2 ? map.fd : -1;
     mapix_where where;
-    const int status = mapix_vimh_gather(&map, &index, rows, BATCH, &g, &where);
+    const int status = mapix_table_gather(&map, &index, rows, BATCH, &g, &where);
     CHECK(status == MAPIX_OK || status == MAPIX_E_FAULT || status == MAPIX_E_CHANGED ||
           status == MAPIX_E_STALE);
     uint64_t extent[7];
-    CHECK(mapix_vimh_extent(map.nbytes, &index, rows, BATCH, extent, NULL, &where) == MAPIX_OK);
+    CHECK(mapix_table_extent(map.nbytes, &index, rows, BATCH, extent, NULL, &where) == MAPIX_OK);
     atomic_fetch_add(&nbatches, 1);
 }
 

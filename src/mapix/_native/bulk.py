@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix._native import CData, core, problem
-from mapix._native import _where as where_of
+from mapix._native.core import CData, ffi, lib, problem, where_of
 from mapix._native.tree import Boxes, Keys, Tree, read, write
 
 if TYPE_CHECKING:
     from mapix.source import Mapping
 
 __all__ = ["FORMAT", "STEP", "Bulk"]
-
-ffi, lib = core
 
 FORMAT = "iid"
 STEP = 1 << 16  # segments or windows looked at between two looks at Ctrl-C

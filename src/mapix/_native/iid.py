@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix._native import CData, core, iid_reason, problem
-from mapix._native import _where as where_of
 from mapix._native.bulk import FORMAT, STEP, Bulk
+from mapix._native.core import CData, ffi, iid_reason, lib, problem, where_of
 from mapix._native.tree import Boxes, Keys, Tree, read, write
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ __all__ = [
     "rle_mask",
 ]
 
-ffi, lib = core
 
 NONE = 0xFFFFFFFF  # ends a chain of keys
 SMALL_MASK = 1 << 14  # pixels of a mask that is packed in memory that a thread keeps: 0.5 MB

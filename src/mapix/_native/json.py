@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix._native import Where, core, problem
-from mapix._native import _where as where_of
+from mapix._native.core import Where, ffi, lib, problem, where_of
 
 if TYPE_CHECKING:
     from mapix.source import Mapping
@@ -25,8 +24,6 @@ __all__ = [
     "read",
     "written",
 ]
-
-ffi, lib = core
 
 ORIGINAL: int = lib.MAPIX_JSON_ORIGINAL
 ANY: int = lib.MAPIX_JSON_ANY

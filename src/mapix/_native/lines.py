@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix import _native
+from mapix._native.core import CData, Where, ffi, lib, problem
 
 if TYPE_CHECKING:
     from mapix.source import Mapping
 
-ffi, lib = _native.core
 U64 = NDArray[np.uint64]
 EVERYTHING = 2**64 - 1
 
@@ -72,10 +71,10 @@ class Lines:
             lambda m: lib.mapix_jsonl_lines(m, self._c, stop_at, *into, capacity, nwritten)
         )
         if status:
-            where = _native.Where(self.nrecords, self.at, 0, 0)
-            raise _native.problem(status, where, mapping.path, "jsonl")
+            where = Where(self.nrecords, self.at, 0, 0)
+            raise problem(status, where, mapping.path, "jsonl")
         return int(nwritten[0])
 
 
-def _words(array: U64) -> _native.CData:
+def _words(array: U64) -> CData:
     return ffi.from_buffer("uint64_t[]", array, require_writable=True)

@@ -7,12 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix._native import CData, core
+from mapix._native.core import CData, ffi, lib
 from mapix.errors import MapixError
 
 __all__ = ["Boxes", "Keys", "Tree", "read", "write"]
-
-ffi, lib = core
 
 Keys = NDArray[np.uint32]
 Boxes = NDArray[np.uint16]

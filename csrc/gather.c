@@ -1,0 +1,212 @@
+/* gather.c - many records into one batch, in one pass. */
+#include "lines.h"
+#include "table.h"
+
+#include <math.h>
+
+/* --- putting it on the canvas ---------------------------------------------------------------- */
+
+typedef struct {
+    const mapix_gather *gather;
+    const mapix_kernels *kernels;
+    uint64_t canvas_nbytes; /* or, of records as they are, of a record */
+    size_t item;
+} gather_job;
+
+static void fill(void *canvas, uint64_t nbytes, uint32_t dtype, float value) {
+    if (dtype == MAPIX_U8) { /* a float out of range has no defined value in C; NaN is 0 here */
+        memset(canvas, value >= 255.0f ? 255 : value > 0.0f ? (int)value : 0, nbytes);
+    } else if (value == 0.0f) {
+        memset(canvas, 0, nbytes);
+    } else if (dtype == MAPIX_F32) {
+        float *to = canvas;
+        for (uint64_t i = 0; i < nbytes / 4; i++) {
+            to[i] = value;
+        }
+    } else {
+        uint16_t *to = canvas;
+        const uint16_t half = mapix_half(value);
+        for (uint64_t i = 0; i < nbytes / 2; i++) {
+            to[i] = half;
+        }
+    }
+}
+
+/* The part of a record that lands on the canvas, as lines of pixels: steps in source and target. */
+typedef struct {
+    uint64_t nlines, ncols;                    /* lines, and pixels in each */
+    uint64_t from_row, from_col, from_channel; /* byte steps in the record */
+    uint64_t to_row, to_col, to_channel;   /* element steps on the canvas */
+    uint64_t skip;                         /* bytes before the first pixel */
+} placing;
+
+static placing place(const mapix_gather *g, const vimh_header *r, int interleaved) {
+    placing p;
+    const uint64_t over_y = r->h > g->h ? r->h - g->h : 0, over_x = r->w > g->w ? r->w - g->w : 0;
+    const uint64_t half = g->fit & MAPIX_CENTRE ? 2 : 1;
+    const uint64_t skip_y = half == 2 ? over_y / 2 : 0, skip_x = half == 2 ? over_x / 2 : 0;
+    p.nlines = r->h - over_y;
+    p.ncols = r->w - over_x;
+    p.from_col = interleaved ? r->c : 1;
+    p.from_row = r->w * p.from_col;
+    p.from_channel = interleaved ? 1 : (uint64_t)r->h * r->w;
+    p.to_col = g->layout == MAPIX_NHWC ? g->c : 1;
+    p.to_row = g->w * p.to_col;
+    p.to_channel = g->layout == MAPIX_NHWC ? 1 : (uint64_t)g->h * g->w;
+    p.skip = skip_y * p.from_row + skip_x * p.from_col;
+    if (p.ncols == r->w && p.ncols == g->w) { /* one line on both sides */
+        p.ncols *= p.nlines;
+        p.nlines = 1;
+    }
+    return p;
+}
+
+static void put_image(const gather_job *job, const vimh_header *r, uint32_t interleaved_file,
+                      const uint8_t *image, uint8_t *canvas) {
+    const mapix_gather *g = job->gather;
+    const int interleaved = interleaved_file && r->c > 1;
+    const int exact = r->h == g->h && r->w == g->w && r->c == g->c;
+    const int same_order = r->c == 1 ? g->c == 1 : interleaved == (g->layout == MAPIX_NHWC);
+    if (exact && same_order && g->dtype == MAPIX_U8) {
+        memcpy(canvas, image, job->canvas_nbytes);
+        return;
+    }
+    if (r->h < g->h || r->w < g->w || r->c < g->c) {
+        fill(canvas, job->canvas_nbytes, g->dtype, g->pad_value);
+    }
+    const placing p = place(g, r, interleaved);
+    const int triple = r->c == 3 && g->c == 3 && !interleaved && g->layout == MAPIX_NHWC;
+    for (uint64_t y = 0; y < p.nlines; y++) {
+        const uint8_t *from = image + p.skip + y * p.from_row;
+        uint8_t *to = canvas + y * p.to_row * job->item;
+        if (triple) {
+            job->kernels->triple[g->dtype](to, from, p.from_channel, p.ncols, g->affine);
+            continue;
+        }
+        for (uint64_t channel = 0; channel < r->c; channel++) {
+            const float a = g->affine ? g->affine[2 * channel] : 1.0f;
+            const float b = g->affine ? g->affine[2 * channel + 1] : 0.0f;
+            job->kernels->line[g->dtype](to + channel * p.to_channel * job->item, p.to_col,
+                                         from + channel * p.from_channel, p.from_col, p.ncols, a,
+                                         b);
+        }
+    }
+}
+
+static int fits(const mapix_gather *g, const vimh_header *r) {
+    const int larger = r->h > g->h || r->w > g->w, smaller = r->h < g->h || r->w < g->w;
+    return r->c <= g->c && (r->c == g->c || (g->fit & MAPIX_PAD)) &&
+           (!larger || (g->fit & MAPIX_CROP)) && (!smaller || (g->fit & MAPIX_PAD));
+}
+
+static void put_labels(const mapix_gather *g, uint64_t i, const uint8_t *pairs, unsigned n) {
+    uint8_t *values = g->labels + i * g->ncolumns, *present = g->present + i * g->ncolumns;
+    for (uint32_t k = 0; k < g->ncolumns; k++) { /* few: a call of memset would cost more */
+        values[k] = present[k] = 0;
+    }
+    for (unsigned k = 0; k < n; k++) {
+        const int column = g->columns[pairs[2 * k]];
+        if (column >= 0 && (uint32_t)column < g->ncolumns) {
+            values[column] = pairs[2 * k + 1];
+            present[column] = 1;
+        }
+    }
+}
+
+/* --- records ------------------------------------------------------------------------------------ */
+
+static int gather_one(const row_run *run, uint64_t i, const located *r, mapix_where *where) {
+    const gather_job *job = run->arg;
+    const mapix_gather *g = job->gather;
+    const uint32_t head = run->table->head_nbytes;
+    const uint8_t *p = run->map->base + r->at;
+    const uint8_t *image = p + before_image(head, r->header.n);
+    if (g->swap) {
+        job->kernels->swap[g->swap](g->images + i * job->canvas_nbytes, p, r->size);
+    } else if (g->flat_at) {
+        const uint64_t nbytes = pixels(r->header.h, r->header.w, r->header.c);
+        const uint64_t to = g->flat_at[i];
+        if (MAPIX_UNLIKELY(nbytes != g->flat_at[i + 1] - to || to > g->images_nbytes ||
+                           nbytes > g->images_nbytes - to)) {
+            return stale(run->map, r, where); /* the table was changed meanwhile */
+        }
+        memcpy(g->images + to, image, nbytes);
+    } else if (g->images) {
+        if (MAPIX_UNLIKELY(!fits(g, &r->header))) {
+            where->record = r->row;
+            where->at = r->at;
+            where->expected = packed_shape((uint16_t)g->h, (uint16_t)g->w, (uint16_t)g->c);
+            where->got = packed_shape(r->header.h, r->header.w, r->header.c);
+            return MAPIX_E_SHAPE;
+        }
+        put_image(job, &r->header, run->table->interleaved, image, g->images + i * job->canvas_nbytes);
+    }
+    if (g->labels) {
+        put_labels(g, i, p + head + 1, head ? r->header.n : 0);
+    }
+    if (g->shapes) {
+        g->shapes[3 * i] = r->header.h;
+        g->shapes[3 * i + 1] = r->header.w;
+        g->shapes[3 * i + 2] = r->header.c;
+    }
+    if (g->spec_range && head == 14) {
+        memcpy(g->spec_range + 2 * i, p + 6, 8);
+    } else if (g->spec_range) {
+        g->spec_range[2 * i] = g->spec_range[2 * i + 1] = NAN;
+    }
+    return MAPIX_OK;
+}
+
+/* Check what is asked for, and fill in the job. */
+static int gather_usable(const mapix_gather *g, const mapix_table *table, uint64_t nrows,
+                         gather_job *job) {
+    static const size_t items[3] = {1, 4, 2};
+    uint64_t all;
+    if (g->dtype > MAPIX_F16 || g->layout > MAPIX_NHWC ||
+        (g->labels && (!g->present || !g->columns)) || (g->flat_at && g->dtype != MAPIX_U8)) {
+        return 0;
+    }
+    job->item = items[g->dtype];
+    if (g->swap) {
+        job->canvas_nbytes = table->stride;
+        if (!g->images || g->flat_at || table->head_nbytes || table->stride % g->swap ||
+            (g->swap != 1 && g->swap != 2 && g->swap != 4 && g->swap != 8)) {
+            return 0;
+        }
+    } else if (!g->images || g->flat_at) {
+        return !g->flat_at || g->images;
+    } else {
+        if (!g->h || !g->w || !g->c || g->h > 65535 || g->w > 65535 || g->c > 65535 ||
+            (g->dtype != MAPIX_U8 && !g->affine) || (uintptr_t)g->images % job->item) {
+            return 0;
+        }
+        job->canvas_nbytes = (uint64_t)g->h * g->w * g->c * job->item; /* below 2^50 */
+    }
+    return !__builtin_mul_overflow(job->canvas_nbytes, nrows, &all) && all <= g->images_nbytes;
+}
+
+int mapix_table_gather(const mapix_map *map, const mapix_table *table, const int64_t *rows,
+                       uint64_t nrows, const mapix_gather *gather, mapix_where *where) {
+    gather_job job = {.gather = gather};
+    if (nrows == 0) {
+        return MAPIX_OK;
+    }
+    if (!table_usable(table) || !gather_usable(gather, table, nrows, &job)) {
+        return MAPIX_E_ARGUMENT;
+    }
+    job.kernels = mapix_kernels_now();
+    if (gather->probe) {
+        uint64_t nasked;
+        const int unready = mapix_table_willneed(map, table, rows, nrows, gather->probe, &nasked, where);
+        if (unready) {
+            return unready;
+        }
+        if (gather->nasked) {
+            *gather->nasked = nasked;
+        }
+    }
+    const row_run run = {.map = map, .table = table, .rows = rows, .nrows = nrows,
+                         .nthreads = gather->nthreads, .each = gather_one, .arg = &job,
+                         .reads = gather->images ? READS_RECORD : READS_HEAD};
+    return mapix_run_rows(&run, where);
+}

@@ -1,0 +1,43 @@
+/* simd.c - which instruction set the kernels use. */
+#include "simd.h"
+
+#include <stdatomic.h>
+
+#if MAPIX_LEVELS > 1
+#include <cpuid.h>
+
+/* __builtin_cpu_supports of clang before 16 does not know this one. */
+static int has_f16c(void) {
+    unsigned eax, ebx, ecx = 0, edx;
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
+}
+#endif
+
+static int best_level(void) {
+#if MAPIX_LEVELS > 1
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !has_f16c() ||
+        !__builtin_cpu_supports("bmi") || !__builtin_cpu_supports("bmi2") ||
+        !__builtin_cpu_supports("popcnt")) {
+        return 0;
+    }
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                   __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")
+               ? 2
+               : 1;
+#else
+    return 0;
+#endif
+}
+
+static atomic_int level_now = -1;
+
+int mapix_simd(int level) {
+    int now = atomic_load_explicit(&level_now, memory_order_relaxed);
+    if (now < 0 || level >= 0) {
+        const int best = best_level();
+        now = level < 0 || level > best ? best : level;
+        atomic_store_explicit(&level_now, now, memory_order_relaxed);
+    }
+    return now;
+}

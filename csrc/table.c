@@ -1,0 +1,258 @@
+/* table.c - see table.h; and functions that locate records: find, willneed, extent. */
+#include "table.h"
+#include "pages.h"
+
+#include <errno.h>
+
+enum { ENTRIES_AHEAD = 8 }; /* table entries prefetched ahead */
+
+/* --- the runner --------------------------------------------------------------------------------- */
+
+typedef struct {
+    const row_run *run;
+    unsigned nparts;
+    int status[MAPIX_MAX_PARTS];
+    mapix_where where[MAPIX_MAX_PARTS];
+} row_parts;
+
+typedef struct {
+    row_parts *parts;
+    unsigned part;
+} row_part;
+
+static inline void prefetch_entry(const row_run *run, uint64_t i, uint64_t end) {
+    const mapix_table *table = run->table;
+    if (table->entries && i < end && run->rows[i] >= 0 && (uint64_t)run->rows[i] < table->nrecords) {
+        MAPIX_PREFETCH(&table->entries[run->rows[i]], 0);
+    }
+}
+
+/* Bring the record of rows[i] into the cache.  A bad row is reported when its turn comes. */
+__attribute__((always_inline)) static inline void prefetch_record(const row_run *run, uint64_t i) {
+    located r;
+    mapix_where ignored;
+    if (locate_row(run->table, run->map->nbytes, run->rows, i, &r, &ignored) == MAPIX_OK) {
+        const int head = run->reads == READS_HEAD;
+        prefetch_beginning(run->map->base + r.at,
+                           head ? before_image(run->table->head_nbytes, r.header.n) : r.size);
+    }
+}
+
+static int run_part(void *arg) {
+    const row_part *mine = arg;
+    const row_run *run = mine->parts->run;
+    const unsigned nparts = mine->parts->nparts;
+    const uint64_t lo = mapix_part_begin(run->nrows, nparts, mine->part);
+    const uint64_t hi = mapix_part_begin(run->nrows, nparts, mine->part + 1);
+    const uint64_t step = run->step ? run->step : 1;
+    const int reads = run->reads != READS_NOTHING;
+    mapix_where *where = &mine->parts->where[mine->part];
+    for (uint64_t i = lo; reads && i < hi && i < lo + RECORDS_AHEAD; i++) {
+        prefetch_record(run, i);
+    }
+    for (uint64_t i = lo; i < hi; i += step) {
+        located r;
+        prefetch_entry(run, i + ENTRIES_AHEAD, hi);
+        if (reads && i + RECORDS_AHEAD < hi) {
+            prefetch_record(run, i + RECORDS_AHEAD);
+        }
+        *(volatile uint64_t *)&where->record = i; /* for a fault, which cannot report where it was */
+        int status = locate_row(run->table, run->map->nbytes, run->rows, i, &r, where);
+        if (reads && !status) {
+            status = confirm(run->map, run->table->head_nbytes, &r, where);
+        }
+        status = status ? status : run->each(run, i, &r, where);
+        if (MAPIX_UNLIKELY(status)) {
+            return status;
+        }
+    }
+    return MAPIX_OK;
+}
+
+static void guard_part(void *arg, unsigned part) {
+    row_parts *parts = arg;
+    const row_run *run = parts->run;
+    row_part mine = {parts, part};
+    const int plain = run->reads == READS_NOTHING && !run->table->entries;
+    parts->status[part] = plain ? run_part(&mine) : with_table(run->map, run->table, run_part, &mine);
+    if (parts->status[part] == MAPIX_E_SYSTEM) {
+        parts->where[part].got = (uint64_t)errno; /* of this thread */
+    }
+}
+
+/* Replace where[0]'s position in rows by the record there; under the guard, since the table may be
+ * what could not be read. */
+static int name_record(void *arg) {
+    row_parts *parts = arg;
+    const row_run *run = parts->run;
+    mapix_where *where = &parts->where[0];
+    located r;
+    if (locate_row(run->table, run->map->nbytes, run->rows, where->record, &r, where) == MAPIX_OK) {
+        where->record = r.row;
+        where->at = r.at;
+    }
+    return MAPIX_OK;
+}
+
+/* The status of the first part that failed, with *where filled in. */
+static int outcome(row_parts *parts, mapix_where *where) {
+    unsigned part = 0;
+    while (part < parts->nparts && parts->status[part] == MAPIX_OK) {
+        part++;
+    }
+    if (part == parts->nparts) {
+        return MAPIX_OK;
+    }
+    const int status = parts->status[part];
+    parts->where[0] = parts->where[part];
+    if (status == MAPIX_E_FAULT) {
+        (void)with_table(parts->run->map, parts->run->table, name_record, parts);
+    }
+    *where = parts->where[0];
+    if (status == MAPIX_E_SYSTEM) {
+        errno = (int)where->got;
+    }
+    return status;
+}
+
+int mapix_run_rows(const row_run *run, mapix_where *where) {
+    if (!table_usable(run->table)) {
+        return MAPIX_E_ARGUMENT;
+    }
+    row_parts parts = {.run = run};
+    const unsigned nthreads = run->nthreads < MAPIX_POOL_MAX ? run->nthreads : MAPIX_POOL_MAX;
+    parts.nparts = mapix_parts_of(run->nrows, nthreads);
+    mapix_pool_run(guard_part, &parts, parts.nparts, nthreads);
+    const int status = outcome(&parts, where);
+    if (run->reads == READS_NOTHING || status == MAPIX_E_SYSTEM) {
+        return status;
+    }
+    /* A file that changed is the better explanation of whatever was found. */
+    const int moved = mapix_map_check(run->map);
+    return moved ? moved : status;
+}
+
+/* --- one record --------------------------------------------------------------------------------- */
+
+typedef struct {
+    const mapix_map *map;
+    const mapix_table *table;
+    uint64_t row;
+    mapix_entry *found;
+    mapix_where where;
+} find_job;
+
+static int find(void *arg) {
+    find_job *job = arg;
+    located r;
+    int status = locate(job->table, job->map->nbytes, job->row, &r, &job->where);
+    if (!status) {
+        job->where.at = r.at; /* for a fault */
+        status = confirm(job->map, job->table->head_nbytes, &r, &job->where);
+    }
+    if (status) {
+        return status;
+    }
+    if (MAPIX_UNLIKELY(pixels(r.header.h, r.header.w, r.header.c) == 0)) {
+        job->where.expected = 1;
+        job->where.got = packed_shape(r.header.h, r.header.w, r.header.c);
+        return MAPIX_E_ZERO;
+    }
+    entry_set(job->found, r.at, &r.header);
+    return MAPIX_OK;
+}
+
+int mapix_table_find(const mapix_map *map, const mapix_table *table, uint64_t row,
+                     mapix_entry *found, mapix_where *where) {
+    if (!table_usable(table)) {
+        return MAPIX_E_ARGUMENT;
+    }
+    find_job job = {.map = map, .table = table, .row = row, .found = found};
+    job.where.record = row;
+    if (row >= table->nrecords) {
+        job.where.expected = table->nrecords;
+        job.where.got = row;
+        *where = job.where;
+        return MAPIX_E_ROW;
+    }
+    const int status = with_table(map, table, find, &job);
+    if (!status || status == MAPIX_E_SYSTEM) {
+        return status;
+    }
+    *where = job.where;
+    const int moved = mapix_map_check(map);
+    return moved ? moved : status;
+}
+
+/* --- before a batch ------------------------------------------------------------------------------ */
+
+enum { COLD = -1 }; /* ends a run; no status of mapix.h */
+
+static int look(const row_run *run, uint64_t i, const located *r, mapix_where *where) {
+    (void)i;
+    (void)where;
+    /* the last page of a record stands for all of it */
+    return mapix_resident(run->map, r->at + r->size - 1) ? MAPIX_OK : COLD;
+}
+
+static int ask(const row_run *run, uint64_t i, const located *r, mapix_where *where) {
+    (void)i;
+    (void)where;
+    mapix_willneed(run->map, r->at, r->size);
+    ++*(uint64_t *)run->arg;
+    return MAPIX_OK;
+}
+
+int mapix_table_willneed(const mapix_map *map, const mapix_table *table, const int64_t *rows,
+                         uint64_t nrows, uint32_t probe, uint64_t *nasked, mapix_where *where) {
+    row_run run = {.map = map, .table = table, .rows = rows, .nrows = nrows, .arg = nasked};
+    *nasked = 0;
+    run.each = look;
+    run.step = probe && probe < nrows ? nrows / probe : 1;
+    const int looked = probe ? mapix_run_rows(&run, where) : COLD;
+    if (looked != COLD) {
+        return looked;
+    }
+    run.each = ask;
+    run.step = 1;
+    return mapix_run_rows(&run, where);
+}
+
+typedef struct {
+    uint64_t most[3], least[3], sum;
+    uint64_t *flat_at;
+} extents;
+
+static int extend(const row_run *run, uint64_t i, const located *r, mapix_where *where) {
+    extents *x = run->arg;
+    const uint64_t dims[3] = {r->header.h, r->header.w, r->header.c};
+    (void)where;
+    for (int k = 0; k < 3; k++) {
+        x->most[k] = dims[k] > x->most[k] ? dims[k] : x->most[k];
+        x->least[k] = dims[k] < x->least[k] ? dims[k] : x->least[k];
+    }
+    if (x->flat_at) {
+        x->flat_at[i] = x->sum;
+    }
+    x->sum += dims[0] * dims[1] * dims[2]; /* may wrap where no memory is large enough */
+    return MAPIX_OK;
+}
+
+int mapix_table_extent(uint64_t nbytes, const mapix_table *table, const int64_t *rows,
+                       uint64_t nrows, uint64_t *extent, uint64_t *flat_at, mapix_where *where) {
+    const mapix_map no_map = {.nbytes = nbytes, .fd = MAPIX_UNCHECKED};
+    extents x = {{0, 0, 0}, {UINT64_MAX, UINT64_MAX, UINT64_MAX}, 0, flat_at};
+    const row_run run = {.map = &no_map, .table = table, .rows = rows, .nrows = nrows,
+                         .each = extend, .arg = &x};
+    const int status = mapix_run_rows(&run, where);
+    if (status) {
+        return status;
+    }
+    memcpy(extent, x.most, sizeof x.most);
+    memcpy(extent + 3, x.least, sizeof x.least);
+    extent[6] = x.sum;
+    if (flat_at) {
+        flat_at[nrows] = x.sum;
+    }
+    return MAPIX_OK;
+}

@@ -1,0 +1,268 @@
+"""The compiled core: status and exceptions, maps, pointers, bytes.
+
+One function per C function: it passes arguments on, and turns a status into an exception by the table
+in ``problem``.  ``csrc/mapix.h`` documents what each C function reads, writes and promises.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapix._core import ffi, lib
+from mapix.errors import FormatError, MapixError, SizeError, TruncatedError
+
+if TYPE_CHECKING:
+    from mapix.source import Mapping
+
+__all__ = [
+    "BY_PATH",
+    "CHANGED",
+    "FAULT",
+    "OK",
+    "SYSTEM",
+    "UNCHECKED",
+    "CData",
+    "IntArray",
+    "Where",
+    "address_of",
+    "base_of",
+    "buffer_of",
+    "c_path",
+    "cast",
+    "check",
+    "constant",
+    "copy",
+    "crc32c",
+    "faults_caught",
+    "ffi",
+    "iid_reason",
+    "lib",
+    "map_file",
+    "new_map",
+    "permute",
+    "permute_at",
+    "permute_network",
+    "problem",
+    "shape_text",
+    "simd",
+    "warm",
+    "where_of",
+    "writable",
+]
+
+CData = Any
+IntArray = NDArray[np.int64]
+
+# --- status -------------------------------------------------------------------------------------
+
+OK: int = lib.MAPIX_OK
+FAULT: int = lib.MAPIX_E_FAULT
+CHANGED: int = lib.MAPIX_E_CHANGED
+SYSTEM: int = lib.MAPIX_E_SYSTEM
+
+
+class Where(NamedTuple):
+    """Where a C call stopped, and the two numbers that differ: ``mapix_where``."""
+
+    record: int
+    at: int
+    expected: int
+    got: int
+
+
+def where_of(w: CData) -> Where:
+    """Copy a ``mapix_where``."""
+    return Where(w.record, w.at, w.expected, w.got)
+
+
+def shape_text(packed: int) -> str:
+    """``h x w x c`` of a shape as ``mapix_where`` stores it."""
+    return f"{packed >> 32} x {packed >> 16 & 0xFFFF} x {packed & 0xFFFF}"
+
+
+def problem(
+    status: int, where: Where, path: str, format: str, index: str = "the index"
+) -> Exception:
+    """Return the exception for a status.  Messages call the index ``index``."""
+    record, at, expected, got = where
+    place = {"record": record, "at": at}
+    if status == lib.MAPIX_E_TRUNCATED:
+        reason = f"record needs {expected} bytes, {got} left in file"
+        return TruncatedError(path, format, reason, **place)
+    if status == lib.MAPIX_E_ZERO:
+        return SizeError(path, format, f"image of {shape_text(got)} has no pixels", **place)
+    if status == lib.MAPIX_E_SPAN:
+        reason = f"{index} asks for {expected} bytes, {got} left in file"
+        return FormatError(path, format, reason, **place)
+    if status == lib.MAPIX_E_STALE:
+        reason = (
+            f"{index} says {shape_text(expected)}, the file {shape_text(got)} "
+            "(or another number of labels): the index is not this file's; "
+            "open it with index='rebuild'"
+        )
+        return FormatError(path, format, reason, **place)
+    if status == lib.MAPIX_E_ROW:
+        row = got - (1 << 64) if got >> 63 else got
+        return IndexError(f"{path}: index {row} at position {record} of {expected} records")
+    if status == lib.MAPIX_E_SHAPE:
+        reason = (
+            f"image of {shape_text(got)} does not fit {shape_text(expected)}: "
+            "pass pad=, crop= or flat=True for records of mixed sizes"
+        )
+        return ValueError(f"{path}: {format} record {record} at byte {at}: {reason}")
+    if lib.MAPIX_E_IID_KEY <= status <= lib.MAPIX_E_IID_NAME:
+        return FormatError(path, format, iid_reason(status, where), **place)
+    if status == lib.MAPIX_E_FAULT:
+        reason = f"{format} record {record} at byte {at}: the disk could not deliver this page"
+        return OSError(errno.EIO, reason, path)
+    if status == lib.MAPIX_E_SYSTEM:
+        return OSError(ffi.errno, os.strerror(ffi.errno), path)
+    return MapixError(f"{path}: {format}: internal error, status {status}, {where}")
+
+
+def iid_reason(status: int, where: Where) -> str:
+    """State what is wrong with a segment of an IID archive; ``where.record`` is its key."""
+    _, _, expected, got = where
+    return {
+        lib.MAPIX_E_IID_KEY: f"key {expected} expected, {got} found",
+        lib.MAPIX_E_IID_SPAN: f"it ends at byte {expected} of a section of {got} bytes",
+        lib.MAPIX_E_IID_BOX: "a box with its ends exchanged, or outside its segment's",
+        lib.MAPIX_E_IID_REGION: f"a region of {expected} bytes expected, {got} found",
+        lib.MAPIX_E_IID_NAME: f"a name of {expected} bytes expected, its parts take {got}",
+    }[status]
+
+
+# --- maps ---------------------------------------------------------------------------------------
+
+
+UNCHECKED: int = lib.MAPIX_UNCHECKED
+BY_PATH: int = lib.MAPIX_BY_PATH
+
+
+def new_map(buffer: CData, nbytes: int, fd: int, path: CData, stat: os.stat_result) -> CData:
+    """Make a ``mapix_map``; the caller keeps ``buffer`` and ``path`` alive."""
+    m = ffi.new("mapix_map *")
+    m.base = buffer
+    m.nbytes = nbytes
+    m.fd = fd
+    m.path = path
+    m.dev, m.ino = stat.st_dev, stat.st_ino
+    m.size = stat.st_size
+    m.mtime_ns = stat.st_mtime_ns
+    m.ctime_ns = stat.st_ctime_ns
+    return m
+
+
+def map_file(buffer: CData, nbytes: int, fd: int, *, shared: bool) -> None:
+    """Call ``mapix_map_file``; raise OSError with the system's reason."""
+    if lib.mapix_map_file(buffer, nbytes, fd, shared):
+        raise OSError(ffi.errno, os.strerror(ffi.errno))
+
+
+def c_path(path: str | bytes) -> CData:
+    """Encode a path for the operating system."""
+    return ffi.new("char[]", os.fsencode(path))
+
+
+def base_of(mapping: Mapping) -> int:
+    """Return the address of byte 0 of a map, for calls outside the core."""
+    return int(ffi.cast("uintptr_t", mapping.cmap.base))
+
+
+def check(mapping: Mapping) -> None:
+    """Raise FileChangedError if the file differs from the one that was mapped."""
+    mapping.guarded(lib.mapix_map_check)
+
+
+def copy(mapping: Mapping, at: int, nbytes: int, format: str) -> bytearray:
+    """Copy ``nbytes`` of the file from byte ``at``, under the guard: ``mapix_copy``."""
+    out, where = bytearray(nbytes), ffi.new("mapix_where *")
+    into = ffi.from_buffer("uint8_t[]", out, require_writable=True)
+    status = mapping.guarded(lambda m: lib.mapix_copy(m, at, nbytes, into, where))
+    if status:
+        raise problem(status, where_of(where), mapping.path, format)
+    return out
+
+
+def warm(mapping: Mapping, at: int, nbytes: int) -> None:
+    """Bring bytes of the file into the page cache: ``mapix_warm``."""
+    total = ffi.new("uint64_t *")
+    status = mapping.guarded(lambda m: lib.mapix_warm(m, at, nbytes, total))
+    if status:
+        raise problem(status, Where(0, at, nbytes, 0), mapping.path, "file")
+
+
+# --- pointers -----------------------------------------------------------------------------------
+
+
+def buffer_of(data: object) -> CData:
+    """Return a pointer to the bytes of a buffer; it keeps the buffer exported."""
+    return ffi.from_buffer("uint8_t[]", data)
+
+
+def writable(array: NDArray[Any]) -> CData:
+    """Return a pointer to the bytes of a writable array; it keeps the array exported."""
+    return ffi.from_buffer("uint8_t[]", array, require_writable=True)
+
+
+def constant(array: NDArray[Any], kind: str) -> CData:
+    """Return a pointer to an array that is only read; it keeps the array exported."""
+    return ffi.from_buffer(kind, array)
+
+
+def cast(kind: str, pointer: CData) -> CData:
+    """Return the same address as another type.  It does not keep the memory alive."""
+    return ffi.cast(kind, pointer)
+
+
+def address_of(pointer: CData) -> int:
+    """Return the address that a pointer holds; it keeps nothing alive."""
+    return int(ffi.cast("uintptr_t", pointer))
+
+
+# --- checksums, instruction sets, orders ----------------------------------------------------------
+
+
+def crc32c(data: object, crc: int = 0) -> int:
+    """Return the CRC32C of a buffer, continued from ``crc``."""
+    buffer = buffer_of(data)
+    return int(lib.mapix_crc32c(buffer, len(buffer), crc))
+
+
+def simd(level: int = -1) -> int:
+    """Set, or with -1 ask, which kernels run: 0 plain C, 1 AVX2, 2 AVX-512."""
+    return int(lib.mapix_simd(level))
+
+
+def faults_caught() -> int:
+    """Return how many faults the guard has caught in this process."""
+    return int(lib.mapix_faults_caught())
+
+
+def permute(n: int, key: int, begin: int, count: int) -> IntArray:
+    """Return positions [begin, begin + count) of a random order of 0..n-1, int64 (count,)."""
+    to = np.empty(count, np.int64)
+    if lib.mapix_permute(n, key, begin, count, ffi.from_buffer("int64_t[]", to)):
+        raise IndexError(f"positions {begin} to {begin + count} of an order of {n}")
+    return to
+
+
+def permute_at(n: int, key: int, positions: IntArray) -> IntArray:
+    """Return what the order of ``permute`` has at any positions, int64 (count,)."""
+    to = np.array(positions, np.int64)
+    if lib.mapix_permute_at(n, key, len(to), ffi.from_buffer("int64_t[]", to)):
+        raise IndexError(f"positions outside of an order of {n}")
+    return to
+
+
+def permute_network(n: int, key: int) -> NDArray[np.uint32]:
+    """Return the numbers from which a GPU computes the order of ``permute``."""
+    to = np.empty(lib.MAPIX_NETWORK, np.uint32)
+    if lib.mapix_permute_network(n, key, ffi.from_buffer("uint32_t[]", to)):
+        raise ValueError(f"no order of {n} records is possible")
+    return to

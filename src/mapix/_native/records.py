@@ -1,0 +1,299 @@
+"""The compiled core's functions for records: walks over VIMH files, and tables of records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapix._native.core import (
+    CHANGED,
+    SYSTEM,
+    CData,
+    IntArray,
+    Where,
+    address_of,
+    ffi,
+    lib,
+    problem,
+    where_of,
+    writable,
+)
+from mapix.errors import FormatError
+
+if TYPE_CHECKING:
+    from mapix.source import Mapping
+    from mapix.vimh.record_index import StoredTable
+
+__all__ = [
+    "AT_MASK",
+    "CENTRE",
+    "CROP",
+    "DTYPES",
+    "ENTRY",
+    "FIND",
+    "GATHER",
+    "LAYOUTS",
+    "MOMENTS",
+    "PAD",
+    "Table",
+    "Walk",
+    "new_gather",
+    "pickle_rows",
+    "scratch",
+]
+
+ENTRY = np.dtype([("at_n", "<u8"), ("h", "<u2"), ("w", "<u2"), ("c", "<u2"), ("reserved", "<u2")])
+"""One record of a table: ``mapix_entry``."""
+
+MOMENTS = np.dtype(
+    [("count", "<u8"), ("sum", "<u8"), ("squares", "<u8"), ("low", "<u4"), ("high", "<u4")]
+)
+"""The pixels of one channel: ``mapix_moments``."""
+
+AT_MASK = (1 << 56) - 1
+DTYPES = {"uint8": lib.MAPIX_U8, "float32": lib.MAPIX_F32, "float16": lib.MAPIX_F16}
+LAYOUTS = {"NCHW": lib.MAPIX_NCHW, "NHWC": lib.MAPIX_NHWC}
+PAD: int = lib.MAPIX_PAD
+CROP: int = lib.MAPIX_CROP
+CENTRE: int = lib.MAPIX_CENTRE
+
+FIND = int(ffi.cast("uintptr_t", ffi.addressof(lib, "mapix_table_find")))
+GATHER = int(ffi.cast("uintptr_t", ffi.addressof(lib, "mapix_table_gather")))
+"""Addresses of the two C functions, for ``mapix._record``."""
+
+
+class Walk:
+    """The state of a walk over a VIMH file: ``mapix_walk``."""
+
+    __slots__ = ("_c",)
+
+    def __init__(self, head_nbytes: int) -> None:
+        self._c = ffi.new("mapix_walk *")
+        self._c.head_nbytes = head_nbytes
+
+    def start_behind(
+        self, at: int, nrecords: int, ids: tuple[int, ...], *, ids_differ: bool
+    ) -> None:
+        """Continue after byte ``at``; records before it, and their label ids, are known."""
+        self._c.at, self._c.nrecords, self._c.ids_differ = at, nrecords, ids_differ
+        for i in ids:
+            self._c.ids[i >> 6] |= 1 << (i & 63)
+
+    @property
+    def at(self) -> int:
+        """Byte of the next record."""
+        return int(self._c.at)
+
+    @property
+    def nrecords(self) -> int:
+        """Records found so far."""
+        return int(self._c.nrecords)
+
+    @property
+    def ids_differ(self) -> bool:
+        """Whether two records of a run list their label ids differently."""
+        return bool(self._c.ids_differ)
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """Label ids found so far, ascending."""
+        words = [int(w) for w in self._c.ids]
+        return tuple(i for i in range(256) if words[i >> 6] >> (i & 63) & 1)
+
+    @property
+    def where(self) -> Where:
+        """The record that the walk stopped at."""
+        return where_of(self._c.where)
+
+    def run(self, mapping: Mapping, stop_at: int) -> int:
+        """Call ``mapix_vimh_run``; return the status."""
+        return mapping.guarded(lambda m: lib.mapix_vimh_run(m, self._c, stop_at))
+
+    def _entries(self, fn: Callable[..., int], mapping: Mapping, *args: CData) -> tuple[int, int]:
+        nwritten = ffi.new("uint64_t *")
+        status = mapping.guarded(lambda m: fn(m, self._c, *args, nwritten))
+        return status, int(nwritten[0])
+
+    def table(
+        self,
+        mapping: Mapping,
+        stop_at: int,
+        entries: NDArray[np.void],
+        scratch: NDArray[np.void],
+    ) -> tuple[int, int]:
+        """Call ``mapix_vimh_table``; return the status and the number of entries written."""
+        into, room = _entries_of(entries), _entries_of(scratch)
+        return self._entries(lib.mapix_vimh_table, mapping, stop_at, into, len(entries), room)
+
+    def hop(self, mapping: Mapping, stop_at: int, entries: NDArray[np.void]) -> tuple[int, int]:
+        """Call ``mapix_vimh_hop``; return the status and the number of entries written."""
+        into = _entries_of(entries)
+        return self._entries(lib.mapix_vimh_hop, mapping, stop_at, into, len(entries))
+
+
+def _entries_of(array: NDArray[np.void]) -> CData:
+    return ffi.from_buffer("mapix_entry[]", array, require_writable=True)
+
+
+def scratch() -> NDArray[np.void]:
+    """Allocate the memory that ``Walk.table`` works in."""
+    return np.empty(int(lib.mapix_scratch_entries()), ENTRY)
+
+
+class Table:
+    """A table of the records of a file, and the memory that it points to: ``mapix_table``.
+
+    If the entries are mapped from a stored index, ``stored`` is it.  When its file is cut or written
+    to, entries in private memory replace the mapped ones, and the call is repeated.
+    """
+
+    __slots__ = ("_c", "_format", "_keep", "_stored", "address")
+
+    def __init__(
+        self,
+        *,
+        nrecords: int,
+        stride: int,
+        first: tuple[int, int, int, int, int],
+        entries: NDArray[np.void] | None,
+        head_nbytes: int,
+        interleaved: bool,
+        stored: StoredTable | None = None,
+        format: str = "vimh",
+    ) -> None:
+        self._stored = stored
+        self._format = format
+        c = ffi.new("mapix_table *")
+        self._keep = [] if entries is None else [ffi.from_buffer("mapix_entry[]", entries)]
+        c.nrecords = nrecords
+        c.stride = stride
+        c.entries = self._keep[0] if self._keep else ffi.NULL
+        at, h, w, channels, n = first
+        if at > AT_MASK:
+            raise ValueError(f"a record at byte {at}: at most {AT_MASK} is possible")
+        c.first = {"at_n": at | n << 56, "h": h, "w": w, "c": channels, "reserved": 0}
+        c.head_nbytes = head_nbytes
+        c.interleaved = interleaved
+        self._c = c
+        self.address = address_of(c)
+
+    def _renewed(self) -> bool:
+        """Replace changed stored entries by private ones; return whether that was necessary."""
+        stored = self._stored
+        if stored is None or not stored.changed():
+            return False
+        pointer = ffi.from_buffer("mapix_entry[]", stored.entries())
+        self._keep.append(pointer)  # other threads may use those before
+        self._c.entries = pointer
+        self._stored = None
+        return True
+
+    def failed(self, status: int, where: Where, mapping: Mapping) -> None:
+        """After a call failed: return if it is to be repeated, else raise the exception."""
+        if status in (lib.MAPIX_E_ROW, lib.MAPIX_E_ARGUMENT, SYSTEM) or not self._renewed():
+            index = "the index" if self._stored is None else f"the index {self._stored.path}"
+            raise problem(status, where, mapping.path, self._format, index)
+
+    def extent(
+        self, mapping: Mapping, rows: IntArray, flat_at: NDArray[np.uint64] | None = None
+    ) -> list[int]:
+        """Return the largest h, w, c, the smallest h, w, c, and the sum of image bytes.
+
+        ``flat_at``, (len(rows) + 1,), is filled with the offsets of the images back to back.
+        """
+        out, where = ffi.new("uint64_t[7]"), ffi.new("mapix_where *")
+        into = ffi.NULL if flat_at is None else ffi.from_buffer("uint64_t[]", flat_at)
+        args = (_pointer(rows), len(rows), out, into, where)
+        while True:
+            status = lib.mapix_table_extent(mapping.nbytes, self._c, *args)
+            if status:
+                self.failed(status, where_of(where), mapping)
+            elif not self._renewed():  # the file has not confirmed the entries
+                found: list[int] = ffi.unpack(out, 7)
+                return found
+
+    def find(self, mapping: Mapping, row: int) -> tuple[int, int, int, int]:
+        """Return (at_n, h, w, c) of a record, confirmed by the file."""
+        e, where = ffi.new("mapix_entry *"), ffi.new("mapix_where *")
+        while status := mapping.guarded(lambda m: lib.mapix_table_find(m, self._c, row, e, where)):
+            self.failed(status, where_of(where), mapping)
+        return e.at_n, e.h, e.w, e.c
+
+    def willneed(self, mapping: Mapping, rows: IntArray, probe: int) -> int:
+        """Have the kernel read records; return how many: ``mapix_table_willneed``."""
+        nasked, where = ffi.new("uint64_t *"), ffi.new("mapix_where *")
+        args = (_pointer(rows), len(rows), probe, nasked, where)
+        while status := lib.mapix_table_willneed(mapping.cmap, self._c, *args):
+            self.failed(status, where_of(where), mapping)
+        return int(nasked[0])
+
+    def _scan(self, fn: Callable[..., int], mapping: Mapping, rows: IntArray, *args: Any) -> None:
+        where = ffi.new("mapix_where *")
+        what = (_pointer(rows), len(rows), *args, where)
+        while status := mapping.guarded(lambda m: fn(m, self._c, *what)):
+            self.failed(status, where_of(where), mapping)
+
+    def checksums(self, mapping: Mapping, rows: IntArray, crcs: NDArray[np.uint32]) -> None:
+        """Write the CRC32C of each record to ``crcs``, (len(rows),)."""
+        if crcs.shape != rows.shape:
+            raise ValueError(f"{len(rows)} rows, room for {len(crcs)} checksums")
+        into = ffi.from_buffer("uint32_t[]", crcs, require_writable=True)
+        self._scan(lib.mapix_table_checksums, mapping, rows, into)
+
+    def moments(self, mapping: Mapping, rows: IntArray, nchannels: int) -> NDArray[np.void]:
+        """Return MOMENTS (nchannels,) of the pixels; low is above high without pixels."""
+        moments = np.zeros(nchannels, MOMENTS)
+        into = ffi.from_buffer("mapix_moments[]", moments, require_writable=True)
+
+        def fresh(m: CData, *args: Any) -> int:  # the call is repeated after a harmless change
+            moments.fill(0)
+            moments["low"] = 255
+            status = int(lib.mapix_table_moments(m, *args))
+            if status == lib.MAPIX_E_ARGUMENT:
+                reason = f"a record of more than the {nchannels} channels that the index states"
+                raise FormatError(mapping.path, "vimh", f"{reason}; open it with index='rebuild'")
+            return status
+
+        self._scan(fresh, mapping, rows, nchannels, into)
+        return moments
+
+    def gather(self, mapping: Mapping, rows: IntArray, plan: CData) -> int:
+        """Call ``mapix_table_gather``; ``plan`` is a ``mapix_gather``.
+
+        Returns the number of records that the kernel was asked for, if ``plan.probe`` is set.
+        """
+        where, nasked = ffi.new("mapix_where *"), ffi.new("uint64_t *")
+        pointer, n = ffi.from_buffer("int64_t[]", rows), len(rows)
+        plan.nasked = nasked
+        while status := lib.mapix_table_gather(mapping.cmap, self._c, pointer, n, plan, where):
+            if status == CHANGED:
+                mapping.settle()
+            else:
+                self.failed(status, where_of(where), mapping)
+        return int(nasked[0])
+
+
+def _pointer(rows: IntArray) -> CData:
+    return ffi.from_buffer("int64_t[]", rows)
+
+
+def new_gather(like: CData | None = None) -> CData:
+    """Make a ``mapix_gather``, zeroed or a copy of ``like``; it keeps nothing alive."""
+    return ffi.new("mapix_gather *") if like is None else ffi.new("mapix_gather *", like[0])
+
+
+def pickle_rows(
+    mapping: Mapping, at: int, memo: int, rows: NDArray[np.uint8], nrows: int
+) -> tuple[int, int]:
+    """Read rows of a pickle into ``rows``, uint8 (nrows, ncolumns); return the end and the number."""
+    if rows.shape[0] < nrows:
+        raise ValueError(f"room for {rows.shape[0]} rows, not for {nrows}")
+    run = ffi.new("mapix_pickle_run *")
+    into, n = writable(rows), rows.shape[1]
+    status = mapping.guarded(lambda m: lib.mapix_pickle_rows(m, at, memo, n, into, nrows, run))
+    if status:
+        raise problem(status, Where(0, at, 1, 0), mapping.path, "pickle")
+    return int(run.at), int(run.nrows)
