@@ -15,7 +15,7 @@ import pytest
 
 import mapix
 from mapix import _native
-from mapix._native.core import ffi, lib
+from mapix._native.core import lib
 from mapix.source import Source
 from slow_vimh import Slow, pack, record
 

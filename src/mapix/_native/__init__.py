@@ -1,8 +1,8 @@
 """The compiled core, and nothing else that imports it.
 
-``core`` has exceptions, maps and pointers, ``records`` tables of records, ``arrays`` rows of numbers;
-``iid``, ``bulk`` and ``tree`` serve segmentation archives, ``json`` and ``lines`` text files.  What
-most callers need can be taken from here.
+``core`` has exceptions, maps and pointers, ``records`` tables of records, ``arrays`` rows of
+numbers; ``iid``, ``bulk`` and ``tree`` serve segmentation archives, ``json`` and ``lines`` text
+files.  The names that most callers need can be imported from here.
 """
 
 from mapix._native.arrays import Array
@@ -58,9 +58,7 @@ VimhIndex = Table
 
 __all__ = [
     "AT_MASK",
-    "Array",
     "BY_PATH",
-    "CData",
     "CENTRE",
     "CHANGED",
     "CROP",
@@ -69,14 +67,16 @@ __all__ = [
     "FAULT",
     "FIND",
     "GATHER",
-    "IntArray",
     "LAYOUTS",
     "MOMENTS",
     "OK",
     "PAD",
     "SYSTEM",
-    "Table",
     "UNCHECKED",
+    "Array",
+    "CData",
+    "IntArray",
+    "Table",
     "VimhIndex",
     "Walk",
     "Where",

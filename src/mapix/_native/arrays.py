@@ -1,4 +1,4 @@
-"""The compiled core's functions for arrays in a file: rows of numbers as records without headers."""
+"""The compiled core's functions for arrays: rows of numbers as records without headers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The compiled core: status and exceptions, maps, pointers, bytes.
 
-One function per C function: it passes arguments on, and turns a status into an exception by the table
-in ``problem``.  ``csrc/mapix.h`` documents what each C function reads, writes and promises.
+One function per C function: it passes arguments on, and turns a status into an exception by the
+table in ``problem``.  ``csrc/mapix.h`` documents what each C function reads, writes and promises.
 """
 
 from __future__ import annotations

@@ -146,8 +146,8 @@ def scratch() -> NDArray[np.void]:
 class Table:
     """A table of the records of a file, and the memory that it points to: ``mapix_table``.
 
-    If the entries are mapped from a stored index, ``stored`` is it.  When its file is cut or written
-    to, entries in private memory replace the mapped ones, and the call is repeated.
+    If the entries are mapped from a stored index, ``stored`` is it.  When its file is cut or
+    written to, entries in private memory replace the mapped ones, and the call is repeated.
     """
 
     __slots__ = ("_c", "_format", "_keep", "_stored", "address")
@@ -288,7 +288,7 @@ def new_gather(like: CData | None = None) -> CData:
 def pickle_rows(
     mapping: Mapping, at: int, memo: int, rows: NDArray[np.uint8], nrows: int
 ) -> tuple[int, int]:
-    """Read rows of a pickle into ``rows``, uint8 (nrows, ncolumns); return the end and the number."""
+    """Read rows of a pickle into ``rows``, (nrows, ncolumns); return their end and number."""
     if rows.shape[0] < nrows:
         raise ValueError(f"room for {rows.shape[0]} rows, not for {nrows}")
     run = ffi.new("mapix_pickle_run *")
