@@ -56,7 +56,7 @@ def test_labels(benchmark: Any, ds: Any, draw: Callable[[], Any], labels: str | 
 
 
 def test_take(benchmark: Any, ds: Any, draw: Callable[[], Any]) -> None:
-    """np.take of whole records: numpy's best, to look at beside the others."""
+    """np.take of complete records: numpy's fastest way, for comparison."""
     if not ds.uniform:
         pytest.skip("a mixed file is no array")
     rows = np.memmap(dataset("uniform"), np.uint8, "r").reshape(len(ds), -1)

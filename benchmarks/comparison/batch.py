@@ -55,7 +55,7 @@ def _bytes_cases(stores: Stores, n: int) -> list[Case]:
         case("mapix, 2 threads", lambda r: ds.batch(r, nchw, layout="NCHW", threads=2)),
         case(LIMIT, lambda r: limit.batch(r, again), "output reused"),
         case("C gather, fresh output", limit.batch),
-        case("np.take of whole records", lambda r: memmap.take(r, raw), "output reused"),
+        case("np.take of complete records", lambda r: memmap.take(r, raw), "output reused"),
         case("np.stack of views", memmap.stack),
     ]
     others = [s for s in stores.open if s not in ("mapix", LIMIT)]

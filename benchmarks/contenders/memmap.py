@@ -12,7 +12,7 @@ from contenders.base import Contender, Pair
 
 
 class Memmap(Contender):
-    """Rows of whole records; images and labels are views of them."""
+    """Rows of complete records; images and labels are views of them."""
 
     NAME = "np.memmap, fixed stride"
     KINDS = ("uniform",)
