@@ -11,19 +11,19 @@ import pytest
 
 import mapix
 from mapix import colour, text
-from mapix.demo import data, probe, sound, tour, usual
+from mapix.demo import compare, data, sound, tour
 
 N_UNIFORM, N_MIXED = 420, 200
 
 
 @pytest.fixture(scope="module")
 def uniform(tmp_path_factory) -> Path:
-    return data.make_uniform(tmp_path_factory.mktemp("demo") / "uniform", N_UNIFORM)
+    return data.make("uniform", tmp_path_factory.mktemp("demo") / "uniform", N_UNIFORM)
 
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory) -> Path:
-    return data.make_mixed(tmp_path_factory.mktemp("demo") / "mixed", N_MIXED)
+    return data.make("mixed", tmp_path_factory.mktemp("demo") / "mixed", N_MIXED)
 
 
 def parse(path: Path) -> list[tuple[tuple[int, int, int], tuple[float, float], dict, np.ndarray]]:
@@ -73,14 +73,11 @@ def test_files_are_what_a_plain_parser_finds(kind, split, request):
 def test_info_json_agrees_with_the_files(kind, n, request):
     folder = request.getfixturevalue(kind)
     train, test = (mapix.open(folder, split=split) for split in ("train", "test"))
-    assert train.info == json.loads((folder / data.INFO_NAME).read_text())
+    assert train.info == json.loads((folder / "vimh_dataset_info.json").read_text())
     assert (train.info["train_samples"], train.info["test_samples"]) == (len(train), len(test))
     assert train.info["total_samples"] == train.info["n_samples"] == n
     assert len(train) == int(0.8 * n)
-    shape = tuple(train.info[key] for key in ("height", "width", "channels"))
-    assert shape == tuple(train.shapes.max(axis=0).tolist()) or kind == "mixed"
-    assert (train.shapes <= shape).all()
-    assert train.info["image_size"] == "x".join(map(str, shape))
+    assert train.info["generation_info"]["kind"] == kind
     assert train.heads == {"note_number": 61, "velocity": 13, "log10_decay_time": 17}
     assert train.unknown_ids == ()
 
@@ -160,63 +157,46 @@ def test_codes_are_quantised_as_mapix_does(uniform):
     sounds = sound.draw(1000, np.random.default_rng(5))
     parameters = mapix.open(uniform).parameters
     values = (sounds.note, sounds.velocity, sounds.log10_decay)
-    for head, column, v in zip(sound.HEADS, sound.codes(sounds).T, values, strict=True):
-        np.testing.assert_array_equal(column, parameters[head.name].quantise(v))
-    notes = parameters["note_number"].class_of(sound.codes(sounds)[:, 0]) + 36
+    for head, v in zip(sound.HEADS, values, strict=True):
+        found = sounds.codes()[head.name]
+        np.testing.assert_array_equal(found, parameters[head.name].quantise(v))
+    notes = parameters["note_number"].class_of(sounds.codes()["note_number"]) + 36
     np.testing.assert_array_equal(notes, sounds.note)
 
 
-def test_three_windows_differ_and_two_channels_are_refused():
+def test_three_windows_differ():
     rng = np.random.default_rng(0)
     sounds = sound.draw(3, rng)
-    narrow, _, wide = np.moveaxis(sound.render(sounds, 64, 40, 3, rng), 1, 0)
+    narrow, _, wide = np.moveaxis(sound.render(sounds, 64, 40, 3, rng), 3, 0)
     assert (wide > wide.max() - 20).sum() > (narrow > narrow.max() - 20).sum()
-    with pytest.raises(ValueError, match="c must be 1 or 3, got 2"):
-        sound.render(sounds, 64, 40, 2, rng)
-
-
-def test_note_names():
-    assert [sound.note_name(n) for n in (36, 60, 61, 69, 96)] == ["C2", "C4", "C#4", "A4", "C7"]
 
 
 # --- making and finding ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [data.make_uniform, data.make_mixed])
-def test_same_seed_same_bytes(make, tmp_path):
-    a, b, c = (make(tmp_path / name, 30, seed) for name, seed in (("a", 1), ("b", 1), ("c", 2)))
+@pytest.mark.parametrize("kind", ["uniform", "mixed"])
+def test_same_seed_same_bytes(kind, tmp_path):
+    makes = (("a", 1), ("b", 1), ("c", 2))
+    a, b, c = (data.make(kind, tmp_path / name, 30, seed) for name, seed in makes)
     for split in ("train", "test"):
         assert (a / split).read_bytes() == (b / split).read_bytes()
         assert (a / split).read_bytes() != (c / split).read_bytes()
     assert (a / "train").read_bytes()[:4000] != (a / "test").read_bytes()[:4000]
 
 
-def test_found_again_or_made_anew(tmp_path):
-    def inode():
-        return os.stat(tmp_path / "train").st_ino
-
-    data.make_mixed(tmp_path, 20)
-    first = inode()
-    data.make_mixed(tmp_path, 20)
-    assert inode() == first
-    data.make_mixed(tmp_path, 21)
-    assert mapix.open(tmp_path).info["n_samples"] == 21
-    data.make_mixed(tmp_path, 21, seed=1)
-    assert mapix.open(tmp_path).info["generation_info"]["seed"] == 1
-    with open(tmp_path / "train", "ab") as f:
-        f.write(b"x")
-    data.make_mixed(tmp_path, 21, seed=1)
-    assert len(mapix.open(tmp_path)) == 16
-
-
-def test_foreign_data_is_left_alone(tmp_path):
-    (tmp_path / "train").write_bytes(b"mine")
-    with pytest.raises(FileExistsError, match="not made"):
-        data.make_uniform(tmp_path, 10)
-    (tmp_path / data.INFO_NAME).write_text('{"format": "VIMH"}')
-    with pytest.raises(FileExistsError, match="not made"):
-        data.make_uniform(tmp_path, 10)
-    assert (tmp_path / "train").read_bytes() == b"mine"
+def test_data_that_is_there_is_found_or_left_alone(tmp_path):
+    folder = data.make("mixed", tmp_path / "m", 20)
+    first = os.stat(folder / "train").st_ino
+    data.make("mixed", folder, 20)
+    assert os.stat(folder / "train").st_ino == first
+    for n, seed in ((21, 0), (20, 1)):
+        with pytest.raises(FileExistsError, match="other data: remove it, or choose another"):
+            data.make("mixed", folder, n, seed)
+    for foreign in ("[]", '{"format": "VIMH"}'):
+        (folder / "vimh_dataset_info.json").write_text(foreign)
+        with pytest.raises(FileExistsError, match="other data"):
+            data.make("mixed", folder, 20)
+    assert os.stat(folder / "train").st_ino == first
 
 
 def test_ctrl_c_leaves_no_half_files(tmp_path):
@@ -224,109 +204,93 @@ def test_ctrl_c_leaves_no_half_files(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        data.make_uniform(tmp_path, 10, progress=stop)
+        data.make("uniform", tmp_path / "u", 10, progress=stop)
     assert list(tmp_path.iterdir()) == []
-    data.make_uniform(tmp_path, 10)
-    with pytest.raises(KeyboardInterrupt):
-        data.make_uniform(tmp_path, 12, progress=stop)
-    assert len(mapix.open(tmp_path)) == 8
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["test", "train", data.INFO_NAME]
 
 
 def test_progress_ends_at_the_total(tmp_path):
-    told = []
-    data.make_uniform(tmp_path, 10, progress=lambda done, total: told.append((done, total)))
-    assert told == [(8, 10), (10, 10)]
+    seen = []
+    data.make("uniform", tmp_path / "u", 10, progress=lambda *a: seen.append(a))
+    assert seen == [(8, 10), (10, 10)]
 
 
 def test_one_record_is_too_few(tmp_path):
     with pytest.raises(ValueError, match="at least 2"):
-        data.make_uniform(tmp_path, 1)
-    assert len(mapix.open(data.make_uniform(tmp_path, 2))) == 1
+        data.make("uniform", tmp_path / "u", 1)
+    assert len(mapix.open(data.make("uniform", tmp_path / "u", 2))) == 1
 
 
 # --- the usual way, and what is measured ----------------------------------------------------------
 
 
-def test_the_usual_way_stacks_and_pads(mixed):
-    loaded = usual.load(mixed / "train")
+def test_both_ways_stack_pad_and_normalise(mixed):
+    path = str(mixed / "train")
     records = parse(mixed / "train")
-    out = loaded.stack([3, 0], (96, 160))
-    assert out.shape[2:] == (96, 160)
-    for got, (_, _, _, pixels) in zip(out, (records[3], records[0]), strict=True):
-        c, h, w = pixels.shape
-        np.testing.assert_array_equal(got[:c, :h, :w], pixels)
-        assert int(got.sum()) == int(pixels.sum())
-    floats = loaded.normalised([3, 0], 0.5, 0.25, (96, 160))
-    np.testing.assert_allclose(floats, (out / 255 - 0.5) / 0.25, rtol=0, atol=1e-6)
+    for way in compare.WAYS.values():
+        n, batch = way(path)
+        assert n == len(records)
+        floats, codes = batch(np.array([3, 0]))
+        assert floats.dtype == np.float32
+        for got, labels, k in zip(floats, codes, (3, 0), strict=True):
+            _, _, pairs, pixels = records[k]
+            c, h, w = pixels.shape
+            np.testing.assert_allclose(got[:c, :h, :w], (pixels / 255 - 0.5) / 0.25, atol=1e-5)
+            assert np.isclose(got, -2).sum() >= got.size - pixels.size
+            assert labels.tolist() == [pairs.get(j, 0) for j in range(3)]
 
 
 @pytest.mark.parametrize("kind", ["uniform", "mixed"])
-def test_both_ways_are_checked_equal(kind, request, monkeypatch):
+def test_both_ways_read_the_same(kind, request):
     path = str(request.getfixturevalue(kind) / "train")
-    assert probe.check(path) == {"nrecords": len(mapix.open(path))}
-    load = usual.load
-
-    def flawed(path):
-        loaded = load(path)
-        loaded.images[-1] = loaded.images[-1] ^ 1
-        return loaded
-
-    monkeypatch.setattr(usual, "load", flawed)
-    with pytest.raises(ValueError, match="both ways differ within records"):
-        probe.check(path)
-    monkeypatch.setattr(usual, "load", lambda path: usual.Loaded([], []))
-    with pytest.raises(ValueError, match="0 the usual way"):
-        probe.check(path)
+    seen = []
+    ours, usual = compare.compared(path, lambda *a: seen.append(a))
+    assert seen == [(0, 2), (1, 2)]
+    assert ours.keys() == usual.keys()
+    assert (ours["n"], ours["crc"]) == (usual["n"], usual["crc"])
+    assert ours["n"] == len(mapix.open(path))
+    assert all(side[key] > 0 for side in (ours, usual) for key in ("opened", "batch", "epoch"))
 
 
-@pytest.mark.parametrize("kind", ["uniform", "mixed"])
-def test_both_ways_give_the_same_figures(kind, request):
-    path = str(request.getfixturevalue(kind) / "train")
-    ours, theirs = probe.measure_mapix(path), probe.measure_usual(path)
-    assert ours.keys() == theirs.keys()
-    for key in ("nrecords", "epoch_nbytes"):
-        assert ours[key] == theirs[key]
-    times = {"open_built", "open_again", "image", "uint8", "float32", "first_epoch", "epoch"}
-    assert all(side[key] > 0 for side in (ours, theirs) for key in times)
-    json.dumps([ours, theirs])
+def test_a_difference_is_an_error(uniform, monkeypatch):
+    answers = iter([b'{"crc": 1}', b'{"crc": 2}'])
+    monkeypatch.setattr(compare.subprocess, "check_output", lambda command: next(answers))
+    with pytest.raises(ValueError, match="read different pixels or labels"):
+        compare.compared(str(uniform / "train"), lambda *a: None)
+    # and the checksum sees one pixel
+    path = uniform / "train"
+    before = compare.measured(compare.in_the_usual_way, str(path))["crc"]
+    other = uniform.parent / "other"
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 1
+    other.write_bytes(raw)
+    assert compare.measured(compare.in_the_usual_way, str(other))["crc"] != before
 
 
 def test_memory_sees_what_is_held_but_not_file_pages(tmp_path):
-    before = probe.memory()
-    if before["kind"] != "private memory":
+    before = compare.private_nbytes()
+    if not before:
         pytest.skip("no smaps_rollup here")
     # a mapping has new pages always, an array may get old ones
     with mmap.mmap(-1, 1 << 23, mmap.MAP_PRIVATE) as held:
         held.write(bytes(1 << 23))
-        assert probe.memory()["private"] - before["private"] > 7 << 20
+        assert compare.private_nbytes() - before > 7 << 20
     path = tmp_path / "file"
     path.write_bytes(bytes(1 << 23))
-    before = probe.memory()
+    before = compare.private_nbytes()
     mapped = np.memmap(path, np.uint8, "r")
     assert mapped.sum() == 0
-    after = probe.memory()
-    assert after["private"] - before["private"] < 2 << 20
-    assert after["file"] - before["file"] > 7 << 20
+    assert compare.private_nbytes() - before < 2 << 20
 
 
 def test_memory_without_smaps(monkeypatch):
-    monkeypatch.setattr(probe, "ROLLUP", "/nowhere")
-    found = probe.memory()
-    assert found["kind"] == "peak resident memory"
-    assert found["private"] > 1 << 20
-
-
-def test_a_probe_that_fails_says_why(tmp_path):
-    with pytest.raises(ChildProcessError, match="No such file"):
-        tour._probe("usual", str(tmp_path / "none"))
+    monkeypatch.setattr(compare, "ROLLUP", "/nowhere")
+    assert compare.private_nbytes() == 0
 
 
 def test_shares_make_about_the_size_asked_for():
-    uniform, mixed = tour.shares(300)
-    total = uniform * data.UNIFORM_NBYTES + mixed * data.MIXED_MEAN_NBYTES
+    n = tour.shares(300)
+    total = n["uniform"] * data.UNIFORM_NBYTES + n["mixed"] * data.MIXED_MEAN_NBYTES
     assert total == pytest.approx(300e6, rel=0.01)
-    assert tour.shares(0.001) == (tour.FEWEST, tour.FEWEST)
 
 
 # --- text -----------------------------------------------------------------------------------------
@@ -395,29 +359,45 @@ def test_sheet(uniform, mixed, tmp_path):
     from mapix.demo import sheet
 
     path = tmp_path / "new" / "sheet.png"
-    assert sheet.draw_sheet(mapix.open(uniform), mapix.open(mixed), path) == sheet.SIZE
+    sheet.draw_sheet(mapix.open(uniform), mapix.open(mixed), path)
     with image.open(path) as drawn:
         assert drawn.size == sheet.SIZE
         pixels = np.asarray(drawn)
-    assert [p.name for p in path.parent.iterdir()] == ["sheet.png"]
     margin = pixels[:, : sheet.MARGIN]
     assert (margin == sheet.GROUND).all()  # nothing is drawn over the edge
     assert (pixels[:, -sheet.MARGIN :] == sheet.GROUND).all()
     assert (pixels[-10:] == sheet.GROUND).all()
+    cells = pixels[sheet.TITLE + sheet.HEADING :][: sheet.SIDE, sheet.MARGIN :]
+    for column in range(sheet.COLUMNS):  # a picture in each cell of the first row
+        cell = cells[:, column * (sheet.SIDE + sheet.GAP) :][:, : sheet.SIDE]
+        assert len(np.unique(cell.reshape(-1, 3), axis=0)) > 50
     again = tmp_path / "again.png"
     sheet.draw_sheet(mapix.open(uniform), mapix.open(mixed), again)
     assert again.read_bytes() == path.read_bytes()
 
 
-def test_sheet_of_few_records(tmp_path):
-    pytest.importorskip("PIL")
+def test_the_grid_rises_in_note_and_falls_in_decay(uniform):
     from mapix.demo import sheet
 
-    few = [
-        mapix.open(make(tmp_path / make.__name__, 3))
-        for make in (data.make_uniform, data.make_mixed)
-    ]
-    assert sheet.draw_sheet(*few, tmp_path / "few.png") == sheet.SIZE
+    found = list(sheet._grid(mapix.open(uniform)))
+    rows = [found[k : k + sheet.COLUMNS] for k in range(0, len(found), sheet.COLUMNS)]
+    assert [len(row) for row in rows] == [sheet.COLUMNS] * sheet.ROWS
+    for row in rows:
+        notes = [r.values["note_number"] for r in row]
+        assert notes == sorted(notes)
+        assert notes[-1] - notes[0] > 40
+    decays = [[r.values["log10_decay_time"] for r in row] for row in rows]
+    assert all(max(a) <= min(b) for a, b in zip(decays, decays[1:], strict=False))
+
+
+def test_sheet_of_few_records(tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    from mapix.demo import sheet
+
+    few = [mapix.open(data.make(kind, tmp_path / kind, 3)) for kind in ("uniform", "mixed")]
+    sheet.draw_sheet(*few, tmp_path / "few.png")
+    with image.open(tmp_path / "few.png") as drawn:
+        assert drawn.size == sheet.SIZE
 
 
 def test_low_notes_are_at_the_bottom(uniform):
@@ -445,4 +425,17 @@ def test_captions(mixed):
         assert ("log10_decay_time" in labels) == (not rest.endswith("no decay"))
         assert shape == " x ".join(map(str, record.shape))
         if "note_number" in labels:
-            assert name.startswith(sound.note_name(round(record.values["note_number"])))
+            note = round(record.values["note_number"])
+            assert name.endswith(f", {note}")
+            assert name.startswith(sheet.NOTES[note % 12])
+    names = [sheet.captions(Sound({"note_number": n}))[0] for n in (36, 60, 61, 69, 96)]
+    assert names == ["C2, 36", "C4, 60", "C#4, 61", "A4, 69", "C7, 96"]
+
+
+class Sound:
+    """A record with some labels."""
+
+    shape = (1, 1, 1)
+
+    def __init__(self, values: dict[str, float]) -> None:
+        self.values = values

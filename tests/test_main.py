@@ -17,7 +17,7 @@ from mapix.demo import data, tour
 
 @pytest.fixture
 def mixed(tmp_path):
-    return data.make_mixed(tmp_path / "mixed", 40)
+    return data.make("mixed", tmp_path / "mixed", 40)
 
 
 def failed(capsys, *argv: str) -> str:
@@ -37,7 +37,9 @@ def test_demo(tmp_path, capsys):
     folder = tmp_path / "demo"
     assert main(["demo", "--folder", str(folder), "--mb", "4"]) == 0
     out, err = capsys.readouterr()
-    assert err == ""  # no terminal, no progress
+    lines = err.splitlines()  # of a step each: there is no terminal
+    assert len(lines) == 5
+    assert all(line.endswith(" ...") for line in lines)
     assert f'>>> mapix.open("{folder / "uniform"}")' in out
     assert "usual way" in out
     assert "MIXED" in out
@@ -52,7 +54,7 @@ def test_demo(tmp_path, capsys):
 
 def test_demo_finds_its_data_again_and_does_without_pillow(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
-    monkeypatch.setattr(tour, "_measured", lambda line, paths: None)
+    monkeypatch.setattr(tour.compare, "compared", lambda path, progress: [FIGURES, FIGURES])
     argv = ["demo", "--folder", str(tmp_path / "demo"), "--mb", "1"]
     assert main(argv) == 0
     assert "made in" in capsys.readouterr().out
@@ -62,11 +64,14 @@ def test_demo_finds_its_data_again_and_does_without_pillow(tmp_path, capsys, mon
     assert "pip install 'mapix[view]'" in out
 
 
+FIGURES = dict.fromkeys(("n", "opened", "batch", "epoch", "memory_opened", "memory_epoch"), 1)
+
+
 def test_demo_puts_the_sheet_where_it_is_told(tmp_path, monkeypatch):
     image = pytest.importorskip("PIL.Image")
     from mapix.demo import sheet
 
-    monkeypatch.setattr(tour, "_measured", lambda line, paths: None)
+    monkeypatch.setattr(tour.compare, "compared", lambda path, progress: [FIGURES, FIGURES])
     place = tmp_path / "pictures" / "mine.png"
     argv = ["demo", "--folder", str(tmp_path / "demo"), "--mb", "1", "--sheet", str(place)]
     assert main(argv) == 0
@@ -75,14 +80,15 @@ def test_demo_puts_the_sheet_where_it_is_told(tmp_path, monkeypatch):
 
 
 def test_demo_refuses_a_size_of_nothing(tmp_path, capsys):
-    assert "above 0" in failed(capsys, "demo", "--folder", str(tmp_path), "--mb", "0")
+    assert "--mb must be above 0" in failed(capsys, "demo", "--folder", str(tmp_path), "--mb", "0")
     assert "above 0" in failed(capsys, "demo", "--folder", str(tmp_path), "--mb", "nan")
 
 
 def test_demo_leaves_foreign_data_alone(tmp_path, capsys):
     (tmp_path / "uniform").mkdir()
     (tmp_path / "uniform" / "train").write_bytes(b"mine")
-    assert "not made" in failed(capsys, "demo", "--folder", str(tmp_path), "--mb", "1")
+    assert main(["demo", "--folder", str(tmp_path), "--mb", "1"]) == 1
+    assert "holds other data: remove it" in capsys.readouterr().err
 
 
 # --- info -----------------------------------------------------------------------------------------
@@ -97,7 +103,7 @@ def test_info_of_mixed_sizes(mixed, capsys):
     assert re.search(r"records +32\n", out)
     assert re.search(r"uniform +no\n", out)
     assert re.search(r"0 +note_number +61 +36 +96 +1 ", out)
-    assert re.search(r"frame_step +0.015625 ", out)
+    assert re.search(r"frame_step +0.015625\b", out)
     assert all(line == line.rstrip() for line in out.splitlines())
 
 
@@ -110,8 +116,8 @@ def test_info_of_a_split_and_of_a_file(mixed, capsys):
 
 
 def test_info_of_one_size(tmp_path, capsys):
-    data.make_uniform(tmp_path, 10)
-    assert main(["info", str(tmp_path)]) == 0
+    data.make("uniform", tmp_path / "u", 10)
+    assert main(["info", str(tmp_path / "u")]) == 0
     out = capsys.readouterr().out
     for name, value in (
         *(("records", "8"), ("uniform", "yes"), ("fewest labels", "3"), ("most labels", "3")),
@@ -135,7 +141,7 @@ def test_info_without_json_and_without_records(mixed, tmp_path, capsys):
 
 
 def test_info_tells_warnings_as_lines(mixed, capsys):
-    path = mixed / data.INFO_NAME
+    path = mixed / "vimh_dataset_info.json"
     info = json.loads(path.read_text())
     path.write_text(json.dumps({**info, "train_samples": 7}))
     assert main(["info", str(mixed)]) == 0
@@ -255,7 +261,7 @@ def test_errors_name_options_as_the_command_has_them(tmp_path, capsys):
     err = failed(capsys, "convert", str(two), str(tmp_path / "x.npz"))
     assert "--split has to name one of train, test" in err
     err = failed(capsys, "convert", str(two), str(tmp_path / "x.npy"), "--split", "train")
-    assert err.endswith("--lossy allows it\n")
+    assert err.endswith("pass --lossy to allow it\n")
     err = failed(capsys, "convert", str(two), str(tmp_path / "x"))
     assert "--to has to name a format" in err
 
@@ -308,8 +314,10 @@ def test_progress_of_a_step_is_one_line_where_there_is_no_terminal(capsys, monke
 
 
 def test_output_of_a_terminal_that_knows_ascii_only(mixed):
-    info = json.loads((mixed / data.INFO_NAME).read_text())
-    (mixed / data.INFO_NAME).write_text(json.dumps({**info, "dataset_name": "kl\u00e4nge"}))
+    info = json.loads((mixed / "vimh_dataset_info.json").read_text())
+    (mixed / "vimh_dataset_info.json").write_text(
+        json.dumps({**info, "dataset_name": "kl\u00e4nge"})
+    )
     done = subprocess.run(
         [sys.executable, "-m", "mapix", "info", str(mixed)],
         env={**os.environ, "PYTHONIOENCODING": "ascii"},

@@ -15,7 +15,7 @@ def check(picture, layers, archive) -> None:
     names = {}
     for domain, labels in layers.items():
         for value in np.unique(labels[labels >= 0]).tolist():
-            names[domain.encode(), f"segment-{value}".encode()] = labels == value
+            names[domain.encode(), str(value).encode()] = labels == value
     assert dict.fromkeys(archive.names()) == dict.fromkeys(names)
     rng = np.random.default_rng(0)
     for key in rng.permutation(len(archive))[:60].tolist():
@@ -27,7 +27,7 @@ def check(picture, layers, archive) -> None:
     keys, offsets = archive.at(x, y)
     for k in range(300):
         want = {
-            (d.encode(), f"segment-{v[y[k], x[k]]}".encode())
+            (d.encode(), str(v[y[k], x[k]]).encode())
             for d, v in layers.items()
             if v[y[k], x[k]] >= 0
         }
@@ -36,7 +36,7 @@ def check(picture, layers, archive) -> None:
         painted = archive.paint(archive.groups[domain], (0, 0, h, w))
         there = labels >= 0
         assert (painted >= 0).tolist() == there.tolist()
-        value = {int(k): int(archive[int(k)].iid[8:]) for k in archive.groups[domain]}
+        value = {int(k): int(archive[int(k)].iid) for k in archive.groups[domain]}
         assert all(value[k] == labels[painted == k][0] for k in np.unique(painted[there]).tolist())
     shared = archive.overlaps()
     for k in rng.permutation(len(shared))[:60].tolist():

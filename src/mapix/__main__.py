@@ -32,7 +32,7 @@ def _add_demo(commands: Any) -> None:
         "--folder", default="mapix-demo", help="where the data goes (default: ./mapix-demo)"
     )
     demo.add_argument(
-        "--mb", type=float, default=100, help="size of the data in MB, about (default: 100)"
+        "--mb", type=float, default=60, help="size of the data in MB, about (default: 60)"
     )
     demo.add_argument(
         "--sheet", help="where the contact sheet goes (default: contact-sheet.png in the folder)"
