@@ -237,7 +237,7 @@ def test_damaged_texts(tmp_path, data):
     assert taken > 50
 
 
-QUIRKS = [  # FORMATS 5.3, and what follows from how the original reads
+QUIRKS = [  # of the original, and what follows from how it reads
     (b'"VisibleCount":2,', b'"VisibleCount":2.9,', True),
     (b'"VisibleCount":2,', b'"VisibleCount":2.0e5,', True),
     (b'"VisibleCount":2,', b'"VisibleCount":002,', True),

@@ -168,7 +168,7 @@ def test_values_stay_until_others_come(tmp_path):
 
 # --- what the original takes ----------------------------------------------------------------------
 
-TAKEN = [  # base, change, whether: FORMATS 5.4, and what cJSON makes of values of other kinds
+TAKEN = [  # base, change, whether: of the original, and what cJSON makes of values of other kinds
     (PAIR, {"type": "RBM", "Type": "no"}, False),  # of names that differ in case, the first
     (PAIR, {"VisibleCount": True}, True),
     (PAIR, {"VisibleCount": "4"}, False),

@@ -1,17 +1,7 @@
-"""Image folders: ``metadata.jsonl``, one JSON object a line (FORMATS: opsml, Hugging Face).
+"""The layout of image folders: ``metadata.jsonl``, one JSON object per line.
 
-Two schemas are read:
-
-- ``file_name`` (or ``<column>_file_name``), relative to the folder that holds the metadata file;
-  ``caption``, ``categories`` and ``objects`` (``bbox``, ``categories``), each of which may be
-  missing or null.  opsml's first schema, and what Hugging Face's imagefolder reads.
-- ``filepath`` and ``size``, opsml's later one: relative to wherever its writer was run, so that it
-  begins with folders above the metadata file, and may lead into a folder beside it.
-
-``./a.png`` and ``a.png`` name one file, and a backslash separates folders as a slash does, as in
-Hugging Face's imagefolder: ``canonical`` gives the one name that all spellings of a file have.
-
-One is written: the first, with opsml's keys in opsml's order.
+``docs/folder.md`` has the names of the two schemas that are read.  The first one, with opsml's keys
+in opsml's order, is written.  ``canonical`` maps all spellings of a file's name to one.
 """
 
 from __future__ import annotations

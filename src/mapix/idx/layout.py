@@ -1,14 +1,6 @@
-"""IDX: one array of numbers in a file, in either byte order (FORMATS: IDX).
+"""The layout of IDX files: one array of numbers, in either byte order.
 
-====  ======  ===========================================================================
-at    bytes   field
-====  ======  ===========================================================================
-0     2       0000 big-endian (MNIST), FFFF little-endian (VisualRBM)
-2     1       type: 08 u8, 09 i8, 0B i16, 0C i32, 0D f32, 0E f64
-3     1       number of dimensions, 1 and up
-4     4 each  u32 dimensions, rows first, in the file's byte order
-..            numbers, the last dimension fastest, in the file's byte order; then the file ends
-====  ======  ===========================================================================
+``docs/idx.md`` has the byte table.
 """
 
 from __future__ import annotations

@@ -1,29 +1,6 @@
-"""PINK binaries: images, self-organising maps, mappings and rotations (FORMATS: PINK).
+"""The layout of PINK's binaries: images, self-organising maps, mappings and rotations.
 
-A file may begin with lines of comment, each with a ``#`` in front; ``# END OF HEADER`` ends them.
-Then come little-endian ``int32``, and the payload without padding, to the end of the file.
-
-=====  =================================================================================
-kind   version 2
-=====  =================================================================================
-data   2, 0, type, n, layout, ndim, dims; n entries
-som    2, 1, type, layout, ndim, dims, layout, ndim, dims (of a neuron); the neurons
-map    2, 2, type, n, layout, ndim, dims (of the SOM); n x neurons distances
-rot    2, 3, n, layout, ndim, dims (of the SOM); n x neurons of u8 flip, f32 angle
-=====  =================================================================================
-
-=====  =================================================================================
-kind   version 1, all float32
-=====  =================================================================================
-data   n, channels, width, height; n images
-som    channels, width, height, depth, neuron width, neuron height; the neurons
-map    n, SOM width, height, depth; n x neurons *squared* distances
-rot    n, SOM width, height, depth; n x neurons of u8 flip, f32 angle
-=====  =================================================================================
-
-A hexagonal SOM of side d (odd) has ``d * d - r * (r + 1)`` neurons, ``r = (d - 1) / 2``.  PINK
-writes the layout 0 for it, so the number of neurons, which the file's length tells, decides.
-Version 1 has no magic number: its files are told by their length.
+``docs/pink.md`` has the tables of all headers, of versions 1 and 2.
 """
 
 from __future__ import annotations

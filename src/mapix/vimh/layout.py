@@ -1,21 +1,8 @@
-"""VIMH: variable-length image records with multi-head labels, the binary files.
+"""The layout of VIMH's binary files: image records of any size, with labels.
 
-A file is records back to back, nothing else: no file header, no count, no padding (FORMATS: VIMH
-binary).  All integers are little-endian.
-
-=====  ======  =========================================================================
-at     bytes   field
-=====  ======  =========================================================================
-0      2+2+2   u16 height, width, channels
-6      4+4     f32 spec_min, spec_max: only in the 14-byte dialect
-H      1       u8 N, number of labels; H is 6 or 14
-H+1    2N      N pairs of u8: parameter id, quantised value
-H+1+2N h*w*c   u8 pixels, planar (c, h, w)
-=====  ======  =========================================================================
-
-Nothing in a file says which dialect it is.  The document describes 6 bytes, every program that
-writes files writes 14, and the numbers in the info JSON that ought to tell are wrong in real
-datasets.  So both are tried: the right one tiles the file exactly.
+``docs/vimh.md`` has the byte table.  A file states nowhere whether the headers of its records have
+6 or 14 bytes, and the info JSON can be wrong.  So both dialects are tried: the right one tiles the
+file exactly.
 """
 
 from __future__ import annotations

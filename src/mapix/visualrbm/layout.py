@@ -1,21 +1,7 @@
-"""VisualRBM's models: JSON text with the names of one of three kinds, in an order (FORMATS: 5.3).
+"""The layout of VisualRBM's models: JSON text, and an older binary file.
 
-==========================  ====================================================================
-kind                        names, in the order that VisualRBM's reader asks for
-==========================  ====================================================================
-RestrictedBoltzmannMachine  Type VisibleCount HiddenCount VisibleType HiddenType VisibleBiases
-                            HiddenBiases Weights
-AutoEncoder                 Type VisibleCount HiddenCount OutputType HiddenType HiddenBiases
-                            OutputBiases Weights
-MultilayerPerceptron        Type Layers, each layer: Inputs Outputs Function Biases Weights
-==========================  ====================================================================
-
-Weights are rows, one for each hidden unit (output).  Its writer indents by tabs and puts `` : ``
-between names and values; a row of weights begins a line.
-
-An older binary file is read, too.  Little-endian: 4 bytes ``.RBM``; in one of two versions 1 byte,
-00 or FF; u16 visible units V, u16 hidden units H; where that byte is FF (linear visible units) f32
-means and deviations, V each; f32 visible biases, hidden biases, weights in V rows of H.
+``docs/visualrbm.md`` has the names of each kind of model in their order, the grammar of numbers, and
+the bytes of the binary file.
 """
 
 from __future__ import annotations
