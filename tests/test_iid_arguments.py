@@ -496,13 +496,13 @@ def test_equal_values_are_one_region_whatever_their_type(tmp_path):
 def test_a_large_mask_keeps_no_memory(tmp_path):
     import tracemalloc
 
-    from mapix._native.iid import _mine, pack
+    from mapix._native.iid import _workspace, pack
 
     rng = np.random.default_rng(0)
     noise = (rng.random((700, 700)) > 0.5).view(np.uint8)
     pack(noise, 0, 0)
-    assert len(_mine.text) < 1 << 16  # what a thread keeps is for small masks
-    assert _mine.nscratch < 1 << 17
+    assert len(_workspace.text) < 1 << 16  # what a thread keeps is for small masks
+    assert _workspace.nscratch < 1 << 17
     tracemalloc.start()
     full = np.ones((4000, 4000), np.uint8)
     raw, area, n = pack(full, 0, 0)

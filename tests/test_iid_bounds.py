@@ -131,7 +131,7 @@ REGIONS: dict[str, Callable] = {
     "intersection": lambda a: a.intersection(a.keys, IMAGE),
     "difference": lambda a: a.difference(a.keys, IMAGE),
     "overlaps": lambda a: a.overlaps(),
-    "shared": lambda a: a._iid.shared(a.source.mapping, a.keys, a.keys[::-1].copy()),
+    "shared": lambda a: a._bits.shared(a.keys, a.keys[::-1].copy()),
     "rle": lambda a: a.coco_rle(size=(65535, 65535)),
 }
 BY_PLACE = ("select", "at", "region", "depth", "overlaps")
@@ -464,7 +464,7 @@ def test_the_last_region_ends_with_the_map(tmp_path, level):
                 shared = int(want[:9, :9].sum())
                 assert a.overlaps().pixels.tolist() == [shared]
                 both = np.array([0], np.uint32), np.array([1], np.uint32)
-                assert a._iid.shared(a.source.mapping, *both).tolist() == [shared]
+                assert a._bits.shared(*both).tolist() == [shared]
                 mask, at = coco.decode(a.coco_rle([1], (h + 3, w + 3))[0])
                 assert (mask == want[at[0] : at[2], at[1] : at[3]]).all()
     finally:

@@ -71,7 +71,7 @@ def test_masks_and_counts(level, made):
         want = canvases[k, r : box[2], c : box[3]]
         assert (a[k].mask(box) == want).all()
         window = np.array([box], np.uint16)
-        count = a._iid.count(a.source.mapping, np.array([k], np.uint32), window)
+        count = a._bits.count(np.array([k], np.uint32), window)
         assert count[0] == want.sum()
 
 
@@ -98,19 +98,19 @@ def test_places(level, made):
 
 def test_many_regions_do_without_a_tree_over_them(made, monkeypatch):
     path, canvases = made
-    monkeypatch.setattr("mapix.iid.places.PARTS_A_SEGMENT", 0)
-    monkeypatch.setattr("mapix.iid.places.LEAST_PARTS", N + 1)
+    monkeypatch.setattr("mapix.iid.single_archive.REGIONS_PER_SEGMENT", 0)
+    monkeypatch.setattr("mapix.iid.single_archive.LEAST_REGIONS", N + 1)
     a = mapix.open(path)
     assert a.at(300, 200).tolist() == np.flatnonzero(canvases[:, 200, 300]).tolist()
     keys, _ = a.at([300], [200])
     assert keys.tolist() == np.flatnonzero(canvases[:, 200, 300]).tolist()
-    assert a._parts is None
+    assert a._regions is None
 
 
 @pytest.mark.parametrize("canvas_nbytes", [8 << 20, 3000])
 def test_overlaps(level, made, canvas_nbytes, monkeypatch):
     path, canvases = made
-    monkeypatch.setattr("mapix._native.bulk.CANVAS_NBYTES", canvas_nbytes)  # some do not fit
+    monkeypatch.setattr("mapix._native.iid_bulk.CANVAS_NBYTES", canvas_nbytes)  # some do not fit
     a = mapix.open(path)
     flat = canvases.reshape(N, -1).astype(np.float32)
     shared = (flat @ flat.T).astype(int)
@@ -119,7 +119,7 @@ def test_overlaps(level, made, canvas_nbytes, monkeypatch):
     assert (found.i == i).all()
     assert (found.j == j).all()
     assert (found.pixels == shared[i, j]).all()
-    assert (a._iid.shared(a.source.mapping, found.i, found.j) == found.pixels).all()
+    assert (a._bits.shared(found.i, found.j) == found.pixels).all()
     some = np.arange(0, N, 3)
     few = a.overlaps(some)
     keep = np.isin(i, some) & np.isin(j, some)
@@ -131,8 +131,8 @@ def test_overlaps_go_on_where_they_stopped(made, monkeypatch):
     path, _ = made
     a = mapix.open(path)
     want = a.overlaps()
-    monkeypatch.setattr("mapix._native.bulk.STEP", 7)
-    monkeypatch.setattr("mapix._native.bulk.PAIRS_A_SEGMENT", 0)
+    monkeypatch.setattr("mapix._native.iid_bulk.SEGMENTS_PER_CALL", 7)
+    monkeypatch.setattr("mapix._native.iid_bulk.PAIRS_PER_SEGMENT", 0)
     found = a.overlaps()
     assert (found.i == want.i).all()
     assert (found.j == want.j).all()
@@ -141,9 +141,9 @@ def test_overlaps_go_on_where_they_stopped(made, monkeypatch):
 
 def test_too_many_overlaps(made, monkeypatch):
     path, _ = made
-    monkeypatch.setattr("mapix._native.bulk.STEP", 7)
-    monkeypatch.setattr("mapix._native.bulk.PAIRS_A_SEGMENT", 0)
-    monkeypatch.setattr("mapix.iid.pixels.MOST_PAIRS", 100)
+    monkeypatch.setattr("mapix._native.iid_bulk.SEGMENTS_PER_CALL", 7)
+    monkeypatch.setattr("mapix._native.iid_bulk.PAIRS_PER_SEGMENT", 0)
+    monkeypatch.setattr("mapix.iid.pixel_queries.MOST_PAIRS", 100)
     with pytest.raises(mapix.errors.LimitError, match="fewer keys"):
         mapix.open(path).overlaps()
     both = mapix.open([path, path])

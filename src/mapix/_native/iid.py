@@ -1,6 +1,6 @@
-"""The compiled core's functions for IID archives, one thin function per C function.
+"""IID archives: one thin function per function of the compiled core.
 
-Rows, names, and what is asked of one segment or window; see ``_native_bulk`` for many segments.
+Rows, names, and calls for one segment or window; ``iid_bulk`` has those for many segments.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix._native.bulk import FORMAT, STEP, Bulk
 from mapix._native.core import CData, ffi, iid_reason, lib, problem, where_of
+from mapix._native.iid_bulk import FORMAT, SEGMENTS_PER_CALL, Bulk
 from mapix._native.tree import Boxes, Keys, Tree, read, write
 
 if TYPE_CHECKING:
-    from mapix.source import Mapping
+    from mapix.source import Source
 
 __all__ = [
     "NONE",
     "Iid",
-    "Parts",
-    "Table",
+    "NameTable",
+    "RegionTree",
     "check_regions",
     "pack",
     "rle_box",
@@ -33,13 +33,13 @@ __all__ = [
 
 
 NONE = 0xFFFFFFFF  # ends a chain of keys
-SMALL_MASK = 1 << 14  # pixels of a mask that is packed in memory that a thread keeps: 0.5 MB
-WIDE_NBYTES = 4  # of a pixel, in masks of more values than a byte has
-ROOM = 1 << 12  # keys that one window's answer has room for, to begin with
+SMALL_MASK_PIXELS = 1 << 14  # masks up to this size are packed in the thread's workspace: 0.5 MB
+WIDE_NBYTES = 4  # per pixel, in masks of more values than a byte has
+WORKSPACE_KEYS = 1 << 12  # keys, or bytes of a name, that the workspace has room for
 
 
-class _Room(threading.local):
-    """Memory that calls work in, kept by each thread: making it costs more than what they do."""
+class _Workspace(threading.local):
+    """Memory for calls, one per thread: to allocate it costs more than the call itself."""
 
     def __init__(self) -> None:
         self.where = ffi.new("mapix_where *")
@@ -48,9 +48,9 @@ class _Room(threading.local):
         self.numbers = ffi.new("uint64_t[4]")
         self.signed = ffi.new("int64_t *")
         self.pair = ffi.new("uint32_t[2]")
-        self.nscratch = int(lib.mapix_iid_scratch(SMALL_MASK, SMALL_MASK))
-        self.make_room(ROOM)
-        self.found = np.empty(ROOM, np.uint32)
+        self.nscratch = int(lib.mapix_iid_scratch(SMALL_MASK_PIXELS, SMALL_MASK_PIXELS))
+        self.make_room(WORKSPACE_KEYS)
+        self.found = np.empty(WORKSPACE_KEYS, np.uint32)
         self.hits = (
             self.box,
             ffi.new("uint64_t[3]"),  # next window, room, hits
@@ -61,20 +61,20 @@ class _Room(threading.local):
 
     @cached_property
     def scratch(self) -> CData:
-        """Room to pack small masks in."""
+        """Memory to pack small masks in."""
         return ffi.new("uint32_t[]", self.nscratch)
 
     def make_room(self, nbytes: int) -> None:
-        """Have memory for that many bytes of anything."""
+        """Allocate bytes for results."""
         self.text = memoryview(bytearray(nbytes))
         self.into = ffi.from_buffer("uint8_t[]", self.text, require_writable=True)
 
 
-_mine = _Room()
+_workspace = _Workspace()
 
 
-class Table:
-    """A table of names: slots, and the next key with the same name of each."""
+class NameTable:
+    """A hash table of names: its slots, and for each key the next key of the same name."""
 
     __slots__ = ("_slots", "c", "chain")
 
@@ -84,13 +84,19 @@ class Table:
 
 
 class Iid(Bulk):
-    """A ``mapix_iid``: where the sections of an archive are."""
+    """A ``mapix_iid``: the file of an archive, and the places of its sections."""
 
     __slots__ = ()
 
     def __init__(
-        self, nsegments: int, lut_at: int, iids: tuple[int, int], segs: tuple[int, int]
+        self,
+        source: Source,
+        nsegments: int,
+        lut_at: int,
+        iids: tuple[int, int],
+        segs: tuple[int, int],
     ) -> None:
+        self._source = source
         self.nsegments = nsegments
         c = ffi.new("mapix_iid *")
         c.nsegments, c.lut_at = nsegments, lut_at
@@ -99,36 +105,37 @@ class Iid(Bulk):
         self._c = c
 
     def columns(
-        self, mapping: Mapping, first: int, boxes: Boxes | None, areas: Keys | None, n: int
+        self, first: int, boxes: Boxes | None, areas: Keys | None, n: int
     ) -> tuple[int, int, int]:
-        """``mapix_iid_columns``: headers of the early layout, bytes of names, bytes of segments."""
+        """Read boxes and areas; return counts of early headers, bytes of names, bytes of segments.
+
+        ``mapix_iid_columns``.
+        """
         totals = ffi.new("uint64_t[3]")
         room = (ffi.NULL, ffi.NULL)
         if boxes is not None and areas is not None:
             room = (write("uint16_t[]", boxes), write("uint32_t[]", areas))
-        self._call(mapping, lib.mapix_iid_columns, first, n, *room, totals)
+        self._call(lib.mapix_iid_columns, first, n, *room, totals)
         return int(totals[0]), int(totals[1]), int(totals[2])
 
-    # --- of one segment: in memory that is kept; what goes wrong is left to the others ---------
+    # --- one segment, in the workspace of the thread; on an error the call for many raises --------
 
-    def head(self, mapping: Mapping, key: int) -> tuple[tuple[int, int, int, int], int]:
-        """Box and area of a segment, from its header."""
-        mine = _mine
+    def head(self, key: int) -> tuple[tuple[int, int, int, int], int]:
+        """Return box and area of a segment, from its header."""
+        mine, mapping = _workspace, self._source.mapping
         box, area = mine.box, mine.key
         args = (self._c, key, 1, box, area, mine.numbers, mine.where)
         if lib.mapix_iid_columns(mapping.cmap, *args):
-            self.columns(mapping, key, None, None, 1)
+            self.columns(key, None, None, 1)
             boxes, areas = np.empty((1, 4), np.uint16), np.empty(1, np.uint32)
-            self.columns(mapping, key, boxes, areas, 1)
+            self.columns(key, boxes, areas, 1)
             minr, minc, maxr, maxc = boxes[0].tolist()
             return (minr, minc, maxr, maxc), int(areas[0])
         return (box[0], box[1], box[2], box[3]), area[0]
 
-    def mask(
-        self, mapping: Mapping, key: int, box: tuple[int, int, int, int], out: NDArray[np.bool_]
-    ) -> None:
-        """The mask of a segment within a box, to ``out``, which is (h, w)."""
-        mine = _mine
+    def mask(self, key: int, box: tuple[int, int, int, int], out: NDArray[np.bool_]) -> None:
+        """Write the mask of a segment within a box to ``out``, which is (h, w)."""
+        mine, mapping = _workspace, self._source.mapping
         window, offsets = mine.box, mine.numbers
         mine.key[0] = key
         window[0], window[1], window[2], window[3] = box
@@ -138,21 +145,22 @@ class Iid(Bulk):
         if lib.mapix_iid_masks(mapping.cmap, *args):
             keys, windows = np.array([key], np.uint32), np.array([box], np.uint16)
             cuts = np.array([0, out.nbytes], np.uint64)
-            self.masks(mapping, keys, windows, cuts, out.reshape(-1).view(np.uint8))
+            self.masks(keys, windows, cuts, out.reshape(-1).view(np.uint8))
 
-    def text(self, mapping: Mapping, key: int) -> tuple[bytes, bytes]:
-        """(domain, iid) of a segment."""
-        mine = _mine
+    def text(self, key: int) -> tuple[bytes, bytes]:
+        """Return (domain, iid) of a segment."""
+        mine, mapping = _workspace, self._source.mapping
         mine.key[0] = key
         ends = mine.numbers
         args = (self._c, mine.key, 1, ends, mine.into, len(mine.text), ends + 2, mine.where)
         if lib.mapix_iid_texts(mapping.cmap, *args):
-            return self.texts(mapping, np.array([key], np.uint32))[0]
+            return self.texts(np.array([key], np.uint32))[0]
         cut, end = ends[0], ends[1]
         return bytes(mine.text[:cut]), bytes(mine.text[cut:end])
 
-    def texts(self, mapping: Mapping, keys: Keys) -> list[tuple[bytes, bytes]]:
-        """``mapix_iid_texts``: (domain, iid) of keys."""
+    def texts(self, keys: Keys) -> list[tuple[bytes, bytes]]:
+        """Return (domain, iid) of keys: ``mapix_iid_texts``."""
+        mapping = self._source.mapping
         ends = np.empty(2 * len(keys), np.uint64)
         nbytes = ffi.new("uint64_t *")
         room = 64 * len(keys)
@@ -174,62 +182,65 @@ class Iid(Bulk):
             (raw[a:b], raw[b:c]) for a, b, c in zip(begins[:-1], cuts[::2], cuts[1::2], strict=True)
         ]
 
-    def names(self, mapping: Mapping, seed: int) -> Table:
-        """``mapix_iid_names``: a table of names."""
+    def names(self, seed: int) -> NameTable:
+        """Return a table of all names: ``mapix_iid_names``."""
         nslots = 1 << (2 * self.nsegments + 1).bit_length()
         slots, chain = np.zeros(nslots, np.uint64), np.empty(self.nsegments, np.uint32)
-        table = Table(seed, slots, chain)
+        table = NameTable(seed, slots, chain)
 
         def fresh(m: CData, *args: Any) -> int:
-            slots.fill(0)  # once more, when a change turns out harmless
+            slots.fill(0)  # a harmless change of the file repeats the call
             return int(lib.mapix_iid_names(m, *args))
 
-        self._call(mapping, fresh, *table.c, write("uint32_t[]", chain))
+        self._call(fresh, *table.c, write("uint32_t[]", chain))
         return table
 
-    def find_one(self, mapping: Mapping, table: Table, domain: bytes, iid: bytes) -> int:
-        """Lowest key of a name, -1 without."""
-        mine = _mine
+    def find_one(self, table: NameTable, domain: bytes, iid: bytes) -> int:
+        """Return the lowest key of a name, or -1."""
+        mine, mapping = _workspace, self._source.mapping
         ends, found = mine.numbers, mine.signed
         ends[0] = len(domain)
         ends[1] = len(domain) + len(iid)
         args = (self._c, *table.c, domain + iid, ends, 1, found, mine.where)
         if lib.mapix_iid_find(mapping.cmap, *args):
             both = np.array([ends[0], ends[1]], np.uint64)
-            return int(self.find(mapping, table, domain + iid + b"\0", both)[0])
+            return int(self.find(table, domain + iid + b"\0", both)[0])
         return int(found[0])
 
     def find(
-        self, mapping: Mapping, table: Table, names: bytes | bytearray, ends: NDArray[np.uint64]
+        self, table: NameTable, names: bytes | bytearray, ends: NDArray[np.uint64]
     ) -> NDArray[np.int64]:
-        """``mapix_iid_find``: lowest key of each name, -1 without."""
+        """Return the lowest key of each name, or -1: ``mapix_iid_find``."""
         n = len(ends) // 2
         keys = np.empty(n, np.int64)
         text = (ffi.from_buffer("uint8_t[]", names), read("uint64_t[]", ends), n)
-        self._call(mapping, lib.mapix_iid_find, *table.c, *text, write("int64_t[]", keys))
+        self._call(lib.mapix_iid_find, *table.c, *text, write("int64_t[]", keys))
         return keys
 
 
 def pack(mask: NDArray[Any], minr: int, minc: int) -> tuple[bytes, int, int]:
-    """``mapix_iid_pack`` of uint8 or uint32 (h, w): regions, area, number of regions."""
+    """Pack a mask, uint8 or uint32 (h, w); return its regions, area and number of regions.
+
+    ``mapix_iid_pack``.
+    """
     h, w = mask.shape
     wide = mask.dtype.itemsize == WIDE_NBYTES
-    mine, source = _mine, read("uint8_t[]", mask)
+    mine, source = _workspace, read("uint8_t[]", mask)
     scratch, nscratch = mine.scratch, mine.nscratch
-    if max(h, h * w) > SMALL_MASK:  # room for what it needs, and for this call alone
+    if max(h, h * w) > SMALL_MASK_PIXELS:  # memory of the size that this call needs
         nruns = ffi.new("uint64_t *")
         if not lib.mapix_iid_runs(source, wide, h, w, nruns):
             nscratch = int(lib.mapix_iid_scratch(nruns[0], h))
             scratch = ffi.new("uint32_t[]", nscratch)
     numbers, counts = mine.numbers, mine.pair
     into, room = mine.into, len(mine.text)
-    for _ in range(2):  # the first room is enough for one region of what was packed before
+    for _ in range(2):  # the workspace is large enough for most masks
         args = (source, wide, h, w, minr, minc, scratch, nscratch, into, room)
         status = lib.mapix_iid_pack(*args, numbers, counts, counts + 1)
         nbytes = int(numbers[0])
         if not status or nbytes <= room:
             break
-        if nbytes <= SMALL_MASK:
+        if nbytes <= SMALL_MASK_PIXELS:
             mine.make_room(nbytes)
             into, room = mine.into, nbytes
         else:
@@ -240,7 +251,13 @@ def pack(mask: NDArray[Any], minr: int, minc: int) -> tuple[bytes, int, int]:
 
 
 def check_regions(regions: bytes, box: tuple[int, int, int, int]) -> None:
-    """``mapix_iid_regions``: ValueError unless these are regions of a segment of that box."""
+    """Check regions of a segment of a box: ``mapix_iid_regions``.
+
+    Raises
+    ------
+    ValueError
+        The bytes are not such regions.
+    """
     where = ffi.new("mapix_where *")
     sides = ffi.new("uint16_t[4]", box)
     status = lib.mapix_iid_regions(
@@ -252,7 +269,7 @@ def check_regions(regions: bytes, box: tuple[int, int, int, int]) -> None:
 
 
 def rle_counts(text: bytes) -> Keys | None:
-    """``mapix_rle_counts``: the counts of compressed ones; None of what is none."""
+    """Return the counts in compressed text, or None if it is not valid: ``mapix_rle_counts``."""
     n = ffi.new("uint64_t *")
     runs = np.empty(len(text) + 1, np.uint32)
     raw = ffi.from_buffer("uint8_t[]", text)
@@ -262,7 +279,7 @@ def rle_counts(text: bytes) -> Keys | None:
 
 
 def rle_box(runs: Keys, size: tuple[int, int]) -> tuple[int, int, int, int] | None:
-    """``mapix_rle_box``: the tight box of the ones; None where counts do not add up."""
+    """Return the tight box of the ones, or None if the sum is wrong: ``mapix_rle_box``."""
     box = ffi.new("uint16_t[4]")
     if lib.mapix_rle_box(read("uint32_t[]", runs), len(runs), *size, box):
         return None
@@ -270,7 +287,7 @@ def rle_box(runs: Keys, size: tuple[int, int]) -> tuple[int, int, int, int] | No
 
 
 def rle_mask(runs: Keys, h: int, box: tuple[int, int, int, int]) -> NDArray[np.bool_]:
-    """``mapix_rle_mask``: the ones of an image h pixels high within their box."""
+    """Return the mask, within its box, of an image h pixels high: ``mapix_rle_mask``."""
     mask = np.empty((box[2] - box[0], box[3] - box[1]), np.bool_)
     into = ffi.from_buffer("uint8_t[]", mask, require_writable=True)
     sides = ffi.new("uint16_t[4]", box)
@@ -279,24 +296,24 @@ def rle_mask(runs: Keys, h: int, box: tuple[int, int, int, int]) -> NDArray[np.b
     return mask
 
 
-class Parts:
-    """A ``mapix_parts``: a tree over the regions of all segments, for questions by pixel."""
+class RegionTree:
+    """A tree over the regions of all segments, for exact queries by pixel: ``mapix_parts``."""
 
-    __slots__ = ("_c", "_iid", "_kept")
+    __slots__ = ("_arrays", "_c", "_iid", "_source")
 
     def __init__(self, iid: Iid, boxes: Boxes, leaves: NDArray[np.uint64]) -> None:
         tree = Tree(boxes)
         leaves = leaves[tree.order]
-        self._iid = iid
+        self._iid, self._source = iid, iid._source
         self._c = ffi.new("mapix_parts *")
         self._c.nodes, self._c.leaves = read("uint16_t[]", tree.nodes), read("uint64_t[]", leaves)
         self._c.n = tree.n
-        self._kept = tree.nodes, leaves
+        self._arrays = tree.nodes, leaves  # the pointers do not hold them
 
     @classmethod
-    def of(cls, iid: Iid, mapping: Mapping, limit: int) -> Parts | None:
-        """``mapix_iid_parts`` and a tree over them; None where there are more than ``limit``."""
-        n, room = iid.nsegments, min(limit, iid.nsegments + (iid.nsegments >> 1) + ROOM)
+    def of(cls, iid: Iid, limit: int) -> RegionTree | None:
+        """Return the tree of all regions, or None if there are more than ``limit``."""
+        n, room = iid.nsegments, min(limit, iid.nsegments + (iid.nsegments >> 1) + WORKSPACE_KEYS)
         boxes, leaves = np.empty((room, 4), np.uint16), np.empty(room, np.uint64)
         key, more = ffi.new("uint64_t *"), ffi.new("uint64_t *")
         have = 0
@@ -305,11 +322,11 @@ class Parts:
             into = (write("uint16_t[]", boxes[have:]), write("uint64_t[]", leaves[have:]))
 
             def again(m: CData, *args: Any, first: int = first) -> int:
-                key[0] = first  # once more, when a change turns out harmless
+                key[0] = first  # a harmless change of the file repeats the call
                 return int(lib.mapix_iid_parts(m, *args))
 
-            end = min(before + STEP, n)
-            iid._call(mapping, again, key, end, *into, room - have, more)
+            end = min(before + SEGMENTS_PER_CALL, n)
+            iid._call(again, key, end, *into, room - have, more)
             have += int(more[0])
             if key[0] < end:
                 if room == limit:
@@ -321,33 +338,34 @@ class Parts:
                 )
         return cls(iid, boxes[:have].copy(), leaves[:have])
 
-    def hits(self, mapping: Mapping, box: tuple[int, int, int, int]) -> Keys:
-        """``mapix_iid_hits`` of one window."""
-        window, at, found, count, where = _mine.hits
+    def hits(self, box: tuple[int, int, int, int]) -> Keys:
+        """Return the keys with a pixel in one window, ascending: ``mapix_iid_hits``."""
+        mapping = self._source.mapping
+        window, at, found, count, where = _workspace.hits
         window[0], window[1], window[2], window[3] = box
         at[0] = 0
-        args = (self._iid._c, self._c, window, 1, at, found, ROOM, at + 2, count, where)
+        args = (self._iid._c, self._c, window, 1, at, found, WORKSPACE_KEYS, at + 2, count, where)
         if HITS(mapping.cmap, *args) or not at[0]:
-            return self.many(mapping, np.array([box], np.uint16))[0]
-        return _mine.found[: count[0]].copy()
+            return self.many(np.array([box], np.uint16))[0]
+        return _workspace.found[: count[0]].copy()
 
-    def many(self, mapping: Mapping, windows: Boxes) -> tuple[Keys, NDArray[np.uint32]]:
-        """``mapix_iid_hits``: keys for all windows (n, 4), and how many each has."""
+    def many(self, windows: Boxes) -> tuple[Keys, NDArray[np.uint32]]:
+        """Return the keys in each of windows (n, 4), and the count of each: ``mapix_iid_hits``."""
         n = len(windows)
         counts = np.empty(n, np.uint32)
         at, more = ffi.new("uint64_t *"), ffi.new("uint64_t *")
         box, into = read("uint16_t[]", windows), write("uint32_t[]", counts)
-        room, every = max(64 * min(n, STEP), ROOM), [np.empty(0, np.uint32)]
+        room, every = max(64 * min(n, SEGMENTS_PER_CALL), WORKSPACE_KEYS), [np.empty(0, np.uint32)]
         while at[0] < n:
             found, before = np.empty(room, np.uint32), int(at[0])
-            end = min(before + STEP, n)
+            end = min(before + SEGMENTS_PER_CALL, n)
 
             def again(m: CData, *args: Any, first: int = before) -> int:
                 at[0] = first
                 return int(HITS(m, *args))
 
             where = (write("uint32_t[]", found), room, more, into)
-            self._iid._call(mapping, again, self._c, box, end, at, *where)
+            self._iid._call(again, self._c, box, end, at, *where)
             every.append(found[: int(more[0])])
             if at[0] == before:
                 room *= 4

@@ -1,4 +1,4 @@
-"""The compiled core's functions for trees over boxes, one thin function per C function."""
+"""Trees over boxes: one thin function per function of the compiled core."""
 
 from __future__ import annotations
 
@@ -17,21 +17,31 @@ Boxes = NDArray[np.uint16]
 
 
 def read(kind: str, array: NDArray[Any]) -> CData:
-    """An array as the core reads it."""
+    """Return a pointer for the core to read an array by."""
     if not array.flags.c_contiguous:
         raise ValueError("the core needs contiguous arrays")
     return ffi.from_buffer(kind, array)
 
 
 def write(kind: str, array: NDArray[Any]) -> CData:
-    """An array that the core writes."""
+    """Return a pointer for the core to write an array by."""
     return ffi.from_buffer(kind, array, require_writable=True)
 
 
 class Tree:
-    """A packed tree over boxes, (n, 4) u16."""
+    """A packed tree over boxes.
 
-    __slots__ = ("_at", "n", "nodes", "order")
+    Attributes
+    ----------
+    n : int
+        How many boxes.
+    nodes : ndarray
+        uint16 (m, 64): the boxes of the children of each node.
+    order : ndarray
+        uint32 (n,): numbers of the boxes in the order of the leaves.
+    """
+
+    __slots__ = ("_pointers", "n", "nodes", "order")
 
     def __init__(self, boxes: Boxes) -> None:
         n = len(boxes)
@@ -45,39 +55,39 @@ class Tree:
         )
         if status:
             raise MapixError(f"a tree over {n} boxes: internal error, status {status}")
-        self._keep()
+        self._point()
 
-    def _keep(self) -> None:
+    def _point(self) -> None:
         nodes, order = read("uint16_t[]", self.nodes), read("uint32_t[]", self.order)
-        self._at = (nodes, order, self.n)
+        self._pointers = (nodes, order, self.n)
 
     @staticmethod
     def nodes_of(n: int) -> int:
-        """How many nodes a tree over n boxes has."""
+        """Return the number of nodes of a tree over n boxes."""
         return int(lib.mapix_tree_nodes(n))
 
     @classmethod
     def known(cls, nodes: Boxes, order: Keys) -> Tree:
-        """A tree that was made before, whose numbers are below n."""
+        """Return a tree of stored tables.  The caller has checked that its numbers are below n."""
         made = cls.__new__(cls)
         made.n, made.nodes, made.order = len(order), nodes, order
-        made._keep()
+        made._point()
         return made
 
     def search(self, window: Boxes) -> Keys:
-        """``mapix_tree_search``: numbers of the boxes that share a pixel with a window."""
+        """Return the numbers of the boxes that share a pixel with a window, in no order."""
         room = 64
         count = ffi.new("uint64_t *")
         box = read("uint16_t[]", window)
         while True:
             found = np.empty(room, np.uint32)
-            lib.mapix_tree_search(*self._at, box, write("uint32_t[]", found), room, count)
+            lib.mapix_tree_search(*self._pointers, box, write("uint32_t[]", found), room, count)
             if count[0] <= room:
                 return found[: int(count[0])]
             room = int(count[0])
 
     def search_many(self, windows: Boxes) -> tuple[Keys, NDArray[np.uint32]]:
-        """``mapix_tree_search_many``: sorted numbers for windows (n, 4), and how many each has."""
+        """Return the sorted numbers for each of windows (n, 4), and the count of each window."""
         n = len(windows)
         counts = np.empty(n, np.uint32)
         at, count = ffi.new("uint64_t *"), ffi.new("uint64_t *")
@@ -86,17 +96,14 @@ class Tree:
         while at[0] < n:
             found, before = np.empty(room, np.uint32), int(at[0])
             where = (write("uint32_t[]", found), room, count, into)
-            lib.mapix_tree_search_many(*self._at, box, n, at, *where)
+            lib.mapix_tree_search_many(*self._pointers, box, n, at, *where)
             every.append(found[: int(count[0])])
             if at[0] == before:
                 room *= 4
         return np.concatenate(every), counts
 
     def pairs(self, most: int = 1 << 62) -> tuple[Keys, Keys] | None:
-        """``mapix_tree_pairs``: all pairs a < b of boxes that share a pixel.
-
-        None of more than ``most``.
-        """
+        """Return all pairs a < b of boxes that share a pixel, or None if they exceed ``most``."""
         leaf, count = ffi.new("uint64_t *"), ffi.new("uint64_t *")
         room, total = max(1 << 16, self.n), 0
         every: list[tuple[Keys, Keys]] = []
@@ -104,7 +111,7 @@ class Tree:
             a, b = np.empty(room, np.uint32), np.empty(room, np.uint32)
             into = (write("uint32_t[]", a), write("uint32_t[]", b), room, count)
             before = int(leaf[0])
-            lib.mapix_tree_pairs(*self._at, leaf, *into)
+            lib.mapix_tree_pairs(*self._pointers, leaf, *into)
             n = int(count[0])
             total += n
             if total > most:

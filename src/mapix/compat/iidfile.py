@@ -30,26 +30,29 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-import mapix
 from mapix._native.iid import pack
-from mapix.iid.archive import Archive
-from mapix.iid.arguments import (
+from mapix.iid.argument_checks import (
     Box,
     Text,
+    as_box,
     as_bytes,
+    as_group_name,
+    as_integer,
     as_keys,
     as_pixels,
-    box_of,
-    name_of,
-    whole,
 )
 from mapix.iid.writer import Writer
+from mapix.registry import open_dataset
 from mapix.source import absolute, read_small
+
+if TYPE_CHECKING:
+    from mapix.iid.segment import Segment as StoredSegment
+    from mapix.iid.single_archive import SingleArchive
 
 MOST_NBYTES = 1 << 33  # of any archive
 MASK_NDIM = 2
@@ -114,7 +117,7 @@ class Region:
             buffer, bbox = mask, buffer if bbox is None else bbox
         if np.ndim(bbox) == MASK_NDIM or isinstance(bbox, bytes):
             buffer, bbox = bbox, buffer
-        self.bbox: Box = box_of(bbox)
+        self.bbox: Box = as_box(bbox)
         shape = self.bbox[2] - self.bbox[0], self.bbox[3] - self.bbox[1]
         self.mask: NDArray[np.bool_] = _pixels(buffer, shape)
         if self.mask.shape != shape:
@@ -196,9 +199,9 @@ class Segment:
         *,
         key: int | None = None,
         area: int | None = None,
-        stored: Any = None,
+        stored: StoredSegment | None = None,
     ) -> None:
-        self.key = None if key is None else whole(key, "key")
+        self.key = None if key is None else as_integer(key, "key")
         self._stored = stored
         s = area if s is None else s
         self._own = Regions(regions)
@@ -211,13 +214,13 @@ class Segment:
         if bbox is None:
             boxes = np.array([r.bbox for r in self._own] or [(0, 0, 0, 0)])
             bbox = [*boxes[:, :2].min(axis=0).tolist(), *boxes[:, 2:].max(axis=0).tolist()]
-        self.bbox = box_of(bbox)
-        self.area = whole(s, "an area") if s is not None else int(self.mask().sum())
+        self.bbox = as_box(bbox)
+        self.area = as_integer(s, "an area") if s is not None else int(self.mask().sum())
 
     def _fill(self, mask: ArrayLike, bbox: Sequence[int] | None) -> None:
         pixels = as_pixels(mask)
         h, w = pixels.shape
-        box = (0, 0, h, w) if bbox is None else box_of(bbox)
+        box = (0, 0, h, w) if bbox is None else as_box(bbox)
         if (box[2] - box[0], box[3] - box[1]) != (h, w):
             raise ValueError(f"a box {box} for a mask of {h} x {w}")
         raw, self.area, _ = pack(pixels, *box[:2])
@@ -402,7 +405,7 @@ class _Groups:
     def add(self, name: str, keys: int | Iterable[int] = ()) -> Group:
         """Add a key, or some, to a group, which is made when it is new; the group."""
         new = as_keys(keys, len(self._file), self._file.fpath or "a new archive").tolist()
-        known = self._keys.get(name_of(name), [])
+        known = self._keys.get(as_group_name(name), [])
         self._keys[name] = list(dict.fromkeys([*known, *new]))
         return Group(name, self._keys[name])
 
@@ -419,9 +422,9 @@ class IIDFile:
     def __init__(self, fpath: str | os.PathLike[str] | None = None) -> None:
         self.fpath = None if fpath is None else os.fspath(fpath)
         self._place = None if self.fpath is None else absolute(self.fpath)
-        self._archive: Archive | None = None
+        self._archive: SingleArchive | None = None
         if fpath is not None:
-            self._archive = mapix.open(fpath, format="iid")
+            self._archive = open_dataset(fpath, format="iid", others=())
         self._entries: dict[int, Entry] = {}
         self._n = 0 if self._archive is None else len(self._archive)
         self.meta = _Meta({} if self._archive is None else dict(self._archive.meta))
@@ -437,7 +440,7 @@ class IIDFile:
         places = {name: getattr(known, name) for name in SECTIONS}
         return Header(known.version, known.rformat, **places)
 
-    def _archive_of(self) -> Archive:
+    def _archive_of(self) -> SingleArchive:
         assert self._archive is not None
         return self._archive
 
@@ -445,7 +448,7 @@ class IIDFile:
         return self._n
 
     def _entry(self, key: int) -> Entry:
-        key = whole(key, "a key", -(2**63), 2**63)
+        key = as_integer(key, "a key", -(2**63), 2**63)
         if not 0 <= key < self._n:
             raise KeyError(f"key {key} of {self._n} segments")
         if key not in self._entries:
@@ -482,7 +485,7 @@ class IIDFile:
             if not (inside and region.bbox[2] <= seg.bbox[2] and region.bbox[3] <= seg.bbox[3]):
                 raise ValueError(f"a region {region.bbox} outside of its segment's box {seg.bbox}")
         if group is not None:
-            name_of(group)
+            as_group_name(group)
         entry = Entry(self._n, iid, seg, self)
         self._entries[self._n] = entry
         self._n += 1
@@ -495,7 +498,7 @@ class IIDFile:
             domain = entry.iid.domain
             stored = entry.seg._stored
             bits = (
-                stored._archive._bits(stored.key)
+                stored._file.region_bytes(stored._row)
                 if stored is not None
                 else b"".join(_packed(r) for r in entry.seg.regions)
             )
@@ -523,7 +526,7 @@ class IIDFile:
                 out._instead_of(known.source)
             self._write(out)
         if own:
-            self._archive = mapix.open(target, format="iid")
+            self._archive = open_dataset(target, format="iid", others=())
 
     def dump(self) -> bytes:
         """The bytes that ``save`` would write."""

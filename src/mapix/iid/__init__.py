@@ -11,10 +11,13 @@ if TYPE_CHECKING:
     from mapix.iid import coco
     from mapix.iid.archive import Archive
     from mapix.iid.editing import diff, edit, merge, subset
-    from mapix.iid.labelmap import LabelMap, add_label_map, label_map, read_png
-    from mapix.iid.pixels import Masks, Overlaps
+    from mapix.iid.label_maps import LabelMap, add_label_map, label_map, read_png
+    from mapix.iid.pixel_queries import Masks, Overlaps
     from mapix.iid.segment import Region, Segment
-    from mapix.iid.shards import ShardedArchive, ShardedWriter
+    from mapix.iid.selection import Selection
+    from mapix.iid.sharded_archive import ShardedArchive
+    from mapix.iid.sharded_writer import ShardedWriter
+    from mapix.iid.single_archive import SingleArchive
     from mapix.iid.writer import Writer
 
 __all__ = [
@@ -24,8 +27,10 @@ __all__ = [
     "Overlaps",
     "Region",
     "Segment",
+    "Selection",
     "ShardedArchive",
     "ShardedWriter",
+    "SingleArchive",
     "Writer",
     "add_label_map",
     "coco",
@@ -39,21 +44,23 @@ __all__ = [
 
 _MODULES = {
     "Archive": "archive",
-    "LabelMap": "labelmap",
-    "Masks": "pixels",
-    "Overlaps": "pixels",
+    "LabelMap": "label_maps",
+    "Masks": "pixel_queries",
+    "Overlaps": "pixel_queries",
     "Region": "segment",
     "Segment": "segment",
-    "ShardedArchive": "shards",
-    "ShardedWriter": "shards",
+    "Selection": "selection",
+    "ShardedArchive": "sharded_archive",
+    "ShardedWriter": "sharded_writer",
+    "SingleArchive": "single_archive",
     "Writer": "writer",
-    "add_label_map": "labelmap",
+    "add_label_map": "label_maps",
     "coco": "",
     "diff": "editing",
     "edit": "editing",
-    "label_map": "labelmap",
+    "label_map": "label_maps",
     "merge": "editing",
-    "read_png": "labelmap",
+    "read_png": "label_maps",
     "subset": "editing",
 }
 

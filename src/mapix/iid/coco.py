@@ -1,8 +1,8 @@
 """Masks as COCO's run-length encodings, both ways.
 
-Runs go down the columns of the whole image, zeros first.  Uncompressed ``counts`` are a list;
-compressed ones text: each count (from the third on less the one before the last) in groups of 5
-bits, lowest first, bit 6 for more to come, plus 48.
+Runs go down the columns of the image, zeros first.  Uncompressed ``counts`` are a list.  Compressed
+ones are text: from each count after the third, the count two before is subtracted; the result is
+written in groups of 5 bits, lowest first, with bit 6 if another group follows, plus 48.
 """
 
 from __future__ import annotations
@@ -15,29 +15,30 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapix._native.iid import rle_box, rle_counts, rle_mask
 from mapix.errors import LimitError
-from mapix.iid.arguments import MOST_SIDE, Box, as_pixels, box_of, pair_of, whole
+from mapix.iid.argument_checks import Box, as_box, as_integer, as_pair, as_pixels
+from mapix.iid.layout import MOST_SIDE
 
 __all__ = ["MOST_PIXELS", "decode", "encode"]
 
 MOST_PIXELS = 1 << 26
-"""Of a mask that ``decode`` makes unless it is told otherwise: a few bytes may say any number."""
+"""Default limit of a mask that ``decode`` makes: a few bytes can state any size."""
 
-MOST_GROUPS = 13  # of a count: more are beyond 64 bits
+MOST_GROUPS = 13  # of a count: more exceed 64 bits
 
 
 def encode(
     mask: ArrayLike, bbox: Box, size: tuple[int, int], *, compressed: bool = True
 ) -> dict[str, Any]:
-    """A mask of a box as the encoding of a whole image.
+    """Encode the mask of a box as run lengths of the complete image.
 
     Parameters
     ----------
     mask : array_like
-        (maxr - minr, maxc - minc), bool, whole numbers or floats: what is not 0 belongs to it.
+        (maxr - minr, maxc - minc), bool, integers or floats: pixels that are not 0 belong to it.
     bbox : (minr, minc, maxr, maxc)
-        Where it lies.
+        Place of the mask.
     size : (h, w)
-        Of the image, which holds the box.
+        Size of the image, which contains the box.
     compressed : bool
         Whether counts are text.
 
@@ -51,11 +52,11 @@ def encode(
     TypeError
         An argument is of a wrong type.
     ValueError
-        The box does not lie in the image, or is not as large as the mask.
+        The box is not in the image, or not of the size of the mask.
     """
     pixels = as_pixels(mask)
-    h, w = pair_of(size, "size")
-    minr, minc, maxr, maxc = bbox = box_of(bbox)
+    h, w = as_pair(size, "size")
+    minr, minc, maxr, maxc = bbox = as_box(bbox)
     if pixels.shape != (maxr - minr, maxc - minc):
         raise ValueError(f"a box {bbox} for a mask of {pixels.shape[0]} x {pixels.shape[1]}")
     if maxr > h or maxc > w:
@@ -99,7 +100,7 @@ def _counts(raw: bytes) -> list[int]:
             group = raw[at] - 48
             at += 1
             if not 0 <= group < 64:
-                raise ValueError(f"counts with a character that is none, at {at - 1}")
+                raise ValueError(f"counts with a character outside of '0'..'o', at {at - 1}")
             x |= (group & 31) << shift
             shift += 5
             if not group & 32:
@@ -108,22 +109,24 @@ def _counts(raw: bytes) -> list[int]:
                 break
         found.append(x + found[-2] if len(found) > 2 else x)
         if not 0 <= found[-1] < 1 << 32:
-            raise ValueError(f"counts with {found[-1]}, which is no number of pixels, before {at}")
+            raise ValueError(
+                f"counts with {found[-1]}, which is not a number of pixels, before {at}"
+            )
     return found
 
 
 def _runs(counts: object) -> NDArray[np.uint32]:
-    """Counts that are not text: whole numbers of 32 bits."""
+    """Return counts that are not text as uint32 (n,)."""
     if isinstance(counts, Mapping) or not isinstance(counts, Iterable):
-        raise TypeError(f"counts are text or whole numbers, got {type(counts).__name__}")
+        raise TypeError(f"counts are text or integers, got {type(counts).__name__}")
     array = counts if isinstance(counts, np.ndarray) else None
     if array is None:
-        listed = [whole(c, "a count", -(2**80), 2**80) for c in counts]
+        listed = [as_integer(c, "a count", -(2**80), 2**80) for c in counts]
         if listed and not 0 <= min(listed) <= max(listed) < 1 << 32:
             raise ValueError(f"counts are 0..{2**32 - 1}, got {min(listed)} to {max(listed)}")
         return np.array(listed, np.uint32)
     if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise TypeError(f"counts are whole numbers, got {array.dtype} {array.shape}")
+        raise TypeError(f"counts are integers, got {array.dtype} {array.shape}")
     low, high = int(array.min(initial=0)), int(array.max(initial=0))
     if low < 0 or high >= 1 << 32:
         raise ValueError(f"counts are 0..{2**32 - 1}, got {low} to {high}")
@@ -133,35 +136,35 @@ def _runs(counts: object) -> NDArray[np.uint32]:
 def decode(
     rle: Mapping[str, Any], *, most_pixels: int = MOST_PIXELS
 ) -> tuple[NDArray[np.bool_], Box]:
-    """The mask of an encoding within its tight box: bool, and the box.
+    """Return the mask of an encoding within its tight box: bool (h, w), and the box.
 
     Parameters
     ----------
     rle : mapping
-        ``{"size": [h, w], "counts": ...}``: counts are text, bytes, or whole numbers.
+        ``{"size": [h, w], "counts": ...}``: counts are text, bytes, or integers.
     most_pixels : int
-        Of the box, which the mask is made of; 64 Mi by default.
+        Largest box to make a mask of; 64 Mi by default.
 
     Raises
     ------
     TypeError
-        The size or a count is not a whole number; fractions are not rounded.
+        The size or a count is not an integer.
     ValueError
-        Counts that are negative, or do not add up to the image.
+        Counts are negative, or their sum is not the size of the image.
     LimitError
-        The box has more pixels than that.
+        The box has more pixels than ``most_pixels``.
     """
     if not isinstance(rle, Mapping):
         raise TypeError(f"an encoding is a mapping of size and counts, got {type(rle).__name__}")
-    h, w = pair_of(rle["size"], "size")
+    h, w = as_pair(rle["size"], "size")
     counts = rle["counts"]
     if not (h <= MOST_SIDE and w <= MOST_SIDE):
-        raise ValueError(f"an image of {h} x {w}; up to {MOST_SIDE} a side fit")
+        raise ValueError(f"an image of {h} x {w}: a side has at most {MOST_SIDE} pixels")
     if isinstance(counts, str | bytes):
         text = counts.encode("utf-8") if isinstance(counts, str) else bytes(counts)
         runs = rle_counts(text)
         if runs is None:
-            raise ValueError(f"counts of {sum(_counts(text))} pixels")  # tells which one is none
+            raise ValueError(f"counts of {sum(_counts(text))} pixels")  # its error names the count
     else:
         runs = _runs(counts)
     box = rle_box(runs, (h, w))
@@ -169,7 +172,7 @@ def decode(
         total = int(runs.sum(dtype=np.uint64))
         raise ValueError(f"counts of {total} pixels for an image of {h} x {w}")
     pixels = (box[2] - box[0]) * (box[3] - box[1])
-    if pixels > whole(most_pixels, "most_pixels"):
+    if pixels > as_integer(most_pixels, "most_pixels"):
         raise LimitError(
             f"a mask of {box[2] - box[0]} x {box[3] - box[1]} pixels in {len(runs)} counts: more "
             f"than {most_pixels}; decode(rle, most_pixels={pixels}) makes it"

@@ -1,4 +1,4 @@
-"""Archives from archives: parts, unions, changes; always a new file, in the old place or not."""
+"""New archives from archives: parts, unions, changes."""
 
 from __future__ import annotations
 
@@ -8,59 +8,61 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from mapix.iid.archive import Archive
-from mapix.iid.arguments import as_json, as_keys, name_of
-from mapix.iid.shards import ShardedArchive
+from mapix.iid.argument_checks import Keys, as_group_name, as_json, as_keys
+from mapix.iid.names import Pair
+from mapix.iid.sharded_archive import ShardedArchive
 from mapix.iid.writer import Writer
 
 __all__ = ["Difference", "diff", "edit", "merge", "subset"]
 
-Pair = tuple[bytes, bytes]
 Path = str | os.PathLike[str]
-Keys = NDArray[np.uint32]
 
 
 def _copy(
     archive: Archive, keys: Iterable[int], out: Writer, groups: Mapping[str, Sequence[str]] | None
 ) -> dict[int, int]:
-    """Write segments again, bits as they are; old key -> new key.  ``groups``: other names."""
+    """Copy segments without decoding them, and groups; return old key -> new key.
+
+    ``groups`` has the new names of groups that are renamed.
+    """
     new: dict[int, int] = {}
     for key in keys:
-        domain, iid = archive.name(key)
-        box, area = archive._head(key)
-        new[key] = out.add(domain, iid, bits=archive._bits(key), bbox=box, area=area)
+        file, row = archive._place(key)
+        box, area = file.head(row)
+        new[key] = out.add(*file.name(row), bits=file.region_bytes(row), bbox=box, area=area)
     for name, group in archive.groups.items():
-        kept = [new[k] for k in group if k in new]
+        members = [new[k] for k in group if k in new]
         for target in (name,) if groups is None else groups.get(name, (name,)):
-            out.group(target, np.array(kept, np.int64))
+            out.group(target, np.array(members, np.int64))
     return new
 
 
 def _archive(archive: object) -> Archive:
     if not isinstance(archive, Archive):
-        raise TypeError(f"an opened archive is needed, got {type(archive).__name__}")
+        raise TypeError(f"an open archive is needed, got {type(archive).__name__}")
     return archive
 
 
 def subset(archive: Archive, keys: ArrayLike, path: Path, *, replace: bool = False) -> None:
     """Write some segments of an archive, with their groups and the metadata, to a new one.
 
-    Keys become 0, 1, 2 ... in the order given.  Of an archive of several files one is made.
+    Keys become 0, 1, 2 ... in the order given.  The new archive is one file.
 
     Raises
     ------
     TypeError
-        Keys are not whole numbers, or another argument is of a wrong type.
+        Keys are not integers, or another argument is of a wrong type.
     ValueError
-        A key comes twice: a segment has one key.
+        A key comes twice.
     """
     chosen = as_keys(keys, len(_archive(archive)), archive.path)
     once, counts = np.unique(chosen, return_counts=True)
     if len(once) < len(chosen):
         twice = int(once[np.argmax(counts > 1)])
-        raise ValueError(f"{archive.path}: key {twice} comes twice: a segment has one key")
+        raise ValueError(f"{archive.path}: key {twice} comes twice in keys")
     with Writer(path, archive.meta, version=archive.header, replace=replace) as out:
         _copy(archive, chosen.tolist(), out, None)
 
@@ -73,13 +75,13 @@ def merge(
     Parameters
     ----------
     archives : sequence of Archive
-        Metadata is that of the first; keys that it lacks come from the others.
+        The metadata of the first, with the keys that only others have, is written.
     path : str or os.PathLike
         The new archive.
     unique : bool
-        Leave out segments whose (domain, iid) an earlier one has.
+        Leave out a segment if an earlier one has the same (domain, iid).
     replace : bool
-        Whether a file that is there may be replaced.
+        Whether to replace a file at ``path``.
 
     Raises
     ------
@@ -128,7 +130,7 @@ class Difference:
 
 
 def diff(a: Archive, b: Archive) -> Difference:
-    """What is different in ``b``; of names that several segments share the first one counts."""
+    """Return the differences of ``b`` from ``a``, by name; of equal names the first counts."""
     names_a = {a.name(k): k for k in reversed(range(len(a)))}
     names_b = {b.name(k): k for k in reversed(range(len(b)))}
     changed = []
@@ -155,39 +157,38 @@ def edit(
     meta: Mapping[str, Any] | None = None,
     append: Callable[[Writer], object] | None = None,
 ) -> None:
-    """Write an archive anew with changes; by default in its own place, in one step.
+    """Write an archive with changes; by default it replaces the file, in one step.
 
     Parameters
     ----------
     archive : Archive
-        Stays what it is while it is open; open the path again to see the changes.  Of several files
-        as one, those that change are written anew, one after the other, each in one step.
+        The open archive.  It does not change; open the path again to see the changes.  Of several
+        files, those that change are replaced one after the other, each in one step.
     path : str or os.PathLike, optional
-        Where to; the archive's own path by default, which is then replaced.
+        The new file; by default the archive's own path, which is then replaced.
     delete : array_like
-        Keys of segments to leave out; those after them move up.
+        Keys of segments to leave out.  Keys after them decrease.
     groups : mapping of str to array_like, optional
-        Groups as they are to be, in old keys; groups that are not named stay, an empty one goes.
+        New members of groups, in old keys.  Other groups stay; an empty one is removed.
     meta : mapping, optional
-        The new metadata, whole; of several files, of each.
+        The complete new metadata; of several files, of each.
     append : callable
-        Is given the Writer, behind the last segment: ``lambda out: out.add(...)``.  Of several
-        files that of the last one, whose keys it counts.
+        Called with the Writer after the last segment: ``lambda out: out.add(...)``.  Of several
+        files it is the Writer of the last one, with keys of that file.
 
     Raises
     ------
     TypeError
-        An argument is of a wrong type: then nothing was written.
+        An argument is of a wrong type.  Nothing was written.
     IndexError
-        A key is not there.
+        There is no such key.
     ValueError
-        A file is there twice in an archive of several files that is to be edited in place.
+        A file is in the archive twice, and would be edited in place.
     FileChangedError
-        The file at the archive's path is not the one that ``archive`` was opened from: somebody has
-        edited or replaced it since.  It stays as it is; open it again.  After an edit in place this
-        is so for ``archive`` itself.
+        The file at the archive's path was edited or replaced since ``archive`` was opened.  It
+        stays unchanged; open it again.  An edit in place has this effect on ``archive`` itself.
     LockedError
-        Another writer is at work on the path.
+        Another writer writes the path.
     """
     if groups is not None and not isinstance(groups, Mapping):
         raise TypeError(f"groups must be a mapping of names to keys, got {type(groups).__name__}")
@@ -195,13 +196,15 @@ def edit(
         raise TypeError(f"append must be callable, got {type(append).__name__}")
     n, at = len(_archive(archive)), archive.path
     gone = as_keys(delete, n, at)
-    wanted = {name_of(name): as_keys(keys, n, at) for name, keys in (groups or {}).items()}
+    wanted = {as_group_name(name): as_keys(keys, n, at) for name, keys in (groups or {}).items()}
     if meta is not None:
         as_json(meta, "meta")
-    if path is None and isinstance(archive, ShardedArchive):
+    if path is not None:
+        _edit(archive, path, gone, wanted, meta, append)
+    elif isinstance(archive, ShardedArchive):
         _edit_parts(archive, gone, wanted, meta, append)
     else:
-        _edit(archive, path, gone, wanted, meta, append)
+        _edit(archive, None, gone, wanted, meta, append)
 
 
 def _edit(
@@ -212,18 +215,18 @@ def _edit(
     meta: Mapping[str, Any] | None,
     append: Callable[[Writer], object] | None,
 ) -> None:
-    """``edit`` of one archive to one file."""
-    keep = np.setdiff1d(archive.keys, gone).tolist()
+    """Write one file with the changes; for a path of None, in the place of the archive's file."""
+    remaining = np.setdiff1d(archive.keys, gone).tolist()
     target = archive.source.full_path if path is None else path
-    said = archive.meta if meta is None else meta
-    with Writer(target, said, version=archive.header, replace=path is None) as out:
+    new_meta = archive.meta if meta is None else meta
+    with Writer(target, new_meta, version=archive.header, replace=path is None) as out:
         if path is None:
             out._instead_of(archive.source)
-        new = _copy(archive, keep, out, dict.fromkeys(groups, ()))
+        new = _copy(archive, remaining, out, dict.fromkeys(groups, ()))
         for name, keys in groups.items():
-            kept = [new[k] for k in keys.tolist() if k in new]
-            if kept:
-                out.group(name, kept)
+            members = [new[k] for k in keys.tolist() if k in new]
+            if members:
+                out.group(name, members)
         if append is not None:
             append(out)
 
@@ -235,11 +238,11 @@ def _edit_parts(
     meta: Mapping[str, Any] | None,
     append: Callable[[Writer], object] | None,
 ) -> None:
-    """``edit`` of several files in their places."""
+    """Edit several files in their places."""
     paths = [os.path.realpath(part.source.full_path) for part in archive.parts]
     if len(set(paths)) < len(paths):
-        raise ValueError(f"{archive.path}: a file is there twice; it cannot be edited in its place")
-    for part in archive.parts:  # all of them, before the first one changes
+        raise ValueError(f"{archive.path}: a file is in the archive twice, edit it to a new path")
+    for part in archive.parts:  # all of them before the first one changes
         part.source.confirm()
     last = archive.parts[-1]
     for k, part in enumerate(archive.parts):

@@ -11,24 +11,24 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native
 from mapix.errors import FormatError
-from mapix.iid.arguments import as_keys
+from mapix.iid.argument_checks import as_keys
 from mapix.iid.layout import NAME, Place, read_groups
 
 if TYPE_CHECKING:
-    from mapix.iid.archive import Archive
+    from mapix.iid.segment_file import SegmentFile
 
-__all__ = ["Group", "Groups"]
+__all__ = ["FileGroups", "Group", "Groups"]
 
 Keys = NDArray[np.uint32]
 
 
 class Group:
-    """Keys of an archive: a set, with ``&``, ``|``, ``-`` and ``^``.
+    """A set of keys of an archive, with ``&``, ``|``, ``-`` and ``^``.
 
     Attributes
     ----------
     keys : ndarray
-        uint32 (n,): a copy of what the file has, read-only, or ascending after an operation.
+        uint32 (n,): a read-only copy of the keys in the file; after an operation ascending.
     """
 
     __slots__ = ("keys",)
@@ -78,29 +78,38 @@ def _keys(other: Group | ArrayLike) -> Keys:
 
 
 class Groups(Mapping[str, Group]):
-    """Name -> keys.  Each use copies the keys of a group under the guard and checks their range."""
+    """Name -> group of an archive."""
 
-    def __init__(self, archive: Archive) -> None:
-        self._archive = archive
+    def of(self, key: int) -> list[str]:
+        """Return the names of the groups that a key is in."""
+        return [name for name in self if key in self[name]]
+
+    def _missing(self, path: str, name: str) -> KeyError:
+        return KeyError(f"{path}: no group {name!r}; there: {', '.join(self) or 'none'}")
+
+
+class FileGroups(Groups):
+    """The groups in a file.  Each use copies the keys under the guard and checks their range."""
+
+    def __init__(self, file: SegmentFile) -> None:
+        self._file = file
 
     @cached_property
     def _places(self) -> dict[str, Place]:
-        return read_groups(self._archive.source, self._archive.layout)
+        return read_groups(self._file.source, self._file.layout)
 
     def __getitem__(self, name: str) -> Group:
-        a = self._archive
+        file = self._file
         if name not in self._places:
-            raise KeyError(
-                f"{a.path}: no group {name!r}; there: {', '.join(self._places) or 'none'}"
-            )
+            raise self._missing(file.path, name)
         at, n = self._places[name]
-        raw = memoryview(_native.copy(a.source.mapping, at, 4 * n, NAME))
+        raw = memoryview(_native.copy(file.source.mapping, at, 4 * n, NAME))
         keys = np.frombuffer(raw.toreadonly(), "<u4")
-        wrong = keys >= len(a)
+        wrong = keys >= len(file)
         if wrong.any():
             k = int(np.argmax(wrong))
-            reason = f"group {name!r} has key {keys[k]} of {len(a)} segments"
-            raise FormatError(a.path, NAME, reason, at=at + 4 * k)
+            reason = f"group {name!r} has key {keys[k]} of {len(file)} segments"
+            raise FormatError(file.path, NAME, reason, at=at + 4 * k)
         return Group(keys)
 
     def __iter__(self) -> Iterator[str]:
@@ -108,10 +117,6 @@ class Groups(Mapping[str, Group]):
 
     def __len__(self) -> int:
         return len(self._places)
-
-    def of(self, key: int) -> list[str]:
-        """Names of the groups that a key is in."""
-        return [name for name in self if key in self[name]]
 
     def __repr__(self) -> str:
         return f"<Groups {', '.join(f'{k}: {n}' for k, (_, n) in self._places.items())}>"

@@ -1,23 +1,6 @@
-"""IID: segmentation archives, one file of five sections (FORMATS: IID).
+"""The bytes of IID archives: header, sections, and limits of what a file may ask for.
 
-All integers are little-endian.
-
-========  =====================================================================================
-at        what
-========  =====================================================================================
-0         u32 version, u32 rformat (0 in all known files of version 0)
-8         five times u32 offset, u32 length: lut, iids, meta, groups, segs; from the file's start
-lut       20 bytes a segment: u32 key (its number), name offset and length in iids, segment offset
-          and length in segs
-iids      u32 key, u32 domain length, u32 iid length, domain, iid
-meta      JSON, an object
-groups    u32 length, JSON ``[{"name", "offset", "length"}, ...]``, then u32 keys; offsets count
-          from behind the JSON, in bytes
-segs      u32 key, u16 minr, minc, maxr, maxc, u32 area; then regions: u32 length (all of it), u16
-          box, ceil(h w / 8) bytes of mask, row after row, the first pixel in the highest bit
-========  =====================================================================================
-
-The original ignores bytes behind ``segs``: there an index may lie.
+``docs/iid.md`` has the table of all fields.
 """
 
 from __future__ import annotations
@@ -28,18 +11,28 @@ import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mapix import _native
 from mapix.errors import FormatError, LimitError
-from mapix.source import Source
+
+if TYPE_CHECKING:
+    from mapix.source import Source
 
 __all__ = [
     "HEAD",
     "JSON_LIMIT",
+    "LEAST_NBYTES",
+    "MOST_SIDE",
     "NAME",
+    "NAME_HEAD",
+    "PIXELS_PER_BYTE",
+    "REGION_HEAD",
+    "ROW_NBYTES",
+    "SEGMENT_HEAD",
     "Layout",
     "Place",
+    "check_pixels",
     "check_sharing",
     "image_size",
     "read_groups",
@@ -50,10 +43,16 @@ __all__ = [
 NAME = "iid"
 HEAD = struct.Struct("<12I")
 SECTIONS = ("lut", "iids", "meta", "groups", "segs")
-ROW_NBYTES = 20
-JSON_LIMIT = 16 << 20  # bytes of JSON that are read at most
-SHARING = 4  # times a section that what lies in it may take together: hostile places share bytes
-LEAST_SHARED = 1 << 20
+ROW_NBYTES = 20  # of the lookup table
+NAME_HEAD = struct.Struct("<III")
+SEGMENT_HEAD = struct.Struct("<I4HI")
+REGION_HEAD = struct.Struct("<I4H")
+MOST_SIDE = 65535  # the last row or column of a box, and sides of an image
+
+JSON_LIMIT = 16 << 20  # bytes of JSON that are read
+SHARING = 4  # a hostile file has many names at the same bytes: most bytes of all, per section byte
+PIXELS_PER_BYTE = 32  # pixels that a number in a file may ask for, per byte of the file
+LEAST_NBYTES = 1 << 20  # smaller files and sections count as this large
 
 Place = tuple[int, int]
 """Offset and length in bytes."""
@@ -61,7 +60,7 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The header of an archive: where its sections are, all within the file."""
+    """The header of an archive: the places of its sections, all within the file."""
 
     version: int
     rformat: int
@@ -73,18 +72,18 @@ class Layout:
 
     @property
     def nsegments(self) -> int:
-        """Rows of the lookup table."""
+        """How many rows the lookup table has."""
         return self.lut[1] // ROW_NBYTES
 
     @property
     def end(self) -> int:
-        """Byte behind the last section."""
+        """The byte after the last section."""
         places = (self.lut, self.iids, self.meta, self.groups, self.segs)
         return max(at + nbytes for at, nbytes in places)
 
 
 def read_layout(source: Source) -> Layout:
-    """The header of a file.
+    """Return the header of a file.
 
     Raises
     ------
@@ -133,20 +132,44 @@ def _json(source: Source, at: int, nbytes: int, what: str) -> Any:
             raw, object_pairs_hook=_unique, parse_float=_finite, parse_constant=_finite
         )
     except (ValueError, RecursionError) as e:
-        raise FormatError(source.path, NAME, f"{what} is no JSON: {e}", at=at) from e
+        raise FormatError(source.path, NAME, f"{what} is not JSON: {e}", at=at) from e
 
 
 def check_sharing(path: str, what: str, total: int, section: int) -> None:
-    """Raise LimitError when things of ``total`` bytes lie in a section that is much smaller."""
-    if total > max(SHARING * section, LEAST_SHARED):
+    """Refuse ``total`` bytes in a section that is much smaller.
+
+    Raises
+    ------
+    LimitError
+        They are more than 4 times the section.
+    """
+    if total > max(SHARING * section, LEAST_NBYTES):
         raise LimitError(
             f"{path}: iid: {what} of {total} bytes in a section of {section}: they share bytes, "
             f"more than {SHARING} times over"
         )
 
 
+def check_pixels(
+    path: str, nbytes: int, npixels: int, what: str, per_byte: int = PIXELS_PER_BYTE
+) -> None:
+    """Refuse pixels whose count is only stated in the file, of ``nbytes`` bytes.
+
+    Raises
+    ------
+    LimitError
+        They are more than ``per_byte`` per byte of the file, or per byte of 1 MiB if it is smaller.
+    """
+    most = per_byte * max(nbytes, LEAST_NBYTES)
+    if npixels > most:
+        raise LimitError(
+            f"{path}: {what} of {npixels} pixels from an archive of {nbytes} bytes, "
+            f"more than {most}: pass bbox= or out= if that many are wanted"
+        )
+
+
 def read_meta(source: Source, layout: Layout) -> dict[str, Any]:
-    """The metadata; empty where the section is."""
+    """Return the metadata, {} if the section is empty."""
     at, nbytes = layout.meta
     found = _json(source, at, nbytes, "meta") if nbytes else {}
     if not isinstance(found, dict):
@@ -155,28 +178,28 @@ def read_meta(source: Source, layout: Layout) -> dict[str, Any]:
 
 
 def image_size(meta: Mapping[str, Any]) -> tuple[int, int] | None:
-    """(h, w) of the image as metadata states it, ``{"image": {"width": w, "height": h}}``.
+    """Return (h, w) of the image from metadata ``{"image": {"width": w, "height": h}}``.
 
-    None where it does not, or where these are not whole numbers of 1..65535.
+    None if the metadata does not state it, or not as integers in 1..65535.
     """
     image = meta.get("image")
     if not isinstance(image, Mapping):
         return None
     h, w = image.get("height"), image.get("width")
-    if type(h) is not int or type(w) is not int or not (0 < h <= 65535 and 0 < w <= 65535):
+    if type(h) is not int or type(w) is not int or not (0 < h <= MOST_SIDE and 0 < w <= MOST_SIDE):
         return None
     return h, w
 
 
 def read_groups(source: Source, layout: Layout) -> dict[str, Place]:
-    """Name -> byte of the first key in the file, and how many keys; in the file's order.
+    """Return name -> byte of the first key, and number of keys, in the order of the file.
 
     Raises
     ------
     FormatError
-        The JSON is odd, a name comes twice, or keys do not lie in the section.
+        The JSON is not a list of groups, a name comes twice, or keys are not in the section.
     LimitError
-        There is too much JSON, or groups share their keys' bytes, more than 4 times over.
+        The JSON is too long, or groups share the bytes of their keys, more than 4 times over.
     """
     at, nbytes = layout.groups
     if not nbytes:

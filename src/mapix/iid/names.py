@@ -1,4 +1,4 @@
-"""Names of segments: (domain, iid) by key, keys by name, domains."""
+"""Names of the segments of one file: (domain, iid) by key, keys by name, domains."""
 
 from __future__ import annotations
 
@@ -11,63 +11,52 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix import _native
-from mapix._native.iid import NONE, Table
-from mapix.iid.arguments import Text, as_bytes
-from mapix.iid.layout import NAME
+from mapix._native.iid import NONE, NameTable
+from mapix.iid.argument_checks import Text, as_bytes
+from mapix.iid.layout import NAME, NAME_HEAD
 
 if TYPE_CHECKING:
-    from mapix.iid.archive import Archive
+    from mapix.iid.segment_file import SegmentFile
 
-__all__ = ["Names", "Text", "as_bytes"]
+__all__ = ["Names", "Pair"]
 
 Pair = tuple[bytes, bytes]
-HEAD_NBYTES = 12
-LONG_NBYTES = 1 << 12  # of a name: those of a table that is not checked may all be the same bytes
-GATHERED = 1 << 18  # bytes whose places are listed at once
+"""Domain and iid."""
+
+GATHERED_NBYTES = 1 << 18  # whose places are listed at once
 
 
 class Names:
-    """The names of an archive; tables over them are made when they are first asked for."""
+    """The names in a file.  Tables of them are made when they are first needed, and cached."""
 
-    def __init__(self, archive: Archive) -> None:
-        self._archive = archive
-
-    def of(self, key: int) -> Pair:
-        """(domain, iid) of a key."""
-        a = self._archive
-        found = a._iid.text(a.source.mapping, key)
-        if sum(map(len, found)) > LONG_NBYTES:
-            a.check_table()
-        return found
+    def __init__(self, file: SegmentFile) -> None:
+        self._file = file
 
     def each(self, keys: NDArray[np.uint32]) -> list[Pair]:
-        """(domain, iid) of keys."""
-        a = self._archive
-        a.check_table()
-        return a._iid.texts(a.source.mapping, keys) if len(keys) else []
+        """Return (domain, iid) of keys."""
+        self._file.check_table()
+        return self._file.native.texts(keys) if len(keys) else []
 
     # --- keys by name -----------------------------------------------------------------------------
 
     @cached_property
-    def _table(self) -> Table:
-        a = self._archive
-        a.check_table()
-        seed = secrets.randbits(64)  # nobody can write names that all meet in one place
-        return a._iid.names(a.source.mapping, seed)
+    def _table(self) -> NameTable:
+        self._file.check_table()
+        # A random seed: a file cannot have names that all collide.
+        return self._file.native.names(secrets.randbits(64))
 
     def first(self, names: Sequence[Pair]) -> NDArray[np.int64]:
-        """Lowest key of each name, -1 where nobody has it."""
-        a = self._archive
-        if not len(a) or not names:
+        """Return the lowest key of each name, or -1, int64 (n,)."""
+        if not len(self._file) or not names:
             return np.full(len(names), -1, np.int64)
         parts = [p for pair in names for p in pair]
         ends = np.cumsum(np.fromiter(map(len, parts), np.uint64, len(parts)), dtype=np.uint64)
-        return a._iid.find(a.source.mapping, self._table, b"".join(parts) or b"\0", ends)
+        return self._file.native.find(self._table, b"".join(parts) or b"\0", ends)
 
     def first_in(self, domain: bytes, iids: Sequence[Text]) -> NDArray[np.int64]:
-        """The same for many names in one domain."""
-        a, n = self._archive, len(iids)
-        if not len(a) or not n:
+        """Return the same for many names in one domain."""
+        n = len(iids)
+        if not len(self._file) or not n:
             return np.full(n, -1, np.int64)
         parts = [as_bytes(i) for i in iids] if any(type(i) is not bytes for i in iids) else iids
         ends = np.empty((n, 2), np.uint64)
@@ -76,15 +65,14 @@ class Names:
         ends[0, 0], ends[1:, 0] = 0, ends[:-1, 1]
         ends[:, 0] += np.uint64(len(domain))
         text = domain + domain.join(cast(Sequence[bytes], parts))
-        return a._iid.find(a.source.mapping, self._table, text or b"\0", ends.reshape(-1))
+        return self._file.native.find(self._table, text or b"\0", ends.reshape(-1))
 
     def all_of(self, domain: bytes, iid: bytes) -> NDArray[np.uint32]:
-        """All keys of a name, ascending."""
-        a = self._archive
-        if not len(a):
+        """Return all keys of a name, ascending."""
+        if not len(self._file):
             return np.empty(0, np.uint32)
         table = self._table
-        key = a._iid.find_one(a.source.mapping, table, domain, iid)
+        key = self._file.native.find_one(table, domain, iid)
         if key < 0:
             return np.empty(0, np.uint32)
         found = [key]
@@ -93,14 +81,12 @@ class Names:
         return np.array(found, np.uint32)
 
     def duplicates(self) -> list[NDArray[np.uint32]]:
-        """Keys that share a name, for each name that several have."""
+        """Return the keys that share a name, for each name of several segments."""
         chain = self._table.chain
-        behind = np.zeros(len(chain), bool)
-        later = chain[chain != NONE]
-        behind[later] = True
-        heads = np.flatnonzero((chain != NONE) & ~behind)
+        first = chain != NONE
+        first[chain[first]] = False
         found = []
-        for key in heads.tolist():
+        for key in np.flatnonzero(first).tolist():
             keys = [key]
             while chain[keys[-1]] != NONE:
                 keys.append(int(chain[keys[-1]]))
@@ -110,64 +96,58 @@ class Names:
     # --- domains ----------------------------------------------------------------------------------
 
     def _section(self) -> NDArray[np.uint8]:
-        """The section of names, copied under the guard."""
-        a = self._archive
-        return np.frombuffer(_native.copy(a.source.mapping, *a.layout.iids, NAME), np.uint8)
+        """Return the section of names, copied under the guard."""
+        file = self._file
+        return np.frombuffer(_native.copy(file.source.mapping, *file.layout.iids, NAME), np.uint8)
 
     @cached_property
     def _lengths(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Byte of each name in its section, and the lengths of domain and iid; all checked."""
-        a = self._archive
-        a.check_table()
-        lut = a._lut
+        self._file.check_table()
+        lut = self._file.lut
         at = lut["name_at"].astype(np.int64)
-        heads = _gathered(self._section(), at, HEAD_NBYTES).view("<u4").reshape(-1, 3)
+        heads = _gathered(self._section(), at, NAME_HEAD.size).view("<u4").reshape(-1, 3)
         ndomain, niid = (heads[:, k].astype(np.int64) for k in (1, 2))
-        wrong = (heads[:, 0] != np.arange(len(a))) | (
-            HEAD_NBYTES + ndomain + niid != lut["name_nbytes"]
+        wrong = (heads[:, 0] != np.arange(len(lut))) | (
+            NAME_HEAD.size + ndomain + niid != lut["name_nbytes"]
         )
         if wrong.any():
-            self.of(int(np.argmax(wrong)))  # raises
+            self._file.name(int(np.argmax(wrong)))  # raises
         return at, ndomain, niid
 
     @cached_property
     def _domains(self) -> tuple[list[bytes], NDArray[np.int64]]:
         at, ndomain, _ = self._lengths
-        return _unique_texts(self._section(), at + HEAD_NBYTES, ndomain)
+        return _unique_texts(self._section(), at + NAME_HEAD.size, ndomain)
 
     @property
     def domains(self) -> list[bytes]:
         """All domains, sorted."""
         return self._domains[0]
 
-    @property
-    def domain_of(self) -> NDArray[np.int64]:
-        """Number of each segment's domain in ``domains``, (n,)."""
-        return self._domains[1]
-
     @cached_property
     def _iids(self) -> tuple[list[bytes], NDArray[np.int64]]:
         at, ndomain, niid = self._lengths
-        return _unique_texts(self._section(), at + HEAD_NBYTES + ndomain, niid)
+        return _unique_texts(self._section(), at + NAME_HEAD.size + ndomain, niid)
 
     def with_iid(self, iid: bytes) -> NDArray[np.uint32]:
-        """Keys whose name within their domain is ``iid``, whatever the domain."""
+        """Return the keys of an iid in any domain, ascending."""
         known, number = self._iids
         if iid not in known:
             return np.empty(0, np.uint32)
         return np.flatnonzero(number == known.index(iid)).astype(np.uint32)
 
     def in_domains(self, domains: Sequence[bytes]) -> NDArray[np.uint32]:
-        """Keys of some domains, ascending."""
+        """Return the keys of some domains, ascending."""
         known = self.domains
         numbers = [known.index(d) for d in domains if d in known]
-        return np.flatnonzero(np.isin(self.domain_of, numbers)).astype(np.uint32)
+        return np.flatnonzero(np.isin(self._domains[1], numbers)).astype(np.uint32)
 
 
 def _gathered(data: NDArray[np.uint8], at: NDArray[np.int64], nbytes: int) -> NDArray[np.uint8]:
-    """Bytes at many places, (n, nbytes).  The places were proven to lie in the section."""
+    """Return the bytes at many places, (n, nbytes).  The caller has checked the places."""
     found = np.empty((len(at), nbytes), np.uint8)
-    step = max(1, GATHERED // max(nbytes, 1))
+    step = max(1, GATHERED_NBYTES // max(nbytes, 1))
     for first in range(0, len(at), step):
         part = slice(first, first + step)
         np.take(data, at[part, None] + np.arange(nbytes), out=found[part])
@@ -177,7 +157,7 @@ def _gathered(data: NDArray[np.uint8], at: NDArray[np.int64], nbytes: int) -> ND
 def _unique_texts(
     data: NDArray[np.uint8], at: NDArray[np.int64], lengths: NDArray[np.int64]
 ) -> tuple[list[bytes], NDArray[np.int64]]:
-    """Different texts, sorted, and the number of each place's text among them."""
+    """Return the different texts, sorted, and the number of each place's text among them."""
     texts: list[bytes] = []
     number = np.empty(len(at), np.int64)
     for length in np.unique(lengths).tolist():

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Sequence
 
 from mapix.errors import MapixError
 from mapix.iid.archive import Archive
-from mapix.iid.layout import HEAD, NAME, read_layout
+from mapix.iid.layout import HEAD, read_layout
+from mapix.iid.shard_names import files_of_set
+from mapix.iid.sharded_archive import ShardedArchive
+from mapix.iid.single_archive import SingleArchive
 from mapix.registry import Candidate
 from mapix.source import Fingerprint, Source
 
-__all__ = ["NAME", "open_path", "refusal", "reopen"]
+__all__ = ["open_path", "refusal"]
 
 
 def refusal(candidate: Candidate) -> str | None:
@@ -23,45 +26,54 @@ def refusal(candidate: Candidate) -> str | None:
     try:
         layout = read_layout(candidate.source)
     except MapixError as e:
-        return f"no header of an archive ({str(e)[-80:]})"
-    # No magic number: only a header whose sections follow one another is believed.
-    places = [layout.lut, layout.iids, layout.meta, layout.groups, layout.segs]
+        return f"not the header of an archive ({str(e)[-80:]})"
+    # There is no magic number: the sections must follow one another.
     at = HEAD.size
-    for begin, nbytes in places:
+    for begin, nbytes in (layout.lut, layout.iids, layout.meta, layout.groups, layout.segs):
         if begin != at:
             return "sections that do not follow one another from byte 48 on"
         at += nbytes
     return None if layout.meta[1] >= 2 and layout.groups[1] >= 6 else "no metadata, or no groups"
 
 
-def open_path(path: str | os.PathLike[str] | Candidate, **options: Any) -> Archive:
-    """Open an archive; nothing but its header is read.
+def open_path(
+    path: str | os.PathLike[str] | Candidate,
+    *,
+    others: Sequence[tuple[str, Fingerprint | None]] | None = None,
+    **unknown: object,
+) -> Archive:
+    """Open an archive; only its header is read.
 
     Parameters
     ----------
     path : str or os.PathLike
-        The file, by any name; one of ``NAME-00000-of-00003.iid`` stands for all of them.
+        The file, by any name.
+    others : sequence of (str, Fingerprint or None), optional
+        Files whose segments follow, and the fingerprint that each must have.  By default, of one
+        file ``NAME-00000-of-00003.iid``, all files of that set; ``others=()`` opens the file alone.
 
     Returns
     -------
-    Archive
+    SingleArchive
+        Or, of several files, a ShardedArchive.
 
     Raises
     ------
+    TypeError
+        There is no such option.
     FormatError
-        The header is none, or its sections do not lie in the file.
+        The header is not that of an archive, a section is not in the file, or files of a set are
+        missing.
     """
-    if options:
-        raise TypeError(f"an archive has no option {', '.join(sorted(options))}")
-    from mapix.iid.shards import ShardedArchive, beside
-
+    if unknown:
+        raise TypeError(f"archives have no option {', '.join(sorted(unknown))}; they have others")
     candidate = Candidate.of(path)
-    shards = beside(candidate.path)
-    if len(shards) > 1:
-        return ShardedArchive([Archive(Source(p)) for p in shards])
-    return Archive(candidate.source)
-
-
-def reopen(path: str, expect: Fingerprint) -> Archive:
-    """What a pickled archive becomes: the same file opened again, or FileChangedError."""
-    return Archive(Source(path, expect))
+    if others is None:
+        shards = files_of_set(candidate.path)
+        if len(shards) > 1:
+            return ShardedArchive([SingleArchive(Source(p)) for p in shards])
+        others = ()
+    first = SingleArchive(candidate.source)
+    if not others:
+        return first
+    return ShardedArchive([first, *(SingleArchive(Source(p, expect)) for p, expect in others)])

@@ -8,16 +8,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix import view
-from mapix.errors import LimitError
-from mapix.iid.arguments import Box, as_pixels
+from mapix.errors import FormatError, LimitError
+from mapix.iid.argument_checks import Box, as_pixels
+from mapix.iid.layout import NAME, REGION_HEAD
 
 if TYPE_CHECKING:
-    from mapix.iid.archive import Archive
+    from mapix.iid.segment_file import SegmentFile
 
 __all__ = ["Box", "Region", "Segment", "polygons"]
 
 
-STRIPE = 1 << 20  # pixels that are compared at once
+STRIPE_PIXELS = 1 << 20  # that are compared at once
 MOST_SIDES = 1 << 18  # of outlines
 
 
@@ -39,7 +40,7 @@ class Region:
         self.bits = bits
 
     def mask(self) -> NDArray[np.bool_]:
-        """The mask, bool (maxr - minr, maxc - minc).  Copies: yes."""
+        """Return the mask, bool (maxr - minr, maxc - minc).  Copies: yes."""
         minr, minc, maxr, maxc = self.bbox
         h, w = maxr - minr, maxc - minc
         return np.unpackbits(self.bits, count=h * w).reshape(h, w).view(np.bool_)
@@ -54,9 +55,9 @@ class Region:
 
 
 class Segment:
-    """A segment of an archive, looked at where it lies.
+    """A segment of an archive.  Nothing is read until an attribute is asked for.
 
-    Nothing is read until an attribute is asked for.
+    A segment has no ``image``: an archive holds masks, and no pixels of the image.
 
     Attributes
     ----------
@@ -64,31 +65,32 @@ class Segment:
         Its number in the archive.
     """
 
-    __slots__ = ("_archive", "key")
+    __slots__ = ("_file", "_row", "key")
 
-    def __init__(self, archive: Archive, key: int) -> None:
-        self._archive = archive
+    def __init__(self, file: SegmentFile, row: int, key: int) -> None:
+        self._file = file
+        self._row = row
         self.key = key
 
     @property
     def domain(self) -> bytes:
         """The namespace of its name; empty without one."""
-        return self._archive.name(self.key)[0]
+        return self._file.name(self._row)[0]
 
     @property
     def iid(self) -> bytes:
         """Its name within the domain."""
-        return self._archive.name(self.key)[1]
+        return self._file.name(self._row)[1]
 
     @property
     def bbox(self) -> Box:
         """(minr, minc, maxr, maxc), half open, as the file states it."""
-        return self._archive._head(self.key)[0]
+        return self._file.head(self._row)[0]
 
     @property
     def area(self) -> int:
         """Pixels, as the file states them."""
-        return self._archive._head(self.key)[1]
+        return self._file.head(self._row)[1]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -98,28 +100,33 @@ class Segment:
 
     @property
     def bits(self) -> NDArray[np.uint8]:
-        """Its regions as the file holds them, heads included: uint8, a read-only view."""
-        at, nbytes = self._archive._regions_at(self.key)
-        return view.bytes_at(self._archive._source_of(self.key).view, at, nbytes)
+        """Its regions as the file holds them, headers included: uint8, a read-only view."""
+        at, nbytes = self._file.regions_at(self._row)
+        return view.bytes_at(self._file.source.view, at, nbytes)
 
     @property
     def regions(self) -> list[Region]:
-        """The connected parts, in the file's order."""
-        return self._archive._regions(self.key)
+        """The connected parts, in the order of the file."""
+        return _regions(self._file, self._row)
 
     def mask(self, bbox: Box | None = None, out: NDArray[Any] | None = None) -> NDArray[np.bool_]:
-        """The mask, bool, of the segment's box, or of another one.
+        """Return the mask of the segment's box, or of another one.
 
         Parameters
         ----------
         bbox : (minr, minc, maxr, maxc), optional
-            Any box of the image; where the segment is not, there are zeros.
+            Any box of the image; pixels outside of the segment are False.
         out : ndarray, optional
             bool or uint8, C-contiguous, of exactly that shape.
+
+        Returns
+        -------
+        ndarray
+            bool (h, w), or ``out``.
         """
         if bbox is None and out is None:
-            return self._archive._own_mask(self.key)
-        return self._archive._mask(self.key, self.bbox if bbox is None else bbox, out)
+            return self._file.own_mask(self._row)
+        return self._file.mask(self._row, bbox, out)
 
     @property
     def centroid(self) -> tuple[float, float]:
@@ -136,12 +143,12 @@ class Segment:
 
     @property
     def perimeter(self) -> int:
-        """Sides of pixels between the segment and what is not."""
+        """Number of sides between a pixel of the segment and one outside of it."""
         mask = self.mask()
         if not mask.size:
             return 0
         total = sum(int(np.count_nonzero(m)) for m in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
-        step = max(1, STRIPE // mask.shape[1])
+        step = max(1, STRIPE_PIXELS // mask.shape[1])
         for row in range(0, len(mask), step):
             here = mask[row : row + step + 1]
             total += int(np.count_nonzero(here[1:] != here[:-1]))
@@ -150,26 +157,50 @@ class Segment:
         return total
 
     def polygon(self) -> list[NDArray[np.int32]]:
-        """Its outlines and holes, each int32 (n, 2) of (x, y) corners along the pixels' sides.
+        """Return outlines and holes, each int32 (n, 2) of (x, y) corners along the pixels' sides.
 
-        Outlines run clockwise on the screen (y down), holes the other way; the last corner is not
-        the first again.  Filled by the even-odd rule they give the mask again, exactly.
+        Outlines run clockwise on the screen (y down), holes counterclockwise; the last corner
+        differs from the first one.  Filled by the even-odd rule they are exactly the mask.
 
         Raises
         ------
         LimitError
-            There are more than 256 Ki sides: ``perimeter`` says how many.
+            There are more than 256 Ki sides (``perimeter``).
         """
         minr, minc, _, _ = self.bbox
         return [p + np.array([minc, minr], np.int32) for p in polygons(self.mask())]
 
     def __repr__(self) -> str:
-        domain, iid = self._archive.name(self.key)
+        domain, iid = self._file.name(self._row)
         return f"<Segment {self.key}: {domain!r} {iid[:20]!r}, {self.bbox}, {self.area} pixels>"
 
 
+def _regions(file: SegmentFile, row: int) -> list[Region]:
+    """Return the regions of a segment, each checked against the box and the bytes."""
+    outer, _ = file.head(row)
+    begin, nbytes = file.regions_at(row)
+    raw = file.region_bytes(row)
+    found: list[Region] = []
+    at = 0
+    while at < nbytes:
+        complete = nbytes - at >= REGION_HEAD.size
+        length, *box = REGION_HEAD.unpack_from(raw, at) if complete else (0, 0, 0, 0, 0)
+        minr, minc, maxr, maxc = box
+        inside = outer[0] <= minr <= maxr <= outer[2] and outer[1] <= minc <= maxc <= outer[3]
+        want = REGION_HEAD.size + ((maxr - minr) * (maxc - minc) + 7) // 8
+        if not complete or not inside or length != want or at + length > nbytes:
+            # raises an error with all numbers
+            file.native.count(np.array([row], np.uint32), np.array([outer], np.uint16))
+            reason = f"region {len(found)} does not fit its segment"
+            raise FormatError(file.path, NAME, reason, record=row, at=begin + at)
+        bits = np.frombuffer(raw, np.uint8, length - REGION_HEAD.size, at + REGION_HEAD.size)
+        found.append(Region((minr, minc, maxr, maxc), bits))
+        at += length
+    return found
+
+
 def polygons(mask: ArrayLike) -> list[NDArray[np.int32]]:
-    """Outlines of a mask along the sides of its pixels: see ``Segment.polygon``."""
+    """Return outlines of a mask along the sides of its pixels: see ``Segment.polygon``."""
     given = as_pixels(mask)
     m = (
         given.view(np.bool_)
@@ -180,21 +211,21 @@ def polygons(mask: ArrayLike) -> list[NDArray[np.int32]]:
     begins, ways = _sides(m)
     if not len(begins):
         return []
-    # Where the next side begins: at a corner of two pixels that touch it turns right, so that they
-    # stay apart; elsewhere only one side begins there.
+    # At a corner where two pixels touch, two sides begin: the outline turns right there, and keeps
+    # the pixels apart.  At all other corners one side begins.
     steps = np.array([1, width, -1, -width])
     ends = begins + steps[ways]
     code = begins * 4 + ways
     order = np.argsort(code)
     following = np.full(len(code), -1)
-    for turn in (3, 0, 1):  # the last one that is there counts
+    for turn in (3, 0, 1):  # the last turn that exists is taken
         wanted = ends * 4 + (ways + turn) % 4
         at = np.minimum(np.searchsorted(code, wanted, sorter=order), len(code) - 1)
         there = code[order[at]] == wanted
         following[there] = order[at[there]]
     corner = np.empty(len(code), bool)
     corner[following] = ways[following] != ways
-    while (passed := ~corner[following]).any():  # over sides that go on straight, twice as far each
+    while (passed := ~corner[following]).any():  # skip straight sides, twice as far each time
         following[passed] = following[following[passed]]
     number = np.cumsum(corner) - 1
     chain = number[following[corner]].tolist()
@@ -216,14 +247,14 @@ def polygons(mask: ArrayLike) -> list[NDArray[np.int32]]:
 
 
 def _sides(m: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Sides of pixels, walked with the pixel to the right: numbers of the corners where they begin.
+    """Return the sides of pixels, with the pixel on the right: begins and directions.
 
-    And their ways: 0 to the right, 1 down, 2 to the left, 3 up.
+    A begin is the number of a corner; directions are 0 right, 1 down, 2 left, 3 up.
     """
     h, w = m.shape
     begins: list[list[NDArray[np.int64]]] = [[], [], [], []]
     total = 0
-    step = max(1, STRIPE // max(w, 1))
+    step = max(1, STRIPE_PIXELS // max(w, 1))
     for row in range(0, h, step):
         here = m[row : row + step]
         padded = np.zeros((len(here) + 2, w + 2), np.bool_)

@@ -1,34 +1,39 @@
-"""Segments for which conditions hold: worked out when they are first looked at."""
+"""Some segments of an archive: those for which conditions hold, or a part by indices."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from mapix.iid.names import as_bytes
-from mapix.selection import chosen
+from mapix.iid.archive_base import SegmentDataset
+from mapix.iid.argument_checks import Keys, as_bytes
+from mapix.iid.segment import Segment
+from mapix.report import Report
+from mapix.selection import Rows
+from mapix.source import Fingerprint
 
 if TYPE_CHECKING:
     from mapix.iid.archive import Archive
-    from mapix.iid.segment import Segment
+    from mapix.iid.pixel_queries import Masks, Overlaps
 
 __all__ = ["Selection"]
 
 
-class Selection:
-    """What ``Archive.select`` gives: a plan, and a set of segments once somebody looks.
+class Selection(SegmentDataset):
+    """Segments of an archive, in an order of their own; a dataset like the archive.
 
-    The cheap conditions come first: groups and names, then areas and boxes of what is left, and
-    only of what is left then the pixels.  ``&``, ``|``, ``-`` and ``^`` combine selections.
+    Conditions are evaluated when the segments are first needed, cheap ones first: groups and names,
+    then areas and boxes of what is left, then its pixels.  ``&``, ``|``, ``-`` and ``^`` combine
+    selections of one archive.  Pickles as paths, fingerprints and keys.
 
     Attributes
     ----------
     archive : Archive
-        Where the segments are.
+        The archive of the segments.
     """
 
     def __init__(
@@ -40,18 +45,18 @@ class Selection:
         area: Any = None,
         bbox: Any = None,
         keys: Any = None,
-        ready: NDArray[np.uint32] | None = None,
+        rows: Rows = None,
     ) -> None:
         self.archive = archive
         self._groups = [groups] if isinstance(groups, str) else groups
         self._domains = [domains] if isinstance(domains, str | bytes) else domains
         self._area, self._bbox, self._among = area, bbox, keys
-        if ready is not None:
-            self.__dict__["keys"] = ready
+        if rows is not None:
+            self._rows = rows
 
     @cached_property
-    def keys(self) -> NDArray[np.uint32]:
-        """Keys, uint32 (n,): ascending, or in the order in which they were asked for."""
+    def _rows(self) -> Rows:  # type: ignore[override]  # made when it is first needed
+        """Keys for which the conditions hold, ascending."""
         a = self.archive
         found: NDArray[Any] | None = (
             None if self._among is None else np.unique(a._some(self._among))
@@ -77,70 +82,97 @@ class Selection:
                 raise ValueError(f"bbox is (minr, minc, maxr, maxc), got shape {box.shape}")
             found = np.ascontiguousarray(_both(found, a.region(box, exact=False)))
             windows = np.tile(np.clip(box, 0, 65535).astype(np.uint16), (len(found), 1))
-            hits = a._iid.count(a.source.mapping, found, windows, any=True)
-            found = found[hits > 0]
-        return a.keys if found is None else np.ascontiguousarray(found, np.uint32)
+            found = found[a._bits.count(found, windows, any=True) > 0]
+        return None if found is None else found.astype(np.int64)
 
-    def _with(self, keys: NDArray[Any]) -> Selection:
-        return Selection(self.archive, ready=keys.astype(np.uint32))
+    @cached_property
+    def keys(self) -> Keys:
+        """Keys, uint32 (n,): ascending, or in the order of the indices that chose them."""
+        return self.rows.astype(np.uint32)
 
     def __and__(self, other: Selection) -> Selection:
-        return self._with(np.intersect1d(self.keys, other.keys))
+        return self._part(np.intersect1d(self.rows, other.rows))
 
     def __or__(self, other: Selection) -> Selection:
-        return self._with(np.union1d(self.keys, other.keys))
+        return self._part(np.union1d(self.rows, other.rows))
 
     def __sub__(self, other: Selection) -> Selection:
-        return self._with(np.setdiff1d(self.keys, other.keys))
+        return self._part(np.setdiff1d(self.rows, other.rows))
 
     def __xor__(self, other: Selection) -> Selection:
-        return self._with(np.setxor1d(self.keys, other.keys))
-
-    def __len__(self) -> int:
-        return len(self.keys)
+        return self._part(np.setxor1d(self.rows, other.rows))
 
     def __iter__(self) -> Iterator[Segment]:
-        return (self.archive[int(k)] for k in self.keys)
-
-    @overload
-    def __getitem__(self, key: int) -> Segment: ...
-    @overload
-    def __getitem__(self, key: slice | ArrayLike) -> Selection: ...
-    def __getitem__(self, key: Any) -> Segment | Selection:
-        """The i-th of them; or some, by a slice, indices, or a mask, in that order."""
-        found = chosen(key, None, len(self), self.archive.path, "segments")
-        if isinstance(found, int):
-            return self.archive[int(self.keys[found])]
-        return self._with(self.keys[np.asarray(found, np.int64)])
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuilt, (self.archive, self.keys)
+        return map(self.archive._record, self.keys.tolist())
 
     def __contains__(self, key: object) -> bool:
         return bool((self.keys == key).any())
 
-    def masks(self, out: Any = None) -> Any:
-        """``archive.masks`` of them."""
+    def masks(self, out: NDArray[Any] | None = None) -> Masks:
+        """Return ``archive.masks`` of the segments."""
         return self.archive.masks(self.keys, out)
 
     def paint(self, **options: Any) -> Any:
-        """``archive.paint`` of them."""
+        """Return ``archive.paint`` of the segments."""
         return self.archive.paint(self.keys, **options)
 
-    def overlaps(self) -> Any:
-        """``archive.overlaps`` of them."""
+    def overlaps(self) -> Overlaps:
+        """Return ``archive.overlaps`` of the segments."""
         return self.archive.overlaps(self.keys)
 
-    def __repr__(self) -> str:
-        if "keys" in self.__dict__:
-            return f"<Selection of {len(self)} segments of {self.archive.path}>"
-        return f"<Selection of {self.archive.path}, not looked at>"
+    # --- the contract -----------------------------------------------------------------------------
 
+    @property
+    def path(self) -> str:
+        """Path of the archive."""
+        return self.archive.path
 
-def _rebuilt(archive: Archive, keys: NDArray[np.uint32]) -> Selection:
-    return Selection(archive, ready=keys)
+    @property
+    def closed(self) -> bool:
+        """Whether the archive is closed."""
+        return self.archive.closed
+
+    def close(self) -> None:
+        """Close the archive."""
+        self.archive.close()
+
+    def _count(self) -> int:
+        return len(self.archive)
+
+    def _record(self, row: int) -> Segment:
+        return self.archive._record(row)
+
+    def _part(self, rows: Rows) -> Selection:
+        return Selection(self.archive, rows=rows)
+
+    def _values(self, name: str) -> NDArray[Any]:
+        return self.archive._values_of(name, self.keys)
+
+    def _facts(self) -> dict[str, Any]:
+        a = self.archive
+        return {
+            "version": a.version,
+            "image": list(a.shape),
+            "nbytes": a.nbytes,
+            "area": self._areas_range(),
+        }
+
+    def verify(self, progress: Callable[[int, int], object] | None = None) -> Report:
+        """Check the archive: ``archive.verify``."""
+        return self.archive.verify(progress)
+
+    def warm(self, progress: Callable[[int, int], object] | None = None) -> None:
+        """Read the files of the archive into the page cache: ``archive.warm``."""
+        self.archive.warm(progress)
+
+    def _reopening(self) -> tuple[str, dict[str, Any], Fingerprint]:
+        return self.archive._reopening()
+
+    def _summary(self) -> str:
+        known = "_rows" in self.__dict__
+        return f"{len(self)} segments" if known else "segments for which conditions hold"
 
 
 def _both(a: NDArray[Any] | None, b: NDArray[Any]) -> NDArray[Any]:
-    """Keys in both, ascending; b alone where there is no a."""
+    """Return the keys in both, ascending; all of b if a is None."""
     return np.sort(b) if a is None else np.intersect1d(a, b)

@@ -1,10 +1,9 @@
-"""Writing archives: byte for byte what the original writes, whole or not at all."""
+"""Writing of archives: the same bytes as the original writes, in one step."""
 
 from __future__ import annotations
 
 import json
 import os
-import struct
 from array import array
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
@@ -16,40 +15,37 @@ from numpy.typing import ArrayLike, NDArray
 from mapix import _native
 from mapix._native.iid import check_regions, pack
 from mapix.errors import ClosedError, LimitError, MapixError
-from mapix.iid import trailer
-from mapix.iid.arguments import (
+from mapix.iid import stored_index
+from mapix.iid.argument_checks import (
     Box,
     Text,
+    as_box,
     as_bytes,
-    as_groups,
+    as_group_name,
+    as_group_names,
+    as_integer,
     as_json,
     as_keys,
+    as_pair,
     as_pixels,
-    box_of,
-    name_of,
-    pair_of,
-    place_of,
-    whole,
+    box_at,
 )
-from mapix.iid.layout import HEAD
+from mapix.iid.layout import HEAD, NAME_HEAD, ROW_NBYTES, SEGMENT_HEAD
 from mapix.source import Source
 from mapix.store import SYSTEM, Calls, Closing, NewWhole, Spill
 
-__all__ = ["Once", "Writer", "path_of"]
+__all__ = ["OneTimeWriter", "Writer", "path_of"]
 
 MOST_NBYTES = 2**32 - 1  # of a section, and of all sections before segs
-SEGMENT_HEAD = struct.Struct("<I4HI")
-NAME_HEAD = struct.Struct("<III")
-LUT_ROW_NBYTES = 20
-LISTED_NBYTES = 64  # at most, of a group's place in the list of groups, but for its name
-STEP = 1 << 20
+LISTED_NBYTES = 64  # at most, of a group in the list of groups, without its name
+COPY_NBYTES = 1 << 20  # copied at once
 
 
-class Once(Closing):
-    """What writers share: they end once, by being closed or by what they cannot recover from."""
+class OneTimeWriter(Closing):
+    """A writer that ends once: when it is closed, or by an error that it cannot recover from."""
 
     path: str
-    _state = ""  # "closed", or what has ended the writer
+    _state = ""  # "closed", or the error that ended the writer
 
     def _check_open(self) -> None:
         if self._state == "closed":
@@ -58,12 +54,12 @@ class Once(Closing):
             raise MapixError(f"{self.path}: the archive cannot be finished: {self._state}")
 
 
-class Writer(Once):
+class Writer(OneTimeWriter):
     """A new archive, written segment by segment in bounded memory.
 
-    Names and segments go to two files without a name, which are put together at the end; in memory
-    are the lookup table (20 bytes a segment) and the groups.  The archive appears when the writer
-    is closed, or leaves its ``with`` block without an exception; otherwise nothing does.
+    Names and segments go to two temporary files without a name, which ``close`` puts together; the
+    lookup table (20 bytes per segment) and the groups are in memory.  The archive appears when the
+    writer is closed, or leaves its ``with`` block without an exception; otherwise there is no file.
 
     Parameters
     ----------
@@ -73,35 +69,35 @@ class Writer(Once):
         Metadata: any JSON object.  ``{"image": {"width": ..., "height": ...}}`` states the size of
         the image.
     index : bool
-        Whether boxes, areas and a tree over them are put behind the last section, where the
-        original does not look: queries then need not make them.
+        Whether to store boxes, areas and a tree over the boxes after the last section, which the
+        original ignores: queries then need not make them.
     version : (int, int)
         Version and rformat of the header; the original writes an rformat of 0 with version 0.
     replace : bool
-        Whether a file that is there may be replaced; in one step, the old one stays until then.
+        Whether to replace a file at ``path``, in one step when the writer is closed.
     calls : mapix.store.Calls
         The operating system; for tests.
 
     Attributes
     ----------
     path : str
-        Where the archive is to appear.
+        Path of the new archive.
 
     Raises
     ------
     TypeError, ValueError
-        An argument is of a wrong type, or metadata is not what JSON can hold.  This is true of
-        every method: what is refused changes nothing, and the writer can go on.
+        An argument is of a wrong type, or JSON cannot hold the metadata.  In every method such an
+        error changes nothing, and the writer can continue.
     FileExistsError
-        There is something at ``path``, and it is not to be replaced.
+        ``path`` exists, and ``replace`` is False.
     LockedError
-        Another writer is at work on it.
+        Another writer writes ``path``.
     LimitError
-        The format cannot hold so much: 4 GiB a section.  Several archives can be opened as one.
+        A section would exceed 4 GiB, the limit of the format.  ShardedWriter writes several files.
     OSError
-        The disk is full, or fails.  Then the archive cannot be finished: ``close`` raises, too.
+        The disk is full, or fails.  The archive cannot be finished: ``close`` raises, too.
     ClosedError
-        The writer was closed, or aborted, before.
+        The writer was closed or aborted before.
 
     Examples
     --------
@@ -119,17 +115,17 @@ class Writer(Once):
         replace: bool = False,
         calls: Calls = SYSTEM,
     ) -> None:
-        self.version = pair_of(version, "version")
+        self.version = as_pair(version, "version")
         if not isinstance(index, bool | np.bool_) or not isinstance(replace, bool | np.bool_):
             raise TypeError(f"index and replace must be bool, got {index!r} and {replace!r}")
         self.index = bool(index)
         self._boxes, self._areas = array("H"), array("I")
         self._meta = as_json(meta, "meta")
         self._groups: dict[str, set[int]] = {}
-        self._listed = 6  # bytes at most of the groups' section
+        self._listed = 6  # an upper bound of the bytes of the groups' section
         self._lut = array("I")
         if self._lut.itemsize != 4:
-            raise LimitError("this machine's unsigned int has not 4 bytes")
+            raise LimitError("an unsigned int of this machine does not have 4 bytes")
         self._out = NewWhole(path_of(path), calls, replace=bool(replace))
         self.path = self._out.path
         self._spills: list[Spill] = []
@@ -142,10 +138,10 @@ class Writer(Once):
         self._iids, self._segs = self._spills
 
     def _instead_of(self, source: Source) -> None:
-        """Appear in the place of this file alone, unchanged: checked now, and again just before.
+        """Replace exactly this file, unchanged: checked now, and again before the replacement.
 
-        The path is locked against other writers.  What they wrote before, and what programs write
-        that ask for no lock, must not be lost: FileChangedError.
+        The path is locked against other writers.  A change by an earlier writer, or by a program
+        that takes no lock, must not be lost: it raises FileChangedError.
         """
         source.confirm()
         self._out.ready = source.confirm
@@ -163,7 +159,7 @@ class Writer(Once):
     def meta(self, meta: Mapping[str, Any] | None) -> None:
         self._check_open()
         new = as_json(meta, "meta")
-        before = LUT_ROW_NBYTES * len(self) + self._iids.nbytes + len(new) - len(self._meta)
+        before = ROW_NBYTES * len(self) + self._iids.nbytes + len(new) - len(self._meta)
         self._check_room(before, self._segs.nbytes, "its metadata")
         self._meta = new
 
@@ -185,28 +181,28 @@ class Writer(Once):
         rle: Mapping[str, Any] | None = None,
         groups: Iterable[str] = (),
     ) -> int:
-        """Write a segment: all of it, with its groups, or nothing when an argument is refused.
+        """Write a segment with its groups; nothing is written if an argument is refused.
 
         Parameters
         ----------
         domain, iid : str or bytes
-            Its name; text is UTF-8, a domain of None is empty.
+            Its name; text is encoded as UTF-8, a domain of None is empty.
         mask : array_like, optional
-            (h, w), bool, whole numbers or floats: what is not 0 belongs to it, neighbours (of
-            eight) of equal value to the same region; floats that are not 0 are alike.
+            (h, w), bool, integers or floats; pixels that are not 0 belong to the segment.  Adjacent
+            pixels (8 neighbours) of equal value are one region; floats count as 0 or not 0.
         at : (row, column), optional
-            Where the mask's first pixel lies in the image; (0, 0) by default.
+            Place of the mask's first pixel in the image; (0, 0) by default.
         bbox : (minr, minc, maxr, maxc), optional
-            The same as a box, which has to be as large as the mask.
+            The place as a box, of the size of the mask.
         bits : bytes or ndarray, optional
-            Regions as the format has them, heads included, instead of a mask; with ``bbox``
+            Regions in the bytes of the format, headers included, instead of a mask; with ``bbox``
             and ``area``.  An array is uint8 (n,).
         area : int, optional
             Pixels, with ``bits`` alone.
         rle : mapping, optional
             A COCO run-length encoding, instead of a mask; its box is the tight one.
         groups : iterable of str
-            Groups that it belongs to.
+            Groups of the segment.
 
         Returns
         -------
@@ -216,56 +212,56 @@ class Writer(Once):
         Raises
         ------
         TypeError
-            An argument is of a wrong type, or not to be combined with another one.
+            An argument is of a wrong type, or excludes another one.
         ValueError
-            A box that is upside down, beyond 65535, not of the mask's size, or not around ``bits``.
+            A box is not ascending, exceeds 65535, or does not fit the mask or ``bits``.
         LimitError
             The archive is full.
         """
         self._check_open()
         if (mask is not None) + (bits is not None) + (rle is not None) != 1:
-            raise TypeError("one of mask, bits and rle is needed")
+            raise TypeError("add needs exactly one of mask, bits and rle")
         name = _given(domain, "domain"), _given(iid, "iid")
         if iid is None:
             raise TypeError("iid must be str or bytes, got None")
         if bits is not None:
             if bbox is None or area is None or at is not None:
-                raise TypeError("bits need their bbox and area, and no at")
-            box = box_of(bbox)
+                raise TypeError("bits needs bbox and area, and excludes at")
+            box = as_box(bbox)
             raw = _raw(bits)
             check_regions(raw, box)
-            return self._put(name, box, whole(area, "area"), raw, as_groups(groups))
+            return self._put(name, box, as_integer(area, "area"), raw, as_group_names(groups))
         if area is not None:
-            raise TypeError("area is for bits alone; of a mask, pixels are counted")
+            raise TypeError("area is for bits alone; the pixels of a mask are counted")
         if rle is not None:
             if at is not None or bbox is not None:
-                raise TypeError("rle is of the whole image: neither at nor bbox goes with it")
+                raise TypeError("rle is of the complete image: it excludes at and bbox")
             from mapix.iid.coco import decode
 
             pixels, box = decode(rle)
             packed, pixels_n, _ = pack(pixels.view(np.uint8), *box[:2])
-            return self._put(name, box, pixels_n, packed, as_groups(groups))
+            return self._put(name, box, pixels_n, packed, as_group_names(groups))
         if at is not None and bbox is not None:
-            raise TypeError("at and bbox both say where the mask lies: one of them is needed")
+            raise TypeError("at and bbox both state the place of the mask: pass one of them")
         array_ = as_pixels(mask)  # type: ignore[arg-type]
         h, w = array_.shape
-        box = place_of((0, 0) if at is None else at, h, w) if bbox is None else box_of(bbox)
+        box = box_at((0, 0) if at is None else at, h, w) if bbox is None else as_box(bbox)
         if (box[2] - box[0], box[3] - box[1]) != (h, w):
             raise ValueError(f"a box {box} for a mask of {h} x {w}")
         packed, pixels_n, _ = pack(array_, *box[:2])
-        return self._put(name, box, pixels_n, packed, as_groups(groups))
+        return self._put(name, box, pixels_n, packed, as_group_names(groups))
 
     def _put(
         self, name: tuple[bytes, bytes], box: Box, area: int, bits: bytes, groups: list[str]
     ) -> int:
-        """Write what was checked."""
+        """Write a segment whose arguments were checked."""
         key = len(self)
         domain, iid = name
         head = NAME_HEAD.pack(key, len(domain), len(iid)) + domain + iid
         nbytes = SEGMENT_HEAD.size + len(bits)
         names_at, segs_at = self._iids.nbytes, self._segs.nbytes
         listed = sum(4 + self._new_nbytes(group) for group in set(groups))
-        before = LUT_ROW_NBYTES * (key + 1) + names_at + len(head) + listed
+        before = ROW_NBYTES * (key + 1) + names_at + len(head) + listed
         self._check_room(before, segs_at + nbytes, f"segment {key}")
         try:
             self._iids.write(head)
@@ -278,53 +274,53 @@ class Writer(Once):
             for group in groups:
                 self._groups.setdefault(group, set()).add(key)
             self._listed += listed
-        except BaseException as e:  # what of it is in the files is not known
+        except BaseException as e:  # an unknown part of it was written
             self._state = f"segment {key} was written in part: {type(e).__name__} {e}"
             raise
         return key
 
     def group(self, name: str, keys: ArrayLike) -> None:
-        """Add keys to a group, which is made when it is new: all, or none when one is refused.
+        """Add keys to a group, new or not: all of them, or none if one is refused.
 
         Parameters
         ----------
         name : str
-            Of the group.
+            Name of the group.
         keys : int or array_like
             Keys of segments that were added before.
 
         Raises
         ------
         TypeError
-            Keys are not whole numbers; bools and floats are not.
+            Keys are not integers; booleans and floats are not.
         IndexError
-            A key is not there.
+            There is no such key.
         """
         self._check_open()
         found = set(as_keys(keys, len(self), self.path).tolist())
-        new = found - self._groups.get(name_of(name), set())
+        new = found - self._groups.get(as_group_name(name), set())
         listed = 4 * len(new) + self._new_nbytes(name)
-        before = LUT_ROW_NBYTES * len(self) + self._iids.nbytes + listed
+        before = ROW_NBYTES * len(self) + self._iids.nbytes + listed
         self._check_room(before, self._segs.nbytes, f"group {name!r}")
         self._groups.setdefault(name, set()).update(new)
         self._listed += listed
 
     def _new_nbytes(self, group: str) -> int:
-        """Bytes at most that a group's name and place take, 0 if it is there already."""
+        """Return an upper bound of the bytes of a group's entry; 0 if the group exists."""
         return 0 if group in self._groups else 12 * len(group) + LISTED_NBYTES
 
     def _check_room(self, before: int, segs_nbytes: int, what: str) -> None:
-        """Refuse what would only be found too large when the archive is put together."""
+        """Refuse now what would be too large when the archive is put together."""
         before += HEAD.size + len(self._meta) + self._listed
         if max(before, segs_nbytes) > MOST_NBYTES:
             raise LimitError(
                 f"{self._out.path}: an archive holds 4 GiB of segments, and as much of names, "
-                f"table, groups and metadata; {what} is beyond: mapix.iid.ShardedWriter writes "
+                f"table, groups and metadata; {what} exceeds that: mapix.iid.ShardedWriter writes "
                 "several archives, which are opened as one"
             )
 
     def close(self) -> None:
-        """Put the archive together, sync it, and let it appear; does nothing when that was done."""
+        """Put the archive together, sync it, and give it its name.  A second call does nothing."""
         if self._state == "closed":
             return
         try:
@@ -353,18 +349,18 @@ class Writer(Once):
         lut = _little(np.frombuffer(self._lut, np.uint32))
         self._out.write(head)
         self._out.write(lut)
-        for piece in self._iids.pieces(STEP):
+        for piece in self._iids.pieces(COPY_NBYTES):
             self._out.write(piece)
         self._out.write(meta + len(names).to_bytes(4, "little") + names)
         for keys in self._groups.values():
             self._out.write(_little(np.array(sorted(keys), np.uint32)))
-        for piece in self._segs.pieces(STEP):
+        for piece in self._segs.pieces(COPY_NBYTES):
             self._out.write(piece)
         if self.index:
             front = _native.crc32c(lut, _native.crc32c(head)) if len(lut) else _native.crc32c(head)
             boxes = np.frombuffer(self._boxes, np.uint16).reshape(-1, 4)
             areas = np.frombuffer(self._areas, np.uint32)
-            for piece in trailer.pack(at, front, boxes, areas):
+            for piece in stored_index.pack(at, front, boxes, areas):
                 self._out.write(piece)
 
     def _drop(self) -> None:
@@ -372,7 +368,7 @@ class Writer(Once):
             spill.drop()
 
     def abort(self) -> None:
-        """Remove what was written; does nothing after ``close``."""
+        """Remove what was written.  Does nothing after ``close``."""
         if self._state == "closed":
             return
         self._state = "closed"
@@ -385,7 +381,7 @@ def _little(numbers: NDArray[np.uint32]) -> memoryview:
 
 
 def path_of(path: str | os.PathLike[str]) -> str:
-    """A path as text; bytes are refused."""
+    """Return a path as text; bytes are refused."""
     found = os.fspath(path)
     if not isinstance(found, str):
         raise TypeError(f"a path must be text, got {found!r}")
@@ -395,7 +391,7 @@ def path_of(path: str | os.PathLike[str]) -> str:
 def _given(text: Text | None, what: str) -> bytes:
     found = as_bytes(text, what)
     if len(found) > MOST_NBYTES:
-        raise LimitError(f"{what} of {len(found)} bytes; 4 GiB are what a name may have")
+        raise LimitError(f"{what} of {len(found)} bytes; a name has at most 4 GiB")
     return found
 
 

@@ -1,4 +1,4 @@
-"""The compiled core's functions for many segments of an archive: masks, overlaps, paintings."""
+"""Masks, overlaps and paintings of many segments of an archive, by the compiled core."""
 
 from __future__ import annotations
 
@@ -12,52 +12,58 @@ from mapix._native.core import CData, ffi, lib, problem, where_of
 from mapix._native.tree import Boxes, Keys, Tree, read, write
 
 if TYPE_CHECKING:
-    from mapix.source import Mapping
+    from mapix.source import Source
 
-__all__ = ["FORMAT", "STEP", "Bulk"]
+__all__ = ["FORMAT", "SEGMENTS_PER_CALL", "Bulk"]
 
 FORMAT = "iid"
-STEP = 1 << 16  # segments or windows looked at between two looks at Ctrl-C
-BAND = 256  # rows painted between two looks at Ctrl-C: a row of tiles
-PAIRS_A_SEGMENT = 4  # that share pixels: what is room for at once
-CANVAS_NBYTES = 8 << 20  # of a segment of several regions that are put together to be compared
-ROWS_NBYTES = 4 << 20  # of rows that several regions are put together in; used as far as written
+# A call of the core cannot be interrupted; Ctrl-C is handled between two calls.
+SEGMENTS_PER_CALL = 1 << 16  # or windows
+ROWS_PER_CALL = 256  # of a painting: a row of tiles
+PAIRS_PER_SEGMENT = 4  # for which memory is allocated at first
+CANVAS_NBYTES = 8 << 20  # a segment of several regions as one bitmap, to compare it with others
+ROWS_NBYTES = 4 << 20  # rows of several regions as one bitmap; only pages that are written exist
 AND = 1
 SEVERAL = 0xFFFFFFFFFFFFFFFF
 PLACE = np.dtype([("at", "<u8"), ("box", "<u2", 4)])
-ROOM = 1 << 12  # bytes that any answer has room for
+LEAST_NBYTES = 1 << 12  # of memory for an answer
 
 
 class _Canvas(threading.local):
-    """A ``mapix_canvas`` of each thread: zeros, of which memory is only what was written."""
+    """A ``mapix_canvas`` per thread: zeros.  Only the pages that were written take memory."""
 
     def __init__(self) -> None:
-        self.kept: NDArray[np.uint64] | None = None
+        self.zeros: NDArray[np.uint64] | None = None
         self.c = ffi.new("mapix_canvas *")
 
     def take(self) -> CData:
-        """The canvas; to be kept only by a call that succeeds."""
-        words = np.zeros(ROWS_NBYTES // 8, np.uint64) if self.kept is None else self.kept
-        self.kept, self.words = None, words
+        """Return the canvas; the caller gives it back after a call that succeeds."""
+        words = np.zeros(ROWS_NBYTES // 8, np.uint64) if self.zeros is None else self.zeros
+        self.zeros, self.words = None, words
         self.c.words, self.c.nwords = write("uint64_t[]", words), len(words)
         return self.c
 
-    def keep(self) -> None:
-        """It is zeros again."""
-        self.kept = self.words
+    def give_back(self) -> None:
+        """Cache the canvas for the next call: the core has set it to zeros again."""
+        self.zeros = self.words
 
 
 _canvas = _Canvas()
 
 
 class Bulk:
-    """What ``Iid`` inherits: a ``mapix_iid`` and what is done with many of its segments."""
+    """Base class of ``Iid``: what is computed for many segments.
 
-    __slots__ = ("_c", "nsegments")
+    ``mapix.iid.archive_base.Bits`` documents the methods.
+    """
+
+    __slots__ = ("_c", "_source", "nsegments")
     _c: CData
+    _source: Source
     nsegments: int
 
-    def _call(self, mapping: Mapping, fn: Any, *args: Any) -> None:
+    def _call(self, fn: Any, *args: Any) -> None:
+        mapping = self._source.mapping
         where = ffi.new("mapix_where *")
         status = mapping.guarded(lambda m: int(fn(m, self._c, *args, where)))
         if status:
@@ -65,51 +71,48 @@ class Bulk:
 
     def masks(
         self,
-        mapping: Mapping,
         keys: Keys,
         windows: Boxes,
         offsets: NDArray[np.uint64],
         out: NDArray[np.uint8],
     ) -> None:
-        """``mapix_iid_masks``."""
+        """Write masks within windows, back to back: ``mapix_iid_masks``."""
         args = (read("uint32_t[]", keys), read("uint16_t[]", windows), len(keys))
         into = write("uint8_t[]", out)
         offset = read("uint64_t[]", offsets)
-        self._call(mapping, lib.mapix_iid_masks, *args, offset, into, out.nbytes)
+        self._call(lib.mapix_iid_masks, *args, offset, into, out.nbytes)
 
-    def count(
-        self, mapping: Mapping, keys: Keys, windows: Boxes, *, any: bool = False
-    ) -> NDArray[np.uint32]:
-        """``mapix_iid_count``."""
+    def count(self, keys: Keys, windows: Boxes, *, any: bool = False) -> NDArray[np.uint32]:
+        """Return the pixels within windows, or whether there is one: ``mapix_iid_count``."""
         counts = np.empty(len(keys), np.uint32)
         args = (read("uint32_t[]", keys), read("uint16_t[]", windows), len(keys), any)
         into = (_canvas.take(), write("uint32_t[]", counts))
-        self._call(mapping, lib.mapix_iid_count, *args, *into)
-        _canvas.keep()
+        self._call(lib.mapix_iid_count, *args, *into)
+        _canvas.give_back()
         return counts
 
-    def shared(self, mapping: Mapping, a: Keys, b: Keys) -> NDArray[np.uint32]:
-        """``mapix_iid_shared``."""
+    def shared(self, a: Keys, b: Keys) -> NDArray[np.uint32]:
+        """Return the pixels that pairs of segments share: ``mapix_iid_shared``."""
         counts = np.empty(len(a), np.uint32)
         args = (read("uint32_t[]", a), read("uint32_t[]", b), len(a))
         into = (_canvas.take(), write("uint32_t[]", counts))
-        self._call(mapping, lib.mapix_iid_shared, *args, *into)
-        _canvas.keep()
+        self._call(lib.mapix_iid_shared, *args, *into)
+        _canvas.give_back()
         return counts
 
     def overlaps(
-        self, mapping: Mapping, keys: Keys, tree: Tree, most: int, most_work: int
+        self, keys: Keys, tree: Tree, most: int, most_work: int
     ) -> NDArray[np.uint32] | None:
-        """``mapix_iid_overlaps``: key, higher key, pixels (n, 3).
+        """Return key, higher key and shared pixels, uint32 (n, 3): ``mapix_iid_overlaps``.
 
-        None of more than ``most`` pairs, or when more than ``most_work`` was done.
+        None if there are more than ``most`` pairs, or if more than ``most_work`` was done.
         """
         ordered, n = keys[tree.order], len(keys)
         places, several = np.empty(n, PLACE), False
-        for at in range(0, n, STEP):
-            part, into = ordered[at : at + STEP], places[at : at + STEP]
+        for at in range(0, n, SEGMENTS_PER_CALL):
+            part, into = ordered[at : at + SEGMENTS_PER_CALL], places[at : at + SEGMENTS_PER_CALL]
             args = (read("uint32_t[]", part), len(part), write("mapix_place[]", into))
-            self._call(mapping, lib.mapix_iid_places, *args)
+            self._call(lib.mapix_iid_places, *args)
             several = several or bool((into["at"] == SEVERAL).any())
         canvas = np.empty(2 * CANVAS_NBYTES if several else 2, np.uint8)
         join, pairs = ffi.new("mapix_iid_join *"), ffi.new("mapix_iid_pairs *")
@@ -123,20 +126,22 @@ class Bulk:
             if pairs.n == pairs.room:
                 if sum(map(len, every)) > most:
                     return None
-                more = min(max(STEP, PAIRS_A_SEGMENT * n), most + 1)
+                more = min(max(SEGMENTS_PER_CALL, PAIRS_PER_SEGMENT * n), most + 1)
                 every.append(np.empty((more, 3), np.uint32))
                 into = write("uint32_t[]", every[-1])
                 pairs.pairs, pairs.room, pairs.n = into, len(every[-1]), 0
             state = pairs.leader, pairs.behind, pairs.n
 
             def again(m: CData, *args: Any, state: tuple[int, int, int] = state) -> int:
-                pairs.leader, pairs.behind, pairs.n = state  # when a change turns out harmless
+                pairs.leader, pairs.behind, pairs.n = (
+                    state  # a harmless change of the file repeats the call
+                )
                 return int(lib.mapix_iid_overlaps(m, *args))
 
-            self._call(mapping, again, join, pairs)
+            self._call(again, join, pairs)
             if pairs.work > most_work:
                 return None
-        _canvas.keep()
+        _canvas.give_back()
         if every:
             every[-1] = every[-1][: int(pairs.n)]
         found = np.concatenate([np.empty((0, 3), np.uint32), *every])
@@ -146,7 +151,6 @@ class Bulk:
 
     def paint(
         self,
-        mapping: Mapping,
         keys: Keys,
         values: NDArray[np.int32],
         boxes: Boxes,
@@ -154,65 +158,61 @@ class Bulk:
         labels: NDArray[np.int32],
         depth: NDArray[np.uint16] | None,
     ) -> None:
-        """``mapix_iid_paint``: the last of keys on top; labels and depth are the window's."""
+        """Paint values into a window, the last of keys on top: ``mapix_iid_paint``."""
         p = ffi.new("mapix_iid_painting *")
-        kept: tuple[CData, ...] = (
+        pointers: tuple[CData, ...] = (
             read("uint32_t[]", keys),
             read("int32_t[]", values),
             read("uint16_t[]", boxes),
         )
-        kept += (
+        pointers += (
             write("int32_t[]", labels),
             write("uint32_t[]", np.empty(8 * len(keys) + 8, np.uint32)),
         )
-        p.keys, p.values, p.boxes, p.labels, p.scratch = kept
+        p.keys, p.values, p.boxes, p.labels, p.scratch = pointers
         deep = ffi.NULL if depth is None else write("uint16_t[]", depth)
         p.depth, p.n, p.window = deep, len(keys), window.tolist()
-        for begin in range(int(window[0]), int(window[2]), BAND):
-            end = min(begin + BAND, int(window[2]))
+        for begin in range(int(window[0]), int(window[2]), ROWS_PER_CALL):
+            end = min(begin + ROWS_PER_CALL, int(window[2]))
 
             def fresh(m: CData, *args: Any, first: int = begin, end: int = end) -> int:
-                if depth is not None:  # counted once more, when a change turns out harmless
+                if depth is not None:  # a harmless change of the file repeats the call
                     depth[first - int(window[0]) : end - int(window[0])] = 0
                 return int(lib.mapix_iid_paint(m, *args))
 
-            self._call(mapping, fresh, p, begin, end)
+            self._call(fresh, p, begin, end)
 
-    def combine(
-        self, mapping: Mapping, keys: Keys, what: int, window: Boxes, canvas: NDArray[np.uint64]
-    ) -> None:
-        """``mapix_iid_combine``: 0 or, 1 and, 2 and not; ``canvas`` is (h, words)."""
+    def combine(self, keys: Keys, what: int, window: Boxes, canvas: NDArray[np.uint64]) -> None:
+        """Combine masks in a canvas (h, words) by or (0), and (1), and-not (2)."""
         args = (read("uint32_t[]", keys), len(keys), what, read("uint16_t[]", window))
         other = np.zeros_like(canvas) if what == AND else None
 
         def fresh(m: CData, *args: Any) -> int:
             if other is not None:
-                other.fill(0)  # once more, when a change turns out harmless
+                other.fill(0)  # a harmless change of the file repeats the call
             return int(lib.mapix_iid_combine(m, *args))
 
         second = ffi.NULL if other is None else write("uint64_t[]", other)
         into = (write("uint64_t[]", canvas), second, canvas.shape[1])
-        self._call(mapping, fresh, *args, *into)
+        self._call(fresh, *args, *into)
 
-    def rle(
-        self, mapping: Mapping, keys: Keys, size: tuple[int, int], *, text: bool
-    ) -> list[str] | list[list[int]]:
-        """``mapix_iid_rle``: COCO's counts of keys, as text or as numbers."""
-        n, room, found = len(keys), 96 * min(len(keys), STEP) + ROOM, []
+    def rle(self, keys: Keys, size: tuple[int, int], *, text: bool) -> list[str] | list[list[int]]:
+        """Return COCO's counts of keys, as text or as numbers: ``mapix_iid_rle``."""
+        n, room, found = len(keys), 96 * min(len(keys), SEGMENTS_PER_CALL) + LEAST_NBYTES, []
         ends, scratch = np.empty(n, np.uint64), np.empty(64 * (size[0] + 1), np.uint16)
         rows = np.zeros(size[0] + (size[0] + 63) // 64 + 1, np.uint64)
         done, cuts = ffi.new("uint64_t *"), write("uint64_t[]", ends)
         args = (*size, text, write("uint16_t[]", scratch), write("uint64_t[]", rows))
         while done[0] < n:
             out, first = np.empty(room, np.uint8), int(done[0])
-            end = min(first + STEP, n)
+            end = min(first + SEGMENTS_PER_CALL, n)
 
             def again(m: CData, *args: Any, first: int = first) -> int:
-                done[0] = first  # when a change turns out harmless
+                done[0] = first  # a harmless change of the file repeats the call
                 return int(lib.mapix_iid_rle(m, *args))
 
             into = (write("uint8_t[]", out), room, cuts, done)
-            self._call(mapping, again, read("uint32_t[]", keys), end, *args, *into)
+            self._call(again, read("uint32_t[]", keys), end, *args, *into)
             stops = ends[first : int(done[0])].tolist()
             raw: Any = out.tobytes().decode("latin-1") if text else out.view(np.uint32).tolist()
             unit = 1 if text else 4

@@ -1,4 +1,4 @@
-"""Label maps, one number a pixel: what other programs have instead of overlapping segments."""
+"""Label maps: one number per pixel, for programs without overlapping segments."""
 
 from __future__ import annotations
 
@@ -11,32 +11,41 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix.errors import LimitError
-from mapix.iid.arguments import Box, Text, as_bytes, as_groups, box_of, pair_of, whole
-from mapix.iid.writer import Once
+from mapix.iid.argument_checks import (
+    Box,
+    KeysLike,
+    Text,
+    as_box,
+    as_bytes,
+    as_group_names,
+    as_integer,
+    as_pair,
+)
+from mapix.iid.writer import OneTimeWriter
 
 if TYPE_CHECKING:
     from mapix.iid.archive import Archive
-    from mapix.iid.shards import ShardedWriter
+    from mapix.iid.sharded_writer import ShardedWriter
     from mapix.iid.writer import Writer
 
 __all__ = ["LabelMap", "add_label_map", "label_map", "read_png"]
 
-STRIPE = 1 << 18  # pixels of a label map that are worked on at once
+STRIPE_PIXELS = 1 << 18  # of a label map, processed at once
 MOST_LABELS = 65535  # of a PNG with 16 bits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelMap:
-    """A label map, and what it lost.
+    """A label map, and the pixels that segments lost.
 
     Attributes
     ----------
     labels : ndarray
-        int32 (h, w): 0 where there is no segment, else key + 1.
+        int32 (h, w): key + 1 of the topmost segment, 0 without a segment.
     lost : dict
-        Key -> pixels of that segment that others cover; segments that lost nothing are not in it.
+        Key -> pixels of that segment that others cover; only segments that lost some.
     gone : list of int
-        Keys of segments of which nothing is left.
+        Keys of segments that others cover completely.
     """
 
     labels: NDArray[np.int32]
@@ -44,7 +53,7 @@ class LabelMap:
     gone: list[int]
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a PNG of 16 bits (needs Pillow), which ``read_png`` reads.
+        """Write a PNG of 16 bits, which ``read_png`` reads; needs Pillow.
 
         Raises
         ------
@@ -67,9 +76,9 @@ class LabelMap:
 
 
 def label_map(
-    archive: Archive, keys: Any = None, bbox: Box | None = None, **options: Any
+    archive: Archive, keys: KeysLike | None = None, bbox: Box | None = None, **options: Any
 ) -> LabelMap:
-    """Paint segments into one number a pixel, and tell what that loses.
+    """Paint segments into one number per pixel, and count the pixels that this loses.
 
     Parameters
     ----------
@@ -80,10 +89,10 @@ def label_map(
     painted = archive.paint(some, bbox, background=-1, **options)
     window = (0, 0, *archive.shape) if bbox is None else bbox
     windows = np.broadcast_to(np.asarray(window, np.uint16), (len(some), 4))
-    there = archive._iid.count(archive.source.mapping, some, np.ascontiguousarray(windows))
+    there = archive._bits.count(some, np.ascontiguousarray(windows))
     n = len(archive)
     left = np.zeros(n, np.int64)
-    for part in _stripes(painted.shape, max(STRIPE, n)):
+    for part in _stripes(painted.shape, max(STRIPE_PIXELS, n)):
         here = painted[part]
         left += np.bincount(here[here >= 0], minlength=n)
     left = left[some]
@@ -94,26 +103,28 @@ def label_map(
 
 
 def _stripes(shape: tuple[int, ...], npixels: int) -> Iterator[slice]:
-    """Rows of an image, about so many pixels at a time."""
+    """Yield stripes of rows of an image, of about ``npixels`` pixels."""
     step = max(1, npixels // max(1, shape[1]))
     for row in range(0, shape[0], step):
         yield slice(row, min(row + step, shape[0]))
 
 
 def read_png(path: str | os.PathLike[str]) -> NDArray[np.int64]:
-    """Labels of a PNG of 8 or 16 bits, one channel, int64 (h, w); needs Pillow.
+    """Return the labels of a PNG of 8 or 16 bits and one channel, int64 (h, w); needs Pillow.
 
     Raises
     ------
     ValueError
-        It has colours: a palette's numbers are taken, but not three channels.
+        It has several channels.  Of a palette the numbers are taken.
     """
     from PIL import Image
 
     with Image.open(path) as image:
         labels = np.asarray(image)
     if labels.ndim != 2:
-        raise ValueError(f"{os.fspath(path)}: {labels.shape} is no label map, one number a pixel")
+        raise ValueError(
+            f"{os.fspath(path)}: an image of shape {labels.shape} has not one number per pixel"
+        )
     return labels.astype(np.int64)
 
 
@@ -131,45 +142,45 @@ def add_label_map(
     Parameters
     ----------
     out : Writer or ShardedWriter
-        Where to.
+        The archive.
     labels : array_like
-        Whole numbers (h, w).
+        Integers (h, w).
     domain : str or bytes
-        Of their names.
+        Domain of the segments.
     background : int
-        The value that is no segment.
+        The value of pixels without a segment.
     at : (row, column)
-        Where the map's first pixel lies in the image.
+        Place of the map's first pixel in the image.
     groups : iterable of str
-        Groups that they belong to.
+        Groups of the segments.
 
     Returns
     -------
     list of int
-        Their keys, in the order of the values.
+        Keys of the segments, in the order of the values.
 
     Raises
     ------
     TypeError
         An argument is of a wrong type.
     ValueError
-        A segment would lie beyond row or column 65535; then nothing is written.
+        A segment exceeds row or column 65535.  Nothing is written.
 
     Notes
     -----
-    Memory: a byte per pixel of the largest segment's box, and a place per value.
+    Memory: a byte per pixel of the largest segment's box, and a box per value.
     """
-    if not isinstance(out, Once):
+    if not isinstance(out, OneTimeWriter):
         raise TypeError(f"out must be a Writer or ShardedWriter, got {type(out).__name__}")
     array = np.asarray(labels)
     if array.ndim != 2 or array.dtype.kind not in "biu":
-        raise TypeError(f"a label map is (h, w) of whole numbers, got {array.dtype} {array.shape}")
-    space, names = as_bytes(domain, "domain"), as_groups(groups)
-    row, column = pair_of(at, "at")
+        raise TypeError(f"a label map is (h, w) of integers, got {array.dtype} {array.shape}")
+    space, names = as_bytes(domain, "domain"), as_group_names(groups)
+    row, column = as_pair(at, "at")
     boxes = _boxes(array)
-    boxes.pop(whole(background, "background", -(2**63), 2**64), None)
+    boxes.pop(as_integer(background, "background", -(2**63), 2**64), None)
     for minr, minc, maxr, maxc in boxes.values():
-        box_of((row + minr, column + minc, row + maxr, column + maxc))
+        as_box((row + minr, column + minc, row + maxr, column + maxc))
     keys = []
     for value in sorted(boxes):
         minr, minc, maxr, maxc = boxes[value]
@@ -180,10 +191,10 @@ def add_label_map(
 
 
 def _boxes(array: NDArray[Any]) -> dict[int, Box]:
-    """Value -> tight box, of all values of a label map; from runs of equal values, by stripes."""
+    """Return value -> tight box of a label map, from runs of equal values in stripes."""
     found: dict[int, Box] = {}
     width = array.shape[1]
-    for part in _stripes(array.shape, STRIPE):
+    for part in _stripes(array.shape, STRIPE_PIXELS):
         stripe = np.ascontiguousarray(array[part])
         begins = np.ones(stripe.shape, bool)
         np.not_equal(stripe[:, 1:], stripe[:, :-1], out=begins[:, 1:])

@@ -1,18 +1,8 @@
-"""An index behind the last section, which the original ignores: boxes, areas, and their tree.
+"""An index after the last section of a file: boxes, areas, and a tree over the boxes.
 
-=====  ======================================================================================
-at     what, from the next multiple of 8 behind ``segs``
-=====  ======================================================================================
-0      u16 (n, 4) boxes; u32 (n,) areas; u16 (nodes, 64) tree; u32 (n,) its order; each begins at a
-       multiple of 8
-end    the last 64 bytes of the file: magic, u32 version, u32 CRC32C of what follows; u64 first byte
-       of the index, u64 n, u64 nodes; u32 CRC32C of header and lookup table, and of each table with
-       its padding, u32 0
-=====  ======================================================================================
-
-It is believed only when that fits the archive, and each table only when its sum is right; without
-it the same is made when it is asked for.  A table is read when it is asked for, and no earlier: who
-wants areas does not wait for the tree.
+The original ignores these bytes; ``docs/iid.md`` has their table.  An index is used only if its
+checksum of header and lookup table fits the file, and each table only if its own checksum fits.
+Otherwise the same tables are made from the segments.  Each table is read when it is first needed.
 """
 
 from __future__ import annotations
@@ -38,16 +28,16 @@ _PREFIX = struct.Struct("<8sII")
 _FIELDS = struct.Struct("<QQQ6I")
 FOOT_NBYTES = _PREFIX.size + _FIELDS.size
 
-STEP = 1 << 16  # bytes summed at once: they stay in the cache, in memory that is used again
+SUMMED_NBYTES = 1 << 16  # at once: they stay in the processor's cache
 
 
 class Index:
-    """The tables of an index that fits its archive; each None where its sum is wrong.
+    """The tables of an index that fits its archive; a table is None if its checksum is wrong.
 
     Attributes
     ----------
     boxes : ndarray or None
-        uint16 (n, 4): minr, minc, maxr, maxc, none upside down; read-only.
+        uint16 (n, 4): minr, minc, maxr, maxc, all ascending; read-only.
     areas : ndarray or None
         uint32 (n,), read-only.
     tree : Tree or None
@@ -55,7 +45,7 @@ class Index:
 
     Notes
     -----
-    Copies: each table, when it is first asked for: it is used outside the guard.
+    Copies: each table, when it is first needed, because it is used outside the guard.
     """
 
     def __init__(
@@ -75,7 +65,7 @@ class Index:
 
     @cached_property
     def boxes(self) -> NDArray[np.uint16] | None:
-        """See above."""
+        """See the attributes."""
         found = self._table(0, "<u2", 4 * self._n)
         boxes = None if found is None else found.reshape(self._n, 4)
         if boxes is None or not (boxes[:, :2] <= boxes[:, 2:]).all():
@@ -84,12 +74,12 @@ class Index:
 
     @cached_property
     def areas(self) -> NDArray[np.uint32] | None:
-        """See above."""
+        """See the attributes."""
         return self._table(1, "<u4", self._n)
 
     @cached_property
     def tree(self) -> Tree | None:
-        """See above."""
+        """See the attributes."""
         nodes = self._table(2, "<u2", 64 * self._nnodes)
         order = self._table(3, "<u4", self._n)
         if nodes is None or order is None or (self._n and int(order.max()) >= self._n):
@@ -101,30 +91,30 @@ def _sum(raw: bytes | bytearray, before: int = 0) -> int:
     return _native.crc32c(raw, before) if raw else before
 
 
-def _up(at: int) -> int:
+def _aligned(at: int) -> int:
     return at + -at % 8
 
 
 def _places(start: int, n: int, nnodes: int) -> list[int]:
-    """Where the four tables begin, and the last one ends."""
+    """Return the bytes at which the four tables begin, and at which the last one ends."""
     found, at = [], start
     for nbytes in (8 * n, 4 * n, 128 * nnodes, 4 * n):
         found.append(at)
-        at = _up(at + nbytes)
+        at = _aligned(at + nbytes)
     return [*found, at]
 
 
 def pack(
     end: int, front_crc: int, boxes: NDArray[np.uint16], areas: NDArray[np.uint32]
 ) -> Iterator[bytes]:
-    """The bytes of an index behind byte ``end`` of an archive, its padding before included."""
+    """Yield the bytes of an index after byte ``end`` of an archive, padding first."""
     tree = Tree(boxes)
-    start, n, nnodes = _up(end), len(boxes), len(tree.nodes)
+    start, n, nnodes = _aligned(end), len(boxes), len(tree.nodes)
     at, sums = start, []
     yield bytes(start - end)
     for table in (boxes, areas, tree.nodes, tree.order):
         raw = np.ascontiguousarray(table).tobytes()
-        raw += bytes(_up(at + len(raw)) - at - len(raw))
+        raw += bytes(_aligned(at + len(raw)) - at - len(raw))
         at += len(raw)
         sums.append(_sum(raw))
         yield raw
@@ -133,7 +123,7 @@ def pack(
 
 
 def read(source: Source, layout: Layout) -> Index | None:
-    """The index of an archive; None when there is none that can be believed."""
+    """Return the index of an archive, or None if there is none, or it is of another file."""
     n, end = layout.nsegments, source.nbytes - FOOT_NBYTES
     if end < layout.end:
         return None
@@ -141,8 +131,13 @@ def read(source: Source, layout: Layout) -> Index | None:
     magic, version, crc = _PREFIX.unpack_from(foot)
     if magic != MAGIC or version != VERSION or crc != _native.crc32c(foot[_PREFIX.size :]):
         return None
-    start, said_n, nnodes, front_crc, *sums = _FIELDS.unpack_from(foot, _PREFIX.size)
-    if said_n != n or start != _up(layout.end) or nnodes != Tree.nodes_of(n) or sums.pop() != 0:
+    start, stated_n, nnodes, front_crc, *sums = _FIELDS.unpack_from(foot, _PREFIX.size)
+    if (
+        stated_n != n
+        or start != _aligned(layout.end)
+        or nnodes != Tree.nodes_of(n)
+        or sums.pop() != 0
+    ):
         return None
     places = _places(start, n, nnodes)
     if places[-1] != end or front_crc != front(source, layout):
@@ -151,10 +146,10 @@ def read(source: Source, layout: Layout) -> Index | None:
 
 
 def front(source: Source, layout: Layout) -> int:
-    """CRC32C of header and lookup table: what an index is made for."""
+    """Return the CRC32C of header and lookup table, which ties an index to its file."""
     crc = _native.crc32c(_native.copy(source.mapping, 0, HEAD.size, NAME))
     at, nbytes = layout.lut
-    for begin in range(at, at + nbytes, STEP):
-        size = min(STEP, at + nbytes - begin)
+    for begin in range(at, at + nbytes, SUMMED_NBYTES):
+        size = min(SUMMED_NBYTES, at + nbytes - begin)
         crc = _sum(_native.copy(source.mapping, begin, size, NAME), crc)
     return crc

@@ -1,0 +1,318 @@
+"""What the queries of an archive need from its files, whether it has one or several.
+
+``SingleArchive`` and ``ShardedArchive`` implement ``ArchiveBase``; a method that one of them lacks
+is an error of mypy.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapix._native.tree import Tree
+from mapix.columns import Column
+from mapix.dataset import Dataset
+from mapix.errors import UnsupportedError, warn
+from mapix.iid.argument_checks import Box, Keys, KeysLike, Text, as_keys
+from mapix.iid.groups import Groups
+from mapix.iid.layout import PIXELS_PER_BYTE, check_pixels, image_size
+from mapix.iid.names import Pair
+from mapix.iid.segment import Segment
+from mapix.iid.segment_file import SegmentFile
+from mapix.options import BatchOptions
+from mapix.source import Source
+
+__all__ = ["ArchiveBase", "Bits", "NameQueries", "SegmentDataset"]
+
+Boxes = NDArray[np.uint16]
+SIDES = ("minr", "minc", "maxr", "maxc")
+COLUMNS = {
+    "area": ("pixels", "pixels of the segment, as the file states them"),
+    "minr": ("pixels", "first row of the box"),
+    "minc": ("pixels", "first column of the box"),
+    "maxr": ("pixels", "row after the last one of the box"),
+    "maxc": ("pixels", "column after the last one of the box"),
+    "domain": ("", "namespace of the name; empty without one"),
+    "iid": ("", "name within the domain"),
+    "groups": ("", "names of the groups that the segment is in"),
+}
+"""Name of each column -> its unit and description."""
+
+
+class Bits(Protocol):
+    """Calculations on the packed bits of many segments.  Keys are in range."""
+
+    def masks(
+        self, keys: Keys, windows: Boxes, offsets: NDArray[np.uint64], out: NDArray[np.uint8]
+    ) -> None:
+        """Write the masks within windows (n, 4) to ``out``, at offsets (n + 1,)."""
+
+    def count(self, keys: Keys, windows: Boxes, *, any: bool = False) -> Keys:
+        """Return the pixels within windows (n, 4), or 1 if there is any, uint32 (n,)."""
+
+    def shared(self, a: Keys, b: Keys) -> Keys:
+        """Return how many pixels each pair of segments shares, uint32 (n,)."""
+
+    def overlaps(self, keys: Keys, tree: Tree, most: int, most_work: int) -> Keys | None:
+        """Return key, higher key and shared pixels of all pairs that share any, (n, 3), sorted.
+
+        ``tree`` is over the boxes of ``keys``.  Return None if there are more than ``most`` pairs,
+        or if more than about ``most_work`` ns are needed.
+        """
+
+    def paint(
+        self,
+        keys: Keys,
+        values: NDArray[np.int32],
+        boxes: Boxes,
+        window: Boxes,
+        labels: NDArray[np.int32],
+        depth: NDArray[np.uint16] | None,
+    ) -> None:
+        """Write the value of the last key at each pixel to ``labels``, and the count to ``depth``.
+
+        Both arrays have the shape of the window.
+        """
+
+    def combine(self, keys: Keys, what: int, window: Boxes, canvas: NDArray[np.uint64]) -> None:
+        """Combine masks in turn with packed rows (h, words): 0 or, 1 and, 2 and-not."""
+
+    def rle(self, keys: Keys, size: tuple[int, int], *, text: bool) -> list[str] | list[list[int]]:
+        """Return COCO's run lengths in an image (h, w), compressed text or lists."""
+
+
+class NameQueries(Protocol):
+    """Queries by name.  Returned keys are uint32, ascending."""
+
+    @property
+    def domains(self) -> list[bytes]:
+        """All domains, sorted."""
+
+    def each(self, keys: Keys) -> list[Pair]:
+        """Return (domain, iid) of keys."""
+
+    def first(self, names: Sequence[Pair]) -> NDArray[np.int64]:
+        """Return the lowest key of each name, or -1."""
+
+    def first_in(self, domain: bytes, iids: Sequence[Text]) -> NDArray[np.int64]:
+        """Return the same for many names in one domain."""
+
+    def all_of(self, domain: bytes, iid: bytes) -> Keys:
+        """Return all keys of a name."""
+
+    def with_iid(self, iid: bytes) -> Keys:
+        """Return the keys of an iid in any domain."""
+
+    def in_domains(self, domains: Sequence[bytes]) -> Keys:
+        """Return the keys of some domains."""
+
+    def duplicates(self) -> list[Keys]:
+        """Return the keys that share a name, for each name of several segments."""
+
+
+class SegmentDataset(Dataset[Segment]):
+    """Segments by number: the part of the contract that archives and selections share."""
+
+    FAMILY = "iid"
+    RECORDS = "segments"
+    BATCH_OPTIONS = frozenset()
+    NO_BATCH = "use masks(keys), or mapix.iid.label_map(archive, keys) for one image of them"
+
+    @property
+    @abc.abstractmethod
+    def keys(self) -> Keys:
+        """Keys of the segments, uint32 (n,)."""
+
+    @abc.abstractmethod
+    def _values(self, name: str) -> NDArray[Any]:
+        """Return the values of a column for these segments."""
+
+    def _column_names(self) -> Sequence[str]:
+        return tuple(COLUMNS)
+
+    def _column(self, name: str) -> Column:
+        unit, description = COLUMNS[name]
+        return Column(name, self._values(name), unit=unit, description=description)
+
+    def _label_names(self) -> Sequence[str]:
+        return ("groups",)
+
+    def _image(self, row: int) -> None:
+        """Return None: the file holds masks, and no pixels of the image."""
+        del row
+
+    def _gather(self, rows: Any, options: BatchOptions, out: Any) -> Any:
+        raise UnsupportedError(self.NO_BATCH)  # the contract has refused already
+
+    def _explained(self, row: int) -> dict[str, Any]:
+        segment = self._record(row)
+        h, w = segment.shape
+        return {
+            "how": "nothing is read until an attribute of the segment is asked for; "
+            f"mask() decodes {len(segment.bits)} bytes of regions to {h * w} bytes",
+        }
+
+    def _areas_range(self) -> list[int] | None:
+        areas = self._values("area")
+        return [int(areas.min()), int(areas.max())] if len(areas) else None
+
+
+class ArchiveBase(SegmentDataset):
+    """What the queries of an archive need from its files.
+
+    Attributes
+    ----------
+    source : Source
+        The open file, the first one of several.
+    groups : Groups
+        Name -> Group of keys.
+    """
+
+    source: Source
+    groups: Groups
+    _n: int
+    _bits: Bits
+    _names: NameQueries
+
+    @property
+    @abc.abstractmethod
+    def nbytes(self) -> int:
+        """Bytes of all files."""
+
+    @property
+    @abc.abstractmethod
+    def header(self) -> tuple[int, int]:
+        """Version and rformat of the header, as ``Writer(version=...)`` takes them."""
+
+    @property
+    @abc.abstractmethod
+    def meta(self) -> dict[str, Any]:
+        """The metadata."""
+
+    @property
+    @abc.abstractmethod
+    def bboxes(self) -> Boxes:
+        """Boxes of all segments, uint16 (n, 4): minr, minc, maxr, maxc; read-only."""
+
+    @property
+    @abc.abstractmethod
+    def areas(self) -> Keys:
+        """Pixels of all segments, as the file states them, uint32 (n,); read-only."""
+
+    @abc.abstractmethod
+    def check_table(self) -> None:
+        """Check each row of the lookup table: its key, and that name and segment are in bounds.
+
+        Raises
+        ------
+        FormatError
+            A row is wrong.
+        LimitError
+            Segments, or names, share bytes: together they take more than 4 times their section.
+        """
+
+    @abc.abstractmethod
+    def _place(self, key: int) -> tuple[SegmentFile, int]:
+        """Return the file of a segment, and the segment's number in it."""
+
+    @abc.abstractmethod
+    def _in_window(self, window: Box, exact: bool) -> Keys:
+        """Return the keys in one window, ascending."""
+
+    @abc.abstractmethod
+    def _in_windows(self, windows: Boxes, exact: bool) -> tuple[Keys, NDArray[Any]]:
+        """Return the keys in many windows, ascending in each, and the count of each window."""
+
+    # --- what follows from these ------------------------------------------------------------------
+
+    @property
+    def keys(self) -> Keys:
+        """All keys, uint32 (n,)."""
+        return np.arange(self._n, dtype=np.uint32)
+
+    @property
+    def version(self) -> int:
+        """Version in the header; 0 in all known files."""
+        return self.header[0]
+
+    def __len__(self) -> int:
+        return self._n
+
+    def _count(self) -> int:
+        return self._n
+
+    def _record(self, row: int) -> Segment:
+        return Segment(*self._place(row), row)
+
+    def __iter__(self) -> Iterator[Segment]:
+        return map(self._record, range(self._n))
+
+    @cached_property
+    def shape(self) -> tuple[int, int]:
+        """(h, w) of the image, as ``meta["image"]`` states it.
+
+        The smallest image that holds all boxes, if the metadata states none or a box exceeds it.
+        """
+        boxes = self.bboxes
+        h, w = int(boxes[:, 2].max(initial=0)), int(boxes[:, 3].max(initial=0))
+        stated = image_size(self.meta)
+        if stated is None:
+            return h, w
+        if h > stated[0] or w > stated[1]:
+            warn(
+                f"{self.path}: boxes reach to ({h}, {w}), its metadata states an image of "
+                f"{stated[0]} x {stated[1]}: the larger of both is taken"
+            )
+        return max(h, stated[0]), max(w, stated[1])
+
+    @cached_property
+    def _tree(self) -> Tree:
+        return Tree(self.bboxes)
+
+    def check_pixels(self, npixels: int, what: str, per_byte: int = PIXELS_PER_BYTE) -> None:
+        """Refuse pixels whose count is only stated in the file.
+
+        Raises
+        ------
+        LimitError
+            They are more than ``per_byte`` per byte of the file, which counts as 1 MiB at least.
+        """
+        check_pixels(self.path, self.nbytes, npixels, what, per_byte)
+
+    def _some(self, keys: KeysLike | None) -> Keys:
+        """Return keys as the core takes them, all in range; all keys for None."""
+        return self.keys if keys is None else as_keys(keys, self._n, self.path)
+
+    def _values(self, name: str) -> NDArray[Any]:
+        return self._values_of(name, None)
+
+    def _values_of(self, name: str, keys: Keys | None) -> NDArray[Any]:
+        """Return the values of a column for keys; for None, all values without a copy."""
+        if name == "area":
+            return self.areas if keys is None else self.areas[keys]
+        if name in SIDES:
+            side = self.bboxes[:, SIDES.index(name)]
+            return side if keys is None else side[keys]
+        some = self._some(keys)
+        if name == "groups":
+            return np.fromiter(map(tuple, self._groups_of(some)), object, len(some))
+        texts = (pair[name == "iid"] for pair in self._names.each(some))
+        decoded = (text.decode("utf-8", "backslashreplace") for text in texts)
+        return np.fromiter(decoded, object, len(some))
+
+    def _groups_of(self, keys: Keys) -> list[list[str]]:
+        """Return the names of the groups that each key is in."""
+        once, row = np.unique(keys, return_inverse=True)
+        place = np.full(self._n, -1, np.int64)
+        place[once] = np.arange(len(once))
+        names: list[list[str]] = [[] for _ in once]
+        for name, group in self.groups.items():
+            for i in place[group.keys].tolist():
+                if i >= 0 and names[i][-1:] != [name]:  # a hostile group might have a key twice
+                    names[i].append(name)
+        return [names[i] for i in row.reshape(-1).tolist()]

@@ -1,0 +1,186 @@
+"""One file of an archive: its lookup table, and its segments one at a time."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapix import _native
+from mapix._native.iid import Iid
+from mapix.errors import FormatError, warn
+from mapix.iid.argument_checks import Box, as_box
+from mapix.iid.layout import (
+    LEAST_NBYTES,
+    NAME,
+    NAME_HEAD,
+    ROW_NBYTES,
+    SEGMENT_HEAD,
+    check_pixels,
+    check_sharing,
+    read_layout,
+)
+from mapix.source import Source
+
+__all__ = ["SegmentFile"]
+
+LUT_ROW = np.dtype(
+    [("key", "<u4"), ("name_at", "<u4"), ("name_nbytes", "<u4"), ("at", "<u4"), ("nbytes", "<u4")]
+)
+SEGMENTS_PER_CALL = 1 << 16  # whose headers are read between two checks for Ctrl-C
+LONG_NAME_NBYTES = 1 << 12  # names of an unchecked table might all be the same bytes
+
+
+class SegmentFile:
+    """One file of an archive.  Segments are numbered 0, 1, 2 ... in it.
+
+    Threads: any number.  Pickles as path and fingerprint.
+
+    Attributes
+    ----------
+    source : Source
+        The open file.
+    layout : Layout
+        The places of its sections.
+    native : Iid
+        The calls of the compiled core.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.layout = read_layout(source)
+        source.mapping.advise("random")
+        self._n, layout = self.layout.nsegments, self.layout
+        self.native = Iid(source, self._n, layout.lut[0], layout.iids, layout.segs)
+
+    @classmethod
+    def reopened(cls, path: str, expect: Any) -> SegmentFile:
+        """Open the file of a fingerprint again, or raise FileChangedError."""
+        return cls(Source(path, expect))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return SegmentFile.reopened, (self.source.full_path, self.source.identity)
+
+    def __len__(self) -> int:
+        return self._n
+
+    @property
+    def path(self) -> str:
+        """Path of the file."""
+        return self.source.path
+
+    # --- one segment ------------------------------------------------------------------------------
+
+    def name(self, row: int) -> tuple[bytes, bytes]:
+        """Return (domain, iid) of a segment."""
+        found = self.native.text(row)
+        if len(found[0]) + len(found[1]) > LONG_NAME_NBYTES:
+            self.check_table()
+        return found
+
+    def head(self, row: int) -> tuple[Box, int]:
+        """Return box and area of a segment, as its header states them."""
+        known = self.__dict__.get("heads")
+        if known is not None:
+            minr, minc, maxr, maxc = known[0][row].tolist()
+            return (minr, minc, maxr, maxc), int(known[1][row])
+        return self.native.head(row)
+
+    def own_mask(self, row: int) -> NDArray[np.bool_]:
+        """Return the mask of a segment's own box."""
+        box, _ = self.head(row)
+        h, w = box[2] - box[0], box[3] - box[1]
+        if h * w > LEAST_NBYTES:
+            check_pixels(self.path, self.source.nbytes, h * w, f"a mask of segment {row}")
+        out = np.empty((h, w), np.bool_)
+        self.native.mask(row, box, out)
+        return out
+
+    def mask(self, row: int, bbox: Box | None, out: NDArray[Any] | None) -> NDArray[np.bool_]:
+        """Return the mask of a segment in a box (by default its own), in ``out`` if given."""
+        box = as_box(self.head(row)[0] if bbox is None else bbox)
+        h, w = box[2] - box[0], box[3] - box[1]
+        given = np.empty((h, w), np.bool_) if out is None else out
+        if given.shape != (h, w) or given.dtype.itemsize != 1 or not given.flags.c_contiguous:
+            raise ValueError(
+                f"out must be C-contiguous bool or uint8 of shape {(h, w)}, "
+                f"got {given.dtype} {given.shape}"
+            )
+        self.native.mask(row, box, given)
+        found: NDArray[np.bool_] = given.view(np.bool_) if out is None else given
+        return found
+
+    def _row(self, row: int) -> tuple[int, int]:
+        """Return offset and length of a segment in its section, checked."""
+        at = self.layout.lut[0] + row * ROW_NBYTES
+        raw = _native.copy(self.source.mapping, at, ROW_NBYTES, NAME)
+        key, *places = (int.from_bytes(raw[k : k + 4], "little") for k in range(0, ROW_NBYTES, 4))
+        name_at, name_nbytes, segment_at, nbytes = places
+        if (
+            key != row
+            or name_at + name_nbytes > self.layout.iids[1]
+            or name_nbytes < NAME_HEAD.size
+            or segment_at + nbytes > self.layout.segs[1]
+            or nbytes < SEGMENT_HEAD.size
+        ):
+            self.native.columns(row, None, None, 1)  # raises: its error has all numbers
+            raise FormatError(self.path, NAME, "a bad row of the lookup table", record=row, at=at)
+        return segment_at, nbytes
+
+    def regions_at(self, row: int) -> tuple[int, int]:
+        """Return the byte of the file at which a segment's regions begin, and their length."""
+        at, nbytes = self._row(row)
+        return self.layout.segs[0] + at + SEGMENT_HEAD.size, nbytes - SEGMENT_HEAD.size
+
+    def region_bytes(self, row: int) -> bytes:
+        """Return ``Segment.bits``, copied under the guard."""
+        return bytes(_native.copy(self.source.mapping, *self.regions_at(row), NAME))
+
+    # --- all segments -----------------------------------------------------------------------------
+
+    @property
+    def lut(self) -> NDArray[np.void]:
+        """The lookup table, (n,).  Copies: 20 bytes per segment, under the guard."""
+        raw = _native.copy(self.source.mapping, *self.layout.lut, NAME)
+        return np.frombuffer(raw, LUT_ROW)
+
+    def check_table(self) -> None:
+        """Check each row of the lookup table: its key, and that name and segment are in bounds.
+
+        Raises
+        ------
+        FormatError
+            A row is wrong.
+        LimitError
+            Segments, or names, share bytes: together they take more than 4 times their section.
+        """
+        if "_checked" in self.__dict__:
+            return
+        names = segments = 0
+        for first in range(0, self._n, SEGMENTS_PER_CALL * 16):
+            n = min(SEGMENTS_PER_CALL * 16, self._n - first)
+            _, more, many = self.native.columns(first, None, None, n)
+            names, segments = names + more, segments + many
+        check_sharing(self.path, "names", names, self.layout.iids[1])
+        check_sharing(self.path, "segments", segments, self.layout.segs[1])
+        self.__dict__["_checked"] = True
+
+    @cached_property
+    def heads(self) -> tuple[NDArray[np.uint16], NDArray[np.uint32]]:
+        """Boxes (n, 4) and areas (n,) from the headers of all segments; read-only."""
+        n = self._n
+        self.check_table()
+        boxes, areas = np.empty((n, 4), np.uint16), np.empty(n, np.uint32)
+        swapped = 0
+        for first in range(0, n, SEGMENTS_PER_CALL):
+            part = slice(first, min(first + SEGMENTS_PER_CALL, n))
+            swapped += self.native.columns(first, boxes[part], areas[part], part.stop - first)[0]
+        if swapped:
+            warn(
+                f"{self.path}: {swapped} segments state area and key in the places of 2018's "
+                "writer; they are read so"
+            )
+        boxes.flags.writeable = areas.flags.writeable = False
+        return boxes, areas

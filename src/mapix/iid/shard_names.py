@@ -1,0 +1,48 @@
+"""Names of the files of a set: ``NAME-00000-of-00003.iid``."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from mapix.errors import FormatError
+from mapix.iid.layout import NAME
+
+__all__ = ["files_of_set", "files_with_stem", "shard_path"]
+
+SHOWN_NAMES = 5  # of missing files in a message
+_NUMBERED = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.iid")
+
+
+def shard_path(stem: str, k: int, n: int) -> str:
+    """Return the path of file k of n."""
+    return f"{stem}-{k:05}-of-{n:05}.iid"
+
+
+def files_of_set(path: str) -> list[str]:
+    """Return the paths of all files of the set of a path; none if its name is not one of a set.
+
+    Raises
+    ------
+    FormatError
+        Some are missing.
+    """
+    folder, name = os.path.split(path)
+    found = _NUMBERED.fullmatch(name)
+    if found is None:
+        return []
+    stem, n = os.path.join(folder, found[1]), int(found[3])
+    paths = [shard_path(stem, k, n) for k in range(n)]
+    missing = [os.path.basename(p) for p in paths if not os.path.isfile(p)]
+    if missing:
+        shown = ", ".join(missing[:SHOWN_NAMES])
+        more = f" and {len(missing) - SHOWN_NAMES} more" if len(missing) > SHOWN_NAMES else ""
+        raise FormatError(path, NAME, f"shards are missing: {shown}{more}")
+    return paths
+
+
+def files_with_stem(stem: str) -> list[str]:
+    """Return the paths of the files in the folder that belong to a set of this stem, sorted."""
+    folder, name = os.path.split(stem)
+    every = ((n, _NUMBERED.fullmatch(n)) for n in sorted(os.listdir(folder)))
+    return [os.path.join(folder, n) for n, match in every if match and match[1] == name]
