@@ -381,7 +381,20 @@ RECORD: dict[str, Op] = {
         )
     },
 }
+SEGMENTS: dict[str, Op] = {  # of archives and selections
+    **CONTRACT,
+    "batch": lambda a: _refused(lambda: a.batch([0])),
+    "batches": lambda a: _refused(lambda: next(a.batches(2))),
+    "explain": lambda a: a.explain(3),
+    "keys": lambda a: a.keys,
+    "label_array": lambda a: a.label_array(),
+    "placement": lambda a: placed(a),
+    "prefetch": lambda a: a.prefetch([3]),
+    "statistics": lambda a: str(a.statistics()),
+}
 ARCHIVE: dict[str, Op] = {
+    **SEGMENTS,
+    "nbytes": lambda a: a.nbytes,
     "__eq__": lambda a: a == a,
     "__getitem__": lambda a: (
         a[LAST].name if hasattr(a[LAST], "name") else 0,
@@ -407,7 +420,6 @@ ARCHIVE: dict[str, Op] = {
     "header": lambda a: a.header,
     "intersection": lambda a: a.intersection([LAST, 3]),
     "joined": lambda a: a.joined([a]).areas,
-    "keys": lambda a: a.keys,
     "keys_in": lambda a: a.keys_in(a.keys, 0) if hasattr(a, "keys_in") else None,
     "masks": lambda a: a.masks([3, LAST]).flat,
     "meta": lambda a: a.meta,
@@ -440,6 +452,7 @@ SEGMENT: dict[str, Op] = {
     },
 }
 SELECTION: dict[str, Op] = {
+    **{name: lambda a, op=op: op(a.select(groups="h")) for name, op in SEGMENTS.items()},
     "__and__": lambda a: a.select(groups="h") & a.select(groups="g"),
     "__contains__": lambda a: 3 in a.select(groups="h"),
     "__eq__": lambda a: a.select(groups="h") == 3,
@@ -450,8 +463,11 @@ SELECTION: dict[str, Op] = {
     "__repr__": lambda a: repr(a.select(groups="h")).replace(a.path, ""),
     "keys": lambda a: a.select(groups="h", domains="d2").keys,
     "masks": lambda a: a.select(groups="h").masks().flat,
+    "close": lambda a: a.select(groups="h").close(),
+    "joined": lambda a: _refused(lambda: a.select(groups="h").joined([])),
     "overlaps": lambda a: a.select(groups="h").overlaps(),
     "paint": lambda a: a.select(groups="h").paint(),
+    "path": lambda a: None,
 }
 GROUPS: dict[str, Op] = {
     "__contains__": lambda a: ("g" in a.groups, "x" in a.groups),
@@ -460,7 +476,7 @@ GROUPS: dict[str, Op] = {
     "__iter__": lambda a: list(a.groups),
     "__len__": lambda a: len(a.groups),
     "__reduce__": lambda a: None,
-    "__repr__": lambda a: repr(a.groups) if type(a).__name__ == "Archive" else None,
+    "__repr__": lambda a: repr(a.groups) if type(a).__name__ == "SingleArchive" else None,
     "get": lambda a: a.groups.get("g").keys,
     "items": lambda a: [(k, v.keys) for k, v in a.groups.items()],
     "keys": lambda a: list(a.groups.keys()),
@@ -575,10 +591,11 @@ def families() -> dict[str, Family]:
     """All of them, by name."""
     from mapix.folder import ImageFolder
     from mapix.folder.record import Record as Picture
-    from mapix.iid import Archive, Segment, ShardedArchive
+    from mapix.iid import Archive, Segment, ShardedArchive, SingleArchive
     from mapix.iid.groups import Group, Groups
 
     v = mapix.vimh
+    single = {**ARCHIVE, "layout": lambda a: a.layout}
     on_iid = {Segment: SEGMENT, Selection: SELECTION, Groups: GROUPS, Group: GROUP}
     som = {
         **ON_SOM,
@@ -637,7 +654,7 @@ def families() -> dict[str, Family]:
             {v.Joined: JOINED},
             {},
         ),
-        "iid": Family(iid, mapix.open, {Archive: ARCHIVE, **on_iid}, ARCHIVE_FUNCTIONS),
+        "iid": Family(iid, mapix.open, {SingleArchive: single, **on_iid}, ARCHIVE_FUNCTIONS),
         "iid plain": Family(iid_plain, mapix.open, {Archive: ARCHIVE}, {}),
         "iid joined": Family(
             iid, lambda p: mapix.open([p, p]), {ShardedArchive: ARCHIVE, Groups: GROUPS}, {}

@@ -28,7 +28,9 @@ src/mapix/appearance.py src/mapix/report.py src/mapix/selection.py src/mapix/pla
 src/mapix/view.py src/mapix/lazy.py src/mapix/colour.py src/mapix/_native/compiled.py
 src/mapix/loader.py src/mapix/gpu src/mapix/feeding
 src/mapix/compat/__init__.py src/mapix/compat/_model.py src/mapix/compat/opsml.py
-src/mapix/compat/vimh
+src/mapix/compat/vimh src/mapix/compat/iidfile.py
+src/mapix/iid
+src/mapix/_native/iid.py src/mapix/_native/iid_bulk.py src/mapix/_native/tree.py
 """
 
 # name -> what is not written

@@ -184,7 +184,7 @@ class FormatTests:
                 assert not ordered.present[len(there) :].any()
             assert len(ds.weights(name)) == len(ds)
             if there and name.isidentifier():
-                kept = ds.where(lambda c, name=name, v=there[0]: c[name] == v)
+                kept = ds.where([value == there[0] for value in values])
                 assert kept.columns[name].filled().tolist() == [v for v in values if v == there[0]]
                 if isinstance(there[0], float | str):
                     asked = ds.where(f"{name} == {there[0]!r}")

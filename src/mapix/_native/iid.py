@@ -35,7 +35,7 @@ __all__ = [
 NONE = 0xFFFFFFFF  # ends a chain of keys
 SMALL_MASK_PIXELS = 1 << 14  # masks up to this size are packed in the thread's workspace: 0.5 MB
 WIDE_NBYTES = 4  # per pixel, in masks of more values than a byte has
-WORKSPACE_KEYS = 1 << 12  # keys, or bytes of a name, that the workspace has room for
+WORKSPACE_KEYS = 1 << 12  # keys, or bytes of a name, in the workspace
 
 
 class _Workspace(threading.local):
@@ -53,7 +53,7 @@ class _Workspace(threading.local):
         self.found = np.empty(WORKSPACE_KEYS, np.uint32)
         self.hits = (
             self.box,
-            ffi.new("uint64_t[3]"),  # next window, room, hits
+            ffi.new("uint64_t[3]"),  # next window, size of the answer, hits
             write("uint32_t[]", self.found),
             ffi.new("uint32_t *"),
             self.where,

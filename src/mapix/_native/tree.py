@@ -117,7 +117,7 @@ class Tree:
             if total > most:
                 return None
             every.append((a[:n], b[:n]))
-            if leaf[0] == before:  # one leaf alone has more than there was room for
+            if leaf[0] == before:  # one leaf alone exceeds the memory
                 room *= 4
         if not every:
             return np.empty(0, np.uint32), np.empty(0, np.uint32)

@@ -5,22 +5,21 @@
 >>> for entry in file.fetch(groups=["cls"]):                         # doctest: +SKIP
 ...     print(entry.iid.address, entry.seg.area, entry.seg.mask().shape)
 
-The answers are the original's: ``at`` looks at the four pixels around a corner, ``filter``
-leaves both ends of ``area`` out.  What differs, because the original loses data or cannot run:
+The results are the original's: ``at`` reads the four pixels around a corner, ``filter`` excludes
+both ends of ``area``.  Differences, where the original loses data or cannot run:
 
-- ``save`` writes a new file, which then takes the place of the old one; the original empties the
-  file first, and leaves it so when something goes wrong.  A loaded file may be saved as it is,
-  without fetching all of it.
+- ``save`` writes a new file, which then replaces the old one; the original empties the file first,
+  and leaves it empty after an error.  A loaded file can be saved without fetching all of it.
 - Files are opened read-only and lazily; the original needs permission to write, and parses all
   names.
-- Areas are whole numbers, whatever version of scikit-image is installed; none is needed.
-- ``fetch`` and ``look_for`` give entries in the order of keys, the original in that of a set.
-- Groups may be empty; a group that is not there is a KeyError that lists those that are.
+- Areas are integers.  scikit-image is not needed.
+- ``fetch`` and ``look_for`` return entries in the order of keys, the original in that of a set.
+- Groups may be empty; an unknown group raises KeyError, which lists the groups.
 - Keys of groups are written in ascending order.
-- ``Segment.mask(bbox)`` has exactly the shape of the box; the original cuts off what lies outside.
-- Masks mean "not zero" whatever their type; a wrong type of an argument is a TypeError, and changes
-  nothing.
-- ``fetch(group=...)``, which the original's README shows and its code refuses, works.
+- ``Segment.mask(bbox)`` has exactly the shape of the box; the original cuts it to the image.
+- Pixels of a mask that are not 0 belong to it, of any type; an argument of a wrong type raises
+  TypeError, and changes nothing.
+- ``fetch(group=...)`` works, as the original's README shows; its code refuses it.
 """
 
 from __future__ import annotations
@@ -73,7 +72,7 @@ def _corners(box: Box) -> list[tuple[int, int]]:
 
 
 class IID:
-    """A name: ``address`` within ``domain``, both bytes; a domain of None is none."""
+    """A name: ``address`` within ``domain``, both bytes; the domain may be None."""
 
     def __init__(self, address: Text, domain: Text | None = None) -> None:
         self.address = as_bytes(address)
@@ -97,8 +96,8 @@ class Region:
     Parameters
     ----------
     buffer : array_like or bytes
-        Its pixels (h, w), of which those that are not 0 belong to it; or packed bits as the file
-        has them: bytes, or uint8 (n,).
+        Its pixels (h, w), not 0 where they belong to it; or packed bits as in the file: bytes, or
+        uint8 (n,).
     bbox : sequence of int
         minr, minc, maxr, maxc.  The two may come in either order.
     mask : array_like
@@ -129,16 +128,16 @@ class Region:
         return self.mask
 
     def bbox_xywh(self, center: bool = False) -> tuple[float, float, float, float]:
-        """x, y (of the corner, or the centre), width, height."""
+        """Return x, y (of the corner, or the centre), width, height."""
         return _xywh(self.bbox, center)
 
     def bbox_polygon(self) -> list[tuple[int, int]]:
-        """The box's corners, (x, y)."""
+        """Return the box's corners, (x, y)."""
         return _corners(self.bbox)
 
 
 def _pixels(buffer: Any, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """A mask as bools; packed bits are unpacked to a shape."""
+    """Return a mask as booleans; packed bits are unpacked to a shape."""
     raw = np.frombuffer(buffer, np.uint8) if isinstance(buffer, bytes) else buffer
     if isinstance(raw, np.ndarray) and raw.ndim == 1 and raw.dtype == np.uint8:
         n = shape[0] * shape[1]
@@ -150,21 +149,21 @@ def _pixels(buffer: Any, shape: tuple[int, int]) -> NDArray[np.bool_]:
 
 
 class Regions(list[Region]):
-    """Regions of a segment; calling it gives them, as a method of that name did."""
+    """Regions of a segment; may be called, because the original has a method of that name."""
 
     def __call__(self) -> Regions:
-        """Itself."""
+        """Return itself."""
         return self
 
 
 class _FromMask:
-    """``from_mask``: of the class a new segment, of a segment that segment, filled."""
+    """``from_mask``: of the class, makes a new segment; of a segment, fills it."""
 
     def __get__(
         self, segment: Segment | None, kind: type[Segment]
     ) -> Callable[[ArrayLike, Sequence[int] | None], Segment]:
         def from_mask(mask: ArrayLike, bbox: Sequence[int] | None = None) -> Segment:
-            """From a mask (h, w) and its box: its 8-connected parts are the regions."""
+            """Make a segment of a mask (h, w) and its box; its 8-connected parts are regions."""
             made = kind() if segment is None else segment
             made._fill(mask, bbox)
             return made
@@ -178,13 +177,13 @@ class Segment:
     Parameters
     ----------
     regions : iterable of Region, optional
-        What it consists of.
+        Its regions.
     s : int, optional
         Its area; counted when not given.
     bbox : sequence of int, optional
         Its box; the one around the regions when not given.
     key : int, optional
-        Its number, for whoever made it; ``add`` numbers segments itself.
+        A number for the caller; ``add`` numbers segments itself.
     area : int, optional
         The same as ``s``.
     """
@@ -234,7 +233,7 @@ class Segment:
         return self._own
 
     def mask(self, bbox: Sequence[int] | None = None) -> NDArray[np.bool_]:
-        """The mask of its box, or of another one."""
+        """Return the mask of its box, or of another one."""
         minr, minc, maxr, maxc = self.bbox if bbox is None else (int(v) for v in bbox)
         if self._stored is not None:
             found: NDArray[np.bool_] = self._stored.mask((minr, minc, maxr, maxc))
@@ -250,11 +249,11 @@ class Segment:
         return out
 
     def bbox_xywh(self, center: bool = False) -> tuple[float, float, float, float]:
-        """x, y (of the corner, or the centre), width, height."""
+        """Return x, y (of the corner, or the centre), width, height."""
         return _xywh(self.bbox, center)
 
     def bbox_polygon(self) -> list[tuple[int, int]]:
-        """The box's corners, (x, y)."""
+        """Return the box's corners, (x, y)."""
         return _corners(self.bbox)
 
     def intersects_bbox(self, bbox: Sequence[int]) -> bool:
@@ -263,7 +262,7 @@ class Segment:
         return bool(self.mask((max(minr, 0), max(minc, 0), max(maxr, 0), max(maxc, 0))).any())
 
     def intersects_segment(self, other: Segment | Entry) -> int:
-        """How many pixels it shares with another segment, or with that of an entry."""
+        """Return the number of pixels it shares with another segment, or with that of an entry."""
         other = other.seg if isinstance(other, Entry) else other
         a, b = self.bbox, other.bbox
         box = (max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3]))
@@ -286,7 +285,7 @@ def _parsed(raw: bytes) -> list[Region]:
 
 
 class Entry:
-    """A row: ``key``, ``iid`` and ``seg``, which is made when it is first looked at."""
+    """A row: ``key``, ``iid`` and ``seg``, which is read when it is first needed."""
 
     def __init__(self, key: int, iid: IID | None, seg: Segment | None, file: IIDFile) -> None:
         self.key = key
@@ -309,7 +308,7 @@ class Entry:
 
     @property
     def fetched(self) -> bool:
-        """Whether its segment was looked at."""
+        """Whether its segment was read."""
         return self._seg is not None
 
     def __repr__(self) -> str:
@@ -317,7 +316,7 @@ class Entry:
 
 
 class Group(list[int]):
-    """Keys of a group, ascending; ``keys`` gives them, and may be called."""
+    """Keys of a group, ascending; also as ``keys``, which may be called."""
 
     def __init__(self, name: str, keys: Iterable[int]) -> None:
         super().__init__(sorted(keys))
@@ -362,7 +361,7 @@ class _Lut:
         return self._file._all()
 
     def fetched_entries(self) -> list[Entry]:
-        """Rows whose segment was looked at."""
+        """Return the rows whose segment was read."""
         return [e for e in self.entries if e.fetched]
 
     def __len__(self) -> int:
@@ -384,13 +383,13 @@ class _Groups:
         )
 
     def list(self) -> Any:
-        """Names of the groups, sorted."""
+        """Return the names of the groups, sorted."""
         return sorted(self._keys)
 
     def get(
         self, groups: Any, keys_only: bool = False, iids: bool = True, segs: bool = True
     ) -> Any:
-        """Entries of groups (or their keys), ascending."""
+        """Return entries of groups (or their keys), ascending."""
         keys = self._of(groups)
         return keys if keys_only else self._file.fetch(keys=keys, iids=iids, segs=segs)
 
@@ -403,7 +402,7 @@ class _Groups:
         return sorted(found)
 
     def add(self, name: str, keys: int | Iterable[int] = ()) -> Group:
-        """Add a key, or some, to a group, which is made when it is new; the group."""
+        """Add a key, or some, to a group, new or not; return the group."""
         new = as_keys(keys, len(self._file), self._file.fpath or "a new archive").tolist()
         known = self._keys.get(as_group_name(name), [])
         self._keys[name] = list(dict.fromkeys([*known, *new]))
@@ -508,12 +507,12 @@ class IIDFile:
             out.group(name, np.array(keys, np.int64))
 
     def save(self, fpath: str | os.PathLike[str] | None = None) -> None:
-        """Write the archive; what is there is replaced in one step, when the new one is complete.
+        """Write the archive; an old file is replaced in one step, when the new one is complete.
 
         Raises
         ------
         FileChangedError
-            It is to replace the file that was loaded, and somebody has changed that since.
+            The file that was loaded has changed since, and would be replaced.
         """
         target = fpath or self._place
         if target is None:
@@ -529,7 +528,7 @@ class IIDFile:
             self._archive = open_dataset(target, format="iid", others=())
 
     def dump(self) -> bytes:
-        """The bytes that ``save`` would write."""
+        """Return the bytes that ``save`` would write."""
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "dump.iid")
             self.save(path)
@@ -548,8 +547,8 @@ class IIDFile:
         *,
         group: Any = None,
     ) -> list[Entry]:
-        """Entries of keys, of groups, or all, in the order of their keys."""
-        del iids  # names are read when they are looked at
+        """Return entries of keys, of groups, or all, in the order of their keys."""
+        del iids  # names are read when they are first needed
         wanted: set[int] = set()
         if all_keys or everything:
             wanted.update(range(self._n))
@@ -571,7 +570,7 @@ class IIDFile:
         groups: Any = None,
         segs: bool = True,
     ) -> list[Entry]:
-        """Entries by address and domain, each one or several; what is empty is no condition."""
+        """Return entries by address and domain, each one or several; empty ones match all."""
         del segs
         found = self._all() if groups is None else self.fetch(groups=groups, segs=False)
         for given, attribute in ((addresses, "address"), (domains, "domain")):
@@ -589,9 +588,9 @@ class IIDFile:
         iids: bool = True,
         segs: bool = True,
     ) -> list[Entry]:
-        """Entries of groups and domains with an area between two numbers, both left out.
+        """Return entries of groups and domains with an area between two numbers, both excluded.
 
-        None for a number leaves that end open.
+        None leaves an end open.
         """
         del iids
         found = self.look_for(domains=domains, groups=groups, segs=segs)
@@ -603,11 +602,11 @@ class IIDFile:
         return found
 
     def at(self, x: int, y: int, only_loaded: bool = False) -> list[Entry]:
-        """Entries with a pixel in rows y - 1 and y, columns x - 1 and x."""
+        """Return entries with a pixel in rows y - 1 and y, columns x - 1 and x."""
         return self.region((y - 1, x - 1, y + 1, x + 1), only_loaded)
 
     def region(self, bbox: Sequence[int], only_loaded: bool = False) -> list[Entry]:
-        """Entries with a pixel in a box."""
+        """Return entries with a pixel in a box."""
         found = self.lut.fetched_entries() if only_loaded else self._all()
         if self._archive is not None and not only_loaded:
             box = np.clip(np.asarray(bbox, np.int64), 0, 65535)
@@ -621,7 +620,7 @@ class IIDFile:
     def overlap_graph(
         self, everything: bool = True
     ) -> tuple[list[Entry], list[tuple[Entry, Entry, int]]]:
-        """Entries, and (A, B, pixels) for each pair of entries that share any."""
+        """Return entries, and (A, B, pixels) for each pair of entries that share pixels."""
         found = self._all() if everything else self.lut.fetched_entries()
         keys = [e.key for e in found]
         if self._archive is not None and len(self._archive) == self._n:

@@ -1,4 +1,4 @@
-"""What the queries of an archive need from its files, whether it has one or several.
+"""The base of archives: everything that their queries need from one file, or from several.
 
 ``SingleArchive`` and ``ShardedArchive`` implement ``ArchiveBase``; a method that one of them lacks
 is an error of mypy.
@@ -163,7 +163,7 @@ class SegmentDataset(Dataset[Segment]):
 
 
 class ArchiveBase(SegmentDataset):
-    """What the queries of an archive need from its files.
+    """Everything that the queries of an archive need from its files.
 
     Attributes
     ----------

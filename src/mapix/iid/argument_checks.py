@@ -117,9 +117,7 @@ def as_box(box: object) -> Box:
 
 def as_pair(pair: object, what: str) -> tuple[int, int]:
     """Return two integers that are not negative."""
-    one, two = (
-        as_integer(v, what) for v in _numbers(pair, 2, f"{what} is a pair of integers")
-    )
+    one, two = (as_integer(v, what) for v in _numbers(pair, 2, f"{what} is a pair of integers"))
     return one, two
 
 

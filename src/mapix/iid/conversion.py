@@ -10,10 +10,11 @@ from mapix.conversion.arrays import Sink
 from mapix.conversion.tables import Table, library
 from mapix.conversion.target import Count, Progress, Target, counter
 from mapix.errors import UnsupportedError
+from mapix.iid.selection import Selection
 from mapix.store import NewWhole
 
 if TYPE_CHECKING:
-    from mapix.iid import Archive
+    from mapix.iid.archive import Archive
 
 __all__ = ["stream", "write"]
 
@@ -21,28 +22,29 @@ BLOCK_SEGMENTS = 4096  # that are held at once
 
 
 def stream(
-    splits: Mapping[str, Archive], *, to: str, target: Target, **_: Any
+    splits: Mapping[str, Archive | Selection], *, to: str, target: Target, **_: Any
 ) -> Callable[[str, Progress | None], dict[str, int]]:
     """Return how an archive is written as a table: see ``mapix.registry.Format.source``."""
-    (archive,) = splits.values()
+    (segments,) = splits.values()
     if not isinstance(target, Table):
-        raise UnsupportedError(f"{archive.path}: archives become parquet or arrow, not {to}")
+        raise UnsupportedError(f"{segments.path}: archives become parquet or arrow, not {to}")
 
     def written(path: str, progress: Progress | None) -> dict[str, int]:
-        write(archive, path, target, counter(len(archive), progress))
-        return {"segments": len(archive)}
+        write(segments, path, target, counter(len(segments), progress))
+        return {"segments": len(segments)}
 
     return written
 
 
-def write(archive: Archive, path: str, table: Table, count: Count) -> None:
-    """Write all segments as rows of an Arrow or Parquet file; nothing is lost.
+def write(segments: Archive | Selection, path: str, table: Table, count: Count) -> None:
+    """Write segments as rows of an Arrow or Parquet file; nothing is lost.
 
     Columns: key, domain, iid, groups (list), minr, minc, maxr, maxc, area, and ``rle``, the mask as
-    COCO's compressed run lengths of the whole image.  The schema's metadata, key ``mapix``, has the
+    COCO's compressed run lengths of the image.  The schema's metadata, key ``mapix``, has the
     image's (h, w), version and metadata of the archive.
     """
     pa = library("pyarrow", "arrow")
+    archive = segments.archive if isinstance(segments, Selection) else segments
     about = {"size": list(archive.shape), "version": archive.version, "meta": dict(archive.meta)}
     schema = pa.schema(
         [
@@ -57,8 +59,8 @@ def write(archive: Archive, path: str, table: Table, count: Count) -> None:
         metadata={"mapix": json.dumps(about)},
     )
     with NewWhole(path) as out, table.writer(pa, Sink(out.file), schema) as writer:
-        for at in range(0, len(archive), BLOCK_SEGMENTS):
-            keys = archive.keys[at : at + BLOCK_SEGMENTS]
+        for at in range(0, len(segments), BLOCK_SEGMENTS):
+            keys = segments.keys[at : at + BLOCK_SEGMENTS]
             columns: dict[str, Any] = archive.table(keys)
             columns["rle"] = [rle["counts"] for rle in archive.coco_rle(keys)]
             writer.write_table(pa.table(columns, schema=schema))

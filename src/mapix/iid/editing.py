@@ -114,7 +114,7 @@ def merge(
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What ``diff`` found, by (domain, iid).
+    """The result of ``diff``, by (domain, iid).
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What IID declares to the registry."""
+"""The format IID, as it is declared to the registry."""
 
 from mapix.registry import Format
 

@@ -72,7 +72,7 @@ class Layout:
 
     @property
     def nsegments(self) -> int:
-        """How many rows the lookup table has."""
+        """Number of rows of the lookup table."""
         return self.lut[1] // ROW_NBYTES
 
     @property
@@ -215,7 +215,7 @@ def read_groups(source: Source, layout: Layout) -> dict[str, Place]:
         raise bad(f"JSON of {length} bytes in a section of {nbytes}")
     listed = _json(source, at + 4, length, "groups")
     first = at + 4 + length
-    room = nbytes - 4 - length
+    available = nbytes - 4 - length
     if not isinstance(listed, list):
         raise bad("not a list")
     found: dict[str, Place] = {}
@@ -229,8 +229,8 @@ def read_groups(source: Source, layout: Layout) -> dict[str, Place]:
             raise bad(f"an entry that is not name, offset, length: {str(entry)[:80]}")
         if name in found:
             raise bad(f"{name!r} comes twice")
-        if offset < 0 or size < 0 or size % 4 or offset > room or size > room - offset:
-            raise bad(f"{name!r}: bytes {offset} to {offset + size} of {room} bytes of keys")
+        if offset < 0 or size < 0 or size % 4 or offset > available or size > available - offset:
+            raise bad(f"{name!r}: bytes {offset} to {offset + size} of {available} bytes of keys")
         found[name] = (first + offset, size // 4)
     check_sharing(source.path, "groups", sum(4 * n for _, n in found.values()), nbytes)
     return found

@@ -174,5 +174,5 @@ class Selection(SegmentDataset):
 
 
 def _both(a: NDArray[Any] | None, b: NDArray[Any]) -> NDArray[Any]:
-    """Return the keys in both, ascending; all of b if a is None."""
+    """Return the keys in both, ascending; without an a, all of b."""
     return np.sort(b) if a is None else np.intersect1d(a, b)

@@ -32,7 +32,7 @@ SUMMED_NBYTES = 1 << 16  # at once: they stay in the processor's cache
 
 
 class Index:
-    """The tables of an index that fits its archive; a table is None if its checksum is wrong.
+    """The tables of an index that fits its archive; None instead of a table with a wrong checksum.
 
     Attributes
     ----------
@@ -123,7 +123,7 @@ def pack(
 
 
 def read(source: Source, layout: Layout) -> Index | None:
-    """Return the index of an archive, or None if there is none, or it is of another file."""
+    """Return the index of an archive, or None without one, or with one of another file."""
     n, end = layout.nsegments, source.nbytes - FOOT_NBYTES
     if end < layout.end:
         return None
