@@ -1,7 +1,7 @@
 """The layout of VisualRBM's models: JSON text, and an older binary file.
 
-``docs/visualrbm.md`` has the names of each kind of model in their order, the grammar of numbers, and
-the bytes of the binary file.
+``docs/visualrbm.md`` has the names of each kind of model in their order, the grammar of numbers,
+and the bytes of the binary file.
 """
 
 from __future__ import annotations
