@@ -45,11 +45,11 @@ AVOIDED = {
     "behind (after)": r"behind",
     "may not (might not, must not)": r"may not",
     "whole (complete)": r"whole(?! numbers?| seconds?)",
-    "house, room, stair (only in ARCHITECTURE.md)": r"houses?|rooms?|stairs?",
+    "house, room, stair (module, space)": r"houses?|rooms?|stairs?",
     "look (check, inspect, read)": r"look(?:s|ed|ing)?(?! like)",
     "a pass over (scan, iteration)": r"pass(?:es)? over",
     "a batch, a record (per batch, per record)": (
-        r"(?:bytes?|calls?|copies|copy|gathers?|lines?|misses|miss|ns|us|µs|ms|objects?|times) an? "
+        r"(?:bytes?|calls?|gathers?|lines?|misses|miss|ns|us|µs|ms|objects?|times) an? "
         r"(?:batch|byte|call|channel|file|image|line|megabyte|page|pixel|record|row|second|segment)"
     ),
     "somebody, nobody (a process, a caller, a name)": r"(?:some|no|any|every)body",
