@@ -68,6 +68,8 @@ def test_the_error_says_what_it_looks_like(tmp_path, kind, name):
     path.write_bytes(data)
     if kind == "empty" and name.endswith("train"):
         pytest.skip("a dataset without records")
+    if kind == "tar" and name in ("x", "train"):
+        pytest.skip("a tar shard without records")
     if kind == "gzip" and "idx" in name:
         pytest.skip("read as what it says it is")
     with pytest.raises(mapix.MapixError) as e:
@@ -99,6 +101,7 @@ def test_errors_of_what_it_is_are_left_alone(tmp_path):
         "m.json": (b'{"Type": 1}', "Type"),
         "x-idx3-ubyte.gz": (gzip.compress(b"\0\0\7\1"), "a type of"),
         "train_batch": (pickle.dumps({"data": 1}), "data"),
+        "x": (saved(tar)[:600], "0 complete records"),
     }
     for name, (data, want) in broken.items():
         path = tmp_path / name

@@ -50,6 +50,7 @@ TEXT = bytes(range(0x20, 0x7F)) + b"\t\r\n" + bytes(range(0x80, 0x100))
 OWN = {
     "gzip": ("idx",),
     "a Python pickle": ("pickle", "vimh pickle"),
+    "a tar archive": ("tar",),
     "JSON text": ("folder", "jsonl", "vimh info JSON", "visualrbm"),
 }
 
@@ -82,7 +83,7 @@ def _kind(path: str | os.PathLike[str]) -> tuple[str, ...] | None:
         if front.startswith(signature):
             return tuple(found)
     if front[TAR_AT:].startswith(TAR):
-        return "a tar archive", UNPACK
+        return "a tar archive", "open it with format='tar', or unpack it first"
     if front.startswith(PICKLES):
         return "a Python pickle", "mapix reads only pickles of VIMH and CIFAR datasets"
     text = front.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")

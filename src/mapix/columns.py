@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mapix.selection import Rows
+
 __all__ = ["Column", "Columns", "column_of", "identifier"]
 
 MOST_NUMBER = 1 << 1023  # integers above it are not a float64
@@ -77,6 +79,15 @@ class Column:
     def numeric(self) -> bool:
         """Whether the values are numbers or booleans."""
         return self._values.dtype.kind in "biuf"
+
+    def of(self, rows: Rows) -> Column:
+        """Return the column of some of the records, by number; None for all."""
+        if rows is None:
+            return self
+        which = np.asarray(rows, np.int64)
+        present = None if self._present is None else self._present[which]
+        about = {"unit": self.unit, "description": self.description}
+        return Column(self.name, self._values[which], present, **about)
 
     def filled(self) -> NDArray[Any]:
         """Return float64 values, NaN where missing; of text and tuples objects, None there.

@@ -32,12 +32,20 @@ from mapix.options import BatchOptions, checked
 
 __all__ = ["FormatTests"]
 
-MAX_SAMPLE = 512  # bytes: the matrix below opens the file some thousand times
 CLEAR_ERRORS = (mapix.MapixError, OSError, ValueError)
 
 
 class FormatTests:
-    """What every format must do.  Subclass it with a name that starts with ``Test``."""
+    """What every format must do.  Subclass it with a name that starts with ``Test``.
+
+    Attributes
+    ----------
+    MAX_SAMPLE_NBYTES : int
+        Size of the largest sample: ``damaged`` opens it some thousand times.  A format whose
+        smallest files are larger overrides both.
+    """
+
+    MAX_SAMPLE_NBYTES = 512
 
     # --- what a subclass says ---------------------------------------------------------------------
 
@@ -70,7 +78,9 @@ class FormatTests:
     def path(self, tmp_path: Path) -> Path:
         """The sample file."""
         path = self.sample(tmp_path)
-        assert path.stat().st_size <= MAX_SAMPLE, "the sample is too large for the matrix"
+        assert path.stat().st_size <= self.MAX_SAMPLE_NBYTES, (
+            "the sample is too large for the matrix"
+        )
         return path
 
     def test_reads_what_the_slow_reader_reads(self, path: Path) -> None:

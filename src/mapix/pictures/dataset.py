@@ -11,13 +11,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapix.batch import Batch
 from mapix.dataset import Dataset
+from mapix.errors import UnsupportedError
 from mapix.options import BatchOptions, Crop, Layout, batch_options
-from mapix.pictures.batching import PictureBatch, PictureDtype, PicturePlan
+from mapix.pictures.batching import OPTIONS, PictureBatch, PictureDtype, PicturePlan
 from mapix.pictures.decoding import EncodedPicture, header_of, image_of
 from mapix.pictures.threads import Threads
 from mapix.selection import positions
 
 __all__ = ["PictureDataset"]
+
+USUAL = {"fit": "exact", "resample": "bilinear", "draft": False}  # the other defaults are None
 
 R = TypeVar("R", covariant=True)
 
@@ -26,7 +29,8 @@ class PictureDataset(Dataset[R]):
     """A dataset each of whose records has one encoded picture.
 
     A subclass implements ``_encoded``, beside the methods of ``mapix.dataset.Dataset`` that are
-    still abstract.
+    still abstract.  If records may hold plain arrays in place of pictures, it overrides
+    ``_has_pictures`` and ``_image``.
 
     Attributes
     ----------
@@ -35,12 +39,18 @@ class PictureDataset(Dataset[R]):
     """
 
     BATCH: ClassVar[type[PictureBatch]] = PictureBatch
+    MORE_OPTIONS = frozenset(OPTIONS)
 
     @abc.abstractmethod
     def _encoded(self, record: Any) -> EncodedPicture:
         """Read the file of a record's picture.  Called by several threads at once."""
 
-    def _image(self, row: int) -> NDArray[Any]:
+    def _has_pictures(self, rows: NDArray[np.int64]) -> bool:
+        """Return whether records of the whole file hold pictures; plain arrays are not decoded."""
+        del rows
+        return True
+
+    def _image(self, row: int) -> NDArray[Any] | None:
         return image_of(self._encoded(self._record(row)))
 
     def batch(
@@ -143,10 +153,31 @@ class PictureDataset(Dataset[R]):
 
     def _gather(
         self, rows: NDArray[np.int64], options: BatchOptions, out: NDArray[Any] | Batch | None
-    ) -> PictureBatch:
+    ) -> Batch:
+        if not self._has_pictures(rows):
+            return self._gather_arrays(rows, options, out)
         plan = PicturePlan(options, self.path)
         with Threads(options.threads) as threads:
             return self._begin(rows, plan, options.labels, out, threads, threads)()
+
+    def _gather_arrays(
+        self, rows: NDArray[np.int64], options: BatchOptions, out: NDArray[Any] | Batch | None
+    ) -> Batch:
+        """Copy records that are plain arrays into a batch.
+
+        Raises
+        ------
+        UnsupportedError
+            The options are for pictures.
+        """
+        given = [name for name, value in options.more if value != USUAL.get(name)]
+        if given:
+            raise UnsupportedError(
+                f"{self.path}: {', '.join(given)}= of batch are for pictures, these records "
+                "hold arrays; use pad= or crop="
+            )
+        batch = super()._gather(rows, options, out)
+        return self._as_classes(batch) if options.labels == "class" else batch
 
     def _begin(
         self,
@@ -203,6 +234,8 @@ class PictureDataset(Dataset[R]):
         end = len(rows) - len(rows) % batch_size if drop_last else len(rows)
         parts = [rows[k : min(k + batch_size, end)] for k in range(0, end, batch_size)]
         made = self._possible(batch_options(**options))
+        if not self._has_pictures(rows):
+            return super().batches(batch_size, order, drop_last=drop_last, **options)
         return self._batches(parts, PicturePlan(made, self.path), made)
 
     def _batches(
@@ -220,6 +253,8 @@ class PictureDataset(Dataset[R]):
                 yield waiting()
 
     def _explained(self, row: int) -> dict[str, Any]:
+        if not self._has_pictures(np.array([row], np.int64)):
+            return super()._explained(row)
         file = self._encoded(self._record(row))
         header = header_of(file)
         nbytes = int(np.prod(header.shape)) * header.dtype.itemsize
@@ -231,6 +266,8 @@ class PictureDataset(Dataset[R]):
         }
 
     def _explained_batch(self, rows: NDArray[np.int64], options: BatchOptions) -> dict[str, Any]:
+        if not self._has_pictures(rows):
+            return super()._explained_batch(rows, options)
         plan = PicturePlan(options, self.path)
         formats: dict[str, None] = {}
         read = copied = 0
