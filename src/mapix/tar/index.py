@@ -303,10 +303,11 @@ def scan(mapping: Mapping, *, strict: bool = True) -> Index:
         if strict:
             raise
         warn(f"{e}; the rest is not read")
+    else:
+        _warn_of_rest(mapping, found.end)
     if found.first_link:
         links = sum(n for what, n in found.skipped.items() if what.endswith("links"))
         warn(f"{mapping.path}: {links} links are skipped, the first is {found.first_link}")
-    _warn_of_rest(mapping, found.end)
     return found.index()
 
 

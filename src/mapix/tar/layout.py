@@ -154,9 +154,9 @@ def pax_records(data: bytes, path: str, at: int) -> dict[bytes, bytes]:
     while begin < len(data):
         digits, blank, _ = data[begin : begin + 20].partition(b" ")
         length = int(digits) if blank and digits.isdigit() else 0
-        key, equals, value = data[begin + len(digits) + 1 : begin + length - 1].partition(b"=")
         end = begin + length
-        if not key or not equals or end > len(data) or data[end - 1] != 0x0A:
+        key, equals, value = data[begin + len(digits) + 1 : max(end - 1, 0)].partition(b"=")
+        if end <= begin or end > len(data) or not key or not equals or data[end - 1] != 0x0A:
             shown = data[begin : begin + 40]
             reason = f"a pax record 'length key=value' expected, got {shown!r}"
             raise FormatError(path, NAME, reason, at=at + begin)

@@ -1,0 +1,201 @@
+"""One record of a tar shard: its members, and the values in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from numpy.typing import NDArray
+
+from mapix.errors import FormatError, UnsupportedError
+from mapix.pictures.decoding import EncodedPicture, image_of
+from mapix.tar.layout import NAME
+from mapix.tar.values import (
+    INTEGERS,
+    NPY_FRONT_NBYTES,
+    NPY_MOST_NBYTES,
+    PICTURES,
+    TEXTS,
+    MemberError,
+    array_in,
+    integer,
+    json_value,
+    text,
+)
+
+if TYPE_CHECKING:
+    from mapix.tar.core import Core
+
+__all__ = ["Record", "kind_of"]
+
+T = TypeVar("T")
+
+
+def kind_of(extension: str) -> str:
+    """Return the part of an extension that states the kind of a member: "png" of "seg.png"."""
+    return extension.rpartition(".")[2]
+
+
+class Record:
+    """Members of a shard that have one key.  Made by ``TarShard.__getitem__``.
+
+    Nothing is read before it is asked for.  ``record["jpg"]`` is the value of a member by its
+    extension: an array of a picture or of ``.npy``, a number of ``.cls``, a text of ``.txt``, an
+    object of ``.json``, and a view of the bytes of anything else.  Pickles as path, fingerprint and
+    number.
+
+    Attributes
+    ----------
+    index : int
+        Number of the record in the file.
+    """
+
+    __slots__ = ("_core", "index")
+
+    def __init__(self, core: Core, index: int) -> None:
+        self._core = core
+        self.index = index
+
+    @property
+    def key(self) -> str:
+        """Name of the members up to the first dot, their directory included."""
+        return self._core.index.keys[self.index]
+
+    def _range(self) -> range:
+        return self._core.members(self.index)
+
+    @property
+    def members(self) -> dict[str, memoryview]:
+        """Extension -> bytes of a member, read-only, in the order of the archive.
+
+        Copies: none.  Lifetime: the views outlive ``close()``.
+        """
+        extensions = self._core.index.extensions
+        return {extensions[m]: self._core.view(m) for m in self._range()}
+
+    def _member(self, extension: str) -> int | None:
+        """Return the number of a member in the archive; None where the record has none."""
+        extensions = self._core.index.extensions
+        return next((m for m in self._range() if extensions[m] == extension), None)
+
+    def first(self, kinds: frozenset[str]) -> str | None:
+        """Return the extension of the first member of some kinds, or None."""
+        extensions = self._core.index.extensions
+        return next((extensions[m] for m in self._range() if kind_of(extensions[m]) in kinds), None)
+
+    def __contains__(self, extension: object) -> bool:
+        return isinstance(extension, str) and self._member(extension) is not None
+
+    def __getitem__(self, extension: str) -> Any:
+        if not isinstance(extension, str):
+            raise TypeError(f"a record has members by extension, got {extension!r}")
+        kind = kind_of(extension)
+        if kind == "json":
+            return self._value(extension, json_value)
+        if kind in INTEGERS:
+            return self._value(extension, integer)
+        if kind in TEXTS:
+            return self._value(extension, text)
+        if kind in PICTURES:
+            return image_of(self.picture(extension))
+        if kind == "npy":
+            return self._array(extension)
+        return self._core.view(self._there(extension))
+
+    def _there(self, extension: str) -> int:
+        m = self._member(extension)
+        if m is None:
+            extensions = self._core.index.extensions
+            there = ", ".join(extensions[k] for k in self._range())
+            raise KeyError(f"{self._core.path}: {self.key!r} has no {extension!r}; it has {there}")
+        return m
+
+    def _value(self, extension: str, read: Callable[[bytes], T]) -> T:
+        m = self._there(extension)
+        data = self._core.read(m, self._core.settings.max_value_nbytes, "max_value_nbytes")
+        try:
+            return read(data)
+        except MemberError as e:
+            raise self.error(extension, str(e)) from e
+
+    def error(self, extension: str, reason: str) -> FormatError:
+        """Return the error about the content of a member."""
+        at = self._core.begin(self._there(extension))
+        what = f"{self.key}.{extension}: {reason}"
+        return FormatError(self._core.path, NAME, what, record=self.index, at=at)
+
+    def get(self, extension: str, default: Any = None) -> Any:
+        """Return the value of a member, or the default where the record has none."""
+        return default if self._member(extension) is None else self[extension]
+
+    @property
+    def cls(self) -> int | None:
+        """The number in the member ``cls``, or None."""
+        found: int | None = self.get("cls")
+        return found
+
+    @property
+    def txt(self) -> str | None:
+        """The text of the member ``txt``, or None."""
+        found: str | None = self.get("txt")
+        return found
+
+    @property
+    def json(self) -> Any:
+        """The value of the member ``json``, or None."""
+        return self.get("json")
+
+    def _array(self, extension: str) -> NDArray[Any]:
+        m = self._there(extension)
+        view = self._core.view(m)
+        nbytes = min(len(view), NPY_FRONT_NBYTES + NPY_MOST_NBYTES)
+        try:
+            return array_in(self._core.source.read(self._core.begin(m), nbytes), view)
+        except MemberError as e:
+            raise self.error(extension, str(e)) from e
+
+    def picture(self, extension: str | None = None) -> EncodedPicture:
+        """Return the file of a picture, copied under the guard.
+
+        Parameters
+        ----------
+        extension : str, optional
+            Of the member; by default the first picture.
+
+        Raises
+        ------
+        UnsupportedError
+            The record has no picture.
+        """
+        if extension is None:
+            extension = self.first(PICTURES)
+        if extension is None:
+            raise UnsupportedError(
+                f"{self._core.path}: {self.key!r} has no picture; its members are "
+                f"{', '.join(self.members)}"
+            )
+        settings, chosen = self._core.settings, extension
+        return EncodedPicture(
+            self._core.read(self._there(chosen), settings.max_image_nbytes, "max_image_nbytes"),
+            f"{self.key}.{chosen}",
+            self._core.path,
+            lambda reason: self.error(chosen, reason),
+            settings.max_pixels,
+            settings.orientation,
+        )
+
+    @property
+    def image(self) -> NDArray[Any] | None:
+        """The first picture as an array (h, w, c), decoded at each use.
+
+        Of a record without pictures the first ``.npy`` array, as a view; None without either.
+        """
+        extension = self.first(PICTURES) or self.first(frozenset(("npy",)))
+        found: NDArray[Any] | None = None if extension is None else self[extension]
+        return found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._core, self.index)
+
+    def __repr__(self) -> str:
+        return f"<mapix.tar.Record {self.index} of {self._core.path}: {self.key}>"
