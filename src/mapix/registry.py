@@ -42,6 +42,8 @@ BUILT_IN = {
     "pink": "mapix.pink.format",
     "visualrbm": "mapix.visualrbm.format",
     "folder": "mapix.folder.format",
+    "tar": "mapix.tar.format",
+    "tfrecord": "mapix.tfrecord.format",
 }
 """Name of each format -> the module with its ``FORMAT``: the one line that a format needs here."""
 

@@ -29,7 +29,7 @@ BYTES, FLOATS, INTEGERS = 1, 2, 3
 
 
 class ExampleError(ValueError):
-    """Why bytes are not an Example.  ``at`` is a byte of them."""
+    """Bytes are not an Example; ``reason`` states why, ``at`` is the byte where."""
 
     def __init__(self, reason: str, at: int) -> None:
         super().__init__(reason)

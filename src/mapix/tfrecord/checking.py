@@ -1,0 +1,53 @@
+"""Check everything in a TFRecord file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mapix.errors import FormatError, LimitError, UnsupportedError
+from mapix.pictures.decoding import decoded_header, pillow
+from mapix.report import Report
+from mapix.tfrecord.index import scan
+from mapix.tfrecord.record import Record
+
+if TYPE_CHECKING:
+    from mapix.tfrecord.dataset import TFRecords
+
+__all__ = ["check"]
+
+REPORT_RECORDS = 256  # records between two calls of progress
+
+
+def check(ds: TFRecords, progress: Any = None) -> Report:
+    """Return a report of the file's lengths, and of the data of a dataset's records."""
+    source, n = ds.source, len(ds)
+    report = Report(ds.path, n, source.nbytes, ["lengths", "checksums"])
+    try:
+        scan(source.mapping, strict=ds.core.settings.strict)
+    except FormatError as e:
+        report.problems.append(str(e))
+    examples = bool(ds.first_features())
+    pictures = False
+    if examples:
+        report.checked.append("features")
+        try:
+            pillow()
+            pictures = True
+            report.checked.append("pictures")
+        except UnsupportedError:
+            pass
+    for i, row in enumerate(ds.rows.tolist()):
+        record = Record(ds.core, row)
+        try:
+            data = ds.core.read(row)
+            if examples:
+                record.values(data)
+            found = record.encoded(data) if pictures else None
+            if found is not None:
+                decoded_header(record.picture())
+        except (FormatError, LimitError) as e:
+            report.problems.append(str(e))
+            report.damaged.append(row)
+        if progress is not None and ((i + 1) % REPORT_RECORDS == 0 or i + 1 == n):
+            progress(i + 1, n)
+    return report
