@@ -31,7 +31,6 @@ src/mapix/compat/__init__.py src/mapix/compat/_model.py src/mapix/compat/opsml.p
 src/mapix/compat/vimh src/mapix/compat/iidfile.py
 src/mapix/iid
 src/mapix/_native/iid.py src/mapix/_native/iid_bulk.py src/mapix/_native/tree.py
-src/mapix/compat/vimh
 src/mapix/tar src/mapix/tfrecord docs/tar.md docs/tfrecord.md
 """
 
