@@ -117,3 +117,39 @@ def test_it_is_a_loader_for_lightning(ds):
     found = loader(ds, 8)
     assert len(found) == 4
     assert {"state_dict", "load_state_dict"} <= set(dir(found))
+
+
+@pytest.mark.filterwarnings("ignore")  # of Lightning's, about workers, loggers and precision
+def test_lightning_resumes_in_the_middle_of_an_epoch(ds, tmp_path):
+    lightning = pytest.importorskip("lightning")
+    seen = []
+
+    class Model(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.layer = torch.nn.Linear(60, 2)
+
+        def training_step(self, batch, number):
+            images, _ = batch
+            seen.append(images.flatten(1)[:, :6].tolist())
+            return self.layer(images.flatten(1)).mean()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 1e-6)
+
+    def fit(start=None, **options):
+        seen.clear()
+        quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        trainer = lightning.Trainer(max_epochs=2, accelerator="cpu", **quiet, **options)
+        trainer.fit(Model(), loader(ds, 4, seed=3), ckpt_path=start)
+        return list(seen)
+
+    saving = lightning.pytorch.callbacks.ModelCheckpoint(
+        tmp_path / "saved", every_n_train_steps=3, save_top_k=-1
+    )
+    whole = fit(callbacks=[saving])
+    assert len(whole) == 16
+    saved = {int(p.stem.rpartition("=")[2]): p for p in (tmp_path / "saved").iterdir()}
+    assert sorted(saved) == [3, 6, 9, 12, 15]
+    for step in (3, 12):
+        assert fit(str(saved[step]), enable_checkpointing=False) == whole[step:]
