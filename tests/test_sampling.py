@@ -76,6 +76,18 @@ def test_strata_have_their_shares_in_each_beginning():
         assert (np.abs(counts - shares * end) < 1.5).all()
 
 
+def test_strata_of_columns(tmp_path):
+    mapix.idx.write(tmp_path / "train-images-idx3-ubyte", np.zeros((40, 2, 2), np.uint8))
+    labels = np.arange(40, dtype=np.uint8) % 4
+    mapix.idx.write(tmp_path / "train-labels-idx1-ubyte", labels)
+    ds = mapix.open(tmp_path)
+    order = Stratified(ds, "label")
+    found = labels[order.records(1, np.arange(40))].reshape(10, 4)
+    assert (np.sort(found, axis=1) == np.arange(4)).all()
+    loader = mapix.Loader(ds, 8, weights="label")
+    assert sum(len(batch) for batch in loader) == 40
+
+
 def waste(order, step):
     """Pixels of padding for each pixel, if a batch is as large as its largest record."""
     line = SIZES[order]

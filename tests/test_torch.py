@@ -430,12 +430,40 @@ def test_a_file_cut_under_workers_is_an_error_and_no_death(tmp_path, method):
             pass
 
 
-def test_other_formats_are_told_where_to_go(tmp_path):
+def test_arrays_with_labels_and_without(tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (10, 4, 5), np.uint8)
+    mapix.idx.write(tmp_path / "train-images-idx3-ubyte", images)
+    mapix.idx.write(tmp_path / "train-labels-idx1-ubyte", np.arange(10, dtype=np.uint8))
+    data = mapix_torch.Dataset(tmp_path, scale=1 / 255)
+    found = list(DataLoader(data, batch_size=4))
+    got = torch.cat([x for x, _ in found])
+    assert got.shape == (10, 1, 4, 5)
+    np.testing.assert_allclose(got[:, 0].numpy() * 255, images, atol=1e-4)
+    labels = torch.cat([y["label"] for _, y in found])
+    assert labels.dtype == torch.int64
+    assert labels.tolist() == list(range(10))
+    image, label = data[3]
+    assert image.shape == (1, 4, 5)
+    assert label == {"label": 3}
+    one = mapix_torch.Dataset(mapix.open(tmp_path)[2:], as_dict=False, layout="NHWC")
+    assert one[0][0].shape == (4, 5, 1)
+    assert one[0][1] == 2
     mapix.idx.write(tmp_path / "a.idx", np.zeros((3, 2), np.uint8))
-    with pytest.raises(TypeError, match=r"a\.idx is not VIMH \(IdxArray\): arrays of IDX"):
-        mapix_torch.Dataset(tmp_path / "a.idx")
-    with pytest.raises(TypeError, match=r"a\.idx.* is not VIMH \(IdxArray\)"):
-        mapix_torch.Dataset(mapix.open(tmp_path / "a.idx"))
+    rows, nothing = next(iter(DataLoader(mapix_torch.Dataset(tmp_path / "a.idx"), batch_size=3)))
+    assert rows.shape == (3, 2)
+    assert nothing is None
+
+
+def test_what_has_no_images_is_refused_with_a_sentence(tmp_path):
+    with mapix.iid.Writer(tmp_path / "a.iid") as out:
+        out.add("cells", "c", np.ones((2, 3), bool), at=(0, 0))
+    with pytest.raises(mapix.UnsupportedError, match=r"a\.iid.*masks"):
+        mapix_torch.Dataset(tmp_path / "a.iid")
+
+
+def test_arrays_in_a_data_loader_by_themselves(tmp_path):
+    mapix.idx.write(tmp_path / "a.idx", np.zeros((3, 2), np.uint8))
     (got,) = DataLoader(mapix.open(tmp_path / "a.idx")[:2], batch_size=4)
     assert got.tolist() == [[0, 0], [0, 0]]
     mapix.idx.write(tmp_path / "b.idx", np.arange(3, dtype=np.int32))

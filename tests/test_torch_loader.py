@@ -77,10 +77,11 @@ def test_mnist_comes_with_its_labels(tmp_path):
     ds = mapix.open(tmp_path)
     for images, labels in loader(ds, 6, scale=1 / 255):
         assert images.dtype == torch.float32
-        assert images.shape[1:] == (8, 8)
+        assert images.shape[1:] == (1, 8, 8)
         assert labels["label"].shape == images.shape[:1]
+        assert labels["label"].dtype == torch.int64
         for image, label in zip(images, labels["label"], strict=True):
-            i = next(i for i in range(20) if np.array_equal(ds[i], np.rint(image.numpy() * 255)))
+            i = next(i for i in range(20) if np.array_equal(ds[i], np.rint(image[0].numpy() * 255)))
             assert label == i % 10
 
 

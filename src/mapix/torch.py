@@ -14,7 +14,7 @@ needs no ``collate_fn``: batches that are gathered already are passed on; record
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,19 +24,13 @@ from torch.utils import data as torch_data
 from torch.utils.data._utils import collate as torch_collate
 
 import mapix
-from mapix.batch import Batch, Dtype, Layout, Pair, Row, Samples
+from mapix.batch import Batch, Collatable, Pair, Row, Samples
 from mapix.feeding import Loader
 from mapix.feeding.labels import IGNORE as IGNORE
-from mapix.feeding.labels import as_tensors
-from mapix.folder.dataset import ImageFolder
-from mapix.options import BatchOptions
-from mapix.pictures.batching import PictureDtype
-from mapix.pictures.decoding import MODES
+from mapix.feeding.labels import as_dict, as_tensors
+from mapix.options import Crop, Dtype, Layout
+from mapix.registry import open_dataset
 from mapix.selection import integer, part, position, positions, single
-from mapix.vimh.dataset import Dataset as VimhDataset
-from mapix.vimh.joined import Joined
-from mapix.vimh.parameters import Unit
-from mapix.vimh.record_types import Record
 
 __all__ = ["Collated", "Dataset", "Images", "Loader", "Sample", "collate"]
 
@@ -169,28 +163,17 @@ def _of_arrays(batch: Sequence[Any], *, collate_fn_map: Any = None) -> Any:
     return _pytorchs(batch, collate_fn_map=collate_fn_map)
 
 
-def _of_records(batch: Sequence[Record], *, collate_fn_map: Any = None) -> Any:
-    """Records of VIMH: images uint8 (b, h, w, c), and name -> codes uint8 (b,), 0 where missing."""
+def _of_records(batch: Sequence[Any], *, collate_fn_map: Any = None) -> Any:
+    """Records of a family: images as it batches them, and name -> labels (b,)."""
     del collate_fn_map
-    files: dict[int, Any] = {id(r._file): r._file for r in batch}
-    images: list[Any] = [None] * len(batch)
-    codes: dict[str, torch.Tensor] = {}
-    for file in files.values():
-        at = [k for k, r in enumerate(batch) if r._file is file]
-        rows = np.array([batch[k].index for k in at], np.int64)
-        found = file.plan(BatchOptions()).batch(file, rows, None)
-        for name, column in zip(found.names, torch.from_numpy(found.labels).T, strict=True):
-            codes.setdefault(name, torch.zeros(len(batch), dtype=torch.uint8))[at] = column
-        if len(files) == 1:
-            return torch.from_numpy(found.images), codes
-        for k, image in zip(at, found.images, strict=True):
-            images[k] = image
-    return torch.from_numpy(np.stack(images)), codes
+    found = Collatable.batch_of(batch)
+    labels = {} if found.labels is None else as_dict(torch.from_numpy(found.labels), found.names)
+    return torch.from_numpy(found.images), labels
 
 
 _pytorchs = torch_collate.collate_numpy_array_fn
 torch_collate.default_collate_fn_map.update(
-    {Sample: _of_samples, Row: _of_rows, Pair: _of_pairs, Record: _of_records}
+    {Sample: _of_samples, Row: _of_rows, Pair: _of_pairs, Collatable: _of_records}
 )
 torch_collate.default_collate_fn_map[np.ndarray] = _of_arrays
 
@@ -210,21 +193,24 @@ class Dataset(torch_data.Dataset[Any]):
 
     Parameters
     ----------
-    path_or_dataset : path, paths, or mapix.vimh.Dataset or Joined
-        What to read; paths are opened with ``mapix.open(path, **open_options)``.
-    dtype : {"float32", "float16", "uint8"}
+    path_or_dataset : path, paths, or mapix.Dataset
+        The dataset; paths are opened with ``mapix.open(path, **open_options)``.
+    dtype : {"float32", "float16", "uint8", ...}
         Type of the images.
-    layout : {"NCHW", "NHWC"}
-        Order of the images.
+    layout : {"NCHW", "NHWC"}, optional
+        Order of the dimensions; by default NCHW where records are images of two or three
+        dimensions, and as the file has them elsewhere.
     scale, mean, std : float or array_like, optional
-        ``(byte * scale - mean) / std``, per channel; by default the bytes' own values, 0..255.
+        ``(number * scale - mean) / std``, per channel; by default the file's own numbers.
     pad, crop, pad_value
-        For records of mixed sizes: as for ``mapix.vimh.Dataset.batch``.
-    labels : {"class", "raw", "normalised", "physical"} or None
-        Unit of the labels: int64 classes (missing ones are -100, which PyTorch's losses ignore),
-        uint8 codes, float32 0..1, float32 physical (missing ones NaN).  None: ``labels`` is None.
+        For records of mixed sizes: as for ``batch`` of the dataset.
+    labels : {"class", "raw"}, another unit of the family, or None
+        "class": int64 class numbers (missing ones are -100, which PyTorch's losses ignore); "raw":
+        as the file has them; None: ``labels`` is None, as it is for a dataset without labels.
     as_dict : bool
-        Labels as a dict of name -> tensor (b,), or as one tensor (b, heads).
+        Labels as a dict of name -> tensor (b,), or as one tensor.
+    batch_options : mapping, optional
+        More options of ``batch`` that the family has, such as ``size=`` and ``fit=`` of pictures.
     sizes : bool
         Whether batches carry a third part: int64 (b, 3), h, w, c of each record in the file.
     transform : callable, optional
@@ -246,35 +232,29 @@ class Dataset(torch_data.Dataset[Any]):
 
     def __init__(
         self,
-        path_or_dataset: str | os.PathLike[str] | Sequence[str] | VimhDataset | Joined,
+        path_or_dataset: str | os.PathLike[str] | Sequence[str] | mapix.Dataset[Any],
         *,
         dtype: Dtype = "float32",
-        layout: Layout = "NCHW",
+        layout: Layout | None = None,
         scale: float | None = None,
         mean: ArrayLike | None = None,
         std: ArrayLike | None = None,
         pad: bool | tuple[int, ...] = False,
-        crop: Any = False,
+        crop: Crop = False,
         pad_value: float = 0.0,
-        labels: Unit | None = "class",
+        labels: str | None = "class",
         as_dict: bool = True,
         sizes: bool = False,
         transform: Callable[[torch.Tensor], torch.Tensor] | None = None,
         batch_transform: Callable[[torch.Tensor], torch.Tensor] | None = None,
         threads: int = 1,
+        batch_options: Mapping[str, Any] | None = None,
         **open_options: Any,
     ) -> None:
-        given = hasattr(path_or_dataset, "batch")
-        if given and open_options:
-            raise TypeError(f"options {', '.join(open_options)} need a path, not a dataset")
-        source: Any = path_or_dataset
-        source = source if given else mapix.open(source, **open_options)
-        if not isinstance(source, VimhDataset | Joined):
-            raise TypeError(
-                f"{path_or_dataset} is not VIMH ({type(source).__name__}): arrays of IDX and PINK "
-                "go into a DataLoader as they are, image folders into mapix.torch.Images"
-            )
-        self._source: Any = source
+        self._source: Any = _opened(path_or_dataset, open_options)
+        shape = self._source.image_shape
+        if layout is None and (shape is None or len(shape) in (2, 3)):
+            layout = "NCHW"
         self.options: dict[str, Any] = {
             "dtype": dtype,
             "layout": layout,
@@ -286,13 +266,14 @@ class Dataset(torch_data.Dataset[Any]):
             "pad_value": pad_value,
             "labels": labels,
             "threads": threads,
+            **(batch_options or {}),
         }
         self._reopen: tuple[Any, ...] = ()
         self.as_dict = as_dict
         self.sizes = sizes
         self.transform = transform
         self.batch_transform = batch_transform
-        self.source.batch([], **self.options)  # bad options are told here, not in a worker
+        self.source.batch([], **self.options)  # bad options are reported here, not in a worker
 
     @property
     def source(self) -> Any:
@@ -312,8 +293,9 @@ class Dataset(torch_data.Dataset[Any]):
 
     @property
     def heads(self) -> dict[str, int]:
-        """Name -> number of classes."""
-        return self.source.heads
+        """Name -> number of classes, where the format states it."""
+        found: dict[str, int] = getattr(self.source, "heads", {})
+        return found
 
     def __len__(self) -> int:
         return len(self.source)
@@ -353,32 +335,46 @@ class Dataset(torch_data.Dataset[Any]):
         pad_value = self.options["pad_value"] if self.options["pad"] is True else None
         return Collated(value, len(batch), pad_value)
 
-    def _shared_out(self, rows: np.ndarray[Any, Any]) -> torch.Tensor:
+    def _shared_out(self, rows: np.ndarray[Any, Any]) -> torch.Tensor | None:
         """A tensor in shared memory: what a worker sends to the loader without another copy."""
-        shape = self.source.batch_shape(
-            rows, layout=self.options["layout"], pad=self.options["pad"], crop=self.options["crop"]
-        )
-        return _shared(shape, _TORCH_DTYPES[self.options["dtype"]])
+        names = ("layout", "pad", "crop", "size", "mode")
+        known = {k: v for k, v in self.options.items() if k in names and v is not None}
+        shape = self.source.batch_shape(rows, **known)
+        return None if shape is None else _shared(shape, _TORCH_DTYPES[self.options["dtype"]])
 
     def _labels(self, batch: Batch) -> dict[str, torch.Tensor] | torch.Tensor | None:
         values = as_tensors(batch, self.options["labels"])
         if values is None or not self.as_dict:
             return values
-        return dict(zip(batch.names, values.T.contiguous(), strict=True))
+        if values.ndim == 2 and values.shape[1] == len(batch.names):
+            values = values.T.contiguous().T
+        return as_dict(values, batch.names)
+
+
+def _opened(path_or_dataset: Any, open_options: dict[str, Any]) -> Any:
+    """Return a dataset as it is, and open paths."""
+    if isinstance(path_or_dataset, mapix.Dataset):
+        if open_options:
+            raise TypeError(f"options {', '.join(open_options)} need a path, not a dataset")
+        return path_or_dataset
+    found = open_dataset(path_or_dataset, **open_options)
+    if not isinstance(found, mapix.Dataset):
+        raise TypeError(f"{path_or_dataset}: a {type(found).__name__} is not a dataset of records")
+    return found
 
 
 class Images(Dataset):
-    """A map-style dataset over an image folder: pictures, and what their records say.
+    """A map-style dataset over pictures, and what their records say.
 
     ``dataset[i]`` is ``(image, target)``; a DataLoader gets ``(images, targets)``, targets being a
     list.
 
     Parameters
     ----------
-    path_or_dataset : path or mapix.folder.ImageFolder
-        What to read; a path is opened with ``mapix.open(path, **open_options)``.
+    path_or_dataset : path or mapix.Dataset
+        An image folder; a path is opened with ``mapix.open(path, **open_options)``.
     size, fit, mode, dtype, layout, scale, mean, std, pad_value, resample, draft, threads
-        As for ``mapix.folder.ImageFolder.batch``.
+        As for ``batch`` of the image folder.
     target : callable, optional
         Makes a target of ``(record, boxes)``, boxes being float64 (n, 4), x, y, width, height in
         pixels of the image as it comes out.  By default a dict: ``index``, ``file_name``,
@@ -399,12 +395,12 @@ class Images(Dataset):
 
     def __init__(
         self,
-        path_or_dataset: str | os.PathLike[str] | ImageFolder,
+        path_or_dataset: str | os.PathLike[str] | mapix.Dataset[Any],
         *,
         size: tuple[int, int] | None = None,
         fit: str = "exact",
         mode: str | None = None,
-        dtype: PictureDtype = "float32",
+        dtype: Dtype = "float32",
         layout: Layout = "NCHW",
         scale: float | None = None,
         mean: ArrayLike | None = None,
@@ -418,12 +414,7 @@ class Images(Dataset):
         threads: int = 1,
         **open_options: Any,
     ) -> None:
-        if isinstance(path_or_dataset, ImageFolder):
-            if open_options:
-                raise TypeError(f"options {', '.join(open_options)} need a path, not a dataset")
-            self._source = path_or_dataset
-        else:
-            self._source = mapix.open(path_or_dataset, format="folder", **open_options)
+        self._source = _opened(path_or_dataset, open_options)
         self.options = {
             "size": size,
             "fit": fit,
@@ -442,11 +433,11 @@ class Images(Dataset):
         self.target = target
         self.transform = transform
         self.batch_transform = batch_transform
-        self.source.batch([], **self.options)  # bad options are told here, not in a worker
+        self.source.batch([], **self.options)  # bad options are reported here, not in a worker
 
     @property
     def heads(self) -> dict[str, int]:
-        """None: categories are what the records say."""
+        """Empty: categories are in the records."""
         return {}
 
     def _gather(self, indices: ArrayLike, *, shared: bool) -> Collated:
@@ -454,15 +445,6 @@ class Images(Dataset):
         make = self.target or _target
         pairs = zip(batch.records, batch.boxes, strict=True)
         return Collated((images, [make(record, boxes) for record, boxes in pairs]), len(batch))
-
-    def _shared_out(self, rows: np.ndarray[Any, Any]) -> torch.Tensor | None:
-        size, mode = self.options["size"], self.options["mode"]
-        if size is None or mode is None:
-            return None  # known only when the pictures are decoded
-        shape = (len(rows), *size, MODES[mode])
-        if self.options["layout"] == "NCHW":
-            shape = (len(rows), MODES[mode], *size)
-        return _shared(shape, _TORCH_DTYPES[self.options["dtype"]])
 
 
 def _target(record: Any, boxes: np.ndarray[Any, Any]) -> dict[str, Any]:

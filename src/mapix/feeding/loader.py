@@ -42,8 +42,8 @@ class Loader(loader.Loader):
     as_dict : bool
         Whether labels are a dict of name -> tensor (b,), or one tensor (b, heads).
     **options
-        Options of ``ds.batch``; ``dtype`` may also be ``"bfloat16"``.  The defaults are float32
-        and, if the dataset has these options, ``layout="NCHW"`` and ``labels="class"``.
+        Options of ``ds.batch``; ``dtype`` may also be ``"bfloat16"``.  The defaults are float32,
+        ``labels="class"`` and, for images of two or three dimensions, ``layout="NCHW"``.
 
     Notes
     -----
@@ -64,8 +64,9 @@ class Loader(loader.Loader):
         as_dict: bool = True,
         **options: Any,
     ) -> None:
-        names = inspect.signature(ds.batch).parameters
-        known = {k: v for k, v in DEFAULTS.items() if k in names}
+        known = dict(DEFAULTS)
+        if ds.image_shape is not None and len(ds.image_shape) not in (2, 3):
+            del known["layout"]  # rows of numbers, which have no channels
         own = {k: options.pop(k) for k in tuple(options) if k in OWN}
         wanted = {**known, **options}
         self.dtype: torch.dtype | None = None
