@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix.iid.labelmap import add_label_map
+from mapix.iid.label_maps import add_label_map
 from mapix.iid.writer import Writer
 from mapix.registry import open_dataset
 
