@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -88,8 +89,7 @@ class SingleArchive(Archive):
         return Segment(self._file, row, row)
 
     def __iter__(self) -> Iterator[Segment]:
-        file = self._file
-        return (Segment(file, key, key) for key in range(self._n))
+        return map(Segment, repeat(self._file), range(self._n), range(self._n))
 
     def name(self, key: int) -> tuple[bytes, bytes]:
         """Return (domain, iid) of a key."""
