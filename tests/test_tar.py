@@ -680,6 +680,41 @@ def test_several_shards_as_one(tmp_path):
     assert [r.cls for r in again] == [10, 11]
 
 
+def test_batches_of_several_shards(tmp_path):
+    """Pictures of all shards are placed at once: on one canvas, and with all options."""
+    pytest.importorskip("PIL", reason="pictures need Pillow")
+    images = [np.full((2 + k, 5 - k), 10 * k + 1, np.uint8) for k in range(4)]
+    for k in range(2):
+        members = {}
+        for i in (2 * k, 2 * k + 1):
+            members[f"{i}.pgm"] = pgm(images[i].tolist())
+            if k:
+                members[f"{i}.cls"] = b"%d" % i
+        (tmp_path / f"{k}.tar").write_bytes(archive(members))
+    ds = mapix.open([tmp_path / "0.tar", tmp_path / "1.tar"])
+    order = [3, 0, 2, 1]
+    batch = ds.batch(order, pad=True, labels="class")
+    assert batch.images.shape == (4, 5, 5, 1)
+    for canvas, i in zip(batch.images[:, :, :, 0], order, strict=True):
+        h, w = images[i].shape
+        np.testing.assert_array_equal(canvas[:h, :w], images[i])
+        assert canvas.sum() == images[i].sum()
+    assert batch.labels.tolist() == [[3], [-1], [2], [-1]]
+    assert batch.present.tolist() == [[True], [False], [True], [False]]
+    sized = ds.batch(order, size=(2, 2), fit="crop", threads=2).images
+    assert sized[:, 0, 0, 0].tolist() == [31, 1, 21, 11]
+    assert [len(b) for b in ds[1:].batches(2, size=(2, 2), fit="resize")] == [2, 1]
+    np.testing.assert_array_equal(ds._image(2)[:, :, 0], images[2])
+    assert pickle.loads(pickle.dumps(ds)).batch([3], pad=True).labels.tolist() == [[3]]
+    arrays = {f"{k}.npy": npy(np.full(3, k)) for k in range(2)}
+    for name in ("a.tar", "b.tar"):
+        (tmp_path / name).write_bytes(archive(arrays))
+    plain = mapix.open([tmp_path / "a.tar", tmp_path / "b.tar"])
+    assert plain.batch([3, 0, 1]).images.tolist() == [[1] * 3, [0] * 3, [1] * 3]
+    with pytest.raises(mapix.UnsupportedError, match="size= of batch"):
+        plain.batch([0], size=(2, 2))
+
+
 def test_no_pillow_for_arrays_and_values(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     members = {

@@ -12,13 +12,15 @@ if TYPE_CHECKING:
     from mapix.pictures.dataset import PictureDataset
     from mapix.pictures.decoding import EncodedPicture, Header
     from mapix.pictures.fitting import Fit
+    from mapix.pictures.joined import JoinedPictures
 
-__all__ = ["EncodedPicture", "Fit", "Header", "PictureBatch", "PictureDataset"]
+__all__ = ["EncodedPicture", "Fit", "Header", "JoinedPictures", "PictureBatch", "PictureDataset"]
 
 _MODULES = {
     "EncodedPicture": "decoding",
     "Fit": "fitting",
     "Header": "decoding",
+    "JoinedPictures": "joined",
     "PictureBatch": "batching",
     "PictureDataset": "dataset",
 }

@@ -40,6 +40,7 @@ class PictureDataset(Dataset[R]):
 
     BATCH: ClassVar[type[PictureBatch]] = PictureBatch
     MORE_OPTIONS = frozenset(OPTIONS)
+    JOINED = "mapix.pictures.joined:JoinedPictures"
 
     @abc.abstractmethod
     def _encoded(self, record: Any) -> EncodedPicture:
