@@ -140,19 +140,20 @@ class Column:
 
         Equal values keep their order; records without a value come last.
         """
-        present = np.asarray(self.present)
-        there, missing = np.flatnonzero(present), np.flatnonzero(~present)
-        values = self.values[there]
+        values, there = self.values, None
+        if not self.complete:
+            there, missing = np.flatnonzero(self.present), np.flatnonzero(~self.present)
+            values = values[there]
         if values.dtype.kind == "O":
             order = np.array(
-                sorted(range(len(there)), key=values.tolist().__getitem__, reverse=descending),
+                sorted(range(len(values)), key=values.tolist().__getitem__, reverse=descending),
                 np.int64,
             )
         else:
             if descending:  # ~ reverses the order of integers and booleans, and never overflows
                 values = -values if values.dtype.kind == "f" else ~values
             order = np.argsort(values, kind="stable")
-        return np.concatenate([there[order], missing])
+        return order if there is None else np.concatenate([there[order], missing])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.array(self.values, dtype) if copy else np.asarray(self.values, dtype)

@@ -79,8 +79,16 @@ class Batching(Dataset[Record]):
         calls at once, the GIL is released.  Cost: one scan of the records' bytes.
         """
         options = BatchOptions(
-            *(dtype, layout, scale, numbers(mean), numbers(std)),
-            *(canvas_size(pad), crop, pad_value, labels, threads),
+            dtype,
+            layout,
+            scale,
+            None if mean is None else numbers(mean),
+            None if std is None else numbers(std),
+            False if pad is False else canvas_size(pad),
+            crop,
+            pad_value,
+            labels,
+            threads,
             (("flat", flat), ("spec_range", spec_range)) if flat or spec_range else (),
         )
         return self._gather(self._rows_of(indices), options, out)

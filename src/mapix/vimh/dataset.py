@@ -285,13 +285,14 @@ class Dataset(record_types.Rows, Batching):
                 codes, present = codes[self.rows], None if present is None else present[self.rows]
             return Column(parameter, codes, present)
         if self._table is None:
-            codes_, present_ = file.label_table(self.rows)
             # each column in one piece: it is read much more often than the file
-            self._table = np.ascontiguousarray(codes_.T), np.ascontiguousarray(present_.T)
+            table = file.label_table(self.rows)
+            self._table = np.ascontiguousarray(table[0].T), np.ascontiguousarray(table[1].T)
             if rows is None:
                 file.keep_labels(*self._table)
         k = self._column_names().index(name)
-        return Column(parameter, self._table[0][k], self._table[1][k])
+        codes, present = self._table[0][k], self._table[1][k]
+        return Column(parameter, codes, None if present.all() else present)
 
     def label_array(
         self, labels: str = "raw"
@@ -320,12 +321,13 @@ class Dataset(record_types.Rows, Batching):
         return super()._rows_of(indices)
 
     def _plan(self, options: BatchOptions) -> BatchPlan:
-        return self._gatherer.plan(self._possible(options))
+        return self._gatherer.plan(options, self._possible)
 
     def _gather(
         self, rows: NDArray[np.int64], options: BatchOptions, out: NDArray[Any] | Batch | None
     ) -> Batch:
-        return self._plan(options).batch(self._gatherer, rows, out)
+        file = self._gatherer
+        return file.plan(options, self._possible).batch(file, rows, out)
 
     def batch_shape(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mapix import _native, view
 from mapix.batch import Batch, Lookout, label_codes
 from mapix.errors import FileChangedError
-from mapix.options import BatchOptions
+from mapix.options import BatchOptions, checked
 from mapix.registry import reopen
 from mapix.source import Fingerprint, Source
 from mapix.vimh import index_store, record_types
@@ -291,13 +291,15 @@ class Gatherer(record_types.File):
         for name in ("images", "codes"):
             self.__dict__.pop(name, None)
 
-    def plan(self, options: BatchOptions) -> BatchPlan:
-        """Return the plan for checked options of a batch; it is cached."""
+    def plan(
+        self, options: BatchOptions, check: Callable[[BatchOptions], BatchOptions] = checked
+    ) -> BatchPlan:
+        """Return the plan for options of a batch, which are checked once: plans are cached."""
         found = self._plans.get(options)
         if found is None:
             if len(self._plans) >= MOST_PLANS:
                 self._plans.clear()
-            found = self._plans[options] = BatchPlan(options)
+            found = self._plans[options] = BatchPlan(check(options))
         return found
 
     def same_shapes(self, b: int) -> NDArray[np.uint16]:
