@@ -67,7 +67,8 @@ class Joined(Dataset[R]):
         self.parts: tuple[Dataset[R], ...] = tuple(found)
         self._ends = np.cumsum([len(ds) for ds in found])
         self._rows = rows
-        vars(self)["FAMILY"] = found[0].FAMILY  # in place of the class's: it has none of its own
+        # the family of its parts, in place of the class's
+        vars(self).update(FAMILY=found[0].FAMILY, RECORDS=found[0].RECORDS)
         self._check()
 
     FAMILY = "joined"
@@ -85,7 +86,7 @@ class Joined(Dataset[R]):
             if shape != shapes[0]:
                 reason = f"images of {shape}, in {filled[0].path} they are of {shapes[0]}"
                 raise FormatError(ds.path, ds.FAMILY, reason)
-            dtype, expected = (getattr(part, "dtype", None) for part in (ds, filled[0]))
+            dtype, expected = (_native_dtype(part) for part in (ds, filled[0]))
             if dtype != expected:
                 reason = f"numbers of {dtype}, in {filled[0].path} they are of {expected}"
                 raise FormatError(ds.path, ds.FAMILY, reason)
@@ -203,15 +204,16 @@ class Joined(Dataset[R]):
         """Return labels of all parts under the names of all of them: values, presence, names."""
         names = tuple(self._label_names())
         first = pieces[0][0]
-        columns = (len(names),) if len(pieces[0][2]) else first.shape[1:]
+        columns = first.shape[1:] if pieces[0][2] == names else (len(names),)
         values = np.full((n, *columns), MISSING.get(first.dtype.kind, 0), first.dtype)
         present = np.zeros((n, *columns), np.bool_)
         for labels, there, labelled, where in pieces:
-            if labelled and labelled != names:
+            there = True if there is None else there
+            if labelled == names:
+                values[where], present[where] = labels, there
+            else:
                 at = np.arange(n)[where][:, None], [names.index(name) for name in labelled]
                 values[at], present[at] = labels, there
-            else:
-                values[where], present[where] = labels, True if there is None else there
         return values, present, names
 
     # --- batches ----------------------------------------------------------------------------------
@@ -251,6 +253,8 @@ class Joined(Dataset[R]):
 
     def _canvas(self, asked: Sequence[Asked], pad: Any, crop: Any) -> tuple[int, ...] | None:
         """Return (h, w, c) of one canvas for the records of all parts; None where none is known."""
+        if self.image_shape is not None and not pad and not crop:
+            return None
         known = (ds.batch_shape(indices, "NHWC", pad=pad, crop=crop) for ds, indices, _ in asked)
         found = {shape[1:] for shape in known if shape is not None}
         if len(found) < 2:
@@ -274,13 +278,14 @@ class Joined(Dataset[R]):
     ) -> tuple[int, ...] | None:
         """Return the shape of ``batch(...).images`` with these options; None where not known."""
         rows = self._rows_of(indices)
-        if len(asked := list(self._by_part(rows))) == 1 and layout is None:
-            shape = asked[0][0].batch_shape(asked[0][1], pad=pad, crop=crop)
+        if self.image_shape is not None:
+            shape = self.parts[0].batch_shape([], layout, pad=pad, crop=crop)
             return None if shape is None else (len(rows), *shape[1:])
-        canvas = self._canvas(asked, pad, crop)
-        if canvas is None or layout != "NCHW":
-            return None if canvas is None else (len(rows), *canvas)
-        return (len(rows), canvas[2], *canvas[:2])
+        canvas = self._canvas(list(self._by_part(rows)), pad, crop)
+        if canvas is None:
+            return None
+        h, w, c = canvas
+        return (len(rows), c, h, w) if layout == "NCHW" else (len(rows), h, w, c)
 
     def _batch_of(
         self, pieces: Sequence[tuple[Batch, Where]], images: NDArray[Any], n: int
@@ -367,6 +372,12 @@ class Joined(Dataset[R]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rejoined, (type(self), self.parts, self._rows)
+
+
+def _native_dtype(ds: Dataset[Any]) -> np.dtype[Any] | None:
+    """Return the type of a dataset's numbers in this machine's byte order; None where not known."""
+    dtype: np.dtype[Any] | None = getattr(ds, "dtype", None)
+    return None if dtype is None else dtype.newbyteorder("=")
 
 
 def _rejoined(kind: type[Joined[Any]], parts: Sequence[Dataset[Any]], rows: Rows) -> Joined[Any]:
