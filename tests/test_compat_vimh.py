@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import importlib
 import json
 import pickle
 import warnings
@@ -452,6 +453,16 @@ def test_default_transforms(module, tmp_path):
         assert next(iter(other.val_dataloader()))[0].unique().tolist() == [1.0]
         assert next(iter(other.train_dataloader()))[0].shape == (3, shape[2], *shape[:2])
         assert not other.data_train.transform.crop
+
+
+def test_the_old_name_of_the_data_module_warns():
+    pytest.importorskip("lightning", reason="needs Lightning: pip install 'mapix[lightning]'")
+    from mapix.compat import vimh
+
+    with pytest.warns(DeprecationWarning, match="import from mapix.compat.vimh"):
+        old = importlib.import_module("mapix.compat.vimh_lightning")
+    assert old.VIMHDataModule is vimh.VIMHDataModule
+    assert old.Augment is vimh.Augment
 
 
 def test_augmentation():

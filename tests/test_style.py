@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 
 # Files and folders whose prose is checked; each family adds a line when its prose is plain.
 CHECKED = """
-README.md CONTRIBUTING.md SECURITY.md docs/benchmarks.md docs/gpu.md docs/writing.md
+README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs/benchmarks.md docs/gpu.md docs/writing.md
 benchmarks/README.md
 src/mapix/errors.py src/mapix/source.py src/mapix/rooted.py src/mapix/descriptors.py
 src/mapix/system_calls.py src/mapix/store.py src/mapix/cache.py src/mapix/unpacked.py
