@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from mapix_netpbm import Netpbm
 
 import mapix
+from mapix.__main__ import main
 from mapix.testing import FormatTests
 
 SMALL = b"P5 3 2 255\n" + bytes(range(6))
@@ -83,3 +85,29 @@ def test_converted_by_the_general_way(tmp_path: Path) -> None:
     path.write_bytes(SMALL * 2)
     mapix.convert(path, tmp_path / "two.npy", lossy=True)
     assert np.load(tmp_path / "two.npy").shape == (2, 2, 3)
+
+
+def test_the_command_line_serves_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = TestNetpbm().sample(tmp_path)
+    assert main(["info", str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert "netpbm" in shown
+    assert "width" in shown
+    assert main(["verify", str(path)]) == 0
+    assert main(["convert", str(path), str(tmp_path / "new.npz"), "--lossy"]) == 0
+    path.write_bytes(path.read_bytes()[:-1])
+    assert main(["info", str(path)]) == 1
+    assert "ends at byte" in capsys.readouterr().err
+
+
+def test_pytorch_takes_it(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    import mapix.torch
+
+    path = tmp_path / "two.ppm"
+    path.write_bytes(COLOUR * 4)
+    images, labels = mapix.torch.Dataset(path)[[0, 3]]
+    assert images.shape == (2, 3, 1, 2)
+    assert labels is None
+    batches = list(mapix.torch.Loader(mapix.open(path), 2))
+    assert [tuple(x.shape) for x, _ in batches] == [(2, 3, 1, 2)] * 2
