@@ -292,7 +292,7 @@ def test_records_by_all_kinds_of_keys(tmp_path):
     assert "3.png" in ds
     assert "9.png" not in ds
     assert 3 not in ds
-    with pytest.raises(KeyError, match=r"8 records name '0\.png'; find\(\) gives them"):
+    with pytest.raises(KeyError, match=r"8 records name '0\.png'; find\(\) returns them"):
         ds["0.png"]
     with pytest.raises(KeyError, match="no record names"):
         ds["9.png"]

@@ -384,7 +384,7 @@ def test_records_of_a_folder_open_it_once_and_only_it(tmp_path):
     ds = folder(tmp_path / "f")
     late = pickle.dumps([ds[1], ds[2]])
     one, two = pickle.loads(late)
-    assert one._core is two._core
+    assert one._file is two._file
     assert two.caption == "2"
     metadata = tmp_path / "f" / "metadata.jsonl"
     metadata.write_text(metadata.read_text().replace("1", "7"))

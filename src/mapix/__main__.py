@@ -175,18 +175,11 @@ def describe(ds: Any) -> str:
 
 
 def _old_describe(ds: Any) -> str:
-    from mapix.folder import ImageFolder
     from mapix.iid import Archive
     from mapix.text import table
 
     if isinstance(ds, Archive):
         return "\n".join([ds.path, table(_archive_facts(ds))])
-    if isinstance(ds, ImageFolder):
-        from mapix.folder.commands import facts, first_records
-
-        rows = first_records(ds)
-        more = ["", "  first records", table(rows, indent=4)] if rows else []
-        return "\n".join([ds.path, table(facts(ds)), *more])
     return repr(ds)
 
 

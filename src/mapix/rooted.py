@@ -107,6 +107,14 @@ class Root:
         finally:
             os.close(fd)
 
+    def first(self, name: str, nbytes: int) -> bytes:
+        """Return the first bytes of a file; all of a shorter one."""
+        fd = self.open(name)
+        try:
+            return os.pread(fd, nbytes, 0)
+        finally:
+            os.close(fd)
+
     def nbytes(self, name: str) -> int:
         """Return the size of a file in bytes."""
         fd = self.open(name)

@@ -192,7 +192,9 @@ def _opened(source: Any, split: str | None, options: dict[str, Any]) -> tuple[di
     names = tuple(getattr(first, "splits", () if hasattr(first, "groups") else SPLITS))
     if not names:
         return {"train": first}, True
-    opened_already = getattr(first, "split", None)  # of an image folder; others begin with train
+    opened_already = getattr(
+        first, "split_name", None
+    )  # of an image folder; others begin with train
     found = {opened_already if isinstance(opened_already, str) else "train": first}
     for name in names:
         if name not in found:

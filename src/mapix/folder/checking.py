@@ -1,54 +1,56 @@
-"""What is wrong with an image folder: each finding with its file and line."""
+"""Check an image folder: each finding states its file and line."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mapix.dataset import Progress
 from mapix.errors import LimitError, MapixError, UnsupportedError
-from mapix.folder.dataset import ImageFolder
-from mapix.folder.files import OtherFileError
+from mapix.folder.files import OtherFileError, Settings
 from mapix.folder.huggingface import Hazards
 from mapix.folder.layout import FILEPATH, METADATA, boxes, canonical
-from mapix.folder.opening import open_path, splits_of
+from mapix.folder.metadata_file import MetadataFile
 from mapix.folder.record import Record
+from mapix.folder.splits import has_metadata, located, splits_of
 from mapix.pictures.decoding import Header, decoded_header, pillow
 from mapix.pictures.threads import Threads
 from mapix.report import Report
 
-__all__ = ["CODES", "Finding", "LintReport", "check", "lint"]
+__all__ = ["CODES", "Finding", "LintReport", "check_splits", "lint"]
 
 CODES = {
-    "json": "a line that is no JSON object",
-    "file_name": "no name of a file, or none that is text",
-    "refused": "a name that leaves the folder, or something that is no regular file",
-    "missing": "a file that is not there",
+    "json": "a line that is not a JSON object",
+    "file_name": "no name of a file, or a name that is not text",
+    "refused": "a name that leaves the folder, or that is not a regular file",
+    "missing": "a file that does not exist",
     "picture": "a file that cannot be decoded",
-    "frames": "a file of several frames or pages, of which the first is read",
-    "depth": "a file of more bits than its decoder gives",
-    "unchecked": "pictures that were not decoded, since Pillow is not installed",
+    "frames": "a file of several frames or pages; only the first is read",
+    "depth": "a file of more bits per channel than its decoder gives",
+    "unchecked": "pictures that were not decoded, because Pillow is not installed",
     "duplicate": "a file that an earlier line names",
-    "size": "a file of another size than the line says (filepath, size)",
+    "size": "a file of another size than its line states (filepath, size)",
     "field": "caption, categories or objects of a wrong type",
-    "box": "a box that is negative, not finite, or not within its picture",
-    "count": "boxes and categories that are not equally many",
+    "box": "a box that is negative, not finite, or outside its picture",
+    "count": "boxes and categories of different numbers",
     "unlisted": "a picture in the folder that no line names",
-    "huggingface": "what Hugging Face's imagefolder rejects, or reads as something else",
+    "huggingface": "what Hugging Face's imagefolder rejects or reads differently",
 }
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".avif")
-AT_ONCE = 64  # records between two looks at threads' results
-SLACK = 1e-6  # of a pixel, that a box of rounded numbers may stick out
+AT_ONCE = 64  # records whose pictures the threads decode together
+SLACK = 1e-6  # pixels by which a box of rounded numbers may exceed its picture
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that is wrong.
+    """One problem.
 
     Attributes
     ----------
@@ -57,11 +59,11 @@ class Finding:
     path : str
         The metadata file.
     line : int or None
-        Its line, from 1; None for what concerns no line.
+        Its line, from 1; None where the finding is not about a line.
     file_name : str or None
         The file that the line names.
     message : str
-        What it is.
+        What is wrong.
     """
 
     code: str
@@ -78,18 +80,18 @@ class Finding:
 
 @dataclass(slots=True)
 class LintReport(Report):
-    """A ``Report`` whose problems are also there as ``findings``."""
+    """A ``Report`` with its problems as ``findings``, too."""
 
     findings: list[Finding] = field(default_factory=list)
 
 
 class _FullError(Exception):
-    """Enough findings."""
+    """The limit of findings is reached."""
 
 
 @dataclass(slots=True)
 class _Seen:
-    """What is known of a file that was named."""
+    """Facts about a file that a line names."""
 
     line: int
     size: tuple[int, int] | None = None  # h, w
@@ -98,26 +100,26 @@ class _Seen:
 
 class _Linter:
     def __init__(
-        self, ds: ImageFolder, report: LintReport, ignore: Collection[str], most: int
+        self, metadata: MetadataFile, report: LintReport, ignore: Collection[str], most: int
     ) -> None:
-        self.ds, self.report, self.ignore, self.most = ds, report, ignore, most
+        self.metadata, self.report, self.ignore, self.most = metadata, report, ignore, most
         self.seen: dict[str, _Seen] = {}
         self.bad: set[int] = set()
-        self.by_filepath = False  # whether names begin further above
+        self.by_filepath = False  # whether names begin with folders above
 
     def say(
         self, code: str, line: int | None, name: str | None, message: str, row: int | None = None
     ) -> None:
         if code in self.ignore:
             return
-        self.report.findings.append(Finding(code, self.ds.path, line, name, message))
+        self.report.findings.append(Finding(code, self.metadata.path, line, name, message))
         if row is not None:
             self.bad.add(row)
         if len(self.report.findings) >= self.most:
             raise _FullError
 
     def finish(self) -> None:
-        """Put what was found in order of lines; what concerns no line comes last."""
+        """Sort the findings by line; those that are not about a line come last."""
         report = self.report
         report.findings.sort(key=lambda f: math.inf if f.line is None else f.line)
         report.problems = [str(f) for f in report.findings]
@@ -126,7 +128,7 @@ class _Linter:
     # --- lines ------------------------------------------------------------------------------------
 
     def parsed(self, row: int, line: int) -> Record | None:
-        record: Record = self.ds[row]
+        record = Record(self.metadata, row)
         try:
             record.metadata  # noqa: B018
         except (MapixError, ValueError) as e:
@@ -159,7 +161,7 @@ class _Linter:
             self.say("field", line, name, str(e), row)
             return
         if len(bbox) != len(categories):
-            what = f"{len(bbox)} boxes, {len(categories)} categories of them"
+            what = f"{len(bbox)} boxes and {len(categories)} categories"
             self.say("count", line, name, what, row)
         seen = self.seen.get(canonical(name or ""))
         for k, box in enumerate(bbox.tolist()):
@@ -170,10 +172,10 @@ class _Linter:
     # --- files ------------------------------------------------------------------------------------
 
     def file(self, record: Record, line: int, key: str, name: str) -> bool:
-        """Whether a file is there, and was not looked at before."""
+        """Return whether a file exists, and no earlier line names it."""
         before = self.seen.get(canonical(name))
         if before is not None:
-            what = f"line {before.line} names it already"
+            what = f"line {before.line} names it, too"
             self.say("duplicate", line, name, what, record.index)
             return False
         self.seen[canonical(name)] = _Seen(line)
@@ -189,7 +191,7 @@ class _Linter:
         return True
 
     def decoded(self, item: tuple[Record, int, str, str]) -> Header | str:
-        """Decode one picture, in a thread: its header, or the reason why it is refused."""
+        """Decode one picture, in a thread; return its header, or why it cannot be decoded."""
         record, _, key, _ = item
         one = record.file(key)
         try:
@@ -200,9 +202,9 @@ class _Linter:
     # --- all --------------------------------------------------------------------------------------
 
     def run(self, *, pictures: bool, hazards: bool, threads: int, progress: Any = None) -> None:
-        lines = self.ds._core.lines
+        lines = self.metadata.lines
         numbers = lines.numbers()
-        hugging = Hazards(self.ds.folder) if hazards else None
+        hugging = Hazards(self.metadata.files.full_folder) if hazards else None
         if pictures:
             try:
                 pillow()
@@ -255,7 +257,7 @@ class _Linter:
             if "frames" in found.besides:
                 self.say("frames", line, name, "later frames are not read", record.index)
             if "depth" in found.besides:
-                what = "more than 8 bits a channel, of which the decoder gives the high ones"
+                what = "more than 8 bits per channel; the decoder gives the 8 high bits"
                 self.say("depth", line, name, what, record.index)
         for record, line, first in records:
             self.fields(record, line, first)
@@ -266,7 +268,7 @@ class _Linter:
                 hugging.turned(line, first, record.metadata, here)
 
     def _unlisted(self) -> Iterator[str]:
-        folder = self.ds.folder
+        folder = self.metadata.files.full_folder
         named = set(self.seen)
         ends = {os.path.basename(name) for name in self.seen}
         for below, folders, files in os.walk(folder):
@@ -280,7 +282,7 @@ class _Linter:
 
 
 def _reason(e: BaseException) -> str:
-    """An error's text, without the place that the finding says itself."""
+    """Return an error's text without the place, which the finding states itself."""
     text = getattr(e, "reason", None) or getattr(e, "strerror", None) or str(e)
     head, _, tail = str(text).partition(": ")
     return (
@@ -302,34 +304,84 @@ def _box_wrong(box: list[float], size: tuple[int, int] | None) -> str | None:
     return None
 
 
-def check(
-    ds: ImageFolder,
-    *,
-    pictures: bool = True,
-    huggingface: bool = True,
-    threads: int = 1,
-    ignore: Collection[str] = (),
-    most: int = 10_000,
-    progress: Callable[[int, int], None] | None = None,
-) -> LintReport:
-    """``lint`` of a folder that is open; all of its records, also of a part."""
-    unknown = set(ignore) - set(CODES)
-    if unknown:
-        raise ValueError(f"no finding {', '.join(sorted(unknown))}; known: {', '.join(CODES)}")
-    whole = ds._part(None)
-    report = LintReport(ds.path, len(whole), ds._core.source.nbytes)
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """What is checked: see ``lint``."""
+
+    pictures: bool = True
+    huggingface: bool = True
+    threads: int = 1
+    ignore: Collection[str] = ()
+    most: int = 10_000
+
+    def __post_init__(self) -> None:
+        unknown = set(self.ignore) - set(CODES)
+        if unknown:
+            known = ", ".join(CODES)
+            raise ValueError(f"no finding {', '.join(sorted(unknown))}; known: {known}")
+
+
+def _check(metadata: MetadataFile, options: _Options, progress: Progress | None) -> LintReport:
+    """Check all records of one metadata file."""
+    report = LintReport(metadata.path, len(metadata.lines), metadata.source.nbytes)
     report.checked = ["lines", "files", "boxes"]
-    report.checked += ["pictures"] if pictures else []
-    report.checked += ["what Hugging Face's imagefolder reads"] if huggingface else []
-    linter, full = _Linter(whole, report, ignore, most), False
+    report.checked += ["pictures"] if options.pictures else []
+    report.checked += ["what Hugging Face's imagefolder reads"] if options.huggingface else []
+    linter = _Linter(metadata, report, options.ignore, options.most)
     try:
-        linter.run(pictures=pictures, hazards=huggingface, threads=threads, progress=progress)
+        linter.run(
+            pictures=options.pictures,
+            hazards=options.huggingface,
+            threads=options.threads,
+            progress=progress,
+        )
     except _FullError:
-        full = True
-    linter.finish()
-    if full:
-        report.problems.append(f"{ds.path}: enough: {most} findings")
+        linter.finish()
+        report.problems.append(
+            f"{metadata.path}: the check stopped at the limit of {options.most} findings"
+        )
+    else:
+        linter.finish()
     return report
+
+
+def _check_all(
+    files: list[MetadataFile], path: str, options: _Options, progress: Progress | None
+) -> LintReport:
+    """Check several metadata files, and put their reports together."""
+    total, done = 0, 0
+    if progress is not None:
+        total = sum(len(file.lines) for file in files)
+    reports = []
+    for file in files:
+        now = None if progress is None else (lambda k, _, done=done: progress(done + k, total))
+        reports.append(_check(file, options, now))
+        done += reports[-1].nrecords
+    if len(reports) == 1:
+        return reports[0]
+    found = LintReport(path, checked=reports[0].checked)
+    for report in reports:
+        found.nrecords += report.nrecords
+        found.nbytes += report.nbytes
+        found.problems += report.problems
+        found.findings += report.findings
+    return found
+
+
+def check_splits(metadata: MetadataFile, progress: Progress | None = None) -> LintReport:
+    """Check a metadata file that is open, and those of the other splits of its directory."""
+    directory = metadata.directory
+    if directory is None:
+        return _check(metadata, _Options(), progress)
+    with ExitStack() as opened:
+        files = []
+        for name in splits_of(directory):
+            if name == metadata.place.split:
+                files.append(metadata)
+            else:
+                files.append(metadata.of_split(name))
+                opened.callback(files[-1].close)
+        return _check_all(files, directory, _Options(), progress)
 
 
 def lint(
@@ -341,30 +393,31 @@ def lint(
     threads: int = 1,
     ignore: Collection[str] = (),
     most: int = 10_000,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
+    root: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> LintReport:
-    """Look at all of an image folder.
+    """Check all of an image folder.
 
     Parameters
     ----------
     path : str or os.PathLike
-        The folder; without a metadata file of its own, all of its splits are looked at.
+        The folder.  If it has no metadata file of its own, all of its splits are checked.
     split : str, optional
-        One of them.
+        Check only this split.
     pictures : bool
-        Whether all pictures are decoded; without that, boxes cannot be compared with them.
+        Whether all pictures are decoded.  Otherwise boxes are not compared with picture sizes.
     huggingface : bool
-        Whether to tell what Hugging Face's imagefolder rejects, or reads otherwise.
+        Whether to report what Hugging Face's imagefolder rejects or reads differently.
     threads : int
         Threads that decode.
     ignore : collection of str
-        Codes of findings that are not wanted: keys of ``mapix.folder.checking.CODES``.
+        Codes of findings that are left out: keys of ``mapix.folder.checking.CODES``.
     most : int
-        After so many findings it stops.
+        The check stops after this number of findings.
     progress : callable, optional
-        Called as ``progress(records_done, records_total)``.
-    **options
+        ``progress(records_done, records_total)``.
+    root, **options
         As for ``mapix.open``.
 
     Returns
@@ -372,26 +425,14 @@ def lint(
     LintReport
         ``ok``, ``problems`` (texts), ``findings`` (code, path, line, file name, message).
     """
-    place = os.fspath(path)
-    more: dict[str, Any] = {
-        "pictures": pictures,
-        "huggingface": huggingface,
-        "threads": threads,
-        "ignore": ignore,
-        "progress": progress,
-    }
-    own = not os.path.isdir(place) or os.path.isfile(os.path.join(place, METADATA))
-    splits = (split,) if split is not None or own else splits_of(place)
-    reports = []
-    for one in splits or (None,):
-        with open_path(place, split=one, **options) as ds:
-            reports.append(check(ds, most=most, **more))
-    if len(reports) == 1:
-        return reports[0]
-    total = LintReport(place, checked=reports[0].checked)
-    for r in reports:
-        total.nrecords += r.nrecords
-        total.nbytes += r.nbytes
-        total.problems += r.problems
-        total.findings += r.findings
-    return total
+    checks = _Options(pictures, huggingface, threads, ignore, most)
+    settings, above = Settings(**options), None if root is None else os.fspath(root)
+    directory = os.fspath(path)
+    own = not os.path.isdir(directory) or has_metadata(directory)
+    names = (split,) if split is not None or own else splits_of(directory) or (None,)
+    with ExitStack() as opened:
+        files = []
+        for name in names:
+            files.append(MetadataFile(located(directory, name, above), settings))
+            opened.callback(files[-1].close)
+        return _check_all(files, directory, checks, progress)

@@ -1,25 +1,23 @@
-"""``mapix folder ...``: checks and pictures as commands."""
+"""``mapix folder ...``: commands that check and draw image folders."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-__all__ = ["add", "facts", "first_records"]
-
-FIRST = 5  # records told by info
+__all__ = ["add"]
 
 
 def add(commands: Any) -> None:
-    """Add ``folder`` and what it can do to the program's commands."""
+    """Add ``folder`` and its tools to the commands."""
     folder = commands.add_parser("folder")
     below = folder.add_subparsers(dest="tool", required=True, metavar="TOOL")
 
-    lint = below.add_parser("lint", help="look at lines, files, boxes; exit status 1 if it is bad")
+    lint = below.add_parser("lint", help="check lines, files, boxes; exit status 1 for findings")
     lint.add_argument("path", metavar="PATH")
     lint.add_argument("--split", help="one of its splits; by default all")
-    lint.add_argument("--no-pictures", action="store_true", help="without decoding them")
-    lint.add_argument("--no-huggingface", action="store_true", help="without what that rejects")
+    lint.add_argument("--no-pictures", action="store_true", help="do not decode pictures")
+    lint.add_argument("--no-huggingface", action="store_true", help="do not check for Hugging Face")
     lint.add_argument(
         "--ignore", action="append", default=[], metavar="CODE", help="more than once"
     )
@@ -60,35 +58,3 @@ def _sheet(a: argparse.Namespace) -> None:
         data = encoded(sheet(ds[: max(1, a.first)], columns=a.columns), a.out, None)
     with NewWhole(a.out, replace=True) as out:
         out.write(data)
-
-
-def facts(ds: Any) -> list[list[str]]:
-    """Name and text of what ``mapix info`` says of a folder; no picture is decoded."""
-    rows = [
-        ["format", "image folder, metadata.jsonl"],
-        ["records", f"{len(ds):,}"],
-        ["metadata", f"{ds._core.source.nbytes:,} bytes, longest line {ds._core.lines.longest:,}"],
-    ]
-    if ds.splits:
-        rows.append(["splits", ", ".join(ds.splits)])
-    keys: dict[str, None] = {}
-    for record in ds[:FIRST]:
-        keys.update(dict.fromkeys(record.metadata))
-    if keys:
-        rows.append(["keys", ", ".join(keys)])
-    return rows
-
-
-def first_records(ds: Any) -> list[list[str]]:
-    """Line, file, bytes, boxes and caption of the first records."""
-    rows = []
-    for record in ds[:FIRST]:
-        try:
-            size = f"{record.nbytes:,} bytes"
-        except OSError as e:
-            size = e.strerror or str(e)
-        objects = record.objects
-        nboxes = "" if objects is None else f"{len(objects)} boxes"
-        caption = " ".join((record.caption or "").split())[:60]
-        rows.append([f"line {record.line}", record.file_name, size, nboxes, caption])
-    return rows

@@ -25,7 +25,7 @@ from mapix.conversion.target import Count, Target
 from mapix.errors import UnsupportedError
 from mapix.folder import ImageFolder, Record
 from mapix.folder.layout import FIELDS, FILE_NAME, FILEPATH, LISTS, all_files, boxes, canonical
-from mapix.folder.opening import splits_of
+from mapix.folder.splits import splits_of
 from mapix.folder.writer import Writer
 from mapix.folder.writing import encoded
 from mapix.pictures.batching import DTYPES

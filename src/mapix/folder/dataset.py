@@ -1,20 +1,22 @@
-"""An image folder as a sequence of records."""
+"""An image folder as a dataset."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mapix.batch import Batch
+from mapix.columns import Column
 from mapix.dataset import Progress
-from mapix.errors import UnsupportedError
-from mapix.folder.core import Core
+from mapix.folder.fields import LABEL, field_column, fields_of
+from mapix.folder.metadata_file import MetadataFile
 from mapix.folder.record import Record
+from mapix.folder.splits import split_folders
 from mapix.pictures.batching import PictureBatch
 from mapix.pictures.dataset import PictureDataset
 from mapix.pictures.decoding import EncodedPicture
@@ -33,7 +35,7 @@ class ImageBatch(PictureBatch):
     def boxes(self) -> list[NDArray[np.float64]]:
         """Boxes of each picture in pixels of the batch: float64 (n, 4), x, y, width, height.
 
-        Moved and scaled as the pictures were, not cut off at the border.
+        They are moved and scaled as the pictures were, and not cut off at the border.
         """
         found = []
         for record, (sx, sy, dx, dy) in zip(self.records, self.places.tolist(), strict=True):
@@ -46,64 +48,83 @@ class ImageBatch(PictureBatch):
 class ImageFolder(PictureDataset[Record]):
     """Records of a ``metadata.jsonl``, and the pictures that they name.  Made by ``mapix.open``.
 
-    Indexing with an integer gives a ``Record``, with a file name the record that has it, with a
-    slice, indices or a mask a lazy part.  Lines are found and parsed as they are asked for.
-    Pickles as path and fingerprint of the metadata file.
+    An index that is text gives the record that names this file.  Lines are found and parsed when
+    they are needed.
 
-    Attributes
+    Parameters
     ----------
-    split_name : str or None
-        The split that was opened.
+    metadata_file : MetadataFile
+        The open metadata file.
+    rows : range or ndarray, optional
+        Numbers of the records; by default all.
     """
 
     FAMILY = "folder"
     BATCH = ImageBatch
 
-    def __init__(
-        self,
-        core: Core,
-        *,
-        rows: Rows = None,
-        split: str | None = None,
-        splits: tuple[str, ...] = (),
-    ) -> None:
-        self._core = core
+    def __init__(self, metadata_file: MetadataFile, rows: Rows = None) -> None:
+        self.metadata_file = metadata_file
         self._rows = rows
-        self.split_name = split
-        self._splits = splits
 
-    # --- what it is -------------------------------------------------------------------------------
+    # --- the folder -------------------------------------------------------------------------------
 
     @property
     def path(self) -> str:
-        """The metadata file."""
-        return self._core.path
+        """Path of the metadata file."""
+        return self.metadata_file.path
 
     @property
     def folder(self) -> str:
-        """Where it lies, from the root of the file system; file names are relative to it."""
-        return self._core.files.full_folder
+        """The folder of the metadata file, from the root of the file system.
+
+        File names are relative to it.
+        """
+        return self.metadata_file.files.full_folder
+
+    @property
+    def split_name(self) -> str | None:
+        """Name of the split that was opened; None where the folder has a metadata file itself."""
+        return self.metadata_file.place.split
+
+    @property
+    def splits(self) -> Mapping[str, str]:
+        """Name -> folder of the splits, from the root of the file system.
+
+        Empty where the folder's own metadata file was opened.  Cost: lists the directory.
+        """
+        directory = self.metadata_file.directory
+        return {} if directory is None else split_folders(directory)
 
     @property
     def closed(self) -> bool:
         """Whether ``close`` was called."""
-        return self._core.source.closed
+        return self.metadata_file.source.closed
 
-    @property
-    def splits(self) -> Mapping[str, str]:
-        """Name -> folder of the splits, from the root of the file system."""
-        above = self.folder if self.split_name is None else os.path.dirname(self.folder)
-        return {name: os.path.join(above, name) for name in self._splits}
+    def close(self) -> None:
+        """Release file and folder.  ``bytes`` of records stay valid; calls raise ClosedError."""
+        self.metadata_file.close()
+
+    def _reopening(self) -> tuple[str, dict[str, Any], Fingerprint]:
+        return self.metadata_file.reopening()
+
+    def _facts(self) -> dict[str, Any]:
+        return {
+            "folder": self.folder,
+            "split": self.split_name,
+            "metadata_nbytes": self.metadata_file.source.nbytes,
+        }
+
+    # --- records ----------------------------------------------------------------------------------
 
     def _count(self) -> int:
-        _ = self._core.source.mapping  # ClosedError
-        return len(self._core.lines)
+        _ = self.metadata_file.source.mapping  # ClosedError
+        return len(self.metadata_file.lines)
 
     def _record(self, row: int) -> Record:
-        return Record(self._core, row)
+        return Record(self.metadata_file, row)
 
-    def _part(self, rows: Rows) -> ImageFolder:
-        return ImageFolder(self._core, rows=rows, split=self.split_name, splits=self._splits)
+    def _part(self, rows: Rows) -> Self:
+        return type(self)(self.metadata_file, rows)
 
     def _encoded(self, record: Record) -> EncodedPicture:
         return record.encoded()
@@ -113,15 +134,15 @@ class ImageFolder(PictureDataset[Record]):
             return self._by_name(key)
         if self._rows is None:
             number = integer(key)
-            if number is not None and number >= 0 and self._core.lines.has(number):
-                return Record(self._core, number)  # the lines after it are not searched
+            if number is not None and number >= 0 and self.metadata_file.lines.has(number):
+                return self._record(number)  # the lines after it are not searched
         return super().__getitem__(key)
 
     def _by_name(self, name: str) -> Record:
         found = self.find(name)
         if len(found) != 1:
             reason = "no record names" if not len(found) else f"{len(found)} records name"
-            more = "; find() gives them" if len(found) else ""
+            more = "; find() returns them" if len(found) else ""
             raise KeyError(f"{self.path}: {reason} {name!r}{more}")
         record: Record = self[int(found[0])]
         return record
@@ -130,31 +151,84 @@ class ImageFolder(PictureDataset[Record]):
         return isinstance(name, str) and len(self.find(name)) > 0
 
     def find(self, name: str) -> NDArray[np.int64]:
-        """Positions of the records that name a file, in any of their keys, ascending, int64 (k,).
+        """Return the positions of the records that name a file, under any key, ascending.
 
-        The first call reads all lines: some microseconds each, with ``orjson`` installed fewer.
+        Returns
+        -------
+        ndarray
+            int64 (k,).  Cost: the first call reads all lines, in some microseconds each, or less
+            with ``orjson`` installed.
         """
-        rows = self._core.rows_named(name)
+        rows = self.metadata_file.rows_named(name)
         if self._rows is None:
             return rows
         return np.flatnonzero(np.isin(np.asarray(self._rows), rows)).astype(np.int64)
 
     def __iter__(self) -> Iterator[Record]:
+        file = self.metadata_file
         if self._rows is not None:
-            return (Record(self._core, int(row)) for row in self._rows)
-        return (Record(self._core, i, m) for i, m in enumerate(self._core.all_metadata()))
+            return (Record(file, int(row)) for row in self._rows)
+        return (Record(file, row, line) for row, line in enumerate(file.all_metadata()))
+
+    # --- columns and labels -----------------------------------------------------------------------
 
     def column(self, key: str) -> list[Any]:
-        """What all records have under a key of their lines; None where they have nothing."""
+        """Return the values of a key of the lines as they are, also a rare key; None without one.
+
+        ``columns`` has arrays.
+        """
         return [record.metadata.get(key) for record in self]
 
-    # --- checks -----------------------------------------------------------------------------------
+    def _column_names(self) -> Sequence[str]:
+        return tuple(fields_of(self.metadata_file))
 
-    def verify(self, progress: Any = None) -> Report:
-        """``mapix.folder.lint`` of this folder."""
-        from mapix.folder.checking import check
+    def _column(self, name: str) -> Column:
+        file, rows = self.metadata_file, self._rows
+        known = file.columns.get(name)
+        if known is None and rows is not None:
+            return field_column(file, name, map(int, rows))
+        if known is None:
+            known = file.columns[name] = field_column(file, name, None)
+        if rows is None:
+            return known
+        numbers = np.asarray(rows)
+        present = None if known.complete else known.present[numbers]
+        return Column(name, known.values[numbers], present, unit=known.unit)
 
-        return check(self, progress=progress)
+    def _label_names(self) -> Sequence[str]:
+        return (LABEL,) if LABEL in fields_of(self.metadata_file) else ()
+
+    def _as_classes(self, batch: Batch) -> Batch:
+        """Number the labels that are texts in the order of all texts of the metadata file."""
+        if batch.labels is not None and batch.present is not None and batch.labels.dtype == object:
+            column = self._part(None).columns[LABEL]
+            names = sorted(set(column.values[column.present].tolist()))
+            number = {name: k for k, name in enumerate(names)}
+            numbers = [
+                number[v] if p else -1
+                for v, p in zip(batch.labels.flat, batch.present.flat, strict=True)
+            ]
+            batch.labels = np.array(numbers, np.int64).reshape(batch.labels.shape)
+        return super()._as_classes(batch)
+
+    # --- health -----------------------------------------------------------------------------------
+
+    def verify(self, progress: Progress | None = None) -> Report:
+        """Check all lines, files, boxes and pictures, of all splits: ``mapix.folder.lint``.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            ``progress(records_done, records_total)``.
+
+        Returns
+        -------
+        LintReport
+            With ``findings``: each has a code, the file, its line and a message.
+        """
+        from mapix.folder.checking import check_splits
+
+        return check_splits(self.metadata_file, progress=progress)
 
     def warm(self, progress: Progress | None = None) -> None:
         """Read the metadata file, and the pictures of these records, into the page cache.
@@ -166,7 +240,7 @@ class ImageFolder(PictureDataset[Record]):
         progress : callable, optional
             ``progress(bytes_done, bytes_total)``; the sizes of all pictures are read for it.
         """
-        metadata = self._core.source
+        metadata = self.metadata_file.source
         files = {record.file_name: record for record in self}
         done, total = 0, 0
         if progress is not None:
@@ -176,24 +250,3 @@ class ImageFolder(PictureDataset[Record]):
                 if progress is not None:
                     progress(done + warmed, total)
             done += source.nbytes
-
-    # --- life -------------------------------------------------------------------------------------
-
-    def joined(self, others: Any) -> Any:
-        """Refused, so far."""
-        raise UnsupportedError(f"{self.path}: several image folders cannot be opened as one")
-
-    def close(self) -> None:
-        """Let go of file and folder.  ``bytes`` of records stay valid; calls raise ClosedError."""
-        self._core.close()
-
-    def _reopening(self) -> tuple[str, dict[str, Any], Fingerprint]:
-        raise NotImplementedError
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        from mapix.folder.opening import reopen
-
-        core = self._core
-        rows = self._rows
-        what = (core.source.full_path, core.files.root, core.source.identity, core.settings)
-        return reopen, (*what, rows, self.split_name, self._splits)

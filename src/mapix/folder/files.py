@@ -1,4 +1,4 @@
-"""The files that records name: opened beneath one directory, whatever the names are."""
+"""Open the files that records name, beneath one directory."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ T = TypeVar("T")
 
 
 class OtherFileError(OSError):
-    """Files that a ``filepath`` may mean are there, and none has the size that the line states."""
+    """No file that a ``filepath`` may mean has the size that the line states."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Options of ``open`` that a reader keeps: see ``mapix.folder.opening.open_path``."""
+    """Options of ``open``: see ``mapix.folder.opening.open_path``."""
 
     key: str | None = None
     orientation: bool = True
@@ -44,14 +44,14 @@ class Settings:
 
 
 class Files:
-    """Files that lie beneath a directory, named as records name them.
+    """Files beneath a directory, by the names that records have for them.
 
     Parameters
     ----------
     folder : str
-        Where the metadata file lies: names are relative to it.
+        The folder of the metadata file: names are relative to it.
     root : str, optional
-        A directory above it that links may lead to; by default the folder itself.
+        A directory above it that links may lead to; by default the folder.
     """
 
     def __init__(self, folder: str, root: str | None = None) -> None:
@@ -70,11 +70,11 @@ class Files:
         root = self._root
         if root is None:
             raise ClosedError(f"{self.folder}: the dataset is closed")
-        # an absolute name stays one, and is refused
+        # an absolute name is left as it is, and refused
         return root, "/".join((*self._below, name)) if self._below and name[:1] != "/" else name
 
     def _above(self, up: int) -> Files:
-        """The same files, named from a folder further up; the root is not left."""
+        """Return the files named from a folder further up, with the same root."""
         found = object.__new__(Files)
         found.folder, found.full_folder = self.folder, os.path.abspath(self.full_folder)
         for _ in range(up):
@@ -85,25 +85,30 @@ class Files:
         return found
 
     def source(self, name: str, **options: Any) -> Source:
-        """A file, mapped."""
+        """Open and map a file."""
         root, name = self._named(name)
         return Source(name, root=root, **options)
 
     def read(self, name: str, limit: int) -> bytes:
-        """A file's bytes, copied."""
+        """Return a copy of a file's bytes."""
         root, name = self._named(name)
         return root.read(name, limit)
 
+    def first(self, name: str, nbytes: int) -> bytes:
+        """Return the first bytes of a file, copied; all of a shorter file."""
+        root, name = self._named(name)
+        return root.first(name, nbytes)
+
     def nbytes(self, name: str) -> int:
-        """A file's size."""
+        """Return the size of a file."""
         root, name = self._named(name)
         return root.nbytes(name)
 
     def by_name(self, name: str, do: Callable[[Files, str], T]) -> T:
-        """``do`` with the file that a ``file_name`` names.
+        """Return ``do(files, name)`` of the file that a ``file_name`` names.
 
-        Backslashes separate folders, as for Hugging Face; a name that has none such file is tried
-        as it is.
+        Backslashes separate folders, as for Hugging Face.  Where there is no such file, a backslash
+        is part of the name.
         """
         if "\\" not in name:
             return do(self, name)
@@ -113,23 +118,23 @@ class Files:
             return do(self, name)
 
     def by_filepath(self, filepath: str, size: object, do: Callable[[Files, str], T]) -> T:
-        """``do`` with the first file that a ``filepath`` may mean, that is there, and fits.
+        """Return ``do(files, name)`` of the first file that a ``filepath`` may mean.
 
         Parameters
         ----------
         filepath : str
-            As the line has it.
+            As in the line.
         size : int or None
-            Bytes of the file as the line states them; anything else states nothing.
+            Bytes of the file as the line states them; a value of another type is ignored.
         do : callable
-            Gets the files of a folder, and a name in it.
+            Called with the files of a folder, and a name in it.
 
         Raises
         ------
         FileNotFoundError
-            No such file is there, or it lies outside of the folder (of the root).
+            There is no such file, or it lies outside of the folder (of the root).
         OtherFileError
-            Files are there, of other sizes than stated.
+            There are such files, and none has the stated size.
         """
         stated = size if type(size) is int and size >= 0 else None
         folder, others = os.path.abspath(self.full_folder), []
@@ -138,7 +143,7 @@ class Files:
         near = [m for m in found if m.up <= reach]
         outside = len(near) < len(found) and any(m.certain for m in found if m.up > reach)
         certain = [m for m in near if m.certain]
-        # What a path names for certain and cannot be had is no reason to show another file.
+        # Where a path certainly names a file that cannot be opened, no other file may be shown.
         if outside or (certain and stated is None):
             near = certain
         for meaning in near:
@@ -161,5 +166,5 @@ class Files:
         raise FileNotFoundError(errno.ENOENT, why, os.path.join(self.folder, filepath))
 
     def close(self) -> None:
-        """Let go of the directory."""
+        """Release the directory."""
         self._root = None

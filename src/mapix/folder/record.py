@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable
@@ -12,31 +13,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix.errors import FormatError
-from mapix.folder.files import Files, OtherFileError
+from mapix.folder.files import Files, OtherFileError, Settings
 from mapix.folder.layout import FILEPATH, boxes, canonical, file_names, kind
-from mapix.pictures.decoding import EncodedPicture, decode, image_of
+from mapix.pictures.decoding import EncodedPicture, decode, header_of, image_of
 from mapix.source import Source
 
 if TYPE_CHECKING:
-    from mapix.folder.core import Core
+    from mapix.folder.metadata_file import MetadataFile
 
 __all__ = ["Objects", "Record"]
 
 T = TypeVar("T")
 _Bytes = bytes  # Record has a property of that name
+HEADER_NBYTES = 1 << 16
+JPEG = b"\xff\xd8"
 REFUSED = (errno.EXDEV, errno.EILSEQ)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Objects:
-    """Boxes of a picture.
+    """Boxes in a picture.
 
     Attributes
     ----------
     bbox : ndarray
-        float64 (n, 4): x, y, width, height in pixels as the file has them, COCO's way.
+        float64 (n, 4): x, y, width, height in pixels, as the file has them (COCO).
     categories : list
-        One for each box (the file may have more or fewer: ``lint`` tells), text or number.
+        Texts or numbers, one for each box; ``lint`` reports a file that has more or fewer.
     """
 
     bbox: NDArray[np.float64]
@@ -54,8 +57,8 @@ class Objects:
 class Record:
     """One line of a metadata file.  Made by ``ImageFolder.__getitem__``.
 
-    The line is parsed when something of it is asked for, the picture opened and decoded when it is
-    asked for.  Pickles as path and fingerprint of the metadata file, and its number.
+    The line is parsed when a field is used; the picture is opened and decoded when it is used.  A
+    record pickles as path and fingerprint of the metadata file, and its number.
 
     Attributes
     ----------
@@ -63,36 +66,38 @@ class Record:
         Its number among the file's records (lines that are not blank), from 0.
     """
 
-    __slots__ = ("_core", "_key", "_metadata", "index")
+    __slots__ = ("_file", "_key", "_metadata", "index")
 
-    def __init__(self, core: Core, index: int, metadata: dict[str, Any] | None = None) -> None:
-        self._core = core
+    def __init__(
+        self, file: MetadataFile, index: int, metadata: dict[str, Any] | None = None
+    ) -> None:
+        self._file = file
         self.index = index
-        self._key = core.settings.key
+        self._key = file.settings.key
         self._metadata = metadata
 
     # --- the line ---------------------------------------------------------------------------------
 
     @property
     def metadata(self) -> dict[str, Any]:
-        """All that the line says."""
+        """The parsed line."""
         known = self._metadata
         if known is None:
-            known = self._metadata = self._core.metadata(self.index)
+            known = self._metadata = self._file.metadata(self.index)
         return known
 
     @property
     def line(self) -> int:
-        """Number of the line in the file, blank ones counted, from 1.  Cost: O(index)."""
-        return self._core.lines.number(self.index)
+        """Number of the line in the file, from 1; blank lines count.  Cost: O(index)."""
+        return self._file.lines.number(self.index)
 
     @property
     def offset(self) -> int:
-        """Byte of the file where the line begins."""
-        return self._core.lines.begin(self.index)
+        """Byte offset of the line in the file."""
+        return self._file.lines.begin(self.index)
 
     def _error(self, reason: str) -> FormatError:
-        return self._core.error(self.index, reason)
+        return self._file.error(self.index, reason)
 
     def _typed(self, key: str, wanted: type[T], word: str) -> T | None:
         value = self.metadata.get(key)
@@ -102,17 +107,17 @@ class Record:
 
     @property
     def caption(self) -> str | None:
-        """``caption``, or None."""
+        """``caption``; None where it is missing."""
         return self._typed("caption", str, "text")
 
     @property
     def categories(self) -> list[Any] | None:
-        """``categories`` of the picture, text and numbers as they are, or None."""
+        """``categories`` of the picture, texts and numbers as they are; None where missing."""
         return self._typed("categories", list, "a list")
 
     @property
     def objects(self) -> Objects | None:
-        """``objects``: boxes and their categories, or None."""
+        """``objects``: boxes and their categories; None where missing."""
         value = self.metadata.get("objects")
         if value is None:
             return None
@@ -125,8 +130,8 @@ class Record:
 
     @property
     def file_names(self) -> dict[str, str]:
-        """Names of all files that the line tells, by key: ``file_name``, ``mask_file_name`` ..."""
-        metadata = self.metadata  # whose errors are told as they are
+        """Key -> name of each file that the line names: ``file_name``, ``mask_file_name`` ..."""
+        metadata = self.metadata
         try:
             found = file_names(metadata)
         except ValueError as e:
@@ -136,7 +141,7 @@ class Record:
         return found
 
     def _named(self) -> tuple[str, str]:
-        """Key and name of the picture."""
+        """Return key and name of the picture."""
         names, key = self.file_names, self._key
         if key is None:
             key = next(iter(names))
@@ -149,37 +154,37 @@ class Record:
 
     @property
     def picture_key(self) -> str:
-        """The key of the line that names the picture: ``file_name``, or what ``key=`` chose."""
+        """The key that names the picture: ``file_name``, or the one that ``key=`` chose."""
         return self._named()[0]
 
     def file(self, key: str, name: str | None = None) -> Record:
-        """The record as one of another file that the line names.
+        """Return this record with another file that the line names as its picture.
 
         Parameters
         ----------
         key : str
             A key of ``file_names``, or of a list of names.
         name : str, optional
-            The name, of a list; by default what the key has.
+            The name, where the key holds a list of names; by default the value of the key.
         """
         given: dict[str, Any] = {FILEPATH if key == FILEPATH else "file_name": name}
         if name is None:
             given = {FILEPATH if key == FILEPATH else "file_name": self.file_names[key]}
         if key == FILEPATH:
             given["size"] = self.metadata.get("size")
-        found = Record(self._core, self.index, given)
+        found = Record(self._file, self.index, given)
         found._key = next(iter(given))
         return found
 
     @property
     def file_name(self) -> str:
-        """Name of the picture's file, as the line has it."""
+        """Name of the picture's file, as in the line."""
         return self._named()[1]
 
     def _with_file(self, do: Callable[[Files, str], T]) -> T:
-        """Do something with the picture's file: with a folder, and its name there."""
+        """Return ``do(files, name)`` of the picture's file."""
         key, name = self._named()
-        files = self._core.files
+        files = self._file.files
         try:
             if key == FILEPATH:
                 return files.by_filepath(name, self.metadata.get("size"), do)
@@ -189,23 +194,23 @@ class Record:
         except OSError as e:
             if e.errno in REFUSED:
                 raise self._error(f"{key}: {e.strerror}") from e
-            e.add_note(f"named by {self._core.path}, line {self.line}")
+            e.add_note(f"named by {self._file.path}, line {self.line}")
             raise
 
     @property
     def path(self) -> str:
-        """Where the picture's file is, from the root of the file system.
+        """Path of the picture's file, from the root of the file system.
 
-        Of ``filepath`` and of backslashes it has to be there.
+        The file must exist if the line names it by ``filepath`` or with a backslash.
         """
         key, name = self._named()
         if key == FILEPATH or "\\" in name:
             return self._with_file(lambda f, n: (f.nbytes(n), os.path.join(f.full_folder, n))[1])
-        return os.path.join(self._core.files.full_folder, canonical(name))
+        return os.path.join(self._file.files.full_folder, canonical(name))
 
     @property
     def nbytes(self) -> int:
-        """Size of the picture's file."""
+        """Size of the picture's file in bytes."""
         return self._with_file(Files.nbytes)
 
     @property
@@ -217,24 +222,26 @@ class Record:
     def bytes(self) -> memoryview:
         """The picture's file, mapped, read-only.
 
-        Copies: none.  Lifetime: its own; it keeps the map and one descriptor.  Cost: opens and maps
-        the file each time.
+        Copies: none.  Lifetime: the view keeps the mapping and one descriptor.  Cost: the file is
+        opened and mapped at each access.
         """
         return self.source.view
 
     def read(self) -> _Bytes:
-        """The picture's file, copied: for decoders, whom a map of a file cut short would kill."""
-        limit = self._core.settings.max_image_nbytes
+        """Return a copy of the picture's file: a decoder must not read a mapping of it."""
+        limit = self._file.settings.max_image_nbytes
         return self._with_file(lambda files, name: files.read(name, limit))
 
     # --- the picture ------------------------------------------------------------------------------
 
     def encoded(self) -> EncodedPicture:
         """Read the picture's file, for ``mapix.pictures``."""
-        s = self._core.settings
+        return self._encoded(self.read())
+
+    def _encoded(self, data: _Bytes) -> EncodedPicture:
+        s, path = self._file.settings, self._file.path
         return EncodedPicture(
-            *(self.read(), self.file_name, self._core.path),
-            *(self._undecodable, s.max_pixels, s.orientation),
+            *(data, self.file_name, path), *(self._undecodable, s.max_pixels, s.orientation)
         )
 
     def _undecodable(self, reason: str) -> FormatError:
@@ -263,15 +270,34 @@ class Record:
     def image(self) -> NDArray[Any]:
         """The decoded picture, (h, w, c), in native byte order.
 
-        uint8, or the type of deeper pictures: uint16, int32, uint32, float32.  Cost: it is read and
-        decoded at each access.
+        Grey is 1 channel, colour 3, with transparency 2 or 4; palettes, CMYK and YCbCr become RGB.
+        8 bits per channel are uint8, 16 bits uint16; in TIFF files, signed bytes are int8, and
+        other grey is int32, uint32 or float32.  JPEG 2000 and AVIF in colour, SGI, and plain PPM of
+        more than 8 bits become uint8: their decoders give no more, and ``lint`` reports it.
+
+        Cost: the file is read and decoded at each access.
         """
         return image_of(self.encoded())
 
     @property
-    def settings(self) -> Any:
+    def shape(self) -> tuple[int, int, int]:
+        """Shape (h, w, c) of ``image``, from the header of the picture's file.
+
+        Cost: of a JPEG, the first 64 KiB of the file are read, of another picture all of it, which
+        may end with its EXIF orientation.  No pixel is decoded.
+        """
+        data = self._with_file(lambda files, name: files.first(name, HEADER_NBYTES))
+        if len(data) == HEADER_NBYTES:
+            if data.startswith(JPEG):
+                with contextlib.suppress(FormatError):
+                    return header_of(self._encoded(data)).shape
+            data = self.read()
+        return header_of(self._encoded(data)).shape
+
+    @property
+    def settings(self) -> Settings:
         """Options of ``open``."""
-        return self._core.settings
+        return self._file.settings
 
     def __repr__(self) -> str:
-        return f"<Record {self.index} of {self._core.path}>"
+        return f"<Record {self.index} of {self._file.path}>"

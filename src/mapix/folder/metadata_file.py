@@ -1,0 +1,182 @@
+"""The metadata file of an image folder: its lines, the files that they name, and its columns."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapix.columns import Column
+from mapix.errors import FormatError
+from mapix.folder.files import Files, Settings
+from mapix.folder.layout import NAME, canonical, file_names, kind
+from mapix.folder.lines import Lines
+from mapix.folder.splits import Place, place_of_split
+from mapix.registry import reopen
+from mapix.rooted import absolute
+from mapix.source import Fingerprint
+
+__all__ = ["MetadataFile"]
+
+MOST_QUICK_NBYTES = 1 << 16  # longer lines are parsed by ``json`` alone, with its limits
+
+
+class MetadataFile:
+    """An open metadata file, and the directory of its pictures: what a folder's records share.
+
+    Parameters
+    ----------
+    place : Place
+        Where it lies.
+    settings : Settings
+        Options of ``open``.
+    expect : Fingerprint, optional
+        The file has to be this one.
+
+    Raises
+    ------
+    OSError
+        It cannot be opened.
+    FileChangedError
+        It is another file than ``expect``.
+
+    Attributes
+    ----------
+    source, files, lines
+        The file, the files that its lines name, its lines.
+    place, settings
+        As given.
+    directory : str or None
+        The folder that holds the splits, from the root of the file system.
+    columns : dict of str to Column
+        Columns of all records that were read so far.
+    fields : dict or None
+        See ``mapix.folder.fields.fields_of``.
+    """
+
+    def __init__(self, place: Place, settings: Settings, expect: Fingerprint | None = None) -> None:
+        folder, name = os.path.split(place.path)
+        self.place, self.settings = place, settings
+        self.files = Files(folder or ".", place.root)
+        self.source = self.files.source(name, expect=expect)
+        self.lines = Lines(self.source, settings.max_line_nbytes, NAME)
+        self.columns: dict[str, Column] = {}
+        self.fields: dict[str, Any] | None = None
+        self.directory = None if place.directory is None else absolute(place.directory)
+        self._rows: dict[str, int | list[int]] | None = None
+
+    def of_split(self, name: str) -> MetadataFile:
+        """Open the metadata file of another split of the directory."""
+        assert self.directory is not None
+        place = place_of_split(self.directory, name, self.files.root)
+        return MetadataFile(place, self.settings)
+
+    def reopening(self) -> tuple[str, dict[str, Any], Fingerprint]:
+        """Return path, options of ``open`` and fingerprint, for a pickle."""
+        s, place = self.settings, self.place
+        options: dict[str, Any] = {
+            "key": s.key,
+            "orientation": s.orientation,
+            "root": self.files.root,
+            "max_line_nbytes": s.max_line_nbytes,
+            "max_image_nbytes": s.max_image_nbytes,
+            "max_pixels": s.max_pixels,
+        }
+        if self.directory is None:
+            return self.source.full_path, options, self.source.identity
+        return self.directory, {**options, "split": place.split}, self.source.identity
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Records pickle with their metadata file: those of one pickle share the file opened again.
+        return _reopened, self.reopening()
+
+    @property
+    def path(self) -> str:
+        """Path of the metadata file."""
+        return self.source.path
+
+    def error(self, row: int, reason: str) -> FormatError:
+        """Return the error about a record."""
+        return self.lines.error(row, reason)
+
+    def metadata(self, row: int) -> dict[str, Any]:
+        """Return a parsed line."""
+        return self._object(row, self.lines.value(row))
+
+    def _object(self, row: int, value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise self.error(row, f"an object expected, got {kind(value)}")
+        return value
+
+    def all_metadata(self) -> Iterator[dict[str, Any]]:
+        """Yield all lines, parsed; the file is copied in blocks."""
+        for row, line in enumerate(self.lines):
+            yield self._object(row, self.lines.parsed(row, line))
+
+    def quick_metadata(self) -> Iterator[dict[str, Any]]:
+        """Yield all lines, parsed by ``orjson`` where it is installed and finds the same."""
+        quick = _quick_parser()
+        for row, line in enumerate(self.lines):
+            known = None if quick is None or len(line) > MOST_QUICK_NBYTES else quick(line)
+            yield self._object(row, self.lines.parsed(row, line) if known is None else known)
+
+    def rows_named(self, name: str) -> NDArray[np.int64]:
+        """Return the numbers of the records that name a file, ascending.
+
+        Cost: the first call reads all lines.
+        """
+        if self._rows is None:
+            self._rows = self._all_names()
+        found = self._rows.get(canonical(name), [])
+        return np.array([found] if isinstance(found, int) else found, np.int64)
+
+    def _all_names(self) -> dict[str, int | list[int]]:
+        rows: dict[str, int | list[int]] = {}
+        for row, metadata in enumerate(self.quick_metadata()):
+            try:
+                names = [canonical(name) for name in file_names(metadata).values()]
+            except ValueError as e:
+                raise self.error(row, str(e)) from e
+            for name in names if len(names) < 2 else dict.fromkeys(names):
+                before = rows.setdefault(name, row)
+                if before is not row:
+                    rows[name] = [before, row] if isinstance(before, int) else [*before, row]
+        return rows
+
+    def close(self) -> None:
+        """Release the file and the directory."""
+        self.source.close()
+        self.files.close()
+
+
+def _reopened(path: str, options: dict[str, Any], expect: Fingerprint) -> MetadataFile:
+    found: MetadataFile = reopen(NAME, path, options, expect, None).metadata_file
+    return found
+
+
+def _quick_parser() -> Any:
+    """Return a parser by ``orjson``, which returns None for lines that ``json`` has to parse.
+
+    ``orjson`` does not report keys that occur twice.  A line with as many colons as keys were found
+    has no such key; all other lines are left to ``json``.
+    """
+    try:
+        import orjson
+    except ImportError:
+        return None
+    loads = orjson.loads
+
+    def quick(line: bytes) -> dict[str, Any] | None:
+        try:
+            found = loads(line)
+        except ValueError:
+            return None
+        if type(found) is not dict:
+            return None
+        nkeys = len(found) + sum(len(v) for v in found.values() if type(v) is dict)
+        return found if nkeys == line.count(b":") else None
+
+    return quick
