@@ -228,11 +228,8 @@ class PicturePlan:
 def _fit(options: BatchOptions) -> Fit:
     """Return how pictures are fitted: ``pad`` and ``crop`` are ``fit="pad"`` and ``"crop"``."""
     more = dict(options.more)
-    size, fit = picture_size(more.pop("size", None)), more.pop("fit", "exact")
-    rest = (more.pop("mode", None), more.pop("resample", "bilinear"), more.pop("draft", False))
-    if more:
-        known = ", ".join((*BatchOptions._fields[:-1], *OPTIONS))
-        raise TypeError(f"batches of pictures have no {', '.join(more)}=; they have {known}")
+    size, fit = picture_size(more.get("size")), more.get("fit", "exact")
+    rest = (more.get("mode"), more.get("resample", "bilinear"), more.get("draft", False))
     pad, crop = options.pad, "centre" if options.crop is True else options.crop or ""
     if not pad and not crop:
         return Fit(size, fit, *rest)
