@@ -495,28 +495,13 @@ GROUP: dict[str, Op] = {
     "keys": lambda a: a.groups["h"].keys,
 }
 FOLDER: dict[str, Op] = {
-    **dict.fromkeys(
-        ("BATCH", "BATCH_OPTIONS", "FAMILY", "LABEL_UNITS", "NO_BATCH", "RECORDS", "image_shape"),
-        lambda d: None,
-    ),
-    "batch_shape": lambda d: None,
-    "closed": lambda d: None,
-    "columns": lambda d: [(name, d.columns[name].filled()) for name in d.columns],
-    "describe": lambda d: sorted(d.describe()),
-    "draw": lambda d: [r.file_name for r in d.draw(9, seed=1)],
-    "explain": lambda d: (sorted(d.explain(LAST)), sorted(d.explain(batch=[0]))),
+    **CONTRACT,
+    "BATCH": lambda d: None,
+    "statistics": lambda d: str(d.statistics()),
     "label_array": lambda d: d.label_array(),
     "placement": lambda d: None if not _refused(lambda: d.placement()) else True,
     "prefetch": lambda d: d.prefetch([3, LAST]),
-    "rows": lambda d: d.rows,
-    "shard": lambda d: [r.file_name for r in d.shard(1, 3)],
-    "sort_by": lambda d: [r.file_name for r in d.sort_by("caption")] if d.columns else None,
-    "split": lambda d: [len(part) for part in d.split(seed=1)],
-    "splits": lambda d: sorted(d.splits),
-    "statistics": lambda d: str(d.statistics()),
-    "warm": lambda d: d.warm(),
-    "weights": lambda d: d.weights(),
-    "where": lambda d: [r.file_name for r in d.where(np.arange(len(d)) % 2 == 1)],
+    "split_name": lambda d: None,
     "__contains__": lambda d: None,
     "__eq__": lambda d: d == d,
     "__getitem__": lambda d: (d[LAST].caption, len(d[3:9]), len(d[[3, LAST]])),
@@ -530,7 +515,7 @@ FOLDER: dict[str, Op] = {
     "column": lambda d: list(d.column("more")),
     "find": lambda d: len(d.find("3.png")),
     "folder": lambda d: None,
-    "joined": lambda d: None if not _refused(lambda: d.joined([d])) else True,
+    "joined": lambda d: d.joined([d]).batch([0, N], size=(3, 4), fit="resize").images,
     "path": lambda d: None,
     "verify": sound,
 }
@@ -551,7 +536,7 @@ PICTURE: dict[str, Op] = {
         k: lambda d, k=k: getattr(d[LAST], k)
         for k in (
             *("caption", "categories", "file_name", "file_names", "image", "index", "metadata"),
-            *("nbytes", "objects", "offset", "picture_key"),
+            *("nbytes", "objects", "offset", "picture_key", "shape"),
         )
     },
 }

@@ -271,8 +271,6 @@ def test_options_that_make_no_sense(tmp_path):
             mapix.open(V1, **options)
     with pytest.raises(ValueError, match="is not above"):
         mapix.open(V1, root=tmp_path)
-    with pytest.raises(mapix.UnsupportedError, match="cannot be opened as one"):
-        mapix.open([V1, V1])
 
 
 # --- records --------------------------------------------------------------------------------------

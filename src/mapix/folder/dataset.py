@@ -10,10 +10,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix.batch import Batch
 from mapix.columns import Column
 from mapix.dataset import Progress
-from mapix.folder.fields import LABEL, field_column, fields_of
+from mapix.folder.fields import LABEL, field_column, fields_of, is_number, labels_are_numbers
 from mapix.folder.metadata_file import MetadataFile
 from mapix.folder.record import Record
 from mapix.folder.splits import split_folders
@@ -198,18 +197,15 @@ class ImageFolder(PictureDataset[Record]):
     def _label_names(self) -> Sequence[str]:
         return (LABEL,) if LABEL in fields_of(self.metadata_file) else ()
 
-    def _as_classes(self, batch: Batch) -> Batch:
-        """Number the labels that are texts in the order of all texts of the metadata file."""
-        if batch.labels is not None and batch.present is not None and batch.labels.dtype == object:
-            column = self._part(None).columns[LABEL]
-            names = sorted(set(column.values[column.present].tolist()))
-            number = {name: k for k, name in enumerate(names)}
-            numbers = [
-                number[v] if p else -1
-                for v, p in zip(batch.labels.flat, batch.present.flat, strict=True)
-            ]
-            batch.labels = np.array(numbers, np.int64).reshape(batch.labels.shape)
-        return super()._as_classes(batch)
+    def _labels_of(
+        self, names: tuple[str, ...], rows: NDArray[np.int64]
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        if labels_are_numbers(self.metadata_file):  # then only the lines of these records are read
+            found = [self._record(row).metadata.get(LABEL) for row in rows.tolist()]
+            if all(is_number(value) for value in found):
+                values = np.array([-1 if v is None else v for v in found], np.int64)
+                return values[:, None], np.array([v is not None for v in found])[:, None]
+        return super()._labels_of(names, rows)
 
     # --- health -----------------------------------------------------------------------------------
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,7 @@ from mapix.folder.layout import FILE_NAME, FILEPATH
 from mapix.folder.metadata_file import MetadataFile
 from mapix.folder.record import Record
 
-__all__ = ["LABEL", "field_column", "fields_of"]
+__all__ = ["LABEL", "field_column", "fields_of", "is_number", "labels_are_numbers"]
 
 LABEL = "label"
 FIRST_RECORDS = 256  # whose keys are the names of columns
@@ -30,21 +31,32 @@ def fields_of(file: MetadataFile) -> dict[str, Value]:
     reports them.  Cost: the first call reads these lines.
     """
     if file.fields is None:
-        file.fields = _fields(_first_keys(file))
+        keys: dict[str, None] = {}
+        numbers = True
+        for line in _first_lines(file):
+            keys |= {k: None for k, v in line.items() if k == OBJECTS or not isinstance(v, dict)}
+            numbers = numbers and is_number(line.get(LABEL))
+        file.fields, file.labels_are_numbers = _fields(keys), numbers
     return file.fields
 
 
-def _first_keys(file: MetadataFile) -> dict[str, None]:
-    keys: dict[str, None] = {}
+def labels_are_numbers(file: MetadataFile) -> bool:
+    """Whether the labels of the first 256 lines are whole numbers, or missing."""
+    fields_of(file)
+    return file.labels_are_numbers
+
+
+def is_number(label: Any) -> bool:
+    """Whether a label is missing or an integer of 64 bits."""
+    return label is None or (type(label) is int and -(1 << 63) <= label < 1 << 63)
+
+
+def _first_lines(file: MetadataFile) -> Iterator[dict[str, Any]]:
     for row in range(FIRST_RECORDS):
         if not file.lines.has(row):
-            break
-        try:
-            line = file.metadata(row)
-        except MapixError:
-            continue
-        keys |= {k: None for k, v in line.items() if k == OBJECTS or not isinstance(v, dict)}
-    return keys
+            return
+        with contextlib.suppress(MapixError):
+            yield file.metadata(row)
 
 
 def _fields(keys: dict[str, None]) -> dict[str, Value]:

@@ -53,8 +53,8 @@ class MetadataFile:
         The folder that holds the splits, from the root of the file system.
     columns : dict of str to Column
         Columns of all records that were read so far.
-    fields : dict or None
-        See ``mapix.folder.fields.fields_of``.
+    fields, labels_are_numbers
+        See ``mapix.folder.fields``.
     """
 
     def __init__(self, place: Place, settings: Settings, expect: Fingerprint | None = None) -> None:
@@ -65,6 +65,7 @@ class MetadataFile:
         self.lines = Lines(self.source, settings.max_line_nbytes, NAME)
         self.columns: dict[str, Column] = {}
         self.fields: dict[str, Any] | None = None
+        self.labels_are_numbers = True
         self.directory = None if place.directory is None else absolute(place.directory)
         self._rows: dict[str, int | list[int]] | None = None
 

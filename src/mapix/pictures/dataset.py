@@ -205,6 +205,21 @@ class PictureDataset(Dataset[R]):
 
         return made
 
+    def _as_classes(self, batch: Batch) -> Batch:
+        """Number labels that are texts in the order of all texts of the dataset's column."""
+        labels, present = batch.labels, batch.present
+        if labels is not None and present is not None and labels.dtype == object:
+            whole = self if self._rows is None else self._part(None)
+            found = np.full(labels.shape, -1, np.int64)
+            for k, name in enumerate(batch.names):
+                column = whole.columns[name]
+                texts = sorted(set(column.values[column.present].tolist()))
+                number = {text: i for i, text in enumerate(texts)}
+                there = present[:, k]
+                found[there, k] = [number[text] for text in labels[there, k]]
+            batch.labels = found
+        return super()._as_classes(batch)
+
     def batches(
         self,
         batch_size: int,
