@@ -71,7 +71,7 @@ def plain(x: Any) -> Any:
 
 
 def sound(x: Any) -> Any:
-    """What ``verify`` gives: an error, when it found something."""
+    """Return True if ``verify`` finds nothing; raise an error otherwise."""
     report = x.verify()
     if report.ok:
         return True
@@ -91,7 +91,7 @@ def placed(x: Any, **options: Any) -> Any:
 
 
 def repaired(x: Any) -> Any:
-    """How many records are saved; an error when some are lost, as that is told."""
+    """Return the number of saved records; raise an error if some are lost."""
     saved = x.repair(new(x.source.path))
     if saved.lost:
         raise mapix.MapixError(f"{x.source.path}: {saved}")
@@ -152,7 +152,7 @@ def iid(folder: Path) -> Path:
 
 
 def iid_plain(folder: Path) -> Path:
-    """Without the index behind the last section."""
+    """Remove the index after the last section."""
     path = iid(folder)
     with mapix.open(path) as a:
         end = a.layout.end
@@ -768,7 +768,7 @@ def in_child(act: Callable[[], str]) -> str:
 
 
 class Restored:
-    """Files that are as they were after each ``back()``; what nobody touched stays the same."""
+    """Files that are as they were after each ``back()``; untouched files stay the same."""
 
     def __init__(self, folders: list[Path]) -> None:
         self._folders = folders

@@ -1,4 +1,4 @@
-"""A file system of one file, ``x.idx``, with direct I/O: it has private maps alone.
+"""A file system of one file, ``x.idx``, with direct I/O: it allows private maps only.
 
 ``python tests/fuse_direct.py FOLDER`` mounts it, prints ``ready``, and serves until its input ends.
 Speaks to ``/dev/fuse`` itself; needs the right to mount.
@@ -26,7 +26,7 @@ def attributes(node: int) -> bytes:
 
 
 def answer(operation: int, node: int, body: bytes) -> bytes | None:
-    """What the kernel is told; None where it asks for no answer."""
+    """Return the answer for the kernel; None if it expects none."""
     if operation in (FORGET, BATCH_FORGET):
         return None
     if operation == INIT:
@@ -57,7 +57,7 @@ def serve(fd: int) -> None:
         except OSError as e:
             found, problem = b"", -(e.errno or errno.EIO)
         except BaseException:
-            os._exit(1)  # closes the descriptor, so that nobody waits for an answer
+            os._exit(1)  # closes the descriptor, so that no process waits for an answer
         if found is not None:
             os.write(fd, struct.pack("<IiQ", 16 + len(found), problem, number) + found)
 

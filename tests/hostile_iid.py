@@ -1,4 +1,4 @@
-"""Small archives that are as expensive as their bytes allow: a few numbers say what one is like."""
+"""Make small archives that are as expensive as their bytes allow, from a few numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HALF = 4096
 
 @dataclass(frozen=True)
 class Shape:
-    """What an archive is made of; each number is an index into a table below."""
+    """The parts of an archive; each number is an index into a table below."""
 
     nbytes: int  # of the file, about
     box: int  # of a segment
@@ -66,7 +66,7 @@ def _bits(kind: str, n: int, rng: random.Random) -> bytes:
 
 
 def _at(place: str, i: int, room: tuple[int, int], rng: random.Random) -> tuple[int, int]:
-    """Where the i-th region begins, in a box with so much room beside it."""
+    """Return where the i-th region begins, in a box with this much free space."""
     h, w = room
     if place == "same":
         return 0, 0
@@ -84,7 +84,7 @@ def _at(place: str, i: int, room: tuple[int, int], rng: random.Random) -> tuple[
 
 
 def segment(shape: Shape, key: int, left: int, rng: random.Random) -> bytes:
-    """Its head and regions, in about ``left`` bytes at most."""
+    """Return head and regions of a segment, in about ``left`` bytes at most."""
     box = BOXES[shape.box]
     if box is None:
         r, c = rng.randint(0, 2000), rng.randint(0, 2000)
@@ -108,7 +108,7 @@ def segment(shape: Shape, key: int, left: int, rng: random.Random) -> bytes:
 
 
 def archive(shape: Shape) -> bytes:
-    """The file."""
+    """Return the bytes of an archive."""
     rng = random.Random(repr(shape))
     lut, names, segs = bytearray(), bytearray(), bytearray()
     key = 0

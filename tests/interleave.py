@@ -1,11 +1,11 @@
-"""Two writers at once, with every switch between them chosen by the test.
+"""Run two writers at once; the test chooses every switch between them.
 
-Each writer runs in a thread of its own, but only one of them at a time.  A writer stops before the
-call of ``mapix.store.Calls`` that the test names, and goes on when the test says so.  Nothing
+Each writer runs in its own thread, but only one of them at a time.  A writer stops before the call
+of ``mapix.store.Calls`` that the test names, and continues when the test calls ``run``.  Nothing
 sleeps and nothing depends on luck: the same numbers give the same order of calls.
 
-A writer dies as a killed process does: none of its calls is carried out any more, and its
-descriptors, with the locks on them, are closed.
+A writer dies like a killed process: its further calls have no effect, and its descriptors, with
+their locks, are closed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ END = 10**9
 
 
 class DeadError(OSError):
-    """What the calls of a dead writer raise; nobody is there to see it."""
+    """Raised by the calls of a dead writer, in its thread."""
 
 
 class Writer:
@@ -71,12 +71,12 @@ class Writer:
         self._back.release()
 
     def pause(self) -> None:
-        """Called in the writer's thread: let the test go on until it says ``run``."""
+        """Stop the writer's thread, and let the test continue until it calls ``run``."""
         self._back.release()
         self._go.acquire()
 
     def run(self) -> None:
-        """Let it run until it stops, waits or ends."""
+        """Run the writer until it stops, waits or ends."""
         if not self.ended:
             self._go.release()
             self._back.acquire()
@@ -84,12 +84,12 @@ class Writer:
             self._thread.join()
 
     def finish(self) -> None:
-        """Let it run to its end."""
+        """Run the writer to its end."""
         while not self.ended:
             self.run()
 
     def die(self) -> None:
-        """What kill -9 does."""
+        """Do to the writer what kill -9 does to a process."""
         if not self.ended:
             self.dead = True
             self.finish()
@@ -97,7 +97,7 @@ class Writer:
                 os.close(fd)
 
     def call(self, name: str, *args: Any) -> Any:
-        """One call of its table."""
+        """Make one call of the writer's table."""
         number = self.ncalls
         self.ncalls += 1
         self.calls.append(name)
@@ -123,7 +123,7 @@ CURRENT = _Current()
 
 
 def really(name: str, *args: Any) -> Any:
-    """Do what a call does; but nothing is synced, since no machine loses its power here."""
+    """Make a call, except syncs: no power is lost here."""
     return None if name.startswith("fsync") else getattr(type(SYSTEM), name)(*args)
 
 
@@ -182,7 +182,7 @@ class Killing:
 
 
 def killed(work: Callable[[Any, Any], object], turn: int, rng: random.Random) -> list[bytes]:
-    """Let a process do some counted work, and kill it with SIGKILL; what it has reported.
+    """Let a process do some counted work, kill it with SIGKILL, and return its reports.
 
     Every other turn it dies before a call that the random numbers choose; else when it has reported
     so often as they say, wherever it is by then.
@@ -215,7 +215,7 @@ def killed(work: Callable[[Any, Any], object], turn: int, rng: random.Random) ->
 
 
 def calls_of(act: Callable[[], object]) -> list[str]:
-    """The calls that a writer makes when it is alone."""
+    """Return the calls that a writer makes when it is alone."""
     alone = Writer(act)
     alone.finish()
     if alone.error is not None:
@@ -231,7 +231,7 @@ ORDERS = {
     "the first dies": ("first", "first dies", "second!"),
     "the first dies later": ("first", "second", "first dies", "second!"),
 }
-# The same, when somebody who asks for no lock has done something in between.
+# The same, if another program that takes no lock acts in between.
 DISTURBED = {
     "the first ends first": ("first", "disturbed", "second", "first!", "second!"),
     "the second ends first": ("first", "disturbed", "second", "second!", "first!"),
@@ -242,10 +242,10 @@ def together(
     acts: tuple[Callable[[], object], Callable[[], object]],
     stops: tuple[int, int],
     order: tuple[str, ...],
-    look: Callable[[], object],
+    check: Callable[[], object],
     disturb: Callable[[], object] = lambda: None,
 ) -> tuple[Writer, Writer]:
-    """Run two writers in one of ``ORDERS``; ``look`` is called whenever one of them stops."""
+    """Run two writers in one of ``ORDERS``; call ``check`` whenever one of them stops."""
     writers = Writer(acts[0], stops[0]), Writer(acts[1], stops[1])
     for step in order:
         if step == "disturbed":
@@ -259,7 +259,7 @@ def together(
             writer.die()
         else:
             writer.run()
-        look()
+        check()
     return writers
 
 
@@ -275,7 +275,7 @@ def _to_the_end(writer: Writer, other: Writer) -> None:
 def outcomes(
     old: Any, after: Callable[[Any, str], Any], sure: set[str], perhaps: set[str]
 ) -> set[Any]:
-    """The states that writers may leave: all ``sure`` ones, some of the others, in any order."""
+    """Return the states that writers may leave: all ``sure`` ones, some others, in any order."""
     found = set()
     for n in range(len(perhaps) + 1):
         for more in itertools.combinations(sorted(perhaps), n):

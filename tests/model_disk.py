@@ -1,4 +1,4 @@
-"""A disk that may lose its power at any moment: what ``mapix.store`` leaves on it then.
+"""Model a disk that can lose its power at any moment, to see what ``mapix.store`` leaves on it.
 
 The model: names (made, renamed, removed) reach the disk in order, and all of them up to a sync of
 anything have reached it.  Bytes reach it when their file is synced; before that each sector of 512
@@ -50,7 +50,7 @@ class ModelDisk:
         self.made: list[Inode] = []  # in the order of their names
         self.crashes: list[dict[str, bytes]] = []
         self.seeds = 0
-        self.done = False  # whether the writer has been told that all is well
+        self.done = False  # whether the writer has returned without an error
 
     # --- the calls --------------------------------------------------------------------------------
 
@@ -79,7 +79,7 @@ class ModelDisk:
         return self.opened(path if path in self.folders else self.inodes[path])
 
     def scratch(self, path: str) -> int:
-        return self.opened(Inode())  # it has no name, and nobody finds it after a power cut
+        return self.opened(Inode())  # it has no name, so it does not exist after a power cut
 
     def lock(self, fd: int) -> None:
         pass  # this disk has one writer
@@ -168,13 +168,13 @@ class ModelDisk:
     # --- what a power cut leaves ------------------------------------------------------------------
 
     def look(self) -> None:
-        """Called after each call: cut the power here, in every way that the seeds choose."""
+        """Cut the power after a call, in every way that the seeds choose."""
         for names in range(self.nsynced, len(self.names) + 1):
             for seed in range(self.seeds):
                 self.crashes.append(self.after_crash(names, random.Random(seed)))
 
     def after_crash(self, nnames: int, rng: random.Random) -> dict[str, bytes]:
-        """Path -> bytes, when that many changes of names have reached the disk."""
+        """Return path -> bytes if that many changes of names have reached the disk."""
         found: dict[str, Inode | None] = {}
         made = iter(self.made)
         for kind, *paths in self.names[:nnames]:
@@ -190,10 +190,10 @@ class ModelDisk:
 
 
 def below(state: dict[str, bytes], folder: str) -> dict[str, bytes]:
-    """The files of a state that lie in a folder, by name."""
+    """Return the files of a state in a folder, by name."""
     return {p[len(folder) + 1 :]: b for p, b in state.items() if p.startswith(folder + os.sep)}
 
 
 def steps() -> Iterator[int]:
-    """Sizes of files around the edges of sectors."""
+    """Yield sizes of files around the edges of sectors."""
     yield from (0, 1, 511, 512, 513, 1500)

@@ -1,4 +1,4 @@
-"""Arrays of numbers in JSON text, one byte at a time and in whole numbers: the C core's twin."""
+"""Read arrays of numbers in JSON text byte by byte, in integers: the reference for the C core."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ NUMBER = {
     False: re.compile(rb"(-?)([0-9]*)(?:\.([0-9]*)(?:[eE]([+-]?)([0-9]*))?)?"),
     True: re.compile(rb"(-?)([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?)([0-9]*))?"),
 }
-INFINITE = Fraction(2) ** 128 - Fraction(2) ** 103  # the middle behind the largest float
+INFINITE = Fraction(2) ** 128 - Fraction(2) ** 103  # the middle above the largest float
 
 
 def nearest(value: Fraction) -> np.float32:
-    """The float32 nearest to a number that is not negative, ties to even."""
+    """Return the float32 nearest to a number that is not negative, ties to even."""
     if value >= INFINITE:
         return np.float32(np.inf)
-    low, high = 0, 0x7F7FFFFF  # patterns of bits grow with what they stand for
+    low, high = 0, 0x7F7FFFFF  # bit patterns are ordered like their values
     while low < high:
         middle = (low + high + 1) // 2
         if Fraction(float(np.uint32(middle).view(np.float32))) <= value:
@@ -39,7 +39,7 @@ def nearest(value: Fraction) -> np.float32:
 
 
 def number(text: bytes) -> np.float32:
-    """One number as it is written."""
+    """Return the float32 of one number in the text."""
     sign, whole, fraction, down, power = (g or b"" for g in NUMBER[True].fullmatch(text).groups())
     digits = int(whole + fraction or b"0")
     exponent = min(int(power or b"0"), 10**5) * (-1 if down == b"-" else 1)
@@ -55,7 +55,7 @@ def number(text: bytes) -> np.float32:
 
 
 class StopError(Exception):
-    """Where it ends: status, byte, rows, numbers of the row, expected, got."""
+    """The end of the scan: status, byte, rows, numbers of the row, expected, got."""
 
 
 class Slow:

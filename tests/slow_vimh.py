@@ -1,6 +1,6 @@
-"""VIMH by the plainest code there is: the oracle that the C core is compared with.
+"""Read VIMH with the simplest possible code: the reference for the C core.
 
-Written from the layout alone; shares nothing with the package.
+It is written from the layout alone, and shares no code with the package.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 @dataclass
 class Slow:
-    """One record, decoded."""
+    """One decoded record."""
 
     h: int
     w: int
@@ -35,7 +35,7 @@ class Slow:
 
 
 def read(data: bytes, head: int) -> tuple[list[Slow], int]:
-    """Whole records from the start, and the byte where they end."""
+    """Return the complete records from the start, and the byte at which they end."""
     at, records = 0, []
     while at < len(data):
         if len(data) - at < head + 1:

@@ -1,4 +1,4 @@
-"""Which model texts VisualRBM takes, and as what: its grammar, one token after the other."""
+"""Read models as VisualRBM does, one token after the other: the reference implementation."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def perceptron(t: Tokens) -> list:
 
 
 def read(data: bytes) -> list | None:
-    """What a text says, or None where VisualRBM refuses it."""
+    """Return the content of a text, or None if VisualRBM refuses it."""
     t = Tokens(data)
     try:
         t.mark(b"{")

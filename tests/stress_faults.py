@@ -1,15 +1,15 @@
-"""A file is cut, rewritten and replaced by another process while others gather from it.
+"""Cut, rewrite and replace a file in one process while others gather from it.
 
-``python tests/stress_faults.py SECONDS`` prints what happened.  Nobody may die, and no batch that
-is returned as good may hold wrong bytes.  Also run, briefly, by test_faults.py.
+``python tests/stress_faults.py SECONDS`` prints what happened.  No process must die, and no batch
+that is returned as good must have wrong bytes.  test_faults.py runs it for a short time.
 
-Every record says which version of the file it belongs to, and every pixel follows from version and
-record number, so that a wrong byte cannot hide.
+Every record states the version of the file that it belongs to, and every pixel follows from version
+and record number, so every wrong byte is found.
 
-One thing nobody can see from outside: that a file was opened in the middle of a single write call
-of somebody's.  Its time has been set at the start of that call and will not move again (README,
-honest limits).  So the attacker counts the beginning and the end of each write in ``Shared.turn``,
-and a file that was opened between the two is opened again.
+One case cannot be seen from outside: a file that is opened in the middle of a single write call of
+another process.  Its time was set at the start of that call and does not change again (README,
+Limits).  So the attacker counts the beginning and the end of each write in ``Shared.turn``, and a
+file that was opened between the two is opened again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PATIENCE = 300.0  # seconds
 
 
 def content(version: int) -> bytes:
-    """The whole file in one version (0..255)."""
+    """Return the bytes of one version (0..255) of the file."""
     head = struct.pack("<HHHffBBB", SIDE, SIDE, 1, 0.0, 1.0, 1, 0, version)
     return b"".join(head + pixel(version, i) * (SIDE * SIDE) for i in range(N))
 
@@ -66,11 +66,11 @@ class Shared:
         return cls(path)
 
     def tell(self, reader: int, count: Counter[str]) -> None:
-        """What a reader has counted so far; it alone writes its row."""
+        """Return the counts of a reader; only this reader writes to its row."""
         self._all[1 + reader] = [count[name] for name in self.COUNTED]
 
     def least(self) -> int:
-        """The rarest of what is counted, over all readers."""
+        """Return the smallest of the counts, summed over all readers."""
         return int(self._all[1:].sum(axis=0).min())
 
     def stop(self) -> None:
@@ -82,7 +82,7 @@ class Shared:
 
 
 def attack(path: str, seed: int) -> None:
-    """Cut, restore, rewrite, replace, until told to stop."""
+    """Cut, restore, rewrite and replace the file until ``stop`` is set."""
     rng = random.Random(seed)
     shared = Shared(path)
     turn = shared.turn
@@ -92,7 +92,7 @@ def attack(path: str, seed: int) -> None:
     f = open(path, "r+b", buffering=0)  # noqa: SIM115
     while not shared.stopped:
         how = rng.choice(["cut", "cut", "cut", "tail", "rewrite", "replace"])
-        if how == "cut":  # whole pages go: readers fault
+        if how == "cut":  # complete pages are cut off: readers fault
             f.truncate(rng.randrange(0, size, 4096))
             time.sleep(rng.random() * 0.004)
         elif how == "tail":  # inside a page: readers see zeros, and no signal
@@ -123,7 +123,7 @@ def check(ds: mapix.vimh.Dataset, version: int, rows: np.ndarray, threads: int) 
 
 
 def read(path: str, reader: int) -> Counter[str]:
-    """Gather until told to stop, opening again whenever the file moved; count what happened."""
+    """Gather until ``stop`` is set, open again whenever the file changed, and count outcomes."""
     rng = np.random.default_rng(reader)
     count: Counter[str] = Counter()
     ds, version, tries = None, 0, 0
@@ -131,12 +131,12 @@ def read(path: str, reader: int) -> Counter[str]:
     turn = shared.turn
     faults_before = _native.faults_caught()
     while not shared.stopped:
-        # of the whole process; as a sign that there were some, good enough for its threads, too
+        # of the process: enough to show that its threads had faults
         count["faults"] = _native.faults_caught() - faults_before
         shared.tell(reader, count)
         try:
             tries += 1
-            if tries > 60:  # a file that was replaced stays good for ever: look at the new one
+            if tries > 60:  # a replaced file stays readable for ever: open the new one
                 ds, tries = None, 0
             if ds is None:
                 before = int(turn[0])

@@ -4,11 +4,11 @@
 happened; ``all`` runs every kind, one after the other.  The kinds are those of ``test_writers.py``.
 Of every ten writers one is killed by SIGKILL, in the middle of its work, and replaced by a new one.
 
-Every write that was acknowledged has to be there at the end; a reader has to see a complete file at
-every moment; a writer is refused with LockedError, FileExistsError or FileChangedError and nothing
-else; and after one more writer nothing else is left.  Exit status 1 where this is not so.
+Every acknowledged write must be there at the end.  A reader must see a complete file at every
+moment.  A writer is refused only with LockedError, FileExistsError or FileChangedError.  After one
+more writer, no other file is left.  Otherwise the exit status is 1.
 
-What writers of new files have made is moved away when it was read, so that they go on.
+New files are moved away after they were read, so that writers of new files can continue.
 """
 
 from __future__ import annotations
@@ -216,12 +216,12 @@ def run(name: str, n: int, seconds: float, base: Path) -> Counter[str]:
     left = {path for path in files(folder) - expected if ".writing" in path}
     if name == "folder.Appender":  # the next writer of a picture's name would remove its stage
         left = {path for path in left if not path.startswith("f/sub/")}
-    count["left behind"] = len(left - set(kind.orphans))
+    count["left over"] = len(left - set(kind.orphans))
     return count
 
 
 def lost(kind: Kind, folder: Path, fleet: Fleet, base: Path) -> int:
-    """How many acknowledged writes are not there."""
+    """Return the number of acknowledged writes that are missing."""
     if kind.after in (longer, splits_after):
         state = kind.state(folder)
         found = Counter(state if kind.after is longer else state[0] + state[1])
@@ -248,7 +248,7 @@ def main(name: str, n: int, seconds: float) -> int:
             os.environ["MAPIX_CACHE_DIR"] = os.path.join(base, "cache")
             count = run(each, n, seconds, Path(base))
         print(each, json.dumps(dict(count)), flush=True)
-        bad += bool(count["lost"] or count["left behind"])
+        bad += bool(count["lost"] or count["left over"])
         bad += any(key.startswith(("torn", "wrong")) for key in count)
         bad += not count["acknowledged"] or not count["good reads"]
     return bool(bad)

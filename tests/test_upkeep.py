@@ -297,7 +297,7 @@ def test_a_writer_that_died_is_no_obstacle_and_a_living_one_is(tmp_path):
     from mapix.store import NewWhole
 
     path = make(tmp_path / "f")
-    (tmp_path / ".g.writing").write_bytes(b"left behind")
+    (tmp_path / ".g.writing").write_bytes(b"left over")
     assert repair(path, tmp_path / "g").nrecords == 400
     with NewWhole(str(tmp_path / "h")) as out:
         out.write(b"1")

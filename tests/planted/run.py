@@ -30,7 +30,7 @@ LEFT_OUT = shutil.ignore_patterns(
     ".git", "build", "out", "__pycache__", ".*_cache", ".hypothesis", "*.egg-info", ".venv*"
 )
 TIMEOUT = 900
-QUICK = "-O0 -Wno-cpp"  # to build; _FORTIFY_SOURCE needs more, and says so
+QUICK = "-O0 -Wno-cpp"  # to build; _FORTIFY_SOURCE warns below -O1
 
 
 @dataclass
