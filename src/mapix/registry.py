@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from mapix import _native
@@ -130,8 +132,9 @@ def resolved(what: Deferred) -> Any:
     """Import what ``"package.module:name"`` names; a callable is returned as it is."""
     if not isinstance(what, str):
         return what
-    module, _, name = what.partition(":")
-    return getattr(importlib.import_module(module), name)
+    name, _, attribute = what.partition(":")
+    module = sys.modules.get(name)
+    return getattr(importlib.import_module(name) if module is None else module, attribute)
 
 
 @dataclass(frozen=True)
@@ -190,20 +193,24 @@ class Format:
     def refusal(self, candidate: Candidate) -> str | None:
         """Return why a path is not of this format; None when it may be."""
         if candidate.is_directory:
-            if self.detect is None and not (self.files and candidate.has(*self.files)):
-                return f"a directory without {', '.join(self.files)}" if self.files else "a file is"
-        elif not (self.unmarked or self._fits(candidate.front) or self._named(candidate.path)):
+            if self.detect is None and not candidate.has(*self.files):
+                return (
+                    f"a directory without {', '.join(self.files)}" if self.files else "a directory"
+                )
+        elif not (self.unmarked or self._fits(candidate)):
             return "neither its first bytes nor its name fit"
         found: str | None = None if self.detect is None else resolved(self.detect)(candidate)
         return found
 
-    def _fits(self, front: bytes) -> bool:
-        if any(front[at : at + len(magic)] == magic for at, magic in self.magic):
+    def _fits(self, candidate: Candidate) -> bool:
+        """Whether the first bytes, or the name, of a file are of this format."""
+        front = candidate.front
+        for at, magic in self.magic:
+            if front.startswith(magic, at):
+                return True
+        if self.front is not None and front and self.front(front):
             return True
-        return self.front is not None and bool(front) and self.front(front)
-
-    def _named(self, path: str) -> bool:
-        return bool(self.suffixes) and path.endswith(self.suffixes)
+        return candidate.path.endswith(self.suffixes)
 
     def load(self, candidate: Candidate, options: Mapping[str, Any]) -> Any:
         """Open a candidate.
@@ -222,6 +229,7 @@ class Format:
             raise type(e)(e.path, e.format, reason, record=e.record, at=e.at) from e
 
 
+@cache
 def _built_in(name: str) -> Format:
     found: Format = importlib.import_module(BUILT_IN[name]).FORMAT
     return found
@@ -277,16 +285,20 @@ def formats() -> Iterator[Format]:
     yield from _plugins()
 
 
-def _in_order(candidate: Candidate) -> list[Format]:
+@cache
+def _marked_first() -> tuple[Format, ...]:
+    """Return mapix's own formats, those without magic bytes last."""
+    return tuple(sorted(map(_built_in, BUILT_IN), key=lambda f: f.unmarked))
+
+
+def _in_order(candidate: Candidate) -> Sequence[Format]:
     """Return mapix's own formats in the order in which they are asked.
 
-    Of a directory, those first of whose files it has one; of a file, those without magic bytes
-    last.
+    Of a directory, those first of whose files it has one.
     """
-    found = list(map(_built_in, BUILT_IN))
     if candidate.is_directory:
-        return sorted(found, key=lambda f: not (f.files and candidate.has(*f.files)))
-    return sorted(found, key=lambda f: f.unmarked)
+        return sorted(map(_built_in, BUILT_IN), key=lambda f: not candidate.has(*f.files))
+    return _marked_first()
 
 
 def open_candidate(candidate: Candidate, options: Mapping[str, Any]) -> Any:
