@@ -32,6 +32,7 @@ __all__ = ["RowArray", "stored"]
 
 MOST_NAMED = 1024  # columns of labels; of more all have one name
 MOST_PLANS = 64  # sets of options that are remembered
+MOST_LOADED_NBYTES = 4 << 20  # labels that are loaded at once, and held
 BLOCK_NBYTES = 8 << 20  # rows that are read at once in a scan of all rows
 FUSED_DTYPES = ("uint8", "float32", "float16")  # types that the C core makes of bytes
 MOST_LISTED = 10  # rows that a report names
@@ -150,6 +151,8 @@ class RowArray(FileDataset[NDArray[Any]]):
         self._row_nbytes = dtype.itemsize * math.prod(shape[1:])
         self._n = shape[0]
         self._plans: dict[BatchOptions, _Plan] = {}
+        self._names = () if labels is None else _names(labels._shape[1:])
+        self._loaded: list[NDArray[Any]] = []  # all rows, once they were loaded as labels
         self._shapes_of_rows = np.empty((0, 3), np.uint16)
 
     # --- what it is -------------------------------------------------------------------------------
@@ -274,27 +277,24 @@ class RowArray(FileDataset[NDArray[Any]]):
     def _gather(
         self, rows: NDArray[np.int64], options: BatchOptions, out: NDArray[Any] | Batch | None
     ) -> Batch:
-        plan = self._plan(options)
+        plan = self._plans.get(options) or self._plan(options)
         if plan.recipe is None:
             images = self._in_numpy(rows, options, plan, out)
+            found = Batch(images, None, None, self._shapes(len(rows)), None, None, ())
         else:
-            images = self._fused(rows, plan, plan.recipe, out, options.threads)
-        shapes = self._shapes(len(rows))
-        if self.labels is None or options.labels is None:
-            return Batch(images, None, None, shapes, None, None, ())
-        labels = self.labels._values_of(rows)
-        present = np.empty(labels.shape, np.bool_)
-        present.fill(True)
-        return Batch(images, labels, present, shapes, None, None, self._label_names())
+            found = self._fused(rows, plan, plan.recipe, out, options.threads)
+        if self.labels is not None and options.labels is not None:
+            labels = found.labels = self.labels._values_of(rows)
+            found.present = np.empty(labels.shape, np.bool_)
+            found.present.fill(True)
+            found.names = self._names
+        return found
 
     def _plan(self, options: BatchOptions) -> _Plan:
         """Return what a set of options means, worked out once per file."""
-        plan = self._plans.get(options)
-        if plan is None:
-            if len(self._plans) >= MOST_PLANS:
-                self._plans.clear()
-            plan = self._plans[options] = self._planned(options)
-        return plan
+        if len(self._plans) >= MOST_PLANS:
+            self._plans.clear()
+        return self._plans.setdefault(options, self._planned(options))
 
     def _planned(self, options: BatchOptions) -> _Plan:
         shape, native = self._shape[1:], self._native_dtype
@@ -401,7 +401,7 @@ class RowArray(FileDataset[NDArray[Any]]):
         recipe: Recipe,
         out: NDArray[Any] | Batch | None,
         threads: int,
-    ) -> NDArray[Any]:
+    ) -> Batch:
         """Return a batch of bytes made by the C core, in one pass."""
         shape = (len(rows), *plan.shape)
         h, w, c = plan.canvas
@@ -420,7 +420,8 @@ class RowArray(FileDataset[NDArray[Any]]):
             out=target,
             threads=threads,
         )
-        return found.images.reshape(shape)
+        found.images = found.images.reshape(shape)
+        return found
 
     @functools.cached_property
     def _index(self) -> _native.Table:
@@ -487,8 +488,18 @@ class RowArray(FileDataset[NDArray[Any]]):
         return size if self._dtype.kind in "iufmM" and size in (2, 4, 8) else 0
 
     def _values_of(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """Return rows of the complete file in this machine's byte order."""
-        return self._gather(rows, BatchOptions(), None).images
+        """Return rows of the complete file in this machine's byte order, as labels of a batch.
+
+        A small file is loaded at the first call; later calls check that it has not changed.
+        """
+        if not self._loaded:
+            if self._shape[0] * self._row_nbytes > MOST_LOADED_NBYTES:
+                return self._gather(rows, BatchOptions(), None).images
+            every = np.arange(self._shape[0])
+            self._loaded.append(self._gather(every, BatchOptions(), None).images)
+        _native.check(self._numbers.mapping)
+        found: NDArray[Any] = self._loaded[0][rows]
+        return found
 
     def _shapes(self, n: int) -> NDArray[np.uint16]:
         """Return the one shape of all rows n times, uint16 (n, 3), as a read-only view."""
@@ -601,7 +612,7 @@ class RowArray(FileDataset[NDArray[Any]]):
         return values, np.ones(values.shape, np.bool_), self._label_names()
 
     def _label_names(self) -> tuple[str, ...]:
-        return () if self.labels is None else _names(self.labels._shape[1:])
+        return self._names
 
     def _column_names(self) -> tuple[str, ...]:
         names = self._label_names()
@@ -713,7 +724,6 @@ class RowArray(FileDataset[NDArray[Any]]):
             self.labels.close()
 
 
-@functools.lru_cache(8)
 def _names(row_shape: tuple[int, ...]) -> tuple[str, ...]:
     """Return the names of the columns of labels that lie in a file of their own."""
     if len(row_shape) == 1 and row_shape[0] <= MOST_NAMED:

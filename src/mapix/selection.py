@@ -201,7 +201,7 @@ def positions(key: Any, n: int, path: str) -> NDArray[np.int64]:
         array = np.asarray(key)
     except ValueError:  # lists of different lengths
         raise TypeError(f"an index is {KEYS}, got {_named(key)}") from None
-    if array.dtype == np.bool_ and array.ndim:
+    if array.dtype.kind == "b" and array.ndim:
         if array.shape != (n,):
             raise IndexError(f"{path}: mask of shape {array.shape} for {n} records")
         return np.flatnonzero(array)
@@ -212,6 +212,10 @@ def positions(key: Any, n: int, path: str) -> NDArray[np.int64]:
         raise TypeError(f"indices must be an int, a slice, or a 1-D array of ints or bools: {got}")
     # Always a copy: the caller may change its array, and unsigned values must not wrap.
     found = array.astype(np.int64)
+    if not np.logical_or.reduce(
+        found.view(np.uint64) >= n
+    ):  # a negative number is a large one here
+        return found
     bad = (found < -n) | (found >= n)
     if array.dtype.kind == "u":
         bad |= found < 0
