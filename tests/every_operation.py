@@ -183,6 +183,18 @@ def idx_gz(folder: Path) -> Path:
     return packed
 
 
+def npy(folder: Path) -> Path:
+    path = folder / "x.npy"
+    np.save(path, np.arange(N * 6, dtype=">i4").reshape(N, 6))
+    return path
+
+
+def npz(folder: Path) -> Path:
+    path = folder / "x.npz"
+    np.savez(path, x=np.arange(N * 6, dtype="u1").reshape(N, 6), y=np.arange(N) % 7)
+    return path
+
+
 def pink_data(folder: Path) -> Path:
     path = folder / "d.bin"
     mapix.pink.write_data(path, np.arange(N * 12, dtype="f4").reshape(N, 3, 4))
@@ -267,7 +279,6 @@ CONTRACT: dict[str, Op] = {  # of every family
 }
 ROWS: dict[str, Op] = {  # of whatever is rows of one type
     **CONTRACT,
-    "PLANAR": lambda a: None,
     "ndim": lambda a: a.ndim,
     "__array__": lambda a: np.asarray(a).copy(),
     "__eq__": lambda a: a == a,
@@ -662,6 +673,8 @@ def families() -> dict[str, Family]:
             {mapix.idx.IdxArray: {**ROWS, "byteorder": lambda a: a.byteorder}},
             {},
         ),
+        "npy": Family(npy, mapix.open, {mapix.npy.NpyArray: ROWS}, {}),
+        "npz": Family(npz, mapix.open, {mapix.npy.NpzArray: ROWS}, {}),
         "pink data": Family(pink_data, mapix.open, {mapix.pink.Data: data}, {}),
         "pink som": Family(pink_som, mapix.open, {mapix.pink.Som: som}, {}),
         "pink map": Family(

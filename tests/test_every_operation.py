@@ -20,6 +20,7 @@ import mapix
 FAMILIES = (
     *("vimh", "vimh mixed", "vimh indexed", "vimh pickle", "joined"),
     *("iid", "iid plain", "iid joined", "idx", "idx words", "idx gz"),
+    *("npy", "npz"),
     *("pink data", "pink som", "pink map", "pink rot", "folder", "model"),
 )
 
@@ -39,7 +40,7 @@ HAS_NO_FILE = """
 ASKS_A_DATASET = "Loader"  # for batches
 READS_A_SOURCE = "Lines"  # as ImageFolder does, which is tried
 OTHERS = {*f"{WRITES} {OPENS_A_PATH} {HAS_NO_FILE} {ASKS_A_DATASET} {READS_A_SOURCE}".split()}
-FORMATS = ("folder", "idx", "iid", "pink", "vimh", "visualrbm")
+FORMATS = ("folder", "idx", "iid", "npy", "pink", "vimh", "visualrbm")
 NAMES = {"__version__", "coco", "Dataset", *FORMATS}
 
 

@@ -51,6 +51,7 @@ __all__ = [
     "idx",
     "iid",
     "index",
+    "npy",
     "open",
     "pink",
     "vimh",
@@ -64,17 +65,18 @@ _MODULES = {
     "Batch": "batch",
     "Dataset": "dataset",
     "Loader": "loader",
-    **dict.fromkeys(("folder", "idx", "iid", "pink", "visualrbm", "vimh"), ""),
+    **dict.fromkeys(("folder", "idx", "iid", "npy", "pink", "visualrbm", "vimh"), ""),
 }
 
 if TYPE_CHECKING:
-    from mapix import folder, idx, iid, pink, vimh, visualrbm
+    from mapix import folder, idx, iid, npy, pink, vimh, visualrbm
     from mapix.batch import Batch
     from mapix.dataset import Dataset
     from mapix.folder import ImageFolder
     from mapix.idx import IdxArray
     from mapix.iid import Archive
     from mapix.loader import Loader
+    from mapix.npy import NpyArray, NpzArray
     from mapix.pink.file import PinkFile
     from mapix.visualrbm import Model, Schedule
 else:
@@ -87,6 +89,10 @@ def open(path: Path, *, format: Literal["vimh"], **options: Any) -> vimh.Dataset
 def open(path: Path, *, format: Literal["iid"], **options: Any) -> Archive: ...
 @overload
 def open(path: Path, *, format: Literal["idx"], **options: Any) -> IdxArray: ...
+@overload
+def open(path: Path, *, format: Literal["npy"], **options: Any) -> NpyArray: ...
+@overload
+def open(path: Path, *, format: Literal["npz"], **options: Any) -> NpzArray: ...
 @overload
 def open(path: Path, *, format: Literal["pink"], **options: Any) -> PinkFile: ...
 @overload

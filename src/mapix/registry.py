@@ -41,6 +41,8 @@ BUILT_IN = {
     "vimh": "mapix.vimh.format",
     "iid": "mapix.iid.format",
     "idx": "mapix.idx.format",
+    "npy": "mapix.npy.format",
+    "npz": "mapix.npy.npz_format",
     "pink": "mapix.pink.format",
     "visualrbm": "mapix.visualrbm.format",
     "folder": "mapix.folder.format",

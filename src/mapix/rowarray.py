@@ -122,13 +122,13 @@ class RowArray(FileDataset[NDArray[Any]]):
         cache.
     labels : RowArray, optional
         A row, often of one number, for each row.
+    planar : bool
+        Whether rows of three dimensions are (channels, h, w), and not (h, w, channels).
     options : mapping, optional
         Options with which the file was opened.
     """
 
     RECORDS = "rows"
-    PLANAR = False
-    """Whether rows of three dimensions are (channels, h, w), and not (h, w, channels)."""
 
     def __init__(
         self,
@@ -139,6 +139,7 @@ class RowArray(FileDataset[NDArray[Any]]):
         *,
         numbers: Source | None = None,
         labels: RowArray | None = None,
+        planar: bool = False,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(source, shape[0], options)
@@ -150,6 +151,7 @@ class RowArray(FileDataset[NDArray[Any]]):
         self._at = at
         self._row_nbytes = dtype.itemsize * math.prod(shape[1:])
         self._n = shape[0]
+        self._layout = "NCHW" if planar and len(shape) == 4 else "NHWC"  # of rows in the file
         self._plans: dict[BatchOptions, _Plan] = {}
         self._names = () if labels is None else _names(labels._shape[1:])
         self._loaded: list[NDArray[Any]] = []  # all rows, once they were loaded as labels
@@ -324,11 +326,6 @@ class RowArray(FileDataset[NDArray[Any]]):
             names=(),
         )
         return _Plan(shape, dtype, recipe, canvas, fit, copies and plain)
-
-    @property
-    def _layout(self) -> str:
-        """Order of the dimensions of rows as the file has them."""
-        return "NCHW" if self.PLANAR and len(self._shape) == 4 else "NHWC"
 
     @functools.cached_property
     def _hwc(self) -> tuple[int, int, int]:

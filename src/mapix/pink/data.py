@@ -26,8 +26,6 @@ class Data(PinkFile):
     ``data.batch`` copies.
     """
 
-    PLANAR = True
-
     def picture(
         self,
         indices: ArrayLike | None = None,

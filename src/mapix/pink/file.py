@@ -28,7 +28,9 @@ class PinkFile(RowArray):
 
     def __init__(self, source: Source, header: Header, **options: Any) -> None:
         options = {"kind": header.kind, "version": header.version, **options}
-        super().__init__(source, header.dtype, header.shape, header.at, options=options)
+        super().__init__(
+            *(source, header.dtype, header.shape, header.at), planar=True, options=options
+        )
         self._header = header
         self.layout_field = header.field
 

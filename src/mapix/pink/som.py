@@ -26,7 +26,6 @@ class Som(PinkOnSom):
     """
 
     RECORDS = "neurons"
-    PLANAR = True
 
     @property
     def neuron_shape(self) -> tuple[int, ...]:

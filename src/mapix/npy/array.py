@@ -1,0 +1,144 @@
+"""NumPy's arrays as rows."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+
+from mapix import _native
+from mapix.columns import Column
+from mapix.dataset import Progress
+from mapix.npy.layout import NPY, Header
+from mapix.npy.zip_layout import NPZ, STORED, Member
+from mapix.report import Report
+from mapix.rowarray import RowArray
+from mapix.source import Source
+
+__all__ = ["NpyArray", "NpzArray"]
+
+READ_STEP_NBYTES = 4 << 20
+
+
+class NpyArray(RowArray):
+    """Rows of a ``.npy`` file.  Made by ``mapix.open``.
+
+    Indexing with an integer gives a row as a read-only view; with a slice, indices or a mask it
+    gives a lazy part.  Fields of records are columns.
+
+    Attributes
+    ----------
+    source : Source
+        The file that was opened.
+    header : Header
+        Version, type and dimensions.
+    """
+
+    FAMILY = NPY
+
+    def __init__(
+        self,
+        source: Source,
+        header: Header,
+        at: int = 0,
+        *,
+        numbers: Source | None = None,
+        labels: RowArray | None = None,
+        axes: str = "HWC",
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(
+            *(source, header.dtype, header.shape, at + header.nbytes),
+            numbers=numbers,
+            labels=labels,
+            planar=axes == "CHW",
+            options={"axes": axes, **(options or {})},
+        )
+        self.header = header
+
+    def _facts(self) -> dict[str, Any]:
+        version = ".".join(map(str, self.header.version))
+        return {"version": version, **super()._facts()}
+
+    def _fields(self) -> tuple[str, ...]:
+        """Return the fields of records that are columns: one value each."""
+        dtype = self._dtype
+        if dtype.names is None or len(self._shape) > 1:
+            return ()
+        return tuple(name for name in dtype.names if dtype[name].kind in "biufSU")
+
+    def _column_names(self) -> tuple[str, ...]:
+        return (*super()._column_names(), *self._fields())
+
+    def _column(self, name: str) -> Column:
+        if name not in self._fields():
+            return super()._column(name)
+        values = np.ascontiguousarray(self._copied(self.rows)[name])
+        if values.dtype.kind in "SU":
+            return Column(name, values.astype(object))
+        return Column(name, values.astype(values.dtype.newbyteorder("=")))
+
+
+class NpzArray(NpyArray):
+    """Rows of a member of a ``.npz`` archive.  Made by ``mapix.open``.
+
+    Attributes
+    ----------
+    members : tuple of str
+        Names of all arrays in the archive, without ``.npy``.
+    member : str
+        The array whose rows these are.
+    """
+
+    FAMILY = NPZ
+    member: str
+
+    def __init__(
+        self,
+        source: Source,
+        header: Header,
+        at: int,
+        *,
+        entry: Member,
+        members: tuple[str, ...],
+        numbers: Source | None = None,
+        labels: NpzArray | None = None,
+        axes: str = "HWC",
+    ) -> None:
+        member = entry.name.removesuffix(".npy")
+        chosen: dict[str, Any] = {"member": member}
+        if labels is not None:
+            chosen = {"images": member, "labels": labels.member}
+        super().__init__(
+            *(source, header, at), numbers=numbers, labels=labels, axes=axes, options=chosen
+        )
+        self.members = members
+        self.member = member
+        self._entry = entry
+        self._member_at = at
+
+    def _facts(self) -> dict[str, Any]:
+        labels: str | None = getattr(self.labels, "member", None)
+        return {
+            **super()._facts(),
+            "member": self.member,
+            "members": list(self.members),
+            "compressed": self._entry.method != STORED,
+            "labels": labels,
+        }
+
+    def _check(self, whole: Self, report: Report, progress: Progress | None) -> None:
+        super()._check(whole, report, progress)
+        report.checked.append("CRC32 of the member")
+        mapping, crc = self._numbers.mapping, 0
+        end = self._member_at + self._entry.nbytes
+        for at in range(self._member_at, end, READ_STEP_NBYTES):
+            size = min(READ_STEP_NBYTES, end - at)
+            crc = zlib.crc32(_native.copy(mapping, at, size, NPZ), crc)
+        if crc != self._entry.crc:
+            report.problems.append(
+                f"{self.path}: the data of member {self.member!r} has the CRC32 {crc:08x}, the "
+                f"archive states {self._entry.crc:08x}"
+            )

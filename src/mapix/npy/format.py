@@ -1,0 +1,13 @@
+"""What NumPy's single arrays declare to the registry."""
+
+from mapix.registry import Format
+
+__all__ = ["FORMAT"]
+
+FORMAT = Format(
+    name="npy",
+    title="a NumPy array",
+    open="mapix.npy.opening:open_npy",
+    magic=((0, b"\x93NUMPY"),),
+    suffixes=(".npy",),
+)

@@ -1,0 +1,257 @@
+"""From a path to the rows of a ``.npy`` file, or of members of a ``.npz`` archive."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterator
+from typing import Literal
+
+from mapix import _native
+from mapix.errors import FormatError, MapixError, TruncatedError, UnsupportedError
+from mapix.npy.array import NpyArray, NpzArray
+from mapix.npy.layout import FRONT_NBYTES, NPY, Header, parse
+from mapix.npy.zip_layout import DEFLATED, NPZ, STORED, Member, data_at, members
+from mapix.registry import Candidate
+from mapix.source import Source
+from mapix.unpacked import cached
+
+__all__ = ["npz_refusal", "open_npy", "open_npz"]
+
+END = ".npy"
+IMAGES = ("images", "x", "arr_0")
+LABELS = ("labels", "y")
+INFLATED_NBYTES = 1 << 20  # bytes of each piece
+READ_STEP_NBYTES = 1 << 18
+MOST_LISTED = 20  # names of members in a message
+
+Axes = Literal["HWC", "CHW"]
+
+
+class _Archive:
+    """The members of an open zip archive."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.path = source.path
+        found = members(self.read, source.nbytes, self.path)
+        self.arrays = {m.name.removesuffix(END): m for m in found if m.name.endswith(END)}
+        self._begins = sorted(m.at for m in found)
+
+    def read(self, at: int, nbytes: int) -> bytes:
+        """Return bytes of the file, copied under the guard."""
+        return bytes(_native.copy(self.source.mapping, at, nbytes, NPZ))
+
+    def entry(self, name: str) -> Member:
+        """Return a member by its name without ``.npy``."""
+        found = self.arrays.get(name.removesuffix(END))
+        if found is None:
+            raise FormatError(self.path, NPZ, f"no array {name!r}; there: {self.listed()}")
+        return found
+
+    def listed(self) -> str:
+        """Return the names of the arrays, for messages."""
+        names = list(self.arrays)
+        more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
+        return ", ".join(names[:MOST_LISTED]) + more if names else "no arrays"
+
+    def opened(self, name: str, labels: NpzArray | None = None, axes: Axes = "HWC") -> NpzArray:
+        """Return the rows of a member."""
+        entry = self.entry(name)
+        if entry.encrypted:
+            raise UnsupportedError(f"{self.path}: npz: member {entry.name!r} is encrypted")
+        if entry.method not in (STORED, DEFLATED):
+            raise UnsupportedError(
+                f"{self.path}: npz: member {entry.name!r} is compressed by method {entry.method}; "
+                "numpy.savez writes members that are views"
+            )
+        if entry.method == STORED and entry.stored_nbytes != entry.nbytes:
+            reason = f"{entry.stored_nbytes} bytes of {entry.name!r} are stored, of {entry.nbytes}"
+            raise FormatError(self.path, NPZ, reason, at=entry.at)
+        follows = [at for at in self._begins if at > entry.at]
+        end = min(follows, default=self.source.nbytes)
+        at = data_at(self.read, entry, end, self.path)
+        numbers = self.source
+        if entry.method == DEFLATED:
+            numbers = self._unpacked(entry, at)
+            at = 0
+        mapping = numbers.mapping
+        size = min(FRONT_NBYTES, entry.nbytes)
+        header = parse(bytes(_native.copy(mapping, at, size, NPZ)), self._place(entry), NPZ)
+        _check_size(header, entry.nbytes, self._place(entry), NPZ)
+        mapping.advise("random")
+        return NpzArray(
+            *(self.source, header, at),
+            entry=entry,
+            members=tuple(self.arrays),
+            numbers=numbers,
+            labels=labels,
+            axes=axes,
+        )
+
+    def _place(self, entry: Member) -> str:
+        return f"{self.path}: member {entry.name}"
+
+    def _unpacked(self, entry: Member, at: int) -> Source:
+        """Return the data of a compressed member, which lies in the cache."""
+        what = f"member {entry.name}"
+        return cached(self.source, lambda: self._inflated(entry, at), entry.nbytes, NPZ, what)
+
+    def _inflated(self, entry: Member, begin: int) -> Iterator[bytes]:
+        """Yield the data of a compressed member; its CRC32 is checked at the end."""
+        engine, crc, done = zlib.decompressobj(-zlib.MAX_WBITS), 0, 0
+        end = begin + entry.stored_nbytes
+        reason = ""
+        for at in range(begin, end, READ_STEP_NBYTES):
+            raw = self.read(at, min(READ_STEP_NBYTES, end - at))
+            while raw and not engine.eof:
+                try:
+                    piece = engine.decompress(raw, INFLATED_NBYTES)
+                except zlib.error as e:
+                    reason = f"member {entry.name!r} cannot be decompressed: {e}"
+                    raise FormatError(self.path, NPZ, reason, at=begin) from e
+                raw = engine.unconsumed_tail
+                crc, done = zlib.crc32(piece, crc), done + len(piece)
+                yield piece
+        if not engine.eof:
+            reason = f"the data of member {entry.name!r} ends too early"
+        elif done == entry.nbytes and crc != entry.crc:
+            reason = f"member {entry.name!r} has the CRC32 {crc:08x}, {entry.crc:08x} is stated"
+        if reason:
+            raise FormatError(self.path, NPZ, reason, at=begin)
+
+
+def _check_size(header: Header, nbytes: int, path: str, format: str) -> None:
+    """Refuse an array that is not as long as its header states."""
+    want = header.nbytes + header.array_nbytes
+    if nbytes == want:
+        return
+    reason = f"{header.shape} of {header.dtype} takes {want} bytes, there are {nbytes}"
+    kind = TruncatedError if nbytes < want else FormatError
+    raise kind(path, format, reason, at=min(nbytes, want))
+
+
+def _checked_axes(axes: str) -> None:
+    if axes not in ("HWC", "CHW"):
+        raise ValueError(f"axes must be HWC or CHW, got {axes!r}")
+
+
+def open_npy(path: str | os.PathLike[str] | Candidate, *, axes: Axes = "HWC") -> NpyArray:
+    """Open a ``.npy`` file; nothing but its header is read.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file.
+    axes : {"HWC", "CHW"}
+        Dimensions of a row that has three.
+
+    Returns
+    -------
+    NpyArray
+
+    Raises
+    ------
+    FormatError
+        The header is damaged, or the file is not as long as the header states.
+    UnsupportedError
+        The array holds Python objects, or is stored in Fortran order.
+    """
+    _checked_axes(axes)
+    source = Candidate.of(path).source
+    front = _native.copy(source.mapping, 0, min(FRONT_NBYTES, source.nbytes), NPY)
+    header = parse(bytes(front), source.path)
+    _check_size(header, source.nbytes, source.path, NPY)
+    source.mapping.advise("random")
+    return NpyArray(source, header, axes=axes)
+
+
+def npz_refusal(candidate: Candidate) -> str | None:
+    """Return why a path cannot be an archive of arrays: see ``mapix.registry.Format``."""
+    if candidate.is_directory:
+        return "a directory"
+    if candidate.path.endswith(".npz"):
+        return None  # the error of opening states what is wrong with it
+    try:
+        return None if _Archive(candidate.source).arrays else "a zip archive without .npy members"
+    except MapixError as e:
+        return f"not a zip archive of arrays ({str(e)[-60:]})"
+
+
+def open_npz(
+    path: str | os.PathLike[str] | Candidate,
+    *,
+    member: str | None = None,
+    images: str | None = None,
+    labels: str | Literal[False] | None = None,
+    axes: Axes = "HWC",
+) -> NpzArray:
+    """Open an array of a ``.npz`` archive, with its labels where there are some.
+
+    Without options the array is ``images``, ``x`` or ``arr_0``, with the labels ``labels`` or
+    ``y``; or the only array that there is.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The archive.
+    member : str, optional
+        The array, without labels.
+    images, labels : str, optional
+        The array, and its labels, one row for each of its rows; ``labels=False`` for none.
+    axes : {"HWC", "CHW"}
+        Dimensions of a row that has three.
+
+    Returns
+    -------
+    NpzArray
+        Its numbers are views of the archive where members are stored as they are.  Compressed
+        members (``numpy.savez_compressed``) are decompressed into the cache, once.
+
+    Raises
+    ------
+    FormatError
+        The archive, or an array in it, is damaged; there are several arrays, or no such array; or
+        images and labels have different lengths.
+    UnsupportedError
+        The member is encrypted, compressed in another way, or an array that mapix does not read.
+    LimitError
+        It decompresses to more than 64 times the size of the archive, and more than 64 MiB.
+    """
+    _checked_axes(axes)
+    if member is not None and (images is not None or labels):
+        raise ValueError("member= is an array without labels: pass images= and labels= instead")
+    archive = _Archive(Candidate.of(path).source)
+    name, beside = member, None
+    if name is None:
+        name = images or _default(archive)
+        beside = _default_labels(archive, name) if labels is None else labels or None
+    if beside is None:
+        return archive.opened(name, axes=axes)
+    found = archive.opened(beside)
+    rows = archive.opened(name, found, axes)
+    if len(rows) != len(found):
+        reason = (
+            f"{len(rows)} rows in {name!r}, {len(found)} labels in {beside!r}; pass member= or "
+            "labels= (False for none)"
+        )
+        raise FormatError(archive.path, NPZ, reason)
+    return rows
+
+
+def _default(archive: _Archive) -> str:
+    """Return the name of the array that is opened without options."""
+    names = list(archive.arrays)
+    found: str | None = next((name for name in IMAGES if name in archive.arrays), None)
+    if found is None and len(names) == 1:
+        found = names[0]
+    if found is None:
+        what = "several arrays" if names else "no arrays"
+        reason = f"{what} ({archive.listed()}): pass member=, or images= and labels="
+        raise FormatError(archive.path, NPZ, reason)
+    return found
+
+
+def _default_labels(archive: _Archive, name: str) -> str | None:
+    """Return the name of the labels of an array, where the archive has some."""
+    return next((n for n in LABELS if n in archive.arrays and n != name), None)
