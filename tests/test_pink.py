@@ -558,8 +558,15 @@ def test_copies_of_a_file_may_move(tmp_path):
     view = a.view()
     (tmp_path / "m").unlink()
     assert view.shape == (6, 6)
-    with pytest.raises(mapix.UnsupportedError, match="several pink files"):
-        mapix.open([PINK / "map_cart_3x2.bin"] * 2)
+
+
+def test_several_files_are_one_dataset():
+    two = mapix.open([PINK / "map_cart_3x2.bin"] * 2)
+    one = mapix.open(PINK / "map_cart_3x2.bin")
+    np.testing.assert_array_equal(two.batch([7, 0]).images, one.batch([1, 0]).images)
+    assert two.columns["best_match"].values.tolist() == one.best_match().tolist() * 2
+    with pytest.raises(mapix.UnsupportedError, match="several SOMs"):
+        mapix.open([PINK / "som_cart2d_3x2.bin"] * 2)
 
 
 assert set(KINDS) == set(CLASSES)
