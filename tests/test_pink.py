@@ -566,7 +566,7 @@ def test_several_files_are_one_dataset():
     np.testing.assert_array_equal(two.batch([7, 0]).images, one.batch([1, 0]).images)
     assert two.columns["best_match"].values.tolist() == one.best_match().tolist() * 2
     with pytest.raises(mapix.UnsupportedError, match="several SOMs"):
-        mapix.open([PINK / "som_cart2d_3x2.bin"] * 2)
+        mapix.open([PINK / "som_cart_3x2_neuron2d.bin"] * 2)
 
 
 assert set(KINDS) == set(CLASSES)
