@@ -205,14 +205,14 @@ class Format:
         return found
 
     def _fits(self, candidate: Candidate) -> bool:
-        """Whether the first bytes, or the name, of a file are of this format."""
+        """Whether the name, or the first bytes, of a file are of this format."""
+        if candidate.path.endswith(self.suffixes):
+            return True
         front = candidate.front
         for at, magic in self.magic:
             if front.startswith(magic, at):
                 return True
-        if self.front is not None and front and self.front(front):
-            return True
-        return candidate.path.endswith(self.suffixes)
+        return self.front is not None and bool(front) and self.front(front)
 
     def load(self, candidate: Candidate, options: Mapping[str, Any]) -> Any:
         """Open a candidate.

@@ -75,7 +75,7 @@ class Selection(SegmentDataset):
                 fits &= areas >= low
             if high is not None:
                 fits &= areas <= high
-            found = np.flatnonzero(fits).astype(np.uint32) if found is None else found[fits]
+            found = np.flatnonzero(fits) if found is None else found[fits]
         if self._bbox is not None:
             box = np.asarray(self._bbox)
             if box.shape != (4,):
@@ -83,12 +83,13 @@ class Selection(SegmentDataset):
             found = np.ascontiguousarray(_both(found, a.region(box, exact=False)))
             windows = np.tile(np.clip(box, 0, 65535).astype(np.uint16), (len(found), 1))
             found = found[a._bits.count(found, windows, any=True) > 0]
-        return None if found is None else found.astype(np.int64)
+        return None if found is None else found.astype(np.int64, copy=False)
 
     @cached_property
     def keys(self) -> Keys:
         """Keys, uint32 (n,): ascending, or in the order of the indices that chose them."""
-        return self.rows.astype(np.uint32)
+        rows = self.rows if isinstance(self._rows, range | None) else self._rows
+        return rows.astype(np.uint32)
 
     def __and__(self, other: Selection) -> Selection:
         return self._part(np.intersect1d(self.rows, other.rows))
