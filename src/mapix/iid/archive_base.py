@@ -246,9 +246,6 @@ class ArchiveBase(SegmentDataset):
     def _count(self) -> int:
         return self._n
 
-    def _record(self, row: int) -> Segment:
-        return Segment(*self._place(row), row)
-
     def __iter__(self) -> Iterator[Segment]:
         return map(self._record, range(self._n))
 

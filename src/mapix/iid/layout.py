@@ -94,17 +94,19 @@ def read_layout(source: Source) -> Layout:
         reason = f"a header of {HEAD.size} bytes expected, the file has {source.nbytes}"
         raise FormatError(source.path, NAME, reason, at=0)
     fields = HEAD.unpack(_native.copy(source.mapping, 0, HEAD.size, NAME))
-    places = dict(zip(SECTIONS, zip(fields[2::2], fields[3::2], strict=True), strict=True))
-    for k, (name, (at, nbytes)) in enumerate(places.items()):
-        if nbytes and (at < HEAD.size or at + nbytes > source.nbytes):
-            reason = f"section {name} is bytes {at} to {at + nbytes}, the file has {source.nbytes}"
-            raise FormatError(source.path, NAME, reason, at=8 + 8 * k)
-        if not nbytes:
-            places[name] = (min(at, source.nbytes), 0)
-    if places["lut"][1] % ROW_NBYTES:
-        reason = f"a lookup table of {places['lut'][1]} bytes is not rows of {ROW_NBYTES}"
+    places: list[Place] = []
+    size = source.nbytes
+    for k in range(2, len(fields), 2):
+        at, nbytes = fields[k], fields[k + 1]
+        if nbytes and (at < HEAD.size or at + nbytes > size):
+            name = SECTIONS[len(places)]
+            reason = f"section {name} is bytes {at} to {at + nbytes}, the file has {size}"
+            raise FormatError(source.path, NAME, reason, at=4 * k)
+        places.append((at, nbytes) if nbytes else (min(at, size), 0))
+    if places[0][1] % ROW_NBYTES:
+        reason = f"a lookup table of {places[0][1]} bytes is not rows of {ROW_NBYTES}"
         raise FormatError(source.path, NAME, reason, at=12)
-    return Layout(fields[0], fields[1], **places)
+    return Layout(fields[0], fields[1], *places)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

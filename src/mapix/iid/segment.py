@@ -15,7 +15,7 @@ from mapix.iid.layout import NAME, REGION_HEAD
 if TYPE_CHECKING:
     from mapix.iid.segment_file import SegmentFile
 
-__all__ = ["Box", "Region", "Segment", "polygons"]
+__all__ = ["Box", "Region", "Segment", "ShardSegment", "polygons"]
 
 
 STRIPE_PIXELS = 1 << 20  # that are compared at once
@@ -65,11 +65,11 @@ class Segment:
         Its number in the archive.
     """
 
-    __slots__ = ("_file", "_row", "key")
+    __slots__ = ("_file", "key")
+    _row: int  # number in the file
 
-    def __init__(self, file: SegmentFile, row: int, key: int) -> None:
+    def __init__(self, file: SegmentFile, key: int) -> None:
         self._file = file
-        self._row = row
         self.key = key
 
     @property
@@ -173,6 +173,20 @@ class Segment:
     def __repr__(self) -> str:
         domain, iid = self._file.name(self._row)
         return f"<Segment {self.key}: {domain!r} {iid[:20]!r}, {self.bbox}, {self.area} pixels>"
+
+
+# In an archive of one file both numbers are one attribute.
+Segment._row = Segment.key  # type: ignore[misc]
+
+
+class ShardSegment(Segment):
+    """A segment of an archive of several files."""
+
+    __slots__ = ("_row",)
+
+    def __init__(self, file: SegmentFile, row: int, key: int) -> None:
+        super().__init__(file, key)
+        self._row = row
 
 
 def _regions(file: SegmentFile, row: int) -> list[Region]:

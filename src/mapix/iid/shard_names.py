@@ -27,6 +27,8 @@ def files_of_set(path: str) -> list[str]:
     FormatError
         Some are missing.
     """
+    if "-of-" not in path:  # the usual case, without a regular expression
+        return []
     folder, name = os.path.split(path)
     found = _NUMBERED.fullmatch(name)
     if found is None:

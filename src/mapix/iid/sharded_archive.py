@@ -14,11 +14,11 @@ from mapix._native.tree import Tree
 from mapix.iid.archive import Archive
 from mapix.iid.argument_checks import Box, Keys, Text, as_bytes
 from mapix.iid.groups import Group, Groups
+from mapix.iid.segment import Segment, ShardSegment
 from mapix.report import Report
 
 if TYPE_CHECKING:
     from mapix.iid.names import Pair
-    from mapix.iid.segment import Segment
     from mapix.iid.segment_file import SegmentFile
     from mapix.iid.single_archive import SingleArchive
     from mapix.source import Fingerprint
@@ -373,6 +373,9 @@ class ShardedArchive(Archive):
             raise IndexError(f"{self.path}: key {key} of {self._n} segments")
         part = bisect_right(self._begins, key) - 1
         return self.parts[part]._file, key - self._begins[part]
+
+    def _record(self, row: int) -> Segment:
+        return ShardSegment(*self._place(row), row)
 
     def keys_in(self, keys: Keys, which: int) -> Keys:
         """Return those of keys that are in a part, as keys of that part."""

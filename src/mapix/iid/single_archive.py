@@ -86,10 +86,10 @@ class SingleArchive(Archive):
     # --- segments ---------------------------------------------------------------------------------
 
     def _record(self, row: int) -> Segment:
-        return Segment(self._file, row, row)
+        return Segment(self._file, row)
 
     def __iter__(self) -> Iterator[Segment]:
-        return map(Segment, repeat(self._file), range(self._n), range(self._n))
+        return map(Segment, repeat(self._file), range(self._n))
 
     def name(self, key: int) -> tuple[bytes, bytes]:
         """Return (domain, iid) of a key."""
