@@ -37,7 +37,7 @@ def counter(tmp_path_factory) -> Path:
     """The core, built so that it counts what it does."""
     out = tmp_path_factory.mktemp("work") / "work_iid"
     flags = ["-fsanitize-coverage=trace-pc", "-fno-builtin-memset", "-Wl,--wrap=memset"]
-    names = ("iid_*.c", "coco.c", "tree.c", "guard.c", "lines.c")
+    names = ("iid_*.c", "coco.c", "tree.c", "guard.c", "simd.c")
     sources = [HERE / "c" / "work_iid.c", *(p for n in names for p in sorted(CORE.glob(n)))]
     command = [*compiler(), *FLAGS, *flags, *map(str, sources), "-lm", "-lpthread", "-o", str(out)]
     done = run(command, 120)
