@@ -44,35 +44,6 @@ static inline void spread_word(uint8_t *to, uint64_t word, uint32_t n) {
 
 /* --- unions --------------------------------------------------------------------------------------- */
 
-/* Words of a canvas with one segment's pixels: set, or taken off it, or those of both set in another. */
-static void combine_regions(const pixel_job *job, const checked *c, const uint64_t *from,
-                            uint64_t *to, uint32_t what) {
-    const uint16_t *window = job->windows;
-    near_place place = {0, 0};
-    iid_region r;
-    uint16_t part[4];
-    while (next_near(c, window, &place, &r, part)) {
-        for (uint32_t row = part[MINR]; row < part[MAXR]; row++) {
-            const uint64_t line = (row - window[MINR]) * job->nwords;
-            for (uint32_t col = part[MINC]; col < part[MAXC]; col += 64) {
-                const uint64_t word = iid_row_word(&r, row, col, part[MAXC]);
-                const uint32_t at = col - window[MINC];
-                const unsigned shift = at & 63;
-                const uint64_t halves[2] = {word >> shift, shift ? word << (64 - shift) : 0};
-                for (unsigned k = 0; k < 2; k++) {
-                    if (!halves[k]) {
-                        continue; /* it may lie behind the last word */
-                    }
-                    const uint64_t place_of = line + (at >> 6) + k;
-                    to[place_of] = what == 2   ? to[place_of] & ~halves[k]
-                                   : what == 1 ? to[place_of] | (from[place_of] & halves[k])
-                                               : to[place_of] | halves[k];
-                }
-            }
-        }
-    }
-}
-
 static int combine_one(pixel_job *job, uint64_t i) {
     checked c;
     const uint16_t *window = job->windows;
@@ -81,13 +52,14 @@ static int combine_one(pixel_job *job, uint64_t i) {
         return status;
     }
     if (job->option != 1) {
-        combine_regions(job, &c, NULL, job->out, job->option);
+        const canvas_what what = job->option == 0 ? CANVAS_ADD : CANVAS_TAKE;
+        (void)use_canvas(&c, window, job->out, NULL, job->nwords, what);
         return MAPIX_OK;
     }
-    /* what both have goes to the other canvas; then this one is cleared where it may have pixels: at
-     * first that is anywhere, later where the segment before this one has its regions */
+    /* Write the shared pixels to the other canvas, then clear this one where it may have pixels: at first
+     * that is anywhere, later where the previous segment has its regions. */
     uint64_t *from = job->out, *to = job->other;
-    combine_regions(job, &c, from, to, 1);
+    (void)use_canvas(&c, window, to, from, job->nwords, CANVAS_BOTH);
     if (i == 0) {
         const uint64_t h = window[MAXR] - window[MINR];
         memset(from, 0, h * job->nwords * sizeof *from);
@@ -98,7 +70,7 @@ static int combine_one(pixel_job *job, uint64_t i) {
         if (again) {
             return again;
         }
-        (void)use_canvas(&before, window, from, job->nwords, CANVAS_CLEAR);
+        (void)use_canvas(&before, window, from, NULL, job->nwords, CANVAS_CLEAR);
     }
     job->out = to;
     job->other = from;

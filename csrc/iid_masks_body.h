@@ -15,17 +15,6 @@ TARGET static inline uint64_t NAME(spread_steps)(uint8_t *to, const uint8_t *bit
         const __m512i bytes = _mm512_shuffle_epi8(_mm512_set1_epi64((long long)word), copies);
         _mm512_storeu_si512(to + at, _mm512_maskz_mov_epi8(_mm512_test_epi8_mask(bytes, each), one));
     }
-#elif LEVEL == 1
-    const __m256i copies = _mm256_set_epi64x(0x0303030303030303, 0x0202020202020202,
-                                             0x0101010101010101, 0);
-    const __m256i each = _mm256_set1_epi64x(0x0102040810204080), one = _mm256_set1_epi8(1);
-    for (; at + 32 <= n; at += 32) {
-        uint32_t word;
-        memcpy(&word, bits + at / 8, 4);
-        const __m256i bytes = _mm256_shuffle_epi8(_mm256_set1_epi32((int)word), copies);
-        const __m256i there = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, each), each);
-        _mm256_storeu_si256((__m256i *)(void *)(to + at), _mm256_and_si256(there, one));
-    }
 #else
     (void)to, (void)bits, (void)n;
 #endif
@@ -149,8 +138,8 @@ TARGET static int NAME(count_of)(pixel_job *job, uint64_t i) {
         uint16_t band[4];
         uint64_t nwords;
         for (uint32_t row = c.bounds[MINR]; next_band(c.bounds, job->canvas, &row, band, &nwords);) {
-            found += use_canvas(&c, band, job->canvas->words, nwords, CANVAS_ADD);
-            (void)use_canvas(&c, band, job->canvas->words, nwords, CANVAS_CLEAR);
+            found += use_canvas(&c, band, job->canvas->words, NULL, nwords, CANVAS_ADD);
+            (void)use_canvas(&c, band, job->canvas->words, NULL, nwords, CANVAS_CLEAR);
         }
     }
     job->counts[i] = (uint32_t)found;

@@ -53,9 +53,9 @@ static int shared_of(shared_job *job, uint32_t key_a, uint32_t key_b, uint32_t *
         uint16_t band[4];
         uint64_t nwords;
         for (uint32_t row = part[MINR]; next_band(part, job->canvas, &row, band, &nwords);) {
-            (void)use_canvas(&a, band, job->canvas->words, nwords, CANVAS_ADD);
-            found += use_canvas(&b, band, job->canvas->words, nwords, CANVAS_TAKE);
-            (void)use_canvas(&a, band, job->canvas->words, nwords, CANVAS_CLEAR);
+            (void)use_canvas(&a, band, job->canvas->words, NULL, nwords, CANVAS_ADD);
+            found += use_canvas(&b, band, job->canvas->words, NULL, nwords, CANVAS_TAKE);
+            (void)use_canvas(&a, band, job->canvas->words, NULL, nwords, CANVAS_CLEAR);
         }
     }
     *count = (uint32_t)found;

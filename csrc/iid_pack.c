@@ -10,9 +10,8 @@ typedef struct {
 enum { RUN_WORDS = sizeof(mask_run) / 4 };
 _Static_assert(sizeof(mask_run) % 4 == 0, "scratch is counted in words");
 
-uint64_t mapix_iid_scratch(uint64_t nruns, uint32_t h) {
-    const uint64_t rows = 2 * (uint64_t)h; /* of a mask up to 64 pixels wide, a word per row */
-    return nruns * RUN_WORDS > rows ? nruns * RUN_WORDS : rows;
+uint64_t mapix_iid_scratch(uint64_t nruns) {
+    return nruns * RUN_WORDS;
 }
 
 static uint32_t root_of(mask_run *runs, uint32_t i) {
@@ -91,11 +90,6 @@ static void find_wide_runs(run_finder *f, uint32_t h, uint32_t w) {
     }
 }
 
-/* The box of a mask's only component, and its pixels. */
-typedef struct {
-    uint32_t minr, minc, maxr, maxc, area;
-} blob;
-
 #define BODY "iid_pack_body.h"
 #include "each_level.h"
 
@@ -124,50 +118,6 @@ static void put_head(uint8_t *p, uint32_t length, uint32_t minr, uint32_t minc, 
     memcpy(p + 4, box, 8);
 }
 
-/* Bits from the highest down, the other way round. */
-static inline uint64_t turned(uint64_t word) {
-    word = (word >> 1 & UINT64_C(0x5555555555555555)) | (word & UINT64_C(0x5555555555555555)) << 1;
-    word = (word >> 2 & UINT64_C(0x3333333333333333)) | (word & UINT64_C(0x3333333333333333)) << 2;
-    word = (word >> 4 & UINT64_C(0x0f0f0f0f0f0f0f0f)) | (word & UINT64_C(0x0f0f0f0f0f0f0f0f)) << 4;
-    return __builtin_bswap64(word);
-}
-
-/* Rows of a blob one behind the other, without gaps. */
-static void put_rows(uint8_t *bits, const uint64_t *rows, const blob *b) {
-    const unsigned w = b->maxc - b->minc;
-    uint64_t held = 0;
-    unsigned nheld = 0;
-    for (uint32_t row = b->minr; row < b->maxr; row++) {
-        const uint64_t word = turned(rows[row] >> b->minc);
-        held |= word >> nheld;
-        if (nheld + w < 64) {
-            nheld += w;
-            continue;
-        }
-        held = __builtin_bswap64(held);
-        memcpy(bits, &held, 8);
-        bits += 8;
-        held = nheld ? word << (64 - nheld) : 0;
-        nheld = nheld + w - 64;
-    }
-    for (; nheld; nheld -= nheld < 8 ? nheld : 8, held <<= 8) {
-        *bits++ = (uint8_t)(held >> 56);
-    }
-}
-
-static uint64_t pack_blob(const blob *b, const uint64_t *rows, uint32_t minr, uint32_t minc,
-                          uint8_t *out, uint64_t out_nbytes) {
-    const mask_run c = {.minr = (uint16_t)b->minr, .minc = (uint16_t)b->minc,
-                        .maxr = (uint16_t)b->maxr, .maxc = (uint16_t)b->maxc};
-    const uint64_t pixels = (uint64_t)(b->maxr - b->minr) * (b->maxc - b->minc);
-    const uint64_t nbytes = REGION_HEAD + (pixels + 7) / 8;
-    if (nbytes <= out_nbytes) {
-        put_head(out, (uint32_t)nbytes, minr, minc, &c);
-        put_rows(out + REGION_HEAD, rows, b);
-    }
-    return nbytes;
-}
-
 static int find_all(run_finder *f, uint32_t wide, uint32_t h, uint32_t w) {
     if (h > 65535 || w > 65535) {
         return MAPIX_E_ARGUMENT;
@@ -190,17 +140,8 @@ int mapix_iid_runs(const void *mask, uint32_t wide, uint32_t h, uint32_t w, uint
 int mapix_iid_pack(const void *mask, uint32_t wide, uint32_t h, uint32_t w, uint32_t minr,
                    uint32_t minc, uint32_t *scratch, uint64_t nscratch, uint8_t *out,
                    uint64_t out_nbytes, uint64_t *nbytes, uint32_t *area, uint32_t *nregions) {
-    if (h > 65535 || w > 65535 || minr > 65535 - h || minc > 65535 - w ||
-        nscratch < mapix_iid_scratch(0, h)) {
+    if (h > 65535 || w > 65535 || minr > 65535 - h || minc > 65535 - w) {
         return MAPIX_E_ARGUMENT;
-    }
-    blob b;
-    uint64_t *rows = (uint64_t *)(void *)scratch;
-    if (!wide && w && w <= 64 && MAPIX_AT_LEVEL(find_blob)(mask, h, w, rows, &b)) {
-        *nbytes = pack_blob(&b, rows, minr, minc, out, out_nbytes);
-        *area = b.area;
-        *nregions = 1;
-        return *nbytes <= out_nbytes ? MAPIX_OK : MAPIX_E_ARGUMENT;
     }
     mask_run *runs = (mask_run *)(void *)scratch;
     run_finder finder = {

@@ -11,13 +11,6 @@ TARGET static inline void NAME(paint_word)(int32_t *labels, uint64_t word, int32
         const __m512i part = _mm512_set1_epi32((int)(word >> 48));
         _mm512_mask_storeu_epi32(labels, _mm512_test_epi32_mask(part, bits), all);
     }
-#elif LEVEL == 1
-    const __m256i all = _mm256_set1_epi32(value);
-    const __m256i bits = _mm256_setr_epi32(128, 64, 32, 16, 8, 4, 2, 1);
-    for (; word; word <<= 8, labels += 8) {
-        const __m256i part = _mm256_and_si256(_mm256_set1_epi32((int)(word >> 56)), bits);
-        _mm256_maskstore_epi32(labels, _mm256_cmpeq_epi32(part, bits), all);
-    }
 #else
     while (word) { /* runs of ones, left to right */
         const unsigned first = (unsigned)__builtin_clzll(word);

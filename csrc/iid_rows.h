@@ -86,25 +86,28 @@ static inline int next_near(const checked *c, const uint16_t window[4], near_pla
 
 /* --- pixels of several regions, each once -------------------------------------------------------- */
 
-/* What is done with 64 pixels of a region and the words of a canvas that they lie in. */
-typedef enum { CANVAS_ADD, CANVAS_CLEAR, CANVAS_TAKE } canvas_what;
+typedef enum {
+    CANVAS_ADD,   /* set the segment's pixels; returns how many were not set */
+    CANVAS_TAKE,  /* clear them; returns how many were set */
+    CANVAS_BOTH,  /* set those that are also set in `other` */
+    CANVAS_CLEAR, /* clear all words that CANVAS_ADD may have written */
+} canvas_what;
 
-/* Of a band, which has nwords words per row: CANVAS_ADD sets the segment's pixels, and counts those that
- * were not set; CANVAS_TAKE takes them off, and counts those that were; CANVAS_CLEAR makes all words that
- * ADD may have written zero again. */
+/* Combine the regions of a segment with a canvas of the rows of a band, nwords words per row, the leftmost
+ * pixel in the highest bit.  `other` is as large; null unless for CANVAS_BOTH. */
 static inline uint64_t use_canvas(const checked *c, const uint16_t band[4], uint64_t *canvas,
-                                  uint64_t nwords, canvas_what what) {
+                                  const uint64_t *other, uint64_t nwords, canvas_what what) {
     near_place place = {0, 0};
     iid_region r;
     uint16_t part[4];
     uint64_t found = 0;
     while (next_near(c, band, &place, &r, part)) {
         for (uint32_t row = part[MINR]; row < part[MAXR]; row++) {
-            uint64_t *line = canvas + (row - band[MINR]) * nwords;
+            const uint64_t line = (row - band[MINR]) * nwords;
             if (what == CANVAS_CLEAR) {
                 const uint32_t first = (uint32_t)(part[MINC] - band[MINC]) >> 6;
                 const uint32_t last = (uint32_t)(part[MAXC] - 1 - band[MINC]) >> 6;
-                memset(line + first, 0, (last - first + 1) * sizeof *line);
+                memset(canvas + line + first, 0, (last - first + 1) * sizeof *canvas);
                 continue;
             }
             for (uint32_t col = part[MINC]; col < part[MAXC]; col += 64) {
@@ -114,13 +117,14 @@ static inline uint64_t use_canvas(const checked *c, const uint16_t band[4], uint
                 const uint64_t halves[2] = {word >> shift, shift ? word << (64 - shift) : 0};
                 for (unsigned k = 0; k < 2; k++) {
                     if (!halves[k]) {
-                        continue; /* it may lie behind the last word */
+                        continue; /* it may lie after the last word */
                     }
-                    uint64_t *held = line + (to >> 6) + k;
-                    const uint64_t both = halves[k] & *held;
-                    const uint64_t counted = what == CANVAS_ADD ? halves[k] ^ both : both;
-                    found += (uint64_t)__builtin_popcountll(counted);
-                    *held = what == CANVAS_ADD ? *held | halves[k] : *held & ~halves[k];
+                    const uint64_t at = line + (to >> 6) + k;
+                    const uint64_t both = halves[k] & canvas[at];
+                    found += (uint64_t)__builtin_popcountll(what == CANVAS_ADD ? halves[k] ^ both : both);
+                    canvas[at] = what == CANVAS_TAKE   ? canvas[at] & ~halves[k]
+                                 : what == CANVAS_BOTH ? canvas[at] | (other[at] & halves[k])
+                                                       : canvas[at] | halves[k];
                 }
             }
         }

@@ -379,7 +379,7 @@ int mapix_iid_combine(const mapix_map *map, const mapix_iid *iid, const uint32_t
  * pixel.  scratch has nscratch words, at least mapix_iid_scratch of the mask's runs, which
  * mapix_iid_runs counts: stretches of one value but 0 in one row, at most h w of them.  *nbytes is what
  * the regions take in `out`, also when that has no room for it (MAPIX_E_ARGUMENT). */
-uint64_t mapix_iid_scratch(uint64_t nruns, uint32_t h);
+uint64_t mapix_iid_scratch(uint64_t nruns);
 int mapix_iid_runs(const void *mask, uint32_t wide, uint32_t h, uint32_t w, uint64_t *nruns);
 int mapix_iid_pack(const void *mask, uint32_t wide, uint32_t h, uint32_t w, uint32_t minr,
                    uint32_t minc, uint32_t *scratch, uint64_t nscratch, uint8_t *out,

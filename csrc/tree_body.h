@@ -2,17 +2,7 @@
 
 /* A bit for each child that shares a pixel with the window. */
 TARGET static inline unsigned NAME(tree_meeting)(const uint16_t *node, const uint16_t window[4]) {
-#if LEVEL == 2
-    const __m256i *rows = (const __m256i *)(const void *)node;
-    __mmask16 meets = _mm256_cmplt_epu16_mask(_mm256_loadu_si256(rows),
-                                              _mm256_set1_epi16((short)window[2]));
-    meets = _mm256_mask_cmplt_epu16_mask(meets, _mm256_loadu_si256(rows + 1),
-                                         _mm256_set1_epi16((short)window[3]));
-    meets = _mm256_mask_cmpgt_epu16_mask(meets, _mm256_loadu_si256(rows + 2),
-                                         _mm256_set1_epi16((short)window[0]));
-    return _mm256_mask_cmpgt_epu16_mask(meets, _mm256_loadu_si256(rows + 3),
-                                        _mm256_set1_epi16((short)window[1]));
-#elif LEVEL == 1
+#if LEVEL > 0
     const __m256i *rows = (const __m256i *)(const void *)node;
     /* unsigned a < b where b - a, which stays at 0, is not 0 */
     const __m256i r = _mm256_subs_epu16(_mm256_set1_epi16((short)window[2]), _mm256_loadu_si256(rows));

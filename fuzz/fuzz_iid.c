@@ -342,7 +342,7 @@ static void check_pack(input *in) {
     uint8_t out[16 * MOST_H * MOST_W];
     const void *source = wide ? (const void *)numbers : mask;
     CHECK(mapix_iid_runs(source, wide, h, w, &nruns) == MAPIX_OK && nruns <= h * w);
-    const uint64_t nscratch = mapix_iid_scratch(nruns, h);
+    const uint64_t nscratch = mapix_iid_scratch(nruns);
     uint32_t *scratch = block(nscratch * 4);
     CHECK(mapix_iid_pack(source, wide, h, w, 3, 5, scratch, nscratch, out, sizeof out, &nbytes, &area,
                          &nregions) == MAPIX_OK);

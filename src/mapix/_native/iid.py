@@ -48,7 +48,7 @@ class _Workspace(threading.local):
         self.numbers = ffi.new("uint64_t[4]")
         self.signed = ffi.new("int64_t *")
         self.pair = ffi.new("uint32_t[2]")
-        self.nscratch = int(lib.mapix_iid_scratch(SMALL_MASK_PIXELS, SMALL_MASK_PIXELS))
+        self.nscratch = int(lib.mapix_iid_scratch(SMALL_MASK_PIXELS))
         self.make_room(WORKSPACE_KEYS)
         self.found = np.empty(WORKSPACE_KEYS, np.uint32)
         self.hits = (
@@ -230,7 +230,7 @@ def pack(mask: NDArray[Any], minr: int, minc: int) -> tuple[bytes, int, int]:
     if max(h, h * w) > SMALL_MASK_PIXELS:  # memory of the size that this call needs
         nruns = ffi.new("uint64_t *")
         if not lib.mapix_iid_runs(source, wide, h, w, nruns):
-            nscratch = int(lib.mapix_iid_scratch(nruns[0], h))
+            nscratch = int(lib.mapix_iid_scratch(nruns[0]))
             scratch = ffi.new("uint32_t[]", nscratch)
     numbers, counts = mine.numbers, mine.pair
     into, room = mine.into, len(mine.text)
