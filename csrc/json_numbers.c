@@ -4,7 +4,6 @@
  * last place nearly always tells which float is nearest: only when it lies that close to the middle
  * between two floats is the number looked at again, with whole numbers as long as it takes. */
 #include "guard.h"
-#include "json.h"
 
 #include <math.h>
 #include <string.h>
@@ -24,20 +23,22 @@ enum {
     AT_NEXT_ROW = 3,  /* `[` of a row */
     AT_FIRST = 4,     /* a number, or `]` of the row */
     AT_NEXT = 5,      /* a number */
-    BEHIND = 6,       /* `,` or `]` of the row */
-    BEHIND_ROW = 7,   /* `,` or `]` of all rows */
+    AFTER = 6,       /* `,` or `]` of the row */
+    AFTER_ROW = 7,   /* `,` or `]` of all rows */
 };
 
-const double mapix_ten_to[23] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
-                                 1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
-                                 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+/* The powers of ten that a double holds exactly. */
+static const double ten_to[23] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                  1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                  1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 
-double mapix_times_ten_to(double d, int64_t power) {
+/* A double times a power of ten, wrong by half a unit in the last place for each 22 of it. */
+static double times_ten_to(double d, int64_t power) {
     for (; power > 0; power -= power < 22 ? power : 22) {
-        d *= mapix_ten_to[power < 22 ? power : 22];
+        d *= ten_to[power < 22 ? power : 22];
     }
     for (; power < 0; power += power > -22 ? -power : 22) {
-        d /= mapix_ten_to[power > -22 ? -power : 22];
+        d /= ten_to[power > -22 ? -power : 22];
     }
     return d;
 }
@@ -100,22 +101,22 @@ static int compared(const whole *a, const whole *b) {
 /* All digits of a number, but those so far behind that they only tell whether there are more. */
 static int64_t all_digits(const number *x, whole *digits) {
     int64_t power = x->written;
-    int counts = 0, behind_dot = 0, more = 0;
+    int counts = 0, after_dot = 0, more = 0;
     unsigned n = 0;
     *digits = (whole){{0}, 1};
     for (const uint8_t *p = x->text; p < x->end; p++) {
         if (*p == '.') {
-            behind_dot = 1;
+            after_dot = 1;
             continue;
         }
         counts |= *p != '0';
         if (counts && n < EXACT_DIGITS) {
             times_plus(digits, 10, *p - '0');
             n++;
-            power -= behind_dot;
+            power -= after_dot;
         } else {
             more |= *p != '0';
-            power += counts ? !behind_dot : -behind_dot;
+            power += counts ? !after_dot : -after_dot;
         }
     }
     if (more) {
@@ -177,26 +178,26 @@ static float nearest(const number *x) {
         return INFINITY;
     }
     const int exact = !x->more && x->head <= (1ull << 53) && power >= -22 && power <= 22;
-    const double d = mapix_times_ten_to((double)x->head, power);
+    const double d = times_ten_to((double)x->head, power);
     return tells(d, exact ? 0 : 64) ? (float)d : settled(x, d);
 }
 
 /* --- text ------------------------------------------------------------------------------------- */
 
-static const uint8_t *some_digits(number *x, const uint8_t *p, const uint8_t *end, int behind_dot) {
+static const uint8_t *some_digits(number *x, const uint8_t *p, const uint8_t *end, int after_dot) {
     for (; p < end && is_digit(*p); p++) {
         if (x->head < 1000000000000000000u) {
             x->head = x->head * 10 + (*p - '0');
-            x->power -= behind_dot;
+            x->power -= after_dot;
         } else {
             x->more |= *p != '0';
-            x->power += !behind_dot;
+            x->power += !after_dot;
         }
     }
     return p;
 }
 
-/* Read what begins at p with `-` or a digit; the first byte behind it. */
+/* Read the number that begins at p with `-` or a digit; return the first byte after it. */
 static const uint8_t *read_number(number *x, const uint8_t *p, const uint8_t *end,
                                   uint32_t grammar) {
     *x = (number){.negative = *p == '-'};
@@ -222,17 +223,6 @@ static const uint8_t *read_number(number *x, const uint8_t *p, const uint8_t *en
     return p;
 }
 
-const uint8_t *mapix_json_number(const uint8_t *p, const uint8_t *end, uint32_t grammar,
-                                 float *value) {
-    number x;
-    const uint8_t *behind = read_number(&x, p, end, grammar);
-    if (value) {
-        const float f = nearest(&x);
-        *value = x.negative ? -f : f;
-    }
-    return behind;
-}
-
 typedef struct {
     const mapix_map *map;
     mapix_json_run *run;
@@ -253,12 +243,16 @@ static int take_number(numbers_job *job, const uint8_t *p, const uint8_t *end) {
     if (run->column >= want) {
         return failed(job, MAPIX_E_JSON_COLUMNS, want, want + 1);
     }
-    float *to = job->out ? job->out + run->nrows * want + run->column : NULL;
-    const uint8_t *behind = mapix_json_number(p, end, job->grammar, to);
-    run->ninfinite += to && isinf(*to);
+    number x;
+    const uint8_t *after = read_number(&x, p, end, job->grammar);
+    if (job->out) {
+        const float f = nearest(&x);
+        job->out[run->nrows * want + run->column] = x.negative ? -f : f;
+        run->ninfinite += isinf(f) != 0;
+    }
     run->column++;
-    run->at += (uint64_t)(behind - p);
-    run->state = BEHIND;
+    run->at += (uint64_t)(after - p);
+    run->state = AFTER;
     return MAPIX_OK;
 }
 
@@ -276,14 +270,14 @@ static int begin_row(numbers_job *job) {
 static int end_row(numbers_job *job) {
     mapix_json_run *run = job->run;
     if (run->ncolumns == UINT64_MAX) {
-        run->ncolumns = run->column; /* from now on, all have to have as many */
+        run->ncolumns = run->column; /* all later rows must have as many */
     }
     if (run->column != run->ncolumns) {
         return failed(job, MAPIX_E_JSON_COLUMNS, run->ncolumns, run->column);
     }
     run->nrows++;
     run->at++;
-    run->state = job->depth == 2 ? BEHIND_ROW : AT_DONE;
+    run->state = job->depth == 2 ? AFTER_ROW : AT_DONE;
     return MAPIX_OK;
 }
 
@@ -304,15 +298,15 @@ static int step(numbers_job *job, const uint8_t *p, const uint8_t *end) {
     if ((state == AT_FIRST || state == AT_NEXT) && (is_digit(c) || c == '-')) {
         return take_number(job, p, end);
     }
-    if (c == ',' && (state == BEHIND || state == BEHIND_ROW)) {
+    if (c == ',' && (state == AFTER || state == AFTER_ROW)) {
         run->at++;
-        run->state = state == BEHIND ? AT_NEXT : AT_NEXT_ROW;
+        run->state = state == AFTER ? AT_NEXT : AT_NEXT_ROW;
         return MAPIX_OK;
     }
-    if (c == ']' && (state == BEHIND || state == AT_FIRST)) {
+    if (c == ']' && (state == AFTER || state == AT_FIRST)) {
         return end_row(job);
     }
-    if (c == ']' && (state == BEHIND_ROW || state == AT_FIRST_ROW)) {
+    if (c == ']' && (state == AFTER_ROW || state == AT_FIRST_ROW)) {
         return end_rows(job);
     }
     if (c == '[' && state == AT_BEGIN && job->depth == 2) {

@@ -490,20 +490,8 @@ int mapix_json_numbers(const mapix_map *map, mapix_json_run *run, uint32_t depth
                        float *out, uint64_t nrows, uint64_t ncolumns, uint64_t stop_at,
                        mapix_where *where);
 
-/* Write n floats as numbers with `, ` between, each with a dot and as few digits as give the same float
- * back; infinite ones as 1.0e999.  room has to be MAPIX_JSON_ROOM bytes a number; *nbytes is what they
- * take.  MAPIX_E_ARGUMENT where one is NaN. */
-enum { MAPIX_JSON_ROOM = 24 };
-int mapix_json_write(const float *numbers, uint64_t n, uint8_t *out, uint64_t room,
-                     uint64_t *nbytes);
-
-/* Copy nbytes at `at` to `to`, under the guard: for the few bytes that a caller wants to look at
- * itself.  where->expected and got are byte counts on MAPIX_E_SPAN. */
+/* Copy nbytes at `at` to `to`, under the guard.  MAPIX_E_SPAN: expected and got are byte counts. */
 int mapix_copy(const mapix_map *map, uint64_t at, uint64_t nbytes, void *to, mapix_where *where);
-
-/* Touch one byte a page in [at, at + nbytes), front to back, so that the page cache fills in
- * order.  Under the guard; *sum keeps the compiler honest. */
-int mapix_warm(const mapix_map *map, uint64_t at, uint64_t nbytes, uint64_t *sum);
 
 /* CRC32C (Castagnoli) of nbytes at data, continued from `crc` (0 to begin). */
 uint32_t mapix_crc32c(const void *data, uint64_t nbytes, uint32_t crc);

@@ -1,4 +1,4 @@
-/* pages.c - plain reading of mapped pages: a few bytes copied, or a stretch brought into memory. */
+/* pages.c - see pages.h; and copies of mapped bytes. */
 #define _GNU_SOURCE
 #include "pages.h"
 #include "guard.h"
@@ -7,15 +7,15 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-uint64_t mapix_page_nbytes(void) {
+static uint64_t page_nbytes(void) {
     const long n = sysconf(_SC_PAGESIZE);
     return n > 0 ? (uint64_t)n : 4096;
 }
 
 int mapix_map_file(uint8_t *at, uint64_t nbytes, int64_t fd, int shared) {
     const int flags = shared ? MAP_SHARED : MAP_PRIVATE;
-    /* Tried elsewhere first: a mapping over memory that fails may leave a hole, which another thread
-     * may fill, and which the caller then unmaps. */
+    /* Tried elsewhere first: a mapping over memory that fails can leave a hole; another thread may map
+     * something there, which the caller then unmaps. */
     void *page = mmap(NULL, 1, PROT_READ, flags, (int)fd, 0);
     if (page == MAP_FAILED) {
         return MAPIX_E_SYSTEM;
@@ -27,44 +27,31 @@ int mapix_map_file(uint8_t *at, uint64_t nbytes, int64_t fd, int shared) {
 
 int mapix_resident(const mapix_map *map, uint64_t at) {
     unsigned char flag = 0;
-    const uintptr_t p = (uintptr_t)(map->base + at) & ~(uintptr_t)(mapix_page_nbytes() - 1);
+    const uintptr_t p = (uintptr_t)(map->base + at) & ~(uintptr_t)(page_nbytes() - 1);
     return mincore((void *)p, 1, &flag) != 0 || (flag & 1);
 }
 
 void mapix_willneed(const mapix_map *map, uint64_t at, uint64_t nbytes) {
     const uintptr_t p = (uintptr_t)(map->base + at);
-    const uintptr_t begin = p & ~(uintptr_t)(mapix_page_nbytes() - 1);
+    const uintptr_t begin = p & ~(uintptr_t)(page_nbytes() - 1);
     (void)madvise((void *)begin, p - begin + nbytes, MADV_WILLNEED);
 }
 
 typedef struct {
     const uint8_t *from;
     void *to;
-    uint64_t nbytes, page, sum;
-} pages_job;
+    uint64_t nbytes;
+} copy_job;
 
 static int copy(void *arg) {
-    const pages_job *job = arg;
+    const copy_job *job = arg;
     memcpy(job->to, job->from, job->nbytes);
-    return MAPIX_OK;
-}
-
-static int touch(void *arg) {
-    pages_job *job = arg;
-    uint64_t sum = 0;
-    for (uint64_t i = 0; i < job->nbytes; i += job->page) {
-        sum += *(const volatile uint8_t *)(job->from + i);
-    }
-    if (job->nbytes) { /* the last page, when `from` does not begin one */
-        sum += *(const volatile uint8_t *)(job->from + job->nbytes - 1);
-    }
-    job->sum = sum;
     return MAPIX_OK;
 }
 
 int mapix_copy(const mapix_map *map, uint64_t at, uint64_t nbytes, void *to, mapix_where *where) {
     const uint64_t left = at > map->nbytes ? 0 : map->nbytes - at;
-    pages_job job = {.to = to, .nbytes = nbytes};
+    copy_job job = {.to = to, .nbytes = nbytes};
     int status = at > map->nbytes || nbytes > left ? MAPIX_E_SPAN : MAPIX_OK;
     if (!status && nbytes) {
         job.from = map->base + at;
@@ -73,20 +60,5 @@ int mapix_copy(const mapix_map *map, uint64_t at, uint64_t nbytes, void *to, map
     if (status) {
         *where = (mapix_where){.record = 0, .at = at, .expected = nbytes, .got = left};
     }
-    return status;
-}
-
-int mapix_warm(const mapix_map *map, uint64_t at, uint64_t nbytes, uint64_t *sum) {
-    if (at > map->nbytes || nbytes > map->nbytes - at) {
-        return MAPIX_E_ARGUMENT;
-    }
-    *sum = 0;
-    if (nbytes == 0) {
-        return MAPIX_OK;
-    }
-    pages_job job = {
-        .from = map->base + at, .nbytes = nbytes, .page = mapix_page_nbytes()};
-    const int status = mapix_guarded_checked(map, touch, &job);
-    *sum = job.sum;
     return status;
 }

@@ -1,13 +1,11 @@
-/* pages.h - whether a file's pages are in memory. */
+/* pages.h - the page cache: whether a page is in memory, and asking for pages. */
 #ifndef MAPIX_PAGES_H
 #define MAPIX_PAGES_H
 
 #include "mapix.h"
 
-uint64_t mapix_page_nbytes(void);
-
-/* Whether the page that byte `at` of the map lies on is in memory; yes, where the kernel does not
- * tell.  One system call; reads nothing. */
+/* Whether the page of byte `at` of the map is in memory; 1 if the kernel does not report it.  One system
+ * call; reads no page. */
 int mapix_resident(const mapix_map *map, uint64_t at);
 
 /* Ask the kernel to read [at, at + nbytes) of the map in the background. */

@@ -190,7 +190,7 @@ def digits(text: str) -> int:
 
 
 def written(values) -> list[str]:
-    return core.written(np.array(values, np.float32)).decode().split(", ")
+    return core.written(np.array(values, np.float32)).split(", ")
 
 
 @settings(max_examples=500, deadline=None)
@@ -211,7 +211,7 @@ def test_every_float_comes_back(bits):
 def test_how_numbers_look():
     values = [0, -0.0, 1, 0.1, 1e-7, 1e-5, 123456, 1e15, 1e16, 3.4028235e38, 1e-45, -np.inf, 1 / 3]
     assert written(values) == [
-        *("0.0", "-0.0", "1.0", "0.1", "1.0e-07", "0.00001", "123456.0", "1000000000000000.0"),
+        *("0.0", "-0.0", "1.0", "0.1", "1.0e-07", "1.0e-05", "123456.0", "1.0e+15"),
         *("1.0e+16", "3.4028235e+38", "1.0e-45", "-1.0e999", "0.33333334"),
     ]
     assert written([]) == [""]

@@ -63,7 +63,7 @@ static void walk_once(uint64_t turn, mapix_entry *entries, mapix_entry *scratch)
     mapix_walk walk = {.head_nbytes = HEAD};
     mapix_map map = shared.map;
     map.fd = -1;
-    uint64_t n, sum;
+    uint64_t n;
     if (turn % 3 == 0) {
         (void)mapix_vimh_run(&map, &walk, UINT64_MAX);
     } else if (turn % 3 == 1) {
@@ -71,7 +71,6 @@ static void walk_once(uint64_t turn, mapix_entry *entries, mapix_entry *scratch)
     } else {
         (void)mapix_vimh_table(&map, &walk, UINT64_MAX, entries, shared.nrecords, scratch, &n);
     }
-    (void)mapix_warm(&map, 0, map.nbytes, &sum);
     atomic_fetch_add(&nwalks, 1);
 }
 

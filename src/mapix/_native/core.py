@@ -57,6 +57,7 @@ __all__ = [
 
 CData = Any
 IntArray = NDArray[np.int64]
+WARM_BLOCK_NBYTES = 1 << 20
 
 # --- status -------------------------------------------------------------------------------------
 
@@ -190,11 +191,9 @@ def copy(mapping: Mapping, at: int, nbytes: int, format: str) -> bytearray:
 
 
 def warm(mapping: Mapping, at: int, nbytes: int) -> None:
-    """Bring bytes of the file into the page cache: ``mapix_warm``."""
-    total = ffi.new("uint64_t *")
-    status = mapping.guarded(lambda m: lib.mapix_warm(m, at, nbytes, total))
-    if status:
-        raise problem(status, Where(0, at, nbytes, 0), mapping.path, "file")
+    """Bring bytes of the file into the page cache, in order, by copying them."""
+    for begin in range(at, at + nbytes, WARM_BLOCK_NBYTES):
+        copy(mapping, begin, min(WARM_BLOCK_NBYTES, at + nbytes - begin), "file")
 
 
 # --- pointers -----------------------------------------------------------------------------------

@@ -84,14 +84,17 @@ def read(
     )
 
 
-def written(row: NDArray[np.float32]) -> bytes:
-    """``mapix_json_write``: numbers as text with commas between; ValueError for NaN."""
-    room = len(row) * int(lib.MAPIX_JSON_ROOM)
-    out, nbytes = bytearray(room), ffi.new("uint64_t *")
-    into = ffi.from_buffer("uint8_t[]", out, require_writable=True)
-    data = ffi.from_buffer("float[]", np.ascontiguousarray(row, np.float32))
-    if lib.mapix_json_write(data, len(row), into, room, nbytes):
+def written(row: NDArray[np.float32]) -> str:
+    """Return numbers as JSON text with commas between, each read back as the same float32.
+
+    Every number has a dot; infinite ones are 1.0e999.  Raises ValueError for NaN.
+    """
+    numbers = np.asarray(row, np.float32)
+    if np.isnan(numbers).any():
         raise ValueError("NaN cannot be written as JSON")
-    ffi.release(into)
-    del out[nbytes[0] :]
-    return bytes(out)
+    return ", ".join(
+        [
+            text if "." in text else text.replace("e", ".0e").replace("inf", "1.0e999")
+            for text in map(str, numbers)
+        ]
+    )

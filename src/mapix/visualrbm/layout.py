@@ -300,7 +300,7 @@ def _as_original(v: float) -> str:
 
 def exactly(row: NDArray[np.float32]) -> str:
     """Numbers as short as gives the same float32 back, with a dot, as VisualRBM wants it."""
-    return json.written(row).decode()
+    return json.written(row)
 
 
 def lines(document: Document, numbers: Numbers) -> Iterator[str]:
