@@ -495,6 +495,7 @@ static void check_mistakes(void) {
     uint64_t nruns;
     CHECK(mapix_iid_runs(bytes, 0, 65536, 1, &nruns) == wrong);
     CHECK(mapix_iid_runs(bytes, 0, 1, 65536, &nruns) == wrong);
+    bytes[0] = 1; /* a run, and no memory for it */
     CHECK(mapix_iid_pack(bytes, 0, 8, 8, 0, 0, numbers, 0, bytes, 64, &n, &area, &nregions) == wrong);
     CHECK(mapix_iid_combine(&map, &none, &key, 0, 1, window, words, NULL, 1, &where) == wrong);
     const uint64_t big[2][2] = {{65536, 8}, {8, 65536}};
