@@ -53,7 +53,12 @@ class TarShard(PictureDataset[Record], FileDataset[Record]):
         return not len(rows) or self._record(int(rows[0])).first(PICTURES) is not None
 
     def _image(self, row: int) -> NDArray[Any] | None:
-        return self._record(row).image
+        return self._record(row).pixels()
+
+    def _explained(self, row: int) -> dict[str, Any]:
+        if self._has_pictures(np.array([row])):
+            return super()._explained(row)
+        return {"how": "members are views of the file; values are read from a copy"}
 
     # --- columns ----------------------------------------------------------------------------------
 

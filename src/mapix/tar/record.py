@@ -12,7 +12,6 @@ from mapix.pictures.decoding import EncodedPicture, image_of
 from mapix.tar.layout import NAME
 from mapix.tar.values import (
     INTEGERS,
-    NPY_FRONT_NBYTES,
     NPY_MOST_NBYTES,
     PICTURES,
     TEXTS,
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Record", "kind_of"]
 
 T = TypeVar("T")
+ARRAYS = frozenset(("npy",))
 
 
 def kind_of(extension: str) -> str:
@@ -145,12 +145,19 @@ class Record:
         """The value of the member ``json``, or None."""
         return self.get("json")
 
-    def _array(self, extension: str) -> NDArray[Any]:
+    def _array(self, extension: str, *, copy: bool = False) -> NDArray[Any]:
+        """Return the array of an ``.npy`` member: a view of the file, or a copy under the guard."""
         m = self._there(extension)
-        view = self._core.view(m)
-        nbytes = min(len(view), NPY_FRONT_NBYTES + NPY_MOST_NBYTES)
+        if copy:
+            limit = self._core.settings.max_image_nbytes
+            view = memoryview(self._core.read(m, limit, "max_image_nbytes"))
+            front = bytes(view[:NPY_MOST_NBYTES])
+        else:
+            view = self._core.view(m)
+            nbytes = min(len(view), NPY_MOST_NBYTES)
+            front = self._core.source.read(self._core.begin(m), nbytes)
         try:
-            return array_in(self._core.source.read(self._core.begin(m), nbytes), view)
+            return array_in(front, view)
         except MemberError as e:
             raise self.error(extension, str(e)) from e
 
@@ -190,9 +197,16 @@ class Record:
 
         Of a record without pictures the first ``.npy`` array, as a view; None without either.
         """
-        extension = self.first(PICTURES) or self.first(frozenset(("npy",)))
+        extension = self.first(PICTURES) or self.first(ARRAYS)
         found: NDArray[Any] | None = None if extension is None else self[extension]
         return found
+
+    def pixels(self) -> NDArray[Any] | None:
+        """Return ``image`` in memory of its own, copied under the guard."""
+        extension = self.first(ARRAYS)
+        if extension is None or self.first(PICTURES):
+            return self.image
+        return self._array(extension, copy=True)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._core, self.index)

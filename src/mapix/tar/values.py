@@ -30,8 +30,8 @@ INTEGERS = frozenset(("cls", "cls2", "class", "count", "index", "inx", "id"))
 TEXTS = frozenset(("txt", "text", "transcript"))
 MOST_DIGITS = 19
 NPY_MAGIC = b"\x93NUMPY"
-NPY_FRONT_NBYTES = 12  # magic, version, and the length of the header
-NPY_MOST_NBYTES = 10_000  # of the header, numpy's own limit
+MOST_HEADER_NBYTES = 10_000  # numpy's own limit
+NPY_MOST_NBYTES = 12 + MOST_HEADER_NBYTES  # with magic, version, and the length of the header
 
 
 class MemberError(ValueError):
@@ -74,7 +74,7 @@ def array_in(front: bytes, view: memoryview) -> NDArray[Any]:
     Parameters
     ----------
     front : bytes
-        The first bytes, at most ``NPY_FRONT_NBYTES + NPY_MOST_NBYTES``, copied.
+        The first bytes, at most ``NPY_MOST_NBYTES``, copied.
     view : memoryview
         The file.
     """
@@ -87,7 +87,7 @@ def array_in(front: bytes, view: memoryview) -> NDArray[Any]:
         }.get(version)
         if read is None:
             raise MemberError(f"an .npy file of version 1 or 2 expected, got {version}")
-        shape, by_columns, dtype = read(stream, NPY_MOST_NBYTES)
+        shape, by_columns, dtype = read(stream, MOST_HEADER_NBYTES)
     except MemberError:
         raise
     except Exception as e:  # of a header of unknown origin numpy may raise anything

@@ -112,7 +112,11 @@ class Core:
         """
         with self.lock:
             if self.known is None:
-                self.known = self._columns()
+                self.source.mapping.advise("sequential")
+                try:
+                    self.known = self._columns()
+                finally:
+                    self.source.mapping.advise("random")
             return self.known
 
     def _columns(self) -> dict[str, Column]:
@@ -129,7 +133,9 @@ class Core:
                     refused.add(name)
                     values.pop(name, None)
                     continue
-                values.setdefault(name, [None] * n)[row] = found
+                if name not in values:
+                    values[name] = [None] * n
+                values[name][row] = found
         columns = {NBYTES: Column(NBYTES, self.index.sizes, unit="bytes")}
         for name, found in values.items():
             if any(value is not None for value in found):

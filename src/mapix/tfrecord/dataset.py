@@ -53,7 +53,14 @@ class TFRecords(PictureDataset[Record], FileDataset[Record]):
         return not len(rows) or self._record(int(rows[0])).is_encoded
 
     def _image(self, row: int) -> NDArray[Any] | None:
-        return self._record(row).image
+        return self._record(row).pixels()
+
+    def _explained(self, row: int) -> dict[str, Any]:
+        if self._has_pictures(np.array([row])):
+            return super()._explained(row)
+        nbytes = int(self.core.index.sizes[row])
+        how = "features are parsed from a copy, after its checksum; their bytes are views"
+        return {"reads_nbytes": nbytes, "copies_nbytes": nbytes, "how": how}
 
     # --- columns ----------------------------------------------------------------------------------
 

@@ -201,6 +201,13 @@ class Record:
 
         None where the record has neither.  See ``encoded`` and ``raw``.
         """
+        return self._image(copy=False)
+
+    def pixels(self) -> NDArray[Any] | None:
+        """Return ``image`` in memory of its own, copied under the guard."""
+        return self._image(copy=True)
+
+    def _image(self, *, copy: bool) -> NDArray[Any] | None:
         data = self._read()
         self.values(data)
         found = self.encoded(data)
@@ -210,7 +217,7 @@ class Record:
         if plain is None:
             return None
         _, at, shape = plain
-        return np.ndarray(shape, np.uint8, self.bytes, at.begin)
+        return np.ndarray(shape, np.uint8, data if copy else self.bytes, at.begin)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._core, self.index)
