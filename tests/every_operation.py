@@ -8,12 +8,14 @@ that failed.  Each one runs in a child of its own, which may die.
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import mmap
 import os
 import pickle
 import struct
 import sys
+import tarfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -23,6 +25,7 @@ import numpy as np
 
 import mapix
 from mapix.iid.selection import Selection
+from mapix.tfrecord.layout import masked
 from records import settle
 
 Op = Callable[[Any], Any]
@@ -61,6 +64,8 @@ def plain(x: Any) -> Any:
         return [plain(getattr(x, f.name)) for f in dataclasses.fields(x)]
     if hasattr(x, "__next__"):
         return [plain(v) for v in x]
+    if isinstance(x, memoryview):
+        return plain(np.frombuffer(x, np.uint8))
     if hasattr(x, "tobytes"):  # a picture of Pillow's
         return x.size, x.tobytes()
     if hasattr(x, "rows") and not callable(x.rows):
@@ -232,6 +237,45 @@ def pictures(folder: Path) -> Path:
         for k in range(N):
             line = {"file_name": f"{k}.png", "caption": f"number {k}", "more": k}
             f.write(json.dumps(line) + "\n")
+    return path
+
+
+def npy_bytes(array: np.ndarray) -> bytes:
+    out = io.BytesIO()
+    np.save(out, array)
+    return out.getvalue()
+
+
+def tar(folder: Path) -> Path:
+    path = folder / "x.tar"
+    with tarfile.open(path, "w") as out:
+        for k in range(N):
+            members = {"npy": npy_bytes(np.full((2, 3), k, np.uint16))}
+            if k in (0, LAST):
+                members |= {"cls": b"%d" % k, "json": b'{"more": %d}' % k, "txt": b"text"}
+            for name, data in members.items():
+                info = tarfile.TarInfo(f"{k}.{name}")
+                info.size = len(data)
+                out.addfile(info, io.BytesIO(data))
+    return path
+
+
+def tfrecord(folder: Path) -> Path:
+    def field(number: int, content: bytes) -> bytes:
+        return bytes([number << 3 | 2, len(content)]) + content
+
+    def one(name: bytes, value: bytes) -> bytes:
+        return field(1, field(1, name) + field(2, value))
+
+    path = folder / "x.tfrecord"
+    with open(path, "wb") as out:
+        for k in range(N):
+            features = one(b"raw", field(1, field(1, bytes([k % 256] * 6))))
+            for name, value in ((b"height", 2), (b"width", 3), (b"label", k % 100)):
+                features += one(name, field(3, field(1, bytes([value]))))
+            data = b"\x0a" + bytes([len(features)]) + features
+            for part in (struct.pack("<Q", len(data)), data):
+                out.write(part + struct.pack("<I", masked(part)))
     return path
 
 
@@ -552,6 +596,58 @@ PICTURE: dict[str, Op] = {
     },
 }
 
+IN_ONE_FILE: dict[str, Op] = {  # datasets of pictures, or of arrays, in one file
+    **CONTRACT,
+    "__eq__": lambda d: d == d,
+    "__getitem__": lambda d: (repr(d[LAST]).replace(d.path, ""), d[3:9], d[[3, LAST]]),
+    "__iter__": lambda d: [r.index for r in d],
+    "__len__": len,
+    "__reduce__": pickled,
+    "__repr__": lambda d: repr(d).replace(d.path, ""),
+    "batch": lambda d: d.batch([3, LAST]),
+    "batches": lambda d: [b.images for b in d.batches(300)],
+    "close": lambda d: d.close(),
+    "joined": lambda d: d.joined([d]).batch([LAST, N]).images,
+    "label_array": lambda d: d.label_array(),
+    "path": lambda d: None,
+    "placement": lambda d: _refused(lambda: d.placement()),
+    "prefetch": lambda d: d.prefetch([3, LAST]),
+    "statistics": lambda d: str(d.statistics()),
+}
+TAR_RECORD: dict[str, Op] = {
+    "__contains__": lambda d: "cls" in d[LAST],
+    "__eq__": lambda d: d[LAST] == d[LAST],
+    "__getitem__": lambda d: [d[LAST][name] for name in ("npy", "cls", "json", "txt")],
+    "__reduce__": lambda d: pickle.loads(pickle.dumps(d[LAST])).cls,
+    "__repr__": lambda d: repr(d[LAST]).replace(d.path, ""),
+    "error": lambda d: None,
+    "first": lambda d: d[LAST].first(frozenset(("npy",))),
+    "get": lambda d: d[LAST].get("txt"),
+    "members": lambda d: d[LAST].members,
+    "picture": lambda d: _refused(lambda: d[LAST].picture()),
+    "pixels": lambda d: d[LAST].pixels(),
+    **{
+        k: lambda d, k=k: getattr(d[LAST], k)
+        for k in ("cls", "image", "index", "json", "key", "txt")
+    },
+}
+TFRECORD_RECORD: dict[str, Op] = {
+    "__contains__": lambda d: "label" in d[LAST],
+    "__eq__": lambda d: d[LAST] == d[LAST],
+    "__getitem__": lambda d: (d[LAST]["label"], len(d[LAST]["raw"])),
+    "__reduce__": lambda d: pickle.loads(pickle.dumps(d[LAST])).label,
+    "__repr__": lambda d: repr(d[LAST]).replace(d.path, ""),
+    "bytes": lambda d: len(d[LAST].bytes),
+    "encoded": lambda d: d[LAST].encoded(bytes(400)),
+    "features": lambda d: d[LAST].features,
+    "image": lambda d: d[LAST].image.shape,
+    "picture": lambda d: _refused(lambda: d[LAST].picture()),
+    "pixels": lambda d: d[LAST].pixels(),
+    "raw": lambda d: d[LAST].raw(),
+    "values": lambda d: d[LAST].values(),
+    **{k: lambda d, k=k: getattr(d[LAST], k) for k in ("index", "is_encoded", "label")},
+}
+
 # functions of modules that take an opened dataset and read it
 ARCHIVE_FUNCTIONS: dict[str, Op] = {
     "subset": lambda a: mapix.iid.subset(a, [3, LAST], new(a.path)),
@@ -589,6 +685,10 @@ def families() -> dict[str, Family]:
     from mapix.folder.record import Record as Picture
     from mapix.iid import Archive, Segment, ShardedArchive, SingleArchive
     from mapix.iid.groups import Group, Groups
+    from mapix.tar import Record as Member
+    from mapix.tar import TarShard
+    from mapix.tfrecord import Record as Example
+    from mapix.tfrecord import TFRecords
 
     v = mapix.vimh
     single = {**ARCHIVE, "layout": lambda a: a.layout}
@@ -685,6 +785,16 @@ def families() -> dict[str, Family]:
         ),
         "pink rot": Family(pink_rot, mapix.open, {mapix.pink.Rotation: rotation}, {}),
         "folder": Family(pictures, mapix.open, {ImageFolder: FOLDER, Picture: PICTURE}, {}),
+        "tar": Family(tar, mapix.open, {TarShard: IN_ONE_FILE, Member: TAR_RECORD}, {}),
+        "tfrecord": Family(
+            tfrecord,
+            mapix.open,
+            {
+                TFRecords: {**IN_ONE_FILE, "first_features": lambda d: d.first_features()},
+                Example: TFRECORD_RECORD,
+            },
+            {},
+        ),
         "model": Family(
             model,
             mapix.open,

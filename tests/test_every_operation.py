@@ -21,7 +21,7 @@ FAMILIES = (
     *("vimh", "vimh mixed", "vimh indexed", "vimh pickle", "joined"),
     *("iid", "iid plain", "iid joined", "idx", "idx words", "idx gz"),
     *("npy", "npz"),
-    *("pink data", "pink som", "pink map", "pink rot", "folder", "model"),
+    *("pink data", "pink som", "pink map", "pink rot", "folder", "tar", "tfrecord", "model"),
 )
 
 # Of what packages list as theirs: no row, as it ...
@@ -40,7 +40,7 @@ HAS_NO_FILE = """
 ASKS_A_DATASET = "Loader"  # for batches
 READS_A_SOURCE = "Lines"  # as ImageFolder does, which is tried
 OTHERS = {*f"{WRITES} {OPENS_A_PATH} {HAS_NO_FILE} {ASKS_A_DATASET} {READS_A_SOURCE}".split()}
-FORMATS = ("folder", "idx", "iid", "npy", "pink", "vimh", "visualrbm")
+FORMATS = ("folder", "idx", "iid", "npy", "pink", "tar", "tfrecord", "vimh", "visualrbm")
 NAMES = {"__version__", "coco", "Dataset", *FORMATS}
 
 
