@@ -32,7 +32,7 @@ tests/stress_faults.py tests/stress_writers.py tests/hostile_iid.py tests/every_
 tests/slow_vimh.py tests/slow_iid.py tests/slow_json.py tests/slow_pink.py tests/slow_visualrbm.py
 src/mapix/compat/__init__.py src/mapix/compat/_model.py src/mapix/compat/opsml.py
 src/mapix/compat/vimh src/mapix/compat/iidfile.py
-src/mapix/iid
+src/mapix/iid docs/iid.md
 src/mapix/_native/iid.py src/mapix/_native/iid_bulk.py src/mapix/_native/tree.py
 src/mapix/tar src/mapix/tfrecord docs/tar.md docs/tfrecord.md
 """
