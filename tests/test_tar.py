@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import mapix
+from mapix.source import Mapping
 from mapix.tar.index import split_name
 from mapix.testing import FormatTests
 
@@ -662,6 +663,15 @@ def test_detection(tmp_path):
         assert type(opened(tmp_path, data, name)).__name__ == "TarShard"
     with pytest.raises(mapix.FormatError, match="no.tar"):
         opened(tmp_path, b"no archive" * 100, "no.tar")
+
+
+def test_prefetch_asks_for_all_members_of_a_record(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Mapping, "willneed", lambda m, at, nbytes: asked.append((at, nbytes)))
+    data = archive({"0.cls": b"1", "1.cls": b"1", "1.txt": b"x" * 700, "2.cls": b"2"})
+    ds = opened(tmp_path, data)
+    assert ds[1:].prefetch([1, 0]) == 2
+    assert asked == [(5 * 512 + 1024 + 512, 1), (3 * 512, 1024 + 700)]
 
 
 def test_several_shards_as_one(tmp_path):

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import mapix
+from mapix.source import Mapping
 from mapix.testing import FormatTests
 from mapix.tfrecord import example
 from mapix.tfrecord.example import ExampleError, parse
@@ -603,6 +604,14 @@ def test_detection(tmp_path):
         assert opened(tmp_path, data, name).FAMILY == "tfrecord"
     with pytest.raises(mapix.FormatError, match="bad.tfrecord"):
         opened(tmp_path, b"something else entirely", "bad.tfrecord")
+
+
+def test_prefetch_asks_for_the_data(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Mapping, "willneed", lambda m, at, nbytes: asked.append((at, nbytes)))
+    ds = opened(tmp_path, record(b"abc") + record(b"") + record(b"de"))
+    assert ds.prefetch([2, 0]) == 2
+    assert asked == [(19 + 16 + 12, 2), (12, 3)]
 
 
 def test_several_files_as_one(tmp_path):

@@ -210,6 +210,12 @@ class Mapping:
         if self._mmap is not None:
             self._mmap.madvise(ADVICE[access])
 
+    def willneed(self, at: int, nbytes: int) -> None:
+        """Ask the kernel to read bytes ``at`` to ``at + nbytes`` from disk in the background."""
+        begin = at - at % mmap.PAGESIZE
+        if self._mmap is not None and 0 <= begin < at + nbytes <= self.nbytes:
+            self._mmap.madvise(mmap.MADV_WILLNEED, begin, at + nbytes - begin)
+
     def sample(self) -> int:
         """Return ``sample`` of the file, which is computed once.
 

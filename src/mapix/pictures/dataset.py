@@ -190,6 +190,7 @@ class PictureDataset(Dataset[R]):
         placers: Threads,
     ) -> Callable[[], PictureBatch]:
         """Begin to decode records of the whole file; return a function that makes the batch."""
+        self._prefetch(rows)
         records = [self._record(row) for row in rows.tolist()]
         wait = plan.begin(records, self._encoded, out, decoders, placers, self.BATCH)
 

@@ -60,6 +60,14 @@ class TarShard(PictureDataset[Record], FileDataset[Record]):
             return super()._explained(row)
         return {"how": "members are views of the file; values are read from a copy"}
 
+    def _prefetch(self, rows: NDArray[np.int64]) -> int:
+        index, mapping = self.core.index, self.source.mapping
+        for row in rows.tolist():
+            members = self.core.members(row)
+            begin, last = self.core.begin(members[0]), members[-1]
+            mapping.willneed(begin, int(index.begins[last] + index.sizes[last]) - begin)
+        return len(rows)
+
     # --- columns ----------------------------------------------------------------------------------
 
     def _column_names(self) -> Sequence[str]:
@@ -143,6 +151,5 @@ def open_path(
     candidate = Candidate.of(path)
     source = candidate.source
     index = scan(source.mapping, strict=strict)
-    source.mapping.advise("random")
     settings = Settings(strict, orientation, max_value_nbytes, max_image_nbytes, max_pixels)
     return TarShard(Core(source, index, settings))

@@ -116,7 +116,7 @@ class Core:
                 try:
                     self.known = self._columns()
                 finally:
-                    self.source.mapping.advise("random")
+                    self.source.mapping.advise("normal")
             return self.known
 
     def _columns(self) -> dict[str, Column]:

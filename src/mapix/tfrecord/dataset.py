@@ -62,6 +62,12 @@ class TFRecords(PictureDataset[Record], FileDataset[Record]):
         how = "features are parsed from a copy, after its checksum; their bytes are views"
         return {"reads_nbytes": nbytes, "copies_nbytes": nbytes, "how": how}
 
+    def _prefetch(self, rows: NDArray[np.int64]) -> int:
+        mapping, sizes = self.source.mapping, self.core.index.sizes
+        for row in rows.tolist():
+            mapping.willneed(self.core.begin(row), int(sizes[row]))
+        return len(rows)
+
     # --- columns ----------------------------------------------------------------------------------
 
     def _column_names(self) -> Sequence[str]:
@@ -142,6 +148,5 @@ def open_path(
     candidate = Candidate.of(path)
     source = candidate.source
     index = scan(source.mapping, strict=strict)
-    source.mapping.advise("random")
     settings = Settings(strict, orientation, max_record_nbytes, max_pixels)
     return TFRecords(Core(source, index, settings))
