@@ -83,6 +83,13 @@ def test_conditions(archive: Archive, condition: str, keys: list[int]) -> None:
     assert (archive.where("area > 0") & found).keys.tolist() == keys
 
 
+def test_select_by_area_and_window(archive: Archive) -> None:
+    for keys in (None, [3, 2, 1, 0]):
+        for area in (None, (5, None)):
+            found = archive.select(area=area, bbox=(6, 3, 50, 60), keys=keys)
+            assert found.keys.tolist() == ([1, 3] if area else [1, 2, 3])
+
+
 def test_parts_are_selections(archive: Archive) -> None:
     order = archive.sort_by("area", descending=True)
     assert order.keys.tolist() == [3, 1, 0, 2]

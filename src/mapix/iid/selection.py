@@ -80,7 +80,7 @@ class Selection(SegmentDataset):
             box = np.asarray(self._bbox)
             if box.shape != (4,):
                 raise ValueError(f"bbox is (minr, minc, maxr, maxc), got shape {box.shape}")
-            found = np.ascontiguousarray(_both(found, a.region(box, exact=False)))
+            found = _both(found, a.region(box, exact=False)).astype(np.uint32, copy=False)
             windows = np.tile(np.clip(box, 0, 65535).astype(np.uint16), (len(found), 1))
             found = found[a._bits.count(found, windows, any=True) > 0]
         return None if found is None else found.astype(np.int64, copy=False)
