@@ -20,6 +20,7 @@ from mapix import MapixError, MapixWarning, __version__
 __all__ = ["describe", "main"]
 
 FIRST = 5  # records that info prints
+MOST_RECORDS = 100_000  # of a dataset whose columns info reads
 INTERRUPTED = 130  # the exit status of shells for Ctrl-C
 
 Add = Callable[[Any], None]
@@ -138,31 +139,29 @@ def _info(arguments: argparse.Namespace) -> None:
         if arguments.json:
             import json
 
-            print(json.dumps(ds.describe(), indent=2, ensure_ascii=False))
+            print(json.dumps(_facts(ds), indent=2, ensure_ascii=False, default=str))
         else:
             print(describe(ds))
 
 
 def _verify(arguments: argparse.Namespace) -> int:
+    from mapix import registry
     from mapix.text import percent
 
     path = arguments.path
-    if os.path.isdir(path):
-        from mapix.registry import Candidate
-        from mapix.vimh import files, verify
-
-        if files.refusal(Candidate(path)) is None:
-            reports = verify(path, arguments.split, percent)
-            print("\n".join(map(str, reports)))
-            return 0 if all(report.ok for report in reports) else 1
-    with _opened(arguments) as ds:
-        report = ds.verify(percent)
-    print(report)
-    return 0 if report.ok else 1
+    for found in registry.formats() if os.path.isdir(path) else ():
+        if found.verify is not None and found.refusal(registry.Candidate(path)) is None:
+            reports = registry.resolved(found.verify)(path, arguments.split, percent)
+            break
+    else:
+        with _opened(arguments) as ds:
+            reports = [ds.verify(percent)]
+    print(*reports, sep="\n")
+    return 0 if all(report.ok for report in reports) else 1
 
 
 def describe(ds: Any) -> str:
-    """Return the facts of a dataset as aligned text of several lines.
+    """Return what ``mapix info`` prints: the facts of a dataset as aligned text of several lines.
 
     Parameters
     ----------
@@ -171,32 +170,34 @@ def describe(ds: Any) -> str:
     """
     from mapix.text import description
 
-    return description(ds.describe()) if hasattr(ds, "describe") else _old_describe(ds)
+    return description(_facts(ds)) if hasattr(ds, "describe") else repr(ds)
 
 
-def _old_describe(ds: Any) -> str:
-    from mapix.iid import Archive
-    from mapix.text import table
+def _facts(ds: Any) -> dict[str, Any]:
+    """Return ``ds.describe()``, with ranges of the columns and the first records.
 
-    if isinstance(ds, Archive):
-        return "\n".join([ds.path, table(_archive_facts(ds))])
-    return repr(ds)
-
-
-def _archive_facts(a: Any) -> list[list[str]]:
-    h, w = a.shape
-    areas = a.areas
-    rows = [
-        ["format", f"IID, version {a.version}"],
-        ["segments", f"{len(a):,} in {h} x {w} pixels"],
-        ["domains", f"{len(a.domains)}"],
-        ["metadata", ", ".join(a.meta) or "none"],
+    Columns are read for that, unless there are more than ``MOST_RECORDS`` records.
+    """
+    found: dict[str, Any] = ds.describe()
+    columns = getattr(ds, "columns", {})
+    if not columns or len(ds) > MOST_RECORDS:
+        return found
+    for entry in found["columns"]:
+        column = columns[entry["name"]]
+        values = column.values[column.present]
+        entry["missing"] = len(column) - len(values) or None
+        if column.numeric and len(values):
+            entry |= {"min": values.min().item(), "max": values.max().item(), "unit": column.unit}
+    found["first_records"] = [
+        {"record": i} | {name: _cell(column, i) for name, column in columns.items()}
+        for i in range(min(FIRST, len(ds)))
     ]
-    if len(a):
-        rows.append(["areas", f"{areas.min():,}..{areas.max():,} pixels"])
-        rows.append(["names", f"{len(a.duplicates())} that several segments have"])
-    rows += [["group", f"{name}: {len(group):,}"] for name, group in a.groups.items()]
-    return rows
+    return found
+
+
+def _cell(column: Any, i: int) -> Any:
+    value: Any = column.values[i] if column.present[i] else None
+    return value.item() if hasattr(value, "item") and not value.ndim else value
 
 
 # --- errors ---------------------------------------------------------------------------------------

@@ -170,6 +170,9 @@ class Format:
         -> ``mapix.conversion.stream.Stream``, where the general stream (images, labels, columns)
         does not hold all that the format has.  Or it returns a callable that writes what has no
         records: ``write(path, progress)`` returns how many of what were written.
+    verify : callable or str, optional
+        ``verify(path, split, progress)`` returns a report for each file of a directory, where
+        ``verify`` of the dataset is not enough.
     targets : mapping of str to str
         Name of a format that ``mapix.convert`` writes -> ``"module:class"`` of its target.
     commands : callable or str, optional
@@ -188,6 +191,7 @@ class Format:
     detect: Deferred | None = None
     unmarked: bool = False
     source: Deferred | None = None
+    verify: Deferred | None = None
     targets: Mapping[str, str] = field(default_factory=dict)
     commands: Deferred | None = None
     command_names: Mapping[str, str] = field(default_factory=dict)

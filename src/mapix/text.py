@@ -141,8 +141,7 @@ def _records(values: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     keys = dict.fromkeys(
         k for v in values for k in v if any(u.get(k) not in (None, "") for u in values)
     )
-    head = [key.replace("_", " ") for key in keys]
-    return [head, *([_value(v.get(key), key) for key in keys] for v in values)]
+    return [list(keys), *([_value(v.get(key), key) for key in keys] for v in values)]
 
 
 def _plain(value: Any) -> bool:

@@ -15,6 +15,7 @@ FORMAT = Format(
     detect="mapix.vimh.files:refusal",
     unmarked=True,
     source="mapix.vimh.conversion:stream",
+    verify="mapix.vimh.checking:verify",
     targets={"vimh": "mapix.vimh.conversion:Vimh"},
     commands="mapix.vimh.commands:add",
     command_names={
