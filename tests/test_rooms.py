@@ -123,7 +123,7 @@ def circles(edges: dict[str, set[str]]) -> list[set[str]]:
 
 
 # What is left of old circles; a line goes when its circle does, and none is added.
-KNOWN_CIRCLES = {"visualrbm", "mapix"}
+KNOWN_CIRCLES = {"mapix"}
 
 
 def test_no_module_imports_itself_over_others():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import re
 import shutil
 import struct
 import tracemalloc
@@ -94,7 +95,7 @@ def test_goldens(name, strict):
 def test_odd_goldens_are_told(name, strict):
     if strict and name == "rbm_trailing_garbage":
         return  # what the original does not look at
-    with pytest.warns(mapix.MapixWarning, match="5.9 is read as 5|7 bytes behind"):
+    with pytest.warns(mapix.MapixWarning, match="5.9 is read as 5|7 bytes after"):
         mapix.open(FOLDER / "model" / f"{name}.json", strict=strict)
 
 
@@ -350,7 +351,7 @@ def test_counts_behind_their_arrays(tmp_path):
     data = json.loads(SMALL)
     data["VisibleCount"] = data.pop("VisibleCount") + 1
     (tmp_path / "x.json").write_text(json.dumps(data))
-    with pytest.raises(mapix.FormatError, match="2 numbers, VisibleCount says 3"):
+    with pytest.raises(mapix.FormatError, match="2 numbers, VisibleCount is 3"):
         mapix.open(tmp_path / "x.json")
 
 
@@ -368,7 +369,7 @@ def test_counts_that_may_be_read_in_two_ways(tmp_path):
             assert mapix.open(tmp_path / "x.json").visible_count == n
     mixed = twenty.replace(b"[" + b"1," * 19 + b"1]", b"[1,2]")
     (tmp_path / "x.json").write_bytes(mixed)
-    with pytest.raises(mapix.FormatError, match="Weights: 20 numbers, VisibleCount says 2"):
+    with pytest.raises(mapix.FormatError, match="Weights: 20 numbers, VisibleCount is 2"):
         mapix.open(tmp_path / "x.json")
 
 
@@ -658,3 +659,41 @@ def test_the_source_is_never_written(tmp_path):
     after = (tmp_path / "x.json").stat()
     assert (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size)
     assert len(list(tmp_path.iterdir())) == 1
+
+
+# --- facts and checks -----------------------------------------------------------------------------
+
+
+def test_models_are_described_and_verified(tmp_path):
+    model = mapix.open(FOLDER / "tools" / "rbm_8x4_Sigmoid.json")
+    facts = model.describe()
+    assert json.loads(json.dumps(facts)) == facts
+    assert facts["kind"] == "RestrictedBoltzmannMachine"
+    assert facts["layers"] == [{"inputs": 8, "outputs": 4, "function": "Sigmoid"}]
+    assert model.verify().ok
+    path = tmp_path / "x.json"
+    path.write_bytes(LAYERS.replace(b"[[1,-1]]", b"[[1,1.0e999]]"))
+    with pytest.warns(mapix.MapixWarning, match="infinite"):
+        wrong = mapix.open(path).verify()
+    assert wrong.problems == ["Layers.1.Weights: 1 numbers are not finite"]
+    path.write_bytes(
+        LAYERS.replace(b'"Inputs":2,"Outputs":1', b'"Inputs":3,"Outputs":1').replace(
+            b"[[1,-1]]", b"[[1,-1,1]]"
+        )
+    )
+    with pytest.warns(mapix.MapixWarning, match="do not fit"):
+        wrong = mapix.open(path).verify()
+    assert len(wrong.problems) == 1
+    assert "layer 0 has 2 outputs, layer 1 3 inputs" in wrong.problems[0]
+
+
+def test_info_and_verify_of_a_model_and_a_schedule(capsys):
+    from mapix.__main__ import main
+
+    path = str(FOLDER / "tools" / "rbm_8x4_Sigmoid.json")
+    assert main(["info", path]) == 0
+    out = capsys.readouterr().out
+    assert "RestrictedBoltzmannMachine" in out
+    assert re.search(r"inputs +outputs +function\n +8 +4 +Sigmoid", out)
+    assert main(["verify", path]) == 0
+    assert "no problems" in capsys.readouterr().out

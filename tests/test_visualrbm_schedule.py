@@ -368,7 +368,7 @@ def test_messages_name_the_place(tmp_path):
         assert e.value.at is not None
     for base, change, message in (
         (PAIR, {"Schedule": [{"Epochs": 1, "Momentum": "x"}]}, "Momentum: 'x' is read as 0"),
-        (MLP, {"Schedule": [{"Epochs": 1, "Momentum": "x"}]}, "Momentum: .* is passed over"),
+        (MLP, {"Schedule": [{"Epochs": 1, "Momentum": "x"}]}, "Momentum: .* is ignored"),
         (MLP, {"Layers": [-1, 3, 2]}, r"Layers\[0\]: -1 is read as 4294967295"),
         (PAIR, {"Seed": "x"}, "Seed: 'x' is read as 0"),
     ):

@@ -1,7 +1,7 @@
 """VisualRBM's models and training schedules.
 
-``mapix.open("model.json")`` and ``mapix.open("schedule.json")`` open them; this package holds what
-they return, and what VisualRBM's calchidden and buildmlp do.
+``mapix.open("model.json")`` and ``mapix.open("schedule.json")`` open them.  This package holds
+their classes, and the functions of VisualRBM's programs calchidden and buildmlp.
 """
 
 from typing import TYPE_CHECKING

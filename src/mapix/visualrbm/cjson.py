@@ -1,9 +1,8 @@
-"""JSON as an early cJSON (2009) takes it, which VisualRBM reads training schedules with.
+"""JSON as an early cJSON (2009) reads it, with which VisualRBM reads training schedules.
 
-It takes all of JSON and more: names whatever their case, and of several the first; ``-``, ``-.5``,
-``0123`` and ``1e`` as numbers; any character behind a backslash; blanks of any kind; and nothing
-behind the outermost value counts.  A value that is no number is 0 to whoever asks it for one (true
-is 1).
+It accepts all of JSON and more: names in any case, and of equal names the first; ``-``, ``-.5``,
+``0123`` and ``1e`` as numbers; any character after a backslash; blanks of any kind; any text after
+the outermost value.  As a number, a value of another kind is 0 (true is 1).
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from mapix.errors import FormatError, LimitError
 
 __all__ = ["Node", "parse"]
 
-MOST_DEPTH = 10_000  # cJSON has none; its stack ends somewhere beyond
+MOST_DEPTH = 10_000  # cJSON has no limit; its stack ends somewhere beyond
 MOST_VALUES = 50_000  # of a text: some microseconds and 400 bytes each
 LEAST_INT, MOST_INT = -(2**31), 2**31 - 1
 NUMBER = re.compile(rb"(-?)(0?(?:[1-9][0-9]*)?)(?:\.([0-9]+))?(?:[eE]([+-]?)([0-9]*))?")
@@ -40,8 +39,8 @@ class Node:
     number : float
         Of a number; 0 of anything else.
     measured : float
-        The same as cJSON computes it, digit by digit: a unit in the last place beside, and NaN
-        where 0 meets an infinite power.  Whether a number is taken depends on it.
+        The same as cJSON computes it, digit by digit: it may differ by a unit in the last place,
+        and is NaN where 0 meets an infinite power.  It decides whether a number is in its range.
     text : str
         Of a string.
     items : sequence of (str or None, Node)
@@ -60,21 +59,21 @@ class Node:
 
     @property
     def integer(self) -> int:
-        """What C makes of the number as an int: cut off, and the least where it does not fit."""
+        """The number as C converts it to an int: truncated; the least int where it does not fit."""
         if self.kind == "true":
             return 1
         inside = LEAST_INT - 1 < self.measured < MOST_INT + 1  # NaN is not
         return int(self.measured) if inside else LEAST_INT
 
     def get(self, name: str) -> Node | None:
-        """The first item of that name, whatever its case; None without."""
+        """Return the first item of that name in any case, or None."""
         if self._names is None:
             backwards = reversed(self.items)
             self._names = {_lower(k): n for k, n in backwards if k is not None}
         return self._names.get(_lower(name))
 
     def twice(self) -> list[str]:
-        """Names that several items have, whatever their case."""
+        """Return the names that several items have, in any case."""
         found = Counter(_lower(k) for k, _ in self.items if k is not None)
         return [name for name, n in found.items() if n > 1]
 
@@ -85,12 +84,12 @@ class Node:
 
 
 def _lower(name: str) -> str:
-    """As C's tolower: of ASCII alone."""
+    """Return a name in lower case as C's tolower does: ASCII alone."""
     return name.lower() if name.isascii() else "".join(c.lower() if c < "\x80" else c for c in name)
 
 
 def parse(data: bytes, path: str, format: str, *, strict: bool) -> Node:
-    """The outermost value of a text.
+    """Return the outermost value of a text.
 
     Parameters
     ----------
@@ -104,7 +103,7 @@ def parse(data: bytes, path: str, format: str, *, strict: bool) -> Node:
     Raises
     ------
     FormatError
-        The text is none, at a byte.
+        The text is not JSON; the message names the byte.
     LimitError
         Brackets are nested deeper than 10,000, or there are more than 50,000 values.
     """
@@ -123,7 +122,7 @@ class _Parser:
         return LimitError(f"{self.path}: {self.format}: {reason} at byte {node.at}")
 
     def next(self) -> int:
-        """The next byte that is no blank, -1 at the end."""
+        """Return the next byte that is not a blank, -1 at the end."""
         found = BLANKS.match(self.data, self.at)
         assert found is not None  # it matches anything
         self.at = found.end()
@@ -159,7 +158,7 @@ class _Parser:
         return root
 
     def ended(self, node: Node, items: Sequence[Any]) -> bool:
-        """Whether a bracket ends here; a comma before the next item is taken."""
+        """Return whether a bracket ends here; a comma before the next item is consumed."""
         byte, end = self.next(), "]" if node.kind == "array" else "}"
         if byte == ord(end):
             self.at += 1

@@ -10,7 +10,7 @@ __all__ = ["add"]
 
 
 def add(commands: Any) -> None:
-    """Add ``visualrbm`` and what it can do to the program's commands."""
+    """Add ``visualrbm`` and its tools to the program's commands."""
     rbm = commands.add_parser("visualrbm")
     below = rbm.add_subparsers(dest="tool", required=True, metavar="TOOL")
 
@@ -19,21 +19,23 @@ def add(commands: Any) -> None:
         parser.set_defaults(run=run)
         return parser
 
-    strict: dict[str, Any] = {"action": "store_true", "help": "take only what VisualRBM takes"}
+    strict: dict[str, Any] = {"action": "store_true", "help": "accept only what VisualRBM accepts"}
     compat: dict[str, Any] = {
         "action": "store_true",
-        "help": "write as VisualRBM does, digits lost and all",
+        "help": "write the text of VisualRBM, which loses digits",
     }
 
-    info = command("info", _info, "what files are")
+    info = command("info", _info, "one line for each file")
     info.add_argument("file", metavar="FILE", nargs="+")
     info.add_argument("--strict", **strict)
 
-    hidden = command("hidden", _hidden, "what a model makes of the rows of an IDX file")
+    hidden = command("hidden", _hidden, "the outputs of a model for the rows of an IDX file")
     for name in ("file", "out", "model"):
         hidden.add_argument(name, metavar=name.upper())
     hidden.add_argument(
-        "--approx", action="store_true", help="VisualRBM's own bits, approximations and all"
+        "--approx",
+        action="store_true",
+        help="the same bits as VisualRBM, its approximations included",
     )
 
     stack = command("stack", _stack, "one perceptron of several models' layers")
@@ -51,7 +53,7 @@ def add(commands: Any) -> None:
         metavar=("INDEX COUNT FILE", "FILE"),
         nargs="+",
         action=_Choose,
-        help="COUNT layers from INDEX on of a perceptron; files behind it are taken whole",
+        help="COUNT layers from INDEX on of a perceptron; all layers of the files after it",
     )
     stack.add_argument("-o", dest="out", metavar="OUT", required=True, help="the new file")
     stack.add_argument("--compat", **compat)
@@ -68,7 +70,7 @@ def add(commands: Any) -> None:
 
 
 class _Choose(argparse.Action):
-    """Files for a stack, in the order in which they are given, with what goes for each."""
+    """Collects files for a stack, in the order of the arguments, each with its options."""
 
     def __call__(
         self,
@@ -120,4 +122,8 @@ def _schedule(a: argparse.Namespace) -> None:
     import mapix
     from mapix.visualrbm import tools
 
-    print(tools.told(mapix.open(a.file, format="visualrbm", kind="schedule", strict=a.strict)))
+    print(
+        tools.schedule_text(
+            mapix.open(a.file, format="visualrbm", kind="schedule", strict=a.strict)
+        )
+    )

@@ -1,4 +1,4 @@
-"""What VisualRBM declares to the registry."""
+"""The declaration of VisualRBM's models and schedules for the registry."""
 
 from mapix.registry import Format
 
@@ -6,7 +6,7 @@ __all__ = ["FORMAT"]
 
 
 def _may_be(front: bytes) -> bool:
-    """Whether a JSON object begins there, or an older binary model."""
+    """Return whether a JSON object begins there, or an older binary model."""
     begin = front.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")
     return begin[:1] == b"{" or front[:4] == b".RBM" or not begin
 

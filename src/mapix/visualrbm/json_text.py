@@ -1,8 +1,8 @@
 """A JSON text in a mapped file, read from front to back in bounded memory.
 
-Small things (brackets, names, single values) are read here, through a window that is copied under
-the guard; arrays of numbers by the C core, straight into float32 arrays.  In a strict text strings
-and numbers are what VisualRBM's own reader takes for them; otherwise what JSON or it takes.
+Brackets, names and single values are read here, through a window that is copied under the guard;
+arrays of numbers are read by the C core into float32 arrays.  In a strict text strings and numbers
+follow the grammar of VisualRBM's reader; otherwise that of JSON is accepted, too.
 """
 
 from __future__ import annotations
@@ -22,16 +22,18 @@ from mapix.source import Source
 __all__ = ["Text"]
 
 WINDOW_NBYTES = 4096
-SKIP_NBYTES = 1 << 16  # looked at in one go of what is passed over
-MOST_TEXT = 1 << 16  # bytes of a string or of one number that are looked at
+SKIP_NBYTES = 1 << 16  # of a value that is skipped, read at once
+MOST_TEXT_NBYTES = 1 << 16  # of a string, or of one number
 MOST_NAMES = 10_000  # in one object
 MOST_NAMES_OF_ALL = 1 << 15  # in all objects of a text
-MOST_DEPTH = 1000  # of brackets in what is passed over
-LEAST_NUMBER = 2  # bytes: a digit, and what divides it from the next
+MOST_DEPTH = 1000  # of brackets in a value that is skipped
+LEAST_NUMBER_NBYTES = 2  # a digit, and a separator
 BLANKS = re.compile(rb"[ \t\r\n]*")
 CLOSES = {b"]": ord("["), b"}": ord("{")}
 WORD = re.compile(rb"[^ \t\r\n,:\]}{\[\"]*")
-TOKENS = re.compile(rb'[][{}]|"(?:[^"\\]++|\\.)*+"|"', re.S)  # a bracket, a string, or its begin
+TOKENS = re.compile(
+    rb'[][{}]|"(?:[^"\\]++|\\.)*+"|"', re.S
+)  # a bracket, a string, or its beginning
 CHARACTERS = re.compile(rb'(?:[^"\\]++|\\.)*+', re.S)
 NUMBER = {
     True: re.compile(rb"(?=[-0-9])-?[0-9]*(\.[0-9]*([eE][+-]?[0-9]*)?)?"),
@@ -41,13 +43,21 @@ ESCAPES = {
     **{ord(c): c.encode() for c in '"\\/'},
     **{ord(k): v for k, v in zip("bfnrt", (b"\b", b"\f", b"\n", b"\r", b"\t"), strict=True)},
 }
-# what the core waited for, by the state that it tells
-WANTED = {0: "[", 2: "[ or ]", 3: "[", 4: "a number or ]", 5: "a number", 6: ", or ]", 7: ", or ]"}
+# the token that the core expected, by the state that it returns
+EXPECTED = {
+    0: "[",
+    2: "[ or ]",
+    3: "[",
+    4: "a number or ]",
+    5: "a number",
+    6: ", or ]",
+    7: ", or ]",
+}
 BOM = b"\xef\xbb\xbf"
 
 
 class Text:
-    """Where in a text one is.
+    """A position in a text.
 
     Parameters
     ----------
@@ -61,7 +71,7 @@ class Text:
     Attributes
     ----------
     at : int
-        Byte of the file that comes next.
+        The next byte of the file.
     """
 
     def __init__(self, source: Source, format: str, *, strict: bool) -> None:
@@ -76,7 +86,7 @@ class Text:
     # --- bytes ------------------------------------------------------------------------------------
 
     def _look(self, nbytes: int, window: int = WINDOW_NBYTES) -> tuple[bytes, int]:
-        """Bytes, and where the next one is in them; at least ``nbytes`` where the file has them."""
+        """Return bytes, at least ``nbytes`` where the file has them, and where they begin."""
         begin = self.at - self._begin
         if not 0 <= begin <= len(self._window) - min(nbytes, self._nbytes - self.at):
             size = min(max(nbytes, window), self._nbytes - self.at)
@@ -85,17 +95,17 @@ class Text:
         return self._window, begin
 
     def _rest(self, nbytes: int) -> bytes:
-        """The next bytes, at least ``nbytes`` of them where the file has them."""
+        """Return the next bytes, at least ``nbytes`` of them where the file has them."""
         window, begin = self._look(nbytes)
         return window[begin:] if begin else window
 
     def problem(self, reason: str, at: int | None = None) -> FormatError:
-        """A FormatError of this text."""
+        """Return a FormatError of this text."""
         at = self.at if at is None else at
         return FormatError(self._source.path, self._format, reason, at=at)
 
     def _met(self) -> str:
-        """What comes next, for a message."""
+        """Return the next word, for a message."""
         rest = self._rest(1)
         if not rest:
             return "the end of the text"
@@ -103,7 +113,7 @@ class Text:
         return repr(word.decode("utf-8", "backslashreplace"))
 
     def peek(self) -> bytes:
-        """The next byte that is no blank, without taking it; none at the end."""
+        """Return the next byte that is not a blank, without consuming it; empty at the end."""
         while True:
             window, begin = self._look(1)
             found = BLANKS.match(window, begin)
@@ -114,7 +124,7 @@ class Text:
                 return window[end : end + 1]
 
     def take(self, byte: bytes, where: str) -> None:
-        """Take the next byte, which has to be this one."""
+        """Consume the next byte, which has to be this one."""
         if self.peek() != byte:
             raise self.problem(f"{where}: {byte.decode()} expected, got {self._met()}")
         self.at += 1
@@ -122,7 +132,7 @@ class Text:
     # --- values -----------------------------------------------------------------------------------
 
     def names(self, where: str) -> Iterator[str]:
-        """The names of an object; after each the caller takes its value."""
+        """Yield the names of an object; after each the caller reads its value."""
         self.take(b"{", where)
         number = 0
         while (byte := self.peek()) != b"}":
@@ -141,7 +151,7 @@ class Text:
         self.at += 1
 
     def items(self, where: str) -> Iterator[int]:
-        """Numbers of an array's items; after each the caller takes it."""
+        """Yield the numbers of an array's items; after each the caller reads the item."""
         self.take(b"[", where)
         number = 0
         while (byte := self.peek()) != b"]":
@@ -154,10 +164,10 @@ class Text:
         self.at += 1
 
     def string(self, where: str) -> str:
-        """A string."""
+        """Read a string."""
         if self.peek() != b'"':
             raise self.problem(f"{where}: a string expected, got {self._met()}")
-        begin, end = self.at, self._string_end(MOST_TEXT)
+        begin, end = self.at, self._string_end(MOST_TEXT_NBYTES)
         self.at = begin
         window, first = self._look(end - begin)
         raw = window[first : first + end - begin]
@@ -169,10 +179,10 @@ class Text:
         try:
             return str(json.loads(raw.decode("utf-8", "surrogateescape"), strict=False))
         except ValueError as e:
-            raise self.problem(f"{where}: no string: {e}", begin) from e
+            raise self.problem(f"{where}: not a string: {e}", begin) from e
 
     def _string_end(self, most: int) -> int:
-        """Behind the string that comes next; goes there."""
+        """Move to the end of the next string, and return it."""
         begin = self.at
         self.at += 1
         while True:
@@ -187,7 +197,7 @@ class Text:
             if window[end : end + 1] == b'"':
                 self.at += 1
                 return self.at
-            if end == first:  # nothing is left, or a backslash alone
+            if end == first:  # nothing is left, or only a backslash
                 self.at = begin
                 raise self.problem("a string that does not end")
 
@@ -202,13 +212,13 @@ class Text:
                 k += 2
                 continue
             if part[:1] == b"" or part[0] not in ESCAPES:
-                raise self.problem(f"{where}: no escape that VisualRBM knows", at)
+                raise self.problem(f"{where}: an escape that VisualRBM does not know", at)
             found.append(ESCAPES[part[0]] + part[1:])
             k += 1
         return b"".join(found)
 
     def number(self, where: str) -> str:
-        """One number, as it is written."""
+        """Read a number, as it is written."""
         self.peek()
         nbytes = WINDOW_NBYTES
         while True:
@@ -220,11 +230,13 @@ class Text:
                 self.at += found.end()
                 return found[0].decode()
             nbytes = 2 * len(rest)
-            if nbytes > 2 * MOST_TEXT:
-                raise LimitError(f"{self._source.path}: {where}: a number of {MOST_TEXT} digits")
+            if nbytes > 2 * MOST_TEXT_NBYTES:
+                raise LimitError(
+                    f"{self._source.path}: {where}: a number of {MOST_TEXT_NBYTES} digits"
+                )
 
     def skip(self, where: str) -> None:
-        """Pass over any value."""
+        """Skip any value."""
         byte = self.peek()
         if byte == b'"':
             self._string_end(self._nbytes)
@@ -239,17 +251,17 @@ class Text:
             self.at += len(word)
 
     def _word(self) -> bytes:
-        """What comes next up to a blank or a mark, of at most a window; it is not taken."""
+        """Return the text before the next blank or mark, at most a window; it is not consumed."""
         window, begin = self._look(1)
         found = WORD.match(window, begin)
-        if found is None or found.end() == len(window):  # it may go on behind the window
+        if found is None or found.end() == len(window):  # it may continue after the window
             window, begin = self._look(WINDOW_NBYTES)
             found = WORD.match(window, begin)
         assert found is not None  # it matches anything
         return found[0]
 
     def _skip_numbers(self) -> bool:
-        """Pass over an array or rows of numbers, at the speed of the core; whether it is one."""
+        """Skip an array or rows of numbers by the C core; return whether there was one."""
         mapping = self._source.mapping
         for depth in (2, 1):
             found = core.read(mapping, self.at, depth, core.ANY, None)
@@ -264,7 +276,7 @@ class Text:
         while True:
             window, first = self._look(1, SKIP_NBYTES)
             if first == len(window):
-                raise self.problem(f"{where}: no end of what begins here", begin)
+                raise self.problem(f"{where}: the value that begins here does not end", begin)
             origin = self.at - first
             self.at = origin + len(window)
             for found in TOKENS.finditer(window, first):
@@ -280,7 +292,7 @@ class Text:
                     if not open_ones:
                         self.at = origin + found.end()
                         return
-                elif len(token) == 1:  # the string goes on beyond the window
+                elif len(token) == 1:  # the string continues after the window
                     self.at = origin + found.start()
                     self._string_end(self._nbytes)
                     break
@@ -288,15 +300,15 @@ class Text:
     # --- arrays of numbers ------------------------------------------------------------------------
 
     def numbers(self, where: str, shape: tuple[int | None, ...]) -> tuple[NDArray[np.float32], int]:
-        """An array of one or two dimensions, and how many of its numbers are infinite.
+        """Read an array of one or two dimensions; return it and the count of infinite numbers.
 
-        Room for it is made only when the text is long enough to hold it; dimensions that are None
-        are counted first.
+        Memory is allocated only when the text is long enough to hold the array; dimensions that are
+        None are counted first.
 
         Raises
         ------
         FormatError
-            What is there is no such array, at the byte where that shows.
+            There is no such array; the message names the byte.
         """
         self.peek()
         known = [d for d in shape if d is not None]
@@ -304,7 +316,7 @@ class Text:
         for d in known:
             total *= d
         full = (1, *shape)[-2:]
-        if len(known) < len(shape) or total * LEAST_NUMBER > self._nbytes - self.at:
+        if len(known) < len(shape) or total * LEAST_NUMBER_NBYTES > self._nbytes - self.at:
             counted = self._read(where, len(shape), None, full)
             full = counted.nrows, 0 if counted.ncolumns == core.UNKNOWN else counted.ncolumns
         out: NDArray[np.float32] = np.empty((full[0] or 0, full[1] or 0), np.float32)
@@ -325,7 +337,7 @@ class Text:
         if found.status == core.TOKEN:
             self.at = at
             place = f"{where}{row}[{found.column}]" if want in (4, 5) else f"{where}{row}"
-            raise self.problem(f"{place}: {WANTED[want]} expected, got {self._met()}")
+            raise self.problem(f"{place}: {EXPECTED[want]} expected, got {self._met()}")
         more = "more" if got > want else str(got)
         if found.status == core.ROWS:
             raise self.problem(f"{where}: {want} rows expected, {more} found", at)

@@ -16,11 +16,11 @@ __all__ = ["Approx", "Floats", "Layer", "connected", "floats", "function_of"]
 
 Floats = NDArray[np.float32]
 Approx = Literal["visualrbm"]
-PARITY_STEP = 1 << 22  # lanes held at once
+MOST_LANES = 1 << 22  # held at once
 
 
 def floats(value: ArrayLike, name: str, shape: tuple[int, ...]) -> Floats:
-    """Numbers of a shape as float32, the very array where it is one; or what is wrong with them."""
+    """Return numbers of a shape as float32, not copied where they are; else raise an error."""
     array = np.asarray(value)
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{name}: numbers expected, got {array.dtype}")
@@ -30,14 +30,14 @@ def floats(value: ArrayLike, name: str, shape: tuple[int, ...]) -> Floats:
 
 
 def function_of(value: str, name: str) -> str:
-    """The name of an activation function, or ValueError."""
+    """Return the name of an activation function, or raise ValueError."""
     if value not in FUNCTIONS:
         raise ValueError(f"{name}: one of {', '.join(FUNCTIONS)} expected, got {value!r}")
     return value
 
 
 class Layer:
-    """Inputs to outputs: ``function(weights @ x + biases)``.  float32 arrays are not copied.
+    """A function of rows: ``function(weights @ x + biases)``.  float32 arrays are not copied.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ class Layer:
     biases : array_like
         float32 (outputs,).
     function : {"Linear", "RectifiedLinear", "Sigmoid", "Softmax"}
-        Of the outputs.
+        The activation function.
     """
 
     __slots__ = ("biases", "function", "weights")
@@ -61,24 +61,24 @@ class Layer:
 
     @property
     def inputs(self) -> int:
-        """Numbers that go in."""
+        """Length of a row of the input."""
         return int(self.weights.shape[1])
 
     @property
     def outputs(self) -> int:
-        """Numbers that come out."""
+        """Length of a row of the output."""
         return int(self.weights.shape[0])
 
     def __call__(self, x: ArrayLike, *, approx: Approx | None = None) -> Floats:
-        """Outputs of rows, float32 (n, outputs); of one row, (outputs,).
+        """Return the outputs of rows, float32 (n, outputs); of one row, (outputs,).
 
         Parameters
         ----------
         x : array_like
             Numbers, (n, inputs) or (inputs,); used as float32.
         approx : {"visualrbm"}, optional
-            Bit for bit what VisualRBM's tools compute, which approximate sigmoids and exponentials;
-            slow.  By default the function is what it is defined to be.
+            The same bits as VisualRBM's tools, which approximate sigmoids and exponentials; slow.
+            By default the function follows its definition.
         """
         rows = np.asarray(x)
         if rows.dtype.kind not in "fiu":
@@ -95,7 +95,7 @@ class Layer:
         return made.reshape(*rows.shape[:-1], self.outputs)
 
     def _approximately(self, rows: Floats) -> Floats:
-        step = max(1, PARITY_STEP // (4 * self.outputs))
+        step = max(1, MOST_LANES // (4 * self.outputs))
         made = np.empty((len(rows), self.outputs), np.float32)
         for at in range(0, len(rows), step):
             products = approximate_products(rows[at : at + step], self.weights)
@@ -107,7 +107,7 @@ class Layer:
 
 
 def connected(layers: Sequence[Layer]) -> None:
-    """Nothing, or ValueError where layers do not fit one another."""
+    """Raise ValueError where layers do not fit one another."""
     for k, (a, b) in enumerate(itertools.pairwise(layers)):
         if a.outputs != b.inputs:
             raise ValueError(

@@ -62,20 +62,20 @@ EPSILON = float(np.finfo(np.float64).eps)
 
 @dataclass
 class Document:
-    """What a model's text says, checked.
+    """The checked fields of a model's text.
 
     Attributes
     ----------
     kind : str
         One of KINDS.
     fields : dict
-        The values by name: int, str, float32 arrays.  Of a perceptron there are none.
+        Values by name: int, str, float32 arrays.  Empty for a perceptron.
     layers : list of dict
-        The same of a perceptron's layers.
+        The same for each layer of a perceptron.
     unknown : list of str
         Names that mean nothing here.
     notes : list of str
-        What is odd, and how it was read.
+        Oddities, and how they were read.
     """
 
     kind: str
@@ -84,12 +84,20 @@ class Document:
     unknown: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    def arrays(self) -> dict[str, NDArray[np.float32]]:
+        """Return the arrays by the names of the file, those of layers as ``Layers.0.Weights``."""
+        found = {k: v for k, v in self.fields.items() if isinstance(v, np.ndarray)}
+        for i, layer in enumerate(self.layers):
+            more = {k: v for k, v in layer.items() if isinstance(v, np.ndarray)}
+            found |= {f"Layers.{i}.{k}": v for k, v in more.items()}
+        return found
+
 
 # --- reading --------------------------------------------------------------------------------------
 
 
 def read(source: Source, *, strict: bool) -> Document:
-    """The model in a file.
+    """Return the model of a file.
 
     Raises
     ------
@@ -107,12 +115,12 @@ def read(source: Source, *, strict: bool) -> Document:
     if kind == MLP:
         found.layers = found.fields.pop("Layers")
     if not strict and text.peek():
-        found.notes.append(f"{source.nbytes - text.at} bytes behind the model mean nothing")
+        found.notes.append(f"{source.nbytes - text.at} bytes after the model mean nothing")
     return found
 
 
 def _kind(text: Text, source: Source, strict: bool) -> str:
-    """The value of Type, wherever it is; the text is where it was afterwards."""
+    """Return the value of Type, wherever it is, and leave the position in the text as it was."""
     begin = text.at
     for name in text.names("the model"):
         if name == "Type":
@@ -137,7 +145,7 @@ class _Reader:
     def object(
         self, where: str, order: list[str], shapes: dict[str, tuple[str, ...]]
     ) -> dict[str, Any]:
-        """The values of an object with the names of ``order``."""
+        """Return the values of an object with the names of ``order``."""
         found: dict[str, Any] = {}
         wide: dict[str, tuple[int, ...]] = {}  # counts that may be read in two ways
         prefix = f"{where}." if where else ""
@@ -165,7 +173,7 @@ class _Reader:
         return found
 
     def _word(self, where: str, name: str) -> str:
-        word = self.text.string(where).partition("\0")[0]  # all that VisualRBM looks at
+        word = self.text.string(where).partition("\0")[0]  # VisualRBM reads no further
         if name == "Type" or word in FUNCTIONS:
             return word
         near = {f.lower(): f for f in FUNCTIONS}.get(word.lower())
@@ -173,7 +181,7 @@ class _Reader:
         raise self.text.problem(f"{where}: one of {', '.join(FUNCTIONS)}, got {word[:40]!r}{hint}")
 
     def _count(self, where: str) -> tuple[int, ...]:
-        """What a count may mean: as JSON says it, and as VisualRBM does (the digits in front)."""
+        """Return what a count may mean: as JSON, and as VisualRBM reads it (the first digits)."""
         at = self.text.at
         written = self.text.number(where)
         head = written.lower().partition("e")[0].partition(".")[0]
@@ -184,7 +192,7 @@ class _Reader:
         if not meant:
             raise self.text.problem(f"{where}: 1 to {MOST_COUNT} expected, got {written[:40]}", at)
         if written != str(meant[0]):
-            other = f", or {meant[1]} as VisualRBM has it: arrays tell" if len(meant) > 1 else ""
+            other = f", or {meant[1]} as VisualRBM has it, by the arrays" if len(meant) > 1 else ""
             self.document.notes.append(f"{where}: {written[:40]} is read as {meant[0]}{other}")
         return meant
 
@@ -205,7 +213,7 @@ class _Reader:
         shapes: dict[str, tuple[str, ...]],
         wide: dict[str, tuple[int, ...]],
     ) -> None:
-        """Arrays are as long as the counts say, also those that came before their counts."""
+        """Raise FormatError where an array is not as long as its count states."""
         for name, names in shapes.items():
             if name not in found:
                 continue
@@ -213,7 +221,7 @@ class _Reader:
                 got = found[name].shape[axis]
                 if got not in wide[count]:
                     what = ("numbers", "rows")[len(names) == 2 and axis == 0]
-                    said = f"{prefix}{count} says {found[count]}"
+                    said = f"{prefix}{count} is {found[count]}"
                     raise self.text.problem(f"{prefix}{name}: {got} {what}, {said}")
                 found[count], wide[count] = got, (got,)
 
@@ -225,10 +233,10 @@ class _Reader:
 
 
 def _whole(written: str) -> int:
-    """A number of JSON without what is behind its dot; 0 where it is far too large or none."""
+    """Return a number of JSON, truncated; 0 where it is far too large, or not a number."""
     try:
         value = float(written)
-    except ValueError:  # only VisualRBM takes it for one
+    except ValueError:  # only VisualRBM takes it for a number
         return 0
     return int(value) if math.isfinite(value) and value <= MOST_COUNT else 0
 
@@ -237,12 +245,12 @@ def _whole(written: str) -> int:
 
 
 def old(source: Source) -> Document:
-    """The model in an older `.RBM` file.
+    """Return the model of an older `.RBM` file.
 
     Raises
     ------
     FormatError
-        The file is not as long as its header says.
+        The file is not as long as its header states.
     """
     front = bytes(_native.copy(source.mapping, 0, min(9, source.nbytes), NAME))
     reasons = []
@@ -255,7 +263,7 @@ def old(source: Source) -> Document:
         want = head + 4 * (v * (3 if linear else 1) + h + v * h)
         if want == source.nbytes and v and h:
             return _old(source, head, v, h, linear)
-        reasons.append(f"{v} visible and {h} hidden units behind {head} bytes: {want} bytes")
+        reasons.append(f"{v} visible and {h} hidden units after {head} bytes: {want} bytes")
     reason = f"{'; '.join(reasons) or 'no header'}; the file has {source.nbytes}"
     raise FormatError(source.path, NAME, reason, at=4)
 
@@ -285,9 +293,9 @@ Numbers = Callable[[NDArray[np.float32]], str]
 
 
 def as_original(row: NDArray[np.float32]) -> str:
-    """Numbers as VisualRBM writes them: whole ones without a dot, others with six digits behind it.
+    """Return numbers as VisualRBM writes them: integers without a point, others with six digits.
 
-    What is below 1e-6 or above 1e9 gets an exponent.  Lossy; six digits are not enough.
+    Numbers below 1e-6 or above 1e9 get an exponent.  Lossy: six digits are not enough.
     """
     return ", ".join([_as_original(v) for v in row.tolist()])
 
@@ -299,12 +307,12 @@ def _as_original(v: float) -> str:
 
 
 def exactly(row: NDArray[np.float32]) -> str:
-    """Numbers as short as gives the same float32 back, with a dot, as VisualRBM wants it."""
+    """Return the shortest numbers that give the same float32 back, with a point for VisualRBM."""
     return json.written(row)
 
 
 def lines(document: Document, numbers: Numbers) -> Iterator[str]:
-    """The text of a model, as VisualRBM lays it out, a piece at a time."""
+    """Yield the text of a model, as VisualRBM lays it out, in pieces."""
     yield f'{{\n\t"Type" : "{document.kind}"'
     if document.kind != MLP:
         yield from _members(
@@ -341,13 +349,13 @@ def _members(
             yield "]"
 
 
-STEP = 4096  # numbers turned into text at once
+PIECE_NUMBERS = 4096  # turned into text at once
 
 
 def _row(row: NDArray[np.float32], numbers: Numbers) -> Iterator[str]:
-    for at in itertools.count(0, STEP):
-        piece = row[at : at + STEP]
-        more = at + STEP < len(row)
+    for at in itertools.count(0, PIECE_NUMBERS):
+        piece = row[at : at + PIECE_NUMBERS]
+        more = at + PIECE_NUMBERS < len(row)
         yield ("" if at else "[") + numbers(piece) + (", " if more else "]")
         if not more:
             return

@@ -1,4 +1,4 @@
-"""What VisualRBM trains: models of float32 arrays, and what goes through them."""
+"""Models of VisualRBM: layers of float32 arrays, and rows that go through them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Self, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mapix.errors import UnsupportedError
 from mapix.selection import single
 from mapix.visualrbm.layer import Approx, Floats, Layer, connected, floats, function_of
 from mapix.visualrbm.layout import AE, MLP, RBM, Document
+from mapix.visualrbm.loaded import Loaded
 
 __all__ = [
     "AutoEncoder",
@@ -28,8 +28,8 @@ __all__ = [
 MOST_SHOWN = 10  # layers, in a repr
 
 
-class Model:
-    """What the three kinds have in common.  Nothing of the file stays open.
+class Model(Loaded):
+    """The base of the three kinds of models.  Nothing of the file stays open.
 
     Attributes
     ----------
@@ -39,34 +39,35 @@ class Model:
         Names in the file that mean nothing.
     """
 
+    SEVERAL = "several models cannot be opened as one; see mapix.visualrbm.stack"
     kind: ClassVar[str]
     path: str | None = None
     unknown: tuple[str, ...] = ()
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """What a row goes through, first to last."""
+        """Layers in the order in which a row goes through them."""
         raise NotImplementedError
 
     @property
     def inputs(self) -> int:
-        """Numbers of a row that goes in."""
+        """Length of a row of the input."""
         return self._path_through()[0].inputs
 
     @property
     def outputs(self) -> int:
-        """Numbers of a row that comes out of ``hidden``."""
+        """Length of a row of the output of ``hidden``."""
         return self._path_through()[-1].outputs
 
     def hidden(self, x: ArrayLike, *, approx: Approx | None = None) -> Floats:
-        """What comes out at the end, float32 (n, outputs): what VisualRBM's calchidden computes.
+        """Return the outputs of the last layer, float32 (n, outputs), as calchidden computes them.
 
         Parameters
         ----------
         x : array_like
             Rows, (n, inputs), or one row; used as float32.
         approx : {"visualrbm"}, optional
-            As for ``Layer``: VisualRBM's own bits.
+            As for ``Layer``: the same bits as VisualRBM.
 
         Raises
         ------
@@ -86,7 +87,7 @@ class Model:
         return layers
 
     def document(self) -> Document:
-        """The model as its file's fields."""
+        """Return the fields of the model's file."""
         raise NotImplementedError
 
     def write(self, path: str | os.PathLike[str], **options: Any) -> None:
@@ -95,21 +96,28 @@ class Model:
 
         write(path, self, **options)
 
-    def joined(self, others: Any) -> Any:
-        """Refused: several models are one by ``mapix.visualrbm.stack``."""
-        raise UnsupportedError("several models cannot be opened as one; see mapix.visualrbm.stack")
+    def _facts(self) -> dict[str, Any]:
+        layers = [
+            {"inputs": la.inputs, "outputs": la.outputs, "function": la.function}
+            for la in self.layers
+        ]
+        return {"kind": self.kind, "unknown names": list(self.unknown), "layers": layers}
 
-    def close(self) -> None:
-        """Nothing is open; here so that models can be used like datasets."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+    def _problems(self) -> list[str]:
+        fields = self.document().arrays()
+        found = [
+            f"{name}: {n} numbers are not finite"
+            for name, array in fields.items()
+            if (n := array.size - int(np.isfinite(array).sum()))
+        ]
+        try:
+            connected(self.layers)
+        except ValueError as e:
+            found.append(str(e))
+        return found
 
     def __eq__(self, other: object) -> bool:
-        """Same kind, same numbers."""
+        """Return whether two models have the same kind and the same numbers."""
         if not isinstance(other, Model) or self.kind != other.kind:
             return NotImplemented
         a, b = (m.document() for m in (self, other))
@@ -135,7 +143,7 @@ def _same(a: dict[str, Any], b: dict[str, Any]) -> bool:
 
 
 class Pair(Model):
-    """Visible and hidden units, and one matrix of weights between them."""
+    """The base of models of visible and hidden units, with one matrix of weights."""
 
     _visible: ClassVar[tuple[str, str]]
 
@@ -154,12 +162,12 @@ class Pair(Model):
 
     @property
     def weights(self) -> Floats:
-        """float32 (hidden, visible)."""
+        """Weights, float32 (hidden, visible)."""
         return self.encoder.weights
 
     @property
     def hidden_biases(self) -> Floats:
-        """float32 (hidden,)."""
+        """Biases of the hidden units, float32 (hidden,)."""
         return self.encoder.biases
 
     @property
@@ -169,34 +177,34 @@ class Pair(Model):
 
     @property
     def visible_count(self) -> int:
-        """Visible units."""
+        """Number of visible units."""
         return self.encoder.inputs
 
     @property
     def hidden_count(self) -> int:
-        """Hidden units."""
+        """Number of hidden units."""
         return self.encoder.outputs
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """From visible to hidden units."""
+        """The layer from visible to hidden units."""
         return (self.encoder,)
 
     def transposed(self) -> Layer:
-        """From hidden to visible units, as a layer; its weights are a view of these."""
+        """Return the layer from hidden to visible units; its weights are a view."""
         return Layer(self.weights.T, self.visible_biases, self.visible_type)
 
     def visible(self, h: ArrayLike, *, approx: Approx | None = None) -> Floats:
-        """Visible units from hidden ones, float32 (n, visible)."""
+        """Return visible units from hidden ones, float32 (n, visible)."""
         return self.transposed()(h, approx=approx)
 
     def reconstruct(self, x: ArrayLike, *, approx: Approx | None = None) -> Floats:
-        """Rows to hidden units and back, float32 (n, visible)."""
+        """Return rows after the way to hidden units and back, float32 (n, visible)."""
         return self.visible(self.hidden(x, approx=approx), approx=approx)
 
     @classmethod
     def of(cls, document: Document) -> Self:
-        """From a file's fields."""
+        """Return the model of the fields of a file."""
         f = document.fields
         kind, biases = cls._visible
         return cls(
@@ -208,7 +216,7 @@ class Pair(Model):
         )
 
     def document(self) -> Document:
-        """The model as its file's fields."""
+        """Return the fields of the model's file."""
         kind, biases = self._visible
         return Document(
             self.kind,
@@ -242,7 +250,7 @@ class RestrictedBoltzmannMachine(Pair):
 
 
 class AutoEncoder(Pair):
-    """An encoder, and a decoder with the same weights.  What is visible comes out of the decoder.
+    """An encoder, and a decoder with the same weights.  Visible units are outputs of the decoder.
 
     Parameters
     ----------
@@ -264,17 +272,17 @@ class AutoEncoder(Pair):
 
     @property
     def output_biases(self) -> Floats:
-        """float32 (visible,)."""
+        """Biases of the decoder, float32 (visible,)."""
         return self.visible_biases
 
 
 class MultilayerPerceptron(Model):
-    """Layers one behind the other.
+    """Layers, each the input of the next.
 
     Parameters
     ----------
     layers : sequence of Layer
-        First to last.  They need not fit one another; ``hidden`` asks for that.
+        First to last.  They need not fit one another, but ``hidden`` needs that.
     """
 
     kind = MLP
@@ -284,14 +292,14 @@ class MultilayerPerceptron(Model):
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """First to last."""
+        """Layers, first to last."""
         return self._layers
 
     def __len__(self) -> int:
         return len(self._layers)
 
     def __getitem__(self, key: Any) -> Any:
-        """A layer, or, of a slice, layers."""
+        """Return a layer, or a tuple of layers for a slice."""
         if isinstance(key, slice):
             return self._layers[key]
         return self._layers[single(key, len(self), self.kind, "layers")]
@@ -301,11 +309,11 @@ class MultilayerPerceptron(Model):
 
     @classmethod
     def of(cls, document: Document) -> Self:
-        """From a file's fields."""
+        """Return the model of the fields of a file."""
         return cls([Layer(f["Weights"], f["Biases"], f["Function"]) for f in document.layers])
 
     def document(self) -> Document:
-        """The model as its file's fields."""
+        """Return the fields of the model's file."""
         return Document(
             self.kind,
             layers=[
@@ -322,13 +330,12 @@ class MultilayerPerceptron(Model):
 
 
 def stack(*parts: Model | Layer | Sequence[Layer]) -> MultilayerPerceptron:
-    """A perceptron of models' layers, one behind the other: what VisualRBM's buildmlp makes.
+    """Return a perceptron of the layers of models, in order, as VisualRBM's buildmlp does.
 
     Parameters
     ----------
     *parts : Model, Layer, or sequence of Layer
-        ``rbm``, ``autoencoder.transposed()``, ``perceptron[1:2]``, ...  Layers are taken as they
-        are, not copied.
+        ``rbm``, ``autoencoder.transposed()``, ``perceptron[1:2]``, ...  Layers are not copied.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""From a path to a model or a schedule."""
+"""Opening of models and schedules."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from mapix.visualrbm.cjson import Node, parse
 from mapix.visualrbm.layer import Layer
 from mapix.visualrbm.layout import KINDS, MLP, NAME, OLD_MAGIC, Document, old, read
 from mapix.visualrbm.model import MODELS, Model, MultilayerPerceptron
-from mapix.visualrbm.schedule import MOST_NBYTES, Schedule, tell
+from mapix.visualrbm.schedule import MOST_NBYTES, Schedule, warn_of
 
 __all__ = ["NAME", "open_path", "refusal"]
 
-LOOK_NBYTES = 4096  # of the file's begin, and of its end
-WORDS_NBYTES = 1 << 16  # the same, of what may be a schedule: nearly all are shorter
+ENDS_NBYTES = 4096  # of the beginning of a file, and of its end
+SCHEDULE_ENDS_NBYTES = 1 << 16  # the same, of a possible schedule: nearly all are shorter
 FIRST = re.compile(rb'\s*\{\s*"((?:[^"\\]|\\.)*)"\s*:')
 TYPE = re.compile(
     rb'"type"\s*:\s*"(%s|RBM|MLP)"' % "|".join(KINDS).encode(),
     re.I,
 )
-OURS = re.compile(  # names that hardly anybody else has
+OWN_NAMES = re.compile(  # hardly any other JSON has them
     rb'"((?:visible|hidden)(?:count|type|biases)|output(?:type|biases)'
     rb'|activationfunctions|minibatchsize)"\s*:',
     re.I,
@@ -34,8 +34,8 @@ OF_MODELS = (b'biases"', b'"weights"')
 OF_SCHEDULES = (b'"schedule"', b'"minibatchsize"', b'"activationfunctions"')
 
 
-def _ends(source: Source, nbytes: int = LOOK_NBYTES) -> tuple[bytes, bytes]:
-    """The first bytes of a file, without a byte order mark, and the last ones."""
+def _ends(source: Source, nbytes: int = ENDS_NBYTES) -> tuple[bytes, bytes]:
+    """Return the first bytes of a file, without a byte order mark, and the last ones."""
     n = min(nbytes, source.nbytes)
     first, last = (
         bytes(_native.copy(source.mapping, at, n, NAME)) for at in (0, source.nbytes - n)
@@ -57,11 +57,11 @@ def refusal(candidate: Candidate) -> str | None:
     begin = FIRST.match(first)
     if begin is None:
         return "no JSON object"
-    ours = {n.lower() for part in (first, last) for n in OURS.findall(part)}
+    ours = {n.lower() for part in (first, last) for n in OWN_NAMES.findall(part)}
     if len(ours) > 1 or TYPE.search(first) or TYPE.search(last):
         return None
     if begin[1] == b"Type" and path.endswith(".json"):
-        return None  # say what is wrong with it
+        return None  # opening it states the error
     return "no Type of a model or a schedule"
 
 
@@ -78,16 +78,16 @@ def open_path(
     path : str or os.PathLike
         A JSON file; or an older binary `.RBM` file.
     strict : bool
-        Take exactly what VisualRBM takes, and read it as VisualRBM does.  By default also other
-        orders of names, names that mean nothing, numbers like ``1e-07``, a byte order mark; and
-        layers that do not fit one another are kept, where VisualRBM drops them.
+        Accept exactly what VisualRBM accepts, and read it as VisualRBM does.  By default also other
+        orders of names, unknown names, numbers like ``1e-07`` and a byte order mark are accepted,
+        and layers that do not fit one another stay, where VisualRBM drops them.
     kind : {"model", "schedule"}, optional
-        By default a schedule is what has a ``Schedule``.
+        By default a file with a ``Schedule`` is a schedule.
 
     Returns
     -------
     RestrictedBoltzmannMachine, AutoEncoder, MultilayerPerceptron or Schedule
-        Their arrays are copies in memory; nothing stays open.
+        Its arrays are copies in memory; nothing stays open.
 
     Raises
     ------
@@ -100,7 +100,7 @@ def open_path(
     Warns
     -----
     MapixWarning
-        Something is odd, or VisualRBM would do another thing with it; the message says what.
+        Something is odd, or VisualRBM would read it in another way; the message states what.
     """
     if kind not in (None, "model", "schedule"):
         raise ValueError(f"kind must be model or schedule, got {kind!r}")
@@ -120,7 +120,7 @@ def open_path(
 
 
 def _whole(source: Source) -> bytes:
-    """The text of a schedule."""
+    """Return the text of a schedule."""
     if source.nbytes > MOST_NBYTES:
         limit = f"a schedule of {source.nbytes} bytes, more than {MOST_NBYTES}"
         raise LimitError(f"{source.path}: {NAME}: {limit}")
@@ -128,11 +128,11 @@ def _whole(source: Source) -> bytes:
 
 
 def _schedule(source: Source, strict: bool) -> Node | None:
-    """The outermost value of what has a Schedule, or what only schedules have; None of a model."""
+    """Return the outermost value of a schedule; None of a model."""
     if source.nbytes > MOST_NBYTES:
         return None
-    low = b" ".join(_ends(source, WORDS_NBYTES)).lower()
-    if not any(word in low for word in (*OF_SCHEDULES, b"\\u00")):  # nearly always of a model
+    low = b" ".join(_ends(source, SCHEDULE_ENDS_NBYTES)).lower()
+    if not any(word in low for word in (*OF_SCHEDULES, b"\\u00")):  # nearly always a model
         return None
     try:
         root = parse(_whole(source), source.path, NAME, strict=strict)
@@ -140,11 +140,11 @@ def _schedule(source: Source, strict: bool) -> Node | None:
         if any(word in low for word in OF_MODELS):
             return None
         raise
-    except FormatError:  # no whole text: what is wrong with it depends on what it was to be
+    except FormatError:  # the error to raise depends on what the file was to be
         if any(word in low for word in OF_SCHEDULES):
             raise
         return None
-    if root.get("Weights") or root.get("HiddenBiases"):  # whatever its author noted in it
+    if root.get("Weights") or root.get("HiddenBiases"):  # a model, whatever other names it has
         return None
     names = ("Schedule", "MinibatchSize", "ActivationFunctions")
     return root if any(root.get(name) for name in names) else None
@@ -157,16 +157,16 @@ def _model(document: Document, path: str, strict: bool) -> Model:
         kept, dropped = _fitting(model.layers)
         if dropped:
             numbers = ", ".join(map(str, dropped))
-            does = "dropped, as" if strict else "kept, though the file does not work;"
+            does = "dropped, as" if strict else "kept, so that the model does not work;"
             notes.append(f"layers {numbers} do not fit those before: {does} VisualRBM drops them")
             model = MultilayerPerceptron(kept) if strict else model
     model.path, model.unknown = path, tuple(document.unknown)
-    tell(path, notes)
+    warn_of(path, notes)
     return model
 
 
 def _fitting(layers: tuple[Layer, ...]) -> tuple[list[Layer], list[int]]:
-    """Layers that VisualRBM keeps, and numbers of those that it drops without a word."""
+    """Return the layers that VisualRBM keeps, and the numbers of those that it drops silently."""
     kept: list[Layer] = []
     dropped = []
     for k, layer in enumerate(layers):

@@ -1,4 +1,4 @@
-"""Training schedules of VisualRBM: what is trained, and with which values in each epoch."""
+"""Training schedules of VisualRBM: a model, and the values of training in each epoch."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Self, SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 
-from mapix.errors import FormatError, LimitError, UnsupportedError, warn
+from mapix.errors import FormatError, LimitError, warn
 from mapix.selection import single
 from mapix.store import SYSTEM, Calls, NewWhole
 from mapix.visualrbm.cjson import Node, parse
 from mapix.visualrbm.layout import AE, ALIASES, FUNCTIONS, MLP, NAME, RBM
+from mapix.visualrbm.loaded import Loaded
 
-__all__ = ["MOST_NBYTES", "Schedule", "Stage", "tell"]
+__all__ = ["MOST_NBYTES", "Schedule", "Stage", "warn_of"]
 
 MOST_NBYTES = 4 << 20
 MOST_NOTES = 20  # warnings of a file
@@ -44,7 +45,7 @@ class Stage:
     visible_dropout, hidden_dropout : float or None
         Of machines and autoencoders.
     dropout, noise : tuple of float or None
-        Of perceptrons: of what goes into a layer.
+        Of perceptrons: of the inputs of a layer.
     """
 
     epochs: int
@@ -61,14 +62,14 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """A value of a stage: its name in files, and which numbers are right."""
+    """A value of a stage: its name in files, and its range."""
 
     field: str
     name: str
     most: float = float("inf")
-    below: bool = False  # most itself is not one
-    ignored: bool = False  # wrong ones are passed over
-    alias: str = ""  # what documents call it, and VisualRBM does not read
+    below: bool = False  # whether ``most`` itself is out of range
+    ignored: bool = False  # whether values out of range are ignored
+    alias: str = ""  # its name in documents, which VisualRBM does not read
 
     def right(self, x: float) -> bool:
         return 0 <= x < self.most if self.below else 0 <= x <= self.most
@@ -103,11 +104,11 @@ OUTER_TYPE = {RBM: "VisibleType", AE: "OutputType"}
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """What is trained, and how.  Made by ``mapix.open``, or of its parts.
+class Schedule(Loaded):
+    """A model and the stages of its training.  Made by ``mapix.open``, or of its parts.
 
-    ``len(schedule)`` is the number of epochs, ``schedule[epoch]`` the stage that an epoch belongs
-    to, and iteration gives one stage an epoch.
+    ``len(schedule)`` is the number of epochs, ``schedule[epoch]`` the stage of an epoch, and
+    iteration yields the stage of each epoch.
 
     Attributes
     ----------
@@ -118,11 +119,11 @@ class Schedule:
     functions : tuple of str
         Activation functions: (visible or output, hidden), or those of all layers but the inputs.
     minibatch_size : int
-        Rows a step.
+        Rows per step.
     stages : tuple of Stage
         In order; values that a file gives only once are filled in.
     seed : int
-        Of random numbers.
+        Seed of the random numbers.
     path : str or None
         The file that it was read from.
     """
@@ -144,7 +145,7 @@ class Schedule:
         return list(itertools.accumulate(s.epochs for s in self.stages))
 
     def __getitem__(self, epoch: SupportsIndex) -> Stage:
-        """The stage that an epoch, counted from 0 or from the end, belongs to."""
+        """Return the stage of an epoch, counted from 0 or from the end."""
         number = single(epoch, len(self), self.path or "a schedule", "epochs")
         return self.stages[bisect.bisect_right(self._ends(), number)]
 
@@ -156,18 +157,18 @@ class Schedule:
 
     @staticmethod
     def parse(data: bytes, path: str, *, strict: bool = False) -> Schedule:
-        """The schedule in a text; see ``mapix.open``."""
+        """Return the schedule of a text; see ``mapix.open``."""
         return Schedule.of(parse(data, path, NAME, strict=strict), path, strict=strict)
 
     @staticmethod
     def of(root: Node, path: str, *, strict: bool) -> Schedule:
-        """The schedule in a text's outermost value."""
+        """Return the schedule of a text's outermost value."""
         return _Reader(path, strict).schedule(root)
 
     # --- writing ----------------------------------------------------------------------------------
 
     def text(self) -> str:
-        """As JSON that VisualRBM reads to the same values; of later stages, what changes."""
+        """Return JSON that VisualRBM reads to the same values; of later stages, the changes."""
         import json
 
         root: dict[str, Any] = {"Type": self.kind}
@@ -198,12 +199,12 @@ class Schedule:
         replace: bool = False,
         calls: Calls = SYSTEM,
     ) -> None:
-        """Write as JSON; the file appears whole or not at all.
+        """Write the schedule as JSON; the file appears complete or not at all.
 
         Raises
         ------
         FormatError
-            VisualRBM would not take the schedule; the message says why not.
+            VisualRBM would not accept the schedule; the message states the reason.
         """
         data = self.text().encode()
         again = Schedule.parse(data, os.fspath(path), strict=True)
@@ -212,20 +213,15 @@ class Schedule:
         with NewWhole(path, calls, replace=replace) as out:
             out.write(data)
 
-    # --- life -------------------------------------------------------------------------------------
-
-    def joined(self, others: Any) -> Any:
-        """Refused."""
-        raise UnsupportedError("several schedules cannot be opened as one")
-
-    def close(self) -> None:
-        """Nothing is open; here so that schedules can be used like datasets."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+    def _facts(self) -> dict[str, Any]:
+        names = ["epochs", *(key.field for key in _keys(self.kind))]
+        stages = [
+            {name: list(v) if isinstance(v := getattr(stage, name), tuple) else v for name in names}
+            for stage in self.stages
+        ]
+        trained = {"layers": list(self.layers), "functions": list(self.functions)}
+        sizes = {"minibatch_size": self.minibatch_size, "seed": self.seed, "epochs": len(self)}
+        return {"kind": self.kind, **trained, **sizes, "stages": stages}
 
     def __repr__(self) -> str:
         units = " -> ".join(map(str, self.layers))
@@ -239,7 +235,7 @@ def _keys(kind: str) -> tuple[_Key, ...]:
 
 
 def _blank(kind: str, n: int) -> dict[str, Any]:
-    """Values before any was given."""
+    """Return the values before any was given."""
     found: dict[str, Any] = {
         k.field: 1.0 if k.name == "AdadeltaDecay" else 0.0 for k in _keys(kind)
     }
@@ -250,8 +246,8 @@ def _uniform(value: Any) -> bool:
     return isinstance(value, tuple) and len(set(value)) == 1
 
 
-def tell(path: str, notes: list[str]) -> None:
-    """Warn of what is odd in a file, of each thing once, and of so many at most."""
+def warn_of(path: str, notes: list[str]) -> None:
+    """Warn of oddities in a file, of each once, and of at most ``MOST_NOTES``."""
     notes = list(dict.fromkeys(notes))
     for note in notes[:MOST_NOTES]:
         warn(f"{path}: {note}")
@@ -260,7 +256,7 @@ def tell(path: str, notes: list[str]) -> None:
 
 
 class _Reader:
-    """From a text's values to a schedule, as VisualRBM goes about it."""
+    """Reads a schedule from the values of a text, as VisualRBM does."""
 
     def __init__(self, path: str, strict: bool) -> None:
         self.path, self.strict = path, strict
@@ -301,7 +297,7 @@ class _Reader:
         stages = []
         for k, (_, entry) in enumerate(entries.items):
             stages.append(self.stage(entry, f"Schedule[{k}].", kind, values, len(functions)))
-        tell(self.path, self.notes)
+        warn_of(self.path, self.notes)
         return Schedule(kind, layers, functions, size, tuple(stages), number, self.path)
 
     # --- the model --------------------------------------------------------------------------------
@@ -359,7 +355,7 @@ class _Reader:
     def stage(
         self, entry: Node, where: str, kind: str, values: dict[str, Any], nlayers: int
     ) -> Stage:
-        """The next stage; values that it gives stay for those behind it."""
+        """Return the next stage; the values that it gives stay in force after it."""
         epochs = self.need(entry, "Epochs", where)
         if kind == MLP and epochs.kind != "number":
             raise self.problem(f"{where}Epochs: a number expected, got {epochs}", epochs)
@@ -377,15 +373,15 @@ class _Reader:
     def alias(
         self, node: Node, key: _Key, where: str, kind: str, values: dict[str, Any], nlayers: int
     ) -> None:
-        """A value under the name that documents give it, which VisualRBM passes over."""
-        kept, self.notes = self.notes, []
+        """Read a value under its name in documents, which VisualRBM ignores."""
+        notes, self.notes = self.notes, []
         try:
             new = self.value(node, key, where, kind, nlayers)
         except FormatError:
             new = None
-        self.notes = kept
+        self.notes = notes
         if new == values[key.field]:
-            return  # whether it counts or not
+            return  # it makes no difference
         does = "not used" if self.strict or new is None else "used"
         note = f"{where}{key.alias}: VisualRBM reads {key.name} alone; {node} is {does} here"
         self.notes.append(note)
@@ -393,7 +389,7 @@ class _Reader:
             values[key.field] = new
 
     def value(self, node: Node, key: _Key, where: str, kind: str, nlayers: int) -> Value | None:
-        """What is given; None where it is passed over."""
+        """Return a given value; None where it is ignored."""
         if kind == MLP:
             return self.per_layer(node, key, where, nlayers)
         if node.kind != "number":
@@ -402,7 +398,7 @@ class _Reader:
             return node.number
         if not key.ignored:
             raise self.problem(f"{where}: {key.range} expected, got {node}", node)
-        self.notes.append(f"{where}: {key.range} expected, {node} is passed over")
+        self.notes.append(f"{where}: {key.range} expected, {node} is ignored")
         return None
 
     def per_layer(self, node: Node, key: _Key, where: str, nlayers: int) -> Value | None:
@@ -413,7 +409,7 @@ class _Reader:
         if node.kind == "number":
             return (self.one(node, key, where),) * nlayers
         if node.kind != "array":
-            self.notes.append(f"{where}: a number or an array expected, {node} is passed over")
+            self.notes.append(f"{where}: a number or an array expected, {node} is ignored")
             return None
         if len(node.items) != nlayers:
             raise self.problem(f"{where}: {nlayers} numbers expected, got {len(node.items)}", node)

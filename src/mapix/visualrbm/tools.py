@@ -1,4 +1,4 @@
-"""What VisualRBM's programs do with models' files, as functions and as ``mapix visualrbm ...``."""
+"""The programs of VisualRBM as functions on files, and as ``mapix visualrbm ...``."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 
 from mapix.errors import FormatError
-from mapix.idx.array import IdxArray
-from mapix.idx.writer import Writer
-from mapix.registry import open_dataset
+from mapix.registry import open_dataset, resolved
 from mapix.visualrbm.layer import Approx, Layer
 from mapix.visualrbm.layout import NAME
 from mapix.visualrbm.model import Model, MultilayerPerceptron, Pair, stack
 from mapix.visualrbm.schedule import Schedule, Stage
 
-__all__ = ["convert", "describe", "hidden", "parts", "stack_files", "told"]
+__all__ = ["convert", "describe", "hidden", "parts", "schedule_text", "stack_files"]
 
 Path = str | os.PathLike[str]
 BLOCK_NBYTES = 16 << 20
@@ -28,7 +26,7 @@ def _model(path: Path, **options: Any) -> Model:
 
 
 def describe(path: Path, *, strict: bool = False) -> str:
-    """What a file of a model or a schedule is, in one line."""
+    """Return one line that describes the file of a model or a schedule."""
     return repr(open_dataset(path, format=NAME, strict=strict))[1:-1].removeprefix(
         "mapix.visualrbm."
     )
@@ -37,19 +35,19 @@ def describe(path: Path, *, strict: bool = False) -> str:
 def hidden(
     source: Path, path: Path, model: Model | Path, *, approx: Approx | None = None, **options: Any
 ) -> None:
-    """What a model makes of each row of an IDX file, as a new one: VisualRBM's calchidden.
+    """Write the outputs of a model for each row of an IDX file, as VisualRBM's calchidden does.
 
     Parameters
     ----------
     source : str or os.PathLike
-        IDX file of float32 or float64; rows of more dimensions are taken as one.
+        IDX file of float32 or float64; rows of more dimensions are flattened.
     path : str or os.PathLike
         The new file: float32 (rows, outputs), in the byte order of the source.
     model : Model, or its file
         Restricted Boltzmann machines and autoencoders give their hidden units, perceptrons their
         outputs.
     approx : {"visualrbm"}, optional
-        VisualRBM's own bits, approximations and all.
+        The same bits as VisualRBM, its approximations included.
     **options
         As for ``mapix.idx.Writer``.
 
@@ -61,7 +59,7 @@ def hidden(
         The file has no floats.
     """
     found = model if isinstance(model, Model) else _model(model)
-    rows: IdxArray = open_dataset(source, format="idx", labels=False)
+    rows = open_dataset(source, format="idx", labels=False)
     with rows:
         if rows.dtype.kind != "f":
             reason = f"float32 or float64 expected, got {rows.dtype.name}"
@@ -71,7 +69,8 @@ def hidden(
             raise ValueError(f"{rows.path}: rows of {n} numbers, the model takes {found.inputs}")
         step = max(1, BLOCK_NBYTES // (4 * max(n, found.outputs)))
         options = {"byteorder": rows.byteorder, **options}
-        with Writer(path, np.float32, (found.outputs,), **options) as out:
+        writer = resolved("mapix.idx:Writer")  # the format that VisualRBM's programs write
+        with writer(path, np.float32, (found.outputs,), **options) as out:
             for at in range(0, len(rows), step):
                 block = rows.batch(np.arange(at, min(at + step, len(rows)))).images
                 out.extend(found.hidden(block.reshape(len(block), n), approx=approx))
@@ -80,12 +79,12 @@ def hidden(
 def parts(
     path: Path, *, transposed: bool = False, index: int = 0, count: int | None = None
 ) -> list[Layer]:
-    """Layers of a file's model, for a stack.
+    """Return the layers of a file's model, for a stack.
 
     Raises
     ------
     ValueError
-        A perceptron is to be transposed, or has no such layers.
+        A perceptron cannot be transposed, or does not have these layers.
     """
     model = _model(path)
     if isinstance(model, Pair):
@@ -100,7 +99,7 @@ def parts(
 
 
 def stack_files(chosen: list[dict[str, Any]], path: Path, **options: Any) -> None:
-    """A perceptron of several files' layers: VisualRBM's buildmlp.
+    """Write a perceptron of the layers of several files, as VisualRBM's buildmlp does.
 
     Parameters
     ----------
@@ -120,14 +119,14 @@ def stack_files(chosen: list[dict[str, Any]], path: Path, **options: Any) -> Non
 
 
 def convert(source: Path, path: Path, *, strict: bool = False, **options: Any) -> None:
-    """A model or a schedule in another file: JSON, npz or safetensors, by the name's end.
+    """Write a model or a schedule to another file: JSON, npz or safetensors, by the name's end.
 
     Parameters
     ----------
     source, path : str or os.PathLike
         The file, and the new one.
     strict : bool
-        Take only what VisualRBM takes.
+        Accept only what VisualRBM accepts.
     **options
         As for ``mapix.visualrbm.write``.
     """
@@ -137,8 +136,8 @@ def convert(source: Path, path: Path, *, strict: bool = False, **options: Any) -
     found.write(path, **options)
 
 
-def told(schedule: Schedule) -> str:
-    """A schedule as text: the model, then a line for each stage."""
+def schedule_text(schedule: Schedule) -> str:
+    """Return a schedule as text: the model, then a line for each stage."""
     head = f"{schedule.kind} {' -> '.join(map(str, schedule.layers))}"
     head += f", {', '.join(schedule.functions)}; minibatches of {schedule.minibatch_size}, "
     lines = [f"{head}seed {schedule.seed}"]

@@ -1,16 +1,18 @@
-"""Models into files: JSON, npz, safetensors; each appears whole or not at all."""
+"""Writers of models: JSON, npz and safetensors; a file appears complete or not at all."""
 
 from __future__ import annotations
 
 import os
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from mapix.errors import UnsupportedError
 from mapix.store import SYSTEM, Calls, NewWhole
-from mapix.visualrbm.layout import NAME, as_original, exactly, lines
-from mapix.visualrbm.model import Model
+from mapix.visualrbm.layout import NAME, Document, as_original, exactly, lines
+
+if TYPE_CHECKING:
+    from mapix.visualrbm.model import Model
 
 __all__ = ["write"]
 
@@ -37,9 +39,9 @@ def write(
     format : {"json", "npz", "safetensors"}, optional
         By default what the name ends with; JSON for other names.
     compat : {"visualrbm"}, optional
-        JSON byte for byte as VisualRBM writes it: six digits behind the dot, which loses most of a
-        float32.  By default numbers are as short as gives the same float32 back, in the grammar
-        that VisualRBM reads.
+        JSON byte for byte as VisualRBM writes it: six digits after the point, which loses most of a
+        float32.  By default a number is the shortest text that gives the same float32 back, in the
+        grammar that VisualRBM reads.
     replace : bool
         Whether a file that is there may be replaced, in one step.
     calls : mapix.store.Calls
@@ -68,33 +70,22 @@ def write(
 def _json(out: NewWhole, model: Model, compat: str | None) -> None:
     document = model.document()
     if compat:
-        for array in arrays(model).values():
+        for array in document.arrays().values():
             if not np.isfinite(array).all():
-                raise ValueError("VisualRBM's text has no NaN and nothing infinite")
+                raise ValueError("the text of VisualRBM has neither NaN nor infinite numbers")
     for piece in lines(document, as_original if compat else exactly):
         out.write(piece.encode())
 
 
-def arrays(model: Model) -> dict[str, Any]:
-    """The arrays of a model by the names of its file, those of layers as ``Layers.0.Weights``."""
-    document = model.document()
-    found = {k: v for k, v in document.fields.items() if isinstance(v, np.ndarray)}
-    for i, layer in enumerate(document.layers):
-        more = {k: v for k, v in layer.items() if isinstance(v, np.ndarray)}
-        found |= {f"Layers.{i}.{k}": v for k, v in more.items()}
-    return found
-
-
-def texts(model: Model) -> dict[str, str]:
-    """The kind and the activation functions, by the names of the file."""
-    document = model.document()
-    found = {"Type": model.kind}
+def texts(document: Document) -> dict[str, str]:
+    """Return the kind and the activation functions, by the names of the file."""
+    found = {"Type": document.kind}
     found |= {k: v for k, v in document.fields.items() if isinstance(v, str)}
     return found | {f"Layers.{i}.Function": la["Function"] for i, la in enumerate(document.layers)}
 
 
 class _Stream:
-    """What zipfile asks of a file that cannot go back."""
+    """A file for zipfile that cannot seek."""
 
     def __init__(self, out: NewWhole) -> None:
         self._out = out
@@ -106,13 +97,14 @@ class _Stream:
     def flush(self) -> None:
         pass
 
-    def read(self, n: int = -1) -> bytes:  # numpy takes what has it for an open file
+    def read(self, n: int = -1) -> bytes:  # numpy takes an object with it for an open file
         raise OSError("it is written only")
 
 
 def _npz(out: NewWhole, model: Model, compat: str | None) -> None:
-    words = {k: np.array(v) for k, v in texts(model).items()}
-    np.savez(_Stream(out), **arrays(model), **words)  # type: ignore[arg-type]
+    document = model.document()
+    words = {k: np.array(v) for k, v in texts(document).items()}
+    np.savez(_Stream(out), **document.arrays(), **words)  # type: ignore[arg-type]
 
 
 def _safetensors(out: NewWhole, model: Model, compat: str | None) -> None:
@@ -122,7 +114,9 @@ def _safetensors(out: NewWhole, model: Model, compat: str | None) -> None:
         raise UnsupportedError(f"{out.path}: {EXTRA}") from e
     import json
 
-    out.write(save(arrays(model), metadata={"mapix.visualrbm": json.dumps(texts(model))}))
+    document = model.document()
+    metadata = {"mapix.visualrbm": json.dumps(texts(document))}
+    out.write(save(document.arrays(), metadata=metadata))
 
 
 _WRITERS = {"json": _json, "npz": _npz, "safetensors": _safetensors}
