@@ -182,14 +182,20 @@ def _facts(ds: Any) -> dict[str, Any]:
     columns = getattr(ds, "columns", {})
     if not columns or len(ds) > MOST_RECORDS:
         return found
+    shown = {}
     for entry in found["columns"]:
-        column = columns[entry["name"]]
-        values = column.values[column.present]
+        try:
+            column = columns[entry["name"]]
+            values = column.values[column.present]
+        except (MapixError, OSError) as e:  # of a file that a record names
+            entry["problem"] = str(e)
+            continue
+        shown[entry["name"]] = column
         entry["missing"] = len(column) - len(values) or None
         if column.numeric and len(values):
             entry |= {"min": values.min().item(), "max": values.max().item(), "unit": column.unit}
     found["first_records"] = [
-        {"record": i} | {name: _cell(column, i) for name, column in columns.items()}
+        {"record": i} | {name: _cell(column, i) for name, column in shown.items()}
         for i in range(min(FIRST, len(ds)))
     ]
     return found
