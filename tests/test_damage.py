@@ -132,7 +132,7 @@ def test_all_records_before_the_damage_are_recovered(tmp_path, data):
     assert [(*r.shape, r.image.tobytes()) for r in ds] == [
         (r.h, r.w, r.c, r.hwc().tobytes()) for r in oracle
     ]
-    with pytest.raises(mapix.FormatError, match=rf"{len(oracle)} whole records before it") as e:
+    with pytest.raises(mapix.FormatError, match=rf"{len(oracle)} complete records before it") as e:
         opened(path)
     assert f"as {20 - head}-byte headers" in str(e.value)  # the other is listed, not recommended
     for how, new in (("method", tmp_path / "m"), ("function", tmp_path / "f")):
@@ -168,7 +168,7 @@ def test_zeros_after_the_records(tmp_path, head):
     assert (len(ds), ds.header_nbytes) == (3000, head)
     assert ds.repair(tmp_path / "new").nrecords == 3000
     assert repair(tmp_path / "d" / "train", tmp_path / "new2").nrecords == 3000
-    with pytest.raises(mapix.FormatError, match="3000 whole records before it .strict=False opens"):
+    with pytest.raises(mapix.FormatError, match="3000 complete records before it .strict=False opens"):
         mapix.open(tmp_path / "d")
 
 

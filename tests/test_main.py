@@ -168,7 +168,7 @@ def test_errors_are_one_line(mixed, tmp_path, capsys):
     assert "is a file" in failed(capsys, "info", str(mixed / "train"), "--split", "test")
     with open(mixed / "train", "r+b") as f:
         f.truncate(5000)
-    assert "whole record" in failed(capsys, "info", str(mixed))
+    assert "complete record" in failed(capsys, "info", str(mixed))
 
 
 def test_ctrl_c_gives_130(monkeypatch, capsys):

@@ -33,6 +33,9 @@ tests/slow_vimh.py tests/slow_iid.py tests/slow_json.py tests/slow_pink.py tests
 src/mapix/compat/__init__.py src/mapix/compat/_model.py src/mapix/compat/opsml.py
 src/mapix/compat/vimh src/mapix/compat/iidfile.py
 src/mapix/iid docs/iid.md
+src/mapix/iid
+src/mapix/vimh src/mapix/joined.py src/mapix/batch.py src/mapix/columns.py src/mapix/expression.py
+src/mapix/statistics.py
 src/mapix/_native/iid.py src/mapix/_native/iid_bulk.py src/mapix/_native/tree.py
 src/mapix/tar src/mapix/tfrecord docs/tar.md docs/tfrecord.md
 """

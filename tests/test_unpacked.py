@@ -168,7 +168,7 @@ def test_cached_bytes_begin_as_the_file_does(tmp_path, make, name):
 
 
 def test_verify_decodes_a_text_pickle_again(tmp_path, monkeypatch):
-    monkeypatch.setattr("mapix.vimh.pickles.decode.STEP", 16)  # only the begin is compared
+    monkeypatch.setattr("mapix.vimh.pickles.decode.PIECE_NBYTES", 16)  # only the begin is compared
     path, n = tmp_path / "train_batch", 900
     rows = np.random.default_rng(1).integers(0, 256, (n, 20), np.uint8)
     factors = np.zeros((n, 2), np.float32)
@@ -188,7 +188,7 @@ def test_verify_decodes_a_text_pickle_again(tmp_path, monkeypatch):
         head = TRAILER.pack(*fields)[:-4]
         place.write_bytes(body + head + struct.pack("<I", _native.crc32c(head)))
         report = mapix.open(path).verify()
-        assert "not what the pickle holds" in str(report)
+        assert "does not match the pickle" in str(report)
         place.write_bytes(good)
     assert mapix.open(path).verify().ok
 

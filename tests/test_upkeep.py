@@ -129,7 +129,7 @@ def test_grown_by_something_else_is_an_error_as_ever(tmp_path):
     mapix.open(path)
     with path.open("ab") as f:
         f.write(b"\3\0\4\0\1\0half")
-    with pytest.raises(mapix.TruncatedError, match="400 whole records"):
+    with pytest.raises(mapix.TruncatedError, match="400 complete records"):
         mapix.open(path, dialect=14)
     with pytest.warns(mapix.MapixWarning, match="are not a record"):
         assert len(mapix.open(path, dialect=14, strict=False)) == 400
@@ -181,7 +181,7 @@ def test_verify_finds_a_changed_pixel(tmp_path):
     report = ds.verify()
     assert not report.ok
     assert report.damaged == [77]
-    assert "1 records are not what they were: 77" in str(report)
+    assert "1 records have changed: 77" in str(report)
     saved = ds.repair(tmp_path / "new")
     assert saved.damaged == [77]
     assert saved.nrecords == 399

@@ -164,7 +164,7 @@ def test_golden_truncated_tail():
     with pytest.raises(mapix.TruncatedError) as e:
         hand("truncated_tail")
     assert (e.value.record, e.value.at) == (1, 29)
-    for text in ("train", "record 1 at byte 29", "29 bytes", "26 left", "1 whole record"):
+    for text in ("train", "record 1 at byte 29", "29 bytes", "26 left", "1 complete record"):
         assert text in str(e.value)
     with pytest.warns(mapix.MapixWarning, match="1 complete records; the last 26 bytes"):
         ds = hand("truncated_tail", strict=False)
@@ -242,8 +242,8 @@ def test_ambiguity_shows_both_readings(tmp_path):
     path.write_bytes(ambiguous())
     with pytest.raises(mapix.FormatError, match="both dialects fit") as e:
         mapix.open(path)
-    assert "as 14-byte headers: 1 whole records" in str(e.value)
-    assert "as 6-byte headers: 1 whole records" in str(e.value)
+    assert "as 14-byte headers: 1 complete records" in str(e.value)
+    assert "as 6-byte headers: 1 complete records" in str(e.value)
     assert mapix.open(path, dialect=14)[0].label_ids.tolist() == [0]
     assert len(mapix.open(path, dialect=6)[0].label_ids) == 5
 
@@ -300,7 +300,7 @@ def test_huge_dimensions_cost_nothing(tmp_path, head):
     path = tmp_path / "huge"
     data = b"\xff" * 6 + bytes(head - 6) + b"\0" + bytes(100)
     path.write_bytes(data)
-    with pytest.raises(mapix.FormatError, match="whole record|no dialect") as e:
+    with pytest.raises(mapix.FormatError, match="complete record|no dialect") as e:
         mapix.open(path, dialect=head)
     assert str(65535**3 + head + 1) in str(e.value)
 
@@ -320,7 +320,7 @@ def test_zero_sized_records_are_refused(tmp_path, dims):
     path = tmp_path / "zero"
     bad = Slow(*dims, [], b"", (0.0, 1.0))
     path.write_bytes(pack([record(2, 2, 1, []), bad]))
-    with pytest.raises(mapix.SizeError, match="has no pixels; 1 whole record") as e:
+    with pytest.raises(mapix.SizeError, match="has no pixels; 1 complete record") as e:
         mapix.open(path, dialect=14)
     assert (e.value.record, e.value.at) == (1, 19)
 
@@ -328,7 +328,7 @@ def test_zero_sized_records_are_refused(tmp_path, dims):
 def test_garbage_behind_good_records_opens_only_when_told(tmp_path):
     path = tmp_path / "tail"
     path.write_bytes(pack([record(2, 2, 1, [(0, i)], seed=i) for i in range(20)]) + b"\x01\x00\x01")
-    with pytest.raises(mapix.TruncatedError, match="20 whole records before it"):
+    with pytest.raises(mapix.TruncatedError, match="20 complete records before it"):
         mapix.open(path)
     with pytest.warns(mapix.MapixWarning, match="the last 3 bytes"):
         ds = mapix.open(path, strict=False)
@@ -345,7 +345,7 @@ def test_garbage_behind_good_records_opens_only_when_told(tmp_path):
     [
         ("[1]", "expected an object"),
         ('{"a": 1, "a": 2}', "appears twice"),
-        ('{"a": NaN}', "no JSON number"),
+        ('{"a": NaN}', "not a JSON number"),
         ('{"parameter_names": {}}', "must be a list"),
         ('{"parameter_mappings": {"a": 1}}', "must be an object"),
         ('{"parameter_names": ["a", "a"]}', "different names"),

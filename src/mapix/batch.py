@@ -1,4 +1,4 @@
-"""Many records into one contiguous batch: one C call, one pass over the bytes, always a copy."""
+"""Many records as one contiguous batch: one C call that copies each byte once."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ IntArray = NDArray[np.int64]
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """What ``batch`` returns.  All arrays are its own (or the given ``out``): writable, contiguous.
+    """Result of ``batch``.  Its arrays are its own, or the given ``out``: writable, contiguous.
 
     Attributes
     ----------
@@ -101,7 +101,7 @@ class Collatable(metaclass=abc.ABCMeta):  # noqa: B024 - families are its virtua
 
 
 class Row(np.ndarray[Any, Any]):
-    """A row of a batch, as an array whose type says so to PyTorch's default collate function."""
+    """A row of a batch, as an array of a type that PyTorch's default collate function knows."""
 
 
 class Pair(tuple[Any, ...]):
@@ -114,7 +114,7 @@ class Samples(Sequence[Any]):
     """The rows of a batch one by one: a ``Row`` each, with labels a ``Pair`` each.
 
     What ``__getitems__`` of arrays returns.  PyTorch's loaders make one tensor of the list that
-    they get; with ``mapix.torch`` imported, of ``images`` as a whole.
+    they get; with ``mapix.torch`` imported, of ``images`` at once.
 
     Attributes
     ----------
@@ -144,30 +144,30 @@ class Samples(Sequence[Any]):
 
 
 class Lookout:
-    """When to look whether a file is in memory, so that it is asked for before it is needed.
+    """Decides when to check whether a file is in memory, so that it is read before it is needed.
 
-    A look costs some per cent of a batch, so after batches that were in memory the next one, then
-    three, seven, and at most fifteen are not looked at.  One that was not sets that back to none.
-    Threads that look at once may look once too often, nothing worse.
+    A check costs some per cent of a batch.  So after batches that were in memory the next one, then
+    three, seven, and at most fifteen are not checked.  After a batch that was not in memory each
+    one is checked again.  Concurrent threads may check once too often.
     """
 
     __slots__ = ("_gap", "_skip")
 
-    PROBES = 2  # records of a batch looked at
+    PROBES = 2  # records of a batch that are checked
     MOST = 15
 
     def __init__(self) -> None:
         self._gap = self._skip = 0
 
     def probes(self) -> int:
-        """Records of the next batch to look at."""
+        """Return the number of records of the next batch to check."""
         if self._skip:
             self._skip -= 1
             return 0
         return self.PROBES
 
     def saw(self, nasked: int) -> None:
-        """After a look: how many records had to be asked for."""
+        """Note the result of a check: how many records had to be asked for."""
         self._gap = 0 if nasked else min(2 * self._gap + 1, self.MOST)
         self._skip = self._gap
 
@@ -175,7 +175,7 @@ class Lookout:
 def batches(
     ds: Any, batch_size: int, indices: IntArray, *, drop_last: bool, options: dict[str, Any]
 ) -> Iterator[Batch]:
-    """Batches of a dataset's ``indices``, the next one fetched from disk ahead of use."""
+    """Yield batches of a dataset's ``indices``; the next one is read from disk ahead of use."""
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     end = len(indices) - len(indices) % batch_size if drop_last else len(indices)
@@ -188,7 +188,7 @@ def batches(
 
 
 class Recipe:
-    """How the records of a batch become arrays: made once for a set of options, then reused.
+    """Instructions of the C core for a set of options of a batch: made once, then reused.
 
     Parameters
     ----------
@@ -256,9 +256,9 @@ class Recipe:
 def affine(
     dtype: str, scale: float | None, mean: ArrayLike | None, std: ArrayLike | None, c: int
 ) -> NDArray[np.float32] | None:
-    """Pairs (a, b) of each channel, float32 (c, 2), so that a byte comes out as fma(byte, a, b).
+    """Return pairs (a, b) of each channel, float32 (c, 2): a byte becomes fma(byte, a, b).
 
-    That is ``(byte * scale - mean) / std``, with a and b worked out in float64; None for uint8.
+    That is ``(byte * scale - mean) / std``, with a and b computed in float64; None for uint8.
     """
     if dtype == "uint8":
         if scale is not None or mean is not None or std is not None:
@@ -274,14 +274,14 @@ def affine(
         out[:, 1] = -offset / divisor
     except ValueError as e:
         raise ValueError(
-            f"mean and std must be numbers or {c} of them, one a channel; "
+            f"mean and std must be numbers or {c} of them, one per channel; "
             f"got shapes {offset.shape} and {divisor.shape}"
         ) from e
     return out
 
 
 def given(out: NDArray[Any] | Batch, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """The first rows of an output array that was given, which has to fit."""
+    """Return the first rows of the output array of a caller, which must fit."""
     array = out.images if isinstance(out, Batch) else out
     if not isinstance(array, np.ndarray):
         raise TypeError(f"out must be an ndarray or a Batch, got {type(out).__name__}")
@@ -346,7 +346,7 @@ def gather(
     Notes
     -----
     Copies: every image once.  Lifetime: the arrays are the caller's.  Threads: any number of
-    calls at once; the GIL is released.  Cost: one pass over the bytes of the records.
+    calls at once; the GIL is released.  Cost: one scan of the bytes of the records.
     """
     b = len(rows)
     if offsets is not None:
@@ -368,7 +368,7 @@ def gather(
 def _fast(
     mapping: Mapping, index: _native.VimhIndex, recipe: Recipe, *what: Any
 ) -> tuple[Any, ...]:
-    """``_slowly`` in C."""
+    """Do what ``_slowly`` does in C."""
     while True:
         where = (_native.GATHER, mapping.located, index.address, recipe.address)
         done: tuple[Any, ...] = fast.gather(*where, *what)
@@ -396,7 +396,7 @@ def _slowly(
     threads: int,
     probe: int,
 ) -> tuple[Any, ...]:
-    """Images, labels, present, shapes, spec_range, and the number of records asked for."""
+    """Return images, labels, present, shapes, spec_range, and the number of records asked for."""
     b = len(rows)
     plan = _native.new_gather(recipe.template)
     labels = present = shapes = spec = None
@@ -460,7 +460,7 @@ def label_codes(
 def translated(
     codes: NDArray[np.uint8], present: NDArray[np.bool_], table: NDArray[Any], missing: float
 ) -> NDArray[Any]:
-    """What ``table`` (heads, 256) says that codes (b, heads) mean; ``missing`` where one is not."""
+    """Return the values of codes (b, heads) in ``table`` (heads, 256); ``missing`` where absent."""
     values: NDArray[Any] = table[np.arange(codes.shape[1]), codes]
     if not present.all():
         values[~present] = missing
@@ -468,7 +468,7 @@ def translated(
 
 
 def in_unit(batch: Batch, table: NDArray[Any], missing: float) -> Batch:
-    """Replace raw labels by what ``table`` (heads, 256) says they mean; in place, and returned."""
+    """Replace raw labels by their values in ``table`` (heads, 256), and return the batch."""
     if batch.labels is not None and batch.present is not None:
         batch.labels = translated(batch.labels, batch.present, table, missing)
     return batch

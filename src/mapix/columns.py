@@ -64,7 +64,7 @@ class Column:
 
     @property
     def present(self) -> NDArray[np.bool_]:
-        """Which records have a value, bool (n,)."""
+        """Whether each record has a value, bool (n,)."""
         if self._present is None:
             return np.broadcast_to(np.True_, (len(self._values),))
         return self._present

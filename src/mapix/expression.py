@@ -49,7 +49,7 @@ _BOOL = {ast.And: np.logical_and, ast.Or: np.logical_or}
 def evaluate(text: str, columns: Mapping[str, Column]) -> tuple[Any, set[str]]:
     """Evaluate a condition for each record; return the result and the names that occur.
 
-    A part that names one column of codes is evaluated for the 256 codes, and looked up.
+    A part that names one column of codes is evaluated for the 256 codes only.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Appending records to a VIMH file that is there."""
+"""Appending records to a VIMH file."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ PATIENCE_SECONDS = 10.0  # for another appender, which replaces the info JSON in
 class Appender(Packer, Closing):
     """More records for a binary file, all of them or none at each commit.
 
-    Readers that open the file meanwhile see the records committed so far; so does everybody after a
-    power cut.  The file's parameters and header are kept; the counts in the info JSON are brought
-    up to date at each commit.
+    Readers that open the file meanwhile see the records committed so far; so do readers after a
+    power cut.  The file keeps its parameters and its header size; each commit updates the counts
+    in the info JSON.
 
     Parameters
     ----------
     path : str or os.PathLike
         A data file, or a dataset directory.
     split : {"train", "test"}
-        Of a directory.
+        The split of a directory.
     dialect : {14, 6}, optional
-        Bytes of the record header, where the file does not tell: it is empty (14) or fits both.
+        Bytes of the record header, where the file is empty (then 14) or fits both.
     strict : bool
         As for ``Writer``.
     calls : mapix.store.Calls
@@ -49,9 +49,9 @@ class Appender(Packer, Closing):
     Raises
     ------
     LockedError
-        Another writer is at work on the file.
+        Another writer appends to the file.
     UnsupportedError
-        It is a pickle, or a pickle of the same split lies beside it, which would stay behind.
+        It is a pickle, or there is a pickle of the same split, which would not be appended to.
     FormatError
         The file is damaged; see ``mapix.vimh.repair``.
 
@@ -88,9 +88,9 @@ class Appender(Packer, Closing):
             raise
 
     def _look(self, dialect: Literal[14, 6] | None) -> tuple[Any, int]:
-        """Parameters and header of the file, which has to be whole."""
+        """Return parameters and header of the file, which must end with a complete record."""
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", MapixWarning)  # counts that are old: mended below
+            warnings.simplefilter("ignore", MapixWarning)  # old counts, which are corrected below
             ds = open_path(self.path, dialect=dialect)
         assert isinstance(ds, Dataset)  # of one file
         with ds:

@@ -24,7 +24,7 @@ Rows = NDArray[np.int64]
 
 
 class BatchPlan:
-    """What a set of options means for the records of one file.
+    """A set of options, worked out for the records of one file.
 
     A gatherer caches its plans; a plan does not refer to the gatherer, which is passed in.
 

@@ -407,9 +407,9 @@ class Dataset(record_types.Rows, Batching):
         self, *, labels: bool = True, checksums: bool = True, progress: Progress | None = None
     ) -> str:
         """Store the index beside the file, and return its path: see ``mapix.index``."""
-        from mapix.vimh import upkeep
+        from mapix.vimh import indexing
 
-        return upkeep.keep_index(self, labels=labels, checksums=checksums, progress=progress)
+        return indexing.keep_index(self, labels=labels, checksums=checksums, progress=progress)
 
     def repair(self, path: str | os.PathLike[str], progress: Progress | None = None) -> Saved:
         """Write all complete records to a new file; see ``mapix.vimh.repair``."""

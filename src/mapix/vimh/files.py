@@ -1,4 +1,4 @@
-"""Which files of a folder are VIMH: splits, pickles and shards, by their names."""
+"""Names of VIMH files in a folder: splits, pickles and shards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What VIMH declares to the registry."""
+"""The declaration of VIMH for the registry."""
 
 from mapix.registry import Format
 

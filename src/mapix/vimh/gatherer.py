@@ -1,4 +1,4 @@
-"""What all datasets over one VIMH file share."""
+"""The open file that all datasets over it share: its index in C, its labels, its plans."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ __all__ = ["Gatherer"]
 
 MOST_PLANS = 64
 STEP_RECORDS = 1 << 16  # between two checks for Ctrl-C
-# headers that a stored stride is compared with: before a view of a record, and of all
-BEFORE_A_VIEW, BEFORE_ALL_VIEWS = 4, 256  # each may be a page that the disk has to deliver
-DENSE = 4  # records of the file for each that is asked for, up to which it is read through
+# Headers that a stored stride is compared with: before a view of a record, and of all.
+BEFORE_A_VIEW, BEFORE_ALL_VIEWS = 4, 256  # each may be a page read from disk
+DENSE = 4  # up to so many records of the file per record asked for, all are read in one go
 
 
 def _reopened(path: str, options: Mapping[str, Any], expect: Fingerprint) -> Gatherer:
@@ -39,10 +39,10 @@ def _reopened(path: str, options: Mapping[str, Any], expect: Fingerprint) -> Gat
 
 
 class Gatherer(record_types.File):
-    """What all datasets over one file share: its index in C, its labels, its orders.
+    """An open file, its index in C, its labels and its plans of batches.
 
-    Rows are record numbers of the file, int64 (b,); the C core checks their range.  Options are
-    those of ``Dataset.batch``.
+    All datasets over the file share it.  Rows are record numbers of the file, int64 (b,); the C
+    core checks their range.
     """
 
     def __init__(
@@ -54,27 +54,27 @@ class Gatherer(record_types.File):
         interleaved: bool,
         access: str = "random",
     ) -> None:
-        # Opening is to cost nothing: whatever a first record does not need is made when asked for.
+        # Opening must be cheap: what a first record does not need is made when it is first used.
         self.source = source
-        self.pixels = source  # where the images lie; of a pickle that had to be decoded, elsewhere
+        self.pixels = source  # file with the images; of a pickle that was decoded, one in the cache
         self.index = index
         self.interleaved = interleaved
-        self.access = access  # what the kernel was told about the reads to come
-        # of a record: header and label count; 0 where labels lie elsewhere, beside bare images
+        self.access = access  # how the file will be read: advice for the kernel
+        # bytes of a record's header and label count; 0 in pickles, whose labels lie elsewhere
         self.fixed_nbytes = index.head_nbytes + 1 if index.head_nbytes else 0
         self._named = named
         self._plans: dict[BatchOptions, BatchPlan] = {}
         self.lookout = Lookout()
-        self.options: Mapping[str, Any] = {}  # with which it is opened again
-        self.key: str | None = None  # under which a stored index is kept, if at all
+        self.options: Mapping[str, Any] = {}  # of ``open``, for pickles of records
+        self.key: str | None = None  # of the stored index; None where none is stored
         self._confirmed = 0  # headers that a stored stride was compared with
-        self._sound: bool | None = None  # whether stored labels are: looked at once
+        self._sound: bool | None = None  # whether the stored labels are: checked once
         self._shapes = np.empty((0, 3), np.uint16)
         self._tables: dict[str, NDArray[Any]] = {}
 
     @cached_property
     def parameters(self) -> Parameters:
-        """The labels: named ones, then ``param_<id>`` for ids that occur without a name."""
+        """Labels: named ones, then ``param_<id>`` for ids that occur without a name."""
         return self._named.with_ids(self.ids)
 
     @property
@@ -83,7 +83,7 @@ class Gatherer(record_types.File):
         return self.index.ids
 
     def label_counts(self) -> NDArray[np.uint8]:
-        """Number of labels of each record, uint8 (n,)."""
+        """Return the number of labels of each record, uint8 (n,)."""
         return self.index.label_counts()
 
     @cached_property
@@ -121,7 +121,7 @@ class Gatherer(record_types.File):
         return np.array(self.index.first[1:4], np.uint16)
 
     def uniform_images(self, empty: tuple[int, int, int] = (0, 0, 0)) -> NDArray[np.uint8]:
-        """All images of a uniform file, (n, h, w, c); of shape (0, *empty) where there are none."""
+        """Return all images of a uniform file, (n, h, w, c); (0, *empty) without records."""
         at, h, w, c, n = self.index.first
         shape = (h, w, c) if self.index.nrecords else empty
         at += self.fixed_nbytes + 2 * n
@@ -131,7 +131,7 @@ class Gatherer(record_types.File):
         )
 
     def uniform_labels(self, which: int) -> NDArray[np.uint8]:
-        """Ids (0) or codes (1) of all records of a uniform file, (n, N)."""
+        """Return ids (0) or codes (1) of all records of a uniform file, (n, N)."""
         at, _, _, _, n = self.index.first
         at += self.fixed_nbytes
         self._confirm(self.index.nrecords if self.index.sampled else BEFORE_ALL_VIEWS)
@@ -140,7 +140,7 @@ class Gatherer(record_types.File):
         )
 
     def _ready(self) -> None:
-        """Attach the file; called by the base when a first record is wanted, and after close()."""
+        """Attach the file; the base class calls it for a first record, and after ``close``."""
         mapping, index = self.pixels.mapping, self.index
         self._confirm(BEFORE_A_VIEW)
         self._attach(
@@ -151,8 +151,8 @@ class Gatherer(record_types.File):
             index.entries,
             index.head_nbytes,
             self.interleaved,
-            # The file's own header has to agree with a stored entry, and with a stored stride that
-            # was not made for this very file.
+            # A stored entry, and a stored stride that was made for another file, must agree with
+            # the header in the file.
             _native.FIND if index.stored and (index.sampled or not index.stride) else 0,
         )
 
@@ -182,16 +182,16 @@ class Gatherer(record_types.File):
         return list(zip(pairs[::2], pairs[1::2], strict=True))
 
     def labels_beside(self, record: Record, which: int) -> NDArray[np.uint8]:
-        """Ids (0) or codes (1) of a record, where they do not lie in it."""
+        """Return ids (0) or codes (1) of a record of a file whose labels lie elsewhere."""
         raise NotImplementedError
 
     def label_table(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """Codes (0 where missing) and presence of records, (b, heads); the pixels are not read."""
+        """Return codes (0 where missing) and presence of records, (b, heads); reads no pixels."""
         columns, names = self.label_columns
         codes = np.empty((len(rows), len(names)), np.uint8)
         present = np.empty((len(rows), len(names)), np.bool_)
         mapping = self.source.mapping
-        # Front to back through most of a file is what readahead is for; a part is not.
+        # Readahead helps where most of a file is read front to back, not for a few records.
         through = len(rows) > 1 and int(rows[-1]) - int(rows[0]) < DENSE * len(rows)
         mapping.advise("sequential" if through else self.access)
         try:
@@ -221,20 +221,20 @@ class Gatherer(record_types.File):
             return np.zeros(n, np.uint8), np.zeros(n, np.bool_)
         try:
             codes, *present = table.column(self.index.ids.index(id))
-        except FileChangedError:  # the stored index was cut: the file has the labels, too
+        except FileChangedError:  # the stored index was cut: the file has the labels as well
             self._sound = False
             return None
         return codes, present[0] != 0 if present else None
 
     def keep_labels(self, codes: NDArray[np.uint8], present: NDArray[np.bool_]) -> None:
-        """Put the labels of all records, (heads, n), into the stored index, when there is one."""
+        """Put the labels of all records, (heads, n), into the stored index, if there is one."""
         if self.key is None or self.index.columns is not None:
             return
         self.index = replace(self.index, columns=self.columns_of(codes, present))
         index_store.store(self.source, self.index, self.key)
 
     def columns_of(self, codes: NDArray[np.uint8], present: NDArray[np.bool_]) -> Columns:
-        """Codes and presence by heads, (heads, n), as the index has them: by ids."""
+        """Return codes and presence by heads, (heads, n), as columns by ids, for the index."""
         names = self.label_columns[1]
         order = [names.index(self.parameters.by_id(i).name) for i in self.index.ids]
         missing = None if present[order].all() else present[order].view(np.uint8)
@@ -243,22 +243,22 @@ class Gatherer(record_types.File):
     def complete(
         self, batch: Batch, rows: NDArray[np.int64], *, labels: bool, spec_range: bool
     ) -> None:
-        """Put what lies beside the images into a batch of them."""
+        """Put labels and ranges that lie elsewhere into a batch of images."""
         raise NotImplementedError
 
     def labels_of(self, record: Record) -> dict[str, int]:
-        """``record.labels``."""
+        """Return ``record.labels``."""
         name = self.parameters.by_id
         return {name(id).name: code for id, code in self._pairs(record)}
 
     def values_of(self, record: Record) -> dict[str, float]:
-        """``record.values``."""
+        """Return ``record.values``."""
         known = self.parameters.by_id
         found = ((known(id), code) for id, code in self._pairs(record))
         return {p.name: float(p.dequantise(code)) for p, code in found}
 
     def spec_range_of(self, record: Record) -> tuple[float, float] | None:
-        """``record.spec_range``."""
+        """Return ``record.spec_range``."""
         if self.index.head_nbytes != 14:
             return None
         raw = _native.copy(self.source.mapping, record.offset + 6, 8, "vimh")
@@ -266,17 +266,17 @@ class Gatherer(record_types.File):
         return float(low), float(high)
 
     def repr_of(self, record: Record) -> str:
-        """``repr(record)``."""
+        """Return ``repr(record)``."""
         h, w, c = record.shape
         path = self.source.path
         return f"<Record {record.index} of {path}: {h} x {w} x {c}, {record.nlabels} labels>"
 
     def check_cached(self) -> bool:
-        """Whether decoded images and factors are those of the file, where there are any."""
+        """Return whether decoded images and factors, if there are any, are those of the file."""
         return True
 
     def over(self, index: RecordIndex) -> Gatherer:
-        """The same file with another index."""
+        """Return a gatherer of the same file with another index."""
         how: dict[str, Any] = {"interleaved": self.interleaved, "access": self.access}
         return Gatherer(self.source, index, self._named, **how)
 
@@ -285,7 +285,7 @@ class Gatherer(record_types.File):
         return _reopened, (self.source.full_path, dict(self.options), self.source.identity)
 
     def close(self) -> None:
-        """Let go of the file, and of the views of it."""
+        """Release the file, and the views of it."""
         self.source.close()
         self._detach()
         for name in ("images", "codes"):
@@ -303,7 +303,7 @@ class Gatherer(record_types.File):
         return found
 
     def same_shapes(self, b: int) -> NDArray[np.uint16]:
-        """The one shape of a uniform file, b times, as a read-only view."""
+        """Return the one shape of a uniform file, b times, as a read-only view."""
         known = self._shapes
         if len(known) != b:
             known = np.ndarray((b, 3), np.uint16, self._one_shape, 0, (0, 2))
@@ -312,7 +312,7 @@ class Gatherer(record_types.File):
         return known
 
     def table(self, unit: str) -> NDArray[Any]:
-        """What each code of each label means in a unit, (heads, 256)."""
+        """Return the value of each code of each label in a unit, (heads, 256)."""
         if unit not in self._tables:
             self._tables[unit] = self.parameters.table(unit)
         return self._tables[unit]

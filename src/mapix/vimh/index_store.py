@@ -1,20 +1,20 @@
-"""Stored indexes: where the records of a file are, in the user's cache or beside the file.
+"""Stored indexes of files: in the user's cache, or beside the file.
 
-A stored index is untrusted input. It is used only when nobody else can have written it
+A stored index is untrusted input. It is used only when no other user can have written it
 (``cache.distrusted``), when every byte of its header checks out, and when it was made for the
 content of the file at hand (``_belief``). Its table is mapped, not read, so it costs no memory per
-process, and every entry is compared with the record's own header at each use. It may carry three
-more tables: the labels, as columns, a CRC32C of each record, and sums over the pixels.
+process, and every entry is compared with the record's own header at each use. It may have three
+more tables: the labels as columns, a CRC32C of each record, and sums over the pixels.
 
 =========  =================================================================================
 at         what
 =========  =================================================================================
 0          magic, version, CRC32C of the fields; the fields (``_FIELDS``); zeros up to 4096
-4096       entries, 16 bytes a record; none when all records are alike
-behind     codes, one byte a record, a column for each id; then as many bytes that are 1 where
-           the record has the label, unless all have all
-behind     from the next multiple of 8 on, CRC32C of each record, 4 bytes each
-behind     from the next multiple of 8 on, sums over the pixels of each channel, 32 bytes each
+4096       entries, 16 bytes per record; none when all records have one size
+then       codes, one byte per record, a column for each id; then as many bytes that are 1 where
+           the record has the label, unless all records have all labels
+then       from the next multiple of 8 on, CRC32C of each record, 4 bytes each
+then       from the next multiple of 8 on, sums over the pixels of each channel, 32 bytes each
 =========  =================================================================================
 """
 
@@ -63,16 +63,16 @@ __all__ = [
 
 MAGIC = b"MAPIXIDX"
 VERSION = 4
-HEAD_NBYTES = 4096  # one page: the table behind it starts aligned
+HEAD_NBYTES = 4096  # one page: the table after it starts aligned
 _PREFIX = struct.Struct("<8sII")  # magic, version, CRC32C of the fields
 # dev, ino, size, mtime_ns, ctime_ns of the file; format; options; head_nbytes, ids_differ;
 # nrecords, nbytes, stride; first (at, h, w, c, N); most channels; ids as a set of 256 bits; which
 # more tables there are; CRC32C of entries, labels, checksums, moments; sample of the file.  Packed
-# numbers, not JSON: an open of a known file is mostly what is read here.
+# numbers, not JSON: reading them is most of the time of opening a known file.
 OPTIONS_NBYTES = 128
 _FIELDS = struct.Struct(f"<3Q2q16s{OPTIONS_NBYTES}s2I3QQ4HH32sI5I")
 HAS_COLUMNS, HAS_PRESENT, HAS_CHECKSUMS, HAS_MOMENTS = 1, 2, 4, 8
-STORE_NBYTES = 16 << 20  # files smaller than this are indexed again faster than looked up
+STORE_NBYTES = 16 << 20  # smaller files are indexed faster than a stored index is found
 
 
 # --- stored indexes -----------------------------------------------------------------------------
@@ -86,8 +86,8 @@ def beside(path: str) -> str:
 def _cache_place(source: Source, options: str) -> str:
     """Return where the cache has the index of a file: named after its path, and after its inode.
 
-    So the index of a file that was renamed, and that of a file that was replaced by a copy, are
-    found (``_others``), and a new index clears the old one away.
+    So the index of a renamed file, and that of a file replaced by a copy, are found
+    (``_others``), and a new index replaces the old one.
     """
     f = source.fingerprint
     number = zlib.crc32(f"{f.dev}:{f.ino}:{options}".encode())
@@ -124,21 +124,21 @@ def store(
     """Store ``index`` for the next open of the same file with the same options.
 
     Best effort: with a full, read-only or missing cache folder, and for a file that was written
-    just now, nothing is stored. A new index takes the place of the old one.
+    just now, nothing is stored. A new index replaces the old one.
 
     Parameters
     ----------
     source, index
-        The file, and what is to be kept.
+        The file, and its index.
     options : str
-        With which the file was read.
+        Options with which the file was read.
     place : str, optional
-        Another place than the cache; then every size is kept, and errors are raised.
+        Another place than the cache; then a file of any size is stored, and errors are raised.
 
     Returns
     -------
     str or None
-        Where it was put.
+        Where the index is.
     """
     if source.mapping.limited or racy_for(source) or len(options) > OPTIONS_NBYTES:
         return None
@@ -200,11 +200,11 @@ def _write(source: Source, index: RecordIndex, options: str, place: str) -> str:
 
 
 def load(source: Source, options: str) -> RecordIndex | None:
-    """Return the stored index of a file, mapped; None when none can be believed.
+    """Return the stored index of a file, mapped; None when there is none to trust.
 
-    The index beside the file is asked first, then the one in the cache. One of the very file is
-    preferred to one that is believed by size, modification time and sample (``sampled``), to one of
-    the file before it grew (``grown``), and to one whose checksums alone are of use (``stale``).
+    The index beside the file is tried first, then the one in the cache. An index of this very file
+    is preferred to one that fits by size, modification time and sample (``sampled``), then to one
+    of the file before it grew (``grown``), then to one of use for its checksums only (``stale``).
     """
     found: list[RecordIndex] = []
     for place in _places(source, options, found):
@@ -224,7 +224,7 @@ def load(source: Source, options: str) -> RecordIndex | None:
 
 
 def _places(source: Source, options: str, found: list[RecordIndex]) -> Iterator[str]:
-    """Yield where an index may be; other names in the cache only while ``found`` is empty."""
+    """Yield places of an index; other names in the cache only while ``found`` is empty."""
     yield beside(source.full_path)
     place = _cache_place(source, options)
     yield place
@@ -238,16 +238,16 @@ def _identity(source: Source) -> tuple[int, ...]:
 
 
 def _belief(made_for: tuple[int, ...], sampled: int, source: Source) -> str | None:
-    """Return what an index that was made for a file is to this file.
+    """Return how an index that was made for some file fits this file; None when it does not.
 
     ========  ==================================================================================
-    own       the very file: nobody can have written to it without the change time moving. The
-              device alone may have another number (another NFS client); then the sample decides
-    sampled   the same size, modification time and sampled bytes: a copy, or a file whose
-              metadata alone changed. Or somebody wrote between the sampled blocks and set the time
-              back: so only what is confirmed at each use is believed, and checksums are kept
+    own       it is this very file: a write would have moved the change time. Only the device may
+              have another number (another NFS client); then the sample decides
+    sampled   the same size, modification time and sampled bytes: a copy, or a file of which only
+              metadata changed. Or a program wrote between the sampled blocks and set the time
+              back: so only entries, which are confirmed at each use, and checksums are used
     grown     longer than it was, and the same sampled bytes before
-    stale     the same size and modification time, but other bytes: the checksums tell which
+    stale     the same size and modification time, but other bytes: checksums show which
     ========  ==================================================================================
     """
     now = _identity(source)
@@ -268,7 +268,7 @@ def _parse(stored: Source, source: Source, options: str) -> RecordIndex | None:
     mapping = stored.mapping
     if mapping.nbytes < HEAD_NBYTES:
         return None
-    # The table is walked at random; 8 MB of readahead for 16 bytes would be most of the open.
+    # Entries are read at random; 8 MB of readahead for 16 bytes would be most of the open.
     mapping.advise("random")
     mapping.advice = "it is a stored index that is in use"
     head = _native.copy(mapping, 0, _PREFIX.size + _FIELDS.size, "stored index")
@@ -283,7 +283,7 @@ def _parse(stored: Source, source: Source, options: str) -> RecordIndex | None:
     head_nbytes, ids_differ, n, covered, stride, at, h, w, c, labels, channels, ids = said[7:19]
     if head_nbytes not in (6, 14) or labels > 255 or covered > source.nbytes:
         return None
-    if n >> 48:  # else the sizes below are numbers that nobody can have
+    if n >> 48:  # else the sizes below exceed 64 bits
         return None
     if bool(n) != bool(covered) or at != 0:
         return None
@@ -322,8 +322,8 @@ def _parse(stored: Source, source: Source, options: str) -> RecordIndex | None:
     )
     if belief == "own":
         return found
-    # Nothing would tell that labels and sums are old. Checksums are there to tell, but not of the
-    # first part of a file: who appends does not state that he left the rest as it was.
+    # Nothing shows whether labels and sums are old. Checksums do, except of a file that has grown:
+    # a program that appends may have changed the rest.
     sums = None if belief == "grown" else found.checksums
     how: dict[str, Any] = {belief: True}
     return replace(found, columns=None, moments=None, checksums=sums, **how)
@@ -332,7 +332,7 @@ def _parse(stored: Source, source: Source, options: str) -> RecordIndex | None:
 def _tables(
     mapping: Mapping, at: int, sizes: tuple[int, int, int], has: int, crcs: tuple[int, int, int]
 ) -> dict[str, Any] | None:
-    """What lies behind the entries, as fields of a RecordIndex; None when it does not fit exactly.
+    """Return the tables after the entries as fields of a RecordIndex; None when sizes do not fit.
 
     ``sizes`` are the numbers of records, label ids and channels.
     """

@@ -92,12 +92,12 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"{text[:40]} is no finite number")
+        raise ValueError(f"{text[:40]} is not a finite number")
     return number
 
 
 def _refuse(text: str) -> float:
-    raise ValueError(f"{text} is no JSON number")
+    raise ValueError(f"{text} is not a JSON number")
 
 
 def parse_info(data: bytes, path: str) -> dict[str, Any]:
@@ -106,12 +106,12 @@ def parse_info(data: bytes, path: str) -> dict[str, Any]:
     Raises
     ------
     FormatError
-        It is no object, repeats a key, holds NaN or a number beyond float64, or a key that is known
-        has a value of another kind.
+        It is not an object, repeats a key, holds NaN or a number beyond float64, or a known key has
+        a value of another kind.
     LimitError
         It holds more than MOST_BRACKETS lists and objects.
     """
-    import json  # here: a worker of a dataset without an info JSON need not carry it
+    import json  # here: a worker of a dataset without an info JSON does not need it
 
     if data.count(b"[") + data.count(b"{") > MOST_BRACKETS:
         raise LimitError(f"{path}: vimh info JSON: more than {MOST_BRACKETS} lists and objects")

@@ -1,8 +1,8 @@
-"""Appending to a file so that nobody ever sees a part of what is being appended.
+"""Appending to a file so that no reader sees a part of what is being appended.
 
-Before the first new byte, a small journal beside the file says how long the file is, and what its
-last bytes sum up to; it is on the disk before the file grows.  While it is there, everything behind
-that length does not count.  To commit, the new bytes are brought to the disk, and the journal is
+Before the first new byte, a small journal beside the file states the length of the file, and a
+checksum of its last bytes; it is on the disk before the file grows.  While it is there, bytes after
+that length do not count.  To commit, the new bytes are brought to the disk, and the journal is
 removed: that one step is what makes them count.  After a power cut a reader sees the old records or
 the new ones, and the next writer cuts off what does not count.
 
@@ -32,7 +32,7 @@ FORMAT = "journal"
 
 
 def journal_of(path: str) -> str:
-    """Where the journal of a file is while somebody appends to it."""
+    """Return the path of the journal of a file that is being appended to."""
     folder, name = os.path.split(path)
     return os.path.join(folder, f".{name}.appending")
 
@@ -43,9 +43,9 @@ def _packed(length: int, tail: bytes | bytearray) -> bytes:
 
 
 def counting(journal: bytes) -> int | None:
-    """The length that a journal states; None when its bytes are no journal.
+    """Return the length that a journal states; None when its bytes are not a journal.
 
-    It is written whole before the file grows, so that one that is torn says nothing is new.
+    The journal is written before the file grows, so one that is cut means that nothing is new.
     """
     if len(journal) != _FIELDS.size + _CRC.size or journal[:8] != MAGIC:
         return None
@@ -61,7 +61,7 @@ def _tail(source: Source, length: int) -> bytearray:
 
 
 def pending(path: str) -> int | None:
-    """How many bytes of a file count, while somebody appends to it or died at it; else None.
+    """Return how many bytes of a file count, while an append is going on or was cut off; else None.
 
     Raises
     ------
@@ -69,7 +69,7 @@ def pending(path: str) -> int | None:
         The file, or its journal, cannot be read.
     """
     kept = journal_of(path)
-    if not os.access(kept, os.F_OK):  # nearly always, and much cheaper than an exception
+    if not os.access(kept, os.F_OK):  # the usual case, and much cheaper than an exception
         return None
     try:
         journal = read_small(kept, _FIELDS.size + _CRC.size)
@@ -83,7 +83,7 @@ def pending(path: str) -> int | None:
     source = Source(path)
     if source.nbytes < length:
         return None
-    # a journal that was left beside another file, put in the place of the one it was made for
+    # the file may have been replaced by another one since the journal was made
     return length if journal == _packed(length, _tail(source, length)) else None
 
 
@@ -97,7 +97,7 @@ def settled(path: str, expect: Fingerprint | None = None, ready: Source | None =
     expect : Fingerprint, optional
         The file has to be this one, or FileChangedError.
     ready : Source, optional
-        The same file, already open: returned where nobody appends.
+        The same file, already open: returned where no append is going on.
     """
     for _ in range(TRIES):
         before = pending(path)
@@ -117,20 +117,20 @@ class Appending:
     Parameters
     ----------
     path : str
-        The file, which is there.
+        The file, which must exist.
     calls : Calls
         The operating system.
     buffer_nbytes : int
-        Small writes are gathered up to so many bytes.
+        Small writes are collected up to so many bytes.
 
     Raises
     ------
     LockedError
-        Another writer is at work on it.
+        Another writer appends to it.
     FileChangedError
         It was replaced by another file while it was being opened.
     OSError
-        The file cannot be read, or what a dead writer left cannot be cut off.
+        The file cannot be read, or the bytes of a writer that died cannot be cut off.
     """
 
     def __init__(
@@ -146,7 +146,7 @@ class Appending:
             try:
                 calls.lock(self._lock)
             except BlockingIOError as e:
-                raise LockedError(f"{path}: another writer is at work on it") from e
+                raise LockedError(f"{path}: another writer appends to it") from e
             self._confirm()
             self._recover()
             self.nbytes = calls.size(self._lock)  #: committed
@@ -161,7 +161,7 @@ class Appending:
             raise FileChangedError(self.path, reason)
 
     def _recover(self) -> None:
-        """Cut off what a writer that died has left."""
+        """Cut off the bytes of a writer that died."""
         journal = journal_of(self.path)
         if not os.path.lexists(journal):
             return
@@ -206,7 +206,7 @@ class Appending:
         return self._file
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Append; nobody sees it before ``commit``.
+        """Append bytes, which count after ``commit``.
 
         When it fails, nothing of what was appended since the last commit remains.
         """
@@ -218,7 +218,7 @@ class Appending:
             raise
 
     def commit(self) -> None:
-        """Make what was appended count; on return it will be there after a power cut.
+        """Make the appended bytes count; after it returns they survive a power cut.
 
         When it fails, the file is what it was at the last commit.
         """
@@ -247,7 +247,7 @@ class Appending:
         self._calls.fsync_directory(self._folder)
 
     def close(self) -> None:
-        """Let go of the file, for other writers; what was not committed is cut off."""
+        """Unlock the file; what was not committed is cut off."""
         if self._lock < 0:
             return
         try:

@@ -41,15 +41,15 @@ MAX_LABELS = 255
 DIMS_NBYTES = 6  # of height, width and channels, with which a record begins
 LARGE_NBYTES = 65536  # records this large are indexed header by header, not by reading the file
 
-SAMPLES = 256  # records of an old index that are looked at when the file has grown
-MAX_GUESS = 1 << 22  # entries that a first guess may ask room for: 64 MiB
+SAMPLES = 256  # records of an old index that are checked when the file has grown
+MAX_GUESS = 1 << 22  # entries that are allocated at first, at most: 64 MiB
 
 Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """What the info JSON says about the records.  Breaks ties, proves nothing."""
+    """Statements of the info JSON about the records: they break ties, and prove nothing."""
 
     shape: tuple[int, int, int] | None = None
     nparameters: int | None = None
@@ -57,7 +57,7 @@ class Hint:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A file read as one dialect: what was found, and the problem that ended it, if any."""
+    """A file read as one dialect: the records found, and the problem that ended it, if any."""
 
     index: RecordIndex
     problem: Exception | None
@@ -68,25 +68,25 @@ class Reading:
         return self.index.head_nbytes
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """Whether the records tile the file exactly."""
         return self.problem is None
 
     def agrees(self, hint: Hint) -> bool:
-        """Whether shapes and label ids are what the info JSON says."""
+        """Return whether shapes and label ids are those of the info JSON."""
         if hint.nparameters is not None and any(i >= hint.nparameters for i in self.index.ids):
             return False
         return hint.shape is None or bool((self.index.shapes() == hint.shape).all())
 
     def likely(self, hint: Hint) -> bool:
-        """Whether the first record has the shape and the number of labels of the info JSON."""
+        """Return whether the first record has the shape and label count of the info JSON."""
         shape, count = self.index.first[1:4], self.index.first[4]
         known = hint.shape is not None or hint.nparameters is not None
         return known and hint.shape in (None, shape) and hint.nparameters in (None, count)
 
     def __str__(self) -> str:
         n, covered = self.index.nrecords, self.index.nbytes
-        text = f"as {self.head_nbytes}-byte headers: {n} whole records in {covered} bytes"
+        text = f"as {self.head_nbytes}-byte headers: {n} complete records in {covered} bytes"
         if self.index.uniform and n:
             h, w, c = self.index.first[1:4]
             text += f", {h} x {w} x {c}, {self.index.first[4]} labels"
@@ -97,9 +97,9 @@ class Reading:
 
 
 class _Pace:
-    """How far the next C call may go, so that each takes about a tenth of a second.
+    """Limits for C calls, so that each takes about a tenth of a second.
 
-    C calls cannot be interrupted; between two of them Ctrl-C is obeyed and progress told.
+    C calls cannot be interrupted; between two of them Ctrl-C works and progress is reported.
     """
 
     def __init__(self, total: int, progress: Progress | None) -> None:
@@ -136,15 +136,15 @@ def walk(
     head_nbytes : {14, 6}
         The dialect.
     progress : callable, optional
-        Called as ``progress(bytes_done, bytes_total)`` some ten times a second.
+        Called as ``progress(bytes_done, bytes_total)`` about ten times per second.
     after : RecordIndex, optional
-        Records at the start of the file that are known; the walk goes on behind them.
+        Known records at the start of the file; the walk begins after them.
 
     Returns
     -------
     Reading
-        The index of the whole records found, and the exception that ended the walk, if any.
-        Cost: one cache line a record; the pixels are not read.
+        The index of the complete records found, and the exception that ended the walk, if any.
+        Cost: one cache line per record; the pixels are not read.
     """
     mapping = source.mapping
     state = _native.Walk(head_nbytes)
@@ -158,14 +158,14 @@ def walk(
         state.start_behind(after.nbytes, after.nrecords, after.ids, ids_differ=after.ids_differ)
         known = None if after.entries is None else after.table()
     advised = False
-    stalled = known is not None  # of mixed sizes already: nothing to try
+    stalled = known is not None  # of mixed sizes already: no run to try
     while state.at < mapping.nbytes and not status and not stalled:
         stop, began = pace.limits(state)
         before = state.at
         status = state.run(mapping, stop if state.at else min(stop, 1))
         stalled = state.at == before
         if not advised and not status:
-            # Small records: the disk reads ahead and is right.  Large: it would read everything.
+            # Readahead helps with small records; with large ones it would read the pixels.
             large = state.at >= LARGE_NBYTES * state.nrecords
             mapping.advise("random" if large else "normal")
             advised = True
@@ -177,9 +177,7 @@ def walk(
         return Reading(_index(state, 0, first, None), found)
     if state.at < mapping.nbytes:
         status, entries = _table(source, state, first, size, pace, known)
-        if (
-            len(entries) == nalike and known is None
-        ):  # nothing but a tail behind records that are all alike
+        if len(entries) == nalike and known is None:  # only a tail after records of one size
             entries = None
     problem = _native.problem(status, state.where, source.path, NAME) if status else None
     stride = size if entries is None else 0
@@ -187,7 +185,7 @@ def walk(
 
 
 def agrees_at_first(source: Source, index: RecordIndex) -> bool:
-    """Whether the first record's header is what a stored index of alike records states."""
+    """Return whether the first record's header is that of a stored index of records of one size."""
     if index.entries is not None:
         return True  # each entry is compared when it is used
     return _first(source.mapping, index.head_nbytes) == index.first
@@ -226,10 +224,10 @@ def _table(
     pace: _Pace,
     known: NDArray[np.void] | None,
 ) -> tuple[int, NDArray[np.void]]:
-    """Entries of all records: known ones, or those of the run so far by arithmetic, then a walk."""
+    """Return the entries of all records: known ones or those of the run so far, then a walk's."""
     mapping = source.mapping
     n = state.nrecords
-    # Room by the size seen so far, within reason; pages of it that stay untouched cost nothing.
+    # Allocated by the size seen so far, within limits; pages that are not written cost nothing.
     guess = (mapping.nbytes - state.at) // max(size // 2, 64) + 1024
     entries = np.empty(n + min(guess, MAX_GUESS), ENTRY)
     if known is not None:
@@ -259,21 +257,23 @@ def spread(n: int, most: int = SAMPLES) -> NDArray[np.int64]:
 
 
 def grown(source: Source, before: RecordIndex, progress: Progress | None) -> RecordIndex | None:
-    """The index of a file that has grown, from the one of what it was before.
+    """Return the index of a file that has grown, from its index before.
 
-    Looks at SAMPLES records of the part before, evenly spread, and walks the part behind it.  None
-    when one of them is not what the index says, or the new part is not whole records.
+    SAMPLES records of the old part, evenly spread, are checked, and the new part is walked.  None
+    when a record differs from the index, or the new part does not end with a complete record.
     """
     n = before.nrecords
     if not n:
         return None
     try:
         native = before.native(interleaved=False)
-        native.gather(source.mapping, spread(n), _native.new_gather())  # of nothing: headers alone
+        native.gather(
+            source.mapping, spread(n), _native.new_gather()
+        )  # checks headers, copies nothing
         reading = walk(source, before.head_nbytes, progress, after=before)
     except FormatError:
         return None
-    if not reading.whole:
+    if not reading.complete:
         return None
     # The old part was not walked: its entries are confirmed when they are used.
     found = reading.index
@@ -308,7 +308,7 @@ def choose(
     Raises
     ------
     TruncatedError
-        The file ends inside a record; the message says how many whole ones come before.
+        The file ends inside a record; the message states how many complete ones come before.
     FormatError
         No dialect fits, or both do; the message shows both readings.
     """
@@ -316,17 +316,17 @@ def choose(
         raise ValueError(f"dialect must be 14 or 6, got {dialect!r}")
     hint = hint or Hint()
     readings = [walk(source, d, progress) for d in (DIALECTS if dialect is None else (dialect,))]
-    whole = [r for r in readings if r.whole]
-    if source.nbytes == 0 or len(whole) == 1:
-        return whole[0]
-    if whole:
-        agreeing = [r for r in whole if r.agrees(hint)]
+    complete = [r for r in readings if r.complete]
+    if source.nbytes == 0 or len(complete) == 1:
+        return complete[0]
+    if complete:
+        agreeing = [r for r in complete if r.agrees(hint)]
         if len(agreeing) == 1:
             return agreeing[0]
         raise FormatError(
             source.path,
             NAME,
-            f"both dialects fit; pass dialect=14 or dialect=6\n  {whole[0]}\n  {whole[1]}",
+            f"both dialects fit; pass dialect=14 or dialect=6\n  {complete[0]}\n  {complete[1]}",
         )
     found = readings[0] if len(readings) == 1 else best(source, readings, hint)
     if found is None:
@@ -353,10 +353,10 @@ def best(source: Source, readings: Sequence[Reading], hint: Hint) -> Reading | N
 
 
 def _explained(source: Source, reading: Reading, hint: Hint) -> int:
-    """Bytes of the records of a reading, without a last one that nothing like a record follows."""
+    """Return the bytes of a reading's records, without a last one that no record can follow."""
     index = reading.index
     n, end = index.nrecords, index.nbytes
-    if not n or reading.whole:
+    if not n or reading.complete:
         return end
     rest = bytes(_native.copy(source.mapping, end, min(DIMS_NBYTES, source.nbytes - end), NAME))
     for dims in (index.first[1:4], hint.shape or ()):
@@ -370,7 +370,7 @@ def _partial(source: Source, found: Reading, readings: list[Reading]) -> Excepti
     if not isinstance(problem, FormatError):
         return problem or FormatError(source.path, NAME, "not readable")
     n = found.index.nrecords
-    before = f"{n} whole record{'' if n == 1 else 's'} before it"
+    before = f"{n} complete record{'' if n == 1 else 's'} before it"
     if n:
         before += f" (strict=False opens {'it' if n == 1 else 'them'})"
     others = "".join(f"\n  {r}" for r in readings if r is not found)
@@ -390,7 +390,7 @@ def pack(
     codes: NDArray[np.uint8],
     spec_range: NDArray[np.float32] | None,
 ) -> NDArray[np.uint8]:
-    """Records of one shape and one list of labels, as the bytes of a file.
+    """Pack records of one shape and one list of labels into the bytes of a file.
 
     Parameters
     ----------
@@ -429,7 +429,7 @@ def _pack_heads(
     counts: int | NDArray[np.int64],
     spec_range: NDArray[np.float32] | None,
 ) -> None:
-    """What stands before the labels, and how many they are, into ``out``, (n, 7) or (n, 15)."""
+    """Write headers and label counts into ``out``, (n, 7) or (n, 15)."""
     out[:, :6] = np.ascontiguousarray(shapes, "<u2").view(np.uint8)
     if spec_range is not None:
         out[:, 6:14] = np.ascontiguousarray(spec_range, "<f4").view(np.uint8)
@@ -444,12 +444,12 @@ def pack_flat(
     present: NDArray[np.bool_],
     spec_range: NDArray[np.float32] | None,
 ) -> NDArray[np.uint8]:
-    """Records of any shapes and labels, as the bytes of a file.
+    """Pack records of any shapes and labels into the bytes of a file.
 
     Parameters
     ----------
     pixels : ndarray
-        uint8, contiguous: all images back to back, planar.
+        uint8, contiguous: all images one after the other, planar.
     shapes : ndarray
         uint16 (n, 3): h, w, c of each.
     ids : ndarray

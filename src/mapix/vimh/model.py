@@ -1,4 +1,4 @@
-"""What a network for a dataset has to look like, read off the dataset."""
+"""Input shape, heads and losses of a network for a dataset."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Head", "ModelConfig", "model_config"]
 
 Loss = Literal["cross_entropy", "ordinal_regression", "mse"]
 
-CLASSES_MOST = 256  # a code tells so many apart
+CLASSES_MOST = 256  # a code has so many values
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +25,11 @@ class Head:
     Attributes
     ----------
     name : str
-        Of the parameter.
+        Name of the parameter.
     num_classes : int
-        Outputs of the head, when it classifies.
+        Outputs of a head that classifies.
     min, max, step : float
-        Of the parameter, in its own unit.
+        Range and step of the parameter, in its own unit.
     loss : {"cross_entropy", "ordinal_regression", "mse"}
         ``cross_entropy`` for class numbers (parameters without an order of their own, or of two
         classes); ``ordinal_regression`` for steps of a range, where a near miss is less wrong than
@@ -47,12 +47,12 @@ class Head:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """What ``model_config`` gives.
+    """Result of ``model_config``.
 
     Attributes
     ----------
     input_shape : (c, h, w) or None
-        Of the images, in PyTorch's order; None when they have mixed sizes.
+        Shape of the images, in PyTorch's order; None for mixed sizes.
     heads : tuple of Head
         In the order of the label columns.
     """
@@ -71,7 +71,7 @@ class ModelConfig:
         return {head.name: head.loss for head in self.heads}
 
     def as_dict(self) -> dict[str, Any]:
-        """As plain values, for a JSON or YAML file."""
+        """Return plain values, for a JSON or YAML file."""
         return asdict(self)
 
 
@@ -82,7 +82,7 @@ def _loss(p: Parameter) -> Loss:
 
 
 def model_config(ds: Dataset | Joined) -> ModelConfig:
-    """Input shape, heads, classes and losses of a network for a dataset.
+    """Return input shape, heads, classes and losses of a network for a dataset.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Records handed over one by one or in arrays, checked and packed into the bytes of a file."""
+"""Records, one by one or in arrays, checked and packed into the bytes of a file."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from mapix.batch import Batch
 from mapix.errors import warn
 from mapix.vimh import layout
+from mapix.vimh.files import SPLITS
 from mapix.vimh.parameters import Parameter
 
 __all__ = ["SPLITS", "Packer", "Shape", "Split", "finite"]
 
-SPLITS = ("train", "test")
 BLOCK_NBYTES = 4 << 20  # packed at once
 ROUNDING = 1e-9  # share of a range by which computed values may exceed it
 
@@ -24,17 +24,17 @@ Shape = tuple[int, int, int]
 
 
 class Packer:
-    """What writers inherit: ``append`` and ``extend``; their heir puts the bytes somewhere.
+    """Base class of writers: ``append`` and ``extend``.  A subclass writes the packed bytes.
 
     Parameters
     ----------
     parameters : iterable of Parameter
-        Those that records may carry.
+        Parameters that records may have.
     dialect : {14, 6}
         Bytes of the record header.
     strict : bool
         Whether values outside a parameter's range, and labels that are not given, are errors.
-        Otherwise values are clipped, labels left out, with one warning for each parameter.
+        Otherwise values are clipped, and labels left out, with one warning for each parameter.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Packer:
     def _put(
         self, block: NDArray[np.uint8], shapes: Sequence[Shape], n: int, split: Split | None
     ) -> None:
-        """Take n packed records, contiguous bytes, and the shapes that their images have."""
+        """Write n packed records, contiguous bytes; ``shapes`` are those of their images."""
         raise NotImplementedError
 
     def append(
@@ -67,14 +67,14 @@ class Packer:
         image : array_like
             uint8 (h, w, c), or (h, w).
         labels : mapping of str to float, optional
-            Physical values, quantised as the original does it (truncated).  None says that the
-            record lacks the label.
+            Physical values, quantised as the original does (truncated).  None: the record
+            lacks the label.
         codes : mapping of str to int, optional
-            The bytes themselves, 0..255, or None.  A name is in one of the two.
+            The bytes themselves, 0..255, or None.  A name is either in ``labels`` or here.
         spec_range : (float, float)
             spec_min and spec_max: dB of bytes 0 and 255.
         split : {"train", "test"}, optional
-            The file: ``"train"`` by default; given only to who writes both.
+            The file: ``"train"`` by default; only for writers of both.
 
         Raises
         ------
@@ -93,7 +93,7 @@ class Packer:
     def _columns(
         self, labels: Mapping[str, ArrayLike | None], codes: Mapping[str, ArrayLike | None], n: int
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Ids of the labels that n records have, and their codes, uint8 (n, N)."""
+        """Return the ids of the labels that n records have, and their codes, uint8 (n, N)."""
         unknown = (set(labels) | set(codes)) - set(self.parameters)
         if unknown or set(labels) & set(codes):
             wrong = ", ".join(sorted(unknown or set(labels) & set(codes)))
@@ -113,7 +113,7 @@ class Packer:
         return np.array([p.id for p in given], np.uint8), table
 
     def _quantised(self, p: Parameter, values: ArrayLike) -> NDArray[np.uint8]:
-        """Codes of physical values; those outside the range of the parameter are clipped."""
+        """Return codes of physical values; values outside the parameter's range are clipped."""
         x = finite(values, p.name)
         low, high = sorted((p.min, p.max))
         slack = (high - low) * ROUNDING
@@ -125,7 +125,7 @@ class Packer:
         return p.quantise(x)
 
     def _odd(self, kind: str, name: str, what: str, then: str) -> None:
-        """Refuse what is odd about a label, or warn of it once for each parameter."""
+        """Refuse an odd label, or warn of it once for each parameter."""
         if self.strict:
             raise ValueError(f"{what}; {then}" if kind == "missing" else what)
         if (kind, name) not in self._warned:
@@ -152,7 +152,7 @@ class Packer:
         spec_range : array_like
             (2,), or (n, 2).
         split : {"train", "test"}, optional
-            The file: ``"train"`` by default; given only to who writes both.
+            The file: ``"train"`` by default; only for writers of both.
         """
         pixels = _pixels(np.asarray(images))
         n = len(pixels)
@@ -181,14 +181,14 @@ class Packer:
         Parameters
         ----------
         batch : Batch
-            As ``ds.batch(rows, flat=True, labels="raw", spec_range=True)`` gives it, of a dataset
-            whose pixels are planar (they are, but for ``order="HWC"``).  Labels are found by name.
+            As ``ds.batch(rows, flat=True, labels="raw", spec_range=True)`` returns it, of a dataset
+            with planar pixels (all except ``order="HWC"``).  Labels are matched by name.
         split : {"train", "test"}, optional
             As for ``append``.
 
         Notes
         -----
-        Copies: each image once.  Much faster than a call a record.
+        Copies: each image once.  Much faster than one call per record.
         """
         if batch.offsets is None or batch.labels is None or batch.present is None:
             raise ValueError("a batch with flat=True and labels='raw' is needed")
@@ -211,7 +211,7 @@ class Packer:
 
 
 def _pixels(images: NDArray[Any]) -> NDArray[np.uint8]:
-    """uint8 (n, h, w, c) of what was given, or the reason why it is none."""
+    """Return images as uint8 (n, h, w, c), or raise."""
     if images.dtype != np.uint8:
         raise TypeError(f"images must be uint8, got {images.dtype}; see spectrogram_bytes")
     if images.ndim == 3:
@@ -224,7 +224,7 @@ def _pixels(images: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def finite(values: ArrayLike, name: str) -> NDArray[np.float64]:
-    """Values as float64, which have to be finite."""
+    """Return values as float64; they must be finite."""
     x = np.asarray(values, np.float64)
     if not np.isfinite(x).all():
         raise ValueError(f"values of {name} must be finite")

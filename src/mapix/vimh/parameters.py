@@ -1,6 +1,6 @@
-"""What the info JSON says of the labels: names, ranges, classes, and the arithmetic on codes.
+"""Parameters, which are the labels of records: names, ranges, classes, arithmetic on codes.
 
-A label in the file is one byte, the *code*.  Four units are offered everywhere:
+A label in the file is one byte, the *code*.  It has four units:
 
 ``"raw"``         the code, 0..255
 ``"normalised"``  code / 255, 0..1
@@ -36,7 +36,7 @@ class Parameter:
     name : str
         As in the info JSON, or ``param_<id>``.
     id : int or None
-        The byte that stands for it in records; None for a fixed parameter, which is in none.
+        The byte that stands for it in records; None for a fixed parameter, which no record has.
     min, max : float
         Physical values of codes 0 and 255.
     step : float
@@ -48,7 +48,7 @@ class Parameter:
     description : str
         Free text.
     direct : bool
-        Codes are class numbers already (files of the second writer, which know no step).
+        Codes are class numbers already (files of the second writer, which have no step).
     """
 
     name: str
@@ -63,11 +63,11 @@ class Parameter:
 
     @property
     def fixed(self) -> bool:
-        """Whether the parameter has one value in the whole dataset and is in no record."""
+        """Whether the parameter has one value for all records, and so is not in the records."""
         return self.id is None
 
     def quantise(self, values: ArrayLike) -> NDArray[np.uint8]:
-        """Codes of physical values, uint8: truncated, then clipped to 0..255, as the original."""
+        """Return codes of physical values, uint8: truncated, then clipped, as the original does."""
         x = np.asarray(values, dtype=np.float64)
         span = self.max - self.min
         if self.direct:
@@ -76,14 +76,14 @@ class Parameter:
         return np.clip(np.trunc(scaled), 0, LEVELS).astype(np.uint8)
 
     def dequantise(self, codes: ArrayLike) -> NDArray[np.float64]:
-        """Physical values of codes, float64."""
+        """Return physical values of codes, float64."""
         q = np.asarray(codes, dtype=np.float64)
         if self.direct:
             return self.min + q
         return self.min + q / LEVELS * (self.max - self.min)
 
     def class_of(self, codes: ArrayLike) -> NDArray[np.int64]:
-        """Class numbers of codes, int64 in 0..num_classes-1."""
+        """Return class numbers of codes, int64 in 0..num_classes-1."""
         q = np.asarray(codes)
         if self.direct:
             return np.clip(q.astype(np.int64), 0, self.num_classes - 1)
@@ -93,7 +93,7 @@ class Parameter:
 
 
 def _parameter(name: str, id: int | None, mapping: Mapping[str, Any]) -> Parameter:
-    """A parameter from its entry in ``parameter_mappings``, absent keys filled in."""
+    """Return a parameter from its entry in ``parameter_mappings``, absent keys filled in."""
     low = float(mapping.get("min", 0.0))
     high = float(mapping.get("max", 255.0))
     if not math.isfinite(high - low):
@@ -131,9 +131,9 @@ class Parameters(Mapping[str, Parameter]):
     Parameters
     ----------
     varying : sequence of Parameter
-        Those that records carry.
+        Parameters that records have.
     fixed : sequence of Parameter
-        Those that have one value throughout.
+        Parameters with one value for all records.
     """
 
     __slots__ = ("_by_id", "_varying", "fixed")
@@ -145,12 +145,12 @@ class Parameters(Mapping[str, Parameter]):
 
     @classmethod
     def from_info(cls, info: Mapping[str, Any]) -> Parameters:
-        """From an info JSON.
+        """Return the parameters of an info JSON.
 
         Raises
         ------
         ValueError
-            A name appears twice, there are more than 256, or a number is none.
+            A name appears twice, there are more than 256, or a value is not a number.
         """
         if not info:
             return cls(())
@@ -170,7 +170,7 @@ class Parameters(Mapping[str, Parameter]):
         return cls(varying, fixed)
 
     def with_ids(self, ids: Sequence[int]) -> Parameters:
-        """The same, and ``param_<id>`` for each id that has no name."""
+        """Return these parameters, and ``param_<id>`` for each id without a name."""
         unknown = [Parameter(f"param_{i}", i) for i in ids if i not in self._by_id]
         return Parameters([*self._varying.values(), *unknown], list(self.fixed.values()))
 
@@ -198,12 +198,12 @@ class Parameters(Mapping[str, Parameter]):
         return {p.name: p.num_classes for p in self._varying.values()}
 
     def by_id(self, id: int) -> Parameter:
-        """The parameter with that id; ``param_<id>`` where it has no name."""
+        """Return the parameter with that id; ``param_<id>`` where it has no name."""
         known = self._by_id.get(id)
         return Parameter(f"param_{id}", id) if known is None else known
 
     def columns(self) -> NDArray[np.int16]:
-        """Label column of each id, int16 (256,); -1 for ids that have none."""
+        """Return the label column of each id, int16 (256,); -1 for ids without one."""
         out = np.full(256, -1, dtype=np.int16)
         for column, p in enumerate(self._varying.values()):
             if p.id is not None and p.id < 256:
@@ -211,7 +211,7 @@ class Parameters(Mapping[str, Parameter]):
         return out
 
     def table(self, unit: str) -> NDArray[Any]:
-        """What each code of each parameter means in ``unit``, shape (heads, 256).
+        """Return the value of each code of each parameter in ``unit``, shape (heads, 256).
 
         float32 for normalised and physical, int64 for class, uint8 for raw.
         """
@@ -228,9 +228,9 @@ class Parameters(Mapping[str, Parameter]):
         return out
 
     def quantise(self, values: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.uint8]]:
-        """Physical values to codes, by name."""
+        """Return codes of physical values, by name."""
         return {name: self[name].quantise(v) for name, v in values.items()}
 
     def dequantise(self, codes: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float64]]:
-        """Codes to physical values, by name."""
+        """Return physical values of codes, by name."""
         return {name: self[name].dequantise(v) for name, v in codes.items()}

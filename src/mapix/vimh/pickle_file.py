@@ -1,6 +1,6 @@
 """Pickled batches (``train_batch``, ``test_batch``, CIFAR's): their keys, checked.
 
-The array of images comes first in all known files, and opening stops behind it: labels, scale
+The array of images comes first in all known files, and opening stops after it: labels, scale
 factors and sizes are read when they are first asked for, and checked against the images then.
 """
 
@@ -26,7 +26,7 @@ __all__ = ["LabelRows", "PickledBatch", "looks_pickled"]
 
 FORMAT = "vimh pickle"
 LABEL_KEYS = ("vimh_labels", "labels", "multihead_labels", "cifar100mh_labels")
-# One class number a record: CIFAR, and how many classes it has.
+# Class numbers of CIFAR, and how many classes there are.
 FLAT_KEYS = {"labels": 10, "fine_labels": 100, "coarse_labels": 20}
 META_NAMES = {"labels": "label_names", "fine_labels": "fine_label_names"}
 CIFAR_SHAPE = (32, 32, 3)
@@ -35,12 +35,12 @@ MOST_LABELS = 255  # of a record
 
 
 def looks_pickled(source: Source) -> bool:
-    """Whether the first bytes may be a pickle's of a dict; a binary record may begin so, too."""
+    """Return whether the first bytes may be those of a pickled dict, or of a binary record."""
     if source.nbytes < 4:
         return False
     head = bytes(_native.copy(source.mapping, 0, min(12, source.nbytes), FORMAT))
     if head[0] == 0x80 and head[1] in (2, 3, 4, 5):
-        begin = 11 if head[2] == 0x95 else 2  # behind a frame
+        begin = 11 if head[2] == 0x95 else 2  # after a frame
         return head[begin : begin + 1] in (b"}", b"(", b"")
     return head.startswith((b"(d", b"}"))
 
@@ -64,23 +64,23 @@ class LabelRows:
         self.starts[1:] = np.cumsum(np.broadcast_to(counts, (n,)))
 
     def ids(self) -> tuple[int, ...]:
-        """All ids that occur, ascending."""
+        """Return all ids that occur, ascending."""
         return tuple(np.unique(self.pairs[:, 0]).tolist())
 
     def of(self, row: int) -> NDArray[np.uint8]:
-        """Pairs of one record, uint8 (N, 2)."""
+        """Return the pairs of one record, uint8 (N, 2)."""
         return self.pairs[self.starts[row] : self.starts[row + 1]]
 
     def table(
         self, columns: NDArray[np.int16], ncolumns: int
     ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """Codes (0 where missing) and presence of all records, (n, ncolumns)."""
+        """Return codes (0 where missing) and presence of all records, (n, ncolumns)."""
         n = len(self.starts) - 1
         codes = np.zeros((n, ncolumns), np.uint8)
         present = np.zeros((n, ncolumns), np.bool_)
         rows = np.repeat(np.arange(n), np.diff(self.starts))
         at = columns[self.pairs[:, 0]]
-        # numpy keeps the last of several values for one place, as the format wants it
+        # of an id that is repeated the last code counts, as the format has it
         codes[rows, at] = self.pairs[:, 1]
         present[rows, at] = True
         return codes, present
@@ -97,7 +97,7 @@ class PickledBatch:
     Raises
     ------
     FormatError
-        It is no pickle of that kind, or asks for more than data.
+        It is not a pickle of that kind, or asks for more than data.
     """
 
     def __init__(self, source: Source) -> None:
@@ -146,7 +146,7 @@ class PickledBatch:
         return len(data), len(data[0]) if data and isinstance(data[0], list) else 0
 
     def rest(self) -> dict[str, Any]:
-        """The whole dict, which is read now if it was not before."""
+        """Return the complete dict; reads the rest of the pickle at the first call."""
         with self._lock:
             if self._dict is None:
                 machine = self._machine
@@ -160,12 +160,12 @@ class PickledBatch:
             return self._dict
 
     def stated(self) -> tuple[int | None, ...]:
-        """(h, w, c) as the pickle states them; None for what is no whole number."""
+        """Return (h, w, c) as the pickle states them; None where it states no integer."""
         found = (self.rest().get(k) for k in SIZE_KEYS)
         return tuple(d if type(d) is int else None for d in found)
 
     def size(self, said: tuple[int, int, int] | None) -> tuple[int, int, int]:
-        """(h, w, c), from the info JSON when it fits the rows, else from the pickle."""
+        """Return (h, w, c) of the info JSON where they fit the rows, else those of the pickle."""
         n, nbytes = self.shape
         if said is not None and said[0] * said[1] * said[2] == nbytes:
             return said
@@ -183,11 +183,11 @@ class PickledBatch:
             return said or (0, 0, 0)
         raise self._fail(
             f"rows of {nbytes} bytes, and neither the info JSON ({said}) nor height, width, "
-            f"channels ({found}) say images of that size; pass info={{'height': ...}}"
+            f"channels ({found}) fit; pass info={{'height': ...}}"
         )
 
     def pixels(self) -> tuple[Source, int]:
-        """The file in which the images lie one after another, and at which byte."""
+        """Return the file with the images one after another, and the byte of the first."""
         data, path = self.images, self.source
         n, each = self.shape
         if isinstance(data, Array) and isinstance(data.data, Span) and not data.fortran:
@@ -195,7 +195,7 @@ class PickledBatch:
         return cached(path, lambda: self._pieces(n, each), n * each, FORMAT), 0
 
     def check_cached(self, pixels: Source) -> bool:
-        """Whether ``pixels`` and cached scale factors are what the pickle holds."""
+        """Return whether ``pixels`` and cached scale factors are those of the pickle."""
         n, each = self.shape
         sound = pixels is self.source or same(pixels, self._pieces(n, each), n * each)
         data = self.rest().get("scale_factors")
@@ -210,7 +210,7 @@ class PickledBatch:
         )
 
     def _pieces(self, n: int, each: int) -> Iterator[bytes]:
-        """The bytes of images that do not lie in the file as they are."""
+        """Yield the bytes of images that are encoded in the pickle."""
         data = self.images
         if isinstance(data, list):
             self._limited("images", n * each)
@@ -234,7 +234,7 @@ class PickledBatch:
         try:
             found = bytes(row) if isinstance(row, list) else b""
         except (TypeError, ValueError) as e:
-            raise self._fail("an image that is no list of numbers in 0..255", i) from e
+            raise self._fail("an image that is not a list of numbers in 0..255", i) from e
         if len(found) != each:
             raise self._fail(f"an image of {len(found)} bytes among images of {each}", i)
         return found
@@ -242,13 +242,13 @@ class PickledBatch:
     # --- labels -----------------------------------------------------------------------------------
 
     def labels(self) -> LabelRows:
-        """Labels of all records."""
+        """Return the labels of all records."""
         if self._labels is None:
             self._labels = self._read_labels()
         return self._labels
 
     def _columns(self) -> list[str]:
-        """Keys of flat lists of class numbers."""
+        """Return the keys of flat lists of class numbers."""
         rest = self.rest()
         return [k for k in FLAT_KEYS if _flat(rest.get(k))]
 
@@ -283,10 +283,10 @@ class PickledBatch:
         try:
             return bytes(row)
         except (TypeError, ValueError) as e:
-            raise self._fail("labels that are no numbers in 0..255", i) from e
+            raise self._fail("labels that are not numbers in 0..255", i) from e
 
     def _limited(self, what: str, n: int) -> None:
-        """Refuse lists that a pickle names again and again: each number takes a byte in it."""
+        """Refuse lists that a pickle refers to many times: each number needs a byte of the file."""
         if n > self.source.nbytes:
             raise LimitError(
                 f"{self.source.path}: {FORMAT}: {n} numbers of {what} in a file of "
@@ -304,7 +304,7 @@ class PickledBatch:
         return LabelRows(table.reshape(-1, 2), len(keys), n)
 
     def parameters(self, named: Parameters) -> Parameters:
-        """Names and classes of the labels."""
+        """Return the parameters of the labels: names and classes."""
         flat = self._columns() if not len(named) else []
         if not flat:
             return named.with_ids(self.labels().ids())
@@ -320,7 +320,7 @@ class PickledBatch:
         return Parameters(found)
 
     def spec_range(self) -> NDArray[np.float32] | None:
-        """``scale_factors``, float32 (n, 2); None without them."""
+        """Return ``scale_factors``, float32 (n, 2); None without them."""
         data = self.rest().get("scale_factors")
         n = self.shape[0]
         if data is None:
@@ -349,7 +349,7 @@ def _codes(table: NDArray[Any]) -> bool:
 
 
 def _named_classes(path: str, key: str) -> int:
-    """Classes that the ``batches.meta`` (CIFAR-10) or ``meta`` (CIFAR-100) beside a file names."""
+    """Return the number of classes in ``batches.meta`` (CIFAR-10) or ``meta`` beside a file."""
     for name in ("batches.meta", "meta"):
         beside = os.path.join(os.path.dirname(path), name)
         if os.path.isfile(beside):

@@ -1,4 +1,4 @@
-"""A pickled batch as a file of records: bare images in one stretch, labels beside them."""
+"""A pickled batch as a file of records: images in one piece, labels elsewhere."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ __all__ = ["PickleGatherer"]
 
 
 class PickleGatherer(Gatherer):
-    """What all datasets over one pickled batch share.
+    """An open pickled batch, which all datasets over it share.
 
     Parameters
     ----------
     batch : PickledBatch
         The pickle.
     named : Parameters
-        Those of the info JSON.
+        Parameters of the info JSON.
     said : (h, w, c), optional
-        What the info JSON says.
+        Shape that the info JSON states.
     interleaved, access
         As for Gatherer.
     """
@@ -64,7 +64,7 @@ class PickleGatherer(Gatherer):
         self._size_checked = False
 
     def _rest(self) -> dict[str, Any]:
-        """The pickle's other keys; the sizes that it states must be those that it has here."""
+        """Return the pickle's other keys, after checking that it states the image size in use."""
         rest = self._batch.rest()
         stated = self._batch.stated()
         if not self._size_checked and None not in stated and self.index.nrecords:
@@ -74,14 +74,14 @@ class PickleGatherer(Gatherer):
                     self.source.path,
                     "vimh pickle",
                     f"it states images of {stated}, and was opened with the info JSON's {used}; "
-                    "info=False believes the pickle",
+                    "pass info=False to use the pickle's",
                 )
         self._size_checked = True
         return rest
 
     @cached_property
     def parameters(self) -> Parameters:
-        """The labels: those of the info JSON, then ids without a name, or CIFAR's class numbers."""
+        """Labels: those of the info JSON, then ids without a name, or CIFAR's class numbers."""
         self._rest()
         return self._batch.parameters(self._named)
 
@@ -96,7 +96,7 @@ class PickleGatherer(Gatherer):
         return None if self._batch.labels().each is None else self.uniform_labels(1)
 
     def uniform_labels(self, which: int) -> NDArray[np.uint8]:
-        """Ids (0) or codes (1) of all records, (n, N)."""
+        """Return ids (0) or codes (1) of all records, (n, N)."""
         self._rest()
         rows = self._batch.labels()
         if rows.each is None:
@@ -106,15 +106,15 @@ class PickleGatherer(Gatherer):
         return rows.pairs[:, which].reshape(self.index.nrecords, rows.each)
 
     def check_cached(self) -> bool:
-        """Whether what was decoded into the cache is what the pickle holds; decodes it again."""
+        """Decode the pickle again, and return whether the cache holds the same."""
         return self._batch.check_cached(self.pixels)
 
     def label_counts(self) -> NDArray[np.uint8]:
-        """Number of labels of each record."""
+        """Return the number of labels of each record."""
         return np.diff(self._batch.labels().starts).astype(np.uint8)
 
     def labels_beside(self, record: Record, which: int) -> NDArray[np.uint8]:
-        """``record.label_ids`` (0) or ``record.label_bytes`` (1)."""
+        """Return ``record.label_ids`` (0) or ``record.label_bytes`` (1)."""
         return self._batch.labels().of(record.index)[:, which]
 
     def _pairs(self, record: Record) -> list[tuple[int, int]]:
@@ -126,7 +126,7 @@ class PickleGatherer(Gatherer):
         return self._batch.spec_range()
 
     def spec_range_of(self, record: Record) -> tuple[float, float] | None:
-        """``record.spec_range``."""
+        """Return ``record.spec_range``."""
         if self._spec is None:
             return None
         low, high = self._spec[record.index]
@@ -139,7 +139,7 @@ class PickleGatherer(Gatherer):
         return self._batch.labels().table(columns, len(names))
 
     def label_table(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """Codes and presence of records."""
+        """Return codes and presence of records."""
         codes, present = self._table
         return codes[rows], present[rows]
 
@@ -154,6 +154,6 @@ class PickleGatherer(Gatherer):
             batch.spec_range = self._spec[rows]
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Release the files."""
         self.pixels.close()
         super().close()

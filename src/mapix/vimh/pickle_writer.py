@@ -1,4 +1,4 @@
-"""A binary split written again as the pickle that the original makes of the same records."""
+"""Writing a binary split as the pickle that the original makes of the same records."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def write_batch(path: str, write: Callable[[Any], object], shape: tuple[int, int
     Parameters
     ----------
     path : str
-        The binary file, which nobody else writes to.
+        The binary file; no other process may write to it.
     write : callable
-        Takes bytes.
+        ``write(bytes)``.
     shape : (h, w, c)
-        Of the images; for files without any.
+        Shape of the images, for files without records.
 
     Notes
     -----
-    Copies: the records in blocks.  Nothing is held but a block.
+    Copies: the records in blocks.  Memory: one block.
     """
     source = Source(path)
     index = layout.walk(source, HEAD).index
@@ -52,7 +52,7 @@ def write_batch(path: str, write: Callable[[Any], object], shape: tuple[int, int
     emitter.text("data")
     emitter.array("u1", (n, pixels), (b[:, b.shape[1] - pixels :].tobytes() for b in blocks()))
     emitter.text("vimh_labels")
-    # a row is what lies between header and image: N, id, code, id, code, ...
+    # a row: the bytes between header and image: N, id, code, id, code, ...
     emitter.rows((b[:, HEAD : b.shape[1] - pixels] for b in blocks()), n)
     emitter.text("scale_factors")
     emitter.array("f4", (n, 2), (b[:, 6:HEAD].tobytes() for b in blocks()))
@@ -65,7 +65,7 @@ def write_batch(path: str, write: Callable[[Any], object], shape: tuple[int, int
 
 
 def _blocks(source: Source, index: RecordIndex, pixels: int) -> Iterator[NDArray[np.uint8]]:
-    """Whole records in blocks of alike ones, uint8 (k, size), copied under the guard."""
+    """Yield complete records in blocks of one size, uint8 (k, size), copied under the guard."""
     counts, offsets = index.label_counts(), index.offsets()
     edges = [0, *(np.flatnonzero(np.diff(counts)) + 1).tolist(), len(counts)]
     for first, end in itertools.pairwise(edges):

@@ -1,7 +1,7 @@
-"""What ``mapix._record`` does in C, in Python: for where that was not built, and its oracle.
+"""Fallback for ``mapix._record`` in Python, where the C module was not built; tests compare both.
 
-``bases`` chooses between the two.  What does not have to be fast is written once, in the classes
-that inherit from these: ``Gatherer``, ``Dataset`` and ``Record``.
+``record_types`` chooses between the two.  What does not have to be fast is written once, in the
+subclasses: ``Gatherer``, ``Dataset`` and ``Record``.
 """
 
 from __future__ import annotations
@@ -26,12 +26,11 @@ the high 8 the number of labels."""
 
 
 class File:
-    """Where the records of a file are.
+    """Places of the records of a file.
 
-    Its heir has everything that raises here: how the file is attached (``_ready``, called when
-    that is needed; ClosedError once the file is closed), how an entry of a table is confirmed that
-    is not to be trusted (``_find``, which raises what is wrong with it), and what else a record
-    tells.
+    A subclass overrides the methods that raise NotImplementedError here: ``_ready`` attaches the
+    file, or raises ClosedError; ``_find`` confirms an entry of a stored table, or raises; the
+    others return the labels of a record.
     """
 
     fixed_nbytes: int
@@ -55,23 +54,23 @@ class File:
         raise NotImplementedError
 
     def labels_beside(self, record: Record, which: int) -> NDArray[np.uint8]:
-        """Ids (0) or codes (1) of a record, where they do not lie in it."""
+        """Return ids (0) or codes (1) of a record of a file whose labels lie elsewhere."""
         raise NotImplementedError
 
     def labels_of(self, record: Record) -> dict[str, int]:
-        """``record.labels``."""
+        """Return ``record.labels``."""
         raise NotImplementedError
 
     def values_of(self, record: Record) -> dict[str, float]:
-        """``record.values``."""
+        """Return ``record.values``."""
         raise NotImplementedError
 
     def spec_range_of(self, record: Record) -> tuple[float, float] | None:
-        """``record.spec_range``."""
+        """Return ``record.spec_range``."""
         raise NotImplementedError
 
     def repr_of(self, record: Record) -> str:
-        """``repr(record)``."""
+        """Return ``repr(record)``."""
         raise NotImplementedError
 
     def _attach(
@@ -85,8 +84,10 @@ class File:
         interleaved: bool,
         find: int,
     ) -> None:
-        """Take in the file: its bytes, the fields of a RecordIndex, and the address of the C
-        function that confirms an entry (0: the table is our own).
+        """Attach the file.
+
+        Its bytes, the fields of a RecordIndex, and the address of the C function that confirms an
+        entry (0 for a table that this process made).
         """
         self._data = data
         self._first, self._stride = first, stride
@@ -98,13 +99,13 @@ class File:
 
     @property
     def data(self) -> Any:
-        """The bytes of the file; ClosedError once it is closed."""
+        """Bytes of the file; ClosedError after ``close``."""
         if self._data is None:
             self._ready()
         return self._data
 
     def record(self, row: int) -> Record:
-        """The record of a row that is in range."""
+        """Return the record of a row that is in range."""
         if self._data is None:
             self._ready()
         if self._stored:
@@ -116,7 +117,7 @@ class File:
 
 
 class Rows:
-    """Records by number: all that are neither an int nor in range go to the heir's ``_pick``."""
+    """Records by number.  Other keys than an int in range go to the subclass's ``_pick``."""
 
     def _pick(self, key: Any) -> Any:
         raise NotImplementedError
@@ -124,7 +125,7 @@ class Rows:
     def _bind(
         self, file: File, n: int, start: int, step: int, numbers: NDArray[np.int64] | None
     ) -> None:
-        """Row i of n is record ``numbers[i]`` of ``file``, or without them ``start + i * step``."""
+        """Make row i of n record ``numbers[i]`` of ``file``; without them ``start + i * step``."""
         self._file = file
         self._nrows = n
         self._start, self._step, self._numbers = start, step, numbers
@@ -140,7 +141,7 @@ class Rows:
 
 
 class Record:
-    """One image and its labels, looked at where they lie in the file.
+    """One image and its labels, at their place in the file.
 
     Nothing is read until an attribute is asked for.  ``image``, ``label_bytes`` and ``label_ids``
     are read-only views; the other attributes are small copies, taken under the guard against files
@@ -164,7 +165,7 @@ class Record:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the whole record, header and labels included."""
+        """Bytes of the record, header and labels included."""
         _, h, w, c = self._entry
         return self._file.fixed_nbytes + 2 * (self._entry[0] >> 56) + h * w * c
 

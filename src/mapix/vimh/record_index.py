@@ -1,4 +1,4 @@
-"""What is known of the records of one file: offsets, shapes, and tables that go with them."""
+"""The index of the records of a file: offsets, shapes, and tables that go with them."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ __all__ = [
 
 ENTRY = _native.ENTRY
 STORED = "stored index"
-SCAN_NBYTES = 1 << 20  # of a stored index, read in one piece to compare its checksum
+SCAN_NBYTES = 1 << 20  # of a stored index, read at once to compare its checksum
 
 
 def crc_of(tables: list[NDArray[np.uint8]]) -> int:
-    """CRC32C of the bytes of arrays, one after another."""
+    """Return CRC32C of the bytes of arrays, one after another."""
     crc = 0
     for table in tables:
         crc = (
@@ -43,7 +43,7 @@ def crc_of(tables: list[NDArray[np.uint8]]) -> int:
 
 
 class StoredTable:
-    """Bytes of a stored index, read under the guard alone: its file may be cut while it is in use.
+    """Bytes of a stored index, read under the guard only: the file may be cut while it is in use.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class StoredTable:
     Attributes
     ----------
     renew : callable or None
-        Returns the entries anew, from the file that the index is of; None where there are none.
+        Makes the entries anew from the indexed file; None of bytes that are not entries.
     """
 
     __slots__ = ("_entries", "_mapping", "at", "crc", "nbytes", "renew")
@@ -93,7 +93,7 @@ class StoredTable:
         return False
 
     def sound(self) -> bool:
-        """Return whether the bytes are those that were stored.  Cost: one scan of them."""
+        """Return whether the bytes match their checksum.  Cost: one scan of them."""
         crc = 0
         try:
             for at in range(0, self.nbytes, SCAN_NBYTES):
@@ -105,18 +105,18 @@ class StoredTable:
     def entries(self) -> NDArray[np.void]:
         """Return the bytes as entries, copied once, and compared with their checksum.
 
-        Where they are not those that were stored, they are made anew, with a warning.
+        Where they do not match, they are made anew, with a warning.
 
         Raises
         ------
         FileChangedError, FormatError
-            They cannot be.
+            They cannot be made anew.
         """
         if self._entries is None:
             try:
                 raw = self.read(0, self.nbytes)
                 if _native.crc32c(raw) != self.crc:
-                    reason = "its entries are not those that were stored; open with index='rebuild'"
+                    reason = "its entries do not match their checksum; open with index='rebuild'"
                     raise FormatError(self._mapping.path, STORED, reason, at=self.at)
                 self._entries = np.frombuffer(raw, ENTRY)
             except (MapixError, OSError) as e:
@@ -151,32 +151,32 @@ class Columns:
         return [table[k] for table in self._tables]
 
     def sound(self) -> bool:
-        """Return whether the bytes are the ones that were stored, and can be read."""
+        """Return whether the bytes can be read, and match their checksum."""
         return True
 
 
 class StoredColumns(Columns):
     """Labels in a stored index: ``nids`` rows of n bytes, once or twice.
 
-    Copies: what is asked for, under the guard.
+    Copies: the bytes asked for, under the guard.
     """
 
     def __init__(self, table: StoredTable, nids: int, n: int, ntables: int) -> None:
         self._table, self._shape, self._ntables = table, (nids, n), ntables
 
     def tables(self) -> list[NDArray[np.uint8]]:
-        """As for ``Columns``."""
+        """See ``Columns``."""
         raw = np.frombuffer(self._table.read(0, self._table.nbytes), np.uint8)
         return list(raw.reshape(self._ntables, *self._shape))
 
     def column(self, k: int) -> list[NDArray[np.uint8]]:
-        """As for ``Columns``."""
+        """See ``Columns``."""
         nids, n = self._shape
         places = [(i * nids + k) * n for i in range(self._ntables)]
         return [np.frombuffer(self._table.read(at, n), np.uint8) for at in places]
 
     def sound(self) -> bool:
-        """As for ``Columns``.  Cost: one scan of them."""
+        """See ``Columns``.  Cost: one scan of the bytes."""
         return self._table.sound()
 
 
@@ -197,7 +197,7 @@ class _Numbers:
         return values
 
     def sound(self) -> bool:
-        """Return whether the numbers are the ones that were stored, and can be read."""
+        """Return whether the numbers can be read, and match their checksum."""
         return not isinstance(self._values, StoredTable) or self._values.sound()
 
 
@@ -222,7 +222,7 @@ class RecordIndex:
     format : str
         Name of the format.
     nrecords : int
-        How many records there are.
+        Number of records.
     nbytes : int
         Bytes of the file that they cover, from its start.
     head_nbytes : int
@@ -232,32 +232,32 @@ class RecordIndex:
     first : tuple of int
         ``(at, h, w, c, N)`` of record 0; of all records when ``stride`` is not 0.
     entries : ndarray or None
-        Table of ``mapix_entry``, shape (n,), when ``stride`` is 0.  Of a stored index it is its
-        map, which the C core alone may read, under the guard; see ``table``.
+        Table of ``mapix_entry``, shape (n,), when ``stride`` is 0.  Of a stored index it is a
+        map that only the C core may read, under the guard; see ``table``.
     ids : tuple of int
         All label ids that occur, ascending.
     ids_differ : bool
         Whether records list their ids differently (only known for uniform files).
     stored : bool
-        Read from a stored index: each entry is to be checked against the file when it is used.
+        Whether it is a stored index: each entry is checked against the file at each use.
     channels : int
-        Of a stored index: what ``most_channels`` gives, so that the table need not be read.
+        Of a stored index: the largest number of channels, so that the table need not be read.
     stored_table : StoredTable or None
         The entries in the file of a stored index.
     columns : Columns or None
         The labels, where the stored index has them.
     checksums : Checksums or None
-        CRC32C of each record, where the stored index has them.
+        CRC32C of each record, where the stored index has it.
     moments : Moments or None
-        What there is to know of the pixels, where the stored index has it.
+        Sums over the pixels, where the stored index has them.
     grown : bool
         Whether the file has grown since the index was stored.
     sampled : bool
-        Whether a stored index is believed because size, modification time and sampled bytes are
-        those that it was made for, though the file is another one, or its metadata changed.
+        Whether a stored index is used because size, modification time and sampled bytes are those
+        that it was made for, though the file is another one, or its metadata changed.
     stale : bool
         Whether the file has other bytes than a stored index was made for, at the same size and
-        modification time: its checksums alone are of use.
+        modification time: only its checksums are of use.
     """
 
     format: str
@@ -285,7 +285,7 @@ class RecordIndex:
         return self.stride > 0 or self.nrecords == 0
 
     def table(self) -> NDArray[np.void]:
-        """The entries in memory of this process, (n,), when ``stride`` is 0.
+        """Return the entries in memory of this process, (n,), when ``stride`` is 0.
 
         Copies: none, but once 16 bytes per record of a stored index.
 
@@ -297,18 +297,18 @@ class RecordIndex:
         if self.stored_table is not None:
             return self.stored_table.entries()
         if self.entries is None:
-            raise ValueError("records that are all alike have no table")
+            raise ValueError("records of one size have no table")
         return self.entries
 
     def offsets(self) -> NDArray[np.int64]:
-        """Byte of each record, int64 (n,).  Copies: 8 bytes a record."""
+        """Return the byte of each record, int64 (n,).  Copies: 8 bytes per record."""
         if self.entries is None:
             return np.arange(self.nrecords, dtype=np.int64) * self.stride + self.first[0]
         at = self.table()["at_n"] & np.uint64(_native.AT_MASK)
         return at.view(np.int64)
 
     def shapes(self) -> NDArray[np.uint16]:
-        """(h, w, c) of each record, uint16 (n, 3), read-only.  Copies: as ``table``."""
+        """Return (h, w, c) of each record, uint16 (n, 3), read-only.  Copies: as ``table``."""
         if self.entries is None:
             one = np.array(self.first[1:4], dtype=np.uint16)
             return np.broadcast_to(one, (self.nrecords, 3))
@@ -316,22 +316,22 @@ class RecordIndex:
         return np.ndarray((self.nrecords, 3), np.dtype("<u2"), data, 8, (ENTRY.itemsize, 2))
 
     def label_counts(self) -> NDArray[np.uint8]:
-        """Number of labels of each record, uint8 (n,).  Copies: one byte a record, or none."""
+        """Return the label count of each record, uint8 (n,).  Copies: at most a byte per record."""
         if self.entries is None:
             return np.broadcast_to(np.uint8(self.first[4]), (self.nrecords,))
         return (self.table()["at_n"] >> np.uint64(56)).astype(np.uint8)
 
     def most_channels(self) -> int:
-        """The largest number of channels."""
+        """Return the largest number of channels."""
         if self.entries is None:
             return self.first[3]
         return self.channels if self.stored else int(self.entries["c"].max())
 
     def native(self, *, interleaved: bool) -> _native.VimhIndex:
-        """The same for the C core."""
+        """Return the index for the C core."""
         return _native.VimhIndex(
             nrecords=self.nrecords,
-            # an empty file has no stride; the core wants one, and has no record to use it for
+            # an empty file has no stride, but the core needs one
             stride=self.stride if self.nrecords else 1,
             first=self.first,
             entries=self.entries,
@@ -342,5 +342,5 @@ class RecordIndex:
 
 
 def table_bytes(entries: NDArray[np.void]) -> memoryview:
-    """The bytes of a table, without a copy."""
+    """Return the bytes of a table, without a copy."""
     return memoryview(entries.data).cast("B")

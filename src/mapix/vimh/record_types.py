@@ -1,4 +1,4 @@
-"""What Gatherer, Dataset and Record inherit from: ``mapix._record``, or its twin in Python."""
+"""Base classes of Gatherer, Dataset and Record: of ``mapix._record``, or the fallback in Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Saving what can be saved of damaged VIMH files: ``repair``."""
+"""Saving the complete records of damaged VIMH files: ``repair``."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from mapix.vimh.record_index import ENTRY, Checksums, RecordIndex
 
 __all__ = ["Saved", "SavedDirectory", "repair"]
 
-STEP_NBYTES = 64 << 20  # copied between two calls of ``progress``
+COPY_NBYTES = 64 << 20  # copied between two calls of ``progress``
 FIRST_SEARCH_NBYTES = 4 << 10  # searched for the next record in one piece, at first
 SEARCH_NBYTES = 1 << 20  # and later
-PROOF = 4  # records in a row that make a place one where records begin again
+PROOF = 4  # records in a row that show that records begin again there
 FEW_HOLES, HOLE_NBYTES = 1000, 64 << 10  # damaged stretches of any file; one more for each
 FEW_TRIES, TRY_NBYTES = 10_000, 128  # the same of places that look like the beginning of a record
 
@@ -38,16 +38,16 @@ Write = Callable[[Any], object]
 
 @dataclass(slots=True)
 class Saved:
-    """What ``repair`` wrote, and what it left out.
+    """Result of ``repair`` of a file.
 
     Attributes
     ----------
     path : str
         The new file.
     nrecords, nbytes : int
-        What is in it.
+        Records and bytes in it.
     lost : list of (int, int)
-        Stretches of the old file, begin and end in bytes, that are no complete record.
+        Stretches of the old file, begin and end in bytes, that are not complete records.
     damaged : list of int
         Records left out because their checksum is wrong.
     """
@@ -72,14 +72,14 @@ class Saved:
 
 @dataclass(slots=True)
 class SavedDirectory:
-    """What ``repair`` of a dataset directory wrote, and what it left out.
+    """Result of ``repair`` of a dataset directory.
 
     Attributes
     ----------
     path : str
         The new directory.
     files : dict of str to Saved
-        Name -> what became of each binary file.
+        Name -> result of each binary file.
     left_out : list of str
         Names of data files and of an info JSON that could not be repaired.
     """
@@ -114,9 +114,9 @@ def repair(
 ) -> Saved | SavedDirectory:
     """Write the complete records of a damaged VIMH file, or directory, to a new one.
 
-    The old one is left as it is.  After bytes that are no record, the next place is searched for
-    where records like those before begin again: at least four in a row, or as many as there are to
-    the end of the file.
+    The old file is not changed.  After bytes that are not a record, the next place is searched
+    where records of known shapes begin again: at least four in a row, or all up to the end of the
+    file.
 
     Parameters
     ----------
@@ -124,30 +124,30 @@ def repair(
         The damaged binary file; or a dataset directory, of which all binary files are repaired and
         the info JSON is copied with the new counts.
     path : str or os.PathLike
-        The new file or directory, which must not be there yet.
+        The new file or directory, which must not exist yet.
     dialect : {14, 6}, optional
-        Bytes of the record header; by default the one that explains most of the file, or of all
-        files of the directory.
+        Bytes of the record header; by default the one that fits most of the file, or of all files
+        of the directory.
     sums, index : Checksums, RecordIndex, optional
-        Of the file: records whose checksum is wrong are left out, too.
+        Those of the file: records with a wrong checksum are left out, too.
     progress : callable, optional
         ``progress(bytes_done, bytes_total)``, of each file.
 
     Returns
     -------
     Saved or SavedDirectory
-        What was written, and what was lost.
+        Records written, and bytes lost.
 
     Raises
     ------
     FormatError
-        There is no VIMH record in it, or both dialects explain as much; nothing is written.
+        There is no VIMH record in it, or both dialects fit equally; nothing is written.
     UnsupportedError
         It is a pickle.
     FileExistsError
         There is something at ``path``.
     LimitError
-        There are more damaged stretches than a damaged file has.
+        There are too many damaged stretches for a VIMH file.
     """
     source, path = os.fspath(source), os.fspath(path)
     if os.path.isdir(source):
@@ -171,13 +171,13 @@ def _nothing(path: str) -> FormatError:
 
 @dataclass(slots=True)
 class _Opened:
-    """A file to be repaired, and what its info JSON says."""
+    """A file to be repaired, and the statements of its info JSON."""
 
     source: Source
     hint: Hint
 
     def shapes(self) -> Dims:
-        """Shapes that records are known to have before any was found."""
+        """Return the shapes that are known before any record was found."""
         return {self.hint.shape} if self.hint.shape else set()
 
 
@@ -191,7 +191,7 @@ def _opened(path: str) -> _Opened:
 
 
 def _info(path: str) -> dict[str, Any] | None:
-    """The info JSON beside a file, None for one that is damaged itself."""
+    """Return the info JSON beside a file; None for a damaged one."""
     try:
         return info_of(path, True)
     except (FormatError, LimitError):
@@ -230,14 +230,14 @@ def _directory(
 
 
 def _names(folder: str) -> tuple[list[str], list[str]]:
-    """Names of the binary files of a dataset, and of its other data files."""
+    """Return the names of a dataset's binary files, and of its other data files."""
     names = [os.path.basename(path) for path in data_files(folder)]
     binary = [n for n in names if not n.endswith(PICKLE_SUFFIX) and n.startswith(SPLITS)]
     return binary, [n for n in names if n not in binary]
 
 
 def _recounted(info: Mapping[str, Any], files: Mapping[str, Saved]) -> dict[str, Any]:
-    """The info JSON with the numbers of records that there are now."""
+    """Return the info JSON with the new numbers of records."""
     found = dict(info)
     for split in SPLITS:
         named = [saved.nrecords for name, saved in files.items() if name.split("-")[0] == split]
@@ -250,15 +250,15 @@ def _recounted(info: Mapping[str, Any], files: Mapping[str, Saved]) -> dict[str,
 
 
 def _dialect(files: list[_Opened], path: str) -> int:
-    """The dialect that explains most of the files: their beginnings, or else all that is saved."""
+    """Return the dialect that fits most of the files: their beginnings, or else all records."""
     total = dict.fromkeys(layout.DIALECTS, 0)
     for file in files:
         readings = [layout.walk(file.source, d) for d in layout.DIALECTS]
-        complete = [r for r in readings if r.whole and r.index.nrecords]
+        complete = [r for r in readings if r.complete and r.index.nrecords]
         found = complete[0] if len(complete) == 1 else layout.best(file.source, readings, file.hint)
         if found is not None:
             total[found.head_nbytes] += found.index.nbytes
-        elif complete:  # both: the info JSON may tell
+        elif complete:  # both: the info JSON may decide
             for reading in complete:
                 total[reading.head_nbytes] += reading.index.nbytes * reading.agrees(file.hint)
         else:
@@ -266,8 +266,8 @@ def _dialect(files: list[_Opened], path: str) -> int:
                 try:
                     runs = list(_Repair(file, d, {}, None).runs())
                 except LimitError:
-                    continue  # nor is it that one
-                if sum(n for *_, n in runs) > 1:  # one record alone is found in anything
+                    continue  # it is not that one either
+                if sum(n for *_, n in runs) > 1:  # a single record is found in any bytes
                     total[d] += sum(stop - begin for begin, stop, _ in runs)
     first, second = sorted(layout.DIALECTS, key=lambda d: total[d], reverse=True)
     if total[first] > total[second]:
@@ -328,14 +328,14 @@ class _Repair:
         return saved
 
     def _copy(self, begin: int, end: int, write: Write) -> None:
-        for at in range(begin, end, STEP_NBYTES):
-            step = min(STEP_NBYTES, end - at)
+        for at in range(begin, end, COPY_NBYTES):
+            step = min(COPY_NBYTES, end - at)
             write(_native.copy(self._source.mapping, at, step, layout.NAME))
             if self._progress is not None:
                 self._progress(at + step, self._source.nbytes)
 
     def runs(self) -> Iterator[tuple[int, int, int]]:
-        """Stretches of complete records: begin, end, how many."""
+        """Yield stretches of complete records: begin, end, number of records."""
         nbytes, at = self._source.nbytes, 0
         while at < nbytes:
             stop, n = self._run(at)
@@ -382,7 +382,7 @@ class _Repair:
                 self._tries += 1
                 most = FEW_TRIES + nbytes // TRY_NBYTES
                 if self._tries > most:
-                    raise self._limit(f"{most} places that look like a record and are none", at)
+                    raise self._limit(f"{most} places that look like a record and are not", at)
             at += len(data) - layout.DIMS_NBYTES + 1
             step = SEARCH_NBYTES
         return None
@@ -390,7 +390,7 @@ class _Repair:
     def _likely(self, data: NDArray[np.uint8], left: int, known: NDArray[np.uint64]) -> list[int]:
         """Return the places in ``data`` where PROOF records may begin, as far as it reaches.
 
-        In whole arrays: of a hostile file each byte may look like a beginning.
+        By operations on arrays: in a hostile file each byte may look like a beginning.
         """
         low, high = data[:-1].astype(np.uint64), data[1:].astype(np.uint64)
         word = low | high << np.uint64(8)
@@ -420,7 +420,7 @@ class _Repair:
 
 
 def _keys(dims: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Heights, widths and channels, (3, n), as one number each."""
+    """Return heights, widths and channels, (3, n), as one number each."""
     h, w, c = dims
     found: NDArray[np.uint64] = h | w << np.uint64(16) | c << np.uint64(32)
     return found
@@ -429,7 +429,7 @@ def _keys(dims: NDArray[np.uint64]) -> NDArray[np.uint64]:
 def _damaged(
     source: Source, sums: Checksums | None, index: RecordIndex | None
 ) -> dict[int, tuple[int, int]]:
-    """Records with a wrong checksum: number -> begin and end."""
+    """Return records with a wrong checksum: number -> begin and end."""
     if sums is None or index is None or not sums.sound():
         return {}
     native, found = index.native(interleaved=False), {}
@@ -439,14 +439,14 @@ def _damaged(
         try:
             native.checksums(source.mapping, np.array([i]), now)
         except MapixError:
-            continue  # its header is wrong, and it is no record
+            continue  # its header is wrong: it is not a record
         if now[0] != stored[i]:
             found[i] = (int(offsets[i]), int(offsets[i + 1]))
     return found
 
 
 def _between(begin: int, end: int, holes: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """What is left of a stretch without the holes in it."""
+    """Yield the rest of a stretch without the holes in it."""
     for a, b in sorted(holes):
         if a > begin:
             yield begin, a

@@ -1,4 +1,4 @@
-"""Writing a VIMH dataset: binary files and the info JSON, whole or not at all."""
+"""Writing a VIMH dataset: binary files and the info JSON, complete or not at all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mapix.vimh.parameters import Parameter
 
 __all__ = ["Writer", "spectrogram_bytes", "write"]
 
-TRAIN_SHARE = 0.8  # the original's: the first int(0.8 n) records are for training
+TRAIN_SHARE = 0.8  # as the original: the first int(0.8 n) records are for training
 
 
 class Writer(Packer, Closing):
@@ -30,23 +30,24 @@ class Writer(Packer, Closing):
     Parameters
     ----------
     path : str or os.PathLike
-        The dataset directory, which must not be there yet.
+        The dataset directory, which must not exist yet.
     parameters : sequence of Parameter, optional
-        Those that records carry, in the order of their ids: 0, 1, 2 ...
+        Parameters that records have, in the order of their ids: 0, 1, 2 ...
     fixed : mapping of str to float, optional
-        Parameters that have one value throughout: they go into the info JSON only.
+        Parameters with one value for all records: they are in the info JSON only.
     dialect : {14, 6}
         Bytes of the record header: 14 as all known programs write and read it; 6 as the format's
         document describes it, without spec_range.
     output : {"binary", "pickle", "both"}
-        What the dataset consists of.  Pickles need images of one size and the 14-byte header; they
-        are made from the binary files on closing, which takes the room of both meanwhile.
+        Files of the dataset.  Pickles need images of one size and the 14-byte header; they
+        are made from the binary files on closing, which needs disk space for both meanwhile.
     index : bool
-        Whether each binary file gets an index beside it when it is there, with labels and a
-        checksum a record (``mapix.index``).
+        Whether each binary file gets an index beside it, with labels and a checksum per record
+        (``mapix.index``).
     info : mapping, optional
         More keys of the info JSON (``dataset_name``, ``sample_rate``, ``spectrogram_config`` ...).
-        Keys that the original writes keep its order, others follow.  Counts and shapes are counted.
+        Keys that the original writes keep its order, others follow.  Counts and shapes are those of
+        the records.
     strict : bool
         Whether a value outside its parameter's range, and a label that is not given, are errors.
         Otherwise the value is clipped, the label left out, with a warning.
@@ -128,9 +129,9 @@ class Writer(Packer, Closing):
         Raises
         ------
         OSError
-            Something could not be written; nothing has appeared, and nothing is left behind.
+            A write failed; nothing has appeared, and nothing remains.
         """
-        import json  # here: who only reads need not carry it
+        import json  # here: programs that only read do not need it
 
         try:
             if self.output != "binary":
@@ -147,7 +148,7 @@ class Writer(Packer, Closing):
                 written.keep_index()
 
     def _pickle(self) -> None:
-        """Make the pickles of the splits, and drop the binary files where nobody wants them."""
+        """Make the pickles of the splits; drop the binary files where only pickles are wanted."""
         from mapix.vimh.pickle_writer import write_batch
 
         for split, file in self._files.items():
@@ -162,7 +163,7 @@ class Writer(Packer, Closing):
         self._directory.abort()
 
     def _info(self) -> dict[str, Any]:
-        """The info JSON, its keys in the order in which the original writes them."""
+        """Return the info JSON, its keys in the order in which the original writes them."""
         h, w, c = self._shape or (0, 0, 0)
         counts = self.counts
         total = sum(counts.values())
@@ -194,7 +195,7 @@ class Writer(Packer, Closing):
             "fixed_parameters": fixed,
             "label_encoding": _label_encoding(self.dialect),
         }
-        if self._mixed:  # the original knows one size only; it would refuse such files anyway
+        if self._mixed:  # the original knows one size only, and refuses such files
             made["image_sizes"] = "mixed"
         values = {**usual, **self.info, **made}
         known = self.info.get("parameter_mappings", {})
@@ -217,7 +218,7 @@ def _mapping(p: Parameter) -> dict[str, Any]:
 
 
 def channel_labels(c: int) -> list[str]:
-    """Names of channels that only say how many there are."""
+    """Return names of channels that only depend on their number."""
     known = {1: ["Gray"], 3: ["R", "G", "B"], 4: ["R", "G", "B", "A"]}
     return known.get(c, [f"Ch{k}" for k in range(c)])
 
@@ -239,7 +240,7 @@ def _label_encoding(dialect: int) -> dict[str, Any]:
 
 
 def spectrogram_bytes(db: ArrayLike) -> tuple[NDArray[np.uint8], tuple[float, float]]:
-    """A spectrogram in dB as bytes, and the (spec_min, spec_max) that they stand for.
+    """Turn a spectrogram in dB into bytes, and (spec_min, spec_max), the dB of bytes 0 and 255.
 
     ``round((db - min) / (max - min) * 255)``, as the original; all zero where max is not above min.
 
@@ -277,7 +278,7 @@ def write(
     Parameters
     ----------
     path : str or os.PathLike
-        The dataset directory, which must not be there yet.
+        The dataset directory, which must not exist yet.
     images : sequence of array_like
         uint8 (h, w, c) or (h, w) each, of any sizes.
     labels : iterable of mappings, optional

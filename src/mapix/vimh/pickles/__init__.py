@@ -1,8 +1,8 @@
 """Pickles as data: their opcodes are read, nothing is imported, called or executed.
 
-``machine`` runs the opcodes over a stack of plain values, ``objects`` says what the few names in
-such files mean as data (numpy arrays, dtypes and scalars, encoded strings), ``emit`` writes
-what CPython's pickler would.
+``reader`` runs the opcodes on a stack of plain values, ``objects`` makes data of the few names in
+such files (numpy arrays, dtypes and scalars, encoded strings), ``emitter`` writes what CPython's
+pickler would.
 """
 
 from mapix.vimh.pickles.objects import Array, Span, Text

@@ -14,31 +14,31 @@ from mapix.vimh.pickles.reader import FORMAT, unescaped
 
 __all__ = ["pieces"]
 
-STEP = 1 << 20
-LONGEST_ESCAPE = 3  # bytes of an escape of which the rest comes with the next piece
-_WHOLE = re.compile(rb"(?:[^\\]|\\x[0-9a-fA-F]{2}|\\[^x])*", re.DOTALL)
+PIECE_NBYTES = 1 << 20
+LONGEST_ESCAPE = 3  # bytes of an escape that the next piece completes
+_COMPLETE = re.compile(rb"(?:[^\\]|\\x[0-9a-fA-F]{2}|\\[^x])*", re.DOTALL)
 
 
 def pieces(source: Source, text: Text) -> Iterator[bytes]:
-    """The bytes that a text stands for, a piece at a time."""
+    """Yield the bytes that a text stands for, a piece at a time."""
     decode = None
     if text.kind != "string-escape":
         decode = codecs.getincrementaldecoder(text.kind)("strict").decode
     at, end, left = text.at, text.at + text.nbytes, b""
     try:
         while at < end:
-            size = min(STEP, end - at)
+            size = min(PIECE_NBYTES, end - at)
             raw = bytes(_native.copy(source.mapping, at, size, FORMAT))
             at += size
             if decode is not None:
                 yield decode(raw, at == end).encode("latin-1")
                 continue
             raw = left + raw
-            found = _WHOLE.match(raw)
+            found = _COMPLETE.match(raw)
             cut = len(raw) if at == end or found is None else found.end()
             left = raw[cut:]
             if len(left) > LONGEST_ESCAPE:
-                raise RefusedError("a string with an escape that is none")
+                raise RefusedError("a string with a broken escape")
             yield unescaped(raw[:cut])
     except (UnicodeError, RefusedError) as e:
         raise FormatError(source.path, FORMAT, f"the text of an array: {e}", at=text.at) from e

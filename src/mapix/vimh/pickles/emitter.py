@@ -1,8 +1,8 @@
 """Writing pickles of protocol 4, byte for byte as CPython's pickler does, without the objects.
 
-What matters for that: every new object is memoised, and what was seen is recalled; lists are
-written in runs of 1000; opcodes are gathered into frames, which end at the first object that begins
-behind 64 KiB; bytes of 64 KiB and more stand between frames.
+The rules: every new object is memoised, and a known one is recalled; lists are written in runs of
+1000; opcodes are collected in frames, which end at the first object that begins after 64 KiB; bytes
+of 64 KiB and more are between frames.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Emitter:
     # --- frames -----------------------------------------------------------------------------------
 
     def _boundary(self) -> None:
-        """Before an object: where a frame may end."""
+        """End a frame before an object, where it is full."""
         if len(self._frame) >= FRAME_TARGET:
             self._commit()
 
@@ -67,7 +67,7 @@ class Emitter:
     # --- values -----------------------------------------------------------------------------------
 
     def number(self, value: int) -> None:
-        """A whole number, 0 or more."""
+        """Write an integer, 0 or more."""
         self._boundary()
         if value < 1 << 8:
             self._frame += b"K" + struct.pack("<B", value)
@@ -80,7 +80,7 @@ class Emitter:
             self._frame += b"\x8a" + bytes([len(data)]) + data
 
     def text(self, value: str) -> None:
-        """A text of at most 255 bytes."""
+        """Write a text of at most 255 bytes."""
         self._boundary()
         if not self._recalled(value):
             data = value.encode()
@@ -96,7 +96,7 @@ class Emitter:
             self._memoise((module, name))
 
     def data(self, pieces: Iterable[bytes | memoryview], nbytes: int) -> None:
-        """A bytes object, of so many bytes."""
+        """Write a bytes object of so many bytes."""
         self._boundary()
         if nbytes < 256:
             whole = b"".join(pieces)
@@ -124,7 +124,7 @@ class Emitter:
     def array(
         self, dtype: str, shape: tuple[int, int], pieces: Iterable[bytes | memoryview]
     ) -> None:
-        """A numpy array of two dimensions, in C order; ``dtype`` is ``"u1"`` or ``"f4"``."""
+        """Write a numpy array of two dimensions, in C order; ``dtype`` is ``"u1"`` or ``"f4"``."""
         self._boundary()
         self._name("numpy._core.multiarray", "_reconstruct")
         self._boundary()  # the tuple of arguments
@@ -181,18 +181,18 @@ class Emitter:
     # --- containers -------------------------------------------------------------------------------
 
     def begin_dict(self) -> None:
-        """A dict of two or more items, at most 1000."""
+        """Begin a dict of 2 to 1000 items."""
         self._boundary()
         self._frame += b"}"
         self._memoise()
         self._frame += b"("
 
     def end_dict(self) -> None:
-        """After its items."""
+        """End a dict, after its items."""
         self._frame += b"u"
 
     def row(self, numbers: bytes) -> None:
-        """A list of whole numbers in 0..255, fewer than 1000."""
+        """Write a list of integers in 0..255, fewer than 1000."""
         self._boundary()
         self._frame += b"]"
         self._memoise()
@@ -204,7 +204,7 @@ class Emitter:
             self._frame += b"e" if len(numbers) > 1 else b"a"
 
     def rows(self, table: Iterable[NDArray[np.uint8]], n: int) -> None:
-        """A list of n lists of small numbers; ``table`` gives them a piece at a time, (k, m)."""
+        """Write a list of n lists of small numbers; ``table`` yields them in pieces, (k, m)."""
         self._boundary()
         self._frame += b"]"
         self._memoise()
@@ -222,7 +222,7 @@ class Emitter:
             raise ValueError(f"{n} rows expected, {done} given")
 
     def _some_rows(self, rows: NDArray[np.uint8]) -> int:
-        """As many rows as there is room for in this frame, at least one; how many."""
+        """Write as many rows as fit into this frame, at least one; return how many."""
         m = rows.shape[1]
         each = 2 + 2 * m + (2 if m > 1 else m)
         room = (FRAME_TARGET - len(self._frame) - 1) // each
@@ -245,6 +245,6 @@ class Emitter:
         return len(rows)
 
     def finish(self) -> None:
-        """The end."""
+        """Write the end of the pickle."""
         self._frame += b"."
         self._commit()

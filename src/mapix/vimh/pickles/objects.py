@@ -1,8 +1,8 @@
-"""What a pickle may stand for here, as data: bytes and texts that stay in the file, numpy's arrays.
+"""Values of a pickle as data: bytes and texts that stay in the file, numpy's arrays.
 
 A pickle asks for functions by name (GLOBAL), and for calls (REDUCE, BUILD).  The names below are
-never looked up anywhere: each has a rule in ``called`` that says what its result is, as data.
-Anything else is refused.
+never resolved: each has a rule in ``called`` that makes its result as data.  Anything else is
+refused.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MOST_ELEMENTS = 1 << 56
 
 
 class RefusedError(Exception):
-    """What a pickle asks for is not data that is known here; becomes a FormatError."""
+    """The pickle asks for a value that is not known data; becomes a FormatError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +45,17 @@ class Span:
 
 
 class Short(bytes):
-    """Few bytes, taken out of the file, and where they lie there."""
+    """Few bytes, copied from the file, and their place in it."""
 
     at: int
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A long text that lies in the file: how it is written there, and what it was encoded to.
+    """A long text in the file: how it is written there, and how the pickle encodes it.
 
-    ``kind`` is ``"utf-8"``, ``"raw-unicode-escape"`` or ``"string-escape"``; ``codec`` is the one
-    that ``_codecs.encode`` was asked for, None while it is text.
+    ``kind`` is ``"utf-8"``, ``"raw-unicode-escape"`` or ``"string-escape"``; ``codec`` is the
+    argument of ``_codecs.encode``; None of a text that is not encoded.
     """
 
     at: int
@@ -86,7 +86,7 @@ class DType:
         self._made: np.dtype[Any] | None = None
 
     def dtype(self) -> np.dtype[Any]:
-        """A dtype of fixed size without fields and objects."""
+        """Return the dtype, of fixed size, without fields and objects."""
         if self._made is None:
             if not PLAIN.fullmatch(self.text):
                 raise RefusedError(f"arrays of dtype {self.text!r}, which are not plain numbers")
@@ -99,7 +99,7 @@ class DType:
 
 
 class Array:
-    """A numpy array: its numbers are ``data``, where they lie.
+    """A numpy array: ``data`` is the place of its numbers.
 
     Attributes
     ----------
@@ -125,7 +125,7 @@ class Array:
         self.data: Span | Text | bytes = b""
 
     def fill(self, shape: object, dtype: object, fortran: object, data: object) -> Array:
-        """Set its fields, which are checked; itself."""
+        """Set the fields, which are checked, and return the array."""
         self.shape, self.dtype, self.fortran, self.data = _array(shape, dtype, fortran, data)
         self.complete = True
         return self
@@ -160,7 +160,7 @@ _NAMES = {
 
 
 def named(module: str, name: str) -> Name:
-    """The name as data.  Nothing is looked up anywhere.
+    """Return a name as data, without resolving it.
 
     Raises
     ------
@@ -190,7 +190,7 @@ def _shape(given: object) -> tuple[int, ...]:
 
 
 def _array(shape: object, dtype: object, fortran: object, data: object) -> tuple[Any, ...]:
-    """What is to be set in an Array, or why not."""
+    """Return the checked fields of an Array, or raise RefusedError."""
     if not isinstance(dtype, DType):
         raise RefusedError("an array without a dtype")
     if isinstance(data, Short):
@@ -207,12 +207,12 @@ def _array(shape: object, dtype: object, fortran: object, data: object) -> tuple
 
 
 def called(function: object, args: object) -> Any:
-    """What calling ``function`` would give, as data.  Nothing is called.
+    """Return the result that a call of ``function`` would have, as data, without calling it.
 
     Raises
     ------
     RefusedError
-        It is not one of the few that are known, or its arguments are odd.
+        It is not a known function, or its arguments are odd.
     """
     if not isinstance(args, tuple):
         raise RefusedError("a call without a tuple of arguments")
@@ -257,11 +257,11 @@ def _encoded(text: object) -> bytes | Text:
             return text.encode("latin-1")
         except UnicodeEncodeError as e:
             raise RefusedError("a text that latin-1 cannot encode") from e
-    raise RefusedError("something encoded that is no text")
+    raise RefusedError("something encoded that is not a text")
 
 
 def _plain(state: object) -> bool:
-    """Whether it is the state of a dtype without fields, sub-arrays and flags."""
+    """Return whether it is the state of a dtype without fields, sub-arrays and flags."""
     rest = (None, None, None, -1, -1, 0)
     return isinstance(state, tuple) and len(state) in (8, 9) and state[2:8] == rest
 
@@ -284,11 +284,11 @@ def built(thing: object, state: object) -> None:
 
 
 def long_of(data: bytes) -> int:
-    """The whole number of LONG1 and LONG4."""
+    """Return the integer of LONG1 and LONG4."""
     return int.from_bytes(data, "little", signed=True)
 
 
 def double_of(data: bytes) -> float:
-    """The number of BINFLOAT."""
+    """Return the number of BINFLOAT."""
     found: float = struct.unpack(">d", data)[0]
     return found

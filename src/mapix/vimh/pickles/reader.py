@@ -1,11 +1,11 @@
-"""The pickle machine (protocols 0 to 5), without anything that could run.
+"""The pickle machine (protocols 0 to 5), without anything that executes.
 
 Differences from CPython's, all on purpose: names are data (``objects``); bytes and long texts stay
-in the file; a memo is a dict, so that no index asks for memory; every length is compared with what
-is left of the file before anything is made; persistent ids, extensions, buffers out of band and
+in the file; a memo is a dict, so that no index allocates memory; every length is compared with the
+rest of the file before anything is made; persistent ids, extensions, out-of-band buffers and
 instances are refused.
 
-Each opcode takes a bounded time, or spends as much more of the work as it takes.  Work and memory
+Each opcode takes a bounded time, or is counted as several.  Work and memory
 are limited in proportion to the file, so that a small file cannot ask for much of either.
 """
 
@@ -25,21 +25,21 @@ from mapix.vimh.pickles.objects import RefusedError, Short, Span, Text
 __all__ = ["Machine"]
 
 FORMAT = "pickle"
-FIRST_WINDOW = 1 << 12  # bytes looked at in one piece, at first: opening needs few
-WINDOW = 1 << 16  # and later
-SHORT = 4096  # bytes and texts up to this length are taken out of the file
-MOST_WORK = 1 << 26  # opcodes in Python, and what some of them count more; rows in C do not count
+FIRST_WINDOW_NBYTES = 1 << 12  # read in one piece, at first: opening needs few
+WINDOW_NBYTES = 1 << 16  # and later
+SHORT_NBYTES = 4096  # bytes and texts up to this length are copied from the file
+MOST_WORK = 1 << 26  # opcodes in Python; some count as several, rows in C do not count
 FREE_WORK, WORK_EACH = 1 << 16, 2  # of any file, and for each of its bytes
 WORK_NBYTES = 64  # bytes that are searched or copied in the time of an opcode
 MOST_HELD = 1 << 30  # bytes of values, roughly
 FREE_HELD, HELD_EACH = 16 << 20, 40  # of any file, and for each of its bytes
 NUMBER_DIGITS = 400  # of a number written as text; enough for any float
-KEY_BITS = 63  # of a whole number that is a key: longer ones can be chosen to collide
+KEY_BITS = 63  # of an integer that is a key: longer ones can be chosen to collide
 MEMO_BITS = 32
 ROW_MOST = 1 + 2 * 255  # numbers of a row of labels
 ROWS_AT_ONCE = 4096
-ROWS_WORK = 64  # of one call that looks for rows
-ROWS_TRIES = 256  # calls that may find none, in any file
+ROWS_WORK = 64  # of one call that searches for rows
+ROWS_TRIES = 256  # calls without a result, in any file
 ROWS_ENOUGH = 8  # rows that pay for a call
 
 # About what CPython takes for a value, its place on the stack included.
@@ -49,7 +49,7 @@ CALL_NBYTES, ITEM_NBYTES = 160, 112
 
 Pause = Callable[[list[Any]], bool]
 _Step = Callable[["Machine"], object]
-"""What an opcode does; True where an array is complete."""
+"""Function of an opcode; it returns True where an array is complete."""
 
 
 class Machine:
@@ -65,14 +65,14 @@ class Machine:
     Attributes
     ----------
     work : int
-        Opcodes so far, and what some of them counted more.
+        Opcodes so far; some count as several.
     held : int
-        Bytes of the values so far, roughly; what was dropped again counts.
+        Bytes of the values so far, roughly, dropped ones included.
 
     Notes
     -----
     Copies: short values; arrays stay where they are (``objects.Array``).  Threads: one at a time.
-    Cost: about a microsecond an opcode, some 0.1 a row of small numbers.
+    Cost: about a microsecond per opcode, 0.1 per row of small numbers.
     """
 
     def __init__(self, source: Source, at: int = 0) -> None:
@@ -99,11 +99,11 @@ class Machine:
             raise RefusedError(f"{nbytes} bytes were expected, {left} are left")
 
     def _fill(self, nbytes: int) -> int:
-        """Have the next bytes in the window, at least ``nbytes``; where they begin in it."""
+        """Read the next ``nbytes`` or more into the window, and return where they begin in it."""
         at = self.at - self._begin
         if not 0 <= at <= len(self._window) - nbytes:
             self._need(nbytes)
-            wanted = WINDOW if self._window else FIRST_WINDOW
+            wanted = WINDOW_NBYTES if self._window else FIRST_WINDOW_NBYTES
             size = min(max(wanted, nbytes), self.source.nbytes - self.at)
             self._spend(size // WORK_NBYTES)
             self._window = bytes(_native.copy(self.source.mapping, self.at, size, FORMAT))
@@ -111,7 +111,7 @@ class Machine:
         return at
 
     def _take(self, nbytes: int) -> bytes:
-        """The next bytes, few of them."""
+        """Return the next bytes, which are few."""
         at = self._fill(nbytes)
         self.at += nbytes
         return self._window[at : at + nbytes]
@@ -120,23 +120,23 @@ class Machine:
         return int.from_bytes(self._take(nbytes), "little", signed=signed)
 
     def _line_nbytes(self, most: int) -> int:
-        """How many bytes there are up to the next newline; RefusedError where they are more."""
+        """Return the number of bytes up to the next newline; RefusedError where there are more."""
         begin = self.at
         try:
             while self.at < self.source.nbytes and self.at - begin <= most:
                 at = self._fill(1)
                 end = self._window.find(b"\n", at)
-                looked = (len(self._window) if end < 0 else end) - at
-                self._spend(looked // WORK_NBYTES)
-                self.at += looked
+                searched = (len(self._window) if end < 0 else end) - at
+                self._spend(searched // WORK_NBYTES)
+                self.at += searched
                 if end >= 0 and self.at - begin <= most:
                     return self.at - begin
         finally:
             self.at = begin
         raise RefusedError(f"a line of more than {most} bytes, or without an end")
 
-    def _line(self, most: int = SHORT) -> bytes:
-        """Up to a newline, which is taken too."""
+    def _line(self, most: int = SHORT_NBYTES) -> bytes:
+        """Return the bytes up to a newline, which is skipped."""
         return self._take(self._line_nbytes(most) + 1)[:-1]
 
     def _spend(self, work: int) -> None:
@@ -159,7 +159,7 @@ class Machine:
 
     def _bytes(self, nbytes: int) -> None:
         self._need(nbytes)
-        if nbytes <= SHORT:
+        if nbytes <= SHORT_NBYTES:
             self._hold(nbytes + BYTES_NBYTES)
             at = self.at
             short = Short(self._take(nbytes))
@@ -171,7 +171,7 @@ class Machine:
 
     def _text(self, nbytes: int, kind: str = "utf-8") -> None:
         self._need(nbytes)
-        if nbytes > SHORT:
+        if nbytes > SHORT_NBYTES:
             self.stack.append(Text(self.at, nbytes, kind))
             self.at += nbytes
             return
@@ -183,7 +183,7 @@ class Machine:
             raise RefusedError(f"a text that is not {codec}") from e
 
     def _text_line(self, kind: str) -> None:
-        """A text or a string up to a newline, however long."""
+        """Push a text or a string up to a newline, of any length."""
         begin, nbytes = self.at, self._line_nbytes(self.source.nbytes)
         if kind != "string-escape":
             self._text(nbytes, kind)
@@ -192,7 +192,7 @@ class Machine:
             quote = self._window[place]
             if nbytes < 2 or quote not in b"'\"":
                 raise RefusedError("a string without quotes")
-            if nbytes > SHORT:
+            if nbytes > SHORT_NBYTES:
                 self.stack.append(Text(begin + 1, nbytes - 2, kind, "latin-1"))
             else:
                 self._hold(nbytes + BYTES_NBYTES)
@@ -205,11 +205,11 @@ class Machine:
         return self.stack.pop()
 
     def _top(self, kind: type, what: str) -> Any:
-        """The value on top, which has to be of a kind."""
+        """Return the value on top, which must be of a type."""
         if len(self.stack) <= (self._marks[-1] if self._marks else 0):
             raise RefusedError("a value that is not on the stack")
         if type(self.stack[-1]) is not kind:
-            raise RefusedError(f"{what} to what is none")
+            raise RefusedError(f"{what} to something else")
         return self.stack[-1]
 
     def _since_mark(self) -> list[Any]:
@@ -224,7 +224,7 @@ class Machine:
 
     def _set_items(self, target: Any, items: list[Any]) -> None:
         if type(target) is not dict or len(items) % 2:
-            raise RefusedError("items to what is no dict")
+            raise RefusedError("items to something that is not a dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
             name = key.decode("latin-1") if isinstance(key, bytes) else key
             if not isinstance(name, str | int | float | bool | None):
@@ -248,9 +248,9 @@ class Machine:
         self.stack.append(self.memo[number])
 
     def _rows(self) -> bool:
-        """After a list of small numbers, and before another: take as many of the kind as follow.
+        """Take the lists of small numbers that follow another one; return whether there was one.
 
-        Whether there was one.  A call costs more than an opcode: rows have to pay for it.
+        A call costs more than an opcode, so it is made only where several rows are likely.
         """
         last = self.stack[-1] if self.stack else None
         if type(last) is not list or len(last) > ROW_MOST or not self._tries:
@@ -279,14 +279,14 @@ class Machine:
     # --- the loop ---------------------------------------------------------------------------------
 
     def run(self, pause: Pause | None = None) -> Any:
-        """Go on to the end, and return the value; or to where ``pause(stack)`` is true.
+        """Run to the end, and return the value; or until ``pause(stack)`` is true.
 
-        ``pause`` is asked whenever an array is complete.
+        ``pause`` is called whenever an array is complete.
 
         Raises
         ------
         FormatError
-            The bytes are no pickle, or it asks for more than data.
+            The bytes are not a pickle, or it asks for more than data.
         LimitError
             It would take too much memory or time.
         """
@@ -313,17 +313,17 @@ class Machine:
 
 
 def unescaped(data: bytes) -> bytes:
-    """Bytes of a Python 2 string as protocol 0 writes it."""
+    """Return the bytes of a Python 2 string as protocol 0 writes it."""
     import codecs
 
     try:
         found: bytes = codecs.escape_decode(data)[0]
     except ValueError as e:
-        raise RefusedError("a string with an escape that is none") from e
+        raise RefusedError("a string with a broken escape") from e
     return found
 
 
-def _whole(text: bytes) -> int | bool:
+def _integer(text: bytes) -> int | bool:
     if text in (b"00", b"01"):
         return text == b"01"
     text = text.removesuffix(b"L")
@@ -425,7 +425,7 @@ def _mark(m: Machine) -> None:
 
 def _name(m: Machine, module: object, name: object) -> None:
     if not (isinstance(module, str) and isinstance(name, str)):
-        raise RefusedError("a name that is no text")
+        raise RefusedError("a name that is not a text")
     m.stack.append(objects.named(module, name))
 
 
@@ -471,8 +471,8 @@ _BY_OPCODE: dict[bytes, _Step] = {
     b"N": lambda m: m.stack.append(None),
     b"\x88": lambda m: m.stack.append(True),
     b"\x89": lambda m: m.stack.append(False),
-    b"I": lambda m: m.stack.append(_whole(m._line())),
-    b"L": lambda m: m.stack.append(_whole(m._line())),
+    b"I": lambda m: m.stack.append(_integer(m._line())),
+    b"L": lambda m: m.stack.append(_integer(m._line())),
     b"F": lambda m: m.stack.append(_real(m._line())),
     b"J": lambda m: m.stack.append(m._number(4, signed=True)),
     b"K": lambda m: m.stack.append(m._number(1)),
@@ -511,11 +511,11 @@ _BY_OPCODE: dict[bytes, _Step] = {
     b"\x93": _stack_global,
     b"R": _reduce,
     b"b": _build,
-    b"p": lambda m: m._remember(int(_whole(m._line(20)))),
+    b"p": lambda m: m._remember(int(_integer(m._line(20)))),
     b"q": lambda m: m._remember(m._number(1)),
     b"r": lambda m: m._remember(m._number(4)),
     b"\x94": lambda m: m._remember(len(m.memo)),
-    b"g": lambda m: m._recall(int(_whole(m._line(20)))),
+    b"g": lambda m: m._recall(int(_integer(m._line(20)))),
     b"h": lambda m: m._recall(m._number(1)),
     b"j": lambda m: m._recall(m._number(4)),
 }
