@@ -168,7 +168,9 @@ def test_zeros_after_the_records(tmp_path, head):
     assert (len(ds), ds.header_nbytes) == (3000, head)
     assert ds.repair(tmp_path / "new").nrecords == 3000
     assert repair(tmp_path / "d" / "train", tmp_path / "new2").nrecords == 3000
-    with pytest.raises(mapix.FormatError, match="3000 complete records before it .strict=False opens"):
+    with pytest.raises(
+        mapix.FormatError, match="3000 complete records before it .strict=False opens"
+    ):
         mapix.open(tmp_path / "d")
 
 
