@@ -54,6 +54,8 @@ __all__ = [
     "npy",
     "open",
     "pink",
+    "tar",
+    "tfrecord",
     "vimh",
     "visualrbm",
 ]
@@ -65,11 +67,12 @@ _MODULES = {
     "Batch": "batch",
     "Dataset": "dataset",
     "Loader": "loader",
-    **dict.fromkeys(("folder", "idx", "iid", "npy", "pink", "visualrbm", "vimh"), ""),
+    **dict.fromkeys(("folder", "idx", "iid", "npy", "pink"), ""),
+    **dict.fromkeys(("tar", "tfrecord", "vimh", "visualrbm"), ""),
 }
 
 if TYPE_CHECKING:
-    from mapix import folder, idx, iid, npy, pink, vimh, visualrbm
+    from mapix import folder, idx, iid, npy, pink, tar, tfrecord, vimh, visualrbm
     from mapix.batch import Batch
     from mapix.dataset import Dataset
     from mapix.folder import ImageFolder
@@ -78,6 +81,8 @@ if TYPE_CHECKING:
     from mapix.loader import Loader
     from mapix.npy import NpyArray, NpzArray
     from mapix.pink.file import PinkFile
+    from mapix.tar import TarShard
+    from mapix.tfrecord import TFRecords
     from mapix.visualrbm import Model, Schedule
 else:
     __getattr__, __dir__ = attach(__name__, _MODULES)
@@ -97,6 +102,10 @@ def open(path: Path, *, format: Literal["npz"], **options: Any) -> NpzArray: ...
 def open(path: Path, *, format: Literal["pink"], **options: Any) -> PinkFile: ...
 @overload
 def open(path: Path, *, format: Literal["folder"], **options: Any) -> ImageFolder: ...
+@overload
+def open(path: Path, *, format: Literal["tar"], **options: Any) -> TarShard: ...
+@overload
+def open(path: Path, *, format: Literal["tfrecord"], **options: Any) -> TFRecords: ...
 @overload
 def open(path: Path, *, format: Literal["visualrbm"], **options: Any) -> Model | Schedule: ...
 @overload
