@@ -725,6 +725,32 @@ def test_batches_of_several_shards(tmp_path):
         plain.batch([0], size=(2, 2))
 
 
+def test_conversion_by_the_contract(tmp_path):
+    pytest.importorskip("PIL", reason="pictures need Pillow")
+    images = [np.full((2, 3), 9 * k, np.uint8) for k in range(3)]
+    members = {}
+    for k, image in enumerate(images):
+        members |= {f"{k}.pgm": pgm(image.tolist()), f"{k}.cls": b"%d" % (5 - k)}
+    opened(tmp_path, archive(members))
+    assert mapix.convert(tmp_path / "shard.tar", tmp_path / "out.npz").lost == ()
+    with np.load(tmp_path / "out.npz") as made:
+        np.testing.assert_array_equal(made["images"].reshape(3, 2, 3), images)
+        assert made["label/cls"].tolist() == [5, 4, 3]
+
+
+def test_torch_takes_a_shard(tmp_path):
+    pytest.importorskip("PIL", reason="pictures need Pillow")
+    pytest.importorskip("torch", reason="torch is not installed")
+    from mapix.torch import Dataset
+
+    members = {"0.pgm": pgm([[1, 2, 3]]), "0.cls": b"4", "1.pgm": pgm([[6], [7]])}
+    opened(tmp_path, archive(members))
+    made = Dataset(tmp_path / "shard.tar", batch_options={"size": (1, 1), "fit": "crop"})
+    images, labels = made[[0, 1]]
+    assert images.flatten().tolist() == [2, 6]
+    assert labels["cls"].tolist() == [4, -100]
+
+
 def test_no_pillow_for_arrays_and_values(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     members = {
