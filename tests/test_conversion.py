@@ -540,7 +540,7 @@ def test_an_image_folder_becomes_records(tmp_path, channels):
     source = images_of(tmp_path / "f", sizes=True, channels=channels)
     with pytest.raises(LossError) as caught:
         mapix.convert(source, tmp_path / "v", to="vimh")
-    assert caught.value.lost == ("file names", "what the lines say: caption")
+    assert caught.value.lost == ("file names", "fields of the lines: caption")
     mapix.convert(source, tmp_path / "v", to="vimh", lossy=True, images={"threads": 2})
     ds = mapix.open(tmp_path / "v")
     assert ds.heads == {"category": 3}

@@ -318,11 +318,11 @@ def test_names_are_found_with_and_without_orjson(tmp_path, monkeypatch, quick):
     want = {"a:b.png": [0], "c.png": [2, 4], "d.png": [3], "e.png": [4], "f.png": [5], "g.png": []}
     assert {name: ds.find(name).tolist() for name in want} == want
     for line, reason in (
-        (b'{"file_name": "a.png", "file_name": "b.png"}', "there twice"),
-        (b'{"file_name": "a.png", "o": {"x": 1, "x": 2}}', "there twice"),
+        (b'{"file_name": "a.png", "file_name": "b.png"}', "occurs twice"),
+        (b'{"file_name": "a.png", "o": {"x": 1, "x": 2}}', "occurs twice"),
         (b'{"file_name": 3}', "text expected, got number"),
         (b"[1]", "an object expected, got list"),
-        (b"{", "no JSON"),
+        (b"{", "not JSON"),
     ):
         bad = make(tmp_path / "bad", raw[0] + b"\n\n" + line, {})
         with pytest.raises(mapix.FormatError, match=rf"record 1 at byte 4\d: line 3: .*{reason}"):
@@ -356,7 +356,7 @@ def test_names_are_found_with_and_without_orjson(tmp_path, monkeypatch, quick):
             "objects",
             "numbers expected, got true or false",
         ),
-        ({"objects": {"bbox": [[1, 2, 3, 10**400]]}}, "objects", "no float holds"),
+        ({"objects": {"bbox": [[1, 2, 3, 10**400]]}}, "objects", "beyond the range of float64"),
         ({"objects": {"bbox": [], "categories": 1}}, "objects", "categories: a list expected"),
     ],
 )
@@ -376,11 +376,11 @@ def test_wrong_types(tmp_path, line, what, reason):
         (b"[" * 500_000 + b"\n", "nested too deeply"),
         (b'{"a":' * 100_000 + b"\n", "nested too deeply"),
         (b'{"n": ' + b"9" * 100_000 + b"}\n", "too many digits"),
-        (b'{"a": 1, "a": 2}\n', "there twice"),
-        (b'{"a": "\xc3\x28"}\n', "no UTF-8"),
-        (b"\xff\xfe{\0}\0\n", "no UTF-8"),
+        (b'{"a": 1, "a": 2}\n', "occurs twice"),
+        (b'{"a": "\xc3\x28"}\n', "not UTF-8"),
+        (b"\xff\xfe{\0}\0\n", "not UTF-8"),
         (b"{}{}\n", "Extra data"),
-        (b"\0\0\0\n", "no JSON"),
+        (b"\0\0\0\n", "not JSON"),
         (b"true\n", "an object expected, got true or false"),
     ],
 )

@@ -50,7 +50,7 @@ def test_none_is_the_end_of_the_program(costs):
     [
         ("line: lists", "LimitError: .*lists and objects"),
         ("line: one number", "FormatError: .*too many digits"),
-        ("line: a key twice", "FormatError: .*the key '1869f' is there twice"),
+        ("line: a key twice", "FormatError: .*the key '1869f' occurs twice"),
         ("picture: PNG of 2.5 gigapixels", "LimitError: .*2500000000 pixels"),
         ("picture: PNG with a profile", "FormatError: .*cannot be decoded"),
         ("picture: GIF of 4 gigapixels", "LimitError: .*4294836225 pixels"),

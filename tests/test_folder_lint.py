@@ -66,9 +66,9 @@ def boxed(*box: float) -> dict:
 @pytest.mark.parametrize(
     ("line", "code", "text"),
     [
-        (b'{"file_name": "b.png"\n', "json", "no JSON"),
-        (b'{"file_name": "b.png", "file_name": "b.png"}\n', "json", "there twice"),
-        (b"\xff\n", "json", "no UTF-8"),
+        (b'{"file_name": "b.png"\n', "json", "not JSON"),
+        (b'{"file_name": "b.png", "file_name": "b.png"}\n', "json", "occurs twice"),
+        (b"\xff\n", "json", "not UTF-8"),
         (b"[]\n", "json", "an object expected"),
         (b"[" * 100_000 + b"\n", "json", "nested"),
         (b'"' + b"x" * 2_000_000 + b'"\n', "json", "limit"),
@@ -184,7 +184,7 @@ CASES = {
     "object and number": ([{**A, "c": 1}, {**B, "c": {"x": 1}}], False, "c: object here"),
     "deep": ([{**A, "c": {"d": [{"e": 1}, {"e": "x"}]}}], False, r"c\.d\[\]\.e: text here"),
     "surrogate": ([{**A, "c": "\ud800"}], False, "half of a surrogate"),
-    "no name": ([{"name": "0.png"}], False, "a file_name or .* is wanted: there is none"),
+    "no name": ([{"name": "0.png"}], False, "a file_name or .* is needed: there is none"),
     "filepath": ([{"filepath": "f/0.png", "size": 3}], False, "filepath is not read"),
     "masks": ([{"image_file_name": "0.png", "mask_file_name": "1.png"}], True, None),
 }
@@ -214,7 +214,7 @@ def test_other_things_that_hugging_face_makes_of_it(good):
     (good / "metadata.jsonl").write_text(text)
     told = lint(good).findings
     assert [(f.code, f.line) for f in told] == [("huggingface", 1)]
-    assert "train is taken for a split" in told[0].message
+    assert "train is read as a split" in told[0].message
 
 
 def test_a_first_line_that_is_none_is_reported_as_others(good):
@@ -251,12 +251,12 @@ def test_what_hugging_face_reads_otherwise(good):
     add(good, {"file_name": "o.jpg", "objects": {"bbox": [[3, 2, 10, 4]], "categories": ["a"]}})
     (one,) = told()
     assert (one[:2], "turns the picture" in one[2]) == ((5, "o.jpg"), True)
-    assert "does not" in told(orientation=False)[0][2]
+    assert "not turned here" in told(orientation=False)[0][2]
     (good / "sub").mkdir()
     (good / "sub" / "metadata.jsonl").write_text('{"file_name": "b.png"}\n')
     assert told()[1][1:] == (
         "sub/metadata.jsonl",
-        "a second metadata file, whose records are read as well",
+        "a second metadata file: its records are read as well",
     )
     add(good, {"file_name": "1.png", "image": "x"}, {"file_name": "http://x/1.png"})
     assert [t[0] for t in told()] == [5, 6, 7, None]

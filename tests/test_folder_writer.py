@@ -156,7 +156,7 @@ BAD = [
     ({"file_name": "\ud800.png"}, ValueError, "surrogates"),
     ({"file_name": "metadata.jsonl"}, ValueError, "own name"),
     ({"file_name": b"a.png"}, TypeError, "must be text"),
-    ({"file_name": "a.what"}, ValueError, "ending '.what'"),
+    ({"file_name": "a.what"}, ValueError, "suffix '.what'"),
     ({"image": None}, ValueError, "no picture of that name|no such file"),
     ({"image": "a.png"}, TypeError, "bytes of a file, an array or Pillow's, got str"),
     ({"image": np.zeros((2, 2, 5), np.uint8)}, ValueError, "expected, got uint8"),

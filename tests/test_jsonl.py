@@ -85,9 +85,9 @@ def test_many_lines_in_blocks(tmp_path, monkeypatch):
     from mapix.folder import lines
 
     monkeypatch.setattr(lines, "BLOCK_NBYTES", 1000)
-    monkeypatch.setattr(lines, "FIRST_STEP", 64)
-    monkeypatch.setattr(lines, "MOST_STEP", 900)
-    monkeypatch.setattr(lines, "ROOM", 8)
+    monkeypatch.setattr(lines, "FIRST_STEP_NBYTES", 64)
+    monkeypatch.setattr(lines, "MOST_STEP_NBYTES", 900)
+    monkeypatch.setattr(lines, "FIRST_CAPACITY", 8)
     rng = np.random.default_rng(0)
     values = [
         {"n": k, "x": "y" * int(rng.integers(0, 3000 if k % 50 == 0 else 90))} for k in range(999)
@@ -155,19 +155,19 @@ def test_a_sparse_terabyte(tmp_path):
 @pytest.mark.parametrize(
     ("data", "reason", "at"),
     [
-        (b'{"a": 1', "no JSON", 7),
-        (b'["\xc3\xa9", x]', "no JSON", 7),  # bytes are counted, not letters
+        (b'{"a": 1', "not JSON", 7),
+        (b'["\xc3\xa9", x]', "not JSON", 7),  # bytes are counted, not letters
         (b'{"a": 1} {}', "Extra data", 9),
-        (b'{"a": "\xff"}', "no UTF-8", 7),
-        (b"\0", "no JSON", 0),
-        (b'{"a": 1, "b": {"c": 1, "c": 2}}', "'c' is there twice", 0),
+        (b'{"a": "\xff"}', "not UTF-8", 7),
+        (b"\0", "not JSON", 0),
+        (b'{"a": 1, "b": {"c": 1, "c": 2}}', "'c' occurs twice", 0),
         (b"[" * 100_000, "nested too deeply", 0),
         (b'{"a":' * 100_000, "nested too deeply", 0),
         (b"[" + b"9" * 5000 + b"]", "too many digits", 0),
         (b'"a\nb"', "Invalid control character", 2),
-        (b"nul", "no JSON", 0),
-        (b"", "no JSON", 0),
-        ("{}".encode("utf-16"), "no UTF-8", 0),
+        (b"nul", "not JSON", 0),
+        (b"", "not JSON", 0),
+        ("{}".encode("utf-16"), "not UTF-8", 0),
     ],
 )
 def test_what_is_no_json(data, reason, at):

@@ -99,6 +99,20 @@ def test_what_contradicts_itself_is_refused(ds, options, complaint):
         ds.batch([0, 1, 2], **options)
 
 
+def test_shapes_that_options_state(ds):
+    for options in (
+        {"size": (7, 9), "fit": "resize", "mode": "L"},
+        {"size": (7, 9), "fit": "letterbox", "mode": "RGBA", "layout": "NCHW"},
+        {"pad": (7, 9), "mode": "RGB"},
+        {"pad": (7, 9, 4)},
+    ):
+        assert ds.batch_shape([2, 0], **options) == ds.batch([2, 0], **options).images.shape
+    assert ds.batch_shape([0], size=(7, 9), fit="resize") is None  # channels are in the files
+    assert ds.batch_shape([0], mode="RGB", crop=True) is None
+    with pytest.raises(TypeError, match="sise"):
+        ds.batch_shape([0], sise=(1, 1))
+
+
 def test_options_that_pictures_do_not_have(ds):
     with pytest.raises(TypeError, match="turn"):
         next(ds.batches(2, turn=90))

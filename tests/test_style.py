@@ -37,6 +37,7 @@ src/mapix/iid
 src/mapix/vimh src/mapix/joined.py src/mapix/batch.py src/mapix/columns.py src/mapix/expression.py
 src/mapix/statistics.py
 src/mapix/_native/iid.py src/mapix/_native/iid_bulk.py src/mapix/_native/tree.py
+src/mapix/folder src/mapix/pictures docs/folder.md
 src/mapix/tar src/mapix/tfrecord docs/tar.md docs/tfrecord.md
 """
 

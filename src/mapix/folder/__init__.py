@@ -1,6 +1,6 @@
 """Image folders with a ``metadata.jsonl``: opsml's, and Hugging Face's imagefolder.
 
-``mapix.open("my_images")`` opens one; this package holds what it returns.
+``mapix.open("my_images")`` opens one.
 """
 
 from typing import TYPE_CHECKING

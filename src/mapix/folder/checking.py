@@ -107,7 +107,7 @@ class _Linter:
         self.bad: set[int] = set()
         self.by_filepath = False  # whether names begin with folders above
 
-    def say(
+    def note(
         self, code: str, line: int | None, name: str | None, message: str, row: int | None = None
     ) -> None:
         if code in self.ignore:
@@ -132,7 +132,7 @@ class _Linter:
         try:
             record.metadata  # noqa: B018
         except (MapixError, ValueError) as e:
-            self.say("json", line, None, _reason(e), row)
+            self.note("json", line, None, _reason(e), row)
             return None
         return record
 
@@ -140,7 +140,7 @@ class _Linter:
         try:
             return record.file_names
         except MapixError as e:
-            self.say("file_name", line, None, _reason(e), record.index)
+            self.note("file_name", line, None, _reason(e), record.index)
             return {}
 
     def fields(self, record: Record, line: int, name: str | None) -> None:
@@ -148,7 +148,7 @@ class _Linter:
             try:
                 getattr(record, key)
             except MapixError as e:
-                self.say("field", line, name, _reason(e), record.index)
+                self.note("field", line, name, _reason(e), record.index)
 
     def boxes(self, record: Record, line: int, name: str | None) -> None:
         value = record.metadata.get("objects")
@@ -158,16 +158,16 @@ class _Linter:
         try:
             bbox, categories = boxes(value)
         except ValueError as e:
-            self.say("field", line, name, str(e), row)
+            self.note("field", line, name, str(e), row)
             return
         if len(bbox) != len(categories):
             what = f"{len(bbox)} boxes and {len(categories)} categories"
-            self.say("count", line, name, what, row)
+            self.note("count", line, name, what, row)
         seen = self.seen.get(canonical(name or ""))
         for k, box in enumerate(bbox.tolist()):
             wrong = _box_wrong(box, None if seen is None else seen.size)
             if wrong:
-                self.say("box", line, name, f"box {k} {wrong}", row)
+                self.note("box", line, name, f"box {k} {wrong}", row)
 
     # --- files ------------------------------------------------------------------------------------
 
@@ -176,17 +176,17 @@ class _Linter:
         before = self.seen.get(canonical(name))
         if before is not None:
             what = f"line {before.line} names it, too"
-            self.say("duplicate", line, name, what, record.index)
+            self.note("duplicate", line, name, what, record.index)
             return False
         self.seen[canonical(name)] = _Seen(line)
         try:
             record.file(key).nbytes  # noqa: B018
         except FileNotFoundError:
-            self.say("missing", line, name, "no such file", record.index)
+            self.note("missing", line, name, "no such file", record.index)
             return False
         except (MapixError, OSError) as e:
             code = "size" if isinstance(e.__cause__, OtherFileError) else "refused"
-            self.say(code, line, name, _reason(e), record.index)
+            self.note(code, line, name, _reason(e), record.index)
             return False
         return True
 
@@ -209,18 +209,18 @@ class _Linter:
             try:
                 pillow()
             except UnsupportedError as e:
-                self.say("unchecked", None, None, str(e))
+                self.note("unchecked", None, None, str(e))
                 pictures = False
-        with Threads(threads) as team:
+        with Threads(threads) as pool:
             for at in range(0, len(numbers), AT_ONCE):
-                self._some(numbers[at : at + AT_ONCE], at, pictures, hugging, team)
+                self._some(numbers[at : at + AT_ONCE], at, pictures, hugging, pool)
                 if progress is not None:
                     progress(min(at + AT_ONCE, len(numbers)), len(numbers))
         for number, name, message in [] if hugging is None else hugging.found():
-            self.say("huggingface", number, name, message)
+            self.note("huggingface", number, name, message)
         if "unlisted" not in self.ignore:
             for name in self._unlisted():
-                self.say("unlisted", None, name, "no line names it")
+                self.note("unlisted", None, name, "no line names it")
 
     def _some(
         self,
@@ -228,7 +228,7 @@ class _Linter:
         at: int,
         pictures: bool,
         hugging: Hazards | None,
-        team: Threads,
+        threads: Threads,
     ) -> None:
         records: list[tuple[Record, int, str | None]] = []
         files: list[tuple[Record, int, str, str]] = []
@@ -245,20 +245,20 @@ class _Linter:
             ]
             files += there if pictures else []
             if hugging is not None:
-                hugging.look(line, record.metadata)
+                hugging.add(line, record.metadata)
             records.append((record, line, next(iter(names.values()), None)))
-        sizes = team.run(self.decoded, files)
+        sizes = threads.run(self.decoded, files)
         for (record, line, _, name), found in zip(files, sizes, strict=True):
             if isinstance(found, str):
-                self.say("picture", line, name, found, record.index)
+                self.note("picture", line, name, found, record.index)
                 continue
             seen = self.seen[canonical(name)]
             seen.size, seen.turned = found.shape[:2], found.orientation != 1
             if "frames" in found.besides:
-                self.say("frames", line, name, "later frames are not read", record.index)
+                self.note("frames", line, name, "later frames are not read", record.index)
             if "depth" in found.besides:
                 what = "more than 8 bits per channel; the decoder gives the 8 high bits"
-                self.say("depth", line, name, what, record.index)
+                self.note("depth", line, name, what, record.index)
         for record, line, first in records:
             self.fields(record, line, first)
             self.boxes(record, line, first)
@@ -306,7 +306,7 @@ def _box_wrong(box: list[float], size: tuple[int, int] | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class _Options:
-    """What is checked: see ``lint``."""
+    """Options of ``lint``."""
 
     pictures: bool = True
     huggingface: bool = True

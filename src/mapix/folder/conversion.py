@@ -1,4 +1,4 @@
-"""From image folders, and to them."""
+"""Conversion from image folders, and to them."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ from mapix.pictures.threads import Threads
 __all__ = ["Folder", "stream"]
 
 CATEGORY = "category"
-CHUNK = 256  # records looked at side by side
+CHUNK = 256  # records whose headers are read together
 MOST_NAMED = 3  # pictures that a message names
-# Keys of ``objects`` that say nothing in pixels
+# Keys of ``objects`` whose values are not in pixels
 WITHOUT_PIXELS = {"bbox", "categories", "category", "category_id", "id", "image_id", "iscrowd"}
 
 
@@ -82,7 +82,7 @@ def stream(
 
 
 class _How:
-    """What ``images=`` asks for."""
+    """The options ``images=``."""
 
     def __init__(self, images: Mapping[str, Any]) -> None:
         given = dict(images)
@@ -103,7 +103,7 @@ class _How:
         self.options = {name: getattr(fit, name) for name in names}
 
     def pad_to(self, shapes: Sequence[set[tuple[int, int, int]]]) -> None:
-        """Pad all pictures to the largest sides of all: blocks of them are to be alike."""
+        """Pad all pictures to the largest sides of all, so that blocks have one shape."""
         assert self.fit is not None
         sides = [shape[:2] for some in shapes for shape in some] or [(1, 1)]
         size = max(h for h, _ in sides), max(w for _, w in sides)
@@ -111,15 +111,15 @@ class _How:
 
 
 class _Seen:
-    """What a scan of all lines, and of the headers of all pictures, has found."""
+    """Facts from a scan of all lines, and of the headers of all pictures."""
 
     def __init__(self, ds: ImageFolder, how: _How) -> None:
         self.path = ds.path
         self.keys: dict[str, None] = {}  # of lines, beside the pictures' names
         self.others: dict[str, None] = {}  # keys that name further files
-        self.besides: dict[str, list[str]] = {}  # what pictures hold, and names of some that do
-        self.stale: dict[str, None] = {}  # keys of objects that stay as they were
-        self.sixteen: list[str] = []  # pictures of 16 bits a channel that mode= makes 8 of
+        self.besides: dict[str, list[str]] = {}  # content -> names of pictures
+        self.stale: dict[str, None] = {}  # keys of objects whose values are not moved
+        self.sixteen: list[str] = []  # pictures of 16 bits per channel that become 8 by mode=
         self.shapes: set[tuple[int, int, int]] = set()
         self.types: set[np.dtype[Any]] = set()
         self.size = 0  # numbers of all pictures
@@ -128,10 +128,10 @@ class _Seen:
         self.kinds: set[type] = set()
         self.one_each = True
         self.values = np.full(len(ds), -1, np.int32)  # categories, by first occurrence
-        with Threads(how.threads) as team:
+        with Threads(how.threads) as threads:
             for at in range(0, len(ds), CHUNK):
                 records = [ds[k] for k in range(at, min(at + CHUNK, len(ds)))]
-                for k, header in enumerate(team.run(_header, records)):
+                for k, header in enumerate(threads.run(_header, records)):
                     self._note_picture(at + k, records[k], header, how)
                     self._note_line(at + k, records[k])
         if how.fit is not None:
@@ -170,7 +170,7 @@ class _Seen:
         self.values[row] = self.values_by_name.setdefault(given[0], len(self.values_by_name))
 
     def _fit(self, n: int, fit: Fit) -> None:
-        """Shapes and types as ``images=`` makes them."""
+        """Compute shapes and types after ``images=`` was applied."""
         channels = {MODES[fit.mode]} if fit.mode else {c for _, _, c in self.shapes}
         if fit.size is not None and len(channels) > 1:
             counts = ", ".join(map(str, sorted(channels)))
@@ -188,7 +188,7 @@ class _Seen:
             self.size = n * math.prod(next(iter(self.shapes)))
 
     def dtype(self, fit: Fit | None) -> np.dtype[Any]:
-        """The type that holds the numbers of all pictures."""
+        """Return the type that holds the numbers of all pictures."""
         found = np.result_type(*self.types) if self.types else np.dtype(np.uint8)
         if fit is None or found.name in DTYPES:
             return found
@@ -201,12 +201,12 @@ class _Seen:
 
     @property
     def shape(self) -> tuple[int, int, int] | None:
-        """The one shape of all; None where they differ."""
+        """The shape of all pictures; None where they differ."""
         return next(iter(self.shapes), (0, 0, 0)) if len(self.shapes) < 2 else None
 
     @property
     def largest(self) -> int:
-        """Bytes of the largest picture, about."""
+        """Bytes of the largest picture, approximately."""
         return max(map(math.prod, self.shapes), default=1)
 
 
@@ -218,9 +218,9 @@ def _labels(value: Any) -> bool:
 
 
 def _classes(seen: Sequence[_Seen]) -> list[Any] | None:
-    """The categories of all splits in order; None where they are no label.
+    """Return the categories of all splits in order; None where they are not a label.
 
-    They are one where every picture has one at most, and all are texts, or all whole numbers.
+    They are a label if each picture has at most one, and all are texts, or all whole numbers.
     """
     kinds = {kind for s in seen for kind in s.kinds}
     if len(kinds) != 1 or not all(s.one_each for s in seen):
@@ -229,7 +229,7 @@ def _classes(seen: Sequence[_Seen]) -> list[Any] | None:
 
 
 def _label(seen: _Seen, known: list[Any] | None) -> Label | None:
-    """Categories as a label: numbers as they are, texts by their places in order."""
+    """Return categories as a label: numbers as they are, texts by their positions in order."""
     if known is None or not seen.values_by_name or not seen.one_each:
         return None
     texts = isinstance(known[0], str)
@@ -262,7 +262,7 @@ def _stream(ds: ImageFolder, seen: _Seen, how: _How, known: list[Any] | None) ->
     found.besides["names"] = "file names"
     said = sorted(k for k in seen.keys if category is None or k != "categories")
     if said:
-        found.besides["facts"] = f"what the lines say: {', '.join(said)}"
+        found.besides["facts"] = f"fields of the lines: {', '.join(said)}"
     if seen.others:
         found.besides["files"] = f"further files that lines name: {', '.join(seen.others)}"
     for what, text in OF_PICTURES.items():
@@ -287,20 +287,20 @@ def _header(record: Record) -> Header:
 
 
 def facts_of(record: Record) -> dict[str, Any]:
-    """What a line says besides the name of the picture; nulls where opsml writes them left out."""
+    """Return the fields of a line except the picture's name, and nulls that opsml writes."""
     key = record.picture_key
     line = record.metadata.items()
     return {k: v for k, v in line if k != key and not (v is None and k in FIELDS)}
 
 
 class _Lines:
-    """What lines say, with boxes where the pictures get to."""
+    """The fields of lines, with boxes moved as the pictures are."""
 
     def __init__(self, seen: _Seen, fit: Fit | None, category: Label | None) -> None:
         self.seen, self.fit, self.category = seen, fit, category
 
     def facts(self, row: int, record: Record) -> dict[str, Any]:
-        """All but the picture's name, and the label."""
+        """Return all fields but the picture's name and the label."""
         found = facts_of(record)
         if self.category is not None:
             found.pop("categories", None)
@@ -310,14 +310,14 @@ class _Lines:
         return found
 
     def named(self, row: int, record: Record) -> dict[str, Any]:
-        """The picture's name, then the same."""
+        """Return the picture's name, then ``facts``."""
         key = record.picture_key
         name = {FILE_NAME if key == FILEPATH else key: record.file_name}
         return name | self.facts(row, record)
 
 
 def _moved(facts: dict[str, Any], place: tuple[float, float, float, float]) -> dict[str, Any]:
-    """Facts whose boxes are moved as a picture was."""
+    """Return facts with their boxes moved as a picture was."""
     objects = facts.get("objects")
     if place == (1.0, 1.0, 0.0, 0.0) or not isinstance(objects, dict) or not objects.get("bbox"):
         return facts
@@ -327,19 +327,19 @@ def _moved(facts: dict[str, Any], place: tuple[float, float, float, float]) -> d
 
 
 def _copied(record: Record) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """A line as it is, and all files that it names."""
+    """Return a line as it is, and all files that it names."""
     line, files = record.metadata, {}
     for key, names in all_files(line).items():
         for name in names:
             files[_place(name)] = record.file(key, name).read()
-    if record.picture_key == FILEPATH:  # where its writer was run is not where it is now
+    if record.picture_key == FILEPATH:  # not relative to its writer's directory any more
         name = _place(line[FILEPATH])
         line = {FILE_NAME if k == FILEPATH else k: v for k, v in line.items()} | {FILE_NAME: name}
     return line, files
 
 
 def _place(name: str) -> str:
-    """Where a file of the source lies in a new folder."""
+    """Return the name of a source's file in a new folder."""
     return "/".join(part for part in canonical(name).split("/") if part not in ("", ".."))
 
 
@@ -349,10 +349,10 @@ def _block(
     records: list[Record] = [ds[int(row)] for row in rows]
     if how.fit is not None and how.fit.size is not None:
         options: dict[str, Any] = {**how.options, "dtype": dtype.name}
-        runs = [ds.batch(rows, threads=how.threads, **options).images]
+        runs = [ds.batch(rows, labels=None, threads=how.threads, **options).images]
     else:
-        with Threads(how.threads) as team:
-            arrays = team.run(lambda r: _array(r, how.fit, dtype), records)
+        with Threads(how.threads) as threads:
+            arrays = threads.run(lambda r: _array(r, how.fit, dtype), records)
         runs = list(_runs(arrays))
     facts = [lines.facts(int(row), r) for row, r in zip(rows, records, strict=True)]
     block = Block(runs, names=[r.file_name for r in records], facts=facts)
@@ -369,7 +369,7 @@ def _array(record: Record, fit: Fit | None, dtype: np.dtype[Any]) -> NDArray[Any
 
 
 def _runs(arrays: Sequence[NDArray[Any]]) -> Iterator[NDArray[Any]]:
-    """Pictures of one shape that follow one another, as one array."""
+    """Yield runs of pictures of one shape as arrays."""
     begin = 0
     for k in range(1, len(arrays) + 1):
         if k == len(arrays) or arrays[k].shape != arrays[begin].shape:
@@ -423,7 +423,7 @@ class Folder(Target):
 
 
 def _check_keys(stream: Stream) -> None:
-    """UnsupportedError where a label's key would be taken for something else of the line."""
+    """Raise UnsupportedError where a label's key has another meaning in a line."""
     names: list[str] = []
     for label in stream.labels:
         if label.listed:
@@ -432,24 +432,22 @@ def _check_keys(stream: Stream) -> None:
     nameable(names, stream.path, (*FIELDS, "spec_min", "spec_max"))
     for name in names:
         if name.endswith((FILE_NAME, LISTS)) or name == FILEPATH:
-            raise UnsupportedError(
-                f"{stream.path}: label {name!r} would be taken for a file's name"
-            )
+            raise UnsupportedError(f"{stream.path}: label {name!r} would be read as a file's name")
 
 
 class _Encoded:
-    """Records as PNG files and lines, with names that are free."""
+    """Records as PNG files and lines, with unused names."""
 
     def __init__(self, out: Writer, stream: Stream, split: str | None) -> None:
         self.out, self.stream, self.split = out, stream, split
-        self.names: dict[str, str] = {}  # of the source -> of the target
+        self.names: dict[str, str] = {}  # name in the source -> in the target
         self.taken: set[str] = set()
         if "names" in stream.besides:
             named = (_place(line[next(iter(line))]) for line in stream.lines())
             self.taken = {name for name in named if name.lower().endswith(".png")}
 
     def write(self, count: Count) -> None:
-        """All of them."""
+        """Write all records."""
         width, number = len(str(self.stream.n)), 0
         for block in self.stream.blocks():
             lines = _lines(block, self.stream)
@@ -466,7 +464,7 @@ class _Encoded:
             count(len(block))
 
     def _name(self, source: str) -> tuple[str, bool]:
-        """The target's name of a file, and whether it is to be written."""
+        """Return the target's name of a file, and whether the file has to be written."""
         if source in self.names:
             return self.names[source], False
         name, number = source, 1
@@ -486,16 +484,16 @@ def _images(block: Block, stream: Stream) -> Iterator[NDArray[np.uint8]]:
 
 
 def _lines(block: Block, stream: Stream) -> Iterator[dict[str, Any]]:
-    """What the line of each record says besides its name."""
+    """Yield the fields of each record's line except its name."""
     columns: dict[str, list[Any]] = {}
     for label in stream.labels:
         values, present = block.values[label.name], block.present[label.name].tolist()
-        told: list[Any] = meant(label, values).tolist()
+        meaning: list[Any] = meant(label, values).tolist()
         if label.listed:
-            named = [[label.classes[v]] if label.classes else [v] for v in told]
+            named = [[label.classes[v]] if label.classes else [v] for v in meaning]
             columns["categories"] = [v if p else None for v, p in zip(named, present, strict=True)]
             continue
-        columns[label.name] = [v if p else None for v, p in zip(told, present, strict=True)]
+        columns[label.name] = [v if p else None for v, p in zip(meaning, present, strict=True)]
         if label.parameter is not None:
             codes = zip(values.tolist(), present, strict=True)
             columns[f"{label.name}_code"] = [v if p else None for v, p in codes]
@@ -503,7 +501,7 @@ def _lines(block: Block, stream: Stream) -> Iterator[dict[str, Any]]:
         columns["spec_min"], columns["spec_max"] = block.spec_range.T.tolist()
     for k in range(len(block)):
         line = dict(block.facts[k]) if block.facts is not None else {}
-        for key in all_files({FILE_NAME: "", **line}):  # their files are not there
+        for key in all_files({FILE_NAME: "", **line}):  # their files are not copied
             line.pop(key, None)
         line |= {name: column[k] for name, column in columns.items() if column[k] is not None}
         yield line

@@ -1,4 +1,4 @@
-"""Records as a picture: what is in a folder, with its captions and boxes."""
+"""Draw the records of a folder as one picture, with captions and boxes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _colour(category: Any, known: dict[Any, str]) -> str:
 
 
 def _shown(record: Record) -> Any:
-    """A record's picture; a deep one as grey or colours from its least to its largest number."""
+    """Return a record's picture; the numbers of a deep one are scaled to 0..255."""
     picture, _ = decode(record.encoded(), deep=True)
     if not isinstance(picture, np.ndarray):
         return picture
@@ -35,7 +35,7 @@ def _shown(record: Record) -> Any:
 
 
 def drawn(record: Record, width: int, height: int, known: dict[Any, str] | None = None) -> Any:
-    """A record's picture within width x height, its boxes drawn over it; as Pillow's picture."""
+    """Return a record's picture within width x height, with its boxes, as Pillow's picture."""
     from PIL import ImageDraw, ImageFont
 
     known = {} if known is None else known
@@ -73,16 +73,16 @@ def _lines(text: str, width: int, draw: Any, font: Any, most: int) -> list[str]:
 
 
 def sheet(ds: ImageFolder, *, columns: int = 3, cell: tuple[int, int] = (260, 340)) -> Any:
-    """All records of a folder, or of a part of one, as one picture.
+    """Draw all records of a dataset as one picture.
 
     Parameters
     ----------
     ds : ImageFolder
-        What is drawn; take a part of a large one.
+        The dataset; take a part of a large one.
     columns : int
         Pictures side by side.
     cell : (h, w)
-        Room for each, without its text.
+        Space for each picture, without its text.
 
     Returns
     -------

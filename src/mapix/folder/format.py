@@ -1,4 +1,4 @@
-"""What an image folder declares to the registry."""
+"""The declaration of image folders to the registry."""
 
 from mapix.registry import Format
 

@@ -1,6 +1,6 @@
-"""What Hugging Face's imagefolder makes of a metadata file: what it rejects, and what it loses.
+"""Differences between a metadata file and what Hugging Face's imagefolder reads from it.
 
-Found by running ``datasets`` 5.2 on small folders.
+They were found by running ``datasets`` 5.2 on small folders.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from mapix.folder.layout import METADATA, canonical
 
 __all__ = ["Hazards"]
 
-# folders whose names it takes for splits; a metadata file above them is then not read
+# Folders of these names are splits to imagefolder, which then ignores a metadata file above them.
 SPLITS = {"train", "training", "test", "testing", "eval", "evaluation", "val", "valid"} | {
     "validation",
     "dev",
@@ -30,22 +30,22 @@ KINDS: dict[type, str] = {
 
 
 class Hazards:
-    """Looks at line after line; ``found`` says what was seen."""
+    """Collect the lines that imagefolder rejects or reads differently; ``found`` yields them."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
-        self._kinds: dict[str, tuple[str, int]] = {}  # of each column: its kind, and since when
+        self._kinds: dict[str, tuple[str, int]] = {}  # column -> kind, and its first line
         self._mixed: dict[str, tuple[int, str]] = {}
         self._named = False
         self._first: int | None = None
         self._by_filepath = False
         self._lone: list[int] = []
         self._below: dict[str, int] = {}
-        self._said: list[tuple[int | None, str | None, str]] = []
+        self._messages: list[tuple[int | None, str | None, str]] = []
         self._columns: set[str] = set()
 
-    def look(self, line: int, metadata: dict[str, Any]) -> None:
-        """One line."""
+    def add(self, line: int, metadata: dict[str, Any]) -> None:
+        """Check a line."""
         if self._first is None:
             self._first = line
         for key, value in metadata.items():
@@ -60,7 +60,7 @@ class Hazards:
                 if column in metadata and column not in self._columns:
                     self._columns.add(column)
                     what = f"the picture of {key} becomes a column {column}, as this line has one"
-                    self._said.append((line, None, what))
+                    self._messages.append((line, None, what))
         self._by_filepath = self._by_filepath or "filepath" in metadata
         self._kind(line, "", metadata)
 
@@ -68,18 +68,18 @@ class Hazards:
         if "/" in canonical(name):
             self._below.setdefault(canonical(name).split("/")[0], line)
         if "://" in name:
-            self._said.append((line, name, "names with :// are rejected"))
+            self._messages.append((line, name, "names with :// are rejected"))
         if "\\" in name and not os.path.lexists(os.path.join(self._folder, canonical(name))):
             what = f"backslashes become slashes, and there is no {canonical(name)}"
-            self._said.append((line, name, what))
+            self._messages.append((line, name, what))
 
     def turned(self, line: int, name: str | None, metadata: dict[str, Any], here: bool) -> None:
-        """A line whose picture EXIF turns, ``here`` as well as in Hugging Face, or not."""
+        """Note a line whose picture is turned by EXIF in Hugging Face, and ``here`` or not."""
         objects = metadata.get("objects")
         if isinstance(objects, dict) and objects.get("bbox"):
-            what = "EXIF turns the picture, and its boxes stay as they are"
-            what += "" if here else "; opened with orientation=False it does not turn here"
-            self._said.append((line, name, what))
+            what = "EXIF turns the picture, but not its boxes"
+            what += "" if here else "; with orientation=False it is not turned here"
+            self._messages.append((line, name, what))
 
     def _kind(self, line: int, path: str, value: Any) -> None:
         if value is None:
@@ -100,27 +100,27 @@ class Hazards:
             self._lone.append(line)
 
     def found(self) -> Iterator[tuple[int | None, str | None, str]]:
-        """Line, file name and text of each."""
+        """Yield line, file name and text of each difference."""
         if self._first is not None and not self._named:
             why = "filepath is not read" if self._by_filepath else "there is none"
-            yield self._first, None, f"a file_name or *_file_name is wanted: {why}"
+            yield self._first, None, f"a file_name or *_file_name is needed: {why}"
         for line, what in self._mixed.values():
             yield line, None, what
         for line in self._lone:
             yield line, None, "half of a surrogate pair in a text"
         splits = {name: line for name, line in self._below.items() if name.lower() in SPLITS}
         for name, line in list(splits.items())[:1]:
-            what = f"the folder {name} is taken for a split: each needs a metadata file of its own"
+            what = f"the folder {name} is read as a split: each split needs its own metadata file"
             yield line, None, what
-        yield from self._said
+        yield from self._messages
         for name in self._more_metadata():
-            yield None, name, "a second metadata file, whose records are read as well"
+            yield None, name, "a second metadata file: its records are read as well"
         for name in OTHERS:
             if os.path.exists(os.path.join(self._folder, name)):
                 yield None, name, "a second metadata file, of another kind"
 
     def _more_metadata(self) -> Iterator[str]:
-        """Metadata files in folders below."""
+        """Yield the metadata files in folders below."""
         for below, folders, files in os.walk(self._folder):
             folders.sort()
             if below != self._folder and METADATA in files:

@@ -35,18 +35,18 @@ LISTS = "file_names"  # Hugging Face's lists of names
 
 
 def kind(value: Any) -> str:
-    """What a JSON value is, in words."""
+    """Return the kind of a JSON value as a word, for errors."""
     names = {bool: "true or false", str: "text", int: "number", float: "number", list: "list"}
-    return names.get(type(value), "nothing" if value is None else "object")
+    return names.get(type(value), "null" if value is None else "object")
 
 
 def file_names(metadata: dict[str, Any]) -> dict[str, str]:
-    """All names of files that a line tells, by key, ``file_name`` first.
+    """Return key -> name of each file that a line names, ``file_name`` first.
 
     Raises
     ------
     ValueError
-        One is no text.
+        A name is not text.
     """
     keys = [k for k in metadata if k.endswith(FILE_NAME) and (k == FILE_NAME or k[-10] == "_")]
     if not keys and FILEPATH in metadata:
@@ -65,9 +65,9 @@ def file_names(metadata: dict[str, Any]) -> dict[str, str]:
 
 
 def all_files(metadata: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Every file that a line names, by key: single names, and Hugging Face's lists of names.
+    """Return key -> names of all files that a line names, Hugging Face's lists of names included.
 
-    Names within objects and lists count as well; their keys are those on the way, with dots.
+    Names within objects and lists count as well; their keys are joined with dots.
     """
     found: dict[str, list[str]] = {}
     pending: list[tuple[str, Any]] = [("", metadata)]
@@ -92,7 +92,7 @@ def all_files(metadata: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def canonical(name: str) -> str:
-    """The one name of a file that may be spelt in several ways.
+    """Return the one name of a file that can be spelt in several ways.
 
     Backslashes become slashes; ``.`` and empty parts are left out.  ``..`` and a leading slash
     stay, and are refused when the file is opened.
@@ -110,11 +110,11 @@ class Meaning(NamedTuple):
     Attributes
     ----------
     up : int
-        How many folders above the metadata file's own the name begins.
+        How many folders above the folder of the metadata file the name begins.
     name : str
         Relative to that folder.
     certain : bool
-        Whether the folder's own path ends with the front that was left out.
+        Whether the path of that folder ends with the front that was left out.
     """
 
     up: int
@@ -122,25 +122,25 @@ class Meaning(NamedTuple):
     certain: bool
 
 
-MOST_PARTS = 64  # of a filepath that are tried; names of files are not deeper
+MOST_PARTS = 64  # parts of a filepath that are tried; names of files are not deeper
 
 
 def meanings(filepath: str, folder: str, most_up: int = 1) -> list[Meaning]:
-    """The files that a ``filepath`` of opsml's later schema may mean, likeliest first.
+    """Return the files that a ``filepath`` of opsml's later schema may mean, likeliest first.
 
-    Its front is the way from the writer's working directory to the dataset.  Where the path of the
-    metadata file's folder, or of a folder above it, ends with a front, the rest is the name in that
-    folder.  A dataset that was moved or renamed has no such front; then parts are left out from the
-    front, as few as possible.
+    A ``filepath`` begins with the path from the writer's working directory to the dataset.  Where
+    the path of the metadata file's folder, or of a folder above it, ends with such a front, the
+    rest is the name in that folder.  A dataset that was moved or renamed has no such front; then
+    as few parts as possible are left out from the front.
 
     Parameters
     ----------
     filepath : str
-        As the line has it.
+        As in the line.
     folder : str
         Absolute path of the metadata file's folder.
     most_up : int
-        Folders above it that are tried: 1 for the dataset whose split the folder is.
+        Number of folders above it that are tried: 1 for a dataset whose split the folder is.
     """
     parts = [p for p in filepath.replace("\\", "/").split("/") if p not in ("", ".")]
     parts = parts[-MOST_PARTS:]
@@ -160,7 +160,7 @@ def meanings(filepath: str, folder: str, most_up: int = 1) -> list[Meaning]:
 
 
 def boxes(objects: Any) -> tuple[NDArray[np.float64], list[Any]]:
-    """``bbox`` of ``objects`` as float64 (n, 4), and its ``categories``.
+    """Return ``bbox`` of ``objects`` as float64 (n, 4), and its ``categories``.
 
     Raises
     ------
@@ -185,11 +185,11 @@ def boxes(objects: Any) -> tuple[NDArray[np.float64], list[Any]]:
     try:
         return np.array(rows, np.float64).reshape(-1, 4), names
     except OverflowError as e:
-        raise ValueError("objects.bbox: a number that no float holds") from e
+        raise ValueError("objects.bbox: a number beyond the range of float64") from e
 
 
 def dump(metadata: dict[str, Any]) -> bytes:
-    """A line as opsml writes it: ASCII, ``", "`` and ``": "``, and a newline."""
+    """Return a line as opsml writes it: ASCII, ``", "`` and ``": "``, and a newline."""
     import json
 
     return json.dumps(metadata).encode("ascii") + b"\n"

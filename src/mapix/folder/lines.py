@@ -1,4 +1,4 @@
-"""Text files of lines, each a JSON value: where the lines are, and one of them as a value."""
+"""Text files with one JSON value per line: find the lines, and parse one of them."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ __all__ = ["MAX_LINE_NBYTES", "Lines", "value_of"]
 
 NAME = "jsonl"
 MAX_LINE_NBYTES = 1 << 20
-FIRST_STEP = 1 << 16  # bytes looked at for the first line
-BLOCK_NBYTES = 1 << 20  # copied at once by a pass over all lines
-MOST_STEP = 64 << 20  # bytes between two looks at Ctrl-C
-# Lists and objects cost most: 2 bytes of "[]" become 100, of which several copies may be held.
+FIRST_STEP_NBYTES = 1 << 16  # searched for the first line
+BLOCK_NBYTES = 1 << 20  # copied at once by an iteration over all lines
+MOST_STEP_NBYTES = 64 << 20  # searched between two checks for Ctrl-C
+# Lists and objects cost most: 2 bytes of "[]" become 100 bytes in memory.
 MOST_BRACKETS = 1 << 16
 NBYTES_PER_BRACKET = 10
-MOST_DEEP = 1000  # that Python's parser goes
-ROOM = 1 << 12  # lines, to begin with
+MOST_DEEP = 1000  # levels of brackets of Python's parser
+FIRST_CAPACITY = 1 << 12  # lines
 
 
 class _Known(NamedTuple):
-    """What is known of the lines so far; replaced as a whole, never changed."""
+    """The lines that were found so far: replaced, never changed."""
 
-    begins: NDArray[np.uint64]  # longer than nrecords: the rest is room
+    begins: NDArray[np.uint64]  # longer than nrecords: the rest is capacity
     state: Pass
 
 
 class Lines:
-    """The lines of a file that are not blank: found as far as somebody asked.
+    """The lines of a file that are not blank, found as far as they are needed.
 
-    The first line of a file of any size costs a look at 64 KiB.  Threads that ask at once do the
-    same work twice, and find the same.
+    To find the first line of a file of any size, 64 KiB are searched.  Threads that search at once
+    do the same work twice, and find the same.
 
     Parameters
     ----------
     source : Source
         The file.
     limit : int
-        Bytes that a line may have (``max_line_nbytes``).
+        The most bytes of a line (``max_line_nbytes``).
     format : str
-        What errors call the file.
+        Name of the format, for errors.
     """
 
     def __init__(self, source: Source, limit: int = MAX_LINE_NBYTES, format: str = NAME) -> None:
@@ -55,41 +55,41 @@ class Lines:
         self.format = format
         self.limit = limit
         self._nbytes = source.nbytes
-        self._known = _Known(np.empty(ROOM, np.uint64), Pass())
+        self._known = _Known(np.empty(FIRST_CAPACITY, np.uint64), Pass())
 
     def __len__(self) -> int:
         return self._all().state.nrecords
 
     @property
     def nlines(self) -> int:
-        """All lines, blank ones too."""
+        """Number of all lines, including blank ones."""
         return self._all().state.nlines
 
     @property
     def longest(self) -> int:
-        """Bytes of the longest line."""
+        """Length of the longest line in bytes."""
         return self._all().state.longest
 
-    # What follows works on what it was given, not on self._known, which another thread may have put
-    # back to less meanwhile.
+    # These methods work on their arguments, not on self._known, which another thread might replace
+    # by an earlier state.
 
     def _all(self) -> _Known:
         known = self._known
         while known.state.at < self._nbytes:
-            known = self._go_on(known, MOST_STEP)
+            known = self._go_on(known, MOST_STEP_NBYTES)
         return known
 
     def _upto(self, row: int) -> _Known:
-        """Lines up to that number, or all; looks no further than it has to."""
-        known, step = self._known, FIRST_STEP
+        """Find the lines up to that number, or all, and no more than necessary."""
+        known, step = self._known, FIRST_STEP_NBYTES
         while known.state.nrecords <= row and known.state.at < self._nbytes:
             known = self._go_on(known, step)
-            step = min(2 * step, MOST_STEP)
+            step = min(2 * step, MOST_STEP_NBYTES)
         return known
 
     def _go_on(self, known: _Known, step: int) -> _Known:
         begins, n = known.begins, known.state.nrecords
-        if n == len(begins):  # not concatenate: it would touch the room that may stay unused
+        if n == len(begins):  # not concatenate: it would touch capacity that may stay unused
             begins = np.empty(4 * n, np.uint64)
             begins[:n] = known.begins
         state = known.state.copy()
@@ -98,7 +98,7 @@ class Lines:
         return found
 
     def has(self, row: int) -> bool:
-        """Whether there is a line of that number, from 0."""
+        """Return whether there is a line of that number, from 0."""
         return row < self._upto(row).state.nrecords
 
     def _with(self, row: int) -> _Known:
@@ -108,15 +108,15 @@ class Lines:
         return known
 
     def begin(self, row: int) -> int:
-        """Byte where a line begins."""
+        """Return the byte offset of a line."""
         return int(self._with(row).begins[row])
 
     def place(self, row: int) -> tuple[int, int]:
-        """Where a line begins and ends; its end may have blanks and blank lines in it."""
+        """Return begin and end of a line in bytes; its end may include blanks and blank lines."""
         begins, state = self._with(row)
         begin = int(begins[row])
         end = int(begins[row + 1]) if row + 1 < state.nrecords else state.begin
-        if end - begin > self.limit:  # is it the line, or what is blank behind it?
+        if end - begin > self.limit:  # the line itself, or blank lines after it
             one = Pass(begin)
             one.find(self.source.mapping, begin + self.limit + 1, np.empty(1, np.uint64))
             if one.begin == begin:
@@ -128,26 +128,26 @@ class Lines:
         return begin, end
 
     def number(self, row: int) -> int:
-        """Number of a line among all lines of the file, blank ones too, from 1.  Cost: O(row)."""
+        """Return the number of a line, from 1, blank lines included.  Cost: O(row)."""
         begin, count = self.begin(row), Pass()
         while count.at < begin:
-            count.find(self.source.mapping, min(count.at + MOST_STEP, begin), None)
+            count.find(self.source.mapping, min(count.at + MOST_STEP_NBYTES, begin), None)
         return count.nlines + 1
 
     def numbers(self) -> NDArray[np.int64]:
-        """``number`` of all lines, (n,)."""
+        """Return the ``number`` of all lines, int64 (n,)."""
         found, state, n = np.empty(len(self), np.uint64), Pass(), 0
         while n < len(found):
-            n += state.find(self.source.mapping, state.at + MOST_STEP, None, found[n:])
+            n += state.find(self.source.mapping, state.at + MOST_STEP_NBYTES, None, found[n:])
         return found.astype(np.int64)
 
     def line(self, row: int) -> bytes:
-        """The bytes of a line, copied under the guard; its end may have blanks."""
+        """Return the bytes of a line, copied under the guard; it may end with blanks."""
         begin, end = self.place(row)
         return bytes(_native.copy(self.source.mapping, begin, end - begin, self.format))
 
     def __iter__(self) -> Iterator[bytes]:
-        """All lines, a block of them copied at a time: for passes over all of the file."""
+        """Yield the bytes of all lines; a block of them is copied at a time."""
         begins, state = self._all()
         n = state.nrecords
         edges = np.append(begins[:n], np.uint64(state.begin)).astype(np.int64)
@@ -167,23 +167,23 @@ class Lines:
             row = last
 
     def value(self, row: int) -> Any:
-        """A line as a JSON value.
+        """Return a parsed line.
 
         Raises
         ------
         FormatError
-            It is none; the message names the line and the byte.
+            It is not JSON; the message names the line and the byte.
         LimitError
             It is too long.
         """
         return self.parsed(row, self.line(row))
 
     def parsed(self, row: int, data: bytes) -> Any:
-        """The value of a line whose bytes are at hand."""
+        """Parse the bytes of a line."""
         nbrackets = data.count(b"[") + data.count(b"{")
         if nbrackets > MOST_BRACKETS and nbrackets * NBYTES_PER_BRACKET > self.limit:
             nclosed = data.count(b"]") + data.count(b"}")
-            if nbrackets - nclosed < MOST_DEEP:  # else the parser says so, early
+            if nbrackets - nclosed < MOST_DEEP:  # else the parser refuses it early
                 place = f"{self.source.path}: line {self.number(row)}"
                 raise LimitError(
                     f"{place} has {nbrackets} lists and objects, more than the limit of "
@@ -196,7 +196,7 @@ class Lines:
             raise self.error(row, e.reason, e.at) from e
 
     def error(self, row: int, reason: str, at: int = 0) -> FormatError:
-        """What to raise about a line."""
+        """Return the error about a line."""
         begin = self.begin(row)
         reason = f"line {self.number(row)}: {reason}"
         return FormatError(self.source.path, self.format, reason, record=row, at=begin + at)
@@ -206,7 +206,7 @@ class Lines:
 
 
 class _BadError(ValueError):
-    """Why a line is no JSON, and at which byte of it."""
+    """A line is not JSON: the reason, and the byte of the line."""
 
     def __init__(self, reason: str, at: int = 0) -> None:
         super().__init__(reason)
@@ -218,7 +218,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         seen: set[str] = set()
         twice = next(k for k, _ in pairs if k in seen or seen.add(k))  # type: ignore[func-returns-value]
-        raise _BadError(f"the key {twice[:80]!r} is there twice")
+        raise _BadError(f"the key {twice[:80]!r} occurs twice")
     return found
 
 
@@ -226,7 +226,9 @@ _decode: Any = None
 
 
 def value_of(data: bytes) -> Any:
-    """One line as a value: UTF-8, no key twice; NaN and Infinity pass, as Python's ``json`` writes.
+    """Parse a line of UTF-8 in which no key occurs twice.
+
+    NaN and Infinity are allowed: Python's ``json`` writes them.
 
     Raises
     ------
@@ -241,7 +243,7 @@ def value_of(data: bytes) -> Any:
     try:
         text = data.decode()
     except UnicodeDecodeError as e:
-        raise _BadError(f"no UTF-8: {e.reason}", e.start) from e
+        raise _BadError(f"not UTF-8: {e.reason}", e.start) from e
     try:
         return _decode(text)
     except _BadError:
@@ -251,4 +253,4 @@ def value_of(data: bytes) -> Any:
     except ValueError as e:
         at = getattr(e, "pos", 0)
         reason = getattr(e, "msg", None) or "a number of too many digits"
-        raise _BadError(f"no JSON: {reason}", len(text[:at].encode())) from e
+        raise _BadError(f"not JSON: {reason}", len(text[:at].encode())) from e

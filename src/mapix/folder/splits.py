@@ -1,4 +1,4 @@
-"""Which metadata file a path means: of a folder, of one of its splits, or the file itself."""
+"""Find the metadata file of a path: of a folder, of one of its splits, or the file itself."""
 
 from __future__ import annotations
 

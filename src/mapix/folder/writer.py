@@ -1,4 +1,4 @@
-"""Writing image folders: whole or not at all."""
+"""Write image folders: all of one appears, or nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mapix.store import SYSTEM, Calls, Closing, NewDirectory, NewFile, NewWhole,
 
 __all__ = ["Appender", "Writer", "write"]
 
-STEP = 1 << 20
+COPY_STEP_NBYTES = 1 << 20
 
 
 class Writer(Closing):
@@ -25,9 +25,9 @@ class Writer(Closing):
     Parameters
     ----------
     path : str or os.PathLike
-        The folder; nothing may be there yet.
+        The folder; the path must not exist.
     calls : mapix.store.Calls
-        The operating system; for tests.
+        The calls of the operating system, replaced by tests.
 
     Notes
     -----
@@ -56,22 +56,22 @@ class Writer(Closing):
         Parameters
         ----------
         file_name : str
-            Its name beneath the folder (of the split); sub-folders are made.
+            Its name beneath the folder (of the split); sub-folders are created.
         image : bytes-like, ndarray or Pillow's picture, optional
             Bytes of a file are written as they are.  uint8 (h, w) or (h, w, c), uint16 (h, w) and
-            Pillow's are encoded as the ending of the name says.  None: a further record of a file
-            that was written before.
+            Pillow's pictures are encoded in the format of the name's suffix.  None: a further
+            record of a file that was written before.
         caption : str, optional
         categories : list of str, int or float, optional
             Of the picture.
         objects : Objects, dict or (bbox, categories), optional
             Boxes, (n, 4), x, y, width, height, and a category for each.
         split : str, optional
-            A sub-folder with a metadata file of its own; for all records or for none.
+            A sub-folder with its own metadata file, for all records or for none.
         save : dict, optional
             Options of Pillow's ``save`` (``{"quality": 90}``).
         **more
-            Further keys of the line, behind opsml's four.
+            Further keys of the line, after opsml's four.
         """
         name = name_in_folder(file_name)
         line = line_of(name, caption, categories, objects, more)
@@ -91,14 +91,14 @@ class Writer(Closing):
         *,
         split: str | None = None,
     ) -> None:
-        """Write a line as it is, whatever its keys are, and the files that it names.
+        """Write a line of any keys as it is, and the files that it names.
 
         Parameters
         ----------
         metadata : mapping
-            What ``json`` writes, with texts as keys: ``Record.metadata`` of another folder, say.
+            A JSON object, for instance ``Record.metadata`` of another folder.
         files : mapping of str to bytes, optional
-            Bytes of files by their names; those that were written before are not written again.
+            Name -> bytes of a file; a file that was written before is not written again.
         split : str, optional
             As for ``append``.
         """
@@ -110,9 +110,9 @@ class Writer(Closing):
         self._write_line(line, split)
 
     def _place(self, name: str, split: str | None) -> str:
-        """A name beneath the new folder."""
+        """Return a name beneath the new folder."""
         if self._lines and (split is None) != (None in self._lines):
-            raise ValueError("split= for all records of a folder, or for none")
+            raise ValueError("split= is needed for all records of a folder, or for none")
         return name if split is None else f"{_split(split)}/{name}"
 
     def _write_file(self, place: str, data: bytes | memoryview) -> None:
@@ -127,13 +127,13 @@ class Writer(Closing):
         self._lines[split].write(line)
 
     def close(self) -> None:
-        """Let the folder appear; one without records has an empty metadata file."""
+        """Publish the folder; without records, its metadata file is empty."""
         if not self._lines:
             self._lines[None] = self._directory.file(METADATA)
         self._directory.commit()
 
     def abort(self) -> None:
-        """Remove what was written."""
+        """Remove all that was written."""
         self._directory.abort()
 
 
@@ -149,45 +149,53 @@ def _written(file: NewFile, data: bytes | memoryview) -> None:
 
 
 def write(path: str | os.PathLike[str], records: Iterable[Mapping[str, Any]]) -> None:
-    """Write an image folder: ``records`` are the arguments of ``Writer.append``, by name."""
+    """Write an image folder.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The folder; the path must not exist.
+    records : iterable of mapping
+        The arguments of ``Writer.append`` by name, for each record.
+    """
     with Writer(path) as out:
         for record in records:
             out.append(**record)
 
 
 class Appender(Closing):
-    """More records in a folder that is there: all of them when it is closed, or none.
+    """Add records to an existing folder: all of them appear when it is closed, or none.
 
-    Pictures are written first; then a new metadata file takes the place of the old one, in one
-    step.  A crash before that leaves pictures that no line names, and nothing else.
+    Pictures are written first; then a new metadata file replaces the old one in one step.  A crash
+    before that leaves pictures that no line names, and nothing else.
 
     Parameters
     ----------
     path : str or os.PathLike
         The folder (of a split) that holds the metadata file.
     calls : mapix.store.Calls
-        The operating system; for tests.
+        The calls of the operating system, replaced by tests.
 
     Raises
     ------
     LockedError
-        Another writer is at work on the metadata file.
+        Another writer has locked the metadata file.
 
     Notes
     -----
-    The metadata file is locked until the appender is closed; it keeps its permissions.
+    The metadata file is locked until the appender is closed.  Its permissions stay the same.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, calls: Calls = SYSTEM) -> None:
         self.folder = os.path.abspath(path)
         self._calls = calls
         self._pictures: list[Placed] = []
-        self._folders: list[str] = []  # made for them, each after the one it lies in
+        self._folders: list[str] = []  # created for them, each after its parent
         root = Root(self.folder)
-        Source(METADATA, root=root).close()  # refuses a link that leaves before anything is made
+        Source(METADATA, root=root).close()  # refuses a link that leaves before a file is made
         self._out = NewWhole(os.path.join(self.folder, METADATA), calls, replace=True)
         try:
-            # the path is locked from here on: no other writer replaces what is opened now
+            # the path is locked from here on: no other writer replaces the file opened now
             self._source = Source(METADATA, root=root)
             self._source.confirm()
             self._out.ready = self._source.confirm
@@ -198,8 +206,8 @@ class Appender(Closing):
 
     def _copy_old(self) -> None:
         nbytes, last = self._source.nbytes, b"\n"
-        for at in range(0, nbytes, STEP):
-            data = _native.copy(self._source.mapping, at, min(STEP, nbytes - at), NAME)
+        for at in range(0, nbytes, COPY_STEP_NBYTES):
+            data = _native.copy(self._source.mapping, at, min(COPY_STEP_NBYTES, nbytes - at), NAME)
             self._out.write(data)
             last = bytes(data[-1:])
         if last != b"\n":
@@ -216,14 +224,14 @@ class Appender(Closing):
         save: dict[str, Any] | None = None,
         **more: Any,
     ) -> None:
-        """Write a picture and its record, as ``Writer.append``; nothing is overwritten.
+        """Write a picture and its record, as ``Writer.append``; no file is overwritten.
 
-        Without ``image`` a file of that name has to be there.
+        Without ``image``, a file of that name must exist.
         """
         name = name_in_folder(file_name)
         line = line_of(name, caption, categories, objects, more)
         path = os.path.join(self.folder, name)
-        self._look_at_way(name)
+        self._make_folders(name)
         if image is None and not os.path.isfile(path):
             raise ValueError(f"{path}: there is no such file")
         if image is not None:
@@ -236,8 +244,8 @@ class Appender(Closing):
                 self._pictures += [new.placed] if new.placed is not None else []
         self._out.write(line)
 
-    def _look_at_way(self, name: str) -> None:
-        """Folders that the name lies in: made where they are missing, refused if they are links."""
+    def _make_folders(self, name: str) -> None:
+        """Create the missing folders of a name; refuse folders that are links."""
         path = self.folder
         for part in name.split("/")[:-1]:
             above, path = path, os.path.join(path, part)
@@ -249,13 +257,13 @@ class Appender(Closing):
                 self._calls.fsync_directory(above)
 
     def close(self) -> None:
-        """Let the new records appear.
+        """Publish the new records.
 
         Raises
         ------
         FileChangedError
-            Another program has written to the metadata file meanwhile, or has replaced it.  It
-            stays as it is, and the new pictures are removed.
+            Another program wrote to the metadata file, or replaced it.  It stays as it is, and the
+            new pictures are removed.
         """
         try:
             self._out.commit()
@@ -265,12 +273,12 @@ class Appender(Closing):
             self._source.close()
 
     def abort(self) -> None:
-        """Remove what was written.  Does nothing after ``close``."""
+        """Remove all that was written.  Does nothing after ``close``."""
         self._out.abort()
         if self._out.placed is None:
             for picture in self._pictures:
                 picture.withdraw(self._calls)
             for path in reversed(self._folders):
-                with contextlib.suppress(OSError):  # somebody else has put something there
+                with contextlib.suppress(OSError):  # another process has put a file there
                     self._calls.rmdir(path)
         self._source.close()

@@ -1,4 +1,4 @@
-"""What a writer of image folders writes: pictures as files, records as lines."""
+"""Encode pictures as files, and records as lines, for writers of image folders."""
 
 from __future__ import annotations
 
@@ -20,7 +20,13 @@ MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
 
 def name_in_folder(name: Any) -> str:
-    """A file name that a reader takes, or ValueError."""
+    """Return a file name that readers accept.
+
+    Raises
+    ------
+    ValueError
+        It is not a plain name beneath the folder.
+    """
     if not isinstance(name, str):
         raise TypeError(f"file_name must be text, got {type(name).__name__}")
     parts = name.split("/")
@@ -33,13 +39,13 @@ def name_in_folder(name: Any) -> str:
 
 
 def encoded(image: Any, name: str, options: dict[str, Any] | None) -> bytes | memoryview:
-    """A picture as the bytes of a file.
+    """Encode a picture as the bytes of a file.
 
     Parameters
     ----------
     image : bytes-like, ndarray or Pillow's picture
-        Bytes are taken as they are; uint8 (h, w), (h, w, c) and Pillow's are encoded as the ending
-        of the name says.
+        Bytes are taken as they are; uint8 (h, w), (h, w, c) and Pillow's pictures are encoded in
+        the format of the name's suffix.
     name : str
         The file's name.
     options : dict, optional
@@ -58,7 +64,7 @@ def encoded(image: Any, name: str, options: dict[str, Any] | None) -> bytes | me
     ending = os.path.splitext(name)[1].lower()
     kind = module.EXTENSION.get(ending)
     if kind not in module.SAVE:
-        raise ValueError(f"{name!r}: pictures cannot be written with the ending {ending!r}")
+        raise ValueError(f"{name!r}: pictures cannot be written with the suffix {ending!r}")
     out = io.BytesIO()
     image.save(out, kind, **(options or {}))
     return out.getvalue()
@@ -83,7 +89,7 @@ def _picture(module: Any, array: np.ndarray[Any, Any]) -> Any:
 
 
 def line_of(name: str, caption: Any, categories: Any, objects: Any, more: dict[str, Any]) -> bytes:
-    """A line of the metadata file: opsml's four keys, then whatever else there is."""
+    """Return a line of the metadata file: opsml's four keys, then the others."""
     if caption is not None and not isinstance(caption, str):
         raise TypeError(f"caption must be text, got {type(caption).__name__}")
     taken = {"file_name", "caption", "categories", "objects"} & set(more)
@@ -99,7 +105,13 @@ def line_of(name: str, caption: Any, categories: Any, objects: Any, more: dict[s
 
 
 def strictly_json(value: Any) -> Any:
-    """A value that JSON gives back as it is; TypeError for keys that would become texts."""
+    """Return a value whose keys are texts, which JSON returns unchanged.
+
+    Raises
+    ------
+    TypeError
+        A key is not text, and would become one.
+    """
     pending = [value]
     while pending:
         some = pending.pop()
@@ -137,7 +149,7 @@ def _objects(objects: Any) -> dict[str, Any] | None:
     if len(rows) != len(categories):
         raise ValueError(f"{len(rows)} boxes, {len(categories)} categories of them")
     if not all(math.isfinite(x) for row in rows for x in row):
-        raise ValueError("a box of numbers that are not finite is no JSON")
+        raise ValueError("a box of numbers that are not finite is not JSON")
     found = {"bbox": rows, "categories": categories}
     boxes(found)
     return found

@@ -43,7 +43,7 @@ class PictureBatch(Batch):
 
 
 class PicturePlan:
-    """How a batch of pictures is made, from checked options: see ``PictureDataset.batch``.
+    """A batch of pictures in the making, from checked options: see ``PictureDataset.batch``.
 
     Parameters
     ----------
@@ -61,12 +61,12 @@ class PicturePlan:
         self.dtype = None if options.dtype is None else np.dtype(options.dtype)
         if options.arithmetic and (self.dtype is None or self.dtype.kind != "f"):
             raise ValueError("scale, mean and std need dtype='float32' or 'float16'")
-        whole = np.dtype(np.uint8) if self.dtype is None else self.dtype
+        output = np.dtype(np.uint8) if self.dtype is None else self.dtype
         pad_value = options.pad_value
-        if whole.kind in "iu":
-            least, most = np.iinfo(whole).min, np.iinfo(whole).max
+        if output.kind in "iu":
+            least, most = np.iinfo(output).min, np.iinfo(output).max
             if not (least <= pad_value <= most and pad_value == int(pad_value)):
-                raise ValueError(f"pad_value must be {least}..{most} for {whole}, got {pad_value}")
+                raise ValueError(f"pad_value must be {least}..{most} for {output}, got {pad_value}")
         self.fit = _fit(options)
         self.channels = options.pad[2] if isinstance(options.pad, tuple) and options.pad[2:] else 0
         self.planar = options.layout == "NCHW"

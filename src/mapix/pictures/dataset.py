@@ -14,7 +14,7 @@ from mapix.dataset import Dataset
 from mapix.errors import UnsupportedError
 from mapix.options import BatchOptions, Crop, Layout, batch_options
 from mapix.pictures.batching import OPTIONS, PictureBatch, PictureDtype, PicturePlan
-from mapix.pictures.decoding import EncodedPicture, header_of, image_of
+from mapix.pictures.decoding import MODES, EncodedPicture, header_of, image_of
 from mapix.pictures.threads import Threads
 from mapix.selection import positions
 
@@ -47,7 +47,7 @@ class PictureDataset(Dataset[R]):
         """Read the file of a record's picture.  Called by several threads at once."""
 
     def _has_pictures(self, rows: NDArray[np.int64]) -> bool:
-        """Return whether records of the whole file hold pictures; plain arrays are not decoded."""
+        """Return whether records, by number in the file, hold pictures or plain arrays."""
         del rows
         return True
 
@@ -189,7 +189,7 @@ class PictureDataset(Dataset[R]):
         decoders: Threads,
         placers: Threads,
     ) -> Callable[[], PictureBatch]:
-        """Begin to decode records of the whole file; return a function that makes the batch."""
+        """Begin to decode records, by number in the file; the result makes the batch."""
         self._prefetch(rows)
         records = [self._record(row) for row in rows.tolist()]
         wait = plan.begin(records, self._encoded, out, decoders, placers, self.BATCH)
@@ -205,6 +205,35 @@ class PictureDataset(Dataset[R]):
             return batch
 
         return made
+
+    def batch_shape(
+        self,
+        indices: ArrayLike,
+        layout: Layout | None = None,
+        *,
+        pad: bool | tuple[int, ...] = False,
+        crop: Crop = False,
+        **options: Any,
+    ) -> tuple[int, ...] | None:
+        """Return the shape that ``batch`` with these options would give its images.
+
+        No file is read: None unless the options state height, width and channels.
+
+        Parameters
+        ----------
+        indices, layout, pad, crop
+            As for ``batch``.
+        **options
+            ``size``, ``fit``, ``mode``, ``resample`` and ``draft`` of ``batch``.
+        """
+        n = len(self._rows_of(indices))
+        made = self._possible(batch_options(layout=layout, pad=pad, crop=crop, **options))
+        plan = PicturePlan(made, self.path)
+        c = plan.channels or (MODES[plan.fit.mode] if plan.fit.mode else 0)
+        if not c or plan.fit.size is None:
+            return super().batch_shape(indices, layout, pad=pad, crop=crop)
+        h, w = plan.fit.size
+        return (n, c, h, w) if plan.planar else (n, h, w, c)
 
     def _as_classes(self, batch: Batch) -> Batch:
         """Number labels that are texts in the order of all texts of the dataset's column."""

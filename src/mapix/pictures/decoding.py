@@ -51,8 +51,8 @@ class EncodedPicture:
     Attributes
     ----------
     data : bytes
-        The file, in memory of its own: a decoder must not read a map of a file, which somebody
-        might cut.
+        The file, in memory of its own: a decoder must not read the mapping of a file, which another
+        process might cut.
     name : str
         Name of the picture.
     path : str
@@ -231,7 +231,7 @@ def as_array(picture: Any) -> NDArray[Any]:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the header of a picture's file states.
+    """Facts from the header of a picture's file.
 
     Attributes
     ----------

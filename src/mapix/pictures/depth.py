@@ -1,8 +1,8 @@
 """Pictures whose numbers are deeper than 8 bits, or wider than Pillow's array of them.
 
-Pillow has no mode for several channels of 16 bits: it decodes the high byte of each number alone.
-Asked to unpack the same bytes in the other byte order, it decodes the low byte; the two together
-are the numbers of the file.
+Pillow has no mode for several channels of 16 bits: it decodes only the high byte of each number.
+If it unpacks the same bytes in the other byte order, it decodes the low byte.  Together they are
+the numbers of the file.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ DEEPEST = 65535  # of 16 bits
 
 
 class Numbers(NamedTuple):
-    """What the numbers of a picture's file are.
+    """The type of the numbers of a picture's file, and how they are decoded.
 
     Attributes
     ----------
     dtype : dtype
-        As they are decoded.
+        Type of the decoded numbers.
     channels : int
-        Of deep pictures; 0 where Pillow's mode says it.
+        Of deep pictures; 0 where Pillow's mode states it.
     how : str
         ``"pillow"``: Pillow's own array; ``"view"``: its bytes as another type; ``"cast"``: its
-        numbers as another type; ``"pair"``: high and low bytes apart; ``"pixmap"``: PPM.
+        numbers as another type; ``"pair"``: high and low bytes separately; ``"pixmap"``: PPM.
     reduced : bool
         Whether the file has more bits than are decoded.
     unreadable : str
-        Why Pillow would decode other pixels than the file has; empty if it does not.
+        Why Pillow would decode wrong pixels; empty if it does not.
     """
 
     dtype: np.dtype[Any] = BYTE
@@ -53,7 +53,7 @@ class Numbers(NamedTuple):
 
 
 def numbers_of(picture: Any) -> Numbers:
-    """What the numbers of an opened picture are, before it is decoded."""
+    """Return the type of the numbers of an opened picture, before it is decoded."""
     mode, tiles = picture.mode, getattr(picture, "tile", None) or ()
     codec = tiles[0][0] if tiles else ""
     args = tiles[0][3] if tiles else ""
@@ -79,7 +79,7 @@ def numbers_of(picture: Any) -> Numbers:
 
 
 def _of_tiff(picture: Any, raw: str) -> Numbers | None:
-    """Where a TIFF's tags say more than Pillow's mode."""
+    """Return the numbers of a TIFF whose tags state more than Pillow's mode; None of others."""
     tags = picture.tag_v2
     bits = tuple(tags.get(BITS_PER_SAMPLE, (1,)))
     form = tuple(tags.get(SAMPLE_FORMAT, (1,)))
@@ -93,7 +93,7 @@ def _of_tiff(picture: Any, raw: str) -> Numbers | None:
 
 
 def _deep_codestream(picture: Any) -> bool:
-    """Whether JPEG 2000 or AVIF has more than 8 bits a number; Pillow gives 8 but of grey ones."""
+    """Return whether JPEG 2000 or AVIF has more than 8 bits; Pillow decodes 8 unless it is grey."""
     if picture.format not in ("JPEG2000", "AVIF"):
         return False
     picture.fp.seek(0)
@@ -111,14 +111,14 @@ def _deep_codestream(picture: Any) -> bool:
 
 
 def read(picture: Any, numbers: Numbers, data: bytes) -> NDArray[Any]:
-    """The numbers of an opened picture that are no plain bytes, (h, w, c), in this machine's order.
+    """Decode an opened picture of numbers other than uint8 to (h, w, c) in native byte order.
 
     Parameters
     ----------
     picture : PIL.Image.Image
-        As ``open`` gave it.
+        Opened, not decoded.
     numbers : Numbers
-        What ``numbers_of`` said of it.
+        Of ``numbers_of``.
     data : bytes
         The file.
     """
@@ -143,7 +143,7 @@ def _pairs(picture: Any, channels: int, data: bytes) -> NDArray[np.uint16]:
     from PIL import Image
 
     family, _, order = _raw(picture.tile[0]).partition(";16")
-    if family == "LA":  # four bytes a pixel, as RGBA of 8 bits: nothing is left out
+    if family == "LA":  # four bytes per pixel, as RGBA of 8 bits: all bytes are decoded
         flat = _unpacked(picture, "RGBA")
         return flat.view(">u2").astype(np.uint16)
     again = Image.open(io.BytesIO(data), formats=[picture.format])
@@ -161,7 +161,7 @@ def _raw(tile: Any) -> str:
 
 
 def _unpacked(picture: Any, raw: str) -> NDArray[np.uint8]:
-    """A picture decoded with its bytes unpacked in another way."""
+    """Decode a picture with its bytes unpacked in another way."""
     picture.tile = [
         (*tile[:3], (raw, *tile[3][1:]) if isinstance(tile[3], tuple) else raw)
         for tile in picture.tile
@@ -171,7 +171,7 @@ def _unpacked(picture: Any, raw: str) -> NDArray[np.uint8]:
 
 
 def turned(array: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """An array (h, w, c) as EXIF's orientation says; a view."""
+    """Return a view of an array (h, w, c), turned as an EXIF orientation states."""
     if orientation in (5, 6, 7, 8):
         array = array.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):
@@ -182,16 +182,16 @@ def turned(array: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 
 def eight_bits(array: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """16 bits as 8: number / 257, rounded, so that 0 stays 0 and 65535 becomes 255."""
+    """Return 8 bits of 16: number / 257, rounded, so that 0 stays 0 and 65535 becomes 255."""
     return ((array.astype(np.uint32) * 2 + 257) // 514).astype(np.uint8)
 
 
 def scaled_channels(
     array: NDArray[Any], size: tuple[int, int], how: Any, box: tuple[float, float, float, float]
 ) -> NDArray[np.float32]:
-    """The part ``box`` of an array (h, w, c) at another size (h, w), by Pillow's filters, float32.
+    """Scale the part ``box`` of an array (h, w, c) to a size (h, w) by Pillow's filters; float32.
 
-    As Pillow does with pictures of 8 bits, colours count as much as they are opaque.
+    Colours are weighted by their opacity, as Pillow does with pictures of 8 bits.
     """
     from PIL import Image
 

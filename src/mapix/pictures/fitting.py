@@ -1,4 +1,4 @@
-"""How a picture of one size gets onto a canvas of another."""
+"""Fit pictures of any size onto canvases of one size."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Placing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """How pictures become alike: see ``PictureDataset.batch``.
+    """The rule that makes pictures alike: see ``PictureDataset.batch``.
 
     Attributes
     ----------
