@@ -6,7 +6,6 @@ where they hold more than images and columns, how they are read (``Format.source
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,8 +22,6 @@ __all__ = ["Converted", "convert", "target_classes", "target_named"]
 
 SPLITS = ("train", "test")
 TARGETS = {
-    "npy": "mapix.conversion.arrays:Npy",
-    "npz": "mapix.conversion.arrays:Npz",
     "parquet": "mapix.conversion.tables:Parquet",
     "arrow": "mapix.conversion.tables:Arrow",
     "huggingface": "mapix.conversion.tables:HuggingFace",
@@ -171,10 +168,9 @@ def _source(opened: Any) -> Any:
     """Return what makes streams of a dataset: its format's own function, or the general one."""
     from mapix.conversion.sources import dataset_streams
 
-    family = getattr(opened, "FAMILY", None) or type(opened).__module__.split(".")[1]
-    if family not in registry.names():
+    if opened.FAMILY not in registry.names():
         return dataset_streams
-    return registry.resolved(registry.named(family).source or dataset_streams)
+    return registry.resolved(registry.named(opened.FAMILY).source or dataset_streams)
 
 
 def _opened(source: Any, split: str | None, options: dict[str, Any]) -> tuple[dict[str, Any], bool]:
@@ -188,19 +184,21 @@ def _opened(source: Any, split: str | None, options: dict[str, Any]) -> tuple[di
     if not os.path.isdir(path):
         name = os.path.basename(path).removesuffix("_batch")
         return {name if name in SPLITS else "train": first}, True
-    # those that know say so; IDX does not, and archives have none
-    names = tuple(getattr(first, "splits", () if hasattr(first, "groups") else SPLITS))
-    if not names:
+    splits = getattr(first, "splits", {})
+    mine = next((name for name, place in splits.items() if _is_at(first, place)), None)
+    if mine is None:
         return {"train": first}, True
-    opened_already = getattr(
-        first, "split_name", None
-    )  # of an image folder; others begin with train
-    found = {opened_already if isinstance(opened_already, str) else "train": first}
-    for name in names:
-        if name not in found:
-            with contextlib.suppress(FileNotFoundError):
-                found[name] = registry.open_dataset(path, split=name, **options)
-    return {name: found[name] for name in names if name in found}, True
+    found = {
+        name: first if name == mine else registry.open_dataset(path, split=name, **options)
+        for name in splits
+    }
+    return found, True
+
+
+def _is_at(ds: Any, place: str) -> bool:
+    """Return whether the path of a split is that of a dataset, or its directory."""
+    path = os.path.realpath(ds.path)
+    return os.path.realpath(place) in (path, os.path.dirname(path))
 
 
 def _check_splits(opened: Mapping[str, Any], target: Target, name: str) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mapix.conversion.stream import Axes, Block, Label, Stream, Values, starts, writable
 from mapix.errors import UnsupportedError
 
-__all__ = ["dataset_stream", "dataset_streams"]
+__all__ = ["array_streams", "dataset_stream", "dataset_streams"]
 
 DIMENSIONS: dict[int, Axes] = {2: "HW", 3: "HWC"}  # of the images of a dataset
 
@@ -38,9 +38,21 @@ def dataset_streams(
     if images:
         path = next(iter(splits.values())).path
         raise UnsupportedError(f"{path}: images cannot be resized here: images= has to be empty")
-    new = all(hasattr(ds, "image_shape") for ds in splits.values())
-    classes = _classes(splits.values()) if new else {}
+    classes = _classes(splits.values())
     return {name: dataset_stream(ds, axes, classes) for name, ds in splits.items()}
+
+
+def array_streams(
+    splits: Mapping[str, Any], *, axes: Axes | None = None, **options: Any
+) -> dict[str, Stream]:
+    """Return the streams of arrays without names of dimensions: as ``dataset_streams``.
+
+    Records of three dimensions may be (h, w, c) or (c, h, w): ``axes`` states which.
+    """
+    found = dataset_streams(splits, axes=axes, **options)
+    for stream in found.values() if axes is None else ():
+        stream.axes = "HW" if stream.axes == "HW" else None
+    return found
 
 
 def dataset_stream(
@@ -57,8 +69,6 @@ def dataset_stream(
     classes : mapping of str to sequence of str, optional
         Column -> names of its classes in the order of their numbers, where text is the label.
     """
-    if not hasattr(ds, "image_shape"):  # until every family implements the contract
-        return _rows(ds, axes)
     shapes, dtype = _shapes(ds)
     if {len(s) for s in shapes} == {2, 3}:
         shapes = [(*s, 1)[:3] for s in shapes]
@@ -66,8 +76,11 @@ def dataset_stream(
     known = axes or DIMENSIONS.get(len(shapes[0]))
     sizes = [math.prod(s) for s in shapes] if shape is None else []
     labels, facts = _columns(ds, classes if classes is not None else _classes([ds]))
+    names = _file_names(ds)
+    if names is not None:
+        facts.remove("file_name")
     largest = max(sizes, default=math.prod(shape or (1,))) * dtype.itemsize
-    read = _Reader(ds, shape, len(shapes[0]), dtype, labels, facts)
+    read = _Reader(ds, shape, len(shapes[0]), dtype, labels, facts, names)
     found = Stream(
         ds.path,
         len(ds),
@@ -78,9 +91,13 @@ def dataset_stream(
         lambda c_order=False: map(read.block, starts(len(ds), largest)),
         labels,
     )
+    if names is not None:
+        found.besides["names"] = "file names"
     if facts:
         found.besides["facts"] = f"columns: {', '.join(facts)}"
-        found.lines = read.lines
+    if files := [name for name in facts if name.endswith(("file_name", "file_names"))]:
+        found.besides["files"] = f"files that records name: {', '.join(files)}"
+    found.lines = read.lines
     return found
 
 
@@ -121,9 +138,10 @@ class _Reader:
         dtype: np.dtype[Any],
         labels: Sequence[Label],
         facts: Sequence[str],
+        names: list[str] | None,
     ) -> None:
         self.ds, self.shape, self.ndim, self.dtype = ds, shape, ndim, dtype
-        self.labels, self.facts = labels, facts
+        self.labels, self.facts, self.names = labels, facts, names
 
     def block(self, rows: NDArray[np.int64]) -> Block:
         """Return some records, by their numbers in this dataset."""
@@ -132,8 +150,10 @@ class _Reader:
             values, present = label.whole()
             found.values = {**found.values, label.name: values[rows]}
             found.present = {**found.present, label.name: present[rows]}
+        if self.names is not None:
+            found.names = [self.names[row] for row in rows]
         if self.facts:
-            found.facts = [self._line(int(row)) for row in rows]
+            found.facts = [self._facts(int(row)) for row in rows]
         return found
 
     def _runs(self, rows: NDArray[np.int64]) -> Iterator[NDArray[Any]]:
@@ -154,15 +174,17 @@ class _Reader:
                 begin = k
 
     def lines(self) -> Iterator[dict[str, Any]]:
-        """Yield the facts of all records."""
-        return map(self._line, range(len(self.ds)))
+        """Yield the file name and the facts of all records."""
+        for row in range(len(self.ds)):
+            name = {} if self.names is None else {"file_name": self.names[row]}
+            yield name | self._facts(row)
 
-    def _line(self, row: int) -> dict[str, Any]:
+    def _facts(self, row: int) -> dict[str, Any]:
         columns = self.ds.columns
         return {
             name: _plain(columns[name].values[row])
             for name in self.facts
-            if columns[name].complete or columns[name].present[row]
+            if columns[name].present[row]
         }
 
 
@@ -181,17 +203,31 @@ def _columns(ds: Any, classes: Mapping[str, Sequence[str]]) -> tuple[list[Label]
     """Return the columns that are labels, and the names of all others."""
     labels: list[Label] = []
     facts: list[str] = []
-    names = set(ds._label_names())
+    names = list(ds._label_names())
+    for name in names:
+        if name not in ds.columns:
+            raise UnsupportedError(
+                f"{ds.path}: the label {name!r} has several numbers per record, which no target "
+                "holds; open the dataset with labels=False"
+            )
     for name in ds.columns:
         if name in names and name in classes:
-            labels.append(
-                Label(name, _numbered(ds, name, classes[name]), None, tuple(classes[name]))
-            )
+            known = tuple(classes[name])
+            labels.append(Label(name, _numbered(ds, name, known), None, known))
         elif name in names and _whole_numbers(ds.columns[name].values):
             labels.append(Label(name, _whole(ds, name)))
         else:
             facts.append(name)
     return labels, facts
+
+
+def _file_names(ds: Any) -> list[str] | None:
+    """Return the file names of the records, where each has one of its own."""
+    column = ds.columns.get("file_name")
+    if column is None or not np.all(column.present):
+        return None
+    names = column.values.tolist()
+    return names if all(map(writable, names)) and len(set(names)) == len(names) else None
 
 
 def _whole_numbers(values: NDArray[Any]) -> bool:
@@ -226,7 +262,7 @@ def _classes(splits: Any) -> dict[str, list[str]]:
     texts: dict[str, set[str]] = {}
     others: set[str] = set()
     for ds in splits:
-        for name in ds._label_names():
+        for name in set(ds._label_names()) & set(ds.columns):
             column = ds.columns[name]
             values = column.values[np.asarray(column.present)].tolist()
             if column.values.dtype.kind in "OU" and all(map(writable, values)):
@@ -234,41 +270,3 @@ def _classes(splits: Any) -> dict[str, list[str]]:
             else:
                 others.add(name)
     return {name: sorted(found) for name, found in texts.items() if name not in others}
-
-
-def _rows(a: Any, axes: Axes | None) -> Stream:
-    shape = a.batch([]).images.shape[1:]  # a.shape of a SOM is that of its grid
-    known = axes or ("HW" if len(shape) == 2 else None)
-    nbytes = math.prod(shape) * a.dtype.itemsize
-    labels = a.labels
-    found: list[Label] = []
-    if labels is not None:
-        if labels.dtype.kind not in "iu" or len(labels.shape) != 1:
-            raise UnsupportedError(
-                f"{labels.path}: labels of {labels.dtype} {labels.shape[1:]} are no class numbers; "
-                "labels=False leaves them out"
-            )
-        found.append(Label("label", lambda: _all(labels)))
-    return Stream(
-        a.path,
-        len(a),
-        a.dtype.newbyteorder("="),
-        shape,
-        len(a) * math.prod(shape),
-        known,
-        lambda c_order=False: (_rows_block(a, rows) for rows in starts(len(a), nbytes)),
-        found,
-    )
-
-
-def _rows_block(a: Any, rows: NDArray[np.int64]) -> Block:
-    batch = a.batch(rows)
-    if batch.labels is None:
-        return Block([batch.images])
-    values = batch.labels.reshape(len(rows))
-    return Block([batch.images], {"label": values}, {"label": np.ones(len(rows), np.bool_)})
-
-
-def _all(labels: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    values = labels.batch(np.arange(len(labels))).images
-    return values, np.ones(len(values), np.bool_)

@@ -12,7 +12,6 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix.conversion.arrays import Sink
 from mapix.conversion.stream import (
     Block,
     Label,
@@ -23,7 +22,7 @@ from mapix.conversion.stream import (
     pictures,
     ranged,
 )
-from mapix.conversion.target import Count, Target
+from mapix.conversion.target import Count, Sink, Target
 from mapix.errors import UnsupportedError
 from mapix.store import NewDirectory, NewWhole
 

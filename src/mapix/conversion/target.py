@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 from mapix.conversion.stream import BESIDES, Stream
+from mapix.store import NewFile
 
-__all__ = ["Count", "Progress", "Target", "counter"]
+__all__ = ["Count", "Progress", "Sink", "Target", "counter"]
 
 Count = Callable[[int], object]
 """Told how many more records were written."""
@@ -87,3 +89,24 @@ def counter(total: int, progress: Progress | None) -> Count:
             progress(done, total)
 
     return count
+
+
+class Sink(io.RawIOBase):
+    """A file in the making as what other libraries write to."""
+
+    def __init__(self, file: NewFile) -> None:
+        self._file = file
+
+    def writable(self) -> bool:
+        """Yes."""
+        return True
+
+    def write(self, data: Any) -> int:
+        """Write all of it."""
+        raw = memoryview(data).cast("B")
+        self._file.write(raw)
+        return len(raw)
+
+    def tell(self) -> int:
+        """Bytes written."""
+        return self._file.nbytes

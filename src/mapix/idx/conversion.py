@@ -1,4 +1,4 @@
-"""From IDX files, and to them: images, and class numbers in a file of their own."""
+"""Conversion to IDX files: images, and class numbers in a file of their own."""
 
 from __future__ import annotations
 
@@ -9,31 +9,16 @@ from typing import Any, ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix.conversion.sources import dataset_streams
-from mapix.conversion.stream import Axes, Label, Stream
+from mapix.conversion.stream import Label, Stream
 from mapix.conversion.target import Count, Target
 from mapix.errors import UnsupportedError
-from mapix.idx.array import IdxArray
 from mapix.idx.layout import CODES, pack
 from mapix.idx.names import FILES, IMAGES
 from mapix.store import NewDirectory, NewFile, NewWhole
 
-__all__ = ["Idx", "stream"]
+__all__ = ["Idx"]
 
 CLASS_TYPES = ("u1", "i2", "i4")  # of labels, the smallest that holds them
-
-
-def stream(
-    splits: Mapping[str, IdxArray], *, axes: Axes | None = None, **options: Any
-) -> dict[str, Stream]:
-    """Return the streams of IDX arrays: see ``mapix.registry.Format.source``.
-
-    Rows of three dimensions may be (h, w, c) or (c, h, w): ``axes`` states which.
-    """
-    found = dataset_streams(splits, axes=axes, **options)
-    for one in found.values() if axes is None else ():
-        one.axes = "HW" if one.axes == "HW" else None
-    return found
 
 
 class Idx(Target):

@@ -6,9 +6,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from mapix.conversion.arrays import Sink
 from mapix.conversion.tables import Table, library
-from mapix.conversion.target import Count, Progress, Target, counter
+from mapix.conversion.target import Count, Progress, Sink, Target, counter
 from mapix.errors import UnsupportedError
 from mapix.iid.selection import Selection
 from mapix.store import NewWhole

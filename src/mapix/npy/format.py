@@ -10,4 +10,6 @@ FORMAT = Format(
     open="mapix.npy.opening:open_npy",
     magic=((0, b"\x93NUMPY"),),
     suffixes=(".npy",),
+    source="mapix.conversion.sources:array_streams",
+    targets={"npy": "mapix.npy.conversion:Npy"},
 )

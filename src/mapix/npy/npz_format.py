@@ -11,4 +11,6 @@ FORMAT = Format(
     magic=((0, b"PK\3\4"),),
     suffixes=(".npz",),
     detect="mapix.npy.opening:npz_refusal",
+    source="mapix.conversion.sources:array_streams",
+    targets={"npz": "mapix.npy.conversion:Npz"},
 )

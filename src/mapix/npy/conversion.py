@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,31 +10,10 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from mapix.conversion.stream import Stream, nameable
-from mapix.conversion.target import Count, Target
-from mapix.store import NewFile, NewWhole
+from mapix.conversion.target import Count, Sink, Target
+from mapix.store import NewWhole
 
-__all__ = ["Npy", "Npz", "Sink"]
-
-
-class Sink(io.RawIOBase):
-    """A file in the making as what other libraries write to."""
-
-    def __init__(self, file: NewFile) -> None:
-        self._file = file
-
-    def writable(self) -> bool:
-        """Yes."""
-        return True
-
-    def write(self, data: Any) -> int:
-        """Write all of it."""
-        raw = memoryview(data).cast("B")
-        self._file.write(raw)
-        return len(raw)
-
-    def tell(self) -> int:
-        """Bytes written."""
-        return self._file.nbytes
+__all__ = ["Npy", "Npz"]
 
 
 def _head(out: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
