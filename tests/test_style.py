@@ -26,7 +26,8 @@ src/mapix/errors.py src/mapix/source.py src/mapix/rooted.py src/mapix/descriptor
 src/mapix/system_calls.py src/mapix/store.py src/mapix/cache.py src/mapix/unpacked.py
 src/mapix/appearance.py src/mapix/report.py src/mapix/selection.py src/mapix/placement.py
 src/mapix/view.py src/mapix/lazy.py src/mapix/colour.py src/mapix/_native/compiled.py
-src/mapix/loader.py src/mapix/gpu src/mapix/feeding
+src/mapix/loader.py src/mapix/gpu src/mapix/feeding src/mapix/__init__.py src/mapix/__main__.py
+src/mapix/text.py src/mapix/sampling.py src/mapix/testing.py src/mapix/torch.py
 tests/conftest.py tests/records.py tests/model_disk.py tests/interleave.py tests/fuse_direct.py
 tests/stress_faults.py tests/stress_writers.py tests/hostile_iid.py tests/every_operation.py
 tests/slow_vimh.py tests/slow_iid.py tests/slow_json.py tests/slow_pink.py tests/slow_visualrbm.py

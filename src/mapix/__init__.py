@@ -147,12 +147,13 @@ def open(path: Path | Sequence[Path], *, format: str | None = None, **options: A
 
 
 def index(path: str | os.PathLike[str], *, format: str | None = None, **options: Any) -> str:
-    """Index a file once and store the index beside it, as ``NAME.mapix``.
+    """Index a file once and store the index next to it, as ``NAME.mapix``.
 
-    The next ``open``, by anybody who sees the folder, reads the index instead of the file, if the
-    index belongs to that user, to root, or to the owner of the file, and nobody else may write to
-    it.  A copy of the file that keeps its modification time uses a copy of the index, too, but
-    reads the labels from the file.  A file that was written to is indexed again, into the cache.
+    Every later ``open``, also by other users, reads the index instead of the file.  The owner of
+    the index must be the user who opens, root, or the owner of the file, and no other user may
+    have write permission.  A copy of the file with the same modification time uses a copy of the
+    index, but reads the labels from the file.  A file that was written to is indexed again, into
+    the cache.
 
     Parameters
     ----------
@@ -161,14 +162,14 @@ def index(path: str | os.PathLike[str], *, format: str | None = None, **options:
     format : str, optional
         As for ``open``.
     **options
-        ``labels`` (default True) and ``checksums`` (default True) choose what the index carries
-        beside the offsets; ``progress`` is called as ``progress(bytes_done, bytes_total)``; the
+        ``labels`` (default True) and ``checksums`` (default True) state what the index has besides
+        the offsets; ``progress`` is called as ``progress(bytes_done, bytes_total)``; the
         others are those of ``open``, and the index is good for opening with the same.
 
     Returns
     -------
     str
-        Where the index is.
+        Path of the index.
 
     Raises
     ------
@@ -193,11 +194,11 @@ KEEPS = ("labels", "checksums", "progress")
 
 
 def convert(source: Any, path: Path, **options: Any) -> Any:
-    """Write what a dataset holds in another format; the source stays as it is.
+    """Write a dataset in another format; the source is not changed.
 
-    Streamed, in bounded memory; what appears at ``path`` is whole, or nothing does.  What the
-    target has no place for is never dropped in silence: that is a LossError, unless ``lossy=True``,
-    and then the result says what was lost.  Options: ``mapix.conversion.convert``.
+    Records are streamed in bounded memory, and the target appears complete or not at all.  If the
+    target cannot store something, LossError is raised; with ``lossy=True``, the result lists what
+    was lost.  ``mapix.conversion.convert`` has all options.
 
     >>> mapix.convert("MNIST", "mnist-vimh", to="vimh")          # doctest: +SKIP
     >>> mapix.convert(ds.where("note > 51"), "some.npz")         # doctest: +SKIP

@@ -1,7 +1,8 @@
-"""Which record comes at which position of an epoch: orders other than a plain shuffle.
+"""Orders of the records of an epoch, other than a plain shuffle.
 
-Each is a function of numbers: the same seed gives the same records on every machine, and any
-position is computed without those before it. So all of them can be resumed and shared among ranks.
+Each order is a function of numbers: a seed gives the same records on every machine, and any
+position is computed without those before it.  So every order can be resumed
+and divided among ranks.
 
 >>> loader = mapix.Loader(ds, 256, order=Stratified(ds, "label"))            # doctest: +SKIP
 """
@@ -113,7 +114,7 @@ class Weighted(Sampling):
 
 
 class Stratified(Sampling):
-    """Each record once, and in each batch the classes in the shares of the whole, nearly.
+    """Take each record once, with about the same shares of the classes in each batch.
 
     Parameters
     ----------

@@ -1,12 +1,12 @@
-"""A conformance suite for formats: subclass ``FormatTests``, say how a file is made, run pytest.
+"""A test suite for formats: subclass ``FormatTests``, make a sample file, and run pytest.
 
-For the formats of mapix and for other people's.  The subclass brings an independent, slow reader of
-the bytes; everything that mapix opens, from every truncation and every flipped byte of the sample,
-is compared with it.
+It serves the formats of mapix and of other packages.  The subclass has an independent, slow reader
+of the bytes.  The suite opens the sample, every truncation of it and every flipped byte, and
+compares the results with this reader.
 
 >>> class TestMine(FormatTests):                       # doctest: +SKIP
 ...     def sample(self, folder): ...                  # write a small file, return its path
-...     def read_slowly(self, data): ...               # its records, or None where it is none
+...     def read_slowly(self, data): ...               # its records; None if it is invalid
 ...     def content(self, dataset): ...                # the same from what mapix opened
 """
 
@@ -36,7 +36,7 @@ CLEAR_ERRORS = (mapix.MapixError, OSError, ValueError)
 
 
 class FormatTests:
-    """What every format must do.  Subclass it with a name that starts with ``Test``.
+    """Tests that every format must pass.  The name of a subclass starts with ``Test``.
 
     Attributes
     ----------
@@ -47,16 +47,16 @@ class FormatTests:
 
     MAX_SAMPLE_NBYTES = 512
 
-    # --- what a subclass says ---------------------------------------------------------------------
+    # --- methods of a subclass --------------------------------------------------------------------
 
     def sample(self, folder: Path) -> Path:
         """Write a valid file of at most 512 bytes and several records; return its path."""
         raise NotImplementedError
 
     def read_slowly(self, data: bytes) -> list[Any] | None:
-        """The records of a file's bytes by the plainest code there is; None where it is no file.
+        """Return the records of a file's bytes; None if they are not a valid file.
 
-        Must not use the code under test.
+        It is written as simply as possible, and must not use the code under test.
         """
         raise NotImplementedError
 
@@ -293,7 +293,7 @@ class FormatTests:
             assert not opened.closed
         assert opened.closed
 
-    # --- the file is somebody else's --------------------------------------------------------------
+    # --- the source file --------------------------------------------------------------------------
 
     def test_the_source_is_never_written(self, path: Path) -> None:
         def state() -> dict[str, Any]:

@@ -185,7 +185,7 @@ class Progress:
     Parameters
     ----------
     step : str
-        The step, in words.
+        Text of the step.
     """
 
     def __init__(self, step: str) -> None:

@@ -1,4 +1,4 @@
-"""mapix datasets for PyTorch: one gather a batch, and nothing copied twice.
+"""Datasets for PyTorch: one gather per batch, and no second copy.
 
 >>> from torch.utils.data import DataLoader                      # doctest: +SKIP
 >>> import mapix.torch                                           # doctest: +SKIP
@@ -6,9 +6,9 @@
 >>> loader = DataLoader(data, batch_size=256, shuffle=True)      # doctest: +SKIP
 >>> images, labels = next(iter(loader))                          # doctest: +SKIP
 
-Importing this module tells PyTorch's default collate function of mapix's types, so a DataLoader
-needs no ``collate_fn``: batches that are gathered already are passed on; records of VIMH become
-``(images, {name: codes})``; arrays in another byte order than this machine's are turned round.
+Importing this module registers mapix's types with PyTorch's default collate function, so a
+DataLoader needs no ``collate_fn``.  Gathered batches are passed on, records of VIMH become
+``(images, {name: codes})``, and the bytes of arrays in another byte order are swapped.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _TORCH_DTYPES = {
 
 
 class Sample(tuple[Any, ...]):
-    """What ``dataset[i]`` is: a tuple, by whose type PyTorch's default collate function knows it.
+    """The tuple ``dataset[i]``, which PyTorch's default collate function recognises by its type.
 
     Attributes
     ----------
@@ -216,7 +216,7 @@ class Dataset(torch_data.Dataset[Any]):
     transform : callable, optional
         Applied to the image tensor of each sample.
     batch_transform : callable, optional
-        Applied to the image tensor of a whole batch, which is much cheaper; a single sample is
+        Applied to the image tensor of a complete batch, which is much cheaper; a single sample is
         passed as a batch of one.
     threads : int
         Threads that copy a batch.
@@ -383,7 +383,7 @@ class Images(Dataset):
     transform : callable, optional
         Applied to the image tensor of each sample.
     batch_transform : callable, optional
-        Applied to the image tensor of a whole batch.
+        Applied to the image tensor of a complete batch.
     **open_options
         For ``mapix.open``, when a path is given.
 
