@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from mapix.columns import column_of, identifier
+from mapix.columns import Column, column_of, identifier
+from mapix.dataset import FileDataset
+from mapix.report import Report
+from mapix.source import Source
 
 
 @pytest.mark.parametrize(
@@ -53,3 +58,39 @@ def test_names_for_conditions():
     assert identifier("a/b", ["a_b"]) == "a_b_"
     assert identifier("") == "_"
     assert identifier("größe") == "größe"
+
+
+class Digits(FileDataset[np.ndarray]):
+    """Bytes of a file, each an image of one pixel; its label is the number, or missing."""
+
+    FAMILY = "digits"
+
+    def _record(self, row: int) -> np.ndarray:
+        return np.ndarray((1, 1), np.uint8, self.source.view, row)
+
+    def _column_names(self) -> tuple[str, ...]:
+        return ("label",)
+
+    def _label_names(self) -> tuple[str, ...]:
+        return ("label",)
+
+    def _column(self, name: str) -> Column:
+        text = bytes(self.source.view)
+        values = [int(chr(byte)) if chr(byte).isdigit() else None for byte in text]
+        return column_of(name, values).of(self._rows)
+
+    def verify(self, progress: Any = None) -> Report:
+        return Report(self.path)
+
+
+def test_missing_class_numbers_of_a_batch_are_minus_one(tmp_path: Path) -> None:
+    (tmp_path / "digits").write_bytes(b"3x70")
+    ds = Digits(Source(tmp_path / "digits"), 4)
+    for labels in ("raw", "class"):
+        batch = ds[1:].batch([0, 1, 2], labels=labels)
+        assert batch.labels.tolist() == [[-1], [7], [0]]
+        assert batch.labels.dtype == np.int64
+        assert batch.present.tolist() == [[False], [True], [True]]
+    assert ds.where("label >= 0").rows.tolist() == [0, 2, 3]
+    assert ds.columns["label"].of(None) is ds.columns["label"]
+    assert ds.columns["label"].of(range(3, 0, -2)).filled()[0] == 0

@@ -145,10 +145,11 @@ class Dataset(abc.ABC, Generic[R]):
             self._whole = self if self._rows is None else self._part(None)
         whole: Dataset[R] = self._whole
         columns = [whole.columns[name] for name in names]
-        return (
-            np.stack([column.values[rows] for column in columns], axis=1),
-            np.stack([column.present[rows] for column in columns], axis=1),
-        )
+        values = np.stack([column.values[rows] for column in columns], axis=1)
+        present = np.stack([column.present[rows] for column in columns], axis=1)
+        if values.dtype == np.int64:
+            values[~present] = -1  # int64 labels are class numbers: see ``_as_classes``
+        return values, present
 
     @abc.abstractmethod
     def verify(self, progress: Progress | None = None) -> Report:

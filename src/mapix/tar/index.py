@@ -52,8 +52,6 @@ class Index:
         Extension of each member, in lower case.
     begins, sizes : ndarray
         int64 (members,): byte where the content of each member begins, and its size in bytes.
-    headers : ndarray
-        int64 (k,): bytes where all headers begin, those of skipped members included.
     end : int
         Byte after the last member.
     skipped : dict of str to int
@@ -65,7 +63,6 @@ class Index:
     extensions: list[str]
     begins: NDArray[np.int64]
     sizes: NDArray[np.int64]
-    headers: NDArray[np.int64]
     end: int
     skipped: dict[str, int]
 
@@ -99,7 +96,6 @@ class _Scan:
         self.extensions: list[str] = []
         self.begins: list[int] = []
         self.sizes: list[int] = []
-        self.headers: list[int] = []
         self.of_record: set[str] = set()  # extensions of the last record
         self.skipped: dict[str, int] = {}
         self.first_link = ""
@@ -110,7 +106,6 @@ class _Scan:
         window, window_at = b"", 0
         at, nbytes = 0, self.nbytes
         extended: dict[bytes, bytes] = {}
-        headers = self.headers
         while True:
             self.end = at
             if at + BLOCK_NBYTES > nbytes:
@@ -126,9 +121,7 @@ class _Scan:
                     raise FormatError(self.path, NAME, reason, at=at)
                 return
             header = parse(block, self.path, at)
-            headers.append(at)
-            begin = at + BLOCK_NBYTES
-            at = self._member(header, begin, extended)
+            at = self._member(header, at + BLOCK_NBYTES, extended)
 
     def _copy(self, at: int, nbytes: int) -> bytearray:
         return _native.copy(self.mapping, at, nbytes, NAME)
@@ -265,7 +258,6 @@ class _Scan:
             [known.setdefault(x, x) for x in self.extensions],
             np.array(self.begins, np.int64),
             np.array(self.sizes, np.int64),
-            np.array(self.headers, np.int64),
             self.end,
             self.skipped,
         )
