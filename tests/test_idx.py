@@ -16,7 +16,9 @@ import pytest
 import mapix
 import mapix.idx
 from conftest import GOLDEN
+from mapix.assembly import assembled
 from mapix.idx import IdxArray, Writer, write
+from mapix.options import BatchOptions, checked
 from mapix.testing import FormatTests
 
 IDX = GOLDEN / "idx"
@@ -25,6 +27,7 @@ FILES = {k.removeprefix("idx/"): v for k, v in TOLD.items() if k.endswith((".idx
 FILES = {k: v for k, v in FILES.items() if (IDX / k).exists()}
 GOOD = {k: v for k, v in FILES.items() if "values_sha256" in v}
 CODES = {8: "u1", 9: "i1", 0x0B: "i2", 0x0C: "i4", 0x0D: "f4", 0x0E: "f8"}
+SIZED = ("layout", "pad", "crop")
 LETTERS = {"u1": "B", "i1": "b", "i2": "h", "i4": "i", "f4": "f", "f8": "d"}
 
 
@@ -421,3 +424,171 @@ def test_prefetch_and_batches_ahead(tmp_path):
         a.prefetch([1000])
     with pytest.raises(ValueError, match="batch_size"):
         list(a.batches(0))
+
+
+# --- what every dataset can do --------------------------------------------------------------------
+
+
+def test_labels_are_columns(tmp_path):
+    images = mnist(tmp_path)
+    a = mapix.open(tmp_path)
+    assert list(a.columns) == ["label"]
+    assert a.columns["label"].values.tolist() == [k % 10 for k in range(20)]
+    assert a.where("label == 3 or label > 8").rows.tolist() == [3, 9, 13, 19]
+    assert a[::-1].where("label < 2").rows.tolist() == [11, 10, 1, 0]
+    assert a.sort_by("label", descending=True).rows.tolist()[:3] == [9, 19, 8]
+    part = a.where(lambda c: c["label"] == 7)
+    np.testing.assert_array_equal(part.batch([0, 1]).images, images[[7, 17]])
+    assert part.batch([1], labels="class").labels.dtype == np.int64
+    assert a.batch([3], labels=None).labels is None
+    train, test = a.split(0.5, seed=1, stratify="label")
+    assert sorted(train.columns["label"].values.tolist()) == list(range(10))
+    assert sorted([*train.rows, *test.rows]) == list(range(20))
+    assert a[:15].weights().tolist() == pytest.approx([0.75] * 5 + [1.5] * 5 + [0.75] * 5)
+    assert a.statistics().columns["label"].counts.tolist() == [2] * 10
+    with pytest.raises(ValueError, match="labels must be one of class, raw"):
+        a.batch([0], labels="physical")
+    with pytest.raises(TypeError, match="no index|not an index"):
+        a[True]
+    (tmp_path / "train-labels-idx1-ubyte").unlink()
+    write(tmp_path / "train-labels-idx1-ubyte", np.arange(60, dtype=np.int32).reshape(20, 3))
+    b = mapix.open(tmp_path)
+    assert b.where("label_2 - label_0 == 2 and label_1 > 50").rows.tolist() == [17, 18, 19]
+    (tmp_path / "train-labels-idx1-ubyte").unlink()
+    write(tmp_path / "train-labels-idx1-ubyte", np.zeros((20, 2, 2), np.uint8))
+    assert list(mapix.open(tmp_path).columns) == []  # a label that is an array is not one value
+
+
+def test_labels_that_change_are_an_error(tmp_path):
+    mnist(tmp_path)
+    a = mapix.open(tmp_path)
+    for _ in range(2):
+        assert a.batch([3]).labels.tolist() == [3]
+    with (tmp_path / "train-labels-idx1-ubyte").open("r+b") as f:
+        f.seek(-1, os.SEEK_END)
+        f.write(b"\x55")
+    os.utime(tmp_path / "train-labels-idx1-ubyte", ns=(1, 1))
+    with pytest.raises(mapix.FileChangedError, match="labels-idx1"):
+        a.batch([3])
+
+
+def test_labels_too_many_to_load_are_gathered(tmp_path, monkeypatch):
+    monkeypatch.setattr("mapix.rowarray.MOST_LOADED_NBYTES", 10)
+    mnist(tmp_path)
+    a = mapix.open(tmp_path)
+    for _ in range(2):
+        assert a[::-1].batch([3, 0, 3]).labels.tolist() == [6, 9, 6]
+    assert a.labels._loaded == []
+
+
+def test_facts_and_splits(tmp_path):
+    mnist(tmp_path)
+    names = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
+    want = {split: str(tmp_path / name) for split, name in names.items()}
+    for split, path in want.items():
+        assert mapix.open(tmp_path, split=split).splits == mapix.open(path).splits == want
+    facts = mapix.open(tmp_path).describe()
+    assert json.loads(json.dumps(facts)) == facts
+    assert (facts["byteorder"], facts["dtype"], facts["shape"]) == (">", "|u1", [20, 28, 28])
+    assert facts["labels"] == str(tmp_path / "train-labels-idx1-ubyte")
+    assert facts["columns"] == [{"name": "label", "label": True}]
+    write(tmp_path / "alone.idx", np.zeros((3, 2), np.uint8))
+    assert mapix.open(tmp_path / "alone.idx").splits == {}
+    relatives(tmp_path, "emnist-letters-", test="test")  # another dataset has splits of its own
+    other = mapix.open(tmp_path / "emnist-letters-train-images-idx3-ubyte").splits
+    assert other == {
+        "train": str(tmp_path / "emnist-letters-train-images-idx3-ubyte"),
+        "test": str(tmp_path / "emnist-letters-test-images-idx3-ubyte"),
+    }
+
+
+def test_verify_checks_both_splits(tmp_path):
+    mnist(tmp_path)
+    report = mapix.open(tmp_path).verify()
+    assert (report.ok, report.nrecords, report.nbytes) == (True, 30, 30 * 784)
+    assert mapix.open(tmp_path / "train-images-idx3-ubyte").verify().nrecords == 20
+    with (tmp_path / "t10k-images-idx3-ubyte").open("ab") as f:
+        f.write(b"more")
+    report = mapix.open(tmp_path).verify()
+    assert len(report.problems) == 1
+    assert "t10k-images-idx3-ubyte" in report.problems[0]
+    assert mapix.open(tmp_path / "train-images-idx3-ubyte").verify().ok
+    values = np.zeros((30, 2), ">f8")
+    values[[4, 20], 1] = np.nan, -np.inf
+    write(tmp_path / "x.idx", values)
+    seen = []
+    report = mapix.open(tmp_path / "x.idx")[:3].verify(lambda *done: seen.append(done))
+    assert report.damaged == [4, 20]
+    assert "not finite in 2 rows: 4, 20" in str(report)
+    assert seen == [(30, 30)]
+
+
+def test_explain_states_swaps_and_copies(tmp_path):
+    write(tmp_path / "b.idx", np.arange(12, dtype=np.int32).reshape(4, 3))
+    write(tmp_path / "l.idx", np.arange(12, dtype=np.int32).reshape(4, 3), byteorder="<")
+    big, little = mapix.open(tmp_path / "b.idx"), mapix.open(tmp_path / "l.idx")
+    one = big.explain(2)
+    assert (one["reads_nbytes"], one["copies_nbytes"]) == (12, 0)
+    assert ">i4" in one["swaps"]
+    assert "byte 36" in one["how"]  # 12 bytes of header, and two rows
+    assert little.explain(2)["swaps"] == ""
+    batch = big.explain(batch=[0, 3], dtype="float16")
+    assert (batch["reads_nbytes"], batch["copies_nbytes"]) == (24, 12)
+    assert ">i4" in batch["swaps"]
+    assert batch["converts"] == "int32 to float16"
+    assert little.explain(batch=[0])["converts"] == little.explain(batch=[0])["swaps"] == ""
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3), (6, 5, 2)])
+@pytest.mark.parametrize("code", ["u1", "i2", "f4"])
+def test_batches_are_those_of_the_reference(tmp_path, code, shape):
+    """The C core, and numpy for what it does not convert, against ``mapix.assembly``."""
+    rng = np.random.default_rng(3)
+    want = rng.integers(0, 120, (9, *shape)).astype(code)
+    write(tmp_path / "a.idx", want)
+    a = mapix.open(tmp_path / "a.idx")
+    rows = [8, 0, 0, 3]
+    c = shape[2] if len(shape) == 3 else 1
+    for options in (
+        {},
+        {"layout": "NCHW"},
+        {"layout": "NHWC", "dtype": "float32"},
+        {"pad": (8, 9)},
+        {"pad": (8, 9, c + 1), "pad_value": 5.0, "layout": "NCHW", "dtype": "float32"},
+        {"pad": (4, 9), "crop": "corner"},
+        {"pad": (3, 4), "crop": True, "dtype": "float16", "scale": 0.5},
+        {"crop": True},
+        {"dtype": "float32", "scale": 1 / 255, "mean": tuple(np.arange(c) / 3), "std": 0.3},
+        {"dtype": "float32", "mean": 3.0, "layout": "NCHW", "threads": 2},
+        {"dtype": "uint16"},
+        {"dtype": "int32", "layout": "NCHW"},
+    ):
+        expected = assembled("x", list(want[rows]), checked(BatchOptions(**options))).images
+        found = a.batch(rows, **options)
+        np.testing.assert_array_equal(found.images, expected, str(options))
+        assert found.images.dtype == expected.dtype
+        assert found.images.flags.c_contiguous
+        assert found.shapes.tolist() == [[*shape, 1][:3]] * 4
+        assert a.batch_shape(rows, **{k: v for k, v in options.items() if k in SIZED}) == (
+            expected.shape
+        )
+        room = np.zeros((6, *expected.shape[1:]), expected.dtype)
+        a.batch(rows, room, **options)
+        np.testing.assert_array_equal(room[:4], expected)
+        assert not room[4:].any()
+    with pytest.raises(ValueError, match="scale, mean and std need dtype"):
+        a.batch(rows, dtype="uint8", scale=2.0)
+    with pytest.raises(ValueError, match="mean and std must be"):
+        a.batch(rows, dtype="float32", mean=(1.0,) * (c + 1))
+
+
+def test_statistics_are_exact(tmp_path):
+    want = np.random.default_rng(3).integers(-300, 300, (900, 6, 5, 3)).astype(np.int16)
+    write(tmp_path / "a.idx", want)
+    seen = []
+    found = mapix.open(tmp_path / "a.idx").statistics(lambda *done: seen.append(done)).pixels
+    np.testing.assert_array_equal(found.count, [900 * 30] * 3)
+    np.testing.assert_allclose(found.mean, want.mean(axis=(0, 1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(found.std, want.std(axis=(0, 1, 2)), rtol=1e-12)
+    assert found.min.tolist() == want.min(axis=(0, 1, 2)).tolist()
+    assert seen[-1] == (900, 900)

@@ -26,6 +26,7 @@ from mapix.placement import Placement
 from mapix.report import Report
 from mapix.selection import Rows, axes
 from mapix.source import Source
+from mapix.statistics import Sums, summed
 from mapix.view import selected
 
 __all__ = ["RowArray", "stored"]
@@ -35,6 +36,7 @@ MOST_PLANS = 64  # sets of options that are remembered
 MOST_LOADED_NBYTES = 4 << 20  # labels that are loaded at once, and held
 BLOCK_NBYTES = 8 << 20  # rows that are read at once in a scan of all rows
 FUSED_DTYPES = ("uint8", "float32", "float16")  # types that the C core makes of bytes
+SUMS_NBYTES = 1 << 20  # rows whose pixels are summed at once: they stay in a processor's cache
 MOST_LISTED = 10  # rows that a report names
 
 
@@ -587,6 +589,20 @@ class RowArray(FileDataset[NDArray[Any]]):
             if in_order:
                 mapping.advise("random")
 
+    def _pixel_sums(self, progress: Progress | None) -> list[Sums] | None:
+        if self._dtype.kind not in "biuf":
+            return None
+        step = max(1, SUMS_NBYTES // max(1, self._row_nbytes))
+        known = None if progress is None else _counted(progress, step, self._n)
+        planes = (self._planes(block) for block in self.blocks(SUMS_NBYTES, reuse=True))
+        return summed(planes, -(-self._n // step), known)
+
+    def _planes(self, block: NDArray[Any]) -> NDArray[Any]:
+        """Return the pixels of rows as one image: (1, pixels), or (1, pixels, channels)."""
+        if self._layout == "NCHW":
+            block = block.transpose(0, 2, 3, 1)
+        return block.reshape(1, -1, *self._hwc[2:]) if block.ndim == 4 else block.reshape(1, -1)
+
     def _prefetch(self, rows: NDArray[np.int64]) -> int:
         if not self._row_nbytes:
             return 0
@@ -719,6 +735,11 @@ class RowArray(FileDataset[NDArray[Any]]):
         self._numbers.close()
         if self.labels is not None:
             self.labels.close()
+
+
+def _counted(progress: Progress, step: int, n: int) -> Progress:
+    """Return a callable that gets blocks of ``step`` rows, and reports rows."""
+    return lambda done, _: progress(min(done * step, n), n)
 
 
 def _names(row_shape: tuple[int, ...]) -> tuple[str, ...]:
