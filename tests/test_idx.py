@@ -347,7 +347,7 @@ def test_compressed_files_are_bounded(tmp_path):
         (gzip.compress(good + bytes(10_000_000)), "more"),  # a bomb of what the header does not say
         (gzip.compress(good[:-1]), "76 bytes of data expected, 75"),
         (gzip.compress(good)[:-9], "too early"),
-        (b"\x1f\x8b" + b"noise" * 9, "no gzip"),
+        (b"\x1f\x8b" + b"noise" * 9, "not gzip at all"),
         (gzip.compress(b"\0\0\x09"), "0000 or ffff|header|type"),
     ):
         path.write_bytes(data)

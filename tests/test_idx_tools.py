@@ -27,13 +27,13 @@ def test_csv_in(tmp_path):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("a,b\n1,2\n", "line 1: 'a' is no number"),
+        ("a,b\n1,2\n", "line 1: 'a' is not a number"),
         ("1,2\n\n3,4\n", "line 2: it is empty"),
         ("1,2\n3\n", "line 2: 2 numbers expected, 1 found"),
-        ("1,.5\n", "is no number"),
-        ("1,nan\n", "is no number"),
-        ("1,inf\n", "is no number"),
-        ("1,,2\n", "is no number"),
+        ("1,.5\n", "is not a number"),
+        ("1,nan\n", "is not a number"),
+        ("1,inf\n", "is not a number"),
+        ("1,,2\n", "is not a number"),
         ("", "no lines"),
     ],
 )

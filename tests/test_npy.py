@@ -25,7 +25,7 @@ LETTERS |= {"f2": "e", "f4": "f", "f8": "d"}
 
 
 def slow_npy(data: bytes) -> list[tuple[str, list]] | None:
-    """Rows of an array of numbers, a number at a time; None where the bytes are no such array."""
+    """Return the rows of an array of numbers, read one by one; None of other bytes."""
     if data[:6] != b"\x93NUMPY" or data[6:8] not in (b"\1\0", b"\2\0", b"\3\0"):
         return None
     form = "<H" if data[6] == 1 else "<I"
@@ -62,7 +62,7 @@ def slow_npy(data: bytes) -> list[tuple[str, list]] | None:
 
 
 def slow_npz(data: bytes) -> list[tuple[str, list]] | None:
-    """Rows of the only member of an archive without zip64 and compression."""
+    """Return the rows of the only member of an archive without zip64 and compression."""
     end = len(data) - 22
     if end < 0 or data[end : end + 4] != b"PK\5\6":
         return None

@@ -495,3 +495,68 @@ def test_what_is_not_installed_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(mapix.UnsupportedError, match=r"Pillow: pip install 'mapix\[view\]'"):
         mapix.open(tmp_path / "x").picture()
+
+
+# --- what every dataset can do --------------------------------------------------------------------
+
+
+def test_best_matches_are_columns(tmp_path):
+    distances = np.random.default_rng(5).random((40, 7)).astype(np.float32)
+    distances[3] = np.nan
+    distances[8, 2] = np.nan
+    write_map(tmp_path / "m", distances, layout="hexagonal")
+    m = mapix.open(tmp_path / "m")
+    known = np.where(np.isnan(distances), np.inf, distances)
+    best, away = known.argmin(axis=1), known.min(axis=1)
+    column = m.columns["best_match"]
+    assert column.present.tolist() == [k != 3 for k in range(40)]
+    assert column.values[column.present].tolist() == np.delete(best, 3).tolist()
+    assert m.where("best_match == 2").rows.tolist() == np.flatnonzero(best == 2).tolist()
+    far = m.where("best_distance > 0.2 and best_match != 0").rows
+    assert far.tolist() == [k for k in range(40) if k != 3 and away[k] > 0.2 and best[k]]
+    part = m[::-1].sort_by("best_distance")
+    assert part.rows.tolist()[-1] == 3  # without a value
+    assert part.columns["best_distance"].values[:39].tolist() == sorted(np.delete(away, 3).tolist())
+    assert m.statistics().columns["best_match"].missing == 1
+    report = m.verify()
+    assert report.damaged == [3, 8]
+
+
+def test_facts_and_explanations(tmp_path):
+    m = mapix.open(PINK / "map_v1_cart_3x2.bin", kind="map")
+    facts = m.describe()
+    assert (facts["kind"], facts["version"], facts["som_shape"]) == ("map", 1, [3, 2, 1])
+    assert "square roots" in m.explain(0)["decodes"]
+    assert m.explain(0)["copies_nbytes"] == m.explain(0)["reads_nbytes"] == 24
+    assert "square roots" in m.explain(batch=[0])["decodes"]
+    raw = mapix.open(PINK / "map_v1_cart_3x2.bin", kind="map", raw=True)
+    assert (raw.explain(0)["decodes"], raw.explain(0)["copies_nbytes"]) == ("", 0)
+    placed = raw.placement()
+    assert (placed.stride, placed.first_at, placed.swap) == (24, raw.offset, 1)
+    with pytest.raises(mapix.UnsupportedError, match="computed"):
+        m.placement()
+    rotation = mapix.open(PINK / "rot_cart_3x2.bin")
+    assert list(rotation.columns) == []
+    assert rotation.image_shape is None
+    assert rotation.batch([0]).images.dtype.names == ("flip", "angle")
+    with pytest.raises(mapix.UnsupportedError, match="not converted to numbers"):
+        rotation.batch([0], dtype="float32")
+
+
+def test_channels_come_first(tmp_path):
+    want = np.random.default_rng(0).random((6, 3, 5, 4)).astype(np.float32)
+    write_data(tmp_path / "d", want)
+    data = mapix.open(tmp_path / "d")
+    np.testing.assert_array_equal(data.batch([5, 0]).images, want[[5, 0]])
+    np.testing.assert_array_equal(data.batch([5, 0], layout="NCHW").images, want[[5, 0]])
+    last = want.transpose(0, 2, 3, 1)
+    np.testing.assert_array_equal(data.batch([5, 0], layout="NHWC").images, last[[5, 0]])
+    padded = data.batch([2], pad=(7, 6), pad_value=9.0).images
+    assert padded.shape == (1, 3, 7, 6)
+    np.testing.assert_array_equal(padded[0, :, :5, :4], want[2])
+    assert (padded[0, :, 5:] == 9).all()
+    mean = (0.1, 0.2, 0.3)
+    found = data.batch([1], dtype="float32", mean=mean, std=2.0).images
+    exact = (want[[1]].astype(np.float64) - np.reshape(mean, (3, 1, 1))) / 2
+    np.testing.assert_array_equal(found, exact.astype(np.float32))
+    np.testing.assert_allclose(data.statistics().pixels.mean, want.mean(axis=(0, 2, 3)), rtol=1e-5)

@@ -245,7 +245,9 @@ def test_commands(tmp_path, capsys):
     assert main(["pink", "picture", str(PINK / "rot_cart_3x2.bin"), new]) == 1
     assert "no picture of a rot" in capsys.readouterr().err
     assert main(["info", som]) == 0
-    assert "mapix.pink.Som" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "hexagonal" in printed
+    assert "neurons     19" in printed
 
 
 # --- power cuts and failing calls ----------------------------------------------------------------

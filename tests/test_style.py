@@ -37,6 +37,8 @@ src/mapix/vimh src/mapix/joined.py src/mapix/batch.py src/mapix/columns.py src/m
 src/mapix/statistics.py
 src/mapix/_native/iid.py src/mapix/_native/iid_bulk.py src/mapix/_native/tree.py
 src/mapix/folder src/mapix/pictures docs/folder.md
+src/mapix/idx src/mapix/pink src/mapix/npy src/mapix/rowarray.py src/mapix/assembly.py
+docs/idx.md docs/pink.md docs/npy.md tests/test_npy.py
 src/mapix/tar src/mapix/tfrecord docs/tar.md docs/tfrecord.md
 """
 

@@ -75,7 +75,7 @@ def stored(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Plan:
-    """What one set of options means for the rows of a file.
+    """One set of options, worked out for the rows of a file.
 
     Attributes
     ----------
@@ -237,8 +237,8 @@ class RowArray(FileDataset[NDArray[Any]]):
 
     @property
     def _decodes(self) -> bool:
-        """Whether rows are computed from the numbers of the file."""
-        return type(self)._decode is not RowArray._decode
+        """Whether ``_decode`` computes rows from the numbers of the file."""
+        return False
 
     @property
     def _aliases(self) -> bool:
@@ -691,32 +691,32 @@ class RowArray(FileDataset[NDArray[Any]]):
         Report
             ``damaged`` are rows with numbers that are not finite.
         """
-        whole = self._part(None)
-        nbytes = whole._n * whole._row_nbytes
-        report = Report(self.path, whole._n, nbytes, ["the size of the file"])
-        self._check(whole, report, progress)
-        if whole.labels is not None:
+        file = self._part(None)
+        nbytes = file._n * file._row_nbytes
+        report = Report(self.path, file._n, nbytes, ["the size of the file"])
+        self._check(file, report, progress)
+        if file.labels is not None:
             report.checked.append("labels")
-            if len(whole.labels) != whole._n:
+            if len(file.labels) != file._n:
                 report.problems.append(
-                    f"{whole._n} rows, {len(whole.labels)} labels in {whole.labels.path}"
+                    f"{file._n} rows, {len(file.labels)} labels in {file.labels.path}"
                 )
-            report.problems += whole.labels.verify().problems
+            report.problems += file.labels.verify().problems
         return report
 
-    def _check(self, whole: Self, report: Report, progress: Progress | None) -> None:
+    def _check(self, file: Self, report: Report, progress: Progress | None) -> None:
         """Read all rows of the complete file into a report; subclasses add what they know."""
         finite = self._dtype.kind in "fc"
         report.checked += ["all bytes", "finite numbers"] if finite else ["all bytes"]
         done = 0
         try:
-            for block in whole.blocks(reuse=True):
+            for block in file.blocks(reuse=True):
                 if finite:
                     good = np.isfinite(block.reshape(len(block), -1)).all(axis=1)
                     report.damaged += (np.flatnonzero(~good) + done).tolist()
                 done += len(block)
                 if progress is not None:
-                    progress(done, whole._n)
+                    progress(done, file._n)
         except MapixError as e:
             report.problems.append(str(e))
         if report.damaged:

@@ -1,6 +1,7 @@
 """IDX arrays: MNIST's big-endian files and VisualRBM's little-endian ones.
 
-``mapix.open("train-images-idx3-ubyte")`` opens one; this package holds what it returns.
+``mapix.open("train-images-idx3-ubyte")`` opens one; this package holds the class of the
+result, and the writers.
 """
 
 from typing import TYPE_CHECKING

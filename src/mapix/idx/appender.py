@@ -1,4 +1,4 @@
-"""More rows for an IDX file that is there."""
+"""Appending rows to an IDX file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mapix.errors import UnsupportedError
 from mapix.idx import gzipped
 from mapix.idx.layout import NAME, Header
 from mapix.idx.opening import header_of
-from mapix.idx.writer import STEP, Writer
+from mapix.idx.writer import COPY_STEP_NBYTES, Writer
 from mapix.source import Source
 from mapix.store import SYSTEM, Calls, NewWhole
 
@@ -19,29 +19,30 @@ __all__ = ["Appender", "append"]
 
 
 class Appender(Writer):
-    """More rows for a file, all of them or none: a longer file takes its place when it is closed.
+    """Append rows to a file: all of them or none.
 
-    Until then, and after a crash, the file is what it was, to every program: its header states how
-    many rows there are, and no program reads a file that is longer or shorter than that.  So the
-    rows that are there are copied, when the appender is made; append many rows at once rather than
-    one at a time.  A process that has the file open goes on reading the old one.
+    ``close`` replaces the file by a longer one.  Until then, and after a crash, every program reads
+    the old file: no program reads an IDX file that is longer or shorter than its header states, so
+    that a file cannot grow in place.  The appender copies the existing rows when it is made; append
+    many rows at once rather than one at a time.  A process that has the file open continues to read
+    the old one.
 
     The file is locked until the appender is closed.  Type, byte order, row shape and permissions
-    stay.  Labels in a file beside it are not touched: append to both.
+    stay.  A file of labels is not changed: append to both files.
 
     Parameters
     ----------
     path : str or os.PathLike
-        The file; of a symbolic link, the file that it leads to.
+        The file; a symbolic link is followed.
     calls : mapix.store.Calls
         The operating system; for tests.
 
     Raises
     ------
     LockedError
-        Another writer is at work on it.
+        Another writer has locked the file.
     FormatError
-        It is no whole IDX file.
+        It is not a complete IDX file.
     UnsupportedError
         It is compressed.
 
@@ -52,10 +53,10 @@ class Appender(Writer):
     """
 
     def __init__(self, path: str | os.PathLike[str], *, calls: Calls = SYSTEM) -> None:
-        _opened(path)[0].close()  # refuses what cannot be appended to before anything is made
+        _opened(path)[0].close()  # an unsuitable file is refused before anything is written
         self._out = NewWhole(path, calls, replace=True)
         try:
-            # the path is locked from here on: no other writer replaces what is opened now
+            # the path is locked from here on: no other writer replaces the file
             self._before, header = _opened(self._out.path)
             self._out.ready = self._before.confirm
             self._copy(header)
@@ -67,18 +68,18 @@ class Appender(Writer):
         mapping = self._before.mapping
         mapping.advise("sequential")
         self._nbefore = header.shape[0]
-        self._hold(header.order, header.code, header.shape)
-        for at in range(0, header.file_nbytes, STEP):
-            size = min(STEP, header.file_nbytes - at)
+        self._hold(header.byteorder, header.code, header.shape)
+        for at in range(0, header.file_nbytes, COPY_STEP_NBYTES):
+            size = min(COPY_STEP_NBYTES, header.file_nbytes - at)
             self._out.write(_native.copy(mapping, at, size, NAME))
 
     def close(self) -> None:
-        """Let the longer file take the place of the old one.
+        """Replace the old file by the longer one.
 
         Raises
         ------
         FileChangedError
-            Another program has written to the old one meanwhile, or has replaced it; it stays.
+            Another program has written to the old file meanwhile, or has replaced it; it stays.
         """
         if self.nrows == self._nbefore:
             self.abort()
@@ -89,13 +90,13 @@ class Appender(Writer):
             self._before.close()
 
     def abort(self) -> None:
-        """Leave the file as it was."""
+        """Drop the new rows; the file stays as it was."""
         super().abort()
         self._before.close()
 
 
 def _opened(path: str | os.PathLike[str]) -> tuple[Source, Header]:
-    """Open a file that rows can be appended to."""
+    """Open a file, and return it with its header; a compressed one is refused."""
     source = Source(path)
     if bytes(_native.copy(source.mapping, 0, min(2, source.nbytes), NAME)) == gzipped.MAGIC:
         raise UnsupportedError(f"{path}: rows cannot be appended to a compressed file")
@@ -103,7 +104,10 @@ def _opened(path: str | os.PathLike[str]) -> tuple[Source, Header]:
 
 
 def append(path: str | os.PathLike[str], rows: ArrayLike) -> int:
-    """Append rows, (n, *row shape), to an IDX file; how many it has then.  See ``Appender``."""
+    """Append rows, (n, *row shape), to an IDX file; return its new number of rows.
+
+    See ``Appender``.
+    """
     with Appender(path) as out:
         out.extend(rows)
     return out.nrows

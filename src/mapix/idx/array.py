@@ -57,7 +57,7 @@ class IdxArray(RowArray):
     @property
     def byteorder(self) -> Literal[">", "<"]:
         """``">"`` in MNIST's files, ``"<"`` in VisualRBM's."""
-        return self.header.order
+        return self.header.byteorder
 
     @property
     def splits(self) -> Mapping[str, str]:

@@ -13,7 +13,7 @@ __all__ = ["add"]
 
 
 def add(commands: Any) -> None:
-    """Add ``idx`` and what it can do to the program's commands."""
+    """Add ``idx`` and its tools to the program's commands."""
     idx = commands.add_parser("idx")
     below = idx.add_subparsers(dest="tool", required=True, metavar="TOOL")
 
@@ -25,17 +25,19 @@ def add(commands: Any) -> None:
         return parser
 
     command("info", "byte order, type and dimensions", "file", file="+")
-    csv = command("csv2idx", "numbers with commas between into an IDX file", "csv", "out")
+    csv = command("csv2idx", "comma-separated numbers to an IDX file", "csv", "out")
     csv.add_argument("--dtype", default="f4", choices=[*CODES.values()], help="float32 by default")
-    join = command("join", "columns of several files side by side", "file", "out", file="+")
-    cat = command("cat", "rows of several files one behind the other", "file", "out", file="+")
-    one = command("split", "rows of a file", "file", "out")
+    join = command("join", "join the columns of several files", "file", "out", file="+")
+    cat = command("cat", "join the rows of several files", "file", "out", file="+")
+    one = command("split", "copy some rows of a file", "file", "out")
     one.add_argument("begin", metavar="FROM", type=int)
     one.add_argument("count", metavar="COUNT", type=int, nargs="?")
-    two = command("shuffle", "rows in another order, the same everywhere", "file", "out")
+    two = command("shuffle", "shuffle rows, in the same way on every machine", "file", "out")
     two.add_argument("--seed", type=int, default=1)
-    three = command("idx2csv", "rows as lines of numbers", "file")
-    four = command("image2csv", "a picture's pixels as a line of numbers (needs Pillow)", "file")
+    three = command("idx2csv", "write rows as lines of numbers", "file")
+    four = command(
+        "image2csv", "write the pixels of an image as a line of numbers (needs Pillow)", "file"
+    )
     two.add_argument(
         "--compat",
         nargs="?",
@@ -43,19 +45,19 @@ def add(commands: Any) -> None:
         default=False,
         choices=[True, "libstdc++"],
         metavar="LIBRARY",
-        help="rows flattened as the original does; libstdc++: and in the order that it gives them "
-        "where it was built with that library",
+        help="flatten rows, as VisualRBM does; libstdc++: also use its permutation, as if it was "
+        "built with that library",
     )
-    command("append", "rows of files behind those of a file", "file", "out", file="+")
+    command("append", "append the rows of files to a file", "file", "out", file="+")
     for parser in (csv, join, cat, one, two):
         parser.add_argument(
             "--byteorder",
             choices=["big", "little"],
-            help="of the new file, big as MNIST's or little as VisualRBM's; by default that of its "
-            "inputs, for csv2idx little",
+            help="byte order of the new file: big for MNIST's readers, little for VisualRBM; by "
+            "default that of the inputs, of csv2idx little",
         )
     for parser in (one, three, four):
-        parser.add_argument("--compat", action="store_true", help="as the original does it")
+        parser.add_argument("--compat", action="store_true", help="write what VisualRBM writes")
 
 
 def _info(a: argparse.Namespace) -> None:
@@ -67,21 +69,21 @@ def _append(a: argparse.Namespace) -> None:
     print(f"{a.out}: {tools.append_files(a.file, a.out)} rows")
 
 
-def _order(a: argparse.Namespace) -> Any:
+def _byteorder(a: argparse.Namespace) -> Any:
     return {"big": ">", "little": "<", None: None}[a.byteorder]
 
 
 _RUN = {
     "append": _append,
     "info": _info,
-    "csv2idx": lambda a: tools.csv2idx(a.csv, a.out, dtype=a.dtype, byteorder=_order(a)),
-    "join": lambda a: tools.join(a.file, a.out, byteorder=_order(a)),
-    "cat": lambda a: tools.cat(a.file, a.out, byteorder=_order(a)),
+    "csv2idx": lambda a: tools.csv2idx(a.csv, a.out, dtype=a.dtype, byteorder=_byteorder(a)),
+    "join": lambda a: tools.join(a.file, a.out, byteorder=_byteorder(a)),
+    "cat": lambda a: tools.cat(a.file, a.out, byteorder=_byteorder(a)),
     "split": lambda a: tools.split(
-        a.file, a.out, a.begin, a.count, compat=a.compat, byteorder=_order(a)
+        a.file, a.out, a.begin, a.count, compat=a.compat, byteorder=_byteorder(a)
     ),
     "shuffle": lambda a: tools.shuffle(
-        a.file, a.out, seed=a.seed, compat=a.compat, byteorder=_order(a)
+        a.file, a.out, seed=a.seed, compat=a.compat, byteorder=_byteorder(a)
     ),
     "idx2csv": lambda a: tools.idx2csv(a.file, sys.stdout, compat=a.compat),
     "image2csv": lambda a: tools.image2csv(a.file, sys.stdout, compat=a.compat),

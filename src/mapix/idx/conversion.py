@@ -55,7 +55,7 @@ class Idx(Target):
             raise ValueError(f"byteorder must be > or <, got {byteorder!r}")
         if unit not in ("class", "raw"):
             raise ValueError(f"unit must be class or raw, got {unit!r}")
-        self.order, self.label, self.unit, self.directory = byteorder, label, unit, directory
+        self.byteorder, self.label, self.unit, self.directory = byteorder, label, unit, directory
         self.splits = tuple(FILES) if directory else ()
 
     @classmethod
@@ -92,7 +92,7 @@ class Idx(Target):
         return stream.labels[0 if self.label is None else names.index(self.label)]
 
     def _narrowed(self, label: Label) -> list[str]:
-        """What class numbers, or codes, do not tell of a label."""
+        """Return what is lost of a label that is written as class numbers, or codes."""
         codes, present = label.whole()
         if not present.all():
             n = int((~present).sum())
@@ -140,8 +140,8 @@ class Idx(Target):
 
     def _images(self, stream: Stream, file: NewFile, count: Count) -> None:
         shape = _row_shape(stream)
-        dtype = np.dtype(self.order + _code(stream.dtype))
-        file.write(pack(self.order, _code(stream.dtype), (stream.n, *shape)))
+        dtype = np.dtype(self.byteorder + _code(stream.dtype))
+        file.write(pack(self.byteorder, _code(stream.dtype), (stream.n, *shape)))
         for block in stream.blocks(True):
             for run in block.runs:
                 file.write(np.ascontiguousarray(run, dtype).reshape(-1).view(np.uint8).data)
@@ -160,9 +160,9 @@ class Idx(Target):
                 break
         else:
             raise UnsupportedError(f"{stream.path}: labels {low}..{high} do not fit into IDX")
-        file.write(pack(self.order, code, (len(values),)))
+        file.write(pack(self.byteorder, code, (len(values),)))
         if len(values):
-            file.write(np.ascontiguousarray(values, self.order + code).view(np.uint8).data)
+            file.write(np.ascontiguousarray(values, self.byteorder + code).view(np.uint8).data)
 
 
 def _code(dtype: np.dtype[Any]) -> str:
@@ -176,7 +176,7 @@ def _row_shape(stream: Stream) -> tuple[int, ...]:
 
 
 def _label_name(path: str) -> str:
-    """Where the labels of a file of pictures are looked for."""
+    """Return the name of the file of labels of a file of images."""
     folder, name = os.path.split(path)
     if not IMAGES.search(name):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What IDX declares to the registry."""
+"""The declaration of IDX for the registry."""
 
 from mapix.registry import Format
 

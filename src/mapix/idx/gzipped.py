@@ -1,4 +1,4 @@
-"""What a gzip file holds: its members, one after another, as gzip(1) reads them."""
+"""The data of a gzip file: its members, one after the other, as gzip(1) reads them."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from mapix.source import Source
 __all__ = ["MAGIC", "inflated"]
 
 MAGIC = b"\x1f\x8b"
-FIRST_NBYTES = 4096  # read of a new member; doubled as it goes on, for members of a few bytes
-STEP_NBYTES = 1 << 20
-REST_NBYTES = 1 << 16
-MOST_EMPTY = 1000  # members without data: one ends each file of bgzip, more only cost time
+FIRST_READ_NBYTES = 4096  # of a new member; the next read of the member is twice as large
+READ_STEP_NBYTES = 1 << 20
+REST_STEP_NBYTES = 1 << 16
+MOST_EMPTY = 1000  # members without data: each file of bgzip ends with one; more only cost time
 
 
 def inflated(source: Source, format: str) -> Iterator[bytes]:
-    """Yield what a gzip file decompresses to, in pieces of at most 1 MiB.
+    """Yield the decompressed data of a gzip file, in pieces of at most 1 MiB.
 
-    Zeros after the last member are padding. Anything else there is no part of the data: it is left
-    out with a warning, as gzip(1) does.
+    Zeros after the last member are padding.  Other bytes there are left out with a warning, as
+    gzip(1) does.
 
     Parameters
     ----------
     source : Source
         The file.
     format : str
-        What it is expected to hold, for messages.
+        Format of the data, for messages.
 
     Raises
     ------
     FormatError
-        A member is damaged, or there is none.
+        A member is damaged, or the file has no member.
     TruncatedError
         A member ends too early.
     LimitError
-        More than 1,000 members hold nothing.
+        More than 1,000 members are empty.
     """
     at = nempty = 0
     while at < source.nbytes:
@@ -46,18 +46,23 @@ def inflated(source: Source, format: str) -> Iterator[bytes]:
         if at and begin != MAGIC:
             _rest(source, at, format)
             return
-        engine, first, step, done = zlib.decompressobj(zlib.MAX_WBITS | 16), at, FIRST_NBYTES, 0
+        engine, first, step, done = (
+            zlib.decompressobj(zlib.MAX_WBITS | 16),
+            at,
+            FIRST_READ_NBYTES,
+            0,
+        )
         try:
             while not engine.eof and at < source.nbytes:
                 size = min(step, source.nbytes - at)
                 raw = bytes(_native.copy(source.mapping, at, size, format))
-                at, step = at + size, min(2 * step, STEP_NBYTES)
+                at, step = at + size, min(2 * step, READ_STEP_NBYTES)
                 while raw and not engine.eof:
-                    piece = engine.decompress(raw, STEP_NBYTES)
+                    piece = engine.decompress(raw, READ_STEP_NBYTES)
                     raw, done = engine.unconsumed_tail, done + len(piece)
                     yield piece
         except zlib.error as e:
-            reason = f"a damaged gzip member, or no gzip: {e}"
+            reason = f"a damaged gzip member, or not gzip at all: {e}"
             raise FormatError(source.path, format, reason, at=first) from e
         if not engine.eof:
             reason = "the gzip member that begins there ends too early: the file was cut"
@@ -72,8 +77,8 @@ def inflated(source: Source, format: str) -> Iterator[bytes]:
 
 
 def _rest(source: Source, at: int, format: str) -> None:
-    for begin in range(at, source.nbytes, REST_NBYTES):
-        size = min(REST_NBYTES, source.nbytes - begin)
+    for begin in range(at, source.nbytes, REST_STEP_NBYTES):
+        size = min(REST_STEP_NBYTES, source.nbytes - begin)
         if any(_native.copy(source.mapping, begin, size, format)):
             warn(
                 f"{source.path}: the last {source.nbytes - at} bytes, from byte {at} on, are not a "

@@ -16,7 +16,7 @@ __all__ = ["CODES", "NAME", "Header", "pack", "parse"]
 
 NAME = "idx"
 CODES = {0x08: "u1", 0x09: "i1", 0x0B: "i2", 0x0C: "i4", 0x0D: "f4", 0x0E: "f8"}
-ORDERS = {b"\0\0": ">", b"\xff\xff": "<"}
+BYTEORDERS = {b"\0\0": ">", b"\xff\xff": "<"}
 MOST_DIMS = 32  # the format can say 255; numpy has 64, and no file is known to have more than 4
 MOST_NBYTES = 1 << 62
 MOST_EMPTY = 1 << 16  # rows without numbers: no bytes of the file prove that there are so many
@@ -25,21 +25,21 @@ PREFIX_NBYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the first bytes of a file say.
+    """The header of a file.
 
     Attributes
     ----------
-    order : {">", "<"}
-        Byte order.
+    byteorder : {">", "<"}
+        Byte order of header and numbers.
     code : str
-        Type of the numbers, without the order.
+        Type of the numbers, without the byte order.
     shape : tuple of int
         Dimensions, rows first.
     nbytes : int
         Of the header.
     """
 
-    order: Literal[">", "<"]
+    byteorder: Literal[">", "<"]
     code: str
     shape: tuple[int, ...]
     nbytes: int
@@ -47,7 +47,7 @@ class Header:
     @property
     def dtype(self) -> np.dtype[np.generic]:
         """Type of the numbers in the file."""
-        return np.dtype(self.order + self.code)
+        return np.dtype(self.byteorder + self.code)
 
     @property
     def row_nbytes(self) -> int:
@@ -59,22 +59,22 @@ class Header:
 
     @property
     def file_nbytes(self) -> int:
-        """Bytes that the file has to have."""
+        """Bytes of a complete file."""
         return self.nbytes + self.shape[0] * self.row_nbytes
 
 
 def parse(data: bytes, path: str) -> Header:
-    """The header in the first bytes of a file (132 are enough for any).
+    """Return the header in the first bytes of a file; 132 bytes are enough for any header.
 
     Raises
     ------
     FormatError
-        They are none.
+        The bytes are not a header.
     LimitError
         More than 32 dimensions, an array larger than any disk, or more than 65,536 rows without
         numbers.
     """
-    if len(data) < PREFIX_NBYTES or data[:2] not in ORDERS:
+    if len(data) < PREFIX_NBYTES or data[:2] not in BYTEORDERS:
         reason = f"0000 or ffff expected, got {data[:2].hex() or 'nothing'}"
         raise FormatError(path, NAME, reason, at=0)
     if data[2] not in CODES:
@@ -89,8 +89,8 @@ def parse(data: bytes, path: str) -> Header:
     if len(data) < end:
         reason = f"a header of {end} bytes expected, the file has {len(data)}"
         raise TruncatedError(path, NAME, reason, at=4)
-    order = ORDERS[data[:2]]
-    shape = tuple(int(d) for d in np.frombuffer(data, f"{order}u4", ndim, PREFIX_NBYTES))
+    byteorder = BYTEORDERS[data[:2]]
+    shape = tuple(int(d) for d in np.frombuffer(data, f"{byteorder}u4", ndim, PREFIX_NBYTES))
     total = 8  # bytes: of a number as float64
     for d in shape:
         total *= d or 1  # to numpy an array is as large as its dimensions other than 0
@@ -101,11 +101,11 @@ def parse(data: bytes, path: str) -> Header:
             f"{path}: idx: {shape[0]} rows of shape {shape[1:]}, without numbers, more than "
             f"MOST_EMPTY = {MOST_EMPTY}"
         )
-    return Header(order, CODES[data[2]], shape, end)  # type: ignore[arg-type]
+    return Header(byteorder, CODES[data[2]], shape, end)  # type: ignore[arg-type]
 
 
-def pack(order: str, code: str, shape: tuple[int, ...]) -> bytes:
-    """The header of an array."""
-    prefix = {v: k for k, v in ORDERS.items()}[order]
+def pack(byteorder: str, code: str, shape: tuple[int, ...]) -> bytes:
+    """Return the header of an array."""
+    prefix = {v: k for k, v in BYTEORDERS.items()}[byteorder]
     number = {v: k for k, v in CODES.items()}[code]
-    return prefix + bytes([number, len(shape)]) + np.array(shape, f"{order}u4").tobytes()
+    return prefix + bytes([number, len(shape)]) + np.array(shape, f"{byteorder}u4").tobytes()

@@ -1,4 +1,4 @@
-"""The names under which MNIST and its relatives are found: pictures of a split, labels beside."""
+"""The names of the files of MNIST and its relatives: images of a split, and their labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import re
 __all__ = ["FILES", "IMAGES", "images_of", "labels_of", "splits_of"]
 
 FILES = {"train": "train-images-idx{}-ubyte", "test": "t10k-images-idx{}-ubyte"}
-IMAGES = re.compile(r"-images([-.])idx\d+-ubyte")  # in the name of a file whose labels lie beside
+IMAGES = re.compile(r"-images([-.])idx\d+-ubyte")  # in the name of a file that has labels
 LABELS = ("idx1-ubyte", "idx2-int", "idx2-ubyte", "idx1-int")  # MNIST's, QMNIST's, one-hot ones
 SETS = ("MNIST", "FashionMNIST", "KMNIST", "EMNIST", "QMNIST")  # folders that torchvision makes
 MOST_NAMES = 1000  # in a directory that is searched: a folder of pictures can have millions
@@ -46,19 +46,19 @@ def _by_prefix(folder: str, split: str) -> dict[str, str]:
 
 
 def images_of(folder: str, split: str) -> list[str]:
-    """Return the files of pictures of a split in a directory.
+    """Return the files of images of a split in a directory.
 
     Parameters
     ----------
     folder : str
-        A directory with the files, with ``raw`` in it, or with ``MNIST/raw``, ``QMNIST/raw`` ...
+        A directory that has the files, ``raw``, or ``MNIST/raw``, ``QMNIST/raw`` ...
     split : {"train", "test"}
-        Which; ``t10k`` is a test split, too.
+        The split; ``t10k`` is a test split, too.
 
     Returns
     -------
     list of str
-        One path, of several datasets one each (EMNIST has six); none where there is nothing.
+        One path, or one of each dataset (EMNIST has six); empty if there are no images.
     """
     for below in ("", "raw"):
         found = _in(os.path.join(folder, below), split)
@@ -68,7 +68,7 @@ def images_of(folder: str, split: str) -> list[str]:
 
 
 def labels_of(path: str) -> str | None:
-    """Return the file of labels that lies beside a file of pictures, or None."""
+    """Return the file of labels in the directory of a file of images, or None."""
     name = os.path.basename(path).removesuffix(".gz")
     m = IMAGES.search(name)
     if m is None:

@@ -17,7 +17,7 @@ from mapix.unpacked import cached
 __all__ = ["header_of", "open_path", "refusal"]
 
 FRONT_NBYTES = PREFIX_NBYTES + 4 * MOST_DIMS
-ENDS = (".idx", "-ubyte", "-idx2-int")  # of names that promise an IDX file
+ENDS = (".idx", "-ubyte", "-idx2-int")  # of names of IDX files
 
 
 def _front(source: Source) -> bytes:
@@ -25,7 +25,7 @@ def _front(source: Source) -> bytes:
 
 
 def refusal(candidate: Candidate) -> str | None:
-    """Return why a path cannot be IDX, or None: see ``mapix.registry.Format``."""
+    """Return why a path cannot be IDX, or None.  See ``mapix.registry.Format``."""
     path = candidate.path
     if candidate.is_directory:
         found = images_of(path, "train") or images_of(path, "test")
@@ -39,7 +39,7 @@ def refusal(candidate: Candidate) -> str | None:
         header = parse(front, path)
     except MapixError as e:
         if path.removesuffix(".gz").endswith(ENDS):
-            return None  # say what is wrong with it
+            return None  # the error of opening states what is wrong with it
         return f"no header ({str(e)[-60:]})"
     whole = header.file_nbytes == source.nbytes or path.endswith(ENDS)
     return None if whole else f"the header asks for {header.file_nbytes} bytes"
@@ -54,12 +54,12 @@ def open_path(
     ----------
     path : str or os.PathLike
         A file, compressed by gzip or not; or a directory of MNIST, Fashion-MNIST, KMNIST, QMNIST or
-        one of EMNIST's sets, as torchvision or Kaggle lays it out.
+        one of EMNIST's sets, in the layout of torchvision or Kaggle.
     split : {"train", "test"}, optional
-        Of a directory; ``"train"`` by default.
+        Split of a directory; ``"train"`` by default.
     labels : bool
-        Whether labels that lie beside images (``...-labels-idx1-ubyte``) are opened with them, row
-        for row.  QMNIST's are (n, 8) int32, the digit first.
+        Whether labels in the same directory (``...-labels-idx1-ubyte``) are opened with images,
+        row for row.  QMNIST's are (n, 8) int32, the digit first.
 
     Returns
     -------
@@ -68,8 +68,8 @@ def open_path(
     Raises
     ------
     FormatError
-        The header is none, or the file is not as long as it says; or a directory holds several
-        datasets.
+        The header is damaged, the file is not as long as the header states, the labels are more or
+        fewer than the images, or a directory has several datasets.
     """
     candidate = Candidate.of(path)
     path = candidate.path
@@ -89,7 +89,7 @@ def open_path(
 
 
 def header_of(source: Source) -> Header:
-    """The header of a file that is as long as it says, or FormatError."""
+    """Return the header of a file; raise FormatError where the file has another length."""
     header = parse(_front(source), source.path)
     _check(header, source)
     return header
@@ -112,7 +112,7 @@ def _open(source: Source, *, labels: bool, of_directory: bool = False) -> IdxArr
 
 
 def _unpacked_front(source: Source) -> bytes:
-    """The first bytes of what a gzip file holds."""
+    """Return the first bytes of the data of a gzip file."""
     found = b""
     for piece in gzipped.inflated(source, NAME):
         found += piece
@@ -131,5 +131,5 @@ def _check(header: Header, source: Source) -> None:
             f"{header.shape} of {header.dtype.str} is {want} bytes, the file has {got - want} more"
         )
         if header.shape[0] == 0:
-            reason += "; its writer was not closed: the number of rows was never filled in"
+            reason += "; its writer was not closed, and did not write the number of rows"
         raise FormatError(source.path, NAME, reason, at=want)

@@ -1,9 +1,9 @@
-"""The order in which VisualRBM's shuffleidx puts rows, when it was built with GNU's C++ library.
+"""The permutation of VisualRBM's shuffleidx, when it was built with GNU's C++ library.
 
-C++ says which numbers ``std::mt19937_64`` gives (Matsumoto and Nishimura's generator of 64 bits),
-and leaves open how ``std::uniform_int_distribution`` makes a number below a bound of them.  GNU's
-takes the upper 64 bits of a product (Lemire's method) from GCC 11 on.  Before, it divided; the two
-give another order for about one in 500,000 files of 60,000 rows.
+The C++ standard fixes the numbers of ``std::mt19937_64`` (the 64-bit generator of Matsumoto and
+Nishimura), but not how ``std::uniform_int_distribution`` makes a number below a bound of them.
+From GCC 11 on, GNU's library takes the upper 64 bits of a product (Lemire's method).  Older
+versions divide; their permutation differs for about one in 500,000 files of 60,000 rows.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ALL = 2**64
 
 
 def mersenne(seed: int) -> Iterator[int]:
-    """The numbers of ``std::mt19937_64``, without end."""
+    """Yield the numbers of ``std::mt19937_64``, without end."""
     words = [seed % ALL]
     for i in range(1, N):
         words.append((SEEDING * (words[-1] ^ words[-1] >> 62) + i) % ALL)
@@ -39,11 +39,11 @@ def _mixed(a: NDArray[np.uint64], b: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _twisted(old: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The next state; its second half is made of its first."""
+    """Return the next state; its second half depends on its first."""
     new = np.empty_like(old)
     new[:M] = old[M:] ^ _mixed(old[:M], old[1 : M + 1])
-    behind = np.append(old[M + 1 :], new[0])
-    new[M:] = new[:M] ^ _mixed(old[M:], behind)
+    following = np.append(old[M + 1 :], new[0])
+    new[M:] = new[:M] ^ _mixed(old[M:], following)
     return new
 
 
@@ -55,7 +55,7 @@ def _tempered(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _below(bound: int, numbers: Iterator[int]) -> int:
-    """A number below the bound, each as likely."""
+    """Return a number below the bound, all of the same probability."""
     product = next(numbers) * bound
     if product % ALL < bound:
         least = (ALL - bound) % bound
@@ -65,10 +65,10 @@ def _below(bound: int, numbers: Iterator[int]) -> int:
 
 
 def fisher_yates(n: int, seed: int) -> NDArray[np.int64]:
-    """An order of n rows, from the last one on each swapped with one up to it."""
+    """Return a permutation of n rows: from the last one on, each is swapped with one up to it."""
     numbers = mersenne(seed)
-    order = list(range(n))
+    found = list(range(n))
     for k in range(n - 1, 0, -1):
         j = _below(k + 1, numbers)
-        order[j], order[k] = order[k], order[j]
-    return np.array(order, np.int64)
+        found[j], found[k] = found[k], found[j]
+    return np.array(found, np.int64)

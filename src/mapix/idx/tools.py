@@ -1,8 +1,8 @@
-"""What VisualRBM's tools do with IDX files, as functions and as ``mapix idx ...`` commands.
+"""VisualRBM's tools for IDX files, as functions and as ``mapix idx ...`` commands.
 
-Where the originals lose something, these do not: dimensions are kept, a last line needs no newline,
-numbers are written so that they come back the same, a shuffle is the same on every machine.
-``compat=True`` gives the original's bytes where that is another thing.
+They lose nothing that the originals lose: dimensions are kept, the last line needs no newline,
+numbers are read again exactly, and a shuffle is the same on every machine.  ``compat=True`` gives
+the bytes of the originals where these differ.
 """
 
 from __future__ import annotations
@@ -36,8 +36,9 @@ __all__ = [
 ]
 
 Path = str | os.PathLike[str]
-BLOCK = 4096  # rows handled at once
-GAMMA = 2.2  # that the original's image reader applies to colours
+BLOCK_ROWS = 4096
+GAMMA = 2.2  # of colours, in the image reader of VisualRBM
+BYTEORDERS = {">": "big-endian", "<": "little-endian"}
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
 _LETTERS = {"u1": "%u", "i1": "%i", "i2": "%i", "i4": "%i", "f4": "%.8g", "f8": "%.16g"}
 
@@ -48,53 +49,52 @@ def _open(path: Path) -> IdxArray:
 
 
 def _blocks(a: IdxArray, begin: int = 0, end: int | None = None) -> Iterator[NDArray[Any]]:
-    """Rows begin..end in this machine's byte order, some at a time."""
+    """Yield blocks of the rows begin..end in this machine's byte order."""
     stop = len(a) if end is None else end
-    for at in range(begin, stop, BLOCK):
-        yield a.batch(np.arange(at, min(at + BLOCK, stop))).images
+    for at in range(begin, stop, BLOCK_ROWS):
+        yield a.batch(np.arange(at, min(at + BLOCK_ROWS, stop))).images
 
 
 def describe(path: Path) -> str:
-    """Byte order, type and dimensions of a file, in words."""
+    """Return byte order, type and dimensions of a file as text."""
     with _open(path) as a:
-        order = {">": "big-endian", "<": "little-endian"}[a.byteorder]
+        order = BYTEORDERS[a.byteorder]
         dims = " x ".join(map(str, a.shape))
         return f"{a.path}: {order}, {a.dtype.name}, {dims}"
 
 
-def _order_of(arrays: Sequence[IdxArray], options: dict[str, Any]) -> dict[str, Any]:
-    """Options for a file made of others: their byte order, where none is given."""
+def _with_byteorder(arrays: Sequence[IdxArray], options: dict[str, Any]) -> dict[str, Any]:
+    """Return options of a file that is made of others; by default it has their byte order."""
     other = next((a for a in arrays if a.byteorder != arrays[0].byteorder), None)
-    order = options.get("byteorder")
-    if order is None and other is not None:
-        names = {">": "big-endian", "<": "little-endian"}
+    found = options.get("byteorder")
+    if found is None and other is not None:
         raise ValueError(
-            f"{arrays[0].path} is {names[arrays[0].byteorder]}, {other.path} is "
-            f"{names[other.byteorder]}: byteorder (--byteorder) has to say what the new file is"
+            f"{arrays[0].path} is {BYTEORDERS[arrays[0].byteorder]}, {other.path} is "
+            f"{BYTEORDERS[other.byteorder]}: pass byteorder (--byteorder) of the new file"
         )
-    return {**options, "byteorder": order or arrays[0].byteorder}
+    return {**options, "byteorder": found or arrays[0].byteorder}
 
 
 def csv2idx(source: Path, path: Path, *, dtype: str = "f4", **options: Any) -> None:
-    """Numbers with commas between into an IDX file, (rows, columns).
+    """Write lines of comma-separated numbers as an IDX file, (rows, columns).
 
-    Blanks are ignored, a comma at the end of a line is allowed, a last newline is not needed.
+    Blanks are ignored.  A line may end with a comma.
 
     Parameters
     ----------
     source, path : str or os.PathLike
         The text, and the new file.
     dtype : dtype
-        Of the file, float32 by default.  Floats may lose digits.
+        Type of the file, float32 by default.  Floats may lose digits.
     **options
         As for ``mapix.idx.Writer``.  ``byteorder`` is ``"<"`` by default, as VisualRBM writes;
-        MNIST's readers want ``">"``.
+        MNIST's readers need ``">"``.
 
     Raises
     ------
     FormatError
-        A line is empty, has another number of columns, or holds what is no number, or a number that
-        ``dtype`` does not hold; with its line.
+        A line is empty, has another number of columns, or holds other text than numbers, or a
+        number that ``dtype`` does not hold.  The message states the line.
     """
     options["byteorder"] = options.get("byteorder") or "<"
     name = os.fspath(source)
@@ -130,12 +130,12 @@ def _numbers(line: str, name: str, number: int) -> list[float]:
         raise FormatError(name, "csv", f"line {number}: it is empty")
     for p in parts:
         if not _NUMBER.fullmatch(p):
-            raise FormatError(name, "csv", f"line {number}: {p[:40]!r} is no number")
+            raise FormatError(name, "csv", f"line {number}: {p[:40]!r} is not a number")
     return [float(p) for p in parts]
 
 
 def _held(row: list[float], dtype: np.dtype[Any], name: str, number: int) -> NDArray[Any]:
-    """The numbers of a line in the file's type."""
+    """Return the numbers of a line in the type of the file."""
     given = np.array(row, np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         made = given.astype(dtype)
@@ -148,16 +148,16 @@ def _held(row: list[float], dtype: np.dtype[Any], name: str, number: int) -> NDA
 
 
 def idx2csv(path: Path, out: IO[str], *, compat: bool = False) -> None:
-    """Rows as lines of numbers with commas between, each as short as gives it back exactly.
+    """Write rows as lines of comma-separated numbers, each as short as exactness allows.
 
     Parameters
     ----------
     path : str or os.PathLike
-        The IDX file; rows of more dimensions become one line.
+        The IDX file; a row of several dimensions becomes one line.
     out : text file
-        Where to.
+        The output.
     compat : bool
-        As the original prints: 8 or 16 digits, and a comma at the end of each line.
+        Write as VisualRBM does: 8 or 16 digits, and a comma at the end of each line.
     """
     with _open(path) as a:
         form = _LETTERS[a.header.code]
@@ -174,12 +174,12 @@ def _short(value: Any) -> str:
 
 
 def cat(sources: Sequence[Path], path: Path, **options: Any) -> None:
-    """Rows of several files one behind the other; dimensions and byte order are kept.
+    """Join the rows of several files; dimensions and byte order are kept.
 
     Raises
     ------
     ValueError
-        Types or dimensions of rows differ; or byte orders do, and ``byteorder`` says nothing.
+        Types or dimensions of rows differ; or byte orders differ, and ``byteorder`` is not given.
     """
     arrays = [_open(p) for p in sources]
     first = arrays[0]
@@ -188,7 +188,7 @@ def cat(sources: Sequence[Path], path: Path, **options: Any) -> None:
             raise ValueError(
                 f"{a.path}: {a.dtype} {a.shape}, {first.path}: {first.dtype} {first.shape}"
             )
-    options = _order_of(arrays, options)
+    options = _with_byteorder(arrays, options)
     with Writer(path, first.header.code, first.shape[1:], **options) as out:
         for a in arrays:
             for block in _blocks(a):
@@ -196,12 +196,12 @@ def cat(sources: Sequence[Path], path: Path, **options: Any) -> None:
 
 
 def append_files(sources: Sequence[Path], path: Path) -> int:
-    """Rows of files behind those of a file, in its byte order; how many it has then.
+    """Append the rows of files to a file, in its byte order; return its number of rows.
 
     Raises
     ------
     ValueError
-        Types or dimensions of rows differ; then nothing is appended.
+        Types or dimensions of rows differ.  Nothing is appended.
     """
     with Appender(path) as out:
         for source in sources:
@@ -217,12 +217,12 @@ def append_files(sources: Sequence[Path], path: Path) -> int:
 
 
 def join(sources: Sequence[Path], path: Path, **options: Any) -> None:
-    """Columns of several files side by side, (rows, all columns), in their byte order.
+    """Join the columns of several files, (rows, all columns), in their byte order.
 
     Raises
     ------
     ValueError
-        Types or numbers of rows differ; or byte orders do, and ``byteorder`` says nothing.
+        Types or numbers of rows differ; or byte orders differ, and ``byteorder`` is not given.
     """
     arrays = [_open(p) for p in sources]
     first = arrays[0]
@@ -232,14 +232,14 @@ def join(sources: Sequence[Path], path: Path, **options: Any) -> None:
                 f"{a.path}: {a.dtype} {a.shape}, {first.path}: {first.dtype} {first.shape}"
             )
     columns = sum(int(np.prod(a.shape[1:], dtype=np.int64)) for a in arrays)
-    options = _order_of(arrays, options)
+    options = _with_byteorder(arrays, options)
     with Writer(path, first.header.code, (columns,), **options) as out:
         for blocks in zip(*(_blocks(a) for a in arrays), strict=True):
             out.extend(np.concatenate([b.reshape(len(b), -1) for b in blocks], axis=1))
 
 
 def _like(a: IdxArray, compat: bool) -> tuple[int, ...]:
-    """Dimensions of rows; the original makes them one."""
+    """Return the dimensions of rows; VisualRBM makes them one."""
     return (int(np.prod(a.shape[1:], dtype=np.int64)),) if compat else a.shape[1:]
 
 
@@ -252,7 +252,7 @@ def split(
     compat: bool = False,
     **options: Any,
 ) -> None:
-    """Rows begin..begin + count of a file, in its byte order; ``compat`` flattens rows.
+    """Copy the rows begin..begin + count of a file, in its byte order; ``compat`` flattens rows.
 
     Raises
     ------
@@ -264,7 +264,7 @@ def split(
         if not 0 <= begin <= end <= len(a):
             raise ValueError(f"{a.path}: rows {begin} to {end} of {len(a)}")
         row = _like(a, compat)
-        options = _order_of([a], options)
+        options = _with_byteorder([a], options)
         with Writer(path, a.header.code, row, **options) as out:
             for block in _blocks(a, begin, end):
                 out.extend(block.reshape(len(block), *row))
@@ -278,17 +278,17 @@ def shuffle(
     compat: bool | Literal["libstdc++"] = False,
     **options: Any,
 ) -> None:
-    """Rows in another order, the same on every machine for a seed.
+    """Shuffle rows, in the same way on every machine for a seed.
 
     Parameters
     ----------
     source, path : str or os.PathLike
         The file, and the new one.
     seed : int
-        Another one gives another order; the original's is 1.
+        Seed of the permutation; VisualRBM's is 1.
     compat : bool or "libstdc++"
-        True flattens rows, as the original does; ``"libstdc++"`` also puts them in its order, which
-        depends on the C++ library that it was built with: this is that of GNU's.
+        True flattens rows, as VisualRBM does.  ``"libstdc++"`` also uses its permutation, which
+        depends on the C++ library that it was built with, here GNU's.
     **options
         As for ``mapix.idx.Writer``.
     """
@@ -297,22 +297,21 @@ def shuffle(
     with _open(source) as a:
         row = _like(a, bool(compat))
         if compat == "libstdc++":
-            order = fisher_yates(len(a), seed)
+            permutation = fisher_yates(len(a), seed)
         else:
-            # numpy promises the bits of a generator for ever, not what its methods make of them
-            order = np.argsort(np.random.PCG64(seed).random_raw(len(a)), kind="stable")
-        options = _order_of([a], options)
+            # numpy guarantees the bits of a generator for ever, but not the results of its methods
+            permutation = np.argsort(np.random.PCG64(seed).random_raw(len(a)), kind="stable")
+        options = _with_byteorder([a], options)
         with Writer(path, a.header.code, row, **options) as out:
-            for at in range(0, len(order), BLOCK):
-                block = a.batch(order[at : at + BLOCK]).images
+            for at in range(0, len(permutation), BLOCK_ROWS):
+                block = a.batch(permutation[at : at + BLOCK_ROWS]).images
                 out.extend(block.reshape(len(block), *row))
 
 
 def image2csv(path: Path, out: IO[str], *, compat: bool = False) -> None:
-    """A picture's pixels as one line of numbers 0..1, channels side by side; needs Pillow.
+    """Write the pixels of an image as one line of numbers 0..1, channels last; needs Pillow.
 
-    ``compat`` applies the gamma of 2.2 that the original's reader applies to colours (not to
-    alpha), and prints six digits.
+    ``compat`` applies VisualRBM's gamma of 2.2 to colours (not to alpha), and prints six digits.
     """
     from PIL import Image
 

@@ -1,4 +1,4 @@
-"""Writing IDX files: streamed, whole or not at all."""
+"""Writing IDX files: streamed, complete or not at all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from mapix.store import SYSTEM, Calls, Closing, NewWhole
 __all__ = ["Writer", "write"]
 
 MOST_ROWS = 2**32 - 1
-STEP = 1 << 20
+COPY_STEP_NBYTES = 1 << 20
+WRITE_STEP_NBYTES = 16 << 20
 
 
 class Writer(Closing):
@@ -33,11 +34,11 @@ class Writer(Closing):
     row_shape : tuple of int
         Dimensions of a row; () for a column of numbers.
     byteorder : {">", "<"}
-        ``">"`` as MNIST's and everybody's, ``"<"`` as VisualRBM writes.
+        ``">"`` for MNIST and most programs, ``"<"`` for VisualRBM.
     replace : bool
-        Whether a file that is there may be replaced, in one step.
+        Whether an existing file may be replaced, in one step.
     calls : mapix.store.Calls
-        The operating system; for tests.
+        System calls; for tests.
     """
 
     def __init__(
@@ -62,22 +63,22 @@ class Writer(Closing):
         self._out = NewWhole(path, calls, replace=replace)
         self._out.write(self._head())  # written again by close, when the number of rows is known
 
-    def _hold(self, order: str, code: str, shape: tuple[int, ...]) -> None:
-        """Take over what the array is; ``shape[0]`` rows are there already."""
-        self._order, self._code = order, code
-        self.dtype = np.dtype(order + code)
+    def _hold(self, byteorder: str, code: str, shape: tuple[int, ...]) -> None:
+        """Take over type and shape of the array, of which ``shape[0]`` rows are written."""
+        self._byteorder, self._code = byteorder, code
+        self.dtype = np.dtype(byteorder + code)
         self.nrows, self.row_shape = shape[0], shape[1:]
 
     def _head(self) -> bytes:
-        """Return the header for the rows so far; its size is the same for any number of rows."""
-        return pack(self._order, self._code, (self.nrows, *self.row_shape))
+        """Return the header for the rows so far; its size does not depend on their number."""
+        return pack(self._byteorder, self._code, (self.nrows, *self.row_shape))
 
     def append(self, row: ArrayLike) -> None:
         """Write one row."""
         self.extend(np.asarray(row)[None])
 
     def extend(self, rows: ArrayLike) -> None:
-        """Write rows, (n, *row_shape), of a type whose numbers the file's type holds."""
+        """Write rows, (n, *row_shape); the type of the file has to hold their numbers."""
         n, data = stored(rows, self.row_shape, self.dtype)
         if self.nrows + n > MOST_ROWS:
             raise LimitError(f"{self._out.said}: more than {MOST_ROWS} rows")
@@ -85,12 +86,12 @@ class Writer(Closing):
         self.nrows += n
 
     def close(self) -> None:
-        """Write the header, sync the file, and let it appear."""
+        """Write the header, sync the file, and give it its name."""
         self._out.head = self._head()
         self._out.commit()
 
     def abort(self) -> None:
-        """Remove what was written."""
+        """Remove the unfinished file."""
         self._out.abort()
 
 
@@ -100,6 +101,6 @@ def write(path: str | os.PathLike[str], array: ArrayLike, **options: Any) -> Non
     if rows.ndim == 0:
         raise ValueError("an array of at least one dimension is needed")
     with Writer(path, rows.dtype, rows.shape[1:], **options) as out:
-        step = max(1, (STEP * 16) // max(1, rows[:1].nbytes))
+        step = max(1, WRITE_STEP_NBYTES // max(1, rows[:1].nbytes))
         for at in range(0, len(rows), step):
             out.extend(rows[at : at + step])

@@ -129,8 +129,8 @@ class NpzArray(NpyArray):
             "labels": labels,
         }
 
-    def _check(self, whole: Self, report: Report, progress: Progress | None) -> None:
-        super()._check(whole, report, progress)
+    def _check(self, file: Self, report: Report, progress: Progress | None) -> None:
+        super()._check(file, report, progress)
         report.checked.append("CRC32 of the member")
         mapping, crc = self._numbers.mapping, 0
         end = self._member_at + self._entry.nbytes

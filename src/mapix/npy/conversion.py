@@ -1,4 +1,4 @@
-"""To ``.npy`` and ``.npz``."""
+"""Writing ``.npy`` and ``.npz`` files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Npy", "Npz"]
 
 
 def _head(out: Any, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
-    """What stands before an array's numbers in an .npy file."""
+    """Write the header of an array as ``.npy`` has it."""
     about = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     npy.write_array_header_1_0(out, about)
 

@@ -1,4 +1,4 @@
-"""What NumPy's single arrays declare to the registry."""
+"""The declaration of NumPy's single arrays for the registry."""
 
 from mapix.registry import Format
 

@@ -38,7 +38,7 @@ LONG = re.compile(r"([0-9])L\b")  # an integer as Python 2 wrote it
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the first bytes of an array state.
+    """The header of an array.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What NumPy's archives of arrays declare to the registry."""
+"""The declaration of NumPy's archives of arrays for the registry."""
 
 from mapix.registry import Format
 

@@ -1,6 +1,7 @@
-"""PINK's files: images, self-organising maps, mappings and rotations; cartesian and hexagonal.
+"""PINK's files: images, self-organising maps (SOMs), mappings and rotations.
 
-``mapix.open("som.bin")`` opens one; this package holds what it returns.
+``mapix.open("som.bin")`` opens one; this package holds the classes of the
+result, and the writers.
 """
 
 from typing import TYPE_CHECKING

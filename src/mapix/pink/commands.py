@@ -1,4 +1,4 @@
-"""``mapix pink ...``: what a file is, version 1 as version 2, pictures, best matches."""
+"""``mapix pink ...``: facts, conversion to version 2, pictures, best matches."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["add"]
 
 
 def add(commands: Any) -> None:
-    """Add ``pink`` and what it can do to the program's commands."""
+    """Add ``pink`` and its tools to the program's commands."""
     pink = commands.add_parser("pink")
     below = pink.add_subparsers(dest="tool", required=True, metavar="TOOL")
 
@@ -25,26 +25,30 @@ def add(commands: Any) -> None:
         parser: argparse.ArgumentParser = below.add_parser(name, help=text)
         for n in names:
             parser.add_argument(n, metavar=n.upper(), nargs="+" if n == "files" else None)
-        parser.add_argument("--kind", choices=KINDS, help="where a length leaves it open")
+        parser.add_argument(
+            "--kind", choices=KINDS, help="kind of the file, where its length does not decide"
+        )
         parser.set_defaults(run=_RUN[name])
         return parser
 
     command("info", "version, kind, layout, dimensions, comment", "files")
-    one = command("convert", "a file of version 1 as one of version 2", "file", "out")
+    one = command("convert", "convert a file of version 1 to version 2", "file", "out")
     one.add_argument(
         "--strict-spec",
         action="store_true",
-        help="state hexagons as 1, which PINK's programs do not",
+        help="state hexagons as 1, unlike PINK's programs",
     )
     two = command(
-        "picture", "a SOM's neurons, a mapping's heatmap, or images, as a picture", "file", "out"
+        "picture", "draw the neurons of a SOM, the heatmap of a mapping, or images", "file", "out"
     )
-    two.add_argument("--size", type=int, default=96, help="pixels of a neuron's height")
-    two.add_argument("--each", action="store_true", help="stretch each neuron by itself")
-    command("best", "each entry's nearest neuron, and its distance, as lines", "file")
-    command("counts", "how many entries are nearest to each neuron, as lines", "file")
-    three = command("outliers", "entries farthest from their nearest neuron, as lines", "file")
-    three.add_argument("-n", type=int, default=10, help="how many")
+    two.add_argument("--size", type=int, default=96, help="height of a neuron in pixels")
+    two.add_argument(
+        "--each", action="store_true", help="stretch the contrast of each neuron by itself"
+    )
+    command("best", "print the nearest neuron of each entry, and its distance", "file")
+    command("counts", "print the number of entries nearest to each neuron", "file")
+    three = command("outliers", "print the entries farthest from their nearest neuron", "file")
+    three.add_argument("-n", type=int, default=10, help="number of entries")
 
 
 def _open(path: str, kind: str | None) -> PinkFile:

@@ -1,4 +1,4 @@
-"""From version 1 to version 2."""
+"""Converting version 1 to version 2."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ def convert(
     strict_spec: bool = False,
     replace: bool = False,
 ) -> None:
-    """Write a file of version 1 again as version 2, in bounded memory.
+    """Write a file of version 1 as version 2, in bounded memory.
 
-    Lines of comment are kept.  Images of one channel become (h, w), of several (channels, h, w), in
-    that order; a SOM's dimensions that are 1 at the end are left out; squared distances become
-    distances; angles, which PINK 1 counted the other way round, become those of the same turn.
+    Lines of comment are kept.  Images of one channel become (h, w), those of several channels
+    (channels, h, w).  Dimensions of a SOM that are 1 at the end are left out.  Squared distances
+    become distances.  Angles, which PINK 1 counted the other way round, become those of the same
+    turn.
 
     Parameters
     ----------
@@ -38,14 +39,14 @@ def convert(
     path : str or os.PathLike
         The new file.
     kind : {"data", "som", "map", "rot"}, optional
-        What it holds, where its length leaves that open.
+        Kind of the file, where its length does not decide.
     strict_spec, replace : bool
         As for ``Writer``.
 
     Raises
     ------
     UnsupportedError
-        It is of version 2 already.
+        The file is of version 2 already.
     """
     with open_dataset(source, format="pink", kind=kind) as old:
         if old.version != 1:
@@ -69,14 +70,14 @@ def convert(
 
 
 def _dims(old: PinkFile) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
-    """Dimensions of a row of data or of a neuron, and of the SOM, as version 2 has them."""
+    """Return the dimensions of a row or a neuron, and of the SOM, as version 2 has them."""
     row_shape = None
     if old.kind in ("data", "som"):
         c, h, w = old.neuron_shape if isinstance(old, Som) else old.shape[1:]
         row_shape = (h, w) if c == 1 else (c, h, w)
     if old.kind == "data":
         return row_shape, None
-    assert isinstance(old, PinkOnSom)  # what is no data
+    assert isinstance(old, PinkOnSom)  # every kind apart from data
     w, h, d = old.som_shape
     if d > 1:
         return row_shape, (w, h, d)

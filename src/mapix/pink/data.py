@@ -1,4 +1,4 @@
-"""Images, or vectors, that PINK trains with and maps."""
+"""The images, or vectors, that PINK trains with and maps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Data"]
 
-SHOWN = 100  # entries of a picture, when nobody says which
+MOST_SHOWN = 100  # entries of a picture by default
 
 
 class Data(PinkFile):
@@ -35,16 +35,16 @@ class Data(PinkFile):
         each: bool = True,
         channel: int | None = None,
     ) -> Image:
-        """Entries side by side, in a square of rows.
+        """Draw entries side by side, in a square.
 
         Parameters
         ----------
         indices : array_like of int, or a boolean mask, optional
-            Which ones; the first 100 by default.
+            The entries; the first 100 by default.
         size, gap, channel
             As for ``Som.picture``.
         each : bool
-            Whether each entry's numbers are stretched by themselves, instead of all alike.
+            Whether the contrast of each entry is stretched by itself, or that of all together.
 
         Returns
         -------
@@ -53,7 +53,7 @@ class Data(PinkFile):
         """
         from mapix.pink.picture import neurons
 
-        rows = np.arange(min(self._n, SHOWN)) if indices is None else indices
+        rows = np.arange(min(self._n, MOST_SHOWN)) if indices is None else indices
         images = self.batch(rows).images
         if not len(images):
             raise ValueError(f"{self.path}: no entries to draw")

@@ -1,4 +1,4 @@
-"""What all of PINK's files have: a kind, a version, lines of comment, rows."""
+"""The base classes of PINK's files: kind, version, lines of comment, rows."""
 
 from __future__ import annotations
 
@@ -46,19 +46,19 @@ class PinkFile(RowArray):
 
     @property
     def layout(self) -> Layout:
-        """``"cartesian"`` or ``"hexagonal"``, whatever the header states: the length tells."""
+        """``"cartesian"`` or ``"hexagonal"``: the length of the file decides, not the header."""
         return self._header.layout
 
     @property
     def comment(self) -> bytes:
-        """The lines before the header, as they are in the file."""
+        """The lines of comment before the header, as the file has them."""
         return self._header.comment
 
     @property
     def header(self) -> tuple[str, ...]:
-        """The lines of comment, without their ends, and without the line that ends them all.
+        """The lines of comment, without their ends, and without the line that ends the header.
 
-        Bytes that are no UTF-8 come as surrogates, and are written again as they were.
+        Bytes that are not UTF-8 become surrogates, which the writers turn into the same bytes.
         """
         text = self.comment.removesuffix(END).decode("utf-8", "surrogateescape")
         return tuple(text.removesuffix("\n").split("\n")) if text else ()
@@ -84,7 +84,7 @@ class PinkFile(RowArray):
 
 
 class PinkOnSom(PinkFile):
-    """One that tells of the neurons of a self-organising map."""
+    """A file about the neurons of a self-organising map."""
 
     @property
     def som_shape(self) -> tuple[int, ...]:
@@ -101,5 +101,5 @@ class PinkOnSom(PinkFile):
 
     @cached_property
     def lattice(self) -> Lattice:
-        """Where the neurons lie: places and numbers, distances, neighbours."""
+        """The lattice of the neurons: places and numbers, distances, neighbours."""
         return Lattice(self.layout, self.som_shape)

@@ -1,4 +1,4 @@
-"""What PINK declares to the registry."""
+"""The declaration of PINK for the registry."""
 
 from math import prod
 from struct import unpack
@@ -11,7 +11,7 @@ MOST_NUMBERS = 1 << 46  # of an array that lies in one file
 
 
 def _may_be_version_1(front: bytes) -> bool:
-    """Whether the four dimensions of an array stand in front."""
+    """Whether a file begins with the four dimensions of an array."""
     return len(front) >= 16 and 0 < prod(unpack("<4I", front[:16])) < MOST_NUMBERS
 
 

@@ -1,6 +1,6 @@
-"""Where the neurons of a self-organising map lie: rectangles, blocks and hexagons of cells.
+"""The lattice of the neurons of a self-organising map: a rectangle, block or hexagon of cells.
 
-A hexagon of side d is kept row by row: row r has ``d - abs(R - r)`` cells, ``R = (d - 1) / 2``,
+A hexagon of side d is stored row by row: row r has ``d - abs(R - r)`` cells, ``R = (d - 1) / 2``,
 from column q = ``max(0, R - r)`` on.  (q, r) are axial coordinates: the six cells around one are
 (+-1, 0), (0, +-1), (+1, -1) and (-1, +1) away.
 """
@@ -22,12 +22,12 @@ IntArray = NDArray[np.int64]
 
 
 class Lattice:
-    """Cells in the order in which a file has them, and their places.
+    """Cells, numbered as in a file, and their places.
 
     Attributes
     ----------
     layout : {"cartesian", "hexagonal"}
-        How they lie.
+        Kind of the lattice.
     shape : tuple of int
         Dimensions; of a hexagon its width and height.
     size : int
@@ -44,12 +44,12 @@ class Lattice:
 
     @property
     def radius(self) -> int:
-        """Of a hexagon: rings around its middle."""
+        """Rings around the middle of a hexagon."""
         return self.shape[0] // 2
 
     @cached_property
     def _rows(self) -> tuple[IntArray, IntArray]:
-        """Of a hexagon: number of each row's first cell (and of the end), its first column."""
+        """First cell of each row of a hexagon (and the end), and the row's first column."""
         r = np.arange(self.shape[0])
         sizes = self.shape[0] - np.abs(self.radius - r)
         return np.concatenate([[0], np.cumsum(sizes)]), np.maximum(0, self.radius - r)
@@ -62,12 +62,12 @@ class Lattice:
         return found
 
     def position(self, index: ArrayLike) -> tuple[Any, ...]:
-        """Place of a cell, or of many: an int or array for each coordinate; q, r of a hexagon.
+        """Return the place of a cell, or of many: an int or array per coordinate (q, r).
 
         Raises
         ------
         IndexError
-            There is no such cell.
+            There is no cell of that number.
         """
         at = np.asarray(index)
         if at.dtype.kind not in "iu" and at.size:
@@ -84,9 +84,9 @@ class Lattice:
         return tuple(int(x) if np.ndim(x) == 0 else x for x in found)
 
     def index(self, *position: ArrayLike) -> Any:
-        """Number of the cell at a place, or of many: ``index(q, r)`` of a hexagon.
+        """Return the number of the cell at a place, or of many: ``index(q, r)`` of a hexagon.
 
-        Coordinates that are missing are 0, where the lattice has one cell in their direction.
+        Missing coordinates are 0 where the lattice has one cell in their direction.
 
         Raises
         ------
@@ -118,7 +118,7 @@ class Lattice:
         return int(found) if np.ndim(found) == 0 else found
 
     def _one(self, *place: int) -> int | None:
-        """``index`` of one place, in plain numbers: a tenth of the time; None where it is none."""
+        """Return ``index`` of one place of integers, in a tenth of the time; None if outside."""
         if len(place) != len(self.shape) or not all(
             0 <= x < d for x, d in zip(place, self.shape, strict=True)
         ):
@@ -131,7 +131,7 @@ class Lattice:
         (q, r), side, radius = (int(x) for x in place), self.shape[0], self.radius
         if abs(q + r - 2 * radius) > radius:
             return None
-        rows = min(r, side - r)  # whole rows above, or from this one on, are sizes that grow by one
+        rows = min(r, side - r)  # rows above, or from this one on: their sizes grow by one
         cells = rows * (side - radius) + rows * (rows - 1) // 2
         return (cells if r <= radius else self.size - cells) + q - max(0, radius - r)
 
@@ -145,7 +145,7 @@ class Lattice:
         return inside
 
     def distance(self, a: ArrayLike, b: ArrayLike) -> Any:
-        """How far cells are apart, as PINK counts when it trains.
+        """Return the distance between cells, as PINK counts it in training.
 
         Parameters
         ----------
@@ -166,12 +166,12 @@ class Lattice:
         return float(found) if np.ndim(found) == 0 else found
 
     def neighbours(self, index: int, rings: float = 1) -> IntArray:
-        """Numbers of the cells at most ``rings`` away, without itself, ascending."""
+        """Return the numbers of the other cells at most ``rings`` away, ascending."""
         away = self.distance(index, np.arange(self.size))
         return np.flatnonzero((away > 0) & (away <= rings))
 
     def dense(self, values: ArrayLike) -> NDArray[Any]:
-        """Values of the cells, (n, ...), as an array that is indexed by place.
+        """Return values of the cells, (n, ...), as an array that is indexed by place.
 
         Returns
         -------

@@ -52,7 +52,7 @@ Kind = Literal["data", "som", "map", "rot"]
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a file is, and where its numbers lie.
+    """The kind of a file, and the place of its numbers.
 
     Attributes
     ----------
@@ -63,7 +63,8 @@ class Header:
     dtype : numpy.dtype
         Of the numbers; ``RECORD`` for rotations.
     layout : {"cartesian", "hexagonal"}
-        How the SOM's neurons (of data: an entry's numbers) lie, as the file's length tells.
+        Layout of the neurons of the SOM (of data: of the numbers of an entry), by the length of
+        the file.
     field : int
         The layout that the header states; 0 in version 1.
     dims : tuple of int
@@ -77,8 +78,8 @@ class Header:
     at : int
         Byte of the first number.
     usual : bool
-        False where the lengths fit but nobody has such a file: version 1 with images that are not
-        square, or of one pixel, or a SOM that is 1 wide and yet high.
+        False where the lengths fit, but such files are not known to exist: version 1 with images
+        that are not square, or of one pixel, or a SOM that is 1 wide and higher than that.
     """
 
     version: int
@@ -107,7 +108,7 @@ class Header:
 
     @property
     def text(self) -> str:
-        """What it is, in words, for lists of readings."""
+        """The reading as text, for lists of readings."""
         what = "entries of" if self.kind == "data" else f"on a {self.layout} SOM"
         dims = " x ".join(map(str, self.row_shape if self.kind == "data" else self.dims))
         if self.kind == "som":
@@ -117,7 +118,7 @@ class Header:
 
 
 def hexagonal(dims: tuple[int, ...]) -> int | None:
-    """Cells of a hexagon of that width and height; None where they make none."""
+    """Return the number of cells of a hexagon of that size; None where there is no such hexagon."""
     side = dims[0]
     if len(dims) < 2 or dims[1] != side or side % 2 == 0 or any(d != 1 for d in dims[2:]):
         return None
@@ -129,7 +130,7 @@ def hexagonal(dims: tuple[int, ...]) -> int | None:
 
 
 def comment_of(data: bytes) -> tuple[int, bool] | None:
-    """Bytes of the lines of comment that ``data`` begins with, and whether ``END`` ends them.
+    """Return the bytes of the lines of comment at the start, and whether ``END`` ends them.
 
     None where a line goes on beyond ``data``.
     """
@@ -145,7 +146,7 @@ def comment_of(data: bytes) -> tuple[int, bool] | None:
 
 
 class _Ints:
-    """The header's numbers, one after the other; errors say which one is wrong, and where."""
+    """The numbers of the header, one after the other; an error names the number and its byte."""
 
     def __init__(self, data: bytes, at: int, path: str) -> None:
         self.data, self.at, self.path = data, at, path
@@ -164,14 +165,14 @@ class _Ints:
         return int(found)
 
     def grid(self, of: str) -> tuple[int, tuple[int, ...]]:
-        """A layout and its dimensions."""
+        """Return a layout and its dimensions."""
         field = self.take(f"layout of {of}", 0, 1)
         ndim = self.take(f"number of dimensions of {of}", 1, MOST_DIMS)
         return field, tuple(self.take(f"dimension {k} of {of}", 1) for k in range(ndim))
 
 
 def _fits(field: int, dims: tuple[int, ...], cells: int) -> Layout | None:
-    """The layout in which a grid has that many cells; None when there is none."""
+    """Return the layout in which a grid has that many cells; None where there is no such layout."""
     if cells == math.prod(dims):  # 1 x 1 is both
         return "hexagonal" if field == 1 and hexagonal(dims) == cells else "cartesian"
     return "hexagonal" if cells == hexagonal(dims) else None
@@ -184,7 +185,7 @@ def _wanted(field: int, dims: tuple[int, ...]) -> str:
 
 
 def of_version_2(data: bytes, nbytes: int, path: str) -> Header:
-    """The header of a file of version 2.
+    """Return the header of a file of version 2.
 
     Parameters
     ----------
@@ -199,7 +200,7 @@ def of_version_2(data: bytes, nbytes: int, path: str) -> Header:
     Raises
     ------
     FormatError
-        A number is none of those that can stand there, or the file is longer.
+        A number is out of its range, or the file is longer than the header states.
     SizeError
         A dimension is not positive.
     TruncatedError
@@ -232,7 +233,7 @@ def of_version_2(data: bytes, nbytes: int, path: str) -> Header:
 def _hexagonal_neurons(
     dims: tuple[int, ...], inner: tuple[int, ...], dtype: np.dtype[np.generic], nbytes: int
 ) -> tuple[int, ...]:
-    """Dimensions of neurons that are said to be hexagons themselves, if the length agrees."""
+    """Return the dimensions of neurons that are stated as hexagons, if the length agrees."""
     cells = hexagonal(inner) or 0
     counts = (math.prod(dims), hexagonal(dims))
     return (cells,) if nbytes in [c * cells * dtype.itemsize for c in counts if c] else inner
@@ -241,7 +242,7 @@ def _hexagonal_neurons(
 def _cells(
     field: int, dims: tuple[int, ...], each: int, ints: _Ints, nbytes: int
 ) -> tuple[Layout, int]:
-    """Layout and number of cells, of which each takes ``each`` bytes of the file's rest."""
+    """Return layout and number of cells; each cell takes ``each`` of the remaining bytes."""
     left = nbytes - ints.at
     if each == 0:
         return _no_entries(field, dims, left, ints)
@@ -259,7 +260,7 @@ def _cells(
 
 
 def _no_entries(field: int, dims: tuple[int, ...], left: int, ints: _Ints) -> tuple[Layout, int]:
-    """The same where no length tells: what the header states."""
+    """Return the same for a file without entries, whose length decides nothing: by the header."""
     if left:
         raise FormatError(ints.path, NAME, f"no entries, and {left} bytes of them", at=ints.at)
     hexagon = hexagonal(dims) if field == 1 else None
@@ -276,7 +277,7 @@ def _no_entries(field: int, dims: tuple[int, ...], left: int, ints: _Ints) -> tu
 
 
 def of_version_1(data: bytes, nbytes: int) -> Iterator[Header]:
-    """All readings of a file as one of version 1 that its length allows.
+    """Yield all readings of a file as version 1 that its length allows.
 
     Parameters
     ----------
@@ -287,8 +288,8 @@ def of_version_1(data: bytes, nbytes: int) -> Iterator[Header]:
 
     Notes
     -----
-    The programs of version 1 take lines of comment only when ``END`` is there, and read from the
-    first byte when it is not; so does this (35 images begin with a ``#``).
+    The programs of version 1 take lines of comment only when ``END`` is there, and otherwise read
+    from the first byte.  This function does the same: a file of 35 images begins with a ``#``.
     """
     begin, ended = comment_of(data) or (0, False)
     begin = begin if ended else 0
@@ -325,7 +326,7 @@ def of_version_1(data: bytes, nbytes: int) -> Iterator[Header]:
 
 
 def _usual(dims: tuple[int, int, int]) -> bool:
-    """Whether a SOM's dimensions are as PINK 1 writes them: those that are 1 come last."""
+    """Whether the dimensions of a SOM are as PINK 1 writes them: those of 1 come last."""
     w, h, d = dims
     return (w > 1 or h == 1) and (h > 1 or d == 1)
 
@@ -343,7 +344,7 @@ def pack(
     field: int = 0,
     comment: bytes = b"",
 ) -> bytes:
-    """The header of a file of version 2; ``code`` and ``n`` where the kind has them."""
+    """Return the header of a file of version 2; ``code`` and ``n`` where the kind has them."""
     ints = [2, KINDS.index(kind)]
     if kind != "rot":
         ints.append(CODES.index(code))

@@ -1,4 +1,4 @@
-"""How far each entry is from each neuron, and what follows from that."""
+"""Distances of entries from neurons: best matches, counts, outliers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix.columns import Column
+from mapix.options import BatchOptions
 from mapix.pink.file import PinkOnSom
 from mapix.pink.layout import Header
 from mapix.selection import Rows, single
@@ -19,22 +20,25 @@ if TYPE_CHECKING:
 
 __all__ = ["Mapping"]
 
-PASS_NBYTES = 1 << 20  # of distances looked at together: what a processor's cache holds
+BLOCK_NBYTES = 1 << 20  # distances that are compared at once: they stay in a processor's cache
+
+
+ROOTS = "square roots of the squared distances that version 1 stores"
 
 
 class Mapping(PinkOnSom):
-    """Distances, (n, neurons).
+    """Distances of entries from the neurons of a SOM, (n, neurons).
 
-    Version 1 keeps the squares of distances.  ``view()`` is always what the file has; everything
-    else gives distances, unless it was opened with ``raw=True``.  A distance that is no number
-    counts as infinite.
+    Columns are ``best_match``, the number of the nearest neuron, and ``best_distance``.  Version 1
+    stores the squares of distances.  ``view()`` gives the numbers of the file; all other methods
+    give distances, unless the file was opened with ``raw=True``.  NaN counts as infinite.
 
     Attributes
     ----------
     squared : bool
         Whether the file has squares.
     raw : bool
-        Whether they are handed out as they are.
+        Whether squares are given as they are.
     """
 
     def __init__(self, source: Source, header: Header, *, raw: bool = False) -> None:
@@ -44,20 +48,35 @@ class Mapping(PinkOnSom):
         self._matches: tuple[NDArray[np.int64], NDArray[np.float64]] | None = None
 
     def _record(self, row: int) -> NDArray[Any]:
-        """Distances of one entry: a view, or, of squares, new numbers that are read-only too."""
-        if self.raw or not self.squared:
+        """Return the distances of an entry: a view, or roots of squares; both are read-only."""
+        if not self._decodes:
             return super()._record(row)
         found = self._root(self._copied(np.array([row]))[0])
         found.flags.writeable = False
         return found
 
     def _decode(self, made: NDArray[Any]) -> None:
-        if self.squared and not self.raw:
+        if self._decodes:
             self._root(made)
 
     @property
+    def _decodes(self) -> bool:
+        return self.squared and not self.raw
+
+    @property
     def _aliases(self) -> bool:
-        return super()._aliases and (self.raw or not self.squared)
+        return super()._aliases and not self._decodes
+
+    def _explained(self, row: int) -> dict[str, Any]:
+        found = super()._explained(row)
+        if self._decodes:
+            copied = {"copies_nbytes": self._row_nbytes, "decodes": ROOTS, "swaps": ""}
+            found |= {**copied, "how": "a copy of the distances, made under the guard"}
+        return found
+
+    def _explained_batch(self, rows: NDArray[np.int64], options: BatchOptions) -> dict[str, Any]:
+        decodes = ROOTS if self._decodes else ""
+        return super()._explained_batch(rows, options) | {"decodes": decodes}
 
     def _part(self, rows: Rows) -> Self:
         part = super()._part(rows)
@@ -78,14 +97,17 @@ class Mapping(PinkOnSom):
 
     @staticmethod
     def _root(made: NDArray[Any]) -> NDArray[Any]:
-        with np.errstate(invalid="ignore"):  # of what is below zero it is NaN
+        with np.errstate(invalid="ignore"):  # the root of a negative number is NaN
             np.sqrt(made, out=made)
         return made
 
     def distances(self, *, raw: bool | None = None) -> NDArray[Any]:
-        """Distances of all entries, (n, neurons): ``view()``, or, of squares, a copy.
+        """Return the distances of all entries, (n, neurons): ``view()``, or roots of squares.
 
-        ``raw`` says whether squares stay squares; by default as the file was opened.
+        Parameters
+        ----------
+        raw : bool, optional
+            Whether squares stay squares; by default as the file was opened.
         """
         keep = self.raw if raw is None else raw
         if keep or not self.squared:
@@ -95,18 +117,18 @@ class Mapping(PinkOnSom):
         return rooted.batch(np.arange(self._n)).images
 
     def best_match(self, index: int | None = None) -> Any:
-        """The nearest neuron of an entry, or of all.
+        """Return the nearest neuron of an entry, or of all.
 
         Parameters
         ----------
         index : int, optional
-            Which entry.
+            The entry; all by default.
 
         Returns
         -------
         int, or ndarray
-            Number of the neuron, the first of those that are equally near; -1 where no distance is
-            a number.  Of all entries: int64 (n,).  ``lattice.position`` gives their places.
+            Number of the neuron, the first of those that are equally near; -1 where all distances
+            are NaN or infinite.  Of all entries: int64 (n,).  ``lattice.position`` gives places.
         """
         if index is not None:
             row = single(index, self._n, self.path, "entries")
@@ -116,16 +138,16 @@ class Mapping(PinkOnSom):
         return self._best()[0]
 
     def best_distance(self) -> NDArray[np.float64]:
-        """Distance of each entry from its nearest neuron, (n,); infinite where there is none."""
+        """Return the distance of each entry from its nearest neuron, (n,), or infinity."""
         return self._best()[1]
 
     def _best(self) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         found, away = np.empty(self._n, np.int64), np.empty(self._n, np.float64)
         end = 0
-        for block in self.blocks(PASS_NBYTES, reuse=True):
+        for block in self.blocks(BLOCK_NBYTES, reuse=True):
             at, end = end, end + len(block)
             every = np.arange(len(block))
-            best = block.argmin(axis=1)  # where there is a NaN, that
+            best = block.argmin(axis=1)  # of a row with NaN: the first NaN
             near = block[every, best]
             if np.isnan(near).any():
                 block = _numbers(block)
@@ -138,19 +160,19 @@ class Mapping(PinkOnSom):
     def top_k(
         self, k: int, indices: ArrayLike | None = None
     ) -> tuple[NDArray[np.int64], NDArray[Any]]:
-        """The k nearest neurons of entries, nearest first.
+        """Return the k nearest neurons of entries, nearest first.
 
         Parameters
         ----------
         k : int
-            How many, 1 to the number of neurons.
+            1 to the number of neurons.
         indices : array_like of int, or a boolean mask, optional
-            Which entries; all by default.
+            The entries; all by default.
 
         Returns
         -------
         tuple of ndarray
-            Numbers of neurons, int64 (b, k), -1 where a distance is no number; and their
+            Numbers of neurons, int64 (b, k), -1 where a distance is NaN or infinite; and their
             distances, (b, k), infinite there.
         """
         if not 1 <= k <= self.nneurons:
@@ -160,37 +182,37 @@ class Mapping(PinkOnSom):
         near = np.empty((len(part), k), np.int64)
         away = np.empty((len(part), k), dtype)
         end = 0
-        for block in part.blocks(PASS_NBYTES, reuse=True):
+        for block in part.blocks(BLOCK_NBYTES, reuse=True):
             at, end = end, end + len(block)
             block = _numbers(block)
-            # stable: of those equally near the first comes first, as best_match has it
-            order = np.argsort(block, axis=1, kind="stable")[:, :k]
-            away[at:end] = np.take_along_axis(block, order, axis=1)
-            near[at:end] = np.where(np.isinf(away[at:end]), -1, order)
+            # stable: of neurons that are equally near the first comes first, as in best_match
+            ranked = np.argsort(block, axis=1, kind="stable")[:, :k]
+            away[at:end] = np.take_along_axis(block, ranked, axis=1)
+            near[at:end] = np.where(np.isinf(away[at:end]), -1, ranked)
         return near, away
 
     def counts(self) -> NDArray[np.int64]:
-        """How many entries are nearest to each neuron, int64 (neurons,)."""
+        """Return the number of entries that are nearest to each neuron, int64 (neurons,)."""
         best = self.best_match()
         return np.bincount(best[best >= 0], minlength=self.nneurons)
 
     def heatmap(self) -> NDArray[Any]:
-        """``counts()`` by place: ``[q, r]`` of a hexagon, masked outside of it."""
+        """Return ``counts()`` by place: ``[q, r]`` of a hexagon, masked outside of it."""
         return self.lattice.dense(self.counts())
 
     def outliers(self, n: int) -> NDArray[np.int64]:
-        """The ``n`` entries that are farthest from their nearest neuron, farthest first."""
+        """Return the ``n`` entries that are farthest from their nearest neuron, farthest first."""
         if n < 0:
             raise ValueError(f"n must not be negative, got {n}")
         return np.argsort(-self.best_distance(), kind="stable")[:n]
 
     def picture(self, values: ArrayLike | None = None, size: int = 48, gap: int = 2) -> Image:
-        """A colour for each neuron where it lies: the heatmap.
+        """Draw the heatmap: a colour at the place of each neuron.
 
         Parameters
         ----------
         values : array_like, optional
-            A number for each neuron; ``counts()`` by default.  Those that are no number are grey.
+            A number for each neuron; ``counts()`` by default.  NaN is grey.
         size, gap : int
             Pixels of a neuron's height, and between two.
 
@@ -207,7 +229,7 @@ class Mapping(PinkOnSom):
 
 
 def _numbers(block: NDArray[Any]) -> NDArray[Any]:
-    """Distances, (b, neurons), with infinity for what is no number."""
+    """Return distances, (b, neurons), with infinity in place of NaN."""
     if block.dtype.kind != "f":
         return block.astype(np.float64)
     np.copyto(block, np.inf, where=np.isnan(block))

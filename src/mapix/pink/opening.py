@@ -1,4 +1,4 @@
-"""From a path to one of PINK's files."""
+"""Opening PINK's files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from mapix.source import Source
 
 __all__ = ["open_path", "refusal"]
 
-FIRST_NBYTES = 4096
+FIRST_READ_NBYTES = 4096
 VIMH_NAMES = ("train", "test", "train_batch", "test_batch")
 
 
@@ -38,16 +38,16 @@ def _enough(data: bytes) -> bool:
 
 
 def _front(source: Source) -> bytes:
-    """The lines of comment and the header after them.
+    """Return the lines of comment and the header after them.
 
     Raises
     ------
     LimitError
         There is more than 1 MiB of comment.
     FormatError
-        It goes on to the end of the file.
+        A line of comment does not end.
     """
-    for want in (FIRST_NBYTES, MOST_COMMENT + HEAD_NBYTES):
+    for want in (FIRST_READ_NBYTES, MOST_COMMENT + HEAD_NBYTES):
         nbytes = min(want, source.nbytes)
         data = bytes(_native.copy(source.mapping, 0, nbytes, NAME))
         if _enough(data):
@@ -63,7 +63,7 @@ def _front(source: Source) -> bytes:
 
 
 def _states_version_2(data: bytes) -> bool:
-    """Whether a version of 2 and a kind stand where they should: no VIMH record begins so."""
+    """Whether a version of 2 and a kind are stated; a record of VIMH does not begin so."""
     at = (comment_of(data) or (0, False))[0]
     return data[at : at + 4] == b"\2\0\0\0" and data[at + 4 : at + 8] in [
         bytes([k, 0, 0, 0]) for k in range(len(KINDS))
@@ -71,7 +71,7 @@ def _states_version_2(data: bytes) -> bool:
 
 
 def refusal(candidate: Candidate) -> str | None:
-    """Return why a path cannot be PINK's, or None: see ``mapix.registry.Format``."""
+    """Return why a path cannot be PINK's, or None.  See ``mapix.registry.Format``."""
     if candidate.is_directory:
         return "a directory"
     path, nbytes = candidate.path, candidate.source.nbytes
@@ -82,8 +82,8 @@ def refusal(candidate: Candidate) -> str | None:
     if _states_version_2(data):
         return None
     if not any(True for _ in of_version_1(data, nbytes)):
-        return "no version 2 in front, and no length that version 1 could have"
-    # A record of VIMH has a width in bytes 2 and 3, so that only hundreds of images look alike.
+        return "it does not begin with version 2, and its length does not fit version 1"
+    # A record of VIMH has a width in bytes 2 and 3: only files of many images are ambiguous.
     if data[2:4] != b"\0\0" and data[:1] != b"#" and os.path.basename(path) in VIMH_NAMES:
         return "its name is VIMH's"
     return None
@@ -92,7 +92,7 @@ def refusal(candidate: Candidate) -> str | None:
 def _all(
     path: str, data: bytes, nbytes: int, kind: Kind | None, version: int | None
 ) -> tuple[list[Header], FormatError | None]:
-    """The readings of a file, and why it is not of version 2, where it is not."""
+    """Return the readings of a file, and why it is not version 2 where it is not."""
     problem = None
     if version in (None, 2):
         try:
@@ -115,7 +115,7 @@ def _chosen(path: str, data: bytes, nbytes: int, kind: Kind | None, version: int
     if found:
         listed = "; ".join(h.text for h in found)
         which = "several readings fit" if usual else "what fits is unusual"
-        reason = f"{which} its {nbytes} bytes: {listed}; pass kind= to say which it is"
+        reason = f"{which} its {nbytes} bytes: {listed}; pass kind= to choose one"
         raise FormatError(path, NAME, reason)
     if problem is not None and (version == 2 or kind is not None or _states_version_2(data)):
         raise problem
@@ -138,11 +138,12 @@ def open_path(
     path : str or os.PathLike
         The file.
     kind : {"data", "som", "map", "rot"}, optional
-        What it holds, where lengths leave that open, as they may in version 1.
+        Kind of the file, where its length does not decide, as in some files of version 1.
     version : {1, 2}, optional
-        Of the format; 2 when the file says so and is as long as it says, else 1.
+        Version of the format.  By default 2 where the file states it and has the length that its
+        header states, else 1.
     raw : bool
-        Of a mapping of version 1: leave squared distances squared.
+        Whether a mapping of version 1 gives squared distances, as the file has them.
 
     Returns
     -------
@@ -151,7 +152,7 @@ def open_path(
     Raises
     ------
     FormatError
-        It is none, or several readings fit: they are listed.
+        The file is not one of PINK's, or several readings fit; the message lists them.
     """
     if kind not in (None, *KINDS):
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")

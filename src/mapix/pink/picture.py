@@ -1,4 +1,4 @@
-"""Pictures of SOMs and of what lies on them, by Pillow."""
+"""Pictures of SOMs and of values of their neurons, by Pillow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["cells", "neurons"]
 
 MOST_PIXELS = 1 << 26
 BACKGROUND = (52, 54, 58)
-NOTHING = (96, 96, 96)  # what is no number
+NOTHING = (96, 96, 96)  # colour of NaN
 PLANE_GAP = 4  # gaps between two planes of a SOM of three dimensions
 
 Bytes = NDArray[np.uint8]
@@ -37,7 +37,7 @@ def _pillow() -> Any:
 def neurons(
     array: NDArray[Any], lattice: Lattice, size: int, gap: int, each: bool, channel: int | None
 ) -> Image:
-    """Neurons, (n, *neuron shape), where they lie; the last may be missing."""
+    """Draw neurons, (n, *neuron shape), at their places; the last ones may be missing."""
     pixels = _channels(array, channel)
     low, high = _range(pixels, each)
     span = np.where(high > low, high - low, 1)
@@ -109,7 +109,7 @@ def _shape(lattice: Lattice, size: int) -> tuple[int, int]:
 
 
 def _fitted(image: Any, plane: NDArray[np.float64], shape: tuple[int, int]) -> NDArray[Any]:
-    """A plane as high as a tile, the middle of it as wide."""
+    """Return a plane in the height of a tile, cut to its width around the middle."""
     h, w = plane.shape
     wide = max(round(shape[0] * w / h), shape[1]) if h > 1 else shape[1]
     large = h > shape[0] or w > wide
@@ -120,7 +120,7 @@ def _fitted(image: Any, plane: NDArray[np.float64], shape: tuple[int, int]) -> N
 
 
 def _hexagon(shape: tuple[int, int]) -> NDArray[np.float64]:
-    """How much of each pixel of a tile lies in a hexagon that stands on a corner, 0..1."""
+    """Return the share of each pixel of a tile inside a hexagon that stands on a corner, 0..1."""
     h, w = shape
     y, x = np.mgrid[0:h, 0:w].astype(np.float64)
     y, x = np.abs(y - (h - 1) / 2), np.abs(x - (w - 1) / 2)
@@ -133,7 +133,7 @@ def _hexagon(shape: tuple[int, int]) -> NDArray[np.float64]:
 def _corners(
     lattice: Lattice, shape: tuple[int, int], gap: int
 ) -> tuple[NDArray[np.int64], tuple[int, int]]:
-    """Top left corner of each tile, (n, 2), and height and width of the whole."""
+    """Return the top left corner of each tile, (n, 2), and height and width of the picture."""
     h, w = shape
     at = np.zeros((lattice.size, 2))
     places = lattice.positions.astype(np.float64)
@@ -157,15 +157,15 @@ def _corners(
 def _drawn(
     tile: Callable[[int], Bytes], n: int, lattice: Lattice, shape: tuple[int, int], gap: int
 ) -> Image:
-    """The picture of the first n tiles."""
+    """Return the picture of the first n tiles."""
     image = _pillow()
-    corners, whole = _corners(lattice, shape, gap)
-    if whole[0] * whole[1] > MOST_PIXELS:
+    corners, size = _corners(lattice, shape, gap)
+    if size[0] * size[1] > MOST_PIXELS:
         raise LimitError(
-            f"a picture of {whole[1]} x {whole[0]} pixels, more than MOST_PIXELS = {MOST_PIXELS}: "
+            f"a picture of {size[1]} x {size[0]} pixels, more than MOST_PIXELS = {MOST_PIXELS}: "
             "make size smaller"
         )
-    canvas = np.empty((*whole, 3), np.uint8)
+    canvas = np.empty((*size, 3), np.uint8)
     canvas[...] = BACKGROUND
     alpha = np.ones(shape) if lattice.layout == "cartesian" else _hexagon(shape)
     h, w = shape

@@ -1,4 +1,4 @@
-"""How each entry was flipped and turned to fit each neuron best."""
+"""Flips and turns of entries that fit neurons best."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ from mapix.selection import single
 __all__ = ["Rotation", "transformed"]
 
 QUARTER = math.pi / 2
-NEAR = 1e-6  # radians that a float32 of a quarter turn may be off
+NEAR = 1e-6  # radians: the error of a quarter turn in float32
 
 
 class Rotation(PinkOnSom):
     """Flips and angles, (n, neurons) of packed records ``flip`` (u8, 0 or 1) and ``angle`` (f32).
 
     ``rotation[i]`` and ``rotation.view()`` are structured arrays that alias the file; ``.flip`` and
-    ``.angle`` are the two fields of all.
+    ``.angle`` are the fields of all entries.  Records are not numbers: ``batch`` copies them, and
+    has no options that convert.
     """
 
     @property
     def flip(self) -> NDArray[np.uint8]:
-        """Whether entries were flipped, uint8 (n, neurons), aliasing the file; 0 or 1."""
+        """Whether entries were flipped: uint8 (n, neurons), 0 or 1, aliasing the file."""
         found: NDArray[np.uint8] = self.view()["flip"]
         return found
 
     @property
     def angle(self) -> NDArray[np.float32]:
-        """Radians that entries were turned by, float32 (n, neurons), aliasing the file."""
+        """Angles of the turns in radians: float32 (n, neurons), aliasing the file."""
         found: NDArray[np.float32] = self.view()["angle"]
         return found
 
@@ -45,7 +46,7 @@ class Rotation(PinkOnSom):
         *,
         backwards: bool | None = None,
     ) -> NDArray[Any]:
-        """An image as it fits a neuron best: turned, then flipped.
+        """Return an image as it fits a neuron best: turned, then flipped.
 
         Parameters
         ----------
@@ -54,16 +55,17 @@ class Rotation(PinkOnSom):
         index, neuron : int
             Entry, and number of the neuron; ``mapping.best_match(index)`` is the nearest.
         shape : (int, int), optional
-            Height and width of what comes out, the neurons'; those of the image by default.
+            Height and width of the result, for instance those of the neurons; by default those of
+            the image.
         backwards : bool, optional
-            Whether angles count the other way round.  PINK 1 turned images so, and files of
-            version 1 are taken so by default.
+            Whether angles count the other way round, as in PINK 1.  By default only in files of
+            version 1.
 
         Returns
         -------
         ndarray
-            (*shape) or (channels, *shape), of the image's type when that is of floats, else
-            float32; see ``transformed``.
+            (*shape) or (channels, *shape), of the type of the image if that is a float type, else
+            float32.  See ``transformed``.
         """
         neuron = single(neuron, self.nneurons, self.path, "neurons")
         index = single(index, self._n, self.path, "entries")
@@ -80,24 +82,24 @@ class Rotation(PinkOnSom):
 def transformed(
     image: ArrayLike, flip: bool, angle: float, shape: tuple[int, int] | None = None
 ) -> NDArray[Any]:
-    """An image turned about its middle, zero where there was nothing, then flipped, as PINK does.
+    """Turn an image about its middle, with zeros outside, and flip it, as PINK does.
 
     Parameters
     ----------
     image : array_like
         (h, w), or (channels, h, w), each turned by itself.
     flip : bool
-        Whether the rows come upside down, after the turn.
+        Whether the rows are reversed after the turn.
     angle : float
         Radians.  Pixel (y, x) from the middle comes from (y cos - x sin, y sin + x cos), between
         pixels bilinear.  Quarters of a turn are exact.
     shape : (int, int), optional
-        Height and width of what comes out; those of the image by default.
+        Height and width of the result; those of the image by default.
 
     Returns
     -------
     ndarray
-        Of the image's type when that is of floats, else float32.
+        Of the type of the image if that is a float type, else float32.
     """
     array = np.asarray(image)
     array = array if array.dtype.kind == "f" else array.astype(np.float32)
@@ -110,8 +112,8 @@ def transformed(
     quarters, rest = divmod(angle, QUARTER)
     if min(rest, QUARTER - rest) < NEAR * max(1, abs(quarters)):
         quarters, rest = round(angle / QUARTER), 0.0
-    # PINK brings an image to the neuron's size first, turned by less than a quarter, and then turns
-    # that by quarters: what it cuts off where sizes differ by an odd number is turned along
+    # PINK first brings an image to the neuron's size, turned by less than a quarter, and then turns
+    # the result by quarters.  If the sizes differ by an odd number, the cut is turned, too.
     size = out if quarters % 2 == 0 else out[::-1]
     turned = _turned(array, rest, size) if rest else _resized(array, size)
     turned = np.rot90(turned, -int(quarters))
@@ -119,10 +121,10 @@ def transformed(
 
 
 def _turned(array: NDArray[Any], angle: float, shape: tuple[int, ...]) -> NDArray[Any]:
-    """An image turned about its middle, bilinear; zero where a pixel's source lies outside.
+    """Return an image turned about its middle, bilinear; zero where the source lies outside.
 
-    Places are worked out in the image's own precision, in PINK's order: so a source on the very
-    edge is inside or outside as it is to PINK.
+    Places are computed in the precision of the image, and in the sequence of PINK's operations, so
+    that a source on the edge counts as inside or outside as in PINK.
     """
     floats = np.dtype(np.float64 if array.dtype.itemsize > 4 else np.float32).type
     cos, sin = np.cos(floats(angle)), np.sin(floats(angle))
@@ -141,7 +143,7 @@ def _turned(array: NDArray[Any], angle: float, shape: tuple[int, ...]) -> NDArra
 
 
 def _resized(array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """The middle of an image, or the image in the middle of zeros; as PINK rounds."""
+    """Return the middle of an image, or the image in the middle of zeros, rounded as in PINK."""
     found = np.zeros(shape, array.dtype.newbyteorder("="))
     old, new = [], []
     for have, want in zip(array.shape, shape, strict=True):

@@ -21,61 +21,62 @@ __all__ = ["Som"]
 class Som(PinkOnSom):
     """Neurons of a SOM.
 
-    ``som[i]`` is neuron i in the file's order, ``som[q, r]`` that at a place (``som[x]``,
-    ``som[x, y, z]`` of cartesian ones), both views.  Slices, indices and masks give lazy parts.
+    ``som[i]`` is neuron i of the file, ``som[q, r]`` the neuron at a place (``som[x]``,
+    ``som[x, y, z]`` in a cartesian SOM); both are views.  Slices, indices and masks give lazy
+    parts.
     """
 
     RECORDS = "neurons"
 
     @property
     def neuron_shape(self) -> tuple[int, ...]:
-        """Dimensions of a neuron: (length,), (h, w), (channels, h, w); in version 1 the last."""
+        """Dimensions of a neuron: (length,), (h, w) or (channels, h, w); three in version 1."""
         return self._shape[1:]
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of ``view()``."""
+        """Dimensions of ``view()``."""
         whole = self._rows is None and self.layout == "cartesian"
         return (*(self.som_shape if whole else (self._n,)), *self.neuron_shape)
 
     def view(self) -> NDArray[Any]:
-        """The payload, aliasing the file, read-only.
+        """Return all neurons, read-only, aliasing the file.
 
         Returns
         -------
         ndarray
-            Cartesian: (*som_shape, *neuron_shape).  Hexagonal, and of parts: (n, *neuron_shape).
+            (*som_shape, *neuron_shape); of hexagonal SOMs and of parts (n, *neuron_shape).
 
         Notes
         -----
-        Copies: none, but for parts chosen by indices.  Lifetime: outlives ``close()``.
+        Copies: none, except for parts chosen by indices.  Lifetime: outlives ``close()``.
         """
         return self.neurons.reshape(self.shape)
 
     @property
     def neurons(self) -> NDArray[Any]:
-        """All neurons in the file's order, (n, *neuron_shape), aliasing the file."""
+        """All neurons as the file has them, (n, *neuron_shape), aliasing the file."""
         return super().view()
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, tuple):
             place = [k for k in map(integer, key) if k is not None]
             if len(place) < len(key):
-                raise TypeError(f"a place is of ints, got {key}")
-            self._whole("places")
+                raise TypeError(f"a place is a tuple of integers, got {key}")
+            self._complete("places")
             return self._record(self.lattice.index(*place))
         return super().__getitem__(key)
 
     def grid(self) -> NDArray[Any]:
-        """The neurons as an array that is indexed by place: ``som.grid()[q, r]`` is ``som[q, r]``.
+        """Return the neurons by place: ``som.grid()[q, r]`` is ``som[q, r]``.
 
         Returns
         -------
         ndarray
-            Cartesian: ``view()``.  Hexagonal: a masked array (d, d, *neuron_shape), a copy; masked
-            outside the hexagon, and NaN there when of floats.
+            ``view()`` of a cartesian SOM.  Of a hexagonal one a copy, a masked array
+            (d, d, *neuron_shape), which is masked outside the hexagon; floats are NaN there.
         """
-        self._whole("a grid")
+        self._complete("a grid")
         if self.layout == "cartesian":
             return self.view()
         return self.lattice.dense(self.batch(np.arange(self._n)).images)
@@ -83,21 +84,21 @@ class Som(PinkOnSom):
     def picture(
         self, size: int = 96, gap: int = 2, *, each: bool = False, channel: int | None = None
     ) -> Image:
-        """All neurons where they lie: rectangles of squares, or a hexagon of hexagons.
+        """Draw all neurons at their places: squares, or hexagons in a hexagon.
 
-        Of a hexagon a neuron's corners are cut off.  Neurons of three channels are red, green and
-        blue; of others ``channel``, or the mean of all, in colours from dark to light.
+        The corners of neurons in a hexagon are cut off.  Neurons of three channels are red, green
+        and blue; of others ``channel``, or the mean of all, is drawn in colours from dark to light.
 
         Parameters
         ----------
         size : int
-            Pixels of a neuron's height.
+            Height of a neuron in pixels.
         gap : int
-            Pixels between two.
+            Pixels between two neurons.
         each : bool
-            Whether each neuron's numbers are stretched by themselves, instead of all alike.
+            Whether the contrast of each neuron is stretched by itself, or that of all together.
         channel : int, optional
-            Which one to show.
+            The channel to show.
 
         Returns
         -------
@@ -106,7 +107,7 @@ class Som(PinkOnSom):
         """
         from mapix.pink.picture import neurons
 
-        self._whole("a picture")
+        self._complete("a picture")
         return neurons(
             self.batch(np.arange(self._n)).images, self.lattice, size, gap, each, channel
         )
@@ -115,6 +116,8 @@ class Som(PinkOnSom):
         """Refuse: the neurons of several SOMs are not one SOM."""
         raise UnsupportedError(f"{self.path}: several SOMs cannot be opened as one")
 
-    def _whole(self, what: str) -> None:
+    def _complete(self, what: str) -> None:
         if self._rows is not None:
-            raise ValueError(f"{self.path}: a part of a SOM has not {what}; take it of the whole")
+            raise ValueError(
+                f"{self.path}: a part of a SOM does not have {what}; use the complete SOM"
+            )

@@ -1,4 +1,4 @@
-"""Writing PINK's files of version 2: streamed, whole or not at all."""
+"""Writing PINK's files of version 2: streamed, complete or not at all."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from mapix.store import SYSTEM, Calls, Closing, NewWhole
 __all__ = ["Writer", "records", "write_data", "write_map", "write_rot", "write_som"]
 
 Path = str | os.PathLike[str]
-STEP_NBYTES = 16 << 20
+WRITE_STEP_NBYTES = 16 << 20
 
 
 def comment_bytes(header: Sequence[str] | bytes) -> bytes:
-    """Lines of comment as a file begins with them: each with a ``#``, and an end that all heed."""
+    """Return lines of comment as bytes of a file: each with a ``#``, and a line that ends them."""
     if isinstance(header, bytes):
         lines = header.decode("utf-8", "surrogateescape").removesuffix("\n").split("\n")
         lines = lines if header else []
     else:
         if isinstance(header, str):
-            raise TypeError("header= are lines: a sequence of str, or bytes")
+            raise TypeError("header= has to be a sequence of lines (str), or bytes")
         lines = list(header)
     if any("\n" in line for line in lines):
         raise ValueError("a line of header= holds a line break")
@@ -53,34 +53,35 @@ def comment_bytes(header: Sequence[str] | bytes) -> bytes:
 class Writer(Closing):
     """A new file of PINK's version 2, written row by row or in arrays, in bounded memory.
 
-    The file appears, whole, when the writer is closed.
+    The file appears, complete, when the writer is closed.
 
     Parameters
     ----------
     path : str or os.PathLike
         The file.
     kind : {"data", "som", "map", "rot"}
-        What the rows are: entries; neurons; distances of an entry from all neurons; ``records`` of
-        an entry on all neurons.
+        Kind of the rows: entries; neurons; distances of an entry from all neurons; ``records`` of
+        an entry for all neurons.
     row_shape : tuple of int, optional
-        Of data and SOMs: dimensions of an entry or a neuron: (length,), (h, w), (channels, h, w).
+        Dimensions of an entry of data, or of a neuron of a SOM: (length,), (h, w) or
+        (channels, h, w).
     som_shape : tuple of int, optional
         Dimensions of the SOM; of a hexagon (d, d), d odd.
     layout : {"cartesian", "hexagonal"}
-        Of the SOM.
+        Layout of the SOM.
     dtype : dtype
-        float32, which is all that PINK's own programs read, or another of the ten types.
+        float32, the only type that PINK's own programs read, or another of the ten types.
     header : sequence of str, or bytes
         Lines of comment; each gets a ``#``, and ``# END OF HEADER`` follows the last.
     n : int, optional
-        How many rows there will be; by default as many as are given.
+        Number of rows; by default as many as are written.
     strict_spec : bool
-        Whether a hexagonal layout is stated as 1, as PINK's document has it.  PINK writes 0 (its
-        readers go by the length), and some of its scripts fail on 1.
+        Whether a hexagonal layout is stated as 1, as in PINK's document.  PINK's programs write 0,
+        and recognise hexagons by the length of a file; some of its scripts fail on 1.
     replace : bool
-        Whether a file that is there may be replaced, in one step.
+        Whether an existing file may be replaced, in one step.
     calls : mapix.store.Calls
-        The operating system; for tests.
+        System calls; for tests.
     """
 
     def __init__(
@@ -115,7 +116,7 @@ class Writer(Closing):
         self._n = n
         self.nrows = 0
         self._out = NewWhole(path, calls, replace=replace)
-        self._out.write(self._head(n or 0))  # of an unknown n: written again by close
+        self._out.write(self._head(n or 0))  # if n is not known, close writes it again
 
     def _head(self, n: int) -> bytes:
         dims, inner = self._dims, self._inner
@@ -127,9 +128,9 @@ class Writer(Closing):
         self.extend(np.asarray(row)[None])
 
     def extend(self, rows: ArrayLike) -> None:
-        """Write rows, (n, *row_shape), of a type whose numbers the file's type holds.
+        """Write rows, (n, *row_shape); the type of the file has to hold their numbers.
 
-        Floats may lose digits (PINK has float32), but not become infinite.
+        Floats may lose digits, but not become infinite.
         """
         if self.kind == "rot":
             found = np.asarray(rows)
@@ -148,12 +149,12 @@ class Writer(Closing):
         self.nrows += n
 
     def close(self) -> None:
-        """Sync the file, and let it appear.
+        """Sync the file, and give it its name.
 
         Raises
         ------
         ValueError
-            There are fewer rows than ``n`` said, or than the SOM has neurons; nothing appears.
+            There are fewer rows than ``n``, or than neurons of the SOM.  No file is made.
         """
         if self._n not in (None, self.nrows):
             self.abort()
@@ -162,7 +163,7 @@ class Writer(Closing):
         self._out.commit()
 
     def abort(self) -> None:
-        """Remove what was written."""
+        """Remove the unfinished file."""
         self._out.abort()
 
 
@@ -172,7 +173,7 @@ def _shapes(
     som_shape: tuple[int, ...] | None,
     layout: Layout,
 ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], int]:
-    """Dimensions that the header states first and second, those of a row, and cells of the SOM."""
+    """Return both dimensions of the header, those of a row, and the number of cells of the SOM."""
     rows = None if row_shape is None else _dims("row_shape", row_shape)
     if (rows is None) == (kind in ("data", "som")):
         raise ValueError(f"row_shape is for data and som, and needed there; kind is {kind}")
@@ -199,7 +200,7 @@ def _dims(name: str, dims: Sequence[int]) -> tuple[int, ...]:
 
 
 def records(flip: ArrayLike, angle: ArrayLike) -> NDArray[Any]:
-    """Flips and angles as the records of a rotation file.
+    """Return flips and angles as the records of a rotation file.
 
     Parameters
     ----------
@@ -241,11 +242,11 @@ def write_som(
     path : str or os.PathLike
         The file.
     neurons : array_like
-        (*som_shape, *neuron shape), or all neurons in the file's order, (n, *neuron shape).
+        (*som_shape, *neuron shape), or all neurons by number, (n, *neuron shape).
     som_shape : tuple of int, optional
-        Needed for cartesian ones; a hexagon's follows from the number of neurons.
+        Needed for a cartesian SOM; that of a hexagon follows from the number of neurons.
     layout : {"cartesian", "hexagonal"}
-        How they lie.
+        Layout of the SOM.
     **options
         As for ``Writer``.
     """
@@ -259,7 +260,7 @@ def write_som(
 
 
 def _side(n: int) -> tuple[int, int]:
-    """Width and height of the hexagon of n cells."""
+    """Return width and height of the hexagon of n cells."""
     side = (math.isqrt(max(12 * n - 3, 0)) // 3) | 1
     if hexagonal((side, side)) != n:
         raise ValueError(f"{n} neurons make no hexagon, as 1, 7, 19, 37 ... do")
@@ -315,6 +316,6 @@ def _write(
     **options: Any,
 ) -> None:
     with Writer(path, kind, row_shape, n=len(array), **options) as out:
-        step = max(1, STEP_NBYTES // max(1, array[:1].nbytes))
+        step = max(1, WRITE_STEP_NBYTES // max(1, array[:1].nbytes))
         for at in range(0, len(array), step):
             out.extend(array[at : at + step])
