@@ -1,7 +1,8 @@
-/* coco.c - segments as COCO's run-length encodings, and such encodings as masks.
+/* coco.c - encode segments as COCO's run lengths, and decode such run lengths.
  *
- * Runs go down the columns of the whole image, zeros first.  As text a count (from the third on less
- * the one before the last) is groups of five bits, the lowest first, bit 6 for more to come, plus 48. */
+ * Runs go down the columns of the complete image, zeros first.  In text, a count (from the fourth on, its
+ * difference from the count two before) is written as groups of five bits, the lowest first, bit 6 if more
+ * follow, plus 48. */
 #include "iid_rows.h"
 
 enum { STRIP = 64, MOST_TEXT = 14 }; /* columns taken at once; bytes of text that two counts take */
@@ -10,11 +11,11 @@ enum { STRIP = 64, MOST_TEXT = 14 }; /* columns taken at once; bytes of text tha
 
 typedef struct {
     uint8_t *out;
-    uint64_t room, n;     /* bytes */
-    int text, full;       /* full: there was no room left */
+    uint64_t capacity, n;     /* bytes */
+    int text, full;       /* full: `out` has no space left */
     uint64_t ncounts, last, before_last;
-    uint64_t behind;      /* pixels that counts were written for */
-    uint64_t begin, end;  /* of the run that may still go on; none while they are equal */
+    uint64_t behind;      /* pixels for which counts were written */
+    uint64_t begin, end;  /* of the last run, which can still grow; equal if there is no run */
 } rle_writer;
 
 static void put_count(rle_writer *o, uint64_t count) {
@@ -40,7 +41,7 @@ static void put_run(rle_writer *o) {
     if (o->begin == o->end) {
         return;
     }
-    if (o->room - o->n < MOST_TEXT) {
+    if (o->capacity - o->n < MOST_TEXT) {
         o->full = 1;
         return;
     }
@@ -49,8 +50,8 @@ static void put_run(rle_writer *o) {
     o->behind = o->end;
 }
 
-/* Pixels [begin, end) are ones; a run that goes on from the bottom of a column to the top of the next
- * one is one. */
+/* Add ones at pixels [begin, end).  A run that continues from the bottom of a column at the top of the next
+ * one is one run. */
 static inline void add_ones(rle_writer *o, uint64_t begin, uint64_t end) {
     if (begin != o->end || o->begin == o->end) {
         put_run(o);
@@ -72,19 +73,19 @@ typedef struct {
     mapix_where where;
 } rle_job;
 
-/* Columns whose pixels change at a row. */
-static inline void put_edges(rle_job *job, uint64_t edges, uint32_t row, uint64_t room, uint32_t *counts) {
+/* Add a row to the columns whose pixels change there. */
+static inline void put_edges(rle_job *job, uint64_t edges, uint32_t row, uint64_t capacity, uint32_t *counts) {
     for (; edges; edges &= edges - 1) {
         const unsigned column = 63 - (unsigned)__builtin_ctzll(edges);
-        job->scratch[column * room + counts[column]++] = (uint16_t)row;
+        job->scratch[column * capacity + counts[column]++] = (uint16_t)row;
     }
 }
 
-/* Where the pixels of up to 64 columns change, going down: rows one below the other for each column.
- * Rows are gathered from all regions first, and those that have pixels noted; then only these are gone
- * through, and made zeros again. */
+/* Find the rows where the pixels of up to 64 columns change, from top to bottom, for each column.  First the
+ * rows of all regions are collected, and those that have pixels are marked; then only these are read, and
+ * zeroed again. */
 static void find_edges(rle_job *job, const checked *c, const uint16_t strip[4], uint32_t *counts) {
-    const uint64_t room = (uint64_t)(strip[MAXR] - strip[MINR]) + 1;
+    const uint64_t capacity = (uint64_t)(strip[MAXR] - strip[MINR]) + 1;
     uint64_t above = 0, *noted = job->rows + job->h;
     uint32_t next = 0;
     near_place place = {0, 0};
@@ -102,16 +103,16 @@ static void find_edges(rle_job *job, const checked *c, const uint16_t strip[4], 
         for (; noted[k]; noted[k] &= noted[k] - 1) {
             const uint32_t row = k << 6 | (uint32_t)__builtin_ctzll(noted[k]);
             if (row != next) {
-                put_edges(job, above, next, room, counts);
+                put_edges(job, above, next, capacity, counts);
                 above = 0;
             }
-            put_edges(job, job->rows[row] ^ above, row, room, counts);
+            put_edges(job, job->rows[row] ^ above, row, capacity, counts);
             above = job->rows[row];
             job->rows[row] = 0;
             next = row + 1;
         }
     }
-    put_edges(job, above, next, room, counts);
+    put_edges(job, above, next, capacity, counts);
 }
 
 static int encode_one(rle_job *job, uint32_t key) {
@@ -125,14 +126,14 @@ static int encode_one(rle_job *job, uint32_t key) {
         return MAPIX_E_ARGUMENT;
     }
     o->ncounts = o->behind = o->begin = o->end = 0;
-    if (s.box[MINC] == s.box[MAXC]) { /* no column; the regions are looked at all the same */
+    if (s.box[MINC] == s.box[MAXC]) { /* no column; the regions are checked nevertheless */
         checked c;
         status = check_segment(job->map, job->iid, key, s.box, &c, &job->where);
     }
     for (uint32_t col = s.box[MINC]; col < s.box[MAXC] && !o->full; col += STRIP) {
         const uint32_t left = s.box[MAXC] - col, n = left < STRIP ? left : STRIP;
         const uint16_t strip[4] = {s.box[MINR], (uint16_t)col, s.box[MAXR], (uint16_t)(col + n)};
-        const uint64_t room = (uint64_t)(strip[MAXR] - strip[MINR]) + 1;
+        const uint64_t capacity = (uint64_t)(strip[MAXR] - strip[MINR]) + 1;
         uint32_t counts[STRIP];
         checked c;
         status = check_segment(job->map, job->iid, key, strip, &c, &job->where);
@@ -146,7 +147,7 @@ static int encode_one(rle_job *job, uint32_t key) {
         for (uint32_t k = 0; k < n; k++) {
             const uint64_t top = (uint64_t)(col + k) * job->h;
             for (uint32_t e = 0; e + 1 < counts[k]; e += 2) {
-                add_ones(o, top + job->scratch[k * room + e], top + job->scratch[k * room + e + 1]);
+                add_ones(o, top + job->scratch[k * capacity + e], top + job->scratch[k * capacity + e + 1]);
             }
         }
     }
@@ -155,7 +156,7 @@ static int encode_one(rle_job *job, uint32_t key) {
     }
     put_run(o);
     const uint64_t all = (uint64_t)job->h * job->w;
-    if (o->room - o->n < MOST_TEXT) {
+    if (o->capacity - o->n < MOST_TEXT) {
         o->full = 1;
     } else if (o->behind < all || !all) {
         put_count(o, all - o->behind);
@@ -178,7 +179,7 @@ static int encode_all(void *arg) {
         }
         if (job->out.full) {
             job->out.n = begin;
-            return MAPIX_OK; /* this one once more, with more room */
+            return MAPIX_OK; /* the caller repeats this one with a larger output */
         }
         job->ends[i] = job->out.n;
     }
@@ -187,14 +188,14 @@ static int encode_all(void *arg) {
 
 int mapix_iid_rle(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys, uint64_t n,
                   uint32_t h, uint32_t w, uint32_t text, uint16_t *scratch, uint64_t *rows,
-                  uint8_t *out, uint64_t room, uint64_t *ends, uint64_t *done, mapix_where *where) {
+                  uint8_t *out, uint64_t capacity, uint64_t *ends, uint64_t *done, mapix_where *where) {
     if (!iid_usable(map, iid) || h > 65535 || w > 65535 || *done > n) {
         return MAPIX_E_ARGUMENT;
     }
     rle_job job;
     job.map = map, job.iid = iid, job.keys = keys, job.n = n, job.done = *done;
     job.h = h, job.w = w, job.scratch = scratch, job.rows = rows, job.ends = ends;
-    job.out = (rle_writer){.out = out, .room = room, .text = text != 0};
+    job.out = (rle_writer){.out = out, .capacity = capacity, .text = text != 0};
     job.where = (mapix_where){0};
     const int status = mapix_guarded_checked(map, encode_all, &job);
     *done = job.done;

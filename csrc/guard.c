@@ -6,8 +6,8 @@
  *
  * Lessons built in, each from a test that failed without it:
  * - sigsetjmp without the signal mask, SA_NODEFER, and an explicit unblock on recovery: no system
- *   call on the fast path, and still right when somebody else filled the mask.
- * - The handler is looked up again at every guarded call: libraries (PyTorch's loader workers
+ *   call on the fast path, and correct also if other code changed the mask.
+ * - The handler is checked at every guarded call: libraries (PyTorch's loader workers
  *   among them) install their own SIGBUS handler and do not chain.
  * - initial-exec TLS: the first touch of lazy TLS would allocate, in a signal handler.
  * - A thread that blocks SIGBUS is killed by the kernel when it faults, handler or not: so each
@@ -47,8 +47,8 @@ GUARD_TLS const siginfo_t *volatile chain_info;
 GUARD_TLS volatile uintptr_t last_foreign_at;
 GUARD_TLS volatile int last_foreign_times;
 
-/* Handlers that we displaced.  Slots are written once, before `previous` points to them, so a
- * handler that runs in another thread always reads a whole one. */
+/* Handlers that we replaced.  Slots are written once, before `previous` points to them, so a handler in
+ * another thread always reads a complete one. */
 enum { NSLOTS = 8, FOREIGN_REPEATS = 8, PATIENCE = 1000 };
 static struct sigaction slots[NSLOTS];
 static atomic_int slot_written[NSLOTS];
@@ -80,7 +80,7 @@ static int called_back(const siginfo_t *info, uintptr_t stack) {
     return stack < chain_stack && (info == chain_info || info->si_code <= 0);
 }
 
-/* A SIGBUS that is not ours: give it to whoever was there before, once. */
+/* Pass a SIGBUS that is not ours to the previous handler, once. */
 static void chain(int sig, siginfo_t *info, void *context) {
     const struct sigaction *before = atomic_load_explicit(&previous, memory_order_acquire);
     const int sent = info->si_code <= 0;
@@ -106,7 +106,7 @@ static void chain(int sig, siginfo_t *info, void *context) {
     }
     chain_stack = outer_stack;
     chain_info = outer_info;
-    if (!sent) { /* one that always returns without mending the page would spin for ever */
+    if (!sent) { /* a handler that returns without repairing the page would loop for ever */
         last_foreign_times = at == last_foreign_at ? last_foreign_times + 1 : 1;
         last_foreign_at = at;
     }
@@ -152,8 +152,8 @@ static struct sigaction *slot_of(const struct sigaction *action, int nused, int 
 }
 
 /* Make `action` the handler that foreign faults are handed to.  When many threads come here at
- * once, one claims a slot and the others wait for it to be filled; not for ever, for in a child of
- * fork the thread that was filling it may not exist. */
+ * once, one claims a slot and the others wait for it to be filled; not for ever: in a child of
+ * fork the thread that was filling it might not exist. */
 static int remember(const struct sigaction *action) {
     for (int patience = PATIENCE;;) {
         int settled, nused = atomic_load(&nslots_claimed);
@@ -163,7 +163,7 @@ static int remember(const struct sigaction *action) {
             continue;
         }
         if (!slot && nused == NSLOTS) {
-            errno = EBUSY; /* eight different owners of SIGBUS: somebody is fighting */
+            errno = EBUSY; /* eight owners of SIGBUS: libraries replace one another's handlers */
             return MAPIX_E_SYSTEM;
         }
         if (!slot) {
@@ -199,7 +199,7 @@ static int arm(void) {
     if (sigaction(SIGBUS, &ours, &displaced)) {
         return MAPIX_E_SYSTEM;
     }
-    /* Somebody may have put another one in between our two calls. */
+    /* Another thread might have set a handler between our two calls. */
     return is_ours(&displaced) || same_handler(&displaced, &now) ? MAPIX_OK : remember(&displaced);
 }
 
@@ -262,7 +262,7 @@ int mapix_guarded_checked(const mapix_map *map, mapix_guarded_fn fn, void *arg) 
     if (status == MAPIX_E_SYSTEM) {
         return status;
     }
-    /* Whatever fn found, a file that moved is the better explanation of it. */
+    /* Whatever fn found, a file that changed is the better explanation. */
     const int moved = mapix_map_check(map);
     return moved ? moved : status;
 }

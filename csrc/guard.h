@@ -1,4 +1,4 @@
-/* guard.h - run a function over mapped memory that may vanish under it. */
+/* guard.h - run a function that reads mapped memory, which can disappear meanwhile. */
 #ifndef MAPIX_GUARD_H
 #define MAPIX_GUARD_H
 
@@ -12,13 +12,12 @@ typedef struct {
     uint64_t nbytes;
 } mapix_span;
 
-/* Run fn(arg) with faults inside the map, and inside `table` unless it is null, turned into
- * MAPIX_E_FAULT.  fn may only read them and write plain memory: no allocation, locks or system
- * calls that own something, for it may never return.  Does not look at the file: call
- * mapix_map_check after. */
+/* Run fn(arg); a fault inside the map, or inside `table` unless it is null, gives MAPIX_E_FAULT.  fn must only
+ * read these and write plain memory: it must not allocate, lock, or make system calls that acquire anything,
+ * since it might not return.  Does not check the file: call mapix_map_check afterwards. */
 int mapix_guarded(const mapix_map *map, const mapix_span *table, mapix_guarded_fn fn, void *arg);
 
-/* mapix_guarded, then mapix_map_check: what every public function uses. */
+/* mapix_guarded, then mapix_map_check. */
 int mapix_guarded_checked(const mapix_map *map, mapix_guarded_fn fn, void *arg);
 
 #endif

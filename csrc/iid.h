@@ -1,4 +1,4 @@
-/* iid.h - one segment of an IID archive, and its regions, as bytes; nothing in them is believed. */
+/* iid.h - read one segment of an IID archive and its regions; all fields are checked. */
 #ifndef MAPIX_IID_H
 #define MAPIX_IID_H
 
@@ -15,7 +15,7 @@ typedef struct {
     uint16_t box[4];
     int swapped;
     uint64_t at;            /* of the file, for messages */
-    const uint8_t *regions; /* behind the head */
+    const uint8_t *regions; /* after the head */
     uint64_t regions_nbytes;
 } iid_segment;
 
@@ -121,8 +121,8 @@ static inline int iid_segment_of(const mapix_map *map, const mapix_iid *iid, uin
     return MAPIX_OK;
 }
 
-/* Have the lookup row of a key, or the first nbytes of its segment, come into the cache.
- * Always inline: gcc takes a function that does nothing but this for one that does nothing. */
+/* Prefetch the lookup row of a key, or the first nbytes of its segment.  Always inline: gcc removes calls of
+ * a function whose only effect is a prefetch. */
 MAPIX_INLINE void iid_prefetch_row(const mapix_map *map, const mapix_iid *iid, uint64_t key) {
     if (key < iid->nsegments) {
         __builtin_prefetch(map->base + iid->lut_at + key * LUT_ROW, 0, 3);
@@ -144,8 +144,8 @@ MAPIX_INLINE void iid_prefetch(const mapix_map *map, const mapix_iid *iid, uint6
     }
 }
 
-/* The region at byte *at of the segment's regions, which moves behind it; MAPIX_OK and nbytes of 0
- * when there is none left. */
+/* Read the region at byte *at of the segment's regions, and advance *at past it.  *more is 0 if there is no
+ * region left. */
 static inline int iid_next_region(const iid_segment *s, uint64_t *at, iid_region *r, int *more,
                                   mapix_where *where) {
     const uint64_t left = s->regions_nbytes - *at, place = s->at + SEGMENT_HEAD + *at;
@@ -174,7 +174,7 @@ static inline int iid_next_region(const iid_segment *s, uint64_t *at, iid_region
     return MAPIX_OK;
 }
 
-/* 64 bits of `bits` from bit `from` on, the first in the highest place; zeros behind the end. */
+/* 64 bits of `bits` from bit `from` on, the first in the highest place; zeros after the end. */
 static inline uint64_t iid_word(const uint8_t *bits, uint64_t nbytes, uint64_t from) {
     const uint64_t byte = from >> 3;
     const unsigned shift = from & 7;

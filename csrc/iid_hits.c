@@ -12,7 +12,7 @@ typedef struct {
     uint64_t key, end;
     uint16_t *boxes;
     uint64_t *leaves;
-    uint64_t room, n;
+    uint64_t capacity, n;
     mapix_where where;
 } parts_job;
 
@@ -29,8 +29,8 @@ static int list_parts(void *arg) {
             if (!r.nbytes) {
                 continue;
             }
-            if (n == job->room) {
-                return MAPIX_OK; /* this segment once more, with more room */
+            if (n == job->capacity) {
+                return MAPIX_OK; /* the caller repeats this segment with a larger output */
             }
             memcpy(job->boxes + 4 * n, r.box, 8);
             const uint64_t place = (uint64_t)(r.bits - job->map->base) - job->iid->segs_at;
@@ -45,13 +45,13 @@ static int list_parts(void *arg) {
 }
 
 int mapix_iid_parts(const mapix_map *map, const mapix_iid *iid, uint64_t *key, uint64_t end,
-                    uint16_t *boxes, uint64_t *leaves, uint64_t room, uint64_t *n,
+                    uint16_t *boxes, uint64_t *leaves, uint64_t capacity, uint64_t *n,
                     mapix_where *where) {
     if (!iid_usable(map, iid) || end > iid->nsegments || iid->segs_nbytes > UINT32_MAX) {
         return MAPIX_E_ARGUMENT;
     }
     parts_job job = {.map = map, .iid = iid, .key = *key, .end = end, .boxes = boxes,
-                     .leaves = leaves, .room = room};
+                     .leaves = leaves, .capacity = capacity};
     const int status = mapix_guarded_checked(map, list_parts, &job);
     *key = job.key;
     *n = job.n;
@@ -69,7 +69,7 @@ typedef struct {
     const uint16_t *windows;
     uint64_t nwindows, window;
     uint32_t *found;
-    uint64_t room, nfound;
+    uint64_t capacity, nfound;
     uint32_t *counts;
     mapix_where where;
 } hits_job;
@@ -95,7 +95,7 @@ static inline uint64_t bit_at(const iid_region *r, uint32_t row, uint32_t col) {
     return (row - r->box[MINR]) * w + (col - r->box[MINC]);
 }
 
-/* Have the bits that are looked at first come into the cache. */
+/* Prefetch the bits that are read first. */
 MAPIX_INLINE void prefetch_part(const hits_job *job, uint32_t leaf, const uint16_t window[4]) {
     iid_region r;
     if (part_of(job, leaf, &r)) {
@@ -154,13 +154,13 @@ static uint64_t keep_hits(hits_job *job, const uint16_t window[4], const uint32_
 
 int mapix_iid_hits(const mapix_map *map, const mapix_iid *iid, const mapix_parts *parts,
                    const uint16_t *windows, uint64_t nwindows, uint64_t *window, uint32_t *found,
-                   uint64_t room, uint64_t *nfound, uint32_t *counts, mapix_where *where) {
+                   uint64_t capacity, uint64_t *nfound, uint32_t *counts, mapix_where *where) {
     if (!iid_usable(map, iid) || *window > nwindows) {
         return MAPIX_E_ARGUMENT;
     }
     hits_job job = {.map = map, .iid = iid, .parts = parts, .shape = tree_shape_of(parts->n),
                     .windows = windows, .nwindows = nwindows, .window = *window, .found = found,
-                    .room = room, .counts = counts};
+                    .capacity = capacity, .counts = counts};
     const int status = mapix_guarded_checked(map, MAPIX_AT_LEVEL(find_hits), &job);
     *window = job.window;
     *nfound = job.nfound;

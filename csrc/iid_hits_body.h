@@ -1,12 +1,11 @@
 /* iid_hits_body.h - windows one after the other; see simd.h. */
 
-/* A group of windows goes through the tree first, and the bits that they lead to are asked for; then
- * they are looked at. */
+/* For a group of windows, first search the tree and prefetch the bits of what it finds; then read them. */
 TARGET static int NAME(find_hits)(void *arg) {
     hits_job *job = arg;
     while (job->window < job->nwindows) {
         const uint16_t *windows = job->windows + 4 * job->window;
-        const uint64_t left = job->room - job->nfound, more = job->nwindows - job->window;
+        const uint64_t left = job->capacity - job->nfound, more = job->nwindows - job->window;
         uint32_t *here = job->found + job->nfound;
         uint64_t ends[GROUP], n = 0, total = 0, kept = 0;
         for (; n < GROUP && n < more && total < MOST_AHEAD; n++) {
@@ -22,7 +21,7 @@ TARGET static int NAME(find_hits)(void *arg) {
             ends[n] = total;
         }
         if (!n) {
-            return MAPIX_OK; /* once more, with more room */
+            return MAPIX_OK; /* the caller repeats it with a larger output */
         }
         for (uint64_t g = 0, begin = 0; g < n; begin = ends[g++]) {
             const uint64_t hits = keep_hits(job, windows + 4 * g, here + begin, ends[g] - begin,

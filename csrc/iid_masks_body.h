@@ -1,6 +1,6 @@
 /* iid_masks_body.h - bits into bytes, and counted; see simd.h. */
 
-/* n pixels as bytes, from the first bit on; what is not whole steps is left: how many were done. */
+/* Write n pixels as bytes, from the first bit on, in steps of 64; return how many were written. */
 TARGET static inline uint64_t NAME(spread_steps)(uint8_t *to, const uint8_t *bits, uint64_t n) {
     uint64_t at = 0;
 #if LEVEL == 2
@@ -21,7 +21,7 @@ TARGET static inline uint64_t NAME(spread_steps)(uint8_t *to, const uint8_t *bit
     return at;
 }
 
-/* A whole region into a mask of exactly its box: the bits are one line. */
+/* Write a complete region into a mask of exactly its box: the bits are one line. */
 TARGET static inline void NAME(spread_all)(uint8_t *to, const iid_region *r) {
     const uint64_t n = (uint64_t)(r->box[MAXR] - r->box[MINR]) * (r->box[MAXC] - r->box[MINC]);
     for (uint64_t at = NAME(spread_steps)(to, r->bits, n); at < n; at += 64) {

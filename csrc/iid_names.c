@@ -16,7 +16,7 @@ typedef struct {
     mapix_where where;
 } names_job;
 
-/* Seeded, so that nobody can write a file whose names all meet in one place. */
+/* Seeded, so that a file cannot be made whose names all have the same slot. */
 static uint64_t mix(uint64_t a, uint64_t b) {
     const unsigned __int128 product = (unsigned __int128)a * b;
     return (uint64_t)product ^ (uint64_t)(product >> 64);
@@ -88,7 +88,7 @@ typedef struct {
     const uint32_t *wanted;
     uint64_t *ends_out;
     uint8_t *out;
-    uint64_t room, nbytes;
+    uint64_t capacity, nbytes;
 } texts_job;
 
 static int copy_texts(void *arg) {
@@ -108,25 +108,25 @@ static int copy_texts(void *arg) {
         if (status) {
             return status;
         }
-        const uint64_t all = name.domain_nbytes + name.iid_nbytes; /* one behind the other */
-        if (job->nbytes <= job->room && all <= job->room - job->nbytes) {
+        const uint64_t all = name.domain_nbytes + name.iid_nbytes; /* back to back */
+        if (job->nbytes <= job->capacity && all <= job->capacity - job->nbytes) {
             memcpy(job->out + job->nbytes, name.domain, all);
         }
         job->ends_out[2 * i] = job->nbytes + name.domain_nbytes;
         job->nbytes += all;
         job->ends_out[2 * i + 1] = job->nbytes;
     }
-    return job->nbytes > job->room ? MAPIX_E_SHAPE : MAPIX_OK;
+    return job->nbytes > job->capacity ? MAPIX_E_SHAPE : MAPIX_OK;
 }
 
 int mapix_iid_texts(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys, uint64_t n,
-                    uint64_t *ends, uint8_t *out, uint64_t room, uint64_t *nbytes,
+                    uint64_t *ends, uint8_t *out, uint64_t capacity, uint64_t *nbytes,
                     mapix_where *where) {
     texts_job job = {.base = {.map = map, .iid = iid, .n = n},
                      .wanted = keys,
                      .ends_out = ends,
                      .out = out,
-                     .room = room};
+                     .capacity = capacity};
     if (!iid_usable(map, iid)) {
         return MAPIX_E_ARGUMENT;
     }
@@ -159,7 +159,7 @@ static int find_slot(const names_job *job, const iid_name *name, uint64_t hash, 
             return MAPIX_OK;
         }
     }
-    return MAPIX_E_ARGUMENT; /* full: nobody has left room */
+    return MAPIX_E_ARGUMENT; /* full: the caller's table is too small */
 }
 
 /* A batch is hashed first, and the slots that it leads to asked for. */

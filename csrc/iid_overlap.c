@@ -229,7 +229,7 @@ MAPIX_INLINE void prefetch_place(const join_job *job, uint32_t leaf) {
 
 int mapix_iid_overlaps(const mapix_map *map, const mapix_iid *iid, const mapix_iid_join *join,
                        mapix_iid_pairs *pairs, mapix_where *where) {
-    if (!iid_usable(map, iid) || join->n > UINT32_MAX || pairs->n > pairs->room ||
+    if (!iid_usable(map, iid) || join->n > UINT32_MAX || pairs->n > pairs->capacity ||
         join->rows.nwords < MAPIX_CANVAS) {
         return MAPIX_E_ARGUMENT;
     }

@@ -50,7 +50,7 @@ TARGET static int NAME(share)(join_job *job, uint64_t leaf, uint32_t other, uint
 }
 
 /* Whether a leaf that a leader meets is compared in this turn: one of several regions leads all of
- * one, so that it is put together once, and those behind it. */
+ * one, so that it is combined once, and those after it. */
 static inline int NAME(is_led)(const mapix_place *places, uint64_t leader, uint32_t leaf) {
     const int several = places[leader].at == MAPIX_SEVERAL;
     if (!places[leaf].at || leaf == leader) {
@@ -59,14 +59,14 @@ static inline int NAME(is_led)(const mapix_place *places, uint64_t leader, uint3
     return places[leaf].at == MAPIX_SEVERAL ? several && leaf > leader : several || leaf > leader;
 }
 
-/* All that the leader leads, from leaf pairs->behind on; *done once nothing is left. */
+/* Compare the leader with all leaves that it leads, from leaf pairs->next_leaf on; *done once none is left. */
 TARGET static int NAME(join_leader)(join_job *job, int *done) {
     mapix_iid_pairs *pairs = job->pairs;
     const mapix_iid_join *join = job->join;
     const uint64_t leader = pairs->leader;
     for (*done = 0; job->work + job->slow.work < MOST_WORK;) {
         const uint64_t met = NAME(tree_search)(join->nodes, &job->shape, join->places[leader].box,
-                                               pairs->behind, 0, job->met, CHUNK);
+                                               pairs->next_leaf, 0, job->met, CHUNK);
         job->work += A_PAIR * met;
         for (uint64_t i = 0; i < met; i++) {
             if (i + NEXT < met) {
@@ -75,8 +75,8 @@ TARGET static int NAME(join_leader)(join_job *job, int *done) {
             if (!NAME(is_led)(join->places, leader, job->met[i])) {
                 continue;
             }
-            if (pairs->n == pairs->room) {
-                pairs->behind = job->met[i];
+            if (pairs->n == pairs->capacity) {
+                pairs->next_leaf = job->met[i];
                 return MAPIX_OK;
             }
             uint32_t count;
@@ -95,7 +95,7 @@ TARGET static int NAME(join_leader)(join_job *job, int *done) {
             *done = 1;
             return MAPIX_OK;
         }
-        pairs->behind = (uint64_t)job->met[CHUNK - 1] + 1;
+        pairs->next_leaf = (uint64_t)job->met[CHUNK - 1] + 1;
     }
     return MAPIX_OK;
 }
@@ -103,12 +103,12 @@ TARGET static int NAME(join_leader)(join_job *job, int *done) {
 TARGET static int NAME(join_all)(void *arg) {
     join_job *job = arg;
     mapix_iid_pairs *pairs = job->pairs;
-    while (pairs->leader < job->join->n && job->work + job->slow.work < MOST_WORK && pairs->n < pairs->room) {
+    while (pairs->leader < job->join->n && job->work + job->slow.work < MOST_WORK && pairs->n < pairs->capacity) {
         const mapix_place *place = &job->join->places[pairs->leader];
         *(volatile uint64_t *)&job->slow.where.record = job->join->keys[pairs->leader];
         int done = !place->at, status = done ? MAPIX_OK : set_leader(job, pairs->leader);
-        if (!pairs->behind && place->at != MAPIX_SEVERAL) {
-            pairs->behind = pairs->leader + 1;
+        if (!pairs->next_leaf && place->at != MAPIX_SEVERAL) {
+            pairs->next_leaf = pairs->leader + 1;
         }
         job->work += A_LEADER; /* of going through the tree */
         status = status || done ? status : NAME(join_leader)(job, &done);
@@ -117,7 +117,7 @@ TARGET static int NAME(join_all)(void *arg) {
         }
         if (done) {
             pairs->leader++;
-            pairs->behind = 0;
+            pairs->next_leaf = 0;
         }
     }
     return MAPIX_OK;

@@ -44,7 +44,7 @@ typedef struct {
     uint64_t nbytes;
     mask_run *runs;
     uint64_t area;
-    uint64_t room;             /* for runs; more than that are counted, and not stored */
+    uint64_t capacity;             /* for runs; more than that are counted, and not stored */
     uint32_t n, before, above; /* runs; first of the row before; first of those that may still touch */
 } run_finder;
 
@@ -53,7 +53,7 @@ static inline void add_run(run_finder *f, uint32_t first, uint32_t row, uint32_t
                            uint32_t value) {
     mask_run *runs = f->runs;
     const uint32_t n = f->n++;
-    if (n >= f->room) {
+    if (n >= f->capacity) {
         return;
     }
     runs[n] = (mask_run){.root = n, .value = value, .row = (uint16_t)row, .begin = (uint16_t)begin,
@@ -145,10 +145,10 @@ int mapix_iid_pack(const void *mask, uint32_t wide, uint32_t h, uint32_t w, uint
     }
     mask_run *runs = (mask_run *)(void *)scratch;
     run_finder finder = {
-        .mask = mask, .nbytes = (uint64_t)h * w, .runs = runs, .room = nscratch / RUN_WORDS};
+        .mask = mask, .nbytes = (uint64_t)h * w, .runs = runs, .capacity = nscratch / RUN_WORDS};
     const int status = find_all(&finder, wide, h, w);
     const uint32_t n = finder.n;
-    if (status || n > finder.room) {
+    if (status || n > finder.capacity) {
         return MAPIX_E_ARGUMENT;
     }
     uint64_t all = 0;

@@ -1,7 +1,7 @@
 /* iid_paint.c - segments painted over one another, a tile at a time, from the topmost down.
  *
  * A bit for each pixel of the tile says whether it has its colour, and a bit for eight by eight of them
- * whether all have: what lies below those is not even looked at. */
+ * whether all have: segments below those are not read. */
 #include "iid_rows.h"
 
 enum { ROWS_FAR = 24, SEGMENTS_FAR = 10 };

@@ -44,7 +44,7 @@ TARGET static inline void NAME(deepen_word)(uint16_t *depth, uint64_t word) {
 #endif
 }
 
-/* Look again which columns of a strip are full. */
+/* Recompute which columns of a strip are full. */
 TARGET static inline void NAME(look_again)(paint_job *job, uint32_t strip) {
     const uint8_t *first = job->covered + strip * STRIP * TILE_ROW;
 #if LEVEL > 0

@@ -1,8 +1,8 @@
-/* iid_rows.h - the regions of a segment that meet a window: their pixels, each once, and one bitmap.
+/* iid_rows.h - the regions of a segment that meet a window: their pixels, each once, or as one bitmap.
  *
- * Segments of one region, which most are, are worked on where they lie.  Nothing in the format keeps
- * regions of a segment from sharing pixels, so several are put onto a canvas first.  All work here is in
- * proportion to the bits of regions, never to a box that has none. */
+ * A segment of one region, as most are, is read in place.  Regions of a segment can share pixels, so several
+ * are combined on a canvas first.  All work is proportional to the bits of regions, never to a box without
+ * bits. */
 #ifndef MAPIX_IID_ROWS_H
 #define MAPIX_IID_ROWS_H
 
@@ -10,11 +10,11 @@
 
 enum { ROWS_AHEAD = 16, SEGMENTS_AHEAD = 6, MOST_FETCHED = 512, MOST_NEAR = 24, FEW = 8 };
 
-/* A segment whose regions were all looked at, and those of them that meet a window. */
+/* A segment whose regions were all checked, and those of them that meet a window. */
 typedef struct {
     iid_segment segment;
-    unsigned nnear;     /* as many as there was room for */
-    int all_near;       /* whether there was room for all of them */
+    unsigned nnear;     /* at most MOST_NEAR */
+    int all_near;       /* whether these are all of them */
     uint16_t bounds[4]; /* around what all of them share with the window */
     uint64_t nwords;    /* of rows of what they share, up to 64 pixels each */
     iid_region near[MOST_NEAR];
@@ -61,8 +61,8 @@ typedef struct {
     uint64_t at;
 } near_place;
 
-/* The next region that meets the window, and what they share; 0 after the last one.  Those that there
- * was no room for are walked anew: they were checked before. */
+/* The next region that meets the window, and what they share; 0 after the last one.  Those beyond
+ * MOST_NEAR are read again; they were checked before. */
 static inline int next_near(const checked *c, const uint16_t window[4], near_place *place,
                             iid_region *r, uint16_t part[4]) {
     if (c->all_near) {
@@ -172,7 +172,7 @@ static inline int are_apart(const checked *c) {
 
 /* --- one bitmap of several regions --------------------------------------------------------------- */
 
-enum { BITMAP_SLACK = 16 }; /* bytes of a row that may be read or written behind its pixels */
+enum { BITMAP_SLACK = 16 }; /* bytes of a row that may be read or written after its pixels */
 
 /* Rows of bits, the first pixel in the highest bit of a byte, as the file has them. */
 typedef struct {
@@ -206,8 +206,8 @@ static inline void iid_or_bits(uint8_t *bits, uint64_t from, uint64_t word) {
     }
 }
 
-/* What of a segment, whose regions were looked at, lies in a window: to `bits`, with room for
- * iid_bitmap_nbytes(window); *nwords counts the words gone through.  Ends where the file is no longer what it was. */
+/* Write the pixels of a segment in a window to `bits`, of iid_bitmap_nbytes(window).  The segment's regions
+ * must have been checked.  *nwords counts the words read.  Stops if the file has changed. */
 static inline iid_bitmap iid_flatten(const iid_segment *s, const uint16_t window[4], uint8_t *bits,
                                      uint64_t *nwords) {
     const uint64_t row_nbytes = ((uint64_t)(window[MAXC] - window[MINC]) + 7) / 8;

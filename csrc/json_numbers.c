@@ -1,8 +1,8 @@
 /* json_numbers.c - arrays of numbers in JSON text, as the floats nearest to them.
  *
  * A number is read into 19 digits and a power of ten.  A double that is wrong by a few units in its
- * last place nearly always tells which float is nearest: only when it lies that close to the middle
- * between two floats is the number looked at again, with whole numbers as long as it takes. */
+ * last place nearly always determines the nearest float.  Only if it lies that close to the middle between
+ * two floats, the digits are read again, in integers of any length. */
 #include "guard.h"
 
 #include <math.h>
@@ -11,7 +11,7 @@
 enum {
     MOST_DIGITS = 19,   /* that fit a uint64_t */
     EXACT_DIGITS = 120, /* the middle between two floats has no more than 113 */
-    NWORDS = 40,        /* of 32 bits: room for 121 digits times 2^150, or 2^25 times 10^190 */
+    NWORDS = 40,        /* of 32 bits: 121 digits times 2^150, or 2^25 times 10^190 */
     FAR = 100000,       /* an exponent that is infinite, or nothing, whatever the digits */
 };
 
@@ -48,7 +48,7 @@ typedef struct {
     uint64_t head;             /* the first 19 digits that count */
     int64_t power;             /* of ten, that head is to be multiplied by */
     int64_t written;           /* the exponent as written */
-    int negative, more;        /* more: digits behind the head that are not all 0 */
+    int negative, more;        /* more: digits after the head that are not all 0 */
 } number;
 
 static int is_digit(uint8_t c) {
@@ -98,7 +98,7 @@ static int compared(const whole *a, const whole *b) {
     return 0;
 }
 
-/* All digits of a number, but those so far behind that they only tell whether there are more. */
+/* All digits of a number; of those beyond EXACT_DIGITS only whether one is not 0. */
 static int64_t all_digits(const number *x, whole *digits) {
     int64_t power = x->written;
     int counts = 0, after_dot = 0, more = 0;
@@ -157,7 +157,7 @@ static float settled(const number *x, double near) {
 
 /* --- nearly always ---------------------------------------------------------------------------- */
 
-/* Whether a double that is off by `slack` of its last places tells the nearest float. */
+/* Whether a double that is wrong by `slack` units in its last place determines the nearest float. */
 static int tells(double d, uint64_t slack) {
     if (d >= 0x1p-126) {
         uint64_t bits;
@@ -290,7 +290,7 @@ static int end_rows(numbers_job *job) {
     return MAPIX_OK;
 }
 
-/* One step: what is at p, which is no blank. */
+/* Handle the byte at p, which is not blank. */
 static int step(numbers_job *job, const uint8_t *p, const uint8_t *end) {
     mapix_json_run *run = job->run;
     const uint32_t state = run->state;

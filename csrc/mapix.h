@@ -114,7 +114,7 @@ typedef struct {
 int mapix_vimh_run(const mapix_map *map, mapix_walk *walk, uint64_t stop_at);
 
 /* Walk over records of any size and write one entry per record, until the end of the map, walk->at >=
- * stop_at, or `capacity` entries.  `scratch` has room for mapix_scratch_entries() entries.  *nwritten is
+ * stop_at, or `capacity` entries.  `scratch` has mapix_scratch_entries() entries.  *nwritten is
  * the number of entries written, also on error: then they are the records before the bad one. */
 int mapix_vimh_table(const mapix_map *map, mapix_walk *walk, uint64_t stop_at,
                      mapix_entry *entries, uint64_t capacity, mapix_entry *scratch,
@@ -199,23 +199,25 @@ int mapix_table_willneed(const mapix_map *map, const mapix_table *table, const i
 int mapix_table_checksums(const mapix_map *map, const mapix_table *table, const int64_t *rows,
                          uint64_t nrows, uint32_t *crcs, mapix_where *where);
 
-/* The pixels of one channel, exactly; the caller sets low to 255 and the rest to 0. */
+/* Exact sums of the pixels of one channel.  The caller sets low to 255 and the other fields to 0. */
 typedef struct {
     uint64_t count, sum, squares;
     uint32_t low, high;
 } mapix_moments;
 
-/* Add the pixels of `rows` to the moments of their channels; MAPIX_E_ARGUMENT when a record has more
- * than nchannels. */
+/* Add the pixels of `rows` to the moments of their channels.  MAPIX_E_ARGUMENT if a record has more than
+ * nchannels. */
 int mapix_table_moments(const mapix_map *map, const mapix_table *table, const int64_t *rows,
                        uint64_t nrows, uint32_t nchannels, mapix_moments *moments,
                        mapix_where *where);
 
-/* Lists of small numbers, one after another, as pickle writes lists of lists (protocols 1 and up): for
- * each `]`, a memo opcode, then nothing (ncolumns 0), `K` x `a` (1) or `(`, ncolumns times `K` x, `e`.
- * Reads whole rows from byte `at` on into out (nrows, ncolumns), until one is not exactly like that:
- * run->nrows is how many were, run->at where the next opcode is.  `memo` is the number that the
- * first of them is memoised under, each after it the next one. */
+/* --- pickles and text ---------------------------------------------------------------------------- */
+
+/* Read lists of numbers below 256 out of a pickle (protocols 1 and up): for each `]`, a memo opcode, then
+ * nothing (ncolumns 0), `K` x `a` (1), or `(`, ncolumns times `K` x, `e`.  Complete rows from byte `at` on
+ * are written to out (nrows, ncolumns), until a row differs from that pattern.  run->nrows is the number of
+ * rows read, run->at the byte of the next opcode.  `memo` is the memo number of the first row; each later
+ * row has the next one. */
 typedef struct {
     uint64_t at;
     uint64_t nrows;
@@ -224,28 +226,31 @@ typedef struct {
 int mapix_pickle_rows(const mapix_map *map, uint64_t at, uint64_t memo, uint32_t ncolumns, uint8_t *out,
                       uint64_t nrows, mapix_pickle_run *run);
 
-/* Lines of a text file (FORMATS: metadata.jsonl).  A line ends behind its \n, or where the file ends; one
- * of nothing but spaces, tabs and \r is blank.  A UTF-8 byte order mark at the start of the file is no
- * part of its first line.  The caller zeroes the state, and calls again until `at` is the end of the map. */
+/* State of a scan for the lines of a text file.  A line ends after its \n, or at the end of the file.  A
+ * line of spaces, tabs and \r is blank.  A UTF-8 byte order mark at the start of the file does not belong
+ * to the first line.  The caller zeroes the state, and calls until `at` is the end of the map. */
 typedef struct {
-    uint64_t at;       /* bytes before it were looked at */
-    uint64_t begin;    /* of the line that `at` is in; all lines before it are found */
-    uint64_t nlines;   /* lines found, blank ones too */
-    uint64_t nrecords; /* those that are not blank */
+    uint64_t at;       /* bytes before it were scanned */
+    uint64_t begin;    /* of the line that contains `at`; all lines before it were found */
+    uint64_t nlines;   /* lines found, including blank ones */
+    uint64_t nrecords; /* lines found that are not blank */
     uint64_t longest;  /* bytes of the longest of these, without its \n */
-    uint64_t busy;     /* 1 once the line that `at` is in has more than blanks */
+    uint64_t busy;     /* 1 if the line that contains `at` is not blank so far */
 } mapix_lines;
 
-/* Find lines until the end of the map, lines->at >= stop_at, or `capacity` of them that are not blank:
- * begins[k] is the byte where one begins, numbers[k] its number among all lines, from 1; either may be
- * null.  *nwritten is how many.  On any error the state and *nwritten are as if nothing had happened. */
+/* Find lines until the end of the map, lines->at >= stop_at, or `capacity` lines that are not blank.
+ * begins[k] is the byte where such a line begins, numbers[k] its number among all lines, from 1; either may
+ * be null.  *nwritten is their number.  After an error the state is unchanged and *nwritten is 0. */
 int mapix_jsonl_lines(const mapix_map *map, mapix_lines *lines, uint64_t stop_at, uint64_t *begins,
                       uint64_t *numbers, uint64_t capacity, uint64_t *nwritten);
 
-/* --- IID archives (FORMATS: IID) ---------------------------------------------------------------
+/* --- IID archives ---------------------------------------------------------------------------------
  *
- * Sections as byte offsets of the file; they have to lie in the map.  A box is minr, minc, maxr,
- * maxc, half open, as in the file.  Rows and columns of windows are below 65536. */
+ * The key of a segment is its number.  A window is a box.  Functions that take keys or windows in bulk
+ * stop before one whose results do not fit into the output, and report where to continue; the caller
+ * calls again, if there was no progress with a larger output. */
+
+/* The sections of an archive, as byte offsets of the file; they must lie in the map. */
 typedef struct {
     uint64_t nsegments;
     uint64_t lut_at;
@@ -253,76 +258,74 @@ typedef struct {
     uint64_t segs_at, segs_nbytes;
 } mapix_iid;
 
-/* Memory to put several regions of a segment together in: zeros before a call, and after it unless that
- * fails.  At least MAPIX_CANVAS words. */
+/* Memory in which several regions of a segment are combined: at least MAPIX_CANVAS words, zeros before a
+ * call, and after it unless the call fails. */
 enum { MAPIX_CANVAS = 1024 };
 typedef struct {
     uint64_t *words;
     uint64_t nwords;
 } mapix_canvas;
 
-/* Look at lookup rows [first, first + n): keys are their numbers, names and segments lie in their
- * sections.  With boxes (n, 4) and areas (n,), also read these from the segments' headers.  Three
- * totals: headers of the early layout, whose key and area have changed places (0 without boxes); bytes
- * of these names; bytes of these segments. */
+/* Check lookup rows [first, first + n): the keys are their numbers, names and segments lie in their
+ * sections.  With boxes (n, 4) and areas (n,), these are also read from the segments' headers.  Three totals:
+ * headers of the early layout, in which key and area are exchanged (0 without boxes); bytes of the names;
+ * bytes of the segments. */
 int mapix_iid_columns(const mapix_map *map, const mapix_iid *iid, uint64_t first, uint64_t n,
                       uint16_t *boxes, uint32_t *areas, uint64_t *totals, mapix_where *where);
 
-/* The masks of n segments as bytes 0 and 1: that of keys[i] within windows[i] (a box, which may be
- * larger than the segment's or not touch it) to out + offsets[i], which has room up to
- * offsets[i + 1] and gets zeros where there is no pixel. */
+/* Write the masks of n segments as bytes 0 and 1: that of keys[i] within windows[i], which need not lie in
+ * the segment's box, to out + offsets[i], up to offsets[i + 1]. */
 int mapix_iid_masks(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys,
                     const uint16_t *windows, uint64_t n, const uint64_t *offsets, uint8_t *out,
                     uint64_t out_nbytes, mapix_where *where);
 
-/* Regions that have pixels, of segments [*key, end), one after the other: boxes (n, 4), and for each
- * key << 32 | byte of its bits in the segments' section.  Ends before a segment for whose regions there
- * is no room; *key is where to go on. */
+/* List the regions that have pixels, of segments [*key, end): boxes (n, 4), and for each region
+ * key << 32 | byte of its bits in the segments' section.  *key is set to the segment to continue with. */
 int mapix_iid_parts(const mapix_map *map, const mapix_iid *iid, uint64_t *key, uint64_t end,
-                    uint16_t *boxes, uint64_t *leaves, uint64_t room, uint64_t *n,
+                    uint16_t *boxes, uint64_t *leaves, uint64_t capacity, uint64_t *n,
                     mapix_where *where);
 
-/* A tree over the boxes of regions (mapix_tree_build), its leaves being what mapix_iid_parts gave, in
- * the tree's order. */
+/* A tree over the boxes of regions (mapix_tree_build); `leaves` are those of mapix_iid_parts in the tree's
+ * order. */
 typedef struct {
     const uint16_t *nodes;
     const uint64_t *leaves;
     uint64_t n;
 } mapix_parts;
 
-/* Keys of the segments that have a pixel in windows [*window, nwindows), until there is no room for
- * another one's (twice what the tree meets is needed); *window is where to go on.  found has all of
- * them back to back, counts[i] of them for window i, ascending, each once.  A tree that lies about
- * itself gives other keys, no harm. */
+/* Find the segments that have a pixel in windows [*window, nwindows).  `found` gets their keys back to back,
+ * counts[i] of them for window i, ascending, each once; it needs twice as many places as the tree has
+ * boxes that meet the window.  *window is set to the one to continue with.  A tree with wrong contents
+ * gives wrong keys, and no invalid access. */
 int mapix_iid_hits(const mapix_map *map, const mapix_iid *iid, const mapix_parts *parts,
                    const uint16_t *windows, uint64_t nwindows, uint64_t *window, uint32_t *found,
-                   uint64_t room, uint64_t *nfound, uint32_t *counts, mapix_where *where);
+                   uint64_t capacity, uint64_t *nfound, uint32_t *counts, mapix_where *where);
 
-/* How many pixels of segment keys[i] lie in windows[i]; with `any`, 1 as soon as there is one. */
+/* Count the pixels of segment keys[i] in windows[i]; with `any`, stop at the first pixel and return 1. */
 int mapix_iid_count(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys,
                     const uint16_t *windows, uint64_t n, uint32_t any, const mapix_canvas *canvas,
                     uint32_t *counts, mapix_where *where);
 
-/* How many pixels segments a[i] and b[i] share. */
+/* Count the pixels that segments a[i] and b[i] share. */
 int mapix_iid_shared(const mapix_map *map, const mapix_iid *iid, const uint32_t *a,
                      const uint32_t *b, uint64_t n, const mapix_canvas *canvas, uint32_t *counts,
                      mapix_where *where);
 
-/* Where the pixels of a segment are: byte of the bits of its only region, and that one's box.  0: it
- * has none.  MAPIX_SEVERAL, all ones: more than one region, or one that ends within 8 bytes of the file's end;
- * then the box is the segment's. */
+/* Where the pixels of a segment are: the byte of the bits of its only region, and the region's box.  `at` is
+ * 0 if it has no region, and MAPIX_SEVERAL (all ones) if it has several, or one that ends within 8 bytes of
+ * the end of the file; then the box is the segment's. */
 typedef struct {
     uint64_t at;
     uint16_t box[4];
 } mapix_place;
 
-/* Look at all regions of segments keys[i], and say where they are. */
+/* Check all regions of segments keys[i], and report where they are. */
 int mapix_iid_places(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys, uint64_t n,
                      mapix_place *places, mapix_where *where);
 
-/* Segments to be compared with one another: a tree over their boxes, and keys and places in its
- * order.  canvas has room for two bitmaps of canvas_nbytes each, to put regions together in; segments
- * that need more are compared without. */
+/* Segments that are compared with one another: a tree over their boxes, and keys and places in its order.
+ * `canvas` are two bitmaps of canvas_nbytes each, in which regions are combined; segments that need more are
+ * combined in `rows`. */
 typedef struct {
     const uint16_t *nodes;
     const uint32_t *keys;
@@ -330,28 +333,28 @@ typedef struct {
     uint64_t n;
     uint8_t *canvas;
     uint64_t canvas_nbytes;
-    mapix_canvas rows; /* for those that need more */
+    mapix_canvas rows;
 } mapix_iid_join;
 
-/* n pairs that share pixels so far: i < j and how many, three numbers each, with room for more.  leader
- * and behind are where to go on: 0 to begin with, leader is the join's n when all is done.  work counts
+/* Pairs that share pixels: i < j and the number of pixels, three numbers each, n so far, at most `capacity`.
+ * leader and next_leaf are where to continue: 0 at first; leader is the join's n when all is done.  work counts
  * what was done, in units of about a nanosecond: words compared, bytes cleared, pairs of boxes. */
 typedef struct {
-    uint64_t leader, behind;
+    uint64_t leader, next_leaf;
     uint32_t *pairs;
-    uint64_t room, n, work;
+    uint64_t capacity, n, work;
 } mapix_iid_pairs;
 
-/* Compare on, until there is no room left or a good while of work was done. */
+/* Continue to compare, until `pairs` is full or a certain amount of work was done. */
 int mapix_iid_overlaps(const mapix_map *map, const mapix_iid *iid, const mapix_iid_join *join,
                        mapix_iid_pairs *pairs, mapix_where *where);
 
-/* Sort n pairs (three numbers each) by i and j, which are below `end`; scratch is as large. */
+/* Sort n pairs (three numbers each) by i and j, which are below `end`; scratch is as large as pairs. */
 int mapix_pairs_sort(uint32_t *pairs, uint32_t *scratch, uint64_t n, uint64_t end);
 
-/* Segments to be painted over one another, the last one on top: labels of a window, row after row, get
- * values[i] where keys[i] has a pixel; depth (unless null) one more for each segment there.  boxes are
- * the segments', (n, 4); scratch has room for 8 (n + 1) numbers. */
+/* Segments that are painted over one another, the last one on top.  `labels` of the window, row by row, get
+ * values[i] where keys[i] has a pixel; `depth` (or null) counts the segments of each pixel.  `boxes` are the
+ * segments', (n, 4); `scratch` has 8 (n + 1) numbers. */
 typedef struct {
     const uint32_t *keys;
     const int32_t *values;
@@ -363,129 +366,128 @@ typedef struct {
     uint32_t *scratch;
 } mapix_iid_painting;
 
-/* Paint rows [begin, end) of the image, which lie in the window. */
+/* Paint rows [begin, end) of the image; they must lie in the window. */
 int mapix_iid_paint(const mapix_map *map, const mapix_iid *iid, const mapix_iid_painting *painting,
                     uint32_t begin, uint32_t end, mapix_where *where);
 
-/* Segments' pixels in a window combined: canvas has rows of nwords words, the leftmost pixel in the
- * highest bit.  what: 0 those of any are added to it, 1 those that not all have are taken off it, 2 those of
- * any are taken off.  For 1, other is as large, and zeros. */
+/* Combine the pixels of segments in a window with a canvas of rows of nwords words, the leftmost pixel in the
+ * highest bit.  what: 0 sets the pixels of any segment, 1 clears those that not every segment has, 2 clears
+ * those of any segment.  For 1, `other` is as large as canvas, and zeros. */
 int mapix_iid_combine(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys, uint64_t n,
                       uint32_t what, const uint16_t *window, uint64_t *canvas, uint64_t *other,
                       uint64_t nwords, mapix_where *where);
 
-/* A mask (h, w) of bytes (wide 0) or of u32 (wide 1), 0 or not, as the regions of a segment whose box
- * begins at minr, minc: the 8-connected components (of equal values) in raster order of their first
- * pixel.  scratch has nscratch words, at least mapix_iid_scratch of the mask's runs, which
- * mapix_iid_runs counts: stretches of one value but 0 in one row, at most h w of them.  *nbytes is what
- * the regions take in `out`, also when that has no room for it (MAPIX_E_ARGUMENT). */
+/* Write a mask (h, w) of bytes (wide 0) or u32 (wide 1) as the regions of a segment whose box begins at minr,
+ * minc: the 8-connected components of equal values other than 0, in raster order of their first pixel.
+ * scratch has at least mapix_iid_scratch(nruns) words; mapix_iid_runs counts the mask's runs (pixels of one
+ * value other than 0 in one row), at most h w.  *nbytes is the size of the regions, also if `out` is too
+ * small (MAPIX_E_ARGUMENT). */
 uint64_t mapix_iid_scratch(uint64_t nruns);
 int mapix_iid_runs(const void *mask, uint32_t wide, uint32_t h, uint32_t w, uint64_t *nruns);
 int mapix_iid_pack(const void *mask, uint32_t wide, uint32_t h, uint32_t w, uint32_t minr,
                    uint32_t minc, uint32_t *scratch, uint64_t nscratch, uint8_t *out,
                    uint64_t out_nbytes, uint64_t *nbytes, uint32_t *area, uint32_t *nregions);
 
-/* Look at nbytes of regions, heads included, as those of a segment of this box: MAPIX_OK, or
- * MAPIX_E_IID_BOX or MAPIX_E_IID_REGION; where->at counts from their first byte. */
+/* Check nbytes of regions, heads included, as those of a segment of this box: MAPIX_OK, MAPIX_E_IID_BOX or
+ * MAPIX_E_IID_REGION; where->at counts from their first byte. */
 int mapix_iid_regions(const uint8_t *regions, uint64_t nbytes, const uint16_t *box,
                       mapix_where *where);
 
-/* The names of keys, back to back: domain of keys[i] to ends[2 i], its iid on to ends[2 i + 1].  *nbytes
- * is what they take, also when `out` has no room for it: then MAPIX_E_SHAPE. */
+/* Copy the names of keys, back to back: the domain of keys[i] ends at ends[2 i], its iid at ends[2 i + 1].
+ * *nbytes is their size, also if `out` is too small: then MAPIX_E_SHAPE. */
 int mapix_iid_texts(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys, uint64_t n,
-                    uint64_t *ends, uint8_t *out, uint64_t room, uint64_t *nbytes,
+                    uint64_t *ends, uint8_t *out, uint64_t capacity, uint64_t *nbytes,
                     mapix_where *where);
 
-/* A table of names: nslots (a power of two, more than twice nsegments) words, hash tag and key + 1,
- * which the caller has zeroed.  It has the lowest key of each name; next (nsegments) leads to the next
- * higher one with the same name, UINT32_MAX when there is none.  Any seed; a secret one keeps hostile
- * files from making it slow. */
+/* Make a table of names: nslots (a power of two, more than twice nsegments) words, which the caller has
+ * zeroed, get a tag of the hash and key + 1 of the lowest key of each name.  next (nsegments) links to the
+ * next higher key of the same name; UINT32_MAX at the last one.  A secret seed prevents that a hostile file
+ * makes the table slow. */
 int mapix_iid_names(const mapix_map *map, const mapix_iid *iid, uint64_t seed, uint64_t *slots,
                     uint64_t nslots, uint32_t *next, mapix_where *where);
 
-/* For each of n names (domain and iid one behind the other in `bytes`: those of i from ends[2 i - 1]
- * to ends[2 i] and on to ends[2 i + 1], ends[-1] being 0) the lowest key that has it, -1 without. */
+/* Find n names: the lowest key of each, -1 for unknown ones.  `bytes` has domain and iid of each name, which
+ * end at ends[2 i] and ends[2 i + 1]. */
 int mapix_iid_find(const mapix_map *map, const mapix_iid *iid, uint64_t seed,
                    const uint64_t *slots, uint64_t nslots, const uint8_t *bytes,
                    const uint64_t *ends, uint64_t n, int64_t *keys, mapix_where *where);
 
-/* Segments keys[*done, n) as COCO's run-length encodings of an image of h x w, in which they lie: as
- * text, or as u32 counts, back to back; ends[i] is where that of keys[i] ends; that of the first,
- * keys[*done], begins at 0.  Ends before one that there is no room for; *done is where to go on.  scratch
- * has room for 64 x (h + 1), rows for h and (h + 63) / 64 words, which are zeros. */
+/* Encode segments keys[*done, n) as COCO's run lengths of an image of h x w, which must contain them: as text,
+ * or as u32 counts, back to back.  ends[i] is where the encoding of keys[i] ends; the first of this call
+ * begins at 0.  *done is set to the key to continue with.  scratch has 64 x (h + 1) numbers, rows h and
+ * (h + 63) / 64 words, which are zeros. */
 int mapix_iid_rle(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys, uint64_t n,
                   uint32_t h, uint32_t w, uint32_t text, uint16_t *scratch, uint64_t *rows,
-                  uint8_t *out, uint64_t room, uint64_t *ends, uint64_t *done, mapix_where *where);
+                  uint8_t *out, uint64_t capacity, uint64_t *ends, uint64_t *done, mapix_where *where);
 
-/* Counts of such a text, with room for nbytes; MAPIX_E_ARGUMENT where it is none, or a count is none of
- * 32 bits. */
+/* Decode such a text into counts, at most nbytes of them.  MAPIX_E_ARGUMENT for text that is not an encoding,
+ * and for counts of more than 32 bits. */
 int mapix_rle_counts(const uint8_t *text, uint64_t nbytes, uint32_t *counts, uint64_t *n);
 
-/* The tight box of the ones of an encoding, zeros without; MAPIX_E_ARGUMENT unless the counts add up to
- * h x w. */
+/* Compute the tight box of the ones of an encoding; zeros if it has no ones.  MAPIX_E_ARGUMENT unless the
+ * counts add up to h x w. */
 int mapix_rle_box(const uint32_t *counts, uint64_t n, uint32_t h, uint32_t w, uint16_t *box);
 
-/* The ones of an encoding of an image h pixels high, as bytes (box); MAPIX_E_ARGUMENT where one is
- * outside.  h is not 0 where there are ones. */
+/* Write the ones of an encoding of an image h pixels high as bytes (box).  MAPIX_E_ARGUMENT if a one lies
+ * outside the box. */
 int mapix_rle_mask(const uint32_t *counts, uint64_t n, uint32_t h, const uint16_t *box,
                    uint8_t *mask);
 
-/* --- boxes: a packed tree over them, in the caller's memory ---------------------------------------
+/* --- trees over boxes ------------------------------------------------------------------------------
  *
- * Nodes of 16 children, four rows of 16 u16 each (minr, minc, maxr, maxc), level by level from the
- * leaves on; `order` has the number of each leaf's box, along a Hilbert curve. */
+ * Nodes of 16 children, four rows of 16 u16 each (minr, minc, maxr, maxc), level by level from the leaves
+ * on; `order` has the number of each leaf's box, along a Hilbert curve.  A tree with wrong contents gives
+ * wrong numbers below n, and no invalid access. */
 
 /* How many nodes a tree over n boxes has. */
 uint64_t mapix_tree_nodes(uint64_t n);
 
-/* Fill in nodes (64 u16 each) and order (n); scratch is room for 2 n u64. */
+/* Write nodes (64 u16 each) and order (n); scratch has 2 n words. */
 int mapix_tree_build(const uint16_t *boxes, uint64_t n, uint16_t *nodes, uint32_t *order,
                      uint64_t *scratch);
 
-/* The boxes that share a pixel with a window, to found (room for them), in the order of the tree;
- * *nfound counts all of them.  A tree that lies about itself gives other numbers below n, no harm. */
+/* Find the boxes that share a pixel with a window: at most `capacity` numbers, in the order of the tree.  *nfound
+ * counts all of them. */
 int mapix_tree_search(const uint16_t *nodes, const uint32_t *order, uint64_t n,
-                      const uint16_t *window, uint32_t *found, uint64_t room, uint64_t *nfound);
+                      const uint16_t *window, uint32_t *found, uint64_t capacity, uint64_t *nfound);
 
-/* The same for windows [*window, nwindows), until there is no room for another one's (twice as much as
- * it takes is needed); *window is where to go on.  found has all of them back to back, counts[i] of them
- * for window i, ascending. */
+/* The same for windows [*window, nwindows): counts[i] numbers for window i, ascending, back to back.  `found`
+ * needs twice as many places as there are results.  *window is set to the one to continue with. */
 int mapix_tree_search_many(const uint16_t *nodes, const uint32_t *order, uint64_t n,
                            const uint16_t *windows, uint64_t nwindows, uint64_t *window,
-                           uint32_t *found, uint64_t room, uint64_t *nfound, uint32_t *counts);
+                           uint32_t *found, uint64_t capacity, uint64_t *nfound, uint32_t *counts);
 
-/* Pairs of boxes that share a pixel, a < b, each once: leaves [*leaf, ...) of the tree until there is
- * no room for another leaf's; *leaf is where to go on, n when done. */
+/* Find the pairs of boxes that share a pixel, a < b, each once, from leaf *leaf on.  *leaf is set to the one
+ * to continue with, n at the end. */
 int mapix_tree_pairs(const uint16_t *nodes, const uint32_t *order, uint64_t n, uint64_t *leaf,
-                     uint32_t *a, uint32_t *b, uint64_t room, uint64_t *nfound);
+                     uint32_t *a, uint32_t *b, uint64_t capacity, uint64_t *nfound);
 
 /* --- JSON text: arrays of numbers -----------------------------------------------------------------
  *
- * `[1, -2.5]`, or rows of them, `[[1, 2], [3, 4]]`, each number as the float nearest to it (ties to
- * even), infinite where it is too large.  Blanks are space, tab, CR, LF. */
+ * `[1, -2.5]`, or rows, `[[1, 2], [3, 4]]`.  A number is read as the nearest float (ties to even), as infinite
+ * if it is too large.  Blanks are space, tab, CR, LF. */
 enum {
-    MAPIX_JSON_ORIGINAL = 0, /* numbers as VisualRBM reads them: `-`, `1.`, `-.5`, `1.0e` are some; an
+    MAPIX_JSON_ORIGINAL = 0, /* numbers as VisualRBM reads them, among them `-`, `1.`, `-.5`, `1.0e`; an
                                 exponent needs a dot before it */
-    MAPIX_JSON_ANY = 1       /* the same, and exponents without a dot: all numbers of JSON are some */
+    MAPIX_JSON_ANY = 1       /* also exponents without a dot, and so every number of JSON */
 };
 enum { MAPIX_JSON_BEGIN = 0, MAPIX_JSON_DONE = 1, MAPIX_JSON_END = 256 /* got: the text ends */ };
 
-/* How far a call came.  The caller zeroes it, sets `at` to the first bracket, and calls again until
- * state is MAPIX_JSON_DONE; then `at` is behind the last bracket. */
+/* State of reading an array.  The caller zeroes it, sets `at` to the first bracket, and calls until state is
+ * MAPIX_JSON_DONE; then `at` is after the last bracket. */
 typedef struct {
     uint64_t at;
-    uint64_t nrows;     /* whole rows so far; a flat array is one row */
-    uint64_t ncolumns;  /* numbers of a row: as asked, or found in the first one */
-    uint64_t column;    /* numbers so far of the row at hand */
+    uint64_t nrows;     /* complete rows so far; a flat array is one row */
+    uint64_t ncolumns;  /* numbers per row: as given, or as in the first row */
+    uint64_t column;    /* numbers so far in the current row */
     uint64_t ninfinite; /* numbers too large for a float */
     uint32_t state;
 } mapix_json_run;
 
-/* Read an array of `depth` 1 or 2 into out, (nrows, ncolumns), which has room for them.  With out
- * null nothing is converted: it counts, nrows and ncolumns may be UINT64_MAX, any number of rows, all
- * as long as the first.  Returns once run->at >= stop_at, or at the end, or at what is wrong: then
- * where->at == run->at, where->record the row, run->column the numbers of it before.  Reads no byte
- * of the map before run->at; a number at the very end of the map is read, and then `]` is missing. */
+/* Read an array of `depth` 1 or 2 into out (nrows, ncolumns).  With out null, numbers are counted and not
+ * converted; nrows and ncolumns may then be UINT64_MAX: any number of rows, all as long as the first.
+ * Returns once run->at >= stop_at, at the end, or at an error: then where->at is run->at, where->record the
+ * row, and run->column the number of its numbers before the error.  Reads no byte before run->at. */
 int mapix_json_numbers(const mapix_map *map, mapix_json_run *run, uint32_t depth, uint32_t grammar,
                        float *out, uint64_t nrows, uint64_t ncolumns, uint64_t stop_at,
                        mapix_where *where);
@@ -496,25 +498,26 @@ int mapix_copy(const mapix_map *map, uint64_t at, uint64_t nbytes, void *to, map
 /* CRC32C (Castagnoli) of nbytes at data, continued from `crc` (0 to begin). */
 uint32_t mapix_crc32c(const void *data, uint64_t nbytes, uint32_t crc);
 
-/* Which kernels run: 0 plain C, 1 AVX2+FMA+F16C, 2 AVX-512.  Asking for a level sets the best
- * that the machine has up to it (negative: only ask); returns the level in force.  For tests. */
+/* Set which kernels run: 0 plain C, 1 AVX2, FMA and F16C, 2 AVX-512, or the best below that the machine
+ * has; a negative level sets nothing.  Returns the level in force.  For tests. */
 int mapix_simd(int level);
 
-/* How often the guard has caught a fault in this process, for tests and reports. */
+/* How many faults the guard has caught in this process. */
 uint64_t mapix_faults_caught(void);
 
-/* --- order ------------------------------------------------------------------------------------*/
+/* --- random orders --------------------------------------------------------------------------------
+ *
+ * A permutation of 0..n-1 for each key, the same on every machine, computed without memory. */
 
-/* Positions begin to begin + count - 1 of the permutation of 0..n-1 that `key` names, into `to`.  The
- * same on every machine; needs no memory, whatever n.  n = 0 has no positions. */
+/* Write positions [begin, begin + count) of the permutation. */
 int mapix_permute(uint64_t n, uint64_t key, uint64_t begin, uint64_t count, int64_t *to);
 
-/* Positions of the same permutation, each in 0..n-1, replaced by what it has there. */
+/* Replace positions, each in 0..n-1, by what the permutation has there. */
 int mapix_permute_at(uint64_t n, uint64_t key, uint64_t count, int64_t *positions);
 
 enum { MAPIX_NETWORK = 28 };
 
-/* The same permutation as MAPIX_NETWORK numbers, for csrc/gpu/gather.cu. */
+/* Write the permutation as MAPIX_NETWORK numbers, for csrc/gpu/gather.cu. */
 int mapix_permute_network(uint64_t n, uint64_t key, uint32_t *to);
 
 /* cdef: end */

@@ -30,7 +30,7 @@ static void permute(uint64_t n, uint64_t key, uint64_t begin, const int64_t *pos
     uint64_t x[GROUP] = {0}, place[GROUP] = {0}, given = 0;
     unsigned nheld = 0;
     while (nheld || given < count) {
-        /* those that are done make room for the next ones, so that each step has a full group */
+        /* finished positions are replaced by the next ones, so that each step has a full group */
         while (nheld < GROUP && given < count) {
             x[nheld] = positions ? (uint64_t)positions[given] : begin + given;
             place[nheld++] = given++;

@@ -15,7 +15,7 @@
 
 enum {
     SPIN_NS = 150000, /* a helper waits awake this long for the next batch before it sleeps */
-    SPINS_A_LOOK = 64 /* looks between two looks at the clock */
+    SPINS_A_LOOK = 64 /* tests between two readings of the clock */
 };
 
 /* The job, as one word: number << 32 | parts claimed << 16 | parts there are. */
@@ -93,7 +93,7 @@ static void *helper(void *arg) {
         }
         if (idle(number, me)) {
             pthread_mutex_lock(&lock);
-            atomic_fetch_add(&nsleeping, 1); /* before looking again: a job posted now sees it */
+            atomic_fetch_add(&nsleeping, 1); /* before the next test: a job posted now sees it */
             while (idle(number, me)) {
                 pthread_cond_wait(&work_there, &lock);
             }

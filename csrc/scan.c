@@ -1,4 +1,4 @@
-/* scan.c - one pass over many records: checksums, and moments of their pixels. */
+/* scan.c - checksums of many records, and moments of their pixels. */
 #include "table.h"
 
 enum { SUM_BLOCK = 16384 }; /* bytes whose squares add up to less than 2^32 */

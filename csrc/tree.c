@@ -7,7 +7,7 @@
 enum { MINR, MINC, MAXR, MAXC };
 
 typedef uint64_t (*search_fn)(const uint16_t *nodes, const tree_shape *s, const uint16_t window[4],
-                              uint64_t behind, int count, uint32_t *found, uint64_t room);
+                              uint64_t behind, int count, uint32_t *found, uint64_t capacity);
 
 uint64_t mapix_tree_nodes(uint64_t n) {
     const tree_shape s = tree_shape_of(n);
@@ -155,11 +155,11 @@ int mapix_tree_build(const uint16_t *boxes, uint64_t n, uint16_t *nodes, uint32_
 }
 
 int mapix_tree_search(const uint16_t *nodes, const uint32_t *order, uint64_t n,
-                      const uint16_t *window, uint32_t *found, uint64_t room, uint64_t *nfound) {
+                      const uint16_t *window, uint32_t *found, uint64_t capacity, uint64_t *nfound) {
     const tree_shape s = tree_shape_of(n);
     const search_fn search = MAPIX_AT_LEVEL(tree_search);
-    *nfound = search(nodes, &s, window, 0, 1, found, room);
-    const uint64_t taken = *nfound < room ? *nfound : room;
+    *nfound = search(nodes, &s, window, 0, 1, found, capacity);
+    const uint64_t taken = *nfound < capacity ? *nfound : capacity;
     for (uint64_t i = 0; i < taken; i++) {
         found[i] = order[found[i]];
     }
@@ -168,16 +168,16 @@ int mapix_tree_search(const uint16_t *nodes, const uint32_t *order, uint64_t n,
 
 int mapix_tree_search_many(const uint16_t *nodes, const uint32_t *order, uint64_t n,
                            const uint16_t *windows, uint64_t nwindows, uint64_t *window,
-                           uint32_t *found, uint64_t room, uint64_t *nfound, uint32_t *counts) {
+                           uint32_t *found, uint64_t capacity, uint64_t *nfound, uint32_t *counts) {
     const tree_shape s = tree_shape_of(n);
     const search_fn search = MAPIX_AT_LEVEL(tree_search);
     *nfound = 0;
     for (; *window < nwindows; ++*window) {
-        const uint64_t left = room - *nfound;
+        const uint64_t left = capacity - *nfound;
         uint32_t *here = found + *nfound;
         const uint64_t more = search(nodes, &s, windows + 4 * *window, 0, 1, here, left);
         if (2 * more > left) { /* the other half is to sort in */
-            return MAPIX_OK;     /* once more, with more room */
+            return MAPIX_OK;     /* the caller repeats it with a larger output */
         }
         for (uint64_t i = 0; i < more; i++) {
             here[i] = order[here[i]];
@@ -190,17 +190,17 @@ int mapix_tree_search_many(const uint16_t *nodes, const uint32_t *order, uint64_
 }
 
 int mapix_tree_pairs(const uint16_t *nodes, const uint32_t *order, uint64_t n, uint64_t *leaf,
-                     uint32_t *a, uint32_t *b, uint64_t room, uint64_t *nfound) {
+                     uint32_t *a, uint32_t *b, uint64_t capacity, uint64_t *nfound) {
     const tree_shape s = tree_shape_of(n);
     const search_fn search = MAPIX_AT_LEVEL(tree_search);
     *nfound = 0;
     for (; *leaf < n; ++*leaf) {
         uint16_t box[4];
         tree_box(nodes, *leaf, box);
-        const uint64_t left = room - *nfound;
+        const uint64_t left = capacity - *nfound;
         const uint64_t more = search(nodes, &s, box, *leaf + 1, 1, b + *nfound, left);
         if (more > left) {
-            return MAPIX_OK; /* once more, with more room */
+            return MAPIX_OK; /* the caller repeats it with a larger output */
         }
         for (uint64_t i = *nfound; i < *nfound + more; i++) {
             const uint32_t one = order[*leaf], other = order[b[i]];

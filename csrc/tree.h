@@ -40,8 +40,8 @@ static inline void tree_box(const uint16_t *nodes, uint64_t leaf, uint16_t box[4
     }
 }
 
-/* Sort numbers, each word of which is below `end`, with room for as many; a byte a pass. */
-static inline void tree_sort(uint32_t *a, uint32_t *room, uint64_t n, uint64_t end) {
+/* Sort n numbers below `end`; `capacity` has n words. */
+static inline void tree_sort(uint32_t *a, uint32_t *capacity, uint64_t n, uint64_t end) {
     if (n <= 24) {
         for (uint64_t i = 1; i < n; i++) {
             const uint32_t one = a[i];
@@ -53,7 +53,7 @@ static inline void tree_sort(uint32_t *a, uint32_t *room, uint64_t n, uint64_t e
         }
         return;
     }
-    uint32_t *from = a, *to = room;
+    uint32_t *from = a, *to = capacity;
     for (unsigned shift = 0; shift < 32 && end >> shift; shift += 8) {
         uint64_t counts[257] = {0};
         for (uint64_t i = 0; i < n; i++) {

@@ -31,11 +31,11 @@ TARGET static inline unsigned NAME(tree_meeting)(const uint16_t *node, const uin
 #endif
 }
 
-/* Leaves from `behind` on, ascending, that meet a window, to found as they come.  With `count`, all
- * of them are counted, more than there is room for; else it ends once there is none left. */
+/* Find leaves from `first_leaf` on, ascending, that meet a window, at most `capacity`.  With `count`, all of them
+ * are counted; else the search ends once `found` is full. */
 TARGET static uint64_t NAME(tree_search)(const uint16_t *nodes, const tree_shape *s,
-                                         const uint16_t window[4], uint64_t behind, int count,
-                                         uint32_t *found, uint64_t room) {
+                                         const uint16_t window[4], uint64_t first_leaf, int count,
+                                         uint32_t *found, uint64_t capacity) {
     tree_place stack[TREE_STACK];
     unsigned depth = 0;
     uint64_t nfound = 0;
@@ -49,14 +49,14 @@ TARGET static uint64_t NAME(tree_search)(const uint16_t *nodes, const tree_shape
         unsigned bits =
             NAME(tree_meeting)(nodes + (s->start[here.level] + here.node) * NODE, window);
         if (here.level == 0) {
-            if (first < behind) {
-                bits &= behind - first < FAN ? ~0u << (behind - first) : 0u;
+            if (first < first_leaf) {
+                bits &= first_leaf - first < FAN ? ~0u << (first_leaf - first) : 0u;
             }
             if (s->n - first < FAN) {
                 bits &= (1u << (s->n - first)) - 1;
             }
             for (; bits; bits &= bits - 1) {
-                if (nfound < room) {
+                if (nfound < capacity) {
                     found[nfound] = (uint32_t)(first + (unsigned)__builtin_ctz(bits));
                 } else if (!count) {
                     return nfound;
@@ -71,7 +71,7 @@ TARGET static uint64_t NAME(tree_search)(const uint16_t *nodes, const tree_shape
             const unsigned k = 31 - (unsigned)__builtin_clz(bits);
             bits &= ~(1u << k);
             const uint64_t child = first + k;
-            if (child < below && (child + 1) * leaves > behind) {
+            if (child < below && (child + 1) * leaves > first_leaf) {
                 const uint16_t *node = nodes + (s->start[here.level - 1] + child) * NODE;
                 __builtin_prefetch(node, 0, 3);
                 __builtin_prefetch(node + NODE / 2, 0, 3);

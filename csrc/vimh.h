@@ -1,4 +1,4 @@
-/* vimh.h - one VIMH record, as bytes.  Everything that knows the layout is in here. */
+/* vimh.h - the bytes of one VIMH record. */
 #ifndef MAPIX_VIMH_H
 #define MAPIX_VIMH_H
 
@@ -10,8 +10,7 @@
 #error "stored indexes and spec ranges are taken as they lie in memory: little-endian machines only"
 #endif
 
-/* Prefetch the line at p + offset, which may lie past the end: then it is no pointer to C, and
- * must be reckoned as a number. */
+/* Prefetch the line at p + offset.  That may lie past the end, where C has no pointers: hence integers. */
 #if defined(__GNUC__)
 #define MAPIX_PREFETCH(p, offset) \
     __builtin_prefetch((const void *)((uintptr_t)(p) + (offset)), 0, 3)
@@ -23,17 +22,17 @@
 #define MAPIX_UNLIKELY(x) (x)
 #endif
 
-/* What a batch asks for ahead.  The first lines of a record are enough: the hardware's own prefetching
- * goes on from there.  Asking for all 48 lines of a record of 3 KB took 7 % more time on an Intel server,
- * and 13 % more on an AMD one (docs/benchmarks.md). */
+/* How much is prefetched.  The first lines of a record are enough: the hardware prefetches the next ones.
+ * Prefetching all 48 lines of a record of 3 KB took 7 % more time on an Intel server, and 13 % more on an
+ * AMD server. */
 enum {
     LINE_NBYTES = 64,
     BURST_NBYTES = 512,
     RECORDS_AHEAD = 3,
 };
 
-/* Bring the beginning of nbytes at p into the cache.  Inlined by force, as are the functions that call
- * it: none of them has an effect that a compiler can see, and gcc removes calls of such functions. */
+/* Prefetch the beginning of nbytes at p.  Always inline, as the functions that call it: gcc removes calls of
+ * functions without an effect that it can see. */
 __attribute__((always_inline)) static inline void prefetch_beginning(const uint8_t *p,
                                                                      uint64_t nbytes) {
     const uint64_t burst = nbytes < BURST_NBYTES ? nbytes : BURST_NBYTES;
@@ -50,7 +49,7 @@ __attribute__((always_inline)) static inline void prefetch_beginning(const uint8
 #define MAPIX_AT_MASK ((UINT64_C(1) << MAPIX_AT_BITS) - 1)
 
 typedef struct {
-    uint64_t size; /* of the whole record; at most 15 + 510 + 65535^3, so it cannot wrap */
+    uint64_t size; /* of the complete record; at most 15 + 510 + 65535^3, so it cannot wrap */
     uint16_t h, w, c;
     uint8_t n; /* label pairs */
 } vimh_header;
@@ -64,12 +63,12 @@ static inline uint64_t pixels(uint16_t h, uint16_t w, uint16_t c) {
     return (uint64_t)h * w * c;
 }
 
-/* h<<32 | w<<16 | c, the form in which mapix_where carries a shape */
+/* A shape as mapix_where has it: h<<32 | w<<16 | c. */
 static inline uint64_t packed_shape(uint16_t h, uint16_t w, uint16_t c) {
     return (uint64_t)h << 32 | (uint64_t)w << 16 | c;
 }
 
-/* Decode the header at `at`: MAPIX_OK if the whole record lies within nbytes, else
+/* Decode the header at `at`: MAPIX_OK if the complete record lies within nbytes, else
  * MAPIX_E_TRUNCATED or MAPIX_E_ZERO with *expected and *got for mapix_where. */
 static inline int vimh_decode(const uint8_t *base, uint64_t nbytes, uint64_t at,
                               uint32_t head_nbytes, vimh_header *header, mapix_where *where) {
@@ -107,8 +106,7 @@ static inline void entry_set(mapix_entry *entry, uint64_t at, const vimh_header 
     entry->reserved = 0;
 }
 
-/* Bytes of a record before its image.  A header of 0 bytes stands for bare images, as they lie in
- * a pickled batch: no header, and labels elsewhere, so that N takes no room. */
+/* Bytes of a record before its image; 0 for records without header and labels. */
 static inline uint64_t before_image(uint32_t head_nbytes, uint8_t n) {
     return head_nbytes ? head_nbytes + 1 + 2 * (uint64_t)n : 0;
 }

@@ -40,7 +40,7 @@ static inline int alike(const uint8_t *p, uint64_t shape, uint8_t n, uint32_t he
 }
 
 /* On a cold file of large records every header is a disk read of its own: ask for the next 64 at
- * once.  One mincore a block tells whether the file is cold. */
+ * once.  One mincore per block shows whether the file is in memory. */
 static void fetch_headers_ahead(const mapix_map *map, uint64_t at, uint64_t stride) {
     const uint64_t probe = at + stride * (SPARSE_AHEAD - 1);
     if (probe >= map->nbytes || mapix_resident(map, probe)) {

@@ -1,4 +1,4 @@
-/* vimh_table.c - find every record of a VIMH file, whatever their sizes.
+/* vimh_walk.c - find every record of a VIMH file, whatever their sizes.
  *
  * Sixteen chains walk sixteen stretches of a window at once, so that their cache misses overlap.  A
  * chain starts where sixteen plausible headers follow one another, which is only a guess; its
@@ -22,8 +22,8 @@ enum {
     CHAIN_AIM = CHAIN_CAPACITY / 4 * 3,    /* records that a stretch is sized for */
     PROVE = 16,            /* plausible headers in a row that make a start */
     IDS_AHEAD = 64,        /* records whose label ids are prefetched ahead */
-    NEAR_IDS = 8,          /* labels of a record that are looked at together */
-    LOOKS = 4,             /* pages of a window looked at, whether they are in memory */
+    NEAR_IDS = 8,          /* labels of a record that are read together */
+    TESTED_PAGES = 4,             /* pages of a window that are tested for being in memory */
     LEARN = 64,            /* records hopped to learn what is plausible */
     MAX_TRIES = 64,        /* starts tried for a chain before it is given up */
     MAX_REACH = 262144     /* bytes searched for a start */
@@ -39,7 +39,7 @@ typedef struct {
     mapix_entry *scratch;
 } table_job;
 
-/* One proven record onto the end of the table.  MAPIX_OK, or why the record is none. */
+/* Append the next record to the table: MAPIX_OK, or why it is not a record. */
 static inline int hop_one(table_job *job) {
     vimh_header header;
     const uint64_t at = job->walk.at;
@@ -176,10 +176,10 @@ static uint64_t chain_find(const chain *c, uint64_t at) {
 }
 
 /* Note the label ids of n records.  Not while walking, where the loop over a record's labels would
- * end the machine's looking ahead.  Records list different numbers of labels, so that a loop over
+ * end the processor's speculation.  Records list different numbers of labels, so that a loop over
  * them ends at a guess that is mostly wrong: up to eight are noted without one. */
 static void note_ids(table_job *job, const mapix_entry *from, uint64_t n) {
-    uint8_t seen[257] = {0}; /* the last place is for labels that are none */
+    uint8_t seen[257] = {0}; /* the last place is for what is not a label */
     const uint64_t pairs_at = job->walk.head_nbytes + 1;
     for (uint64_t k = 0; k < n; k++) {
         if (k + IDS_AHEAD < n) {
@@ -207,8 +207,8 @@ static void note_ids(table_job *job, const mapix_entry *from, uint64_t n) {
 
 /* Take the entries of `c` from number `i` on, now proven, into the table. */
 static void chain_take(table_job *job, const chain *c, uint64_t i) {
-    const uint64_t room = job->capacity - job->nwritten;
-    const uint64_t n = c->n - i < room ? c->n - i : room;
+    const uint64_t left = job->capacity - job->nwritten;
+    const uint64_t n = c->n - i < left ? c->n - i : left;
     const mapix_entry *from = c->entries + i;
     memcpy(job->entries + job->nwritten, from, n * sizeof *from);
     note_ids(job, from, n);
@@ -275,8 +275,8 @@ static int window(table_job *job, const habits *seen, uint64_t stop) {
 
 /* Whether some of the stretches of a window from `at` on have to come from the disk. */
 static int cold(const mapix_map *map, uint64_t at, uint64_t span, uint64_t stop) {
-    for (uint64_t k = 1; k <= LOOKS; k++) {
-        const uint64_t there = at + span / LOOKS * k;
+    for (uint64_t k = 1; k <= TESTED_PAGES; k++) {
+        const uint64_t there = at + span / TESTED_PAGES * k;
         if (there < stop && !mapix_resident(map, there)) {
             return 1;
         }

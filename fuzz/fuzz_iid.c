@@ -397,7 +397,7 @@ static int call(int which, const mapix_map *map, const mapix_iid *iid) {
     int32_t labels[64];
     int64_t keys[1];
     mapix_place places[1];
-    mapix_iid_pairs pairs = {.pairs = numbers, .room = 1};
+    mapix_iid_pairs pairs = {.pairs = numbers, .capacity = 1};
     mapix_where where;
     const mapix_iid_painting painting = {.keys = &key, .values = labels, .boxes = window, .n = 0,
                                          .window = {0, 0, 8, 8}, .labels = labels, .scratch = numbers};
@@ -482,7 +482,7 @@ static void check_mistakes(void) {
     p.n = 0, p.window[2] = 1;
     CHECK(mapix_iid_paint(&map, &none, &p, 2, 2, &where) == wrong);
     mapix_iid_join join = {.n = (uint64_t)UINT32_MAX + 1, .rows = canvas};
-    mapix_iid_pairs pairs = {.pairs = numbers, .room = 1};
+    mapix_iid_pairs pairs = {.pairs = numbers, .capacity = 1};
     CHECK(mapix_iid_overlaps(&map, &none, &join, &pairs, &where) == wrong);
     join.n = 0, pairs.n = 2;
     CHECK(mapix_iid_overlaps(&map, &none, &join, &pairs, &where) == wrong);

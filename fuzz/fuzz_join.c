@@ -112,7 +112,7 @@ static uint32_t slow_shared(const slow_segment *a, const slow_segment *b) {
 /* All pairs, in calls with little room; what they are goes to shared. */
 static void join_all(const reader *r, const mapix_iid_join *join, uint64_t room,
                      uint32_t shared[MOST_SEGMENTS][MOST_SEGMENTS], int honest) {
-    mapix_iid_pairs pairs = {.pairs = block(room * 12), .room = room};
+    mapix_iid_pairs pairs = {.pairs = block(room * 12), .capacity = room};
     mapix_where where;
     while (pairs.leader < join->n) {
         CHECK(mapix_iid_overlaps(&r->map, &r->a->iid, join, &pairs, &where) == MAPIX_OK);

@@ -24,7 +24,7 @@ static int in_bounds(const file_object *self, const mapix_entry *e) {
     return at <= self->nbytes && size_of(self, e) <= self->nbytes - at;
 }
 
-/* The entry by way of Python, which tells what is wrong with it, and raises. */
+/* Find the entry by way of Python, which raises the exception if it is wrong. */
 static int find_slowly(file_object *self, uint64_t row, mapix_entry *e) {
     PyObject *found = PyObject_CallMethod((PyObject *)self, "_find", "K", (unsigned long long)row);
     unsigned long long at_n;
@@ -70,8 +70,8 @@ static void keep(file_object *self, uint64_t row, const mapix_entry *e) {
     }
 }
 
-/* Make room when half is taken, unless all rows have a place of their own.  Where there is no memory
- * things stay as they are, and rows that have no place are confirmed at each use. */
+/* Enlarge the table when half of it is used, unless all rows have slots of their own.  Without memory the
+ * table stays as it is, and rows that have no slot are confirmed at each use. */
 static void make_room(file_object *self) {
     const unsigned had_bits = self->known_bits;
     const uint64_t had = self->known ? UINT64_C(1) << had_bits : 0;
@@ -124,7 +124,7 @@ static int entry_of_row(file_object *self, uint64_t row, mapix_entry *e) {
         }
     } else if (self->index.entries) {
         *e = self->index.entries[row];
-    } else { /* _attach has looked that all records are in bounds */
+    } else { /* _attach has checked that all records are in bounds */
         *e = self->index.first;
         e->at_n += row * self->index.stride;
         return 0;
@@ -168,7 +168,7 @@ static PyObject *file_record(file_object *self, PyObject *arg) {
     return mapix_record_at(self, (uint64_t)row);
 }
 
-/* Whether all of the index lies within the file, so that mapix_record_at need not look again. */
+/* Whether all of the index lies within the file, so that mapix_record_at need not check it. */
 static int fits(const file_object *self) {
     const mapix_table *index = &self->index;
     if (index->head_nbytes != 0 && index->head_nbytes != 6 && index->head_nbytes != 14) {
@@ -207,7 +207,7 @@ static int take(file_object *self, PyObject *data, PyObject *entries) {
     return 0;
 }
 
-/* _attach(data, nrecords, stride, first, entries, head_nbytes, interleaved, find): see pure.py */
+/* _attach(data, nrecords, stride, first, entries, head_nbytes, interleaved, find): see record_fallback.py */
 static PyObject *file_attach(file_object *self, PyObject *args) {
     PyObject *data, *entries;
     unsigned long long n, stride, at, find;
@@ -245,7 +245,7 @@ static PyObject *file_attach(file_object *self, PyObject *args) {
     Py_RETURN_NONE;
 }
 
-/* Let go of the file.  The table stays: another thread may be looking into it. */
+/* Release the file.  The table stays: another thread might be reading it. */
 static PyObject *file_detach(file_object *self, PyObject *Py_UNUSED(none)) {
     PyBuffer_Release(&self->data); /* does nothing when there is none */
     Py_RETURN_NONE;

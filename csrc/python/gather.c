@@ -1,6 +1,6 @@
 /* gather.c - gather(): the arrays of one batch, made and filled in one call.
  *
- * Its twin is _slowly in src/mapix/batch.py.  Addresses come as integers, and their owners are kept
+ * _slowly in src/mapix/batch.py does the same in Python.  Addresses come as integers, and their owners are kept
  * alive by the caller, but for the map, which another thread may replace: it comes with its owner.
  */
 #include "record.h"

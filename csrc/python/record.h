@@ -1,18 +1,18 @@
 /* record.h - mapix._record: ds[i] and its views as C types over numpy's C API, and gather().
  *
- * Three types, each with a twin in Python (src/mapix/vimh/record_fallback.py) that does the same, more slowly:
+ * Three types, each with a fallback in Python (src/mapix/vimh/record_fallback.py):
  * File (base of Gatherer) knows where the records are, Rows (base of Dataset) picks one by number,
  * Record makes arrays that alias the file.  Only what has to be fast lives here: whatever is rare or
  * goes wrong is handed to a method of the Python class (`_ready`, `_find`, `_pick`, `labels_of`, ...),
  * and that raises.
  *
- * What may be trusted: `data` is the whole map, held as a buffer; `index` was checked in `_attach`.
- * A walked table is private memory that our own walk wrote.  A stored table is a mapped file of
- * somebody's: it is touched by mapix_table_find alone, under the guard of mapix._core, and what that
+ * What may be trusted: `data` is the complete map, held as a buffer; `index` was checked in `_attach`.
+ * A walked table is private memory that our own walk wrote.  A stored table is a mapped file that
+ * another process can change: it is read by mapix_table_find alone, under the guard of mapix._core, and what that
  * has confirmed is kept in `known`, private memory of bounded size.
  *
  * One interpreter, with the GIL: types are static variables, and initialisation has one phase, so
- * that other kinds of interpreters refuse the module and get the twin.
+ * that other kinds of interpreters refuse the module and get the fallback.
  */
 #ifndef MAPIX_RECORD_H
 #define MAPIX_RECORD_H
@@ -55,7 +55,7 @@ PyTypeObject *mapix_add_type(PyObject *module, const char *name, PyType_Spec *sp
 /* A new record; the file is ready, and row < nrecords. */
 PyObject *mapix_record_at(file_object *file, uint64_t row);
 
-/* Have the heir attach the file; raises once the file is closed. */
+/* Have the subclass attach the file; raises once the file is closed. */
 int mapix_make_ready(file_object *file);
 
 static inline int ready(file_object *file) {

@@ -1,7 +1,7 @@
 """The compiled core, and nothing else that imports it.
 
 ``core`` has exceptions, maps and pointers, ``records`` tables of records, ``arrays`` rows of
-numbers; ``iid``, ``bulk`` and ``tree`` serve segmentation archives, ``json`` and ``lines`` text
+numbers; ``iid``, ``iid_bulk`` and ``tree`` serve segmentation archives, ``json`` and ``lines`` text
 files.  The names that most callers need can be imported from here.
 """
 

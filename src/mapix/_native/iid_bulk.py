@@ -123,17 +123,17 @@ class Bulk:
         join.rows = _canvas.take()[0]
         every: list[NDArray[np.uint32]] = []
         while pairs.leader < n:
-            if pairs.n == pairs.room:
+            if pairs.n == pairs.capacity:
                 if sum(map(len, every)) > most:
                     return None
                 more = min(max(SEGMENTS_PER_CALL, PAIRS_PER_SEGMENT * n), most + 1)
                 every.append(np.empty((more, 3), np.uint32))
                 into = write("uint32_t[]", every[-1])
-                pairs.pairs, pairs.room, pairs.n = into, len(every[-1]), 0
-            state = pairs.leader, pairs.behind, pairs.n
+                pairs.pairs, pairs.capacity, pairs.n = into, len(every[-1]), 0
+            state = pairs.leader, pairs.next_leaf, pairs.n
 
             def again(m: CData, *args: Any, state: tuple[int, int, int] = state) -> int:
-                pairs.leader, pairs.behind, pairs.n = (
+                pairs.leader, pairs.next_leaf, pairs.n = (
                     state  # a harmless change of the file repeats the call
                 )
                 return int(lib.mapix_iid_overlaps(m, *args))
