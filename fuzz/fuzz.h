@@ -108,7 +108,7 @@ static inline void put_records(draft *d, input *in, unsigned op) {
     }
 }
 
-/* The rest of the input as a file of at most `room` bytes; room for it is the caller's. */
+/* The rest of the input as a file in memory of the caller, cut off at its end. */
 static inline void draft_file(draft *d, input *in, int literal) {
     if (literal) {
         while (in->left) {

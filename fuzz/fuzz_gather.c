@@ -1,9 +1,9 @@
-/* fuzz_gather.c - the gather against a slow twin, with indexes that tell the truth and ones that
+/* fuzz_gather.c - the gather against a slow reference, with correct indexes and with ones that
  * lie.
  *
  * An input is: an order for a gather (type, layout, canvas, what is wanted), an index, rows, a
  * file.  Whatever the index says, the gather must stay inside the file and its buffers, give the
- * error that the slow twin gives, and otherwise the twin's pixels, labels, shapes and ranges. */
+ * error that the slow reference gives, and otherwise the reference's pixels, labels, shapes and ranges. */
 #define _GNU_SOURCE
 #include "fuzz.h"
 
@@ -144,13 +144,13 @@ static void take_rows(gather_case *t, input *in, const slow_file *slow) {
         t->rows[i] = row;
     }
     while (t->nrows > 1 && t->nrows * g->h * g->w * g->c > MOST_PIXELS) {
-        t->nrows /= 2; /* the twin looks at every pixel of the canvas */
+        t->nrows /= 2; /* the reference reads every pixel of the canvas */
     }
 }
 
-/* --- the slow twin: one record, one pixel at a time -------------------------------------------*/
+/* --- the slow reference: one record, one pixel at a time -------------------------------------------*/
 
-/* What record rows[i] is: a status and *r, looked up in the index and in nothing else. */
+/* What record rows[i] is: a status and *r, located by the index alone. */
 static int slow_locate(const gather_case *t, uint64_t i, slow_record *r, mapix_where *where) {
     const mapix_table *x = &t->index;
     const __int128 n = x->nrecords, asked = t->rows[i], row = asked < 0 ? n + asked : asked;
@@ -349,7 +349,7 @@ static void check_outputs(const gather_case *t) {
 
 /* --- the call ---------------------------------------------------------------------------------*/
 
-/* Exactly as much memory as the gather is told of. */
+/* Exactly as much memory as the gather may use. */
 static void make_outputs(gather_case *t) {
     mapix_gather *g = &t->gather;
     static const unsigned items[4] = {1, 4, 2, 1};
@@ -395,7 +395,7 @@ static int same_error(int status, const mapix_where *where, int want, const mapi
            (status == MAPIX_E_SPAN || where->at == w->at);
 }
 
-/* Is `status` one that the twin allows?  The first row that cannot be gathered decides; but the look
+/* Is `status` one that the reference allows?  The first row that cannot be gathered decides; but the test
  * at the page cache goes over the index before, and may find a later row that the index alone shows
  * to be bad. */
 static int allowed(const gather_case *t, int status, const mapix_where *where) {
@@ -450,7 +450,7 @@ static uint8_t *map_without_tail(gather_case *t, uint64_t npages) {
     return base;
 }
 
-/* Orders that make no sense are told; none of their pointers is followed. */
+/* Wrong arguments are reported; none of their pointers is followed. */
 static void check_mistakes(void) {
     static const uint8_t file[8] = {1, 0, 1, 0, 1, 0, 0, 77};
     const mapix_map map = {.base = file, .nbytes = sizeof file, .fd = -1};
@@ -490,7 +490,7 @@ static void check_mistakes(void) {
     probed.probe = 1, probed.nasked = &nasked;
     CHECK(mapix_table_gather(&map, &index, &row, 1, &probed, &where) == MAPIX_OK && nasked <= 1);
     CHECK(pixel == 155.0f);
-    mapix_map lost = map; /* whether the file moved cannot be told */
+    mapix_map lost = map; /* whether the file changed cannot be found out */
     lost.fd = 1 << 30;
     CHECK(mapix_table_gather(&lost, &index, &row, 1, &good, &where) == MAPIX_E_CHANGED);
 }

@@ -5,7 +5,7 @@
  * it, so that most files are nearly right. */
 #include "iid_archive.h"
 
-/* The mask of a segment within just its box; and rooms that are no rooms. */
+/* The mask of a segment within its box; and outputs that are too small. */
 static void check_own_mask(const archive *a, const mapix_map *map, uint32_t key,
                            const slow_segment *s) {
     const uint16_t box[4] = {(uint16_t)s->box[0], (uint16_t)s->box[1], (uint16_t)s->box[2],
@@ -138,7 +138,7 @@ static void check_pixels(const archive *a, input *in) {
     free(boxes), free(scratch), free(again);
 }
 
-/* All names in one call, into just the room they take, and looked for together. */
+/* All names in one call, into memory of exactly their size, and found together. */
 static void check_all_names(const archive *a, const mapix_map *map, uint64_t seed,
                             const uint64_t *slots, uint64_t nslots, const uint32_t *next) {
     const uint64_t n = a->iid.nsegments;
@@ -236,7 +236,7 @@ static int boxes_meet(const uint16_t *a, const uint16_t *b) {
            b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
 }
 
-/* Several windows, and all pairs, in calls with little room. */
+/* Several windows, and all pairs, in calls with small outputs. */
 static void check_many(const uint16_t *nodes, const uint32_t *order, unsigned n,
                        const uint16_t *boxes, input *in) {
     enum { WINDOWS = 3 };
@@ -420,7 +420,7 @@ static int call(int which, const mapix_map *map, const mapix_iid *iid) {
     }
 }
 
-/* Sections that do not lie in the file, each by itself: told by every function. */
+/* Sections that do not lie in the file, each by itself: every function reports it. */
 static void check_sections(void) {
     static const uint8_t file[64];
     const mapix_map map = {.base = file, .nbytes = sizeof file, .fd = -1};

@@ -30,7 +30,7 @@ static int has_any(const slow_segment *s, const uint16_t window[4]) {
     return found;
 }
 
-/* All windows, in calls with little room. */
+/* All windows, in calls with small outputs. */
 static void ask_windows(const reader *r, const mapix_parts *parts, input *in, int honest) {
     const unsigned n = 1 + take(in) % 3, least = take(in) % 4;
     uint16_t *windows = block(n * 8);
@@ -109,7 +109,7 @@ static uint32_t slow_shared(const slow_segment *a, const slow_segment *b) {
     return found;
 }
 
-/* All pairs, in calls with little room; what they are goes to shared. */
+/* All pairs, in calls with small outputs; they are written to shared. */
 static void join_all(const reader *r, const mapix_iid_join *join, uint64_t room,
                      uint32_t shared[MOST_SEGMENTS][MOST_SEGMENTS], int honest) {
     mapix_iid_pairs pairs = {.pairs = block(room * 12), .capacity = room};
@@ -177,7 +177,7 @@ static void check_overlaps(const reader *r, input *in) {
     free(nodes), free(places), free(canvas);
 }
 
-/* All segments in one call, into little more room than they take: SLACK is for what might follow. */
+/* All segments in one call, into memory little larger than they need: SLACK is for what might follow. */
 static void check_all_rle(const reader *r, uint32_t h, uint32_t w, uint16_t *scratch, uint64_t *rows) {
     const uint32_t n = (uint32_t)r->a->iid.nsegments;
     uint32_t *keys = block(n * sizeof *keys);
@@ -204,7 +204,7 @@ static void check_all_rle(const reader *r, uint32_t h, uint32_t w, uint16_t *scr
     free(keys), free(ends), free(out);
 }
 
-/* The run lengths of each segment, made in calls with little room, and read again. */
+/* The run lengths of each segment, made in calls with small outputs, and decoded. */
 static void check_rle(const reader *r, input *in) {
     const uint32_t n = (uint32_t)r->a->iid.nsegments;
     const unsigned high = take(in), far = take(in); /* 128: an image that some do not lie in */

@@ -189,7 +189,7 @@ static void check(const mapix_map *map, const slow_text *t, unsigned depth, uint
     }
 }
 
-/* The caller's mistakes are told, and nothing is touched. */
+/* The caller's mistakes are reported, and nothing is written. */
 static void check_mistakes(const mapix_map *map) {
     const mapix_json_run fresh = {0};
     const struct {

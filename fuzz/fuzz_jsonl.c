@@ -1,6 +1,6 @@
 /* fuzz_jsonl.c - lines of a text file: the core in one call and in many, beside a byte at a time.
  *
- * Four bytes of order (step, room, what is wanted, where the file is cut), then the text: a byte stands for
+ * Four bytes of order (step, capacity, what is wanted, where the file is cut), then the text: a byte stands for
  * itself, but for a few that stand for what matters between lines. */
 #define _GNU_SOURCE
 #include "fuzz.h"
@@ -11,7 +11,7 @@
 enum {
     SHORT_NBYTES = 256, /* of nearly all texts */
     LONG_NBYTES = 9000, /* of those whose file is cut: three pages */
-    MOST_CALLS = 10,    /* with the step and the room of the order; one call reads the rest */
+    MOST_CALLS = 10,    /* with the step and the capacity of the order; one call reads the rest */
 };
 
 typedef struct {

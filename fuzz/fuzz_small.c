@@ -77,7 +77,7 @@ static void check_crc(input *in) {
     free_map(&map);
 }
 
-/* An index that tells anything at all, and rows of it. */
+/* A table with any contents, and rows of it. */
 typedef struct {
     mapix_table index;
     int64_t *rows;
@@ -152,7 +152,7 @@ static int slow_usable(const mapix_table *x) {
            (x->entries || x->nrecords == 0 || x->stride == slow_size(x, &x->first));
 }
 
-/* The status of looking rows[i] up in a file of nbytes. */
+/* The status of locating rows[i] in a file of nbytes. */
 static int slow_lookup(const any_index *t, uint64_t i, uint64_t nbytes) {
     uint64_t row;
     if (!slow_row(t, i, &row)) {
@@ -233,14 +233,14 @@ static void check_willneed(input *in) {
     free_index(&t);
 }
 
-/* The same map with a descriptor that is not open: whether the file moved cannot be told then. */
+/* The same map with a descriptor that is not open: then it cannot be found out whether the file changed. */
 static mapix_map without_file(const mapix_map *map) {
     mapix_map lost = *map;
     lost.fd = 1 << 30;
     return lost;
 }
 
-/* Write the header that the index tells of into the file, where there is room. */
+/* Write the header that the table states into the file, if it fits. */
 static void make_true(const mapix_map *map, const any_index *t, uint64_t at, const mapix_entry *e) {
     if (!t->index.head_nbytes) { /* bare images tell nothing */
         return;
@@ -285,7 +285,7 @@ static void check_find(input *in) {
             const int same = tells(p, x, &e);
             want = !same ? MAPIX_E_STALE : !e.h || !e.w || !e.c ? MAPIX_E_ZERO : MAPIX_OK;
         } else if (row > INT64_MAX && !want) {
-            continue; /* the twin counts such rows from the end */
+            continue; /* the reference counts such rows from the end */
         }
         const mapix_map lost = without_file(&map);
         const int told = want == MAPIX_OK || want == MAPIX_E_ARGUMENT || want == MAPIX_E_ROW;
@@ -376,7 +376,7 @@ static uint64_t slow_memo(const uint8_t *p, const uint8_t *end, uint64_t number)
     return 0;
 }
 
-/* Where a row of n numbers that begins at p ends; null when it is none. */
+/* Where a row of n numbers that begins at p ends; null if it is not a row. */
 static const uint8_t *slow_pickled(const uint8_t *p, const uint8_t *end, uint64_t number, unsigned n,
                                    uint8_t *out) {
     if (p == end || *p++ != ']') {
@@ -470,7 +470,7 @@ static void check_change(input *in) {
     map.path = path;
     map.mtime_ns = s.st_mtim.tv_sec * second + s.st_mtim.tv_nsec - (what == 1);
     map.ctime_ns = s.st_ctim.tv_sec * second + s.st_ctim.tv_nsec - (what == 2);
-    if (what == 3 || what == 4) { /* 4: nobody asks the file, the pages tell */
+    if (what == 3 || what == 4) { /* 4: the file is not checked, its pages fault */
         CHECK(ftruncate(fd, (off_t)(nbytes - page)) == 0);
         map.fd = what == 3 ? fd : -1;
     } else if (what == 5) {
@@ -559,7 +559,7 @@ static void check_rows(input *in) {
     free_map(&map);
 }
 
-/* A table in a file of its own, which is cut: whoever reads it says so, and the data is not to blame. */
+/* A table in a file of its own, which is cut: every function that reads it reports that. */
 static void check_lost_table(input *in) {
     const unsigned what = take(in) % 5;
     const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), each = page / sizeof(mapix_entry);
@@ -653,7 +653,7 @@ static void check_map_file(input *in) {
     CHECK(munmap(at, 2 * page) == 0 && close(fd) == 0);
 }
 
-/* A page that is not ours, whose fault somebody else's handler mends. */
+/* A page that is not ours, whose fault another handler repairs. */
 static uint8_t *foreign_page;
 static volatile sig_atomic_t nmended;
 
@@ -682,7 +682,7 @@ static void on_bus_told(int sig, siginfo_t *info, void *context) {
 }
 
 /* Handlers that are not ours, put there before or after our first call: a fault outside the map is
- * theirs, and so is a signal that somebody sends. */
+ * theirs, and so is a signal that is sent. */
 static void check_foreign(input *in) {
     const unsigned what = take(in) % 4, times = 1 + take(in) % 3;
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);

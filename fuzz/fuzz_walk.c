@@ -12,7 +12,7 @@
 enum {
     ROOM = 160 << 10, /* enough for a chain to fill up: more than 8192 records of 14 bytes */
     SMALL_ROOM = 6 << 10, /* enough for windows of chains, and much faster */
-    MOST_CALLS = 40   /* per walk: a table call of a few entries still walks a whole window */
+    MOST_CALLS = 40   /* per walk: a table call of a few entries still walks a complete window */
 };
 
 typedef struct {
@@ -132,7 +132,7 @@ static void check_run(const walk_case *t) {
     CHECK(memcmp(ids, walk.ids, sizeof ids) == 0 && walk.ids_differ == (uint32_t)differ);
 }
 
-/* The caller's mistakes are told, and nothing is touched. */
+/* The caller's mistakes are reported, and nothing is written. */
 static void check_mistakes(const walk_case *t) {
     mapix_walk beyond = {.head_nbytes = t->head_nbytes, .at = t->map.nbytes + 1};
     mapix_walk headless = {.head_nbytes = t->head_nbytes + 1};
@@ -145,7 +145,7 @@ static void check_mistakes(const walk_case *t) {
 }
 
 /* A file of large records, nothing of it in memory but a few headers: the run asks the kernel for
- * headers ahead.  Or a file that loses its tail: the walk says so. */
+ * headers ahead.  Or a file that loses its tail: the walk reports it. */
 static void check_mapped(const walk_case *t, int sparse, uint64_t nth) {
     const uint64_t size = sparse ? 400 * 65600 : t->map.nbytes + 1;
     const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
@@ -156,7 +156,7 @@ static void check_mapped(const walk_case *t, int sparse, uint64_t nth) {
     mapix_map map = {.base = base, .nbytes = sparse ? size : t->map.nbytes, .fd = -1};
     mapix_walk walk = {.head_nbytes = t->head_nbytes};
     uint64_t n;
-    if (sparse) { /* 64 headers ahead are looked at, and 320 records make a table's second step */
+    if (sparse) { /* 64 headers ahead are tested, and 320 records make a table's second step */
         nth *= 6;
         const uint8_t header[6] = {0, 1, 0, 1, 1, 0}; /* 256 x 256 x 1 */
         const uint64_t stride = 65536 + t->head_nbytes + 1;
@@ -208,7 +208,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
     t.map = (mapix_map){.base = file, .nbytes = d.nbytes, .fd = -1};
     t.slow = slow_walk(file, d.nbytes, t.head_nbytes);
     const uint64_t least = t.slow.nrecords / MOST_CALLS + 1;
-    const uint64_t most = t.slow.nrecords + 2; /* more room would only cost time */
+    const uint64_t most = t.slow.nrecords + 2; /* more would only cost time */
     t.capacity = t.capacity < least ? least : t.capacity > most ? most : t.capacity;
     if (t.step) {
         const uint64_t shortest = d.nbytes / MOST_CALLS + 1;

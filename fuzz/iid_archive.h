@@ -24,7 +24,7 @@ static inline uint32_t get_32(const uint8_t *p) {
     return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
-/* Mostly a few; some archives have more segments than are looked at together. */
+/* Mostly a few; some archives have more segments than are read together. */
 static inline unsigned take_nsegments(input *in) {
     const unsigned code = take(in);
     return code < 240 ? code % 7 : MOST_SEGMENTS - (255 - code) * 3;
@@ -36,7 +36,7 @@ static inline unsigned take_length(input *in) {
     return (code & 3) + (code & 128 ? code >> 2 & 31 : 0);
 }
 
-/* Lookup rows, names and segments one behind the other, then some bytes changed. */
+/* Lookup rows, names and segments back to back, then some bytes changed. */
 static inline archive take_archive(input *in, uint8_t *room) {
     const unsigned n = take_nsegments(in);
     draft names = {.bytes = room, .room = MOST_FILE / 4};

@@ -104,7 +104,7 @@ def golden() -> dict[str, bytes]:
 def walk_seeds() -> dict[str, bytes]:
     """Flags (1: 14-byte header, 2: literal, 12: mapped too, 48: large), capacity, step, nth."""
     orders = {
-        "whole": (0, 0xFFFF, 0, 0),
+        "complete": (0, 0xFFFF, 0, 0),
         "calls": (0, 70, 0, 0),
         "steps": (0, 0xFFFF, 100, 0),
         "cut": (12, 100, 777, 128 + 1),
@@ -157,12 +157,12 @@ def gather_seeds() -> dict[str, bytes]:
         for k in range(4):
             out[f"{name}_{k}"] = gather_order(rng, 2 | (k & 1)) + data
     for level, dtype, layout, w in product(range(3), range(3), (0, 4), (7, 15, 16, 17, 33)):
-        # whole images of three channels, by every kind of kernel, a vector long or a pixel less
+        # complete images of three channels, by every kind of kernel, a vector long or a pixel less
         order = bytes([0, dtype | layout, 2, 1 | level << 2 | 16]).ljust(18, b"\1")
         rows = bytes([3, 0, 0, *range(3)])
         name = f"kernels_{level}_{dtype}_{layout}_{w}"
         out[name] = (order + bytes([0, 0]) + rows).ljust(FRONT, b"\0") + records(3, 1, w, 3, 2)
-    for lacking in (0, 1, 30):  # flat images into just the room they take, and into less
+    for lacking in (0, 1, 30):  # flat images into memory of exactly their size, and into less
         order = bytes([0, 0, 128 | 64, 0]).ljust(18, b"\0") + bytes([lacking])
         rows = bytes([5, 0, 0, 0, 1, 2, 3, 4])
         data = (order + bytes([0, 0]) + rows).ljust(FRONT, b"\0") + records(9, 5, 7, 3, 4)
@@ -496,14 +496,14 @@ def middles() -> list[str]:
     """Numbers in the middle between two floats, and a little beside it, all digits written."""
     out = []
     for exponent, step in ((67, 43), (127, 103), (100, 76), (24, 0), (31, 7)):
-        whole = (1 << exponent) + (1 << step)
+        integer = (1 << exponent) + (1 << step)
         out += [
-            str(whole),
-            str(whole) + ".0e0",
-            f"{whole}.{'0' * 120}1",
-            f"{whole - 1}.{'9' * 130}",
+            str(integer),
+            str(integer) + ".0e0",
+            f"{integer}.{'0' * 120}1",
+            f"{integer - 1}.{'9' * 130}",
         ]
-        out += [f"{whole}{'0' * 130}.0e-130", f"0.{'0' * 20}{whole}0e{20 + len(str(whole))}"]
+        out += [f"{integer}{'0' * 130}.0e-130", f"0.{'0' * 20}{integer}0e{20 + len(str(integer))}"]
     top = (1 << 128) - (1 << 103)  # between the largest float and infinity
     out += [str(top), str(top - 1), f"{top}.{'0' * 30}1", str((1 << 128) + (1 << 103))]
     half = (1 << 128) + (1 << 104)
@@ -555,7 +555,7 @@ def json_seeds() -> dict[str, bytes]:
 
 
 def jsonl_seeds() -> dict[str, bytes]:
-    """Texts as they are, and texts of line ends, with several steps and rooms."""
+    """Texts as they are, and texts of line ends, with several steps and capacities."""
     rng = random.Random(14)
     text = (GOLDEN.parent / "opsml" / "v1_file_name" / "my_images" / "metadata.jsonl").read_bytes()
     out = {}

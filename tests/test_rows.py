@@ -92,7 +92,7 @@ def test_an_array_beyond_every_file():
 
 def test_room_is_checked(file):
     array = _native.Array(at=0, row_nbytes=100, nrows=10, swap=1)
-    with pytest.raises(ValueError, match="room for 199"):
+    with pytest.raises(ValueError, match="space for 199"):
         array.gather(file[0].mapping, np.array([0, 1]), np.empty(199, np.uint8))
     bad = _native.Array(at=0, row_nbytes=100, nrows=10, swap=8)  # 100 bytes are no whole numbers
     with pytest.raises(mapix.MapixError, match="internal error"):

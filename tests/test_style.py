@@ -25,7 +25,7 @@ docs/benchmarks.md docs/convert.md docs/formats.md docs/gpu.md docs/loader.md do
 src/mapix/errors.py src/mapix/source.py src/mapix/rooted.py src/mapix/descriptors.py
 src/mapix/system_calls.py src/mapix/store.py src/mapix/cache.py src/mapix/unpacked.py
 src/mapix/appearance.py src/mapix/report.py src/mapix/selection.py src/mapix/placement.py
-src/mapix/view.py src/mapix/lazy.py src/mapix/colour.py src/mapix/_native/compiled.py
+src/mapix/view.py src/mapix/lazy.py src/mapix/colour.py
 src/mapix/loader.py src/mapix/gpu src/mapix/feeding src/mapix/__init__.py src/mapix/__main__.py
 src/mapix/text.py src/mapix/sampling.py src/mapix/testing.py src/mapix/torch.py
 tests/conftest.py tests/records.py tests/model_disk.py tests/interleave.py tests/fuse_direct.py
@@ -35,7 +35,7 @@ src/mapix/compat
 src/mapix/iid docs/iid.md
 src/mapix/vimh src/mapix/joined.py src/mapix/batch.py src/mapix/columns.py src/mapix/expression.py
 src/mapix/statistics.py
-src/mapix/_native/iid.py src/mapix/_native/iid_bulk.py src/mapix/_native/tree.py
+src/mapix/_native csrc fuzz tests/c
 src/mapix/folder src/mapix/pictures docs/folder.md
 src/mapix/idx src/mapix/pink src/mapix/npy src/mapix/rowarray.py src/mapix/assembly.py
 docs/idx.md docs/pink.md docs/npy.md tests/test_npy.py
@@ -79,6 +79,11 @@ QUESTION = "a docstring begins with a verb"
 def prose(path: Path) -> Iterator[tuple[int, str]]:
     """Yield line number and text of everything in a file that people read."""
     text = path.read_text(encoding="utf-8")
+    if path.suffix in (".c", ".h"):
+        for comment in re.finditer(r"/\*.*?\*/", text, re.DOTALL):
+            first = text.count("\n", 0, comment.start()) + 1
+            yield from enumerate(comment.group().splitlines(), first)
+        return
     if path.suffix != ".py":
         yield from enumerate(text.splitlines(), 1)
         return
@@ -153,3 +158,9 @@ if __name__ == "__main__":
     for rule, n in sorted(counts.items()):
         print(f"{n:5} {rule}")
     print(f"{sum(counts.values()):5} together")
+
+
+def test_of_c_only_comments_are_read(tmp_path: Path) -> None:
+    place = tmp_path / "module.c"
+    place.write_text("int whole; /* one\n * behind the other */\nint behind;\n")
+    assert [(n, text) for n, _, text in findings(place)] == [(2, "* behind the other */")]

@@ -30,12 +30,12 @@ static void pause_ms(long ms) {
 static struct {
     scene s;
     atomic_int stop;
-    atomic_uint state; /* even: the file is whole, and stays so for a while */
+    atomic_uint state; /* even: the file is complete, and stays so for a while */
     atomic_ulong ngood, nrefused, nfaults;
 } cut;
 
-/* A batch that is reported good must hold the whole file's bytes, if it was begun on a map made of
- * the whole file: whatever was cut and restored since, the file's times have moved. */
+/* A batch that is reported good must hold the complete file's bytes, if it was begun on a map made of
+ * the complete file: whatever was cut and restored since, the file's times have moved. */
 static void gather_checked(mapix_map *map, const int64_t *rows, uint8_t *images, uint32_t nthreads) {
     mapix_where where;
     memset(images, 0, BATCH * IMAGE);
@@ -97,7 +97,7 @@ static void case_cut(void) {
     for (; time(NULL) < end || (!cut_enough() && time(NULL) < end + PATIENCE); ncuts++) {
         pause_ms(20); /* coarse clocks tick every 4 to 10 ms: states must differ in time */
         atomic_fetch_add(&cut.state, 1);
-        /* also inside a page, where no signal tells that bytes are gone */
+        /* also inside a page, where no signal reports that bytes are gone */
         scene_cut(&cut.s, cut.s.map.nbytes - 1 - ncuts * 7919 % (cut.s.map.nbytes - 1));
         pause_ms(15);
         scene_restore(&cut.s);
@@ -152,7 +152,7 @@ static void *flip_entry(void *two) {
     return NULL;
 }
 
-/* Flat output is sized from the table in one pass and filled in a second; the table (somebody's
+/* Flat output is sized from the table in one pass and filled in a second; the table (another process's
  * file) may change between.  The file ends with its last, small record at a page's end, and an
  * unreadable page follows: reading a large record's bytes there would not go unseen. */
 static void case_changing_table(void) {

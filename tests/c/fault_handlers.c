@@ -1,5 +1,5 @@
 /* fault_handlers.c - the guard among other owners of SIGBUS: handlers before it, after it, that
- * mend, give up, jump away, call back; signals that somebody sends.
+ * mend, give up, jump away, call back; signals that are sent.
  *
  * Usage: fault_handlers CASE; fault_handlers list.  Exit 0 when the case holds. */
 #include "scene.h"
@@ -47,7 +47,7 @@ static int death_of(void (*fn)(void)) {
     const pid_t child = fork();
     CHECK(child >= 0);
     if (child == 0) {
-        alarm(20); /* an endless loop in a handler is no answer */
+        alarm(20); /* not an endless loop in a handler */
         fn();
         _exit(0);
     }
@@ -135,7 +135,7 @@ static void gather_into_lost(void) {
     (void)gather_row(0, foreign + page_nbytes());
 }
 
-/* Nobody there before: a foreign fault kills, as it would without us. */
+/* No handler before: a foreign fault kills, as it would without us. */
 static void case_foreign_kills(void) {
     CHECK(lost_row() == MAPIX_E_FAULT);
     CHECK(death_of(touch_foreign) == SIGBUS && death_of(gather_into_lost) == SIGBUS);
@@ -211,7 +211,7 @@ OWNER(1) OWNER(2) OWNER(3) OWNER(4) OWNER(5) OWNER(6) OWNER(7) OWNER(8)
 static void case_many_owners(void) {
     void (*const owners[])(int) = {owner_1, owner_2, owner_3, owner_4,
                                    owner_5, owner_6, owner_7, owner_8};
-    CHECK(lost_row() == MAPIX_E_FAULT); /* the first: nobody */
+    CHECK(lost_row() == MAPIX_E_FAULT); /* the first: none */
     for (int i = 0; i < 7; i++) {
         leave_to(owners[i]);
         CHECK(lost_row() == MAPIX_E_FAULT);

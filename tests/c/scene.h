@@ -27,7 +27,7 @@ enum { STRIDE = HEAD + 1 + 2 * LABELS + IMAGE };
 typedef struct {
     int fd;
     uint64_t nrecords;
-    uint8_t *bytes; /* what the file holds while it is whole */
+    uint8_t *bytes; /* what the file holds while it is complete */
     mapix_map map;
     mapix_table index;
     mapix_entry *entries; /* the same as a table, for those who want one */
@@ -112,7 +112,7 @@ static inline int gather_u8(const mapix_map *map, const mapix_table *index,
     return mapix_table_gather(map, index, rows, n, &g, where);
 }
 
-/* Are the n images in `got` the ones that the whole file has? */
+/* Are the n images in `got` those of the complete file? */
 static inline int images_right(const scene *s, const int64_t *rows, uint64_t n,
                                const uint8_t *got) {
     for (uint64_t i = 0; i < n; i++) {

@@ -51,9 +51,11 @@ class Array:
         )
 
     def gather(self, mapping: Mapping, rows: IntArray, to: NDArray[Any], threads: int = 1) -> None:
-        """Copy rows into ``to``, which is C-contiguous and has room for them."""
+        """Copy rows into ``to``, which is C-contiguous and large enough."""
         if to.nbytes < len(rows) * self._row_nbytes or not to.flags.c_contiguous:
-            raise ValueError(f"{len(rows)} rows of {self._row_nbytes} bytes, room for {to.nbytes}")
+            raise ValueError(
+                f"{len(rows)} rows of {self._row_nbytes} bytes, but space for {to.nbytes}"
+            )
         plan, into = new_gather(), writable(to)
         plan.images, plan.images_nbytes = into, to.nbytes
         plan.swap, plan.nthreads = self._swap, threads

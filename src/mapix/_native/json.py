@@ -31,14 +31,13 @@ TOKEN: int = lib.MAPIX_E_JSON_TOKEN
 COLUMNS: int = lib.MAPIX_E_JSON_COLUMNS
 ROWS: int = lib.MAPIX_E_JSON_ROWS
 END: int = lib.MAPIX_JSON_END
-UNKNOWN = (1 << 64) - 1  # of rows or columns, when they are counted
-STEP = (
-    16 << 20
-)  # bytes between two looks at Ctrl-C: 0.03 s, and 0.5 of the hardest numbers there are
+UNKNOWN = (1 << 64) - 1  # rows or columns that are to be counted
+# bytes per call, after which Ctrl-C is noticed: 0.03 s, and 0.5 s for the hardest numbers
+STEP_NBYTES = 16 << 20
 
 
 class Numbers(NamedTuple):
-    """How far ``read`` came: the fields of ``mapix_json_run``, and why it stopped there."""
+    """State after ``read``: the fields of ``mapix_json_run``, and why it stopped."""
 
     status: int
     at: int
@@ -58,12 +57,12 @@ def read(
     nrows: int = UNKNOWN,
     ncolumns: int = UNKNOWN,
 ) -> Numbers:
-    """``mapix_json_numbers`` from byte ``at``, to the end or to what is wrong.
+    """Read an array of numbers from byte ``at``, to its end or to an error.
 
     ``status`` is 0, TOKEN, COLUMNS or ROWS; anything else is raised.
     """
     if out is not None and (out.size != nrows * ncolumns or not out.flags.c_contiguous):
-        raise ValueError(f"room for {out.size} numbers, {nrows} x {ncolumns} are asked for")
+        raise ValueError(f"space for {out.size} numbers, not for {nrows} x {ncolumns}")
     run, where = ffi.new("mapix_json_run *"), ffi.new("mapix_where *")
     run.at = at
     into = ffi.NULL
@@ -71,7 +70,7 @@ def read(
         into = ffi.cast("float *", ffi.from_buffer("float[]", out, require_writable=True))
     status = 0
     while status == 0 and run.state != lib.MAPIX_JSON_DONE:
-        stop = run.at + STEP
+        stop = run.at + STEP_NBYTES
         status = mapping.guarded(
             lambda m, stop=stop: lib.mapix_json_numbers(  # type: ignore[misc]
                 m, run, depth, grammar, into, nrows, ncolumns, stop, where

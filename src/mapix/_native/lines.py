@@ -1,4 +1,4 @@
-"""The compiled core's functions for text files of lines: see ``csrc/mapix.h``.  No policy here."""
+"""The compiled core's function for text files of lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EVERYTHING = 2**64 - 1
 
 
 class Lines:
-    """State of one pass over the lines of a file: ``mapix_lines``."""
+    """State of a scan for the lines of a file: ``mapix_lines``."""
 
     __slots__ = ("_c",)
 
@@ -26,24 +26,24 @@ class Lines:
         self._c.at = self._c.begin = at
 
     def copy(self) -> Lines:
-        """Another one that goes on from here."""
+        """Return a scan that continues at the same place."""
         new = Lines()
         new._c[0] = self._c[0]
         return new
 
     @property
     def at(self) -> int:
-        """Bytes looked at."""
+        """Bytes scanned."""
         return int(self._c.at)
 
     @property
     def begin(self) -> int:
-        """Where the line begins that ``at`` is in; all before it are found."""
+        """Begin of the line that contains ``at``; all lines before it were found."""
         return int(self._c.begin)
 
     @property
     def nlines(self) -> int:
-        """Lines found, blank ones too."""
+        """Lines found, including blank ones."""
         return int(self._c.nlines)
 
     @property
@@ -59,7 +59,7 @@ class Lines:
     def find(
         self, mapping: Mapping, stop_at: int, begins: U64 | None, numbers: U64 | None = None
     ) -> int:
-        """``mapix_jsonl_lines``: how many were written to ``begins`` and ``numbers``.
+        """Find lines; return how many were written to ``begins`` and ``numbers``.
 
         Without either, lines are only counted.
         """

@@ -239,7 +239,7 @@ class Table:
     def checksums(self, mapping: Mapping, rows: IntArray, crcs: NDArray[np.uint32]) -> None:
         """Write the CRC32C of each record to ``crcs``, (len(rows),)."""
         if crcs.shape != rows.shape:
-            raise ValueError(f"{len(rows)} rows, room for {len(crcs)} checksums")
+            raise ValueError(f"{len(rows)} rows, but space for {len(crcs)} checksums")
         into = ffi.from_buffer("uint32_t[]", crcs, require_writable=True)
         self._scan(lib.mapix_table_checksums, mapping, rows, into)
 
@@ -290,7 +290,7 @@ def pickle_rows(
 ) -> tuple[int, int]:
     """Read rows of a pickle into ``rows``, (nrows, ncolumns); return their end and number."""
     if rows.shape[0] < nrows:
-        raise ValueError(f"room for {rows.shape[0]} rows, not for {nrows}")
+        raise ValueError(f"space for {rows.shape[0]} rows, not for {nrows}")
     run = ffi.new("mapix_pickle_run *")
     into, n = writable(rows), rows.shape[1]
     status = mapping.guarded(lambda m: lib.mapix_pickle_rows(m, at, memo, n, into, nrows, run))
