@@ -169,7 +169,7 @@ def test_many_calls_are_one(tmp_path, monkeypatch):
     mapping = Source(tmp_path / "x").mapping
     out = np.empty((9, 3), np.float32)
     for step in (1, 2, 7, 1000):
-        monkeypatch.setattr(core, "STEP", step)
+        monkeypatch.setattr(core, "STEP_NBYTES", step)
         out[:] = 0
         assert core.read(mapping, 0, 2, core.ORIGINAL, out, 9, 3).at == len(text)
         assert (out == np.array([1.25, -7, 300], np.float32)).all()
@@ -178,7 +178,7 @@ def test_many_calls_are_one(tmp_path, monkeypatch):
 def test_room_has_to_fit(tmp_path):
     (tmp_path / "x").write_bytes(b"[1]")
     out = np.empty(3, np.float32)
-    with pytest.raises(ValueError, match="room for 3 numbers"):
+    with pytest.raises(ValueError, match="space for 3 numbers"):
         core.read(Source(tmp_path / "x").mapping, 0, 1, core.ANY, out, 1, 4)
 
 
