@@ -233,3 +233,12 @@ def test_coco_text_that_is_none(text, h, w):
     assert mask.shape == (box[2] - box[0], box[3] - box[1])
     again = encode(mask, box, (h, w), compressed=False)
     assert (decode(again)[0] == mask).all()
+
+
+def test_arrays_of_another_width_do_not_reach_the_core(made):
+    a = mapix.open(made[0])
+    windows = np.zeros((2, 4), np.uint16)
+    assert a._bits.count(a.keys[:2], windows).tolist() == [0, 0]
+    for keys in (a.keys[:2].astype(np.int64), a.keys[:4:2], a.keys[:2].astype(np.uint16)):
+        with pytest.raises(ValueError, match="contiguous uint32"):
+            a._bits.count(keys, windows)

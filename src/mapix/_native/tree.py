@@ -16,10 +16,19 @@ Keys = NDArray[np.uint32]
 Boxes = NDArray[np.uint16]
 
 
+ITEM_NBYTES = {f"{sign}int{8 * n}_t[]": n for n in (2, 4, 8) for sign in ("", "u")}
+
+
 def read(kind: str, array: NDArray[Any]) -> CData:
-    """Return a pointer for the core to read an array by."""
-    if not array.flags.c_contiguous:
-        raise ValueError("the core needs contiguous arrays")
+    """Return a pointer for the core to read an array by.
+
+    Raises
+    ------
+    ValueError
+        The array is not contiguous, or its items have another size.
+    """
+    if not array.flags.c_contiguous or array.itemsize != ITEM_NBYTES.get(kind, array.itemsize):
+        raise ValueError(f"the core needs a contiguous {kind}, got {array.dtype} {array.strides}")
     return ffi.from_buffer(kind, array)
 
 
