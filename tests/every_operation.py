@@ -691,7 +691,6 @@ def families() -> dict[str, Family]:
     from mapix.tfrecord import TFRecords
 
     v = mapix.vimh
-    single = {**ARCHIVE, "layout": lambda a: a.layout}
     on_iid = {Segment: SEGMENT, Selection: SELECTION, Groups: GROUPS, Group: GROUP}
     som = {
         **ON_SOM,
@@ -750,7 +749,7 @@ def families() -> dict[str, Family]:
             {v.Joined: JOINED},
             {},
         ),
-        "iid": Family(iid, mapix.open, {SingleArchive: single, **on_iid}, ARCHIVE_FUNCTIONS),
+        "iid": Family(iid, mapix.open, {SingleArchive: ARCHIVE, **on_iid}, ARCHIVE_FUNCTIONS),
         "iid plain": Family(iid_plain, mapix.open, {Archive: ARCHIVE}, {}),
         "iid joined": Family(
             iid, lambda p: mapix.open([p, p]), {ShardedArchive: ARCHIVE, Groups: GROUPS}, {}

@@ -39,6 +39,8 @@ class Archive(PixelQueries, PlaceQueries):
         Name -> Group of keys.
     """
 
+    JOINED = "mapix.iid.sharded_archive:join"
+
     @property
     def domains(self) -> list[bytes]:
         """All domains, sorted; empty text for segments without one."""

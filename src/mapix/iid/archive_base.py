@@ -96,11 +96,8 @@ class NameQueries(Protocol):
     def each(self, keys: Keys) -> list[Pair]:
         """Return (domain, iid) of keys."""
 
-    def first(self, names: Sequence[Pair]) -> NDArray[np.int64]:
-        """Return the lowest key of each name, or -1."""
-
     def first_in(self, domain: bytes, iids: Sequence[Text]) -> NDArray[np.int64]:
-        """Return the same for many names in one domain."""
+        """Return the lowest key of each name in a domain, or -1."""
 
     def all_of(self, domain: bytes, iid: bytes) -> Keys:
         """Return all keys of a name."""

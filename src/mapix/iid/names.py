@@ -45,16 +45,8 @@ class Names:
         # A random seed: a file cannot have names that all collide.
         return self._file.native.names(secrets.randbits(64))
 
-    def first(self, names: Sequence[Pair]) -> NDArray[np.int64]:
-        """Return the lowest key of each name, or -1, int64 (n,)."""
-        if not len(self._file) or not names:
-            return np.full(len(names), -1, np.int64)
-        parts = [p for pair in names for p in pair]
-        ends = np.cumsum(np.fromiter(map(len, parts), np.uint64, len(parts)), dtype=np.uint64)
-        return self._file.native.find(self._table, b"".join(parts) or b"\0", ends)
-
     def first_in(self, domain: bytes, iids: Sequence[Text]) -> NDArray[np.int64]:
-        """Return the same for many names in one domain."""
+        """Return the lowest key of each name in a domain, or -1, int64 (n,)."""
         n = len(iids)
         if not len(self._file) or not n:
             return np.full(n, -1, np.int64)

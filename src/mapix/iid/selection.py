@@ -36,6 +36,8 @@ class Selection(SegmentDataset):
         The archive of the segments.
     """
 
+    JOINED = None  # archives can be opened as one, selections cannot
+
     def __init__(
         self,
         archive: Archive,

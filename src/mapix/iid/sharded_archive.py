@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mapix._native.tree import Tree
 from mapix.iid.archive import Archive
-from mapix.iid.argument_checks import Box, Keys, Text, as_bytes
+from mapix.iid.argument_checks import Box, Keys, Text
 from mapix.iid.groups import Group, Groups
 from mapix.iid.segment import Segment, ShardSegment
 from mapix.report import Report
@@ -70,8 +70,8 @@ class _Shards:
         return np.concatenate(found).astype(np.uint32)
 
 
-class ShardedBits:
-    """``Bits`` of several archives."""
+class _ShardedBits:
+    """``archive_base.Bits`` of several archives."""
 
     def __init__(self, shards: _Shards) -> None:
         self._shards = shards
@@ -83,7 +83,6 @@ class ShardedBits:
         offsets: NDArray[np.uint64],
         out: NDArray[np.uint8],
     ) -> None:
-        """Write the masks within windows (n, 4) to ``out``, at offsets (n + 1,)."""
         for part, inner, run in self._shards.runs(keys):
             cuts = offsets[run.start : run.stop + 1]
             room = out[int(cuts[0]) : int(cuts[-1])]
@@ -91,14 +90,12 @@ class ShardedBits:
             part._bits.masks(inner, window, cuts - cuts[0], room)
 
     def count(self, keys: Keys, windows: NDArray[np.uint16], *, any: bool = False) -> Keys:
-        """Return the pixels within windows, or 1 if there is any."""
         found = np.empty(len(keys), np.uint32)
         for part, inner, at in self._shards.by_part(keys):
             found[at] = part._bits.count(inner, np.ascontiguousarray(windows[at]), any=any)
         return found
 
     def shared(self, a: Keys, b: Keys) -> Keys:
-        """Return how many pixels each pair shares; of two archives, their masks are compared."""
         found = np.zeros(len(a), np.uint32)
         part_a, in_a = self._shards.place(a)
         part_b, in_b = self._shards.place(b)
@@ -113,7 +110,6 @@ class ShardedBits:
         return found
 
     def overlaps(self, keys: Keys, tree: Tree, most: int, most_work: int) -> Keys | None:
-        """Return key, higher key and shared pixels of all pairs that share any, or None."""
         pairs = tree.pairs(BOXES_PER_PAIR * most)
         if pairs is None or self._work(keys, *pairs) > most_work:
             return None
@@ -129,7 +125,6 @@ class ShardedBits:
         return found[np.lexsort((found[:, 1], found[:, 0]))]
 
     def _work(self, keys: Keys, a: Keys, b: Keys) -> int:
-        """Return the time that a comparison of pairs takes, in ns, about."""
         boxes = np.concatenate([part.bboxes for part, _ in self._shards])[keys].astype(np.int64)
         total = 0
         for at in range(0, len(a), PAIRS_PER_STEP):
@@ -146,7 +141,6 @@ class ShardedBits:
         labels: NDArray[np.int32],
         depth: NDArray[np.uint16] | None,
     ) -> None:
-        """Write the value of the last key at each pixel, and the count of segments to ``depth``."""
         deep = None if depth is None else np.empty_like(depth)
         for part, inner, run in self._shards.runs(keys):
             part._bits.paint(inner, values[run], boxes[run], window, labels, deep)
@@ -156,12 +150,10 @@ class ShardedBits:
     def combine(
         self, keys: Keys, what: int, window: NDArray[np.uint16], canvas: NDArray[np.uint64]
     ) -> None:
-        """Combine masks in turn with packed rows: 0 or, 1 and, 2 and-not."""
         for part, inner, _run in self._shards.runs(keys):
             part._bits.combine(inner, what, window, canvas)
 
     def rle(self, keys: Keys, size: tuple[int, int], *, text: bool) -> list[Any]:
-        """Return COCO's run lengths in an image (h, w)."""
         found: list[Any] = [None] * len(keys)
         for part, inner, at in self._shards.by_part(keys):
             for i, one in zip(at.tolist(), part._bits.rle(inner, size, text=text), strict=True):
@@ -217,51 +209,40 @@ def _shared_rows(one: Segment, two: Segment, window: NDArray[np.int64]) -> int:
     return total
 
 
-class ShardedNames:
-    """``NameQueries`` of several archives."""
+class _ShardedNames:
+    """``archive_base.NameQueries`` of several archives."""
 
     def __init__(self, shards: _Shards) -> None:
         self._shards = shards
 
     @property
     def domains(self) -> list[bytes]:
-        """All domains, sorted."""
         return sorted({domain for part, _ in self._shards for domain in part.domains})
 
     def each(self, keys: Keys) -> list[Pair]:
-        """Return (domain, iid) of keys."""
         found: list[Pair] = [(b"", b"")] * len(keys)
         for part, inner, at in self._shards.by_part(keys):
             for i, name in zip(at.tolist(), part._names.each(inner), strict=True):
                 found[i] = name
         return found
 
-    def first(self, names: Sequence[Pair]) -> NDArray[np.int64]:
-        """Return the lowest key of each name, or -1."""
-        found = np.full(len(names), -1, np.int64)
+    def first_in(self, domain: bytes, iids: Sequence[Text]) -> NDArray[np.int64]:
+        found = np.full(len(iids), -1, np.int64)
         for part, begin in reversed(list(self._shards)):
-            keys = part._names.first(names)
+            keys = part._names.first_in(domain, iids)
             found = np.where(keys >= 0, keys + begin, found)
         return found
 
-    def first_in(self, domain: bytes, iids: Sequence[Text]) -> NDArray[np.int64]:
-        """Return the same for many names in one domain."""
-        return self.first([(domain, as_bytes(iid)) for iid in iids])
-
     def all_of(self, domain: bytes, iid: bytes) -> Keys:
-        """Return all keys of a name, ascending."""
         return self._shards.collected(lambda part: part._names.all_of(domain, iid))
 
     def with_iid(self, iid: bytes) -> Keys:
-        """Return the keys of an iid in any domain, ascending."""
         return self._shards.collected(lambda part: part._names.with_iid(iid))
 
     def in_domains(self, domains: Sequence[bytes]) -> Keys:
-        """Return the keys of some domains, ascending."""
         return self._shards.collected(lambda part: part._names.in_domains(domains))
 
     def duplicates(self) -> list[Keys]:
-        """Return the keys that share a name, for each name of several segments."""
         known: dict[Pair, list[int]] = {}
         for part, begin in self._shards:
             for key, name in enumerate(part.names(), begin):
@@ -269,7 +250,7 @@ class ShardedNames:
         return [np.array(v, np.uint32) for v in known.values() if len(v) > 1]
 
 
-class ShardedGroups(Groups):
+class _ShardedGroups(Groups):
     """Groups of several archives: those of the same name are one."""
 
     def __init__(self, archive: ShardedArchive) -> None:
@@ -308,9 +289,9 @@ class ShardedArchive(Archive):
         self.parts = tuple(parts)
         self.source = self.parts[0].source  # of the first file
         self._shards = _Shards(parts)
-        self._bits = ShardedBits(self._shards)
-        self._names = ShardedNames(self._shards)
-        self.groups = ShardedGroups(self)
+        self._bits = _ShardedBits(self._shards)
+        self._names = _ShardedNames(self._shards)
+        self.groups = _ShardedGroups(self)
         self._n = sum(map(len, parts))
         self._begins: list[int] = self._shards.begins.tolist()
 
@@ -436,10 +417,6 @@ class ShardedArchive(Archive):
                     progress(before + done, total)
             before += part.nbytes
 
-    def joined(self, others: Sequence[Any]) -> ShardedArchive:
-        """Return these archives and others as one."""
-        return join([self, *others])
-
     @property
     def closed(self) -> bool:
         """Whether ``close`` was called."""
@@ -459,5 +436,7 @@ def join(archives: Sequence[Archive]) -> ShardedArchive:
     """Return archives as one; of those that are several already, their parts."""
     parts: list[Any] = []
     for a in archives:
+        if not isinstance(a, Archive):
+            raise TypeError(f"archives can be joined with archives, got {type(a).__name__}")
         parts += a.parts if isinstance(a, ShardedArchive) else [a]
     return ShardedArchive(parts)

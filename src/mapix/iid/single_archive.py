@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import repeat
 from typing import Any
@@ -12,18 +12,18 @@ from numpy.typing import NDArray
 
 from mapix._native.iid import RegionTree
 from mapix._native.tree import Tree
+from mapix.dataset import FileDataset
 from mapix.iid import stored_index
 from mapix.iid.archive import Archive
 from mapix.iid.argument_checks import Box, Keys
 from mapix.iid.groups import FileGroups
-from mapix.iid.layout import Layout, read_meta
+from mapix.iid.layout import read_meta
 from mapix.iid.names import Names
 from mapix.iid.segment import Segment
 from mapix.iid.segment_file import SegmentFile
-from mapix.iid.sharded_archive import ShardedArchive, join
 from mapix.iid.verification import verify
 from mapix.report import Report
-from mapix.source import Fingerprint, Source
+from mapix.source import Source
 
 __all__ = ["SingleArchive"]
 
@@ -34,7 +34,7 @@ QUERIES_PER_SEGMENT = 1 / 64
 LEAST_QUERIES = 64
 
 
-class SingleArchive(Archive):
+class SingleArchive(Archive, FileDataset[Segment]):  # type: ignore[misc]  # parts are selections
     """An archive of one file.
 
     Boxes and areas of all segments, the tree over them, and the table of names are made when they
@@ -51,22 +51,13 @@ class SingleArchive(Archive):
 
     def __init__(self, source: Source) -> None:
         self._file = SegmentFile(source)
-        self.source = source
         self._n = len(self._file)
+        super().__init__(source, self._n, {"others": ()})
+        self.layout = self._file.layout
         self._bits = self._file.native
         self._names = Names(self._file)
         self.groups = FileGroups(self._file)
         self._asked = 0  # windows of exact queries so far
-
-    @property
-    def path(self) -> str:
-        """Path of the file."""
-        return self.source.path
-
-    @property
-    def layout(self) -> Layout:
-        """The places of the sections."""
-        return self._file.layout
 
     @property
     def nbytes(self) -> int:
@@ -178,19 +169,3 @@ class SingleArchive(Archive):
             ``progress(segments_done, segments_total)``.
         """
         return verify(self, self._file, self._index, progress)
-
-    def joined(self, others: Sequence[Any]) -> ShardedArchive:
-        """Return this archive and others as one, as ``mapix.open([...])`` does."""
-        return join([self, *others])
-
-    @property
-    def closed(self) -> bool:
-        """Whether ``close`` was called."""
-        return self.source.closed
-
-    def close(self) -> None:
-        """Release the file.  Arrays taken from it stay valid; further calls raise ClosedError."""
-        self.source.close()
-
-    def _reopening(self) -> tuple[str, dict[str, Any], Fingerprint]:
-        return self.source.full_path, {"others": ()}, self.source.identity
