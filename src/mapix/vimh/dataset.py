@@ -65,6 +65,9 @@ class Dataset(record_types.Rows, Batching):
         The directory that was opened without ``split``: ``verify`` checks all of its data files.
     """
 
+    directory: str | None = None
+    _table: tuple[NDArray[np.uint8], NDArray[np.bool_]] | None = None  # all label columns
+
     def __init__(
         self,
         info: Mapping[str, Any],
@@ -79,12 +82,10 @@ class Dataset(record_types.Rows, Batching):
         self.info = info
         self.interleaved = gatherer.interleaved
         self._splits = splits
-        self.directory: str | None = None
         self._options = options
         self._rows = rows
         self._n = self.index.nrecords if rows is None else len(rows)
         self._gatherer = gatherer  # shared with sub-datasets: nothing in it depends on rows
-        self._table: tuple[NDArray[np.uint8], NDArray[np.bool_]] | None = None
         if isinstance(rows, np.ndarray):
             self._bind(gatherer, self._n, 0, 0, rows)
         else:
