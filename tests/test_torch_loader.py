@@ -85,6 +85,22 @@ def test_mnist_comes_with_its_labels(tmp_path):
             assert label == i % 10
 
 
+def test_labels_that_a_gpu_gathers_are_those_of_batches(ds, tmp_path):
+    """What the ways through a GPU take at once is what ``batch`` gives in parts."""
+    mapix.idx.write(tmp_path / "train-images-idx3-ubyte", np.zeros((5, 2, 2), np.uint8))
+    mapix.idx.write(tmp_path / "train-labels-idx1-ubyte", np.arange(5, dtype=np.uint8))
+    for data in (ds[::2], mapix.open(tmp_path)[[3, 1]]):
+        for unit in ("raw", "class"):
+            values, present, names = data.label_array(unit)
+            batch = data.batch(np.arange(len(data)), labels=unit)
+            assert values.dtype == batch.labels.dtype
+            assert values.tolist() == batch.labels.tolist()
+            assert present.tolist() == batch.present.tolist()
+            assert names == batch.names
+        with pytest.raises(ValueError, match="labels must be"):
+            data.label_array("no unit")
+
+
 def test_training_goes_on_where_it_was(ds):
     complete = [images for images, _ in loader(ds, 8, seed=3, copy=True)]
     first = loader(ds, 8, seed=3, copy=True)

@@ -541,9 +541,8 @@ class Dataset(abc.ABC, Generic[R]):
         for name, _ in options.more:
             if name not in self.MORE_OPTIONS:
                 raise TypeError(f"{self.path}: batches of {self.FAMILY} have no {name}=")
-        if options.labels is not None and options.labels not in self.LABEL_UNITS:
-            units = ", ".join(sorted(self.LABEL_UNITS))
-            raise ValueError(f"labels must be one of {units} or None, got {options.labels!r}")
+        if options.labels is not None:
+            self._check_unit(options.labels)
         return checked(options)
 
     def batch_shape(
@@ -570,6 +569,12 @@ class Dataset(abc.ABC, Generic[R]):
             return None
         h, w, c = shape
         return (n, c, h, w) if layout == "NCHW" else (n, h, w, c)
+
+    def _check_unit(self, unit: str) -> None:
+        """Raise ValueError where the family has no such unit of labels."""
+        if unit not in self.LABEL_UNITS:
+            units = ", ".join(sorted(self.LABEL_UNITS))
+            raise ValueError(f"labels must be one of {units} or None, got {unit!r}")
 
     def batches(
         self,
@@ -627,6 +632,7 @@ class Dataset(abc.ABC, Generic[R]):
 
         Reads no pixels.  Copies: yes.
         """
+        self._check_unit(labels)
         names = tuple(self._label_names())
         if not names:
             return None

@@ -610,19 +610,12 @@ class RowArray(FileDataset[NDArray[Any]]):
 
     # --- labels and columns -----------------------------------------------------------------------
 
-    def label_array(
-        self, labels: str = "raw"
-    ) -> tuple[NDArray[Any], NDArray[np.bool_], tuple[str, ...]] | None:
-        """Return all labels as ``batch`` gives them: values, presence, names; None without labels.
-
-        Reads no pixels.  Copies: yes.
-        """
-        if labels != "raw":
-            raise ValueError(f"{self.path}: labels must be 'raw', got {labels!r}")
-        if self.labels is None:
-            return None
-        values = self.labels._values_of(self.rows)
-        return values, np.ones(values.shape, np.bool_), self._label_names()
+    def _labels_of(
+        self, names: tuple[str, ...], rows: NDArray[np.int64]
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        assert self.labels is not None
+        values = self.labels._values_of(rows)
+        return values, np.ones(values.shape, np.bool_)
 
     def _label_names(self) -> tuple[str, ...]:
         return self._names

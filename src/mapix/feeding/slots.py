@@ -42,8 +42,7 @@ class Labels:
 
     def __init__(self, loader: Loader) -> None:
         unit = loader.options.get("labels", "raw")
-        array = getattr(loader.dataset, "label_array", None)
-        found = None if array is None or unit is None else array(unit)
+        found = None if unit is None else loader.dataset.label_array(unit)
         self._as_dict = loader.as_dict
         self.names: tuple[str, ...] = ()
         self.values: NDArray[Any] | None = None

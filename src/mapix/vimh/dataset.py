@@ -302,6 +302,7 @@ class Dataset(record_types.Rows, Batching):
 
         Reads the labels alone, in one scan.  Copies: yes.
         """
+        self._check_unit(labels)
         file = self._gatherer
         codes, present = file.label_table(self.rows)
         names = file.label_columns[1]
