@@ -766,3 +766,15 @@ def test_no_pillow_for_arrays_and_values(tmp_path, monkeypatch):
     pictures = opened(tmp_path, archive({"0.png": b"x"}), "p.tar")
     with pytest.raises(mapix.UnsupportedError, match="Pillow"):
         _ = pictures[0].image
+
+
+def test_a_record_of_many_members(tmp_path):
+    """A directory of frames is one record; its members are found by a table."""
+    members = {f"frame.{k:05d}.cls": b"%d" % k for k in range(2000)}
+    ds = opened(tmp_path, archive(members))
+    assert len(ds) == 1
+    assert ds[0]["01999.cls"] == 1999
+    assert ds.verify().ok
+    assert len(ds.columns) == 1 + 64  # sizes of the first 64 extensions alone
+    with pytest.raises(KeyError, match="00019.cls and 1980 more"):
+        ds[0]["x"]

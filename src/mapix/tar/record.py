@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Record", "kind_of"]
 
 T = TypeVar("T")
+MOST_LISTED = 20  # extensions in an error
 ARRAYS = frozenset(("npy",))
 
 
@@ -50,10 +51,11 @@ class Record:
         Number of the record in the file.
     """
 
-    __slots__ = ("_core", "index")
+    __slots__ = ("_core", "_known", "index")
 
     def __init__(self, core: Core, index: int) -> None:
         self._core = core
+        self._known: dict[str, int] | None = None
         self.index = index
 
     @property
@@ -61,8 +63,12 @@ class Record:
         """Name of the members up to the first dot, their directory included."""
         return self._core.index.keys[self.index]
 
-    def _range(self) -> range:
-        return self._core.members(self.index)
+    def _numbers(self) -> dict[str, int]:
+        """Return extension -> number of the member in the archive."""
+        if self._known is None:
+            extensions = self._core.index.extensions
+            self._known = {extensions[m]: m for m in self._core.members(self.index)}
+        return self._known
 
     @property
     def members(self) -> dict[str, memoryview]:
@@ -70,21 +76,20 @@ class Record:
 
         Copies: none.  Lifetime: the views outlive ``close()``.
         """
-        extensions = self._core.index.extensions
-        return {extensions[m]: self._core.view(m) for m in self._range()}
+        return {name: self._core.view(m) for name, m in self._numbers().items()}
 
-    def _member(self, extension: str) -> int | None:
-        """Return the number of a member in the archive; None where the record has none."""
-        extensions = self._core.index.extensions
-        return next((m for m in self._range() if extensions[m] == extension), None)
+    def _listed(self) -> str:
+        """Return the first extensions, for errors."""
+        names = list(self._numbers())
+        more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
+        return ", ".join(names[:MOST_LISTED]) + more
 
     def first(self, kinds: frozenset[str]) -> str | None:
         """Return the extension of the first member of some kinds, or None."""
-        extensions = self._core.index.extensions
-        return next((extensions[m] for m in self._range() if kind_of(extensions[m]) in kinds), None)
+        return next((name for name in self._numbers() if kind_of(name) in kinds), None)
 
     def __contains__(self, extension: object) -> bool:
-        return isinstance(extension, str) and self._member(extension) is not None
+        return extension in self._numbers()
 
     def __getitem__(self, extension: str) -> Any:
         if not isinstance(extension, str):
@@ -103,10 +108,9 @@ class Record:
         return self._core.view(self._there(extension))
 
     def _there(self, extension: str) -> int:
-        m = self._member(extension)
+        m = self._numbers().get(extension)
         if m is None:
-            extensions = self._core.index.extensions
-            there = ", ".join(extensions[k] for k in self._range())
+            there = self._listed()
             raise KeyError(f"{self._core.path}: {self.key!r} has no {extension!r}; it has {there}")
         return m
 
@@ -126,7 +130,7 @@ class Record:
 
     def get(self, extension: str, default: Any = None) -> Any:
         """Return the value of a member, or the default where the record has none."""
-        return default if self._member(extension) is None else self[extension]
+        return self[extension] if extension in self._numbers() else default
 
     @property
     def cls(self) -> int | None:
@@ -178,8 +182,7 @@ class Record:
             extension = self.first(PICTURES)
         if extension is None:
             raise UnsupportedError(
-                f"{self._core.path}: {self.key!r} has no picture; its members are "
-                f"{', '.join(self.members)}"
+                f"{self._core.path}: {self.key!r} has no picture; its members are {self._listed()}"
             )
         settings, chosen = self._core.settings, extension
         return EncodedPicture(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LABELS", "Record"]
 
+MOST_LISTED = 20  # features in an error
 ENCODED = "image/encoded"
 LABELS = ("image/class/label", "label")
 PREFIXES = ("", "image/", "image_")
@@ -95,11 +96,17 @@ class Record:
     def __getitem__(self, name: str) -> Any:
         values = self.values()
         if name not in values:
-            there = ", ".join(values) or "none"
+            there = self._listed()
             raise KeyError(
                 f"{self._core.path}: record {self.index} has no feature {name!r}; it has {there}"
             )
         return self._aliased(values[name])
+
+    def _listed(self) -> str:
+        """Return the names of the first features, for errors."""
+        names = list(self.values())
+        more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
+        return (", ".join(names[:MOST_LISTED]) or "none") + more
 
     def _number(self, name: str) -> int | None:
         """Return the only number of a feature of integers; None where it is something else."""
@@ -166,7 +173,7 @@ class Record:
         if found is None:
             raise UnsupportedError(
                 f"{self._core.path}: record {self.index} has no encoded picture; its features are "
-                f"{', '.join(self.values()) or 'none'}"
+                f"{self._listed()}"
             )
         return self._picture(data, *found)
 
