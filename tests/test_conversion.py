@@ -426,7 +426,7 @@ def test_what_is_misunderstood(tmp_path):
         mapix.convert(source, tmp_path / "x.npz")
     with pytest.raises(FileNotFoundError):
         mapix.convert(tmp_path / "nowhere", tmp_path / "x.npz")
-    with pytest.raises(UnsupportedError, match="no pictures"):
+    with pytest.raises(UnsupportedError, match="not images"):
         mapix.convert(source / "train-labels-idx1-ubyte", tmp_path / "v", to="vimh")
 
 

@@ -31,16 +31,16 @@ TARGETS = {
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """What ``convert`` wrote.
+    """The result of ``convert``.
 
     Attributes
     ----------
     path, format : str
-        Where, and what.
+        The file or directory, and its format.
     records : dict of str to int
-        How many in each split.
+        Number of records in each split.
     lost : tuple of str
-        What the target has no place for; empty unless ``lossy=True``.
+        Descriptions of everything that the target cannot hold; empty unless ``lossy=True``.
     """
 
     path: str
@@ -67,35 +67,33 @@ def convert(
     opening: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Converted:
-    """Write what a dataset holds in another format; the source stays as it is.
+    """Write a dataset in another format; the source is not changed.
 
     Parameters
     ----------
     source : path, or what ``mapix.open`` returned
-        A part of a dataset, too.  Of a directory all splits are converted where the target has
-        places for them.
+        It may be a part of a dataset.  All splits of a directory are converted, where the target
+        holds several.
     path : str or os.PathLike
         The new file or directory; nothing may be there.
     to : str, optional
-        ``"vimh"``, ``"idx"``, ``"pink"``, ``"folder"``, ``"npy"``, ``"npz"``, ``"parquet"``,
-        ``"arrow"``, ``"huggingface"``; of models ``"json"``, ``"npz"``, ``"safetensors"``.  By
-        default what the ending of ``path`` says.
+        Name of the target: see ``docs/convert.md``.  By default it follows from the ending of
+        ``path``.
     split : str, optional
         The only one to convert.
     lossy : bool
-        Whether the target may lose what it has no place for; what that is stands in the result.
+        Whether data that the target cannot hold may be lost; the result lists them.
     axes : {"HW", "HWC", "CHW"}, optional
-        What the dimensions of a record are, where the source does not say (IDX of four dimensions).
+        Dimensions of a record, where the source does not state them (arrays of four dimensions).
     images : mapping, optional
-        Of an image folder: options of its ``batch`` that say what becomes of pictures of other
-        sizes (``size``, ``fit``, ``mode``, ``resample``, ``draft``), and ``threads`` that decode.
+        For an image folder: options of its ``batch`` for pictures of other sizes (``size``,
+        ``fit``, ``mode``, ``resample``, ``draft``), and ``threads`` that decode.
     progress : callable, optional
         ``progress(records_done, records_total)``.
     opening : mapping, optional
         Options for ``mapix.open``.
     **options
-        Of the target: ``dialect``, ``output``, ``index`` (VIMH); ``byteorder``, ``label``, ``unit``
-        (IDX); ``encoding`` (tables).
+        Options of the target.
 
     Returns
     -------
@@ -104,16 +102,16 @@ def convert(
     Raises
     ------
     LossError
-        The target has no place for something, and ``lossy`` is False; nothing was written.
+        The target cannot hold everything, and ``lossy`` is False; nothing was written.
     UnsupportedError
-        The two do not go together.
+        The target cannot hold these records at all.
     FileExistsError
         There is something at ``path``.
 
     Notes
     -----
-    Memory: a block of records (8 MiB), and labels where the target wants them whole.  What appears
-    at ``path`` is whole, or nothing does.
+    Memory: a block of records (8 MiB), and the labels where the target needs all of them at once.
+    The target appears at ``path`` when it is complete, or not at all.
     """
     from mapix.conversion.target import counter
 

@@ -1,4 +1,4 @@
-"""Numbers of one type as numbers of another, when they stay the same."""
+"""Conversion of numbers to another type that holds the same values."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ __all__ = ["fit", "scaled", "within_float32"]
 
 
 def fit(stream: Stream, dtype: np.dtype[Any]) -> bool:
-    """Whether all numbers of a stream are the same as ``dtype``.
+    """Return whether all numbers of a stream keep their values as ``dtype``.
 
-    Cost: none where every number of its type is, else one pass over the source.
+    Cost: none where the type of the stream implies it, else one scan of the source.
     """
     if np.can_cast(stream.dtype, dtype, "safe"):
         return True
-    with np.errstate(invalid="ignore", over="ignore"):  # what does not fit is what we look for
+    with np.errstate(invalid="ignore", over="ignore"):  # values that do not fit are expected
         return all(_same(run, dtype) for block in stream.blocks() for run in block.runs)
 
 
 def within_float32(stream: Stream) -> None:
-    """UnsupportedError where finite numbers of a stream are infinite as float32."""
+    """Raise UnsupportedError where finite numbers of a stream are infinite as float32."""
     most = np.finfo(np.float32).max
     if stream.dtype.kind != "f" or stream.dtype.itemsize <= 4:
         return
@@ -42,10 +42,9 @@ def _same(run: NDArray[Any], dtype: np.dtype[Any]) -> bool:
 
 
 def scaled(run: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Each record from its smallest number (0) to its largest (255), and these two.
+    """Return bytes, each record from its smallest number (0) to its largest (255), and these two.
 
-    ``low + byte / 255 * (high - low)`` gives the numbers back, but for what rounding loses; as
-    ``mapix.vimh.spectrogram_bytes`` does it for one.
+    ``low + byte / 255 * (high - low)`` gives the numbers back, except for rounding.
     """
     x = run.astype(np.float64)
     flat = x.reshape(len(x), -1)

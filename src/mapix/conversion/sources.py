@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix.conversion.stream import Axes, Block, Label, Stream, Values, starts, writable
+from mapix.conversion.stream import Axes, Block, Label, Stream, Values, row_blocks, writable
 from mapix.errors import UnsupportedError
 
 __all__ = ["array_streams", "dataset_stream", "dataset_streams"]
@@ -88,7 +88,7 @@ def dataset_stream(
         shape,
         sum(sizes) if shape is None else len(ds) * math.prod(shape),
         known,
-        lambda c_order=False: map(read.block, starts(len(ds), largest)),
+        lambda c_order=False: map(read.block, row_blocks(len(ds), largest)),
         labels,
     )
     if names is not None:
@@ -147,7 +147,7 @@ class _Reader:
         """Return some records, by their numbers in this dataset."""
         found = Block(list(self._runs(rows)))
         for label in self.labels:
-            values, present = label.whole()
+            values, present = label.read()
             found.values = {**found.values, label.name: values[rows]}
             found.present = {**found.present, label.name: present[rows]}
         if self.names is not None:

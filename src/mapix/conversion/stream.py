@@ -1,4 +1,4 @@
-"""What stands between a source and a target: records in blocks, and what else there is."""
+"""The stream between a source and a target: blocks of records, labels, and everything else."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ __all__ = [
     "Label",
     "Stream",
     "encodable",
-    "meant",
+    "has_range",
     "nameable",
     "pictures",
-    "ranged",
-    "starts",
+    "row_blocks",
+    "user_values",
     "writable",
 ]
 
-BLOCK_NBYTES = 8 << 20  # of pixels that are held at once
+BLOCK_NBYTES = 8 << 20  # of pixels in memory at once
 
-CHANNELS = {1, 3, 4}  # of pictures that PNG holds: grey, RGB, RGBA
+CHANNELS = {1, 3, 4}  # of images that PNG holds: grey, RGB, RGBA
 
 BESIDES = frozenset(
     (
@@ -40,7 +40,7 @@ BESIDES = frozenset(
         *("comment", "som"),  # of PINK
     )
 )
-"""What sources hold beside numbers and labels: targets name those that they keep."""
+"""Names of the data that sources hold besides numbers and labels; a target names those it keeps."""
 
 Axes = Literal["HW", "HWC", "CHW"]
 Values = Callable[[], tuple[NDArray[Any], NDArray[np.bool_]]]
@@ -48,7 +48,7 @@ Values = Callable[[], tuple[NDArray[Any], NDArray[np.bool_]]]
 
 
 class Scale(Protocol):
-    """What the codes of a label, 0..255, stand for."""
+    """The meaning of the codes of a label, 0..255."""
 
     @property
     def min(self) -> float:
@@ -84,49 +84,49 @@ class Label:
     Attributes
     ----------
     name : str
-        Of the label.
-    parameter : Parameter or None
-        With one, values are codes, 0..255, and this says what they mean; without, they are class
-        numbers (or other whole numbers) as they are.
+        Name of the label.
+    read : callable
+        Returns values, integers (n,), and presence, bool (n,), of all records.  Only labels are
+        read.
+    parameter : Scale or None
+        The scale of values that are codes, 0..255; None where values are class numbers, or other
+        integers.
     classes : tuple of str
         Names of class numbers, where the source has them.
     listed : bool
-        Whether records have it as ``categories``, a list of one, as image folders do.
-    whole : callable
-        Values, integers (n,), and presence, bool (n,), of all records: the labels alone are read,
-        and held.
+        Whether records have it as ``categories``, a list of one item, as image folders do.
     """
 
     name: str
-    whole: Values
+    read: Values
     parameter: Scale | None = None
     classes: tuple[str, ...] = ()
     listed: bool = False
 
     @property
     def key(self) -> str:
-        """What ``Stream.held`` calls it."""
+        """The key of the label in ``Stream.held``."""
         return f"label:{self.name}"
 
 
 @dataclass(slots=True)
 class Block:
-    """Some records, one behind the other.
+    """Successive records.
 
     Attributes
     ----------
     runs : list of ndarray
-        (k, *shape) each: records of one shape that follow one another.
+        (k, *shape) each: successive records of one shape.
     values, present : mapping of str to ndarray
-        A label's values, (n,) of integers, and whether the record has it.
+        Values of a label, integers (n,), and whether each record has it.
     spec_range : ndarray or None
-        float32 (n, 2): what a VIMH record has beside its pixels.
+        Smallest and largest value that the pixels stand for, float32 (n, 2).
     names : list of str or None
         File names, where records are files.
     facts : list of dict or None
-        What else is known of each, as JSON.
+        Further values of each record, as JSON.
     flat : Batch or None
-        The same records as VIMH has them, planar: what a VIMH writer takes as it is.
+        The same records as a flat batch of planar pixels, which some writers copy.
     """
 
     runs: list[NDArray[Any]]
@@ -141,12 +141,12 @@ class Block:
         return sum(len(run) for run in self.runs)
 
     def joined(self) -> NDArray[Any]:
-        """All numbers of all records back to back, each record in C order."""
+        """Return the numbers of all records in succession, each record in C order."""
         flat = [run.reshape(-1) for run in self.runs]
         return flat[0] if len(flat) == 1 else np.concatenate(flat)
 
     def parts(self) -> Iterator[tuple[slice, NDArray[Any]]]:
-        """Each run, and where it stands in the block."""
+        """Yield each run, and its place in the block."""
         at = 0
         for run in self.runs:
             yield slice(at, at + len(run)), run
@@ -162,34 +162,34 @@ class Stream:
     path : str
         The source, for messages.
     n : int
-        Records.
+        Number of records.
     dtype : dtype
-        Of the numbers, in this machine's byte order.
+        Type of the numbers, in the byte order of the machine.
     shape : tuple of int, or None
-        Of a record; None where they differ.
+        Shape of a record; None where the shapes differ.
     size : int
-        Numbers of all records together.
+        Number of numbers of all records together.
     axes : str or None
-        What its dimensions are; None where the source does not say.
+        Dimensions of a record; None where the source does not state them.
     blocks : callable
-        Begins anew at each call.  ``blocks(True)`` for who wants records as they are in C order:
-        where that costs nothing more, they are made so.
+        Returns a new iteration of blocks.  ``blocks(True)`` prefers records in C order, where that
+        costs nothing more.
     labels : sequence of Label
         Labels.
     besides : dict
-        What else the source holds, by the names of ``BESIDES`` -> the same in words.
+        Further data of the source: a name of ``BESIDES`` -> a description for people.
     reduced : list of str
-        What ``images=`` makes less, in words: lost, whatever the target is.
+        Descriptions of data that are lost whatever the target is.
     info : mapping
-        The info JSON of a VIMH dataset.
+        Facts about the dataset as JSON.
     comment : bytes
-        Lines of comment of a PINK file.
+        Lines of comment.
     ranges, lines : callable
-        Spec ranges, (k, 2) each, and what else is known of each record, as JSON: of all records in
-        order, begun anew at each call, and no picture is read for them.
+        Return a new iteration, over all records, of spec ranges, (k, 2) each, and of further values
+        as JSON.  No image is read.
     copies : callable or None
-        Each line as it is, and the bytes of the files that it names, by name: where an image folder
-        is converted as it is.  Begins anew at each call.
+        Returns a new iteration of lines, each with the bytes of the files that it names, where an
+        image folder is copied.
     """
 
     path: str
@@ -209,14 +209,14 @@ class Stream:
     copies: Callable[[], Iterator[tuple[dict[str, Any], dict[str, bytes]]]] | None = None
 
     def held(self) -> dict[str, str]:
-        """Everything that the source holds beside its numbers, by name, in words."""
+        """Return descriptions of everything that the source holds besides its numbers, by name."""
         unknown = self.besides.keys() - BESIDES
         if unknown:
             raise AssertionError(f"{self.path}: no target knows of {', '.join(sorted(unknown))}")
         return self.besides | {label.key: f"label {label.name}" for label in self.labels}
 
     def one_shape(self, target: str) -> tuple[int, ...]:
-        """The shape of all records, or UnsupportedError."""
+        """Return the shape of all records, or raise UnsupportedError."""
         if self.shape is None:
             raise UnsupportedError(
                 f"{self.path}: {target} holds records of one shape, these differ; size=(h, w) of "
@@ -225,15 +225,15 @@ class Stream:
         return self.shape
 
 
-def starts(n: int, nbytes: int) -> Iterator[NDArray[np.int64]]:
-    """Records 0..n-1 of ``nbytes`` each, in blocks of about ``BLOCK_NBYTES``."""
+def row_blocks(n: int, nbytes: int) -> Iterator[NDArray[np.int64]]:
+    """Yield the rows 0..n-1 of ``nbytes`` each, in blocks of about ``BLOCK_NBYTES``."""
     step = max(1, BLOCK_NBYTES // max(nbytes, 1))
     for at in range(0, n, step):
         yield np.arange(at, min(at + step, n), dtype=np.int64)
 
 
 def pictures(stream: Stream, run: NDArray[Any]) -> NDArray[Any]:
-    """A run as pictures, (k, h, w, c): the same numbers, as a view."""
+    """Return a run as images (k, h, w, c): the same numbers, as a view."""
     if stream.axes == "HW" and run.ndim == 3:
         return run[..., None]
     if stream.axes == "CHW" and run.ndim == 4:
@@ -244,11 +244,11 @@ def pictures(stream: Stream, run: NDArray[Any]) -> NDArray[Any]:
         raise UnsupportedError(
             f"{stream.path}: rows of {run.shape[1:]} may be HWC or CHW: pass axes="
         )
-    raise UnsupportedError(f"{stream.path}: rows of {run.shape[1:]} are no pictures")
+    raise UnsupportedError(f"{stream.path}: rows of {run.shape[1:]} are not images")
 
 
 def encodable(stream: Stream) -> None:
-    """UnsupportedError where PNG has no room for the pictures."""
+    """Raise UnsupportedError where PNG cannot hold the images."""
     shapes = [stream.shape] if stream.shape is not None else []
     if stream.axes == "HWC" and shapes and shapes[0] is not None:
         channels = {shapes[0][2]}
@@ -273,30 +273,30 @@ def writable(text: Any) -> bool:
 
 
 def nameable(names: Sequence[str], path: str, taken: Sequence[str] = ()) -> None:
-    """UnsupportedError where names of labels cannot be names of columns beside those taken."""
+    """Raise UnsupportedError where labels cannot be named columns besides those in ``taken``."""
     seen = set(taken)
     for name in names:
         if name in seen:
-            raise UnsupportedError(f"{path}: there is another column {name!r} beside the label")
+            raise UnsupportedError(f"{path}: there is another column {name!r} besides the label")
         seen.add(name)
         try:
             name.encode()
         except UnicodeEncodeError as e:
-            raise UnsupportedError(f"{path}: label {name!r} has a name that is no UTF-8") from e
+            raise UnsupportedError(f"{path}: the name of label {name!r} is not valid UTF-8") from e
         if not name or "\0" in name:
-            raise UnsupportedError(f"{path}: {name!r} is no name of a column")
+            raise UnsupportedError(f"{path}: {name!r} cannot be the name of a column")
 
 
-def ranged(label: Label) -> bool:
-    """Whether a label's values are physical ones, not class numbers."""
+def has_range(label: Label) -> bool:
+    """Return whether the values of a label are physical values, not class numbers."""
     p = label.parameter
     return p is not None and not (p.min == 0 and p.step == 1 and p.num_classes == p.max + 1)
 
 
-def meant(label: Label, values: NDArray[Any]) -> NDArray[Any]:
-    """Values of a label as users know them: class numbers, or physical values."""
+def user_values(label: Label, values: NDArray[Any]) -> NDArray[Any]:
+    """Return the values of a label for users: class numbers, or physical values."""
     if label.parameter is None:
         return values.astype(np.int64)
     p = label.parameter
-    found: NDArray[Any] = p.dequantise(values) if ranged(label) else p.class_of(values)
+    found: NDArray[Any] = p.dequantise(values) if has_range(label) else p.class_of(values)
     return found

@@ -1,4 +1,4 @@
-"""To Arrow and Parquet files, and to Hugging Face datasets: optional libraries do the writing."""
+"""Targets of optional libraries: Arrow and Parquet files, and Hugging Face datasets."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from mapix.conversion.stream import (
     Label,
     Stream,
     encodable,
-    meant,
+    has_range,
     nameable,
     pictures,
-    ranged,
+    user_values,
 )
 from mapix.conversion.target import Count, Sink, Target
 from mapix.errors import UnsupportedError
@@ -30,7 +30,7 @@ __all__ = ["Arrow", "HuggingFace", "Parquet", "Table", "library"]
 
 
 def library(name: str, extra: str) -> Any:
-    """An optional library, or UnsupportedError with the extra that brings it."""
+    """Import an optional library, or raise UnsupportedError with the extra that installs it."""
     import importlib
 
     try:
@@ -48,7 +48,7 @@ def png(image: NDArray[np.uint8]) -> bytes:
 
 
 def _raw(block: Block) -> Any:
-    """The numbers of each record as bytes: a column that takes the block's memory over."""
+    """Return the numbers of each record as bytes: a column of the block's memory."""
     pa = library("pyarrow", "arrow")
     sizes = [run[:1].nbytes for run in block.runs for _ in run]
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
@@ -62,7 +62,7 @@ FIXED = ("image", "shape", "spec_min", "spec_max", "file_name", "facts")
 
 
 def _columns_of(stream: Stream) -> None:
-    """UnsupportedError where a label's columns would have the name of another."""
+    """Raise UnsupportedError where a column of a label would have the name of another column."""
     names: list[str] = []
     for label in stream.labels:
         names += [label.name, *([f"{label.name}_code"] if label.parameter is not None else [])]
@@ -117,7 +117,7 @@ class Table(Target):
                 count(len(block))
 
     def writer(self, pa: Any, sink: Sink, schema: Any) -> Any:
-        """What writes tables of a schema, in a ``with`` block."""
+        """Return a writer of tables of a schema, a context manager."""
         return pa.ipc.new_file(sink, schema)
 
     def _schema(self, pa: Any, stream: Stream) -> Any:
@@ -126,7 +126,7 @@ class Table(Target):
             image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
         fields = [("image", image), ("shape", pa.list_(pa.int32()))]
         for label in stream.labels:
-            fields.append((label.name, pa.float64() if ranged(label) else pa.int64()))
+            fields.append((label.name, pa.float64() if has_range(label) else pa.int64()))
             if label.parameter is not None:
                 fields.append((label.name + "_code", pa.uint8()))
         if "spec_range" in stream.besides:
@@ -145,7 +145,7 @@ class Table(Target):
             "info": dict(stream.info),
         }
         about = {"mapix": json.dumps(said)}
-        if self.encoding == "png":  # what the `datasets` library looks for
+        if self.encoding == "png":  # for the `datasets` library
             features = {"info": {"features": {"image": {"_type": "Image"}}}}
             about["huggingface"] = json.dumps(features)
         return about
@@ -163,7 +163,7 @@ class Table(Target):
         }
         for label in stream.labels:
             values, missing = block.values[label.name], ~block.present[label.name]
-            columns[label.name] = _masked(meant(label, values), missing)
+            columns[label.name] = _masked(user_values(label, values), missing)
             if label.parameter is not None:
                 columns[label.name + "_code"] = _masked(values, missing)
         if block.spec_range is not None and "spec_range" in stream.besides:
@@ -268,7 +268,7 @@ class HuggingFace(Target):
         for label in stream.labels:
             if label.parameter is not None:
                 found[f"{label.name}_code"] = value("uint8")
-            if ranged(label):
+            if has_range(label):
                 found[label.name] = value("float64")
             elif label.classes:
                 found[label.name] = datasets.ClassLabel(names=list(label.classes))

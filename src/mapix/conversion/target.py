@@ -1,4 +1,4 @@
-"""What every target of a conversion is asked."""
+"""The base class of the targets of conversions."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from mapix.store import NewFile
 __all__ = ["Count", "Progress", "Sink", "Target", "counter"]
 
 Count = Callable[[int], object]
-"""Told how many more records were written."""
+"""Called with the number of records that were written since the last call."""
 
 Progress = Callable[[int, int], object]
-"""Told how many records are done, and how many there are."""
+"""Called with the number of records that are done, and of all records."""
 
 
 class Target:
@@ -24,9 +24,9 @@ class Target:
     Attributes
     ----------
     splits : tuple of str
-        Splits that it has places for; empty for one array of records.
+        Names of the splits that it holds; empty for a single set of records.
     any_split : bool
-        Whether it has a place for splits of any names.
+        Whether it holds splits of any names.
     endings : tuple of str
         Ends of paths that choose this target.
     arguments : mapping of str to mapping
@@ -44,23 +44,23 @@ class Target:
         return cls(**options)
 
     def keeps(self, stream: Stream) -> set[str]:
-        """Names of what the target has a place for: keys of ``Stream.held``, or of ``BESIDES``."""
+        """Return the names of the data that the target holds: of ``Stream.held`` or ``BESIDES``."""
         raise NotImplementedError
 
     def narrowed(self, streams: Mapping[str, Stream]) -> list[str]:
-        """What becomes less of numbers and labels that it keeps, in words.
+        """Describe what numbers and labels lose that the target holds.
 
         Raises
         ------
         UnsupportedError
-            The target does not take these records at all.
+            The target cannot hold these records at all.
         """
         return []
 
     def lost(self, streams: Mapping[str, Stream]) -> list[str]:
-        """What the target has no place for, in words; asked before anything is written.
+        """Describe everything that the target cannot hold, before anything is written.
 
-        This is everything that the target does not keep, so that nothing can be forgotten.
+        This is everything that ``keeps`` does not name, so that nothing can be forgotten.
         """
         narrowed = self.narrowed(streams)
         found: list[str] = []
@@ -74,12 +74,12 @@ class Target:
         return found + narrowed
 
     def write(self, streams: Mapping[str, Stream], path: str, count: Count) -> None:
-        """Write them all; what is at ``path`` then is whole, or nothing is."""
+        """Write all streams; the target appears at ``path`` when it is complete, or not at all."""
         raise NotImplementedError
 
 
 def counter(total: int, progress: Progress | None) -> Count:
-    """What adds up records, and tells how far it is."""
+    """Return a function that adds up records, and reports progress."""
     done = 0
 
     def count(n: int) -> None:
@@ -92,21 +92,21 @@ def counter(total: int, progress: Progress | None) -> Count:
 
 
 class Sink(io.RawIOBase):
-    """A file in the making as what other libraries write to."""
+    """A new file, for the writers of other libraries."""
 
     def __init__(self, file: NewFile) -> None:
         self._file = file
 
     def writable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def write(self, data: Any) -> int:
-        """Write all of it."""
+        """Write all data."""
         raw = memoryview(data).cast("B")
         self._file.write(raw)
         return len(raw)
 
     def tell(self) -> int:
-        """Bytes written."""
+        """Return the number of bytes written."""
         return self._file.nbytes

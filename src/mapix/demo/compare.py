@@ -80,7 +80,7 @@ def in_the_usual_way(path: str) -> Reader:
 
 
 def private_nbytes() -> int:
-    """Return the bytes of memory of this process that no file backs; 0 where nobody counts them."""
+    """Return the bytes of memory of this process that no file backs; 0 if it is not known."""
     try:
         lines = [line.split() for line in Path(ROLLUP).read_text("ascii").splitlines()]
     except OSError:

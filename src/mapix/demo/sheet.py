@@ -89,7 +89,7 @@ def draw_sheet(uniform: Any, mixed: Any, path: str | os.PathLike[str]) -> None:
     ends = [MARGIN] * MIXED_ROWS
     for i in np.flatnonzero(mixed.shapes[:CANDIDATES, 1] > 45).tolist():
         wide = mixed[i].shape[1] * SCALE
-        for row, x in enumerate(ends):  # the first row with room for the record
+        for row, x in enumerate(ends):  # the first row that is free for the record
             if x + wide <= WIDTH - MARGIN:
                 show(x, y + HEADING + row * MIXED_CELL + HIGH, mixed[i], 3)
                 ends[row] = x + wide + GAP

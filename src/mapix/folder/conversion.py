@@ -15,10 +15,10 @@ from mapix.conversion.stream import (
     Label,
     Stream,
     encodable,
-    meant,
     nameable,
     pictures,
-    starts,
+    row_blocks,
+    user_values,
     writable,
 )
 from mapix.conversion.target import Count, Target
@@ -252,7 +252,7 @@ def _stream(ds: ImageFolder, seen: _Seen, how: _How, known: list[Any] | None) ->
         seen.size,
         "HWC",
         lambda c_order=False: (
-            _block(ds, rows, how, of_lines, dtype) for rows in starts(len(ds), seen.largest)
+            _block(ds, rows, how, of_lines, dtype) for rows in row_blocks(len(ds), seen.largest)
         ),
         [category] if category is not None else [],
     )
@@ -357,7 +357,7 @@ def _block(
     facts = [lines.facts(int(row), r) for row, r in zip(rows, records, strict=True)]
     block = Block(runs, names=[r.file_name for r in records], facts=facts)
     if lines.category is not None:
-        values, present = lines.category.whole()
+        values, present = lines.category.read()
         block.values = {CATEGORY: values[rows]}
         block.present = {CATEGORY: present[rows]}
     return block
@@ -488,7 +488,7 @@ def _lines(block: Block, stream: Stream) -> Iterator[dict[str, Any]]:
     columns: dict[str, list[Any]] = {}
     for label in stream.labels:
         values, present = block.values[label.name], block.present[label.name].tolist()
-        meaning: list[Any] = meant(label, values).tolist()
+        meaning: list[Any] = user_values(label, values).tolist()
         if label.listed:
             named = [[label.classes[v]] if label.classes else [v] for v in meaning]
             columns["categories"] = [v if p else None for v, p in zip(named, present, strict=True)]

@@ -93,7 +93,7 @@ class Idx(Target):
 
     def _narrowed(self, label: Label) -> list[str]:
         """Return what is lost of a label that is written as class numbers, or codes."""
-        codes, present = label.whole()
+        codes, present = label.read()
         if not present.all():
             n = int((~present).sum())
             raise UnsupportedError(
@@ -150,7 +150,7 @@ class Idx(Target):
     def _labels(self, stream: Stream, file: NewFile) -> None:
         label = self._kept(stream)
         assert label is not None
-        values: NDArray[Any] = label.whole()[0]
+        values: NDArray[Any] = label.read()[0]
         if label.parameter is not None and self.unit == "class":
             values = label.parameter.class_of(values)
         low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)

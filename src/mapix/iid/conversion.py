@@ -1,4 +1,4 @@
-"""A segmentation archive as a table: names, groups, boxes, areas, and masks as run lengths."""
+"""Conversion of an archive to a table: names, groups, boxes, areas, and masks as run lengths."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ class Npz(Target):
         with NewWhole(path) as out, zipfile.ZipFile(Sink(out.file), "w") as archive:
             self._images(archive, stream, count)
             for label in stream.labels:
-                values, present = label.whole()
+                values, present = label.read()
                 _member(archive, f"label/{label.name}", values)
                 _member(archive, f"present/{label.name}", present)
                 if label.parameter is not None:

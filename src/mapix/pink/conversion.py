@@ -1,4 +1,4 @@
-"""From PINK's files, and to its data files: entries of float32."""
+"""Conversion of files of PINK, and to its data files: entries of float32."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix.conversion.numbers import fit, within_float32
-from mapix.conversion.stream import Axes, Block, Stream, pictures, starts
+from mapix.conversion.stream import Axes, Block, Stream, pictures, row_blocks
 from mapix.conversion.target import Count, Progress, Target
 from mapix.errors import UnsupportedError
 from mapix.pink.converting import convert
@@ -50,7 +50,7 @@ def stream(
         len(file) * math.prod(shape),
         axes or DIMENSIONS.get(len(shape)),
         lambda c_order=False: (
-            Block([file.batch(rows).images]) for rows in starts(len(file), nbytes)
+            Block([file.batch(rows).images]) for rows in row_blocks(len(file), nbytes)
         ),
         [],
     )
@@ -75,7 +75,7 @@ class Pink(Target):
     Parameters
     ----------
     header : sequence of str
-        Lines of comment; by default those of the source, where it has some.
+        Lines of comment; by default those of the source.
     """
 
     endings = (".bin",)
@@ -109,7 +109,7 @@ class Pink(Target):
 
 
 def _planar_shape(stream: Stream) -> tuple[int, ...]:
-    """Pictures of one channel are (h, w), of several (channels, h, w), as in PINK's programs."""
+    """Return (h, w) for images of one channel, else (channels, h, w), as PINK's programs do."""
     shape = stream.one_shape("PINK")
     if len(shape) != 3:
         return shape

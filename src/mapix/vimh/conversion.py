@@ -1,4 +1,4 @@
-"""From VIMH datasets, and to them."""
+"""Conversion of VIMH datasets, and to them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mapix.batch import Batch
 from mapix.conversion.numbers import fit, scaled, within_float32
-from mapix.conversion.stream import Block, Label, Stream, Values, pictures, starts
+from mapix.conversion.stream import Block, Label, Stream, Values, pictures, row_blocks
 from mapix.conversion.target import Count, Target
 from mapix.errors import UnsupportedError
 from mapix.vimh.dataset import Dataset
@@ -25,7 +25,7 @@ __all__ = ["Vimh", "stream"]
 BYTES = np.dtype(np.uint8)
 SPLITS = ("train", "test")
 LEVELS = 256
-# Keys of an info JSON that follow from the records, or from where they are written
+# keys of an info JSON that follow from the records, or from the place of the dataset
 DERIVED = frozenset(
     (
         *("format", "version", "dataset_name", "output_format", "label_encoding"),
@@ -61,13 +61,13 @@ def _stream(ds: Dataset | Joined) -> Stream:
         int(sizes.sum()),
         "HWC",
         lambda c_order=False: (
-            _vimh_block(ds, rows, c_order=c_order and same) for rows in starts(len(ds), largest)
+            _block(ds, rows, c_order=c_order and same) for rows in row_blocks(len(ds), largest)
         ),
-        [Label(name, _whole(ds, name), p) for name, p in ds.parameters.items()],
+        [Label(name, _values_of(ds, name), p) for name, p in ds.parameters.items()],
         info=ds.info,
     )
     found.ranges = lambda: _ranges(ds)
-    if any(map(_told, _ranges(ds))):
+    if any(map(_any_range, _ranges(ds))):
         found.besides["spec_range"] = "spec_min and spec_max of the records"
     if ds.parameters.fixed:
         found.besides["fixed"] = f"fixed parameters: {', '.join(ds.parameters.fixed)}"
@@ -80,12 +80,12 @@ def _stream(ds: Dataset | Joined) -> Stream:
 
 
 def _usual_channels(ds: Dataset | Joined) -> Any:
-    """Names of channels that say no more than their number."""
+    """Return the names of channels that follow from their number."""
     count = ds.info.get("channels")
     return channel_labels(count) if isinstance(count, int) and 0 <= count < 1 << 16 else None
 
 
-def _whole(ds: Dataset | Joined, name: str) -> Values:
+def _values_of(ds: Dataset | Joined, name: str) -> Values:
     def values() -> tuple[NDArray[Any], NDArray[np.bool_]]:
         column = ds.labels[name]
         return column.codes, column.present
@@ -94,19 +94,19 @@ def _whole(ds: Dataset | Joined, name: str) -> Values:
 
 
 def _ranges(ds: Dataset | Joined) -> Iterator[NDArray[np.float32]]:
-    """The ranges of all records, cut to pictures of one pixel: nearly nothing is copied."""
-    for rows in starts(len(ds), 64):
+    """Yield the ranges of all records, by images cut to one pixel: hardly anything is copied."""
+    for rows in row_blocks(len(ds), 64):
         batch = ds.batch(rows, pad=(1, 1), crop="corner", labels=None, spec_range=True)
         assert batch.spec_range is not None
         yield batch.spec_range
 
 
-def _told(ranges: NDArray[np.float32]) -> bool:
-    """Whether there is anything in them: the writers' default is two zeros, NaN stands for none."""
+def _any_range(ranges: NDArray[np.float32]) -> bool:
+    """Return whether there is a range: writers write two zeros, or NaN, where there is not."""
     return bool(((ranges != 0) & ~np.isnan(ranges)).any())
 
 
-def _vimh_block(ds: Dataset | Joined, rows: NDArray[np.int64], *, c_order: bool) -> Block:
+def _block(ds: Dataset | Joined, rows: NDArray[np.int64], *, c_order: bool) -> Block:
     batch = ds.batch(rows, flat=not c_order, labels="raw", spec_range=True)
     assert batch.labels is not None
     assert batch.present is not None
@@ -122,7 +122,7 @@ def _vimh_block(ds: Dataset | Joined, rows: NDArray[np.int64], *, c_order: bool)
 
 
 def _runs(batch: Batch, interleaved: bool) -> list[NDArray[np.uint8]]:
-    """Runs of pictures (k, h, w, c) as the file has them: views, nothing transposed."""
+    """Return runs of images (k, h, w, c) as views of the file's order of pixels."""
     assert batch.offsets is not None
     runs = []
     for begin, end in _runs_of_one_shape(batch.shapes):
@@ -134,7 +134,7 @@ def _runs(batch: Batch, interleaved: bool) -> list[NDArray[np.uint8]]:
 
 
 def _runs_of_one_shape(shapes: NDArray[np.uint16]) -> Iterator[tuple[int, int]]:
-    """Begin and end of each run of records of one shape."""
+    """Yield begin and end of each run of records of one shape."""
     edges = np.flatnonzero((shapes[1:] != shapes[:-1]).any(axis=1)) + 1
     ends = [*edges.tolist(), len(shapes)]
     return zip([0, *edges.tolist()], ends, strict=True)
@@ -226,7 +226,7 @@ class Vimh(Target):
 
 
 def _alike(present: Mapping[str, NDArray[np.bool_]], n: int) -> list[tuple[slice, list[str]]]:
-    """Records that follow one another and have the same labels, and which."""
+    """Return runs of records that have the same labels, and the names of these."""
     if not present:
         return [(slice(0, n), [])]
     table = np.stack(list(present.values()), axis=1)
@@ -245,7 +245,7 @@ def _codes(label: Label, values: NDArray[Any], parameter: Parameter) -> NDArray[
 
 
 def _parameters(streams: list[Stream]) -> list[Parameter]:
-    """The labels of all splits, with the ids 0, 1, 2 ...; holes between ids get a name, too."""
+    """Return the labels of all splits, with the ids 0, 1, 2 ...; unused ids get a name, too."""
     found: dict[str, Parameter] = {}
     for name in dict.fromkeys(label.name for stream in streams for label in stream.labels):
         labels = [(s, lb) for s in streams for lb in s.labels if lb.name == name]
@@ -266,10 +266,10 @@ def _parameters(streams: list[Stream]) -> list[Parameter]:
 
 
 def _of_classes(labels: list[tuple[Stream, Label]], id: int) -> Parameter:
-    """A parameter whose codes stand for class numbers 0, 1, 2 ..."""
+    """Return a parameter whose codes stand for class numbers 0, 1, 2 ..."""
     low = high = 0
     for stream, label in labels:
-        values, present = label.whole()
+        values, present = label.read()
         there = values[present]
         if len(there):
             low, high = min(low, int(there.min())), max(high, int(there.max()))
@@ -287,7 +287,7 @@ def _of_classes(labels: list[tuple[Stream, Label]], id: int) -> Parameter:
 
 
 def _known(streams: list[Stream]) -> tuple[dict[str, float], dict[str, Any]]:
-    """Fixed parameters, and what the info JSON says and the writer cannot know."""
+    """Return fixed parameters, and the keys of the info JSON that a writer cannot know."""
     info = dict(next((s.info for s in streams if s.info), {}))
     fixed = {
         name: entry["value"]
