@@ -20,8 +20,7 @@ ROOT = Path(__file__).parent.parent
 
 # Files and folders whose prose is checked; each family adds a line when its prose is plain.
 CHECKED = """
-src/mapix/conversion src/mapix/demo src/mapix/visualrbm src/mapix/text.py src/mapix/__main__.py
-src/mapix/vimh/conversion.py docs/visualrbm.md
+src/mapix/conversion src/mapix/demo src/mapix/visualrbm docs/visualrbm.md
 README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md benchmarks/README.md
 docs/benchmarks.md docs/convert.md docs/formats.md docs/gpu.md docs/loader.md docs/writing.md
 src/mapix/errors.py src/mapix/source.py src/mapix/rooted.py src/mapix/descriptors.py
