@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from mapix._native.tree import Tree
 from mapix.columns import Column
 from mapix.dataset import Dataset
-from mapix.errors import UnsupportedError, warn
+from mapix.errors import warn
 from mapix.iid.argument_checks import Box, Keys, KeysLike, Text, as_keys
 from mapix.iid.groups import Groups
 from mapix.iid.layout import PIXELS_PER_BYTE, check_pixels, image_size
 from mapix.iid.names import Pair
 from mapix.iid.segment import Segment
 from mapix.iid.segment_file import SegmentFile
-from mapix.options import BatchOptions
 from mapix.source import Source
 
 __all__ = ["ArchiveBase", "Bits", "NameQueries", "SegmentDataset"]
@@ -142,9 +141,6 @@ class SegmentDataset(Dataset[Segment]):
     def _image(self, row: int) -> None:
         """Return None: the file holds masks, and no pixels of the image."""
         del row
-
-    def _gather(self, rows: Any, options: BatchOptions, out: Any) -> Any:
-        raise UnsupportedError(self.NO_BATCH)  # the contract has refused already
 
     def _explained(self, row: int) -> dict[str, Any]:
         segment = self._record(row)
