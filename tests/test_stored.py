@@ -327,7 +327,7 @@ def test_an_index_that_will_not_be_used_is_told_of(tmp_path):
     path = make(tmp_path / "f")
     tmp_path.chmod(0o777)
     for act in (lambda: mapix.index(path), lambda: mapix.open(path).verify()):
-        with pytest.warns(mapix.MapixWarning, match="are not used: anybody may replace"):
+        with pytest.warns(mapix.MapixWarning, match="are not used: all users may replace"):
             act()
 
 
