@@ -407,6 +407,7 @@ QUERY: dict[str, Op] = {
 DATASET: dict[str, Op] = {
     **QUERY,
     "advise": lambda d: d.advise("random"),
+    "directory": lambda d: d.directory,
     "header_nbytes": lambda d: d.header_nbytes,
     "keep_index": lambda d: os.path.basename(d.keep_index()) if d._gatherer.key else None,
     "label_bytes": lambda d: d.label_bytes if d.uniform else None,
