@@ -117,7 +117,8 @@ def test_arrays_in_both_byte_orders(tmp_path, loaders, way, dtype):
         out.extend(np.random.default_rng(0).integers(0, 100, (50, 5, 7)).astype(dtype))
     ds = mapix.open(path)
     for part in (ds, ds[40:3:-3]):
-        same(part, loaders(part, 8, way, dtype=None))
+        same(part, loaders(part, 8, way, dtype=None), layout="NCHW")
+        same(part, loaders(part, 8, way, dtype=None, layout=None))
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -128,7 +129,8 @@ def test_mnist_with_labels(tmp_path, loaders, way):
         out.extend(np.arange(50, dtype=np.uint8) % 10)
     ds = mapix.open(tmp_path)
     for k, (images, labels) in enumerate(loaders(ds, 8, way, scale=1 / 255, shuffle=False)):
-        want = ds.batch(range(8 * k, min(8 * k + 8, 50)), dtype="float32", scale=1 / 255)
+        rows = range(8 * k, min(8 * k + 8, 50))
+        want = ds.batch(rows, dtype="float32", layout="NCHW", scale=1 / 255)
         assert torch.equal(images.cpu(), torch.from_numpy(want.images))
         assert labels["label"].cpu().tolist() == [i % 10 for i in range(8 * k, min(8 * k + 8, 50))]
 

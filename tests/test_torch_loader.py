@@ -101,6 +101,21 @@ def test_labels_that_a_gpu_gathers_are_those_of_batches(ds, tmp_path):
             data.label_array("no unit")
 
 
+@pytest.mark.parametrize("dtype", [">f4", "<f8", ">i2", "|u1"])
+def test_one_channel_is_the_same_bytes_in_both_layouts(tmp_path, dtype):
+    """So a GPU copies such rows, too."""
+    order = "<" if dtype[0] == "<" else ">"
+    rows = np.arange(6 * 35).reshape(6, 5, 7).astype(dtype)
+    with mapix.idx.Writer(tmp_path / "x.idx", dtype, (5, 7), byteorder=order) as out:
+        out.extend(rows)
+    ds = mapix.open(tmp_path / "x.idx")
+    for layout, shape in (("NCHW", (1, 5, 7)), ("NHWC", (5, 7, 1)), (None, (5, 7))):
+        assert ds.placement(layout=layout).shape == shape
+        found = ds.batch([4, 0], layout=layout).images
+        assert found.shape == (2, *shape)
+        assert found.reshape(2, 5, 7).tolist() == rows[[4, 0]].tolist()
+
+
 def test_training_goes_on_where_it_was(ds):
     complete = [images for images, _ in loader(ds, 8, seed=3, copy=True)]
     first = loader(ds, 8, seed=3, copy=True)

@@ -314,7 +314,10 @@ class RowArray(FileDataset[NDArray[Any]]):
             planar = (options.layout or self._layout) == "NCHW"
             shape = (canvas[2], *canvas[:2]) if planar else canvas
         copies = dtype == native and not options.arithmetic
-        plain = canvas is None or (canvas == self._hwc and options.layout in (None, self._layout))
+        plain = canvas is None or (
+            canvas == self._hwc
+            and (options.layout in (None, self._layout) or canvas[2] == 1)  # the same bytes
+        )
         if self._picture is None or dtype.name not in FUSED_DTYPES:
             return _Plan(shape, dtype, fit=fit, copies=copies and plain)
         canvas = self._picture if canvas is None else canvas
