@@ -28,6 +28,7 @@ src/mapix/system_calls.py src/mapix/store.py src/mapix/cache.py src/mapix/unpack
 src/mapix/appearance.py src/mapix/report.py src/mapix/selection.py src/mapix/placement.py
 src/mapix/view.py src/mapix/lazy.py src/mapix/colour.py
 src/mapix/loader.py src/mapix/gpu src/mapix/feeding src/mapix/__init__.py src/mapix/__main__.py
+src/mapix/dataset.py src/mapix/options.py src/mapix/registry.py
 src/mapix/text.py src/mapix/sampling.py src/mapix/testing.py src/mapix/torch.py
 tests/conftest.py tests/records.py tests/model_disk.py tests/interleave.py tests/fuse_direct.py
 tests/stress_faults.py tests/stress_writers.py tests/hostile_iid.py tests/every_operation.py

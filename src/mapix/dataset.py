@@ -98,7 +98,7 @@ class Dataset(abc.ABC, Generic[R]):
 
     @abc.abstractmethod
     def _count(self) -> int:
-        """Return the number of records of the whole file."""
+        """Return the number of all records of the file."""
 
     @abc.abstractmethod
     def _record(self, row: int) -> R:
@@ -106,7 +106,7 @@ class Dataset(abc.ABC, Generic[R]):
 
     @abc.abstractmethod
     def _part(self, rows: Rows) -> Self:
-        """Return the dataset of these records of the whole file (None: all of them)."""
+        """Return the dataset of these records of the file (None: all of them)."""
 
     @abc.abstractmethod
     def _reopening(self) -> tuple[str, dict[str, Any], Fingerprint]:
@@ -115,7 +115,7 @@ class Dataset(abc.ABC, Generic[R]):
     def _gather(
         self, rows: NDArray[np.int64], options: BatchOptions, out: NDArray[Any] | Batch | None
     ) -> Batch:
-        """Copy records of the whole file, by number, into a batch.
+        """Copy records of the file, by number, into a batch.
 
         By default each record's ``_image`` is read and put into the batch by numpy; a family with
         a faster way overrides it.
@@ -140,7 +140,7 @@ class Dataset(abc.ABC, Generic[R]):
     def _labels_of(
         self, names: tuple[str, ...], rows: NDArray[np.int64]
     ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Return labels of records of the whole file, by number: values and presence (b, names)."""
+        """Return labels of records of the file, by number: values and presence (b, names)."""
         if self._whole is None:
             self._whole = self if self._rows is None else self._part(None)
         whole: Dataset[R] = self._whole
@@ -196,7 +196,7 @@ class Dataset(abc.ABC, Generic[R]):
         return f"{len(self)} {self.RECORDS}"
 
     def _prefetch(self, rows: NDArray[np.int64]) -> int:
-        """Ask for records of the whole file, by number; return how many were asked for."""
+        """Ask for records of the file, by number; return how many were asked for."""
         del rows
         return 0
 
@@ -207,12 +207,12 @@ class Dataset(abc.ABC, Generic[R]):
         return summed(map(self._image, self.rows.tolist()), len(self), progress)
 
     def _explained(self, row: int) -> dict[str, Any]:
-        """Return what ``self[i]`` does for a record of the whole file: see ``explain``."""
+        """Return what ``self[i]`` does for a record of the file: see ``explain``."""
         del row
         return {}
 
     def _explained_batch(self, rows: NDArray[np.int64], options: BatchOptions) -> dict[str, Any]:
-        """Return what ``batch`` does for records of the whole file: see ``explain``."""
+        """Return what ``batch`` does for records of the file: see ``explain``."""
         del rows, options
         return {}
 
@@ -862,7 +862,7 @@ class _Filled(Mapping[str, NDArray[Any]]):
 
 
 def _spread(order: NDArray[np.int64], classes: list[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """Return an order in which each beginning holds the classes in the shares of the whole."""
+    """Return an order in which each beginning holds the classes in the shares of all records."""
     keys = np.stack(classes, axis=1)[order]
     _, group = np.unique(keys, axis=0, return_inverse=True)
     group = group.reshape(-1)

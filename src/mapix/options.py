@@ -18,7 +18,7 @@ MOST_THREADS = 16
 
 
 class BatchOptions(NamedTuple):
-    """What a batch is to be like.  Hashable: a family caches what it works out for each set.
+    """The options of a batch.  Hashable, so that a family can cache what follows from a set of them.
 
     Attributes
     ----------
@@ -124,7 +124,7 @@ def checked(options: BatchOptions) -> BatchOptions:
     Raises
     ------
     ValueError
-        A value is none that any family knows.
+        No family knows this value.
     """
     dtype = options.dtype
     name = dtype if dtype is None or isinstance(dtype, str) else np.dtype(dtype).name

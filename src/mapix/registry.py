@@ -141,7 +141,7 @@ def resolved(what: Deferred) -> Any:
 
 @dataclass(frozen=True)
 class Format:
-    """What a format declares.
+    """The declaration of a format.
 
     Attributes
     ----------
@@ -224,7 +224,7 @@ class Format:
         Raises
         ------
         FormatError
-            The bytes break the format; where the file looks like something else, the error says so.
+            The bytes break the format; the error states what the file looks like instead.
         """
         try:
             return resolved(self.open)(candidate, **options)
@@ -361,11 +361,11 @@ def _tried(candidate: Candidate, refusals: list[tuple[str, str]]) -> str:
     """Return the text of an UnknownFormatError."""
     lines = "".join(f"\n  {name}: {why}" for name, why in refusals)
     if candidate.is_directory and not os.listdir(candidate.path):
-        look: str | None = "an empty directory"
+        kind: str | None = "an empty directory"
     else:
-        look = looks_like(candidate.path)
-    looks = "" if look is None else f"; it looks like {look}"
-    return f"{candidate.path}: no format recognises it{looks}\n tried:{lines}"
+        kind = looks_like(candidate.path)
+    hint = "" if kind is None else f"; it looks like {kind}"
+    return f"{candidate.path}: no format recognises it{hint}\n tried:{lines}"
 
 
 def reopen(
