@@ -18,7 +18,7 @@ MOST_THREADS = 16
 
 
 class BatchOptions(NamedTuple):
-    """The options of a batch.  Hashable, so that a family can cache what follows from a set of them.
+    """The options of a batch.  Hashable, so that families can cache what follows from a set.
 
     Attributes
     ----------
