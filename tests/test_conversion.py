@@ -691,3 +691,11 @@ def test_missing_labels_are_known_to_be_missing(tmp_path):
         mapix.convert(mapix.open(tmp_path / "v")[1:], tmp_path / "w", to="vimh")
     found = [r.labels for r in mapix.open(tmp_path / "w")]
     assert found == [{"a": i} | ({"b": i} if i % 2 else {}) for i in range(1, 9)]
+
+
+def test_the_old_name_of_the_targets_warns():
+    import mapix.conversion
+
+    with pytest.warns(DeprecationWarning, match="target_classes"):
+        names = mapix.conversion.NAMES
+    assert {"vimh", "idx", "pink", "folder", "npy", "npz", "parquet", "arrow"} <= set(names)

@@ -7,6 +7,7 @@ where they hold more than images and columns, how they are read (``Format.source
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -142,6 +143,15 @@ def target_classes() -> Iterator[tuple[str, str]]:
     for found in registry.formats():
         yield from found.targets.items()
     yield from TARGETS.items()
+
+
+def __getattr__(name: str) -> Any:
+    """Return ``NAMES``, which ``target_classes`` replaces."""
+    if name == "NAMES":
+        message = "mapix.conversion.NAMES: use mapix.conversion.target_classes()"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return tuple(dict(target_classes()))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def _ending(path: str) -> str:

@@ -13,6 +13,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,8 @@ def by_mapix(path: str) -> Reader:
     canvas = tuple(ds.shapes[:, :2].max(axis=0).tolist())
     options: dict[str, Any] = {"dtype": "float32", "scale": 1 / 255, "mean": MEAN, "std": STD}
     options |= {"layout": "NCHW", "pad": not ds.uniform and canvas, "pad_value": -MEAN / STD}
-
-    def batch(rows: NDArray[np.int64]) -> Batch:
-        found = ds.batch(rows, **options)
-        return found.images, found.labels
-
-    return len(ds), batch
+    both = attrgetter("images", "labels")
+    return len(ds), lambda rows: both(ds.batch(rows, **options))
 
 
 def in_the_usual_way(path: str) -> Reader:

@@ -17,7 +17,6 @@ from mapix.vimh.writer import Writer
 
 __all__ = ["MIXED_MEAN_NBYTES", "UNIFORM_NBYTES", "make"]
 
-RECIPE = 2  # to be raised whenever the same (n, seed) would give other bytes
 BLOCK_RECORDS = 256  # rendered at once: their planes stay in the processor's cache
 HEIGHTS, WIDTHS = (48, 64, 96), (24, 160)
 THREE_CHANNELS, LACKING = 0.25, 0.125  # shares of records with three channels, without one label
@@ -41,7 +40,8 @@ def make(
     if n < 2:
         raise ValueError(f"n must be at least 2, one record per split, got {n}")
     folder = Path(folder)
-    made = {"by": "mapix.demo", "recipe": RECIPE, "kind": kind, "n": n, "seed": seed}
+    # "recipe" is raised whenever the same (n, seed) would give other bytes
+    made = {"by": "mapix.demo", "recipe": 2, "kind": kind, "n": n, "seed": seed}
     if folder.exists():
         file = folder / INFO_NAME
         info = json.loads(file.read_text()) if file.exists() else None

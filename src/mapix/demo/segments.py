@@ -44,9 +44,8 @@ def cells(h: int = 480, w: int = 640, n: int = 260, seed: int = 0) -> tuple[Imag
         away = np.hypot((x - cx) / r, (y - cy) / (r * rng.uniform(0.55, 1)))[..., None]
         inside = away < 1
         layers[f"layer-{i % 10}"][inside[..., 0]] = i
-        tint = np.array([140, 85, 100]) + rng.normal(0, 12, 3)
-        light = 0.35 * image + np.clip(1.15 - 0.55 * away, 0, 1) * tint
-        image = np.where(inside, light, image)
+        light = (1.15 - 0.55 * away) * (np.array([140, 85, 100]) + rng.normal(0, 12, 3))
+        image = np.where(inside, 0.35 * image + light, image)
     return np.clip(image + rng.normal(0, 4, (h, w, 1)), 0, 255).astype(np.uint8), layers
 
 

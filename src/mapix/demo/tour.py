@@ -18,7 +18,7 @@ from mapix.text import Progress, amount, fitting, nbytes, ratio, seconds, table
 
 __all__ = ["run", "shares"]
 
-LEAST_NBYTES = 1_000_000  # of memory that is measured; less is chance
+LEAST_NBYTES = 1_000_000  # less memory is chance
 FIGURES = (
     ("open", "opened", seconds),
     ("batch of 256, float32", "batch", seconds),
@@ -67,7 +67,6 @@ def _compared(name: str, ours: dict[str, Any], usual: dict[str, Any]) -> list[li
 
 
 def _segments(folder: Path, draw: bool) -> None:
-    """Make an archive of overlapping segments, query it, and draw it over its image."""
     from mapix.demo import segments
 
     with Progress("  cutting a picture into segments") as progress:
@@ -80,12 +79,12 @@ def _segments(folder: Path, draw: bool) -> None:
             what = "cells, made here (with scikit-image: a photograph)"
         archive = segments.make(folder / "segments.iid", image, layers)
     y, x = image.shape[0] // 2, image.shape[1] // 2
-    here, shared, large = archive.at(x, y), archive.overlaps(), archive.groups["large"]
+    here, shared = archive.at(x, y), archive.overlaps()
     rows = [
         ["SEGMENTS", what],
         [f"at({x}, {y})", f"{len(here)} segments have this pixel: {', '.join(map(str, here))}"],
         ["overlaps()", f"{len(shared):,} pairs share {int(shared.pixels.sum()):,} pixels"],
-        ['groups["large"]', f"{len(large)} of {len(archive)} segments"],
+        ['groups["large"]', f"{len(archive.groups['large'])} of {len(archive)} segments"],
     ]
     _say(f'\n  >>> mapix.open("{archive.path}")\n  {archive!r}\n\n{table(rows, heads=(0,))}')
     if draw:
@@ -125,5 +124,5 @@ def run(
         draw = False
         _say("\n  No pictures: they need Pillow.  pip install 'mapix[view]'")
     _segments(folder, draw=draw)
-    took = seconds(time.perf_counter() - began)
-    _say(f"\n  All of it took {took}.  Next:  mapix info {folder / 'mixed'}\n")
+    took = f"All of it took {seconds(time.perf_counter() - began)}."
+    _say(f"\n  {took}  Next:  mapix info {folder / 'mixed'}\n")
