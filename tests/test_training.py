@@ -60,14 +60,14 @@ def train(folder: Path, steps: int, **options: object) -> tuple[float, float]:
 
 
 def test_uniform_records(tmp_path):
-    folder = make("uniform", tmp_path, 1000)
+    folder = make("uniform", tmp_path / "data", 1000)
     first, last = train(folder, 50)
     print(f"uniform: loss {first:.2f} -> {last:.2f}")
     assert last < 0.8 * first
 
 
 def test_records_of_mixed_sizes_padded(tmp_path):
-    folder = make("mixed", tmp_path, 600)
+    folder = make("mixed", tmp_path / "data", 600)
     assert not mapix.open(folder).uniform
     first, last = train(folder, 40, pad=True)
     print(f"mixed: loss {first:.2f} -> {last:.2f}")
