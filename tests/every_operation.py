@@ -25,6 +25,7 @@ import numpy as np
 
 import mapix
 from mapix.iid.selection import Selection
+from mapix.pictures.fitting import Fit
 from mapix.tfrecord.layout import masked
 from records import settle
 
@@ -580,7 +581,9 @@ PICTURE: dict[str, Op] = {
     "__reduce__": lambda d: pickled_if_it_can_be(d[LAST]),
     "__repr__": lambda d: repr(d[LAST]).replace(d.path, ""),
     "bytes": lambda d: len(d[LAST].bytes),
+    "decode_error": lambda d: str(type(d[LAST].decode_error)),
     "encoded": lambda d: d[LAST].encoded().data,
+    "fitted": lambda d: d[LAST].fitted(Fit((3, 4), "resize", None, "bilinear", False)).pixels,
     "file": lambda d: str(type(d[LAST].file)),
     "line": lambda d: d[LAST].line,
     "path": lambda d: os.path.basename(d[LAST].path),

@@ -364,7 +364,7 @@ def _block(
 
 
 def _array(record: Record, fit: Fit | None, dtype: np.dtype[Any]) -> NDArray[Any]:
-    found = record.image if fit is None else fit.fitted(record.encoded()).pixels
+    found = record.image if fit is None else record.fitted(fit).pixels
     return found.astype(dtype, copy=False)
 
 

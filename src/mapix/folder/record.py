@@ -19,6 +19,7 @@ from mapix.pictures.decoding import EncodedPicture, decode, header_of, image_of
 from mapix.source import Source
 
 if TYPE_CHECKING:
+    from mapix.pictures.fitting import Fit, Fitted
     from mapix.folder.metadata_file import MetadataFile
 
 __all__ = ["Objects", "Record"]
@@ -241,11 +242,16 @@ class Record:
     def _encoded(self, data: _Bytes) -> EncodedPicture:
         s, path = self._file.settings, self._file.path
         return EncodedPicture(
-            *(data, self.file_name, path), *(self._undecodable, s.max_pixels, s.orientation)
+            *(data, self.file_name, path), *(self.decode_error, s.max_pixels, s.orientation)
         )
 
-    def _undecodable(self, reason: str) -> FormatError:
+    def decode_error(self, reason: str) -> FormatError:
+        """Return the error about a picture that cannot be decoded."""
         return self._error(f"{self.file_name}: {reason}")
+
+    def fitted(self, fit: Fit) -> Fitted:
+        """Return the decoded picture, fitted as in a batch."""
+        return fit.fitted(self.encoded())
 
     def pil(self) -> Any:
         """Decode the picture with Pillow, and turn it as its EXIF orientation states.
