@@ -73,7 +73,7 @@ def test_they_are_kept_in_the_index(tmp_path, monkeypatch):
     time.sleep(index_store.FINE_NS * 1.2 / 1e9)
     path = tmp_path / "d" / "train"
     want = mapix.open(path).statistics()
-    monkeypatch.setattr("mapix._native.VimhIndex.moments", None)
+    monkeypatch.setattr("mapix._native.Table.moments", None)
     seen = mapix.open(path)
     assert seen.index.moments is not None
     assert seen.index.columns is not None

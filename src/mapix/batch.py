@@ -300,7 +300,7 @@ def given(out: NDArray[Any] | Batch, shape: tuple[int, ...], dtype: np.dtype[Any
 
 def gather(
     mapping: Mapping,
-    index: _native.VimhIndex,
+    index: _native.Table,
     rows: IntArray,
     recipe: Recipe,
     *,
@@ -365,9 +365,7 @@ def gather(
     return Batch(images, labels, present, shapes, spec, offsets, recipe.names)
 
 
-def _fast(
-    mapping: Mapping, index: _native.VimhIndex, recipe: Recipe, *what: Any
-) -> tuple[Any, ...]:
+def _fast(mapping: Mapping, index: _native.Table, recipe: Recipe, *what: Any) -> tuple[Any, ...]:
     """Do what ``_slowly`` does in C."""
     while True:
         where = (_native.GATHER, mapping.located, index.address, recipe.address)
@@ -384,7 +382,7 @@ def _fast(
 
 def _slowly(
     mapping: Mapping,
-    index: _native.VimhIndex,
+    index: _native.Table,
     recipe: Recipe,
     rows: IntArray,
     given: NDArray[Any] | tuple[int, ...],
@@ -430,7 +428,7 @@ def _slowly(
 
 def label_codes(
     mapping: Mapping,
-    index: _native.VimhIndex,
+    index: _native.Table,
     rows: IntArray,
     columns: NDArray[np.int16],
     codes: NDArray[np.uint8],

@@ -54,8 +54,6 @@ from mapix._native.records import (
     scratch,
 )
 
-VimhIndex = Table
-
 __all__ = [
     "AT_MASK",
     "BY_PATH",
@@ -77,7 +75,6 @@ __all__ = [
     "CData",
     "IntArray",
     "Table",
-    "VimhIndex",
     "Walk",
     "Where",
     "address_of",

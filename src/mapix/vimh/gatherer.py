@@ -107,7 +107,7 @@ class Gatherer(record_types.File):
         return self.index.most_channels()
 
     @cached_property
-    def native(self) -> _native.VimhIndex:
+    def native(self) -> _native.Table:
         """The index, for the C core."""
         return self.index.native(interleaved=self.interleaved)
 

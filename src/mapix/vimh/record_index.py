@@ -327,9 +327,9 @@ class RecordIndex:
             return self.first[3]
         return self.channels if self.stored else int(self.entries["c"].max())
 
-    def native(self, *, interleaved: bool) -> _native.VimhIndex:
+    def native(self, *, interleaved: bool) -> _native.Table:
         """Return the index for the C core."""
-        return _native.VimhIndex(
+        return _native.Table(
             nrecords=self.nrecords,
             # an empty file has no stride, but the core needs one
             stride=self.stride if self.nrecords else 1,
