@@ -19,8 +19,8 @@ from mapix.pictures.decoding import EncodedPicture, decode, header_of, image_of
 from mapix.source import Source
 
 if TYPE_CHECKING:
-    from mapix.pictures.fitting import Fit, Fitted
     from mapix.folder.metadata_file import MetadataFile
+    from mapix.pictures.fitting import Fit, Fitted
 
 __all__ = ["Objects", "Record"]
 
