@@ -580,6 +580,9 @@ def test_batches_are_those_of_the_reference(tmp_path, code, shape):
         a.batch(rows, dtype="uint8", scale=2.0)
     with pytest.raises(ValueError, match="mean and std must be"):
         a.batch(rows, dtype="float32", mean=(1.0,) * (c + 1))
+    with pytest.raises(ValueError, match="std must not be zero"):
+        a.batch(rows, dtype="float32", std=0.0)
+    assert a.header.order == a.header.byteorder == ">"
 
 
 def test_statistics_are_exact(tmp_path):

@@ -164,21 +164,36 @@ def converted(
     """
     if not options.arithmetic:
         return pixels.astype(wanted, copy=False)
-    pairs = affine(wanted.name, options.scale, options.mean, options.std, channels)
-    if pairs is None:
+    if wanted.kind != "f":
         raise ValueError("scale, mean and std need dtype float32 or float16")
     if pixels.dtype != np.uint8:
-        mean, std = (
-            np.broadcast_to(np.asarray(default if x is None else x, np.float64), (channels,))
-            for x, default in ((options.mean, 0.0), (options.std, 1.0))
-        )
-        depth = pixels.shape[-1] if channels > 1 else 1
-        numbers = pixels.astype(np.float64) * (1.0 if options.scale is None else options.scale)
-        exact: NDArray[Any] = ((numbers - mean[:depth]) / std[:depth]).astype(wanted)
+        numbers = pixels.astype(np.float64)
+        if options.scale is not None:
+            numbers *= options.scale
+        if options.mean is not None:
+            numbers -= _per_channel(options.mean, channels, pixels.shape)
+        if options.std is not None:
+            std = _per_channel(options.std, channels, pixels.shape)
+            if not std.all():
+                raise ValueError("std must not be zero")
+            numbers /= std
+        exact: NDArray[Any] = numbers.astype(wanted)
         return exact
+    pairs = affine(wanted.name, options.scale, options.mean, options.std, channels)
+    assert pairs is not None  # of floats
     # 256 values, each rounded once, as the C core does: fma(byte, a, b) in float32
     values = np.arange(256) * pairs[:, :1].astype(np.longdouble) + pairs[:, 1:]
     table: NDArray[Any] = values.astype(np.float32).astype(wanted)
     channel = 0 if len(table) == 1 else np.arange(pixels.shape[-1])
     found: NDArray[Any] = table[channel, pixels]
     return found
+
+
+def _per_channel(x: Any, channels: int, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return a mean or standard deviation for each channel of the pixels, or one for all."""
+    found = np.asarray(x, np.float64).ravel()
+    if len(found) not in (1, channels):
+        raise ValueError(
+            f"mean and std must be numbers or {channels} of them, one per channel; got {len(found)}"
+        )
+    return found if channels == 1 else found[: shape[-1]]

@@ -218,6 +218,10 @@ class RowArray(FileDataset[NDArray[Any]]):
             return self._within(key)
         return super().__getitem__(key)
 
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        rows = range(self._n) if self._rows is None else self._rows
+        return (self._record(int(row)) for row in rows)
+
     def _within(self, key: tuple[Any, ...]) -> Any:
         """Return what a tuple of indices means to numpy.
 

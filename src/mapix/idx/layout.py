@@ -50,6 +50,11 @@ class Header:
         return np.dtype(self.byteorder + self.code)
 
     @property
+    def order(self) -> str:
+        """The old name of ``byteorder``."""
+        return self.byteorder
+
+    @property
     def row_nbytes(self) -> int:
         """Bytes of a row."""
         total = self.dtype.itemsize
