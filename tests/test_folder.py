@@ -933,7 +933,7 @@ def test_jpeg_may_be_decoded_smaller(tmp_path):
         ({"layout": "CHW"}, "layout must be NHWC or NCHW"),
         ({"scale": 2.0}, "scale, mean and std need"),
         ({"dtype": "float32", "std": 0.0}, "std must not be zero"),
-        ({"dtype": "float32", "mean": [1, 2]}, "one a channel"),
+        ({"dtype": "float32", "mean": [1, 2]}, "one per channel"),
         ({"dtype": "uint8", "pad_value": 300}, "pad_value must be 0..255"),
         ({"pad_value": 300}, "pad_value must be 0..255"),
         ({"resample": "magic"}, "resample must be one of"),
