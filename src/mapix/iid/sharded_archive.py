@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -354,6 +355,11 @@ class ShardedArchive(Archive):
             raise IndexError(f"{self.path}: key {key} of {self._n} segments")
         part = bisect_right(self._begins, key) - 1
         return self.parts[part]._file, key - self._begins[part]
+
+    def __iter__(self) -> Iterator[Segment]:
+        for part, begin in self._shards:
+            keys = range(begin, begin + len(part))
+            yield from map(ShardSegment, repeat(part._file), range(len(part)), keys)
 
     def _record(self, row: int) -> Segment:
         return ShardSegment(*self._place(row), row)
