@@ -270,7 +270,7 @@ def test_mixed_sizes_want_to_be_told(tmp_path):
         ({"layout": "CHW"}, "layout must be"),
         ({"scale": 2.0}, "need dtype float32"),
         ({"dtype": "float32", "std": 0}, "must not be zero"),
-        ({"dtype": "float32", "mean": [1, 2]}, "one a channel"),
+        ({"dtype": "float32", "mean": [1, 2]}, "one per channel"),
         ({"pad_value": 300, "pad": True}, "pad_value must be"),
         ({"crop": "middle"}, "crop must be"),
         ({"pad": (0, 3)}, "pad must be True"),
