@@ -198,25 +198,10 @@ class Format:
 
     def refusal(self, candidate: Candidate) -> str | None:
         """Return why a path is not of this format; None when it may be."""
-        if candidate.is_directory:
-            if self.detect is None and not candidate.has(*self.files):
-                return (
-                    f"a directory without {', '.join(self.files)}" if self.files else "a directory"
-                )
-        elif not (self.unmarked or self._fits(candidate)):
-            return "neither its first bytes nor its name fit"
+        if not any(speaks(self, candidate) for speaks in _EVIDENCE):
+            return _without_evidence(self, candidate)
         found: str | None = None if self.detect is None else resolved(self.detect)(candidate)
         return found
-
-    def _fits(self, candidate: Candidate) -> bool:
-        """Whether the name, or the first bytes, of a file are of this format."""
-        if candidate.path.endswith(self.suffixes):
-            return True
-        front = candidate.front
-        for at, magic in self.magic:
-            if front.startswith(magic, at):
-                return True
-        return self.front is not None and bool(front) and self.front(front)
 
     def load(self, candidate: Candidate, options: Mapping[str, Any]) -> Any:
         """Open a candidate.
@@ -291,20 +276,53 @@ def formats() -> Iterator[Format]:
     yield from _plugins()
 
 
-@cache
-def _marked_first() -> tuple[Format, ...]:
-    """Return mapix's own formats, those without magic bytes last."""
-    return tuple(sorted(map(_built_in, BUILT_IN), key=lambda f: f.unmarked))
-
-
-def _in_order(candidate: Candidate) -> Sequence[Format]:
-    """Return mapix's own formats in the order in which they are asked.
-
-    Of a directory, those first of whose files it has one.
-    """
+def _has_magic(found: Format, candidate: Candidate) -> bool:
+    """Whether a file begins with fixed bytes of a format, or a directory has one of its files."""
     if candidate.is_directory:
-        return sorted(map(_built_in, BUILT_IN), key=lambda f: not candidate.has(*f.files))
-    return _marked_first()
+        return candidate.has(*found.files)
+    front = candidate.front
+    for at, magic in found.magic:  # noqa: SIM110 - a third of the time of any()
+        if front.startswith(magic, at):
+            return True
+    return False
+
+
+def _has_name(found: Format, candidate: Candidate) -> bool:
+    """Whether the name of a file is one of a format; or a directory, which `detect` inspects."""
+    if candidate.is_directory:
+        return found.detect is not None
+    return candidate.path.endswith(found.suffixes)
+
+
+def _has_front(found: Format, candidate: Candidate) -> bool:
+    """Whether the first bytes of a file might be of a format that has no fixed ones."""
+    return found.front is not None and candidate.front != b"" and found.front(candidate.front)
+
+
+def _is_unmarked(found: Format, candidate: Candidate) -> bool:
+    """Whether a file may be of a format although nothing speaks for it."""
+    return found.unmarked and not candidate.is_directory
+
+
+_EVIDENCE = (_has_magic, _has_name, _has_front, _is_unmarked)  # the strongest first
+
+
+def _without_evidence(found: Format, candidate: Candidate) -> str:
+    """Return why a format is not asked."""
+    if not candidate.is_directory:
+        return "neither its first bytes nor its name fit"
+    return f"a directory without {', '.join(found.files)}" if found.files else "a directory"
+
+
+def _in_order(candidate: Candidate) -> Iterator[Format]:
+    """Yield mapix's own formats in the order in which they are asked; those last that are not."""
+    left = [_built_in(name) for name in BUILT_IN]
+    for speaks in _EVIDENCE:
+        for found in tuple(left):
+            if speaks(found, candidate):
+                left.remove(found)
+                yield found
+    yield from left
 
 
 def open_candidate(candidate: Candidate, options: Mapping[str, Any]) -> Any:
