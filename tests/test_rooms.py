@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import mapix
+from mapix.registry import BUILT_IN
 
 ROOT = Path(mapix.__file__).parent
 TABLE = Path(__file__).parent.parent / "ARCHITECTURE.md"
@@ -122,14 +123,27 @@ def circles(edges: dict[str, set[str]]) -> list[set[str]]:
     return sorted((set(g) for g in groups), key=sorted)
 
 
-# What is left of old circles; a line goes when its circle does, and none is added.
-KNOWN_CIRCLES = {"mapix"}
-
-
 def test_no_module_imports_itself_over_others():
-    for circle in circles(graph()):
-        rooms = {room_of(name) for name in circle}
-        assert rooms & KNOWN_CIRCLES, circle
+    assert circles(graph()) == []
+
+
+# What stands for programs that people have, or makes data to show, is written for certain formats.
+FOR_CERTAIN_FORMATS = {"compat", "demo"}
+USERS_OF_MAPIX = {"compat", "demo", "torch", "testing", "__main__"}
+
+
+def test_no_format_is_named_outside_its_folder_and_the_registry():
+    families = {module.split(".")[1] for module in BUILT_IN.values()}
+    for name, imported in graph().items():
+        room = room_of(name)
+        others = {room_of(m) for m in imported} & families - {room}
+        assert not others or room in FOR_CERTAIN_FORMATS, f"{name} imports {others}"
+
+
+def test_only_the_top_imports_the_package_itself():
+    for name, imported in graph().items():
+        if "mapix" in imported and name != "mapix":
+            assert room_of(name) in USERS_OF_MAPIX, name
 
 
 def test_only_native_knows_the_compiled_core():

@@ -132,15 +132,8 @@ class FormatTests:
 
     # --- the contract -----------------------------------------------------------------------------
 
-    def dataset(self, path: Path) -> Any:
-        """Open the sample as a dataset of the contract."""
-        ds = self.open(path)
-        if not isinstance(ds, mapix.Dataset):
-            pytest.skip("not on the contract yet")
-        return ds
-
     def test_it_is_a_dataset_of_its_format(self, path: Path) -> None:
-        ds = self.dataset(path)
+        ds = self.open(path)
         assert isinstance(ds, mapix.Dataset)
         found = registry.named(ds.FAMILY)
         assert found.name == ds.FAMILY
@@ -158,7 +151,7 @@ class FormatTests:
         assert type(ds[:1][:1]) is type(ds[:1])
 
     def test_parts_hold_each_record_once(self, path: Path) -> None:
-        ds = self.dataset(path)
+        ds = self.open(path)
         n = len(ds)
         for parts in (
             ds.split(0.5),
@@ -175,7 +168,7 @@ class FormatTests:
         assert self.content(drawn) == [self.content(ds)[row] for row in drawn.rows.tolist()]
 
     def test_columns(self, path: Path) -> None:
-        ds = self.dataset(path)
+        ds = self.open(path)
         assert list(ds.columns) == list(ds._column_names())
         assert set(ds._label_names()) <= set(ds.columns)
         for name, column in ds.columns.items():
@@ -205,7 +198,7 @@ class FormatTests:
             ds.where("no_such_column > 1")
 
     def test_batches_are_what_numpy_makes_of_the_records(self, path: Path) -> None:
-        ds = self.dataset(path)
+        ds = self.open(path)
         rows = [len(ds) - 1, 0, 0, _most_channels(ds)]
         images = [ds._image(row) for row in rows]
         if any(image is None for image in images):
@@ -246,7 +239,7 @@ class FormatTests:
                 ds.batch(rows, **bad)
 
     def test_labels_of_batches_are_the_columns(self, path: Path) -> None:
-        ds = self.dataset(path)
+        ds = self.open(path)
         names = list(ds._label_names())
         if not names or ds._image(0) is None:
             return
@@ -257,7 +250,7 @@ class FormatTests:
         assert len(batch.labels) == len(batch.present) == len(ds)
 
     def test_facts_are_plain_data(self, path: Path) -> None:
-        ds = self.dataset(path)
+        ds = self.open(path)
         facts = ds.describe()
         assert json.loads(json.dumps(facts)) == facts
         assert facts["format"] == ds.FAMILY
@@ -273,7 +266,7 @@ class FormatTests:
             ds.explain()
 
     def test_health(self, path: Path) -> None:
-        ds = self.dataset(path)
+        ds = self.open(path)
         report = ds.verify()
         assert report.ok, str(report)
         assert report.checked
@@ -289,7 +282,7 @@ class FormatTests:
             exact = sum(float(image.astype(np.float64).sum()) for image in images)
             mean = float(found.pixels.mean @ found.pixels.count) / total
             assert mean == pytest.approx(exact / total)
-        with self.dataset(path) as opened:
+        with self.open(path) as opened:
             assert not opened.closed
         assert opened.closed
 

@@ -15,8 +15,8 @@ from mapix.pictures.dataset import PictureDataset
 from mapix.pictures.decoding import MAX_PIXELS, EncodedPicture
 from mapix.registry import Candidate
 from mapix.report import Report
-from mapix.tar.core import MAX_IMAGE_NBYTES, MAX_VALUE_NBYTES, Core, Settings
 from mapix.tar.index import scan
+from mapix.tar.open_shard import MAX_IMAGE_NBYTES, MAX_VALUE_NBYTES, OpenShard, Settings
 from mapix.tar.record import Record
 from mapix.tar.values import PICTURES
 
@@ -31,13 +31,13 @@ class TarShard(PictureDataset[Record], FileDataset[Record]):
 
     Attributes
     ----------
-    core : Core
+    core : OpenShard
         The open file, and where its members lie.
     """
 
     FAMILY = "tar"
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: OpenShard) -> None:
         super().__init__(core.source, len(core.index.keys), core.settings.given())
         self.core = core
 
@@ -152,4 +152,4 @@ def open_path(
     source = candidate.source
     index = scan(source.mapping, strict=strict)
     settings = Settings(strict, orientation, max_value_nbytes, max_image_nbytes, max_pixels)
-    return TarShard(Core(source, index, settings))
+    return TarShard(OpenShard(source, index, settings))

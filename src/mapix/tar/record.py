@@ -23,7 +23,7 @@ from mapix.tar.values import (
 )
 
 if TYPE_CHECKING:
-    from mapix.tar.core import Core
+    from mapix.tar.open_shard import OpenShard
 
 __all__ = ["Record", "kind_of"]
 
@@ -53,7 +53,7 @@ class Record:
 
     __slots__ = ("_core", "_known", "index")
 
-    def __init__(self, core: Core, index: int) -> None:
+    def __init__(self, core: OpenShard, index: int) -> None:
         self._core = core
         self._known: dict[str, int] | None = None
         self.index = index

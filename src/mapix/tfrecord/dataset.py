@@ -16,8 +16,8 @@ from mapix.pictures.dataset import PictureDataset
 from mapix.pictures.decoding import MAX_PIXELS, EncodedPicture
 from mapix.registry import Candidate
 from mapix.report import Report
-from mapix.tfrecord.core import MAX_RECORD_NBYTES, Core, Settings
 from mapix.tfrecord.index import scan
+from mapix.tfrecord.open_file import MAX_RECORD_NBYTES, OpenFile, Settings
 from mapix.tfrecord.record import LABELS, Record
 
 __all__ = ["TFRecords", "open_path"]
@@ -31,13 +31,13 @@ class TFRecords(PictureDataset[Record], FileDataset[Record]):
 
     Attributes
     ----------
-    core : Core
+    core : OpenFile
         The open file, and where its records lie.
     """
 
     FAMILY = "tfrecord"
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: OpenFile) -> None:
         super().__init__(core.source, len(core.index.begins), core.settings.given())
         self.core = core
 
@@ -149,4 +149,4 @@ def open_path(
     source = candidate.source
     index = scan(source.mapping, strict=strict)
     settings = Settings(strict, orientation, max_record_nbytes, max_pixels)
-    return TFRecords(Core(source, index, settings))
+    return TFRecords(OpenFile(source, index, settings))

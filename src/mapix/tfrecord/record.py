@@ -13,7 +13,7 @@ from mapix.tfrecord.example import BytesAt, Value
 from mapix.tfrecord.layout import NAME
 
 if TYPE_CHECKING:
-    from mapix.tfrecord.core import Core
+    from mapix.tfrecord.open_file import OpenFile
 
 __all__ = ["LABELS", "Record"]
 
@@ -48,7 +48,7 @@ class Record:
 
     __slots__ = ("_core", "_values", "index")
 
-    def __init__(self, core: Core, index: int) -> None:
+    def __init__(self, core: OpenFile, index: int) -> None:
         self._core = core
         self.index = index
         self._values: dict[str, Value] | None = None

@@ -17,7 +17,7 @@ from mapix.tfrecord.example import ExampleError, Value, parse
 from mapix.tfrecord.index import Index
 from mapix.tfrecord.layout import CRC_NBYTES, NAME, data_problem
 
-__all__ = ["MAX_RECORD_NBYTES", "Core", "Settings"]
+__all__ = ["MAX_RECORD_NBYTES", "OpenFile", "Settings"]
 
 MAX_RECORD_NBYTES = 256 << 20
 MOST_COLUMNS = 256
@@ -40,7 +40,7 @@ class Settings(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
-class Core:
+class OpenFile:
     """An open file.  Pickles as path, options and fingerprint."""
 
     source: Source
@@ -167,7 +167,7 @@ def _plain(value: Value, data: bytes) -> Any:
     return found[0] if len(found) == 1 else found or None
 
 
-def _core(path: str, options: dict[str, Any], expect: Fingerprint) -> Core:
+def _core(path: str, options: dict[str, Any], expect: Fingerprint) -> OpenFile:
     """Return what a pickled core stands for: the same file again, or FileChangedError."""
-    core: Core = reopen(NAME, path, options, expect, None).core
+    core: OpenFile = reopen(NAME, path, options, expect, None).core
     return core

@@ -18,7 +18,7 @@ from mapix.tar.index import Index
 from mapix.tar.layout import NAME
 from mapix.tar.record import Record
 
-__all__ = ["MAX_IMAGE_NBYTES", "MAX_VALUE_NBYTES", "Core", "Settings"]
+__all__ = ["MAX_IMAGE_NBYTES", "MAX_VALUE_NBYTES", "OpenShard", "Settings"]
 
 MAX_IMAGE_NBYTES = 256 << 20
 MAX_VALUE_NBYTES = 4 << 20
@@ -41,7 +41,7 @@ class Settings(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
-class Core:
+class OpenShard:
     """An open shard.  Pickles as path, options and fingerprint."""
 
     source: Source
@@ -149,7 +149,7 @@ def _is_plain(value: Any) -> bool:
     return value is not None and not isinstance(value, dict)
 
 
-def _core(path: str, options: dict[str, Any], expect: Fingerprint) -> Core:
+def _core(path: str, options: dict[str, Any], expect: Fingerprint) -> OpenShard:
     """Return what a pickled core stands for: the same file again, or FileChangedError."""
-    core: Core = reopen(NAME, path, options, expect, None).core
+    core: OpenShard = reopen(NAME, path, options, expect, None).core
     return core
