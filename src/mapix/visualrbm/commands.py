@@ -119,11 +119,11 @@ def _convert(a: argparse.Namespace) -> None:
 
 
 def _schedule(a: argparse.Namespace) -> None:
-    import mapix
+    from mapix.registry import open_dataset
     from mapix.visualrbm import tools
 
     print(
         tools.schedule_text(
-            mapix.open(a.file, format="visualrbm", kind="schedule", strict=a.strict)
+            open_dataset(a.file, format="visualrbm", kind="schedule", strict=a.strict)
         )
     )
