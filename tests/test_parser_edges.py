@@ -370,7 +370,7 @@ def test_model_names(tmp_path):
 
 def test_model_texts_and_digits(tmp_path):
     """Names of 64 KiB, quotes included, in windows of 4 KiB; numbers of as many digits."""
-    most = json_text.MOST_TEXT
+    most = json_text.MOST_TEXT_NBYTES
     for n in (1, 4093, 4094, 4095, 4096, 4097, 8190, most - 2):
         assert read(tmp_path, model(**{"x" * n: 0})).unknown == ("x" * n,)
         escaped = model(**{"x" * n: 0}).replace(b"xx", b"\\n", 1)

@@ -488,7 +488,7 @@ def test_damaged_members(tmp_path):
         bad[at] ^= 0xFF
         path.write_bytes(bad)
         with pytest.raises(
-            mapix.FormatError, match=f"at byte {second}: a damaged gzip member, or no gzip"
+            mapix.FormatError, match=f"at byte {second}: a damaged gzip member, or not gzip"
         ):
             mapix.open(path)
 

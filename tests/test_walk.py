@@ -80,7 +80,7 @@ def test_walks_agree_with_the_slow_reader(tmp_path, what, head, cut, flips, capa
     reading = layout.walk(source, head)
     assert reading.index.nrecords == len(slow)
     assert reading.index.nbytes == end
-    assert reading.whole == (end == len(data))
+    assert reading.complete == (end == len(data))
     assert reading.index.offsets().tolist() == [r.at for r in slow]
     assert reading.index.shapes().tolist() == [[r.h, r.w, r.c] for r in slow]
     assert reading.index.ids == ids
@@ -131,7 +131,7 @@ def test_runs_of_alike_records(tmp_path, n, nlabels):
     records = [record(3, 5, 1, [(k, i & 255) for k in range(nlabels)], seed=i) for i in range(n)]
     source = source_of(tmp_path / "f", pack(records))
     reading = layout.walk(source, 14)
-    assert reading.whole
+    assert reading.complete
     assert reading.index.stride == len(records[0].pack())
     assert reading.index.nrecords == n
     assert reading.index.ids == tuple(range(nlabels))
@@ -149,7 +149,7 @@ def test_a_run_that_breaks_becomes_a_table(tmp_path, at):
     records = [record(3, 5, 1, [(0, i)], seed=i) for i in range(100)]
     records[at] = record(2, 5, 1, [(0, 1)])
     reading = layout.walk(source_of(tmp_path / "f", pack(records)), 14)
-    assert reading.whole
+    assert reading.complete
     assert not reading.index.stride
     offsets = np.cumsum([0] + [len(r.pack()) for r in records])[:-1]
     assert reading.index.offsets().tolist() == offsets.tolist()
