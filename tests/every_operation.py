@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 import json
 import mmap
 import os
@@ -836,6 +837,8 @@ def _regrown(path: Path, size: int, use: str) -> None:
     os.truncate(path, size)
 
 
+USES = "first", "second"
+ALL = os.environ.get("MAPIX_ALL_TESTS") == "1"  # else a third of the combinations for each
 HOW = {"cut": _cut, "cut inside the last page": _inside, "regrown with zeros": _regrown}
 
 
@@ -931,9 +934,9 @@ def run(name: str, folder: Path) -> Iterator[tuple[str, str]]:
         files.back()
     done = 0
     for which in sorted(damaged_files(path), key="cache index file".find):  # the file last
-        for what, op in family.operations():
-            for use in ("first", "second"):
-                for how, damage in HOW.items():
+        for k, (what, op) in enumerate(family.operations()):
+            for m, (use, (how, damage)) in enumerate(itertools.product(USES, HOW.items())):
+                if ALL or m % 3 == k % 3:
                     found = in_child(
                         lambda o=op, u=use, d=damage, f=which, w=wants[what]: outcome(  # type: ignore[misc]
                             family, path, o, u, d, f, w

@@ -144,6 +144,7 @@ def cost(path: Path, data: bytes, meter: Meter) -> float:
     )
 
 
+@pytest.mark.slow
 def test_calls_for_each_opcode(tmp_path, monkeypatch):
     meter = Meter(monkeypatch)
     worst = {u: cost(tmp_path / "p", filled(u, 9_000), meter) for u in units()}
@@ -174,6 +175,7 @@ def test_a_search_finds_nothing_that_takes_more_calls(tmp_path, monkeypatch):
     assert best <= 1, b"".join(unit)
 
 
+@pytest.mark.slow
 def test_memory_of_each_opcode(tmp_path, monkeypatch):
     """Files of 16 KiB, and limits in the same measure as those of files of 1 MiB."""
     nbytes = 1 << 14

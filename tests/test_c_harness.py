@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).resolve().parent
 CORE = HERE.parent / "csrc"
 FUZZ = HERE.parent / "fuzz"

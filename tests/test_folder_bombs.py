@@ -33,6 +33,7 @@ def costs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_a_mebibyte_costs_a_second_and_64_megabytes(costs):
     dear = {k: v for k, v in costs.items() if v[0] > SECONDS or v[1] > NBYTES}
     assert not dear

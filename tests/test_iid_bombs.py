@@ -68,6 +68,7 @@ def check_work(found: dict[str, int], nbytes: int, shape: object) -> None:
         assert blocks < FIXED + PER_BYTE * nbytes, (shape, name, blocks)
 
 
+@pytest.mark.slow
 def test_nothing_takes_more_work_than_its_bytes_allow(counter, tmp_path):
     """Shapes at random, then neighbours of the worst one of each function."""
     rng = random.Random(1)

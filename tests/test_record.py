@@ -146,6 +146,7 @@ def test_the_twins_agree(folder: Path, slow: list[Slow], six: bool, order: str) 
         assert list(zip(r.label_ids.tolist(), r.label_bytes.tolist(), strict=True)) == want.pairs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["vimh", "index", "source"])
 def test_without_the_c_module(module: str) -> None:
     """The other tests, in an interpreter where Python does all of it."""
