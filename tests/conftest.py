@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Give tests a cache folder each, and skip slow ones."""
 
 from __future__ import annotations
 

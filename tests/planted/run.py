@@ -86,7 +86,7 @@ def build(folder: Path) -> None:
 
 def failing(folder: Path, tests: list[str]) -> str:
     """The first test that fails, or nothing."""
-    env = {**os.environ, "PYTHONPATH": str(folder / "src")}
+    env = {**os.environ, "PYTHONPATH": str(folder / "src"), "MAPIX_ALL_TESTS": "1"}
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     try:
         done = subprocess.run(
