@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import every_operation
 import mapix
 import mapix.idx
 from slow_vimh import pack, record
@@ -491,3 +492,28 @@ def test_a_worker_refuses_another_file_when_it_uses_it_not_when_it_starts(tmp_pa
     late = pickle.loads(sent)
     with pytest.raises(mapix.FileChangedError, match="data"):
         late[0]
+
+
+@pytest.mark.parametrize(
+    "name", ["idx", "npy", "npz", "pink data", "pink map", "folder", "tar", "tfrecord", "joined"]
+)
+def test_every_family_in_a_data_loader(tmp_path, name):
+    """``Dataset`` and ``Loader`` give what ``batch`` of the family gives."""
+    if name in ("folder", "tar", "tfrecord"):
+        pytest.importorskip("PIL")
+    family = every_operation.families()[name]
+    ds = family.open(family.make(tmp_path))[:7]
+    options = {"pad": True} if name == "joined" else {}
+    data = mapix_torch.Dataset(ds, **options)
+    layout = data.options["layout"]
+    want = ds.batch(range(7), dtype="float32", layout=layout, labels="class", **options)
+    for found in (
+        DataLoader(data, batch_size=7),
+        mapix_torch.Loader(ds, 7, shuffle=False, **options),
+    ):
+        ((images, labels),) = list(found)
+        assert images.dtype == torch.float32
+        assert images.numpy().tolist() == want.images.tolist()
+        assert (labels is None) == (want.labels is None)
+        if labels is not None:
+            assert list(labels) == list(want.names)
