@@ -15,7 +15,7 @@ def test_walk(benchmark: Any, path: Path) -> None:
     reading = benchmark.pedantic(
         lambda: layout.walk(Source(path), 14), rounds=7, warmup_rounds=1, iterations=1
     )
-    assert reading.whole
+    assert reading.complete
     benchmark.extra_info["records"] = reading.index.nrecords
 
 
@@ -39,7 +39,7 @@ def test_choose(benchmark: Any, path: Path) -> None:
     reading = benchmark.pedantic(
         lambda: layout.choose(Source(path)), rounds=7, warmup_rounds=1, iterations=1
     )
-    assert reading.whole
+    assert reading.complete
 
 
 def test_rebuild(benchmark: Any, path: Path) -> None:

@@ -27,7 +27,7 @@ PYTHON, READ = "Python mmap + struct", "read() 1 MB"
 def _walk(path: Path) -> Any:
     """What mapix does where no index is stored and the dialect is given."""
     reading = layout.walk(Source(path), 14)
-    if not reading.whole:
+    if not reading.complete:
         raise ValueError(f"{path}: {reading}")
     return reading.index
 
