@@ -790,6 +790,7 @@ class FileDataset(Dataset[R]):
         self, source: Source, nrecords: int, options: Mapping[str, Any] | None = None
     ) -> None:
         self.source = source
+        self._rows = None  # read at each access: an attribute of the object is found sooner
         self._nrecords = nrecords
         self._options = dict(options or {})
 

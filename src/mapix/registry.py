@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from mapix import _native
 from mapix.appearance import looks_like, with_appearance
 from mapix.errors import FileChangedError, FormatError, UnknownFormatError, warn
 from mapix.selection import Rows
@@ -110,20 +109,18 @@ class Candidate:
         return self._front
 
     def _first_bytes(self) -> bytes:
-        for last in [*[False] * (TRIES - 1), True]:
-            source = self.source
+        for _ in range(TRIES - 1):
             try:
-                nbytes = min(FRONT_NBYTES, source.nbytes)
-                return bytes(_native.copy(source.mapping, 0, nbytes, "file"))
+                return self.source.read(0, min(FRONT_NBYTES, self.source.nbytes))
             except FileChangedError:
-                if last:
+                if self.expect is not None:
                     raise
                 self._source = None  # another process appends to the file: open it as it is now
-        raise AssertionError
+        return self.source.read(0, min(FRONT_NBYTES, self.source.nbytes))
 
     def has(self, *names: str) -> bool:
         """Whether the directory has a file of one of these names."""
-        return any(os.path.isfile(os.path.join(self.path, name)) for name in names)
+        return any(os.path.isfile(f"{self.path}/{name}") for name in names)
 
 
 Deferred = str | Callable[..., Any]
@@ -198,8 +195,12 @@ class Format:
 
     def refusal(self, candidate: Candidate) -> str | None:
         """Return why a path is not of this format; None when it may be."""
-        if not any(speaks(self, candidate) for speaks in _EVIDENCE):
-            return _without_evidence(self, candidate)
+        return (
+            self.detected(candidate) if _speaks_for(self, candidate) else _unasked(self, candidate)
+        )
+
+    def detected(self, candidate: Candidate) -> str | None:
+        """Return what ``detect`` returns of a path for which something speaks."""
         found: str | None = None if self.detect is None else resolved(self.detect)(candidate)
         return found
 
@@ -276,53 +277,57 @@ def formats() -> Iterator[Format]:
     yield from _plugins()
 
 
-def _has_magic(found: Format, candidate: Candidate) -> bool:
-    """Whether a file begins with fixed bytes of a format, or a directory has one of its files."""
+def _speaks_for(found: Format, candidate: Candidate) -> bool:
+    """Whether first bytes, a name, or a file of a directory speak for a format."""
     if candidate.is_directory:
-        return candidate.has(*found.files)
+        return found.detect is not None or candidate.has(*found.files)
     front = candidate.front
-    for at, magic in found.magic:  # noqa: SIM110 - a third of the time of any()
-        if front.startswith(magic, at):
-            return True
-    return False
+    return (
+        found.unmarked
+        or candidate.path.endswith(found.suffixes)
+        or any(front.startswith(magic, at) for at, magic in found.magic)
+        or (found.front is not None and front != b"" and found.front(front))
+    )
 
 
-def _has_name(found: Format, candidate: Candidate) -> bool:
-    """Whether the name of a file is one of a format; or a directory, which `detect` inspects."""
-    if candidate.is_directory:
-        return found.detect is not None
-    return candidate.path.endswith(found.suffixes)
-
-
-def _has_front(found: Format, candidate: Candidate) -> bool:
-    """Whether the first bytes of a file might be of a format that has no fixed ones."""
-    return found.front is not None and candidate.front != b"" and found.front(candidate.front)
-
-
-def _is_unmarked(found: Format, candidate: Candidate) -> bool:
-    """Whether a file may be of a format although nothing speaks for it."""
-    return found.unmarked and not candidate.is_directory
-
-
-_EVIDENCE = (_has_magic, _has_name, _has_front, _is_unmarked)  # the strongest first
-
-
-def _without_evidence(found: Format, candidate: Candidate) -> str:
-    """Return why a format is not asked."""
+def _unasked(found: Format, candidate: Candidate) -> str:
+    """Return why a format for which nothing speaks is not asked."""
     if not candidate.is_directory:
         return "neither its first bytes nor its name fit"
     return f"a directory without {', '.join(found.files)}" if found.files else "a directory"
 
 
-def _in_order(candidate: Candidate) -> Iterator[Format]:
-    """Yield mapix's own formats in the order in which they are asked; those last that are not."""
-    left = [_built_in(name) for name in BUILT_IN]
-    for speaks in _EVIDENCE:
-        for found in tuple(left):
-            if speaks(found, candidate):
-                left.remove(found)
+class _Declared:
+    """Hold the declarations of mapix's own formats as tables, which are made once."""
+
+    def __init__(self) -> None:
+        self.formats = tuple(map(_built_in, BUILT_IN))
+        self.magic = [(at, magic, f) for f in self.formats for at, magic in f.magic]
+        self.suffixes = tuple(suffix for f in self.formats for suffix in f.suffixes)
+        self.fronts = [(f.front, f) for f in self.formats if f.front is not None]
+        self.unmarked = [f for f in self.formats if f.unmarked]
+
+    def of_file(self, candidate: Candidate) -> Iterator[Format]:
+        """Yield formats for which something speaks, perhaps twice: the strongest evidence first."""
+        front = candidate.front
+        for at, magic, found in self.magic:
+            if front.startswith(magic, at):
                 yield found
-    yield from left
+        if candidate.path.endswith(self.suffixes):
+            yield from (f for f in self.formats if candidate.path.endswith(f.suffixes))
+        if front:
+            yield from (found for speaks, found in self.fronts if speaks(front))
+        yield from self.unmarked
+
+    def of_directory(self, candidate: Candidate) -> Iterator[Format]:
+        """Yield formats of whose files a directory has one, then those that inspect it."""
+        yield from (f for f in self.formats if candidate.has(*f.files))
+        yield from (f for f in self.formats if f.detect is not None)
+
+
+@cache
+def _declared() -> _Declared:
+    return _Declared()
 
 
 def open_candidate(candidate: Candidate, options: Mapping[str, Any]) -> Any:
@@ -337,10 +342,14 @@ def open_candidate(candidate: Candidate, options: Mapping[str, Any]) -> Any:
     """
     if not candidate.is_directory:
         _ = candidate.source  # a path that is not there is an OSError, not an unknown format
-    refusals: list[tuple[str, str]] = []
     broken: FormatError | None = None
-    for found in _in_order(candidate):
-        refusal = found.refusal(candidate)
+    declared = _declared()
+    asked: dict[str, str] = {}
+    speaking = declared.of_directory if candidate.is_directory else declared.of_file
+    for found in speaking(candidate):
+        if found.name in asked:
+            continue
+        refusal = found.detected(candidate)
         if refusal is None:
             try:
                 return found.load(candidate, options)
@@ -348,7 +357,8 @@ def open_candidate(candidate: Candidate, options: Mapping[str, Any]) -> Any:
                 if not found.unmarked or e.recognised:
                     raise
                 broken, refusal = e, e.reason
-        refusals.append((found.name, refusal))
+        asked[found.name] = refusal
+    refusals = [(f.name, asked.get(f.name) or _unasked(f, candidate)) for f in declared.formats]
     for plugin in _plugins():
         refusal = plugin.refusal(candidate)
         if refusal is None:
