@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -22,6 +22,7 @@ from mapix.source import Fingerprint, Source
 __all__ = [
     "BUILT_IN",
     "Candidate",
+    "Evidence",
     "Format",
     "formats",
     "named",
@@ -195,9 +196,9 @@ class Format:
 
     def refusal(self, candidate: Candidate) -> str | None:
         """Return why a path is not of this format; None when it may be."""
-        return (
-            self.detected(candidate) if _speaks_for(self, candidate) else _unasked(self, candidate)
-        )
+        if any(True for _ in Evidence([self]).speaking(candidate)):
+            return self.detected(candidate)
+        return _unasked(self, candidate)
 
     def detected(self, candidate: Candidate) -> str | None:
         """Return what ``detect`` returns of a path for which something speaks."""
@@ -277,19 +278,6 @@ def formats() -> Iterator[Format]:
     yield from _plugins()
 
 
-def _speaks_for(found: Format, candidate: Candidate) -> bool:
-    """Whether first bytes, a name, or a file of a directory speak for a format."""
-    if candidate.is_directory:
-        return found.detect is not None or candidate.has(*found.files)
-    front = candidate.front
-    return (
-        found.unmarked
-        or candidate.path.endswith(found.suffixes)
-        or any(front.startswith(magic, at) for at, magic in found.magic)
-        or (found.front is not None and front != b"" and found.front(front))
-    )
-
-
 def _unasked(found: Format, candidate: Candidate) -> str:
     """Return why a format for which nothing speaks is not asked."""
     if not candidate.is_directory:
@@ -297,37 +285,52 @@ def _unasked(found: Format, candidate: Candidate) -> str:
     return f"a directory without {', '.join(found.files)}" if found.files else "a directory"
 
 
-class _Declared:
-    """Hold the declarations of mapix's own formats as tables, which are made once."""
+class Evidence:
+    """Find which of some formats a path may be of; their declarations become tables once.
 
-    def __init__(self) -> None:
-        self.formats = tuple(map(_built_in, BUILT_IN))
-        self.magic = [(at, magic, f) for f in self.formats for at, magic in f.magic]
-        self.suffixes = tuple(suffix for f in self.formats for suffix in f.suffixes)
-        self.fronts = [(f.front, f) for f in self.formats if f.front is not None]
-        self.unmarked = [f for f in self.formats if f.unmarked]
+    Parameters
+    ----------
+    formats : iterable of Format
+        The formats.
+    """
 
-    def of_file(self, candidate: Candidate) -> Iterator[Format]:
-        """Yield formats for which something speaks, perhaps twice: the strongest evidence first."""
+    def __init__(self, formats: Iterable[Format]) -> None:
+        self.formats = tuple(formats)
+        self._magic = [(at, magic, f) for f in self.formats for at, magic in f.magic]
+        self._suffixes = tuple(suffix for f in self.formats for suffix in f.suffixes)
+        self._fronts = [(f.front, f) for f in self.formats if f.front is not None]
+        self._unmarked = [f for f in self.formats if f.unmarked]
+
+    def speaking(self, candidate: Candidate) -> Iterator[Format]:
+        """Yield formats for which something speaks, perhaps twice: the strongest evidence first.
+
+        Of a file magic bytes, the name, what ``front`` finds, then the unmarked ones; of a
+        directory one of their files, then those that inspect it.
+        """
+        if candidate.is_directory:
+            yield from (f for f in self.formats if candidate.has(*f.files))
+            yield from (f for f in self.formats if f.detect is not None)
+            return
         front = candidate.front
-        for at, magic, found in self.magic:
+        for at, magic, found in self._magic:
             if front.startswith(magic, at):
                 yield found
-        if candidate.path.endswith(self.suffixes):
+        if candidate.path.endswith(self._suffixes):
             yield from (f for f in self.formats if candidate.path.endswith(f.suffixes))
         if front:
-            yield from (found for speaks, found in self.fronts if speaks(front))
-        yield from self.unmarked
-
-    def of_directory(self, candidate: Candidate) -> Iterator[Format]:
-        """Yield formats of whose files a directory has one, then those that inspect it."""
-        yield from (f for f in self.formats if candidate.has(*f.files))
-        yield from (f for f in self.formats if f.detect is not None)
+            yield from (found for speaks, found in self._fronts if speaks(front))
+        yield from self._unmarked
 
 
 @cache
-def _declared() -> _Declared:
-    return _Declared()
+def _built_ins() -> Evidence:
+    return Evidence(map(_built_in, BUILT_IN))
+
+
+def _asked_in_turn() -> Iterator[Evidence]:
+    """Yield mapix's own formats; then those of other packages, which are imported only then."""
+    yield _built_ins()
+    yield Evidence(_plugins())
 
 
 def open_candidate(candidate: Candidate, options: Mapping[str, Any]) -> Any:
@@ -343,27 +346,24 @@ def open_candidate(candidate: Candidate, options: Mapping[str, Any]) -> Any:
     if not candidate.is_directory:
         _ = candidate.source  # a path that is not there is an OSError, not an unknown format
     broken: FormatError | None = None
-    declared = _declared()
-    asked: dict[str, str] = {}
-    speaking = declared.of_directory if candidate.is_directory else declared.of_file
-    for found in speaking(candidate):
-        if found.name in asked:
-            continue
-        refusal = found.detected(candidate)
-        if refusal is None:
-            try:
-                return found.load(candidate, options)
-            except FormatError as e:
-                if not found.unmarked or e.recognised:
-                    raise
-                broken, refusal = e, e.reason
-        asked[found.name] = refusal
-    refusals = [(f.name, asked.get(f.name) or _unasked(f, candidate)) for f in declared.formats]
-    for plugin in _plugins():
-        refusal = plugin.refusal(candidate)
-        if refusal is None:
-            return plugin.load(candidate, options)
-        refusals.append((plugin.name, refusal))
+    refusals: list[tuple[str, str]] = []
+    for evidence in _asked_in_turn():
+        asked: dict[str, str] = {}
+        for found in evidence.speaking(candidate):
+            if found.name in asked:
+                continue
+            refusal = found.detected(candidate)
+            if refusal is None:
+                try:
+                    return found.load(candidate, options)
+                except FormatError as e:
+                    if not found.unmarked or e.recognised:
+                        raise
+                    broken, refusal = e, e.reason
+            asked[found.name] = refusal
+        refusals += [
+            (f.name, asked.get(f.name) or _unasked(f, candidate)) for f in evidence.formats
+        ]
     raise UnknownFormatError(_tried(candidate, refusals)) from broken
 
 
