@@ -17,18 +17,9 @@ from mapix.source import Mapping
 from mapix.testing import FormatTests
 from mapix.tfrecord import example
 from mapix.tfrecord.example import ExampleError, parse
+from records import crc32c
 
 # --- an independent writer and an independent reader ----------------------------------------------
-
-
-def crc32c(data: bytes) -> int:
-    """Castagnoli's CRC, a bit at a time."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-    return crc ^ 0xFFFFFFFF
 
 
 def mask(crc: int) -> int:

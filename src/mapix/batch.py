@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,8 +18,6 @@ from mapix.source import Mapping
 __all__ = [
     "Batch",
     "Collatable",
-    "Dtype",
-    "Layout",
     "Lookout",
     "Pair",
     "Recipe",
@@ -34,8 +32,6 @@ __all__ = [
     "translated",
 ]
 
-Dtype = Literal["uint8", "float32", "float16"]
-Layout = Literal["NHWC", "NCHW"]
 IntArray = NDArray[np.int64]
 
 

@@ -165,6 +165,15 @@ class Column:
         return f"<Column {self.name}: {len(self)} values of {self.values.dtype}{unit}{lack}>"
 
 
+def class_numbers(
+    values: Sequence[int | None],
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return labels as batches have them: int64 (n, 1), -1 where missing, and presence (n, 1)."""
+    numbers = np.array([-1 if value is None else value for value in values], np.int64)
+    present = np.array([value is not None for value in values], np.bool_)
+    return numbers[:, None], present[:, None]
+
+
 class Columns(Mapping[str, Column]):
     """Name -> column of a dataset.  A column is read when it is first asked for, and cached.
 

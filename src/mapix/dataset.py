@@ -25,6 +25,7 @@ from mapix.options import (
     numbers,
 )
 from mapix.registry import Deferred, reopen, resolved
+from mapix.sampling import spread
 from mapix.selection import Rows, chosen, compose, positions
 
 if TYPE_CHECKING:
@@ -141,9 +142,11 @@ class Dataset(abc.ABC, Generic[R]):
         self, names: tuple[str, ...], rows: NDArray[np.int64]
     ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Return labels of records of the file, by number: values and presence (b, names)."""
-        if self._whole is None:
-            self._whole = self if self._rows is None else self._part(None)
-        whole: Dataset[R] = self._whole
+        whole: Dataset[R] = self
+        if self._rows is not None:
+            if self._whole is None:
+                self._whole = self._part(None)
+            whole = self._whole
         columns = [whole.columns[name] for name in names]
         values = np.stack([column.values[rows] for column in columns], axis=1)
         present = np.stack([column.present[rows] for column in columns], axis=1)
@@ -384,7 +387,9 @@ class Dataset(abc.ABC, Generic[R]):
         order = np.random.default_rng(seed).permutation(n)
         if stratify is not None:
             names = [stratify] if isinstance(stratify, str) else list(stratify)
-            order = _spread(order, [self._named(name).groups() for name in names])
+            keys = np.stack([self._named(name).groups() for name in names], axis=1)[order]
+            _, classes = np.unique(keys, axis=0, return_inverse=True)
+            order = order[spread(classes.reshape(-1))]
         chosen_[order[:first]] = True
         return self[chosen_], self[~chosen_]
 
@@ -860,16 +865,3 @@ class _Filled(Mapping[str, NDArray[Any]]):
 
     def __len__(self) -> int:
         return len(self._columns)
-
-
-def _spread(order: NDArray[np.int64], classes: list[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """Return an order in which each beginning holds the classes in the shares of all records."""
-    keys = np.stack(classes, axis=1)[order]
-    _, group = np.unique(keys, axis=0, return_inverse=True)
-    group = group.reshape(-1)
-    by_group = np.argsort(group, kind="stable")
-    counts = np.bincount(group)
-    rank = np.empty(len(order), np.int64)
-    rank[by_group] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
-    # the k-th of m records of a class stands at (k + 1/2) / m of the way
-    return order[np.argsort((rank + 0.5) / counts[group], kind="stable")]

@@ -387,11 +387,8 @@ class Loader:
         UnsupportedError
             The batches have no common shape.
         """
-        make = getattr(self.dataset, "placement", None)
-        if make is None:
-            raise UnsupportedError(f"{type(self.dataset).__name__} has no batches of one shape")
         options = {k: v for k, v in self.options.items() if k not in ("labels", "threads")}
-        found: Placement = make(**options)
+        found: Placement = self.dataset.placement(**options)
         return found
 
     def _buffers(self) -> list[NDArray[Any]] | None:
@@ -426,7 +423,6 @@ class Gathering:
         buffers: list[NDArray[Any]] | None,
     ) -> None:
         self._ds, self._jobs, self._options, self._buffers = ds, jobs, options, buffers
-        self._prefetch = getattr(ds, "prefetch", None)
         self._next = next(jobs, None)
 
     def __call__(self, slot: int) -> Any:
@@ -435,8 +431,8 @@ class Gathering:
         if rows is None:
             return None
         self._next = next(self._jobs, None)
-        if self._next is not None and self._prefetch is not None:
-            self._prefetch(self._next)
+        if self._next is not None:
+            self._ds.prefetch(self._next)
         options = self._options
         if self._buffers is not None:
             options = {**options, "out": self._buffers[slot]}

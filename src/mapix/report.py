@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-__all__ = ["Report"]
+__all__ = ["Report", "report_progress"]
+
+REPORT_RECORDS = 256  # records between two calls of progress
+
+
+def report_progress(progress: Callable[[int, int], object] | None, done: int, n: int) -> None:
+    """Call ``progress(done, n)`` after every 256 records, and after the last."""
+    if progress is not None and (done % REPORT_RECORDS == 0 or done == n):
+        progress(done, n)
 
 
 @dataclass(slots=True)

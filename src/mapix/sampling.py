@@ -22,7 +22,7 @@ from mapix import _native
 if TYPE_CHECKING:
     from mapix.dataset import Dataset
 
-__all__ = ["Blocks", "Bucketed", "Sampling", "Stratified", "Weighted"]
+__all__ = ["Blocks", "Bucketed", "Sampling", "Stratified", "Weighted", "spread"]
 
 IntArray = NDArray[np.int64]
 MASK = (1 << 64) - 1
@@ -50,6 +50,29 @@ class Sampling(abc.ABC):
     @abc.abstractmethod
     def digest(self) -> int:
         """Return a number for all that the order depends on, for the state of a loader."""
+
+
+def ranks(classes: IntArray) -> IntArray:
+    """Return how many records of its class stand before each record, int64 (n,)."""
+    counts = np.bincount(classes)
+    found = np.empty(len(classes), np.int64)
+    begins = np.repeat(np.cumsum(counts) - counts, counts)
+    found[np.argsort(classes, kind="stable")] = np.arange(len(classes)) - begins
+    return found
+
+
+def spread(classes: IntArray) -> IntArray:
+    """Return an order in which each beginning holds the classes in the shares of all records.
+
+    The k-th of m records of a class stands at (k + 1/2) / m of the way.
+
+    Parameters
+    ----------
+    classes : ndarray
+        int64 (n,), 0 or more.
+    """
+    places = (ranks(classes) + 0.5) / np.bincount(classes)[classes]
+    return np.argsort(places, kind="stable")
 
 
 def permuted(n: int, key: int, positions: IntArray) -> IntArray:
@@ -138,11 +161,9 @@ class Stratified(Sampling):
         self._members = np.argsort(classes, kind="stable")  # records, class after class
         self._counts = np.bincount(classes)
         self._begins = np.cumsum(self._counts) - self._counts
-        # the k-th of m records of a class stands at (k + 1/2) / m of the way
-        rank = np.arange(self.n) - np.repeat(self._begins, self._counts)
         of = np.repeat(np.arange(len(self._counts)), self._counts)
-        line = np.argsort((rank + 0.5) / self._counts[of], kind="stable")
-        self._class, self._rank = of[line].astype(np.int32), rank[line]
+        line = spread(of)
+        self._class, self._rank = of[line].astype(np.int32), ranks(of)[line]
 
     def records(self, key: int, positions: IntArray) -> IntArray:
         """See ``Sampling``."""

@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix.columns import Column
+from mapix.report import report_progress
 
 if TYPE_CHECKING:
     from mapix.dataset import Dataset
 
 __all__ = ["ColumnStatistics", "PixelStatistics", "Statistics", "Sums", "statistics", "summed"]
 
-REPORT_RECORDS = 256  # records between two calls of progress
 Progress = Callable[[int, int], object]
 
 
@@ -183,8 +183,7 @@ def summed(
         channels += [Sums()] * (len(planes) - len(channels))
         for k, plane in enumerate(planes):
             channels[k] |= _sums(plane)
-        if progress is not None and ((i + 1) % REPORT_RECORDS == 0 or i + 1 == n):
-            progress(i + 1, n)
+        report_progress(progress, i + 1, n)
     return channels
 
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix.columns import Column
+from mapix.columns import Column, class_numbers
 from mapix.dataset import Progress
 from mapix.folder.fields import LABEL, field_column, fields_of, is_number, labels_are_numbers
 from mapix.folder.metadata_file import MetadataFile
@@ -203,8 +203,7 @@ class ImageFolder(PictureDataset[Record]):
         if labels_are_numbers(self.metadata_file):  # then only the lines of these records are read
             found = [self._record(row).metadata.get(LABEL) for row in rows.tolist()]
             if all(is_number(value) for value in found):
-                values = np.array([-1 if v is None else v for v in found], np.int64)
-                return values[:, None], np.array([v is not None for v in found])[:, None]
+                return class_numbers(found)
         return super()._labels_of(names, rows)
 
     # --- health -----------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 from mapix.assembly import check_padding
 from mapix.batch import Batch, affine, given
 from mapix.errors import LimitError
-from mapix.options import MOST_SIDE, BatchOptions
+from mapix.options import MOST_SIDE, BatchOptions, Dtype
 from mapix.pictures.decoding import EncodedPicture
 from mapix.pictures.fitting import Fit, Fitted, picture_size
 from mapix.pictures.threads import Threads
 
-__all__ = ["OPTIONS", "PictureBatch", "PictureDtype", "PicturePlan"]
+__all__ = ["OPTIONS", "PictureBatch", "PicturePlan"]
 
-PictureDtype = Literal["uint8", "uint16", "int32", "uint32", "float32", "float16"]
-DTYPES = get_args(PictureDtype)
+DTYPES = get_args(Dtype)
 OPTIONS = ("size", "fit", "mode", "resample", "draft")
 """Options of batches that only pictures have."""
 

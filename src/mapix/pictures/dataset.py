@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from mapix.batch import Batch
 from mapix.dataset import Dataset
 from mapix.errors import UnsupportedError
-from mapix.options import BatchOptions, Crop, Layout, batch_options
-from mapix.pictures.batching import OPTIONS, PictureBatch, PictureDtype, PicturePlan
+from mapix.options import BatchOptions, Crop, Dtype, Layout, batch_options
+from mapix.pictures.batching import OPTIONS, PictureBatch, PicturePlan
 from mapix.pictures.decoding import MODES, EncodedPicture, header_of, image_of
 from mapix.pictures.threads import Threads
 from mapix.selection import positions
@@ -58,7 +58,7 @@ class PictureDataset(Dataset[R]):
         self,
         indices: ArrayLike,
         out: NDArray[Any] | Batch | None = None,
-        dtype: PictureDtype | None = None,
+        dtype: Dtype | None = None,
         layout: Layout | None = None,
         *,
         scale: float | None = None,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mapix.errors import FormatError, LimitError, UnsupportedError
 from mapix.pictures.decoding import decoded_header, pillow
-from mapix.report import Report
+from mapix.report import Report, report_progress
 from mapix.tar.index import scan
 from mapix.tar.record import kind_of
 from mapix.tar.values import INTEGERS, PICTURES, TEXTS
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["check"]
 
-REPORT_RECORDS = 256  # records between two calls of progress
 VALUES = INTEGERS | TEXTS | {"json", "npy"}
 
 
@@ -46,6 +45,5 @@ def check(shard: TarShard, progress: Any = None) -> Report:
                 report.problems.append(str(e))
                 if report.damaged[-1:] != [record.index]:
                     report.damaged.append(record.index)
-        if progress is not None and ((i + 1) % REPORT_RECORDS == 0 or i + 1 == n):
-            progress(i + 1, n)
+        report_progress(progress, i + 1, n)
     return report

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mapix.errors import FormatError, LimitError, UnsupportedError
 from mapix.pictures.decoding import decoded_header, pillow
-from mapix.report import Report
+from mapix.report import Report, report_progress
 from mapix.tfrecord.index import scan
 from mapix.tfrecord.record import Record
 
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from mapix.tfrecord.dataset import TFRecords
 
 __all__ = ["check"]
-
-REPORT_RECORDS = 256  # records between two calls of progress
 
 
 def check(ds: TFRecords, progress: Any = None) -> Report:
@@ -48,6 +46,5 @@ def check(ds: TFRecords, progress: Any = None) -> Report:
         except (FormatError, LimitError) as e:
             report.problems.append(str(e))
             report.damaged.append(row)
-        if progress is not None and ((i + 1) % REPORT_RECORDS == 0 or i + 1 == n):
-            progress(i + 1, n)
+        report_progress(progress, i + 1, n)
     return report

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix.columns import Column, identifier
+from mapix.columns import Column, class_numbers, identifier
 from mapix.dataset import FileDataset
 from mapix.errors import FormatError, LimitError
 from mapix.pictures.dataset import PictureDataset
@@ -91,10 +91,7 @@ class TFRecords(PictureDataset[Record], FileDataset[Record]):
         self, names: tuple[str, ...], rows: NDArray[np.int64]
     ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         # of these records alone: a column reads all records
-        found = [self._record(row).label for row in rows.tolist()]
-        present = np.array([value is not None for value in found], np.bool_)
-        values = np.array([-1 if value is None else value for value in found], np.int64)
-        return values[:, None], present[:, None]
+        return class_numbers([self._record(row).label for row in rows.tolist()])
 
     # --- facts and health -------------------------------------------------------------------------
 
