@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -270,3 +272,47 @@ def test_an_index_that_cannot_be_made_anew_is_named(indexed):
     for act in (lambda: ds[N - 1].labels, lambda: ds.batch([3, N - 1], pad=True)):
         with pytest.raises(mapix.FileChangedError, match=str(path)):
             act()
+
+
+VIEWS = """
+import os, sys
+import numpy as np
+import mapix
+from mapix.dataset import FileDataset
+from mapix.report import Report
+from mapix.source import Source
+
+
+class Views(FileDataset):
+    FAMILY = "views"
+
+    def _record(self, row):
+        view = np.ndarray((30, 40, 3), "u1", self.source.view, row * 3600)
+        return [view, view[::-1], view.transpose(1, 0, 2)[:, ::2]][row % 3]
+
+    def verify(self, progress=None):
+        return Report(self.path)
+
+
+path = sys.argv[1]
+with open(path, "wb") as f:
+    f.write(np.arange(60 * 3600).astype("u1").tobytes())
+ds = Views(Source(path), 60)
+for row in range(6):
+    assert np.array_equal(ds._image(row), ds[row]), row
+ds.batch([0, 3])
+os.truncate(path, 4096)
+for act in (lambda: ds.batch([57]), lambda: ds.batch([58, 55]), lambda: ds.statistics()):
+    try:
+        act()
+    except mapix.FileChangedError:
+        continue
+    raise SystemExit("no error")
+"""
+
+
+def test_views_of_other_peoples_formats_are_copied_under_the_guard(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", VIEWS, str(tmp_path / "f")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

@@ -828,8 +828,26 @@ class FileDataset(Dataset[R]):
     def _facts(self) -> dict[str, Any]:
         return {"nbytes": self.source.nbytes}
 
+    def _image(self, row: int) -> NDArray[Any] | None:
+        """Return the pixels of a record.  A view of the file is copied under the guard.
+
+        So a batch, or statistics, of a file that is cut meanwhile raise FileChangedError.
+        """
+        found = super()._image(row)
+        if found is None or not found.size:
+            return found
+        file = np.frombuffer(self.source.view, np.uint8)
+        if not np.may_share_memory(found, file):
+            return found
+        spans = [(n - 1) * step for n, step in zip(found.shape, found.strides, strict=True)]
+        first = found.ctypes.data + sum(span for span in spans if span < 0)
+        end = found.ctypes.data + sum(span for span in spans if span > 0) + found.itemsize
+        data = self.source.read(first - file.ctypes.data, end - first)
+        offset = found.ctypes.data - first
+        return np.ndarray(found.shape, found.dtype, data, offset, found.strides)
+
     def _explained(self, row: int) -> dict[str, Any]:
-        image = self._image(row)
+        image = super()._image(row)
         if image is None:
             return {"how": "nothing is read until an attribute is used"}
         aliases = np.may_share_memory(image, np.frombuffer(self.source.view, np.uint8))
