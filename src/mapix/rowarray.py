@@ -27,7 +27,7 @@ from mapix.report import Report
 from mapix.selection import Rows, axes
 from mapix.source import Source
 from mapix.statistics import Sums, summed
-from mapix.view import selected
+from mapix.views import selected
 
 __all__ = ["RowArray", "stored"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mapix import view
+from mapix import views
 from mapix.errors import FormatError, LimitError
 from mapix.iid.argument_checks import Box, as_pixels
 from mapix.iid.layout import NAME, REGION_HEAD
@@ -102,7 +102,7 @@ class Segment:
     def bits(self) -> NDArray[np.uint8]:
         """Its regions as the file holds them, headers included: uint8, a read-only view."""
         at, nbytes = self._file.regions_at(self._row)
-        return view.bytes_at(self._file.source.view, at, nbytes)
+        return views.bytes_at(self._file.source.view, at, nbytes)
 
     @property
     def regions(self) -> list[Region]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mapix import view
+from mapix import views
 from mapix.batch import Batch, translated
 from mapix.errors import UnsupportedError
 from mapix.options import BatchOptions, Crop, Layout, batch_options
@@ -167,7 +167,7 @@ class Dataset(record_types.Rows, Batching):
     def _of_rows(self, array: NDArray[Any]) -> NDArray[Any]:
         if isinstance(self._rows, np.ndarray):
             return array[self._rows]
-        return view.selected(array, self._rows)
+        return views.selected(array, self._rows)
 
     def _facts(self) -> dict[str, Any]:
         heads = ("id", "name", "num_classes", "min", "max", "step", "scale", "description")
@@ -230,11 +230,11 @@ class Dataset(record_types.Rows, Batching):
         array = self._gatherer.images
         if array is None:  # an empty or a closed file
             array = self._gatherer.uniform_images(shape_of(self.info) or (0, 0, 0))
-        return view.selected(array, rows)
+        return views.selected(array, rows)
 
     def _label_view(self, which: int) -> NDArray[np.uint8]:
         rows = self._uniform("label_bytes" if which else "label_ids")
-        return view.selected(self._gatherer.uniform_labels(which), rows)
+        return views.selected(self._gatherer.uniform_labels(which), rows)
 
     @property
     def label_bytes(self) -> NDArray[np.uint8]:
