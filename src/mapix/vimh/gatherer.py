@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix import _native, view
+from mapix import _native, views
 from mapix.batch import Batch, Lookout, label_codes
 from mapix.errors import FileChangedError
 from mapix.options import BatchOptions, checked
@@ -126,7 +126,7 @@ class Gatherer(record_types.File):
         shape = (h, w, c) if self.index.nrecords else empty
         at += self.fixed_nbytes + 2 * n
         self._confirm(self.index.nrecords if self.index.sampled else BEFORE_ALL_VIEWS)
-        return view.uniform_images(
+        return views.uniform_images(
             self.pixels.view, at, self.index.nrecords, self.index.stride, shape, self.interleaved
         )
 
@@ -135,7 +135,7 @@ class Gatherer(record_types.File):
         at, _, _, _, n = self.index.first
         at += self.fixed_nbytes
         self._confirm(self.index.nrecords if self.index.sampled else BEFORE_ALL_VIEWS)
-        return view.uniform_labels(
+        return views.uniform_labels(
             self.source.view, at, self.index.nrecords, self.index.stride, n, which
         )
 
