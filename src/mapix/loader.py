@@ -91,12 +91,15 @@ class Plan:
 
     def order(self, epoch: int, begin: int, count: int) -> IntArray:
         """Return positions ``begin`` to ``begin + count - 1`` of an epoch's order, int64."""
-        if self.sampling is not None:
-            positions = np.arange(begin, begin + count, dtype=np.int64)
-            return self.sampling.records(self.key(epoch), positions)
-        if not self.shuffle:
-            return np.arange(begin, begin + count, dtype=np.int64)
+        if self.sampling is not None or not self.shuffle:
+            return self.at(epoch, np.arange(begin, begin + count, dtype=np.int64))
         return _native.permute(self.n, self.key(epoch), begin, count)
+
+    def at(self, epoch: int, positions: IntArray) -> IntArray:
+        """Return the records at positions of an epoch's order, int64."""
+        if self.sampling is not None:
+            return self.sampling.records(self.key(epoch), positions)
+        return _native.permute_at(self.n, self.key(epoch), positions) if self.shuffle else positions
 
     def key(self, epoch: int) -> int:
         """Return the key of an epoch's permutation, 64 bits."""
@@ -107,8 +110,13 @@ class Plan:
         if self.world == 1:
             count = min(nbatches * self.batch_size, self.n - position)
             return self.order(epoch, position, count)
-        each = [self.rows(epoch, position + k * self.step) for k in range(nbatches)]
-        return np.concatenate(each) if each else np.empty(0, np.int64)
+        full = min(nbatches, max(0, self.n - position) // self.step)
+        steps = position + np.arange(full, dtype=np.int64) * self.step
+        mine = self.rank * self.batch_size + np.arange(self.batch_size, dtype=np.int64)
+        rows = self.at(epoch, (steps[:, None] + mine).ravel())
+        if nbatches == full:
+            return rows
+        return np.concatenate([rows, self.rows(epoch, position + full * self.step)])
 
     def nrows(self, position: int) -> int:
         """Return the number of records of this rank's batch at a position of an epoch."""
