@@ -26,7 +26,7 @@ docs/benchmarks.md docs/convert.md docs/formats.md docs/gpu.md docs/loader.md do
 src/mapix/errors.py src/mapix/source.py src/mapix/rooted.py src/mapix/descriptors.py
 src/mapix/system_calls.py src/mapix/store.py src/mapix/cache.py src/mapix/unpacked.py
 src/mapix/appearance.py src/mapix/report.py src/mapix/selection.py src/mapix/placement.py
-src/mapix/views.py src/mapix/lazy.py src/mapix/colour.py
+src/mapix/views.py src/mapix/lazy.py src/mapix/colour.py src/mapix/drawing
 src/mapix/loader.py src/mapix/gpu src/mapix/feeding src/mapix/__init__.py src/mapix/__main__.py
 src/mapix/dataset.py src/mapix/options.py src/mapix/registry.py
 src/mapix/text.py src/mapix/sampling.py src/mapix/testing.py src/mapix/torch.py

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mapix.colour import palette
 from mapix.demo.data import HEIGHTS
 from mapix.demo.sound import BANDS, HEADS
+from mapix.drawing import thumbnail
 
 __all__ = ["SIZE", "captions", "draw_sheet", "picture"]
 
@@ -37,13 +38,11 @@ def captions(record: Any) -> tuple[str, str, str]:
     return name, f"{loud} · {fall}", " x ".join(map(str, record.shape))
 
 
-def picture(record: Any, colours: NDArray[np.uint8]) -> Any:
+def picture(record: Any, colours: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return a record in colour, low frequencies at the bottom: the mean of its channels."""
-    from PIL import Image
-
     h, w, _ = record.shape
-    level = Image.fromarray(np.rint(record.image.mean(axis=2)).astype(np.uint8)[::-1])
-    return Image.fromarray(colours[np.asarray(level.resize((w * SCALE, h * SCALE), 3))])
+    level = record.image.mean(axis=2)[::-1]
+    return thumbnail(level, (h * SCALE, w * SCALE), colours, (0, 255))
 
 
 def _grid(ds: Any) -> Iterator[Any]:
@@ -70,7 +69,7 @@ def draw_sheet(uniform: Any, mixed: Any, path: str | os.PathLike[str]) -> None:
         write(MARGIN + 170, y + 36, text, 18, SOFT)
 
     def show(x: int, base: int, record: Any, lines: int) -> None:
-        drawn = picture(record, colours)
+        drawn = Image.fromarray(picture(record, colours))
         canvas.paste(drawn, (x, base - drawn.height))
         styles = ((22, PALE), (18, SOFT), (18, ACCENT))[:lines]
         for k, (text, style) in enumerate(zip(captions(record), styles, strict=False)):

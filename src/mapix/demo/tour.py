@@ -13,6 +13,7 @@ import numpy as np
 from mapix import __version__
 from mapix.demo import compare, data
 from mapix.demo.sheet import draw_sheet
+from mapix.drawing import png
 from mapix.registry import open_dataset
 from mapix.text import Progress, amount, fitting, nbytes, ratio, seconds, table
 
@@ -66,7 +67,7 @@ def _compared(name: str, ours: dict[str, Any], usual: dict[str, Any]) -> list[li
     return rows
 
 
-def _segments(folder: Path, draw: bool) -> None:
+def _segments(folder: Path) -> None:
     from mapix.demo import segments
 
     with Progress("  cutting a picture into segments") as progress:
@@ -87,13 +88,10 @@ def _segments(folder: Path, draw: bool) -> None:
         ['groups["large"]', f"{len(archive.groups['large'])} of {len(archive)} segments"],
     ]
     _say(f'\n  >>> mapix.open("{archive.path}")\n  {archive!r}\n\n{table(rows, heads=(0,))}')
-    if draw:
-        keys = archive.select(domains=archive.domains[-1]) if len(layers) < 10 else archive.keys
-        from PIL import Image
-
-        drawn = np.hstack([image, segments.overlay(image, archive, keys)])
-        Image.fromarray(drawn).save(folder / "segments.png")
-        _say(f"\n  Segments over the picture: {folder / 'segments.png'}")
+    keys = archive.select(domains=archive.domains[-1]) if len(layers) < 10 else archive.keys
+    drawn = np.hstack([image, segments.overlay(image, archive, keys)])
+    (folder / "segments.png").write_bytes(png(drawn))
+    _say(f"\n  Segments over the picture: {folder / 'segments.png'}")
 
 
 def run(
@@ -116,13 +114,12 @@ def run(
         with Progress(f"  reading {name} in both ways") as progress:
             rows += _compared(name, *compare.compared(ds.path, progress))
     _say("\n" + table(rows, right=(1, 2, 3), heads=(0, len(rows) // 2)) + "\n" + NOTES)
-    draw, place = True, Path(sheet or folder / "contact-sheet.png")
+    place = Path(sheet or folder / "contact-sheet.png")
     try:
         draw_sheet(opened[0], opened[1], place)
         _say(f"\n  Contact sheet: {place}")
     except ImportError:
-        draw = False
-        _say("\n  No pictures: they need Pillow.  pip install 'mapix[view]'")
-    _segments(folder, draw=draw)
+        _say("\n  No contact sheet: it needs Pillow.  pip install 'mapix[view]'")
+    _segments(folder)
     took = f"All of it took {seconds(time.perf_counter() - began)}."
     _say(f"\n  {took}  Next:  mapix info {folder / 'mixed'}\n")
