@@ -12,6 +12,7 @@ import pytest
 
 from mapix.colour import palette
 from mapix.drawing import contact_sheet, half_blocks, png, png_file, thumbnail
+from mapix.drawing.letters import written
 from mapix.drawing.scaling import MISSING
 
 RNG = np.random.default_rng(0)
@@ -219,6 +220,46 @@ def test_contact_sheet_puts_each_picture_into_the_middle_of_its_cell():
     assert contact_sheet([images[2]] * 9, gap=0).shape == (12, 12, 3)
     with pytest.raises(ValueError, match="at least one picture"):
         contact_sheet([])
+
+
+def test_letters_are_as_drawn():
+    rows = ["".join(".#"[v] for v in row) for row in written("Ag1", 99).tolist()]
+    assert rows == [
+        "..................",
+        ".###..........#...",
+        "#...#........##...",
+        "#...#..####...#...",
+        "#####.#...#...#...",
+        "#...#.#...#...#...",
+        "#...#..####...#...",
+        "#...#.....#..###..",
+        ".......###........",
+        "..................",
+    ]
+    letters = [written(chr(c), 6).tobytes() for c in range(32, 127)]
+    assert len(set(letters)) == 95  # each is another one
+
+
+@pytest.mark.parametrize(
+    ("text", "as_if"),
+    [("Zoë", "Zoe"), ("a\tb", "a b"), ("abcdefgh", "abc.."), ("字", "☃")],
+)
+def test_text_is_made_ascii_and_cut(text, as_if):
+    np.testing.assert_array_equal(written(text, 30), written(as_if, 30))
+    assert written(text * 1000, 30).shape[1] <= 30
+
+
+def test_captions_are_below_their_pictures():
+    images = [np.zeros((12, 18, 3), np.uint8)] * 3
+    page = contact_sheet(images, 2, ["abc", "d\nee"], gap=0, ground=(0, 0, 0), ink=(9, 9, 9))
+    assert page.shape == (2 * (12 + 20), 36, 3)
+    want = np.zeros((64, 36), bool)
+    want[12:22, :18] = written("abc", 18)
+    want[12:22, 18:24] = written("d", 18)
+    want[22:32, 18:30] = written("ee", 18)
+    np.testing.assert_array_equal(page[..., 2] == 9, want)
+    with pytest.raises(ValueError, match="4 captions of 3 pictures"):
+        contact_sheet(images, captions=["a"] * 4)
 
 
 def test_half_blocks():
