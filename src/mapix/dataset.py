@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Self, TypeVar, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    NamedTuple,
+    Self,
+    TypeVar,
+    overload,
+)
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix.assembly import assembled
 from mapix.batch import Batch, batches
+from mapix.byte_ranges import ByteRange
 from mapix.columns import Column, Columns
 from mapix.errors import UnsupportedError
 from mapix.expression import evaluate
@@ -34,10 +45,47 @@ if TYPE_CHECKING:
     from mapix.source import Fingerprint, Source
     from mapix.statistics import Statistics, Sums
 
-__all__ = ["Dataset", "FileDataset"]
+__all__ = ["Annotations", "Dataset", "FileDataset", "Unit"]
 
 R = TypeVar("R", covariant=True)
 Progress = Callable[[int, int], object]
+
+
+class Unit(NamedTuple):
+    """Physical unit of the pixels of a record: ``number * scale + offset``.
+
+    Attributes
+    ----------
+    scale, offset : float
+        Of the numbers in the file.
+    name : str
+        Such as ``"dB"``.
+    """
+
+    scale: float
+    offset: float
+    name: str
+
+
+class Annotations(NamedTuple):
+    """Boxes, names, caption and unit: shown over and beside the pixels of a record.
+
+    Attributes
+    ----------
+    boxes : sequence of (x, y, width, height)
+        In pixels, from the left and upper side of the picture.
+    names : sequence of str
+        A text for each box; shorter where some have none.
+    caption : str
+        Text about the picture; empty without one.
+    unit : Unit or None
+        Unit of the pixels, where it is known.
+    """
+
+    boxes: Sequence[tuple[float, float, float, float]] = ()
+    names: Sequence[str] = ()
+    caption: str = ""
+    unit: Unit | None = None
 
 
 class Dataset(abc.ABC, Generic[R]):
@@ -213,6 +261,16 @@ class Dataset(abc.ABC, Generic[R]):
         """Return what ``self[i]`` does for a record of the file: see ``explain``."""
         del row
         return {}
+
+    def _byte_ranges(self, row: int) -> list[ByteRange]:
+        """Return where the fields of a record of the file lie: see ``byte_ranges``."""
+        del row
+        return []
+
+    def _annotations(self, row: int) -> Annotations:
+        """Return what is shown over and beside the pixels of a record: by default nothing."""
+        del row
+        return Annotations()
 
     def _explained_batch(self, rows: NDArray[np.int64], options: BatchOptions) -> dict[str, Any]:
         """Return what ``batch`` does for records of the file: see ``explain``."""
@@ -738,6 +796,35 @@ class Dataset(abc.ABC, Generic[R]):
         made = self._possible(batch_options(**options))
         return found | self._explained_batch(self._rows_of(batch), made)
 
+    def byte_ranges(self, index: int) -> list[ByteRange]:
+        """Return where the fields of a record lie in its files, and what their bytes mean.
+
+        For debuggers of formats: ``mapix.byte_ranges.hex_dump`` turns the result into text.
+
+        Parameters
+        ----------
+        index : int
+            The record; negative ones count from the end.
+
+        Returns
+        -------
+        list of ByteRange
+            File by file, in the order of the bytes; header fields that describe all records of the
+            file come first.  Bytes in none of the ranges belong to other records, or their meaning
+            is not known.  Empty where the family does not state it.
+
+        Raises
+        ------
+        IndexError
+            There is no such record.
+        FileChangedError
+            The file was cut or changed.
+        """
+        row = chosen(index, self._rows, len(self), self.path, self.RECORDS)
+        if not isinstance(row, int):
+            raise TypeError(f"the index of one record expected, got {type(index).__name__}")
+        return self._byte_ranges(row)
+
     # --- life -------------------------------------------------------------------------------------
 
     def joined(self, others: Sequence[Any]) -> Any:
@@ -834,17 +921,35 @@ class FileDataset(Dataset[R]):
         So a batch, or statistics, of a file that is cut meanwhile raise FileChangedError.
         """
         found = super()._image(row)
-        if found is None or not found.size:
+        place = None if found is None else self._place_of(found)
+        if found is None or place is None:
             return found
+        at, nbytes, offset = place
+        return np.ndarray(
+            found.shape, found.dtype, self.source.read(at, nbytes), offset, found.strides
+        )
+
+    def _place_of(self, array: NDArray[Any]) -> tuple[int, int, int] | None:
+        """Return where a view of the file lies: its first byte, length, and offset of ``[0, 0]``.
+
+        None of other arrays, and of empty ones.
+        """
         file = np.frombuffer(self.source.view, np.uint8)
-        if not np.may_share_memory(found, file):
-            return found
-        spans = [(n - 1) * step for n, step in zip(found.shape, found.strides, strict=True)]
-        first = found.ctypes.data + sum(span for span in spans if span < 0)
-        end = found.ctypes.data + sum(span for span in spans if span > 0) + found.itemsize
-        data = self.source.read(first - file.ctypes.data, end - first)
-        offset = found.ctypes.data - first
-        return np.ndarray(found.shape, found.dtype, data, offset, found.strides)
+        if not array.size or not np.may_share_memory(array, file):
+            return None
+        spans = [(n - 1) * step for n, step in zip(array.shape, array.strides, strict=True)]
+        first = array.ctypes.data + sum(span for span in spans if span < 0)
+        end = array.ctypes.data + sum(span for span in spans if span > 0) + array.itemsize
+        return first - file.ctypes.data, end - first, array.ctypes.data - first
+
+    def _byte_ranges(self, row: int) -> list[ByteRange]:
+        """Return the place of the pixels, where they are a view of the file."""
+        image = super()._image(row)
+        place = None if image is None else self._place_of(image)
+        if image is None or place is None:
+            return []
+        text = f"{' x '.join(map(str, image.shape))} of {image.dtype}"
+        return [ByteRange("pixels", "pixels", *place[:2], text, self.source)]
 
     def _explained(self, row: int) -> dict[str, Any]:
         image = super()._image(row)

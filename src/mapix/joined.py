@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix.batch import Batch, given
+from mapix.byte_ranges import ByteRange
 from mapix.columns import Column
-from mapix.dataset import Dataset, Progress
+from mapix.dataset import Annotations, Dataset, Progress
 from mapix.errors import FormatError, UnsupportedError
 from mapix.options import BatchOptions, Crop, Layout
 from mapix.report import Report
@@ -129,6 +130,14 @@ class Joined(Dataset[R]):
     def _image(self, row: int) -> NDArray[Any] | None:
         part, i = self._place(row)
         return part._image(int(part._rows_of([i])[0]))
+
+    def _byte_ranges(self, row: int) -> list[ByteRange]:
+        part, i = self._place(row)
+        return part.byte_ranges(i)
+
+    def _annotations(self, row: int) -> Annotations:
+        part, i = self._place(row)
+        return part._annotations(int(part._rows_of([i])[0]))
 
     def _part(self, rows: Rows) -> Self:
         made = type(self).__new__(type(self))

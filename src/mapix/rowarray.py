@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from mapix import _native
 from mapix.assembly import assembled, converted
 from mapix.batch import Batch, Lookout, Recipe, Samples, affine, gather, given
+from mapix.byte_ranges import ByteRange, Kind, Walk
 from mapix.columns import Column
 from mapix.dataset import FileDataset, Progress
 from mapix.errors import MapixError, UnsupportedError
@@ -38,6 +39,7 @@ BLOCK_NBYTES = 8 << 20  # rows that are read at once in a scan of all rows
 FUSED_DTYPES = ("uint8", "float32", "float16")  # types that the C core makes of bytes
 SUMS_NBYTES = 1 << 20  # rows whose pixels are summed at once: they stay in a processor's cache
 MOST_LISTED = 10  # rows that a report names
+MOST_SHOWN = 64  # elements of a row whose values are shown
 
 
 def stored(
@@ -657,6 +659,48 @@ class RowArray(FileDataset[NDArray[Any]]):
         if self._numbers is not self.source:
             how = "a read-only view of the decompressed file in the cache"
         return {"reads_nbytes": self._row_nbytes, "swaps": self._view_swaps(), "how": how}
+
+    def _byte_ranges(self, row: int) -> list[ByteRange]:
+        walk = Walk(self._numbers, 0)
+        self._walk_header(walk)
+        found = walk.found + self._row_ranges(row, "pixels" if len(self._shape) > 1 else "data")
+        if self.labels is not None:
+            walk = Walk(self.labels._numbers, 0)
+            self.labels._walk_header(walk)
+            found += walk.found + self.labels._row_ranges(row, "label")
+        return found
+
+    def _walk_header(self, walk: Walk) -> None:
+        """Name the bytes of the file before its first row, from the walk's place on."""
+
+    def _row_ranges(self, row: int, kind: Kind) -> list[ByteRange]:
+        """Return the place of a row's numbers; of few records their fields one by one."""
+        walk = Walk(self._numbers, self._at + row * self._row_nbytes)
+        shape, count = self._shape[1:], math.prod(self._shape[1:])
+        fields = self._dtype.fields
+        shown = " x ".join(map(str, shape))
+        text = f"{shown} of {self._dtype}" if shown else ""
+        if count <= MOST_SHOWN and self._row_nbytes and self._dtype.names is None:
+            raw = self._numbers.read(walk.at, self._row_nbytes)
+            text = ", ".join(map(str, np.frombuffer(raw, self._dtype).tolist()))
+        name = "label" if kind == "label" else "row"
+        walk.take(name, kind, self._row_nbytes, text)
+        if fields is None or count > MOST_SHOWN or not self._row_nbytes:
+            return walk.found
+        at = walk.found[0].at
+        values = np.frombuffer(self._numbers.read(at, self._row_nbytes), self._dtype)
+        return [
+            ByteRange(
+                f"{field}[{k}]" if shape else field,
+                "data",
+                at + k * self._dtype.itemsize + offset[1],
+                offset[0].itemsize,
+                str(values[k][field].tolist()),
+                self._numbers,
+            )
+            for k in range(count)
+            for field, offset in sorted(fields.items(), key=lambda item: item[1][1])
+        ]
 
     def _view_swaps(self) -> str:
         if self._dtype.isnative:

@@ -10,8 +10,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mapix.byte_ranges import ByteRange, shortened
 from mapix.columns import Column, class_numbers
-from mapix.dataset import Progress
+from mapix.dataset import Annotations, Progress
 from mapix.folder.fields import LABEL, field_column, fields_of, is_number, labels_are_numbers
 from mapix.folder.metadata_file import MetadataFile
 from mapix.folder.record import Record
@@ -168,6 +169,29 @@ class ImageFolder(PictureDataset[Record]):
         if self._rows is not None:
             return (Record(file, int(row)) for row in self._rows)
         return (Record(file, row, line) for row, line in enumerate(file.all_metadata()))
+
+    def _byte_ranges(self, row: int) -> list[ByteRange]:
+        """Return the line of a record, and the file of its picture."""
+        record, lines = self._record(row), self.metadata_file.lines
+        begin, raw = lines.begin(row), lines.line(row)
+        text = raw.strip().decode("utf-8", "backslashreplace")
+        found = [ByteRange("line", "label", begin, len(raw), shortened(text), lines.source)]
+        source = record.source
+        if source.nbytes:
+            found.append(
+                ByteRange(
+                    record.file_name, "pixels", 0, source.nbytes, "the picture's file", source
+                )
+            )
+        return found
+
+    def _annotations(self, row: int) -> Annotations:
+        record = self._record(row)
+        objects, caption = record.objects, record.caption or ""
+        if objects is None:
+            return Annotations(caption=caption)
+        boxes = [(float(x), float(y), float(w), float(h)) for x, y, w, h in objects.bbox]
+        return Annotations(boxes, [str(name) for name in objects.categories], caption)
 
     # --- columns and labels -----------------------------------------------------------------------
 

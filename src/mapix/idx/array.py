@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from mapix.byte_ranges import Walk
 from mapix.dataset import Progress
 from mapix.errors import MapixError
 from mapix.idx.layout import NAME, Header
@@ -66,6 +67,13 @@ class IdxArray(RowArray):
 
     def _facts(self) -> dict[str, Any]:
         return {"byteorder": self.byteorder, **super()._facts()}
+
+    def _walk_header(self, walk: Walk) -> None:
+        order, shape = self.byteorder, self.header.shape
+        walk.take("byte order", "header", 2, "big-endian" if order == ">" else "little-endian")
+        walk.take("type", "header", 1, str(self.dtype))
+        walk.take("number of dimensions", "header", 1, str(len(shape)))
+        walk.numbers(f"{order}I", *(f"dimension {k}" for k in range(len(shape))))
 
     def verify(self, progress: Progress | None = None) -> Report:
         """Check that all rows can be read, that floats are finite, and that labels fit.

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix._native.tree import Tree
+from mapix.byte_ranges import ByteRange
 from mapix.columns import Column
 from mapix.dataset import Dataset
 from mapix.errors import warn
@@ -149,6 +150,12 @@ class SegmentDataset(Dataset[Segment]):
             "how": "nothing is read until an attribute of the segment is asked for; "
             f"mask() decodes {len(segment.bits)} bytes of regions to {h * w} bytes",
         }
+
+    def _byte_ranges(self, row: int) -> list[ByteRange]:
+        from mapix.iid.explaining import byte_ranges
+
+        segment = self._record(row)
+        return byte_ranges(segment._file, segment._row)
 
     def _areas_range(self) -> list[int] | None:
         areas = self._values("area")

@@ -9,9 +9,10 @@ from typing import Any, Self
 import numpy as np
 
 from mapix import _native
+from mapix.byte_ranges import Walk
 from mapix.columns import Column
 from mapix.dataset import Progress
-from mapix.npy.layout import NPY, Header
+from mapix.npy.layout import LENGTHS, MAGIC, NPY, Header
 from mapix.npy.zip_layout import NPZ, STORED, Member
 from mapix.report import Report
 from mapix.rowarray import RowArray
@@ -61,6 +62,13 @@ class NpyArray(RowArray):
     def _facts(self) -> dict[str, Any]:
         version = ".".join(map(str, self.header.version))
         return {"version": version, **super()._facts()}
+
+    def _walk_header(self, walk: Walk) -> None:
+        walk.at = self._at - self.header.nbytes
+        walk.take("magic", "header", len(MAGIC), "NUMPY")
+        walk.take("version", "header", 2, ".".join(map(str, self.header.version)))
+        (nbytes,) = walk.numbers(LENGTHS[self.header.version], "length of the header")
+        walk.string("header", int(nbytes), "header")
 
     def _fields(self) -> tuple[str, ...]:
         """Return the fields of records that are columns: one value each."""
@@ -128,6 +136,13 @@ class NpzArray(NpyArray):
             "compressed": self._entry.method != STORED,
             "labels": labels,
         }
+
+    def _walk_header(self, walk: Walk) -> None:
+        if self._numbers is self.source:  # a compressed member lies in the cache
+            walk.at = self._entry.at
+            nbytes = self._member_at - walk.at
+            walk.take("zip header", "header", nbytes, f"member {self._entry.name!r}")
+        super()._walk_header(walk)
 
     def _check(self, file: Self, report: Report, progress: Progress | None) -> None:
         super()._check(file, report, progress)

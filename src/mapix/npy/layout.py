@@ -15,7 +15,7 @@ import numpy as np
 
 from mapix.errors import FormatError, LimitError, TruncatedError, UnsupportedError
 
-__all__ = ["FRONT_NBYTES", "MAGIC", "NPY", "Header", "parse"]
+__all__ = ["FRONT_NBYTES", "LENGTHS", "MAGIC", "NPY", "Header", "parse"]
 
 NPY = "npy"
 MAGIC = b"\x93NUMPY"

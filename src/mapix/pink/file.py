@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+from mapix.byte_ranges import Walk
 from mapix.pink.lattice import Lattice
-from mapix.pink.layout import END, NAME, Header, Kind, Layout
+from mapix.pink.layout import END, NAME, Header, Kind, Layout, fields_of
 from mapix.rowarray import RowArray
 from mapix.source import Source
 
@@ -76,6 +77,10 @@ class PinkFile(RowArray):
             "header": [line.encode("utf-8", "replace").decode() for line in self.header],
             **super()._facts(),
         }
+
+    def _walk_header(self, walk: Walk) -> None:
+        walk.string("comment", len(self.comment), "header")
+        walk.numbers("<i", *fields_of(self._header, (self._at - walk.at) // 4))
 
     def _summary(self) -> str:
         part = f"{self._n} rows of " if self._rows is not None else ""

@@ -26,6 +26,7 @@ __all__ = [
     "RECORD",
     "Header",
     "comment_of",
+    "fields_of",
     "hexagonal",
     "of_version_1",
     "of_version_2",
@@ -329,6 +330,29 @@ def _usual(dims: tuple[int, int, int]) -> bool:
     """Whether the dimensions of a SOM are as PINK 1 writes them: those of 1 come last."""
     w, h, d = dims
     return (w > 1 or h == 1) and (h > 1 or d == 1)
+
+
+# --- names of the numbers -------------------------------------------------------------------------
+
+
+def fields_of(header: Header, n: int) -> list[str]:
+    """Return the names of the ``n`` numbers between the lines of comment and the first row."""
+    if header.version == 1:
+        entry = ["channels", "height", "width"]
+        som = ["width of the SOM", "height of the SOM", "depth of the SOM"]
+        if header.kind == "data":
+            return ["entries", *entry]
+        return ["channels", *som, *entry[1:]] if header.kind == "som" else ["entries", *som]
+    names = ["version", "kind"]
+    names += [] if header.kind == "rot" else ["data type"]
+    names += [] if header.kind == "som" else ["entries"]
+    of = "an entry" if header.kind == "data" else "the SOM"
+    names += [f"layout of {of}", f"number of dimensions of {of}"]
+    names += [f"dimension {k} of {of}" for k in range(len(header.dims))]
+    if header.kind == "som":
+        names += ["layout of a neuron", "number of dimensions of a neuron"]
+        names += [f"dimension {k} of a neuron" for k in range(n - len(names))]
+    return names
 
 
 # --- writing --------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mapix.byte_ranges import ByteRange
 from mapix.columns import Column, class_numbers
 from mapix.dataset import FileDataset
 from mapix.pictures.dataset import PictureDataset
@@ -59,6 +60,11 @@ class TarShard(PictureDataset[Record], FileDataset[Record]):
         if self._has_pictures(np.array([row])):
             return super()._explained(row)
         return {"how": "members are views of the file; values are read from a copy"}
+
+    def _byte_ranges(self, row: int) -> list[ByteRange]:
+        from mapix.tar.explaining import byte_ranges
+
+        return byte_ranges(self.core, row)
 
     def _prefetch(self, rows: NDArray[np.int64]) -> int:
         index, mapping = self.core.index, self.source.mapping

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mapix.byte_ranges import ByteRange
 from mapix.columns import Column, class_numbers, identifier
 from mapix.dataset import FileDataset
 from mapix.errors import FormatError, LimitError
@@ -61,6 +62,11 @@ class TFRecords(PictureDataset[Record], FileDataset[Record]):
         nbytes = int(self.core.index.sizes[row])
         how = "features are parsed from a copy, after its checksum; their bytes are views"
         return {"reads_nbytes": nbytes, "copies_nbytes": nbytes, "how": how}
+
+    def _byte_ranges(self, row: int) -> list[ByteRange]:
+        from mapix.tfrecord.explaining import byte_ranges
+
+        return byte_ranges(self.core, row)
 
     def _prefetch(self, rows: NDArray[np.int64]) -> int:
         mapping, sizes = self.source.mapping, self.core.index.sizes

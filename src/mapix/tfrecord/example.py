@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mapix.errors import LimitError
 
-__all__ = ["MOST_VALUES", "BytesAt", "ExampleError", "Value", "parse"]
+__all__ = ["MOST_VALUES", "BytesAt", "ExampleError", "Value", "parse", "places"]
 
 MOST_VALUES = 1 << 20  # features of a record, and values that are not packed of one feature
 MOST_NUMBERS = 1 << 24  # packed numbers of one feature
@@ -131,6 +131,16 @@ def parse(data: bytes, wanted: Callable[[str, int], bool] | None = None) -> dict
             found[name] = _feature(data, *feature)
             _limit(len(found), "features")
     return found
+
+
+def places(data: bytes) -> Iterator[tuple[str, BytesAt]]:
+    """Yield name and place of the values of each feature, in the order of the message."""
+    for number, wire, begin, end in _fields(data, 0, len(data)):
+        if number == 1 and wire == DELIMITED:
+            for number_, wire_, first, last in _fields(data, begin, end):
+                if number_ == 1 and wire_ == DELIMITED:
+                    name, feature = _entry(data, first, last)
+                    yield name, BytesAt(*feature)
 
 
 def _limit(n: int, what: str) -> None:

@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapix import views
 from mapix.batch import Batch, translated
+from mapix.byte_ranges import ByteRange
+from mapix.dataset import Annotations, Unit
 from mapix.errors import UnsupportedError
 from mapix.options import BatchOptions, Crop, Layout, batch_options
 from mapix.placement import Placement
@@ -24,7 +26,7 @@ from mapix.vimh.gatherer import Gatherer
 from mapix.vimh.info_json import shape_of
 from mapix.vimh.labels import Column
 from mapix.vimh.layout import Progress
-from mapix.vimh.parameters import Parameters
+from mapix.vimh.parameters import LEVELS, Parameters
 from mapix.vimh.record_types import Record
 
 if TYPE_CHECKING:
@@ -371,6 +373,18 @@ class Dataset(record_types.Rows, Batching):
 
     def _explained_batch(self, rows: NDArray[np.int64], options: BatchOptions) -> dict[str, Any]:
         return self._plan(options).explained(self._gatherer, rows)
+
+    def _byte_ranges(self, row: int) -> list[ByteRange]:
+        from mapix.vimh.explaining import byte_ranges
+
+        return byte_ranges(self._gatherer, row)
+
+    def _annotations(self, row: int) -> Annotations:
+        found = self._gatherer.record(row).spec_range
+        if found is None or found[0] == found[1]:
+            return Annotations()
+        low, high = found
+        return Annotations(unit=Unit((high - low) / LEVELS, low, "dB"))
 
     # --- health -----------------------------------------------------------------------------------
 
