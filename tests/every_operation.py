@@ -706,6 +706,7 @@ def families() -> dict[str, Family]:
         "neuron_shape": lambda a: a.neuron_shape,
         "neurons": lambda a: a.neurons,
         "picture": lambda a: a.picture(size=8),
+        "u_matrix": lambda a: a.u_matrix(),
         "__getitem__": lambda a: (a[99], a[9, 9], a[3:9], a[[5, 99]].view()),
     }
     data = {**PINK, "picture": lambda a: a.picture([1, LAST])}

@@ -37,7 +37,7 @@ HAS_NO_FILE = """
     UnknownFormatError UnsupportedError decay_time model_config read_png records soft_targets
     spectrogram_bytes stack transformed
 """
-ASKS_A_DATASET = "Loader"  # for batches
+ASKS_A_DATASET = "Loader Run"  # for batches; for columns, batches and rotations
 READS_A_SOURCE = "Lines"  # as ImageFolder does, which is tried
 OTHERS = {*f"{WRITES} {OPENS_A_PATH} {HAS_NO_FILE} {ASKS_A_DATASET} {READS_A_SOURCE}".split()}
 FORMATS = ("folder", "idx", "iid", "npy", "pink", "tar", "tfrecord", "vimh", "visualrbm")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mapix.pink.lattice import Lattice
     from mapix.pink.mapping import Mapping
     from mapix.pink.rotation import Rotation, transformed
+    from mapix.pink.run import Run
     from mapix.pink.som import Som
     from mapix.pink.writer import Writer, records, write_data, write_map, write_rot, write_som
 
@@ -22,6 +23,7 @@ __all__ = [
     "Lattice",
     "Mapping",
     "Rotation",
+    "Run",
     "Som",
     "Writer",
     "convert",
@@ -38,6 +40,7 @@ _MODULES = {
     "Lattice": "lattice",
     "Mapping": "mapping",
     "Rotation": "rotation",
+    "Run": "run",
     "Som": "som",
     "Writer": "writer",
     "convert": "converting",

@@ -170,6 +170,33 @@ class Lattice:
         away = self.distance(index, np.arange(self.size))
         return np.flatnonzero((away > 0) & (away <= rings))
 
+    @cached_property
+    def pairs(self) -> IntArray:
+        """Cells that touch, each pair once, (m, 2): first the lower number.
+
+        Cells touch that are 1 away: six around a cell of a hexagon; two in each direction of a
+        cartesian lattice.
+        """
+        numbers = np.full(self.shape, -1, np.int64)
+        numbers[tuple(self.positions.T)] = np.arange(self.size)
+        if self.layout == "hexagonal":
+            steps: list[tuple[int, ...]] = [(1, 0), (0, 1), (-1, 1)]
+        else:
+            steps = [tuple(row) for row in np.eye(len(self.shape), dtype=np.int64).tolist()]
+        found = [np.empty((0, 2), np.int64)]
+        for step in steps:
+            here = tuple(
+                slice(max(0, -k), n - max(0, k)) for k, n in zip(step, self.shape, strict=True)
+            )
+            there = tuple(
+                slice(max(0, k), n - max(0, -k)) for k, n in zip(step, self.shape, strict=True)
+            )
+            pair = np.stack([numbers[here].reshape(-1), numbers[there].reshape(-1)], axis=1)
+            found.append(np.sort(pair[(pair >= 0).all(axis=1)], axis=1))
+        touching: IntArray = np.concatenate(found)
+        touching.flags.writeable = False
+        return touching
+
     def dense(self, values: ArrayLike) -> NDArray[Any]:
         """Return values of the cells, (n, ...), as an array that is indexed by place.
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Som"]
 
+PAIRS_NBYTES = 4 << 20  # neurons whose distances are computed at once
+
 
 class Som(PinkOnSom):
     """Neurons of a SOM.
@@ -80,6 +82,26 @@ class Som(PinkOnSom):
         if self.layout == "cartesian":
             return self.view()
         return self.lattice.dense(self.batch(np.arange(self._n)).images)
+
+    def u_matrix(self) -> NDArray[np.float64]:
+        """Return the mean distance of each neuron from those that touch it, float64 (neurons,).
+
+        High values are borders between clusters.  Distances are Euclidean, over all numbers of two
+        neurons as they lie in the file, without turning them.  ``som.lattice.dense(...)`` arranges
+        the result by place.  NaN of a SOM of one neuron.
+        """
+        self._complete("a U-matrix")
+        neurons = self.batch(np.arange(self._n)).images.reshape(self._n, -1)
+        pairs = self.lattice.pairs
+        away = np.empty(len(pairs))
+        step = max(1, PAIRS_NBYTES // max(1, 8 * neurons.shape[1]))
+        for k in range(0, len(pairs), step):
+            one, two = (neurons[pairs[k : k + step, side]].astype(np.float64) for side in (0, 1))
+            away[k : k + step] = np.sqrt(np.square(one - two).sum(axis=1))
+        total = np.bincount(pairs.reshape(-1), np.repeat(away, 2), self._n)
+        with np.errstate(invalid="ignore"):
+            found: NDArray[np.float64] = total / np.bincount(pairs.reshape(-1), minlength=self._n)
+        return found
 
     def picture(
         self, size: int = 96, gap: int = 2, *, each: bool = False, channel: int | None = None
