@@ -84,6 +84,10 @@ int mapix_map_check(const mapix_map *map);
  * unchanged. */
 int mapix_map_file(uint8_t *at, uint64_t nbytes, int64_t fd, int shared);
 
+/* Make memory at `at`, complete private pages of the caller, writable or read-only.  Returns MAPIX_OK,
+ * or MAPIX_E_SYSTEM with errno set. */
+int mapix_protect(uint8_t *at, uint64_t nbytes, int writable);
+
 /* --- VIMH files: finding records ------------------------------------------------------------------
  *
  * A record is u16 h, w, c; with the 14-byte head two f32; u8 N; N pairs of u8 (label id, code); h*w*c

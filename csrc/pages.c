@@ -25,6 +25,10 @@ int mapix_map_file(uint8_t *at, uint64_t nbytes, int64_t fd, int shared) {
     return made == MAP_FAILED ? MAPIX_E_SYSTEM : MAPIX_OK;
 }
 
+int mapix_protect(uint8_t *at, uint64_t nbytes, int writable) {
+    return mprotect(at, nbytes, writable ? PROT_READ | PROT_WRITE : PROT_READ) ? MAPIX_E_SYSTEM : MAPIX_OK;
+}
+
 int mapix_resident(const mapix_map *map, uint64_t at) {
     unsigned char flag = 0;
     const uintptr_t p = (uintptr_t)(map->base + at) & ~(uintptr_t)(page_nbytes() - 1);

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import pickle
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ import pytest
 import mapix
 from mapix import _native, errors
 from mapix.source import Source, read_small
-from records import crc32c
+from records import crc32c, settle
 from records import descriptors as descriptors_open
 from slow_vimh import pack, record
 
@@ -201,3 +203,57 @@ def test_errors_cross_process_borders():
     # PyTorch's loaders call the class with the worker's whole text
     for kind in (errors.FileChangedError, errors.TruncatedError, errors.ClosedError):
         assert str(kind("Caught it in worker 0")) == "Caught it in worker 0"
+
+
+# --- files that are read instead of mapped --------------------------------------------------------
+
+
+def test_a_file_is_read_where_maps_are_not_wanted(tmp_path, monkeypatch):
+    path = tmp_path / "f"
+    path.write_bytes(bytes(range(200)) * 50)
+    settle(path)
+    monkeypatch.setenv("MAPIX_BACKEND", "pread")
+    source = Source(path)
+    assert not mapped(path)
+    assert bytes(source.view) == source.read(0, 10_000) == path.read_bytes()
+    assert source.view.readonly
+    array = np.frombuffer(source.view, np.uint8)
+    with pytest.raises(ValueError, match="WRITEABLE"):
+        array.flags.writeable = True
+    os.truncate(path, 10)
+    assert array.tobytes() == bytes(range(200)) * 50  # a view survives what kills a map's reader
+    with pytest.raises(mapix.FileChangedError, match="had 10000 bytes, now it has 10"):
+        source.read(0, 10)
+    monkeypatch.setenv("MAPIX_BACKEND", "sendfile")
+    with pytest.raises(ValueError, match="MAPIX_BACKEND is 'sendfile'"):
+        Source(path)
+
+
+def test_a_file_that_the_system_does_not_map_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "f"
+    path.write_bytes(b"content")
+
+    def refuses(memory: Any, nbytes: int, fd: int, *, shared: bool) -> None:
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+
+    monkeypatch.setattr(_native, "map_file", refuses)
+    assert bytes(Source(path).view) == b"content"
+
+
+@pytest.mark.parametrize("change", ["cut", "written"])
+def test_a_file_that_changes_while_it_is_read(tmp_path, monkeypatch, change):
+    path = tmp_path / "f"
+    path.write_bytes(bytes(10_000))
+    settle(path)
+    monkeypatch.setenv("MAPIX_BACKEND", "pread")
+    real = os.preadv
+
+    def meanwhile(fd: int, buffers: Any, at: int) -> int:
+        if at == 0:
+            os.truncate(path, 5000) if change == "cut" else path.write_bytes(bytes(10_000))
+            return real(fd, [buffers[0][:4096]], at)
+        return real(fd, buffers, at)
+
+    monkeypatch.setattr(os, "preadv", meanwhile)
+    with pytest.raises(mapix.FileChangedError, match="while it was read; open it again"):
+        Source(path)

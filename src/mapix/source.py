@@ -30,6 +30,9 @@ __all__ = [
 ]
 
 WARM_STEP_NBYTES = 64 << 20  # brought into memory between two checks for Ctrl-C
+BACKEND = "MAPIX_BACKEND"
+"""Environment variable: "mmap" maps files; "pread" reads complete files into memory at opening."""
+
 SAMPLES = 32  # blocks of a file that are compared in place of its content
 SAMPLE_NBYTES = 4096
 COARSE_NS = 2_000_000_000  # resolution of times in zip and FAT; that of tar is one second
@@ -117,17 +120,37 @@ def _reserved(nbytes: int, path: str) -> _Memory:
 
 
 def _fill(memory: _native.CData, nbytes: int, fd: int, path: str) -> None:
-    """Map a file into reserved memory; errors name the path, unlike the system's own."""
-    try:
+    """Map a file into reserved memory, or read it; errors name the path, unlike the system's."""
+    backend = os.environ.get(BACKEND) or "mmap"
+    if backend not in ("mmap", "pread"):
+        raise ValueError(f"{BACKEND} is {backend!r}; it can be 'mmap' or 'pread'")
+    if backend == "pread":
+        _read(memory, nbytes, fd, path)
+        return
+    for shared in (True, False):
+        # FUSE with direct I/O allows private maps only; nothing is written, so both are equal
         try:
-            _native.map_file(memory, nbytes, fd, shared=True)
+            _native.map_file(memory, nbytes, fd, shared=shared)
         except OSError as e:
             if e.errno != errno.ENODEV:
-                raise
-            # FUSE with direct I/O allows private maps only; nothing is written, so both are equal
-            _native.map_file(memory, nbytes, fd, shared=False)
+                raise OSError(e.errno, f"cannot map: {e.strerror}", path) from e
+        else:
+            return
+    _read(memory, nbytes, fd, path)
+
+
+def _read(memory: _native.CData, nbytes: int, fd: int, path: str) -> None:
+    """Read a file into reserved memory, for systems that do not map it."""
+    before = Fingerprint.of(os.fstat(fd))
+    try:
+        done = _native.read_file(memory, nbytes, fd)
     except OSError as e:
-        raise OSError(e.errno, f"cannot map: {e.strerror}", path) from e
+        raise OSError(e.errno, f"cannot read: {e.strerror}", path) from e
+    changed = before.difference(Fingerprint.of(os.fstat(fd))) if nbytes == before.size else None
+    if done < nbytes:
+        changed = f"the file had {nbytes} bytes, now it has {done}"
+    if changed is not None:
+        raise FileChangedError(path, f"{changed} while it was read; open it again")
 
 
 def _open(path: str | os.PathLike[str] | bytes) -> int:

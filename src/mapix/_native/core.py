@@ -48,12 +48,15 @@ __all__ = [
     "permute_at",
     "permute_network",
     "problem",
+    "read_file",
     "shape_text",
     "simd",
     "warm",
     "where_of",
     "writable",
 ]
+
+READ_STEP_NBYTES = 64 << 20  # read between two checks for Ctrl-C
 
 CData = Any
 IntArray = NDArray[np.int64]
@@ -163,6 +166,27 @@ def map_file(buffer: CData, nbytes: int, fd: int, *, shared: bool) -> None:
     """Call ``mapix_map_file``; raise OSError with the system's reason."""
     if lib.mapix_map_file(buffer, nbytes, fd, shared):
         raise OSError(ffi.errno, os.strerror(ffi.errno))
+
+
+def read_file(buffer: CData, nbytes: int, fd: int) -> int:
+    """Read the first bytes of a file into reserved memory, which is read-only again afterwards.
+
+    Returns the number of bytes that there were; raises OSError with the system's reason.
+    """
+    if lib.mapix_protect(buffer, nbytes, True):
+        raise OSError(ffi.errno, os.strerror(ffi.errno))
+    try:
+        with memoryview(ffi.buffer(buffer, nbytes)) as memory:
+            done = 0
+            while done < nbytes:
+                step = memory[done : done + READ_STEP_NBYTES]
+                got = os.preadv(fd, [step], done)
+                if not got:
+                    break
+                done += got
+    finally:
+        lib.mapix_protect(buffer, nbytes, False)
+    return done
 
 
 def c_path(path: str | bytes) -> CData:
