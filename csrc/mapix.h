@@ -506,6 +506,9 @@ uint32_t mapix_crc32c(const void *data, uint64_t nbytes, uint32_t crc);
  * has; a negative level sets nothing.  Returns the level in force.  For tests. */
 int mapix_simd(int level);
 
+/* Name and version of the compiler that built the core. */
+const char *mapix_compiler(void);
+
 /* How many faults the guard has caught in this process. */
 uint64_t mapix_faults_caught(void);
 

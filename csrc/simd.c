@@ -41,3 +41,11 @@ int mapix_simd(int level) {
     }
     return now;
 }
+
+const char *mapix_compiler(void) {
+#ifdef __clang__
+    return "clang " __clang_version__;
+#else
+    return "gcc " __VERSION__;
+#endif
+}

@@ -660,7 +660,7 @@ def test_the_command(tmp_path, capsys):
     assert main(["convert", str(source), str(tmp_path / "v"), "--to", "vimh"]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'v'}: vimh, records: 40 train, 10 test\n"
     target = str(tmp_path / "x.npy")
-    assert main(["convert", str(source), target, "--split", "train"]) == 1
+    assert main(["convert", str(source), target, "--split", "train"]) == 2
     assert "would lose: label label" in capsys.readouterr().err
     assert main(["convert", str(source), target, "--split", "train", "--lossy"]) == 0
     assert capsys.readouterr().out.endswith("lost: label label\n")
@@ -673,7 +673,7 @@ def test_the_command(tmp_path, capsys):
     how = ["--size", "8x9", "--fit", "cover", "--mode", "L", "--threads", "2", "--label", "none"]
     assert main(["convert", str(folder), target, *how, "--lossy"]) == 0
     assert mapix.open(target).shape == (12, 8, 9)
-    assert main(["convert", str(folder), target + "2", "--size", "8"]) == 1
+    assert main(["convert", str(folder), target + "2", "--size", "8"]) == 2
     assert "HEIGHTxWIDTH" in capsys.readouterr().err
 
 

@@ -326,7 +326,7 @@ def test_commands(good, capsys, tmp_path):
         assert main(command) == 1
         assert "metadata.jsonl:4: no.png: no such file [missing]" in capsys.readouterr().out
     assert main(["folder", "lint", str(good), "--ignore", "missing", "--no-huggingface"]) == 0
-    assert main(["folder", "lint", str(good), "--ignore", "x"]) == 1
+    assert main(["folder", "lint", str(good), "--ignore", "x"]) == 2
     assert main(["info", str(good)]) == 0
     out = capsys.readouterr().out
     for fact in ("folder", "records", "4", "caption", "object_count"):
@@ -336,8 +336,8 @@ def test_commands(good, capsys, tmp_path):
     assert main(["folder", "sheet", str(V1), str(tmp_path / "sheet.png"), "--columns", "2"]) == 0
     with Image.open(tmp_path / "sheet.png") as drawn:
         assert drawn.size[0] > 600
-    assert main(["folder", "sheet", str(V1), str(tmp_path / "sheet.what")]) == 1
-    assert main(["index", str(V1)]) == 1
+    assert main(["folder", "sheet", str(V1), str(tmp_path / "sheet.what")]) == 2
+    assert main(["index", str(V1)]) == 2
     assert "needs no index" in capsys.readouterr().err
 
 

@@ -206,6 +206,6 @@ def test_command(tmp_path, capsys):
     both = mapix.open(path)
     assert both.byteorder == ">"
     assert (both.view()[3:6] == mapix.open(other).view()).all()
-    assert main(["idx", "append", str(other), str(IDX / "le_i8_4x3.idx"), str(path)]) == 1
+    assert main(["idx", "append", str(other), str(IDX / "le_i8_4x3.idx"), str(path)]) == 2
     assert "int8" in capsys.readouterr().err
     assert len(mapix.open(path)) == 9

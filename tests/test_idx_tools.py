@@ -146,7 +146,7 @@ def test_inputs_of_both_byte_orders_need_a_word(tmp_path, capsys):
     a, b = str(IDX / "be_u8_3x4x5.idx"), str(IDX / "le_u8_3x4x5.idx")
     out = str(tmp_path / "out.idx")
     for tool in ("cat", "join"):
-        assert main(["idx", tool, a, b, out]) == 1
+        assert main(["idx", tool, a, b, out]) == 2
         said = capsys.readouterr().err
         assert "be_u8_3x4x5.idx is big-endian" in said
         assert "le_u8_3x4x5.idx is little-endian" in said
@@ -214,5 +214,5 @@ def test_commands(tmp_path, capsys):
         assert main(["idx", *command]) == 0
     assert capsys.readouterr().out.startswith("-120,-83,-46\n")
     assert mapix.open(tmp_path / "s.idx").shape == (1, 20)
-    assert main(["idx", "split", a, b, "9"]) == 1
+    assert main(["idx", "split", a, b, "9"]) == 2
     assert "rows 9 to 3 of 3" in capsys.readouterr().err

@@ -839,7 +839,7 @@ def test_verify_finds_what_is_wrong(tmp_path):
     from mapix.__main__ import main
 
     assert main(["verify", str(path)]) == 1
-    assert main(["verify", str(tmp_path / "nothing")]) == 1
+    assert main(["verify", str(tmp_path / "nothing")]) == 2
 
 
 # --- several archives as one ----------------------------------------------------------------------

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy
 import pytest
 
 import mapix
@@ -20,9 +22,9 @@ def mixed(tmp_path):
     return data.make("mixed", tmp_path / "mixed", 40)
 
 
-def failed(capsys, *argv: str) -> str:
-    """The one line on stderr of a command that must fail with exit code 1."""
-    assert main(list(argv)) == 1
+def failed(capsys, *argv: str, status: int = 2) -> str:
+    """The one line on stderr of a command that must fail with this exit status."""
+    assert main(list(argv)) == status
     err = capsys.readouterr().err
     assert err.startswith("mapix: error: ")
     assert err.count("\n") == 1
@@ -87,7 +89,7 @@ def test_demo_refuses_a_size_of_nothing(tmp_path, capsys):
 def test_demo_leaves_foreign_data_alone(tmp_path, capsys):
     (tmp_path / "uniform").mkdir()
     (tmp_path / "uniform" / "train").write_bytes(b"mine")
-    assert main(["demo", "--folder", str(tmp_path), "--mb", "1"]) == 1
+    assert main(["demo", "--folder", str(tmp_path), "--mb", "1"]) == 2
     assert "holds other data: remove it" in capsys.readouterr().err
 
 
@@ -160,15 +162,15 @@ def test_what_is_no_vimh_dataset_is_shown_by_its_repr():
 
 
 def test_errors_are_one_line(mixed, tmp_path, capsys):
-    assert "No such file" in failed(capsys, "info", str(tmp_path / "none"))
+    assert "no such file" in failed(capsys, "info", str(tmp_path / "none"))
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert "no format recognises it" in failed(capsys, "info", str(empty))
+    assert "no format recognises it" in failed(capsys, "info", str(empty), status=1)
     assert "no split 'dev'" in failed(capsys, "info", str(mixed), "--split", "dev")
     assert "is a file" in failed(capsys, "info", str(mixed / "train"), "--split", "test")
     with open(mixed / "train", "r+b") as f:
         f.truncate(5000)
-    assert "complete record" in failed(capsys, "info", str(mixed))
+    assert "complete record" in failed(capsys, "info", str(mixed), status=1)
 
 
 def test_ctrl_c_gives_130(monkeypatch, capsys):
@@ -188,7 +190,7 @@ def test_bugs_are_not_hidden(monkeypatch):
 
 @pytest.mark.parametrize(
     ("argv", "code", "said"),
-    [(["--version"], 0, mapix.__version__), (["--help"], 0, "demo"), ([], 2, "COMMAND")],
+    [(["--version"], 0, mapix.__version__), (["--help"], 0, "demo"), ([], 3, "COMMAND")],
 )
 def test_arguments(argv, code, said, capsys):
     with pytest.raises(SystemExit) as e:
@@ -204,7 +206,7 @@ def test_module_runs_and_survives_a_reader_that_has_had_enough(mixed):
     reader.stdin.close()
     reader.wait()
     _, err = done.communicate()
-    assert done.returncode in (0, 1)  # 0 where all was written before the reader went
+    assert done.returncode in (0, 141)  # 0 where all was written before the reader went
     assert err == b""
 
 
@@ -222,14 +224,16 @@ def modules_after(argv: list[str]) -> tuple[str, set[str]]:
 
 def test_version_imports_no_format_and_no_numpy():
     out, loaded = modules_after(["--version"])
-    assert out == f"mapix {mapix.__version__} (C core there, C types there)\n"
+    core = r"\(C core: (plain C|AVX2|AVX-512), (gcc|clang) [\w. -]+; C types there; "
+    assert re.fullmatch(rf"mapix [\d.]+ {core}Python [\d.]+, numpy [\d.]+\)\n", out)
+    for version in (mapix.__version__, platform.python_version(), numpy.__version__):
+        assert version in out
     assert not loaded & {
         "numpy",
         "mapix.registry",
         "mapix.demo",
         "mapix.vimh",
         "PIL",
-        "_cffi_backend",
     }
 
 
@@ -237,23 +241,25 @@ def test_help_lists_the_commands_of_formats_without_their_code():
     out, loaded = modules_after(["--help"])
     for name in ("demo", "info", "convert", "index", "repair", "idx", "pink", "visualrbm"):
         assert re.search(rf"^ +{name}\b", out, re.M), name
-    assert not {m for m in loaded if m.endswith(".commands")}
+    assert not {m for m in loaded if m.endswith(".commands") and m != "mapix.commands"}
     assert not loaded & {"mapix.demo", "mapix.vimh.dataset", "mapix.conversion", "PIL"}
 
 
 def test_a_command_of_a_format_imports_that_format_alone():
     out, loaded = modules_after(["pink", "--help"])
     assert "outliers" in out
-    assert {m for m in loaded if m.endswith(".commands")} == {"mapix.pink.commands"}
+    found = {m for m in loaded if m.endswith(".commands")}
+    assert found == {"mapix.commands", "mapix.pink.commands"}
 
 
-def test_unknown_commands_are_answered_by_all_names(capsys):
+def test_unknown_commands_are_answered_by_similar_names(capsys):
     with pytest.raises(SystemExit) as e:
         main(["informations"])
-    assert e.value.code == 2
+    assert e.value.code == 3
     err = capsys.readouterr().err
-    for name in ("info", "verify", "repair", "visualrbm"):
-        assert f"'{name}'" in err
+    assert err == (
+        "mapix: error: there is no command 'informations'; did you mean info?; see `mapix --help`\n"
+    )
 
 
 def test_errors_name_options_as_the_command_has_them(tmp_path, capsys):

@@ -237,12 +237,12 @@ def test_commands(tmp_path, capsys):
     assert main(["pink", "outliers", old, "-n", "2"]) == 0
     found = [int(line.split("\t")[0]) for line in capsys.readouterr().out.splitlines()]
     assert found == m.outliers(2).tolist()
-    assert main(["pink", "best", som]) == 1
+    assert main(["pink", "best", som]) == 2
     assert "a mapping expected" in capsys.readouterr().err
     data = str(PINK / "data_v2_2d_6x8x8.bin")
     assert main(["pink", "picture", data, str(tmp_path / "y.png"), "--each"]) == 0
     assert (tmp_path / "y.png").read_bytes()[:4] == b"\x89PNG"
-    assert main(["pink", "picture", str(PINK / "rot_cart_3x2.bin"), new]) == 1
+    assert main(["pink", "picture", str(PINK / "rot_cart_3x2.bin"), new]) == 2
     assert "no picture of a rot" in capsys.readouterr().err
     assert main(["info", som]) == 0
     printed = capsys.readouterr().out

@@ -315,7 +315,7 @@ def test_commands(tmp_path, capsys):
     data = path.read_bytes()
     path.write_bytes(data[:-1])
     assert main(["verify", str(path)]) == 1
-    assert main(["repair", str(path), str(tmp_path / "g"), "--dialect", "14"]) == 1
+    assert main(["repair", str(path), str(tmp_path / "g"), "--open", "dialect=14"]) == 1
     assert "399 records" in capsys.readouterr().out
     assert main(["repair", str(tmp_path / "g"), str(tmp_path / "h")]) == 0
     assert "nothing was lost" in capsys.readouterr().out

@@ -29,6 +29,7 @@ __all__ = [
     "names",
     "open_candidate",
     "open_dataset",
+    "recognised",
     "reopen",
     "resolved",
 ]
@@ -171,6 +172,10 @@ class Format:
     verify : callable or str, optional
         ``verify(path, split, progress)`` returns a report for each file of a directory, where
         ``verify`` of the dataset is not enough.
+    repair : callable or str, optional
+        ``repair(path, new, progress=, **options)`` writes the complete records of a damaged file or
+        directory to a new one, and returns what ``print`` shows, with ``complete``: whether nothing
+        was lost.
     targets : mapping of str to str
         Name of a format that ``mapix.convert`` writes -> ``"module:class"`` of its target.
     commands : callable or str, optional
@@ -190,6 +195,7 @@ class Format:
     unmarked: bool = False
     source: Deferred | None = None
     verify: Deferred | None = None
+    repair: Deferred | None = None
     targets: Mapping[str, str] = field(default_factory=dict)
     commands: Deferred | None = None
     command_names: Mapping[str, str] = field(default_factory=dict)
@@ -365,6 +371,19 @@ def open_candidate(candidate: Candidate, options: Mapping[str, Any]) -> Any:
             (f.name, asked.get(f.name) or _unasked(f, candidate)) for f in evidence.formats
         ]
     raise UnknownFormatError(_tried(candidate, refusals)) from broken
+
+
+def recognised(path: str | os.PathLike[str]) -> Format | None:
+    """Return the format for which most speaks, without opening the path; None without any.
+
+    So it may be a damaged file.
+    """
+    candidate = Candidate(path)
+    for evidence in _asked_in_turn():
+        for found in evidence.speaking(candidate):
+            if found.detected(candidate) is None:
+                return found
+    return None
 
 
 def open_dataset(

@@ -17,9 +17,5 @@ FORMAT = Format(
     source="mapix.vimh.conversion:stream",
     verify="mapix.vimh.checking:verify",
     targets={"vimh": "mapix.vimh.conversion:Vimh"},
-    commands="mapix.vimh.commands:add",
-    command_names={
-        "index": "index a file once; the index stays beside it",
-        "repair": "save the complete records of a damaged VIMH file or directory",
-    },
+    repair="mapix.vimh.salvage:repair",
 )

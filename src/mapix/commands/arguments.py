@@ -1,0 +1,150 @@
+"""Arguments that commands share: paths, how they are opened, and which records are meant."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from mapix.commands.output import CommandError
+
+__all__ = [
+    "add_opening",
+    "add_paths",
+    "add_records",
+    "each_opened",
+    "natural",
+    "opened",
+    "opening",
+    "range_of",
+]
+
+_VALUES = {"true": True, "yes": True, "false": False, "no": False, "none": None}
+
+
+def add_paths(parser: Any, *, several: bool = True) -> None:
+    """Add ``PATH ...`` and the options of opening; several paths are opened as one dataset."""
+    if several:
+        parser.add_argument("paths", metavar="PATH", nargs="+", help="several are read as one")
+    else:
+        parser.add_argument("paths", metavar="PATH", nargs=1)
+    add_opening(parser)
+
+
+def add_opening(parser: Any) -> None:
+    """Add the options of opening."""
+    parser.add_argument("--split", help="of a directory; by default train, or the only one")
+    parser.add_argument("--format", help="name of the format, where detection is not enough")
+    parser.add_argument(
+        "--open",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of the format, as kind=som; more than once",
+    )
+
+
+def add_records(parser: Any) -> None:
+    """Add the options that choose records."""
+    parser.add_argument("--where", metavar="CONDITION", help='as "note > 51 and velocity <= 90"')
+    parser.add_argument(
+        "--range",
+        type=range_of,
+        metavar="FROM:TO",
+        help="records by number, before --where: 100:200, :50, -10:, ::2",
+    )
+    parser.add_argument("--sort", metavar="COLUMN", help="in the order of a column")
+    parser.add_argument("--descending", action="store_true", help="largest first")
+
+
+def natural(text: str) -> int:
+    """Return a count of at least 1, for argparse."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"a number above 0 expected, got {text!r}")
+    return int(text)
+
+
+def range_of(text: str) -> slice:
+    """Return ``FROM:TO`` or ``FROM:TO:STEP`` as a slice, for argparse."""
+    parts = text.split(":")
+    try:
+        numbers = [int(part) if part else None for part in parts]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (2, 3) or numbers[2:] == [0]:
+        raise argparse.ArgumentTypeError(f"FROM:TO expected, as 100:200, got {text!r}")
+    return slice(*numbers)
+
+
+def opening(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the options for ``mapix.open`` that were given."""
+    found: dict[str, Any] = {}
+    for text in arguments.open:
+        name, there, value = text.partition("=")
+        if not there or not name:
+            raise CommandError(f"--open takes NAME=VALUE, got {text!r}")
+        number = value.lstrip("-")
+        found[name] = _VALUES.get(value, int(value) if number.isdecimal() else value)
+    for name in ("split", "format"):
+        if getattr(arguments, name) is not None:
+            found[name] = getattr(arguments, name)
+    return found
+
+
+def each_opened(arguments: argparse.Namespace) -> Iterator[Any]:
+    """Open the paths one after the other, with what has no records."""
+    from mapix.registry import open_dataset
+
+    for path in arguments.paths:
+        with open_dataset(path, **opening(arguments)) as ds:
+            yield ds
+
+
+@contextmanager
+def opened(arguments: argparse.Namespace) -> Iterator[Any]:
+    """Open the paths as one dataset, and choose the records of ``add_records``.
+
+    Raises
+    ------
+    CommandError
+        The file has no records.
+    """
+    from mapix.registry import open_dataset
+
+    paths = arguments.paths
+    whole = open_dataset(paths[0] if len(paths) == 1 else paths, **opening(arguments))
+    with whole:
+        if not hasattr(whole, "columns"):
+            what = whole.describe()
+            raise CommandError(
+                f"{paths[0]}: this {what['format']} file has no records; `mapix info` prints what "
+                "it holds"
+            )
+        yield chosen(whole, arguments)
+
+
+def chosen(ds: Any, arguments: argparse.Namespace) -> Any:
+    """Return the records that the options of ``add_records`` choose."""
+    if getattr(arguments, "range", None) is not None:
+        ds = ds[arguments.range]
+    if getattr(arguments, "where", None) is not None:
+        ds = ds.where(arguments.where)
+    if getattr(arguments, "sort", None) is not None:
+        column_named(ds, arguments.sort)
+        ds = ds.sort_by(arguments.sort, descending=arguments.descending)
+    return ds
+
+
+def column_named(ds: Any, name: str) -> Any:
+    """Return a column.
+
+    Raises
+    ------
+    CommandError
+        There is none; the message lists the names.
+    """
+    if name not in ds.columns:
+        there = ", ".join(ds.columns) or "none"
+        raise CommandError(f"{ds.path}: there is no column {name!r}; the columns: {there}")
+    return ds.columns[name]

@@ -1,0 +1,96 @@
+"""``mapix convert PATH ... TARGET``: write datasets in another format."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from mapix import conversion, registry
+from mapix.commands.arguments import add_opening, add_records, opened
+from mapix.commands.output import CommandError, emit, progress
+
+__all__ = ["add", "add_target", "facts", "write"]
+
+_VALUES = {"big": ">", "little": "<", "none": False}
+
+
+def add(parser: Any) -> None:
+    """Add the arguments."""
+    parser.add_argument("paths", metavar="PATH", nargs="+", help="several are written as one")
+    parser.add_argument("-o", dest="out", metavar="TARGET", help="by default the last PATH")
+    parser.add_argument("--json", action="store_true", help="print what was written as JSON")
+    add_opening(parser)
+    add_records(parser)
+    add_target(parser)
+    parser.set_defaults(run=_convert)
+
+
+def _convert(a: argparse.Namespace) -> None:
+    if a.out is None:
+        if len(a.paths) == 1:
+            raise CommandError("name the new file or directory: mapix convert PATH TARGET")
+        a.out = a.paths.pop()
+    target, a.out = a.out, None
+    if len(a.paths) == 1 and a.where is a.range is a.sort is None and not (a.format or a.open):
+        made = write(a, a.paths[0], target, a.split)
+    else:
+        with opened(a) as ds:
+            made = write(a, ds, target, a.split)
+    emit(a, facts(made), str(made))
+
+
+def facts(made: Any) -> dict[str, Any]:
+    """Return what a conversion wrote, as plain data."""
+    return {name: getattr(made, name) for name in ("path", "format", "records", "lost")}
+
+
+def add_target(parser: Any) -> None:
+    """Add the options of a new dataset."""
+    classes = dict(conversion.target_classes())
+    parser.add_argument("--to", choices=classes, help="by default by the ending of TARGET")
+    parser.add_argument("--axes", choices=("HW", "HWC", "CHW"), help="dimensions of a row of IDX")
+    parser.add_argument("--size", help="HEIGHTxWIDTH of the images of an image folder")
+    parser.add_argument("--fit", help="how: resize, letterbox, cover, pad or crop")
+    parser.add_argument("--mode", help="channels: L, LA, RGB or RGBA")
+    parser.add_argument("--threads", type=int, help="threads that decode images")
+    parser.add_argument(
+        "--lossy", action="store_true", help="go on when something is lost, and report it"
+    )
+    options: dict[str, Any] = {}
+    for where in classes.values():
+        options |= registry.resolved(where).arguments
+    for name, how in options.items():
+        parser.add_argument(f"--{name}", **how)
+    parser.set_defaults(options=tuple(options))
+
+
+def _images(a: argparse.Namespace) -> dict[str, Any]:
+    """Options of an image folder's ``batch``."""
+    given = {name: getattr(a, name) for name in ("fit", "mode", "threads", "size")}
+    if a.size is not None:
+        height, _, width = a.size.partition("x")
+        if not (height.isdigit() and width.isdigit()):
+            raise ValueError(f"--size of HEIGHTxWIDTH expected, got {a.size!r}")
+        given["size"] = (int(height), int(width))
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def write(a: argparse.Namespace, source: Any, target: str, split: str | None = None) -> Any:
+    """Convert a path, a dataset, or several by the names of splits; return what was written."""
+    given: dict[str, Any] = {}
+    for name in a.options:
+        value = getattr(a, name)
+        if value is not None:
+            given[name] = _VALUES.get(value, value)
+    with progress(f"writing {target}") as show:
+        return conversion.convert(
+            source,
+            target,
+            to=a.to,
+            split=split,
+            lossy=a.lossy,
+            axes=a.axes,
+            images=_images(a),
+            progress=show,
+            **given,
+        )

@@ -1,0 +1,256 @@
+"""What commands print: facts as JSON or as tables, and progress on stderr.
+
+Tables are drawn by rich where it is installed and stdout is a terminal (the extra ``cli``), and
+are plain text everywhere else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from mapix.errors import MapixError
+from mapix.text import description, fitting, table
+
+__all__ = ["CommandError", "Table", "add_output", "cell", "emit", "json_text", "plain", "progress"]
+
+PROGRESS_AFTER = 1.0  # seconds that something takes before its progress is shown
+MOST_CHARACTERS = 60  # of a cell
+
+
+class CommandError(MapixError):
+    """A command cannot do what it was asked to; the message states the next step."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows with headings.  Columns of numbers are aligned on the right.
+
+    Attributes
+    ----------
+    heads : sequence of str
+        Names of the columns.
+    rows : iterable of sequences
+        Values, which ``cell`` turns into text.
+    title : str
+        A line above.
+    """
+
+    heads: Sequence[str]
+    rows: Iterable[Sequence[Any]]
+    title: str = ""
+
+
+def add_output(parser: Any) -> None:
+    """Add ``--json`` and ``-o FILE``, which ``emit`` follows."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("-o", dest="out", metavar="FILE", help="write to a new file, not to stdout")
+
+
+def emit(
+    arguments: argparse.Namespace, facts: Any, *parts: str | Table | Mapping[str, Any]
+) -> None:
+    """Print facts: as JSON with ``--json``, else as text.
+
+    Parameters
+    ----------
+    arguments : Namespace
+        With ``json`` and ``out``: see ``add_output``.  A file whose name ends in ``.json`` gets
+        JSON.
+    facts : object
+        What JSON holds; see ``plain``.
+    *parts : str, Table, or mapping
+        The same for people, one below the other.  Of a mapping ``mapix.text.description`` makes a
+        text.
+    """
+    path = arguments.out
+    if path is None:
+        _print(arguments.json, facts, parts)
+        return
+    from mapix.store import NewWhole
+
+    wanted = arguments.json or path.endswith(".json")
+    text = json_text(facts) if wanted else "\n".join(map(_plain_text, parts))
+    with NewWhole(path) as out:
+        out.write((text + "\n").encode(errors="backslashreplace"))
+
+
+def _print(as_json: bool, facts: Any, parts: Sequence[Any]) -> None:
+    if as_json:
+        print(json_text(facts))
+        return
+    console = _console() if any(isinstance(part, Table) for part in parts) else None
+    for part in parts:
+        if console is not None and isinstance(part, Table):
+            console.print(_rich_table(part))
+        else:
+            print(fitting(_plain_text(part), sys.stdout.encoding or "ascii"))
+
+
+def _plain_text(part: str | Table | Mapping[str, Any]) -> str:
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, Table):
+        return description(part)
+    rows = [[cell(value) for value in row] for row in part.rows]
+    text = table([list(part.heads), *rows], right=_numbers(part.heads, rows), heads=(0,))
+    return f"{part.title}\n{text}" if part.title else text
+
+
+def _numbers(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    """Return which columns hold numbers only."""
+    found = []
+    for k in range(len(heads)):
+        values = [row[k] for row in rows if row[k]]
+        if values and all(_is_number(value) for value in values):
+            found.append(k)
+    return found
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text.replace(",", "").rstrip("%"))
+    except ValueError:
+        return False
+    return True
+
+
+def _console() -> Any:
+    """Return rich's console where rich is installed and stdout is a terminal, or None."""
+    if not sys.stdout.isatty():
+        return None
+    try:
+        from rich.console import Console
+    except ImportError:
+        return None
+    return Console()
+
+
+def _rich_table(part: Table) -> Any:
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    rows = [[cell(value) for value in row] for row in part.rows]
+    right = _numbers(part.heads, rows)
+    made = RichTable(title=Text(part.title) if part.title else None, title_justify="left")
+    for k, head in enumerate(part.heads):
+        made.add_column(Text(head), justify="right" if k in right else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*map(Text, row))
+    return made
+
+
+def cell(value: Any) -> str:
+    """Return a value as the text of a table's cell; empty for None and NaN."""
+    value = plain(value)
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        return ", ".join(map(cell, value))
+    text = " ".join(str(value).split())
+    return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 3] + "..."
+
+
+def plain(value: Any) -> Any:
+    """Return a value as plain data that JSON holds.
+
+    Numbers of numpy become Python's, arrays lists, bytes text; NaN and infinities become None.
+    """
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, bytes | memoryview):
+        return bytes(value).decode(errors="backslashreplace")
+    if isinstance(value, Mapping):
+        return {str(plain(key)): plain(found) for key, found in value.items()}
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, list | tuple | set | frozenset | range):
+        return [plain(found) for found in value]
+    return str(value)
+
+
+def json_text(facts: Any) -> str:
+    """Return facts as JSON, a line for each entry of a list of records."""
+    facts = plain(facts)
+    if isinstance(facts, list) and facts:
+        lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in facts)
+        return f"[\n{lines}\n]"
+    return json.dumps(facts, indent=2, ensure_ascii=False)
+
+
+# --- progress -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Give a ``progress(done, total)`` that shows how far something is, on stderr.
+
+    Nothing is shown before a second has passed, nor where stderr is not a terminal.
+
+    Parameters
+    ----------
+    what : str
+        What is being done: "verifying x.iid".
+    """
+    if not sys.stderr.isatty():
+        yield lambda done, total: None
+        return
+    shown = _Shown(what)
+    try:
+        yield shown
+    finally:
+        shown.clear()
+
+
+class _Shown:
+    """Progress on a terminal: a bar of rich, or a line that is written over."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._began = time.monotonic()
+        self._bar: Any = None
+        self._last = -1
+
+    def __call__(self, done: int, total: int) -> None:
+        if time.monotonic() - self._began < PROGRESS_AFTER:
+            return
+        if self._last < 0:
+            self._start()
+        if self._bar is not None:
+            self._bar.update(0, completed=done, total=max(total, 1))
+            return
+        percent = 100 * done // max(total, 1)
+        if percent != self._last:
+            self._last = percent
+            print(f"\r\x1b[K{self._what}: {percent} %", end="", file=sys.stderr, flush=True)
+
+    def _start(self) -> None:
+        self._last = 0
+        try:
+            from rich.console import Console
+            from rich.progress import Progress
+        except ImportError:
+            return
+        self._bar = Progress(console=Console(stderr=True), transient=True)
+        self._bar.add_task(self._what, total=1)
+        self._bar.start()
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self._bar is not None:
+            self._bar.stop()
+        elif self._last >= 0:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)

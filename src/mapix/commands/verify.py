@@ -1,0 +1,51 @@
+"""``mapix verify``: check everything in files and datasets."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from mapix.commands.arguments import add_paths, opening
+from mapix.commands.output import add_output, emit, progress
+from mapix.commands.status import BAD_DATA, GOOD
+
+__all__ = ["add"]
+
+DESCRIPTION = """Check everything in files, or in all files of dataset directories. Exit status: 0
+when nothing is wrong, 1 when something is."""
+
+
+def add(parser: Any) -> None:
+    """Add the arguments."""
+    parser.description = DESCRIPTION
+    add_paths(parser)
+    add_output(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    reports: list[Any] = []
+    for path in arguments.paths:
+        with progress(f"verifying {path}") as show:
+            reports += _reports(path, opening(arguments), show)
+    emit(arguments, [_facts(report) for report in reports], *map(str, reports))
+    return GOOD if all(report.ok for report in reports) else BAD_DATA
+
+
+def _reports(path: str, options: dict[str, Any], show: Callable[[int, int], None]) -> Iterator[Any]:
+    """Check a file; of a directory each of its files, where the format does that."""
+    from mapix import registry
+
+    for found in registry.formats() if os.path.isdir(path) and not options.get("format") else ():
+        if found.verify is not None and found.refusal(registry.Candidate(path)) is None:
+            yield from registry.resolved(found.verify)(path, options.get("split"), show)
+            return
+    with registry.open_dataset(path, **options) as ds:
+        yield ds.verify(show)
+
+
+def _facts(report: Any) -> dict[str, Any]:
+    names = ("path", "ok", "nrecords", "nbytes", "checked", "problems", "damaged")
+    return {name: getattr(report, name) for name in names}
