@@ -1,6 +1,6 @@
 """mapix beside what else there is, and beside what plain C can do: one command, one table.
 
-    python benchmarks/compare.py [--only index,open,get,batch,loader,cold,memory]
+    python benchmarks/compare.py [--only index,open,get,batch,gather,loader,cold,memory]
                                  [--rounds N] [--json FILE] [--quick] [--long]
 
 See README.md here for what is measured how.  Ctrl-C prints what is there so far.
@@ -22,6 +22,7 @@ MEASURES = (
     "open",
     "get",
     "batch",
+    "gather",
     "loader",
     "cold",
     "memory",

@@ -109,6 +109,14 @@ static inline void take_codes(uint8_t *to, const uint8_t *pairs, uint32_t n) {
     }
 }
 
+/* The simplest loop: nbytes of each record, `skip` bytes after its beginning. */
+void ref_copy(const uint8_t *base, uint64_t stride, uint64_t skip, uint64_t nbytes,
+              const int64_t *rows, uint64_t n, uint8_t *to) {
+    for (uint64_t i = 0; i < n; i++) {
+        memcpy(to + i * nbytes, base + (uint64_t)rows[i] * stride + skip, nbytes);
+    }
+}
+
 /* Images of uniform records as they are, and their label codes. */
 void ref_gather(const uniform_file *f, const int64_t *rows, uint64_t n, uint8_t *images,
                 uint8_t *labels) {

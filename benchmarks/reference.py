@@ -31,6 +31,8 @@ typedef struct { const uint8_t *base; uint64_t stride; uint32_t nlabels, c, plan
 uint64_t ref_hop(const uint8_t *base, uint64_t nbytes, entry *out);
 void ref_chains(const uint8_t *base, const uint64_t *first, const uint64_t *starts, entry *out);
 uint64_t ref_lines(const uint8_t *base, const uint64_t *at, uint64_t stride, uint64_t n);
+void ref_copy(const uint8_t *base, uint64_t stride, uint64_t skip, uint64_t nbytes,
+              const int64_t *rows, uint64_t n, uint8_t *to);
 void ref_gather(const uniform_file *f, const int64_t *rows, uint64_t n, uint8_t *images,
                 uint8_t *labels);
 void ref_gather_float(const uniform_file *f, const int64_t *rows, uint64_t n, const float *affine,

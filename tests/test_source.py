@@ -13,7 +13,7 @@ import pytest
 
 import mapix
 from mapix import _native, errors
-from mapix.source import Source, read_small
+from mapix.source import HUGE_NBYTES, Source, read_small
 from records import crc32c, settle
 from records import descriptors as descriptors_open
 from slow_vimh import pack, record
@@ -47,6 +47,48 @@ def test_the_mapping_lives_as_long_as_its_last_array(path):
     gc.collect()
     assert not mapped(path)
     assert descriptors_open() == fds
+
+
+def test_large_files_begin_at_a_huge_page(tmp_path):
+    path, n = tmp_path / "large", 5 * HUGE_NBYTES + 123
+    with open(path, "wb") as f:
+        f.truncate(n)  # a hole, which reads as zeros
+        f.seek(n - 3)
+        f.write(b"end")
+    source = Source(path)
+    mapping = source.mapping
+    assert _native.base_of(mapping) % HUGE_NBYTES == 0
+    assert len(source.view) == mapping.nbytes == n
+    for access in ("sequential", "random"):
+        mapping.advise(access)
+    mapping.willneed(n - 3, 3)
+    assert source.read(n - 3, 3) == b"end"
+    assert source.view[-3:] == b"end"
+    last = np.frombuffer(source.view, np.uint8)[-3:]
+    source.close()
+    del source, mapping
+    gc.collect()
+    assert mapped(path)
+    assert last.tobytes() == b"end"
+    del last
+    gc.collect()
+    assert not mapped(path)
+
+
+def test_views_of_large_files_keep_their_memory(tmp_path):
+    path = tmp_path / "data"
+    one = record(60, 60, 3, [(0, 7)])
+    path.write_bytes(pack([one] * (HUGE_NBYTES // (60 * 60 * 3) + 1)))
+    ds = mapix.open(path)
+    images = [ds[0].image, ds[len(ds) - 1].image, ds.images[3]]
+    for image in images:
+        owner = image.base
+        while isinstance(owner, np.ndarray):
+            owner = owner.base
+        with pytest.raises(BufferError):
+            owner.close()  # the memory, not a view of it that can be released
+        np.testing.assert_array_equal(image, one.hwc())
+    assert ds[5].labels == {"param_0": 7}
 
 
 def test_opening_and_closing_leaks_nothing(path):

@@ -39,7 +39,7 @@ static int find_slowly(file_object *self, uint64_t row, mapix_entry *e) {
 
 /* Without the GIL: a page may have to come from disk. */
 static int find_quickly(file_object *self, uint64_t row, mapix_entry *e) {
-    const mapix_map map = {.base = self->data.buf, .nbytes = self->nbytes, .fd = -1};
+    const mapix_map map = {.base = self->base, .nbytes = self->nbytes, .fd = -1};
     PyObject *owner = Py_NewRef(self->data.obj); /* another thread may close the file meanwhile */
     PyObject *own = Py_NewRef((PyObject *)self);
     mapix_where where;
@@ -187,13 +187,30 @@ static int fits(const file_object *self) {
                (self->nbytes - entry_at(&index->first) - size) / index->stride;
 }
 
+/* Hold the memory of which `data` is a view: a view can be released while arrays refer to it. */
+static int take_data(file_object *self, PyObject *data) {
+    Py_buffer view;
+    PyObject *owner = PyMemoryView_Check(data) ? PyObject_GetAttrString(data, "obj") : Py_NewRef(data);
+    if (!owner) {
+        return -1;
+    }
+    const int failed = PyObject_GetBuffer(owner, &self->data, PyBUF_SIMPLE) < 0;
+    Py_DECREF(owner);
+    if (failed || PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
+        return -1;
+    }
+    self->base = view.buf;
+    self->nbytes = (uint64_t)view.len;
+    PyBuffer_Release(&view);
+    return 0;
+}
+
 /* The buffers are released by the caller when this fails. */
 static int take(file_object *self, PyObject *data, PyObject *entries) {
     self->index.entries = NULL;
-    if (PyObject_GetBuffer(data, &self->data, PyBUF_SIMPLE) < 0) {
+    if (take_data(self, data)) {
         return -1;
     }
-    self->nbytes = (uint64_t)self->data.len;
     if (entries != Py_None) {
         if (PyObject_GetBuffer(entries, &self->entries, PyBUF_SIMPLE) < 0) {
             return -1;

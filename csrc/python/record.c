@@ -14,7 +14,7 @@ static PyObject *array_at(const file_object *file, uint64_t at, int ndim, npy_in
     PyObject *owner = Py_NewRef(file->data.obj);
     /* Without NPY_ARRAY_WRITEABLE, and over a buffer that is read-only: it cannot be switched on. */
     PyObject *made = PyArray_NewFromDescr(&PyArray_Type, PyArray_DescrFromType(NPY_UINT8), ndim,
-                                          shape, steps, (uint8_t *)file->data.buf + at, 0, NULL);
+                                          shape, steps, file->base + at, 0, NULL);
     if (!made) {
         Py_DECREF(owner);
     } else if (PyArray_SetBaseObject((PyArrayObject *)made, owner) < 0) { /* takes the reference */

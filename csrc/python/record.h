@@ -27,7 +27,8 @@ typedef int (*find_function)(const mapix_map *, const mapix_table *, uint64_t, m
 
 typedef struct {
     PyObject_HEAD
-    Py_buffer data;    /* the file; data.obj, which keeps it mapped, is the base of all arrays */
+    Py_buffer data;    /* memory with the file; data.obj, which keeps it mapped, is the base of all arrays */
+    uint8_t *base;     /* of the file, in that memory */
     Py_buffer entries; /* the table, if there is one */
     mapix_table index;
     uint64_t nbytes;       /* of the file; not 0 once it was attached */

@@ -33,6 +33,7 @@ WARM_STEP_NBYTES = 64 << 20  # brought into memory between two checks for Ctrl-C
 BACKEND = "MAPIX_BACKEND"
 """Environment variable: "mmap" maps files; "pread" reads complete files into memory at opening."""
 
+HUGE_NBYTES = 2 << 20  # a huge page
 SAMPLES = 32  # blocks of a file that are compared in place of its content
 SAMPLE_NBYTES = 4096
 COARSE_NS = 2_000_000_000  # resolution of times in zip and FAT; that of tar is one second
@@ -110,13 +111,19 @@ class _Memory(mmap.mmap):
         raise BufferError("arrays may alias this map; it is unmapped when the last one is deleted")
 
 
-def _reserved(nbytes: int, path: str) -> _Memory:
-    """Reserve memory into which a file will be mapped; it needs no descriptor."""
+def _reserved(nbytes: int, path: str) -> tuple[_Memory, int]:
+    """Reserve memory into which a file will be mapped, and return where in it the file begins.
+
+    A file of a huge page or more begins at a multiple of one.  Only then can the kernel map its
+    page cache by huge pages, so that random records need no walk through page tables.
+    """
+    room = HUGE_NBYTES if nbytes >= HUGE_NBYTES else 0
     try:
         kind = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-        return _Memory(-1, nbytes, flags=kind, prot=mmap.PROT_READ)
+        memory = _Memory(-1, nbytes + room, flags=kind, prot=mmap.PROT_READ)
     except OSError as e:
         raise OSError(e.errno, f"cannot map: {e.strerror}", path) from e
+    return memory, -_native.address_of(_native.buffer_of(memory)) % room if room else 0
 
 
 def _fill(memory: _native.CData, nbytes: int, fd: int, path: str) -> None:
@@ -169,7 +176,7 @@ class Mapping:
     """
 
     __slots__ = (
-        *("_buffer", "_located", "_mmap", "_place", "_sample"),
+        *("_begin", "_buffer", "_located", "_mmap", "_place", "_sample"),
         *("advice", "cmap", "fingerprint", "full_path", "limited", "nbytes", "path", "view"),
     )
 
@@ -189,11 +196,14 @@ class Mapping:
             if self.nbytes > found.st_size:
                 raise FileChangedError(path, "the file was cut while it was opened; open it again")
             # An empty file cannot be mapped, and there is nothing to read in it.
-            self._mmap = _reserved(self.nbytes, path) if self.nbytes else None
+            self._mmap: _Memory | None = None
+            self._begin = 0
+            if self.nbytes:
+                self._mmap, self._begin = _reserved(self.nbytes, path)
             data: mmap.mmap | bytes = b"" if self._mmap is None else self._mmap
             # Read-only memory exports read-only buffers, so no array over it can be made writable.
-            self.view = memoryview(data)
-            self._buffer = _native.buffer_of(data)
+            self.view = memoryview(data)[self._begin : self._begin + self.nbytes]
+            self._buffer = _native.buffer_of(self.view)
             if self.nbytes:
                 _fill(self._buffer, self.nbytes, fd, path)
         except BaseException:
@@ -237,7 +247,7 @@ class Mapping:
         """Ask the kernel to read bytes ``at`` to ``at + nbytes`` from disk in the background."""
         begin = at - at % mmap.PAGESIZE
         if self._mmap is not None and 0 <= begin < at + nbytes <= self.nbytes:
-            self._mmap.madvise(mmap.MADV_WILLNEED, begin, at + nbytes - begin)
+            self._mmap.madvise(mmap.MADV_WILLNEED, self._begin + begin, at + nbytes - begin)
 
     def sample(self) -> int:
         """Return ``sample`` of the file, which is computed once.

@@ -144,7 +144,7 @@ class Gatherer(record_types.File):
         mapping, index = self.pixels.mapping, self.index
         self._confirm(BEFORE_A_VIEW)
         self._attach(
-            mapping.view.obj,
+            mapping.view,
             index.nrecords,
             index.stride,
             index.first,
