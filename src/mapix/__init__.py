@@ -56,6 +56,7 @@ __all__ = [
     "pink",
     "tar",
     "tfrecord",
+    "view",
     "vimh",
     "visualrbm",
 ]
@@ -67,6 +68,7 @@ _MODULES = {
     "Batch": "batch",
     "Dataset": "dataset",
     "Loader": "loader",
+    "view": "viewer",
     **dict.fromkeys(("folder", "idx", "iid", "npy", "pink"), ""),
     **dict.fromkeys(("tar", "tfrecord", "vimh", "visualrbm"), ""),
 }
@@ -83,6 +85,7 @@ if TYPE_CHECKING:
     from mapix.pink.file import PinkFile
     from mapix.tar import TarShard
     from mapix.tfrecord import TFRecords
+    from mapix.viewer import view
     from mapix.visualrbm import Model, Schedule
 else:
     __getattr__, __dir__ = attach(__name__, _MODULES)

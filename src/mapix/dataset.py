@@ -226,6 +226,13 @@ class Dataset(abc.ABC, Generic[R]):
         found = record if isinstance(record, np.ndarray) else getattr(record, "image", None)
         return found
 
+    def _thumbnail(self, row: int) -> NDArray[Any] | None:
+        """Return what stands for a record in pictures of many: its ``_image`` by default.
+
+        A family without pixels may give something else to see; (h, w) or (h, w, c), a copy.
+        """
+        return self._image(row)
+
     def _column_names(self) -> Sequence[str]:
         """Return the names of the columns; by default none."""
         return ()
@@ -342,17 +349,22 @@ class Dataset(abc.ABC, Generic[R]):
             The text is not understood, or a mask does not fit.
         """
         if isinstance(condition, str):
-            found, names = evaluate(condition, self.columns)
-            mask = np.broadcast_to(np.asarray(found, bool), (len(self),)).copy()
-            for name in names:
-                column = self.columns[name]
-                if not column.complete:
-                    mask &= column.present
+            mask = self._fulfils(condition)
         elif callable(condition):
             mask = np.asarray(condition(_Filled(self.columns)))
         else:
             mask = np.asarray(condition)
         return self[mask]
+
+    def _fulfils(self, condition: str) -> NDArray[np.bool_]:
+        """Return for which records a condition, as text, holds: bool (n,)."""
+        found, names = evaluate(condition, self.columns)
+        mask = np.broadcast_to(np.asarray(found, bool), (len(self),)).copy()
+        for name in names:
+            column = self.columns[name]
+            if not column.complete:
+                mask &= column.present
+        return mask
 
     def sort_by(self, name: str, *, descending: bool = False) -> Self:
         """Return the same records in the order of a column.

@@ -10,6 +10,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "repair": ("save the complete records of a damaged dataset", "mapix.commands.repair"),
     "index": ("index a file once; the index stays beside it", "mapix.commands.index"),
     "convert": ("write a dataset in another format", "mapix.commands.convert"),
+    "view": ("show a dataset in the browser", "mapix.commands.view"),
     "demo": ("make two datasets and an archive, read them in two ways", "mapix.commands.demo"),
 }
 """Name -> one line of help, and the module whose ``add(parser)`` adds the arguments and ``run``.

@@ -1,0 +1,53 @@
+"""``mapix view``: a dataset in the browser."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from mapix.commands.arguments import add_paths, add_records, chosen, opening
+from mapix.commands.output import CommandError
+
+__all__ = ["add"]
+
+DESCRIPTION = """Show a dataset in the browser. The address that is printed holds a token: only
+browsers on this machine that have it are answered. Ctrl-C ends the viewer."""
+
+
+def add(parser: Any) -> None:
+    """Add the arguments."""
+    parser.description = DESCRIPTION
+    add_paths(parser)
+    add_records(parser)
+    parser.add_argument("--port", type=int, default=0, help="of 127.0.0.1 (default: a free one)")
+    parser.add_argument("--no-browser", action="store_true", help="only print the address")
+    parser.add_argument(
+        "--export-folder",
+        metavar="FOLDER",
+        help="let the page write selections there (default: it writes nothing)",
+    )
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from mapix.registry import open_dataset
+    from mapix.viewer.session import View
+
+    paths = arguments.paths
+    options = opening(arguments)
+
+    def opened() -> Any:
+        whole = open_dataset(paths[0] if len(paths) == 1 else paths, **options)
+        if not hasattr(whole, "columns"):
+            what = whole.describe()["format"]
+            raise CommandError(
+                f"{paths[0]}: this {what} file has no records; `mapix info` prints what it holds"
+            )
+        return chosen(whole, arguments)
+
+    with View(opened(), reopen=opened, export_folder=arguments.export_folder) as view:
+        view.start(arguments.port)
+        print(view.url, flush=True)
+        if not arguments.no_browser:
+            view.open_browser()
+        view.wait()

@@ -1,0 +1,149 @@
+"""Routes of the frame: facts, the condition, colours, the selection, opening again."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+
+from mapix.colour import palette
+from mapix.viewer.panels import PANELS
+from mapix.viewer.query import parts
+from mapix.viewer.routes import RefusedError, Reply, Request
+from mapix.viewer.session import View
+
+__all__ = ["POSTS", "ROUTES"]
+
+MOST_RANGES = 10_000
+
+
+def dataset(view: View, request: Request) -> Reply:
+    """Return what the dataset is, and which panels show something of it."""
+    del request
+    ds = view.ds
+    facts = ds.describe()
+    labels = set(ds._label_names())
+    return Reply.json(
+        {
+            "facts": facts,
+            "name": facts.get("path", ""),
+            "format": ds.FAMILY,
+            "records": len(ds),
+            "word": ds.RECORDS,
+            "columns": [{"name": name, "label": name in labels} for name in ds._column_names()],
+            "pixels": view.cached("pixels", lambda: _pixels(ds)),
+            "panels": [
+                {"name": p.name, "title": p.title, "place": p.place}
+                for p in PANELS
+                if p.place != "frame" and p.applies(ds)
+            ],
+            "selected": len(view.selected),
+            "exports": view.export_folder is not None,
+            "reopens": view.reopens,
+        }
+    )
+
+
+def _pixels(ds: Any) -> dict[str, Any] | None:
+    """Return type and shape of the first record's pixels."""
+    image = ds._thumbnail(int(ds.rows[0])) if len(ds) else None
+    if image is None:
+        return None
+    return {
+        "dtype": image.dtype.name,
+        "shape": image.shape,
+        "alike": ds.image_shape is not None,
+        "channels": image.shape[2] if image.ndim == 3 else 1,
+    }
+
+
+def condition(view: View, request: Request) -> Reply:
+    """Return how many records fulfil a condition, and its parts."""
+    text = request.text("q")
+    found = view.order(text)
+    n = len(view.ds) if found is None else len(found)
+    return Reply.json({"records": n, "parts": parts(text, view.ds._column_names())})
+
+
+def colours(view: View, request: Request) -> Reply:
+    """Return colour maps: 256 colours of three bytes each, in base64."""
+    del view, request
+    return Reply.json({"fire": base64.b64encode(palette().tobytes()).decode()})
+
+
+def selection(view: View, request: Request) -> Reply:
+    """Return how many records are selected, and the first of them."""
+    most = request.integer("most", 1000, most=100_000)
+    found = view.selected
+    return Reply.json({"selected": len(found), "records": found[:most]})
+
+
+def selection_npy(view: View, request: Request) -> Reply:
+    """Return the numbers of the selected records as a .npy file."""
+    del request
+    file = io.BytesIO()
+    np.save(file, view.selected)
+    headers = {"Content-Disposition": 'attachment; filename="selection.npy"'}
+    return Reply(file.getvalue(), "application/octet-stream", 200, headers)
+
+
+def select(view: View, request: Request) -> Reply:
+    """Change the selection.
+
+    The body has ``do`` ("add", "remove", "only" or "clear"), and ``ranges`` of positions (pairs,
+    half open) in the order of ``q`` and ``sort``, or ``records``.
+    """
+    body = request.body
+    do = body.get("do") if isinstance(body, dict) else None
+    if do not in ("add", "remove", "only", "clear"):
+        raise RefusedError(400, "do must be add, remove, only or clear")
+    chosen = [] if do == "clear" else _chosen(view, body)
+    if do in ("only", "clear"):
+        view.mask.fill(False)
+    for records in chosen:
+        view.select(records, on=do != "remove")
+    return Reply.json({"selected": int(np.count_nonzero(view.mask))})
+
+
+def _chosen(view: View, body: dict[str, Any]) -> list[Any]:
+    """Return the records of the body of ``select``, checked, as arrays or slices."""
+    n = len(view.ds)
+    records = body.get("records", [])
+    ranges = body.get("ranges", [])
+    q, sort = body.get("q", ""), body.get("sort", "")
+    if not (isinstance(q, str) and isinstance(sort, str)):
+        raise RefusedError(400, "q and sort must be text")
+    if not isinstance(records, list) or not all(type(i) is int and 0 <= i < n for i in records):
+        raise RefusedError(400, f"records must be whole numbers 0..{n - 1}")
+    if not isinstance(ranges, list) or len(ranges) > MOST_RANGES:
+        raise RefusedError(400, f"ranges must be a list of at most {MOST_RANGES} pairs")
+    order = view.order(q, sort)
+    most = n if order is None else len(order)
+    found: list[Any] = [np.array(records, np.int64)]
+    for pair in ranges:
+        if not isinstance(pair, list) or len(pair) != 2 or any(type(i) is not int for i in pair):
+            raise RefusedError(400, "a range is a pair of whole numbers")
+        begin, end = pair
+        if not 0 <= begin <= end <= most:
+            raise RefusedError(400, f"a range must lie in 0..{most}, got {begin}..{end}")
+        found.append(np.arange(begin, end) if order is None else order[begin:end])
+    return found
+
+
+def reopen(view: View, request: Request) -> Reply:
+    """Open the file again, after it has changed."""
+    del request
+    view.reopen()
+    return Reply.json({"records": len(view.ds)})
+
+
+ROUTES = {
+    "dataset": dataset,
+    "condition": condition,
+    "colours": colours,
+    "selection": selection,
+    "selection.npy": selection_npy,
+}
+POSTS = {"select": select, "reopen": reopen}
