@@ -1,7 +1,8 @@
 """Cut, rewrite and replace a file in one process while others gather from it.
 
-``python tests/stress_faults.py SECONDS`` prints what happened.  No process must die, and no batch
-that is returned as good must have wrong bytes.  test_faults.py runs it for a short time.
+``python tests/stress_faults.py SECONDS [batch|loader|torch]`` prints what happened.  No process
+must die, and no batch that is returned as good must have wrong bytes.  test_faults.py runs it for a
+short time.
 
 Every record states the version of the file that it belongs to, and every pixel follows from version
 and record number, so every wrong byte is found.
@@ -25,6 +26,7 @@ import threading
 import time
 import traceback
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -115,18 +117,53 @@ def attack(path: str, seed: int) -> None:
     f.close()
 
 
-def check(ds: mapix.vimh.Dataset, version: int, rows: np.ndarray, threads: int) -> bool:
-    batch = ds.batch(rows, threads=threads)
+Taken = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def by_batch(ds: mapix.vimh.Dataset, rng: np.random.Generator) -> Iterator[Taken]:
+    """Yield rows, images and versions of batches of the dataset itself."""
+    while True:
+        rows = rng.integers(0, len(ds), 32)
+        batch = ds.batch(rows, threads=1 + int(rng.integers(2)))
+        yield rows, batch.images, batch.labels
+
+
+def by_loader(ds: mapix.vimh.Dataset, rng: np.random.Generator) -> Iterator[Taken]:
+    """Yield the same of a loader, whose thread gathers two batches ahead."""
+    loader = mapix.Loader(ds, 7, seed=int(rng.integers(99)), threads=1 + int(rng.integers(2)))
+    while True:
+        for batch in loader:
+            yield batch.rows, batch.images, batch.labels
+
+
+def by_torch(ds: mapix.vimh.Dataset, rng: np.random.Generator) -> Iterator[Taken]:
+    """Yield the same of the loader for PyTorch."""
+    import mapix.torch
+
+    loader = mapix.torch.Loader(ds, 7, seed=int(rng.integers(99)), dtype="uint8", labels="raw")
+    while True:
+        for k, (images, labels) in enumerate(loader):
+            rows = loader.plan.rows(loader.epoch, k * loader.plan.step)
+            yield rows, images.numpy(), labels["param_0"].numpy()[:, None]
+
+
+TAKEN = {"batch": by_batch, "loader": by_loader, "torch": by_torch}
+
+
+def right(taken: Taken, version: int) -> bool:
+    """Return whether all bytes of a batch are those of a version of the file."""
+    rows, images, versions = taken
     want = np.array([pixel(version, int(i))[0] for i in rows], np.uint8)
-    same = (batch.images.reshape(len(rows), -1) == want[:, None]).all()
-    return bool(same and (batch.labels[:, 0] == version).all())
+    same = (images.reshape(len(rows), -1) == want[:, None]).all()
+    return bool(same and (versions[:, 0] == version).all())
 
 
-def read(path: str, reader: int) -> Counter[str]:
+def read(path: str, reader: int, how: str) -> Counter[str]:
     """Gather until ``stop`` is set, open again whenever the file changed, and count outcomes."""
     rng = np.random.default_rng(reader)
     count: Counter[str] = Counter()
     ds, version, tries = None, 0, 0
+    batches: Iterator[Taken] | None = None
     shared = Shared(path)
     turn = shared.turn
     faults_before = _native.faults_caught()
@@ -139,6 +176,7 @@ def read(path: str, reader: int) -> Counter[str]:
             if tries > 60:  # a replaced file stays readable for ever: open the new one
                 ds, tries = None, 0
             if ds is None:
+                batches = None
                 before = int(turn[0])
                 ds = mapix.open(path, dialect=14, index="never")
                 if before % 2 or before != int(turn[0]):  # in the middle of a write
@@ -150,10 +188,11 @@ def read(path: str, reader: int) -> Counter[str]:
                     continue
                 version = ds[0].labels["param_0"]
                 count["opened"] += 1
-            rows = rng.integers(0, len(ds), 32)
-            good = check(ds, version, rows, threads=1 + int(rng.integers(2)))
-            count["good" if good else "wrong"] += 1
+            if batches is None:
+                batches = TAKEN[how](ds, rng)
+            count["good" if right(next(batches), version) else "wrong"] += 1
         except mapix.FileChangedError as e:
+            batches = None
             count["refused"] += 1
             if path not in str(e):
                 count["unnamed"] += 1
@@ -170,11 +209,11 @@ def read(path: str, reader: int) -> Counter[str]:
     return count
 
 
-def worker(path: str, reader: int, out: mp.SimpleQueue) -> None:
-    out.put(read(path, reader))
+def worker(path: str, reader: int, how: str, out: mp.SimpleQueue) -> None:
+    out.put(read(path, reader, how))
 
 
-def run(folder: Path, seconds: float, least: int = 0) -> Counter[str]:
+def run(folder: Path, seconds: float, least: int = 0, how: str = "batch") -> Counter[str]:
     """Two threads and two forked workers against one attacker; the sum of all counts.
 
     Goes on for ``seconds``, and then until there were ``least`` good batches, refused ones, and
@@ -187,12 +226,14 @@ def run(folder: Path, seconds: float, least: int = 0) -> Counter[str]:
     attacker.start()
     fork = mp.get_context("fork")
     out = fork.SimpleQueue()
-    workers = [fork.Process(target=worker, args=(path, k, out)) for k in (0, 1)]
+    workers = [fork.Process(target=worker, args=(path, k, how, out)) for k in (0, 1)]
     for w in workers:
         w.start()
     total: Counter[str] = Counter()
     counts: list[Counter[str]] = []
-    threads = [threading.Thread(target=lambda k=k: counts.append(read(path, k))) for k in (2, 3)]
+    threads = [
+        threading.Thread(target=lambda k=k: counts.append(read(path, k, how))) for k in (2, 3)
+    ]
     for t in threads:
         t.start()
     begun = time.monotonic()
@@ -216,5 +257,6 @@ def run(folder: Path, seconds: float, least: int = 0) -> Counter[str]:
 
 
 if __name__ == "__main__":
+    how = sys.argv[2] if len(sys.argv) > 2 else "batch"
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(run(Path(folder), float(sys.argv[1])), indent=1))
+        print(json.dumps(run(Path(folder), float(sys.argv[1]), how=how), indent=1))

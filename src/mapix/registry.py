@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -134,8 +133,8 @@ def resolved(what: Deferred) -> Any:
     if not isinstance(what, str):
         return what
     name, _, attribute = what.partition(":")
-    module = sys.modules.get(name)
-    return getattr(importlib.import_module(name) if module is None else module, attribute)
+    # not from sys.modules: there it is before another thread has finished importing it
+    return getattr(importlib.import_module(name), attribute)
 
 
 @dataclass(frozen=True)
