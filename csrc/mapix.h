@@ -527,6 +527,44 @@ enum { MAPIX_NETWORK = 28 };
 /* Write the permutation as MAPIX_NETWORK numbers, for csrc/gpu/gather.cu. */
 int mapix_permute_network(uint64_t n, uint64_t key, uint32_t *to);
 
+/* --- tiles ----------------------------------------------------------------------------------------
+ *
+ * Small pictures of arrays in memory, for a viewer.  No file is read. */
+enum {
+    MAPIX_TILE_U8 = 0, MAPIX_TILE_I8 = 1, MAPIX_TILE_U16 = 2, MAPIX_TILE_I16 = 3,
+    MAPIX_TILE_U32 = 4, MAPIX_TILE_I32 = 5, MAPIX_TILE_F32 = 6, MAPIX_TILE_F64 = 7
+};
+
+/* An image: h lines of w pixels of c numbers.  `row`, `col` and `channel` are steps in bytes from `data`,
+ * negative ones too.  With data null there is no image, and its tile has no pixels. */
+typedef struct {
+    const void *data;
+    int64_t row, col, channel;
+    uint32_t h, w, c;
+    uint32_t type;
+} mapix_picture;
+
+/* How tiles are drawn.  An image with a side above `size` (1..512) is scaled down, in proportion, smaller
+ * ones stay as they are.  nchannels 3: the first three channels, of images with fewer the first as grey;
+ * nchannels 1: `channel`, or the last one.  Numbers from low to high become 0..255; with own_range, from
+ * the lowest to the highest finite one of each tile. */
+typedef struct {
+    uint32_t size, nchannels, channel, own_range;
+    double low, high;
+} mapix_tiling;
+
+/* A tile: h * w * nchannels bytes at `at` of the output, and the range of its numbers. */
+typedef struct {
+    uint64_t at;
+    uint32_t h, w;
+    double low, high;
+} mapix_tile;
+
+/* Draw n images.  A pixel is the mean of the finite numbers of the area that it covers, of at most 15 lines
+ * and columns of it, rounded to even, and 0 if there are none. */
+int mapix_tiles(const mapix_picture *pictures, uint64_t n, const mapix_tiling *how, uint8_t *out,
+                uint64_t out_nbytes, mapix_tile *tiles);
+
 /* cdef: end */
 
 #endif

@@ -54,6 +54,7 @@ from mapix._native.records import (
     pickle_rows,
     scratch,
 )
+from mapix._native.tiles import MOST_TILE_SIDE, TILE, draw_batch, draw_tiles
 
 __all__ = [
     "AT_MASK",
@@ -68,9 +69,11 @@ __all__ = [
     "GATHER",
     "LAYOUTS",
     "MOMENTS",
+    "MOST_TILE_SIDE",
     "OK",
     "PAD",
     "SYSTEM",
+    "TILE",
     "UNCHECKED",
     "Array",
     "CData",
@@ -87,6 +90,8 @@ __all__ = [
     "constant",
     "copy",
     "crc32c",
+    "draw_batch",
+    "draw_tiles",
     "faults_caught",
     "map_file",
     "new_gather",

@@ -112,6 +112,9 @@ class NameQueries(Protocol):
         """Return the keys that share a name, for each name of several segments."""
 
 
+MOST_THUMBNAIL = 1 << 24  # pixels of a box
+
+
 class SegmentDataset(Dataset[Segment]):
     """Segments by number: the part of the contract that archives and selections share."""
 
@@ -142,6 +145,12 @@ class SegmentDataset(Dataset[Segment]):
     def _image(self, row: int) -> None:
         """Return None: the file holds masks, and no pixels of the image."""
         del row
+
+    def _thumbnail(self, row: int) -> NDArray[Any] | None:
+        """Return the mask in the segment's box, bool (h, w); None of boxes above 16 M pixels."""
+        segment = self._record(row)
+        h, w = segment.shape
+        return segment.mask() if 0 < h * w <= MOST_THUMBNAIL else None
 
     def _explained(self, row: int) -> dict[str, Any]:
         segment = self._record(row)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from typing import Any
 
 import numpy as np
 
+from mapix import registry
 from mapix.colour import palette
+from mapix.conversion import convert, target_classes
 from mapix.viewer.panels import PANELS
 from mapix.viewer.query import parts
 from mapix.viewer.routes import RefusedError, Reply, Request
@@ -17,6 +20,7 @@ from mapix.viewer.session import View
 __all__ = ["POSTS", "ROUTES"]
 
 MOST_RANGES = 10_000
+MOST_EXPORTS = 1000
 
 
 def dataset(view: View, request: Request) -> Reply:
@@ -48,7 +52,7 @@ def dataset(view: View, request: Request) -> Reply:
 
 def _pixels(ds: Any) -> dict[str, Any] | None:
     """Return type and shape of the first record's pixels."""
-    image = ds._thumbnail(int(ds.rows[0])) if len(ds) else None
+    image = ds._thumbnail(int(ds._rows_of([0])[0])) if len(ds) else None
     if image is None:
         return None
     return {
@@ -132,6 +136,33 @@ def _chosen(view: View, body: dict[str, Any]) -> list[Any]:
     return found
 
 
+def export(view: View, request: Request) -> Reply:
+    """Write the selection as a dataset of the same format, into the folder that was given.
+
+    The name is chosen here; nothing of the request is part of it.
+    """
+    del request
+    folder, ds = view.export_folder, view.ds
+    if folder is None:
+        raise RefusedError(403, "nothing is written: start the viewer with --export-folder FOLDER")
+    if ds.FAMILY not in dict(target_classes()):
+        raise RefusedError(
+            422, f"{ds.FAMILY} datasets cannot be written: save the numbers of the records instead"
+        )
+    suffix = os.path.splitext(ds.path)[1]
+    if suffix not in registry.named(ds.FAMILY).suffixes:
+        suffix = ""
+    os.makedirs(folder, exist_ok=True)
+    for number in range(1, MOST_EXPORTS):
+        path = os.path.join(folder, f"selection-{number:03}{suffix}")
+        if not os.path.lexists(path):
+            break
+    else:
+        raise RefusedError(409, f"{folder} has {MOST_EXPORTS} selections already")
+    found = convert(view.selection, path, to=ds.FAMILY)
+    return Reply.json({"path": found.path, "records": sum(found.records.values())})
+
+
 def reopen(view: View, request: Request) -> Reply:
     """Open the file again, after it has changed."""
     del request
@@ -146,4 +177,4 @@ ROUTES = {
     "selection": selection,
     "selection.npy": selection_npy,
 }
-POSTS = {"select": select, "reopen": reopen}
+POSTS = {"select": select, "export": export, "reopen": reopen}

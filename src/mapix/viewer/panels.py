@@ -46,10 +46,12 @@ def always(ds: Any) -> bool:
 
 def has_pixels(ds: Any) -> bool:
     """Return whether the first record has something to show as a tile."""
-    return len(ds) > 0 and ds._thumbnail(int(ds.rows[0])) is not None
+    return len(ds) > 0 and ds._thumbnail(int(ds._rows_of([0])[0])) is not None
 
 
 PANELS: tuple[Panel, ...] = (
     Panel("api", "", "frame", "api", always),
+    Panel("facets", "", "frame", "facets", always),
+    Panel("grid", "Grid", "main", "tiles", has_pixels),
     Panel("table", "Table", "main", "table", always),
 )

@@ -12,6 +12,7 @@ from mapix.viewer.session import View
 __all__ = ["ROUTES", "cell", "records_at"]
 
 MOST_ROWS = 2000
+MOST_MARKS = 4096
 MOST_CELL = 200  # characters of a text that are shown
 
 
@@ -42,7 +43,7 @@ def cell(column: Any, i: int) -> Any:
 def rows(view: View, request: Request) -> Reply:
     """Return records, and their values in columns: ``columns`` is names with commas."""
     found = records_at(view, request, MOST_ROWS)
-    wanted = request.text("columns")
+    wanted = request.text("columns")  # a comma alone: none
     known = view.ds._column_names()
     names = [name for name in wanted.split(",") if name] if wanted else list(known)
     for name in names:
@@ -60,4 +61,10 @@ def rows(view: View, request: Request) -> Reply:
     )
 
 
-ROUTES = {"rows": rows}
+def marks(view: View, request: Request) -> Reply:
+    """Return which of the records at some positions are selected: 1 or 0 each."""
+    found = records_at(view, request, MOST_MARKS)
+    return Reply.json({"selected": view.mask[found].astype(np.uint8)})
+
+
+ROUTES = {"rows": rows, "marks": marks}

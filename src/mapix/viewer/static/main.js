@@ -1,6 +1,8 @@
 // The page: its frame, and the panels that the dataset has.
 
 import { h, shown } from "./dom.js";
+import { facets } from "./facets.js";
+import { selectionBar } from "./selection.js";
 import * as source from "./source.js";
 import { state, set, subscribe } from "./state.js";
 import { toolbar } from "./toolbar.js";
@@ -26,6 +28,19 @@ function notice(text, { kind = text, action = null, label = "" } = {}) {
   element.append(h("button.quiet", { onclick: close, "aria-label": "Close this notice" }, "×"));
   notices.append(element);
 }
+
+// Change the selection (the body of /api/select); panels that show it are told.
+const selectWatchers = new Set();
+app.onSelect = (watcher) => selectWatchers.add(watcher);
+app.select = async (body) => {
+  try {
+    app.selected = (await source.post("select", body)).selected;
+  } catch (problem) {
+    notice(problem.message, { kind: "select" });
+    return;
+  }
+  for (const watcher of selectWatchers) watcher(app.selected);
+};
 
 source.onProblem((problem) => {
   if (problem.kind !== "FileChangedError") {
@@ -74,7 +89,10 @@ async function arrange() {
     }
   }
   const panels = await Promise.all(wanted.map(panel));
-  for (const found of made.values()) found.element.hidden = !panels.includes(found);
+  for (const found of made.values()) {
+    found.element.hidden = !panels.includes(found);
+    found.shown?.(panels.includes(found));
+  }
   for (const found of panels) found.update(state);
   app.shownPanels = panels;
 }
@@ -141,9 +159,12 @@ async function start() {
     notice(problem.message, { kind: problem.kind });
     return;
   }
+  app.selected = app.facts.selected;
   const name = app.facts.name.split("/").filter(Boolean).pop() ?? "";
   document.title = `${name} – mapix`;
   app.toolbar = toolbar(app);
+  app.facets = facets(app);
+  const bar = selectionBar(app);
   tabs = strip("main", "Views");
   sideTabs = strip("side", "Record");
   places.side.append(
@@ -153,14 +174,17 @@ async function start() {
   const about = `${shown(app.facts.records)} ${app.facts.word} · ${app.facts.format}`;
   const heading = h("header.head", {},
     h("h1", { title: app.facts.name }, name), h("span.about", {}, about), tabs);
-  root.replaceChildren(heading, app.toolbar.element, h("div.body", {}, places.main, places.side), notices);
+  root.replaceChildren(heading, app.toolbar.element,
+    h("div.body", {}, app.facets.element, places.main, places.side), bar.element, notices);
   subscribe(async (now, changed) => {
     if (changed.has("q")) await ask();
     app.toolbar.update(now);
+    if (changed.has("q")) app.facets.update();
     await arrange();
   });
   await ask();
   app.toolbar.update(state);
+  app.facets.update();
   await arrange();
   app.shownPanels[0].focus?.();
   document.body.dataset.ready = "true";

@@ -116,7 +116,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
 export function colours() {
   if (!known) {
     const style = getComputedStyle(document.documentElement);
-    const names = ["ground", "panel", "line", "text", "faint", "accent", "mark", "tile", "hover"];
+    const names = ["ground", "panel", "line", "text", "faint", "accent", "mark", "tile", "hover", "bar", "bar-on"];
     known = Object.fromEntries(names.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
   }
   return known;
