@@ -533,6 +533,26 @@ def test_arrays_of_a_part_are_its_own_and_contiguous():
     assert not np.shares_memory(selection.positions(asked, 4, "p"), asked)
 
 
+@pytest.mark.parametrize("n", [0, 1, 9])
+def test_the_usual_array_and_all_others_mean_the_same(n):
+    """Arrays of int64 are copied and checked in C, where the package has that; others in numpy."""
+    inside = [i for i in range(-n, n) for _ in range(2)]
+    for numbers in (inside, [], [n], [-n - 1], [*inside, 2**63 - 1], [-(2**63), *inside]):
+        usual = np.array(numbers, np.int64)
+        unaligned = np.frombuffer(b"x" + usual.tobytes(), np.int64, offset=1)
+        others = (numbers, np.repeat(usual, 2)[::2], usual.astype(">i8"), unaligned)
+        outcomes = []
+        for key in (usual, *others):
+            try:
+                outcomes.append(selection.positions(key, n, "p").tolist())
+            except IndexError as e:
+                outcomes.append(str(e))
+        assert outcomes == outcomes[:1] * len(outcomes)
+        want = [i % n for i in numbers] if all(-n <= i < n for i in numbers) else None
+        assert (outcomes[0] == want) == (want is not None)
+        assert usual.tolist() == numbers  # the caller's array is as it was
+
+
 def test_refusals_say_what_to_do():
     cases = {
         True: "True is not an index: pass 0 or 1 for one record, or a mask with one boolean per",

@@ -1,4 +1,4 @@
-/* gather.c - gather(): the arrays of one batch, made and filled in one call.
+/* gather.c - gather(): the arrays of one batch, made and filled in one call; and positions().
  *
  * _slowly in src/mapix/batch.py does the same in Python.  Addresses come as integers, and their owners are kept
  * alive by the caller, but for the map, which another thread may replace: it comes with its owner.
@@ -160,13 +160,51 @@ static PyObject *gather(PyObject *Py_UNUSED(module), PyObject *const *args, Py_s
                          or_none(out.shapes), or_none(out.spec), (unsigned long long)nasked);
 }
 
+/* positions(key, n) -> indices in 0..n-1 as a new int64 array, where key is an array of int64 in range;
+ * else None, and selection.py finds out what it is. */
+static PyObject *positions(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
+    const long long n = nargs == 2 ? PyLong_AsLongLong(args[1]) : -1;
+    if (n < 0) {
+        PyErr_SetString(PyExc_TypeError, "positions: see selection.py");
+        return NULL;
+    }
+    PyArrayObject *key = (PyArrayObject *)args[0];
+    if (!PyArray_CheckExact(args[0]) || PyArray_NDIM(key) != 1 || !PyArray_ISCARRAY_RO(key) ||
+        PyArray_TYPE(key) != NPY_INT64) {
+        Py_RETURN_NONE;
+    }
+    PyObject *made = PyArray_NewCopy(key, NPY_CORDER);
+    if (!made) {
+        return NULL;
+    }
+    int64_t *numbers = PyArray_DATA((PyArrayObject *)made);
+    const npy_intp count = PyArray_DIM((PyArrayObject *)made, 0);
+    uint64_t wrong = 0;
+    for (npy_intp i = 0; i < count; i++) {
+        numbers[i] += numbers[i] < 0 ? n : 0;
+        wrong |= (uint64_t)numbers[i] >= (uint64_t)n;
+    }
+    if (wrong) {
+        Py_DECREF(made);
+        Py_RETURN_NONE;
+    }
+    return made;
+}
+
+static PyMethodDef positions_def = {"positions", (PyCFunction)(void (*)(void))positions, METH_FASTCALL,
+                                    "Indices in range as a new array, or None."};
+
 static PyMethodDef gather_def = {"gather", (PyCFunction)(void (*)(void))gather, METH_FASTCALL,
                                  "The arrays of one batch, made and filled in one call."};
 
-int mapix_add_gather(PyObject *module) {
-    import_array1(-1);
-    PyObject *made = PyCFunction_NewEx(&gather_def, NULL, NULL);
-    const int failed = !made || PyModule_AddObjectRef(module, "gather", made) < 0;
+static int add_function(PyObject *module, PyMethodDef *def) {
+    PyObject *made = PyCFunction_NewEx(def, NULL, NULL);
+    const int failed = !made || PyModule_AddObjectRef(module, def->ml_name, made) < 0;
     Py_XDECREF(made);
     return failed ? -1 : 0;
+}
+
+int mapix_add_gather(PyObject *module) {
+    import_array1(-1);
+    return add_function(module, &gather_def) || add_function(module, &positions_def) ? -1 : 0;
 }

@@ -279,6 +279,9 @@ def affine(
 def given(out: NDArray[Any] | Batch, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Return the first rows of the output array of a caller, which must fit."""
     array = out.images if isinstance(out, Batch) else out
+    usual = type(array) is np.ndarray and array.shape == shape and array.dtype == dtype
+    if usual and array.flags.carray:  # contiguous, aligned and writable
+        return array
     if not isinstance(array, np.ndarray):
         raise TypeError(f"out must be an ndarray or a Batch, got {type(out).__name__}")
     flags = array.flags
@@ -302,6 +305,7 @@ def gather(
     *,
     h: int = 0,
     w: int = 0,
+    shape: tuple[int, ...] | None = None,
     offsets: NDArray[np.int64] | None = None,
     shapes: NDArray[np.uint16] | None = None,
     spec_range: bool = False,
@@ -321,6 +325,8 @@ def gather(
         Type, layout, arithmetic, labels.
     h, w : int
         Size of the output.
+    shape : tuple of int, optional
+        Shape of the images, if it differs from that of pictures (b, h, w, c) or (b, c, h, w).
     offsets : ndarray, optional
         int64 (b + 1,), where each image begins in flat output: no canvas.
     shapes : ndarray, optional
@@ -346,8 +352,8 @@ def gather(
     """
     b = len(rows)
     if offsets is not None:
-        shape: tuple[int, ...] = (int(offsets[b]),)
-    else:
+        shape = (int(offsets[b]),)
+    elif shape is None:
         shape = (b, h, w, recipe.c) if recipe.nhwc else (b, recipe.c, h, w)
     target = shape if out is None else given(out, shape, recipe.dtype)
     probe = 0 if lookout is None else lookout.probes()

@@ -411,25 +411,19 @@ class RowArray(FileDataset[NDArray[Any]]):
         threads: int,
     ) -> Batch:
         """Return a batch of bytes made by the C core, in one pass."""
-        shape = (len(rows), *plan.shape)
-        h, w, c = plan.canvas
-        target = None
-        if out is not None:
-            sides = (h, w, c) if recipe.nhwc else (c, h, w)
-            target = given(out, shape, plan.dtype).reshape(len(rows), *sides)
-        found = gather(
+        n, (h, w, _) = len(rows), plan.canvas
+        return gather(
             self._numbers.mapping,
             self._index,
             rows,
             recipe,
             h=h,
             w=w,
-            shapes=self._shapes(len(rows)),
-            out=target,
+            shape=(n, *plan.shape),
+            shapes=self._shapes(n),
+            out=out,
             threads=threads,
         )
-        found.images = found.images.reshape(shape)
-        return found
 
     @functools.cached_property
     def _index(self) -> _native.Table:

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mapix._native.compiled import fast
+
 __all__ = [
     "Rows",
     "axes",
@@ -197,6 +199,10 @@ def positions(key: Any, n: int, path: str) -> NDArray[np.int64]:
     TypeError
         The key is not a 1-D array of integers or booleans.
     """
+    if fast is not None:
+        usual: NDArray[np.int64] | None = fast.positions(key, n)
+        if usual is not None:
+            return usual
     try:
         array = np.asarray(key)
     except ValueError:  # lists of different lengths

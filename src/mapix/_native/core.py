@@ -201,7 +201,8 @@ def base_of(mapping: Mapping) -> int:
 
 def check(mapping: Mapping) -> None:
     """Raise FileChangedError if the file differs from the one that was mapped."""
-    mapping.guarded(lib.mapix_map_check)
+    if lib.mapix_map_check(mapping.cmap):
+        mapping.guarded(lib.mapix_map_check)
 
 
 def copy(mapping: Mapping, at: int, nbytes: int, format: str) -> bytearray:
