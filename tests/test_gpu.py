@@ -1,4 +1,7 @@
-"""The loader for PyTorch, on a GPU: each way gives the batches of ``ds.batch``."""
+"""The loader for PyTorch, on a GPU: each way gives the batches of ``ds.batch``.
+
+All tests run on an emulation of a GPU, too: ``emulated_gpu.py``.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,25 @@ import mapix
 from slow_vimh import pack, record
 
 torch = pytest.importorskip("torch")
-pytestmark = [
-    pytest.mark.torch,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"),
-]
+from emulated_gpu import emulate  # noqa: E402
+from test_gpu_kernel import kernel  # noqa: E402, F401
+
+pytestmark = pytest.mark.torch
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 WAYS = ("pages", "pinned", "plain")
 
 
+@pytest.fixture(params=["emulated", pytest.param("cuda", marks=needs_gpu)])
+def where(request, monkeypatch, kernel):  # noqa: F811
+    """The type of device of the tensors."""
+    if request.param == "cuda":
+        return "cuda"
+    emulate(monkeypatch, kernel)
+    return "cpu"
+
+
 @pytest.fixture
-def loaders():
+def loaders(where):
     """Makes loaders, and closes them."""
     import mapix.torch
 
@@ -29,6 +42,7 @@ def loaders():
 
     def make(ds: Any, batch: int, way: str | None = None, **options: Any) -> Any:
         made.append(mapix.torch.Loader(ds, batch, device="cuda", way=way, **options))
+        made[-1].where = where
         return made[-1]
 
     yield make
@@ -52,7 +66,7 @@ def same(ds: Any, loader: Any, **options: Any) -> None:
             expected = torch.from_numpy(want.images)
             if images.dtype is torch.bfloat16:
                 expected = expected.to(torch.bfloat16)
-            assert images.device.type == "cuda"
+            assert images.device.type == loader.where
             assert images.dtype == expected.dtype
             assert torch.equal(images.cpu(), expected), (epoch, k)
             if want.labels is not None:
@@ -61,7 +75,7 @@ def same(ds: Any, loader: Any, **options: Any) -> None:
                     values[~want.present] = -100
                 assert list(labels) == list(want.names)
                 for j, name in enumerate(want.names):
-                    assert labels[name].device.type == "cuda"
+                    assert labels[name].device.type == loader.where
                     np.testing.assert_array_equal(labels[name].cpu().numpy(), values[:, j])
             seen += len(rows)
         assert seen == len(ds)
@@ -164,6 +178,7 @@ def test_batches_that_were_copied_stay(tmp_path, loaders, way):
         assert torch.equal(labels["param_0"].cpu(), torch.from_numpy(want.labels[:, 0]))
 
 
+@needs_gpu
 @pytest.mark.parametrize("way", ["pages", "pinned"])
 def test_slow_work_on_a_batch_is_not_overtaken(tmp_path, loaders, way):
     """The work on a batch is queued; the buffers must not be written over before it ran."""
@@ -250,6 +265,7 @@ def test_pages_are_released(tmp_path, loaders):
         loader.close()
 
 
+@needs_gpu
 def test_epochs_use_no_more_memory(tmp_path, loaders):
     ds = vimh(tmp_path, [record(8, 8, 3, [(0, i % 256)], seed=i) for i in range(2000)])
     loader = loaders(ds, 64)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import mapix
 from mapix import _native
-from mapix.gpu.job import Job, Reason, described
+from mapix.gpu.job import ELSEWHERE, Job, Reason, described
 from mapix.loader import Plan
 from slow_vimh import pack, record
 from test_c_harness import CORE, compiler
@@ -274,8 +274,18 @@ def refused(kernel: Any, ds: Any, rows: Any, **more: Any) -> tuple[int, Reason]:
 
 def test_rows_out_of_range(kernel, tmp_path):
     ds = vimh(tmp_path, [record(2, 2, 1, [], seed=i) for i in range(4)])
-    for bad in (4, -5, 1 << 62, -(1 << 63)):
+    for bad in (4, -5, 1 << 62, ELSEWHERE + 1):
         assert refused(kernel, ds, [0, 1, bad]) == (2, Reason.ROW)
+
+
+def test_positions_that_another_launch_writes(kernel, tmp_path):
+    ds = vimh(tmp_path, [record(2, 2, 1, [], seed=i) for i in range(4)])
+    side = np.arange(4)
+    images, taken, failed = gather(kernel, ds.placement(), [3, ELSEWHERE, 1], side=side)
+    assert failed == 0
+    assert (images[[0, 2]] == ds.batch([3, 1]).images).all()
+    assert (images[1] == POISON).all()
+    assert taken[[0, 2]].tolist() == [3, 1]
 
 
 def test_records_that_leave_the_file(kernel, tmp_path):

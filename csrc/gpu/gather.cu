@@ -36,6 +36,7 @@ enum { NCHW, NHWC };                            /* gather_job.layout */
 enum { PAD = 1, CROP = 2, CENTRE = 4 };         /* gather_job.fit, as in mapix.h */
 enum { BAD_ROW = 1, BAD_SPAN, BAD_HEADER, BAD_SHAPE }; /* the low byte of *failed */
 enum { GROUP_NBYTES = 16 };                     /* of a record, handled by one thread at once */
+#define ELSEWHERE (-0x7fffffffffffffffll - 1)
 
 /* One record of a table index: mapix_entry of mapix.h. */
 typedef struct {
@@ -50,7 +51,8 @@ typedef struct {
     const gather_entry *entries; /* nrecords of them, or null when all records are alike */
     u64 nrecords;
     u64 first_at, stride;        /* of records that are alike */
-    const i64 *rows;   /* record numbers; negative ones count from the end; or null */
+    const i64 *rows;   /* record numbers; negative ones count from the end; or null.  ELSEWHERE: the
+                        * position is left as it is, since another launch writes it. */
     u64 nrows;
     /* Where order_n is not 0, the batch is a stretch of a random order of order_n records: batches of
      * order_batch positions, each order_step after the one before, the first at order_begin.  Record
@@ -417,6 +419,9 @@ INLINE void put_image(const gather_job *job, u8 *canvas, const record *r, u64 th
 INLINE void gather_share(const gather_job *job, u64 position, u64 thread, u64 nthreads) {
     u64 row;
     record r;
+    if (!job->order_n && job->rows[position] == ELSEWHERE) {
+        return;
+    }
     u32 reason = find(job, position, &row, &r);
     if (!reason && !fits(job, &r)) {
         reason = BAD_SHAPE;

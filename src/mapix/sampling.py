@@ -245,19 +245,24 @@ class Blocks(Sampling):
         self.n, self._block, self._window = n, min(block, max(n, 1)), window
 
     @classmethod
-    def of(cls, ds: Dataset[Any], window_nbytes: int = WINDOW_NBYTES) -> Blocks:
+    def of(
+        cls,
+        ds: Dataset[Any],
+        window_nbytes: int = WINDOW_NBYTES,
+        block_nbytes: int = BLOCK_NBYTES,
+    ) -> Blocks:
         """Return an order for a file: blocks of 256 KiB, windows of 256 MiB.
 
         Parameters
         ----------
         ds : Dataset
             A complete file.
-        window_nbytes : int
-            Bytes of a window.
+        window_nbytes, block_nbytes : int
+            Bytes of a window and of a block.
         """
         nbytes = int(ds.source.nbytes)  # type: ignore[attr-defined]
         each = max(1, nbytes // max(1, len(ds)))
-        block = max(1, BLOCK_NBYTES // each)
+        block = max(1, block_nbytes // each)
         return cls(len(ds), block, max(2, window_nbytes // (block * each)))
 
     def records(self, key: int, positions: IntArray) -> IntArray:

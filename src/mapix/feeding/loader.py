@@ -35,10 +35,13 @@ class Loader(loader.Loader):
         How records reach a GPU.  By default, the first way that works is chosen; ``explain()``
         states which one, and why.
 
-        * ``pages``: the GPU reads the pages of the file, which are pinned while the loader exists.
+        * ``pages``: the GPU reads the pages of the file, which are pinned while the loader exists;
+          of a file larger than ``pin_limit``, windows are pinned.
         * ``pinned``: a thread gathers into pinned buffers, which are copied on a separate stream;
           the GPU converts bytes to floats.
         * ``plain``: a thread gathers, and each batch is copied when it is requested.
+    pin_limit : int, optional
+        Bytes of the file that may be pinned; half of this machine's memory by default.
     as_dict : bool
         Whether labels are a dict of name -> tensor (b,), or one tensor (b, heads).
     **options
@@ -61,6 +64,7 @@ class Loader(loader.Loader):
         *,
         device: torch.device | str | None = None,
         way: str | None = None,
+        pin_limit: int | None = None,
         as_dict: bool = True,
         **options: Any,
     ) -> None:
@@ -78,6 +82,9 @@ class Loader(loader.Loader):
         self.device = torch.device("cpu" if device is None else device)
         if way is not None and way not in WAYS:
             raise ValueError(f"way must be one of {', '.join(WAYS)}, got {way!r}")
+        if pin_limit is not None and pin_limit < 0:
+            raise ValueError(f"pin_limit must be at least 0, got {pin_limit}")
+        self.pin_limit = pin_limit
         self._way = way
         self._reasons: list[str] = []
         self._feeder: Any = None

@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from mapix import _native
 from mapix.errors import FormatError, UnsupportedError
 from mapix.feeding.slots import Chunk, Chunked, Value
-from mapix.gpu.driver import Registered, reads_host_memory
-from mapix.gpu.job import Job, Reason, described
+from mapix.feeding.staging import Staging
+from mapix.gpu.driver import Registered
+from mapix.gpu.job import ELSEWHERE, Job, Reason, described, spans
+from mapix.gpu.windows import Windows
 from mapix.placement import Placement
 from mapix.selection import Rows, compose
 
@@ -29,7 +31,12 @@ NSLOTS = 3  # one in use and two in flight: one launch begins while the other en
 
 
 class Pages(Chunked):
-    """Compute the order and gather several batches per launch, two launches ahead."""
+    """Compute the order and gather several batches per launch, two launches ahead.
+
+    A file of at most ``pin_limit`` bytes is pinned at once, and the GPU computes the order.  Of a
+    larger one, windows are pinned; a thread computes the order, pins windows, and gathers the
+    records of other windows as ``pinned`` does.
+    """
 
     way = "pages"
 
@@ -37,37 +44,52 @@ class Pages(Chunked):
         super().__init__(loader, NSLOTS)
         mapping = self.placement.mapping
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        if mapping.nbytes > PIN_SHARE * total:
-            raise UnsupportedError(
-                f"{mapping.path}: the file's {mapping.nbytes} bytes are more than half of this "
-                f"machine's memory ({total} bytes), so they are not pinned"
-            )
-        with torch.cuda.device(self.device):
-            if not reads_host_memory(torch.cuda.current_device()):
-                raise UnsupportedError("this GPU cannot read memory that is mapped read-only")
-            pages = Registered(mapping)
+        self._limit = int(PIN_SHARE * total) if loader.pin_limit is None else loader.pin_limit
+        if not self.cuda.reads_host_memory():
+            raise UnsupportedError("this GPU cannot read memory that is mapped read-only")
+        pages: Registered | Windows
+        self._windows: Windows | None = None
+        with self.cuda.using():
+            if mapping.nbytes <= self._limit:
+                pages = Registered(mapping)
+                base = pages.device_address
+            else:
+                pages = self._windows = Windows(mapping, self._limit)
+                base = 0
         # the pages are released after the last launch, also if close() is never called
         streams = [slot.stream for slot in self.slots]
         self._release = weakref.finalize(self, _release, streams, pages)
         self._tables: list[torch.Tensor] = []
-        self._rows = [
-            torch.empty(self.nrecords, dtype=torch.int64, pin_memory=True) for _ in self.slots
-        ]
-        self._failed = [torch.zeros(1, dtype=torch.int64, pin_memory=True) for _ in self.slots]
-        self._job = self._described(pages.device_address)
+        self._rows = [self.cuda.pinned((self.nrecords,), torch.int64) for _ in self.slots]
+        self._failed = [self.cuda.pinned((1,), torch.int64) for _ in self.slots]
+        self._job = self._described(base)
         self._part = self._part_of(self.placement.rows)
         network = _native.permute_network(1, 0)  # only its size is used
-        self._network = torch.empty(len(network), dtype=torch.int32, device=self.device)
-        torch.cuda.current_stream(self.device).synchronize()  # the tables are on the device
-        self.text = (
-            f"the GPU gathers {self.nbatches} batches per launch from the file's own pages, "
-            f"{mapping.nbytes} bytes, which are pinned"
+        self._network = self.cuda.empty((len(network),), torch.int32)
+        self._staging: Staging | None = None
+        self._staged_rows: list[torch.Tensor] = []
+        self._in_use: list[set[int]] = [set() for _ in self.slots]  # windows, by slot
+        self._counts = [0, 0]  # records that were launched, and those of them that were staged
+        self.cuda.current().synchronize()  # the tables are on the device
+
+    @property
+    def text(self) -> str:
+        """Description of the way, for ``explain``."""
+        nbytes, windows = self.placement.mapping.nbytes, self._windows
+        start = f"the GPU gathers {self.nbatches} batches per launch from the file's own pages, "
+        if windows is None:
+            return f"{start}{nbytes} bytes, which are pinned"
+        records, staged = self._counts
+        return (
+            f"{start}of whose {nbytes} bytes pin_limit={self._limit} allows {windows.most} windows "
+            f"of {windows.window_nbytes} to be pinned; a thread gathers the records of other "
+            f"windows, so far {staged} of {records} records"
         )
 
     def _table(self, array: NDArray[Any]) -> int:
         """Copy an array to device memory for the life of this object, and return its address."""
         data = torch.from_numpy(np.frombuffer(array.tobytes(), np.uint8).copy())
-        there = data.to(self.device)
+        there = self.cuda.sent(data)
         self._tables.append(there)
         return int(there.data_ptr())
 
@@ -95,8 +117,8 @@ class Pages(Chunked):
         return (0, 0, 1) if rows is None else (self._table(rows), 0, 1)
 
     def _launch(self, k: int, chunk: Chunk) -> None:
-        slot, failed, job, plan = self.slots[k], self._failed[k], self._job, self.loader.plan
-        computed = plan.shuffle and plan.sampling is None
+        job, plan = self._job, self.loader.plan
+        computed = self._windows is None and plan.shuffle and plan.sampling is None
         if computed and chunk.position + chunk.nbatches * plan.step <= plan.n:
             job.order_n, job.order_begin = plan.n, chunk.position + plan.rank * plan.batch_size
             job.order_batch, job.order_step = plan.batch_size, plan.step
@@ -106,13 +128,59 @@ class Pages(Chunked):
             rows = compose(self.placement.rows, plan.rows_of(*chunk))
             job.order_n, job.nrows, job.rows = 0, len(rows), self._rows[k].data_ptr()
             self._rows[k].numpy()[: len(rows)] = rows
-        failed.zero_()
-        job.failed = failed.data_ptr()
-        slot.launch(self.kernel, job)
+        self._failed[k].zero_()
+        job.failed = self._failed[k].data_ptr()
+        self.slots[k].launch(self.kernel, job)
+
+    def _launch_windows(self, k: int, chunk: Chunk) -> None:
+        """Launch a chunk from pinned windows, and its other records from pinned memory."""
+        windows, job, slot = self._windows, self._job, self.slots[k]
+        assert windows is not None
+        slot.ready.synchronize()  # until the last launch has read its windows and rows
+        self._in_use[k] = set()
+        self._failed[k].zero_()
+        positions = self.loader.plan.rows_of(*chunk)
+        rows = compose(self.placement.rows, positions)
+        with self.cuda.using():
+            self.cuda.bind()
+            here, self._in_use[k] = windows.hold(
+                *spans(self.placement, rows), set().union(*self._in_use)
+            )
+            job.base, job.order_n, job.nrows = windows.base, 0, len(rows)
+            job.rows = self._rows[k].data_ptr()
+            self._rows[k].numpy()[: len(rows)] = np.where(here, rows, ELSEWHERE)
+            job.failed = self._failed[k].data_ptr()
+            if here.any():
+                slot.launch(self.kernel, job)
+            elsewhere = np.flatnonzero(~here)
+            if len(elsewhere):
+                self._launch_staged(k, positions[elsewhere], elsewhere, len(rows))
+        self._counts[0] += len(rows)
+        self._counts[1] += len(elsewhere)
+
+    def _launch_staged(
+        self, k: int, rows: NDArray[np.int64], at: NDArray[np.int64], nrows: int
+    ) -> None:
+        """Gather records of the dataset in this thread, and launch them to places of a chunk."""
+        if self._staging is None:
+            shared = (self.loader, self.placement, self.labels)
+            self._staging = Staging(*shared, NSLOTS, self.nrecords, self.cuda)
+            self._staged_rows = [
+                self.cuda.pinned((self.nrecords,), torch.int64) for _ in self.slots
+            ]
+            self.cuda.current().synchronize()
+        table = self._staged_rows[k].numpy()
+        table[:nrows] = ELSEWHERE
+        table[at] = np.arange(len(at))
+        job = self._staging.gather(k, rows)
+        job.rows, job.nrows = self._staged_rows[k].data_ptr(), nrows
+        job.failed = self._failed[k].data_ptr()
+        self.slots[k].launch(self.kernel, job)
 
     def _check(self, k: int, chunk: Chunk) -> None:
         """Wait for a launch; raise an error if it refused a record or the file changed."""
         self.slots[k].ready.synchronize()
+        self._in_use[k] = set()
         _native.check(self.placement.mapping)
         failed = int(self._failed[k][0])
         if failed:
@@ -123,14 +191,18 @@ class Pages(Chunked):
         """Yield batches from a position of an epoch."""
         plan = self.loader.plan
         chunks = self.chunks(epoch, position, nbatches)
-        with torch.cuda.device(self.device):
-            self.finish()  # launches of an unfinished iteration may still read the network
+        self.finish()  # launches of an unfinished iteration may still read the network
+        if self._windows is not None:
+            yield from self.from_thread(chunks, self._launch_windows, self._check)
+            return
+        with self.cuda.using():
             network = _native.permute_network(plan.n, plan.key(epoch))
             self._network.copy_(torch.from_numpy(network.view(np.int32)))
-            torch.cuda.current_stream(self.device).synchronize()
+            self.cuda.current().synchronize()
         for i in range(len(chunks) + NSLOTS - 1):
+            self.check_open()
             if i < len(chunks):
-                with torch.cuda.device(self.device):
+                with self.cuda.using():
                     self._launch(i % NSLOTS, chunks[i])
             done = i - NSLOTS + 1
             if done >= 0:
@@ -139,10 +211,11 @@ class Pages(Chunked):
 
     def close(self) -> None:
         """Unpin the pages."""
+        self.stop()
         self._release()
 
 
-def _release(streams: list[torch.cuda.Stream], pages: Registered) -> None:
+def _release(streams: list[Any], pages: Registered | Windows) -> None:
     for stream in streams:
         stream.synchronize()
     pages.close()

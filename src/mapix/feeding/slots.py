@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mapix.errors import UnsupportedError
+from mapix.errors import ClosedError, UnsupportedError
+from mapix.feeding.cuda import Cuda
 from mapix.feeding.labels import as_dict, ignoring
 from mapix.gpu.driver import Kernel
 from mapix.gpu.job import Job
+from mapix.loader import Ahead
 
 if TYPE_CHECKING:
     from mapix.feeding.loader import Loader
@@ -55,12 +57,11 @@ class Labels:
         """Size in bytes of one record's labels."""
         return 0 if self.values is None else self.values[:1].nbytes
 
-    def empty(self, n: int, **where: Any) -> torch.Tensor | None:
-        """Return an empty tensor for the labels of n records; None if there are no labels."""
+    def empty(self, n: int, allocate: Callable[..., torch.Tensor]) -> torch.Tensor | None:
+        """Return a new tensor for the labels of n records; None if there are no labels."""
         if self.values is None:
             return None
-        shape = (n, *self.values.shape[1:])
-        return torch.empty(shape, dtype=torch_dtype(self.values), **where)
+        return allocate((n, *self.values.shape[1:]), torch_dtype(self.values))
 
     def value(self, part: torch.Tensor | None) -> Any:
         """Return the labels of a batch in the form that the loader yields."""
@@ -73,12 +74,12 @@ class Slot:
     """Device memory of one chunk, its stream, and the events that order access to the memory."""
 
     def __init__(
-        self, shape: tuple[int, ...], dtype: torch.dtype, batch: int, labels: Labels, device: Any
+        self, shape: tuple[int, ...], dtype: torch.dtype, batch: int, labels: Labels, cuda: Cuda
     ) -> None:
-        self.images = torch.empty(shape, dtype=dtype, device=device)
-        self.labels = labels.empty(shape[0], device=device)
-        self.stream = torch.cuda.Stream(device)
-        self.ready, self.released = torch.cuda.Event(), torch.cuda.Event()
+        self.images = cuda.empty(shape, dtype)
+        self.labels = labels.empty(shape[0], cuda.empty)
+        self.stream = cuda.stream()
+        self.ready, self.released = cuda.event(), cuda.event()
         self._names, self._batch = labels, batch
         # views of batches are made once, because slicing a tensor takes microseconds
         self._views = [
@@ -119,20 +120,18 @@ class Chunked:
         if not placement.mapping.nbytes or not placement.nbytes:
             raise UnsupportedError(f"{placement.mapping.path}: the dataset has no bytes to read")
         self.loader, self.placement = loader, placement
-        self.device = loader.device
+        self._ahead: Ahead[Chunk] | None = None
+        self._stopped = False
+        self.cuda = Cuda(loader.device)
         self.labels = Labels(loader)
         batch = loader.plan.batch_size
         self.nbatches = max(1, min(CHUNK_RECORDS, CHUNK_NBYTES // placement.nbytes) // batch)
         self.nrecords = self.nbatches * batch  # per chunk
         shape = (self.nrecords, *placement.shape)
         dtype = loader.dtype or torch_dtype(np.empty(0, placement.out))
-        with torch.cuda.device(self.device):
-            self.slots = [
-                Slot(shape, dtype, batch, self.labels, self.device) for _ in range(nslots)
-            ]
-            # the driver needs this thread's context, which PyTorch creates with its first tensor
-            torch.zeros(1, device=self.device)
-            self.kernel = Kernel()
+        self.kernel = self.cuda.kernel()
+        with self.cuda.using():
+            self.slots = [Slot(shape, dtype, batch, self.labels, self.cuda) for _ in range(nslots)]
 
     def chunks(self, epoch: int, position: int, nbatches: int) -> list[Chunk]:
         """Return the chunks of the launches for the rest of an epoch."""
@@ -142,6 +141,44 @@ class Chunked:
             for k in range(0, nbatches, each)
         ]
 
+    def from_thread(
+        self,
+        chunks: Sequence[Chunk],
+        send: Callable[[int, Chunk], None],
+        check: Callable[[int, Chunk], None],
+    ) -> Iterator[Value]:
+        """Yield the batches of chunks that a thread launches.
+
+        Parameters
+        ----------
+        chunks : sequence of Chunk
+            What to launch, in order.
+        send : callable
+            Called in the thread with the number of a slot and a chunk.
+        check : callable
+            Called with the same before the batches of a chunk are yielded.
+        """
+        left = iter(chunks)
+
+        def make(k: int) -> Chunk | None:
+            chunk = next(left, None)
+            if chunk is not None:
+                send(k, chunk)
+            return chunk
+
+        ahead = self._ahead = Ahead(make, len(self.slots))
+        try:
+            while True:
+                self.check_open()
+                k, chunk = ahead.next()
+                if chunk is None:
+                    return
+                check(k, chunk)
+                yield from self.values(self.slots[k], chunk)
+                ahead.release(k)
+        finally:
+            ahead.close()
+
     def values(self, slot: Slot, chunk: Chunk) -> Iterator[Value]:
         """Yield the batches of a finished chunk, then release the slot."""
         plan, copy = self.loader.plan, self.loader.copy
@@ -150,7 +187,19 @@ class Chunked:
                 value = slot.batch(k, plan.nrows(chunk.position + k * plan.step))
                 yield _copied(value) if copy else value
         finally:
-            slot.released.record(torch.cuda.current_stream(self.device))
+            slot.released.record(self.cuda.current())
+
+    def check_open(self) -> None:
+        """Raise ClosedError if the loader was closed during this iteration."""
+        if self._stopped:
+            path = self.placement.mapping.path
+            raise ClosedError(f"{path}: the loader was closed during this iteration")
+
+    def stop(self) -> None:
+        """End the thread of an iteration that is under way."""
+        self._stopped = True
+        if self._ahead is not None:
+            self._ahead.close()
 
     def finish(self) -> None:
         """Wait for all launches."""

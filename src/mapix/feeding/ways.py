@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from mapix.errors import MapixError, UnsupportedError
+from mapix.feeding.cuda import Cuda
 from mapix.feeding.pages import Pages
 from mapix.feeding.pinned import Pinned
 from mapix.feeding.slots import Value
@@ -50,19 +51,19 @@ class Plain:
 
     def batches(self, epoch: int, position: int, nbatches: int) -> Iterator[Value]:
         """Yield batches from a position of an epoch."""
-        loader = self._loader
+        loader, cuda = self._loader, Cuda(self._loader.device)
         for batch in loader.host_batches(epoch, position, nbatches):
-            images = torch.from_numpy(batch.images).to(loader.device, loader.dtype)
-            yield images, _moved(loader.labels_of(batch), loader.device)
+            images = cuda.sent(torch.from_numpy(batch.images), loader.dtype)
+            yield images, _moved(loader.labels_of(batch), cuda)
 
     def close(self) -> None:
         """Do nothing: there is nothing to release."""
 
 
-def _moved(labels: Any, device: torch.device) -> Any:
+def _moved(labels: Any, cuda: Cuda) -> Any:
     if isinstance(labels, dict):
-        return {k: v.to(device) for k, v in labels.items()}
-    return None if labels is None else labels.to(device)
+        return {k: cuda.sent(v) for k, v in labels.items()}
+    return None if labels is None else cuda.sent(labels)
 
 
 FEEDERS: dict[str, type[Any]] = {"pages": Pages, "pinned": Pinned, "plain": Plain}
@@ -77,11 +78,10 @@ def choose(loader: Loader, ways: Sequence[str]) -> tuple[Feeder, list[str]]:
         No way works.
     """
     reasons: list[str] = []
+    Cuda(loader.device)  # without a GPU, no way works
     if loader.device.type != "cuda":
         reasons = [f"pages and pinned need CUDA; the device is {loader.device}"]
         ways = [way for way in ways if way == Plain.way]
-    elif not torch.cuda.is_available():
-        raise UnsupportedError(f"device {loader.device}: PyTorch finds no CUDA GPU")
     for way in ways:
         try:
             return FEEDERS[way](loader), reasons

@@ -19,7 +19,7 @@ from mapix.errors import MapixError, UnsupportedError
 from mapix.gpu.job import Job
 from mapix.source import Mapping
 
-__all__ = ["Kernel", "Registered", "load", "reads_host_memory"]
+__all__ = ["DriverError", "Kernel", "Registered", "load", "reads_host_memory"]
 
 PORTABLE, DEVICE_MAP, READ_ONLY = 0x01, 0x02, 0x08  # flags of cuMemHostRegister
 HOST_REGISTER_READ_ONLY = 113  # CU_DEVICE_ATTRIBUTE_READ_ONLY_HOST_REGISTER_SUPPORTED
@@ -83,14 +83,23 @@ def reads_host_memory(device: int) -> bool:
 
 
 class Registered:
-    """Pin the pages of a mapped file, so that all GPUs can read them until ``close``.
+    """Pin pages of a mapped file, so that all GPUs can read them until ``close``.
 
-    The driver refuses to register memory twice, so users of one map share the registration.
+    The driver refuses to register memory twice, so users of the same pages share the registration.
+
+    Parameters
+    ----------
+    mapping : Mapping
+        The file.
+    at : int
+        First byte, a multiple of a page.
+    nbytes : int, optional
+        Bytes that are pinned, to the end of their page; by default those to the end of the file.
 
     Attributes
     ----------
     device_address : int
-        Address of byte 0 of the file on a device.
+        Address of byte ``at`` of the file on a device.
 
     Raises
     ------
@@ -98,21 +107,22 @@ class Registered:
         The driver refuses, for example because too much memory is pinned.
     """
 
-    _users: ClassVar[dict[int, int]] = {}  # address of a map -> number of users
+    _users: ClassVar[dict[tuple[int, int], int]] = {}  # address and size -> number of users
     _lock = threading.Lock()
 
-    def __init__(self, mapping: Mapping) -> None:
-        self._address = _native.base_of(mapping)
+    def __init__(self, mapping: Mapping, at: int = 0, nbytes: int | None = None) -> None:
+        address = _native.base_of(mapping) + at
+        size = -(-(mapping.nbytes - at if nbytes is None else nbytes) // PAGE_NBYTES) * PAGE_NBYTES
+        self._pages = (address, size)
         with self._lock:
-            if not self._users.get(self._address):
-                nbytes = -(-mapping.nbytes // PAGE_NBYTES) * PAGE_NBYTES
+            if not self._users.get(self._pages):
                 flags = PORTABLE | DEVICE_MAP | READ_ONLY
-                _call("cuMemHostRegister_v2", self._address, nbytes, flags)
-            self._users[self._address] = self._users.get(self._address, 0) + 1
+                _call("cuMemHostRegister_v2", address, size, flags)
+            self._users[self._pages] = self._users.get(self._pages, 0) + 1
             self._mapping: Mapping | None = mapping  # must stay mapped while it is registered
         seen = ctypes.c_void_p()
         try:
-            _call("cuMemHostGetDevicePointer_v2", ctypes.byref(seen), self._address, 0)
+            _call("cuMemHostGetDevicePointer_v2", ctypes.byref(seen), address, 0)
         except DriverError:
             self.close()
             raise
@@ -124,10 +134,10 @@ class Registered:
             mapping, self._mapping = self._mapping, None
             if mapping is None:
                 return
-            self._users[self._address] -= 1
-            if not self._users[self._address]:
-                del self._users[self._address]
-                _call("cuMemHostUnregister", self._address)
+            self._users[self._pages] -= 1
+            if not self._users[self._pages]:
+                del self._users[self._pages]
+                _call("cuMemHostUnregister", self._pages[0])
 
 
 class Kernel:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import ctypes
 from enum import IntEnum
 
+import numpy as np
+from numpy.typing import NDArray
+
+from mapix import _native
 from mapix.placement import Placement
 
-__all__ = ["DTYPES", "Job", "Reason", "described"]
+__all__ = ["DTYPES", "ELSEWHERE", "Job", "Reason", "described", "spans"]
 
 DTYPES = {"uint8": 0, "float32": 1, "float16": 2, "bfloat16": 3}
 LAYOUTS = {"NCHW": 0, "NHWC": 1}
+ELSEWHERE = -(1 << 63)  # in ``rows``: another launch writes this position of the batch
 
 
 class Reason(IntEnum):
@@ -76,3 +81,29 @@ def described(placement: Placement, *, bfloat16: bool = False) -> Job:
         swap=placement.swap,
         pad_value=placement.pad_value,
     )
+
+
+def spans(
+    placement: Placement, rows: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the first byte of each record of the file, and the byte after its last one.
+
+    Parameters
+    ----------
+    placement : Placement
+        Offsets and strides; those of an index are not checked.
+    rows : ndarray
+        int64 (b,), record numbers of the file.
+    """
+    head = placement.head_nbytes
+    if placement.entries is None:
+        h, w, c = placement.record
+        size = h * w * c + (head + 1 + 2 * placement.nlabels if head else 0)
+        begins = placement.first_at + rows * placement.stride
+        return begins, begins + size
+    found = placement.entries[rows]
+    begins = (found["at_n"] & _native.AT_MASK).astype(np.int64)
+    size = found["h"].astype(np.int64) * found["w"] * found["c"]
+    if head:
+        size += head + 1 + 2 * (found["at_n"] >> 56).astype(np.int64)
+    return begins, begins + size

@@ -1,0 +1,101 @@
+"""Pinned memory into which records are gathered, and from which the GPU converts them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mapix import _native
+from mapix.feeding.cuda import Cuda
+from mapix.feeding.slots import Labels, torch_dtype
+from mapix.gpu.job import Job, described
+from mapix.placement import Placement
+
+if TYPE_CHECKING:
+    from mapix.feeding.loader import Loader
+
+__all__ = ["Staging"]
+
+
+class Staging:
+    """Gather records into pinned memory, and describe a launch that writes them to a batch.
+
+    Bytes cross the bus as bytes; the kernel converts them to floats on the GPU.
+
+    Parameters
+    ----------
+    loader : Loader
+        Supplies the dataset and the options.
+    placement, labels
+        Those of the loader.
+    nslots, nrecords : int
+        Number of buffers, and records of each.
+    cuda : Cuda
+        The GPU.
+
+    Attributes
+    ----------
+    converts : bool
+        Whether bytes cross the bus; otherwise finished numbers.
+    """
+
+    def __init__(
+        self,
+        loader: Loader,
+        placement: Placement,
+        labels: Labels,
+        nslots: int,
+        nrecords: int,
+        cuda: Cuda,
+    ) -> None:
+        self._dataset, self._placement, self._labels = loader.dataset, placement, labels
+        padded = bool(placement.fit & _native.PAD)  # pad_value is in the unit of the output
+        self.converts = placement.affine is not None and not padded
+        shape = (nrecords, *placement.shape)
+        dtype = torch.uint8 if self.converts else torch_dtype(np.empty(0, placement.out))
+        self._host = [cuda.pinned(shape, dtype) for _ in range(nslots)]
+        self._host_labels = [labels.empty(nrecords, cuda.pinned) for _ in range(nslots)]
+        self._options = dict(loader.options)
+        if "labels" in self._options:
+            self._options["labels"] = None  # labels come from a table
+        self._affine = None
+        if self.converts:
+            for name in ("scale", "mean", "std"):
+                self._options.pop(name, None)
+            self._options["dtype"] = "uint8"
+            self._affine = cuda.sent(torch.from_numpy(np.array(placement.affine)))
+        self._job = self._described(loader)
+
+    def _described(self, loader: Loader) -> Job:
+        """Return a job over batches in pinned memory, which have the layout of the output."""
+        placement = self._placement
+        job = described(placement, bfloat16=loader.dtype is torch.bfloat16)
+        job.entries = job.first_at = job.head_nbytes = job.nlabels = job.fit = 0
+        job.swap = 1
+        h, w, c = placement.canvas
+        if self._affine is None:  # numbers are copied unchanged
+            job.dtype, h, w, c = 0, 1, self._host[0][0].nbytes, 1
+        else:
+            job.affine = self._affine.data_ptr()
+        job.h, job.w, job.c = job.record_h, job.record_w, job.record_c = h, w, c
+        job.stride = h * w * c
+        job.interleaved = placement.layout == "NHWC"
+        return job
+
+    def gather(self, k: int, rows: NDArray[np.int64]) -> Job:
+        """Gather records into buffer k, and return a job whose record i is the i-th of ``rows``.
+
+        ``rows`` and ``nrows``, ``failed`` and the outputs of the job are the caller's to set.  The
+        last launch from this buffer must have ended.
+        """
+        host, labels, job = self._host[k], self._host_labels[k], self._job
+        self._dataset.batch(rows, out=host.numpy(), **self._options)
+        n = len(rows)
+        if labels is not None and self._labels.values is not None:
+            np.take(self._labels.values, rows, 0, out=labels.numpy()[:n], mode="clip")
+            job.side, job.side_nbytes = labels.data_ptr(), self._labels.nbytes
+        job.base, job.nbytes, job.nrecords = host.data_ptr(), n * job.stride, n
+        return job
