@@ -1,9 +1,11 @@
-/* coco.c - encode segments as COCO's run lengths, and decode such run lengths.
+/* coco.c - encode segments as COCO's run lengths, decode such run lengths, and rasterise polygons.
  *
  * Runs go down the columns of the complete image, zeros first.  In text, a count (from the fourth on, its
  * difference from the count two before) is written as groups of five bits, the lowest first, bit 6 if more
  * follow, plus 48. */
 #include "iid_rows.h"
+
+#include <math.h>
 
 enum { STRIP = 64, MOST_TEXT = 14 }; /* columns taken at once; bytes of text that two counts take */
 
@@ -288,5 +290,91 @@ int mapix_rle_mask(const uint32_t *counts, uint64_t n, uint32_t h, const uint16_
         }
         at = end;
     }
+    return MAPIX_OK;
+}
+
+/* --- polygons -------------------------------------------------------------------------------------- */
+
+enum { FIFTHS = 5, MIDDLE = 2 }; /* the middle of column c lies between fifths 5 c + 2 and 5 c + 3 */
+
+typedef struct {
+    uint32_t h, w;
+    uint32_t *places;
+    uint64_t capacity, n;
+} crossings;
+
+/* Add the crossing of the middle of a column at a height, in fifths. */
+static void put_crossing(crossings *o, int64_t column, int64_t fifths) {
+    double y = ((double)fifths + .5) / FIFTHS - .5;
+    y = y < 0 ? 0 : y > o->h ? o->h : ceil(y);
+    if (o->n < o->capacity) {
+        o->places[o->n] = (uint32_t)((uint64_t)column * o->h + (uint64_t)y);
+    }
+    o->n++;
+}
+
+static int64_t rounded_down(int64_t a, int64_t b) {
+    return a / b - (a % b != 0 && (a < 0) != (b < 0));
+}
+
+/* The sides of a polygon are lines of fifths: of the flat ones a fifth for each column of fifths, of the steep
+ * ones a fifth for each row.  A middle is crossed between two such fifths, and the upper one counts. */
+static void cross(crossings *o, int64_t x0, int64_t y0, int64_t x1, int64_t y1) {
+    const int64_t dx = x0 < x1 ? x1 - x0 : x0 - x1, dy = y0 < y1 ? y1 - y0 : y0 - y1;
+    const int flat = dx >= dy;
+    if (flat ? x0 > x1 : y0 > y1) {
+        const int64_t x = x0, y = y0;
+        x0 = x1, y0 = y1, x1 = x, y1 = y;
+    }
+    const int64_t low = x0 < x1 ? x0 : x1, high = x0 < x1 ? x1 : x0;
+    int64_t first = -rounded_down(MIDDLE - low, FIFTHS), last = rounded_down(high - MIDDLE - 1, FIFTHS);
+    first = first < 0 ? 0 : first;
+    last = last < (int64_t)o->w - 1 ? last : (int64_t)o->w - 1;
+    const double slope = flat ? (double)(y1 - y0) / (double)(dx ? dx : 1) : (double)(x1 - x0) / (double)dy;
+    for (int64_t column = first; column <= last; column++) {
+        const int64_t left = FIFTHS * column + MIDDLE;
+        if (flat) {
+            const double t = (double)(left - x0);
+            const int64_t a = (int64_t)((double)y0 + slope * t + .5);
+            const int64_t b = (int64_t)((double)y0 + slope * (t + 1) + .5);
+            put_crossing(o, column, a < b ? a : b);
+            continue;
+        }
+        /* the first row of fifths that lies on the other side of the middle */
+        int64_t t = (int64_t)(((double)left + .5 - (double)x0) / slope);
+        t = t < 1 ? 1 : t > dy ? dy : t;
+        for (;; t++) {
+            const int64_t x = (int64_t)((double)x0 + slope * (double)t + .5);
+            if (t == dy || (slope > 0 ? x > left : x <= left)) {
+                break;
+            }
+        }
+        for (; t > 1; t--) {
+            const int64_t x = (int64_t)((double)x0 + slope * (double)(t - 1) + .5);
+            if (!(slope > 0 ? x > left : x <= left)) {
+                break;
+            }
+        }
+        put_crossing(o, column, y0 + t - 1);
+    }
+}
+
+int mapix_polygon_crossings(const double *xy, uint64_t ncorners, uint32_t h, uint32_t w,
+                            uint32_t *places, uint64_t capacity, uint64_t *n) {
+    crossings o = {h, w, places, capacity, 0};
+    if (h > 65535 || w > 65535) {
+        return MAPIX_E_ARGUMENT;
+    }
+    for (uint64_t i = 0; i < 2 * ncorners; i++) {
+        if (!(fabs(xy[i]) <= 1e8)) {
+            return MAPIX_E_ARGUMENT;
+        }
+    }
+    for (uint64_t i = 0; i < ncorners; i++) {
+        const double *a = xy + 2 * i, *b = xy + 2 * (i + 1 < ncorners ? i + 1 : 0);
+        cross(&o, (int64_t)(FIFTHS * a[0] + .5), (int64_t)(FIFTHS * a[1] + .5),
+              (int64_t)(FIFTHS * b[0] + .5), (int64_t)(FIFTHS * b[1] + .5));
+    }
+    *n = o.n;
     return MAPIX_OK;
 }

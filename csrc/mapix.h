@@ -49,7 +49,8 @@ enum {
     /* of JSON text; record is the row */
     MAPIX_E_JSON_TOKEN = 16,   /* an unexpected byte at `at`: expected is the state, got the byte */
     MAPIX_E_JSON_COLUMNS = 17, /* a row has another number of columns: expected, got */
-    MAPIX_E_JSON_ROWS = 18     /* another number of rows: expected, got */
+    MAPIX_E_JSON_ROWS = 18,    /* another number of rows: expected, got */
+    MAPIX_E_JSON_LONG = 19     /* an item does not end within the bytes that it may have */
 };
 
 /* Where and why a call stopped.  Written only if the status is not MAPIX_OK. */
@@ -437,6 +438,13 @@ int mapix_rle_box(const uint32_t *counts, uint64_t n, uint32_t h, uint32_t w, ui
 int mapix_rle_mask(const uint32_t *counts, uint64_t n, uint32_t h, const uint16_t *box,
                    uint8_t *mask);
 
+/* Find where a polygon crosses the middles of columns of an image of h x w, as COCO's rasteriser does: corners
+ * are rounded to fifths of a pixel, and a pixel belongs to the polygon if the middle of its top side does.
+ * xy has x, y of each corner; their absolute values are at most 1e8.  A crossing is column * h + row, row
+ * from 0 to h; up to `capacity` are written, and *n is the number of all. */
+int mapix_polygon_crossings(const double *xy, uint64_t ncorners, uint32_t h, uint32_t w,
+                            uint32_t *places, uint64_t capacity, uint64_t *n);
+
 /* --- trees over boxes ------------------------------------------------------------------------------
  *
  * Nodes of 16 children, four rows of 16 u16 each (minr, minc, maxr, maxc), level by level from the leaves
@@ -495,6 +503,44 @@ typedef struct {
 int mapix_json_numbers(const mapix_map *map, mapix_json_run *run, uint32_t depth, uint32_t grammar,
                        float *out, uint64_t nrows, uint64_t ncolumns, uint64_t stop_at,
                        mapix_where *where);
+
+/* --- JSON text: items of an array -----------------------------------------------------------------
+ *
+ * An item is found by brackets, quotes and commas.  What is in it is not parsed, except for the keys of
+ * objects of which values are wanted.  Brackets nest up to 64 deep. */
+
+/* State of a scan.  The caller zeroes it, sets `at` to the `[`, and calls until state is MAPIX_JSON_DONE; then
+ * `at` is after the `]`. */
+typedef struct {
+    uint64_t at;
+    uint64_t nitems;
+    uint32_t state;
+} mapix_json_list;
+
+/* Find items until the end of the array, list->at >= stop_at, or `capacity` items.  Item k is sizes[k] bytes at
+ * begins[k].  With nkeys, each item is an object; key j is the bytes from key_ends[j - 1] on, and
+ * places[k * nkeys + j] is where its value begins in the item (of several the last one): 0 if there is none,
+ * UINT32_MAX in an object with a key that has escapes.  On MAPIX_E_JSON_TOKEN and MAPIX_E_JSON_LONG (an item of
+ * more than most_nbytes) the items before the error are written; where->record is the item. */
+int mapix_json_items(const mapix_map *map, mapix_json_list *list, const uint8_t *keys,
+                     const uint32_t *key_ends, uint32_t nkeys, uint32_t most_nbytes,
+                     uint64_t stop_at, uint64_t *begins, uint32_t *sizes, uint32_t *places,
+                     uint64_t capacity, uint64_t *nfound, mapix_where *where);
+
+/* Find the byte after the value at `at`, which has at most most_nbytes; after MAPIX_E_JSON_TOKEN and
+ * MAPIX_E_JSON_LONG *end is where the scan stopped. */
+int mapix_json_value_end(const mapix_map *map, uint64_t at, uint64_t most_nbytes, uint64_t *end);
+
+/* Read the numbers at bytes at[n] of the text: with width 0 a number each, into doubles (n,) or integers (n,);
+ * with another width an array of so many numbers each, into doubles (n, width).  found[k] states what was
+ * there; only GOOD numbers are written, completely.  A double is the one nearest to the text. */
+enum {
+    MAPIX_JSON_MISSING = 0, /* at[k] is UINT64_MAX */
+    MAPIX_JSON_GOOD = 1,
+    MAPIX_JSON_OTHER = 2    /* not such a number, or one of more than 19 digits, or with an exponent */
+};
+int mapix_json_values(const mapix_map *map, const uint64_t *at, uint64_t n, uint32_t width,
+                      double *doubles, int64_t *integers, uint8_t *found);
 
 /* Copy nbytes at `at` to `to`, under the guard.  MAPIX_E_SPAN: expected and got are byte counts. */
 int mapix_copy(const mapix_map *map, uint64_t at, uint64_t nbytes, void *to, mapix_where *where);

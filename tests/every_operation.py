@@ -281,6 +281,19 @@ def tfrecord(folder: Path) -> Path:
     return path
 
 
+def coco(folder: Path) -> Path:
+    path = folder / "instances.json"
+    images = [{"id": k, "file_name": f"{k}.png", "height": 9, "width": 7} for k in range(N)]
+    annotations = [
+        {"id": k, "image_id": k, "category_id": 1, "area": 2.5, "bbox": [1, 1, 2, 3]}
+        | {"segmentation": [[1, 1, 3, 1, 3, 4, 1, 4]], "iscrowd": 0}
+        for k in range(N)
+    ]
+    text = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "c"}]}
+    path.write_text(json.dumps(text), encoding="utf-8")
+    return path
+
+
 def model(folder: Path) -> Path:
     path = folder / "m.json"
     weights = [[k / 64] * 40 for k in range(30)]
@@ -656,6 +669,56 @@ TFRECORD_RECORD: dict[str, Op] = {
     **{k: lambda d, k=k: getattr(d[LAST], k) for k in ("index", "is_encoded", "label")},
 }
 
+COCO: dict[str, Op] = {
+    **CONTRACT,
+    "__eq__": lambda d: d == d,
+    "__getitem__": lambda d: (repr(d[LAST]).replace(d.path, ""), d[3:9], d[[3, LAST]]),
+    "__iter__": lambda d: [r.index for r in d],
+    "__len__": len,
+    "__reduce__": pickled,
+    "__repr__": lambda d: repr(d).replace(d.path, ""),
+    "batch": lambda d: _refused(lambda: d.batch([3, LAST])),
+    "batches": lambda d: _refused(lambda: list(d.batches(300))),
+    "categories": lambda d: d.categories,
+    "close": lambda d: d.close(),
+    "explain": lambda d: sorted(d.explain(LAST)),
+    "info": lambda d: d.info,
+    "joined": lambda d: len(d.joined([d])),
+    "label_array": lambda d: d.label_array(),
+    "licenses": lambda d: d.licenses,
+    "path": lambda d: None,
+    "placement": lambda d: _refused(lambda: d.placement()),
+    "prefetch": lambda d: d.prefetch([3, LAST]),
+    "statistics": lambda d: str(d.statistics()),
+    "sort_by": lambda d: d.sort_by("id"),
+}
+COCO_IMAGE: dict[str, Op] = {
+    "__eq__": lambda d: d[LAST] == d[LAST],
+    "__reduce__": lambda d: None,
+    "__repr__": lambda d: repr(d[LAST]).replace(d.path, ""),
+    "annotations": lambda d: [a.metadata for a in d[LAST].annotations],
+    "encoded": lambda d: _refused(lambda: d[LAST].encoded()),
+    "image": lambda d: _refused(lambda: d[LAST].image),
+    "masks": lambda d: d[LAST].masks(),
+    **{
+        k: lambda d, k=k: getattr(d[LAST], k)
+        for k in ("boxes", "categories", "file_name", "id", "index", "metadata", "size", "target")
+    },
+}
+COCO_ANNOTATION: dict[str, Op] = {
+    "__eq__": lambda d: d[LAST] == d[LAST],
+    "__reduce__": lambda d: None,
+    "__repr__": lambda d: repr(d[LAST]).replace(d.path, ""),
+    "mask": lambda d: d[LAST].mask(),
+    "parent": lambda d: d[LAST].parent.id,
+    "segment": lambda d: d[LAST].segment(),
+    **{
+        k: lambda d, k=k: getattr(d[LAST], k)
+        for k in ("area", "bbox", "category", "category_id", "id", "image_id", "index", "iscrowd")
+    },
+    **{k: lambda d, k=k: getattr(d[LAST], k) for k in ("metadata", "segmentation")},
+}
+
 # functions of modules that take an opened dataset and read it
 ARCHIVE_FUNCTIONS: dict[str, Op] = {
     "subset": lambda a: mapix.iid.subset(a, [3, LAST], new(a.path)),
@@ -689,6 +752,7 @@ class Family:
 
 def families() -> dict[str, Family]:
     """All of them, by name."""
+    from mapix.coco import CocoAnnotation, CocoAnnotations, CocoImage, CocoImages
     from mapix.folder import ImageFolder
     from mapix.folder.record import Record as Picture
     from mapix.iid import Archive, Segment, ShardedArchive, SingleArchive
@@ -800,6 +864,24 @@ def families() -> dict[str, Family]:
             {
                 TFRecords: {**IN_ONE_FILE, "first_features": lambda d: d.first_features()},
                 Example: TFRECORD_RECORD,
+            },
+            {},
+        ),
+        "coco": Family(
+            coco,
+            mapix.open,
+            {
+                CocoImages: {**COCO, "annotations": lambda d: d.annotations},
+                CocoImage: COCO_IMAGE,
+            },
+            {},
+        ),
+        "coco annotations": Family(
+            coco,
+            lambda p: mapix.open(p, records="annotations"),
+            {
+                CocoAnnotations: {**COCO, "images": lambda d: d.images},
+                CocoAnnotation: COCO_ANNOTATION,
             },
             {},
         ),

@@ -22,6 +22,7 @@ FAMILIES = (
     *("iid", "iid plain", "iid joined", "idx", "idx words", "idx gz"),
     *("npy", "npz"),
     *("pink data", "pink som", "pink map", "pink rot", "folder", "tar", "tfrecord", "model"),
+    *("coco", "coco annotations"),
 )
 
 # Of what packages list as theirs: no row, as it ...
@@ -31,8 +32,8 @@ WRITES = """
 """
 OPENS_A_PATH = "convert index lint open open_path repair verify"
 HAS_NO_FILE = """
-    AutoEncoder Batch ClosedError FileChangedError FormatError LabelMap Lattice Layer LimitError
-    LockedError LossError MapixError MapixWarning Masks Model MultilayerPerceptron Objects Overlaps
+    AutoEncoder Batch ClosedError CocoBatch FileChangedError FormatError LabelMap Lattice Layer
+    LimitError LockedError LossError MapixError MapixWarning Masks Model MultilayerPerceptron Objects Overlaps
     Parameter Parameters Region RestrictedBoltzmannMachine Schedule SizeError Stage TruncatedError
     UnknownFormatError UnsupportedError decay_time model_config read_png records soft_targets
     spectrogram_bytes stack transformed
@@ -42,7 +43,7 @@ READS_A_SOURCE = "Lines"  # as ImageFolder does, which is tried
 STARTS_A_SERVER = "view"  # test_viewer.py changes the file meanwhile
 OTHERS = {*f"{WRITES} {OPENS_A_PATH} {HAS_NO_FILE} {ASKS_A_DATASET} {READS_A_SOURCE}".split()}
 OTHERS.add(STARTS_A_SERVER)
-FORMATS = ("folder", "idx", "iid", "npy", "pink", "tar", "tfrecord", "vimh", "visualrbm")
+FORMATS = ("coco", "folder", "idx", "iid", "npy", "pink", "tar", "tfrecord", "vimh", "visualrbm")
 NAMES = {"__version__", "coco", "Dataset", *FORMATS}
 
 
@@ -50,6 +51,8 @@ NAMES = {"__version__", "coco", "Dataset", *FORMATS}
 def test_a_cut_file_is_an_error_that_names_it(tmp_path: Path, name: str) -> None:
     if name == "folder" or name.startswith("pink"):
         pytest.importorskip("PIL")
+    if name == "coco annotations" and not every_operation.ALL:
+        pytest.skip("takes seconds, and coco is much the same: set MAPIX_ALL_TESTS=1")
     program = every_operation.__file__
     done = subprocess.run(
         [sys.executable, program, name, str(tmp_path)],

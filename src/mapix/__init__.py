@@ -46,6 +46,7 @@ __all__ = [
     "UnknownFormatError",
     "UnsupportedError",
     "__version__",
+    "coco",
     "convert",
     "folder",
     "idx",
@@ -69,13 +70,14 @@ _MODULES = {
     "Dataset": "dataset",
     "Loader": "loader",
     "view": "viewer",
-    **dict.fromkeys(("folder", "idx", "iid", "npy", "pink"), ""),
+    **dict.fromkeys(("coco", "folder", "idx", "iid", "npy", "pink"), ""),
     **dict.fromkeys(("tar", "tfrecord", "vimh", "visualrbm"), ""),
 }
 
 if TYPE_CHECKING:
-    from mapix import folder, idx, iid, npy, pink, tar, tfrecord, vimh, visualrbm
+    from mapix import coco, folder, idx, iid, npy, pink, tar, tfrecord, vimh, visualrbm
     from mapix.batch import Batch
+    from mapix.coco import CocoAnnotations, CocoImages
     from mapix.dataset import Dataset
     from mapix.folder import ImageFolder
     from mapix.idx import IdxArray
@@ -105,6 +107,10 @@ def open(path: Path, *, format: Literal["npz"], **options: Any) -> NpzArray: ...
 def open(path: Path, *, format: Literal["pink"], **options: Any) -> PinkFile: ...
 @overload
 def open(path: Path, *, format: Literal["folder"], **options: Any) -> ImageFolder: ...
+@overload
+def open(
+    path: Path, *, format: Literal["coco"], **options: Any
+) -> CocoImages | CocoAnnotations: ...
 @overload
 def open(path: Path, *, format: Literal["tar"], **options: Any) -> TarShard: ...
 @overload

@@ -53,7 +53,7 @@ OWN = {
     "a zip archive": ("npz",),
     "a Python pickle": ("pickle", "vimh pickle"),
     "a tar archive": ("tar",),
-    "JSON text": ("folder", "jsonl", "vimh info JSON", "visualrbm"),
+    "JSON text": ("coco", "folder", "jsonl", "vimh info JSON", "visualrbm"),
 }
 
 

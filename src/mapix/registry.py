@@ -45,6 +45,7 @@ BUILT_IN = {
     "npz": "mapix.npy.npz_format",
     "pink": "mapix.pink.format",
     "visualrbm": "mapix.visualrbm.format",
+    "coco": "mapix.coco.format",
     "folder": "mapix.folder.format",
     "tar": "mapix.tar.format",
     "tfrecord": "mapix.tfrecord.format",

@@ -26,6 +26,7 @@ __all__ = [
     "RegionTree",
     "check_regions",
     "pack",
+    "polygon_crossings",
     "rle_box",
     "rle_counts",
     "rle_mask",
@@ -294,6 +295,31 @@ def rle_mask(runs: Keys, h: int, box: tuple[int, int, int, int]) -> NDArray[np.b
     if lib.mapix_rle_mask(read("uint32_t[]", runs), len(runs), h, sides, into):
         raise ValueError(f"run lengths with ones outside {box}")
     return mask
+
+
+def polygon_crossings(
+    corners: NDArray[np.float64], size: tuple[int, int], limit: int
+) -> Keys | None:
+    """Return where a polygon, float64 (n, 2), crosses the middles of columns, in any order.
+
+    A crossing is column * h + row.  None if there are more than ``limit``, or a corner is not a
+    number of at most 1e8: ``mapix_polygon_crossings``.
+    """
+    n, xy = ffi.new("uint64_t *"), ffi.from_buffer("double[]", corners)
+    room = min(limit, WORKSPACE_KEYS)
+    for _ in range(2):
+        places = np.empty(room, np.uint32)
+        if lib.mapix_polygon_crossings(
+            xy, len(corners), *size, write("uint32_t[]", places), room, n
+        ):
+            return None
+        found = int(n[0])
+        if found <= room:
+            return places[:found]
+        if found > limit:
+            return None
+        room = found
+    return None
 
 
 class RegionTree:

@@ -1,0 +1,110 @@
+"""Check a COCO file: each finding states the image or annotation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mapix.coco.record import CocoAnnotation, CocoImage
+from mapix.errors import FileChangedError, LimitError, MapixError, UnsupportedError
+from mapix.pictures.decoding import decoded_header, pillow
+from mapix.report import Report, report_progress
+
+if TYPE_CHECKING:
+    from mapix.coco.file import CocoFile
+
+__all__ = ["check"]
+
+MOST_PROBLEMS = 1000
+SLACK = 1.0  # pixels by which a box may exceed its image: boxes of COCO are rounded
+
+Problems = Iterator[str]
+
+
+def check(file: CocoFile, nrecords: int, progress: Callable[[int, int], object] | None) -> Report:
+    """Return the report of a file: see ``CocoImages.verify``."""
+    what = ["JSON", "ids", "boxes", "masks"] + ["pictures"] * (file.folder is not None)
+    report = Report(file.source.path, nrecords, file.source.nbytes, checked=what)
+    total, left = len(file.images) + len(file.annotations), 0
+    for done, problems in enumerate(_each(file)):
+        for problem in problems:
+            if len(report.problems) < MOST_PROBLEMS:
+                report.problems.append(problem)
+            else:
+                left += 1
+        if done:  # the first ones are of the complete file
+            report_progress(progress, done, total)
+    if left:
+        report.problems.append(f"{file.source.path}: {left} more problems")
+    return report
+
+
+def _each(file: CocoFile) -> Iterator[list[str]]:
+    yield _guarded(lambda: _others(file))
+    for row in range(len(file.images)):
+        yield _guarded(lambda row=row: _image(CocoImage(file, row)))  # type: ignore[misc]
+    for row in range(len(file.annotations)):
+        yield _guarded(lambda row=row: _annotation(CocoAnnotation(file, row)))  # type: ignore[misc]
+
+
+def _guarded(find: Callable[[], Problems]) -> list[str]:
+    try:
+        return list(find())
+    except FileChangedError:
+        raise
+    except (MapixError, OSError) as e:
+        return [str(e)]
+
+
+def _others(file: CocoFile) -> Problems:
+    path = file.source.path
+    for key in file.layout.others:
+        try:
+            file.layout.other(key)
+        except MapixError as e:
+            yield str(e)
+    for name in ("images", "annotations"):
+        values, present = file.layout.table(name).ids("id")
+        numbers, counts = np.unique(values[present].astype(str), return_counts=True)
+        for number in numbers[counts > 1].tolist()[:10]:
+            yield f"{path}: several {name} have the id {number}"
+        if not present.all():
+            yield f"{path}: {name[:-1]} {int(np.argmin(present))} has no id"
+    ids = [c.get("id") for c in file.categories]
+    for number in sorted({str(i) for i in ids if ids.count(i) > 1}):
+        yield f"{path}: several categories have the id {number}"
+
+
+def _image(image: CocoImage) -> Problems:
+    stated = image.size
+    if image._file.folder is None:
+        return
+    file = image.encoded()
+    try:
+        pillow()
+    except UnsupportedError:
+        return
+    found = decoded_header(file).shape[:2]
+    if found != stated:
+        sizes = f"{found[0]} x {found[1]} pixels, not {stated[0]} x {stated[1]}"
+        yield str(image._error(f"{file.name} has {sizes}"))
+
+
+def _annotation(one: CocoAnnotation) -> Problems:
+    h, w = one.parent.size
+    number: Any = one.category_id
+    if number is not None and one.category is None:
+        yield str(one._error(f"there is no category with id {number!r}"))
+    box = one.bbox
+    if box is not None:
+        x, y, width, height = box
+        inside = x >= -SLACK and y >= -SLACK and x + width <= w + SLACK and y + height <= h + SLACK
+        if not (inside and width >= 0 and height >= 0):
+            yield str(one._error(f"bbox {box} does not lie in an image of {h} x {w}"))
+    _ = one.area
+    try:
+        one.segment(size=(h, w))
+    except LimitError as e:
+        yield str(one._error(str(e)))
