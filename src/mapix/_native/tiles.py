@@ -81,7 +81,8 @@ def draw_batch(
     pictures = np.zeros(len(images), _PICTURE)
     if len(images):
         pictures[:] = _picture(images[0])
-        pictures["data"] += np.arange(len(images), dtype=np.uint64) * np.uint64(images.strides[0])
+        steps = np.arange(len(images), dtype=np.int64) * images.strides[0]
+        pictures["data"] = images.ctypes.data + steps
     return _drawn(pictures, size, nchannels, channel, value_range)
 
 

@@ -8,9 +8,12 @@ cookie that pages cannot read, or in a header.
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import json
 import secrets
+import selectors
+import socket
 import sys
 import threading
 from collections.abc import Mapping
@@ -101,7 +104,30 @@ class Server(ThreadingHTTPServer):
         self.token = secrets.token_urlsafe(16)
         self.hosts = {f"{name}:{self.server_port}" for name in (ADDRESS, "localhost")}
         self.cookie = f"mapix-{self.server_port}"  # cookies do not know ports
+        self._stop, self._stopping = socket.socketpair()
+        self._connections: set[socket.socket] = set()
         self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
+
+    def serve(self) -> None:
+        """Handle connections until ``stop``."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self, selectors.EVENT_READ)
+            selector.register(self._stopping, selectors.EVENT_READ)
+            while not any(key.fileobj is self._stopping for key, _ in selector.select()):
+                self._handle_request_noblock()  # type: ignore[attr-defined]
+
+    def stop(self) -> None:
+        """Let ``serve`` return, and end all connections."""
+        self._stop.send(b"x")
+        for connection in self._connections.copy():
+            with contextlib.suppress(OSError):  # its thread has closed it
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def server_close(self) -> None:
+        """Close all sockets."""
+        super().server_close()
+        self._stop.close()
+        self._stopping.close()
 
     @property
     def url(self) -> str:
@@ -117,9 +143,11 @@ class Server(ThreadingHTTPServer):
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Handle a connection."""
+        self._connections.add(request)
         try:
             super().process_request_thread(request, client_address)
         finally:
+            self._connections.discard(request)
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:

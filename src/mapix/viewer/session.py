@@ -183,9 +183,7 @@ class View:
         from mapix.viewer.server import Server
 
         self._server = Server(self, port)
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, name="mapix viewer", daemon=True
-        )
+        self._thread = threading.Thread(target=self._server.serve, name="mapix viewer", daemon=True)
         self._thread.start()
 
     def wait(self) -> None:
@@ -201,10 +199,10 @@ class View:
         """End the server.  The dataset stays open."""
         server, self._server = self._server, None
         if server is not None:
-            server.shutdown()
-            server.server_close()
+            server.stop()
             if self._thread is not None:
                 self._thread.join()
+            server.server_close()
 
     def __enter__(self) -> Self:
         return self
