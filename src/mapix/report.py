@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 __all__ = ["Report", "report_progress"]
 
+NUMBERED = re.compile(r"\b(?:record|segment|row|entry) (\d+)\b")
+LISTED = re.compile(r": (\d+(?:, \d+)*)(?:, \.\.\.)?$")
+OTHER = re.compile(r"[^ ]*/[^:]*: ")  # a path with which the problem of another file begins
 REPORT_RECORDS = 256  # records between two calls of progress
 
 
@@ -45,6 +49,31 @@ class Report:
     def ok(self) -> bool:
         """Whether there are no problems."""
         return not self.problems
+
+    def rows_of(self, k: int, path: str | None = None) -> list[int]:
+        """Return the numbers of the records that ``problems[k]`` names.
+
+        Parameters
+        ----------
+        k : int
+            Number of the problem.
+        path : str, optional
+            The file whose records are meant; by default ``self.path``.
+
+        Returns
+        -------
+        list of int
+            Empty where the problem is not about records, or about those of another file.
+        """
+        path = self.path if path is None else path
+        text = self.problems[k]
+        listed = LISTED.search(text)
+        if listed and self.damaged and int(listed[1].split(", ")[0]) == self.damaged[0]:
+            return list(self.damaged)
+        own = text.removeprefix(f"{path}: ")
+        if own == text and OTHER.match(text):
+            return []
+        return [int(number) for number in NUMBERED.findall(own)]
 
     def __str__(self) -> str:
         lines = [f"{self.path}: {self.nrecords} records, checked {', '.join(self.checked)}"]

@@ -64,6 +64,8 @@ class Finding:
         The file that the line names.
     message : str
         What is wrong.
+    record : int or None
+        Number of the record in its file; None where the finding is not about one.
     """
 
     code: str
@@ -71,6 +73,7 @@ class Finding:
     line: int | None
     file_name: str | None
     message: str
+    record: int | None = None
 
     def __str__(self) -> str:
         place = self.path if self.line is None else f"{self.path}:{self.line}"
@@ -83,6 +86,13 @@ class LintReport(Report):
     """A ``Report`` with its problems as ``findings``, too."""
 
     findings: list[Finding] = field(default_factory=list)
+
+    def rows_of(self, k: int, path: str | None = None) -> list[int]:
+        """See ``Report.rows_of``."""
+        found = self.findings[k] if k < len(self.findings) else None
+        if found is None or found.record is None:
+            return []
+        return [found.record] if found.path == (self.path if path is None else path) else []
 
 
 class _FullError(Exception):
@@ -112,7 +122,7 @@ class _Linter:
     ) -> None:
         if code in self.ignore:
             return
-        self.report.findings.append(Finding(code, self.metadata.path, line, name, message))
+        self.report.findings.append(Finding(code, self.metadata.path, line, name, message, row))
         if row is not None:
             self.bad.add(row)
         if len(self.report.findings) >= self.most:
