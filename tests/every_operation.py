@@ -488,6 +488,7 @@ ARCHIVE: dict[str, Op] = {
     "coco_rle": lambda a: a.coco_rle([5, LAST]),
     "counts": lambda a: a.counts(),
     "difference": lambda a: a.difference([LAST, 3]),
+    "in_groups": lambda a: a.in_groups("not " + " and not ".join(a.groups)),
     "domains": lambda a: a.domains,
     "duplicates": lambda a: a.duplicates(),
     "find": lambda a: (a.find("d0", "s0"), a.find("d1"), a.find(iid="s9"), a.find("d0", ["s0"])),

@@ -90,6 +90,26 @@ class Archive(PixelQueries, PlaceQueries):
             return self._names.with_iid(as_bytes(iid))
         return self._names.all_of(as_bytes(domain), as_bytes(iid))
 
+    def in_groups(self, text: str) -> Keys:
+        """Return the keys in a combination of groups, uint32, ascending.
+
+        Parameters
+        ----------
+        text : str
+            Such as ``"cells and not (dead or 'out of focus')"``: names of groups, those that are
+            not identifiers in quotation marks, with ``and``, ``or``, ``not`` and brackets.
+
+        Raises
+        ------
+        ValueError
+            The text is not understood.
+        KeyError
+            There is no such group.
+        """
+        from mapix.iid.group_expression import keys_in
+
+        return keys_in(text, self.groups, len(self))
+
     def select(
         self,
         groups: str | Sequence[str] | None = None,
