@@ -114,6 +114,9 @@ class Dataset(abc.ABC, Generic[R]):
         of it here, where raw labels are whole numbers, unless the family supplies int64 itself.
     JOINED : str, callable or None
         Called with a list of datasets by ``joined``; None where the family cannot join them.
+    PANELS : tuple of str
+        ``"module:NAME"`` of each panel of the viewer that only this family has: see
+        ``mapix.viewer.panels.Panel``.
     """
 
     FAMILY: ClassVar[str]
@@ -124,6 +127,7 @@ class Dataset(abc.ABC, Generic[R]):
     LABEL_UNITS: ClassVar[frozenset[str]] = frozenset({"raw", "class"})
 
     JOINED: ClassVar[Deferred | None] = "mapix.joined:Joined"
+    PANELS: ClassVar[tuple[Deferred, ...]] = ()
 
     _rows: Rows = None
     _columns_known: Columns | None = None

@@ -26,11 +26,21 @@ def add(parser: Any) -> None:
         metavar="FOLDER",
         help="let the page write selections there (default: it writes nothing)",
     )
+    parser.add_argument(
+        "--with",
+        dest="companions",
+        metavar="PATH",
+        action="append",
+        default=[],
+        help="a file that belongs to it: the image under the segments of an archive; the mapping, "
+        "data or rotations of a SOM; may be given several times",
+    )
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> None:
     from mapix.registry import open_dataset
+    from mapix.viewer.companions import opened as companion
     from mapix.viewer.session import View
 
     paths = arguments.paths
@@ -45,7 +55,9 @@ def _run(arguments: argparse.Namespace) -> None:
             )
         return chosen(whole, arguments)
 
-    with View(opened(), reopen=opened, export_folder=arguments.export_folder) as view:
+    companions = [companion(path) for path in arguments.companions]
+    folder = arguments.export_folder
+    with View(opened(), reopen=opened, export_folder=folder, companions=companions) as view:
         view.start(arguments.port)
         print(view.url, flush=True)
         if not arguments.no_browser:

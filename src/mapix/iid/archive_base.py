@@ -121,6 +121,7 @@ class SegmentDataset(Dataset[Segment]):
     FAMILY = "iid"
     RECORDS = "segments"
     BATCH_OPTIONS = frozenset()
+    PANELS = ("mapix.iid.viewing:PANEL",)
     NO_BATCH = "use masks(keys), or mapix.iid.label_map(archive, keys) for one image of them"
 
     @property

@@ -29,6 +29,7 @@ class Som(PinkOnSom):
     """
 
     RECORDS = "neurons"
+    PANELS = ("mapix.pink.viewing:PANEL",)
 
     @property
     def neuron_shape(self) -> tuple[int, ...]:

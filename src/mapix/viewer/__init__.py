@@ -11,6 +11,8 @@ Who owns what
 ``session``   ``View``: the dataset, orders of its records (cached), the selection.
 ``query``     conditions as text, taken apart for the facets.
 ``tiles``, ``facets``, ``table``, ``api``   routes of the grid, facets, table, and of the rest.
+``inspector``, ``named_bytes``, ``problems``   routes of an open record, and of ``verify``.
+``companions``   files that belong to a dataset: ``view.companions``.
 ``static/main.js``    makes the page; ``state.js`` the URL; ``source.js`` all requests;
 ``scroller.js`` a virtual list on a canvas; ``grid.js``, ``table.js``, ``facets.js``,
 ``toolbar.js`` what their names say; ``colour.js`` colour maps; ``app.css`` all of the look.
@@ -34,6 +36,13 @@ How to add a panel
     ``source`` (``source.json(route, parameters)``, ``source.bytes(...)``, ``source.post(...)``),
     ``notice(text)``.
 
+A panel that only one family has lies in the family's package, so that the viewer knows no format:
+``PANEL = Panel("som", "Map", "main", "mapix.pink.viewing", applies)`` in ``pink/viewing.py``, with
+``ROUTES`` beside it; the script ``pink/som.js``; and ``PANELS = ("mapix.pink.viewing:PANEL",)`` in
+the class of the datasets.  Packages of others do the same.  The script imports ``./dom.js`` and the
+other modules of ``static``: ``stage.js`` is a canvas with zoom, pan, cursor and regions,
+``levels.js`` numbers and their colours, ``panels.css`` classes for tools, cards and tiles.
+
 State
 -----
 The hash of the URL holds all of it (``#q=note>51&sort=-note&open=7``), so a link is a view.
@@ -51,6 +60,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     from mapix.viewer.session import View
 
@@ -63,6 +73,7 @@ def view(
     port: int = 0,
     browser: bool = True,
     export_folder: str | os.PathLike[str] | None = None,
+    companions: Sequence[Any] = (),
 ) -> View:
     """Show a dataset in the browser; return at once.
 
@@ -76,6 +87,9 @@ def view(
         Open a browser.  Without it, open ``view.url`` yourself.
     export_folder : str or os.PathLike, optional
         Where the page may write selections.  By default it writes nothing.
+    companions : sequence, optional
+        What belongs to the dataset: paths, open datasets, or arrays.  Of an archive of segments the
+        image under them; of a SOM the mapping, the data and the rotations.
 
     Returns
     -------
@@ -87,9 +101,10 @@ def view(
     OSError
         The port is taken.
     """
+    from mapix.viewer.companions import opened
     from mapix.viewer.session import View
 
-    shown = View(ds, export_folder=export_folder)
+    shown = View(ds, export_folder=export_folder, companions=[opened(c) for c in companions])
     shown.start(port)
     if browser:
         shown.open_browser()

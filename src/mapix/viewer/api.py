@@ -12,7 +12,7 @@ import numpy as np
 from mapix import registry
 from mapix.colour import palette
 from mapix.conversion import convert, target_classes
-from mapix.viewer.panels import PANELS
+from mapix.viewer.panels import panels_of
 from mapix.viewer.query import parts
 from mapix.viewer.routes import RefusedError, Reply, Request
 from mapix.viewer.session import View
@@ -40,7 +40,7 @@ def dataset(view: View, request: Request) -> Reply:
             "pixels": view.cached("pixels", lambda: _pixels(ds)),
             "panels": [
                 {"name": p.name, "title": p.title, "place": p.place}
-                for p in PANELS
+                for p in panels_of(ds.PANELS)
                 if p.place != "frame" and p.applies(ds)
             ],
             "selected": len(view.selected),

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mapix.viewer.panels import PANELS
+from mapix.registry import Deferred
+from mapix.viewer.panels import panels_of
 
 if TYPE_CHECKING:
     from mapix.viewer.session import View
@@ -122,11 +123,13 @@ def plain(data: Any) -> Any:
 
 
 @cache
-def routes() -> tuple[Mapping[str, Route], Mapping[str, Route]]:
-    """Return the routes of GET and of POST, by name."""
+def routes(
+    declared: tuple[Deferred, ...],
+) -> tuple[Mapping[str, Route], Mapping[str, Route]]:
+    """Return the routes of GET and of POST, with those of a family's panels, by name."""
     gets: dict[str, Route] = {}
     posts: dict[str, Route] = {}
-    for panel in PANELS:
+    for panel in panels_of(declared):
         module = panel.load()
         for known, found in ((gets, module.ROUTES), (posts, getattr(module, "POSTS", {}))):
             twice = known.keys() & found.keys()

@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from mapix.errors import FileChangedError, MapixError
+from mapix.registry import Deferred
+from mapix.viewer.panels import panels_of
 from mapix.viewer.routes import RefusedError, Reply, Request, routes
 
 if TYPE_CHECKING:
@@ -76,6 +78,13 @@ def static_files() -> Mapping[str, Reply]:
         for entry in files("mapix.viewer").joinpath("static").iterdir()
         if (kind := KINDS.get(entry.name.rpartition(".")[2])) is not None
     }
+
+
+@cache
+def scripts(declared: tuple[Deferred, ...]) -> Mapping[str, Reply]:
+    """Return the scripts of a family's panels, by name."""
+    own = panels_of(declared)[: len(declared)]
+    return {f"{panel.name}.js": Reply(panel.script(), KINDS["js"]) for panel in own}
 
 
 class Server(ThreadingHTTPServer):
@@ -245,10 +254,13 @@ class Handler(BaseHTTPRequestHandler):
         if url.path == "/":
             return static_files()["index.html"]
         folder, _, name = url.path[1:].partition("/")
+        declared = self.server.view.ds.PANELS
         if folder == "static" and name in static_files():
             return static_files()[name]
-        if folder == "api" and name in routes()[0]:
-            return routes()[0][name](self.server.view, Request(parameters))
+        if folder == "static" and name in scripts(declared):
+            return scripts(declared)[name]
+        if folder == "api" and name in routes(declared)[0]:
+            return routes(declared)[0][name](self.server.view, Request(parameters))
         raise RefusedError(404, "there is no such page")
 
     def _post(self, url: Any) -> Reply:
@@ -257,7 +269,8 @@ class Handler(BaseHTTPRequestHandler):
             raise RefusedError(413, f"a body of at most {MOST_BODY_NBYTES} bytes is read")
         self._check_token()
         folder, _, name = url.path[1:].partition("/")
-        if folder != "api" or name not in routes()[1]:
+        posts = routes(self.server.view.ds.PANELS)[1]
+        if folder != "api" or name not in posts:
             raise RefusedError(404, "there is no such page")
         if self.headers.get("Content-Type", "").partition(";")[0].strip() != "application/json":
             raise RefusedError(415, "a body of application/json is expected")
@@ -266,7 +279,7 @@ class Handler(BaseHTTPRequestHandler):
             body = json.loads(data)
         except (ValueError, RecursionError) as e:
             raise RefusedError(400, "the body is not JSON") from e
-        return routes()[1][name](self.server.view, Request({}, body))
+        return posts[name](self.server.view, Request({}, body))
 
 
 def _problem(status: int, kind: str, error: BaseException) -> Reply:

@@ -7,7 +7,7 @@ import os
 import threading
 import webbrowser
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -33,6 +33,8 @@ class View:
         Opens the dataset again, after its file has changed.
     export_folder : str or os.PathLike, optional
         Where selections may be written.
+    companions : sequence, optional
+        Datasets and arrays that belong to it, for panels that show them together.
 
     Attributes
     ----------
@@ -40,6 +42,8 @@ class View:
         The dataset.
     export_folder : str or None
         As given, from the root of the file system.
+    companions : tuple
+        As given.
     """
 
     def __init__(
@@ -48,9 +52,11 @@ class View:
         *,
         reopen: Callable[[], Any] | None = None,
         export_folder: str | os.PathLike[str] | None = None,
+        companions: Sequence[Any] = (),
     ) -> None:
         self.ds = ds
         self.export_folder = None if export_folder is None else os.path.abspath(export_folder)
+        self.companions = tuple(companions)
         self._reopen = reopen
         self._lock = threading.RLock()
         self._orders: OrderedDict[tuple[str, ...], Rows] = OrderedDict()

@@ -1,0 +1,139 @@
+"""Routes of an open record: its values, and its pixels as they are."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapix.errors import MapixError
+from mapix.viewer.routes import RefusedError, Reply, Request
+from mapix.viewer.session import View
+
+__all__ = ["ROUTES"]
+
+MOST_SIDE = 1 << 31
+MOST_NUMBERS = 1 << 22  # in one answer
+MOST_TEXT = 2000
+
+
+class _Last:
+    """The pixels that were decoded last: a page asks for several windows of one picture."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.ds: Any = None
+        self.record = -1
+        self.image: NDArray[Any] | None = None
+
+    def of(self, ds: Any, record: int) -> NDArray[Any] | None:
+        """Return the pixels of a record, (h, w, c); None without."""
+        with self.lock:
+            if self.ds is not ds or self.record != record:
+                image = ds._image(int(ds._rows_of([record])[0]))
+                self.image = None if image is None else _shaped(image)
+                self.ds, self.record = ds, record
+            return self.image
+
+
+def _shaped(image: NDArray[Any]) -> NDArray[Any] | None:
+    """Return pixels as (h, w, c) in this machine's byte order; None of what are not numbers."""
+    if image.dtype.kind not in "biuf" or not image.size:
+        return None
+    if image.dtype.kind == "b":
+        image = image.view(np.uint8)
+    image = image.astype(image.dtype.newbyteorder("="), copy=False)
+    return image.reshape(1, -1, 1) if image.ndim < 2 else image.reshape(*image.shape[:2], -1)
+
+
+def _number(view: View, request: Request) -> int:
+    return request.integer("n", most=len(view.ds) - 1)
+
+
+def _image(view: View, record: int) -> NDArray[Any] | None:
+    last: _Last = view.cached("inspector", _Last)
+    return last.of(view.ds, record)
+
+
+def record(view: View, request: Request) -> Reply:
+    """Return the values of a record: columns, size and range of its pixels, annotations."""
+    ds, n = view.ds, _number(view, request)
+    row = int(ds._rows_of([n])[0])
+    problems: list[str] = []
+    image = None
+    try:
+        image = _image(view, n)
+    except (MapixError, OSError) as e:
+        problems.append(str(e))
+    found: dict[str, Any] = {"record": n, "row": row, "columns": [], "image": None}
+    labels = set(ds._label_names())
+    for name in ds._column_names():
+        column = ds.columns[name]
+        there = bool(column.present[n])
+        found["columns"].append(
+            {
+                "name": name,
+                "value": _text(column.values[n]) if there else None,
+                "unit": column.unit,
+                "description": column.description,
+                "label": name in labels,
+            }
+        )
+    if image is not None:
+        h, w, c = image.shape
+        finite = image[np.isfinite(image)] if image.dtype.kind == "f" else image
+        found["image"] = {
+            "shape": [h, w, c],
+            "dtype": image.dtype.name,
+            "low": finite.min() if finite.size else 0,
+            "high": finite.max() if finite.size else 0,
+        }
+    try:
+        annotations = ds._annotations(row)
+    except (MapixError, OSError) as e:
+        problems.append(str(e))
+    else:
+        found["annotations"] = annotations._asdict()
+        found["annotations"]["unit"] = annotations.unit and annotations.unit._asdict()
+    return Reply.json({**found, "problems": problems})
+
+
+def _text(value: Any) -> Any:
+    """Return a value of a column, or a text of it where JSON has no such type."""
+    plain = value.item() if isinstance(value, np.generic) else value
+    if isinstance(plain, bool | int | float):
+        return plain
+    if isinstance(plain, list | tuple | set | frozenset | np.ndarray):
+        plain = ", ".join(map(str, plain))
+    return str(plain)[:MOST_TEXT]
+
+
+def pixels(view: View, request: Request) -> Reply:
+    """Return numbers of a window of a record's pixels: (h, w, c), little-endian, row after row.
+
+    ``top``, ``left``, ``bottom``, ``right`` are pixels; of ``step`` each how many-th is sent.
+    """
+    image = _image(view, _number(view, request))
+    if image is None:
+        raise RefusedError(404, "the record has no pixels")
+    h, w, _ = image.shape
+    top = request.integer("top", 0, most=h - 1)
+    left = request.integer("left", 0, most=w - 1)
+    bottom = request.integer("bottom", h, least=top + 1, most=h)
+    right = request.integer("right", w, least=left + 1, most=w)
+    step = request.integer("step", 1, least=1, most=MOST_SIDE)
+    part = image[top:bottom:step, left:right:step]
+    if part.size > MOST_NUMBERS:
+        raise RefusedError(
+            413, f"{part.size} numbers, at most {MOST_NUMBERS} are sent: a larger step"
+        )
+    data = np.ascontiguousarray(part, part.dtype.newbyteorder("<"))
+    return Reply(data.tobytes(), "application/octet-stream")
+
+
+ROUTES = {
+    "record": record,
+    "record.pixels": pixels,
+}
