@@ -62,20 +62,23 @@ def record(view: View, request: Request) -> Reply:
     ds, n = view.ds, _number(view, request)
     row = int(ds._rows_of([n])[0])
     problems: list[str] = []
-    image = None
+    image: NDArray[Any] | None = None
     try:
         image = _image(view, n)
     except (MapixError, OSError) as e:
         problems.append(str(e))
     found: dict[str, Any] = {"record": n, "row": row, "columns": [], "image": None}
-    labels = set(ds._label_names())
+    labels, one = set(ds._label_names()), ds[[n]]  # columns of this record alone are read
     for name in ds._column_names():
-        column = ds.columns[name]
-        there = bool(column.present[n])
+        try:
+            column = one.columns[name]
+        except (MapixError, OSError) as e:
+            problems.append(f"{name}: {e}")
+            continue
         found["columns"].append(
             {
                 "name": name,
-                "value": _text(column.values[n]) if there else None,
+                "value": _text(column.values[0]) if column.present[0] else None,
                 "unit": column.unit,
                 "description": column.description,
                 "label": name in labels,
@@ -97,7 +100,7 @@ def record(view: View, request: Request) -> Reply:
     else:
         found["annotations"] = annotations._asdict()
         found["annotations"]["unit"] = annotations.unit and annotations.unit._asdict()
-    return Reply.json({**found, "problems": problems})
+    return Reply.json({**found, "problems": list(dict.fromkeys(problems))})
 
 
 def _text(value: Any) -> Any:
