@@ -124,7 +124,7 @@ def plain(data: Any) -> Any:
 
 @cache
 def routes(
-    declared: tuple[Deferred, ...],
+    declared: tuple[Deferred, ...] = (),
 ) -> tuple[Mapping[str, Route], Mapping[str, Route]]:
     """Return the routes of GET and of POST, with those of a family's panels, by name."""
     gets: dict[str, Route] = {}
