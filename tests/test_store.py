@@ -201,3 +201,11 @@ def test_one_file_takes_the_place_of_another_whole(tmp_path):
     assert (torn, lost) == (0, 0)
     assert replaced(tmp_path, "fsync", 30)[1] > 0
     assert replaced(tmp_path, "fsync_directory", 30)[2] > 0
+
+
+def test_an_array_without_values_writes_nothing(tmp_path):
+    """Its memoryview cannot be cast to bytes; an index has such parts."""
+    with NewWhole(tmp_path / "x") as out:
+        for array in np.zeros((0, 3), np.uint16), np.arange(2, dtype=np.uint8), np.zeros(0):
+            out.write(array.data)
+    assert (tmp_path / "x").read_bytes() == b"\0\1"

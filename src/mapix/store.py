@@ -98,7 +98,10 @@ class NewFile:
         """Write all of data; small pieces are buffered."""
         if self._fd < 0:
             raise ClosedError(f"{self.path}: the writer is closed")
-        new = memoryview(data).cast("B")
+        new = memoryview(data)
+        if not new.nbytes:  # such a view cannot be cast
+            return
+        new = new.cast("B")
         self.nbytes += len(new)
         if len(new) < self._buffer_nbytes:
             self._buffer += new
