@@ -21,7 +21,7 @@ static uint32_t table_step(uint32_t crc, const uint8_t *p, uint64_t nbytes) {
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <nmmintrin.h>
 
-__attribute__((target("sse4.2"))) static uint32_t hardware_step(uint32_t crc, const uint8_t *p,
+__attribute__((target("sse4.2,crc32"))) static uint32_t hardware_step(uint32_t crc, const uint8_t *p,
                                                                  uint64_t nbytes) {
     uint64_t wide = crc;
     for (; nbytes >= 8; nbytes -= 8, p += 8) {

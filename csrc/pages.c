@@ -7,6 +7,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#ifdef __linux__
+typedef unsigned char residence;
+#else
+typedef char residence; /* of mincore */
+#endif
+
 static uint64_t page_nbytes(void) {
     const long n = sysconf(_SC_PAGESIZE);
     return n > 0 ? (uint64_t)n : 4096;
@@ -30,7 +36,7 @@ int mapix_protect(uint8_t *at, uint64_t nbytes, int writable) {
 }
 
 int mapix_resident(const mapix_map *map, uint64_t at) {
-    unsigned char flag = 0;
+    residence flag = 0;
     const uintptr_t p = (uintptr_t)(map->base + at) & ~(uintptr_t)(page_nbytes() - 1);
     return mincore((void *)p, 1, &flag) != 0 || (flag & 1);
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -15,15 +16,35 @@ settings.register_profile("mapix", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("mapix")
 
 
+POSIX = os.environ.get("MAPIX_TEST_SYSTEM") == "posix"
+"""Whether the tests run without what only Linux has."""
+
+if POSIX:
+    for missing in ("O_PATH", "O_TMPFILE", "memfd_create", "MFD_CLOEXEC"):
+        delattr(os, missing)
+    tempfile._O_TMPFILE_WORKS = False
+    from mapix import rooted, system_calls
+
+    rooted._openat2 = None
+    system_calls._renameat2 = lambda: None
+
+
 ALL = os.environ.get("MAPIX_ALL_TESTS") == "1"
 """Whether tests that take seconds run, too, and all combinations of others, as in CI."""
 
+READ = os.environ.get("MAPIX_BACKEND") == "pread"
+"""Whether files are read into memory when they are opened."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip tests that are marked as slow, unless all were asked for."""
+    """Skip tests that take seconds, unless all were asked for, and those that need maps."""
     for item in items:
         if not ALL and item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.skip(reason="takes seconds: set MAPIX_ALL_TESTS=1"))
+        if POSIX and item.get_closest_marker("linux"):
+            item.add_marker(pytest.mark.skip(reason="needs Linux: MAPIX_TEST_SYSTEM=posix"))
+        if READ and item.get_closest_marker("maps"):
+            item.add_marker(pytest.mark.skip(reason="files are not mapped: MAPIX_BACKEND=pread"))
 
 
 @pytest.fixture(autouse=True)

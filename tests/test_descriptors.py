@@ -274,6 +274,7 @@ def test_descriptors_that_others_took_are_made_room_for(tmp_path, few):
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.maps
 def test_a_file_that_has_private_maps_alone(tmp_path, monkeypatch):
     """FUSE with direct I/O: MAP_SHARED is ENODEV."""
     kinds = []
@@ -330,6 +331,7 @@ print(len(ds), ds.batch([99]).images.tobytes() == ds[99].tobytes() == bytes(rang
         server.communicate("", timeout=60)
 
 
+@pytest.mark.maps
 def test_what_cannot_be_mapped_is_named(tmp_path, monkeypatch):
     (path,) = files(tmp_path, 1)
 
@@ -416,6 +418,7 @@ def test_a_mapping_dies_without_its_modules(tmp_path, monkeypatch):
     assert descriptors_open() == before
 
 
+@pytest.mark.maps
 def test_a_file_that_is_attacked_while_it_is_checked_by_path(tmp_path, monkeypatch):
     """The kill test without any descriptor."""
     gc.collect()

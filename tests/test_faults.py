@@ -21,6 +21,7 @@ LEAST = 200  # good batches, refused ones, and faults, however long that takes
 LEAST_AHEAD = 40
 
 
+@pytest.mark.maps
 @pytest.mark.parametrize(
     ("how", "least"),
     [
@@ -77,6 +78,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.maps
 def test_the_guard_stands_above_handlers_that_came_later(path):
     """faulthandler and Python handlers displace ours; the next gather takes it back."""
     done = run(
@@ -130,6 +132,7 @@ def test_truncation_inside_the_last_page_gives_no_signal_and_is_still_seen(path)
     assert _native.faults_caught() == before
 
 
+@pytest.mark.maps
 def test_a_fault_in_each_thread_of_a_batch(path):
     ds = mapix.open(path)
     os.truncate(path, 4096)

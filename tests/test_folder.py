@@ -252,6 +252,7 @@ def test_splits(tmp_path):
         mapix.open(tmp_path / "one" / "metadata.jsonl", split="only")
 
 
+@pytest.mark.maps
 def test_opening_reads_no_line_and_loads_no_decoder(tmp_path):
     folder = make(tmp_path / "f", b'{"file_name": "a.png"}\n', {"a.png": picture(2, 2)})
     with open(folder / "metadata.jsonl", "ab") as f:
@@ -567,6 +568,7 @@ def test_links_within_a_root_that_was_named(tmp_path):
         mapix.open(folder, root=tmp_path / "snapshots")
 
 
+@pytest.mark.maps
 def test_bytes_alias_the_file(tmp_path):
     folder = make(tmp_path / "f", [{"file_name": "a.png"}], {"a.png": picture(30, 30)})
     ds = mapix.open(folder)

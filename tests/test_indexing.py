@@ -495,7 +495,8 @@ def test_a_tuple_is_what_it_is_to_numpy(cube, key, rows):
     part, oracle = whole[rows], array[np.array(rows, int) if rows == [] else rows]
     want, got = tried(oracle, key), tried(part, key)
     if want is IndexError or got is IndexError:
-        assert want is got
+        # numpy does not check indices whose result is empty
+        assert want is got or want.size == 0
         return
     assert got.shape == want.shape
     assert got.dtype.newbyteorder("=") == want.dtype

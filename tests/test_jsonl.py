@@ -142,6 +142,7 @@ def test_long_lines_are_limited(tmp_path):
         list(lines)
 
 
+@pytest.mark.maps
 def test_a_sparse_terabyte(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(b'{"a": 1}\n{"a": 2}\n')

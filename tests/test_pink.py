@@ -328,6 +328,7 @@ def test_loaders(tmp_path, workers):
 I = 2**31 - 1  # noqa: E741
 
 
+@pytest.mark.maps
 @pytest.mark.parametrize(
     "ints",
     [
@@ -377,6 +378,7 @@ def test_dimensions_that_lie(tmp_path, ints, size):
             mapix.open(path)
 
 
+@pytest.mark.maps
 def test_a_sparse_terabyte_that_is_what_it_says(tmp_path):
     path = tmp_path / "x.bin"
     with path.open("wb") as f:
@@ -410,6 +412,7 @@ def test_comments_that_lead_nowhere(tmp_path, text):
             mapix.open(path, **options)
 
 
+@pytest.mark.maps
 def test_comments_are_looked_through_up_to_a_limit(tmp_path):
     good = (PINK / "data_v2_2d_6x8x8.bin").read_bytes()
     path = tmp_path / "x.bin"

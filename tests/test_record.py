@@ -231,6 +231,7 @@ def test_hostile_tables(tmp_path: Path) -> None:
     assert taken > 1000
 
 
+@pytest.mark.maps
 @needs_c
 @pytest.mark.usefixtures("small_files_count")
 def test_a_table_that_is_cut_while_it_is_used(tmp_path: Path) -> None:
@@ -247,6 +248,7 @@ def test_a_table_that_is_cut_while_it_is_used(tmp_path: Path) -> None:
     assert mapix.open(path, dialect=14, index="never")[4000].labels == {"param_0": 4000 & 255}
 
 
+@pytest.mark.maps
 @needs_c
 @pytest.mark.usefixtures("small_files_count")
 def test_a_file_that_moves_while_its_table_is_used(tmp_path: Path) -> None:

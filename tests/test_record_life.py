@@ -32,6 +32,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.maps
 def test_records_of_a_closed_file(path: Path) -> None:
     ds = mapix.open(path)
     part, r = ds[::2], ds[3]
@@ -80,6 +81,7 @@ def test_nothing_leaks(path: Path) -> None:
     assert psutil.Process().memory_info().rss - rss < 2 << 20
 
 
+@pytest.mark.maps
 @pytest.mark.parametrize("through", ["dataset", "gatherer"])
 def test_cycles_are_collected(path: Path, through: str) -> None:
     ds: Any = mapix.open(path)

@@ -357,6 +357,7 @@ def test_a_writer_that_is_closed_writes_no_more(tmp_path):
 # --- systems that can do less ---------------------------------------------------------------------
 
 
+@pytest.mark.linux
 @pytest.mark.parametrize("name", ["new file", "new directory", "replaced file", "iid.Writer"])
 def test_without_files_that_have_no_name_and_without_renameat2(tmp_path, name, monkeypatch):
     monkeypatch.setattr(system_calls, "_renameat2", lambda: None)

@@ -211,6 +211,7 @@ def full(monkeypatch, code: int) -> list[str]:
     return met
 
 
+@pytest.mark.linux
 @both
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT])
 def test_opened_without_a_cache(tmp_path, monkeypatch, make, name, code):
@@ -252,6 +253,7 @@ def test_opened_with_a_cache_that_cannot_be(tmp_path, monkeypatch, make, name, p
     assert (images(make(tmp_path / name)) == ROWS).all()
 
 
+@pytest.mark.linux
 @both
 @pytest.mark.parametrize("call", ["write", "fsync", "link"])
 def test_a_disk_that_fills_up(tmp_path, monkeypatch, make, name, call):
@@ -279,6 +281,7 @@ def test_a_disk_that_fills_up(tmp_path, monkeypatch, make, name, call):
     assert descriptors() == fds
 
 
+@pytest.mark.linux
 def test_no_place_at_all_is_an_error_that_tells_what_to_do(tmp_path, monkeypatch):
     path = zipped(tmp_path / "x-idx3-ubyte.gz")
     full(monkeypatch, errno.EROFS)

@@ -305,6 +305,7 @@ def test_huge_dimensions_cost_nothing(tmp_path, head):
     assert str(65535**3 + head + 1) in str(e.value)
 
 
+@pytest.mark.maps
 def test_a_sparse_terabyte_is_refused_at_once(tmp_path):
     path = tmp_path / "sparse"
     path.write_bytes(pack([record(2, 2, 1, [(0, 1)])]))

@@ -373,6 +373,7 @@ def test_counts_that_may_be_read_in_two_ways(tmp_path):
         mapix.open(tmp_path / "x.json")
 
 
+@pytest.mark.maps
 def test_bombs_fail_at_once(tmp_path):
     """No allocation and no time for what is not there."""
     path = tmp_path / "x.json"

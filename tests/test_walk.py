@@ -180,6 +180,7 @@ def test_ctrl_c_is_obeyed_between_steps(tmp_path):
         layout.walk(source, 14, stop)
 
 
+@pytest.mark.maps
 def test_a_file_that_moves_while_it_is_walked(tmp_path):
     path = tmp_path / "f"
     source = source_of(path, pack([record(30, 30, 1, [], seed=i) for i in range(100)]))

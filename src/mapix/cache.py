@@ -142,7 +142,7 @@ def _make(folder: str) -> None:
 
 def _unnamed(folder: str) -> int | None:
     """Open a new file without a name in a folder; return None if the system has no such files."""
-    if not os.access(UNNAMED, os.F_OK):
+    if not hasattr(os, "O_TMPFILE") or not os.access(UNNAMED, os.F_OK):
         return None
     try:
         return os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, FILE_MODE)

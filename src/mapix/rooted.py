@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterator
 
 from mapix import descriptors
@@ -159,6 +160,8 @@ def _read_all(fd: int, limit: int, path: str) -> bytes:
     return data
 
 
+# of directories on the way to a file; systems without O_PATH open them for reading
+PASSING_FLAGS = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY
 SYS_OPENAT2 = 437  # the same number on all architectures except alpha
 RESOLVE = 0x08 | 0x02  # RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS
 _openat2: Callable[[int, bytes], int] | bool | None = True  # True: not searched for yet
@@ -166,6 +169,8 @@ _openat2: Callable[[int, bytes], int] | bool | None = True  # True: not searched
 
 def _find_openat2() -> Callable[[int, bytes], int] | None:
     """Return the system call as a function that returns a descriptor; None if there is none."""
+    if sys.platform != "linux":  # the number is another call there
+        return None
     import ctypes
     import struct
 
@@ -226,7 +231,7 @@ def _by_components(root: int, parts: list[bytes]) -> int:
                 os.close(way.pop())
                 left = left or [b"."]
                 continue
-            flags = os.O_PATH | os.O_DIRECTORY if left else READ_FLAGS
+            flags = PASSING_FLAGS if left else READ_FLAGS
             try:
                 found = os.open(part, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
             except OSError as e:

@@ -148,16 +148,14 @@ def _fill(memory: _native.CData, nbytes: int, fd: int, path: str) -> None:
 
 def _read(memory: _native.CData, nbytes: int, fd: int, path: str) -> None:
     """Read a file into reserved memory, for systems that do not map it."""
-    before = Fingerprint.of(os.fstat(fd))
     try:
         done = _native.read_file(memory, nbytes, fd)
     except OSError as e:
         raise OSError(e.errno, f"cannot read: {e.strerror}", path) from e
-    changed = before.difference(Fingerprint.of(os.fstat(fd))) if nbytes == before.size else None
     if done < nbytes:
-        changed = f"the file had {nbytes} bytes, now it has {done}"
-    if changed is not None:
-        raise FileChangedError(path, f"{changed} while it was read; open it again")
+        raise FileChangedError(
+            path, f"the file had {nbytes} bytes, now it has {done}; open it again"
+        )
 
 
 def _open(path: str | os.PathLike[str] | bytes) -> int:

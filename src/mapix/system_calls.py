@@ -131,12 +131,13 @@ class _System:
     @staticmethod
     def scratch(path: str) -> int:
         flags = os.O_RDWR | os.O_CLOEXEC
-        try:
-            return os.open(os.path.dirname(path), flags | os.O_TMPFILE, PRIVATE_MODE)
-        except OSError as e:
-            # FUSE, NFS and old kernels do not know the flag
-            if e.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL):
-                raise
+        if hasattr(os, "O_TMPFILE"):
+            try:
+                return os.open(os.path.dirname(path), flags | os.O_TMPFILE, PRIVATE_MODE)
+            except OSError as e:
+                # FUSE, NFS and old kernels do not know the flag
+                if e.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL):
+                    raise
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)  # left by a killed writer: the caller holds the lock of its stage
         fd = os.open(path, flags | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, PRIVATE_MODE)

@@ -139,6 +139,8 @@ def _on_disk() -> int:
 
 
 def _in_memory() -> int:
+    if not hasattr(os, "memfd_create"):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
     return os.memfd_create("mapix", os.MFD_CLOEXEC)
 
 
