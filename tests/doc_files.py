@@ -138,6 +138,27 @@ def schedule(path: Path) -> None:
     path.write_bytes((golden / "rbm_doc_example.json").read_bytes())
 
 
+def coco(path: Path) -> None:
+    from PIL import Image
+
+    names = ["0001.jpg", "0002.jpg"]
+    (path.parent.parent / "val2017").mkdir(parents=True)
+    for name in names:
+        Image.new("RGB", (80, 60)).save(path.parent.parent / "val2017" / name)
+    images = [{"id": k, "file_name": n, "width": 80, "height": 60} for k, n in enumerate(names)]
+    annotations = [
+        {
+            **{"id": k, "image_id": k % 2, "category_id": 18, "iscrowd": 0, "area": 1200.0},
+            **{"bbox": [2, 3, 40, 30], "segmentation": [[2, 3, 42, 3, 42, 33, 2, 33]]},
+        }
+        for k in range(9)
+    ]
+    path.parent.mkdir()
+    categories = [{"id": 18, "name": "dog", "supercategory": "animal"}]
+    text = {"images": images, "annotations": annotations, "categories": categories}
+    path.write_text(json.dumps(text), encoding="utf-8")
+
+
 def arrays(path: Path, **given: np.ndarray) -> None:
     np.savez(path, **given)
 
@@ -157,6 +178,7 @@ FILES: dict[str, Callable[[Path], Any]] = {
     "train-00000-of-01024": records,
     "cells.iid": cells,
     "map_v1.bin": map_v1,
+    "annotations/instances_val2017.json": coco,
     "model.json": model,
     "schedule.json": schedule,
     "images.npy": lambda path: path.write_bytes(npy_bytes(digits())),
@@ -166,7 +188,7 @@ FILES: dict[str, Callable[[Path], Any]] = {
 }
 """Path of a file or folder in an example -> the function that makes it."""
 
-PICTURES = {name for name, make in FILES.items() if make in (my_images, tar_shard, records)}
+PICTURES = {name for name, make in FILES.items() if make in (my_images, tar_shard, records, coco)}
 """Those that are made with Pillow."""
 
 
