@@ -16,6 +16,7 @@ import selectors
 import socket
 import sys
 import threading
+import traceback
 from collections.abc import Mapping
 from functools import cache
 from http.cookies import CookieError, SimpleCookie
@@ -202,6 +203,9 @@ class Handler(BaseHTTPRequestHandler):
             reply = _problem(422, type(e).__name__, e)
         except MemoryError as e:
             reply = _problem(507, "MemoryError", e)
+        except Exception as e:  # a fault of a format, or of the viewer
+            traceback.print_exc()
+            reply = _problem(500, type(e).__name__, e)
         self._send(reply)
 
     def _send(self, reply: Reply) -> None:

@@ -197,7 +197,8 @@ function facet(app, column, open) {
     if (!found) return true;
     const middle = (data.edges[i] + data.edges[i + 1]) / 2;
     if (found.kind === "range") {
-      return (found.low === null || middle >= found.low) && (found.high === null || middle <= found.high);
+      const above = found.low === null || middle > found.low || (found.with_low && middle === found.low);
+      return above && (found.high === null || middle < found.high || (found.with_high && middle === found.high));
     }
     return found.values.some((value) => value >= data.edges[i] && value < data.edges[i + 1]);
   }

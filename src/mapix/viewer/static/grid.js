@@ -267,6 +267,7 @@ export function create(app) {
     );
     const first = Math.floor(firstLine / layout.lines);
     const last = Math.floor(Math.max(firstLine, lastLine) / layout.lines);
+    let complete = true;
     for (let number = first; number <= last; number++) {
       const block = blocks.get(number);
       const y = number * layout.lines * layout.line + EDGE - top;
@@ -278,6 +279,7 @@ export function create(app) {
         context.drawImage(block.canvas, EDGE, y, block.canvas.width / ratio, block.canvas.height / ratio);
         continue;
       }
+      complete = false;
       context.fillStyle = c.tile;
       const end = Math.min(total(), (number + 1) * layout.count);
       for (let i = Math.max(number * layout.count, firstLine * layout.columns); i < end; i++) {
@@ -287,6 +289,8 @@ export function create(app) {
       }
     }
     marks(context, top, firstLine, lastLine);
+    element.dataset.complete = String(complete);
+    if (complete && !element.dataset.painted) element.dataset.painted = String(Math.round(performance.now()));
     ask(first, last);
   }
 
