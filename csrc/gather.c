@@ -1,4 +1,5 @@
 /* gather.c - many records into one batch, in one pass. */
+#include "augment.h"
 #include "lines.h"
 #include "table.h"
 
@@ -12,25 +13,6 @@ typedef struct {
     uint64_t canvas_nbytes; /* or, of records as they are, of a record */
     size_t item;
 } gather_job;
-
-static void fill(void *canvas, uint64_t nbytes, uint32_t dtype, float value) {
-    if (dtype == MAPIX_U8) { /* a float out of range has no defined value in C; NaN is 0 here */
-        memset(canvas, value >= 255.0f ? 255 : value > 0.0f ? (int)value : 0, nbytes);
-    } else if (value == 0.0f) {
-        memset(canvas, 0, nbytes);
-    } else if (dtype == MAPIX_F32) {
-        float *to = canvas;
-        for (uint64_t i = 0; i < nbytes / 4; i++) {
-            to[i] = value;
-        }
-    } else {
-        uint16_t *to = canvas;
-        const uint16_t half = mapix_half(value);
-        for (uint64_t i = 0; i < nbytes / 2; i++) {
-            to[i] = half;
-        }
-    }
-}
 
 /* The part of a record that lands on the canvas, as lines of pixels: steps in source and target. */
 typedef struct {
@@ -72,7 +54,7 @@ static void put_image(const gather_job *job, const vimh_header *r, uint32_t inte
         return;
     }
     if (r->h < g->h || r->w < g->w || r->c < g->c) {
-        fill(canvas, job->canvas_nbytes, g->dtype, g->pad_value);
+        mapix_fill(canvas, job->canvas_nbytes, g->dtype, g->pad_value);
     }
     const placing p = place(g, r, interleaved);
     const int triple = r->c == 3 && g->c == 3 && !interleaved && g->layout == MAPIX_NHWC;
@@ -131,6 +113,14 @@ static int gather_one(const row_run *run, uint64_t i, const located *r, mapix_wh
             return stale(run->map, r, where); /* the table was changed meanwhile */
         }
         memcpy(g->images + to, image, nbytes);
+    } else if (g->augment) {
+        const int status = mapix_augment_image(g, job->kernels, i, &r->header, run->table->interleaved != 0,
+                                               image, g->images + i * job->canvas_nbytes, where);
+        if (MAPIX_UNLIKELY(status)) {
+            where->record = r->row;
+            where->at = r->at;
+            return status;
+        }
     } else if (g->images) {
         if (MAPIX_UNLIKELY(!fits(g, &r->header))) {
             where->record = r->row;
@@ -167,6 +157,10 @@ static int gather_usable(const mapix_gather *g, const mapix_table *table, uint64
         return 0;
     }
     job->item = items[g->dtype];
+    const uint32_t h = g->augment ? g->augment->h : g->h, w = g->augment ? g->augment->w : g->w;
+    if (g->augment && (g->swap || g->flat_at || !g->images || !mapix_augment_usable(g))) {
+        return 0;
+    }
     if (g->swap) {
         job->canvas_nbytes = table->stride;
         if (!g->images || g->flat_at || table->head_nbytes || table->stride % g->swap ||
@@ -176,11 +170,11 @@ static int gather_usable(const mapix_gather *g, const mapix_table *table, uint64
     } else if (!g->images || g->flat_at) {
         return !g->flat_at || g->images;
     } else {
-        if (!g->h || !g->w || !g->c || g->h > 65535 || g->w > 65535 || g->c > 65535 ||
+        if (!h || !w || !g->c || h > 65535 || w > 65535 || g->c > 65535 ||
             (g->dtype != MAPIX_U8 && !g->affine) || (uintptr_t)g->images % job->item) {
             return 0;
         }
-        job->canvas_nbytes = (uint64_t)g->h * g->w * g->c * job->item; /* below 2^50 */
+        job->canvas_nbytes = (uint64_t)h * w * g->c * job->item; /* below 2^50 */
     }
     return !__builtin_mul_overflow(job->canvas_nbytes, nrows, &all) && all <= g->images_nbytes;
 }

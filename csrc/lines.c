@@ -25,6 +25,25 @@ uint16_t mapix_half(float x) {
     return (uint16_t)(sign | ((magnitude + 0xfff + odd - (UINT32_C(112) << 23)) >> 13));
 }
 
+void mapix_fill(void *canvas, uint64_t nbytes, uint32_t dtype, float value) {
+    if (dtype == MAPIX_U8) { /* a float out of range has no defined value in C; NaN is 0 here */
+        memset(canvas, value >= 255.0f ? 255 : value > 0.0f ? (int)value : 0, nbytes);
+    } else if (value == 0.0f) {
+        memset(canvas, 0, nbytes);
+    } else if (dtype == MAPIX_F32) {
+        float *to = canvas;
+        for (uint64_t i = 0; i < nbytes / 4; i++) {
+            to[i] = value;
+        }
+    } else {
+        uint16_t *to = canvas;
+        const uint16_t half = mapix_half(value);
+        for (uint64_t i = 0; i < nbytes / 2; i++) {
+            to[i] = half;
+        }
+    }
+}
+
 #define BODY "lines_body.h"
 #include "each_level.h"
 

@@ -31,4 +31,7 @@ const mapix_kernels *mapix_kernels_now(void);
 /* x as float16, rounded to the nearest, ties to even, as the hardware does. */
 uint16_t mapix_half(float x);
 
+/* Fill nbytes with a value in units of the output. */
+void mapix_fill(void *canvas, uint64_t nbytes, uint32_t dtype, float value);
+
 #endif

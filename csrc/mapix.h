@@ -157,6 +157,23 @@ enum { MAPIX_U8 = 0, MAPIX_F32 = 1, MAPIX_F16 = 2 };
 enum { MAPIX_NCHW = 0, MAPIX_NHWC = 1 };
 enum { MAPIX_EXACT = 0, MAPIX_PAD = 1, MAPIX_CROP = 2, MAPIX_CENTRE = 4 };
 
+/* Random changes of images, the same for equal keys and positions on every machine.  Each image is first put
+ * on the gather's canvas, or stays as it is if the canvas is 0 x 0.  A window of h x w is taken at random from the
+ * canvas with pad_h and pad_w pixels around it, then mirrored with chances of flip / 2^32, and a part around a
+ * random pixel is cut out.  What has no pixels gets the gather's pad_value. */
+typedef struct {
+    uint64_t key;
+    const int64_t *positions; /* (nrows): which random numbers each record gets */
+    uint32_t h, w;            /* of the output; c is the gather's */
+    uint32_t pad_h, pad_w;
+    uint64_t flip, flip_vertical; /* left to right, top to bottom */
+    uint32_t cut_h, cut_w;        /* cut out, as far as it is inside; both 0: nothing */
+} mapix_augment;
+
+/* Mix image i of n with image n - 1 - i, in place: shares[i] of itself, the rest of the other.  The middle one of
+ * an odd number stays as it is.  `size` is the numbers of an image. */
+int mapix_mix(float *images, uint64_t nimages, uint64_t size, const float *shares);
+
 /* Output of mapix_table_gather.  Images are written in one of three ways: on a canvas of h x w x c; with
  * `swap`, records as the file has them, stride bytes each; with `flat_at`, image bytes back to back. */
 typedef struct {
@@ -179,6 +196,7 @@ typedef struct {
     uint32_t nthreads;     /* 0 and 1: the calling thread alone */
     uint32_t probe;        /* if not 0, mapix_table_willneed is called first, with this probe */
     uint64_t *nasked;      /* its result, or null */
+    const mapix_augment *augment; /* null: images as they are */
 } mapix_gather;
 
 /* Copy records `rows` (negative numbers count from the end) in order into the output: one pass, which

@@ -97,6 +97,14 @@ def placed(x: Any, **options: Any) -> Any:
     return [getattr(found, f.name) for f in dataclasses.fields(found) if f.name != "mapping"]
 
 
+def changed(x: Any, **options: Any) -> Any:
+    """Return a batch with random changes, of records that are images."""
+    if len(x.image_shape or ()) not in (2, 3) and not options:
+        return None
+    draws = mapix.Augment(pad=1, flip=0.5, cutout=2).draws([0, 1])
+    return x.batch([2, len(x) - 1], augment=draws, **options).images
+
+
 def repaired(x: Any) -> Any:
     """Return the number of saved records; raise an error if some are lost."""
     saved = x.repair(new(x.source.path))
@@ -348,7 +356,7 @@ ROWS: dict[str, Op] = {  # of whatever is rows of one type
     "__len__": len,
     "__reduce__": pickled,
     "__repr__": repr,
-    "batch": lambda a: a.batch([0, len(a) - 1]).images,
+    "batch": lambda a: (a.batch([0, len(a) - 1]).images, changed(a)),
     "batches": lambda a: [b.images for b in a.batches(64)],
     "blocks": lambda a: list(a.blocks(1 << 12)),
     "close": lambda a: a.close(),
@@ -390,7 +398,7 @@ QUERY: dict[str, Op] = {
     "__len__": len,
     "__reduce__": pickled,
     "__repr__": lambda d: repr(d).replace(d.path, ""),
-    "batch": lambda d: d.batch([2, LAST], pad=True),
+    "batch": lambda d: (d.batch([2, LAST], pad=True), changed(d, pad=(9, 9))),
     "batch_shape": lambda d: d.batch_shape([2, LAST], pad=True),
     "batches": lambda d: [b.images for b in d.batches(100, flat=True)],
     "close": lambda d: d.close(),

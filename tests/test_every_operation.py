@@ -32,11 +32,11 @@ WRITES = """
 """
 OPENS_A_PATH = "convert index lint open open_path repair verify"
 HAS_NO_FILE = """
-    AutoEncoder Batch ClosedError CocoBatch FileChangedError FormatError LabelMap Lattice Layer
-    LimitError LockedError LossError MapixError MapixWarning Masks Model MultilayerPerceptron
-    Objects Overlaps Parameter Parameters Region RestrictedBoltzmannMachine Schedule SizeError
-    Stage TruncatedError UnknownFormatError UnsupportedError decay_time model_config read_png
-    records soft_targets spectrogram_bytes stack transformed
+    Augment AutoEncoder Batch ClosedError CocoBatch FileChangedError FormatError LabelMap
+    Lattice Layer LimitError LockedError LossError MapixError MapixWarning Masks Model
+    MultilayerPerceptron Objects Overlaps Parameter Parameters Region RestrictedBoltzmannMachine
+    Schedule SizeError Stage TruncatedError UnknownFormatError UnsupportedError decay_time
+    model_config read_png records soft_targets spectrogram_bytes stack transformed
 """
 ASKS_A_DATASET = "Loader Run"  # for batches; for columns, batches and rotations
 READS_A_SOURCE = "Lines"  # as ImageFolder does, which is tried

@@ -30,6 +30,7 @@ from mapix.lazy import attach
 __version__ = "0.1.0"
 
 __all__ = [
+    "Augment",
     "Batch",
     "ClosedError",
     "Dataset",
@@ -66,6 +67,7 @@ __all__ = [
 Path = str | os.PathLike[str]
 
 _MODULES = {
+    "Augment": "augmentation",
     "Batch": "batch",
     "Dataset": "dataset",
     "Loader": "loader",
@@ -76,6 +78,7 @@ _MODULES = {
 
 if TYPE_CHECKING:
     from mapix import coco, folder, idx, iid, npy, pink, tar, tfrecord, vimh, visualrbm
+    from mapix.augmentation import Augment
     from mapix.batch import Batch
     from mapix.coco import CocoAnnotations, CocoImages
     from mapix.dataset import Dataset

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mapix.augmentation import Draws, put
 from mapix.batch import Batch, affine, given
 from mapix.errors import LimitError
 from mapix.options import BatchOptions
@@ -45,6 +46,7 @@ def assembled(
     labels: NDArray[Any] | None = None,
     present: NDArray[np.bool_] | None = None,
     names: tuple[str, ...] = (),
+    augment: Draws | None = None,
 ) -> Batch:
     """Return images, whatever their sizes, as one batch.
 
@@ -63,6 +65,8 @@ def assembled(
         Shape and type of an image, for batches of no images.
     labels, present, names
         Of the batch, as they are.
+    augment : Draws, optional
+        Random changes of the images, which then need two or three dimensions.
 
     Raises
     ------
@@ -75,11 +79,12 @@ def assembled(
     if options.arithmetic and wanted.kind != "f":
         raise ValueError("scale, mean and std need dtype float32 or float16")
     pictures = all(len(shape) in (2, 3) for shape in shapes)
-    if not pictures and (options.layout or options.pad or options.crop):
-        raise ValueError(
-            f"{path}: layout, pad and crop need images of two or three dimensions, got {shapes[0]}"
-        )
-    if pictures and (options.layout or options.pad or options.crop or len(set(shapes)) > 1):
+    if not pictures and (options.layout or options.pad or options.crop or augment is not None):
+        what = "layout, pad and crop" if augment is None else "layout, pad, crop and augment"
+        raise ValueError(f"{path}: {what} need images of two or three dimensions, got {shapes[0]}")
+    if augment is not None:
+        made = _augmented(path, images, shapes, options, wanted, out, augment)
+    elif pictures and (options.layout or options.pad or options.crop or len(set(shapes)) > 1):
         made = _canvases(path, images, shapes, options, wanted, out)
     else:
         target = np.empty((len(images), *shapes[0]), wanted)
@@ -124,6 +129,59 @@ def _canvases(
     for canvas, image in zip(made, images, strict=True):
         pixels = image if image.ndim == 3 else image[:, :, None]
         place(canvas.transpose(1, 2, 0) if planar else canvas, pixels, options, path)
+    return made
+
+
+def _augmented(
+    path: str,
+    images: Sequence[NDArray[Any]],
+    shapes: list[tuple[int, ...]],
+    options: BatchOptions,
+    wanted: np.dtype[Any],
+    out: NDArray[Any] | Batch | None,
+    draws: Draws,
+) -> NDArray[Any]:
+    """Return images of two or three dimensions with random changes."""
+    full = [(*shape, 1)[:3] for shape in shapes]
+    c = max(shape[2] for shape in full)
+    sides = {(shape[0], shape[1]) for shape in full}
+    if isinstance(options.pad, tuple):
+        h, w, c = (*options.pad, c)[:3]
+        sides = {(h, w)}
+    elif len({shape[2] for shape in full}) > 1:
+        raise ValueError(f"{path}: records of {sorted(set(full))}: pass pad=(h, w, c)")
+    results = {draws.augment.size(*side, path) for side in sides if images or 0 not in side}
+    results = results or {draws.augment.crop or (0, 0)}  # of no images, whose size is not known
+    if len(results) > 1:
+        raise ValueError(
+            f"{path}: records of {sorted(sides)}: pass crop= of Augment, or pad=(h, w) of batch"
+        )
+    size = results.pop()
+    plain = not (options.layout or options.pad or options.crop or len(set(shapes)) > 1)
+    shape = size if plain and len(shapes[0]) == 2 else (*size, c)
+    if options.layout == "NCHW":
+        shape = (c, *size)
+    shape = (len(images), *shape)
+    made = np.empty(shape, wanted) if out is None else given(out, shape, wanted)
+    sources = []
+    for image in images:
+        pixels = image if image.ndim == 3 else image[:, :, None]
+        if isinstance(options.pad, tuple):
+            canvas = np.empty((h, w, c), wanted)
+            place(canvas, pixels, options, path)
+        else:
+            canvas = converted(pixels, options, wanted, c)
+        sources.append(canvas)
+    chosen = draws.choices([source.shape[:2] for source in sources] or np.empty((0, 2)))
+    for k, source in enumerate(sources):
+        to = made[k].reshape(*size, 1) if made.ndim == 3 else made[k]
+        put(
+            to.transpose(1, 2, 0) if options.layout == "NCHW" else to,
+            source,
+            chosen,
+            k,
+            options.pad_value,
+        )
     return made
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -61,6 +62,9 @@ class Batch:
         Names of the label columns.
     rows : ndarray or None
         Of a ``Loader``'s batch: int64 (b,), which records they are.
+    shares, partners : ndarray or None
+        With mixup: float32 and int64 (b,).  Image i is ``shares[i]`` of record i, and the rest of
+        record ``partners[i]`` of the batch, whose labels are ``labels[partners[i]]``.
     """
 
     images: NDArray[Any]
@@ -71,6 +75,8 @@ class Batch:
     offsets: NDArray[np.int64] | None
     names: tuple[str, ...]
     rows: NDArray[np.int64] | None = field(default=None, kw_only=True)
+    shares: NDArray[np.float32] | None = field(default=None, kw_only=True)
+    partners: NDArray[np.int64] | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.shapes)
@@ -248,6 +254,15 @@ class Recipe:
         self.address = _native.address_of(plan)
         self.c = c
 
+    def augmented(self, augment: _native.CData) -> Recipe:
+        """Return the same recipe with random changes, for one batch."""
+        made = copy(self)
+        made.template = _native.new_gather(self.template)
+        made.template.augment = augment
+        made.address = _native.address_of(made.template)
+        made._keep = [*self._keep, augment]
+        return made
+
 
 def affine(
     dtype: str, scale: float | None, mean: ArrayLike | None, std: ArrayLike | None, c: int
@@ -312,6 +327,7 @@ def gather(
     out: NDArray[Any] | Batch | None = None,
     threads: int = 1,
     lookout: Lookout | None = None,
+    augment: _native.CData = None,
 ) -> Batch:
     """Copy records into a batch.
 
@@ -324,7 +340,7 @@ def gather(
     recipe : Recipe
         Type, layout, arithmetic, labels.
     h, w : int
-        Size of the output.
+        Size of the output; with ``augment``, of the canvas before the changes, 0 for none.
     shape : tuple of int, optional
         Shape of the images, if it differs from that of pictures (b, h, w, c) or (b, c, h, w).
     offsets : ndarray, optional
@@ -339,6 +355,8 @@ def gather(
         Threads that copy, 1 to 16.
     lookout : Lookout, optional
         Decides whether the kernel is asked for the records first.
+    augment : CData, optional
+        Random changes of the images, and the size of the output.
 
     Returns
     -------
@@ -354,7 +372,10 @@ def gather(
     if offsets is not None:
         shape = (int(offsets[b]),)
     elif shape is None:
-        shape = (b, h, w, recipe.c) if recipe.nhwc else (b, recipe.c, h, w)
+        side = (h, w) if augment is None else (augment.h, augment.w)
+        shape = (b, *side, recipe.c) if recipe.nhwc else (b, recipe.c, *side)
+    if augment is not None:
+        recipe = recipe.augmented(augment)
     target = shape if out is None else given(out, shape, recipe.dtype)
     probe = 0 if lookout is None else lookout.probes()
     what = (rows, target, h, w, offsets, shapes is None, spec_range, threads, probe)

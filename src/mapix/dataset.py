@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix.assembly import assembled
+from mapix.augmentation import Draws, mix
 from mapix.batch import Batch, batches
 from mapix.byte_ranges import ByteRange
 from mapix.columns import Column, Columns
@@ -173,6 +174,34 @@ class Dataset(abc.ABC, Generic[R]):
         By default each record's ``_image`` is read and put into the batch by numpy; a family with
         a faster way overrides it.
         """
+        return self._assembled(rows, options, out)
+
+    def _gather_augmented(
+        self,
+        rows: NDArray[np.int64],
+        options: BatchOptions,
+        draws: Draws,
+        out: NDArray[Any] | Batch | None,
+    ) -> Batch:
+        """Copy records of the file, by number, into a batch with random changes, except mixup.
+
+        By default as ``_gather`` does by default; a family with a faster way overrides it.
+        """
+        if options.more or options.labels not in (None, "raw", "class"):
+            given = [name for name, _ in options.more] or [f"labels={options.labels!r}"]
+            raise UnsupportedError(
+                f"{self.path}: batches of {self.FAMILY} have no augment= with {', '.join(given)}"
+            )
+        return self._assembled(rows, options, out, draws)
+
+    def _assembled(
+        self,
+        rows: NDArray[np.int64],
+        options: BatchOptions,
+        out: NDArray[Any] | Batch | None,
+        draws: Draws | None = None,
+    ) -> Batch:
+        """Read each record's ``_image``, and put it into a batch by numpy."""
         images = []
         for row in rows.tolist():
             image = self._image(row)
@@ -188,6 +217,7 @@ class Dataset(abc.ABC, Generic[R]):
             present=present,
             names=() if labels is None else names,
             row_shape=self.image_shape or (0, 0, 0),
+            augment=draws,
         )
 
     def _labels_of(
@@ -526,6 +556,7 @@ class Dataset(abc.ABC, Generic[R]):
         pad_value: float = 0.0,
         labels: str | None = "raw",
         threads: int = 1,
+        augment: Draws | None = None,
     ) -> Batch:
         """Copy records into one contiguous batch, cast, normalised and transposed on the way.
 
@@ -555,6 +586,8 @@ class Dataset(abc.ABC, Generic[R]):
             None: no labels.
         threads : int
             Threads that copy, 1 to 16.
+        augment : mapix.augmentation.Draws, optional
+            Random changes on the way: ``mapix.Augment(...).draws(positions, epoch)``.
 
         Returns
         -------
@@ -580,8 +613,35 @@ class Dataset(abc.ABC, Generic[R]):
             *(dtype, layout, scale, numbers(mean), numbers(std)),
             *(canvas_size(pad), crop, pad_value, labels, threads),
         )
-        found = self._gather(self._rows_of(indices), self._possible(options), out)
+        found = self._gathered(self._rows_of(indices), self._possible(options), out, augment)
         return self._as_classes(found) if labels == "class" else found
+
+    def _gathered(
+        self,
+        rows: NDArray[np.int64],
+        options: BatchOptions,
+        out: NDArray[Any] | Batch | None,
+        augment: Draws | None,
+    ) -> Batch:
+        """Gather records of the file, with random changes or without."""
+        if augment is None:
+            return self._gather(rows, options, out)
+        if not isinstance(augment, Draws):
+            raise TypeError(
+                f"augment must be what Augment(...).draws(positions, epoch) returns, "
+                f"got {type(augment).__name__}"
+            )
+        if len(augment) != len(rows):
+            raise ValueError(f"augment has {len(augment)} positions for {len(rows)} records")
+        by_batch = options.pad is True or (options.crop and not options.pad)
+        if by_batch and self.image_shape is None:
+            raise ValueError(
+                f"{self.path}: augment needs pad=(h, w): otherwise pad and crop depend on the batch"
+            )
+        found = self._gather_augmented(rows, options, augment, out)
+        if augment.augment.mixup:
+            found.partners, found.shares = mix(found.images, augment), augment.shares
+        return found
 
     def _as_classes(self, batch: Batch) -> Batch:
         """Turn raw labels into int64 class numbers, -1 where missing."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mapix.augmentation import Draws
 from mapix.batch import Batch, given
 from mapix.byte_ranges import ByteRange
 from mapix.columns import Column
@@ -230,13 +231,33 @@ class Joined(Dataset[R]):
     def _gather(
         self, rows: NDArray[np.int64], options: BatchOptions, out: NDArray[Any] | Batch | None
     ) -> Batch:
+        return self._gather_by_part(rows, options, out)
+
+    def _gather_augmented(
+        self,
+        rows: NDArray[np.int64],
+        options: BatchOptions,
+        draws: Draws,
+        out: NDArray[Any] | Batch | None,
+    ) -> Batch:
+        return self._gather_by_part(rows, options, out, draws)
+
+    def _gather_by_part(
+        self,
+        rows: NDArray[np.int64],
+        options: BatchOptions,
+        out: NDArray[Any] | Batch | None,
+        draws: Draws | None = None,
+    ) -> Batch:
         """Copy records by part.
 
         Records of one part that are adjacent in the batch are gathered into their place, others
         are copied once more.
         """
         n, asked = len(rows), list(self._by_part(rows))
-        canvas = self._canvas(asked, options.pad, options.crop)
+        canvas = None
+        if draws is None or options.pad or options.crop:
+            canvas = self._canvas(asked, options.pad, options.crop)
         if options.pad or options.crop:
             options = options._replace(pad=canvas or options.pad)
         pieces: list[tuple[Batch, Where]] = []
@@ -247,7 +268,11 @@ class Joined(Dataset[R]):
                 place: Any = images[where] if adjacent else None
             else:
                 place = out if adjacent and len(asked) == 1 else None
-            piece = ds._gather(ds._rows_of(indices), options, place)
+            if draws is None:
+                piece = ds._gather(ds._rows_of(indices), options, place)
+            else:
+                part = ds._rows_of(indices)
+                piece = ds._gather_augmented(part, options, draws[where], place)
             if images is None:
                 shape, dtype = (n, *piece.images.shape[1:]), piece.images.dtype
                 if adjacent and len(asked) == 1:

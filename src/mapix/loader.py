@@ -12,6 +12,7 @@ import threading
 import weakref
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native
+from mapix.augmentation import Augment, Draws
 from mapix.errors import UnsupportedError
 from mapix.placement import Placement
 from mapix.sampling import Sampling, Weighted
@@ -27,6 +29,7 @@ __all__ = ["Ahead", "Gathering", "Loader", "Plan"]
 
 T = TypeVar("T")
 IntArray = NDArray[np.int64]
+Job = tuple[IntArray, dict[str, Draws]]
 MASK = (1 << 64) - 1
 STATE_VERSION = 1
 OWNER_SECONDS = 1.0  # between two checks of a waiting thread whether its owner still exists
@@ -122,6 +125,12 @@ class Plan:
         """Return the number of records of this rank's batch at a position of an epoch."""
         left = min(self.step, self.n - position)
         return self.batch_size if left == self.step else -(-left // self.world)
+
+    def positions(self, position: int) -> IntArray:
+        """Return the positions in the order of this rank's batch at a position of an epoch."""
+        left = min(self.step, self.n - position)
+        each = self.batch_size if left == self.step else -(-left // self.world)
+        return position + (self.rank * each + np.arange(each, dtype=np.int64)) % max(left, 1)
 
     def rows(self, epoch: int, position: int) -> IntArray:
         """Return the records of this rank's batch at a position of an epoch."""
@@ -239,6 +248,10 @@ class Loader:
     copy : bool
         Whether each batch has its own arrays.  By default, the images of a batch are overwritten
         when the next batch is requested.
+    augment : Augment, optional
+        Random crops, flips, cutout and mixup, made while the images are copied.  They follow from
+        the seed of ``augment``, the epoch and the position of each record in the epoch, so they are
+        the same for every batch size and number of ranks.
     **options
         Options of ``ds.batch``: ``dtype``, ``scale``, ``threads`` and others.
 
@@ -266,8 +279,11 @@ class Loader:
         order: Sampling | None = None,
         ahead: int = 2,
         copy: bool = False,
+        augment: Augment | None = None,
         **options: Any,
     ) -> None:
+        if augment is not None and not isinstance(augment, Augment):
+            raise TypeError(f"augment must be a mapix.Augment, got {type(augment).__name__}")
         if ahead < 0:
             raise ValueError(f"ahead must be at least 0, got {ahead}")
         self.dataset = ds
@@ -285,11 +301,13 @@ class Loader:
             world=world,
             sampling=order,
         )
-        self.ahead, self.copy, self.options = ahead, copy, options
+        self.ahead, self.copy, self.options, self.augment = ahead, copy, options, augment
         self.epoch = 0
         self._position = 0
         self._fresh = True  # whether the next iteration begins at the current state
-        ds.batch([], **options)  # raises errors of wrong options here, not in the thread
+        # raises errors of wrong options here, not in the thread
+        none = ds.batch([], **options, **self._drawn(0, np.empty(0, np.int64)))
+        self._shape = none.images.shape[1:]
 
     def __len__(self) -> int:
         """Return the number of batches of a complete epoch."""
@@ -371,7 +389,7 @@ class Loader:
 
     def host_batches(self, epoch: int, position: int, nbatches: int) -> Iterator[Any]:
         """Yield batches in memory from a position of an epoch, without changing the state."""
-        jobs = (self.plan.rows(epoch, position + k * self.plan.step) for k in range(nbatches))
+        jobs = (self._job(epoch, position + k * self.plan.step) for k in range(nbatches))
         make = Gathering(self.dataset, jobs, self.options, self._buffers())
         if not self.ahead:
             for _ in range(nbatches):
@@ -387,8 +405,19 @@ class Loader:
         finally:
             ahead.close()
 
+    def _job(self, epoch: int, position: int) -> Job:
+        """Return the records of this rank's batch at a position, and what is drawn for them."""
+        drawn = {} if self.augment is None else self._drawn(epoch, self.plan.positions(position))
+        return self.plan.rows(epoch, position), drawn
+
+    def _drawn(self, epoch: int, positions: IntArray) -> dict[str, Draws]:
+        """Return the option ``augment=`` of ``ds.batch`` for positions of an epoch, if any."""
+        return {} if self.augment is None else {"augment": self.augment.draws(positions, epoch)}
+
     def placement(self) -> Placement:
         """Return offsets and strides for the dataset's batches with these options.
+
+        With ``augment``, ``canvas`` and ``shape`` are those of the images after the changes.
 
         Raises
         ------
@@ -397,7 +426,12 @@ class Loader:
         """
         options = {k: v for k, v in self.options.items() if k not in ("labels", "threads")}
         found: Placement = self.dataset.placement(**options)
-        return found
+        if self.augment is None:
+            return found
+        canvas = found.canvas  # of numbers that are copied as bytes, it has no sides
+        if found.affine is not None:
+            canvas = (*self.augment.size(*canvas[:2]), canvas[2])
+        return replace(found, shape=self._shape, canvas=canvas)
 
     def _buffers(self) -> list[NDArray[Any]] | None:
         """Return reused outputs, one per slot; None if each batch has its own."""
@@ -426,7 +460,7 @@ class Gathering:
     def __init__(
         self,
         ds: Any,
-        jobs: Iterator[IntArray],
+        jobs: Iterator[Job],
         options: dict[str, Any],
         buffers: list[NDArray[Any]] | None,
     ) -> None:
@@ -435,13 +469,13 @@ class Gathering:
 
     def __call__(self, slot: int) -> Any:
         """Return the next batch, or None at the end."""
-        rows = self._next
-        if rows is None:
+        if self._next is None:
             return None
+        rows, drawn = self._next
         self._next = next(self._jobs, None)
         if self._next is not None:
-            self._ds.prefetch(self._next)
-        options = self._options
+            self._ds.prefetch(self._next[0])
+        options = {**self._options, **drawn}
         if self._buffers is not None:
             options = {**options, "out": self._buffers[slot]}
         batch = self._ds.batch(rows, **options)

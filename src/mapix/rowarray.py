@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native
 from mapix.assembly import assembled, converted
+from mapix.augmentation import Draws
 from mapix.batch import Batch, Lookout, Recipe, Samples, affine, gather, given
 from mapix.byte_ranges import ByteRange, Kind, Walk
 from mapix.columns import Column
@@ -293,6 +294,31 @@ class RowArray(FileDataset[NDArray[Any]]):
             found = Batch(images, None, None, self._shapes(len(rows)), None, None, ())
         else:
             found = self._fused(rows, plan, plan.recipe, out, options.threads)
+        return self._labelled(found, rows, options)
+
+    def _gather_augmented(
+        self,
+        rows: NDArray[np.int64],
+        options: BatchOptions,
+        draws: Draws,
+        out: NDArray[Any] | Batch | None,
+    ) -> Batch:
+        plan = self._plans.get(options) or self._plan(options)
+        layout = options.layout or self._layout
+        shape = draws.augment.shape(plan.shape, layout, self.path)
+        recipe = plan.recipe
+        if recipe is None:
+            made = options._replace(dtype=plan.dtype.name)
+            if len(self._shape) == 4:
+                made = made._replace(layout=layout)
+            return super()._gather_augmented(rows, made, draws, out)
+        size = draws.augment.size(*plan.canvas[:2])
+        plan = replace(plan, shape=shape)
+        found = self._fused(rows, plan, recipe, out, options.threads, draws.native(size))
+        return self._labelled(found, rows, options)
+
+    def _labelled(self, found: Batch, rows: NDArray[np.int64], options: BatchOptions) -> Batch:
+        """Put labels into a batch, if they are wanted, and return it."""
         if self.labels is not None and options.labels is not None:
             labels = found.labels = self.labels._values_of(rows)
             found.present = np.empty(labels.shape, np.bool_)
@@ -409,6 +435,7 @@ class RowArray(FileDataset[NDArray[Any]]):
         recipe: Recipe,
         out: NDArray[Any] | Batch | None,
         threads: int,
+        augment: _native.CData = None,
     ) -> Batch:
         """Return a batch of bytes made by the C core, in one pass."""
         n, (h, w, _) = len(rows), plan.canvas
@@ -423,6 +450,7 @@ class RowArray(FileDataset[NDArray[Any]]):
             shapes=self._shapes(n),
             out=out,
             threads=threads,
+            augment=augment,
         )
 
     @functools.cached_property

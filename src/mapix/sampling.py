@@ -22,7 +22,7 @@ from mapix import _native
 if TYPE_CHECKING:
     from mapix.dataset import Dataset
 
-__all__ = ["Blocks", "Bucketed", "Sampling", "Stratified", "Weighted", "spread"]
+__all__ = ["Blocks", "Bucketed", "Sampling", "Stratified", "Weighted", "random_words", "spread"]
 
 IntArray = NDArray[np.int64]
 MASK = (1 << 64) - 1
@@ -80,8 +80,8 @@ def permuted(n: int, key: int, positions: IntArray) -> IntArray:
     return _native.permute_at(n, key & MASK, positions)
 
 
-def _numbers(key: int, positions: IntArray) -> NDArray[np.uint64]:
-    """Return a random number of 64 bits for each position (the finaliser of SplitMix64)."""
+def random_words(key: int, positions: IntArray) -> NDArray[np.uint64]:
+    """Return a random number of 64 bits for each position: the finaliser of SplitMix64."""
     with np.errstate(over="ignore"):
         k = (positions.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
         k += np.uint64(key & MASK)
@@ -128,7 +128,7 @@ class Weighted(Sampling):
 
     def records(self, key: int, positions: IntArray) -> IntArray:
         """See ``Sampling``."""
-        drawn = _numbers(key, positions) >> np.uint64(64 - CHANCE_BITS)
+        drawn = random_words(key, positions) >> np.uint64(64 - CHANCE_BITS)
         return np.searchsorted(self._ends, drawn.astype(np.int64), side="right").astype(np.int64)
 
     def digest(self) -> int:
@@ -280,7 +280,7 @@ class Blocks(Sampling):
         which, inner = np.divmod(at[full], block)
         at[full] = permuted(nblocks, key, which) * block + inner
         # where blocks begin differs from epoch to epoch, and so which records the last few are
-        shift = int(_numbers(key, np.zeros(1, np.int64))[0] % np.uint64(max(n, 1)))
+        shift = int(random_words(key, np.zeros(1, np.int64))[0] % np.uint64(max(n, 1)))
         return (at + shift) % max(n, 1)
 
     def digest(self) -> int:

@@ -26,7 +26,7 @@ import numpy as np
 import pytest
 
 import mapix
-from mapix import registry
+from mapix import augmentation, registry
 from mapix.assembly import assembled
 from mapix.options import BatchOptions, checked
 
@@ -237,6 +237,36 @@ class FormatTests:
         for bad in ({"threads": 0}, {"layout": "CHWN"}, {"dtype": "int3"}, {"labels": "no unit"}):
             with pytest.raises((ValueError, TypeError, mapix.UnsupportedError)):
                 ds.batch(rows, **bad)
+
+    def test_random_changes_are_what_numpy_makes(self, path: Path) -> None:
+        ds = self.open(path)
+        rows = [len(ds) - 1, 0, 0, _most_channels(ds)]
+        images = [ds._image(row) for row in rows]
+        if any(image is None for image in images) or not {"dtype", "layout"} <= ds.BATCH_OPTIONS:
+            return
+        augment = mapix.Augment(flip=0.5, flip_vertical=0.5, pad=1, cutout=2, seed=7)
+        draws = augment.draws([5, 6, 7, 8], epoch=3)
+        if any(image.ndim not in (2, 3) for image in images):
+            with pytest.raises(ValueError, match="two or three dimensions"):
+                ds.batch(rows, augment=draws)
+            return
+        sides = [max(image.shape[k] for image in images) for k in (0, 1)]
+        mixed = len({image.shape for image in images}) > 1
+        for dtype, layout in (("float32", "NCHW"), ("float16", "NHWC")):
+            options: dict[str, Any] = {"dtype": dtype, "layout": layout, "labels": None}
+            if mixed:
+                options["pad"] = (*sides, max((*image.shape, 1)[2] for image in images))
+            plain = ds.batch(rows, **options).images
+            found = ds.batch(rows, augment=draws, **options).images
+            assert found.shape == plain.shape
+            if layout == "NCHW":
+                plain, found = plain.transpose(0, 2, 3, 1), found.transpose(0, 2, 3, 1)
+            chosen, want = draws.choices(plain.shape[1:3]), np.empty_like(plain)
+            for k, image in enumerate(plain):
+                augmentation.put(want[k], image, chosen, k, 0.0)
+            np.testing.assert_array_equal(found, want)
+        with pytest.raises(ValueError, match="4 positions for 1"):
+            ds.batch([0], augment=draws)
 
     def test_labels_of_batches_are_the_columns(self, path: Path) -> None:
         ds = self.open(path)

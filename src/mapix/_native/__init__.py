@@ -1,11 +1,13 @@
 """The compiled core, and nothing else that imports it.
 
 ``core`` has exceptions, maps and pointers, ``records`` tables of records, ``arrays`` rows of
-numbers; ``iid``, ``iid_bulk`` and ``tree`` serve segmentation archives, ``json`` and ``lines`` text
-files.  The names that most callers need can be imported from here.
+numbers, ``augment`` random changes of images; ``iid``, ``iid_bulk`` and ``tree`` serve segmentation
+archives, ``json`` and ``lines`` text files.  The names that most callers need can be imported from
+here.
 """
 
 from mapix._native.arrays import Array
+from mapix._native.augment import mix, new_augment
 from mapix._native.core import (
     BY_PATH,
     CHANGED,
@@ -94,6 +96,8 @@ __all__ = [
     "draw_tiles",
     "faults_caught",
     "map_file",
+    "mix",
+    "new_augment",
     "new_gather",
     "new_map",
     "permute",

@@ -20,6 +20,7 @@ from mapix.pictures.dataset import PictureDataset
 from mapix.report import Report
 
 if TYPE_CHECKING:
+    from mapix.augmentation import Draws
     from mapix.batch import Batch
     from mapix.coco.file import CocoFile
     from mapix.coco.layout import Table
@@ -62,10 +63,7 @@ class CocoBatch(PictureBatch):
 
         They are moved and scaled as the pictures were, and not cut off at the border.
         """
-        return [
-            record.boxes * [sx, sy, sx, sy] + [dx, dy, 0.0, 0.0]
-            for record, (sx, sy, dx, dy) in zip(self.records, self.places.tolist(), strict=True)
-        ]
+        return self.moved([record.boxes for record in self.records])
 
 
 class _OfFile(FileDataset[Any]):
@@ -242,9 +240,13 @@ class CocoImages(PictureDataset[CocoImage], _OfFile):
         return base._explained(self, row)
 
     def _gather_arrays(
-        self, rows: NDArray[np.int64], options: BatchOptions, out: NDArray[Any] | Batch | None
+        self,
+        rows: NDArray[np.int64],
+        options: BatchOptions,
+        out: NDArray[Any] | Batch | None,
+        draws: Draws | None = None,
     ) -> Batch:
-        del rows, options, out
+        del rows, options, out, draws
         raise UnsupportedError(
             f"{self.path}: the folder of the pictures was not found; open the file with "
             "images=FOLDER"

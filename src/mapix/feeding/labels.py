@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mapix.batch import Batch
 
-__all__ = ["IGNORE", "as_dict", "as_tensors", "ignoring"]
+__all__ = ["IGNORE", "as_dict", "as_tensors", "ignoring", "mixed"]
 
 IGNORE = -100  # the class that PyTorch's losses ignore
 
@@ -25,6 +27,20 @@ def as_dict(values: torch.Tensor, names: tuple[str, ...]) -> dict[str, torch.Ten
     if values.ndim == 2 and values.shape[1] == len(names):
         return {name: values[:, k] for k, name in enumerate(names)}
     return {names[0]: values}
+
+
+def mixed(images: Any, labels: Any, shares: NDArray[np.float32] | None) -> tuple[Any, ...]:
+    """Return images and labels; with mixup, also the labels of the partners, and the shares.
+
+    Each image's partner is the one at its place in reverse order.
+    """
+    if shares is None:
+        return images, labels
+    if isinstance(labels, dict):
+        others: Any = {name: values.flip(0) for name, values in labels.items()}
+    else:
+        others = None if labels is None else labels.flip(0)
+    return images, labels, others, torch.from_numpy(shares).to(images.device)
 
 
 def as_tensors(batch: Batch, unit: str | None) -> torch.Tensor | None:

@@ -6,12 +6,14 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mapix import loader
 from mapix.batch import Batch
 from mapix.feeding.labels import as_dict as by_name
-from mapix.feeding.labels import as_tensors
+from mapix.feeding.labels import as_tensors, mixed
 
 __all__ = ["Loader"]
 
@@ -22,11 +24,14 @@ DEFAULTS = {"dtype": "float32", "layout": "NCHW", "labels": "class"}
 class Loader(loader.Loader):
     """Yield batches of a dataset as tensors ``(images, labels)``, on the CPU or on a GPU.
 
+    With mixup, batches are ``(images, labels, others, shares)``: ``others`` are the labels of the
+    images that were mixed in, and ``shares``, float32 (b,), is what each image kept of itself.
+
     Parameters
     ----------
     ds : mapix.Dataset
         A dataset, or a part of one.
-    batch_size, shuffle, seed, drop_last, rank, world, ahead, copy
+    batch_size, shuffle, seed, drop_last, rank, world, weights, order, ahead, copy, augment
         As for ``mapix.Loader``.  The ways ``pages`` and ``pinned`` ignore ``ahead``: they gather
         4,096 records, or 64 MiB, at a time.
     device : torch.device or str, optional
@@ -38,7 +43,7 @@ class Loader(loader.Loader):
         * ``pages``: the GPU reads the pages of the file, which are pinned while the loader exists;
           of a file larger than ``pin_limit``, windows are pinned.
         * ``pinned``: a thread gathers into pinned buffers, which are copied on a separate stream;
-          the GPU converts bytes to floats.
+          the GPU converts bytes to floats, unless ``augment`` or ``pad`` add other values.
         * ``plain``: a thread gathers, and each batch is copied when it is requested.
     pin_limit : int, optional
         Bytes of the file that may be pinned; half of this machine's memory by default.
@@ -120,7 +125,8 @@ class Loader(loader.Loader):
         if self.device.type == "cpu":
             for batch in super().__iter__():
                 images = torch.from_numpy(batch.images)
-                yield images if self.dtype is None else images.to(self.dtype), self.labels_of(batch)
+                images = images if self.dtype is None else images.to(self.dtype)
+                yield mixed(images, self.labels_of(batch), batch.shares)
             return
         feeder = self._feed()
         self._begin()
@@ -128,6 +134,12 @@ class Loader(loader.Loader):
             self._advance()
             yield batch
         self._end()
+
+    def shares(self, epoch: int, position: int) -> NDArray[np.float32] | None:
+        """Return what images of the batch at a position keep in mixup; None without mixup."""
+        if self.augment is None or not self.augment.mixup:
+            return None
+        return self.augment.draws(self.plan.positions(position), epoch).shares
 
     def labels_of(self, batch: Batch) -> Any:
         """Return the labels of a batch as CPU tensors."""

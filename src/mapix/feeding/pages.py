@@ -41,6 +41,8 @@ class Pages(Chunked):
     way = "pages"
 
     def __init__(self, loader: Loader) -> None:
+        if loader.augment is not None:
+            raise UnsupportedError("images are changed by augment= on the CPU")
         super().__init__(loader, NSLOTS)
         mapping = self.placement.mapping
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

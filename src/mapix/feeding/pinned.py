@@ -40,7 +40,7 @@ class Pinned(Chunked):
         """Gather a chunk, and launch its copy to the GPU."""
         self.slots[k].ready.synchronize()  # until the last launch has read this memory
         rows = self.loader.plan.rows_of(*chunk)
-        job = self._staging.gather(k, rows)
+        job = self._staging.gather(k, rows, chunk)
         job.rows, job.nrows, job.failed = (
             self._numbers.data_ptr(),
             len(rows),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mapix.errors import ClosedError, UnsupportedError
 from mapix.feeding.cuda import Cuda
-from mapix.feeding.labels import as_dict, ignoring
+from mapix.feeding.labels import as_dict, ignoring, mixed
 from mapix.gpu.driver import Kernel
 from mapix.gpu.job import Job
 from mapix.loader import Ahead
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Chunk", "Chunked", "Labels", "Slot", "Value", "torch_dtype"]
 
-Value = tuple[torch.Tensor, Any]
+Value = tuple[Any, ...]
 CHUNK_RECORDS = 4096  # records per launch: fewer do not saturate the bus
 CHUNK_NBYTES = 64 << 20  # bytes of images per launch
 
@@ -184,8 +184,10 @@ class Chunked:
         plan, copy = self.loader.plan, self.loader.copy
         try:
             for k in range(chunk.nbatches):
-                value = slot.batch(k, plan.nrows(chunk.position + k * plan.step))
-                yield _copied(value) if copy else value
+                position = chunk.position + k * plan.step
+                value = slot.batch(k, plan.nrows(position))
+                images, labels = _copied(value) if copy else value
+                yield mixed(images, labels, self.loader.shares(chunk.epoch, position))
         finally:
             slot.released.record(self.cuda.current())
 

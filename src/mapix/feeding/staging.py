@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from mapix import _native
+from mapix.augmentation import mix
 from mapix.feeding.cuda import Cuda
-from mapix.feeding.slots import Labels, torch_dtype
+from mapix.feeding.slots import Chunk, Labels, torch_dtype
 from mapix.gpu.job import Job, described
 from mapix.placement import Placement
 
@@ -51,11 +53,17 @@ class Staging:
         nrecords: int,
         cuda: Cuda,
     ) -> None:
-        self._dataset, self._placement, self._labels = loader.dataset, placement, labels
-        padded = bool(placement.fit & _native.PAD)  # pad_value is in the unit of the output
-        self.converts = placement.affine is not None and not padded
+        self._loader, self._placement, self._labels = loader, placement, labels
+        augment = loader.augment
+        # pad_value is in the unit of the output
+        padded = bool(placement.fit & _native.PAD) or (augment is not None and augment.fills)
+        mixed = augment is not None and bool(augment.mixup)
+        self.converts = placement.affine is not None and not padded and not mixed
         shape = (nrecords, *placement.shape)
         dtype = torch.uint8 if self.converts else torch_dtype(np.empty(0, placement.out))
+        self._floats: NDArray[Any] | None = None  # of batches that are rounded to bfloat16 here
+        if loader.dtype is not None and not self.converts:
+            self._floats, dtype = np.empty(shape, placement.out), loader.dtype
         self._host = [cuda.pinned(shape, dtype) for _ in range(nslots)]
         self._host_labels = [labels.empty(nrecords, cuda.pinned) for _ in range(nslots)]
         self._options = dict(loader.options)
@@ -85,15 +93,36 @@ class Staging:
         job.interleaved = placement.layout == "NHWC"
         return job
 
-    def gather(self, k: int, rows: NDArray[np.int64]) -> Job:
+    def _gather(self, rows: NDArray[np.int64], to: NDArray[Any], chunk: Chunk | None) -> None:
+        """Gather records; random changes are drawn, and images mixed, for each batch of a chunk."""
+        loader, plan, augment = self._loader, self._loader.plan, self._loader.augment
+        if augment is None or chunk is None:
+            loader.dataset.batch(rows, out=to, **self._options)
+            return
+        begins = (chunk.position + k * plan.step for k in range(chunk.nbatches))
+        positions = [plan.positions(begin) for begin in begins]
+        draws = replace(augment, mixup=0.0).draws(np.concatenate(positions), chunk.epoch)
+        loader.dataset.batch(rows, out=to, augment=draws, **self._options)
+        end = 0
+        for batch in positions if augment.mixup else ():
+            begin, end = end, end + len(batch)
+            mix(to[begin:end], augment.draws(batch, chunk.epoch))
+
+    def gather(self, k: int, rows: NDArray[np.int64], chunk: Chunk | None = None) -> Job:
         """Gather records into buffer k, and return a job whose record i is the i-th of ``rows``.
+
+        With ``augment`` of the loader, ``rows`` are those of the batches of ``chunk``.
 
         ``rows`` and ``nrows``, ``failed`` and the outputs of the job are the caller's to set.  The
         last launch from this buffer must have ended.
         """
         host, labels, job = self._host[k], self._host_labels[k], self._job
-        self._dataset.batch(rows, out=host.numpy(), **self._options)
         n = len(rows)
+        if self._floats is None:
+            self._gather(rows, host.numpy(), chunk)
+        else:
+            self._gather(rows, self._floats, chunk)
+            host[:n].copy_(torch.from_numpy(self._floats[:n]))
         if labels is not None and self._labels.values is not None:
             np.take(self._labels.values, rows, 0, out=labels.numpy()[:n], mode="clip")
             job.side, job.side_nbytes = labels.data_ptr(), self._labels.nbytes

@@ -9,6 +9,7 @@ import torch
 
 from mapix.errors import MapixError, UnsupportedError
 from mapix.feeding.cuda import Cuda
+from mapix.feeding.labels import mixed
 from mapix.feeding.pages import Pages
 from mapix.feeding.pinned import Pinned
 from mapix.feeding.slots import Value
@@ -54,7 +55,7 @@ class Plain:
         loader, cuda = self._loader, Cuda(self._loader.device)
         for batch in loader.host_batches(epoch, position, nbatches):
             images = cuda.sent(torch.from_numpy(batch.images), loader.dtype)
-            yield images, _moved(loader.labels_of(batch), cuda)
+            yield mixed(images, _moved(loader.labels_of(batch), cuda), batch.shares)
 
     def close(self) -> None:
         """Do nothing: there is nothing to release."""

@@ -37,12 +37,8 @@ class ImageBatch(PictureBatch):
 
         They are moved and scaled as the pictures were, and not cut off at the border.
         """
-        found = []
-        for record, (sx, sy, dx, dy) in zip(self.records, self.places.tolist(), strict=True):
-            objects = record.objects
-            bbox = np.empty((0, 4)) if objects is None else objects.bbox
-            found.append(bbox * [sx, sy, sx, sy] + [dx, dy, 0.0, 0.0])
-        return found
+        objects = (record.objects for record in self.records)
+        return self.moved([np.empty((0, 4)) if o is None else o.bbox for o in objects])
 
 
 class ImageFolder(PictureDataset[Record]):

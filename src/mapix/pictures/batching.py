@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix.assembly import check_padding
+from mapix.augmentation import Choices, Draws, put
 from mapix.batch import Batch, affine, given
 from mapix.errors import LimitError
 from mapix.options import MOST_SIDE, BatchOptions, Dtype
@@ -32,13 +33,23 @@ class PictureBatch(Batch):
     ----------
     places : ndarray
         float64 (b, 4): sx, sy, dx, dy.  A point x, y of picture k is at ``x * sx + dx``,
-        ``y * sy + dy`` of ``images[k]``.
+        ``y * sy + dy`` of ``images[k]``; sx or sy is negative of pictures that were flipped.
     records : list
         The records that the pictures belong to.
     """
 
     places: NDArray[np.float64]
     records: list[Any]
+
+    def moved(self, boxes: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+        """Return boxes of each picture, (n, 4), x, y, width, height, in pixels of the batch."""
+        found = []
+        for box, (sx, sy, dx, dy) in zip(boxes, self.places.tolist(), strict=True):
+            box = box * [sx, sy, sx, sy] + [dx, dy, 0.0, 0.0]
+            box[:, :2] += np.minimum(box[:, 2:], 0.0)  # of flipped pictures, the other corner
+            box[:, 2:] = np.abs(box[:, 2:])
+            found.append(box)
+        return found
 
 
 class PicturePlan:
@@ -48,6 +59,10 @@ class PicturePlan:
     ----------
     options : BatchOptions
         Checked.  ``more`` holds some of ``OPTIONS``.
+    path : str
+        For errors.
+    draws : Draws, optional
+        Random changes of the pictures, after they were fitted.
 
     Raises
     ------
@@ -55,8 +70,9 @@ class PicturePlan:
         Options contradict one another.
     """
 
-    def __init__(self, options: BatchOptions, path: str) -> None:
+    def __init__(self, options: BatchOptions, path: str, draws: Draws | None = None) -> None:
         self.path = path
+        self.draws = draws
         self.dtype = None if options.dtype is None else np.dtype(options.dtype)
         if options.arithmetic and (self.dtype is None or self.dtype.kind != "f"):
             raise ValueError("scale, mean and std need dtype='float32' or 'float16'")
@@ -107,6 +123,8 @@ class PicturePlan:
         placers: Threads,
         batch: type[PictureBatch],
     ) -> PictureBatch:
+        if self.draws is not None:
+            return self._changed(parts, records, out, placers, batch, self.draws)
         h, w = self._canvas(parts)
         if self.fit.size is None and self.fit.fit == "crop":
             parts = [p.cut(h, w, centre=self.fit.crop != "corner") for p in parts]
@@ -116,6 +134,56 @@ class PicturePlan:
         images = np.empty(shape, kind) if out is None else given(out, shape, kind)
         table = None if self.numbers is None else affine(kind.name, *self.numbers, c)
         placers.run(lambda k: self._put(images[k], parts[k], table), range(len(parts)))
+        return self._batch(images, parts, [p.place for p in parts], records, batch)
+
+    def _changed(
+        self,
+        parts: list[Fitted],
+        records: list[Any],
+        out: NDArray[Any] | Batch | None,
+        placers: Threads,
+        batch: type[PictureBatch],
+        draws: Draws,
+    ) -> PictureBatch:
+        """Make a batch of pictures with random changes, each on a canvas of its own before."""
+        augment = draws.augment
+        canvases = [self.fit.size or p.pixels.shape[:2] for p in parts]
+        if self.fit.size is None and self.fit.fit in ("pad", "crop"):
+            raise ValueError(f"{self.path}: augment needs size=(h, w) for fit={self.fit.fit!r}")
+        sizes = {augment.size(h, w, self.path) for h, w in canvases}
+        if len(sizes) > 1:
+            raise ValueError(
+                f"{self.path}: pictures of {sorted(set(canvases))}: pass crop= of Augment, "
+                "or size=(h, w) and fit='resize', 'letterbox' or 'cover' of batch"
+            )
+        h, w = sizes.pop() if sizes else augment.crop or self.fit.size or (0, 0)
+        c, kind = self._channels(parts), self._kind(parts)
+        shape = (len(parts), c, h, w) if self.planar else (len(parts), h, w, c)
+        images = np.empty(shape, kind) if out is None else given(out, shape, kind)
+        table = None if self.numbers is None else affine(kind.name, *self.numbers, c)
+        chosen = draws.choices(np.array(canvases, np.int64).reshape(-1, 2))
+
+        def change(k: int) -> None:
+            sides = canvases[k]
+            canvas = np.empty((c, *sides) if self.planar else (*sides, c), kind)
+            self._put(canvas, parts[k], table)
+            to = images[k]
+            if self.planar:
+                to, canvas = to.transpose(1, 2, 0), canvas.transpose(1, 2, 0)
+            put(to, canvas, chosen, k, self.pad_value)
+
+        placers.run(change, range(len(parts)))
+        places = [_moved(p.place, chosen, k, (h, w)) for k, p in enumerate(parts)]
+        return self._batch(images, parts, places, records, batch)
+
+    def _batch(
+        self,
+        images: NDArray[Any],
+        parts: list[Fitted],
+        places: list[tuple[float, float, float, float]],
+        records: list[Any],
+        batch: type[PictureBatch],
+    ) -> PictureBatch:
         return batch(
             images=images,
             labels=None,
@@ -124,7 +192,7 @@ class PicturePlan:
             spec_range=None,
             offsets=None,
             names=(),
-            places=np.array([p.place for p in parts], np.float64).reshape(-1, 4),
+            places=np.array(places, np.float64).reshape(-1, 4),
             records=records,
         )
 
@@ -222,6 +290,19 @@ class PicturePlan:
                 f"{self.path}: {part.name}: numbers of {part.dtype} that float16 does not reach: "
                 "pass scale=, or dtype='float32'"
             )
+
+
+def _moved(
+    place: tuple[float, float, float, float], chosen: Choices, k: int, size: tuple[int, int]
+) -> tuple[float, float, float, float]:
+    """Return ``Fitted.place`` after random changes of picture k."""
+    (sx, sy, dx, dy), (top, left), (h, w) = place, chosen.corner[k].tolist(), size
+    dx, dy = dx - left, dy - top
+    if chosen.flip[k]:
+        sx, dx = -sx, w - dx
+    if chosen.flip_vertical[k]:
+        sy, dy = -sy, h - dy
+    return sx, sy, dx, dy
 
 
 def _fit(options: BatchOptions) -> Fit:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mapix.augmentation import Draws
 from mapix.batch import Batch
 from mapix.dataset import Dataset
 from mapix.errors import UnsupportedError
@@ -69,6 +70,7 @@ class PictureDataset(Dataset[R]):
         pad_value: float = 0.0,
         labels: str | None = "raw",
         threads: int = 1,
+        augment: Draws | None = None,
         size: tuple[int, int] | None = None,
         fit: str = "exact",
         mode: str | None = None,
@@ -103,6 +105,9 @@ class PictureDataset(Dataset[R]):
             As in every family; None for no labels.
         threads : int
             Threads that read and decode, 1 to 16: Pillow releases the GIL.
+        augment : mapix.augmentation.Draws, optional
+            Random changes of the pictures, after they were fitted.  Pictures of any sizes need
+            ``crop=`` of ``mapix.Augment``, or ``size`` and ``fit``.
         size : (h, w), optional
             Of the output.
         fit : {"exact", "resize", "letterbox", "cover", "pad", "crop"}
@@ -150,19 +155,43 @@ class PictureDataset(Dataset[R]):
             resample=resample,
             draft=draft,
         )
-        return self._gather(self._rows_of(indices), self._possible(options), out)
+        return self._gathered(self._rows_of(indices), self._possible(options), out, augment)
 
     def _gather(
         self, rows: NDArray[np.int64], options: BatchOptions, out: NDArray[Any] | Batch | None
     ) -> Batch:
         if not self._has_pictures(rows):
             return self._gather_arrays(rows, options, out)
-        plan = PicturePlan(options, self.path)
+        return self._decoded(rows, options, None, out)
+
+    def _gather_augmented(
+        self,
+        rows: NDArray[np.int64],
+        options: BatchOptions,
+        draws: Draws,
+        out: NDArray[Any] | Batch | None,
+    ) -> Batch:
+        if not self._has_pictures(rows):
+            return self._gather_arrays(rows, options, out, draws)
+        return self._decoded(rows, options, draws, out)
+
+    def _decoded(
+        self,
+        rows: NDArray[np.int64],
+        options: BatchOptions,
+        draws: Draws | None,
+        out: NDArray[Any] | Batch | None,
+    ) -> Batch:
+        plan = PicturePlan(options, self.path, draws)
         with Threads(options.threads) as threads:
             return self._begin(rows, plan, options.labels, out, threads, threads)()
 
     def _gather_arrays(
-        self, rows: NDArray[np.int64], options: BatchOptions, out: NDArray[Any] | Batch | None
+        self,
+        rows: NDArray[np.int64],
+        options: BatchOptions,
+        out: NDArray[Any] | Batch | None,
+        draws: Draws | None = None,
     ) -> Batch:
         """Copy records that are plain arrays into a batch.
 
@@ -177,7 +206,10 @@ class PictureDataset(Dataset[R]):
                 f"{self.path}: {', '.join(given)}= of batch are for pictures, these records "
                 "hold arrays; use pad= or crop="
             )
-        batch = super()._gather(rows, options, out)
+        if draws is None:
+            batch = super()._gather(rows, options, out)
+        else:
+            batch = super()._gather_augmented(rows, options._replace(more=()), draws, out)
         return self._as_classes(batch) if options.labels == "class" else batch
 
     def _begin(

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mapix import _native
 from mapix.assembly import check_padding
+from mapix.augmentation import Draws
 from mapix.batch import Batch, Recipe, affine, gather, in_unit
 from mapix.errors import UnsupportedError
 from mapix.options import BatchOptions
@@ -128,11 +129,39 @@ class BatchPlan:
             out=np.dtype(self._dtype),
         )
 
-    def batch(self, file: Gatherer, rows: Rows, out: NDArray[Any] | Batch | None) -> Batch:
-        """Gather ``rows``, record numbers of the file."""
-        mapping = file.pixels.mapping
-        offsets = None
+    def _before_changes(
+        self, file: Gatherer, draws: Draws
+    ) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
+        """Return canvas and fit of records before random changes, and the size after them.
+
+        The canvas is 0 x 0 where each record keeps its own size.
+        """
+        augment, path = draws.augment, file.source.path
         if self._flat:
+            raise ValueError("augment changes images on a canvas: pass no flat=True")
+        if file.index.stride or isinstance(self._options.pad, tuple):
+            h, w, c, fit = self.canvas(file, np.empty(0, np.int64))
+            return (h, w, c, fit), augment.size(h, w, path)
+        if augment.crop is None:
+            raise ValueError(
+                f"{path}: records of mixed sizes need crop= of Augment, or pad=(h, w) of batch"
+            )
+        return (0, 0, file.most_channels, 0), augment.crop
+
+    def batch(
+        self,
+        file: Gatherer,
+        rows: Rows,
+        out: NDArray[Any] | Batch | None,
+        draws: Draws | None = None,
+    ) -> Batch:
+        """Gather ``rows``, record numbers of the file, with random changes or without."""
+        mapping = file.pixels.mapping
+        offsets = augment = None
+        if draws is not None:
+            (h, w, c, fit), size = self._before_changes(file, draws)
+            augment = draws.native(size)
+        elif self._flat:
             offsets = np.empty(len(rows) + 1, np.int64)
             file.native.extent(mapping, rows, offsets.view(np.uint64))
             h = w = c = fit = 0
@@ -152,6 +181,7 @@ class BatchPlan:
             out=out,
             threads=self._options.threads,
             lookout=file.lookout,
+            augment=augment,
         )
         unit = self._options.labels
         if not file.fixed_nbytes:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from numpy.typing import ArrayLike, NDArray
 
+from mapix.augmentation import Draws
 from mapix.batch import Batch
 from mapix.dataset import Dataset
 from mapix.options import BatchOptions, Crop, Dtype, Layout, canvas_size, numbers
@@ -52,6 +53,7 @@ class Batching(Dataset[Record]):
         threads: int = 1,
         flat: bool = False,
         spec_range: bool = False,
+        augment: Draws | None = None,
     ) -> Batch:
         """Copy records into one contiguous batch, cast, normalised and transposed on the way.
 
@@ -91,4 +93,4 @@ class Batching(Dataset[Record]):
             threads,
             (("flat", flat), ("spec_range", spec_range)) if flat or spec_range else (),
         )
-        return self._gather(self._rows_of(indices), options, out)
+        return self._gathered(self._rows_of(indices), options, out, augment)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix import views
+from mapix.augmentation import Draws
 from mapix.batch import Batch, translated
 from mapix.byte_ranges import ByteRange
 from mapix.dataset import Annotations, Unit
@@ -332,6 +333,16 @@ class Dataset(record_types.Rows, Batching):
     ) -> Batch:
         file = self._gatherer
         return file.plan(options, self._possible).batch(file, rows, out)
+
+    def _gather_augmented(
+        self,
+        rows: NDArray[np.int64],
+        options: BatchOptions,
+        draws: Draws,
+        out: NDArray[Any] | Batch | None,
+    ) -> Batch:
+        file = self._gatherer
+        return file.plan(options, self._possible).batch(file, rows, out, draws)
 
     def batch_shape(
         self,
