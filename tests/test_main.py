@@ -254,11 +254,11 @@ def test_a_command_of_a_format_imports_that_format_alone():
 
 def test_unknown_commands_are_answered_by_similar_names(capsys):
     with pytest.raises(SystemExit) as e:
-        main(["informations"])
+        main(["infos"])
     assert e.value.code == 3
     err = capsys.readouterr().err
     assert err == (
-        "mapix: error: there is no command 'informations'; did you mean info?; see `mapix --help`\n"
+        "mapix: error: there is no command 'infos'; did you mean info?; see `mapix --help`\n"
     )
 
 

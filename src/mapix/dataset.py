@@ -113,6 +113,8 @@ class Dataset(abc.ABC, Generic[R]):
     LABEL_UNITS : frozenset of str
         Units that ``labels=`` of ``batch`` may ask for.  A family supplies "raw"; "class" is made
         of it here, where raw labels are whole numbers, unless the family supplies int64 itself.
+    NAMES : tuple of str
+        Columns that together name a record; empty where records have no names.
     JOINED : str, callable or None
         Called with a list of datasets by ``joined``; None where the family cannot join them.
     PANELS : tuple of str
@@ -127,6 +129,7 @@ class Dataset(abc.ABC, Generic[R]):
     MORE_OPTIONS: ClassVar[frozenset[str]] = frozenset()
     LABEL_UNITS: ClassVar[frozenset[str]] = frozenset({"raw", "class"})
 
+    NAMES: ClassVar[tuple[str, ...]] = ()
     JOINED: ClassVar[Deferred | None] = "mapix.joined:Joined"
     PANELS: ClassVar[tuple[Deferred, ...]] = ()
 
@@ -266,6 +269,17 @@ class Dataset(abc.ABC, Generic[R]):
         A family without pixels may give something else to see; (h, w) or (h, w, c), a copy.
         """
         return self._image(row)
+
+    def _content(self, row: int) -> NDArray[Any] | None:
+        """Return the array that a record holds: its pixels, or other numbers; of segments a mask.
+
+        ``mapix get``, ``diff`` and ``bench`` read it.  None where a record is not an array.
+        """
+        found = self._image(row)
+        if found is not None:
+            return found
+        record: Any = self._record(row)
+        return record if isinstance(record, np.ndarray) else None
 
     def _column_names(self) -> Sequence[str]:
         """Return the names of the columns; by default none."""

@@ -70,7 +70,8 @@ class Joined(Dataset[R]):
         self._ends = np.cumsum([len(ds) for ds in found])
         self._rows = rows
         # the family of its parts, in place of the class's
-        vars(self).update(FAMILY=found[0].FAMILY, RECORDS=found[0].RECORDS)
+        names = ("FAMILY", "RECORDS", "NAMES")
+        vars(self).update({name: getattr(found[0], name) for name in names})
         self._check()
 
     FAMILY = "joined"
@@ -131,6 +132,10 @@ class Joined(Dataset[R]):
     def _image(self, row: int) -> NDArray[Any] | None:
         part, i = self._place(row)
         return part._image(int(part._rows_of([i])[0]))
+
+    def _content(self, row: int) -> NDArray[Any] | None:
+        part, i = self._place(row)
+        return part._content(int(part._rows_of([i])[0]))
 
     def _byte_ranges(self, row: int) -> list[ByteRange]:
         part, i = self._place(row)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from mapix.commands.output import CommandError
+from mapix.commands.output import CommandError, UsageError
 
 __all__ = [
     "add_opening",
@@ -16,6 +17,7 @@ __all__ = [
     "each_opened",
     "natural",
     "opened",
+    "opened_splits",
     "opening",
     "range_of",
 ]
@@ -83,7 +85,7 @@ def opening(arguments: argparse.Namespace) -> dict[str, Any]:
     for text in arguments.open:
         name, there, value = text.partition("=")
         if not there or not name:
-            raise CommandError(f"--open takes NAME=VALUE, got {text!r}")
+            raise UsageError(f"--open takes NAME=VALUE, got {text!r}")
         number = value.lstrip("-")
         found[name] = _VALUES.get(value, int(value) if number.isdecimal() else value)
     for name in ("split", "format"):
@@ -94,10 +96,8 @@ def opening(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def each_opened(arguments: argparse.Namespace) -> Iterator[Any]:
     """Open the paths one after the other, with what has no records."""
-    from mapix.registry import open_dataset
-
-    for path in arguments.paths:
-        with open_dataset(path, **opening(arguments)) as ds:
+    for opened in _all_opened(arguments):
+        with opened as ds:
             yield ds
 
 
@@ -110,18 +110,49 @@ def opened(arguments: argparse.Namespace) -> Iterator[Any]:
     CommandError
         The file has no records.
     """
+    with ExitStack() as stack:
+        parts = [stack.enter_context(ds) for ds in _all_opened(arguments)]
+        first = parts[0]
+        for path, ds in zip(arguments.paths, parts, strict=True):
+            if not hasattr(ds, "columns"):
+                raise CommandError(
+                    f"{path}: {ds.FAMILY} files of this kind have no records; `mapix info` prints "
+                    "what they hold"
+                )
+            if ds.FAMILY != first.FAMILY:
+                raise CommandError(
+                    f"{path} is of {ds.FAMILY}, {arguments.paths[0]} of {first.FAMILY}: only "
+                    "datasets of one format are read as one; `mapix convert` brings them to one"
+                )
+        whole = first.joined(parts[1:]) if len(parts) > 1 else first
+        yield chosen(whole, arguments)
+
+
+def _all_opened(arguments: argparse.Namespace) -> Iterator[Any]:
     from mapix.registry import open_dataset
 
-    paths = arguments.paths
-    whole = open_dataset(paths[0] if len(paths) == 1 else paths, **opening(arguments))
-    with whole:
-        if not hasattr(whole, "columns"):
-            what = whole.describe()
-            raise CommandError(
-                f"{paths[0]}: this {what['format']} file has no records; `mapix info` prints what "
-                "it holds"
-            )
-        yield chosen(whole, arguments)
+    options = opening(arguments)
+    for path in arguments.paths:
+        yield open_dataset(path, **options)
+
+
+@contextmanager
+def opened_splits(
+    arguments: argparse.Namespace, paths: list[str]
+) -> Iterator[dict[str | None, Any]]:
+    """Open all splits of paths, each as one dataset; without splits its name is None."""
+    with ExitStack() as stack:
+
+        def part(split: str | None, paths: list[str]) -> Any:
+            given = {**vars(arguments), "paths": paths, "split": split}
+            return stack.enter_context(opened(argparse.Namespace(**given)))
+
+        first = part(arguments.split, paths[:1])
+        names = list(first.splits) if arguments.split is None else []
+        if len(names) > 1 and all(map(os.path.isdir, paths)):
+            yield {name: part(name, paths) for name in names}
+        else:
+            yield {arguments.split: first if len(paths) == 1 else part(arguments.split, paths)}
 
 
 def chosen(ds: Any, arguments: argparse.Namespace) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 from mapix import conversion, registry
 from mapix.commands.arguments import add_opening, add_records, opened
-from mapix.commands.output import CommandError, emit, progress
+from mapix.commands.output import UsageError, emit, progress
 
 __all__ = ["add", "add_target", "facts", "write"]
 
@@ -28,7 +28,7 @@ def add(parser: Any) -> None:
 def _convert(a: argparse.Namespace) -> None:
     if a.out is None:
         if len(a.paths) == 1:
-            raise CommandError("name the new file or directory: mapix convert PATH TARGET")
+            raise UsageError("name the new file or directory: mapix convert PATH TARGET")
         a.out = a.paths.pop()
     target, a.out = a.out, None
     if len(a.paths) == 1 and a.where is a.range is a.sort is None and not (a.format or a.open):
@@ -70,7 +70,7 @@ def _images(a: argparse.Namespace) -> dict[str, Any]:
     if a.size is not None:
         height, _, width = a.size.partition("x")
         if not (height.isdigit() and width.isdigit()):
-            raise ValueError(f"--size of HEIGHTxWIDTH expected, got {a.size!r}")
+            raise UsageError(f"--size of HEIGHTxWIDTH expected, got {a.size!r}")
         given["size"] = (int(height), int(width))
     return {name: value for name, value in given.items() if value is not None}
 

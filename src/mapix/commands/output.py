@@ -19,7 +19,17 @@ from typing import Any
 from mapix.errors import MapixError
 from mapix.text import description, fitting, table
 
-__all__ = ["CommandError", "Table", "add_output", "cell", "emit", "json_text", "plain", "progress"]
+__all__ = [
+    "CommandError",
+    "Table",
+    "UsageError",
+    "add_output",
+    "cell",
+    "emit",
+    "json_text",
+    "plain",
+    "progress",
+]
 
 PROGRESS_AFTER = 1.0  # seconds that something takes before its progress is shown
 MOST_CHARACTERS = 60  # of a cell
@@ -27,6 +37,10 @@ MOST_CHARACTERS = 60  # of a cell
 
 class CommandError(MapixError):
     """A command cannot do what it was asked to; the message states the next step."""
+
+
+class UsageError(CommandError):
+    """The arguments do not fit; the exit status is 3."""
 
 
 @dataclass(frozen=True, slots=True)

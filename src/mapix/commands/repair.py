@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from mapix.commands.arguments import add_opening, opening
-from mapix.commands.output import CommandError, progress
+from mapix.commands.output import CommandError, UsageError, progress
 from mapix.commands.status import BAD_DATA, GOOD
 
 __all__ = ["add"]
@@ -31,7 +31,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     new = arguments.new or arguments.out
     if new is None:
-        raise CommandError("name the NEW file or directory: mapix repair PATH NEW")
+        raise UsageError("name the NEW file or directory: mapix repair PATH NEW")
     options = opening(arguments)
     name = options.pop("format", None)
     found = registry.named(name) if name else registry.recognised(arguments.path)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mapix.conversion.stream import Axes
     from mapix.conversion.target import Target
 
-__all__ = ["Converted", "convert", "target_classes", "target_named"]
+__all__ = ["Converted", "convert", "target_classes", "target_named", "target_of"]
 
 SPLITS = ("train", "test")
 TARGETS = {
@@ -72,7 +72,7 @@ def convert(
 
     Parameters
     ----------
-    source : path, or what ``mapix.open`` returned
+    source : path, or what ``mapix.open`` returned, or a mapping of names of splits to such
         It may be a part of a dataset.  All splits of a directory are converted, where the target
         holds several.
     path : str or os.PathLike
@@ -117,7 +117,7 @@ def convert(
     from mapix.conversion.target import counter
 
     path = os.fspath(path)
-    name = to or _ending(path)
+    name = to or target_of(path)
     target = target_named(name, path, options)
     opened, opened_here = _opened(source, split, dict(opening or {}))
     directory = source if split is None and opened_here else None
@@ -154,7 +154,14 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def _ending(path: str) -> str:
+def target_of(path: str) -> str:
+    """Return the name of the target that the ending of a path chooses.
+
+    Raises
+    ------
+    ValueError
+        It chooses none; the message lists the names.
+    """
     found: dict[str, None] = {}
     for name, where in target_classes():
         if path.endswith(registry.resolved(where).endings or "/"):
@@ -183,6 +190,8 @@ def _source(opened: Any) -> Any:
 
 def _opened(source: Any, split: str | None, options: dict[str, Any]) -> tuple[dict[str, Any], bool]:
     """Return the splits of a source, and whether they were opened here."""
+    if isinstance(source, Mapping):
+        return dict(source), False
     if not isinstance(source, str | os.PathLike):
         return {split or "train": source}, False
     path = os.fspath(source)

@@ -43,6 +43,12 @@ class Target:
         """Return the target for a path, which may decide options itself."""
         return cls(**options)
 
+    @classmethod
+    def path_of_part(cls, path: str, part: str) -> str:
+        """Return the path of one part where each is a file: ``x-train.npz`` of ``x.npz``."""
+        ending = max((e for e in cls.endings if path.endswith(e)), key=len, default="")
+        return f"{path.removesuffix(ending)}-{part}{ending}"
+
     def keeps(self, stream: Stream) -> set[str]:
         """Return the names of the data that the target holds: of ``Stream.held`` or ``BESIDES``."""
         raise NotImplementedError

@@ -56,6 +56,7 @@ class ImageFolder(PictureDataset[Record]):
     """
 
     FAMILY = "folder"
+    NAMES = ("file_name",)
     BATCH = ImageBatch
 
     def __init__(self, metadata_file: MetadataFile, rows: Rows = None) -> None:

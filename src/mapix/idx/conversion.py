@@ -63,6 +63,12 @@ class Idx(Target):
         """See ``Target``."""
         return cls(directory=not path.endswith(cls.endings), **options)
 
+    @classmethod
+    def path_of_part(cls, path: str, part: str) -> str:
+        """See ``Target``: labels are found by the end of the name, ``-images-idx3-ubyte``."""
+        begin, found, end = path.rpartition("-images-")
+        return f"{begin}-{part}{found}{end}" if found else super().path_of_part(path, part)
+
     # --- what is lost -----------------------------------------------------------------------------
 
     def keeps(self, stream: Stream) -> set[str]:

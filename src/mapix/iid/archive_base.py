@@ -120,6 +120,7 @@ class SegmentDataset(Dataset[Segment]):
 
     FAMILY = "iid"
     RECORDS = "segments"
+    NAMES = ("domain", "iid")
     BATCH_OPTIONS = frozenset()
     PANELS = ("mapix.iid.viewing:PANEL",)
     NO_BATCH = "use masks(keys), or mapix.iid.label_map(archive, keys) for one image of them"
@@ -152,6 +153,10 @@ class SegmentDataset(Dataset[Segment]):
         segment = self._record(row)
         h, w = segment.shape
         return segment.mask() if 0 < h * w <= MOST_THUMBNAIL else None
+
+    def _content(self, row: int) -> NDArray[Any]:
+        """Return the mask within the segment's box."""
+        return self._record(row).mask()
 
     def _explained(self, row: int) -> dict[str, Any]:
         segment = self._record(row)

@@ -6,16 +6,18 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from mapix.conversion.stream import Stream
 from mapix.conversion.tables import Table, library
 from mapix.conversion.target import Count, Progress, Sink, Target, counter
 from mapix.errors import UnsupportedError
+from mapix.iid.editing import subset
 from mapix.iid.selection import Selection
 from mapix.store import NewWhole
 
 if TYPE_CHECKING:
     from mapix.iid.archive import Archive
 
-__all__ = ["stream", "write"]
+__all__ = ["Iid", "stream", "write"]
 
 BLOCK_SEGMENTS = 4096  # that are held at once
 
@@ -25,14 +27,33 @@ def stream(
 ) -> Callable[[str, Progress | None], dict[str, int]]:
     """Return how an archive is written as a table: see ``mapix.registry.Format.source``."""
     (segments,) = splits.values()
+    if isinstance(target, Iid):
+        return lambda path, progress: {"segments": _copy(segments, path)}
     if not isinstance(target, Table):
-        raise UnsupportedError(f"{segments.path}: archives become parquet or arrow, not {to}")
+        raise UnsupportedError(f"{segments.path}: archives become iid, parquet or arrow, not {to}")
 
     def written(path: str, progress: Progress | None) -> dict[str, int]:
         write(segments, path, target, counter(len(segments), progress))
         return {"segments": len(segments)}
 
     return written
+
+
+class Iid(Target):
+    """An archive of the same segments, with their groups; of archives alone."""
+
+    endings = (".iid",)
+
+    def narrowed(self, streams: Mapping[str, Stream]) -> list[str]:
+        """Raise UnsupportedError: images are not segments."""
+        path = next(iter(streams.values())).path
+        raise UnsupportedError(f"{path}: images are not segments; iid.add_label_map makes segments")
+
+
+def _copy(segments: Archive | Selection, path: str) -> int:
+    archive = segments.archive if isinstance(segments, Selection) else segments
+    subset(archive, segments.keys, path)
+    return len(segments)
 
 
 def write(segments: Archive | Selection, path: str, table: Table, count: Count) -> None:

@@ -12,4 +12,7 @@ FORMAT = Format(
     suffixes=(".iid",),
     detect="mapix.iid.opening:refusal",
     source="mapix.iid.conversion:stream",
+    targets={"iid": "mapix.iid.conversion:Iid"},
+    commands="mapix.iid.commands:add",
+    command_names={"iid": "find, paint, merge and cut out segments of archives"},
 )

@@ -37,6 +37,7 @@ class TarShard(PictureDataset[Record], FileDataset[Record]):
     """
 
     FAMILY = "tar"
+    NAMES = ("key",)
 
     def __init__(self, core: OpenShard) -> None:
         super().__init__(core.source, len(core.index.keys), core.settings.given())

@@ -1,0 +1,50 @@
+"""``mapix columns``: what is known of each column."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from mapix.commands.arguments import add_paths, add_records, opened
+from mapix.commands.output import Table, add_output, emit
+
+__all__ = ["add"]
+
+KINDS = {"str": "text", "bytes": "bytes"}
+
+
+def add(parser: Any) -> None:
+    """Add the arguments."""
+    add_paths(parser)
+    add_records(parser)
+    add_output(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    with opened(arguments) as ds:
+        labels = set(ds._label_names())
+        found = [_facts(ds.columns[name], name in labels) for name in ds.columns]
+    heads = [*("name", "label", "type", "values", "missing", "low", "high", "unit", "description")]
+    used = [head for head in heads if any(entry[head] not in (None, "") for entry in found)]
+    rows = [[entry[head] for head in used] for entry in found]
+    emit(arguments, found, Table(used, rows) if found else "no columns")
+
+
+def _facts(column: Any, label: bool) -> dict[str, Any]:
+    values = column.values[column.present]
+    kind = str(values.dtype)
+    if kind == "object":
+        kind = KINDS.get(type(values[0]).__name__, "list") if len(values) else ""
+    numbers = column.numeric and len(values)
+    return {
+        "name": column.name,
+        "label": label,
+        "type": kind,
+        "values": len(column.counts()[0]),
+        "missing": len(column) - len(values),
+        "low": values.min() if numbers else None,
+        "high": values.max() if numbers else None,
+        "unit": column.unit,
+        "description": column.description,
+    }

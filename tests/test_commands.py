@@ -1,0 +1,526 @@
+"""Every command on every family: output, JSON, exit statuses, errors."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import every_operation
+import mapix
+from mapix.__main__ import main
+from mapix.commands import bench, complete, output, show
+from mapix.commands.catalogue import COMMANDS
+from mapix.demo import data
+
+FAMILIES = {
+    "vimh": lambda folder: every_operation.vimh(folder, mixed=True),
+    "pickle": every_operation.vimh_pickle,
+    "iid": every_operation.iid,
+    "idx": every_operation.idx,
+    "npy": every_operation.npy,
+    "npz": every_operation.npz,
+    "data": every_operation.pink_data,
+    "som": every_operation.pink_som,
+    "map": every_operation.pink_map,
+    "rot": every_operation.pink_rot,
+    "tar": every_operation.tar,
+    "tfrecord": every_operation.tfrecord,
+}
+N = 6
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch, tmp_path):
+    monkeypatch.setattr(every_operation, "N", N)
+    monkeypatch.setattr(every_operation, "LAST", N - 1)
+    monkeypatch.setenv("MAPIX_CACHE_DIR", str(tmp_path / "cache"))
+
+
+@pytest.fixture(params=FAMILIES)
+def path(request, tmp_path) -> str:
+    (tmp_path / "data").mkdir()
+    return str(FAMILIES[request.param](tmp_path / "data"))
+
+
+def ran(capsys, *argv: str, status: int = 0) -> str:
+    assert main(list(argv)) == status, capsys.readouterr().err
+    return capsys.readouterr().out
+
+
+def facts(capsys, *argv: str, status: int = 0):
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    return json.loads(ran(capsys, *argv, "--json", status=status), parse_constant=refuse)
+
+
+def failed(capsys, *argv: str, status: int = 2) -> str:
+    try:
+        found = main(list(argv))
+    except SystemExit as e:
+        found = e.code
+    out, err = capsys.readouterr()
+    assert (found, out) == (status, "")
+    assert re.match(r"mapix( \w+)*: error: ", err)
+    assert err.count("\n") == 1
+    return err
+
+
+# --- every command on every family ----------------------------------------------------------------
+
+
+def test_records_are_listed(path, capsys):
+    with mapix.open(path) as ds:
+        found = facts(capsys, "ls", path)
+        assert [entry["record"] for entry in found] == list(range(len(ds)))[:40]
+        for name in ds._label_names():
+            column = ds.columns[name]
+            wanted = [output.plain(v) for v in column.values.tolist()[:40]]
+            got = [entry.get(name) for entry in found]
+            assert got == [v if p else None for v, p in zip(wanted, column.present, strict=False)]
+        every = facts(capsys, "head", path, "-n", "2")
+        assert len(every) == 2
+        for i, entry in enumerate(every):
+            content = ds._content(i)
+            assert entry["shape"] == list(content.shape)
+            assert entry["dtype"] == str(content.dtype)
+            assert entry.keys() >= {n for n in ds.columns if ds.columns[n].present[i]}
+        assert "shape" in ran(capsys, "head", path, "-n", "1").splitlines()[0]
+
+
+def test_one_record_as_every_kind_of_file(path, tmp_path, capsys):
+    from mapix.drawing import png
+
+    with mapix.open(path) as ds:
+        content = ds._content(len(ds) - 1)
+        entry = facts(capsys, "get", path, "-1")
+        assert entry["record"] == len(ds) - 1
+        assert f"record {len(ds) - 1}" in ran(capsys, "get", path, str(len(ds) - 1))
+        ran(capsys, "get", path, "-1", "-o", str(tmp_path / "x.npy"))
+        np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), content)
+        assert np.load(tmp_path / "x.npy").dtype == content.dtype
+        ran(capsys, "get", path, "-1", "-o", str(tmp_path / "x.json"))
+        assert json.loads((tmp_path / "x.json").read_text()) == entry
+        if content.dtype.kind in "biuf" and content.ndim in (1, 2, 3):
+            ran(capsys, "get", path, "-1", "-o", str(tmp_path / "x.png"))
+            made = (tmp_path / "x.png").read_bytes()
+            assert made.startswith(b"\x89PNG")
+            if content.dtype == np.uint8 and content.ndim > 1:
+                assert made == png(content)
+        assert "exists" in failed(capsys, "get", path, "0", "-o", str(tmp_path / "x.npy"))
+        assert f"0 to {len(ds) - 1}" in failed(capsys, "get", path, str(len(ds)))
+
+
+def test_queries(path, tmp_path, capsys):
+    with mapix.open(path) as ds:
+        numbers = [n for n in ds.columns if ds.columns[n].numeric]
+        if not numbers:
+            failed(capsys, "query", path, "nothing > 1")
+            return
+        column = ds.columns[numbers[-1]]
+        middle = float(np.median(column.values[column.present]))
+        condition = f"{column.name} > {middle}"
+        wanted = np.flatnonzero((column.values > middle) & column.present).tolist()
+        assert list(map(int, ran(capsys, "query", path, condition).split())) == wanted
+        assert facts(capsys, "query", path, condition)["records"] == wanted
+        assert ran(capsys, "query", path, condition, "--count") == f"{len(wanted)}\n"
+        for name in ("x.txt", "x.json", "x.npy"):
+            ran(capsys, "query", path, condition, "-o", str(tmp_path / name))
+        assert [int(v) for v in (tmp_path / "x.txt").read_text().split()] == wanted
+        assert json.loads((tmp_path / "x.json").read_text()) == wanted
+        assert np.load(tmp_path / "x.npy").tolist() == wanted
+        order = facts(capsys, "ls", path, "--where", condition, "--sort", column.name)
+        assert [e["record"] for e in order] == [
+            wanted[k] for k in np.argsort(column.values[wanted], kind="stable")
+        ]
+
+
+def test_columns_and_statistics(path, capsys):
+    with mapix.open(path) as ds:
+        assert [entry["name"] for entry in facts(capsys, "columns", path)] == list(ds.columns)
+        found = facts(capsys, "stats", path)
+        assert found["records"] == len(ds)
+        pixels = ds.statistics().pixels
+        assert [c["mean"] for c in found["channels"]] == (
+            [] if pixels is None else pixels.mean.tolist()
+        )
+        ran(capsys, "columns", path)
+        assert f"{len(ds):,} {ds.RECORDS}" in ran(capsys, "stats", path)
+
+
+def test_facts_checks_and_explanations(path, capsys):
+    assert facts(capsys, "info", path)["path"] == path
+    (report,) = facts(capsys, "verify", path)
+    assert report["ok"] is True
+    assert "no problems" in ran(capsys, "verify", path)
+    assert "how" in facts(capsys, "explain", path)
+    assert path in ran(capsys, "explain", path, "--record", "-1")
+    assert re.match(r"[0-9a-f]{8}  ", ran(capsys, "get", path, "0", "--hex").splitlines()[1])
+
+
+def test_pictures_and_rates(path, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(output.sys.stdout, "isatty", lambda: False, raising=False)
+    with mapix.open(path) as ds:
+        if ds._content(0).dtype.names is None:
+            assert "▀" in ran(capsys, "show", path, "-n", "2")
+            ran(capsys, "show", path, "-n", "2", "-o", str(tmp_path / "x.png"))
+            assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+        found = facts(capsys, "bench", path, "--seconds", "0.0001", "--batch", "2")
+        assert found["records"] == len(ds)
+        assert {f["how"] for f in found["figures"]} >= {"mapix"}
+        assert all(f["warm"] > 0 for f in found["figures"])
+
+
+def test_difference(path, tmp_path, capsys):
+    found = facts(capsys, "diff", path, path)
+    assert found["equal"] is True
+    assert ran(capsys, "diff", path, path).endswith("  equal\n")
+
+
+# --- particular families --------------------------------------------------------------------------
+
+
+def digits(folder: Path, n: int = 20) -> str:
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    mapix.idx.write(folder / "train-images-idx3-ubyte", rng.integers(0, 256, (n, 4, 5), np.uint8))
+    mapix.idx.write(folder / "train-labels-idx1-ubyte", np.arange(n, dtype=np.uint8) % 4)
+    return str(folder)
+
+
+def test_parts_are_written_and_come_together(tmp_path, capsys):
+    source = digits(tmp_path / "d")
+    target = str(tmp_path / "x-images-idx3-ubyte")
+    how = ("--seed", "1", "--stratify", "label", "--share", "0.75")
+    made = facts(capsys, "split", source, "-o", target, *how)
+    paths = [str(tmp_path / f"x-{part}-images-idx3-ubyte") for part in ("train", "test")]
+    assert [entry["path"] for entry in made] == paths
+    with mapix.open(paths[0]) as a, mapix.open(paths[1]) as b, mapix.open(source) as ds:
+        assert sorted(np.bincount(a.columns["label"].values).tolist()) == [3, 4, 4, 4]
+        assert (len(a), len(b)) == (15, 5)
+        first, second = ds.split(0.75, seed=1, stratify="label")
+        np.testing.assert_array_equal(a.view(), np.stack(list(first)))
+        np.testing.assert_array_equal(b.view(), np.stack(list(second)))
+    ran(capsys, "merge", *paths, "-o", str(tmp_path / "y-images-idx3-ubyte"))
+    with mapix.open(tmp_path / "y-images-idx3-ubyte") as ds:
+        assert len(ds) == 20
+    assert "is something" in failed(capsys, "split", source, "-o", target)
+    ran(capsys, "split", source, "-o", str(tmp_path / "v"), "--to", "vimh", "--share", "0.5")
+    with mapix.open(tmp_path / "v") as ds:
+        assert (len(ds), list(ds.splits)) == (10, ["train", "test"])
+    ran(
+        capsys,
+        "merge",
+        str(tmp_path / "v"),
+        str(tmp_path / "v"),
+        "-o",
+        str(tmp_path / "w"),
+        "--to",
+        "vimh",
+    )
+    with mapix.open(tmp_path / "w", split="test") as ds:
+        assert len(ds) == 20
+    assert "0 to 1" in failed(capsys, "split", source, "-o", target, "--share", "2", status=3)
+
+
+def test_what_differs_is_listed(tmp_path, capsys):
+    one, two = digits(tmp_path / "a"), digits(tmp_path / "b", 21)
+    ran(capsys, "query", one, "label < 3", "-o", str(tmp_path / "few.npz"))
+    with open(tmp_path / "b" / "train-images-idx3-ubyte", "r+b") as f:
+        f.seek(16 + 3 * 20)
+        first = f.read(1)[0]
+        f.seek(16 + 3 * 20)
+        f.write(bytes([first ^ 128]))
+    with open(tmp_path / "b" / "train-labels-idx1-ubyte", "r+b") as f:
+        f.seek(8 + 5)
+        f.write(b"\3")
+    found = facts(capsys, "diff", one, two, status=1)
+    assert (found["equal"], found["by"]) == (False, "number")
+    assert found["only_second"] == [20]
+    assert found["columns"] == {"label": [5]}
+    # the other pixels are those of another random array: of 21 records
+    assert 3 in found["pixels"]
+    text = ran(capsys, "diff", one, two, "--no-pixels", status=1)
+    assert "label differs in 1: 5" in text
+    assert "1 only in the second: 20" in text
+    assert "columns only in the first" in ran(
+        capsys, "diff", one, str(tmp_path / "few.npz"), status=1
+    )
+
+
+def test_segments(tmp_path, capsys):
+    (tmp_path / "i").mkdir()
+    path = str(every_operation.iid(tmp_path / "i"))
+    with mapix.open(path) as a:
+        _, box = a[2].iid, a[2].bbox
+        inside = np.argwhere(a[2].mask())[0]
+        x, y = int(box[1] + inside[1]), int(box[0] + inside[0])
+        wanted = a.at(x, y).tolist()
+        assert [e["key"] for e in facts(capsys, "iid", "at", path, str(x), str(y))] == wanted
+        top = facts(capsys, "iid", "at", path, str(x), str(y), "--topmost")
+        assert [e["key"] for e in top] == wanted[-1:]
+        assert [e["key"] for e in facts(capsys, "iid", "find", path, "s4")] == [4]
+        assert [e["key"] for e in facts(capsys, "iid", "find", path, "d1/")] == [1, 4]
+        assert "d0, d1, d2" in failed(capsys, "iid", "find", path, "nobody")
+        target = str(tmp_path / "labels.npy")
+        ran(capsys, "iid", "paint", path, "-o", target)
+        np.testing.assert_array_equal(np.load(target), a.paint(background=-1) + 1)
+        ran(capsys, "iid", "paint", path, "-o", str(tmp_path / "l.png"), "--bbox", "0,0,9,7")
+        part = str(tmp_path / "part.iid")
+        ran(capsys, "iid", "subset", path, "--group", "h", "-o", part)
+        with mapix.open(part) as b:
+            assert [s.iid for s in b] == [b"s1", b"s3", b"s5"]
+        both = str(tmp_path / "both.iid")
+        assert facts(capsys, "iid", "merge", path, part, "-o", both)["segments"] == N + 3
+        assert facts(capsys, "diff", path, both, status=1)["by"] == "number"
+        assert facts(capsys, "diff", path, part, status=1)["only_first"] == [0, 2, 4]
+        entry = facts(capsys, "get", path, "d1/s4")
+        assert (entry["record"], entry["area"]) == (4, a[4].area)
+        assert facts(capsys, "get", path, "s4") == entry
+        ran(capsys, "query", path, "'h' in groups", "-o", str(tmp_path / "q.iid"))
+        assert facts(capsys, "diff", part, str(tmp_path / "q.iid"))["equal"]
+    assert "no group 'x'" in failed(capsys, "iid", "subset", path, "--group", "x", "-o", "y")
+    assert "numbers" in failed(capsys, "iid", "subset", path, "--keys", "x", "-o", "y", status=3)
+    assert "images are not segments" in failed(
+        capsys, "convert", digits(tmp_path / "d"), str(tmp_path / "n.iid")
+    )
+
+
+def test_several_paths_are_one_dataset(tmp_path, capsys):
+    one, two = digits(tmp_path / "a"), digits(tmp_path / "b")
+    assert facts(capsys, "stats", one, two)["records"] == 40
+    assert facts(capsys, "get", one, two, "25")["label"] == 5 % 4
+    assert facts(capsys, "get", one, "--format", "idx", "3")["record"] == 3
+    assert len(facts(capsys, "info", one, two)) == 2
+    (tmp_path / "i").mkdir()
+    other = str(every_operation.iid(tmp_path / "i"))
+    assert f"{other} is of iid" in failed(capsys, "ls", one, other)
+
+
+def test_pages_of_records(tmp_path, capsys):
+    path = digits(tmp_path / "a")
+    assert main(["ls", path, "-n", "3", "--range", "5:"]) == 0
+    out, err = capsys.readouterr()
+    assert [line.split()[0] for line in out.splitlines()[2:]] == ["5", "6", "7"]
+    assert err == "3 of 15 rows; --range 8:11 prints the next\n"
+    assert main(["ls", path, "-n", "3", "--where", "label == 1"]) == 0
+    assert capsys.readouterr().err == "3 of 5 rows; -n 5 prints all\n"
+    assert "no column 'x'" in failed(capsys, "ls", path, "--columns", "x")
+    assert "no column 'x'" in failed(capsys, "ls", path, "--sort", "x")
+    assert "FROM:TO" in failed(capsys, "ls", path, "--range", "5", status=3)
+
+
+def test_facts_go_to_a_file(tmp_path, capsys):
+    path = digits(tmp_path / "a")
+    target = tmp_path / "f.json"
+    assert ran(capsys, "stats", path, "-o", str(target)) == ""
+    assert json.loads(target.read_text())["records"] == 20
+    assert "exists" in failed(capsys, "stats", path, "-o", str(target))
+    ran(capsys, "columns", path, "-o", str(tmp_path / "c.txt"))
+    assert "label" in (tmp_path / "c.txt").read_text()
+
+
+def test_files_without_records_are_refused_by_what_needs_records(tmp_path, capsys):
+    (tmp_path / "m").mkdir()
+    path = str(every_operation.model(tmp_path / "m"))
+    assert facts(capsys, "info", path)["format"] == "visualrbm"
+    for argv in (["ls", path], ["get", path, "0"], ["query", path, "a > 1"], ["bench", path]):
+        assert "no records" in failed(capsys, *argv)
+    assert "cannot be repaired, only vimh" in failed(capsys, "repair", path, str(tmp_path / "n"))
+    assert "NEW" in failed(capsys, "repair", path, status=3)
+
+
+# --- output ---------------------------------------------------------------------------------------
+
+
+def test_plain_data():
+    found = output.plain(
+        {"a": np.float32(np.nan), "b": np.arange(2), "c": b"\xff", "d": (1, {2}), 3: float("inf")}
+    )
+    assert found == {"a": None, "b": [0, 1], "c": "\\xff", "d": [1, [2]], "3": None}
+    assert output.cell(np.float64(1 / 3)) == "0.333333"
+    assert output.cell("x" * 100) == "x" * 57 + "..."
+    assert output.cell(None) == ""
+
+
+class Terminal:
+    """A stream that is a terminal."""
+
+    encoding = "utf-8"
+
+    def __init__(self) -> None:
+        self.text = ""
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> None:
+        self.text += text
+
+    def flush(self) -> None: ...
+
+
+def test_progress_is_shown_on_terminals_after_a_second(monkeypatch, capsys):
+    clock = iter([0.0, 0.5, 1.5, 2.0, 3.0])
+    monkeypatch.setattr(output.time, "monotonic", lambda: next(clock))
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    with output.progress("counting") as progress_of:
+        progress_of(1, 2)
+    assert capsys.readouterr().err == ""
+    err = Terminal()
+    monkeypatch.setattr(sys, "stderr", err)
+    with output.progress("counting") as progress_of:
+        progress_of(1, 4)
+        assert err.text == ""
+        progress_of(2, 4)
+        assert err.text == "\r\x1b[Kcounting: 50 %"
+        progress_of(3, 4)
+    assert err.text.endswith("75 %\r\x1b[K")
+
+
+def test_tables_of_rich(monkeypatch, tmp_path):
+    pytest.importorskip("rich")
+    out = Terminal()
+    path = digits(tmp_path / "a")
+    monkeypatch.setattr(sys, "stdout", out)
+    assert main(["columns", path]) == 0
+    assert "┃" in out.text
+    assert "label" in out.text
+
+
+def test_pictures_in_terminals(monkeypatch):
+    rgb = np.zeros((2, 3, 3), np.uint8)
+    rgb[0, :, 0] = 255
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    for name in ("TMUX", "KITTY_WINDOW_ID", "GHOSTTY_RESOURCES_DIR", "COLORTERM", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+    assert show.in_terminal(rgb).startswith("\x1b[38;5;196m\x1b[48;5;16m▀")
+    monkeypatch.setenv("COLORTERM", "truecolor")
+    assert show.in_terminal(rgb).startswith("\x1b[38;2;255;0;0m\x1b[48;2;0;0;0m▀")
+    monkeypatch.setenv("KITTY_WINDOW_ID", "1")
+    from base64 import b64decode
+
+    from mapix.drawing import png
+
+    found = re.fullmatch(r"\x1b_Ga=T,f=100,m=0;([\w+/=]+)\x1b\\\n", show.in_terminal(rgb))
+    assert b64decode(found[1]) == png(rgb)
+
+
+# --- completion -----------------------------------------------------------------------------------
+
+
+def test_completion(tmp_path, capsys):
+    path = digits(tmp_path / "a")
+    (tmp_path / "i").mkdir()
+    archive = str(every_operation.iid(tmp_path / "i"))
+    for words, wanted in (
+        (["ver"], ["verify"]),
+        (["iid", "su"], ["subset"]),
+        (["ls", path, "--ra"], ["--range"]),
+        (["ls", path, "--sort", ""], ["label"]),
+        (["query", path, "la"], ["label"]),
+        (["get", archive, "d1"], ["d1/s1", "d1/s4"]),
+        (["completion", "z"], ["zsh"]),
+        (["ls", str(tmp_path / "nothing"), "--sort", ""], []),
+        (["nobody", ""], []),
+    ):
+        assert complete.candidates(words) == wanted
+        assert main(["__complete", *words]) == 0
+        assert capsys.readouterr().out.split() == wanted
+    assert set(complete.candidates([""])) >= {*COMMANDS, "iid", "idx", "folder"}
+    for shell in ("bash", "zsh", "fish"):
+        assert "mapix __complete" in ran(capsys, "completion", shell)
+
+
+@pytest.mark.slow
+def test_bash_completes(tmp_path):
+    program = tmp_path / "mapix"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m mapix "$@"\n')
+    program.chmod(0o755)
+    code = (
+        f'PATH={tmp_path}:$PATH; eval "$(mapix completion bash)"; COMP_WORDS=(mapix iid su); '
+        'COMP_CWORD=2; _mapix; echo "${COMPREPLY[*]}"'
+    )
+    done = subprocess.run(["bash", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "subset\n"
+
+
+# --- errors, Ctrl-C -------------------------------------------------------------------------------
+
+
+def test_errors_are_in_the_command_lines_words(tmp_path, capsys):
+    path = digits(tmp_path / "a")
+    assert failed(capsys, "ls", str(tmp_path / "no")) == (
+        f"mapix: error: {tmp_path / 'no'}: no such file or directory\n"
+    )
+    assert "NAME=VALUE" in failed(capsys, "ls", path, "--open", "x", status=3)
+    assert "required: PATH" in failed(capsys, "ls", status=3)
+    assert "see `mapix iid at --help`" in failed(capsys, "iid", "at", path, "a", "b", status=3)
+    error = failed(capsys, "convert", path, str(tmp_path / "x-ubyte"))
+    assert "--label none" in error
+    (tmp_path / "bad.npy").write_bytes(b"\x93NUMPY\1\0\xff\xff")
+    assert "bad.npy" in failed(capsys, "info", str(tmp_path / "bad.npy"), status=1)
+
+
+CTRL_C = """
+import os, signal, sys
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == {name!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupt())
+from mapix.__main__ import main
+sys.exit(main({argv!r}))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    ["mapix.commands", "argparse", "mapix.commands.info", "numpy", "mapix.registry", "mapix._core"],
+)
+def test_ctrl_c_while_it_starts(tmp_path, name):
+    code = CTRL_C.format(name=name, argv=["info", digits(tmp_path / "a")])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "mapix: interrupted\n")
+
+
+@pytest.mark.slow
+def test_ctrl_c_leaves_nothing_behind(tmp_path):
+    made = data.make("uniform", tmp_path / "u", 400)
+    target = tmp_path / "new" / "x.npz"
+    target.parent.mkdir()
+    code = (
+        "import mapix.conversion.target as t, os, signal\n"
+        "def counter(total, progress):\n"
+        "    def count(n): os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return count\n"
+        "t.counter = counter\n"
+        "import sys; from mapix.__main__ import main\n"
+        f"sys.exit(main(['convert', {str(made)!r}, {str(target)!r}, '--split', 'train']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "mapix: interrupted\n")
+    assert list(target.parent.iterdir()) == []
+
+
+def test_files_in_memory_are_not_called_cold(tmp_path, monkeypatch):
+    path = digits(tmp_path / "a")
+    monkeypatch.setattr(bench, "_in_memory", lambda path: True)
+    assert main(["bench", path, "--seconds", "0.0001", "-o", str(tmp_path / "b.json")]) == 0
+    found = json.loads((tmp_path / "b.json").read_text())
+    assert found["cold"] is False
+    assert all(figure["cold"] is None for figure in found["figures"])
+
+
+def test_a_chart(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    target = tmp_path / "chart.svg"
+    ran(capsys, "bench", digits(tmp_path / "a"), "--seconds", "0.0001", "-o", str(target))
+    assert "np.memmap" in target.read_text() or "<svg" in target.read_text()
