@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import json
 import os
+import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
+import urllib.request
+import zlib
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 
 import mapix
+from mapix.viewer.export import page, write_page
 from mapix.viewer.facets import Facet
 from mapix.viewer.panels import PANELS
 from mapix.viewer.query import parts
@@ -597,3 +607,84 @@ def test_many_requests_at_once_get_their_own_answers(digits: Any):
 def test_numbers_that_json_does_not_have_become_null():
     data = {"a": np.float32("nan"), "b": (np.inf, np.int8(3), b"\xff"), "c": {1: None}}
     assert plain(data) == {"a": None, "b": [None, 3, "\\xff"], "c": {"1": None}}
+
+
+# --- the command ----------------------------------------------------------------------------------
+
+
+def test_the_command_prints_its_address_and_ends_at_an_interrupt(tmp_path: Path):
+    write_idx(tmp_path / "digits")
+    command = [sys.executable, "-m", "mapix", "view", str(tmp_path / "digits"), "--no-browser"]
+    with subprocess.Popen(
+        [*command, "--where", "label > 3"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as program:
+        assert program.stdout is not None
+        url = urlsplit(program.stdout.readline().strip())
+        assert (url.scheme, url.hostname) == ("http", "127.0.0.1")
+        token = url.query.removeprefix("token=")
+        asked = urllib.request.Request(
+            f"http://{url.netloc}/api/dataset", headers={"X-Mapix-Token": token}
+        )
+        with urllib.request.urlopen(asked, timeout=20) as answer:
+            found = json.load(answer)
+        with mapix.open(tmp_path / "digits") as ds:
+            assert found["records"] == len(ds.where("label > 3"))
+        assert found["reopens"] is True
+        program.send_signal(signal.SIGINT)
+        out, err = program.communicate(timeout=30)
+        assert (program.returncode, out, err) == (0, "", "")
+
+
+def test_the_command_exports_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    from mapix.__main__ import main
+
+    write_idx(tmp_path / "digits")
+    path = tmp_path / "page.html"
+    assert main(["view", str(tmp_path / "digits"), "--range", ":20", "--export", str(path)]) == 0
+    assert capsys.readouterr().out == f"{path}\n"
+    assert '"records":20' in path.read_text()
+
+
+# --- exported pages -------------------------------------------------------------------------------
+
+
+def test_a_page_is_one_file_without_requests(digits: Any, tmp_path: Path):
+    path = tmp_path / "page.html"
+    assert write_page(digits[:50], path) == str(path)
+    text = path.read_text("utf-8")
+    assert "default-src 'none'" in text
+    assert not re.search(r"(src|href)=", text.split("<style>")[0])
+    assert "fetch(" not in text
+    assert not re.search(r"^import |^export ", text, re.M)
+    assert str(tmp_path) not in text, "the folder is nobody's business"
+    with pytest.raises(FileExistsError):
+        write_page(digits[:50], path)
+
+
+def test_a_page_holds_the_pixels_and_columns(digits: Any):
+    text = page(digits[5:9])
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.S)[1])
+    pixels = zlib.decompress(base64.b64decode(data["tiles"]["pixels"]))
+    assert pixels == digits.pixels[5:9].tobytes()
+    assert data["columns"]["label"]["values"] == digits.truth[5:9].tolist()
+
+
+def test_texts_do_not_end_the_data(tmp_path: Path):
+    pil = pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[view]'")
+    pil.fromarray(np.zeros((2, 2), np.uint8)).save(tmp_path / "0.png")
+    line = {"file_name": "0.png", "text": "</script><script>alert(1)</script>"}
+    (tmp_path / "metadata.jsonl").write_text(json.dumps(line))
+    with mapix.open(tmp_path) as ds:
+        text = page(ds, title="<b>")
+    assert "alert(1)" in text
+    assert "<script>alert" not in text
+    assert "<title>&lt;b&gt;</title>" in text
+
+
+def test_a_page_has_a_limit(digits: Any):
+    for part in (digits[:0], digits[np.zeros(4001, int)]):
+        with pytest.raises(ValueError, match="1 to 4000 records"):
+            page(part)

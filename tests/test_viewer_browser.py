@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import pytest
 
 import mapix
 from mapix.colour import palette
+from mapix.viewer.export import write_page
 from mapix.viewer.session import View
 from slow_vimh import pack, record
 from viewers import chromium, write_idx
@@ -459,3 +461,87 @@ def test_a_small_window_has_no_scroll_bar_across(browser: Any, digits: Any, widt
     with page_of(browser, digits, "open=3", viewport=viewport) as (page, _):
         complete(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+# --- exported pages -------------------------------------------------------------------------------
+
+CONDITIONS = (
+    "label > 4",
+    "2 <= label < 7 and label != 5",
+    "label == 3 or label == 8 and not label > 100",
+    "not (label > 2 or label == 0)",
+    "label % 4 == 1",
+    "-label + 10 > label * 2 / 4",
+    "label - 3 - 2 == 1",
+    "(label == 1 or label == 2)",
+    "label >= 1e0 and label <= .5e1",
+    "True == label",
+)
+WRONG = ("label >", "nothing > 1", "label > 1 1", "(label > 1", "label ! 1")
+
+
+def test_an_exported_page_shows_the_same(browser: Any, digits: Any, tmp_path: Path):
+    path = write_page(digits, tmp_path / "page.html")
+    state = "q=label+%3E+6&sort=-label&size=48&map=fire"
+    with page_of(browser, digits, state) as (page, _):
+        complete(page)
+        want = canvas(page)
+    context = browser.new_context(viewport={"width": 1000, "height": 640})
+    page = context.new_page()
+    asked: list[str] = []
+    problems: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: problems.append(message.text))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.goto(f"file://{path}#{state}")
+    page.wait_for_selector("body[data-ready]")
+    complete(page)
+    page.wait_for_selector(".facet-scale b:text-is('6 ..')")
+    np.testing.assert_array_equal(canvas(page)[:400], want[:400])
+    for condition in CONDITIONS:
+        ask(page, condition)
+        page.wait_for_selector(f".count:text-is('{len(digits.where(condition))} of 300')")
+    for condition in WRONG:
+        ask(page, condition)
+        page.wait_for_selector(".problem:not(:empty)")
+        ask(page, "")
+        page.wait_for_selector(".problem", state="hidden")
+    ask(page, "label == 1 and label < 5")
+    page.click("[aria-label='Remove the filter of label']")
+    page.wait_for_selector(".count", state="hidden")
+    page.focus(".grid .scroller")
+    page.keyboard.press("Space")
+    page.wait_for_selector(".selection output:text-is('1 selected')")
+    assert asked == [asked[0]]
+    assert not problems
+    context.close()
+
+
+def test_conditions_on_texts_mean_the_same_in_an_exported_page(browser: Any, tmp_path: Path):
+    pil = pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[view]'")
+    texts = ["a cat", "a dog", 'it\'s "quoted"', "back\\slash", "", "zebra"]
+    lines = []
+    for i, text in enumerate(texts):
+        pil.fromarray(np.full((4, 4), i, np.uint8)).save(tmp_path / f"{i}.png")
+        entry = {"file_name": f"{i}.png", "text": text, "tags": ["odd"] * (i % 2) + ["all"]}
+        lines.append(json.dumps(entry if i != 4 else {"file_name": "4.png"}))
+    (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
+    with mapix.open(tmp_path) as ds:
+        path = write_page(ds, tmp_path / "page.html")
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(f"file://{path}")
+        page.wait_for_selector("body[data-ready]")
+        for condition in (
+            "'cat' in text",
+            "'a' in text and not 'cat' in text",
+            "'a' not in text",
+            "text == 'it\\'s \"quoted\"'",
+            'text == "back\\\\slash"',
+            "text >= 'b'",
+            "'odd' in tags",
+            "text != 'zebra'",
+        ):
+            ask(page, condition)
+            page.wait_for_selector(f".count:text-is('{len(ds.where(condition))} of 6')")
+        context.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 from typing import Any
 
 from mapix.commands.arguments import add_paths, add_records, chosen, opening
@@ -35,6 +36,11 @@ def add(parser: Any) -> None:
         help="a file that belongs to it: the image under the segments of an archive; the mapping, "
         "data or rotations of a SOM; may be given several times",
     )
+    parser.add_argument(
+        "--export",
+        metavar="PAGE.html",
+        help="write a page that needs no server, of at most 4000 records, and end",
+    )
     parser.set_defaults(run=_run)
 
 
@@ -57,9 +63,17 @@ def _run(arguments: argparse.Namespace) -> None:
 
     companions = [companion(path) for path in arguments.companions]
     folder = arguments.export_folder
+    if arguments.export is not None:
+        from mapix.viewer.export import write_page
+
+        with opened() as ds:
+            print(write_page(ds, arguments.export))
+        return
+
     with View(opened(), reopen=opened, export_folder=folder, companions=companions) as view:
         view.start(arguments.port)
         print(view.url, flush=True)
         if not arguments.no_browser:
             view.open_browser()
-        view.wait()
+        with contextlib.suppress(KeyboardInterrupt):  # the usual end
+            view.wait()

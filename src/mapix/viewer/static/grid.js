@@ -505,12 +505,11 @@ export function create(app) {
     const choice = h("select", { "aria-label": "Channel", onchange: () => app.set({ channel: choice.value }) },
       h("option", { value: "auto" }, channels === 3 || channels === 4 ? "colour" : "first"));
     for (let i = 0; i < Math.min(channels, 256); i++) choice.append(h("option", { value: String(i) }, `channel ${i}`));
-    controls.push(
-      h("label.tool", {}, "size ", size),
-      h("label.tool", {}, "colours ", map),
-      h("span.tool", {}, h("label.tool", {}, "range ", range), ends),
-    );
-    if (channels > 1) controls.push(h("label.tool", {}, "channel ", choice));
+    controls.push(h("label.tool", {}, "size ", size), h("label.tool", {}, "colours ", map));
+    if (!facts.fixed) {
+      controls.push(h("span.tool", {}, h("label.tool", {}, "range ", range), ends));
+      if (channels > 1) controls.push(h("label.tool", {}, "channel ", choice));
+    }
     app.toolbar.more.append(...controls);
     controls.update = (state) => {
       size.value = String(SIZES.findIndex((s) => s >= state.size));

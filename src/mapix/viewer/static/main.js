@@ -2,13 +2,14 @@
 
 import { h, shown } from "./dom.js";
 import { facets } from "./facets.js";
+import { load } from "./loading.js";
 import { selectionBar } from "./selection.js";
 import * as source from "./source.js";
-import { state, set, subscribe } from "./state.js";
+import { current, set, subscribe } from "./state.js";
 import { toolbar } from "./toolbar.js";
 
 const app = { source, set, notice, facts: null, condition: null };
-Object.defineProperty(app, "state", { get: () => state });
+Object.defineProperty(app, "state", { get: current });
 
 const notices = h("div.notices", { role: "status", "aria-live": "polite" });
 const made = new Map(); // name -> panel
@@ -58,7 +59,7 @@ source.onProblem((problem) => {
 
 async function panel(entry) {
   if (!made.has(entry.name)) {
-    const module = await import(`./${entry.name}.js`);
+    const module = await load(entry.name);
     const found = module.create(app);
     made.set(entry.name, found);
     places[entry.place].append(found.element);
@@ -72,14 +73,14 @@ function entries(place) {
 
 function chosen(place) {
   const all = entries(place);
-  return all.find((entry) => entry.name === state[place]) ?? all[0];
+  return all.find((entry) => entry.name === current()[place]) ?? all[0];
 }
 
 // Show the panels that the state names, and no others.
 async function arrange() {
   const wanted = [chosen("main")];
   const side = chosen("side");
-  const open = state.open !== null && side !== undefined;
+  const open = current().open !== null && side !== undefined;
   if (open) wanted.push(side);
   places.side.hidden = !open;
   document.body.classList.toggle("with-side", open);
@@ -93,7 +94,7 @@ async function arrange() {
     found.element.hidden = !panels.includes(found);
     found.shown?.(panels.includes(found));
   }
-  for (const found of panels) found.update(state);
+  for (const found of panels) found.update(current());
   app.shownPanels = panels;
 }
 
@@ -115,7 +116,7 @@ async function ask() {
   asked?.abort();
   asked = new AbortController();
   try {
-    app.condition = await source.json("condition", { q: state.q }, asked.signal);
+    app.condition = await source.json("condition", { q: current().q }, asked.signal);
     app.toolbar.problem("");
   } catch (problem) {
     if (problem.name === "AbortError") return;
@@ -144,7 +145,7 @@ addEventListener("keydown", (event) => {
       return;
     }
   }
-  if (event.key === "Escape" && state.open !== null) {
+  if (event.key === "Escape" && current().open !== null) {
     event.preventDefault();
     set({ open: null });
   }
@@ -183,7 +184,7 @@ async function start() {
     await arrange();
   });
   await ask();
-  app.toolbar.update(state);
+  app.toolbar.update(current());
   app.facets.update();
   await arrange();
   app.shownPanels[0].focus?.();

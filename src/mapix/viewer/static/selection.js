@@ -4,12 +4,12 @@ import { h, shown } from "./dom.js";
 
 export function selectionBar(app) {
   const count = h("output");
-  const save = h("a.button", { href: app.source.link("selection.npy"), download: "selection.npy",
+  const save = h("a.button", { hidden: app.facts.fixed, href: app.source.link("selection.npy"), download: "selection.npy",
     title: "Numbers of the selected records, for numpy.load" }, "Save numbers (.npy)");
   const write = h("button", { hidden: !app.facts.exports, onclick: written }, "Write dataset");
   const clear = h("button.quiet", { onclick: () => app.select({ do: "clear" }) }, "Clear");
   const element = h("div.selection", { role: "region", "aria-label": "Selection" }, count,
-    h("span.faint", {}, "view.selection in Python"), save, write, clear);
+    h("span.faint", { hidden: app.facts.fixed }, "view.selection in Python"), save, write, clear);
   async function written() {
     write.disabled = true;
     try {

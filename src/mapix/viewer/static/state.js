@@ -34,7 +34,11 @@ function written(state) {
   return text ? `#${text}` : "";
 }
 
-export let state = parsed(location.hash);
+let state = parsed(location.hash);
+
+export function current() {
+  return state;
+}
 
 // Change some keys; null removes one that has no default.
 export function set(changes) {
@@ -49,7 +53,7 @@ export function set(changes) {
   );
   if (!changed.size) return;
   state = next;
-  const url = `${location.pathname}${location.search}${written(state)}`;
+  const url = written(state) || `${location.pathname}${location.search}`;
   if ([...changed].some((key) => STEPS.has(key))) history.pushState(null, "", url);
   else history.replaceState(null, "", url);
   for (const listener of listeners) listener(state, changed);
