@@ -257,8 +257,20 @@ export function create(app) {
     pick(x, y);
   }
 
+  // An answer about segments; of a bad condition its problem, as an empty list.
+  async function ask(route, parameters) {
+    try {
+      return await app.source.json(route, { ...parameters, ...condition() });
+    } catch (problem) {
+      list_({ count: 0, segments: [] }, problem.message, true);
+      select(null);
+      return null;
+    }
+  }
+
   async function pick(x, y) {
-    const found = await app.source.json("archive.at", { x, y, ...condition() });
+    const found = await ask("archive.at", { x, y });
+    if (!found) return;
     list_(found, `${shown(found.count)} segment${found.count === 1 ? "" : "s"} at x ${x}, y ${y}${found.count > 1 ? ", the topmost first" : ""}.`);
     select(found.segments[0] ?? null);
   }
@@ -270,13 +282,15 @@ export function create(app) {
   }
 
   async function inside([left, top, right, bottom]) {
-    const found = await app.source.json("archive.region", { left, top, right, bottom, ...condition() });
+    const found = await ask("archive.region", { left, top, right, bottom });
+    if (!found) return;
     list_(found, `${shown(found.count)} segments with a pixel in the region, the topmost first${found.count > found.segments.length ? `; ${found.segments.length} are listed` : ""}.`);
     select(null);
   }
 
   async function find(text) {
-    const found = await app.source.json("archive.find", { text, ...condition() });
+    const found = await ask("archive.find", { text });
+    if (!found) return;
     list_(found, `${shown(found.count)} segments whose name holds “${text}”${found.count > found.segments.length ? `; ${found.segments.length} are listed` : ""}.`);
     if (found.segments.length) {
       select(found.segments[0], true);

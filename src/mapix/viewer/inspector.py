@@ -29,10 +29,12 @@ class _Last:
         self.image: NDArray[Any] | None = None
 
     def of(self, ds: Any, record: int) -> NDArray[Any] | None:
-        """Return the pixels of a record, (h, w, c); None without."""
+        """Return the pixels of a record, (h, w, c), or what stands for them; None without."""
         with self.lock:
             if self.ds is not ds or self.record != record:
-                image = ds._image(int(ds._rows_of([record])[0]))
+                row = int(ds._rows_of([record])[0])
+                image = ds._image(row)
+                image = ds._thumbnail(row) if image is None else image
                 self.image = None if image is None else _shaped(image)
                 self.ds, self.record = ds, record
             return self.image

@@ -103,7 +103,8 @@ export function create(app) {
     const { dtype, low, high, shape } = facts.image;
     const width = Math.ceil((mine.right - mine.left) / mine.step);
     const image = new ImageData(width, Math.ceil((mine.bottom - mine.top) / mine.step));
-    mine.canvas = canvasOf(paint(image, mine.values, shape[2], limits(range, dtype, low, high), table_, channel));
+    mine.image = paint(image, mine.values, shape[2], limits(range, dtype, low, high), table_, channel);
+    mine.canvas = canvasOf(mine.image);
     stage.dirty();
   }
 
@@ -117,7 +118,7 @@ export function create(app) {
       const [x, y] = stage.on(part.left, part.top);
       context.drawImage(part.canvas, x, y, part.canvas.width * part.step * stage.scale, part.canvas.height * part.step * stage.scale);
     }
-    if (stage.scale >= 30 && part.step === 1) inside(context);
+    if (stage.scale >= 30 && part.step === 1 && part.image) inside(context);
     boxes(context, colour);
     if (stage.cursor) frame(context, stage.cursor, colour.accent);
     if (pixel && stage.scale >= 3) frame(context, pixel, colour.mark);
@@ -135,13 +136,12 @@ export function create(app) {
         if (!found) continue;
         const [px, py] = stage.on(x + 0.5, y + 0.5);
         const lines = found.slice(0, 4);
+        const at = 4 * ((y - part.top) * part.image.width + x - part.left);
+        const [r, g, b] = part.image.data.subarray(at, at + 3);
+        context.fillStyle = 0.3 * r + 0.59 * g + 0.11 * b > 140 ? "#000" : "#fff";
         lines.forEach((number, k) => {
           const text = shown(Number(number), 3);
           const line = py + (k - (lines.length - 1) / 2) * Math.min(13, stage.scale / 4);
-          context.strokeStyle = "#000";
-          context.lineWidth = 2.5;
-          context.strokeText(text, px, line);
-          context.fillStyle = "#fff";
           context.fillText(text, px, line);
         });
       }
