@@ -17,23 +17,24 @@ import mapix
 from mapix.pink import write_data, write_map, write_rot, write_som
 from mapix.viewer.companions import opened
 from mapix.viewer.session import View
+from viewers import chromium
 
-playwright = pytest.importorskip("playwright.sync_api")
-CHROMIUM = Path("/usr/bin/chromium")
-if not CHROMIUM.exists():
-    pytest.skip("there is no /usr/bin/chromium", allow_module_level=True)
+FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-component-update"]
+
+playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright")
+pytestmark = pytest.mark.skipif(chromium() is None, reason="needs Chromium")
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    with playwright.sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield browser
-        browser.close()
+def browser() -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        found = started.chromium.launch(executable_path=chromium(), args=FLAGS)
+        yield found
+        found.close()
 
 
 @pytest.fixture
-def show(chromium: Any) -> Iterator[Any]:
+def show(browser: Any) -> Iterator[Any]:
     """Open a page on a dataset; errors of its scripts fail the test."""
     views, pages, errors = [], [], []
 
@@ -41,7 +42,7 @@ def show(chromium: Any) -> Iterator[Any]:
         view = View(ds, companions=companions)
         view.start()
         views.append(view)
-        page = chromium.new_page(viewport={"width": 1300, "height": 800}, color_scheme=scheme)
+        page = browser.new_page(viewport={"width": 1300, "height": 800}, color_scheme=scheme)
         pages.append(page)
         page.on("pageerror", lambda error: errors.append(error))
         page.goto(f"{view.url}#{state}")
@@ -386,7 +387,8 @@ def test_a_map_and_its_members(show: Any, tmp_path: Path) -> None:
     page = show(mapix.open(paths[0]), f"som.neuron={neuron}&som.show=u_matrix", companions)
     wanted = run.members(neuron).tolist()
     until(
-        page, f"document.querySelector('.plane')?.dataset.members === '{','.join(map(str, wanted))}'"
+        page,
+        f"document.querySelector('.plane')?.dataset.members === '{','.join(map(str, wanted))}'",
     )
     page.locator(f".tile[data-entry='{wanted[1]}']").click()
     page.wait_for_selector(f".plane[data-compared='{wanted[1]}']")
