@@ -33,6 +33,7 @@ LIBRARIES = {
     "PIL": "PIL.Image",
     "skimage": "skimage.data",
     "jax": "jax",
+    "grain": "grain",
 }
 
 NAMES: dict[str, str] = {
@@ -44,6 +45,7 @@ import mapix.torch
 ds = mapix.open("my_images")
 rows, jpeg_bytes, array = [3, 1], ds[0].bytes, np.zeros((5, 6, 3), "u1")
 """,
+    "docs/frameworks.md": "train = lambda images, labels: None",
     "docs/gpu.md": "train = lambda images, labels: None",
     "docs/iid.md": "mask = np.ones((4, 5), bool)\n"
     "coco_rle = {'size': [480, 640], 'counts': [0, 9, 307191]}",

@@ -275,3 +275,35 @@ def test_epochs_use_no_more_memory(tmp_path, loaders):
         for _ in loader:
             pass
     assert torch.cuda.memory_allocated() <= before
+
+
+@needs_gpu
+def test_cupy_takes_batches(tmp_path, loaders):
+    cupy = pytest.importorskip("cupy")
+    ds = vimh(tmp_path, [record(8, 8, 3, [(0, i % 256)], seed=i) for i in range(64)])
+    images, _ = next(iter(loaders(ds, 16, dtype="uint8")))
+    for array in (cupy.from_dlpack(images), cupy.asarray(images)):
+        assert array.data.ptr == images.data_ptr()
+        assert (cupy.asnumpy(array) == images.cpu().numpy()).all()
+
+
+@needs_gpu
+def test_a_cuda_graph_over_a_static_batch(tmp_path, loaders):
+    """As in docs/gpu.md: the step is captured once, each batch is copied to where it reads."""
+    ds = vimh(tmp_path, [record(8, 8, 3, [(0, i % 256)], seed=i) for i in range(640)])
+    loader = loaders(ds, 64, dtype="float32", drop_last=True)
+    images, _ = next(iter(loader))
+    static, out = torch.empty_like(images), torch.zeros(64, device="cuda")
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        out.copy_(static.sum((1, 2, 3)))
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out.copy_(static.sum((1, 2, 3)))
+    loader.set_epoch(0)
+    for k, (images, _) in enumerate(loader):
+        static.copy_(images)
+        graph.replay()
+        want = ds.batch(loader.plan.rows(0, 64 * k), dtype="float32").images.sum((1, 2, 3))
+        assert torch.equal(out.cpu(), torch.from_numpy(want))

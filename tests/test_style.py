@@ -33,7 +33,7 @@ src/mapix/text.py src/mapix/sampling.py src/mapix/testing.py src/mapix/torch.py
 tests/conftest.py tests/records.py tests/model_disk.py tests/interleave.py tests/fuse_direct.py
 tests/stress_faults.py tests/stress_writers.py tests/hostile_iid.py tests/every_operation.py
 tests/slow_vimh.py tests/slow_iid.py tests/slow_json.py tests/slow_pink.py tests/slow_visualrbm.py
-src/mapix/compat
+src/mapix/compat src/mapix/jax.py src/mapix/grain.py docs/frameworks.md
 src/mapix/iid docs/iid.md docs/vimh.md
 src/mapix/vimh src/mapix/joined.py src/mapix/batch.py src/mapix/columns.py src/mapix/expression.py
 src/mapix/statistics.py

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 import numpy as np
@@ -80,6 +80,36 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.shapes)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return the images, for ``np.asarray(batch)``: without a copy unless one is needed."""
+        if copy is False and dtype not in (None, self.images.dtype):
+            raise ValueError(f"images of {self.images.dtype} become {np.dtype(dtype)} by a copy")
+        return np.array(self.images, dtype) if copy else np.asarray(self.images, dtype)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        """Return the images, for ``from_dlpack(batch)`` of other libraries, without a copy."""
+        return self.images.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """Return the device of the images: the CPU."""
+        kind, number = self.images.__dlpack_device__()
+        return int(kind), int(number)
+
+    def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[str, ...]]:
+        """Return the arrays, and the names of labels: a batch is a tree for PyTorch and JAX.
+
+        ``mapix.torch`` and ``mapix.jax`` register it.
+        """
+        return tuple(getattr(self, name) for name in _ARRAYS), self.names
+
+    @classmethod
+    def tree_unflatten(cls, names: tuple[str, ...], arrays: Sequence[Any]) -> Batch:
+        """Return a batch of the leaves of ``tree_flatten``, which may be of any type."""
+        return cls(**dict(zip(_ARRAYS, arrays, strict=True)), names=names)
+
+
+_ARRAYS = tuple(each.name for each in fields(Batch) if each.name != "names")
 
 
 class Collatable(metaclass=abc.ABCMeta):  # noqa: B024 - families are its virtual subclasses

@@ -185,11 +185,11 @@ class Ahead(Generic[T]):
         """Release a result, so that its slot can be reused."""
         self._free.put(slot)
 
-    def close(self) -> None:
+    def close(self, getpid: Callable[[], int] = os.getpid) -> None:
         """End the thread, and wait until its current call returns."""
         self._stopped[0] = True
         self._free.put(0)  # the thread may be waiting for a slot
-        if os.getpid() == self._pid:
+        if getpid() == self._pid:  # a default: at the interpreter's exit, os may be None
             self._thread.join()
 
 

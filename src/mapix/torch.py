@@ -8,7 +8,8 @@
 
 Importing this module registers mapix's types with PyTorch's default collate function, so a
 DataLoader needs no ``collate_fn``.  Gathered batches are passed on, records of VIMH become
-``(images, {name: codes})``, and the bytes of arrays in another byte order are swapped.
+``(images, {name: codes})``, and the bytes of arrays in another byte order are swapped.  A
+``mapix.Batch`` is a tree of its arrays, for ``torch.utils._pytree``.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
+from torch.utils import _pytree as pytree
 from torch.utils import data as torch_data
 from torch.utils.data._utils import collate as torch_collate
 
@@ -182,6 +184,14 @@ def _shared(shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
     # the call that PyTorch's own default_collate makes in a worker
     storage = torch.UntypedStorage._new_shared(int(np.prod(shape)) * dtype.itemsize)
     return torch.empty(0, dtype=dtype).set_(storage, 0, shape)
+
+
+pytree.register_pytree_node(
+    Batch,
+    lambda batch: (list(batch.tree_flatten()[0]), batch.names),
+    lambda arrays, names: Batch.tree_unflatten(names, list(arrays)),
+    serialized_type_name="mapix.Batch",
+)
 
 
 class Dataset(torch_data.Dataset[Any]):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.utils import data as torch_data
 
 from mapix import loader
 from mapix.batch import Batch
@@ -55,6 +56,9 @@ class Loader(loader.Loader):
 
     Notes
     -----
+    For PyTorch it is an iterable dataset, whose items are batches: ``DataLoader(loader,
+    batch_size=None)`` and torchdata's ``StatefulDataLoader`` take it, without workers.
+
     Lifetime: a batch is overwritten after the next one was requested, on the GPU in the order of
     the current stream; ``copy=True`` gives each batch its own memory.  If you work on a stream
     other than the one that was current at the request, make it wait for that stream, and that
@@ -122,6 +126,12 @@ class Loader(loader.Loader):
     # --- iteration --------------------------------------------------------------------------------
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        worker = torch_data.get_worker_info()
+        if worker is not None and worker.num_workers > 1:
+            raise RuntimeError(
+                f"each of {worker.num_workers} workers would yield all batches: this loader has a "
+                "thread of its own, so pass num_workers=0"
+            )
         if self.device.type == "cpu":
             for batch in super().__iter__():
                 images = torch.from_numpy(batch.images)
@@ -152,3 +162,5 @@ OWN = tuple(
     for name, p in inspect.signature(loader.Loader.__init__).parameters.items()
     if p.kind is inspect.Parameter.KEYWORD_ONLY
 )
+
+torch_data.IterableDataset.register(Loader)
