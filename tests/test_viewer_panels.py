@@ -21,6 +21,7 @@ from mapix.viewer.companions import opened
 from mapix.viewer.panels import PANELS, Panel, panels_of
 from mapix.viewer.routes import RefusedError, Request, routes
 from mapix.viewer.session import View
+from viewers import Client
 
 
 def ask(route: Any, view: View, **parameters: Any) -> Any:
@@ -413,3 +414,38 @@ def test_two_panels_of_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(soms, "TWICE", twice, raising=False)
     with pytest.raises(ValueError, match="two panels of the viewer have the name 'table'"):
         panels_of(("mapix.pink.viewing:TWICE",))
+
+
+def test_a_panel_of_another_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "mapix_theirs"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "viewing.py").write_text(
+        "from mapix.viewer.panels import Panel\n"
+        "from mapix.viewer.routes import Reply\n"
+        "def mean(view, request):\n"
+        "    image = view.ds._image(request.integer('n', most=len(view.ds) - 1))\n"
+        "    return Reply.json({'mean': image.mean()})\n"
+        "ROUTES = {'theirs.mean': mean}\n"
+        "PANEL = Panel('theirs', 'Means', 'main', 'mapix_theirs.viewing', lambda ds: len(ds) > 1)\n"
+    )
+    script = "export function create(app) { return { element: null, update() {} }; }\n"
+    (package / "theirs.js").write_text(script)
+    monkeypatch.syspath_prepend(tmp_path)
+
+    class Theirs(mapix.npy.NpyArray):
+        PANELS = ("mapix_theirs.viewing:PANEL",)
+
+    array = np.arange(3, dtype=np.uint8)[:, None, None] * np.ones((4, 4), np.uint8)
+    np.save(tmp_path / "a.npy", array)
+    ds = mapix.open(tmp_path / "a.npy")
+    ds.__class__ = Theirs
+    with View(ds) as view:
+        view.start()
+        client = Client(view)
+        panels = client.ask("/api/dataset").data["panels"]
+        assert panels[0] == {"name": "theirs", "title": "Means", "place": "main"}
+        assert client.ask("/api/theirs.mean?n=2").data == {"mean": 2.0}
+        assert client.ask("/static/theirs.js").body == script.encode()
+        assert client.ask("/static/viewing.py").status == 404
+        assert client.ask("/static/archive.js").status == 404
