@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from comparison.rounds import told
-from datasets import FOLDER
+from data_files import FOLDER
 from mapix._native.iid import pack
 from mapix.iid import Writer
 

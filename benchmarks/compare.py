@@ -72,7 +72,7 @@ def _run(args: argparse.Namespace, cache: str) -> int:
 
     from comparison import machine
     from comparison.report import Report
-    from datasets import FOLDER
+    from data_files import FOLDER
 
     FOLDER.mkdir(parents=True, exist_ok=True)
     facts = machine.facts(FOLDER)

@@ -18,7 +18,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 import mapix
-from datasets import dataset, populate, refill
+from data_files import dataset, populate, refill
 
 B = 256  # records a batch
 

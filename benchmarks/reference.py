@@ -18,7 +18,7 @@ import numpy as np
 from cffi import FFI
 from numpy.typing import NDArray
 
-from datasets import FOLDER
+from data_files import FOLDER
 
 HERE = Path(__file__).parent
 FLAGS = ("-O3", "-march=native", "-fPIC", "-shared", "-pthread", "-Wall", "-Wextra")

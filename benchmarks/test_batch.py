@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from datasets import dataset
+from data_files import dataset
 
 DTYPES = ("uint8", "float32", "float16")
 LAYOUTS = ("NCHW", "NHWC")

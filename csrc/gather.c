@@ -100,8 +100,10 @@ static void put_labels(const mapix_gather *g, uint64_t i, const uint8_t *pairs, 
 static int gather_one(const row_run *run, uint64_t i, const located *r, mapix_where *where) {
     const gather_job *job = run->arg;
     const mapix_gather *g = job->gather;
-    const uint32_t head = run->table->head_nbytes;
-    const uint8_t *p = run->map->base + r->at;
+    const mapix_map *map = map_at(run, i);
+    const mapix_table *table = table_at(run, i);
+    const uint32_t head = table->head_nbytes;
+    const uint8_t *p = map->base + r->at;
     const uint8_t *image = p + before_image(head, r->header.n);
     if (g->swap) {
         job->kernels->swap[g->swap](g->images + i * job->canvas_nbytes, p, r->size);
@@ -110,11 +112,11 @@ static int gather_one(const row_run *run, uint64_t i, const located *r, mapix_wh
         const uint64_t to = g->flat_at[i];
         if (MAPIX_UNLIKELY(nbytes != g->flat_at[i + 1] - to || to > g->images_nbytes ||
                            nbytes > g->images_nbytes - to)) {
-            return stale(run->map, r, where); /* the table was changed meanwhile */
+            return stale(map, r, where); /* the table was changed meanwhile */
         }
         memcpy(g->images + to, image, nbytes);
     } else if (g->augment) {
-        const int status = mapix_augment_image(g, job->kernels, i, &r->header, run->table->interleaved != 0,
+        const int status = mapix_augment_image(g, job->kernels, i, &r->header, table->interleaved != 0,
                                                image, g->images + i * job->canvas_nbytes, where);
         if (MAPIX_UNLIKELY(status)) {
             where->record = r->row;
@@ -129,7 +131,7 @@ static int gather_one(const row_run *run, uint64_t i, const located *r, mapix_wh
             where->got = packed_shape(r->header.h, r->header.w, r->header.c);
             return MAPIX_E_SHAPE;
         }
-        put_image(job, &r->header, run->table->interleaved, image, g->images + i * job->canvas_nbytes);
+        put_image(job, &r->header, table->interleaved, image, g->images + i * job->canvas_nbytes);
     }
     if (g->labels) {
         put_labels(g, i, p + head + 1, head ? r->header.n : 0);
@@ -202,5 +204,82 @@ int mapix_table_gather(const mapix_map *map, const mapix_table *table, const int
     const row_run run = {.map = map, .table = table, .rows = rows, .nrows = nrows,
                          .nthreads = gather->nthreads, .each = gather_one, .arg = &job,
                          .reads = gather->images ? READS_RECORD : READS_HEAD};
+    return mapix_run_rows(&run, where);
+}
+
+/* --- several files ------------------------------------------------------------------------------ */
+
+/* The part that has record `row`: the last one that begins at it or before. */
+static uint64_t part_of(const mapix_joint *joint, uint64_t row) {
+    uint64_t low = 0, high = joint->nparts;
+    while (high - low > 1) {
+        const uint64_t middle = low + (high - low) / 2;
+        if (joint->parts[middle].begin <= row) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+/* Find the part of each of the rows, and its number there.  Tables have to be strides. */
+static int divide(mapix_joint *joint, const int64_t *rows, uint64_t nrows, const mapix_gather *gather,
+                  gather_job *job, mapix_where *where) {
+    const mapix_part *last = &joint->parts[joint->nparts - 1];
+    const uint64_t n = last->begin + last->table->nrecords;
+    for (uint64_t i = 0; i < nrows; i++) {
+        const uint64_t row = rows[i] < 0 ? n + (uint64_t)rows[i] : (uint64_t)rows[i];
+        if (MAPIX_UNLIKELY(row >= n)) {
+            *where = (mapix_where){.record = i, .expected = n, .got = (uint64_t)rows[i]};
+            return MAPIX_E_ROW;
+        }
+        const uint64_t k = part_of(joint, row);
+        const mapix_table *table = joint->parts[k].table;
+        if (!joint->touched[k]) {
+            const uint64_t canvas = job->canvas_nbytes;
+            joint->touched[k] = 1;
+            joint->failed = k;
+            if (table->entries || !table_usable(table) || !gather_usable(gather, table, nrows, job) ||
+                (i && job->canvas_nbytes != canvas)) {
+                return MAPIX_E_ARGUMENT;
+            }
+        }
+        joint->which[i] = (uint32_t)k;
+        joint->local[i] = (int64_t)(row - joint->parts[k].begin);
+    }
+    return MAPIX_OK;
+}
+
+int mapix_joint_gather(mapix_joint *joint, const int64_t *rows, uint64_t nrows,
+                       const mapix_gather *gather, mapix_where *where) {
+    gather_job job = {.gather = gather};
+    if (nrows == 0) {
+        return MAPIX_OK;
+    }
+    if (!joint->nparts || joint->nparts > UINT32_MAX || gather->flat_at) {
+        return MAPIX_E_ARGUMENT;
+    }
+    memset(joint->touched, 0, joint->nparts);
+    const int divided = divide(joint, rows, nrows, gather, &job, where);
+    if (divided) {
+        return divided;
+    }
+    job.kernels = mapix_kernels_now();
+    row_run run = {.joint = joint, .rows = joint->local, .nrows = nrows};
+    if (gather->probe) {
+        uint64_t nasked;
+        const int unready = mapix_run_willneed(run, gather->probe, &nasked, where);
+        if (unready) {
+            return unready;
+        }
+        if (gather->nasked) {
+            *gather->nasked = nasked;
+        }
+    }
+    run.nthreads = gather->nthreads;
+    run.each = gather_one;
+    run.arg = &job;
+    run.reads = gather->images ? READS_RECORD : READS_HEAD;
     return mapix_run_rows(&run, where);
 }

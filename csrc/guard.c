@@ -36,6 +36,8 @@ typedef struct frame {
     sigjmp_buf env;
     uintptr_t map_at, table_at;
     uint64_t map_nbytes, table_nbytes;
+    const mapix_part *parts; /* whose maps count as well */
+    uint64_t nparts;
     struct frame *outer;
 } frame;
 
@@ -112,11 +114,21 @@ static void chain(int sig, siginfo_t *info, void *context) {
     }
 }
 
+static int covers(const frame *f, uintptr_t at) {
+    if (at - f->map_at < f->map_nbytes || at - f->table_at < f->table_nbytes) {
+        return 1;
+    }
+    for (uint64_t k = 0; k < f->nparts; k++) {
+        if (at - (uintptr_t)f->parts[k].map->base < f->parts[k].map->nbytes) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 static void on_sigbus(int sig, siginfo_t *info, void *context) {
     frame *f = top_frame;
-    const uintptr_t at = (uintptr_t)info->si_addr;
-    if (info->si_code > 0 && f &&
-        (at - f->map_at < f->map_nbytes || at - f->table_at < f->table_nbytes)) {
+    if (info->si_code > 0 && f && covers(f, (uintptr_t)info->si_addr)) {
         top_frame = f->outer;
         atomic_fetch_add_explicit(&nfaults, 1, memory_order_relaxed);
         siglongjmp(f->env, 1);
@@ -210,7 +222,8 @@ static void unblock(void) {
     pthread_sigmask(SIG_UNBLOCK, &bus, NULL);
 }
 
-int mapix_guarded(const mapix_map *map, const mapix_span *table, mapix_guarded_fn fn, void *arg) {
+/* Run fn with a frame whose ranges are set. */
+static int run_framed(frame *f, mapix_guarded_fn fn, void *arg) {
     const int armed = arm();
     if (armed) {
         return armed;
@@ -219,22 +232,37 @@ int mapix_guarded(const mapix_map *map, const mapix_span *table, mapix_guarded_f
         unblock();
         unblocked = 1;
     }
+    f->outer = top_frame;
+    if (sigsetjmp(f->env, 0)) { /* the handler has popped the frame */
+        unblock();
+        return MAPIX_E_FAULT;
+    }
+    top_frame = f;
+    atomic_signal_fence(memory_order_seq_cst);
+    const int status = fn(arg);
+    atomic_signal_fence(memory_order_seq_cst);
+    top_frame = f->outer;
+    return status;
+}
+
+int mapix_guarded(const mapix_map *map, const mapix_span *table, mapix_guarded_fn fn, void *arg) {
     frame f;
     f.map_at = (uintptr_t)map->base;
     f.map_nbytes = map->nbytes;
     f.table_at = table ? (uintptr_t)table->base : 0;
     f.table_nbytes = table ? table->nbytes : 0;
-    f.outer = top_frame;
-    if (sigsetjmp(f.env, 0)) { /* the handler has popped the frame */
-        unblock();
-        return MAPIX_E_FAULT;
-    }
-    top_frame = &f;
-    atomic_signal_fence(memory_order_seq_cst);
-    const int status = fn(arg);
-    atomic_signal_fence(memory_order_seq_cst);
-    top_frame = f.outer;
-    return status;
+    f.parts = NULL;
+    f.nparts = 0;
+    return run_framed(&f, fn, arg);
+}
+
+int mapix_guarded_parts(const mapix_part *parts, uint64_t nparts, mapix_guarded_fn fn, void *arg) {
+    frame f;
+    f.map_at = f.table_at = 0;
+    f.map_nbytes = f.table_nbytes = 0;
+    f.parts = parts;
+    f.nparts = nparts;
+    return run_framed(&f, fn, arg);
 }
 
 int mapix_map_check(const mapix_map *map) {

@@ -17,6 +17,9 @@ typedef struct {
  * since it might not return.  Does not check the file: call mapix_map_check afterwards. */
 int mapix_guarded(const mapix_map *map, const mapix_span *table, mapix_guarded_fn fn, void *arg);
 
+/* The same for a fault inside the map of any of the parts; tables are not covered. */
+int mapix_guarded_parts(const mapix_part *parts, uint64_t nparts, mapix_guarded_fn fn, void *arg);
+
 /* mapix_guarded, then mapix_map_check. */
 int mapix_guarded_checked(const mapix_map *map, mapix_guarded_fn fn, void *arg);
 

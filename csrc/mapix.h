@@ -205,6 +205,29 @@ typedef struct {
 int mapix_table_gather(const mapix_map *map, const mapix_table *table, const int64_t *rows,
                        uint64_t nrows, const mapix_gather *gather, mapix_where *where);
 
+/* One of several files whose records count as one sequence: `begin` is the number of its first record. */
+typedef struct {
+    const mapix_map *map;
+    const mapix_table *table; /* without entries */
+    uint64_t begin;
+} mapix_part;
+
+/* Several files, at least one, and what mapix_joint_gather needs: memory for the part and the number there
+ * of each row, and for whether a part has a row.  `failed` is the part that an error is about. */
+typedef struct {
+    const mapix_part *parts;
+    uint64_t nparts;
+    uint32_t *which;  /* nrows */
+    int64_t *local;   /* nrows */
+    uint8_t *touched; /* nparts */
+    uint64_t failed;
+} mapix_joint;
+
+/* mapix_table_gather over records of several files, without flat_at.  Records that are copied with `swap`
+ * have one size.  Only files with a row are checked for changes. */
+int mapix_joint_gather(mapix_joint *joint, const int64_t *rows, uint64_t nrows,
+                       const mapix_gather *gather, mapix_where *where);
+
 /* Sizes of the images of `rows`: extent[0..2] the largest h, w, c, [3..5] the smallest, [6] the sum of
  * bytes.  If `flat_at` is not null: nrows + 1 offsets, where each image begins when all lie back to back,
  * and where the last one ends.  Reads the table only.  MAPIX_E_SPAN for a record that does not lie within

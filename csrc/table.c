@@ -12,6 +12,7 @@ typedef struct {
     const row_run *run;
     unsigned nparts;
     int status[MAPIX_MAX_PARTS];
+    uint64_t stopped_at[MAPIX_MAX_PARTS]; /* position in rows */
     mapix_where where[MAPIX_MAX_PARTS];
 } row_parts;
 
@@ -22,7 +23,7 @@ typedef struct {
 
 static inline void prefetch_entry(const row_run *run, uint64_t i, uint64_t end) {
     const mapix_table *table = run->table;
-    if (table->entries && i < end && run->rows[i] >= 0 && (uint64_t)run->rows[i] < table->nrecords) {
+    if (!run->joint && table->entries && i < end && run->rows[i] >= 0 && (uint64_t)run->rows[i] < table->nrecords) {
         MAPIX_PREFETCH(&table->entries[run->rows[i]], 0);
     }
 }
@@ -31,10 +32,12 @@ static inline void prefetch_entry(const row_run *run, uint64_t i, uint64_t end) 
 __attribute__((always_inline)) static inline void prefetch_record(const row_run *run, uint64_t i) {
     located r;
     mapix_where ignored;
-    if (locate_row(run->table, run->map->nbytes, run->rows, i, &r, &ignored) == MAPIX_OK) {
+    const mapix_map *map = map_at(run, i);
+    const mapix_table *table = table_at(run, i);
+    if (locate_row(table, map->nbytes, run->rows, i, &r, &ignored) == MAPIX_OK) {
         const int head = run->reads == READS_HEAD;
-        prefetch_beginning(run->map->base + r.at,
-                           head ? before_image(run->table->head_nbytes, r.header.n) : r.size);
+        prefetch_beginning(map->base + r.at,
+                           head ? before_image(table->head_nbytes, r.header.n) : r.size);
     }
 }
 
@@ -57,24 +60,35 @@ static int run_part(void *arg) {
             prefetch_record(run, i + RECORDS_AHEAD);
         }
         *(volatile uint64_t *)&where->record = i; /* for a fault, which cannot report where it was */
-        int status = locate_row(run->table, run->map->nbytes, run->rows, i, &r, where);
+        const mapix_map *map = map_at(run, i);
+        const mapix_table *table = table_at(run, i);
+        int status = locate_row(table, map->nbytes, run->rows, i, &r, where);
         if (reads && !status) {
-            status = confirm(run->map, run->table->head_nbytes, &r, where);
+            status = confirm(map, table->head_nbytes, &r, where);
         }
         status = status ? status : run->each(run, i, &r, where);
         if (MAPIX_UNLIKELY(status)) {
+            mine->parts->stopped_at[mine->part] = i;
             return status;
         }
     }
     return MAPIX_OK;
 }
 
+/* Run fn under the guard, for all that a run reads. */
+static int guarded(const row_run *run, mapix_guarded_fn fn, void *arg) {
+    if (run->joint) {
+        return mapix_guarded_parts(run->joint->parts, run->joint->nparts, fn, arg);
+    }
+    return with_table(run->map, run->table, fn, arg);
+}
+
 static void guard_part(void *arg, unsigned part) {
     row_parts *parts = arg;
     const row_run *run = parts->run;
     row_part mine = {parts, part};
-    const int plain = run->reads == READS_NOTHING && !run->table->entries;
-    parts->status[part] = plain ? run_part(&mine) : with_table(run->map, run->table, run_part, &mine);
+    const int plain = run->reads == READS_NOTHING && (run->joint || !run->table->entries);
+    parts->status[part] = plain ? run_part(&mine) : guarded(run, run_part, &mine);
     if (parts->status[part] == MAPIX_E_SYSTEM) {
         parts->where[part].got = (uint64_t)errno; /* of this thread */
     }
@@ -87,7 +101,9 @@ static int name_record(void *arg) {
     const row_run *run = parts->run;
     mapix_where *where = &parts->where[0];
     located r;
-    if (locate_row(run->table, run->map->nbytes, run->rows, where->record, &r, where) == MAPIX_OK) {
+    const uint64_t i = where->record;
+    const mapix_map *map = map_at(run, i);
+    if (locate_row(table_at(run, i), map->nbytes, run->rows, i, &r, where) == MAPIX_OK) {
         where->record = r.row;
         where->at = r.at;
     }
@@ -104,9 +120,14 @@ static int outcome(row_parts *parts, mapix_where *where) {
         return MAPIX_OK;
     }
     const int status = parts->status[part];
+    const row_run *run = parts->run;
     parts->where[0] = parts->where[part];
+    if (run->joint) {
+        const uint64_t i = status == MAPIX_E_FAULT ? parts->where[0].record : parts->stopped_at[part];
+        run->joint->failed = run->joint->which[i];
+    }
     if (status == MAPIX_E_FAULT) {
-        (void)with_table(parts->run->map, parts->run->table, name_record, parts);
+        (void)guarded(run, name_record, parts);
     }
     *where = parts->where[0];
     if (status == MAPIX_E_SYSTEM) {
@@ -115,8 +136,24 @@ static int outcome(row_parts *parts, mapix_where *where) {
     return status;
 }
 
+/* mapix_map_check of the map, or of the maps of all parts that have a row. */
+static int check_maps(const row_run *run) {
+    mapix_joint *joint = run->joint;
+    if (!joint) {
+        return mapix_map_check(run->map);
+    }
+    for (uint64_t k = 0; k < joint->nparts; k++) {
+        const int moved = joint->touched[k] ? mapix_map_check(joint->parts[k].map) : MAPIX_OK;
+        if (moved) {
+            joint->failed = k;
+            return moved;
+        }
+    }
+    return MAPIX_OK;
+}
+
 int mapix_run_rows(const row_run *run, mapix_where *where) {
-    if (!table_usable(run->table)) {
+    if (!run->joint && !table_usable(run->table)) {
         return MAPIX_E_ARGUMENT;
     }
     row_parts parts = {.run = run};
@@ -128,7 +165,7 @@ int mapix_run_rows(const row_run *run, mapix_where *where) {
         return status;
     }
     /* A file that changed is the better explanation of whatever was found. */
-    const int moved = mapix_map_check(run->map);
+    const int moved = check_maps(run);
     return moved ? moved : status;
 }
 
@@ -189,26 +226,23 @@ int mapix_table_find(const mapix_map *map, const mapix_table *table, uint64_t ro
 enum { COLD = -1 }; /* ends a run; no status of mapix.h */
 
 static int look(const row_run *run, uint64_t i, const located *r, mapix_where *where) {
-    (void)i;
     (void)where;
     /* the last page of a record stands for all of it */
-    return mapix_resident(run->map, r->at + r->size - 1) ? MAPIX_OK : COLD;
+    return mapix_resident(map_at(run, i), r->at + r->size - 1) ? MAPIX_OK : COLD;
 }
 
 static int ask(const row_run *run, uint64_t i, const located *r, mapix_where *where) {
-    (void)i;
     (void)where;
-    mapix_willneed(run->map, r->at, r->size);
+    mapix_willneed(map_at(run, i), r->at, r->size);
     ++*(uint64_t *)run->arg;
     return MAPIX_OK;
 }
 
-int mapix_table_willneed(const mapix_map *map, const mapix_table *table, const int64_t *rows,
-                         uint64_t nrows, uint32_t probe, uint64_t *nasked, mapix_where *where) {
-    row_run run = {.map = map, .table = table, .rows = rows, .nrows = nrows, .arg = nasked};
+int mapix_run_willneed(row_run run, uint32_t probe, uint64_t *nasked, mapix_where *where) {
     *nasked = 0;
+    run.arg = nasked;
     run.each = look;
-    run.step = probe && probe < nrows ? nrows / probe : 1;
+    run.step = probe && probe < run.nrows ? run.nrows / probe : 1;
     const int looked = probe ? mapix_run_rows(&run, where) : COLD;
     if (looked != COLD) {
         return looked;
@@ -216,6 +250,12 @@ int mapix_table_willneed(const mapix_map *map, const mapix_table *table, const i
     run.each = ask;
     run.step = 1;
     return mapix_run_rows(&run, where);
+}
+
+int mapix_table_willneed(const mapix_map *map, const mapix_table *table, const int64_t *rows,
+                         uint64_t nrows, uint32_t probe, uint64_t *nasked, mapix_where *where) {
+    const row_run run = {.map = map, .table = table, .rows = rows, .nrows = nrows};
+    return mapix_run_willneed(run, probe, nasked, where);
 }
 
 typedef struct {

@@ -116,6 +116,7 @@ typedef enum { READS_NOTHING, READS_HEAD, READS_RECORD } row_reads;
 typedef struct row_run {
     const mapix_map *map;
     const mapix_table *table;
+    mapix_joint *joint; /* of records of several files: row i lies in part joint->which[i]; or null */
     const int64_t *rows;
     uint64_t nrows;
     uint64_t step; /* every step-th of the rows; 0 and 1: all */
@@ -127,9 +128,21 @@ typedef struct row_run {
     void *arg;
 } row_run;
 
+/* The map and the table of rows[i]. */
+static inline const mapix_map *map_at(const row_run *run, uint64_t i) {
+    return MAPIX_UNLIKELY(run->joint != NULL) ? run->joint->parts[run->joint->which[i]].map : run->map;
+}
+
+static inline const mapix_table *table_at(const row_run *run, uint64_t i) {
+    return MAPIX_UNLIKELY(run->joint != NULL) ? run->joint->parts[run->joint->which[i]].table : run->table;
+}
+
 /* Run it, each part of the rows on whichever of the threads is free, records prefetched ahead.  Returns
  * the status of the first part that failed, with *where filled in; MAPIX_E_ARGUMENT for a table that is
  * not usable; MAPIX_E_CHANGED if the file changed meanwhile. */
 int mapix_run_rows(const row_run *run, mapix_where *where);
+
+/* mapix_table_willneed, of a run without `each`, `arg` and `step`. */
+int mapix_run_willneed(row_run run, uint32_t probe, uint64_t *nasked, mapix_where *where);
 
 #endif

@@ -11,7 +11,7 @@ import numpy as np
 import mapix
 from comparison.report import Goal, Report
 from comparison.rounds import Case, seconds, told
-from datasets import FOLDER, refill
+from data_files import FOLDER, refill
 from mapix.idx import write
 
 N, SIDE = 60_000, 28

@@ -21,7 +21,7 @@ import numpy as np
 import contenders
 import contenders.base  # numpy, and what all have in common: not part of what is timed
 from contenders.base import HEADER, Contender
-from datasets import files_of, mapped
+from data_files import files_of, mapped
 
 READS, B = 50_000, 256
 RECORD = 3072  # bytes that a bare worker reads at a place

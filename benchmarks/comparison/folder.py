@@ -19,7 +19,7 @@ import mapix
 import mapix.folder
 from comparison.report import Goal, Report
 from comparison.rounds import Case, seconds, told
-from datasets import FOLDER, refill
+from data_files import FOLDER, refill
 from mapix.folder.lines import Lines
 from mapix.source import Source
 

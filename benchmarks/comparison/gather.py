@@ -20,7 +20,7 @@ import reference
 from comparison.report import Goal, Report
 from comparison.rounds import Case, repeats, seconds, told
 from contenders.base import alike
-from datasets import FOLDER, count, dataset, held, populate
+from data_files import FOLDER, count, dataset, held, populate
 from mapix import _native, idx
 from mapix._native import core
 from mapix.batch import Recipe

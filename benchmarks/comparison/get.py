@@ -12,7 +12,7 @@ import mapix
 from comparison.report import Goal, Report
 from comparison.rounds import Case, flush_caches, repeats, seconds
 from comparison.stores import Stores, indexed, opened
-from datasets import populate
+from data_files import populate
 
 MOST = 20_000  # records a round
 PYTHON, VIEWS, C_TYPE = "Python mmap + struct", "np.memmap, fixed stride", "C type, two views"

@@ -14,7 +14,7 @@ from comparison.rounds import Case, flush_caches, seconds, told
 from comparison.stores import go_cold
 from contenders import original, python_mmap
 from contenders.base import alike
-from datasets import Held, dataset, held, mapped, read_through
+from data_files import Held, dataset, held, mapped, read_through
 from mapix.source import Source
 from mapix.vimh import layout
 

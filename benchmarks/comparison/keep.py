@@ -16,7 +16,7 @@ import numpy as np
 import mapix
 from comparison.report import Goal, Report
 from comparison.rounds import Case, seconds
-from datasets import FOLDER, dataset, refill
+from data_files import FOLDER, dataset, refill
 from mapix import _native
 from mapix.source import Source
 from mapix.vimh import Parameter, Writer, layout

@@ -11,7 +11,7 @@ import mapix
 from comparison.report import Goal, Report
 from comparison.rounds import Case
 from comparison.stores import Stores, enter
-from datasets import dataset, held
+from data_files import dataset, held
 
 CHILD = Path(__file__).parent / "child.py"
 BARE = "bare np.memmap"

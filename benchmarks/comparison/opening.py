@@ -18,7 +18,7 @@ from comparison.rounds import Case, repeats, seconds, told
 from comparison.stores import Stores, enter, go_cold, indexed
 from contenders import RANDOM, original
 from contenders.base import Contender, views
-from datasets import FOLDER, Held, held, mapped
+from data_files import FOLDER, Held, held, mapped
 
 BY_HAND = "two maps by hand"
 SCANNING = ("C gather", "Python mmap + struct")  # read the whole file to open it

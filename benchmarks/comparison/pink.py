@@ -13,7 +13,7 @@ import numpy as np
 import mapix
 from comparison.report import Goal, Report
 from comparison.rounds import Case, repeats, seconds, told
-from datasets import FOLDER, refill
+from data_files import FOLDER, refill
 from mapix.pink import Writer
 
 SIDE, NSMALL, NLARGE = 64, 1_000, 30_000

@@ -14,7 +14,7 @@ from comparison import joins
 from comparison.report import Goal, Report
 from comparison.rounds import Case
 from contenders.segments import Original, each, library, same, timed
-from datasets import refill
+from data_files import refill
 from mapix.iid import Archive
 from mapix.iid.coco import encode
 

@@ -17,7 +17,7 @@ import mapix
 from comparison.rounds import told
 from contenders import RANDOM, named
 from contenders.base import Contender, views
-from datasets import Held, dataset, evict, held, populate, resident
+from data_files import Held, dataset, evict, held, populate, resident
 
 CHECKED = 64  # records compared before anything is measured
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from contenders.base import Contender
 
-__all__ = ["RANDOM", "SEQUENTIAL", "named"]
+__all__ = ["LOADERS", "RANDOM", "SEQUENTIAL", "named"]
 
 RANDOM = {
     "mapix": "own.Mapix",
@@ -24,11 +24,12 @@ RANDOM = {
     "ArrayRecord, seek + read": "array_record_store.ArrayRecord",
     "ArrayRecord, read([i])": "array_record_store.ArrayRecordIndices",
 }
+LOADERS = {"h5py": "h5py_store.H5py", "Hugging Face": "hf_store.HuggingFace"}
 SEQUENTIAL = {"WebDataset": "webdataset_store.WebDataset"}
 
 
 def named(name: str) -> type[Contender]:
     """The contender that the tables call so."""
-    module, _, cls = {**RANDOM, **SEQUENTIAL}[name].partition(".")
+    module, _, cls = {**RANDOM, **LOADERS, **SEQUENTIAL}[name].partition(".")
     found: type[Contender] = getattr(importlib.import_module(f"contenders.{module}"), cls)
     return found

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from datasets import FOLDER, mapped
+from data_files import FOLDER, mapped
 
 HEADER = struct.Struct("<HHH8xB")  # height, width, channels, (spec_min, spec_max,) labels
 Bytes = NDArray[np.uint8]

@@ -10,7 +10,7 @@ import numpy as np
 
 import reference
 from contenders.base import Contender, Pair
-from datasets import mapped
+from data_files import mapped
 
 
 class PlainC(Contender):

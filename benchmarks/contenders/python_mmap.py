@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from contenders.base import HEADER, Contender, Pair
-from datasets import mapped
+from data_files import mapped
 
 
 def index(data: mmap.mmap) -> list[int]:

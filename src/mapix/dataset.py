@@ -289,6 +289,10 @@ class Dataset(abc.ABC, Generic[R]):
         """Return a column of this dataset's records, by one of ``_column_names()``."""
         raise KeyError(name)
 
+    def _labels_apart(self) -> Dataset[Any] | None:
+        """Return the dataset of labels in a file of their own: its row i is that of record i."""
+        return None
+
     def _label_names(self) -> Sequence[str]:
         """Return the names of the columns that are labels: what ``weights()`` balances."""
         return ()

@@ -16,6 +16,7 @@ from mapix.byte_ranges import ByteRange
 from mapix.columns import Column
 from mapix.dataset import Annotations, Dataset, Progress
 from mapix.errors import FormatError, UnsupportedError
+from mapix.joint import Columns, JointGather, joint_gather
 from mapix.options import BatchOptions, Crop, Layout
 from mapix.report import Report
 from mapix.selection import Rows
@@ -29,6 +30,7 @@ __all__ = ["Joined"]
 R = TypeVar("R", covariant=True)
 Where = slice | NDArray[np.int64]
 Asked = tuple[Dataset[Any], NDArray[np.int64], Where]
+MOST_JOINTS = 64  # sets of options that are remembered
 MISSING = {"u": 0, "i": -1, "f": np.nan}  # labels that a record lacks, by kind of number
 
 
@@ -69,6 +71,7 @@ class Joined(Dataset[R]):
         self.parts: tuple[Dataset[R], ...] = tuple(found)
         self._ends = np.cumsum([len(ds) for ds in found])
         self._rows = rows
+        self._joints: dict[BatchOptions, JointGather | None] = {}
         # the family of its parts, in place of the class's
         names = ("FAMILY", "RECORDS", "NAMES")
         vars(self).update({name: getattr(found[0], name) for name in names})
@@ -107,6 +110,7 @@ class Joined(Dataset[R]):
 
     def close(self) -> None:
         """Close all parts."""
+        self._joints.clear()
         for ds in self.parts:
             ds.close()
 
@@ -236,7 +240,8 @@ class Joined(Dataset[R]):
     def _gather(
         self, rows: NDArray[np.int64], options: BatchOptions, out: NDArray[Any] | Batch | None
     ) -> Batch:
-        return self._gather_by_part(rows, options, out)
+        joint = self._joint(options) if len(rows) else None
+        return self._gather_by_part(rows, options, out) if joint is None else joint.batch(rows, out)
 
     def _gather_augmented(
         self,
@@ -246,6 +251,22 @@ class Joined(Dataset[R]):
         out: NDArray[Any] | Batch | None,
     ) -> Batch:
         return self._gather_by_part(rows, options, out, draws)
+
+    def _joint(self, options: BatchOptions) -> JointGather | None:
+        """Return how records of all parts are gathered by one call; None where that is not so."""
+        joints = self._joints
+        if options in joints:
+            return joints.get(options)
+        if len(joints) >= MOST_JOINTS:
+            joints.clear()
+        filled = [ds for ds in self.parts if len(ds)]
+        columns = None if options.labels is None else self._label_columns()
+        found = joints[options] = joint_gather(filled, options, columns)
+        return found
+
+    def _label_columns(self) -> Columns | None:
+        """Return the columns of labels that lie in the records: see ``joint_gather``."""
+        return None
 
     def _gather_by_part(
         self,

@@ -648,6 +648,9 @@ class RowArray(FileDataset[NDArray[Any]]):
         values = self.labels._values_of(rows)
         return values, np.ones(values.shape, np.bool_)
 
+    def _labels_apart(self) -> RowArray | None:
+        return self.labels
+
     def _label_names(self) -> tuple[str, ...]:
         return self._names
 

@@ -1,9 +1,9 @@
 """The compiled core, and nothing else that imports it.
 
-``core`` has exceptions, maps and pointers, ``records`` tables of records, ``arrays`` rows of
-numbers, ``augment`` random changes of images; ``iid``, ``iid_bulk`` and ``tree`` serve segmentation
-archives, ``json`` and ``lines`` text files.  The names that most callers need can be imported from
-here.
+``core`` has exceptions, maps and pointers, ``records`` tables of records, ``joint`` several of
+them, ``arrays`` rows of numbers, ``augment`` random changes of images; ``iid``, ``iid_bulk`` and
+``tree`` serve segmentation archives, ``json`` and ``lines`` text files.  The names that most
+callers need can be imported from here.
 """
 
 from mapix._native.arrays import Array
@@ -39,6 +39,7 @@ from mapix._native.core import (
     warm,
     writable,
 )
+from mapix._native.joint import Joint
 from mapix._native.records import (
     AT_MASK,
     CENTRE,
@@ -80,6 +81,7 @@ __all__ = [
     "Array",
     "CData",
     "IntArray",
+    "Joint",
     "Table",
     "Walk",
     "Where",

@@ -180,6 +180,11 @@ class Table:
         self._c = c
         self.address = address_of(c)
 
+    @property
+    def pointer(self) -> CData:
+        """The ``mapix_table``; keep this object alive while it is used."""
+        return self._c
+
     def _renewed(self) -> bool:
         """Replace changed stored entries by private ones; return whether that was necessary."""
         stored = self._stored

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix import joined
-from mapix.batch import Batch
+from mapix.batch import Batch, in_unit
 from mapix.errors import FormatError, UnsupportedError
+from mapix.joint import Columns
 from mapix.options import BatchOptions
 from mapix.vimh.batching import Batching
 from mapix.vimh.dataset import MOST_SHOWN, Dataset
@@ -61,6 +62,7 @@ class Joined(joined.Joined[Record], Batching):
 
     def _check(self) -> None:
         self.parameters = _agreed(self.parts)
+        self._tables: dict[str, NDArray[Any]] = {}
 
     @property
     def heads(self) -> dict[str, int]:
@@ -117,8 +119,22 @@ class Joined(joined.Joined[Record], Batching):
     def _gather(
         self, rows: NDArray[np.int64], options: BatchOptions, out: NDArray[Any] | Batch | None
     ) -> Batch:
-        flat = dict(options.more).get("flat")
-        return self._flat(rows, options) if flat else super()._gather(rows, options, out)
+        if dict(options.more).get("flat"):
+            return self._flat(rows, options)
+        joint = self._joint(options) if len(rows) else None
+        if joint is None:
+            return self._gather_by_part(rows, options, out)
+        found, unit = joint.batch(rows, out), options.labels
+        if unit is None or unit == "raw":
+            return found
+        if unit not in self._tables:
+            self._tables[unit] = self.parameters.table(unit)
+        return in_unit(found, self._tables[unit], -1 if unit == "class" else np.nan)
+
+    def _label_columns(self) -> Columns | None:
+        if any(not ds._gatherer.fixed_nbytes for ds in self.parts):
+            return None  # of pickles, whose labels lie elsewhere
+        return self.parameters.columns(), tuple(self.parameters.names)
 
     def _flat(self, rows: NDArray[np.int64], options: BatchOptions) -> Batch:
         """Return all images one after the other, with their offsets."""
