@@ -157,6 +157,19 @@ def test_too_little_for_a_page(ds, loaders):
         mapix.torch.Loader(ds, 16, pin_limit=-1)
 
 
+def test_a_batch_sampler_goes_the_plain_way(ds, loaders):
+    import mapix.torch
+
+    listed = [[3, 1, 2], [976]]
+    loader = mapix.torch.Loader(ds, batch_sampler=listed, device="cuda", dtype="uint8")
+    assert loader.explain().splitlines()[0].startswith("plain: ")
+    assert "not pages: batch_sampler= names batches of any size" in loader.explain()
+    for rows, (images, labels) in zip(listed, loader, strict=True):
+        want = ds.batch(rows, layout="NCHW", labels="class")
+        assert images.tolist() == want.images.tolist()
+        assert labels["param_0"].tolist() == want.labels[:, 0].tolist()
+
+
 # --- the file changes, the loader ends ------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -217,6 +218,67 @@ def test_mixed_sizes_with_a_canvas_and_without(tmp_path):
 def test_bad_arguments_are_refused_at_once(ds, bad, error):
     with pytest.raises(error):
         Loader(ds, **{"batch_size": 8, **bad})
+
+
+class Sampler:
+    """A batch sampler like PyTorch's: batches of 1, 2, 3 and so on, another order each epoch."""
+
+    def __init__(self, n: int) -> None:
+        self.n, self.epoch = n, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return 9
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = np.random.default_rng(self.epoch).permutation(self.n).tolist()
+        for size in range(1, 10):
+            yield [order.pop() for _ in range(size)]
+
+
+@pytest.mark.parametrize("ahead", [0, 2])
+def test_a_batch_sampler_decides_the_batches(ds, ahead):
+    loader = Loader(ds, batch_sampler=Sampler(53), ahead=ahead, dtype="float32")
+    assert len(loader) == 9
+    epochs = []
+    for epoch in range(2):
+        sampler = Sampler(53)
+        sampler.set_epoch(epoch)
+        epochs.append(list(sampler))
+        kept = list(loader)  # such batches have arrays of their own
+        assert [b.rows.tolist() for b in kept] == epochs[-1]
+        for batch in kept:
+            assert (batch.images == ds.batch(batch.rows, dtype="float32").images).all()
+    loader.set_epoch(1)
+    for _ in itertools.islice(loader, 4):
+        pass
+    again = Loader(ds, batch_sampler=Sampler(53), ahead=ahead)
+    again.load_state_dict(loader.state_dict())
+    assert taken(again) == epochs[1][4:]
+    assert again.epoch == 2
+    listed = Loader(ds, batch_sampler=[[3, -1], np.array([5])])
+    assert taken(listed) == taken(listed) == [[3, -1], [5]]
+    with pytest.raises(ValueError, match="another dataset"):
+        Loader(ds, 8).load_state_dict(loader.state_dict())
+    with pytest.raises(IndexError, match="index 53"):
+        taken(Loader(ds, batch_sampler=[[0], [53]]))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({}, TypeError, "pass batch_size, or batch_sampler="),
+        ({"batch_size": 8, "batch_sampler": [[1]]}, ValueError, "pass no batch_size"),
+        ({"world": 2, "batch_sampler": [[1]]}, ValueError, "pass no batch_size, drop_last=, rank="),
+        ({"weights": np.ones(53), "batch_sampler": [[1]]}, ValueError, "weights="),
+        ({"batch_sampler": iter([[1]])}, TypeError, "must have a length"),
+    ],
+)
+def test_bad_batch_samplers_are_refused(ds, options, error, message):
+    with pytest.raises(error, match=message):
+        Loader(ds, **options)
 
 
 # --- ranks and positions --------------------------------------------------------------------------

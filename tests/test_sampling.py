@@ -101,6 +101,15 @@ def test_buckets_waste_less():
     shuffled = waste(_native.permute(order.n, 1, 0, order.n), 16)
     assert shuffled > 0.7
     assert bucketed < 0.15
+    assert order.waste == pytest.approx(waste(order.records(0, np.arange(order.n)), 16))
+    assert (
+        order.explain()
+        == f"Bucketed of 1003 records; padding adds {order.waste:.1%} to their sizes"
+    )
+    assert Bucketed([7, 7, 7], 2).waste == 0
+    assert Bucketed([1, 3], 2).waste == 0.5
+    assert Bucketed([], 2).waste == 0
+    assert ORDERS["blocks"].explain() == "Blocks of 1003 records"
 
 
 def test_blocks_lie_together():

@@ -141,6 +141,9 @@ def test_bad_arguments_are_refused_at_once(ds, bad):
 
 def test_explained(ds):
     assert loader(ds, 8).explain() == "cpu: gathered 2 batches ahead by a thread"
+    order = mapix.sampling.Bucketed(np.full(30, 7), 8)
+    text = "order: Bucketed of 30 records; padding adds 0.0% to their sizes"
+    assert loader(ds, 8, order=order).explain().splitlines()[1] == text
     assert loader(ds, 8, ahead=0).explain() == "cpu: each batch is gathered when it is requested"
 
 

@@ -25,7 +25,7 @@ from mapix.errors import UnsupportedError
 from mapix.placement import Placement
 from mapix.sampling import Sampling, Weighted
 
-__all__ = ["Ahead", "Gathering", "Loader", "Plan"]
+__all__ = ["Ahead", "Gathering", "Listed", "Loader", "Plan"]
 
 T = TypeVar("T")
 IntArray = NDArray[np.int64]
@@ -142,6 +142,46 @@ class Plan:
         return self.order(epoch, position, left)[places]
 
 
+class Listed(Plan):
+    """Batches that a batch sampler names; a position is the number of a batch.
+
+    Parameters
+    ----------
+    n : int
+        Records of the dataset.
+    sampler : sized iterable
+        Yields the record numbers of each batch, one epoch per iteration.
+    """
+
+    def __init__(self, n: int, sampler: Any) -> None:
+        if not hasattr(sampler, "__len__") or not hasattr(sampler, "__iter__"):
+            raise TypeError(
+                "batch_sampler must have a length and yield the record numbers of each batch, "
+                f"got {type(sampler).__name__}"
+            )
+        super().__init__(n, 1, shuffle=False)
+        self.sampler = sampler
+        self.n = len(sampler)
+
+    def nbatches(self, position: int = 0) -> int:
+        """See ``Plan``."""
+        return max(0, len(self.sampler) - position)
+
+    def listed(self, epoch: int, position: int) -> Iterator[tuple[IntArray, IntArray]]:
+        """Yield records, and positions in the epoch, of the batches from a position on.
+
+        The batches before it are drawn from the sampler, and not gathered.
+        """
+        if hasattr(self.sampler, "set_epoch"):
+            self.sampler.set_epoch(epoch)
+        begin = 0
+        for k, numbers in enumerate(self.sampler):
+            rows = np.asarray(numbers, np.int64)
+            if k >= position:
+                yield rows, begin + np.arange(len(rows), dtype=np.int64)
+            begin += len(rows)
+
+
 class Ahead(Generic[T]):
     """Run a function in a thread, some results before they are used.
 
@@ -226,7 +266,7 @@ class Loader:
     ds : mapix.Dataset
         A dataset, or a part of one.
     batch_size : int
-        Records per batch.
+        Records per batch; None with ``batch_sampler``.
     shuffle : bool
         Whether each epoch has its own random order; otherwise records keep their order.
     seed : int
@@ -242,6 +282,10 @@ class Loader:
     order : Sampling, optional
         Another order than a plain shuffle: ``mapix.sampling.Stratified``, ``Bucketed`` or
         ``Blocks``, or a class of your own.
+    batch_sampler : sized iterable, optional
+        Yields the record numbers of each batch of an epoch, as samplers of PyTorch do, and decides
+        order and batches alone.  ``set_epoch(epoch)`` is called where it exists.  A loader resumes
+        after the batches that were yielded: the sampler must then yield the same ones again.
     ahead : int
         Number of batches that a thread gathers before they are requested; 0 gathers each batch on
         request.
@@ -268,7 +312,7 @@ class Loader:
     def __init__(
         self,
         ds: Any,
-        batch_size: int,
+        batch_size: int | None = None,
         *,
         shuffle: bool = True,
         seed: int = 0,
@@ -277,6 +321,7 @@ class Loader:
         world: int = 1,
         weights: ArrayLike | str | Sequence[str] | None = None,
         order: Sampling | None = None,
+        batch_sampler: Any = None,
         ahead: int = 2,
         copy: bool = False,
         augment: Augment | None = None,
@@ -291,16 +336,27 @@ class Loader:
             if order is not None:
                 raise ValueError("pass weights= or order=, not both")
             order = Weighted(_weights(ds, weights))
-        self.plan = Plan(
-            len(ds),
-            batch_size,
-            shuffle=shuffle,
-            seed=seed,
-            drop_last=drop_last,
-            rank=rank,
-            world=world,
-            sampling=order,
-        )
+        self.plan: Plan
+        if batch_sampler is not None:
+            if batch_size is not None or drop_last or rank or world != 1 or order is not None:
+                raise ValueError(
+                    "batch_sampler= decides the batches: pass no batch_size, drop_last=, rank=, "
+                    "world=, weights= or order="
+                )
+            self.plan = Listed(len(ds), batch_sampler)
+        elif batch_size is None:
+            raise TypeError("pass batch_size, or batch_sampler=")
+        else:
+            self.plan = Plan(
+                len(ds),
+                batch_size,
+                shuffle=shuffle,
+                seed=seed,
+                drop_last=drop_last,
+                rank=rank,
+                world=world,
+                sampling=order,
+            )
         self.ahead, self.copy, self.options, self.augment = ahead, copy, options, augment
         self.epoch = 0
         self._position = 0
@@ -333,7 +389,7 @@ class Loader:
     def _digest(self) -> int:
         """Return a checksum of family and record count, to recognise a state of other data."""
         sampling = self.plan.sampling
-        order = 0 if sampling is None else sampling.digest()
+        order = int(isinstance(self.plan, Listed)) if sampling is None else sampling.digest()
         described = repr((len(self.dataset), type(self.dataset).__name__))
         return zlib.crc32(described.encode()) ^ order
 
@@ -389,7 +445,7 @@ class Loader:
 
     def host_batches(self, epoch: int, position: int, nbatches: int) -> Iterator[Any]:
         """Yield batches in memory from a position of an epoch, without changing the state."""
-        jobs = (self._job(epoch, position + k * self.plan.step) for k in range(nbatches))
+        jobs = self._jobs(epoch, position, nbatches)
         make = Gathering(self.dataset, jobs, self.options, self._buffers())
         if not self.ahead:
             for _ in range(nbatches):
@@ -404,6 +460,15 @@ class Loader:
                 yield batch
         finally:
             ahead.close()
+
+    def _jobs(self, epoch: int, position: int, nbatches: int) -> Iterator[Job]:
+        """Yield the records of this rank's batches from a position on, and what is drawn."""
+        if isinstance(self.plan, Listed):
+            for rows, positions in self.plan.listed(epoch, position):
+                yield rows, self._drawn(epoch, positions)
+            return
+        for k in range(nbatches):
+            yield self._job(epoch, position + k * self.plan.step)
 
     def _job(self, epoch: int, position: int) -> Job:
         """Return the records of this rank's batch at a position, and what is drawn for them."""
@@ -435,8 +500,8 @@ class Loader:
 
     def _buffers(self) -> list[NDArray[Any]] | None:
         """Return reused outputs, one per slot; None if each batch has its own."""
-        if self.copy:
-            return None
+        if self.copy or isinstance(self.plan, Listed):
+            return None  # the next batch of a sampler can have any size
         try:
             placement = self.placement()
         except UnsupportedError:

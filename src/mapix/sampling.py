@@ -51,6 +51,10 @@ class Sampling(abc.ABC):
     def digest(self) -> int:
         """Return a number for all that the order depends on, for the state of a loader."""
 
+    def explain(self) -> str:
+        """Return a line that describes the order, for ``explain`` of a loader."""
+        return f"{type(self).__name__} of {self.n} records"
+
 
 def ranks(classes: IntArray) -> IntArray:
     """Return how many records of its class stand before each record, int64 (n,)."""
@@ -193,14 +197,36 @@ class Bucketed(Sampling):
     Notes
     -----
     Records of 8 steps that follow one another by size are shuffled among one another, and so are
-    the steps.  Memory: 8 bytes per record.
+    the steps.  Memory: 16 bytes per record.
     """
 
     def __init__(self, sizes: ArrayLike, step: int) -> None:
         if step < 1:
             raise ValueError(f"step must be at least 1, got {step}")
-        self._line = np.argsort(np.asarray(sizes), kind="stable").astype(np.int64)
+        self._sizes = np.asarray(sizes)
+        self._line = np.argsort(self._sizes, kind="stable").astype(np.int64)
         self.n, self._step = len(self._line), step
+        self._waste: float | None = None
+
+    @property
+    def waste(self) -> float:
+        """Padding per unit of ``sizes``, if each step is padded to its largest record.
+
+        0.05 means that 5 % is added.  It is that of the order with key 0; other epochs differ
+        little.  Computed once, in some 50 ns per record.
+        """
+        if self._waste is None:
+            line = self._sizes[self.records(0, np.arange(self.n, dtype=np.int64))]
+            begins = np.arange(0, self.n, self._step)
+            counts = np.diff(begins, append=self.n)
+            padded = float((np.maximum.reduceat(line, begins) * counts).sum()) if self.n else 0.0
+            total = float(line.sum(dtype=np.float64))
+            self._waste = padded / total - 1 if total else 0.0
+        return self._waste
+
+    def explain(self) -> str:
+        """See ``Sampling``."""
+        return f"{super().explain()}; padding adds {self.waste:.1%} to their sizes"
 
     def records(self, key: int, positions: IntArray) -> IntArray:
         """See ``Sampling``."""

@@ -32,7 +32,8 @@ class Loader(loader.Loader):
     ----------
     ds : mapix.Dataset
         A dataset, or a part of one.
-    batch_size, shuffle, seed, drop_last, rank, world, weights, order, ahead, copy, augment
+    batch_size, shuffle, seed, drop_last, rank, world, weights, order, batch_sampler, ahead, copy
+    augment
         As for ``mapix.Loader``.  The ways ``pages`` and ``pinned`` ignore ``ahead``: they gather
         4,096 records, or 64 MiB, at a time.
     device : torch.device or str, optional
@@ -69,7 +70,7 @@ class Loader(loader.Loader):
     def __init__(
         self,
         ds: Any,
-        batch_size: int,
+        batch_size: int | None = None,
         *,
         device: torch.device | str | None = None,
         way: str | None = None,
@@ -102,11 +103,14 @@ class Loader(loader.Loader):
 
     def explain(self) -> str:
         """Return a text on how batches reach the device, and why no faster way is used."""
+        sampling = self.plan.sampling
+        order = [] if sampling is None else [f"order: {sampling.explain()}"]
         if self.device.type == "cpu":
             ahead = f"gathered {self.ahead} batches ahead by a thread"
-            return f"cpu: {ahead if self.ahead else 'each batch is gathered when it is requested'}"
+            how = ahead if self.ahead else "each batch is gathered when it is requested"
+            return "\n".join([f"cpu: {how}", *order])
         feeder = self._feed()
-        return "\n".join([f"{feeder.way}: {feeder.text}", *self._reasons])
+        return "\n".join([f"{feeder.way}: {feeder.text}", *self._reasons, *order])
 
     def _feed(self) -> Any:
         """Return the feeder of the GPU, which is chosen at the first use."""

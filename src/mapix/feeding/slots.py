@@ -14,7 +14,7 @@ from mapix.feeding.cuda import Cuda
 from mapix.feeding.labels import as_dict, ignoring, mixed
 from mapix.gpu.driver import Kernel
 from mapix.gpu.job import Job
-from mapix.loader import Ahead
+from mapix.loader import Ahead, Listed
 
 if TYPE_CHECKING:
     from mapix.feeding.loader import Loader
@@ -116,6 +116,8 @@ class Chunked:
     """Base class of feeders that make several batches per launch."""
 
     def __init__(self, loader: Loader, nslots: int) -> None:
+        if isinstance(loader.plan, Listed):
+            raise UnsupportedError("batch_sampler= names batches of any size, one after the other")
         placement = loader.placement()
         if not placement.mapping.nbytes or not placement.nbytes:
             raise UnsupportedError(f"{placement.mapping.path}: the dataset has no bytes to read")
