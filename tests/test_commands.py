@@ -524,3 +524,17 @@ def test_a_chart(tmp_path, capsys):
     target = tmp_path / "chart.svg"
     ran(capsys, "bench", digits(tmp_path / "a"), "--seconds", "0.0001", "-o", str(target))
     assert "np.memmap" in target.read_text() or "<svg" in target.read_text()
+
+
+def test_a_missing_library_is_named_and_nothing_called_damaged(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "a.png").write_bytes(b"a picture, says its name")
+    (tmp_path / "f" / "metadata.jsonl").write_text('{"file_name": "a.png", "label": 3}\n')
+    path = str(tmp_path / "f")
+    (report,) = facts(capsys, "verify", path, status=2)
+    assert (report["ok"], report["damaged"]) == (True, [])
+    assert "pip install 'mapix[" in report["unchecked"][0]
+    assert facts(capsys, "ls", path) == [{"record": 0, "file_name": "a.png", "label": 3}]
+    for command in (["head", path], ["get", path, "0"], ["show", path], ["stats", path]):
+        assert "pip install 'mapix[" in failed(capsys, *command)

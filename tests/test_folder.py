@@ -743,10 +743,12 @@ def test_damaged_pictures_are_told_or_decoded(tmp_path):
 def test_without_pillow(monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     ds = mapix.open(V1)
-    told = [f for f in ds.verify().findings if f.code not in ("duplicate", "huggingface")]
-    assert [(f.code, f.line, "mapix[view]" in f.message) for f in told] == [
-        ("unchecked", None, True)
-    ]
+    report = ds.verify()
+    assert {f.code for f in report.findings} <= {"duplicate", "huggingface"}
+    assert "pictures" not in report.checked
+    (missing,) = report.unchecked
+    assert "pip install 'mapix[" in missing
+    assert str(report).endswith(f"  not checked: {missing}")
     assert ds[0].objects.bbox.shape == (1, 4)
     assert len(ds[0].bytes) == 656
     for act in (lambda: ds[0].image, lambda: ds.batch([0])):

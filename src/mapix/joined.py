@@ -420,6 +420,7 @@ class Joined(Dataset[R]):
             report.checked.append(f"{found.path}: {', '.join(found.checked)}")
             report.problems += [f"{found.path}: {problem}" for problem in found.problems]
             report.damaged += [before + i for i in found.damaged]
+            report.unchecked = list(dict.fromkeys([*report.unchecked, *found.unchecked]))
         return report
 
     def warm(self, progress: Progress | None = None) -> None:

@@ -36,6 +36,8 @@ class Report:
         The problems that were found; empty if there are none.
     damaged : list of int
         Numbers of records whose bytes do not match their checksums or counts.
+    unchecked : list of str
+        What was not checked because a library is not installed, and which one.
     """
 
     path: str
@@ -44,6 +46,7 @@ class Report:
     checked: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     damaged: list[int] = field(default_factory=list)
+    unchecked: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -77,4 +80,5 @@ class Report:
 
     def __str__(self) -> str:
         lines = [f"{self.path}: {self.nrecords} records, checked {', '.join(self.checked)}"]
-        return "\n".join([*lines, *(f"  {p}" for p in self.problems or ["no problems"])])
+        lines += [f"  {problem}" for problem in self.problems or ["no problems"]]
+        return "\n".join([*lines, *(f"  not checked: {text}" for text in self.unchecked)])

@@ -25,8 +25,14 @@ Problems = Iterator[str]
 
 def check(file: CocoFile, nrecords: int, progress: Callable[[int, int], object] | None) -> Report:
     """Return the report of a file: see ``CocoImages.verify``."""
-    what = ["JSON", "ids", "boxes", "masks"] + ["pictures"] * (file.folder is not None)
-    report = Report(file.source.path, nrecords, file.source.nbytes, checked=what)
+    report = Report(file.source.path, nrecords, file.source.nbytes)
+    report.checked = ["JSON", "ids", "boxes", "masks"]
+    if file.folder is not None:
+        try:
+            pillow()
+            report.checked.append("pictures")
+        except UnsupportedError as e:
+            report.unchecked.append(str(e))
     total, left = len(file.images) + len(file.annotations), 0
     for done, problems in enumerate(_each(file)):
         for problem in problems:
@@ -84,7 +90,7 @@ def _image(image: CocoImage) -> Problems:
     file = image.encoded()
     try:
         pillow()
-    except UnsupportedError:
+    except UnsupportedError:  # the report states it
         return
     found = decoded_header(file).shape[:2]
     if found != stated:

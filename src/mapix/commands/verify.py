@@ -9,12 +9,12 @@ from typing import Any
 
 from mapix.commands.arguments import add_paths, opening
 from mapix.commands.output import add_output, emit, progress
-from mapix.commands.status import BAD_DATA, GOOD
+from mapix.commands.status import BAD_DATA, FAILED, GOOD
 
 __all__ = ["add"]
 
 DESCRIPTION = """Check everything in files, or in all files of dataset directories. Exit status: 0
-when nothing is wrong, 1 when something is."""
+when nothing is wrong, 1 when something is, 2 when a library is missing that decodes pictures."""
 
 
 def add(parser: Any) -> None:
@@ -31,7 +31,9 @@ def _run(arguments: argparse.Namespace) -> int:
         with progress(f"verifying {path}") as show:
             reports += _reports(path, opening(arguments), show)
     emit(arguments, [_facts(report) for report in reports], *map(str, reports))
-    return GOOD if all(report.ok for report in reports) else BAD_DATA
+    if not all(report.ok for report in reports):
+        return BAD_DATA
+    return FAILED if any(report.unchecked for report in reports) else GOOD
 
 
 def _reports(path: str, options: dict[str, Any], show: Callable[[int, int], None]) -> Iterator[Any]:
@@ -47,5 +49,5 @@ def _reports(path: str, options: dict[str, Any], show: Callable[[int, int], None
 
 
 def _facts(report: Any) -> dict[str, Any]:
-    names = ("path", "ok", "nrecords", "nbytes", "checked", "problems", "damaged")
+    names = ("path", "ok", "nrecords", "nbytes", "checked", "problems", "damaged", "unchecked")
     return {name: getattr(report, name) for name in names}

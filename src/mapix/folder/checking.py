@@ -34,7 +34,6 @@ CODES = {
     "picture": "a file that cannot be decoded",
     "frames": "a file of several frames or pages; only the first is read",
     "depth": "a file of more bits per channel than its decoder gives",
-    "unchecked": "pictures that were not decoded, because Pillow is not installed",
     "duplicate": "a file that an earlier line names",
     "size": "a file of another size than its line states (filepath, size)",
     "field": "caption, categories or objects of a wrong type",
@@ -219,7 +218,8 @@ class _Linter:
             try:
                 pillow()
             except UnsupportedError as e:
-                self.note("unchecked", None, None, str(e))
+                self.report.unchecked.append(str(e))
+                self.report.checked.remove("pictures")
                 pictures = False
         with Threads(threads) as pool:
             for at in range(0, len(numbers), AT_ONCE):
@@ -375,6 +375,7 @@ def _check_all(
         found.nbytes += report.nbytes
         found.problems += report.problems
         found.findings += report.findings
+        found.unchecked = report.unchecked
     return found
 
 

@@ -45,7 +45,7 @@ def _lint(a: argparse.Namespace) -> int:
         threads=a.threads,
     )
     print(report)
-    return 0 if report.ok else 1
+    return (2 if report.unchecked else 0) if report.ok else 1
 
 
 def _sheet(a: argparse.Namespace) -> None:

@@ -27,12 +27,14 @@ def check(shard: TarShard, progress: Any = None) -> Report:
         scan(source.mapping, strict=shard.core.settings.strict)
     except FormatError as e:
         report.problems.append(str(e))
+    pictures = any(kind_of(name) in PICTURES for name in shard.core.index.extensions)
     try:
-        pillow()
-        report.checked.append("pictures")
-    except UnsupportedError:
-        pass
-    pictures = "pictures" in report.checked
+        if pictures:
+            pillow()
+            report.checked.append("pictures")
+    except UnsupportedError as e:
+        report.unchecked.append(str(e))
+        pictures = False
     for i, record in enumerate(shard):
         for extension in record.members:
             kind = kind_of(extension)

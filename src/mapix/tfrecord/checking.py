@@ -25,23 +25,24 @@ def check(ds: TFRecords, progress: Any = None) -> Report:
     except FormatError as e:
         report.problems.append(str(e))
     examples = bool(ds.first_features())
-    pictures = False
+    missing = ""
     if examples:
         report.checked.append("features")
         try:
             pillow()
-            pictures = True
             report.checked.append("pictures")
-        except UnsupportedError:
-            pass
+        except UnsupportedError as e:
+            missing = str(e)
     for i, row in enumerate(ds.rows.tolist()):
         record = Record(ds.core, row)
         try:
             data = ds.core.read(row)
             if examples:
                 record.values(data)
-            found = record.encoded(data) if pictures else None
-            if found is not None:
+            found = record.encoded(data) if examples else None
+            if found is not None and missing:
+                report.unchecked = [missing]
+            elif found is not None:
                 decoded_header(record.picture())
         except (FormatError, LimitError) as e:
             report.problems.append(str(e))
