@@ -366,22 +366,37 @@ class Terminal:
     def flush(self) -> None: ...
 
 
-def test_progress_is_shown_on_terminals_after_a_second(monkeypatch, capsys):
-    clock = iter([0.0, 0.5, 1.5, 2.0, 3.0])
-    monkeypatch.setattr(output.time, "monotonic", lambda: next(clock))
+def test_progress_is_shown_on_terminals_after_a_while(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "rich.console", None)
-    with output.progress("counting") as progress_of:
-        progress_of(1, 2)
+    monkeypatch.setattr(output, "PROGRESS_AFTER", 0.0)
+    with output.progress("counting") as show_progress:
+        show_progress(1, 2)
     assert capsys.readouterr().err == ""
     err = Terminal()
     monkeypatch.setattr(sys, "stderr", err)
-    with output.progress("counting") as progress_of:
-        progress_of(1, 4)
+    monkeypatch.setattr(output.threading, "Timer", NoTimer)
+    with output.progress("counting") as show_progress:
+        show_progress(1, 4)
         assert err.text == ""
-        progress_of(2, 4)
-        assert err.text == "\r\x1b[Kcounting: 50 %"
-        progress_of(3, 4)
-    assert err.text.endswith("75 %\r\x1b[K")
+        NoTimer.made.do()
+        show_progress(2, 4)
+        show_progress(2, 4)
+        assert err.text == "\r\x1b[Kcounting ...\r\x1b[Kcounting: 50 %"
+    assert err.text.endswith("50 %\r\x1b[K")
+    NoTimer.made.do()
+    show_progress(3, 4)
+    assert err.text.endswith("50 %\r\x1b[K")
+
+
+class NoTimer:
+    """A timer whose time does not come by itself."""
+
+    def __init__(self, seconds: float, do) -> None:
+        self.do, NoTimer.made = do, self
+
+    def start(self) -> None: ...
+
+    def cancel(self) -> None: ...
 
 
 def test_tables_of_rich(monkeypatch, tmp_path):

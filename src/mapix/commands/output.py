@@ -10,7 +10,7 @@ import argparse
 import json
 import math
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -223,48 +223,64 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: None
         return
     shown = _Shown(what)
+    timer = threading.Timer(PROGRESS_AFTER, shown.start)
+    timer.daemon = True
+    timer.start()
     try:
         yield shown
     finally:
+        timer.cancel()
         shown.clear()
 
 
 class _Shown:
-    """Progress on a terminal: a bar of rich, or a line that is written over."""
+    """Progress on a terminal: a bar of rich, or a line that is written over.
+
+    ``start`` is called by a thread, since the first call of progress may come late.
+    """
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._began = time.monotonic()
+        self._lock = threading.Lock()
         self._bar: Any = None
-        self._last = -1
+        self._text = ""
+        self._state = "waiting"
 
     def __call__(self, done: int, total: int) -> None:
-        if time.monotonic() - self._began < PROGRESS_AFTER:
-            return
-        if self._last < 0:
-            self._start()
-        if self._bar is not None:
-            self._bar.update(0, completed=done, total=max(total, 1))
-            return
-        percent = 100 * done // max(total, 1)
-        if percent != self._last:
-            self._last = percent
-            print(f"\r\x1b[K{self._what}: {percent} %", end="", file=sys.stderr, flush=True)
+        with self._lock:
+            if self._state != "shown":
+                return
+            if self._bar is not None:
+                self._bar.update(0, completed=done, total=max(total, 1))
+            else:
+                self._print(f"{self._what}: {100 * done // max(total, 1)} %")
 
-    def _start(self) -> None:
-        self._last = 0
-        try:
-            from rich.console import Console
-            from rich.progress import Progress
-        except ImportError:
-            return
-        self._bar = Progress(console=Console(stderr=True), transient=True)
-        self._bar.add_task(self._what, total=1)
-        self._bar.start()
+    def _print(self, text: str) -> None:
+        if text != self._text:
+            self._text = text
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+    def start(self) -> None:
+        """Show that it has begun."""
+        with self._lock:
+            if self._state != "waiting":
+                return
+            self._state = "shown"
+            try:
+                from rich.console import Console
+                from rich.progress import Progress
+            except ImportError:
+                self._print(f"{self._what} ...")
+                return
+            self._bar = Progress(console=Console(stderr=True), transient=True)
+            self._bar.add_task(self._what, total=None)
+            self._bar.start()
 
     def clear(self) -> None:
-        """Take the line away."""
-        if self._bar is not None:
-            self._bar.stop()
-        elif self._last >= 0:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+        """Take the line away; nothing is shown after this."""
+        with self._lock:
+            if self._state == "shown" and self._bar is not None:
+                self._bar.stop()
+            elif self._state == "shown":
+                print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            self._state = "over"

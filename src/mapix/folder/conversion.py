@@ -461,7 +461,7 @@ class _Encoded:
                 whole = {FILE_NAME: name, **dict.fromkeys(FIELDS[1:]), **line}
                 self.out.append_line(whole, {name: data} if new else {}, split=self.split)
                 number += 1
-            count(len(block))
+                count(1)
 
     def _name(self, source: str) -> tuple[str, bool]:
         """Return the target's name of a file, and whether the file has to be written."""
