@@ -27,7 +27,7 @@ def thumbnail(
     Three or four channels are drawn as red, green and blue (the fourth is left out), all other
     numbers of channels as their mean.  Downwards each pixel is the mean of the area that it covers.
     Of images at least 8 times as large, only every so many rows and columns are read, at least 4
-    per pixel, so that the cost depends on ``size`` alone.  Upwards pixels are repeated a whole
+    per pixel, so that the cost depends on ``size`` alone.  Upwards pixels are repeated an integer
     number of times.
 
     Parameters
