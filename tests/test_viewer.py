@@ -221,7 +221,8 @@ def test_the_dataset_is_described(digits: Any):
         found = client.json("dataset")
     assert found["records"] == 300
     assert found["columns"] == [{"name": "label", "label": True}]
-    assert found["pixels"] == {"dtype": "uint8", "shape": [12, 10], "alike": True, "channels": 1}
+    about = {"dtype": "uint8", "shape": [12, 10], "alike": True, "copied": True, "channels": 1}
+    assert found["pixels"] == about
     assert found["exports"] is False
     assert [panel["name"] for panel in found["panels"]][:1] == ["grid"]
 
@@ -241,6 +242,12 @@ def test_tiles_are_the_pixels_in_every_order(digits: Any):
         rows = client.json("rows", start=10, count=5, **ask)
         assert rows["records"] == chosen[10:15].tolist()
         assert rows["values"]["label"] == labels[chosen[10:15]].tolist()
+        for k in (0, 7):
+            record = int(chosen[k])
+            assert client.json("position", record=record, **ask) == {"position": k}
+        left_out = int(np.flatnonzero(labels <= 3)[0])
+        assert client.json("position", record=left_out, **ask) == {"position": None}
+        assert client.json("position", record=9) == {"position": 9}
         assert client.json("condition", q=ask["q"])["records"] == len(chosen)
         assert client.tiles(start=10**9, count=5)["record"].tolist() == []
 
@@ -285,6 +292,15 @@ def test_records_of_mixed_sizes_and_channels(tmp_path: Path):
         found = client.tiles(count=9, size=64, channel="2")
         for i, image in enumerate(found["images"]):
             np.testing.assert_array_equal(image[..., 0], ds[i].image[..., -1])
+
+
+def test_rows_of_numbers_are_drawn_as_barcodes(tmp_path: Path):
+    array = np.random.default_rng(4).integers(0, 256, (3, 40), np.uint8)
+    np.save(tmp_path / "a.npy", array)
+    with mapix.open(tmp_path / "a.npy") as ds, shown(ds) as (_, client):
+        found = client.tiles(count=3, size=64)
+        want = np.repeat(array[:, None], 10, axis=1)
+        np.testing.assert_array_equal(np.stack(found["images"])[..., 0], want)
 
 
 def test_a_part_is_shown_by_its_own_numbers(digits: Any):
@@ -348,6 +364,24 @@ def test_a_damaged_record_is_marked_and_the_others_are_shown(tmp_path: Path):
         found = client.tiles(count=4, channel="rgb")
         assert [bool(flag & 2) for flag in found["flags"]] == [False, False, True, False]
         np.testing.assert_array_equal(found["images"][3], np.full((6, 5, 3), 120))
+
+
+def test_the_first_records_may_be_damaged(tmp_path: Path):
+    pil = pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[view]'")
+    lines = [f'{{"file_name": "{i}.png"}}' for i in range(12)]
+    for i in range(12):
+        (tmp_path / f"{i}.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing")
+    (tmp_path / "metadata.jsonl").write_text("\n".join(lines))
+    with mapix.open(tmp_path) as ds, shown(ds) as (_, client):
+        found = client.json("dataset")
+        assert found["pixels"] is None
+        assert "0.png" in found["problem"]
+        assert "grid" not in [panel["name"] for panel in found["panels"]]
+    pil.fromarray(np.zeros((3, 4), np.uint8)).save(tmp_path / "5.png")
+    with mapix.open(tmp_path) as ds, shown(ds) as (_, client):
+        found = client.json("dataset")
+        assert found["pixels"]["shape"][:2] == [3, 4]
+        assert found["panels"][0]["name"] == "grid"
 
 
 # --- a file that changes --------------------------------------------------------------------------

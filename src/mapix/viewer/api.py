@@ -12,10 +12,11 @@ import numpy as np
 from mapix import registry
 from mapix.colour import palette
 from mapix.conversion import convert, target_classes
-from mapix.viewer.panels import panels_of
+from mapix.viewer.panels import first_image, panels_of
 from mapix.viewer.query import parts
 from mapix.viewer.routes import RefusedError, Reply, Request
 from mapix.viewer.session import View
+from mapix.viewer.tiles import copies
 
 __all__ = ["POSTS", "ROUTES"]
 
@@ -43,6 +44,7 @@ def dataset(view: View, request: Request) -> Reply:
                 for p in panels_of(ds.PANELS)
                 if p.place != "frame" and p.applies(ds)
             ],
+            "problem": view.cached("problem", lambda: first_image(ds)[1]),
             "selected": len(view.selected),
             "exports": view.export_folder is not None,
             "reopens": view.reopens,
@@ -52,13 +54,14 @@ def dataset(view: View, request: Request) -> Reply:
 
 def _pixels(ds: Any) -> dict[str, Any] | None:
     """Return type and shape of the first record's pixels."""
-    image = ds._thumbnail(int(ds._rows_of([0])[0])) if len(ds) else None
+    image, _ = first_image(ds)
     if image is None:
         return None
     return {
         "dtype": image.dtype.name,
         "shape": image.shape,
         "alike": ds.image_shape is not None,
+        "copied": copies(ds) is not None,
         "channels": image.shape[2] if image.ndim == 3 else 1,
     }
 

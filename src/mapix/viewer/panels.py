@@ -9,10 +9,12 @@ from importlib.resources import files
 from types import ModuleType
 from typing import Any, Literal, NamedTuple
 
-from mapix.errors import MapixError
+from mapix.errors import FileChangedError, MapixError
 from mapix.registry import Deferred, resolved
 
 __all__ = ["PANELS", "Panel", "panels_of"]
+
+MOST_TRIED = 8  # records that are asked for an image
 
 
 class Panel(NamedTuple):
@@ -59,9 +61,25 @@ def always(ds: Any) -> bool:
     return True
 
 
+def first_image(ds: Any) -> tuple[Any, str]:
+    """Return what stands for one of the first records, and why the ones before it have nothing.
+
+    The image is None where records have no pixels, or where none of the first can be read.
+    """
+    why = ""
+    for row in ds._rows_of(range(min(len(ds), MOST_TRIED))).tolist():
+        try:
+            return ds._thumbnail(row), why
+        except FileChangedError:
+            raise
+        except (MapixError, OSError, ValueError) as e:
+            why = why or str(e)
+    return None, why
+
+
 def has_pixels(ds: Any) -> bool:
-    """Return whether the first record has something to show as a tile."""
-    return len(ds) > 0 and ds._thumbnail(int(ds._rows_of([0])[0])) is not None
+    """Return whether one of the first records has something to show as a tile."""
+    return first_image(ds)[0] is not None
 
 
 def has_bytes(ds: Any) -> bool:

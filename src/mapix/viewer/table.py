@@ -67,4 +67,12 @@ def marks(view: View, request: Request) -> Reply:
     return Reply.json({"selected": view.mask[found].astype(np.uint8)})
 
 
-ROUTES = {"rows": rows, "marks": marks}
+def position(view: View, request: Request) -> Reply:
+    """Return the position of a record; null where the condition leaves it out."""
+    record = request.integer("record", most=len(view.ds) - 1)
+    order = view.order(request.text("q"), request.text("sort"))
+    found = [record] if order is None else np.flatnonzero(order == record)[:1].tolist()
+    return Reply.json({"position": found[0] if found else None})
+
+
+ROUTES = {"rows": rows, "marks": marks, "position": position}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,13 @@ from mapix.viewer.routes import RefusedError, Reply, Request
 from mapix.viewer.session import View
 from mapix.viewer.table import records_at
 
-__all__ = ["ROUTES", "canonical", "image_of"]
+__all__ = ["ROUTES", "canonical", "copies", "image_of"]
 
 VERSION = 1
 MOST_TILES = 4096
 MOST_NBYTES = 32 << 20  # of a reply
 CHUNK_NBYTES = 16 << 20  # of images that are copied at once
+MOST_THREADS = 4
 SAMPLE = 256  # records whose numbers give the range of all
 UNREADABLE, SELECTED = 2, 1
 BINARY = "application/octet-stream"
@@ -50,7 +52,7 @@ def image_of(view: View, record: int) -> NDArray[Any] | None:
     return None if found is None else canonical(np.asarray(found))
 
 
-def _fast(ds: Any) -> tuple[int, ...] | None:
+def copies(ds: Any) -> tuple[int, ...] | None:
     """Return the shape of all records where a batch has them as they are; else None."""
     from mapix.dataset import Dataset
 
@@ -66,7 +68,7 @@ def drawn(
 ) -> tuple[list[NDArray[np.uint8]], NDArray[Any], NDArray[Any]]:
     """Return tiles of records: pixels, the table of tiles, and the sides of the images."""
     ds = view.ds
-    shape = _fast(ds)
+    shape = copies(ds)
     nbytes = math.prod(shape) * 8 if shape else 0
     step = max(1, min(MOST_TILES, CHUNK_NBYTES // nbytes)) if nbytes else 64
     pixels, tables = [], []
@@ -78,13 +80,28 @@ def drawn(
             found, table = _native.draw_batch(batch, size, **how)
             sides[begin : begin + len(some)] = batch.shape[1:3]
         else:
-            images = [_readable(view, int(i)) for i in some]
-            found, table = _native.draw_tiles(images, size, **how)
+            images = _decoded(view, some.tolist())
+            found, table = _native.draw_tiles([_barcode(image) for image in images], size, **how)
             for i, image in enumerate(images):
                 sides[begin + i] = (0, 0) if image is None else image.shape[:2]
         pixels.append(found)
         tables.append(table)
     return pixels, np.concatenate(tables) if tables else np.empty(0, _native.TILE), sides
+
+
+def _decoded(view: View, records: list[int]) -> list[NDArray[Any] | None]:
+    """Return the images of records, read by a few threads: decoders release the GIL."""
+    if len(records) < 2:
+        return [_readable(view, i) for i in records]
+    with ThreadPoolExecutor(MOST_THREADS) as pool:
+        return list(pool.map(lambda i: _readable(view, i), records))
+
+
+def _barcode(image: NDArray[Any] | None) -> NDArray[Any] | None:
+    """Return a row of numbers as lines that are all alike, to be seen; other images as they are."""
+    if image is None or len(image) > 1 or image.shape[1] < 8:
+        return image
+    return np.broadcast_to(image, (image.shape[1] // 4, *image.shape[1:]))
 
 
 def _readable(view: View, record: int) -> NDArray[Any] | None:

@@ -85,6 +85,10 @@ const answers = {
     const hits = count(order({ q: others.join(" and ") }));
     return { column, kind, total: count(order({})), hits, ...about };
   },
+  position(parameters) {
+    const at = order(parameters).indexOf(parameters.record);
+    return { position: at < 0 ? null : at };
+  },
   range: () => data.tiles.range,
 };
 

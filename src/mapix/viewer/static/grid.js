@@ -9,6 +9,7 @@ const SIZES = [8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512];
 const BLOCK_PIXELS = 1 << 19;
 const MOST_TILES = 4096;
 const MOST_BLOCKS = 48;
+const MOST_CACHED = 4000; // tiles, where blocks are small
 const MOST_REQUESTS = 4;
 const CAPTION = 18;
 const SELECTED = 1;
@@ -59,7 +60,8 @@ export function create(app) {
     const caption = wide >= 88 ? CAPTION : 0;
     const columns = Math.max(1, Math.floor((scroller.width - 2 * EDGE + gap) / pitch));
     const most = Math.min(MOST_TILES, Math.max(1, Math.floor(BLOCK_PIXELS / (size * size))));
-    const lines = Math.max(1, Math.floor(most / columns));
+    // records that are decoded one by one come line by line
+    const lines = facts.pixels?.copied === false ? 1 : Math.max(1, Math.floor(most / columns));
     return { size, wide, high, gap, pitch, line: high + gap + caption, caption, columns, lines, count: lines * columns };
   }
 
@@ -135,7 +137,7 @@ export function create(app) {
         inFlight.delete(number);
         if (asked !== key) return;
         blocks.set(number, { tiles: found, captions: values, canvas: null });
-        if (blocks.size > MOST_BLOCKS) blocks.delete(blocks.keys().next().value);
+        if (blocks.size > Math.max(MOST_BLOCKS, MOST_CACHED / layout.count)) blocks.delete(blocks.keys().next().value);
         scroller.dirty();
       },
       (problem) => {
@@ -385,6 +387,15 @@ export function create(app) {
     }
   }
 
+  // A link to an open record shows its tile.
+  async function found({ q, sort, open }) {
+    const { position } = await source.json("position", { q, sort, record: open });
+    if (position === null || !layout) return;
+    focus = position;
+    show(position);
+    scroller.dirty();
+  }
+
   function zoom(step) {
     let at = SIZES.findIndex((size) => size >= app.state.size);
     const before = String(cell(SIZES[at]));
@@ -538,6 +549,7 @@ export function create(app) {
       if (wanted === null && !key) {
         wanted = state.at;
         focus = state.at;
+        if (state.open !== null) found(state);
       }
       look = now;
       arrange();

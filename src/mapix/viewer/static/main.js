@@ -161,7 +161,7 @@ async function start() {
     return;
   }
   app.selected = app.facts.selected;
-  const name = app.facts.name.split("/").filter(Boolean).pop() ?? "";
+  const name = app.facts.name.split("/").filter(Boolean).slice(-2).join("/");
   document.title = `${name} – mapix`;
   app.toolbar = toolbar(app);
   app.facets = facets(app);
@@ -188,6 +188,7 @@ async function start() {
   app.facets.update();
   await arrange();
   app.shownPanels[0].focus?.();
+  if (app.facts.problem) notice(app.facts.problem, { kind: "first" });
   document.body.dataset.ready = "true";
 }
 

@@ -6,7 +6,9 @@ export function toolbar(app) {
   const { facts } = app;
   const input = h("input.query", {
     type: "text", spellcheck: false, autocomplete: "off", id: "query",
-    placeholder: facts.columns.length ? `condition, as ${facts.columns[0].name} > 1` : "no columns",
+    placeholder: facts.columns.length
+      ? `condition on ${facts.columns.slice(0, 3).map((column) => column.name).join(", ")}${facts.columns.length > 3 ? " …" : ""}`
+      : "no columns",
     "aria-label": "Condition", "aria-describedby": "query-problem",
     onkeydown: (event) => {
       if (event.key === "Enter") {
