@@ -237,6 +237,39 @@ def test_a_batch_sampler_without_a_batch_size(uniform, collate, workers):
     assert data[np.arange(N) == 7][1]["param_0"].tolist() == [7]
 
 
+def test_batches_are_named_by_arrays_in_the_order_of_the_loaders(uniform):
+    class Probe(mapix_torch.Dataset):
+        asked: list[object] = []
+
+        def __getitems__(self, indices):
+            self.asked.append(indices)
+            return super().__getitems__(indices)
+
+    data = Probe(uniform, dtype="uint8")
+    for options in (
+        {},
+        {"drop_last": True, "seed": 5},
+        {"rank": 1, "world": 3},
+        {"shuffle": False},
+    ):
+        sampler = mapix_torch.BatchSampler(N, 10, **options)
+        ours = mapix.Loader(mapix.open(uniform), 10, ahead=0, **options)
+        loader = DataLoader(data, batch_sampler=sampler)
+        assert len(loader) == len(sampler) == len(ours)
+        for _ in range(2):  # epochs
+            data.asked.clear()
+            images = [images for images, _ in loader]
+            want = [(batch.rows.copy(), batch.images.copy()) for batch in ours]
+            assert all(type(rows) is np.ndarray for rows in data.asked)
+            for rows, got, (wanted, pixels) in zip(data.asked, images, want, strict=True):
+                assert rows.tolist() == wanted.tolist()
+                np.testing.assert_array_equal(got.numpy(), pixels.transpose(0, 3, 1, 2))
+        first = [rows.tolist() for rows in data.asked]
+        sampler.set_epoch(1)
+        assert [rows.tolist() for rows in sampler] == first
+    assert [b.tolist() for b in sampler] == [b.tolist() for b in sampler]  # not shuffled
+
+
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_padded_datasets_one_behind_the_other(mixed, tmp_path, layout):
     """Each sample comes as large as it is; a batch of them is padded as ``batch`` pads."""

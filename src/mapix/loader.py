@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native
 from mapix.augmentation import Augment, Draws
+from mapix.batch import Lookout
 from mapix.errors import UnsupportedError
 from mapix.placement import Placement
 from mapix.sampling import Sampling, Weighted
@@ -531,6 +532,7 @@ class Gathering:
     ) -> None:
         self._ds, self._jobs, self._options, self._buffers = ds, jobs, options, buffers
         self._next = next(jobs, None)
+        self._lookout = Lookout()
 
     def __call__(self, slot: int) -> Any:
         """Return the next batch, or None at the end."""
@@ -538,8 +540,8 @@ class Gathering:
             return None
         rows, drawn = self._next
         self._next = next(self._jobs, None)
-        if self._next is not None:
-            self._ds.prefetch(self._next[0])
+        if self._next is not None and self._lookout.probes():
+            self._lookout.saw(self._ds.prefetch(self._next[0]))
         options = {**self._options, **drawn}
         if self._buffers is not None:
             options = {**options, "out": self._buffers[slot]}

@@ -28,13 +28,14 @@ from torch.utils.data._utils import collate as torch_collate
 import mapix
 from mapix.batch import Batch, Collatable, Pair, Row, Samples
 from mapix.feeding import Loader
+from mapix.feeding.batch_sampler import BatchSampler
 from mapix.feeding.labels import IGNORE as IGNORE
 from mapix.feeding.labels import as_dict, as_tensors
 from mapix.options import Crop, Dtype, Layout
 from mapix.registry import open_dataset
 from mapix.selection import integer, part, position, positions, single
 
-__all__ = ["Collated", "Dataset", "Images", "Loader", "Sample", "collate"]
+__all__ = ["BatchSampler", "Collated", "Dataset", "Images", "Loader", "Sample", "collate"]
 
 _TORCH_DTYPES = {
     name: getattr(torch, name)
