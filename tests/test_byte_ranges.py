@@ -356,6 +356,13 @@ def test_folder(tmp_path: Path) -> None:
     assert ds._annotations(0) == Annotations([(1.0, 2.0, 3.0, 1.5)], ["cat"], "nothing", None)
 
 
+def test_a_folder_without_the_picture(tmp_path: Path) -> None:
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png"}\n{"file_name"\n')
+    ds = mapix.open(tmp_path)
+    assert [r.read() for r in ds.byte_ranges(0)] == [b'{"file_name": "a.png"}\n']
+    assert [r.read() for r in ds.byte_ranges(1)] == [b'{"file_name"\n']
+
+
 def test_a_plain_format_states_where_its_pixels_lie(tmp_path: Path) -> None:
     from mapix.dataset import FileDataset
     from mapix.source import Source

@@ -28,6 +28,7 @@ import pytest
 import mapix
 from mapix import augmentation, registry
 from mapix.assembly import assembled
+from mapix.byte_ranges import KINDS, hex_dump
 from mapix.options import BatchOptions, checked
 
 __all__ = ["FormatTests"]
@@ -318,6 +319,18 @@ class FormatTests:
 
     # --- the source file --------------------------------------------------------------------------
 
+    def test_bytes_of_records_are_named(self, path: Path) -> None:
+        ds = self.open(path)
+        for i in range(len(ds)):
+            found, ends = ds.byte_ranges(i), dict[str, int]()
+            for one in sorted(found, key=lambda one: (one.path, one.at)):
+                assert one.kind in KINDS
+                assert one.nbytes > 0
+                assert one.at >= ends.get(one.path, 0), f"{one} and the one before overlap"
+                ends[one.path] = one.at + one.nbytes
+                assert one.read() == Path(one.path).read_bytes()[one.at : one.at + one.nbytes]
+            assert hex_dump(found).count("\n") >= len(found) - 1
+
     def test_the_source_is_never_written(self, path: Path) -> None:
         def state() -> dict[str, Any]:
             return {
@@ -385,14 +398,17 @@ class FormatTests:
 
     def test_damaged_files(self, path: Path) -> None:
         data = path.read_bytes()
-        names = []
+        names: list[str] = []
         for name, bad in self.damaged(data):
             path.write_bytes(bad)
             expected = self.read_slowly(bad)
             try:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", mapix.MapixWarning)
-                    found = self.content(self.open(path))
+                    ds = self.open(path)
+                    found = self.content(ds)
+                    if len(names) % 8 == 0 and len(ds):
+                        ds.byte_ranges(len(ds) - 1)
             except CLEAR_ERRORS as e:
                 assert path.name in str(e), f"{name}: the error does not name the file: {e}"
                 assert expected is None, f"{name}: refused, but it is a valid file: {e}"

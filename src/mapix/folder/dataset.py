@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from mapix.byte_ranges import ByteRange, shortened
 from mapix.columns import Column, class_numbers
 from mapix.dataset import Annotations, Progress
+from mapix.errors import FormatError
 from mapix.folder.fields import LABEL, field_column, fields_of, is_number, labels_are_numbers
 from mapix.folder.metadata_file import MetadataFile
 from mapix.folder.record import Record
@@ -168,18 +170,16 @@ class ImageFolder(PictureDataset[Record]):
         return (Record(file, row, line) for row, line in enumerate(file.all_metadata()))
 
     def _byte_ranges(self, row: int) -> list[ByteRange]:
-        """Return the line of a record, and the file of its picture."""
+        """Return the line of a record, and the file of its picture, where that can be opened."""
         record, lines = self._record(row), self.metadata_file.lines
         begin, raw = lines.begin(row), lines.line(row)
         text = raw.strip().decode("utf-8", "backslashreplace")
         found = [ByteRange("line", "label", begin, len(raw), shortened(text), lines.source)]
-        source = record.source
-        if source.nbytes:
-            found.append(
-                ByteRange(
-                    record.file_name, "pixels", 0, source.nbytes, "the picture's file", source
-                )
-            )
+        with contextlib.suppress(FormatError, FileNotFoundError):
+            name, source = record.file_name, record.source
+            if source.nbytes:
+                what = "the picture's file"
+                found.append(ByteRange(name, "pixels", 0, source.nbytes, what, source))
         return found
 
     def _annotations(self, row: int) -> Annotations:
