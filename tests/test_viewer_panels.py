@@ -409,6 +409,29 @@ def test_families_have_panels_and_scripts(archive: Any, vimh: Any) -> None:
         assert b"export function create(app)" in panel.script()
 
 
+def test_a_file_that_was_cut(archive: Any, tmp_path: Path, run: tuple[Path, list[Path]]) -> None:
+    np.save(tmp_path / "b.npy", np.zeros((9, 300, 300), np.uint8))
+    rows, som = mapix.open(tmp_path / "b.npy"), mapix.open(run[0])
+    asked: list[tuple[Any, Any, dict[str, Any]]] = [
+        (rows, inspector.pixels, {"n": 8}),
+        (rows, named_bytes.range_bytes, {"n": 8, "range": 4}),
+        (archive, archives.window, {}),
+        (archive, archives.mask, {"key": 59}),
+        (archive, archives.at, {"x": 9, "y": 9}),
+        (archive, archives.find, {"text": "d"}),
+        (archive, named_bytes.ranges, {"n": 59}),
+        (som, soms.tiles, {}),
+        (som, soms.facts, {}),
+    ]
+    views = {ds.path: View(ds) for ds in (rows, archive, som)}
+    for ds in (rows, archive, som):
+        with open(ds.path, "r+b") as f:
+            f.truncate(60)
+    for ds, route, parameters in asked:
+        with pytest.raises(mapix.FileChangedError):
+            ask(route, views[ds.path], **parameters)
+
+
 def test_two_panels_of_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
     twice = Panel("table", "Table", "main", "mapix.pink.viewing", lambda ds: True)
     monkeypatch.setattr(soms, "TWICE", twice, raising=False)

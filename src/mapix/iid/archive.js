@@ -47,7 +47,12 @@ export function create(app) {
   const element = h("section.plane", { "aria-label": "Segments" }, stage.element, h("div.plane-side", {}, tools, list));
 
   async function begin() {
-    facts = await app.source.json("archive");
+    try {
+      facts = await app.source.json("archive");
+    } catch (problem) {
+      list_({ count: 0, segments: [] }, problem.message, true);
+      return;
+    }
     const [height, width] = facts.shape;
     chips.replaceChildren(...facts.groups.slice(0, 40).map(({ name, segments }) => h("button.chip", {
       title: `Segments in ${name}; with Shift: not in it`, onclick: (event) => combine(name, event.shiftKey),
@@ -341,7 +346,13 @@ export function create(app) {
     if (!part) return;
     const { left, top, right, bottom, step, columns, rows } = part;
     const mine = part;
-    const mask = new Uint8Array(await app.source.bytes("archive.mask", { key, left, top, right, bottom, step }));
+    let mask;
+    try {
+      mask = new Uint8Array(await app.source.bytes("archive.mask", { key, left, top, right, bottom, step }));
+    } catch (problem) {
+      list_(listed, problem.message, true);
+      return;
+    }
     if (mine !== part || chosen?.key !== key) return;
     const made = new ImageData(columns, rows);
     const inside_ = (i, x) => mask[i] && x;

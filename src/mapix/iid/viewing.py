@@ -22,6 +22,7 @@ STRIPE_PIXELS = 1 << 24  # painted at once: 64 MiB
 MOST_OUT = 1 << 22  # pixels of an answer
 MOST_LISTED = 500  # segments of an answer
 MOST_DOMAINS = 200
+MOST_SETS = 8  # of keys that are shown, that are remembered
 
 
 def _archive(ds: Any) -> Archive:
@@ -31,12 +32,19 @@ def _archive(ds: Any) -> Archive:
 
 def _keys(view: View, request: Request) -> Keys:
     """Return the keys that are shown: those of the condition ``q`` and of ``groups``, ascending."""
-    ds, text = view.ds, request.text("groups").strip()
-    order = view.order(request.text("q"))
-    keys = np.asarray(ds.keys if order is None else ds.keys[order])
-    if not text:
-        return np.unique(keys)
-    return np.intersect1d(keys, _archive(ds).in_groups(text))
+    asked = request.text("q"), request.text("groups").strip()
+    known: dict[tuple[str, str], Keys] = view.cached("archive.keys", dict)
+    found = known.get(asked)
+    if found is None:
+        ds, (q, groups) = view.ds, asked
+        order = view.order(q)
+        found = np.unique(ds.keys if order is None else ds.keys[order])
+        if groups:
+            found = np.intersect1d(found, _archive(ds).in_groups(groups))
+        if len(known) >= MOST_SETS:
+            known.clear()
+        known[asked] = found
+    return found
 
 
 def _window(view: View, request: Request) -> tuple[Box, int]:

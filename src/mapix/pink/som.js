@@ -123,8 +123,15 @@ export function create(app) {
   const element = h("section.plane", { "aria-label": "Map" }, stage.element, h("div.plane-side", {}, tools, cards));
   const chosen = () => Number(state("neuron", -1));
 
+  // Say what went wrong, in place of what was asked for.
+  const failed = (problem) => {
+    title.textContent = problem.message;
+    title.classList.add("bad");
+  };
+
   async function begin() {
     facts = await app.source.json("som");
+    title.classList.remove("bad");
     plane = geometry(facts);
     fire = await palette(app, "fire");
     shows.replaceChildren(h("option", { value: "neurons" }, "neurons"),
@@ -378,21 +385,21 @@ export function create(app) {
     shows.value = state("show", "neurons");
     legend();
     const pictured = [app.state.map, app.state.channel].join("|");
-    if (members?.neuron !== chosen() || look !== pictured) load(chosen());
-    else compare();
+    if (members?.neuron !== chosen() || look !== pictured) load(chosen()).catch(failed);
+    else compare().catch(failed);
     look = pictured;
-    ensure();
+    ensure().catch(failed);
     stage.dirty();
   }
 
-  stage.handlers.viewed = () => ensure();
+  stage.handlers.viewed = () => ensure().catch(failed);
   return {
     element,
     focus: () => stage.canvas.focus(),
     update(now) {
       if (!starting) {
         starting = true;
-        begin();
+        begin().catch(failed);
       } else update(now);
     },
   };

@@ -86,7 +86,13 @@ export function create(app) {
     if (complete) step = 1;
     while (Math.ceil((asks.right - asks.left) / step) * Math.ceil((asks.bottom - asks.top) / step) * channels > MOST_NUMBERS) step += 1;
     const mine = ++asked;
-    const buffer = await app.source.bytes("record.pixels", { n: record, ...asks, step });
+    let buffer;
+    try {
+      buffer = await app.source.bytes("record.pixels", { n: record, ...asks, step });
+    } catch (problem) {
+      if (mine === asked) say(null, problem.message);
+      return;
+    }
     if (mine !== asked) return;
     part = { ...asks, step, values: numbers(buffer, facts.image.dtype), canvas: null };
     stage.dirty();
@@ -210,8 +216,15 @@ export function create(app) {
   async function tell(x, y) {
     let found = valuesAt(x, y);
     if (!found) {
-      const buffer = await app.source.bytes("record.pixels", { n: record, left: x, top: y, right: x + 1, bottom: y + 1 });
-      found = [...numbers(buffer, facts.image.dtype)];
+      const [mine, dtype] = [record, facts.image.dtype];
+      try {
+        const buffer = await app.source.bytes("record.pixels", { n: mine, left: x, top: y, right: x + 1, bottom: y + 1 });
+        found = [...numbers(buffer, dtype)];
+      } catch (problem) {
+        say(null, problem.message);
+        return;
+      }
+      if (mine !== record) return;
     }
     const texts = found.map((number) => (typeof number === "bigint" ? String(number) : exact(number)));
     value.dataset.values = JSON.stringify(texts);

@@ -17,7 +17,11 @@ export function create(app) {
   let known = false;
 
   async function run(route) {
-    show(await app.source.post(route));
+    try {
+      show(await app.source.post(route));
+    } catch (problem) {
+      line.textContent = problem.message;
+    }
   }
 
   async function ask() {
