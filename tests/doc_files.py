@@ -14,6 +14,7 @@ import numpy as np
 
 import mapix
 from every_operation import npy_bytes
+from mapix.demo import data, segments, tour
 from mapix.tfrecord.layout import masked
 from mapix.vimh import Parameter
 
@@ -42,6 +43,17 @@ def mnist(path: Path) -> None:
             path / f"{split}-images-idx3-ubyte", rng.integers(0, 256, (n, 28, 28), "u1")
         )
         mapix.idx.write(path / f"{split}-labels-idx1-ubyte", rng.integers(0, 10, n, "u1"))
+
+
+def demo(path: Path) -> None:
+    """A dataset of ``mapix demo --mb 1``."""
+    path.parent.mkdir(exist_ok=True)
+    data.make(path.name, path, tour.shares(1)[path.name])
+
+
+def demo_segments(path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    segments.make(path, *segments.cells())
 
 
 def train_batch(path: Path) -> None:
@@ -168,6 +180,9 @@ def digits(n: int = 30) -> np.ndarray:
 
 
 FILES: dict[str, Callable[[Path], Any]] = {
+    "mapix-demo/uniform": demo,
+    "mapix-demo/mixed": demo,
+    "mapix-demo/segments.iid": demo_segments,
     "my_dataset": my_dataset,
     "MNIST": mnist,
     "train_batch": train_batch,

@@ -2,15 +2,18 @@
 
 A page's blocks run one after another in one namespace and one folder, as a reader would type them.
 ``doc_files`` makes the files that they open.  Of shell blocks, the commands that begin with
-``mapix`` run.  A block is left out only by a comment on the line before it that states the reason:
+``mapix`` run; of console blocks they follow ``$ ``, and print what is below them, where ``...``
+stands for any text.  A block is left out only by a comment on the line before it that states the reason:
 ``<!-- not run: REASON -->``.
 """
 
 from __future__ import annotations
 
+import io
 import re
 import shlex
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,17 +81,32 @@ def run(block: Block, page: str, names: dict[str, Any]) -> None:
         return
     from mapix.__main__ import main
 
+    if block.language == "console":
+        for command, wanted in transcript(block.code):
+            out = io.StringIO()
+            with redirect_stdout(out), redirect_stderr(io.StringIO()):
+                main(shlex.split(command)[1:])
+            pattern = re.escape(wanted).replace(re.escape("..."), ".*?")
+            assert re.fullmatch(pattern, out.getvalue(), re.S), f"{command}\n{out.getvalue()}"
+        return
     for line in block.code.splitlines():
         words = shlex.split(line, comments=True)
         if words and words[0] == "mapix":
             assert not main(words[1:]), f"{page}:{block.line}: {line}"
 
 
+def transcript(code: str) -> Iterator[tuple[str, str]]:
+    """Yield each command of a console block, and what it prints."""
+    for part in re.split(r"^\$ ", code, flags=re.M)[1:]:
+        command, _, wanted = part.partition("\n")
+        yield command, wanted
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
 @pytest.mark.filterwarnings("ignore::mapix.MapixWarning")
 def test_the_examples_run(page, tmp_path, monkeypatch):
     name = str(page.relative_to(ROOT))
-    shown = [b for b in blocks(page) if b.language in ("python", "sh")]
+    shown = [b for b in blocks(page) if b.language in ("python", "sh", "console")]
     shown = [b for b in shown if not LEFT_OUT.match(b.mark)]
     if not shown:
         pytest.skip("no example")

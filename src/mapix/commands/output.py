@@ -105,7 +105,7 @@ def _print(as_json: bool, facts: Any, parts: Sequence[Any]) -> None:
         if console is not None and isinstance(part, Table):
             console.print(_rich_table(part))
         else:
-            print(fitting(_plain_text(part), sys.stdout.encoding or "ascii"))
+            print(fitting(_plain_text(part), sys.stdout.encoding or "utf-8"))
 
 
 def _plain_text(part: str | Table | Mapping[str, Any]) -> str:

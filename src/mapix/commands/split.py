@@ -50,7 +50,7 @@ def _run(arguments: argparse.Namespace) -> None:
         else:
             paths = {part: kind.path_of_part(target, part) for part in parts}
             _check_absent(paths.values())
-            made = [write(arguments, parts[part], paths[part]) for part in parts]
+            made = [write(arguments, {part: parts[part]}, paths[part]) for part in parts]
     found = [facts(one) for one in made]
     emit(arguments, found[0] if len(found) == 1 else found, *map(str, made))
 
