@@ -322,6 +322,15 @@ def model(folder: Path) -> Path:
 # --- operations: a row for each public name -------------------------------------------------------
 
 LAST = N - 1
+
+
+def stated(text: str, path: str = "") -> str:
+    """Return what a ``repr`` states, without the path; raise the error that it states."""
+    if "cannot be read" in text:
+        raise mapix.MapixError(text)
+    return text.replace(path, "")
+
+
 CONTRACT: dict[str, Op] = {  # of every family
     **dict.fromkeys(
         ("BATCH_OPTIONS", "FAMILY", "LABEL_UNITS", "NO_BATCH", "RECORDS"), lambda a: None
@@ -336,6 +345,7 @@ CONTRACT: dict[str, Op] = {  # of every family
     "image_shape": lambda a: a.image_shape,
     "rows": lambda a: a.rows,
     "shard": lambda a: a.shard(1, 3),
+    "show": lambda a: None if a._drawing(0, 9) is None else a.show([len(a) - 1], size=9),
     "sort_by": lambda a: a.sort_by(next(iter(a.columns))) if a.columns else None,
     "split": lambda a: a.split(seed=1),
     "splits": lambda a: sorted(a.splits),
@@ -355,7 +365,7 @@ ROWS: dict[str, Op] = {  # of whatever is rows of one type
     "__iter__": lambda a: [row.shape for row in a],
     "__len__": len,
     "__reduce__": pickled,
-    "__repr__": repr,
+    "__repr__": lambda a: stated(repr(a)),
     "batch": lambda a: (a.batch([0, len(a) - 1]).images, changed(a)),
     "batches": lambda a: [b.images for b in a.batches(64)],
     "blocks": lambda a: list(a.blocks(1 << 12)),
@@ -392,12 +402,13 @@ def _refused(act: Callable[[], Any]) -> bool:
 
 
 QUERY: dict[str, Op] = {
+    "show": CONTRACT["show"],
     "__eq__": lambda d: d == d,
     "__getitem__": lambda d: (d[LAST].labels, d[5:9], d[[3, LAST]]),
     "__iter__": lambda d: [r.shape for r in d],
     "__len__": len,
     "__reduce__": pickled,
-    "__repr__": lambda d: repr(d).replace(d.path, ""),
+    "__repr__": lambda d: stated(repr(d), d.path),
     "batch": lambda d: (d.batch([2, LAST], pad=True), changed(d, pad=(9, 9))),
     "batch_shape": lambda d: d.batch_shape([2, LAST], pad=True),
     "batches": lambda d: [b.images for b in d.batches(100, flat=True)],
@@ -453,7 +464,7 @@ JOINED: dict[str, Op] = {
 RECORD: dict[str, Op] = {
     "__eq__": lambda d: d[LAST] == d[LAST],
     "__reduce__": lambda d: pickled_if_it_can_be(d[LAST]),
-    "__repr__": lambda d: repr(d[LAST]).replace(d.path, ""),
+    "__repr__": lambda d: stated(repr(d[LAST]), d.path),
     **{
         k: lambda d, k=k: getattr(d[LAST], k)
         for k in (
@@ -486,7 +497,7 @@ ARCHIVE: dict[str, Op] = {
     "__iter__": lambda a: [s.bbox for s in a],
     "__len__": len,
     "__reduce__": pickled,
-    "__repr__": lambda a: repr(a).replace(a.path, ""),
+    "__repr__": lambda a: stated(repr(a), a.path),
     "areas": lambda a: a.areas,
     "at": lambda a: a.at(40, 40),
     "bboxes": lambda a: a.bboxes,
@@ -503,6 +514,7 @@ ARCHIVE: dict[str, Op] = {
     "header": lambda a: a.header,
     "intersection": lambda a: a.intersection([LAST, 3]),
     "joined": lambda a: a.joined([a]).areas,
+    "overlay": lambda a: a.overlay(np.ones((80, 80), np.uint8), [3, LAST]),
     "keys_in": lambda a: a.keys_in(a.keys, 0) if hasattr(a, "keys_in") else None,
     "masks": lambda a: a.masks([3, LAST]).flat,
     "meta": lambda a: a.meta,
@@ -525,7 +537,7 @@ ARCHIVE: dict[str, Op] = {
 SEGMENT: dict[str, Op] = {
     "__eq__": lambda a: a[LAST] == a[LAST],
     "__reduce__": lambda a: pickled_if_it_can_be(a[LAST]),
-    "__repr__": lambda a: repr(a[LAST]),
+    "__repr__": lambda a: stated(repr(a[LAST])),
     "mask": lambda a: (a[LAST].mask(), a[LAST].mask((0, 0, 90, 90))),
     "polygon": lambda a: a[LAST].polygon(),
     "regions": lambda a: [(r.bbox, r.bits, r.mask(), r.area) for r in a[LAST].regions],
@@ -543,7 +555,7 @@ SELECTION: dict[str, Op] = {
     "__iter__": lambda a: [s.area for s in a.select(groups="h")],
     "__len__": lambda a: len(a.select(groups="h")),
     "__reduce__": lambda a: plain(pickle.loads(pickle.dumps(a.select(groups="h")))),
-    "__repr__": lambda a: repr(a.select(groups="h")).replace(a.path, ""),
+    "__repr__": lambda a: stated(repr(a.select(groups="h")), a.path),
     "keys": lambda a: a.select(groups="h", domains="d2").keys,
     "masks": lambda a: a.select(groups="h").masks().flat,
     "close": lambda a: a.select(groups="h").close(),
@@ -591,7 +603,7 @@ FOLDER: dict[str, Op] = {
     "__iter__": lambda d: [r.file_name for r in d],
     "__len__": len,
     "__reduce__": lambda d: len(pickle.loads(pickle.dumps(d))),
-    "__repr__": lambda d: repr(d).replace(d.path, ""),
+    "__repr__": lambda d: stated(repr(d), d.path),
     "batch": lambda d: d.batch([3, LAST]).images,
     "batches": lambda d: [b.images for b in d.batches(300)],
     "close": lambda d: d.close(),
@@ -605,7 +617,7 @@ FOLDER: dict[str, Op] = {
 PICTURE: dict[str, Op] = {
     "__eq__": lambda d: d[LAST] == d[LAST],
     "__reduce__": lambda d: pickled_if_it_can_be(d[LAST]),
-    "__repr__": lambda d: repr(d[LAST]).replace(d.path, ""),
+    "__repr__": lambda d: stated(repr(d[LAST]), d.path),
     "bytes": lambda d: len(d[LAST].bytes),
     "decode_error": lambda d: str(type(d[LAST].decode_error)),
     "encoded": lambda d: d[LAST].encoded().data,
@@ -633,7 +645,7 @@ IN_ONE_FILE: dict[str, Op] = {  # datasets of pictures, or of arrays, in one fil
     "__iter__": lambda d: [r.index for r in d],
     "__len__": len,
     "__reduce__": pickled,
-    "__repr__": lambda d: repr(d).replace(d.path, ""),
+    "__repr__": lambda d: stated(repr(d), d.path),
     "batch": lambda d: d.batch([3, LAST]),
     "batches": lambda d: [b.images for b in d.batches(300)],
     "close": lambda d: d.close(),
@@ -649,7 +661,7 @@ TAR_RECORD: dict[str, Op] = {
     "__eq__": lambda d: d[LAST] == d[LAST],
     "__getitem__": lambda d: [d[LAST][name] for name in ("npy", "cls", "json", "txt")],
     "__reduce__": lambda d: pickle.loads(pickle.dumps(d[LAST])).cls,
-    "__repr__": lambda d: repr(d[LAST]).replace(d.path, ""),
+    "__repr__": lambda d: stated(repr(d[LAST]), d.path),
     "error": lambda d: None,
     "first": lambda d: d[LAST].first(frozenset(("npy",))),
     "get": lambda d: d[LAST].get("txt"),
@@ -666,7 +678,7 @@ TFRECORD_RECORD: dict[str, Op] = {
     "__eq__": lambda d: d[LAST] == d[LAST],
     "__getitem__": lambda d: (d[LAST]["label"], len(d[LAST]["raw"])),
     "__reduce__": lambda d: pickle.loads(pickle.dumps(d[LAST])).label,
-    "__repr__": lambda d: repr(d[LAST]).replace(d.path, ""),
+    "__repr__": lambda d: stated(repr(d[LAST]), d.path),
     "bytes": lambda d: len(d[LAST].bytes),
     "encoded": lambda d: d[LAST].encoded(bytes(400)),
     "features": lambda d: d[LAST].features,

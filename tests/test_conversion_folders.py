@@ -14,7 +14,7 @@ import mapix
 from conftest import GOLDEN
 from mapix import LossError
 
-Image = pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[view]'")
+Image = pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[images]'")
 
 
 def encoded(picture: Any, kind: str = "PNG", **options: Any) -> bytes:

@@ -29,7 +29,7 @@ import slow_pink
 import slow_vimh
 from mapix import LossError, UnsupportedError
 
-Image = pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[view]'")
+Image = pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[images]'")
 
 TARGETS = ("vimh", "idx", "pink", "folder", "npy", "npz", "parquet", "arrow", "huggingface")
 OPSML = ("file_name", "caption", "categories", "objects")

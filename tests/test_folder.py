@@ -25,7 +25,7 @@ from mapix.folder import ImageFolder
 from mapix.testing import FormatTests
 from records import descriptors
 
-Image = pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[view]'")
+Image = pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[images]'")
 
 OPSML = GOLDEN / "opsml"
 TOLD = json.loads((OPSML / "manifest.json").read_text())["variants"]
@@ -752,7 +752,7 @@ def test_without_pillow(monkeypatch):
     assert ds[0].objects.bbox.shape == (1, 4)
     assert len(ds[0].bytes) == 656
     for act in (lambda: ds[0].image, lambda: ds.batch([0])):
-        with pytest.raises(mapix.UnsupportedError, match=r"mapix\[view\]"):
+        with pytest.raises(mapix.UnsupportedError, match=r"mapix\[images\]"):
             act()
 
 

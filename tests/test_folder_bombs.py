@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[view]'")
+pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[images]'")
 
 SECONDS, NBYTES = 1.0, 64_000_000
 

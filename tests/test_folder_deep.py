@@ -13,7 +13,7 @@ import pytest
 
 import mapix
 
-Image = pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[view]'")
+Image = pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[images]'")
 
 GREY = (np.arange(20) * 3000 % 65536).astype(np.uint16).reshape(4, 5)
 TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> PNG's colour type

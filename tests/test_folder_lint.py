@@ -16,7 +16,7 @@ from mapix.__main__ import main
 from mapix.folder import lint, write
 from mapix.folder.checking import CODES
 
-Image = pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[view]'")
+Image = pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[images]'")
 
 OPSML = GOLDEN / "opsml"
 V1 = OPSML / "v1_file_name" / "my_images"

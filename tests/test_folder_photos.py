@@ -10,7 +10,7 @@ import pytest
 import mapix
 from mapix.folder import lint, write
 
-Image = pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[view]'")
+Image = pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[images]'")
 skimage = pytest.importorskip("skimage", reason="needs scikit-image: pip install 'mapix[photos]'")
 
 PHOTOS = {

@@ -11,7 +11,7 @@ import mapix
 from mapix.folder import write
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: pip install 'mapix[torch]'")
-pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[view]'")
+pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[images]'")
 mapix_torch = pytest.importorskip("mapix.torch")
 from torch.utils.data import DataLoader  # noqa: E402
 

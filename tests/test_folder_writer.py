@@ -19,7 +19,7 @@ from mapix.folder import Appender, Objects, Writer, write
 from mapix.store import SYSTEM
 from model_disk import ModelDisk, below
 
-Image = pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[view]'")
+Image = pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[images]'")
 
 V1 = GOLDEN / "opsml" / "v1_file_name" / "my_images"
 

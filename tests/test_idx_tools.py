@@ -186,7 +186,7 @@ SHUFFLED = [9, 2, 4, 7, 5, 0, 8, 6, 3, 1]
 
 
 def test_pictures(tmp_path):
-    image = pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[view]'")
+    image = pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[images]'")
     image.fromarray(np.array([[[128, 255, 0, 128]]], np.uint8)).save(tmp_path / "a.png")
     out = io.StringIO()
     tools.image2csv(tmp_path / "a.png", out, compat=True)

@@ -929,7 +929,7 @@ def test_label_maps_tell_what_they_lose(both):
 
 
 def test_label_maps_there_and_back(tmp_path):
-    pytest.importorskip("PIL", reason="needs Pillow: pip install 'mapix[view]'")
+    pytest.importorskip("PIL", reason="needs Pillow: pip install 'mapix[images]'")
     rng = np.random.default_rng(0)
     labels = np.kron(rng.integers(0, 9, (5, 6)), np.ones((7, 8), int)) * 50
     with Writer(tmp_path / "x.iid") as out:

@@ -191,7 +191,7 @@ def _missing(name: str) -> str | None:
     if not HAS_TORCH and name.startswith(("torch", "compat")):
         return "needs PyTorch: pip install 'mapix[torch]'"
     if not HAS_PILLOW and name == "torch images":
-        return "needs Pillow: pip install 'mapix[view]'"
+        return "needs Pillow: pip install 'mapix[images]'"
     return None
 
 

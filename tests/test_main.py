@@ -63,7 +63,7 @@ def test_demo_finds_its_data_again_and_does_without_pillow(tmp_path, capsys, mon
     assert main(argv) == 0
     out = capsys.readouterr().out
     assert out.count("found") == 2
-    assert "pip install 'mapix[view]'" in out
+    assert "pip install 'mapix[images]'" in out
 
 
 FIGURES = dict.fromkeys(("n", "opened", "batch", "epoch", "memory_opened", "memory_epoch"), 1)

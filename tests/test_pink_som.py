@@ -401,7 +401,7 @@ def test_records_that_are_none(tmp_path):
 
 
 def test_a_picture_of_hexagons(tmp_path):
-    pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[view]'")
+    pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[images]'")
     from mapix.colour import palette
     from mapix.pink.picture import BACKGROUND
 
@@ -433,7 +433,7 @@ def test_a_picture_of_hexagons(tmp_path):
     ],
 )
 def test_pictures_of_blocks(tmp_path, shape, neuron, size):
-    pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[view]'")
+    pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[images]'")
     neurons = np.random.default_rng(0).random((*shape, *neuron))
     neurons[(0,) * len(shape)] = np.nan
     write_som(tmp_path / "x", neurons, shape)
@@ -450,7 +450,7 @@ def test_pictures_of_blocks(tmp_path, shape, neuron, size):
 
 
 def test_pictures_of_numbers(tmp_path):
-    pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[view]'")
+    pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[images]'")
     from mapix.colour import palette
 
     away = np.ones((30, 6), np.float32)
@@ -472,7 +472,7 @@ def test_pictures_of_numbers(tmp_path):
 
 
 def test_pictures_of_data(tmp_path):
-    pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[view]'")
+    pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[images]'")
     from mapix.colour import palette
     from mapix.pink.picture import BACKGROUND
 
@@ -493,7 +493,7 @@ def test_pictures_of_data(tmp_path):
 def test_what_is_not_installed_is_named(tmp_path, monkeypatch):
     write_som(tmp_path / "x", np.ones((7, 2, 2)), layout="hexagonal")
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(mapix.UnsupportedError, match=r"Pillow: pip install 'mapix\[view\]'"):
+    with pytest.raises(mapix.UnsupportedError, match=r"Pillow is needed.*mapix\[images\]"):
         mapix.open(tmp_path / "x").picture()
 
 

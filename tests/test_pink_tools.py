@@ -212,7 +212,7 @@ def test_a_hexagon_of_version_1_of_one_row(tmp_path):
 
 
 def test_commands(tmp_path, capsys):
-    pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[view]'")
+    pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[images]'")
     som, old = str(PINK / "hand_som_hexlabelled_5x5_n4x4.bin"), str(PINK / "map_v1_cart_3x2.bin")
     assert main(["pink", "info", som, str(PINK / "hand_data_unicodeheader.bin")]) == 0
     said = capsys.readouterr().out

@@ -99,7 +99,7 @@ def test_photographs(tmp_path):
     worst = mapping.outliers(5)
     assert mapping.best_distance()[worst[0]] == mapping.best_distance().max()
 
-    pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[view]'")
+    pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[images]'")
     for name, picture in (("som", neurons.picture(64)), ("map", mapping.picture(size=40))):
         picture.save(tmp_path / f"{name}.png")
         assert (tmp_path / f"{name}.png").stat().st_size > 1000

@@ -27,6 +27,7 @@ src/mapix/errors.py src/mapix/source.py src/mapix/rooted.py src/mapix/descriptor
 src/mapix/system_calls.py src/mapix/store.py src/mapix/cache.py src/mapix/unpacked.py
 src/mapix/appearance.py src/mapix/report.py src/mapix/selection.py src/mapix/placement.py
 src/mapix/views.py src/mapix/lazy.py src/mapix/colour.py src/mapix/drawing
+src/mapix/notebook.py src/mapix/optional.py src/mapix/progress.py
 src/mapix/loader.py src/mapix/gpu src/mapix/feeding src/mapix/__init__.py src/mapix/__main__.py
 src/mapix/dataset.py src/mapix/options.py src/mapix/registry.py
 src/mapix/text.py src/mapix/sampling.py src/mapix/testing.py src/mapix/torch.py

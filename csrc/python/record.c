@@ -89,6 +89,15 @@ static PyObject *record_repr(record_object *self) {
     return record_by_file(self, "repr_of");
 }
 
+static PyObject *record_html(record_object *self, PyObject *Py_UNUSED(ignored)) {
+    return record_by_file(self, "html_of");
+}
+
+static PyMethodDef record_methods[] = {
+    {"_repr_html_", (PyCFunction)record_html, METH_NOARGS, "Return what notebooks show."},
+    {NULL, NULL, 0, NULL},
+};
+
 static PyMemberDef record_members[] = {
     {"index", T_LONGLONG, offsetof(record_object, row), READONLY, "number of the record in the file"},
     {"_file", T_OBJECT_EX, offsetof(record_object, file), READONLY, NULL},
@@ -129,6 +138,7 @@ static const char record_doc[] =
 static PyType_Slot record_slots[] = {
     {Py_tp_members, record_members},
     {Py_tp_getset, record_getset},
+    {Py_tp_methods, record_methods},
     {Py_tp_repr, (void *)record_repr},
     {Py_tp_doc, (void *)record_doc},
     {Py_tp_dealloc, (void *)record_dealloc},

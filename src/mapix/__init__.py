@@ -175,7 +175,7 @@ def index(path: str | os.PathLike[str], *, format: str | None = None, **options:
         As for ``open``.
     **options
         ``labels`` (default True) and ``checksums`` (default True) state what the index has besides
-        the offsets; ``progress`` is called as ``progress(bytes_done, bytes_total)``; the
+        the offsets; ``progress(bytes_done, bytes_total)`` is called, or True shows a bar; the
         others are those of ``open``, and the index is good for opening with the same.
 
     Returns

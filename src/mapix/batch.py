@@ -15,6 +15,7 @@ from mapix import _native
 from mapix._native.compiled import fast
 from mapix.selection import single
 from mapix.source import Mapping
+from mapix.text import brief
 
 __all__ = [
     "Batch",
@@ -77,6 +78,13 @@ class Batch:
     rows: NDArray[np.int64] | None = field(default=None, kw_only=True)
     shares: NDArray[np.float32] | None = field(default=None, kw_only=True)
     partners: NDArray[np.int64] | None = field(default=None, kw_only=True)
+
+    __repr__ = brief
+
+    def _repr_html_(self) -> str:
+        from mapix.notebook import batch_html
+
+        return batch_html(self)
 
     def __len__(self) -> int:
         return len(self.shapes)

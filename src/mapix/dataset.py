@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -24,7 +25,7 @@ from mapix.augmentation import Draws, mix
 from mapix.batch import Batch, batches
 from mapix.byte_ranges import ByteRange
 from mapix.columns import Column, Columns
-from mapix.errors import UnsupportedError
+from mapix.errors import MapixError, UnsupportedError
 from mapix.expression import evaluate
 from mapix.options import (
     BatchOptions,
@@ -36,9 +37,11 @@ from mapix.options import (
     checked,
     numbers,
 )
+from mapix.progress import Progress, shown, with_bar
 from mapix.registry import Deferred, reopen, resolved
 from mapix.sampling import spread
 from mapix.selection import Rows, chosen, compose, positions
+from mapix.text import printable
 
 if TYPE_CHECKING:
     from mapix.placement import Placement
@@ -46,10 +49,11 @@ if TYPE_CHECKING:
     from mapix.source import Fingerprint, Source
     from mapix.statistics import Statistics, Sums
 
-__all__ = ["Annotations", "Dataset", "FileDataset", "Unit"]
+__all__ = ["Annotations", "Dataset", "FileDataset", "Progress", "Unit"]
+
+MOST_SHOWN = 8  # columns that ``repr`` lists
 
 R = TypeVar("R", covariant=True)
-Progress = Callable[[int, int], object]
 
 
 class Unit(NamedTuple):
@@ -136,6 +140,13 @@ class Dataset(abc.ABC, Generic[R]):
     _rows: Rows = None
     _columns_known: Columns | None = None
     _whole: Any = None  # all records of the file: made when a part needs their labels
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let ``progress=True`` show a bar, also in the formats of other packages."""
+        super().__init_subclass__(**options)
+        for name, task, unit in (("verify", "checking", "steps"), ("warm", "reading", "bytes")):
+            if name in vars(cls):
+                setattr(cls, name, with_bar(vars(cls)[name], task, unit))
 
     # --- what a subclass supplies -----------------------------------------------------------------
 
@@ -240,13 +251,13 @@ class Dataset(abc.ABC, Generic[R]):
         return values, present
 
     @abc.abstractmethod
-    def verify(self, progress: Progress | None = None) -> Report:
+    def verify(self, progress: Any = None) -> Report:
         """Check everything in the file; of a directory, all of its files.
 
         Parameters
         ----------
-        progress : callable, optional
-            ``progress(done, total)``.
+        progress : callable or True, optional
+            ``progress(done, total)``; True shows a bar.
 
         Returns
         -------
@@ -304,6 +315,30 @@ class Dataset(abc.ABC, Generic[R]):
     def _summary(self) -> str:
         """Return what ``repr`` states of an open dataset."""
         return f"{len(self)} {self.RECORDS}"
+
+    def _sample(self, rows: NDArray[np.int64]) -> Mapping[str, Column]:
+        """Return the columns of a few records of the file, by number, for ``repr`` and notebooks.
+
+        A family whose columns are read of all records at once overrides this method: here, only
+        these records must be read.
+        """
+        return self._part(rows).columns
+
+    def _drawing(self, row: int, size: int) -> NDArray[np.uint8] | None:
+        """Return a picture of a record of the file, uint8 (h, w, 3), within size x size.
+
+        For notebooks, ``show`` and viewers.  By default ``mapix.drawing.thumbnail`` of
+        ``_thumbnail``; None without one, and of images of more than 64 million numbers.
+        """
+        from mapix.drawing.scaling import MOST_DRAWN_PIXELS, drawn
+
+        if self.image_shape is not None and math.prod(self.image_shape) > MOST_DRAWN_PIXELS:
+            return None
+        return drawn(self._thumbnail(row), size)
+
+    def _overview(self) -> tuple[NDArray[np.uint8], str] | None:
+        """Return one picture of all records, uint8 (h, w, 3), and its caption; by default None."""
+        return None
 
     def _prefetch(self, rows: NDArray[np.int64]) -> int:
         """Ask for records of the file, by number; return how many were asked for."""
@@ -799,6 +834,70 @@ class Dataset(abc.ABC, Generic[R]):
         found = self._as_classes(batch) if labels == "class" else batch
         return np.asarray(found.labels), present, names
 
+    # --- what people see --------------------------------------------------------------------------
+
+    def show(
+        self,
+        indices: ArrayLike | None = None,
+        *,
+        size: int = 128,
+        columns: int | None = None,
+    ) -> Any:
+        """Draw records side by side, each with its number and its labels.
+
+        Parameters
+        ----------
+        indices : array_like of int, or a boolean mask, optional
+            The records; by default at most 16, spread evenly.
+        size : int
+            Pixels of the longer side of each record.
+        columns : int, optional
+            Records side by side.
+
+        Returns
+        -------
+        PIL.Image.Image
+            RGB.  Needs Pillow: ``pip install 'mapix[images]'``.
+
+        Raises
+        ------
+        UnsupportedError
+            Records have no pixels, or Pillow is not installed.
+        """
+        from mapix.notebook import sheet
+
+        which = None if indices is None else positions(indices, len(self), self.path)
+        return sheet(self, which, size, columns)
+
+    def _shown_names(self) -> Iterable[str]:
+        """Return the names of columns that ``repr`` lists: those of the first record."""
+        return self._sample(self._rows_of([0])) if len(self) else ()
+
+    def _repr_html_(self) -> str:
+        """Return what notebooks show: at most 16 pictures, and ranges of columns of a sample."""
+        from mapix.notebook import dataset_html
+
+        return dataset_html(self)
+
+    def _described(self) -> str:
+        """Return path and summary; of a file that cannot be read the reason."""
+        try:
+            what = "closed" if self.closed else self._summary()
+        except (MapixError, OSError) as e:
+            what = f"cannot be read: {e}"
+        return f"{printable(self.path)}: {what}"
+
+    def __repr__(self) -> str:
+        module = type(self).__module__.split(".")
+        found = f"<{'.'.join(module[:2])}.{type(self).__name__} {self._described()}"
+        try:
+            names = [] if self.closed else list(self._shown_names())
+        except (MapixError, OSError) as e:
+            names = [f"cannot be read: {e}"]
+        more = f", {len(names) - MOST_SHOWN} others" if len(names) > MOST_SHOWN else ""
+        columns = ", ".join(map(printable, names[:MOST_SHOWN])) + more
+        return f"{found}\n columns: {columns}>" if columns else f"{found}>"
+
     # --- facts and health -------------------------------------------------------------------------
 
     @property
@@ -827,28 +926,29 @@ class Dataset(abc.ABC, Generic[R]):
             "splits": dict(self.splits),
         }
 
-    def statistics(self, progress: Progress | None = None) -> Statistics:
+    def statistics(self, progress: Progress | bool | None = None) -> Statistics:
         """Return statistics of the pixels of each channel, and of the columns.
 
         Parameters
         ----------
-        progress : callable, optional
-            ``progress(records_done, records_total)``.
+        progress : callable or True, optional
+            ``progress(records_done, records_total)``; True shows a bar.
         """
         from mapix.statistics import statistics
 
-        return statistics(self, progress)
+        return statistics(self, shown(progress, "reading"))
 
-    def warm(self, progress: Progress | None = None) -> None:
+    def warm(self, progress: Any = None) -> None:
         """Read the file into the page cache, front to back, at the disk's sequential speed.
 
         Worth it before random epochs over a file that fits into memory.
 
         Parameters
         ----------
-        progress : callable, optional
-            ``progress(bytes_done, bytes_total)``.
+        progress : callable or True, optional
+            ``progress(bytes_done, bytes_total)``; True shows a bar.
         """
+        progress = shown(progress, "reading", "bytes")
         source = getattr(self, "source", None)
         if source is None:
             raise UnsupportedError(f"{self.path}: {self.FAMILY} datasets cannot be warmed")
@@ -945,11 +1045,6 @@ class Dataset(abc.ABC, Generic[R]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return reopen, (self.FAMILY, *self._reopening(), self._rows)
-
-    def __repr__(self) -> str:
-        what = "closed" if self.closed else self._summary()
-        module = type(self).__module__.split(".")
-        return f"<{'.'.join(module[:2])}.{type(self).__name__} {self.path}: {what}>"
 
 
 class FileDataset(Dataset[R]):

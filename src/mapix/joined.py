@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mapix import columns
 from mapix.augmentation import Draws
 from mapix.batch import Batch, given
 from mapix.byte_ranges import ByteRange
@@ -148,6 +149,18 @@ class Joined(Dataset[R]):
     def _annotations(self, row: int) -> Annotations:
         part, i = self._place(row)
         return part._annotations(int(part._rows_of([i])[0]))
+
+    def _drawing(self, row: int, size: int) -> NDArray[np.uint8] | None:
+        part, i = self._place(row)
+        return part._drawing(int(part._rows_of([i])[0]), size)
+
+    def _sample(self, rows: NDArray[np.int64]) -> Mapping[str, Column]:
+        samples = [
+            (ds._sample(ds._rows_of(asked)), np.arange(len(rows))[where])
+            for ds, asked, where in self._by_part(rows)
+        ]
+        names = dict.fromkeys(name for sample, _ in samples for name in sample)
+        return columns.Columns(names, lambda name: _merged(name, samples, len(rows)))
 
     def _part(self, rows: Rows) -> Self:
         made = type(self).__new__(type(self))
@@ -450,3 +463,16 @@ def _shifted(progress: Progress | None, before: int, total: int) -> Progress | N
     if progress is None:
         return None
     return lambda done, _: progress(before + done, total)
+
+
+def _merged(
+    name: str, samples: Sequence[tuple[Mapping[str, Column], NDArray[np.int64]]], n: int
+) -> Column:
+    """Return a column of n records from those of parts; each has the places of its values."""
+    known = [(sample[name], places) for sample, places in samples if name in sample]
+    alike = {column.values.dtype for column, _ in known}
+    values = np.zeros(n, alike.pop() if len(alike) == 1 else object)
+    present = np.zeros(n, np.bool_)
+    for column, places in known:
+        values[places], present[places] = column.values, column.present
+    return Column(name, values, present, unit=known[0][0].unit)

@@ -370,6 +370,17 @@ class Loader:
         """Return the number of batches of a complete epoch."""
         return self.plan.nbatches()
 
+    def __repr__(self) -> str:
+        plan = self.plan
+        kind = "shuffled" if plan.shuffle else "in order"
+        kind = kind if plan.sampling is None else type(plan.sampling).__name__
+        rank = f", rank {plan.rank} of {plan.world}" if plan.world > 1 else ""
+        options = "".join(f", {k}={v!r}" for k, v in self.options.items())
+        return (
+            f"<{type(self).__module__}.{type(self).__name__}: {len(self)} batches of "
+            f"{plan.batch_size}, {kind}, epoch {self.epoch}{rank}{options}\n of {self.dataset!r}>"
+        )
+
     # --- state ------------------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, int]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mapix.selection import Rows
 from mapix.source import Mapping
+from mapix.text import brief
 
 __all__ = ["Placement"]
 
@@ -77,6 +78,8 @@ class Placement:
     pad_value: float
     shape: tuple[int, ...]
     out: np.dtype[Any]
+
+    __repr__ = brief
 
     @property
     def nbytes(self) -> int:

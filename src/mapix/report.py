@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from mapix.text import plain_line, printable
+
 __all__ = ["Report", "report_progress"]
 
 NUMBERED = re.compile(r"\b(?:record|segment|row|entry) (\d+)\b")
@@ -77,6 +79,14 @@ class Report:
         if own == text and OTHER.match(text):
             return []
         return [int(number) for number in NUMBERED.findall(own)]
+
+    def __repr__(self) -> str:
+        found = f"{len(self.problems)} problems" if self.problems else "no problems"
+        what = f"{self.nrecords} records, {len(self.checked)} properties checked, {found}"
+        lines = [f"<{type(self).__name__} {printable(self.path)}: {what}", *self.problems[:3]]
+        more = len(self.problems) - 3
+        lines += [f"{more} other problems"] if more > 0 else []
+        return "\n  ".join(plain_line(line) for line in lines) + ">"
 
     def __str__(self) -> str:
         lines = [f"{self.path}: {self.nrecords} records, checked {', '.join(self.checked)}"]

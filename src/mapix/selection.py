@@ -23,6 +23,7 @@ __all__ = [
     "position",
     "positions",
     "single",
+    "spread",
 ]
 
 Rows = range | NDArray[np.int64] | None
@@ -230,3 +231,8 @@ def positions(key: Any, n: int, path: str) -> NDArray[np.int64]:
         raise IndexError(f"{path}: index {array[i]} at position {i} of {n} records")
     found[found < 0] += n
     return found
+
+
+def spread(n: int, most: int) -> NDArray[np.int64]:
+    """Return at most ``most`` indices below n, ascending and spread evenly, int64 (k,)."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))

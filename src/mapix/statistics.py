@@ -12,11 +12,15 @@ from numpy.typing import NDArray
 
 from mapix.columns import Column
 from mapix.report import report_progress
+from mapix.text import plain_line, printable
 
 if TYPE_CHECKING:
     from mapix.dataset import Dataset
 
 __all__ = ["ColumnStatistics", "PixelStatistics", "Statistics", "Sums", "statistics", "summed"]
+
+MOST_BARS = 32  # of a plot
+MOST_NAMES = 8  # of columns that ``repr`` lists
 
 Progress = Callable[[int, int], object]
 
@@ -55,6 +59,12 @@ class PixelStatistics:
     std: NDArray[np.float64]
     min: NDArray[Any]
     max: NDArray[Any]
+
+    def __repr__(self) -> str:
+        channels = [f"{self.min[k]:g}..{self.max[k]:g}" for k in range(min(len(self.count), 4))]
+        more = ", ..." if len(self.count) > len(channels) else ""
+        what = f"{len(self.count)} channels, {int(self.count.sum())} pixels"
+        return f"<PixelStatistics: {what}, {', '.join(channels)}{more}>"
 
     @classmethod
     def of(cls, channels: Sequence[Sums]) -> PixelStatistics:
@@ -102,6 +112,15 @@ class ColumnStatistics:
     counts: NDArray[np.int64]
     class_counts: NDArray[np.int64] | None = None
 
+    def __repr__(self) -> str:
+        return f"<ColumnStatistics {printable(self.name)}: {self._text()}>"
+
+    def _text(self) -> str:
+        spread = ""
+        if not math.isnan(self.mean):
+            spread = f"{self.min:g}..{self.max:g}, mean {self.mean:.4g}, std {self.std:.4g}, "
+        return f"{spread}{len(self.unique)} values, {self.missing} missing"
+
     @classmethod
     def of(cls, column: Column) -> ColumnStatistics:
         """Return the statistics of a column."""
@@ -122,6 +141,25 @@ class ColumnStatistics:
         """Return counts (bins,) and edges (bins + 1,) of the values, which are numbers."""
         counts, edges = np.histogram(self.unique.astype(np.float64), bins, weights=self.counts)
         return counts.astype(np.int64), edges
+
+    def bars(self, most: int) -> tuple[list[int], list[str]]:
+        """Return heights and names of at most so many bars, for plots.
+
+        Each value has a bar; of numbers that are too many, each bin of a histogram, which is named
+        by its lower edge; of other values the most frequent ones.
+        """
+        if len(self.unique) <= most:
+            names = [f"{v:g}" if self._numeric else str(v) for v in self.unique.tolist()]
+            return self.counts.tolist(), names
+        if self._numeric:
+            found, edges = self.histogram(most)
+            return found.tolist(), [f"{edge:g}" for edge in edges[:-1]]
+        order = np.argsort(-self.counts, kind="stable")[:most]
+        return self.counts[order].tolist(), [str(v) for v in self.unique[order].tolist()]
+
+    @property
+    def _numeric(self) -> bool:
+        return not math.isnan(self.mean)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,12 +193,75 @@ class Statistics:
                 f"{p.min[k]:g}..{p.max[k]:g}, {p.count[k]} pixels"
                 for k in range(len(p.count))
             ]
-        for s in self.columns.values():
-            spread = ""
-            if not math.isnan(s.mean):
-                spread = f"{s.min:g}..{s.max:g}, mean {s.mean:.4g}, std {s.std:.4g}, "
-            lines.append(f"  {s.name}: {spread}{len(s.unique)} values, {s.missing} missing")
+        lines += [f"  {s.name}: {s._text()}" for s in self.columns.values()]
         return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        lines = [f"<Statistics of {self.n} records"]
+        if self.pixels is not None:
+            lines.append(repr(self.pixels)[1:-1])
+        if self.columns:
+            names = [printable(name) for name in self.columns]
+            more = f", {len(names) - MOST_NAMES} others" if len(names) > MOST_NAMES else ""
+            lines.append(f"columns: {', '.join(names[:MOST_NAMES])}{more}")
+        return "\n ".join(lines) + ">"
+
+    def _repr_html_(self) -> str:
+        from mapix.notebook import statistics_html
+
+        return statistics_html(self)
+
+    def plot(self, *names: str) -> Any:
+        """Draw how often the values of columns occur.
+
+        Parameters
+        ----------
+        *names : str
+            The columns; by default all.
+
+        Returns
+        -------
+        matplotlib.figure.Figure
+            A plot of bars for each column.  Needs matplotlib: ``pip install 'mapix[view]'``.
+            Notebooks show it; elsewhere ``figure.savefig(path)`` writes it.
+
+        Raises
+        ------
+        UnsupportedError
+            There are no columns, or matplotlib is not installed.
+        KeyError
+            There is no column of a name.
+        """
+        from mapix.errors import UnsupportedError
+        from mapix.optional import library
+
+        chosen = [self.columns[name] for name in names or self.columns]
+        if not chosen:
+            raise UnsupportedError("there are no columns to plot")
+        pyplot = library("matplotlib.pyplot", "view")
+        across = math.ceil(math.sqrt(len(chosen)))
+        down = -(-len(chosen) // across)
+        figure, axes = pyplot.subplots(
+            down, across, figsize=(4 * across, 2.6 * down), squeeze=False, layout="constrained"
+        )
+        pyplot.close(figure)  # a notebook shows what a cell returns, and would show it twice
+        for axis, s in zip(axes.ravel(), chosen, strict=False):
+            if s._numeric:
+                wide = np.diff(s.unique).min() if 1 < len(s.unique) <= MOST_BARS else None
+                if wide is None and len(s.unique) > 1:
+                    counts, edges = s.histogram(MOST_BARS)
+                    axis.bar(edges[:-1], counts, np.diff(edges), align="edge")
+                else:
+                    axis.bar(s.unique, s.counts, 0.8 * (wide or 1))
+            else:
+                heights, labels = s.bars(MOST_BARS)
+                axis.bar(range(len(heights)), heights)
+                shown = [plain_line(label, 12).replace("$", r"\$") for label in labels]
+                axis.set_xticks(range(len(heights)), shown, rotation=90)
+            axis.set_title(printable(s.name).replace("$", r"\$"))
+        for axis in axes.ravel()[len(chosen) :]:
+            axis.set_visible(False)
+        return figure
 
 
 def statistics(ds: Dataset[Any], progress: Progress | None = None) -> Statistics:

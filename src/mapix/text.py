@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import fields
+from functools import wraps
+from typing import Any, TypeVar
 
 __all__ = [
     "Progress",
     "amount",
+    "brief",
+    "described",
     "description",
     "fitting",
     "nbytes",
+    "never_failing",
     "percent",
+    "plain_line",
+    "printable",
     "ratio",
     "seconds",
     "table",
 ]
 
 MOST_CHARACTERS = 100  # of a value in a description
+MOST_NAMED = 8  # values of a tuple that ``brief`` names
 
 
 def _three(value: float) -> str:
@@ -52,6 +60,80 @@ def ratio(value: float) -> str:
     return (
         f"{value:,.0f} x" if value >= 10 else f"{value:.1f} x" if value >= 1 else f"{value:.2f} x"
     )
+
+
+def plain_line(text: str, most: int = 400) -> str:
+    """Return text on one line, at most ``most`` characters of it, as ``printable`` returns it."""
+    line = " ".join(text[: 4 * most].split())
+    if len(line) > most or len(text) > 4 * most:
+        line = line[: most - 1] + "…"
+    return printable(line)
+
+
+def printable(text: str) -> str:
+    """Return text whose characters that are not printable are escapes.
+
+    A file may state any name: such characters move a terminal's cursor, or cannot be encoded.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def brief(what: Any) -> str:
+    """Return a ``repr`` of a dataclass on one line: of arrays type and shape, of lists the length.
+
+    Attributes that are None or empty are left out.
+    """
+    values = ((f.name, getattr(what, f.name)) for f in fields(what))
+    shown = (f"{name} {text}" for name, value in values if (text := _brief(value)))
+    return f"<{type(what).__name__}: {', '.join(shown)}>"
+
+
+def _brief(value: Any) -> str:
+    if value is None:
+        return ""
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return f"{value.dtype} {tuple(value.shape)}"
+    if isinstance(value, str | bytes):
+        return plain_line(str(value), MOST_CHARACTERS)
+    if isinstance(value, tuple) and len(value) <= MOST_NAMED and all(_short(v) for v in value):
+        return plain_line(f"({', '.join(map(str, value))})") if value else ""
+    if isinstance(value, Mapping | list | tuple | set | frozenset):
+        return f"({len(value)})" if value else ""
+    return plain_line(repr(value), MOST_CHARACTERS)
+
+
+def _short(value: Any) -> bool:
+    return isinstance(value, int | float | str) and len(str(value)) <= MOST_CHARACTERS
+
+
+T = TypeVar("T")
+
+
+def never_failing(make: Callable[[T], str]) -> Callable[[T], str]:
+    """Return a ``__repr__`` that states an error in place of raising it.
+
+    An object is shown while an error is searched for: that its file is closed or was changed must
+    not hide that error.
+    """
+
+    @wraps(make)
+    def made(self: T) -> str:
+        try:
+            return make(self)
+        except Exception as e:
+            return f"<{type(self).__name__} cannot be read: {plain_line(str(e))}>"
+
+    return made
+
+
+def described(what: Any) -> str:
+    """Return ``repr(what)`` without its angle brackets, and without the module's name."""
+    text = repr(what).removeprefix("<").removesuffix(">")
+    first, _, rest = text.partition(" ")
+    name = type(what).__name__
+    return rest if first in (name, f"{name}:") or first.endswith(f".{name}") else text
 
 
 def fitting(text: str, encoding: str) -> str:

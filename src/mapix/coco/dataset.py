@@ -224,6 +224,9 @@ class CocoImages(PictureDataset[CocoImage], _OfFile):
         found = [self._table.byte_range(row), *map(self.file.annotations.byte_range, rows)]
         return sorted(found, key=lambda one: one.at)
 
+    def _drawing(self, row: int, size: int) -> NDArray[np.uint8] | None:
+        return None if self.file.folder is None else super()._drawing(row, size)
+
     def _annotations(self, row: int) -> Annotations:
         boxes, names, captions = [], [], []
         for one in self._record(row).annotations:
@@ -294,6 +297,9 @@ class CocoAnnotations(_OfFile):
     def _image(self, row: int) -> None:
         """Return None: an annotation has a mask, and no pixels."""
         del row
+
+    def _drawing(self, row: int, size: int) -> NDArray[np.uint8] | None:
+        return self._record(row)._drawing(size)
 
     def _byte_ranges(self, row: int) -> list[ByteRange]:
         """Return the object of the annotation."""

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mapix.drawing.scaling import drawn, outlined
 from mapix.errors import LimitError, MapixError
 from mapix.masks import MOST_PIXELS, Box, Mask, segment
-from mapix.pictures.decoding import header_of, image_of
+from mapix.pictures.decoding import header_of, image_of, small_picture
+from mapix.text import never_failing
 
 if TYPE_CHECKING:
     from mapix.coco.file import CocoFile
@@ -138,6 +140,24 @@ class CocoImage(_Object):
         """
         return image_of(self.encoded())
 
+    def _drawing(self, size: int) -> NDArray[np.uint8] | None:
+        """Return the picture with its boxes, uint8 (h, w, 3); None without its folder."""
+        if self._file.folder is None:
+            return None
+        found, (h, w) = small_picture(self.encoded(), size), self.size
+        boxes = self.boxes
+        boxes[:, 2:] += boxes[:, :2]
+        return outlined(found, boxes * ((found.shape[1] / (w or 1), found.shape[0] / (h or 1)) * 2))
+
+    def _repr_html_(self) -> str:
+        from mapix.notebook import record_html
+
+        def facts() -> dict[str, Any]:
+            return {**self.metadata, "annotations": len(self.annotations)}
+
+        return record_html(self, self._drawing, facts)
+
+    @never_failing
     def __repr__(self) -> str:
         m = self.metadata
         n = len(self._file.annotations_of(self.index))
@@ -263,6 +283,17 @@ class CocoAnnotation(_Object):
         found[box[0] : box[2], box[1] : box[3]] = mask
         return found
 
+    def _drawing(self, size: int) -> NDArray[np.uint8] | None:
+        """Return the mask within its box, uint8 (h, w, 3); None of one without pixels."""
+        return drawn(self.segment()[0], size)
+
+    def _repr_html_(self) -> str:
+        from mapix.notebook import record_html
+
+        names = ("id", "image_id", "category", "bbox", "area", "iscrowd")
+        return record_html(self, self._drawing, lambda: {k: getattr(self, k) for k in names})
+
+    @never_failing
     def __repr__(self) -> str:
         what = f"image {self.image_id}, {self.category or self.category_id}, bbox {self.bbox}"
         return f"<CocoAnnotation {self.index}: id {self.id}, {what}>"

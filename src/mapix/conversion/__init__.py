@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from mapix import registry
 from mapix.errors import LossError
+from mapix.progress import shown
+from mapix.text import brief
 
 if TYPE_CHECKING:
     from mapix.conversion.stream import Axes
@@ -49,6 +51,8 @@ class Converted:
     records: dict[str, int] = field(default_factory=dict)
     lost: tuple[str, ...] = ()
 
+    __repr__ = brief
+
     def __str__(self) -> str:
         counts = ", ".join(f"{n:,} {split}" for split, n in self.records.items())
         lines = [f"{self.path}: {self.format}, records: {counts}"]
@@ -64,7 +68,7 @@ def convert(
     lossy: bool = False,
     axes: Axes | None = None,
     images: Mapping[str, Any] | None = None,
-    progress: Callable[[int, int], object] | None = None,
+    progress: Callable[[int, int], object] | bool | None = None,
     opening: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Converted:
@@ -89,8 +93,8 @@ def convert(
     images : mapping, optional
         For an image folder: options of its ``batch`` for pictures of other sizes (``size``,
         ``fit``, ``mode``, ``resample``, ``draft``), and ``threads`` that decode.
-    progress : callable, optional
-        ``progress(records_done, records_total)``.
+    progress : callable or True, optional
+        ``progress(records_done, records_total)``; True shows a bar.
     opening : mapping, optional
         Options for ``mapix.open``.
     **options
@@ -117,6 +121,7 @@ def convert(
     from mapix.conversion.target import counter
 
     path = os.fspath(path)
+    report = shown(progress, "converting")
     name = to or target_of(path)
     target = target_named(name, path, options)
     opened, opened_here = _opened(source, split, dict(opening or {}))
@@ -127,11 +132,11 @@ def convert(
             opened, to=name, target=target, axes=axes, images=images, directory=directory
         )
         if callable(streams):
-            return Converted(path, name, streams(path, progress))
+            return Converted(path, name, streams(path, report))
         lost = tuple(dict.fromkeys(target.lost(streams)))
         if lost and not lossy:
             raise LossError(path, name, lost)
-        target.write(streams, path, counter(sum(s.n for s in streams.values()), progress))
+        target.write(streams, path, counter(sum(s.n for s in streams.values()), report))
     finally:
         for ds in opened.values() if opened_here else ():
             ds.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shutil
@@ -23,28 +22,11 @@ from mapix.conversion.stream import (
     user_values,
 )
 from mapix.conversion.target import Count, Sink, Target
-from mapix.errors import UnsupportedError
+from mapix.drawing import png
+from mapix.optional import library
 from mapix.store import NewDirectory, NewWhole
 
-__all__ = ["Arrow", "HuggingFace", "Parquet", "Table", "library"]
-
-
-def library(name: str, extra: str) -> Any:
-    """Import an optional library, or raise UnsupportedError with the extra that installs it."""
-    import importlib
-
-    try:
-        return importlib.import_module(name)
-    except ImportError as e:
-        raise UnsupportedError(f"{name} is needed for this: pip install 'mapix[{extra}]'") from e
-
-
-def png(image: NDArray[np.uint8]) -> bytes:
-    """Return an image (h, w, c) as the bytes of a PNG file."""
-    out = io.BytesIO()
-    array = np.ascontiguousarray(image[..., 0] if image.shape[2] == 1 else image)
-    library("PIL.Image", "arrow").fromarray(array).save(out, "PNG")
-    return out.getvalue()
+__all__ = ["Arrow", "HuggingFace", "Parquet", "Table"]
 
 
 def _raw(block: Block) -> Any:

@@ -1,4 +1,4 @@
-"""Segmentations for the demo: an image cut into overlapping segments, archived, and drawn over."""
+"""Segmentations for the demo: an image cut into overlapping segments, and archived."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mapix.iid.label_maps import add_label_map
 from mapix.iid.writer import Writer
 from mapix.registry import open_dataset
 
-__all__ = ["cells", "make", "overlay", "photograph"]
+__all__ = ["cells", "make", "photograph"]
 
 Image = NDArray[np.uint8]
 Layers = dict[str, NDArray[np.int64]]
@@ -58,16 +58,3 @@ def make(path: Path, image: Image, layers: Layers) -> Any:
             _, areas = np.unique(labels[labels >= 0], return_counts=True)
             out.group("large", np.array(keys, int)[areas > h * w / 200])
     return open_dataset(path)
-
-
-def overlay(image: Image, archive: Any, keys: Any) -> Image:
-    """Draw segments over an image, smaller ones over larger ones: each in a colour, edges dark."""
-    labels = archive.paint(keys, (0, 0, *image.shape[:2]), order="area")
-    hue = np.arange(len(archive))[:, None] * 0.618034 + np.array([0, 2 / 3, 1 / 3])
-    colours = 255 * (0.25 + 0.75 * np.clip(np.abs(hue % 1 * 6 - 3) - 1, 0, 1))
-    drawn = image.astype(np.float64)
-    covered = labels >= 0
-    drawn[covered] = 0.55 * drawn[covered] + 0.45 * colours[labels[covered]]
-    drawn[1:][labels[1:] != labels[:-1]] *= 0.35
-    drawn[:, 1:][labels[:, 1:] != labels[:, :-1]] *= 0.35
-    return drawn.astype(np.uint8)

@@ -14,6 +14,7 @@ from mapix import __version__
 from mapix.demo import compare, data
 from mapix.demo.sheet import draw_sheet
 from mapix.drawing import png
+from mapix.iid.overlay import overlay
 from mapix.registry import open_dataset
 from mapix.text import Progress, amount, fitting, nbytes, ratio, seconds, table
 
@@ -89,7 +90,7 @@ def _segments(folder: Path) -> None:
     ]
     _say(f'\n  >>> mapix.open("{archive.path}")\n  {archive!r}\n\n{table(rows, heads=(0,))}')
     keys = archive.select(domains=archive.domains[-1]) if len(layers) < 10 else archive.keys
-    drawn = np.hstack([image, segments.overlay(image, archive, keys)])
+    drawn = np.hstack([image, overlay(archive, image, keys)])
     (folder / "segments.png").write_bytes(png(drawn))
     _say(f"\n  Segments over the picture: {folder / 'segments.png'}")
 
@@ -119,7 +120,7 @@ def run(
         draw_sheet(opened[0], opened[1], place)
         _say(f"\n  Contact sheet: {place}")
     except ImportError:
-        _say("\n  No contact sheet: it needs Pillow.  pip install 'mapix[view]'")
+        _say("\n  No contact sheet: it needs Pillow.  pip install 'mapix[images]'")
     _segments(folder)
     took = f"All of it took {seconds(time.perf_counter() - began)}."
     _say(f"\n  {took}  Next:  mapix info {folder / 'mixed'}\n")

@@ -7,9 +7,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["MISSING", "rgb", "thumbnail", "value_range_of"]
+__all__ = [
+    "MISSING",
+    "MOST_DRAWN_PIXELS",
+    "drawn",
+    "outlined",
+    "rgb",
+    "thumbnail",
+    "value_range_of",
+]
 
 MISSING = (96, 96, 96)  # colour of pixels that are NaN
+MOST_DRAWN_PIXELS = 1 << 26  # of an image of a dataset of which a thumbnail is made
+BOX_COLOURS = ((255, 77, 77), (77, 210, 255), (255, 210, 77), (125, 255, 77), (210, 77, 255))
 MOST_SAMPLES = 4  # per pixel of the thumbnail and direction
 
 Bytes = NDArray[np.uint8]
@@ -77,6 +87,28 @@ def thumbnail(
     found = np.full(total.shape, np.nan)
     np.divide(total, weight, out=found, where=weight > 1e-9)
     return _coloured(found, colours)
+
+
+def drawn(
+    image: NDArray[Any] | None, size: int, colours: Bytes | None = None
+) -> NDArray[np.uint8] | None:
+    """Return a thumbnail; None of what has no numbers, no pixels, or more than 3 dimensions."""
+    if image is None or not image.size or image.ndim not in (1, 2, 3):
+        return None
+    return thumbnail(image, size, colours) if image.dtype.kind in "biuf" else None
+
+
+def outlined(picture: Bytes, boxes: ArrayLike) -> Bytes:
+    """Draw boxes, (n, 4) of left, top, right and bottom in pixels, into a picture (h, w, 3)."""
+    h, w = picture.shape[:2]
+    for k, corners in enumerate(np.asarray(boxes, np.float64)):
+        if not np.isfinite(corners).all():
+            continue
+        left, top, right, bottom = np.clip(np.floor(corners), 0, (w - 1, h - 1) * 2).astype(int)
+        colour = BOX_COLOURS[k % len(BOX_COLOURS)]
+        picture[[top, bottom], left : right + 1] = colour
+        picture[top : bottom + 1, [left, right]] = colour
+    return picture
 
 
 def rgb(image: ArrayLike, colours: Bytes | None = None, value_range: Range | None = None) -> Bytes:

@@ -22,6 +22,7 @@ from mapix.folder.record import Record
 from mapix.folder.splits import has_metadata, located, splits_of
 from mapix.pictures.decoding import Header, decoded_header, pillow
 from mapix.pictures.threads import Threads
+from mapix.progress import shown
 from mapix.report import Report
 
 __all__ = ["CODES", "Finding", "LintReport", "check_splits", "lint"]
@@ -85,6 +86,7 @@ class LintReport(Report):
     """A ``Report`` with its problems as ``findings``, too."""
 
     findings: list[Finding] = field(default_factory=list)
+    __repr__ = Report.__repr__
 
     def rows_of(self, k: int, path: str | None = None) -> list[int]:
         """See ``Report.rows_of``."""
@@ -404,7 +406,7 @@ def lint(
     threads: int = 1,
     ignore: Collection[str] = (),
     most: int = 10_000,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     root: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> LintReport:
@@ -426,8 +428,8 @@ def lint(
         Codes of findings that are left out: keys of ``mapix.folder.checking.CODES``.
     most : int
         The check stops after this number of findings.
-    progress : callable, optional
-        ``progress(records_done, records_total)``.
+    progress : callable or True, optional
+        ``progress(records_done, records_total)``; True shows a bar.
     root, **options
         As for ``mapix.open``.
 
@@ -446,4 +448,4 @@ def lint(
         for name in names:
             files.append(MetadataFile(located(directory, name, above), settings))
             opened.callback(files[-1].close)
-        return _check_all(files, directory, checks, progress)
+        return _check_all(files, directory, checks, shown(progress, "checking"))

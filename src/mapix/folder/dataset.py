@@ -25,6 +25,7 @@ from mapix.pictures.decoding import EncodedPicture
 from mapix.report import Report
 from mapix.selection import Rows, integer
 from mapix.source import Fingerprint
+from mapix.text import brief
 
 __all__ = ["ImageBatch", "ImageFolder"]
 
@@ -32,6 +33,8 @@ __all__ = ["ImageBatch", "ImageFolder"]
 @dataclass(slots=True, eq=False)
 class ImageBatch(PictureBatch):
     """A batch of an image folder."""
+
+    __repr__ = brief
 
     @property
     def boxes(self) -> list[NDArray[np.float64]]:

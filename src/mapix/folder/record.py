@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mapix.drawing.scaling import outlined
 from mapix.errors import FormatError
 from mapix.folder.files import Files, OtherFileError, Settings
 from mapix.folder.layout import FILEPATH, boxes, canonical, file_names, kind
-from mapix.pictures.decoding import EncodedPicture, decode, header_of, image_of
+from mapix.pictures.decoding import EncodedPicture, decode, header_of, image_of, small_picture
 from mapix.source import Source
+from mapix.text import brief, never_failing, printable
 
 if TYPE_CHECKING:
     from mapix.folder.metadata_file import MetadataFile
@@ -45,6 +47,8 @@ class Objects:
 
     bbox: NDArray[np.float64]
     categories: list[Any]
+
+    __repr__ = brief
 
     @property
     def xyxy(self) -> NDArray[np.float64]:
@@ -266,7 +270,7 @@ class Record:
         Raises
         ------
         UnsupportedError
-            Pillow is not installed (``pip install 'mapix[view]'``).
+            Pillow is not installed (``pip install 'mapix[images]'``).
         FormatError
             The picture cannot be decoded.
         """
@@ -305,5 +309,21 @@ class Record:
         """Options of ``open``."""
         return self._file.settings
 
+    def _drawing(self, size: int) -> NDArray[np.uint8]:
+        """Return the picture with its boxes, uint8 (h, w, 3), within size x size."""
+        found = small_picture(self.encoded(), size)
+        objects = self.objects
+        if objects is None or not len(objects):
+            return found
+        h, w = self.shape[:2]
+        return outlined(found, objects.xyxy * ((found.shape[1] / w, found.shape[0] / h) * 2))
+
+    def _repr_html_(self) -> str:
+        from mapix.notebook import record_html
+
+        return record_html(self, self._drawing, lambda: self.metadata)
+
+    @never_failing
     def __repr__(self) -> str:
-        return f"<Record {self.index} of {self._file.path}>"
+        name = printable(self.file_name)
+        return f"<Record {self.index} of {printable(self._file.path)}: {name}>"

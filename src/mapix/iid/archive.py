@@ -6,15 +6,17 @@ import abc
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, overload
 
+import numpy as np
+
 from mapix.iid.archive_base import SIDES
 from mapix.iid.argument_checks import Box, Keys, KeysLike, Text, as_bytes
 from mapix.iid.pixel_queries import PixelQueries
 from mapix.iid.place_queries import PlaceQueries
 from mapix.iid.selection import Selection
-from mapix.selection import Rows, chosen
+from mapix.selection import Rows, chosen, spread
 
 if TYPE_CHECKING:
-    from numpy.typing import ArrayLike
+    from numpy.typing import ArrayLike, NDArray
 
     from mapix.iid.names import Pair
     from mapix.iid.segment import Segment
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 __all__ = ["Archive"]
 
 TEXT = (str, bytes)
+MOST_OVERVIEW_PIXELS = 1 << 24  # that are painted, of the image and of all boxes
+MOST_OVERVIEW_SEGMENTS = 20_000
+OVERVIEW_SIDE = 480  # pixels
 
 
 class Archive(PixelQueries, PlaceQueries):
@@ -151,6 +156,65 @@ class Archive(PixelQueries, PlaceQueries):
             **{side: boxes[:, k] for k, side in enumerate(SIDES)},
             "area": self.areas[some],
         }
+
+    def overlay(
+        self,
+        image: ArrayLike | None = None,
+        keys: KeysLike | None = None,
+        *,
+        bbox: Box | None = None,
+        opacity: float = 0.45,
+        outlines: bool = True,
+    ) -> Any:
+        """Draw segments over an image, smaller ones over larger ones, each in its own colour.
+
+        Parameters
+        ----------
+        image : array_like, optional
+            The image that was segmented, (h, w) or (h, w, c), of any type: as
+            ``mapix.drawing.thumbnail`` draws it.  By default segments are drawn on dark grey, as
+            far as the archive states its image.
+        keys : array_like, optional
+            The segments; all by default.
+        bbox : (minr, minc, maxr, maxc), optional
+            The part of the image to draw; by default all of it.
+        opacity : float
+            Of the segments over an image, 0..1.
+        outlines : bool
+            Whether the edges of segments are dark.
+
+        Returns
+        -------
+        PIL.Image.Image
+            RGB.  Needs Pillow: ``pip install 'mapix[images]'``; ``mapix.iid.overlay.overlay``
+            returns an array, uint8 (h, w, 3), without it.
+
+        Raises
+        ------
+        ValueError
+            The image does not cover the box.
+        """
+        from mapix.iid.overlay import overlay
+        from mapix.optional import library
+
+        pillow = library("PIL.Image", "images")
+        options: Any = {"bbox": bbox, "opacity": opacity, "outlines": outlines}
+        return pillow.fromarray(overlay(self, image, keys, **options))
+
+    def _overview(self) -> tuple[NDArray[np.uint8], str] | None:
+        from mapix.drawing import thumbnail
+        from mapix.iid.overlay import overlay
+
+        h, w = self.shape
+        if not 0 < h * w <= MOST_OVERVIEW_PIXELS:
+            return None
+        keys = spread(self._n, MOST_OVERVIEW_SEGMENTS)
+        boxes = self.bboxes[keys].astype(np.int64)
+        areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+        keys = keys[np.cumsum(areas) <= MOST_OVERVIEW_PIXELS]
+        some = "all" if len(keys) == self._n else f"{len(keys):,} of"
+        caption = f"{some} {self._n:,} segments in their image of {h} x {w}"
+        return thumbnail(overlay(self, keys=keys), OVERVIEW_SIDE), caption
 
     # --- the contract -----------------------------------------------------------------------------
 

@@ -141,6 +141,9 @@ class SegmentDataset(Dataset[Segment]):
         unit, description = COLUMNS[name]
         return Column(name, self._values(name), unit=unit, description=description)
 
+    def _shown_names(self) -> Sequence[str]:
+        return tuple(COLUMNS)  # without those of a record: a selection is found when it is needed
+
     def _label_names(self) -> Sequence[str]:
         return ("groups",)
 
@@ -157,6 +160,10 @@ class SegmentDataset(Dataset[Segment]):
     def _content(self, row: int) -> NDArray[Any]:
         """Return the mask within the segment's box."""
         return self._record(row).mask()
+
+    def _drawing(self, row: int, size: int) -> NDArray[np.uint8] | None:
+        """Draw the mask within the segment's box."""
+        return self._record(row)._drawing(size)
 
     def _explained(self, row: int) -> dict[str, Any]:
         segment = self._record(row)

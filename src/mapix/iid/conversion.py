@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mapix.conversion.stream import Stream
-from mapix.conversion.tables import Table, library
+from mapix.conversion.tables import Table
 from mapix.conversion.target import Count, Progress, Sink, Target, counter
 from mapix.errors import UnsupportedError
 from mapix.iid.editing import subset
 from mapix.iid.selection import Selection
+from mapix.optional import library
 from mapix.store import NewWhole
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from mapix.iid.argument_checks import Keys, as_group_name, as_json, as_keys
 from mapix.iid.names import Pair
 from mapix.iid.sharded_archive import ShardedArchive
 from mapix.iid.writer import Writer
+from mapix.text import brief
 
 __all__ = ["Difference", "diff", "edit", "merge", "subset"]
 
@@ -127,6 +128,8 @@ class Difference:
     added: list[Pair]
     removed: list[Pair]
     changed: list[Pair]
+
+    __repr__ = brief
 
 
 def diff(a: Archive, b: Archive) -> Difference:

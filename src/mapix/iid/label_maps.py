@@ -22,6 +22,7 @@ from mapix.iid.argument_checks import (
     as_pair,
 )
 from mapix.iid.writer import OneTimeWriter
+from mapix.text import brief
 
 if TYPE_CHECKING:
     from mapix.iid.archive import Archive
@@ -51,6 +52,8 @@ class LabelMap:
     labels: NDArray[np.int32]
     lost: dict[int, int]
     gone: list[int]
+
+    __repr__ = brief
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a PNG of 16 bits, which ``read_png`` reads; needs Pillow.

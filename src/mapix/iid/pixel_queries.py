@@ -15,6 +15,7 @@ from mapix.iid.archive_base import ArchiveBase
 from mapix.iid.argument_checks import Box, Keys, KeysLike, as_box, as_pair
 from mapix.iid.layout import LEAST_NBYTES, MOST_SIDE
 from mapix.selection import single
+from mapix.text import brief
 
 __all__ = ["Masks", "Overlaps", "PixelQueries"]
 
@@ -46,6 +47,8 @@ class Masks:
     boxes: NDArray[np.uint16]
     flat: NDArray[np.bool_]
     offsets: NDArray[np.uint64]
+
+    __repr__ = brief
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -86,6 +89,8 @@ class Overlaps:
     pixels: NDArray[np.uint32]
     area_i: NDArray[np.uint32]
     area_j: NDArray[np.uint32]
+
+    __repr__ = brief
 
     def __len__(self) -> int:
         return len(self.i)

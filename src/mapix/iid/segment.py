@@ -11,6 +11,7 @@ from mapix import views
 from mapix.errors import FormatError, LimitError
 from mapix.iid.argument_checks import Box, as_pixels
 from mapix.iid.layout import NAME, REGION_HEAD
+from mapix.text import never_failing
 
 if TYPE_CHECKING:
     from mapix.iid.segment_file import SegmentFile
@@ -19,6 +20,7 @@ __all__ = ["Box", "Region", "Segment", "ShardSegment", "polygons"]
 
 
 STRIPE_PIXELS = 1 << 20  # that are compared at once
+MOST_DRAWN_PIXELS = 1 << 24  # of a box
 MOST_SIDES = 1 << 18  # of outlines
 
 
@@ -170,6 +172,27 @@ class Segment:
         minr, minc, _, _ = self.bbox
         return [p + np.array([minc, minr], np.int32) for p in polygons(self.mask())]
 
+    def _drawing(self, size: int) -> NDArray[np.uint8] | None:
+        """Return the mask of the box in the segment's colour, uint8 (h, w, 3), for notebooks."""
+        from mapix.drawing import thumbnail
+        from mapix.iid.overlay import GROUND, colours_of
+
+        h, w = self.shape
+        if not 0 < h * w <= MOST_DRAWN_PIXELS:
+            return None
+        share = np.linspace(0, 1, 256)[:, None]
+        colours = (1 - share) * GROUND + share * colours_of([self.key])
+        return thumbnail(self.mask(), size, colours.astype(np.uint8))
+
+    def _repr_html_(self) -> str:
+        from mapix.notebook import record_html
+
+        names = ("key", "domain", "iid", "bbox", "area")
+        return record_html(
+            self, self._drawing, lambda: {name: getattr(self, name) for name in names}
+        )
+
+    @never_failing
     def __repr__(self) -> str:
         domain, iid = self._file.name(self._row)
         return f"<Segment {self.key}: {domain!r} {iid[:20]!r}, {self.bbox}, {self.area} pixels>"

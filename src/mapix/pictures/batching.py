@@ -17,6 +17,7 @@ from mapix.options import MOST_SIDE, BatchOptions, Dtype
 from mapix.pictures.decoding import EncodedPicture
 from mapix.pictures.fitting import Fit, Fitted, picture_size
 from mapix.pictures.threads import Threads
+from mapix.text import brief
 
 __all__ = ["OPTIONS", "PictureBatch", "PicturePlan"]
 
@@ -50,6 +51,8 @@ class PictureBatch(Batch):
             box[:, 2:] = np.abs(box[:, 2:])
             found.append(box)
         return found
+
+    __repr__ = brief
 
 
 class PicturePlan:

@@ -12,10 +12,11 @@ from numpy.typing import ArrayLike, NDArray
 from mapix.augmentation import Draws
 from mapix.batch import Batch
 from mapix.dataset import Dataset
+from mapix.drawing.scaling import outlined
 from mapix.errors import UnsupportedError
 from mapix.options import BatchOptions, Crop, Dtype, Layout, batch_options
 from mapix.pictures.batching import OPTIONS, PictureBatch, PicturePlan
-from mapix.pictures.decoding import MODES, EncodedPicture, header_of, image_of
+from mapix.pictures.decoding import MODES, EncodedPicture, header_of, image_of, small_picture
 from mapix.pictures.threads import Threads
 from mapix.selection import positions
 
@@ -54,6 +55,18 @@ class PictureDataset(Dataset[R]):
 
     def _image(self, row: int) -> NDArray[Any] | None:
         return image_of(self._encoded(self._record(row)))
+
+    def _drawing(self, row: int, size: int) -> NDArray[np.uint8] | None:
+        if not self._has_pictures(np.array([row])):
+            return super()._drawing(row, size)
+        file = self._encoded(self._record(row))
+        boxes = np.array(self._annotations(row).boxes, np.float64).reshape(-1, 4)
+        if not len(boxes):
+            return small_picture(file, size)
+        h, w = header_of(file).shape[:2]
+        found = small_picture(file, size)
+        boxes[:, 2:] += boxes[:, :2]
+        return outlined(found, boxes * ((found.shape[1] / w, found.shape[0] / h) * 2))
 
     def batch(
         self,

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix.errors import FormatError, LimitError, UnsupportedError
+from mapix.drawing import thumbnail
+from mapix.errors import FormatError, LimitError
+from mapix.optional import library
 from mapix.pictures.depth import GREY, Numbers, numbers_of, read, turned
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "image_of",
     "pillow",
     "plain",
+    "small_picture",
 ]
 
 MAX_PIXELS = 89_478_485  # above it Pillow warns of a decompression bomb
@@ -41,6 +44,7 @@ TRANSPARENT = ("1", "L", "RGB", *GREY)  # modes for which PNG may name a transpa
 CAMERA_TAGS = {0x8769, 0x8825}  # of TIFF: they lead to EXIF; the other tags state the layout
 EXIF_OF_PNG = (b"eXIf", b"Raw profile type", b"com.adobe.xmp")  # chunks that may hold EXIF
 ORIENTATION = 0x0112  # EXIF's tag
+GROUND = (192, 192, 192, 255)  # below pictures with transparent parts
 ON_ITS_SIDE = (5, 6, 7, 8)  # orientations that exchange height and width
 
 
@@ -88,12 +92,7 @@ def pillow() -> Any:
     UnsupportedError
         Pillow is not installed; the message names the extra.
     """
-    try:
-        from PIL import Image
-    except ImportError as e:
-        reason = "pictures are decoded by Pillow, which is not installed: pip install 'mapix[view]'"
-        raise UnsupportedError(reason) from e
-    return Image
+    return library("PIL.Image", "images")
 
 
 def _opened(file: EncodedPicture) -> Any:
@@ -183,6 +182,21 @@ def image_of(file: EncodedPicture) -> NDArray[Any]:
     """Decode a picture to an array (h, w, c), C-contiguous, in memory of its own."""
     found = decode(file, deep=True)[0]
     return np.ascontiguousarray(found) if isinstance(found, np.ndarray) else as_array(found)
+
+
+def small_picture(file: EncodedPicture, size: int) -> NDArray[np.uint8]:
+    """Return a picture as uint8 (h, w, 3), within size x size; what is transparent is grey.
+
+    A JPEG is decoded at a smaller size, as far as its format allows it.
+    """
+    found = decode(file, draft=(size, size), deep=True)[0]
+    if isinstance(found, np.ndarray):
+        return thumbnail(found, size)
+    found = plain(found)
+    if found.mode in ("LA", "RGBA"):
+        ground = pillow().new("RGBA", found.size, GROUND)
+        found = pillow().alpha_composite(ground, found.convert("RGBA"))
+    return thumbnail(as_array(found), size)
 
 
 def _exif(picture: Any, data: bytes) -> Any:

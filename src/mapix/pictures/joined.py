@@ -46,6 +46,9 @@ class JoinedPictures(PictureDataset[R], Joined[R]):
     def _image(self, row: int) -> NDArray[Any] | None:
         return Joined._image(self, row)
 
+    def _drawing(self, row: int, size: int) -> NDArray[np.uint8] | None:
+        return Joined._drawing(self, row, size)
+
     def _labels_of(
         self, names: tuple[str, ...], rows: NDArray[np.int64]
     ) -> tuple[NDArray[Any], NDArray[np.bool_]]:

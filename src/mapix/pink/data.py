@@ -49,7 +49,7 @@ class Data(PinkFile):
         Returns
         -------
         PIL.Image.Image
-            RGB.  Needs Pillow: ``pip install 'mapix[view]'``.
+            RGB.  Needs Pillow: ``pip install 'mapix[images]'``.
         """
         from mapix.pink.picture import neurons
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mapix.byte_ranges import Walk
+from mapix.colour import palette
+from mapix.drawing.scaling import MOST_DRAWN_PIXELS, drawn
 from mapix.pink.lattice import Lattice
 from mapix.pink.layout import END, NAME, Header, Kind, Layout, fields_of
 from mapix.rowarray import RowArray
@@ -68,6 +74,11 @@ class PinkFile(RowArray):
     def offset(self) -> int:
         """Byte of the first number."""
         return self._at
+
+    def _drawing(self, row: int, size: int) -> NDArray[np.uint8] | None:
+        if math.prod(self._shape[1:]) > MOST_DRAWN_PIXELS:
+            return None
+        return drawn(self._image(row), size, palette())
 
     def _facts(self) -> dict[str, Any]:
         return {

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mapix.colour import palette
 from mapix.columns import Column
+from mapix.drawing.scaling import drawn
 from mapix.options import BatchOptions
 from mapix.pink.file import PinkOnSom
 from mapix.pink.layout import Header
@@ -206,6 +208,15 @@ class Mapping(PinkOnSom):
             raise ValueError(f"n must not be negative, got {n}")
         return np.argsort(-self.best_distance(), kind="stable")[:n]
 
+    def _drawing(self, row: int, size: int) -> NDArray[np.uint8] | None:
+        """Draw the distances of an entry at the places of the neurons."""
+        found = self._image(row)
+        placed = None if found is None else self.lattice.dense(found.reshape(-1).astype(np.float64))
+        if placed is None or placed.ndim > 2:
+            return super()._drawing(row, size)
+        filled = np.ma.filled(placed, np.nan)
+        return drawn(filled.T if self.layout == "hexagonal" else filled, size, palette())
+
     def picture(self, values: ArrayLike | None = None, size: int = 48, gap: int = 2) -> Image:
         """Draw the heatmap: a colour at the place of each neuron.
 
@@ -219,7 +230,7 @@ class Mapping(PinkOnSom):
         Returns
         -------
         PIL.Image.Image
-            RGB.  Needs Pillow: ``pip install 'mapix[view]'``.
+            RGB.  Needs Pillow: ``pip install 'mapix[images]'``.
         """
         from mapix.pink.picture import cells
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix.colour import palette
-from mapix.errors import LimitError, UnsupportedError
+from mapix.errors import LimitError
+from mapix.optional import library
 from mapix.pink.lattice import Lattice
 
 if TYPE_CHECKING:
@@ -26,14 +27,6 @@ PLANE_GAP = 4  # gaps between two planes of a SOM of three dimensions
 Bytes = NDArray[np.uint8]
 
 
-def _pillow() -> Any:
-    try:
-        from PIL import Image
-    except ImportError as e:
-        raise UnsupportedError("pictures need Pillow: pip install 'mapix[view]'") from e
-    return Image
-
-
 def neurons(
     array: NDArray[Any], lattice: Lattice, size: int, gap: int, each: bool, channel: int | None
 ) -> Image:
@@ -44,7 +37,7 @@ def neurons(
     with np.errstate(invalid="ignore", over="ignore"):
         levels = np.clip((pixels - low) / span, 0, 1) * 255
     colours = palette() if pixels.shape[3] == 1 else None
-    image = _pillow()
+    image = library("PIL.Image", "images")
     shape = _shape(lattice, size)
 
     def tile(k: int) -> Bytes:
@@ -158,7 +151,7 @@ def _drawn(
     tile: Callable[[int], Bytes], n: int, lattice: Lattice, shape: tuple[int, int], gap: int
 ) -> Image:
     """Return the picture of the first n tiles."""
-    image = _pillow()
+    image = library("PIL.Image", "images")
     corners, size = _corners(lattice, shape, gap)
     if size[0] * size[1] > MOST_PIXELS:
         raise LimitError(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mapix.drawing.scaling import MOST_DRAWN_PIXELS
 from mapix.errors import UnsupportedError
 from mapix.pink.file import PinkOnSom
 from mapix.selection import integer
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["Som"]
 
 PAIRS_NBYTES = 4 << 20  # neurons whose distances are computed at once
+MOST_OVERVIEW = 4096  # neurons that notebooks show at their places
+OVERVIEW_SIDE = 480  # pixels, about
 
 
 class Som(PinkOnSom):
@@ -126,7 +129,7 @@ class Som(PinkOnSom):
         Returns
         -------
         PIL.Image.Image
-            RGB.  Needs Pillow: ``pip install 'mapix[view]'``.
+            RGB.  Needs Pillow: ``pip install 'mapix[images]'``.
         """
         from mapix.pink.picture import neurons
 
@@ -134,6 +137,16 @@ class Som(PinkOnSom):
         return neurons(
             self.batch(np.arange(self._n)).images, self.lattice, size, gap, each, channel
         )
+
+    def _overview(self) -> tuple[NDArray[np.uint8], str] | None:
+        if (
+            self._rows is not None
+            or self._n > MOST_OVERVIEW
+            or self.neurons.size > MOST_DRAWN_PIXELS
+        ):
+            return None
+        size = max(8, min(96, OVERVIEW_SIDE // max(self.som_shape)))
+        return np.asarray(self.picture(size)), "all neurons, at their places"
 
     def joined(self, others: Sequence[Any]) -> Any:
         """Refuse: the neurons of several SOMs are not one SOM."""

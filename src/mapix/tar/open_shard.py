@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -100,10 +100,24 @@ class OpenShard:
             name = identifier(f"{extension}_nbytes", found)
             found[name] = partial(self._sizes, name, extension)
         if "json" in extensions:
-            for field, values in self._fields().items():
+            for field, values in _fields(self._values("json")).items():
                 name = identifier(f"json_{field}" if field in found else field, found)
                 found[name] = partial(column_of, name, values, description=f"{field!r} of json")
         return {name: cache(make) for name, make in found.items()}
+
+    def sample(self, rows: Sequence[int]) -> dict[str, Column]:
+        """Return the columns of a few records, for which only these are read."""
+        records = [Record(self, row) for row in rows]
+        found = {"key": column_of("key", [r.key for r in records])}
+        for name in ("cls", "txt"):
+            values = [r.get(name) for r in records]
+            if any(value is not None for value in values):
+                found[name] = column_of(name, values)
+        fields = _fields([r.get("json") for r in records])
+        for field, values in fields.items():
+            name = identifier(f"json_{field}" if field in found else field, found)
+            found[name] = column_of(name, values)
+        return found
 
     def _member_values(self, extension: str) -> Column:
         return column_of(extension, self._values(extension))
@@ -127,21 +141,21 @@ class OpenShard:
         values[owners], present[owners] = index.sizes[which], True
         return Column(name, values, None if present.all() else present, unit="bytes")
 
-    def _fields(self) -> dict[str, list[Any]]:
-        """Return the values of the fields of the members ``json``, by name."""
-        objects = self._values("json")
-        found: dict[str, list[Any]] = {}
-        for row, value in enumerate(objects):
-            for field in value if isinstance(value, dict) else ():
-                if field not in found and len(found) < MOST_FIELDS:
-                    found[field] = [None] * len(objects)
-                if field in found:
-                    found[field][row] = value[field]
-        return {k: v for k, v in found.items() if any(_is_plain(x) for x in v)}
-
     def __reduce__(self) -> tuple[Any, ...]:
         source = self.source
         return _core, (source.full_path, self.settings.given(), source.identity)
+
+
+def _fields(objects: Sequence[Any]) -> dict[str, list[Any]]:
+    """Return the values of the fields of the members ``json``, by name."""
+    found: dict[str, list[Any]] = {}
+    for row, value in enumerate(objects):
+        for field in value if isinstance(value, dict) else ():
+            if field not in found and len(found) < MOST_FIELDS:
+                found[field] = [None] * len(objects)
+            if field in found:
+                found[field][row] = value[field]
+    return {k: v for k, v in found.items() if any(_is_plain(x) for x in v)}
 
 
 def _is_plain(value: Any) -> bool:

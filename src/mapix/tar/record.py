@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 from numpy.typing import NDArray
 
+from mapix.drawing.scaling import drawn
 from mapix.errors import FormatError, UnsupportedError
-from mapix.pictures.decoding import EncodedPicture, image_of
+from mapix.pictures.decoding import EncodedPicture, image_of, small_picture
 from mapix.tar.layout import NAME
 from mapix.tar.values import (
     INTEGERS,
@@ -21,6 +23,7 @@ from mapix.tar.values import (
     json_value,
     text,
 )
+from mapix.text import never_failing, printable
 
 if TYPE_CHECKING:
     from mapix.tar.open_shard import OpenShard
@@ -214,5 +217,25 @@ class Record:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._core, self.index)
 
+    def _drawing(self, size: int) -> NDArray[np.uint8] | None:
+        if self.first(PICTURES) is not None:
+            return small_picture(self.picture(), size)
+        return drawn(self.pixels(), size)
+
+    def _repr_html_(self) -> str:
+        from mapix.notebook import record_html
+
+        def facts() -> dict[str, str]:
+            sizes = self._core.index.sizes
+            found = {name: f"{int(sizes[m]):,} bytes" for name, m in self._numbers().items()}
+            for name in ("cls", "txt", "json"):
+                if name in found:
+                    found[name] = str(self[name])
+            return found
+
+        return record_html(self, self._drawing, facts)
+
+    @never_failing
     def __repr__(self) -> str:
-        return f"<mapix.tar.Record {self.index} of {self._core.path}: {self.key}>"
+        path, key = printable(self._core.path), printable(self.key)
+        return f"<mapix.tar.Record {self.index} of {path}: {key}, members {self._listed()}>"

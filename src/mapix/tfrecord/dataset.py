@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,6 +81,9 @@ class TFRecords(PictureDataset[Record], FileDataset[Record]):
 
     def _column(self, name: str) -> Column:
         return self.core.columns()[name].of(self._rows)
+
+    def _sample(self, rows: NDArray[np.int64]) -> Mapping[str, Column]:
+        return self.core.columns_of(rows.tolist())
 
     def _label_names(self) -> Sequence[str]:
         first = self.first_features()

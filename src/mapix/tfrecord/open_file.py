@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -114,16 +115,16 @@ class OpenFile:
             if self.known is None:
                 self.source.mapping.advise("sequential")
                 try:
-                    self.known = self._columns()
+                    self.known = self.columns_of(range(len(self.index.begins)))
                 finally:
                     self.source.mapping.advise("normal")
             return self.known
 
-    def _columns(self) -> dict[str, Column]:
-        n = len(self.index.begins)
+    def columns_of(self, rows: Sequence[int]) -> dict[str, Column]:
+        """Return the columns of some records, for which only these are read."""
         values: dict[str, list[Any]] = {}
         refused: set[str] = set()
-        for row in range(n):
+        for at, row in enumerate(rows):
             data = self.read(row)
             for name, value in self.parsed(row, data).items():
                 if name in refused:
@@ -134,9 +135,10 @@ class OpenFile:
                     values.pop(name, None)
                     continue
                 if name not in values:
-                    values[name] = [None] * n
-                values[name][row] = found
-        columns = {NBYTES: Column(NBYTES, self.index.sizes, unit="bytes")}
+                    values[name] = [None] * len(rows)
+                values[name][at] = found
+        sizes = self.index.sizes[np.asarray(rows, np.int64)]
+        columns = {NBYTES: Column(NBYTES, sizes, unit="bytes")}
         for name, found in values.items():
             if any(value is not None for value in found):
                 title = identifier(name, columns)

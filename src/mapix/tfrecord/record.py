@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mapix.drawing.scaling import drawn
 from mapix.errors import FormatError, UnsupportedError
-from mapix.pictures.decoding import EncodedPicture, image_of
+from mapix.pictures.decoding import EncodedPicture, image_of, small_picture
+from mapix.text import never_failing, printable
 from mapix.tfrecord.example import BytesAt, Value
 from mapix.tfrecord.layout import NAME
 
@@ -229,5 +231,28 @@ class Record:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._core, self.index)
 
+    def _drawing(self, size: int) -> NDArray[np.uint8] | None:
+        data = self._read()
+        found = self.encoded(data)
+        return drawn(self.pixels(), size) if found is None else small_picture(self.picture(), size)
+
+    def _repr_html_(self) -> str:
+        from mapix.notebook import record_html
+
+        def facts() -> dict[str, str]:
+            return {name: _fact(value) for name, value in self.values().items()}
+
+        return record_html(self, self._drawing, facts)
+
+    @never_failing
     def __repr__(self) -> str:
-        return f"<mapix.tfrecord.Record {self.index} of {self._core.path}>"
+        nbytes = int(self._core.index.sizes[self.index])
+        path = printable(self._core.path)
+        return f"<mapix.tfrecord.Record {self.index} of {path}: {nbytes} bytes>"
+
+
+def _fact(value: Value) -> str:
+    """Return a feature as short text."""
+    if isinstance(value, np.ndarray):
+        return str(value.tolist()) if len(value) <= 8 else f"{value.dtype} ({len(value)},)"
+    return ", ".join(f"{part.end - part.begin} bytes" for part in value[:8])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from numpy.typing import ArrayLike, NDArray
@@ -35,6 +35,9 @@ class Batching(Dataset[Record]):
         reads them from there.
         """
         return self.columns  # type: ignore[return-value]
+
+    def _shown_names(self) -> Sequence[str]:
+        return ()  # the summary states the heads
 
     def batch(
         self,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix.errors import MapixError, MapixWarning
+from mapix.progress import shown
 from mapix.registry import open_dataset
 from mapix.report import Report
 from mapix.vimh import layout
@@ -31,7 +32,9 @@ MOST_LISTED = 100  # records with a wrong checksum that are listed
 
 
 def verify(
-    path: str | os.PathLike[str], split: str | None = None, progress: Progress | None = None
+    path: str | os.PathLike[str],
+    split: str | None = None,
+    progress: Progress | bool | None = None,
 ) -> list[Report]:
     """Check all data files of a dataset: each as ``Dataset.verify`` does.
 
@@ -42,8 +45,8 @@ def verify(
         splits are checked.
     split : str, optional
         Check this split alone.
-    progress : callable, optional
-        ``progress(bytes_done, bytes_total)``, of each file.
+    progress : callable or True, optional
+        ``progress(bytes_done, bytes_total)``, of each file; True shows a bar.
 
     Returns
     -------
@@ -59,7 +62,8 @@ def verify(
     files = data_files(path, split) if os.path.isdir(path) else [path]
     if not files:
         raise FileNotFoundError(f"{path}: no data file of {split or 'a VIMH dataset'}")
-    return [_report(file, progress) for file in files]
+    report = shown(progress, "checking", "bytes")
+    return [_report(file, report) for file in files]
 
 
 def verify_dataset(ds: Dataset, progress: Progress | None = None) -> Report:

@@ -17,6 +17,7 @@ from mapix.dataset import Annotations, Unit
 from mapix.errors import UnsupportedError
 from mapix.options import BatchOptions, Crop, Layout, batch_options
 from mapix.placement import Placement
+from mapix.progress import shown
 from mapix.selection import Rows, positions
 from mapix.vimh import record_batch as record_batch  # registers Record
 from mapix.vimh import record_types
@@ -208,6 +209,9 @@ class Dataset(record_types.Rows, Batching):
             sizes = "mixed sizes"
         heads = ", ".join(f"{k}: {v}" for k, v in list(self.heads.items())[:MOST_SHOWN])
         return f"{self._n} records, {sizes}, heads {{{heads}}}"
+
+    def _drawing(self, row: int, size: int) -> NDArray[np.uint8] | None:
+        return self._gatherer.thumbnail(row, size)
 
     # --- all records at once, as views ------------------------------------------------------------
 
@@ -431,14 +435,21 @@ class Dataset(record_types.Rows, Batching):
         return checking.verify_dataset(self, progress)
 
     def keep_index(
-        self, *, labels: bool = True, checksums: bool = True, progress: Progress | None = None
+        self,
+        *,
+        labels: bool = True,
+        checksums: bool = True,
+        progress: Progress | bool | None = None,
     ) -> str:
         """Store the index beside the file, and return its path: see ``mapix.index``."""
         from mapix.vimh import indexing
 
-        return indexing.keep_index(self, labels=labels, checksums=checksums, progress=progress)
+        report = shown(progress, "indexing", "bytes")
+        return indexing.keep_index(self, labels=labels, checksums=checksums, progress=report)
 
-    def repair(self, path: str | os.PathLike[str], progress: Progress | None = None) -> Saved:
+    def repair(
+        self, path: str | os.PathLike[str], progress: Progress | bool | None = None
+    ) -> Saved:
         """Write all complete records to a new file; see ``mapix.vimh.repair``."""
         from mapix.vimh import salvage
 

@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from mapix import _native, views
 from mapix.batch import Batch, Lookout, label_codes
+from mapix.drawing.scaling import MOST_DRAWN_PIXELS, drawn
 from mapix.errors import FileChangedError
 from mapix.options import BatchOptions, checked
 from mapix.registry import reopen
 from mapix.source import Fingerprint, Source
+from mapix.text import printable
 from mapix.vimh import index_store, record_types
 from mapix.vimh.batch_plan import BatchPlan
 from mapix.vimh.layout import spread
@@ -268,8 +270,27 @@ class Gatherer(record_types.File):
     def repr_of(self, record: Record) -> str:
         """Return ``repr(record)``."""
         h, w, c = record.shape
-        path = self.source.path
+        path = printable(self.source.path)
         return f"<Record {record.index} of {path}: {h} x {w} x {c}, {record.nlabels} labels>"
+
+    def html_of(self, record: Record) -> str:
+        """Return ``record._repr_html_()``: the picture and the labels."""
+        from mapix.notebook import facts_of, record_html
+
+        def facts() -> dict[str, str]:
+            values = facts_of(self.values_of(record))
+            return {**values, "shape": " x ".join(map(str, record.shape))}
+
+        return record_html(record, lambda size: self.thumbnail(record.index, size), facts)
+
+    def thumbnail(self, row: int, size: int) -> NDArray[np.uint8] | None:
+        """Return a picture of a record, uint8 (h, w, 3); None of one of too many pixels."""
+        h, w, c = self.record(row).shape
+        if not 0 < h * w * c <= MOST_DRAWN_PIXELS:
+            return None
+        # copied under the guard: a view of a file that is cut meanwhile would end the process
+        plan = self.plan(BatchOptions(labels=None))
+        return drawn(plan.batch(self, np.array([row]), None).images[0], size)
 
     def check_cached(self) -> bool:
         """Return whether decoded images and factors, if there are any, are those of the file."""

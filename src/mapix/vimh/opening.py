@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mapix import _native
 from mapix.errors import FileChangedError, FormatError, MapixWarning, warn
+from mapix.progress import shown
 from mapix.registry import Candidate
 from mapix.source import Fingerprint, Source, absolute
 from mapix.vimh import index_store, layout
@@ -111,7 +112,7 @@ def open_path(
     info: Mapping[str, Any] | str | os.PathLike[str] | bool = True,
     index: Literal["auto", "never", "rebuild"] = "auto",
     access: Literal["random", "sequential", "normal"] = "random",
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Dataset | Joined:
     """Open a VIMH file, or a split of a VIMH directory.
 
@@ -135,8 +136,8 @@ def open_path(
         Whether an index in the user's cache folder is used and stored (files from 16 MiB on).
     access : {"random", "sequential", "normal"}
         How the file will be read: advice for the kernel.
-    progress : callable, optional
-        ``progress(bytes_done, bytes_total)`` while the index is built.
+    progress : callable or True, optional
+        ``progress(bytes_done, bytes_total)`` while the index is built; True shows a bar.
 
     Returns
     -------
@@ -165,7 +166,8 @@ def open_path(
         return _open_again(candidate, options)
     files = files_to_open(candidate.path, split)
     ready = None if candidate.is_directory else candidate.source
-    opened = [_open_settled(path, splits, options, progress, ready) for path, splits in files]
+    report = shown(progress, "finding records", "bytes")
+    opened = [_open_settled(path, splits, options, report, ready) for path, splits in files]
     if len(opened) > 1:
         joined: Joined = opened[0].joined(opened[1:])
         return joined

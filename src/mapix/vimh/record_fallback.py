@@ -73,6 +73,10 @@ class File:
         """Return ``repr(record)``."""
         raise NotImplementedError
 
+    def html_of(self, record: Record) -> str:
+        """Return ``record._repr_html_()``."""
+        raise NotImplementedError
+
     def _attach(
         self,
         data: Any,
@@ -234,6 +238,9 @@ class Record:
     def spec_range(self) -> tuple[float, float] | None:
         """(spec_min, spec_max) of the record; None in the 6-byte dialect, which has none."""
         return self._file.spec_range_of(self)
+
+    def _repr_html_(self) -> str:
+        return self._file.html_of(self)
 
     def __repr__(self) -> str:
         return self._file.repr_of(self)

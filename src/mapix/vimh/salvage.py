@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 from mapix import _native
 from mapix.errors import FormatError, LimitError, MapixError, UnsupportedError
+from mapix.progress import shown
 from mapix.registry import Candidate
 from mapix.source import Source
 from mapix.store import NewDirectory, NewWhole
+from mapix.text import brief
 from mapix.vimh import layout
 from mapix.vimh.files import PICKLE_SUFFIX, SPLITS, data_files, refusal
 from mapix.vimh.info_json import INFO_NAME, hint_of, info_of, with_count
@@ -58,6 +60,8 @@ class Saved:
     lost: list[tuple[int, int]]
     damaged: list[int]
 
+    __repr__ = brief
+
     @property
     def complete(self) -> bool:
         """Whether nothing was lost or left out."""
@@ -88,6 +92,8 @@ class SavedDirectory:
     files: dict[str, Saved] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
 
+    __repr__ = brief
+
     @property
     def nrecords(self) -> int:
         """Records of all files."""
@@ -110,7 +116,7 @@ def repair(
     dialect: int | None = None,
     sums: Checksums | None = None,
     index: RecordIndex | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> Saved | SavedDirectory:
     """Write the complete records of a damaged VIMH file, or directory, to a new one.
 
@@ -130,8 +136,8 @@ def repair(
         of the directory.
     sums, index : Checksums, RecordIndex, optional
         Those of the file: records with a wrong checksum are left out, too.
-    progress : callable, optional
-        ``progress(bytes_done, bytes_total)``, of each file.
+    progress : callable or True, optional
+        ``progress(bytes_done, bytes_total)``, of each file; True shows a bar.
 
     Returns
     -------
@@ -150,6 +156,7 @@ def repair(
         There are too many damaged stretches for a VIMH file.
     """
     source, path = os.fspath(source), os.fspath(path)
+    progress = shown(progress, "copying records", "bytes")
     if os.path.isdir(source):
         return _directory(source, path, dialect, progress)
     opened = _opened(source)
