@@ -12,6 +12,7 @@ typedef struct {
     const mapix_kernels *kernels;
     uint64_t canvas_nbytes; /* or, of records as they are, of a record */
     size_t item;
+    int streams; /* whether lines of floats are written past the caches */
 } gather_job;
 
 /* The part of a record that lands on the canvas, as lines of pixels: steps in source and target. */
@@ -57,6 +58,8 @@ static void put_image(const gather_job *job, const vimh_header *r, uint32_t inte
         mapix_fill(canvas, job->canvas_nbytes, g->dtype, g->pad_value);
     }
     const placing p = place(g, r, interleaved);
+    const line_fn line = job->streams && p.from_col == 1 && p.to_col == 1 ? job->kernels->stream
+                                                                            : job->kernels->line[g->dtype];
     const int triple = r->c == 3 && g->c == 3 && !interleaved && g->layout == MAPIX_NHWC;
     for (uint64_t y = 0; y < p.nlines; y++) {
         const uint8_t *from = image + p.skip + y * p.from_row;
@@ -68,9 +71,8 @@ static void put_image(const gather_job *job, const vimh_header *r, uint32_t inte
         for (uint64_t channel = 0; channel < r->c; channel++) {
             const float a = g->affine ? g->affine[2 * channel] : 1.0f;
             const float b = g->affine ? g->affine[2 * channel + 1] : 0.0f;
-            job->kernels->line[g->dtype](to + channel * p.to_channel * job->item, p.to_col,
-                                         from + channel * p.from_channel, p.from_col, p.ncols, a,
-                                         b);
+            line(to + channel * p.to_channel * job->item, p.to_col, from + channel * p.from_channel,
+                 p.from_col, p.ncols, a, b);
         }
     }
 }
@@ -178,7 +180,11 @@ static int gather_usable(const mapix_gather *g, const mapix_table *table, uint64
         }
         job->canvas_nbytes = (uint64_t)h * w * g->c * job->item; /* below 2^50 */
     }
-    return !__builtin_mul_overflow(job->canvas_nbytes, nrows, &all) && all <= g->images_nbytes;
+    if (__builtin_mul_overflow(job->canvas_nbytes, nrows, &all) || all > g->images_nbytes) {
+        return 0;
+    }
+    job->streams = g->dtype == MAPIX_F32 && all > mapix_stream(0);
+    return 1;
 }
 
 int mapix_table_gather(const mapix_map *map, const mapix_table *table, const int64_t *rows,

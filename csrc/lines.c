@@ -3,7 +3,21 @@
 #include "simd.h"
 
 #include <math.h>
+#include <stdatomic.h>
 #include <string.h>
+
+/* What a group of cores commonly has as last cache.  A constant, because the C library may report the sum over
+ * all groups: 320 MiB where a core has 32. */
+enum { LAST_CACHE_NBYTES = 32 << 20, STREAMED_NBYTES = 64 };
+
+static atomic_uint_fast64_t stream_from = LAST_CACHE_NBYTES;
+
+uint64_t mapix_stream(uint64_t nbytes) {
+    if (nbytes) {
+        atomic_store(&stream_from, nbytes);
+    }
+    return atomic_load(&stream_from);
+}
 
 uint16_t mapix_half(float x) {
     uint32_t bits;

@@ -23,6 +23,7 @@ typedef struct {
     line_fn line[3]; /* by MAPIX_U8, MAPIX_F32, MAPIX_F16 */
     triple_fn triple[3];
     swap_fn swap[9]; /* by the size of a number: 1, 2, 4, 8 */
+    line_fn stream;  /* line[MAPIX_F32] with both steps 1, written past the caches, in order with later stores */
 } mapix_kernels;
 
 /* The kernels for the level in force. */

@@ -2,7 +2,20 @@
  * intrinsics only where it does not. */
 #if LEVEL == 0
 #define FMA(x, a, b) fmaf((x), (a), (b))
+#elif LEVEL == 1
+/* A line of the cache: 16 bytes become 16 floats. */
+#define STREAM_8(to, bytes, a, b)                                                              \
+    _mm256_stream_ps(to, _mm256_fmadd_ps(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)),      \
+                                         _mm256_set1_ps(a), _mm256_set1_ps(b)))
+#define STREAM(to, bytes, a, b)           \
+    STREAM_8(to, bytes, a, b);            \
+    STREAM_8((to) + 8, _mm_srli_si128(bytes, 8), a, b)
 #else
+#define STREAM(to, bytes, a, b)                                                                \
+    _mm512_stream_ps(to, _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes)),      \
+                                         _mm512_set1_ps(a), _mm512_set1_ps(b)))
+#endif
+#if LEVEL > 0
 #define FMA(x, a, b) __builtin_fmaf((x), (a), (b))
 /* Bytes j to j + 15 of triples, of three vectors of 16 pixels. */
 #define PIXEL(channel, j) (char)((j) % 3 == (channel) ? (j) / 3 : -1)
@@ -53,6 +66,29 @@ TARGET static void NAME(line_f32)(void *to, size_t to_step, const uint8_t *from,
     }
     for (size_t i = 0; i < n; i++) {
         out[i * to_step] = FMA((float)from[i * from_step], a, b);
+    }
+}
+
+/* What is larger than the last cache is in memory in the end: writing it there at once saves reading the
+ * lines first, and leaves the cache to others. */
+TARGET static void NAME(stream_f32)(void *to, size_t to_step, const uint8_t *from, size_t from_step,
+                                    size_t n, float a, float b) {
+    float *restrict out = to;
+    size_t i = 0;
+    (void)to_step;
+    (void)from_step;
+#if LEVEL > 0
+    for (; i < n && (uintptr_t)(out + i) % STREAMED_NBYTES; i++) {
+        out[i] = FMA((float)from[i], a, b);
+    }
+    for (; i + STREAMED_NBYTES / 4 <= n; i += STREAMED_NBYTES / 4) {
+        const __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(from + i));
+        STREAM(out + i, bytes, a, b);
+    }
+    _mm_sfence();
+#endif
+    for (; i < n; i++) {
+        out[i] = FMA((float)from[i], a, b);
     }
 }
 
@@ -144,9 +180,12 @@ static const mapix_kernels NAME(kernels) = {
     {NAME(line_u8), NAME(line_f32), NAME(line_f16)},
     {NAME(triple_u8), NAME(triple_f32), NAME(triple_f16)},
     {[1] = NAME(swap_1), [2] = NAME(swap_2), [4] = NAME(swap_4), [8] = NAME(swap_8)},
+    NAME(stream_f32),
 };
 
 #undef FMA
+#undef STREAM
+#undef STREAM_8
 #undef SWAP
 #undef PIXEL
 #undef PIXELS_4

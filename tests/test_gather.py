@@ -147,6 +147,29 @@ def test_kernels_at_every_length(tmp_path, level, n):
 
 
 @pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("n", [1, 15, 16, 17, 33, 100])
+def test_floats_that_bypass_the_caches_are_the_same(tmp_path, level, n):
+    records = [record(3, n, 3, [], seed=i) for i in range(3)]
+    ds = open_records(tmp_path, records)
+    _native.simd(level)
+    usual = _native.stream()
+    rows = np.arange(60) % 3
+    options = {"dtype": "float32", "layout": "NCHW", "scale": 0.3, "mean": 1.7}
+    for more in ({}, {"pad": (5, n + 2)}, {"crop": "corner", "pad": (2, n)}, {"threads": 2}):
+        want = ds.batch(rows, **options, **more).images
+        try:
+            assert _native.stream(1) == 1
+            for begin in range(3):  # not at the beginning of a cache line
+                room = np.full(want.size + 2 * begin, np.nan, np.float32)
+                out = room[begin : begin + want.size].reshape(want.shape)
+                ds.batch(rows, out, **options, **more)
+                np.testing.assert_array_equal(out, want)
+                assert np.isnan(room).sum() == 2 * begin
+        finally:
+            assert _native.stream(usual) == usual
+
+
+@pytest.mark.parametrize("level", LEVELS)
 def test_half_floats_round_as_numpy(tmp_path, level):
     """All bytes under many scales: subnormal, tiny, huge and infinite halves among them."""
     r = Slow(16, 16, 1, [], bytes(range(256)), (0.0, 1.0))

@@ -36,6 +36,7 @@ from mapix._native.core import (
     problem,
     read_file,
     simd,
+    stream,
     warm,
     writable,
 )
@@ -110,6 +111,7 @@ __all__ = [
     "read_file",
     "scratch",
     "simd",
+    "stream",
     "warm",
     "writable",
 ]

@@ -51,6 +51,7 @@ __all__ = [
     "read_file",
     "shape_text",
     "simd",
+    "stream",
     "warm",
     "where_of",
     "writable",
@@ -256,6 +257,11 @@ def crc32c(data: object, crc: int = 0) -> int:
     """Return the CRC32C of a buffer, continued from ``crc``."""
     buffer = buffer_of(data)
     return int(lib.mapix_crc32c(buffer, len(buffer), crc))
+
+
+def stream(nbytes: int = 0) -> int:
+    """Call ``mapix_stream``: set, or get, above which size batches bypass the caches."""
+    return int(lib.mapix_stream(nbytes))
 
 
 def simd(level: int = -1) -> int:
