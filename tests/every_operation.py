@@ -746,6 +746,10 @@ ARCHIVE_FUNCTIONS: dict[str, Op] = {
     "merge": lambda a: mapix.iid.merge([a], new(a.path)),
     "diff": lambda a: str(mapix.iid.diff(a, a)),
     "edit": lambda a: mapix.iid.edit(a, path=new(a.path), meta={}),
+    "save_labels": lambda a: mapix.iid.save_labels(a, new(a.path) + ".npy"),
+    "to_coco": lambda a: mapix.iid.to_coco(a),
+    "to_geojson": lambda a: mapix.iid.to_geojson(a),
+    "to_panoptic": lambda a: mapix.iid.to_panoptic(a, new(a.path)),
     "label_map": lambda a: (
         mapix.iid.label_map(a).array if hasattr(mapix.iid.label_map(a), "array") else None
     ),

@@ -30,7 +30,7 @@ WRITES = """
     Appender ShardedWriter Writer add_label_map append write write_data write_map write_rot
     write_som
 """
-OPENS_A_PATH = "convert index lint open open_path repair verify"
+OPENS_A_PATH = "convert from_coco index lint open open_path read_labels read_png repair verify"
 HAS_NO_FILE = """
     Augment AutoEncoder Batch ClosedError CocoBatch FileChangedError FormatError LabelMap
     Lattice Layer LimitError LockedError LossError MapixError MapixWarning Masks Model

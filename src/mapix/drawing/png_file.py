@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["png"]
+__all__ = ["png", "png_pieces"]
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # channels -> grey, grey and alpha, RGB, RGBA
@@ -48,22 +49,43 @@ def png(array: NDArray[Any], *, level: int = 6) -> bytes:
     h, w, c = planes.shape
     if not 0 < h <= MOST_SIDE or not 0 < w <= MOST_SIDE:
         raise ValueError(f"a PNG file holds at least 1 x 1 pixel, got {h} x {w}")
-    depth = 8 * array.dtype.itemsize
-    head = struct.pack(">IIBBBBB", w, h, depth, COLOUR_TYPES[c], 0, 0, 0)
-    parts = [SIGNATURE, _chunk(b"IHDR", head)]
-    engine = zlib.compressobj(level)
     step = max(1, STRIPE_NBYTES // (w * c * array.dtype.itemsize))
-    above = np.zeros(w * c * array.dtype.itemsize, np.uint8)
-    for at in range(0, h, step):
-        rows = np.ascontiguousarray(planes[at : at + step], f">u{array.dtype.itemsize}")
+    strips = (planes[at : at + step] for at in range(0, h, step))
+    return b"".join(png_pieces(planes.shape, array.dtype, strips, level=level))
+
+
+def png_pieces(
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    strips: Iterable[NDArray[Any]],
+    *,
+    level: int = 6,
+) -> Iterator[bytes]:
+    """Yield the bytes of a PNG file of (h, w, c), made of successive strips of its rows.
+
+    Raises
+    ------
+    ValueError
+        The strips have another number of rows than ``shape``.
+    """
+    h, w, c = shape
+    width = c * dtype.itemsize
+    yield SIGNATURE + _chunk(
+        b"IHDR", struct.pack(">IIBBBBB", w, h, 8 * dtype.itemsize, COLOUR_TYPES[c], 0, 0, 0)
+    )
+    engine, done = zlib.compressobj(level), 0
+    above = np.zeros(w * width, np.uint8)
+    for strip in strips:
+        rows = np.ascontiguousarray(strip, f">u{dtype.itemsize}")
         raw = rows.reshape(len(rows), -1).view(np.uint8)
-        data = engine.compress(_filtered(raw, above, c * array.dtype.itemsize).data)
-        above = raw[-1]
-        if at + step >= h:
-            data += engine.flush()
+        data = engine.compress(_filtered(raw, above, width).data)
+        above, done = raw[-1], done + len(rows)
         if data:
-            parts.append(_chunk(b"IDAT", data))
-    return b"".join([*parts, _chunk(b"IEND", b"")])
+            yield _chunk(b"IDAT", data)
+    if done != h:
+        raise ValueError(f"a PNG file of {h} rows, {done} were given")
+    yield _chunk(b"IDAT", engine.flush())
+    yield _chunk(b"IEND", b"")
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

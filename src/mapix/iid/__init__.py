@@ -10,8 +10,12 @@ from mapix.lazy import attach
 if TYPE_CHECKING:
     from mapix.iid import coco
     from mapix.iid.archive import Archive
+    from mapix.iid.coco_reading import from_coco
+    from mapix.iid.coco_writing import to_coco, to_panoptic
     from mapix.iid.editing import diff, edit, merge, subset
-    from mapix.iid.label_maps import LabelMap, add_label_map, label_map, read_png
+    from mapix.iid.geojson import to_geojson
+    from mapix.iid.label_files import read_labels, read_png, save_labels
+    from mapix.iid.label_maps import LabelMap, add_label_map, label_map
     from mapix.iid.pixel_queries import Masks, Overlaps
     from mapix.iid.segment import Region, Segment
     from mapix.iid.selection import Selection
@@ -36,10 +40,16 @@ __all__ = [
     "coco",
     "diff",
     "edit",
+    "from_coco",
     "label_map",
     "merge",
+    "read_labels",
     "read_png",
+    "save_labels",
     "subset",
+    "to_coco",
+    "to_geojson",
+    "to_panoptic",
 ]
 
 _MODULES = {
@@ -58,10 +68,16 @@ _MODULES = {
     "coco": "",
     "diff": "editing",
     "edit": "editing",
+    "from_coco": "coco_reading",
     "label_map": "label_maps",
     "merge": "editing",
-    "read_png": "label_maps",
+    "read_labels": "label_files",
+    "read_png": "label_files",
+    "save_labels": "label_files",
     "subset": "editing",
+    "to_coco": "coco_writing",
+    "to_geojson": "geojson",
+    "to_panoptic": "coco_writing",
 }
 
 __getattr__, __dir__ = attach(__name__, _MODULES)

@@ -14,5 +14,5 @@ FORMAT = Format(
     source="mapix.iid.conversion:stream",
     targets={"iid": "mapix.iid.conversion:Iid"},
     commands="mapix.iid.commands:add",
-    command_names={"iid": "find, paint, merge and cut out segments of archives"},
+    command_names={"iid": "find, paint, merge, convert segments of archives"},
 )

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mapix.errors import LimitError
 from mapix.iid.argument_checks import (
     Box,
     KeysLike,
@@ -29,10 +28,9 @@ if TYPE_CHECKING:
     from mapix.iid.sharded_writer import ShardedWriter
     from mapix.iid.writer import Writer
 
-__all__ = ["LabelMap", "add_label_map", "label_map", "read_png"]
+__all__ = ["LabelMap", "add_label_map", "label_boxes", "label_map"]
 
 STRIPE_PIXELS = 1 << 18  # of a label map, processed at once
-MOST_LABELS = 65535  # of a PNG with 16 bits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,20 +53,14 @@ class LabelMap:
 
     __repr__ = brief
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a PNG of 16 bits, which ``read_png`` reads; needs Pillow.
+    def save(self, path: str | os.PathLike[str], *, rgb: bool = False) -> None:
+        """Write a PNG, TIFF or ``.npy`` file, which ``read_labels`` reads: see ``save_labels``."""
+        from mapix.iid.label_files import write_strips
 
-        Raises
-        ------
-        LimitError
-            A label is above 65535.
-        """
-        from PIL import Image
-
+        step = max(1, STRIPE_PIXELS // max(1, self.labels.shape[1]))
+        strips = (self.labels[at : at + step] for at in range(0, len(self.labels), step))
         most = int(self.labels.max(initial=0))
-        if most > MOST_LABELS:
-            raise LimitError(f"{os.fspath(path)}: label {most}, a PNG holds up to {MOST_LABELS}")
-        Image.fromarray(self.labels.astype(np.uint16)).save(path, format="PNG")
+        write_strips(path, self.labels.shape, strips, most, rgb=rgb)
 
     def __str__(self) -> str:
         total = sum(self.lost.values())
@@ -110,25 +102,6 @@ def _stripes(shape: tuple[int, ...], npixels: int) -> Iterator[slice]:
     step = max(1, npixels // max(1, shape[1]))
     for row in range(0, shape[0], step):
         yield slice(row, min(row + step, shape[0]))
-
-
-def read_png(path: str | os.PathLike[str]) -> NDArray[np.int64]:
-    """Return the labels of a PNG of 8 or 16 bits and one channel, int64 (h, w); needs Pillow.
-
-    Raises
-    ------
-    ValueError
-        It has several channels.  Of a palette the numbers are taken.
-    """
-    from PIL import Image
-
-    with Image.open(path) as image:
-        labels = np.asarray(image)
-    if labels.ndim != 2:
-        raise ValueError(
-            f"{os.fspath(path)}: an image of shape {labels.shape} has not one number per pixel"
-        )
-    return labels.astype(np.int64)
 
 
 def add_label_map(
@@ -180,21 +153,26 @@ def add_label_map(
         raise TypeError(f"a label map is (h, w) of integers, got {array.dtype} {array.shape}")
     space, names = as_bytes(domain, "domain"), as_group_names(groups)
     row, column = as_pair(at, "at")
-    boxes = _boxes(array)
-    boxes.pop(as_integer(background, "background", -(2**63), 2**64), None)
+    boxes = label_boxes(array, as_integer(background, "background", -(2**63), 2**64))
     for minr, minc, maxr, maxc in boxes.values():
         as_box((row + minr, column + minc, row + maxr, column + maxc))
     keys = []
-    for value in sorted(boxes):
-        minr, minc, maxr, maxc = boxes[value]
+    for value, (minr, minc, maxr, maxc) in boxes.items():
         mask = array[minr:maxr, minc:maxc] == value
         where = (row + minr, column + minc)
         keys.append(out.add(space, str(value), mask, at=where, groups=names))
     return keys
 
 
+def label_boxes(array: NDArray[Any], background: int = 0) -> dict[int, Box]:
+    """Return value -> tight box of a label map, in the order of the values."""
+    found = _boxes(array)
+    found.pop(background, None)
+    return dict(sorted(found.items()))
+
+
 def _boxes(array: NDArray[Any]) -> dict[int, Box]:
-    """Return value -> tight box of a label map, from runs of equal values in stripes."""
+    """Return the boxes from runs of equal values in stripes."""
     found: dict[int, Box] = {}
     width = array.shape[1]
     for part in _stripes(array.shape, STRIPE_PIXELS):

@@ -14,6 +14,9 @@ TOOLS: dict[str, tuple[str, str]] = {
     "paint": ("write a label map: the topmost segment of each pixel", "mapix.iid.commands.paint"),
     "merge": ("write several archives as one", "mapix.iid.commands.merge"),
     "subset": ("write some segments as a new archive", "mapix.iid.commands.subset"),
+    "from-coco": ("write a COCO file as archives", "mapix.iid.commands.from_coco"),
+    "to-coco": ("write archives as a COCO file", "mapix.iid.commands.to_coco"),
+    "to-geojson": ("write outlines of segments as GeoJSON", "mapix.iid.commands.to_geojson"),
 }
 """Name -> one line of help, and the module whose ``add(parser)`` adds the arguments and ``run``."""
 

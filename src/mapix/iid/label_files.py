@@ -1,0 +1,416 @@
+"""Files of label maps, strip by strip: ``.npy``, TIFF and PNG."""
+
+from __future__ import annotations
+
+import os
+import struct
+import tempfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from mapix._native.png import rows as png_rows
+from mapix.drawing.png_file import png_pieces
+from mapix.errors import FormatError, LimitError, TruncatedError, UnsupportedError
+from mapix.iid.argument_checks import KeysLike
+from mapix.registry import open_dataset
+from mapix.source import Source
+from mapix.store import NewWhole
+
+if TYPE_CHECKING:
+    from mapix.iid.archive import Archive
+
+__all__ = ["read_labels", "read_png", "save_labels", "write_strips"]
+
+STRIP_PIXELS = 1 << 20  # that are in memory at once
+MOST_PIXELS = 1 << 30  # of a file, by default
+MOST_OF_16_BITS = (1 << 16) - 1
+MOST_OF_RGB = (1 << 24) - 1
+PNG = b"\x89PNG\r\n\x1a\n"
+PNG_HEAD = struct.Struct(">IIBBBBB")
+CHUNK_HEAD = struct.Struct(">I4s")
+CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of the colour types of PNG
+READ_NBYTES = 1 << 20
+
+Shape = tuple[int, ...]
+
+
+# --- in -------------------------------------------------------------------------------------------
+
+
+def read_labels(
+    path: str | os.PathLike[str], *, rgb: bool = False, max_pixels: int = MOST_PIXELS
+) -> NDArray[Any]:
+    """Return the label map in a ``.npy``, TIFF or PNG file, (h, w), read-only.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The file, by any name; its first bytes state what it is.  TIFF needs tifffile.
+    rgb : bool
+        Whether three channels of 8 bits are one number, as in COCO's panoptic files: red + 256 *
+        green + 65536 * blue.
+    max_pixels : int
+        A file of more is a LimitError; 1 Gi by default.
+
+    Returns
+    -------
+    ndarray
+        Integers.  Of ``.npy`` and plain TIFF a view of the file; otherwise a view of a temporary
+        file (in ``TMPDIR``), which is removed with the array: a map of any size needs little
+        memory.
+
+    Raises
+    ------
+    FormatError
+        The file is damaged, or of another kind.
+    ValueError
+        It has not one integer per pixel.
+    UnsupportedError
+        tifffile is not installed, or the kind of the file is not read.
+    """
+    name = os.fspath(path)
+    source = Source(name)
+    front = source.read(0, min(len(PNG), source.nbytes))
+    if front == PNG:
+        found = _read_png(source, rgb, max_pixels)
+    elif front[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        found = _read_tiff(source, max_pixels)
+    elif front.startswith(b"\x93NUMPY"):
+        found = open_dataset(name, format="npy").view()
+    else:
+        raise FormatError(name, "label map", "a .npy, TIFF or PNG file expected")
+    if rgb and found.ndim == 3 and found.shape[2] == 3 and found.dtype == np.uint8:
+        found = _numbers(found)
+    if found.ndim != 2 or found.dtype.kind not in "biu":
+        hint = "; rgb=True reads red, green and blue as one" if found.ndim == 3 else ""
+        raise ValueError(
+            f"{name}: {found.dtype} of shape {found.shape} is not one number per pixel, a whole "
+            f"one{hint}"
+        )
+    found.flags.writeable = False
+    return found
+
+
+def read_png(path: str | os.PathLike[str]) -> NDArray[np.int64]:
+    """Return the labels of a PNG of one channel, int64 (h, w): see ``read_labels``."""
+    return read_labels(path).astype(np.int64)
+
+
+def _numbers(channels: NDArray[np.uint8]) -> NDArray[np.uint32]:
+    found: NDArray[np.uint32] = channels[..., 0].astype(np.uint32)
+    for k in (1, 2):
+        found |= channels[..., k].astype(np.uint32) << np.uint32(8 * k)
+    return found
+
+
+def _room(shape: Shape, dtype: np.dtype[Any], path: str, max_pixels: int) -> NDArray[Any]:
+    """Return an array in a temporary file without a name."""
+    if shape[0] * shape[1] > max_pixels:
+        raise LimitError(
+            f"{path}: {shape[0]} x {shape[1]} pixels, more than max_pixels = {max_pixels}"
+        )
+    if not np.prod(shape):
+        return np.zeros(shape, dtype)
+    with tempfile.TemporaryFile() as file:
+        return np.memmap(file, dtype, "w+", shape=shape)
+
+
+def _read_png(source: Source, rgb: bool, max_pixels: int) -> NDArray[Any]:
+    chunks = _Chunks(source)
+    kind, raw = chunks.next()
+    if kind != b"IHDR" or len(raw) != PNG_HEAD.size:
+        raise FormatError(source.path, "png", "no header", at=len(PNG))
+    w, h, depth, colour, _, _, interlaced = PNG_HEAD.unpack(raw)
+    if colour not in CHANNELS or depth not in (1, 2, 4, 8, 16) or not w or not h:
+        reason = f"{w} x {h} pixels of {depth} bits, colour type {colour}"
+        raise FormatError(source.path, "png", reason, at=len(PNG) + CHUNK_HEAD.size)
+    if depth < 8 or interlaced:
+        raise UnsupportedError(
+            f"{source.path}: PNG files of {depth} bits per channel"
+            f"{', interlaced' if interlaced else ''} are not read as label maps: save it again "
+            "with 8 or 16 bits"
+        )
+    channels = CHANNELS[colour]
+    dtype = np.dtype(">u2" if depth == 16 else np.uint8)
+    numbers = rgb and channels == 3 and depth == 8
+    if channels > 1 and not numbers:
+        return np.broadcast_to(np.zeros(1, dtype), (h, w, channels))  # for the caller's error
+    width = channels * dtype.itemsize
+    found = _room(
+        (h, w), np.dtype(np.uint32) if numbers else dtype.newbyteorder("="), source.path, max_pixels
+    )
+    step, at = max(1, STRIP_PIXELS // w), 0
+    above = np.zeros(w * width, np.uint8)
+    for data, nrows in chunks.rows(h, w * width, step):
+        strip = png_rows(data, nrows, w * width, width, above)
+        if strip is None:
+            raise FormatError(source.path, "png", f"an unknown filter in rows {at} to {at + nrows}")
+        above = strip[-1].copy()
+        found[at : at + nrows] = (
+            _numbers(strip.reshape(nrows, w, 3)) if numbers else strip.view(dtype)
+        )
+        at += nrows
+    return found
+
+
+class _Chunks:
+    """The chunks of a PNG file; their checksums are checked."""
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.at = source, len(PNG)
+
+    def _read(self, nbytes: int) -> bytes:
+        if nbytes > self.source.nbytes - self.at:
+            left = self.source.nbytes - self.at
+            reason = f"{nbytes} bytes expected, {left} are left"
+            raise TruncatedError(self.source.path, "png", reason, at=self.at)
+        found = self.source.read(self.at, nbytes)
+        self.at += nbytes
+        return found
+
+    def next(self) -> tuple[bytes, bytes]:
+        """Return kind and data of the next chunk, which is small."""
+        nbytes, kind = CHUNK_HEAD.unpack(self._read(CHUNK_HEAD.size))
+        if nbytes > READ_NBYTES:
+            raise LimitError(f"{self.source.path}: png: a chunk {kind!r} of {nbytes} bytes")
+        raw = self._read(nbytes)
+        self._check(zlib.crc32(raw, zlib.crc32(kind)), kind)
+        return kind, raw
+
+    def _check(self, crc: int, kind: bytes) -> None:
+        stated = int.from_bytes(self._read(4), "big")
+        if stated != crc:
+            reason = f"chunk {kind!r} has the CRC {crc:08x}, {stated:08x} is stated"
+            raise FormatError(self.source.path, "png", reason, at=self.at - 4)
+
+    def _data(self) -> Iterator[bytes]:
+        """Yield the data of all IDAT chunks, in pieces."""
+        begun = False
+        while True:
+            nbytes, kind = CHUNK_HEAD.unpack(self._read(CHUNK_HEAD.size))
+            if kind == b"IEND" or (begun and kind != b"IDAT"):
+                return
+            if kind == b"IDAT":
+                begun, crc = True, zlib.crc32(kind)
+                for left in range(nbytes, 0, -READ_NBYTES):
+                    piece = self._read(min(left, READ_NBYTES))
+                    crc = zlib.crc32(piece, crc)
+                    yield piece
+                self._check(crc, kind)
+            else:
+                if nbytes > self.source.nbytes - self.at:
+                    self._read(nbytes)
+                self.at += nbytes + 4
+
+    def rows(self, h: int, row_nbytes: int, step: int) -> Iterator[tuple[bytes, int]]:
+        """Yield filtered rows, ``step`` at a time, and how many they are."""
+        engine, held, done = zlib.decompressobj(), bytearray(), 0
+        want = min(step, h) * (row_nbytes + 1)
+        for piece in self._data():
+            raw = piece
+            while raw and done < h:
+                try:
+                    held += engine.decompress(raw, want - len(held))
+                except zlib.error as e:
+                    reason = f"row {done} cannot be decompressed: {e}"
+                    raise FormatError(self.source.path, "png", reason, at=self.at) from e
+                raw = engine.unconsumed_tail
+                if len(held) == want:
+                    nrows = want // (row_nbytes + 1)
+                    yield bytes(held), nrows
+                    held.clear()
+                    done += nrows
+                    want = min(step, h - done) * (row_nbytes + 1)
+                elif not raw or engine.eof:
+                    break
+        if done < h:
+            reason = f"{h} rows expected, the data ends in row {done}"
+            raise TruncatedError(self.source.path, "png", reason, at=self.at)
+
+
+def _read_tiff(source: Source, max_pixels: int) -> NDArray[Any]:
+    try:
+        import tifffile
+    except ImportError as e:
+        raise UnsupportedError(
+            "TIFF files are read by tifffile, which is not installed: pip install 'mapix[images]'"
+        ) from e
+    try:
+        with tifffile.TiffFile(source.path) as file:
+            return _page(file.pages[0], source, max_pixels)
+    except (LimitError, UnsupportedError, FormatError):
+        raise
+    except Exception as e:  # a decoder may raise anything for bytes of unknown origin
+        reason = f"cannot be decoded: {' '.join(str(e).split()) or type(e).__name__}"
+        raise FormatError(source.path, "tiff", reason) from e
+
+
+def _page(page: Any, source: Source, max_pixels: int) -> NDArray[Any]:
+    shape, dtype = tuple(map(int, page.shape)), page.dtype
+    if len(shape) != 2 or dtype is None or dtype.kind not in "biu":
+        return np.empty((0,) * len(shape), np.float64 if dtype is None else dtype)
+    nbytes = shape[0] * shape[1] * dtype.itemsize
+    if page.is_memmappable and page.dataoffsets[0] + nbytes <= source.nbytes:
+        stored = dtype.newbyteorder(page.parent.byteorder)
+        return np.ndarray(shape, stored, source.view, page.dataoffsets[0])
+    found = _room(shape, np.dtype(dtype).newbyteorder("="), source.path, max_pixels)
+    for data, where, _ in page.segments():
+        if data is None:
+            continue  # a strip that the file leaves out: zeros
+        top, left = int(where[2]), int(where[3])
+        tile = data.reshape(data.shape[-3], data.shape[-2])
+        h, w = min(tile.shape[0], shape[0] - top), min(tile.shape[1], shape[1] - left)
+        found[top : top + h, left : left + w] = tile[:h, :w]
+    return found
+
+
+# --- out ------------------------------------------------------------------------------------------
+
+
+def save_labels(
+    archive: Archive,
+    path: str | os.PathLike[str],
+    keys: KeysLike | None = None,
+    *,
+    rgb: bool = False,
+    replace: bool = False,
+    progress: Callable[[int, int], object] | None = None,
+    **options: Any,
+) -> None:
+    """Paint segments into a file of one number per pixel: key + 1 of the topmost one, or 0.
+
+    The image is painted and written strip by strip: it may have any size.  ``label_map`` counts
+    the pixels that overlaps lose.
+
+    Parameters
+    ----------
+    archive, keys, **options
+        As for ``archive.paint``; ``order`` says which segment is on top.
+    path : str or os.PathLike
+        ``.npy``, ``.tif``, ``.tiff`` or ``.png``.  Numbers have 16 bits if all fit, else 32.
+    rgb : bool
+        Of PNG, which holds 16 bits per channel: write red + 256 * green + 65536 * blue, as COCO's
+        panoptic files have it.
+    replace : bool
+        Whether to replace a file.
+    progress : callable, optional
+        ``progress(rows_done, rows_total)``.
+
+    Raises
+    ------
+    LimitError
+        A label does not fit: above 65535 in a PNG (16,777,215 with ``rgb``).
+    ValueError
+        The path ends otherwise.
+    """
+    h, w = archive.shape
+    some = archive._some(keys)
+    step = max(1, STRIP_PIXELS // max(w, 1))
+
+    def strips() -> Iterator[NDArray[np.int32]]:
+        for at in range(0, h, step):
+            painted = archive.paint(some, (at, 0, min(at + step, h), w), background=-1, **options)
+            painted += 1
+            yield painted
+            if progress is not None:
+                progress(min(at + step, h), h)
+
+    most = int(some.max(initial=0)) + 1 if len(some) else 0
+    write_strips(path, (h, w), strips(), most, rgb=rgb, replace=replace)
+
+
+def write_strips(
+    path: str | os.PathLike[str],
+    shape: Shape,
+    strips: Iterable[NDArray[Any]],
+    most: int,
+    *,
+    rgb: bool = False,
+    replace: bool = False,
+) -> None:
+    """Write strips of rows of a label map, whose numbers are 0..``most``, to a file."""
+    name = os.fspath(path)
+    ending = os.path.splitext(name)[1].lower()
+    if rgb and ending != ".png":
+        raise ValueError(f"{name}: rgb=True is for PNG files")
+    dtype = np.dtype(np.uint16 if most <= MOST_OF_16_BITS else np.uint32)
+    if ending == ".png":
+        limit = MOST_OF_RGB if rgb else MOST_OF_16_BITS
+        if most > limit:
+            others = ".npy and .tif" if rgb else "rgb=True, .npy and .tif"
+            raise LimitError(
+                f"{name}: label {most}, a PNG holds up to {limit}; {others} hold larger ones"
+            )
+        pieces = _png(shape, strips, rgb)
+    elif ending == ".npy":
+        pieces = _npy(shape, strips, dtype)
+    elif ending in (".tif", ".tiff"):
+        pieces = iter(())
+    else:
+        raise ValueError(f"{name}: a label map is written as .npy, .tif or .png, not {ending!r}")
+    with NewWhole(path, replace=replace) as out:
+        if ending in (".tif", ".tiff"):
+            _tiff(out, shape, strips, dtype)
+        for piece in pieces:
+            out.write(piece)
+
+
+def _png(shape: Shape, strips: Iterable[NDArray[Any]], rgb: bool) -> Iterator[bytes]:
+    if not rgb:
+        yield from png_pieces(
+            (*shape, 1), np.dtype(np.uint16), (s.astype(np.uint16) for s in strips)
+        )
+        return
+    channels = (np.stack([s & 255, s >> 8 & 255, s >> 16], axis=2).astype(np.uint8) for s in strips)
+    yield from png_pieces((*shape, 3), np.dtype(np.uint8), channels)
+
+
+def _npy(shape: Shape, strips: Iterable[NDArray[Any]], dtype: np.dtype[Any]) -> Iterator[Any]:
+    import io
+
+    head = io.BytesIO()
+    about = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": tuple(shape)}
+    npy.write_array_header_1_0(head, about)
+    yield head.getvalue()
+    for strip in strips:
+        yield strip.astype(dtype).reshape(-1).view(np.uint8).data
+
+
+def _tiff(
+    out: NewWhole, shape: Shape, strips: Iterable[NDArray[Any]], dtype: np.dtype[Any]
+) -> None:
+    """Write a TIFF file (6.0) of strips that zlib compresses."""
+    places: list[int] = []
+    sizes: list[int] = []
+    nrows = 0
+    out.write(bytes(8))
+    at = 8
+    for strip in strips:
+        nrows = nrows or len(strip)
+        data = zlib.compress(np.ascontiguousarray(strip, dtype.newbyteorder("<")).tobytes(), 6)
+        data += bytes(len(data) % 2)
+        places.append(at)
+        sizes.append(len(data))
+        out.write(data)
+        at += len(data)
+    n = len(places)
+    out.write(struct.pack(f"<{2 * n}I", *places, *sizes))
+    lists = (at, at + 4 * n) if n > 1 else (places[0] if n else 0, sizes[0] if n else 0)
+    tags = [  # tag, type (3: 16 bits, 4: 32 bits), count, value or place
+        *((256, 4, 1, shape[1]), (257, 4, 1, shape[0]), (258, 3, 1, 8 * dtype.itemsize)),
+        *((259, 3, 1, 8), (262, 3, 1, 1), (273, 4, n, lists[0]), (277, 3, 1, 1)),
+        *((278, 4, 1, max(nrows, 1)), (279, 4, n, lists[1]), (339, 3, 1, 1)),
+    ]
+    directory = at + 8 * n
+    if directory > (1 << 32) - 1000:
+        raise LimitError(f"{out.path}: a TIFF file ends at 4 GiB; .npy has no limit")
+    out.write(struct.pack("<H", len(tags)))
+    for tag in tags:
+        out.write(struct.pack("<HHII", *tag))
+    out.write(bytes(4))
+    out.head = struct.pack("<2sHI", b"II", 42, directory)

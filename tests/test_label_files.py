@@ -1,0 +1,274 @@
+"""Label maps in files: strips, memory, other programs' files, hostile ones; GeoJSON."""
+
+from __future__ import annotations
+
+import json
+import struct
+import tracemalloc
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mapix
+from mapix.iid import (
+    Writer,
+    add_label_map,
+    label_map,
+    read_labels,
+    read_png,
+    save_labels,
+    to_geojson,
+)
+from mapix.iid.geojson import rings_of
+from mapix.iid.segment import polygons
+
+
+def cells(h: int, w: int, step: int = 16) -> np.ndarray[Any, Any]:
+    """A label map of cells on a grid, as programs for microscopes write it."""
+    y, x = np.mgrid[:h, :w]
+    inside = (y % step - step // 2) ** 2 + (x % step - step // 2) ** 2 < (step // 2 - 1) ** 2
+    return np.where(inside, y // step * (w // step + 1) + x // step + 1, 0).astype(np.int32)
+
+
+def archive_of(path: Path, labels: np.ndarray[Any, Any]) -> Any:
+    h, w = labels.shape
+    with Writer(path, {"image": {"height": h, "width": w}}) as out:
+        add_label_map(out, labels, "cells")
+    return mapix.open(path)
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.png", "x.tif", "rgb.png"])
+def test_maps_that_mapix_writes(tmp_path: Path, name: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr("mapix.iid.label_files.STRIP_PIXELS", 700)
+    if name.endswith(".tif"):
+        pytest.importorskip("tifffile", reason="needs tifffile")
+    labels = cells(70, 90)
+    values = np.unique(labels)[1:]
+    archive = archive_of(tmp_path / "a.iid", labels)
+    rgb = name == "rgb.png"
+    done: list[int] = []
+    save_labels(archive, tmp_path / name, rgb=rgb, progress=lambda k, n: done.append(k))
+    found = read_labels(tmp_path / name, rgb=rgb)
+    wanted = np.searchsorted(values, labels) + 1
+    wanted[labels == 0] = 0
+    assert np.array_equal(found, wanted)
+    assert not found.flags.writeable
+    assert done[-1] == 70
+    assert len(done) == 10
+    again = tmp_path / f"again.{name}"
+    label_map(archive).save(again, rgb=rgb)
+    assert np.array_equal(read_labels(again, rgb=rgb), wanted)
+    back = archive_of(tmp_path / "back.iid", found)
+    assert back.paint().tolist() == archive.paint().tolist()
+
+
+def test_large_labels_need_room(tmp_path: Path) -> None:
+    labels = np.arange(70_000, dtype=np.int32).reshape(200, 350)
+    found = mapix.iid.LabelMap(labels, {}, [])
+    with pytest.raises(mapix.LimitError, match="label 69999, a PNG holds up to 65535; rgb=True"):
+        found.save(tmp_path / "x.png")
+    assert list(tmp_path.iterdir()) == []
+    found.save(tmp_path / "x.png", rgb=True)
+    assert np.array_equal(read_labels(tmp_path / "x.png", rgb=True), labels)
+    with pytest.raises(ValueError, match="rgb=True reads red"):
+        read_labels(tmp_path / "x.png")
+    found.save(tmp_path / "x.npy")
+    assert read_labels(tmp_path / "x.npy").dtype == np.uint32
+    for bad in ("x.jpg", "x"):
+        with pytest.raises(ValueError, match=r"written as \.npy, \.tif or \.png"):
+            found.save(tmp_path / bad)
+    with pytest.raises(ValueError, match="is for PNG"):
+        found.save(tmp_path / "y.npy", rgb=True)
+    with pytest.raises(FileExistsError):
+        found.save(tmp_path / "x.npy")
+
+
+def test_memory_does_not_grow_with_the_map(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("mapix.iid.label_files.STRIP_PIXELS", 1 << 16)
+    monkeypatch.setattr("mapix.iid.label_maps.STRIPE_PIXELS", 1 << 16)
+    h = w = 1024
+    small = np.zeros((h, w), np.uint16)
+    small[: h // 2, : w // 2] = cells(h // 2, w // 2, 64)
+    archive = archive_of(tmp_path / "a.iid", small)
+    save_labels(archive, tmp_path / "x.png")
+    save_labels(archive, tmp_path / "x.npy")
+    archive.paint((0, 0, 1, 1))
+    del small
+    peaks = {}
+    for name, act in {
+        "write": lambda: save_labels(archive, tmp_path / "y.png"),
+        "read": lambda: read_labels(tmp_path / "x.png"),
+        "png": lambda: archive_of(tmp_path / "b.iid", read_labels(tmp_path / "x.png")).close(),
+        "npy": lambda: archive_of(tmp_path / "c.iid", read_labels(tmp_path / "x.npy")).close(),
+    }.items():
+        tracemalloc.start()
+        act()
+        peaks[name] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert (tmp_path / "b.iid").read_bytes() == (tmp_path / "c.iid").read_bytes()
+    npixels = h * w
+    assert peaks["write"] < 2 * npixels, peaks  # int32 of all pixels would be 4 bytes each
+    assert peaks["read"] < npixels, peaks
+    assert peaks["png"] < 3 * npixels, peaks
+    assert peaks["npy"] < 3 * npixels, peaks
+
+
+# --- files of other programs ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["L", "I;16", "P"])
+def test_png_files_of_pillow(tmp_path: Path, mode: str) -> None:
+    image = pytest.importorskip("PIL.Image", reason="needs Pillow")
+    labels = cells(40, 60, 8) % 250
+    rng = np.random.default_rng(0)
+    labels[::3] = rng.integers(0, 250, labels[::3].shape)
+    array = labels.astype(np.uint16 if mode == "I;16" else np.uint8)
+    made = image.fromarray(array)
+    if mode == "P":
+        made.putpalette(list(range(256)) * 3)
+    made.save(tmp_path / "x.png", optimize=mode == "L")
+    assert np.array_equal(read_labels(tmp_path / "x.png"), labels)
+    assert np.array_equal(read_png(tmp_path / "x.png"), labels)
+    assert read_png(tmp_path / "x.png").dtype == np.int64
+
+
+def test_tiff_files_of_tifffile(tmp_path: Path) -> None:
+    tifffile = pytest.importorskip("tifffile", reason="needs tifffile")
+    labels = cells(70, 90).astype(np.int32)
+    kinds: list[dict[str, Any]] = [
+        {},
+        {"byteorder": ">"},
+        {"compression": "zlib", "rowsperstrip": 9},
+        {"tile": (32, 48)},
+        {"tile": (32, 48), "compression": "zlib"},
+        {"bigtiff": True},
+    ]
+    for k, kind in enumerate(kinds):
+        tifffile.imwrite(tmp_path / f"{k}.tif", labels, **kind)
+        found = read_labels(tmp_path / f"{k}.tif")
+        assert np.array_equal(found, labels), kind
+    archive = archive_of(tmp_path / "a.iid", read_labels(tmp_path / "3.tif"))
+    save_labels(archive, tmp_path / "back.tif")
+    assert tifffile.imread(tmp_path / "back.tif").dtype == np.uint16
+    assert np.array_equal(tifffile.imread(tmp_path / "back.tif") > 0, labels > 0)
+    tifffile.imwrite(tmp_path / "f.tif", labels.astype(np.float32))
+    with pytest.raises(ValueError, match="not one number per pixel"):
+        read_labels(tmp_path / "f.tif")
+    whole = (tmp_path / "2.tif").read_bytes()
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        bad = bytearray(whole)
+        bad[int(rng.integers(0, 300))] = int(rng.integers(256))
+        (tmp_path / "bad.tif").write_bytes(bad[: int(rng.integers(1, len(bad)))])
+        try:
+            read_labels(tmp_path / "bad.tif")
+        except (mapix.MapixError, ValueError) as e:
+            assert "bad.tif" in str(e)  # noqa: PT017  # some damages change nothing
+
+
+def test_labels_of_scikit_image(tmp_path: Path) -> None:
+    measure = pytest.importorskip("skimage.measure", reason="needs scikit-image")
+    rng = np.random.default_rng(0)
+    labels = measure.label(rng.random((50, 60)) > 0.6)
+    np.save(tmp_path / "x.npy", labels)
+    archive = archive_of(tmp_path / "a.iid", read_labels(tmp_path / "x.npy"))
+    assert len(archive) == labels.max()
+    for segment, wanted in zip(archive, measure.regionprops(labels), strict=True):
+        assert segment.bbox == wanted.bbox
+        assert segment.area == wanted.area
+
+
+# --- hostile PNG files ----------------------------------------------------------------------------
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_file(w: int, h: int, rows: bytes, depth: int = 8, colour: int = 0) -> bytes:
+    head = struct.pack(">IIBBBBB", w, h, depth, colour, 0, 0, 0)
+    parts = chunk(b"IHDR", head), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def test_hostile_png_files(tmp_path: Path) -> None:
+    path = tmp_path / "x.png"
+    good = png_file(3, 2, b"\0abc\2\1\1\1")
+    path.write_bytes(good)
+    assert read_labels(path).tolist() == [[97, 98, 99], [98, 99, 100]]
+    for data, kind, words in (
+        (png_file(3, 2, b"\0abc\5abc"), mapix.FormatError, "unknown filter"),
+        (png_file(3, 2, b"\0abc"), mapix.TruncatedError, "ends in row 0"),
+        (png_file(1 << 20, 1 << 20, b""), mapix.LimitError, "max_pixels"),
+        (png_file(0, 2, b""), mapix.FormatError, "0 x 2"),
+        (png_file(8, 1, b"\0a", 1), mapix.UnsupportedError, "1 bits"),
+        (good[:-20], mapix.TruncatedError, "are left"),
+        (good.replace(b"IHDR", b"IHDS"), mapix.FormatError, "CRC"),
+        (b"\x89PNG\r\n\x1a\n", mapix.TruncatedError, "0 are left"),
+        (b"no picture", mapix.FormatError, "TIFF or PNG"),
+        (good[:-30] + b"\xff" * 30, mapix.MapixError, "x.png"),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(kind, match=words):
+            read_labels(path)
+    for at in range(8, len(good)):
+        path.write_bytes(good[:at] + bytes([good[at] ^ 0x55]) + good[at + 1 :])
+        try:
+            found = read_labels(path)
+        except (mapix.MapixError, ValueError) as e:
+            assert "x.png" in str(e)  # noqa: PT017  # damages of the last chunk change nothing
+            continue
+        assert found.tolist() == [[97, 98, 99], [98, 99, 100]]
+
+
+# --- GeoJSON --------------------------------------------------------------------------------------
+
+
+def test_geojson_of_a_segment_with_a_hole(tmp_path: Path) -> None:
+    mask = np.ones((3, 4), bool)
+    mask[1, 1] = False
+    with Writer(tmp_path / "a.iid") as out:
+        out.add("slide", "one", mask, at=(5, 10), groups=["iscrowd", "cell", "big"])
+        out.add("", "two", np.eye(2))
+        out.add("", "none", np.zeros((1, 1)))
+    archive = mapix.open(tmp_path / "a.iid")
+    found = to_geojson(archive)
+    one, two = found["features"]
+    assert one["geometry"]["type"] == "Polygon"
+    outline, hole = one["geometry"]["coordinates"]
+    assert outline[0] == outline[-1]
+    assert sorted(outline[1:]) == [[10, 5], [10, 8], [14, 5], [14, 8]]
+    assert sorted(hole[1:]) == [[11, 6], [11, 7], [12, 6], [12, 7]]
+    groups = [g for g in archive.groups if g != "iscrowd"]
+    assert one["properties"] == {
+        "objectType": "annotation",
+        "name": "one",
+        "classification": {"name": groups[0]},
+        "groups": groups,
+        "domain": "slide",
+    }
+    assert two["geometry"]["type"] == "MultiPolygon"
+    assert two["properties"] == {"objectType": "annotation", "name": "two"}
+    to_geojson(archive, tmp_path / "a.json", [1], object_type="detection")
+    read = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert read["features"] == [{**two, "properties": {"objectType": "detection", "name": "two"}}]
+
+
+def test_polygons_are_valid_for_shapely() -> None:
+    geometry = pytest.importorskip("shapely.geometry", reason="needs shapely")
+    rng = np.random.default_rng(0)
+    for k in range(400):
+        h, w = (int(v) for v in rng.integers(1, 9, 2))
+        mask = rng.random((h, w)) < (0.3, 0.5, 0.7, 0.9)[k % 4]
+        found = rings_of(polygons(mask))
+        shapes = [geometry.Polygon(rings[0], rings[1:]) for rings in found]
+        assert all(s.is_valid for s in shapes), mask.astype(int)
+        whole = geometry.MultiPolygon(shapes)
+        assert whole.is_valid, mask.astype(int)
+        assert whole.area == mask.sum()
+        for y in range(h):
+            for x in range(w):
+                assert whole.contains(geometry.Point(x + 0.5, y + 0.5)) == mask[y, x]
