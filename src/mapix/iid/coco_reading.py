@@ -130,9 +130,9 @@ def from_coco(
                     progress(k + 1, len(ds))
             layout = ds.file.layout
             content = {key: layout.other(key) for key in layout.others}
-            with open(os.path.join(out.stage, CONTENT), "x", encoding="utf-8") as f:
-                json.dump({"archives": list(names), "coco": content}, f)
-            out.adopt()
+            out.adopt()  # the archives
+            text = json.dumps({"archives": list(names), "coco": content})
+            out.file(CONTENT).write(text.encode())
         return total
 
 

@@ -376,26 +376,24 @@ def to_panoptic(
     name = os.path.basename(os.path.abspath(os.fspath(path)))
     found, lost = [], 0
     with NewDirectory(path) as out:
-        folder = os.path.join(out.stage, name)
-        os.mkdir(folder)
         for k, (archive, image) in enumerate(zip(given, plan.images, strict=True)):
             if len(archive) >= 1 << 24:
                 raise LimitError(f"{archive.path}: {len(archive)} segments, RGB holds {1 << 24}")
             labels = archive.paint(background=-1) + 1
             file = f"{k:06d}.png"
             rgb = np.stack([labels & 255, labels >> 8 & 255, labels >> 16], axis=2)
-            data = png(rgb.astype(np.uint8)) if labels.size else b""
-            with open(os.path.join(folder, file), "xb") as f:
-                f.write(data)
+            picture = out.file(f"{name}/{file}")
+            picture.write(png(rgb.astype(np.uint8)) if labels.size else b"")
+            picture.finish()
             infos, hidden = _infos(archive, labels, plan)
             lost += hidden
             found.append({"image_id": image["id"], "file_name": file, "segments_info": infos})
             if progress is not None:
                 progress(k + 1, len(given))
         top = {k: v for k, v in given.content.items() if k != "categories"}
-        with open(os.path.join(out.stage, f"{name}.json"), "x", encoding="utf-8") as f:
-            f.writelines(_pieces(top, plan.images, found, plan.categories))
-        out.adopt()
+        content = out.file(f"{name}.json")
+        for piece in _pieces(top, plan.images, found, plan.categories):
+            content.write(piece.encode())
     return lost
 
 

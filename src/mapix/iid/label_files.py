@@ -28,6 +28,7 @@ __all__ = ["read_labels", "read_png", "save_labels", "write_strips"]
 
 STRIP_PIXELS = 1 << 20  # that are in memory at once
 MOST_PIXELS = 1 << 30  # of a file, by default
+MOST_BAND_PIXELS = 1 << 28  # of a strip, or a row of tiles, of TIFF
 MOST_OF_16_BITS = (1 << 16) - 1
 MOST_OF_RGB = (1 << 24) - 1
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -108,16 +109,24 @@ def _numbers(channels: NDArray[np.uint8]) -> NDArray[np.uint32]:
     return found
 
 
-def _room(shape: Shape, dtype: np.dtype[Any], path: str, max_pixels: int) -> NDArray[Any]:
-    """Return an array in a temporary file without a name."""
+def _check_size(shape: Shape, path: str, max_pixels: int) -> None:
     if shape[0] * shape[1] > max_pixels:
         raise LimitError(
             f"{path}: {shape[0]} x {shape[1]} pixels, more than max_pixels = {max_pixels}"
         )
-    if not np.prod(shape):
+
+
+def _stored(strips: Iterable[NDArray[Any]], shape: Shape, dtype: Any, path: str) -> NDArray[Any]:
+    """Write strips to a temporary file without a name; return a view of it."""
+    if not shape[0] * shape[1]:
         return np.zeros(shape, dtype)
     with tempfile.TemporaryFile() as file:
-        return np.memmap(file, dtype, "w+", shape=shape)
+        nbytes = 0
+        for strip in strips:
+            nbytes += file.write(np.ascontiguousarray(strip, dtype).reshape(-1).view(np.uint8).data)
+        file.flush()
+        source = Source.unnamed(os.dup(file.fileno()), path, nbytes)
+    return np.frombuffer(source.view, dtype).reshape(shape)
 
 
 def _read_png(source: Source, rgb: bool, max_pixels: int) -> NDArray[Any]:
@@ -140,22 +149,24 @@ def _read_png(source: Source, rgb: bool, max_pixels: int) -> NDArray[Any]:
     numbers = rgb and channels == 3 and depth == 8
     if channels > 1 and not numbers:
         return np.broadcast_to(np.zeros(1, dtype), (h, w, channels))  # for the caller's error
-    width = channels * dtype.itemsize
-    found = _room(
-        (h, w), np.dtype(np.uint32) if numbers else dtype.newbyteorder("="), source.path, max_pixels
-    )
-    step, at = max(1, STRIP_PIXELS // w), 0
-    above = np.zeros(w * width, np.uint8)
-    for data, nrows in chunks.rows(h, w * width, step):
+    _check_size((h, w), source.path, max_pixels)
+    stored = np.dtype(np.uint32) if numbers else dtype.newbyteorder("=")
+    return _stored(_png_strips(chunks, h, w, dtype, numbers), (h, w), stored, source.path)
+
+
+def _png_strips(
+    chunks: _Chunks, h: int, w: int, dtype: np.dtype[Any], numbers: bool
+) -> Iterator[NDArray[Any]]:
+    """Yield strips of the rows of a PNG file; ``numbers``: RGB as one number."""
+    width = dtype.itemsize * (3 if numbers else 1)
+    above, at = np.zeros(w * width, np.uint8), 0
+    for data, nrows in chunks.rows(h, w * width, max(1, STRIP_PIXELS // w)):
         strip = png_rows(data, nrows, w * width, width, above)
         if strip is None:
-            raise FormatError(source.path, "png", f"an unknown filter in rows {at} to {at + nrows}")
-        above = strip[-1].copy()
-        found[at : at + nrows] = (
-            _numbers(strip.reshape(nrows, w, 3)) if numbers else strip.view(dtype)
-        )
-        at += nrows
-    return found
+            reason = f"an unknown filter in rows {at} to {at + nrows}"
+            raise FormatError(chunks.source.path, "png", reason)
+        above, at = strip[-1].copy(), at + nrows
+        yield _numbers(strip.reshape(nrows, w, 3)) if numbers else strip.view(dtype)
 
 
 class _Chunks:
@@ -258,15 +269,27 @@ def _page(page: Any, source: Source, max_pixels: int) -> NDArray[Any]:
     if page.is_memmappable and page.dataoffsets[0] + nbytes <= source.nbytes:
         stored = dtype.newbyteorder(page.parent.byteorder)
         return np.ndarray(shape, stored, source.view, page.dataoffsets[0])
-    found = _room(shape, np.dtype(dtype).newbyteorder("="), source.path, max_pixels)
+    _check_size(shape, source.path, max_pixels)
+    return _stored(_bands(page, shape), shape, np.dtype(dtype).newbyteorder("="), source.path)
+
+
+def _bands(page: Any, shape: Shape) -> Iterator[NDArray[Any]]:
+    """Yield strips of a page, or rows of its tiles; those that the file leaves out are zeros."""
+    h, w = shape
+    height = int(page.tilelength if page.is_tiled else page.rowsperstrip)
+    if height * w > MOST_BAND_PIXELS:
+        raise LimitError(f"strips of {height} x {w} pixels, more than {MOST_BAND_PIXELS}")
+    top, band = 0, np.zeros((min(height, h), w), page.dtype)
     for data, where, _ in page.segments():
-        if data is None:
-            continue  # a strip that the file leaves out: zeros
-        top, left = int(where[2]), int(where[3])
-        tile = data.reshape(data.shape[-3], data.shape[-2])
-        h, w = min(tile.shape[0], shape[0] - top), min(tile.shape[1], shape[1] - left)
-        found[top : top + h, left : left + w] = tile[:h, :w]
-    return found
+        row, column = int(where[2]), int(where[3])
+        while row > top:
+            yield band
+            top += len(band)
+            band = np.zeros((min(height, h - top), w), page.dtype)
+        if data is not None:
+            tile = data.reshape(data.shape[-3], data.shape[-2])[: len(band), : w - column]
+            band[: len(tile), column : column + tile.shape[1]] = tile
+    yield band
 
 
 # --- out ------------------------------------------------------------------------------------------
