@@ -583,7 +583,7 @@ enum {
 int mapix_json_values(const mapix_map *map, const uint64_t *at, uint64_t n, uint32_t width,
                       double *doubles, int64_t *integers, uint8_t *found);
 
-/* Undo the filters of rows of a PNG file.  `filtered` has nrows times a byte for the filter and nbytes;
+/* Undo the filters of rows of a PNG file.  `filtered` has for each row a byte, its filter, and nbytes;
  * `above` is the row before the first one, zeros at the top; rows is (nrows, nbytes).  MAPIX_E_ARGUMENT for
  * an unknown filter. */
 int mapix_png_rows(const uint8_t *filtered, uint64_t nrows, uint64_t nbytes, uint32_t pixel_nbytes,

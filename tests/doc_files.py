@@ -131,6 +131,12 @@ def cells(path: Path) -> None:
             )
 
 
+def masks(path: Path) -> None:
+    from mapix.drawing import png
+
+    path.write_bytes(png(np.kron(np.arange(12).reshape(3, 4), np.ones((160, 160))).astype("u2")))
+
+
 def map_v1(path: Path) -> None:
     numbers = np.random.default_rng(1).random((30, 16)).astype("<f4")
     path.write_bytes(np.array([30, 4, 4, 1], "<i4").tobytes() + numbers.tobytes())
@@ -192,6 +198,7 @@ FILES: dict[str, Callable[[Path], Any]] = {
     "train-000001.tar": tar_shard,
     "train-00000-of-01024": records,
     "cells.iid": cells,
+    "masks.png": masks,
     "map_v1.bin": map_v1,
     "annotations/instances_val2017.json": coco,
     "model.json": model,

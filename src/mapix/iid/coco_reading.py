@@ -302,7 +302,7 @@ def _panoptic(
         raise UnsupportedError(
             f"{ds.path}: the PNG files of its segments are not in {folder}; pass masks=FOLDER"
         )
-    with tempfile.NamedTemporaryFile(suffix=".png") as copy:  # the name may not leave the folder
+    with tempfile.NamedTemporaryFile(suffix=".png") as copy:  # Root checks the name
         copy.write(Root(folder).read(name, JSON_LIMIT * 16))
         copy.flush()
         try:

@@ -90,8 +90,8 @@ def read_labels(
     if found.ndim != 2 or found.dtype.kind not in "biu":
         hint = "; rgb=True reads red, green and blue as one" if found.ndim == 3 else ""
         raise ValueError(
-            f"{name}: {found.dtype} of shape {found.shape} is not one number per pixel, a whole "
-            f"one{hint}"
+            f"{name}: {found.dtype} of shape {found.shape} is not one number per pixel, an "
+            f"integer{hint}"
         )
     found.flags.writeable = False
     return found
