@@ -58,7 +58,7 @@ def image(dtype: str, shape: tuple[int, ...]) -> Any:
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "f4", "f8"])
-@pytest.mark.parametrize("shape", [(5, 7, 1), (12, 9, 3), (70, 5, 4), (1, 90, 2)])
+@pytest.mark.parametrize("shape", [(5, 7, 1), (12, 9, 3), (70, 5, 4), (1, 90, 2), (3, 62, 1)])
 def test_tiles_equal_the_reference(dtype: str, shape: tuple[int, ...]):
     first = image(dtype, shape)
     images = [first, None, first[::-1, ::-1]]

@@ -20,7 +20,7 @@ __all__ = ["ROUTES", "canonical", "copies", "image_of"]
 VERSION = 1
 MOST_TILES = 4096
 MOST_NBYTES = 32 << 20  # of a reply
-CHUNK_NBYTES = 16 << 20  # of images that are copied at once
+CHUNK_NUMBERS = 1 << 18  # of images that are copied at once: they stay in a processor's cache
 MOST_THREADS = 4
 SAMPLE = 256  # records whose numbers give the range of all
 UNREADABLE, SELECTED = 2, 1
@@ -69,13 +69,13 @@ def drawn(
     """Return tiles of records: pixels, the table of tiles, and the sides of the images."""
     ds = view.ds
     shape = copies(ds)
-    nbytes = math.prod(shape) * 8 if shape else 0
-    step = max(1, min(MOST_TILES, CHUNK_NBYTES // nbytes)) if nbytes else 64
+    numbers = math.prod(shape) if shape else 0
+    step = max(1, min(MOST_TILES, CHUNK_NUMBERS // numbers)) if numbers else 64
     pixels, tables = [], []
     sides = np.zeros((len(records), 2), np.uint32)
     for begin in range(0, len(records), step):
         some = records[begin : begin + step]
-        batch = ds.batch(some, layout="NHWC", labels=None).images if nbytes else None
+        batch = ds.batch(some, layout="NHWC", labels=None).images if numbers else None
         if batch is not None and batch.dtype.str in ("|u1", "|i1", "<u2", "<i2", "<f4", "<f8"):
             found, table = _native.draw_batch(batch, size, **how)
             sides[begin : begin + len(some)] = batch.shape[1:3]
