@@ -45,6 +45,7 @@ def test_pixels_are_numpys(tmp_path: Path, dtype: str, shape: tuple[int, ...]) -
     assert (h, w, c) == wanted.shape
     low, high = found["image"]["low"], found["image"]["high"]
     assert (low, high) == (float(wanted.min()), float(wanted.max()))
+    assert found["image"]["dtype"] == array.dtype.name
     kind = np.dtype(found["image"]["dtype"]).newbyteorder("<")
     every = np.frombuffer(ask(inspector.pixels, view, n=2), kind).reshape(h, w, c)
     np.testing.assert_array_equal(every, wanted)

@@ -707,7 +707,7 @@ class RowArray(FileDataset[NDArray[Any]]):
         text = f"{shown} of {self._dtype}" if shown else ""
         if count <= MOST_SHOWN and self._row_nbytes and self._dtype.names is None:
             raw = self._numbers.read(walk.at, self._row_nbytes)
-            text = ", ".join(map(str, np.frombuffer(raw, self._dtype).tolist()))
+            text = ", ".join(map(str, np.frombuffer(raw, self._dtype)))
         name = "label" if kind == "label" else "row"
         walk.take(name, kind, self._row_nbytes, text)
         if fields is None or count > MOST_SHOWN or not self._row_nbytes:
@@ -720,7 +720,7 @@ class RowArray(FileDataset[NDArray[Any]]):
                 "data",
                 at + k * self._dtype.itemsize + offset[1],
                 offset[0].itemsize,
-                str(values[k][field].tolist()),
+                str(values[k][field]),
                 self._numbers,
             )
             for k in range(count)

@@ -44,8 +44,6 @@ def _shaped(image: NDArray[Any]) -> NDArray[Any] | None:
     """Return pixels as (h, w, c) in this machine's byte order; None of what are not numbers."""
     if image.dtype.kind not in "biuf" or not image.size:
         return None
-    if image.dtype.kind == "b":
-        image = image.view(np.uint8)
     image = image.astype(image.dtype.newbyteorder("="), copy=False)
     return image.reshape(1, -1, 1) if image.ndim < 2 else image.reshape(*image.shape[:2], -1)
 
@@ -134,7 +132,7 @@ def pixels(view: View, request: Request) -> Reply:
         raise RefusedError(
             413, f"{part.size} numbers, at most {MOST_NUMBERS} are sent: a larger step"
         )
-    data = np.ascontiguousarray(part, part.dtype.newbyteorder("<"))
+    data = np.ascontiguousarray(part, part.dtype.newbyteorder("<"))  # booleans are bytes 0 and 1
     return Reply(data.tobytes(), "application/octet-stream")
 
 

@@ -3,7 +3,7 @@
 import { colourMap, loadColours } from "./colour.js";
 
 const TYPES = {
-  uint8: Uint8Array, int8: Int8Array, uint16: Uint16Array, int16: Int16Array, uint32: Uint32Array,
+  bool: Uint8Array, uint8: Uint8Array, int8: Int8Array, uint16: Uint16Array, int16: Int16Array, uint32: Uint32Array,
   int32: Int32Array, uint64: BigUint64Array, int64: BigInt64Array, float32: Float32Array,
   float64: Float64Array,
 };
