@@ -371,6 +371,8 @@ def test_a_plain_format_states_where_its_pixels_lie(tmp_path: Path) -> None:
         FAMILY = "plain"
 
         def _record(self, row: int) -> Any:
+            if row == 0:
+                return np.ndarray((2, 3), "u1", self.source.view, 4, (1, 2))
             return np.ndarray((2, 3), "u1", self.source.view, 4 + 6 * row + 5, (-3, -1))
 
         def verify(self, progress: Any = None) -> Any: ...
@@ -380,6 +382,38 @@ def test_a_plain_format_states_where_its_pixels_lie(tmp_path: Path) -> None:
     ds = Plain(Source(path), 2)
     assert told(ds.byte_ranges(1)) == [("pixels", "pixels", PIXELS[6:], "2 x 3 of uint8")]
     assert ds._annotations(0) == Annotations()
+    assert ds.byte_ranges(1)[0].strides == ()
+    np.testing.assert_array_equal(pixels_by_strides(ds, 0, "u1"), ds[0])
+
+
+def pixels_by_strides(ds: Any, i: int, dtype: str) -> Any:
+    """The pixels of a record from the bytes of its file, by place and strides."""
+    (found,) = (r for r in ds.byte_ranges(i) if r.strides)
+    data = Path(found.path).read_bytes()[found.at : found.at + found.nbytes]
+    shape = ds._image(int(ds.rows[i])).shape
+    strides = found.strides if len(shape) == len(found.strides) else (*found.strides, 0)
+    return np.ndarray(shape, dtype, data, 0, strides)
+
+
+@pytest.mark.parametrize("order", ["CHW", "HWC"])
+def test_strides_of_vimh(tmp_path: Path, order: str) -> None:
+    path = tmp_path / "train"
+    path.write_bytes(vimh(b"", b"\7\2") * 3)
+    ds = mapix.open(path, order=order)
+    np.testing.assert_array_equal(pixels_by_strides(ds, 1, "u1"), ds[1].image)
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 3), (2, 3, 4)])
+@pytest.mark.parametrize("axes", ["HWC", "CHW"])
+def test_strides_of_rows(tmp_path: Path, shape: tuple[int, ...], axes: str) -> None:
+    array = np.arange(3 * np.prod(shape), dtype=">u2").reshape(3, *shape)
+    np.save(tmp_path / "a.npy", array)
+    ds = mapix.open(tmp_path / "a.npy", axes=axes)
+    if len(shape) == 1:
+        (found,) = (r for r in ds.byte_ranges(2) if r.strides)
+        assert found.strides == (0, 2)
+        return
+    np.testing.assert_array_equal(pixels_by_strides(ds, 2, ">u2"), ds._image(2))
 
 
 def test_a_dump(tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def test_decibels_boxes_and_captions(show: Any, tmp_path: Path) -> None:
     path.write_bytes((head + bytes([0, 51, 102, 153, 204, 255])) * 3)
     page = show(mapix.open(path), "open=1&inspector.pixel=1,0")
     page.wait_for_selector(".pixel-value[data-at='1,0']")
-    assert page.locator(".pixel-value").text_content() == "x 1, y 0: 51 = -69.8 dB"
+    assert page.locator(".pixel-value").text_content() == "x 1, y 0: 51 = -69.8 dB · byte 00000025"
 
 
 # --- bytes ----------------------------------------------------------------------------------------
@@ -182,6 +182,27 @@ def test_bytes_are_those_of_the_file(show: Any, tmp_path: Path) -> None:
     page.keyboard.press("ArrowDown")
     following = wanted[wanted.index(middle) + 1]
     until(page, f"location.hash.includes('bytes.at={following.at}')")
+
+
+def test_from_a_pixel_to_its_byte(show: Any, tmp_path: Path) -> None:
+    array = np.random.default_rng(2).integers(0, 256, (3, 30, 40), np.uint8)
+    np.save(tmp_path / "a.npy", array)
+    page = show(mapix.open(tmp_path / "a.npy"), "open=2&inspector.pixel=12,20")
+    page.wait_for_selector(".pixel-value[data-at='12,20']")
+    page.locator(".inspector canvas.stage").focus()
+    page.keyboard.press("ArrowRight")
+    at = 128 + 2 * 1200 + 20 * 40 + 13
+    until(page, f"location.hash.includes('bytes.at={at}')")
+    page.get_by_role("tab", name="Bytes").click()
+    page.wait_for_selector(".hex mark")
+    assert page.locator(".hex mark").text_content() == f"{array[2, 20, 13]:02x}"
+    line = page.locator(".hex-line:has(mark)")
+    begin = int(line.locator(".hex-at").text_content(), 16)
+    assert begin <= at < begin + 8
+    assert (
+        bytes.fromhex(line.locator(".hex-data").text_content())
+        == ((tmp_path / "a.npy").read_bytes()[begin : begin + 8])
+    )
 
 
 def test_a_megabyte_is_few_elements(show: Any, tmp_path: Path) -> None:

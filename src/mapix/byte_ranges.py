@@ -38,6 +38,9 @@ class ByteRange:
         The decoded value, or what is known about the bytes.
     source : Source
         The open file.
+    strides : tuple of int
+        Of pixels that lie in the file as they are: bytes from row to row, from column to column,
+        and, where there are channels, from channel to channel.  Empty of all others.
     """
 
     name: str
@@ -46,6 +49,7 @@ class ByteRange:
     nbytes: int
     text: str
     source: Source = field(repr=False, compare=False)
+    strides: tuple[int, ...] = ()
 
     @property
     def path(self) -> str:
@@ -85,10 +89,12 @@ class Walk:
         self.source, self.at = source, at
         self.found: list[ByteRange] = []
 
-    def take(self, name: str, kind: Kind, nbytes: int, text: str = "") -> None:
+    def take(
+        self, name: str, kind: Kind, nbytes: int, text: str = "", strides: tuple[int, ...] = ()
+    ) -> None:
         """Add the next ``nbytes`` bytes; none where there are none."""
         if nbytes:
-            made = ByteRange(name, kind, self.at, nbytes, shortened(text), self.source)
+            made = ByteRange(name, kind, self.at, nbytes, shortened(text), self.source, strides)
             self.found.append(made)
         self.at += nbytes
 

@@ -1138,7 +1138,9 @@ class FileDataset(Dataset[R]):
         if image is None or place is None:
             return []
         text = f"{' x '.join(map(str, image.shape))} of {image.dtype}"
-        return [ByteRange("pixels", "pixels", *place[:2], text, self.source)]
+        at, nbytes, offset = place
+        strides = image.strides if image.ndim in (2, 3) and not offset else ()
+        return [ByteRange("pixels", "pixels", at, nbytes, text, self.source, strides)]
 
     def _explained(self, row: int) -> dict[str, Any]:
         image = super()._image(row)

@@ -695,6 +695,18 @@ class RowArray(FileDataset[NDArray[Any]]):
             found += walk.found + self.labels._row_ranges(row, "label")
         return found
 
+    @property
+    def _strides(self) -> tuple[int, ...]:
+        """Bytes from row to row, column to column and channel to channel of an image."""
+        size, sides = self._dtype.itemsize, self._shape[1:]
+        if self._dtype.kind not in "biuf" or not 1 <= len(sides) <= 3:
+            return ()
+        if self._layout == "NCHW":
+            _, h, w = sides
+            return w * size, size, h * w * size
+        inner = [size * math.prod(sides[k + 1 :]) for k in range(len(sides))]
+        return tuple(inner) if len(sides) > 1 else (0, size)
+
     def _walk_header(self, walk: Walk) -> None:
         """Name the bytes of the file before its first row, from the walk's place on."""
 
@@ -709,7 +721,7 @@ class RowArray(FileDataset[NDArray[Any]]):
             raw = self._numbers.read(walk.at, self._row_nbytes)
             text = ", ".join(map(str, np.frombuffer(raw, self._dtype)))
         name = "label" if kind == "label" else "row"
-        walk.take(name, kind, self._row_nbytes, text)
+        walk.take(name, kind, self._row_nbytes, text, self._strides if kind == "pixels" else ())
         if fields is None or count > MOST_SHOWN or not self._row_nbytes:
             return walk.found
         at = walk.found[0].at

@@ -92,6 +92,7 @@ def record(view: View, request: Request) -> Reply:
             "dtype": image.dtype.name,
             "low": finite.min() if finite.size else 0,
             "high": finite.max() if finite.size else 0,
+            "place": _place(ds, n),
         }
     try:
         annotations = ds._annotations(row)
@@ -101,6 +102,19 @@ def record(view: View, request: Request) -> Reply:
         found["annotations"] = annotations._asdict()
         found["annotations"]["unit"] = annotations.unit and annotations.unit._asdict()
     return Reply.json({**found, "problems": list(dict.fromkeys(problems))})
+
+
+def _place(ds: Any, n: int) -> dict[str, Any] | None:
+    """Return where the pixels of a record lie in a file as they are; None of encoded ones."""
+    try:
+        found = ds.byte_ranges(n)
+    except (MapixError, OSError):
+        return None
+    paths = list(dict.fromkeys(one.path for one in found))
+    for one in found:
+        if one.strides:
+            return {"at": one.at, "strides": one.strides, "file": paths.index(one.path)}
+    return None
 
 
 def _text(value: Any) -> Any:

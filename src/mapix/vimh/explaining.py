@@ -28,5 +28,6 @@ def byte_ranges(file: Gatherer, row: int) -> list[ByteRange]:
     else:
         walk = Walk(file.pixels, record.offset)
     order = "rows of (column, channel)" if file.interleaved else "one plane per channel"
-    walk.take("pixels", "pixels", h * w * c, f"{h} x {w} x {c} of uint8, {order}")
+    strides = (w * c, c, 1) if file.interleaved else (w, 1, h * w)
+    walk.take("pixels", "pixels", h * w * c, f"{h} x {w} x {c} of uint8, {order}", strides)
     return walk.found

@@ -16,6 +16,7 @@ export function create(app) {
   let lines = []; // first line of each range; a line with the file's name comes before its first
   let total = 0;
   let marked = -1;
+  let byte = null; // of the file, in the marked range
   const chunks = new Map();
   const legend = h("div.legend", { "aria-label": "Kinds of bytes" });
   const spacer = h("div.spacer");
@@ -52,7 +53,7 @@ export function create(app) {
     total = Math.min(total, MOST_LINES);
     const sum = found.ranges.reduce((n_, range) => n_ + range.nbytes, 0);
     note.textContent = found.ranges.length
-      ? `${shown(sum)} bytes in ${shown(found.ranges.length)} fields${cut ? `; the first ${shown(total * WIDTH)} are shown` : ""}`
+      ? `${shown(sum)} bytes in ${shown(found.ranges.length)} field${found.ranges.length === 1 ? "" : "s"}${cut ? `; the first ${shown(total * WIDTH)} are shown` : ""}`
       : "The format does not state where the bytes of a record lie.";
     const used = new Set(found.ranges.map((range) => range.kind));
     legend.replaceChildren(...found.kinds.filter((kind) => used.has(kind)).map((kind) => h(`span.kind.kind-${kind}`, {}, kind)));
@@ -123,25 +124,30 @@ export function create(app) {
     const at = begin % CHUNK;
     const count = Math.min(WIDTH, range.nbytes - begin);
     const data = here.data ? [...here.data.subarray(at, at + count)] : [];
-    const hex = data.map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
-    const text = data.map((byte) => (byte >= 32 && byte < 127 ? String.fromCharCode(byte) : "·")).join("");
+    const pairs = data.map((value) => value.toString(16).padStart(2, "0"));
+    const own = number === marked && byte !== null ? byte - range.at - begin : -1;
+    const hex = own >= 0 && own < pairs.length
+      ? [`${pairs.slice(0, own).join(" ")}${own ? " " : ""}`, h("mark", {}, pairs[own]), ` ${pairs.slice(own + 1).join(" ")}`]
+      : [pairs.join(" ")];
+    const text = data.map((value) => (value >= 32 && value < 127 ? String.fromCharCode(value) : "·")).join("");
     const meaning = inside ? "" : h("span.hex-name", {}, h("b", {}, range.name), range.text ? ` ${range.text}` : "");
     const found = h(`div.hex-line.kind-${range.kind}${number === marked ? ".marked" : ""}`, {
       title: `${range.name}${range.text ? ` = ${range.text}` : ""}\n${range.kind}, byte ${range.at}, ${range.nbytes} bytes`,
       onclick: () => mark(number),
-    }, h("span.hex-at", {}, (range.at + begin).toString(16).padStart(8, "0")), h("span.hex-data", {}, hex), h("span.hex-text", {}, text), meaning);
+    }, h("span.hex-at", {}, (range.at + begin).toString(16).padStart(8, "0")), h("span.hex-data", {}, ...hex), h("span.hex-text", {}, text), meaning);
     found.dataset.range = number;
     return found;
   }
 
   function mark(number) {
     marked = number;
+    byte = null;
     app.set({ "bytes.at": facts.ranges[number].at, "bytes.file": facts.ranges[number].file || null });
     paint();
   }
 
-  function reveal(number) {
-    const top = lines[number] * LINE;
+  function reveal(number, inside = 0) {
+    const top = (lines[number] + inside) * LINE;
     if (top < list.scrollTop || top + LINE > list.scrollTop + list.clientHeight) list.scrollTop = top - 3 * LINE;
   }
 
@@ -151,10 +157,10 @@ export function create(app) {
     if (text === undefined) return;
     const at = Number(text);
     const found = facts.ranges.findIndex((range) => range.file === Number(file ?? 0) && range.at <= at && at < range.at + range.nbytes);
-    if (found >= 0) {
-      marked = found;
-      reveal(found);
-    }
+    if (found < 0) return;
+    marked = found;
+    byte = at === facts.ranges[found].at ? null : at;
+    reveal(found, Math.floor((at - facts.ranges[found].at) / WIDTH));
   }
 
   function keys(event) {
@@ -170,7 +176,12 @@ export function create(app) {
   return {
     element,
     update(state) {
-      if (state.open !== record) load(state.open);
+      if (state.open !== record) {
+        load(state.open);
+      } else if (facts && marked >= 0 ? Number(state["bytes.at"] ?? -1) !== (byte ?? facts.ranges[marked].at) : state["bytes.at"] !== undefined) {
+        if (facts) restore();
+        paint();
+      }
     },
   };
 }

@@ -231,7 +231,15 @@ export function create(app) {
     value.dataset.at = `${x},${y}`;
     const unit = facts.annotations?.unit;
     const physical = unit ? ` = ${found.map((n) => shown(Number(n) * unit.scale + unit.offset)).join(", ")} ${unit.name}` : "";
-    value.textContent = `x ${x}, y ${y}: ${texts.join(", ")}${physical}`;
+    const byte = byteOf(x, y);
+    const place = byte === null ? "" : ` · byte ${byte.toString(16).padStart(8, "0")}`;
+    value.textContent = `x ${x}, y ${y}: ${texts.join(", ")}${physical}${place}`;
+  }
+
+  // The byte of the file at which a pixel begins; null of encoded pixels.
+  function byteOf(x, y) {
+    const place = facts.image.place;
+    return place ? place.at + y * place.strides[0] + x * place.strides[1] : null;
   }
 
   // The shortest text that is this number in the type of the file.
@@ -246,7 +254,8 @@ export function create(app) {
 
   // The cursor is a part of the URL.
   function keep(x, y) {
-    app.set({ "inspector.pixel": `${x},${y}` });
+    const byte = byteOf(x, y);
+    app.set({ "inspector.pixel": `${x},${y}`, "bytes.at": byte, "bytes.file": (byte !== null && facts.image.place.file) || null });
     tell(x, y);
   }
 
