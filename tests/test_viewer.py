@@ -638,6 +638,35 @@ def test_many_requests_at_once_get_their_own_answers(digits: Any):
     assert not problems
 
 
+def test_a_slow_column_does_not_hold_up_others(digits: Any):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow() -> str:
+        begun.set()
+        assert go_on.wait(20)
+        return "slow"
+
+    with shown(digits) as (view, client):
+        waiting = threading.Thread(target=view.cached, args=("slow", slow))
+        waiting.start()
+        assert begun.wait(20)
+        assert view.cached("fast", lambda: "fast") == "fast"
+        assert len(client.tiles(q="label > 2", count=3)["images"]) == 3
+        go_on.set()
+        waiting.join()
+        assert view.cached("slow", lambda: "again") == "slow"
+
+
+def test_orders_that_were_not_used_are_forgotten(digits: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("mapix.viewer.session.MOST_ORDERS_NBYTES", 3 * 300 * 8)
+    view = View(digits)
+    first = view.order("", "label")
+    for low in range(9):
+        view.order(f"label >= {low}")
+        assert view.order("", "label") is first
+        assert sum(order.nbytes for order in view._orders.values()) <= 3 * 300 * 8
+
+
 def test_numbers_that_json_does_not_have_become_null():
     data = {"a": np.float32("nan"), "b": (np.inf, np.int8(3), b"\xff"), "c": {1: None}}
     assert plain(data) == {"a": None, "b": [None, 3, "\\xff"], "c": {"1": None}}

@@ -7,7 +7,7 @@ import os
 import threading
 import webbrowser
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -62,6 +62,7 @@ class View:
         self._orders: OrderedDict[tuple[str, ...], Rows] = OrderedDict()
         self._mask: NDArray[np.bool_] | None = None
         self._cache: dict[Any, Any] = {}
+        self._making: dict[Any, threading.RLock] = {}
         self._server: Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -101,29 +102,43 @@ class View:
 
     def _stored(self, key: tuple[str, ...], make: Callable[[], Rows]) -> Rows:
         """Return an order from the cache, which forgets those that were used least recently."""
-        with self._lock:
-            found = self._orders.get(key)
-            if found is None:
-                found = make()
-                found.flags.writeable = False
-                self._orders[key] = found
-                while (
-                    len(self._orders) > 1
-                    and sum(order.nbytes for order in self._orders.values()) > MOST_ORDERS_NBYTES
-                ):
-                    self._orders.popitem(last=False)
-            self._orders.move_to_end(key)
+
+        def made() -> Rows:
+            found = make()
+            found.flags.writeable = False
             return found
+
+        orders = self._orders
+        found: Rows = self._once(orders, key, made)
+        with self._lock:
+            if key in orders:
+                orders.move_to_end(key)
+            while len(orders) > 1 and sum(o.nbytes for o in orders.values()) > MOST_ORDERS_NBYTES:
+                orders.popitem(last=False)
+        return found
 
     def cached(self, key: Any, make: Callable[[], Any]) -> Any:
         """Return what ``make`` made when the key was first asked for; dropped by ``reopen``.
 
         Keys and what they hold must be bounded by the dataset, not by requests.
         """
+        return self._once(self._cache, key, make)
+
+    def _once(self, store: MutableMapping[Any, Any], key: Any, make: Callable[[], Any]) -> Any:
+        """Return what a store has for a key; make it, while others wait for this key alone."""
         with self._lock:
-            if key not in self._cache:
-                self._cache[key] = make()
-            return self._cache[key]
+            if key in store:
+                return store[key]
+            making = self._making.setdefault((id(store), key), threading.RLock())
+        with making:
+            with self._lock:
+                if key in store:
+                    return store[key]
+            found = make()
+            with self._lock:
+                store[key] = found
+                self._making.pop((id(store), key), None)
+            return found
 
     @property
     def reopens(self) -> bool:
@@ -143,8 +158,8 @@ class View:
         fresh = self._reopen()
         with self._lock:
             old, self.ds = self.ds, fresh
-            self._orders.clear()
-            self._cache.clear()
+            # what is being made of the old file goes into the old stores
+            self._orders, self._cache = OrderedDict(), {}
             self._mask = None
         with contextlib.suppress(Exception):  # whatever is wrong with the old file
             old.close()
