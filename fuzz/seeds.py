@@ -176,6 +176,48 @@ def gather_seeds() -> dict[str, bytes]:
     return out
 
 
+def augment_seeds() -> dict[str, bytes]:
+    """Each type and layout by each set of kernels, shifted, mirrored, cut; sizes of many kinds."""
+    rng = random.Random(15)
+    out = {}
+    files = {
+        "small": records(9, 5, 7, 3, 2) + records(3, 5, 7, 1, 1),
+        "mixed": mixed(2, 20, 9),
+        "wide": records(2, 2, 700, 4, 1) + records(2, 1, 33, 3, 0) + records(2, 1, 4000, 1, 0),
+        "many_channels": records(4, 2, 3, 7, 1),
+        "high": records(2, 150, 9, 3, 0),
+    }
+    sides = {
+        "small": (5, 7),
+        "mixed": (4, 4),
+        "wide": (1, 207),
+        "many_channels": (2, 3),
+        "high": (201, 9),
+    }
+    for level, dtype, layout, head, name in product(range(3), range(3), (0, 4), range(4), files):
+        for k in range(2):
+            h, w = sides[name]
+            canvas = rng.choice([0, 64])
+            kind = dtype | layout | canvas | rng.choice([0, 8, 24, 56]) | rng.choice([0, 128])
+            order = [head, kind, level | rng.choice([0, 0, 0, 16, 0xF0])]
+            order += [rng.choice([1, 3, 3, 4, 7]), rng.choice([0, 7])]
+            order += [rng.choice([h, h + 1]), rng.choice([w, w + 1, 9])] if canvas else []
+            order += [rng.choice([h, 1, h + 1]), rng.choice([w, 5, w - 2])]
+            order += [rng.choice([0, 2]), rng.choice([0, 3])]
+            order += [rng.choice([1, 3]), rng.choice([2, 220])] if kind & 128 else []
+            order += [rng.choice([0, 64, 128]), rng.choice([0, 64, 128])]
+            order += [rng.randrange(256) for _ in range(2)] + [rng.choice([3, 11])]
+            order += [rng.randrange(256) for _ in range(36)]
+            out[f"{name}_{level}_{dtype}_{layout}_{head}_{k}"] = (
+                bytes(order).ljust(64, b"\0")[:64] + files[name]
+            )
+    for n in range(10):
+        for size in (0, 1, 7, 16, 33):
+            data = bytes(rng.randrange(256) for _ in range(n * size + n))
+            out[f"mixture_{n}_{size}"] = bytes([255, n % 3, n, size]) + data
+    return out
+
+
 def number(value: int, nbytes: int = 2) -> bytes:
     """A number as the targets take it, modulo what fits."""
     return (value % (1 << 8 * nbytes)).to_bytes(nbytes, "little")
@@ -576,6 +618,7 @@ def main() -> None:
     seeds = {
         "walk": walk_seeds(),
         "gather": gather_seeds(),
+        "augment": augment_seeds(),
         "small": small_seeds(),
         "iid": iid_seeds(),
         "join": iid_seeds(),

@@ -292,6 +292,9 @@ def test_records_that_are_too_small(tmp_path):
     draws = Augment(crop=6, pad=(0, 1)).draws([0, 1])
     with pytest.raises(ValueError, match="record 1 .* 5 x 5 x 1 does not fit 6 x 6 x 1"):
         ds.batch([2, 1], augment=draws)
+    narrow = Augment(crop=(4, 8), pad=(0, 1)).draws([0, 1])
+    with pytest.raises(ValueError, match="record 2 .* 6 x 5 x 1 does not fit 4 x 8 x 1"):
+        ds.batch([2, 1], augment=narrow)
     assert ds.batch([2, 2], augment=draws).images.shape == (2, 6, 6, 1)
     assert ds.batch([2, 1], augment=draws, pad=(6, 5)).images.shape == (2, 6, 6, 1)
     with pytest.raises(ValueError, match="images of 3 x 4 with pad=0 are smaller than crop=6"):

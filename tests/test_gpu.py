@@ -122,6 +122,60 @@ def test_mixed_sizes_on_a_canvas(tmp_path, loaders, way, options, pad_value):
     same(ds, loaders(ds, 8, way, **options), **{"layout": "NCHW", "labels": "class", **options})
 
 
+CHANGES = [
+    mapix.Augment(flip=0.5, seed=1),  # without other values: bytes cross the bus
+    mapix.Augment(crop=(6, 5), pad=2, flip=0.5, cutout=2),
+    mapix.Augment(crop=(4, 9), pad=1, mixup=0.4),
+]
+
+
+@pytest.mark.parametrize("way", ["pinned", "plain"])
+@pytest.mark.parametrize("augment", CHANGES, ids=["flip", "crop", "mixup"])
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float16", "bfloat16"])
+def test_random_changes_are_those_on_the_cpu(tmp_path, loaders, way, augment, dtype):
+    if augment.mixup and dtype == "uint8":
+        pytest.skip("mixtures are floats")
+    ds = vimh(tmp_path, [record(6, 7, 3, [(0, i)], seed=i) for i in range(101)])
+    options: dict[str, Any] = {"layout": "NCHW", "labels": "class"}
+    if dtype != "uint8":
+        options |= {"scale": 1 / 255, "mean": [0.1, 0.2, 0.3]}
+    there = loaders(ds, 8, way, augment=augment, dtype=dtype, rank=1, world=2, **options)
+    plain = "float32" if dtype == "bfloat16" else dtype
+    here = mapix.Loader(ds, 8, augment=augment, dtype=plain, rank=1, world=2, **options)
+    for _ in range(2):
+        for value, batch in zip(there, here, strict=True):
+            images, labels, *more = value
+            expected = torch.from_numpy(batch.images).to(images.dtype)
+            assert str(images.dtype) == f"torch.{dtype}"
+            assert torch.equal(images.cpu(), expected)
+            assert labels["param_0"].tolist() == batch.labels[:, 0].tolist()
+            if augment.mixup:
+                others, shares = more
+                assert others["param_0"].tolist() == batch.labels[batch.partners, 0].tolist()
+                assert torch.equal(shares.cpu(), torch.from_numpy(batch.shares))
+            else:
+                assert not more
+    if way == "pinned":
+        assert ("bytes, which" in there.explain()) == (not augment.pad[0] and dtype != "uint8")
+
+
+def test_changes_are_made_on_the_cpu(tmp_path, loaders):
+    ds = vimh(tmp_path, [record(6, 7, 3, [], seed=i) for i in range(20)])
+    text = loaders(ds, 8, augment=CHANGES[1]).explain()
+    assert text.startswith("pinned: ")
+    assert "not pages: images are changed by augment= on the CPU" in text
+    with pytest.raises(mapix.UnsupportedError, match="not pages: images are changed"):
+        loaders(ds, 8, "pages", augment=CHANGES[1]).explain()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_padding_and_bfloat16(tmp_path, loaders, way):
+    records = [record(2 + i % 5, 3 + i % 3, 1 + i % 3, [(0, i)], seed=i) for i in range(40)]
+    ds = vimh(tmp_path, records)
+    options = {"pad": (7, 6), "pad_value": 0.1, "mean": 3.0, "labels": "class", "layout": "NCHW"}
+    same(ds, loaders(ds, 8, way, dtype="bfloat16", **options), dtype="float32", **options)
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("dtype", [">f4", "<f8", ">i2", ">i4", "|u1"])
 def test_arrays_in_both_byte_orders(tmp_path, loaders, way, dtype):
