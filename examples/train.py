@@ -53,6 +53,7 @@ def main() -> None:
     parser.add_argument("--label", help="column to learn; by default the first label")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument("--shift", type=int, default=1, help="most pixels of a random shift")
     parser.add_argument("--steps", type=int, help="stop after so many steps, as a crash would")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--checkpoint", type=Path, help="file to save to, and to go on from")
@@ -66,7 +67,8 @@ def main() -> None:
     classes = getattr(ds, "heads", {}).get(label) or int(ds.columns[label].values.max()) + 1
 
     options = {"scale": 1 / 255, "device": arguments.device}
-    loader = mapix.torch.Loader(training, arguments.batch_size, seed=1, **options)
+    augment = mapix.Augment(pad=arguments.shift)
+    loader = mapix.torch.Loader(training, arguments.batch_size, seed=1, augment=augment, **options)
     print(loader.explain())
     images, _ = next(iter(mapix.torch.Loader(training, 2, ahead=0, **options)))
     model = network(images.shape[1], classes).to(arguments.device)
