@@ -11,6 +11,7 @@ import os
 import threading
 import weakref
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from queue import Empty, SimpleQueue
@@ -33,6 +34,8 @@ IntArray = NDArray[np.int64]
 Job = tuple[IntArray, dict[str, Draws]]
 MASK = (1 << 64) - 1
 STATE_VERSION = 1
+MOST_ASKED = 8  # batches whose pages are asked for before they are needed
+ASKED_NBYTES = 32 << 20  # of these batches, about
 OWNER_SECONDS = 1.0  # between two checks of a waiting thread whether its owner still exists
 
 
@@ -532,7 +535,12 @@ def _weights(ds: Any, weights: Any) -> Any:
 
 
 class Gathering:
-    """Gather the next batch into the buffer of a slot, and prefetch the pages of the one after."""
+    """Gather the next batch into the buffer of a slot; ask for the pages of those after it.
+
+    Pages are asked for up to ``MOST_ASKED`` batches, or about ``ASKED_NBYTES``, before they are
+    needed, so that the disk always has work.  Batches that are in memory are checked less and less
+    often: see ``Lookout``.
+    """
 
     def __init__(
         self,
@@ -542,20 +550,30 @@ class Gathering:
         buffers: list[NDArray[Any]] | None,
     ) -> None:
         self._ds, self._jobs, self._options, self._buffers = ds, jobs, options, buffers
-        self._next = next(jobs, None)
+        self._asked: deque[Job] = deque()
+        self._distance = 1  # batches; known better when there was one
         self._lookout = Lookout()
+
+    def _ask(self) -> None:
+        """Ask for pages up to the distance."""
+        while len(self._asked) <= self._distance:
+            job = next(self._jobs, None)
+            if job is None:
+                return
+            if self._lookout.probes():
+                self._lookout.saw(self._ds.prefetch(job[0]))
+            self._asked.append(job)
 
     def __call__(self, slot: int) -> Any:
         """Return the next batch, or None at the end."""
-        if self._next is None:
+        self._ask()
+        if not self._asked:
             return None
-        rows, drawn = self._next
-        self._next = next(self._jobs, None)
-        if self._next is not None and self._lookout.probes():
-            self._lookout.saw(self._ds.prefetch(self._next[0]))
+        rows, drawn = self._asked.popleft()
         options = {**self._options, **drawn}
         if self._buffers is not None:
             options = {**options, "out": self._buffers[slot]}
         batch = self._ds.batch(rows, **options)
         batch.rows = rows
+        self._distance = max(1, min(MOST_ASKED, ASKED_NBYTES // max(1, batch.images.nbytes)))
         return batch

@@ -1,0 +1,176 @@
+"""How loaders do over complete epochs: from a cold disk in each order, and beside work of 1 ms.
+
+    python benchmarks/epochs.py [--data FOLDER] [--rounds N] [--quick]
+
+Makes its own data (2.2 GB).  Cases run interleaved, the file evicted before each one, and the table
+gives medians: bytes of records per second, and their share of the limit.  The limits are reading
+the file from front to back; and, of the same records in the same random order, io_uring with
+O_DIRECT (256 reads in flight), or pread from 32 threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import statistics
+import struct
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+import mapix
+import reference
+from mapix.sampling import Blocks
+
+SETS = {"small": (300_000, 32, 32, 3), "large": (8_000, 224, 224, 3)}
+MOST = {"small": 60_000, "large": 8_000}  # records of an epoch in random order
+HEAD = 14 + 1 + 2
+BATCH = {"small": 256, "large": 64}
+READ_NBYTES = 8 << 20
+STEP_SECONDS = 0.001
+
+
+def make(folder: Path, name: str, share: int) -> Path:
+    """A VIMH file of random pixels; the records of a block share them."""
+    n, h, w, c = SETS[name]
+    n //= share
+    path, size = folder / f"{name}_{n}_train", HEAD + h * w * c
+    if path.exists() and path.stat().st_size == n * size:
+        return path
+    rng = np.random.default_rng(0)
+    step = max(1, (32 << 20) // size)
+    with open(path, "wb") as f:
+        for begin in range(0, n, step):
+            block = np.empty((min(step, n - begin), size), np.uint8)
+            block[:, :14] = np.frombuffer(struct.pack("<HHHff", h, w, c, -80, 0), np.uint8)
+            block[:, 14], block[:, 15], block[:, 16] = 1, 0, 5
+            block[:, HEAD:] = rng.integers(0, 256, h * w * c, np.uint8)
+            f.write(block)
+        os.fsync(f.fileno())
+    return path
+
+
+def evict(path: Path) -> None:
+    """Drop a file from the page cache."""
+    gc.collect()
+    with open(path, "rb") as f:
+        os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def read_through(path: Path) -> float:
+    """Seconds to read a file from front to back."""
+    evict(path)
+    buffer, begin = bytearray(READ_NBYTES), time.perf_counter()
+    with open(path, "rb", buffering=0) as f:
+        while f.readinto(buffer):
+            pass
+    return time.perf_counter() - begin
+
+
+def loaded(path: Path, name: str, order: str) -> tuple[float, int]:
+    """Seconds and bytes of an epoch."""
+    ds = mapix.open(path, dialect=14)
+    part = ds if order in ("in order", "Blocks") else ds[: MOST[name]]
+    options = {"shuffle": False} if order == "in order" else {}
+    if order == "Blocks":
+        options = {"order": Blocks.of(ds)}
+    loader = mapix.Loader(part, BATCH[name], **options)
+    evict(path)
+    begin, nbytes = time.perf_counter(), 0
+    for batch in loader:
+        nbytes += batch.images.nbytes
+    took = time.perf_counter() - begin
+    ds.close()
+    return took, nbytes
+
+
+def floor(path: Path, name: str) -> tuple[str, Callable[[], float], int]:
+    """The limit of random reads: what it is, how to time it, and its bytes."""
+    with mapix.open(path, dialect=14) as ds:
+        rows = mapix.Loader(ds[: MOST[name]], BATCH[name]).plan.order(
+            0, 0, min(MOST[name], len(ds))
+        )
+        entries = np.zeros(len(ds), reference.ENTRY)
+        h, w, c = ds.image_shape
+        entries["at"] = np.arange(len(ds)) * (HEAD + h * w * c)
+        entries["h"], entries["w"], entries["c"], entries["n"] = h, w, c, 1
+    nbytes = len(rows) * h * w * c
+    try:
+        reference.read_uring(path, entries, rows[:1], 256)
+        return (
+            "io_uring, O_DIRECT",
+            lambda: _cold(path, reference.read_uring, entries, rows, 256),
+            nbytes,
+        )
+    except Exception:
+        return (
+            "pread, 32 threads",
+            lambda: _cold(path, reference.read_threads, entries, rows, 32),
+            nbytes,
+        )
+
+
+def _cold(path: Path, read: Callable[..., float], *arguments: object) -> float:
+    evict(path)
+    return read(path, *arguments)
+
+
+def steps(path: Path, name: str, ahead: int) -> float:
+    """Microseconds that a batch costs beside work of a millisecond, which leaves the CPU free."""
+    ds = mapix.open(path, dialect=14)
+    ds.warm()
+    loader = mapix.Loader(ds, BATCH[name], ahead=ahead, drop_last=True)
+
+    def timed(batches: object) -> float:
+        begin, n = time.perf_counter(), 0
+        for _ in batches:
+            time.sleep(STEP_SECONDS)
+            n += 1
+            if n == 500:
+                break
+        return (time.perf_counter() - begin) / n
+
+    idle = timed(range(500))
+    cost = timed(loader) - idle
+    ds.close()
+    return cost * 1e6
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "mapix-epochs")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="files a fifteenth as large")
+    a = parser.parse_args()
+    a.data.mkdir(parents=True, exist_ok=True)
+    for name in SETS:
+        path = make(a.data, name, 15 if a.quick else 1)
+        limit, read, nbytes = floor(path, name)
+        rates: dict[str, list[float]] = {}
+        for _ in range(a.rounds):
+            rates.setdefault("front to back", []).append(path.stat().st_size / read_through(path))
+            rates.setdefault(limit, []).append(nbytes / read())
+            for order in ("in order", "Blocks", "shuffle"):
+                took, count = loaded(path, name, order)
+                rates.setdefault(f"Loader, {order}", []).append(count / took)
+        found = {k: statistics.median(v) for k, v in rates.items()}
+        print(f"\n{name}, cold, batches of {BATCH[name]}: MB per second")
+        for k, v in found.items():
+            of = limit if k in (limit, "Loader, shuffle") else "front to back"
+            print(f"  {k:24} {v / 1e6:8.0f}  {v / found[of]:5.2f} of {of}", flush=True)
+        costs = {k: [] for k in (0, 1, 2)}
+        for _ in range(a.rounds):
+            for ahead, seen in costs.items():
+                seen.append(steps(path, name, ahead))
+        print(f"{name}, in the page cache, beside work of 1 ms: microseconds per batch")
+        for ahead, seen in costs.items():
+            print(f"  ahead={ahead:<18} {statistics.median(seen):8.0f}")
+
+
+if __name__ == "__main__":
+    main()
