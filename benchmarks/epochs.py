@@ -14,7 +14,6 @@ import argparse
 import gc
 import os
 import statistics
-import struct
 import tempfile
 import time
 from collections.abc import Callable
@@ -28,28 +27,24 @@ from mapix.sampling import Blocks
 
 SETS = {"small": (300_000, 32, 32, 3), "large": (8_000, 224, 224, 3)}
 MOST = {"small": 60_000, "large": 8_000}  # records of an epoch in random order
-HEAD = 14 + 1 + 2
+HEAD = 20  # bytes before the images
 BATCH = {"small": 256, "large": 64}
 READ_NBYTES = 8 << 20
 STEP_SECONDS = 0.001
 
 
 def make(folder: Path, name: str, share: int) -> Path:
-    """A VIMH file of random pixels; the records of a block share them."""
-    n, h, w, c = SETS[name]
+    """An IDX file of random pixels, which is opened without reading more than its header."""
+    n, *shape = SETS[name]
     n //= share
-    path, size = folder / f"{name}_{n}_train", HEAD + h * w * c
-    if path.exists() and path.stat().st_size == n * size:
+    path = folder / f"{name}-{n}-idx4-ubyte"
+    if path.exists() and path.stat().st_size == HEAD + n * int(np.prod(shape)):
         return path
-    rng = np.random.default_rng(0)
-    step = max(1, (32 << 20) // size)
-    with open(path, "wb") as f:
-        for begin in range(0, n, step):
-            block = np.empty((min(step, n - begin), size), np.uint8)
-            block[:, :14] = np.frombuffer(struct.pack("<HHHff", h, w, c, -80, 0), np.uint8)
-            block[:, 14], block[:, 15], block[:, 16] = 1, 0, 5
-            block[:, HEAD:] = rng.integers(0, 256, h * w * c, np.uint8)
-            f.write(block)
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    with mapix.idx.Writer(path, "u1", tuple(shape)) as out:
+        for begin in range(0, n, 100):
+            out.extend(np.broadcast_to(pixels, (min(100, n - begin), *shape)))
+    with open(path, "rb") as f:
         os.fsync(f.fileno())
     return path
 
@@ -73,7 +68,7 @@ def read_through(path: Path) -> float:
 
 def loaded(path: Path, name: str, order: str) -> tuple[float, int]:
     """Seconds and bytes of an epoch."""
-    ds = mapix.open(path, dialect=14)
+    ds = mapix.open(path)
     part = ds if order in ("in order", "Blocks") else ds[: MOST[name]]
     options = {"shuffle": False} if order == "in order" else {}
     if order == "Blocks":
@@ -90,14 +85,14 @@ def loaded(path: Path, name: str, order: str) -> tuple[float, int]:
 
 def floor(path: Path, name: str) -> tuple[str, Callable[[], float], int]:
     """The limit of random reads: what it is, how to time it, and its bytes."""
-    with mapix.open(path, dialect=14) as ds:
+    with mapix.open(path) as ds:
         rows = mapix.Loader(ds[: MOST[name]], BATCH[name]).plan.order(
             0, 0, min(MOST[name], len(ds))
         )
         entries = np.zeros(len(ds), reference.ENTRY)
         h, w, c = ds.image_shape
-        entries["at"] = np.arange(len(ds)) * (HEAD + h * w * c)
-        entries["h"], entries["w"], entries["c"], entries["n"] = h, w, c, 1
+        entries["at"] = HEAD + np.arange(len(ds)) * (h * w * c)
+        entries["h"], entries["w"], entries["c"], entries["n"] = h, w, c, 0
     nbytes = len(rows) * h * w * c
     try:
         reference.read_uring(path, entries, rows[:1], 256)
@@ -121,7 +116,7 @@ def _cold(path: Path, read: Callable[..., float], *arguments: object) -> float:
 
 def steps(path: Path, name: str, ahead: int) -> float:
     """Microseconds that a batch costs beside work of a millisecond, which leaves the CPU free."""
-    ds = mapix.open(path, dialect=14)
+    ds = mapix.open(path)
     ds.warm()
     loader = mapix.Loader(ds, BATCH[name], ahead=ahead, drop_last=True)
 

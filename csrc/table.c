@@ -224,32 +224,60 @@ int mapix_table_find(const mapix_map *map, const mapix_table *table, uint64_t ro
 /* --- before a batch ------------------------------------------------------------------------------ */
 
 enum { COLD = -1 }; /* ends a run; no status of mapix.h */
+enum { SAME_READ_NBYTES = 4096 }; /* a gap that is read, too */
 
 static int look(const row_run *run, uint64_t i, const located *r, mapix_where *where) {
     (void)where;
-    /* the last page of a record stands for all of it */
-    return mapix_resident(map_at(run, i), r->at + r->size - 1) ? MAPIX_OK : COLD;
+    /* the middle of a record stands for all of it: its ends share pages with its neighbours' headers,
+     * which an index that was just made has read */
+    return mapix_resident(map_at(run, i), r->at + r->size / 2) ? MAPIX_OK : COLD;
+}
+
+/* Records that follow one another in a file are asked for together: the disk reads them at once. */
+typedef struct {
+    const mapix_map *map;
+    uint64_t begin, end; /* of bytes that were not asked for yet */
+    uint64_t nrecords;
+} asking;
+
+static void ask_for(asking *job) {
+    if (job->map && job->end > job->begin) {
+        mapix_willneed(job->map, job->begin, job->end - job->begin);
+    }
 }
 
 static int ask(const row_run *run, uint64_t i, const located *r, mapix_where *where) {
     (void)where;
-    mapix_willneed(map_at(run, i), r->at, r->size);
-    ++*(uint64_t *)run->arg;
+    asking *job = run->arg;
+    const mapix_map *map = map_at(run, i);
+    if (map == job->map && r->at >= job->begin && r->at <= job->end + SAME_READ_NBYTES) {
+        job->end = r->at + r->size > job->end ? r->at + r->size : job->end;
+    } else {
+        ask_for(job);
+        job->map = map;
+        job->begin = r->at;
+        job->end = r->at + r->size;
+    }
+    job->nrecords++;
     return MAPIX_OK;
 }
 
 int mapix_run_willneed(row_run run, uint32_t probe, uint64_t *nasked, mapix_where *where) {
     *nasked = 0;
-    run.arg = nasked;
     run.each = look;
     run.step = probe && probe < run.nrows ? run.nrows / probe : 1;
     const int looked = probe ? mapix_run_rows(&run, where) : COLD;
     if (looked != COLD) {
         return looked;
     }
+    asking job = {NULL, 0, 0, 0};
+    run.arg = &job;
     run.each = ask;
     run.step = 1;
-    return mapix_run_rows(&run, where);
+    const int status = mapix_run_rows(&run, where);
+    ask_for(&job);
+    *nasked = job.nrecords;
+    return status;
 }
 
 int mapix_table_willneed(const mapix_map *map, const mapix_table *table, const int64_t *rows,

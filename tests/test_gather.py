@@ -345,6 +345,9 @@ def test_prefetch_and_warm(tmp_path):
     assert done[-1] == (ds.source.nbytes, ds.source.nbytes)
     assert ds.prefetch(range(100)) == 0  # all in memory: nothing to ask for
     assert ds.prefetch([]) == 0
+    for rows in ([3, 4, 5, 99, 98, 3, 0], [7], range(100)):  # unchecked, in runs of neighbours
+        numbers = np.array(rows, np.int64)
+        assert ds._gatherer.native.willneed(ds.source.mapping, numbers, 0) == len(numbers)
     ds.advise("sequential")
     with pytest.raises(KeyError):
         ds.advise("sometimes")

@@ -122,6 +122,20 @@ def test_blocks_lie_together():
         assert found[begin : begin + 50].tolist() != window.tolist()
 
 
+def test_blocks_are_asked_for_a_window_before_they_are_needed():
+    order = Blocks(1003, 10, 7)  # windows of 70, and 3 records that fill no block
+    records = order.records(4, np.arange(1003))
+    asked = [order.soon(4, np.arange(p, min(p + 16, 1003))) for p in range(0, 1003, 16)]
+    assert sorted(np.concatenate(asked).tolist()) == list(range(1003))
+    seen: set[int] = set()
+    for begin, some in zip(range(0, 1003, 16), asked, strict=True):
+        seen.update(some.tolist())
+        assert seen.issuperset(records[begin : begin + 16].tolist())
+        assert (np.diff(some) == 1).sum() >= len(some) * 0.6  # neighbours, in their order
+    assert order.soon(4, np.empty(0, np.int64)).tolist() == []
+    assert Stratified(CLASSES).soon(4, np.arange(16)).tolist() == []
+
+
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("name", ["weighted", "stratified", "bucketed", "blocks"])
 def test_a_loader_resumes_in_any_order(tmp_path, name, world):

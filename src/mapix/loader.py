@@ -461,7 +461,8 @@ class Loader:
     def host_batches(self, epoch: int, position: int, nbatches: int) -> Iterator[Any]:
         """Yield batches in memory from a position of an epoch, without changing the state."""
         jobs = self._jobs(epoch, position, nbatches)
-        make = Gathering(self.dataset, jobs, self.options, self._buffers())
+        soon = self._soon(epoch, position, nbatches)
+        make = Gathering(self.dataset, jobs, self.options, self._buffers(), soon)
         if not self.ahead:
             for _ in range(nbatches):
                 yield make(0)
@@ -484,6 +485,18 @@ class Loader:
             return
         for k in range(nbatches):
             yield self._job(epoch, position + k * self.plan.step)
+
+    def _soon(self, epoch: int, position: int, nbatches: int) -> Iterator[IntArray] | None:
+        """Yield records to ask the disk for with each batch, if the order names such."""
+        sampling = self.plan.sampling
+        if sampling is None or type(sampling).soon is Sampling.soon:
+            return None
+        key, step, n = self.plan.key(epoch), self.plan.step, self.plan.n
+        # a rank asks for its own part of the positions that a step takes
+        begins = (position + k * step for k in range(nbatches))
+        steps = (np.arange(b, min(b + step, n), dtype=np.int64) for b in begins)
+        mine = (np.array_split(each, self.plan.world)[self.plan.rank] for each in steps)
+        return (sampling.soon(key, each) for each in mine)
 
     def _job(self, epoch: int, position: int) -> Job:
         """Return the records of this rank's batch at a position, and what is drawn for them."""
@@ -548,8 +561,10 @@ class Gathering:
         jobs: Iterator[Job],
         options: dict[str, Any],
         buffers: list[NDArray[Any]] | None,
+        soon: Iterator[IntArray] | None,
     ) -> None:
         self._ds, self._jobs, self._options, self._buffers = ds, jobs, options, buffers
+        self._soon = soon
         self._asked: deque[Job] = deque()
         self._distance = 1  # batches; known better when there was one
         self._lookout = Lookout()
@@ -560,8 +575,9 @@ class Gathering:
             job = next(self._jobs, None)
             if job is None:
                 return
+            rows = job[0] if self._soon is None else next(self._soon)
             if self._lookout.probes():
-                self._lookout.saw(self._ds.prefetch(job[0]))
+                self._lookout.saw(self._ds.prefetch(rows))
             self._asked.append(job)
 
     def __call__(self, slot: int) -> Any:

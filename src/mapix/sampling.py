@@ -51,6 +51,14 @@ class Sampling(abc.ABC):
     def digest(self) -> int:
         """Return a number for all that the order depends on, for the state of a loader."""
 
+    def soon(self, key: int, positions: IntArray) -> IntArray:
+        """Return records to ask the disk for while those at ``positions`` are gathered, int64.
+
+        By default none: a loader asks for the batches that come next.
+        """
+        del key, positions
+        return np.empty(0, np.int64)
+
     def explain(self) -> str:
         """Return a line that describes the order, for ``explain`` of a loader."""
         return f"{type(self).__name__} of {self.n} records"
@@ -303,11 +311,28 @@ class Blocks(Sampling):
             begin = w * window
             size = min(window, nblocks * block - begin)
             at[here] = begin + permuted(size, key + 1 + w, positions[here] - begin)
+        return self._in_blocks(key, at)
+
+    def _in_blocks(self, key: int, at: IntArray) -> IntArray:
+        """Return records of blocks in random order, not yet shuffled among one another."""
+        n, block = self.n, self._block
+        nblocks = n // block
+        found = at.copy()
+        full = at < nblocks * block
         which, inner = np.divmod(at[full], block)
-        at[full] = permuted(nblocks, key, which) * block + inner
+        found[full] = permuted(nblocks, key, which) * block + inner
         # where blocks begin differs from epoch to epoch, and so which records the last few are
         shift = int(random_words(key, np.zeros(1, np.int64))[0] % np.uint64(max(n, 1)))
-        return (at + shift) % max(n, 1)
+        return (found + shift) % max(n, 1)
+
+    def soon(self, key: int, positions: IntArray) -> IntArray:
+        """Return neighbours of the next window; at the beginning also those of the first one."""
+        if not len(positions):
+            return positions
+        window, begin = self._block * self._window, int(positions.min())
+        end = int(positions.max()) + 1
+        first = 0 if begin == 0 else begin + window
+        return self._in_blocks(key, np.arange(first, min(end + window, self.n), dtype=np.int64))
 
     def digest(self) -> int:
         """See ``Sampling``."""
