@@ -3,8 +3,8 @@
 A page's blocks run one after another in one namespace and one folder, as a reader would type them.
 ``doc_files`` makes the files that they open.  Of shell blocks, the commands that begin with
 ``mapix`` run; of console blocks they follow ``$ ``, and print what is below them, where ``...``
-stands for any text.  A block is left out only by a comment on the line before it that states the reason:
-``<!-- not run: REASON -->``.
+stands for any text.  A block is left out only by a comment on the line before it that states the
+reason: ``<!-- not run: REASON -->``.
 """
 
 from __future__ import annotations
