@@ -9,7 +9,6 @@ import re
 import sys
 import warnings
 from collections.abc import Iterable
-from pathlib import Path
 
 from mapix.commands.parsing import options_of, parser, subparsers
 from mapix.commands.status import BAD_DATA, FAILED, GOOD, PIPE_CLOSED, USAGE
@@ -110,6 +109,8 @@ def main(argv: list[str]) -> int:
         sys.stdout.flush()
     except BrokenPipeError:
         # the reader of the output has closed it; what is left must not be flushed at exit
+        from pathlib import Path
+
         with Path(os.devnull).open("wb") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         return PIPE_CLOSED

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import glob
 import os
-import platform
 import sys
 
 from mapix import __version__
@@ -18,7 +16,7 @@ def version() -> str:
     """Return one line: versions of mapix, Python and numpy, and the state of the C core."""
     return (
         f"mapix {__version__} ({_core()}; C types {_types()}; "
-        f"Python {platform.python_version()}, numpy {_numpy()})"
+        f"Python {sys.version.split()[0]}, numpy {_numpy()})"
     )
 
 
@@ -40,6 +38,7 @@ def _types() -> str:
 def _numpy() -> str:
     """Return numpy's version from the name of its metadata: importing it takes too long."""
     for folder in sys.path:
-        for found in glob.glob(os.path.join(glob.escape(folder), "numpy-*.dist-info")):
-            return os.path.basename(found).removeprefix("numpy-").removesuffix(".dist-info")
+        for name in os.listdir(folder) if os.path.isdir(folder) else ():
+            if name.startswith("numpy-") and name.endswith(".dist-info"):
+                return name.removeprefix("numpy-").removesuffix(".dist-info")
     return "missing"
