@@ -255,6 +255,9 @@ def test_what_differs_is_listed(tmp_path, capsys):
 
 
 def test_segments(tmp_path, capsys):
+    from mapix.drawing import png
+    from mapix.iid.overlay import overlay
+
     (tmp_path / "i").mkdir()
     path = str(every_operation.iid(tmp_path / "i"))
     with mapix.open(path) as a:
@@ -272,6 +275,14 @@ def test_segments(tmp_path, capsys):
         ran(capsys, "iid", "paint", path, "-o", target)
         np.testing.assert_array_equal(np.load(target), a.paint(background=-1) + 1)
         ran(capsys, "iid", "paint", path, "-o", str(tmp_path / "l.png"), "--bbox", "0,0,9,7")
+        drawn = str(tmp_path / "o.png")
+        ran(capsys, "iid", "overlay", path, "--keys", "2,3", "-o", drawn)
+        assert Path(drawn).read_bytes() == png(overlay(a, None, [2, 3]))
+        np.save(tmp_path / "below.npy", np.full((80, 80), 9, np.uint8))
+        how = ("--image", str(tmp_path / "below.npy"), "--bbox", "0,0,40,50")
+        ran(capsys, "iid", "overlay", path, *how, "-o", str(tmp_path / "p.png"))
+        ran(capsys, "show", path, "-o", str(tmp_path / "s.png"))
+        assert (tmp_path / "s.png").read_bytes() == png(a._overview()[0])
         part = str(tmp_path / "part.iid")
         ran(capsys, "iid", "subset", path, "--group", "h", "-o", part)
         with mapix.open(part) as b:
@@ -553,3 +564,21 @@ def test_a_missing_library_is_named_and_nothing_called_damaged(tmp_path, capsys,
     assert facts(capsys, "ls", path) == [{"record": 0, "file_name": "a.png", "label": 3}]
     for command in (["head", path], ["get", path, "0"], ["show", path], ["stats", path]):
         assert "pip install 'mapix[" in failed(capsys, *command)
+
+
+def test_tools_of_formats_print_json(tmp_path, capsys):
+    for name in ("idx", "map", "model"):
+        (tmp_path / name).mkdir()
+    path = str(FAMILIES["idx"](tmp_path / "idx"))
+    assert facts(capsys, "idx", "info", path)[0]["records"] == N
+    path = str(every_operation.model(tmp_path / "model"))
+    assert facts(capsys, "visualrbm", "info", path)[0]["format"] == "visualrbm"
+    path = str(FAMILIES["map"](tmp_path / "map"))
+    assert facts(capsys, "pink", "info", path)[0]["kind"] == "map"
+    with mapix.open(path) as ds:
+        found = facts(capsys, "pink", "best", path)
+        assert [entry["neuron"] for entry in found] == ds.best_match().tolist()
+        found = facts(capsys, "pink", "counts", path)
+        assert [entry["entries"] for entry in found] == ds.counts().tolist()
+        (far,) = facts(capsys, "pink", "outliers", path, "-n", "1")
+        assert far == {"entry": int(ds.outliers(1)[0]), "distance": ds.best_distance().max()}

@@ -66,7 +66,7 @@ def test_stack(tmp_path, capsys):
         (("-n", 1, 2, whole), "layers 1 to 3 of 2"),
         ((), "no layers"),
     ):
-        assert run("stack", *arguments, "-o", tmp_path / "d") == 1
+        assert run("stack", *arguments, "-o", tmp_path / "d") == 2
         assert complaint in capsys.readouterr().err
         assert not (tmp_path / "d").exists()  # the original leaves an empty one
     for bad in (("-n", 1, whole), ("-n", "x", 1, whole), ("-n", 0, 0, whole)):
@@ -95,6 +95,6 @@ def test_info_convert_and_schedule(tmp_path, capsys):
     out, err = capsys.readouterr()
     assert "l1 0," in out
     assert "VisualRBM reads L1Regularization alone" in err
-    assert run("convert", SCHEDULES / "mlp_minimal.json", tmp_path / "t.json", "--compat") == 1
+    assert run("convert", SCHEDULES / "mlp_minimal.json", tmp_path / "t.json", "--compat") == 2
     assert main(["info", str(model)]) == 0
     assert "AutoEncoder" in capsys.readouterr().out

@@ -63,8 +63,10 @@ def listing(
     found: list[dict[str, Any]] = []
     for at in range(0, len(indices), BLOCK):
         some = indices[at : at + BLOCK]
-        columns = [ds[some].columns[name] for name in names]
-        numbers = ds._rows_of(some).tolist()
+        rows = ds._rows_of(some)
+        sample = ds._sample(rows)
+        columns = [sample[name] if name in sample else ds[some].columns[name] for name in names]
+        numbers = rows.tolist()
         for k, (i, number) in enumerate(zip(some.tolist(), numbers, strict=True)):
             values = {c.name: c.values[k] for c in columns if c.present[k]}
             shape = shape_of(ds, i)

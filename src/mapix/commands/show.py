@@ -13,9 +13,10 @@ from mapix.commands.output import CommandError, UsageError
 
 __all__ = ["add"]
 
-DESCRIPTION = """Draw records side by side with their numbers and labels; of an archive, all its
-segments in their image. Into a file .png, or in the terminal: pictures where it takes them
-(kitty's protocol), else by half blocks of 24-bit colour, or of 256 colours."""
+DESCRIPTION = """Draw records side by side with their numbers and labels; of an archive all its
+segments in their image, of a SOM its neurons at their places (--range shows single ones). Into a
+file .png, or in the terminal: as a picture where it takes pictures (kitty's protocol), else by half
+blocks of 24-bit colour, or of 256 colours."""
 
 
 def add(parser: Any) -> None:
@@ -52,24 +53,23 @@ def _drawn(arguments: argparse.Namespace, ds: Any, pictures: bool) -> Any:
     import numpy as np
 
     from mapix.commands.records import captions
-    from mapix.drawing import contact_sheet, thumbnail
+    from mapix.drawing import contact_sheet
 
+    everything = arguments.where is arguments.range is arguments.sort is None
+    if everything and (overview := ds._overview()) is not None:
+        return overview[0]
     wide = shutil.get_terminal_size().columns
     size = arguments.size or (128 if pictures else max(8, min(32, wide // 4 - 1)))
     n = min(arguments.number, len(ds))
-    contents = [ds._content(row) for row in ds._rows_of(np.arange(n)).tolist()]
-    known = [i for i, content in enumerate(contents) if content is not None and _drawable(content)]
+    found = [ds._drawing(row, size) for row in ds._rows_of(np.arange(n)).tolist()]
+    known = [i for i, picture in enumerate(found) if picture is not None]
     if not known:
         raise CommandError(f"{ds.path}: no {ds.RECORDS} with anything to draw")
-    images = [thumbnail(contents[i], size) for i in known]
+    images = [found[i] for i in known]
     if pictures:
         return contact_sheet(images, arguments.across, captions(ds, known), gap=8)
     across = arguments.across or max(1, wide // (max(i.shape[1] for i in images) + 1))
     return contact_sheet(images, across, gap=1)
-
-
-def _drawable(content: Any) -> bool:
-    return bool(content.size) and content.ndim in (1, 2, 3) and content.dtype.kind in "biuf"
 
 
 def takes_pictures() -> bool:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from typing import Any
+
+from mapix.commands.output import add_output, emit
 
 __all__ = ["add"]
 
@@ -22,6 +25,7 @@ def add(commands: Any) -> None:
         "--ignore", action="append", default=[], metavar="CODE", help="more than once"
     )
     lint.add_argument("--threads", type=int, default=1)
+    add_output(lint)
     lint.set_defaults(run=_lint)
 
     sheet = below.add_parser("sheet", help="draw records with captions and boxes (needs Pillow)")
@@ -44,7 +48,10 @@ def _lint(a: argparse.Namespace) -> int:
         ignore=a.ignore,
         threads=a.threads,
     )
-    print(report)
+    names = ("path", "ok", "nrecords", "findings", "unchecked")
+    facts = {name: getattr(report, name) for name in names}
+    facts["findings"] = [asdict(finding) for finding in report.findings]
+    emit(a, facts, str(report))
     return (2 if report.unchecked else 0) if report.ok else 1
 
 

@@ -6,8 +6,10 @@ import argparse
 import sys
 from typing import Any
 
+from mapix.commands.output import add_output, emit
 from mapix.idx import tools
 from mapix.idx.layout import CODES
+from mapix.registry import open_dataset
 
 __all__ = ["add"]
 
@@ -24,7 +26,7 @@ def add(commands: Any) -> None:
         parser.set_defaults(run=_RUN[name])
         return parser
 
-    command("info", "byte order, type and dimensions", "file", file="+")
+    add_output(command("info", "byte order, type and dimensions", "file", file="+"))
     csv = command("csv2idx", "comma-separated numbers to an IDX file", "csv", "out")
     csv.add_argument("--dtype", default="f4", choices=[*CODES.values()], help="float32 by default")
     join = command("join", "join the columns of several files", "file", "out", file="+")
@@ -61,8 +63,11 @@ def add(commands: Any) -> None:
 
 
 def _info(a: argparse.Namespace) -> None:
+    facts = []
     for path in a.file:
-        print(tools.describe(path))
+        with open_dataset(path, format="idx") as ds:
+            facts.append(ds.describe())
+    emit(a, facts, *map(tools.describe, a.file))
 
 
 def _append(a: argparse.Namespace) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from mapix.commands.output import add_output, emit
 from mapix.pink.converting import convert
 from mapix.pink.data import Data
 from mapix.pink.file import PinkFile
@@ -31,7 +33,7 @@ def add(commands: Any) -> None:
         parser.set_defaults(run=_RUN[name])
         return parser
 
-    command("info", "version, kind, layout, dimensions, comment", "files")
+    add_output(command("info", "version, kind, layout, dimensions, comment", "files"))
     one = command("convert", "convert a file of version 1 to version 2", "file", "out")
     one.add_argument(
         "--strict-spec",
@@ -45,9 +47,10 @@ def add(commands: Any) -> None:
     two.add_argument(
         "--each", action="store_true", help="stretch the contrast of each neuron by itself"
     )
-    command("best", "print the nearest neuron of each entry, and its distance", "file")
-    command("counts", "print the number of entries nearest to each neuron", "file")
+    add_output(command("best", "print the nearest neuron of each entry, and its distance", "file"))
+    add_output(command("counts", "print the number of entries nearest to each neuron", "file"))
     three = command("outliers", "print the entries farthest from their nearest neuron", "file")
+    add_output(three)
     three.add_argument("-n", type=int, default=10, help="number of entries")
 
 
@@ -64,11 +67,12 @@ def _mapping(a: argparse.Namespace) -> Mapping:
 
 
 def _info(a: argparse.Namespace) -> None:
+    facts, lines = [], []
     for path in a.files:
         with _open(path, a.kind) as opened:
-            print(opened)
-            for line in opened.header:
-                print(line)
+            facts.append({**opened.describe(), "header": list(opened.header)})
+            lines += [str(opened), *opened.header]
+    emit(a, facts, *lines)
 
 
 def _convert(a: argparse.Namespace) -> None:
@@ -94,22 +98,30 @@ def _place(m: Mapping, neuron: int) -> str:
 
 def _best(a: argparse.Namespace) -> None:
     with _mapping(a) as m:
-        found = zip(m.best_match().tolist(), m.best_distance().tolist(), strict=True)
-        for entry, (neuron, away) in enumerate(found):
-            print(f"{entry}\t{neuron}\t{_place(m, neuron)}\t{away:.9g}")
+        found = list(zip(m.best_match().tolist(), m.best_distance().tolist(), strict=True))
+        rows = [(e, neuron, _place(m, neuron), away) for e, (neuron, away) in enumerate(found)]
+    lines = (f"{entry}\t{neuron}\t{place}\t{away:.9g}" for entry, neuron, place, away in rows)
+    _emit(a, ("entry", "neuron", "position", "distance"), rows, lines)
 
 
 def _counts(a: argparse.Namespace) -> None:
     with _mapping(a) as m:
-        for neuron, count in enumerate(m.counts().tolist()):
-            print(f"{neuron}\t{_place(m, neuron)}\t{count}")
+        rows = [(n, _place(m, n), count) for n, count in enumerate(m.counts().tolist())]
+    _emit(a, ("neuron", "position", "entries"), rows, (f"{n}\t{p}\t{c}" for n, p, c in rows))
 
 
 def _outliers(a: argparse.Namespace) -> None:
     with _mapping(a) as m:
         away = m.best_distance()
-        for entry in m.outliers(a.n).tolist():
-            print(f"{entry}\t{away[entry]:.9g}")
+        rows = [(entry, float(away[entry])) for entry in m.outliers(a.n).tolist()]
+    _emit(a, ("entry", "distance"), rows, (f"{entry}\t{far:.9g}" for entry, far in rows))
+
+
+def _emit(
+    a: argparse.Namespace, names: Sequence[str], rows: Sequence[Any], lines: Iterable[str]
+) -> None:
+    """Print rows: as JSON with their names, or as lines."""
+    emit(a, [dict(zip(names, row, strict=True)) for row in rows], *lines)
 
 
 _RUN = {

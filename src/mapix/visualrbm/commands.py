@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from mapix.commands.output import add_output, emit
+
 __all__ = ["add"]
 
 
@@ -28,6 +30,7 @@ def add(commands: Any) -> None:
     info = command("info", _info, "one line for each file")
     info.add_argument("file", metavar="FILE", nargs="+")
     info.add_argument("--strict", **strict)
+    add_output(info)
 
     hidden = command("hidden", _hidden, "the outputs of a model for the rows of an IDX file")
     for name in ("file", "out", "model"):
@@ -94,10 +97,14 @@ class _Choose(argparse.Action):
 
 
 def _info(a: argparse.Namespace) -> None:
+    from mapix.registry import open_dataset
     from mapix.visualrbm import tools
 
+    facts = []
     for path in a.file:
-        print(tools.describe(path, strict=a.strict))
+        with open_dataset(path, format="visualrbm", strict=a.strict) as opened:
+            facts.append(opened.describe())
+    emit(a, facts, *(tools.describe(path, strict=a.strict) for path in a.file))
 
 
 def _hidden(a: argparse.Namespace) -> None:

@@ -12,6 +12,7 @@ TOOLS: dict[str, tuple[str, str]] = {
     "at": ("list the segments that have a pixel", "mapix.iid.commands.at"),
     "find": ("list segments by name", "mapix.iid.commands.find"),
     "paint": ("write a label map: the topmost segment of each pixel", "mapix.iid.commands.paint"),
+    "overlay": ("draw segments over their image", "mapix.iid.commands.overlay"),
     "merge": ("write several archives as one", "mapix.iid.commands.merge"),
     "subset": ("write some segments as a new archive", "mapix.iid.commands.subset"),
     "from-coco": ("write a COCO file as archives", "mapix.iid.commands.from_coco"),
