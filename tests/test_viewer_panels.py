@@ -376,6 +376,21 @@ def test_a_map(run: tuple[Path, list[Path]]) -> None:
             ask(soms.picture, view, entries=bad)
 
 
+def test_companions_of_the_command(
+    run: tuple[Path, list[Path]], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    from mapix.__main__ import main
+
+    seen: list[View] = []
+    monkeypatch.setattr(View, "wait", seen.append)
+    given = [word for path in run[1] for word in ("--with", str(path))]
+    assert main(["view", str(run[0]), "--no-browser", *given]) == 0
+    assert [type(c).__name__ for c in seen[0].companions] == ["Mapping", "Data", "Rotation"]
+    assert capsys.readouterr().out.startswith("http://127.0.0.1:")
+    assert main(["view", str(run[0]), "--no-browser", "--with", f"{run[0]}.not"]) == 2
+    assert "no such file" in capsys.readouterr().err
+
+
 def test_a_map_alone_and_channels(run: tuple[Path, list[Path]], tmp_path: Path) -> None:
     view = View(mapix.open(run[0]))
     assert ask(soms.facts, view)["files"] == []
