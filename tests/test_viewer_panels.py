@@ -382,7 +382,7 @@ def test_companions_of_the_command(
     from mapix.__main__ import main
 
     seen: list[View] = []
-    monkeypatch.setattr(View, "wait", seen.append)
+    monkeypatch.setattr(View, "wait", lambda self: seen.append(self))
     given = [word for path in run[1] for word in ("--with", str(path))]
     assert main(["view", str(run[0]), "--no-browser", *given]) == 0
     assert [type(c).__name__ for c in seen[0].companions] == ["Mapping", "Data", "Rotation"]
