@@ -31,6 +31,7 @@ BLOCK = re.compile(
 LEFT_OUT = re.compile(r"(not run: \S|demo command|test command)")
 LIBRARIES = {
     "parquet": "pyarrow",
+    "datasets": "datasets",
     "safetensors": "safetensors",
     "torch": "torch",
     "PIL": "PIL.Image",

@@ -40,10 +40,14 @@ HAS_NO_FILE = """
 """
 ASKS_A_DATASET = "Loader Run"  # for batches; for columns, batches and rotations
 READS_A_SOURCE = "Lines"  # as ImageFolder does, which is tried
+NEEDS_PYARROW = "ArrowTable TableRecord"  # test_arrow.py damages files
 STARTS_A_SERVER = "view"  # test_viewer.py changes the file meanwhile
 OTHERS = {*f"{WRITES} {OPENS_A_PATH} {HAS_NO_FILE} {ASKS_A_DATASET} {READS_A_SOURCE}".split()}
-OTHERS.add(STARTS_A_SERVER)
-FORMATS = ("coco", "folder", "idx", "iid", "npy", "pink", "tar", "tfrecord", "vimh", "visualrbm")
+OTHERS |= {STARTS_A_SERVER, *NEEDS_PYARROW.split()}
+FORMATS = (
+    *("arrow", "coco", "folder", "idx", "iid", "npy"),
+    *("pink", "tar", "tfrecord", "vimh", "visualrbm"),
+)
 NAMES = {"__version__", "coco", "Dataset", *FORMATS}
 
 

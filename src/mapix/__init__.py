@@ -47,6 +47,7 @@ __all__ = [
     "UnknownFormatError",
     "UnsupportedError",
     "__version__",
+    "arrow",
     "coco",
     "convert",
     "folder",
@@ -72,12 +73,12 @@ _MODULES = {
     "Dataset": "dataset",
     "Loader": "loader",
     "view": "viewer",
-    **dict.fromkeys(("coco", "folder", "idx", "iid", "npy", "pink"), ""),
+    **dict.fromkeys(("arrow", "coco", "folder", "idx", "iid", "npy", "pink"), ""),
     **dict.fromkeys(("tar", "tfrecord", "vimh", "visualrbm"), ""),
 }
 
 if TYPE_CHECKING:
-    from mapix import coco, folder, idx, iid, npy, pink, tar, tfrecord, vimh, visualrbm
+    from mapix import arrow, coco, folder, idx, iid, npy, pink, tar, tfrecord, vimh, visualrbm
     from mapix.augmentation import Augment
     from mapix.batch import Batch
     from mapix.coco import CocoAnnotations, CocoImages

@@ -50,6 +50,8 @@ TEXT = bytes(range(0x20, 0x7F)) + b"\t\r\n" + bytes(range(0x80, 0x100))
 OWN = {
     "gzip": ("idx",),
     "a NumPy array": ("npy",),
+    "a Parquet file": ("parquet",),
+    "an Arrow file": ("arrow",),
     "a zip archive": ("npz",),
     "a Python pickle": ("pickle", "vimh pickle"),
     "a tar archive": ("tar",),

@@ -46,6 +46,8 @@ BUILT_IN = {
     "pink": "mapix.pink.format",
     "visualrbm": "mapix.visualrbm.format",
     "coco": "mapix.coco.format",
+    "parquet": "mapix.arrow.parquet_format",
+    "arrow": "mapix.arrow.format",
     "folder": "mapix.folder.format",
     "tar": "mapix.tar.format",
     "tfrecord": "mapix.tfrecord.format",

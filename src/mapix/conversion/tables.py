@@ -20,6 +20,7 @@ from mapix.conversion.stream import (
     nameable,
     pictures,
     user_values,
+    writable,
 )
 from mapix.conversion.target import Count, Sink, Target
 from mapix.drawing import png
@@ -39,6 +40,7 @@ def _raw(block: Block) -> Any:
     return pa.Array.from_buffers(pa.binary(), len(block), buffers)
 
 
+MOST_INTEGER = 1 << 63
 KEPT = ("spec_range", "info", "fixed", "names", "facts")
 FIXED = ("image", "shape", "spec_min", "spec_max", "file_name", "facts")
 
@@ -73,6 +75,7 @@ class Table(Target):
         if encoding not in ("raw", "png"):
             raise ValueError(f"encoding must be raw or png, got {encoding!r}")
         self.encoding = encoding
+        self._own_of: tuple[Stream, dict[str, str]] | None = None
 
     def keeps(self, stream: Stream) -> set[str]:
         """See ``Target``."""
@@ -116,8 +119,21 @@ class Table(Target):
         if "names" in stream.besides:
             fields.append(("file_name", pa.string()))
         if "facts" in stream.besides:
+            own = self._own(stream)
+            fields += [(name, _fact_type(pa, kind)) for name, kind in own.items()]
             fields.append(("facts", pa.string()))
         return pa.schema(fields, metadata=self._about(stream))
+
+    def _own(self, stream: Stream) -> dict[str, str]:
+        """Return the facts that are columns of their own: captions and boxes, beside pictures."""
+        if self.encoding == "raw":
+            return {}
+        if self._own_of is None or self._own_of[0] is not stream:
+            found = _facts_alike(stream)
+            for label in stream.labels:
+                found.pop(label.name, None)
+            self._own_of = stream, found
+        return self._own_of[1]
 
     def _about(self, stream: Stream) -> dict[str, str]:
         said = {
@@ -128,8 +144,11 @@ class Table(Target):
         }
         about = {"mapix": json.dumps(said)}
         if self.encoding == "png":  # for the `datasets` library
-            features = {"info": {"features": {"image": {"_type": "Image"}}}}
-            about["huggingface"] = json.dumps(features)
+            features: dict[str, Any] = {"image": {"_type": "Image"}}
+            for label in stream.labels:
+                if label.classes and not has_range(label):
+                    features[label.name] = {"names": list(label.classes), "_type": "ClassLabel"}
+            about["huggingface"] = json.dumps({"info": {"features": features}})
         return about
 
     def _columns(self, block: Block, stream: Stream) -> dict[str, Any]:
@@ -153,8 +172,57 @@ class Table(Target):
         if "names" in stream.besides:
             columns["file_name"] = block.names
         if "facts" in stream.besides:
-            columns["facts"] = [json.dumps(f) for f in block.facts or ()]
+            facts, own = block.facts or [], self._own(stream)
+            columns |= {name: [f.get(name) for f in facts] for name in own}
+            columns["facts"] = [
+                json.dumps({k: v for k, v in f.items() if k not in own}) for f in facts
+            ]
         return columns
+
+
+def _fact_type(pa: Any, kind: str) -> Any:
+    """Return the type of a column of captions or boxes."""
+    if kind == "text":
+        return pa.string()
+    names = pa.int64() if kind == "boxes of numbers" else pa.string()
+    boxes = pa.list_(pa.list_(pa.float64()))
+    return pa.struct([("bbox", boxes), ("categories", pa.list_(names))])
+
+
+def _facts_alike(stream: Stream) -> dict[str, str]:
+    """Return the kind of ``caption`` and ``objects``, if all records that have them are alike."""
+    kinds: dict[str, set[str]] = {"caption": set(), "objects": set()}
+    for line in stream.lines():
+        for name, found in kinds.items():
+            if name in line:
+                found |= _kinds(line[name])
+    return {
+        name: max(found - {"boxes"}, default="boxes of texts")
+        for name, found in kinds.items()
+        if found and len(found - {"boxes"}) < 2 and (found == {"text"}) == (name == "caption")
+    }
+
+
+def _kinds(value: Any) -> set[str]:
+    """Return the kind of a fact: text, or boxes with as many texts or numbers and no more."""
+    if not isinstance(value, dict):
+        return {"text"} if writable(value) else {"another"}
+    boxes, names = value.get("bbox"), value.get("categories")
+    if value.keys() != {"bbox", "categories"} or not isinstance(boxes, list):
+        return {"another"}
+    if not isinstance(names, list) or len(boxes) != len(names) or not all(map(_is_box, boxes)):
+        return {"another"}
+    if all(type(name) is int and abs(name) < MOST_INTEGER for name in names):
+        return {"boxes of numbers"} if names else {"boxes"}
+    return {"boxes of texts"} if all(map(writable, names)) else {"another"}
+
+
+def _is_box(box: Any) -> bool:
+    return (
+        isinstance(box, list)
+        and len(box) == 4
+        and all(type(v) is float or (type(v) is int and abs(v) < 1 << 53) for v in box)
+    )
 
 
 def _shapes(block: Block) -> Any:
