@@ -334,10 +334,12 @@ def test_a_link_holds_the_whole_state(browser: Any, digits: Any):
         assert "token" not in page.url
         link = page.url
         page.reload()
+        page.wait_for_selector("body[data-ready]")
         complete(page)
         np.testing.assert_array_equal(canvas(page), before)
         other = page.context.new_page()
         other.goto(link)
+        other.wait_for_selector("body[data-ready]")
         complete(other)
         np.testing.assert_array_equal(canvas(other), before)
         ask(page, "")
@@ -345,6 +347,24 @@ def test_a_link_holds_the_whole_state(browser: Any, digits: Any):
         page.go_back()
         page.wait_for_selector(f".count:text-is('{count}')")
         assert page.input_value("#query") == "label > 6"
+
+
+def test_a_link_to_an_open_record_shows_its_tile(browser: Any, digits: Any):
+    order = np.argsort(-digits.truth.astype(int), kind="stable")
+    record = int(order[250])
+    with page_of(browser, digits, f"size=96&sort=-label&open={record}") as (page, _):
+        page.wait_for_selector(".side")
+        page.wait_for_url("**at=**")
+        complete(page)
+        at = int(page.url.rpartition("at=")[2].partition("&")[0])
+        assert at <= 250 < at + 40
+        found = canvas(page)
+        want = np.stack([digits.pixels[record].repeat(8, axis=0).repeat(8, axis=1)] * 3, axis=-1)
+        h, w = want.shape[:2]
+        columns = (found.shape[1] - 2 * EDGE + GAP) // (w + GAP)
+        x = EDGE + 250 % columns * (w + GAP)
+        lines = range(found.shape[0] - h)
+        assert any(np.array_equal(found[y : y + h, x : x + w], want) for y in lines)
 
 
 def test_without_the_token_there_is_no_page(browser: Any, digits: Any):

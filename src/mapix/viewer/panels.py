@@ -82,6 +82,11 @@ def has_pixels(ds: Any) -> bool:
     return first_image(ds)[0] is not None
 
 
+def has_columns(ds: Any) -> bool:
+    """Return whether a table has something to show; without pixels, at least the records."""
+    return bool(ds._column_names()) or not has_pixels(ds)
+
+
 def has_bytes(ds: Any) -> bool:
     """Return whether the family names the bytes of its records."""
     try:
@@ -94,7 +99,7 @@ PANELS: tuple[Panel, ...] = (
     Panel("api", "", "frame", "api", always),
     Panel("facets", "", "frame", "facets", always),
     Panel("grid", "Grid", "main", "tiles", has_pixels),
-    Panel("table", "Table", "main", "table", always),
+    Panel("table", "Table", "main", "table", has_columns),
     Panel("problems", "Problems", "main", "problems", always),
     Panel("inspector", "Record", "side", "inspector", always),
     Panel("bytes", "Bytes", "side", "named_bytes", has_bytes),

@@ -41,6 +41,7 @@ export function create(app) {
   let focus = 0;
   let moving = 1;
   let timer = 0;
+  let begun = false; // whether the state was seen
   let wanted = null; // position to scroll to when the size is known
 
   const scroller = new Scroller({ label: "Records as tiles", draw, moved });
@@ -85,8 +86,7 @@ export function create(app) {
 
   function arrange() {
     const before = layout;
-    const { width } = scroller;
-    if (!width) return;
+    if (!begun || !scroller.width) return;
     const next = measured();
     const { q, sort, range } = app.state;
     const now = JSON.stringify([q, sort, range, channel(app.state), next, devicePixelRatio]);
@@ -355,7 +355,9 @@ export function create(app) {
     scroller.before = top;
     clearTimeout(timer);
     timer = setTimeout(() => {
-      if (layout) app.set({ at: Math.max(0, Math.round((scroller.top - EDGE) / layout.line)) * layout.columns });
+      if (!layout) return;
+      const line = Math.max(0, Math.round((scroller.top - EDGE) / layout.line));
+      if (line !== Math.floor(app.state.at / layout.columns)) app.set({ at: line * layout.columns });
     }, 250);
   }
 
@@ -390,9 +392,10 @@ export function create(app) {
   // A link to an open record shows its tile.
   async function found({ q, sort, open }) {
     const { position } = await source.json("position", { q, sort, record: open });
-    if (position === null || !layout) return;
+    if (position === null) return;
     focus = position;
-    show(position);
+    wanted = position;
+    arrange();
     scroller.dirty();
   }
 
@@ -546,7 +549,8 @@ export function create(app) {
       await ready;
       controls.update(state);
       const now = `${state.map} ${matchMedia("(prefers-color-scheme: dark)").matches}`;
-      if (wanted === null && !key) {
+      if (!begun) {
+        begun = true;
         wanted = state.at;
         focus = state.at;
         if (state.open !== null) found(state);
