@@ -104,7 +104,7 @@ def augments(draw: Any, h: int, w: int) -> Augment:
     return Augment(crop, pad, *flips, cut, seed=draw(st.integers(-(2**70), 2**70)))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(h=SIDES, w=SIDES, c=st.sampled_from([1, 3]), epoch=st.integers(0, 9), data=st.data())
 def test_numpy_does_what_is_documented(h, w, c, epoch, data):
     augment = data.draw(augments(h, w))
@@ -141,7 +141,7 @@ def in_numpy(ds: Any, rows: Any, draws: Draws, **options: Any) -> np.ndarray:
     return Dataset._gather_augmented(ds, np.asarray(rows), made, draws, None).images
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=FOLDER_PER_TEST)
+@settings(max_examples=40, deadline=None, suppress_health_check=FOLDER_PER_TEST)
 @given(
     shape=st.tuples(st.integers(1, 12), st.integers(1, 80), st.sampled_from([1, 2, 3, 4, 5, 7])),
     dtype=st.sampled_from(["uint8", "float32", "float16"]),
