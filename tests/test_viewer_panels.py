@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import struct
 import time
 from pathlib import Path
@@ -351,8 +352,13 @@ def test_a_map(run: tuple[Path, list[Path]]) -> None:
     assert found["layout"] == "hexagonal"
     assert found["positions"] == som.lattice.positions.tolist()
     assert found["files"] == ["mapping", "data", "rotation"]
-    assert found["heatmaps"]["counts"] == whole.heatmaps["counts"]().tolist()
-    assert found["heatmaps"]["u_matrix"] == som.u_matrix().tolist()
+    assert found["heatmaps"] == ["counts", "distance", "u_matrix"]
+    assert ask(soms.heatmap, view, name="counts") == whole.heatmaps["counts"]().tolist()
+    assert ask(soms.heatmap, view, name="u_matrix") == som.u_matrix().tolist()
+    distance = [None if math.isnan(v) else v for v in whole.heatmaps["distance"]().tolist()]
+    assert ask(soms.heatmap, view, name="distance") == distance
+    with pytest.raises(RefusedError, match="name must be one of"):
+        ask(soms.heatmap, view, name="median")
     neurons = som.view()
     tiles = unpacked(ask(soms.tiles, view, size=6))
     wanted = levels(neurons, float(neurons.min()), float(neurons.max()))
@@ -437,7 +443,7 @@ def test_a_file_that_was_cut(archive: Any, tmp_path: Path, run: tuple[Path, list
         (archive, archives.find, {"text": "d"}),
         (archive, named_bytes.ranges, {"n": 59}),
         (som, soms.tiles, {}),
-        (som, soms.facts, {}),
+        (som, soms.heatmap, {"name": "u_matrix"}),
     ]
     views = {ds.path: View(ds) for ds in (rows, archive, som)}
     for ds in (rows, archive, som):

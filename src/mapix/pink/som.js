@@ -96,6 +96,7 @@ export function create(app) {
   let fire = null;
   let under = -1;
   let members = null;
+  const heatmaps = new Map();
   const state = (key, usual) => app.state[`som.${key}`] ?? usual;
   const put = (key, value, usual) => app.set({ [`som.${key}`]: value === usual ? null : value });
 
@@ -130,12 +131,12 @@ export function create(app) {
   };
 
   async function begin() {
-    facts = await app.source.json("som");
-    title.classList.remove("bad");
-    plane = geometry(facts);
+    const found = await app.source.json("som");
     fire = await palette(app, "fire");
+    facts = found; // the others begin when these are there
+    plane = geometry(facts);
     shows.replaceChildren(h("option", { value: "neurons" }, "neurons"),
-      ...Object.keys(facts.heatmaps).map((name) => h("option", { value: name }, NAMES[name] ?? name)));
+      ...facts.heatmaps.map((name) => h("option", { value: name }, NAMES[name] ?? name)));
     stage.columns = stage.rows = 0;
     stage.resize(plane.width, plane.height);
     update(app.state);
@@ -159,8 +160,20 @@ export function create(app) {
     stage.dirty();
   }
 
+  // The values of the heatmap that is shown; null while they are on their way, and for pictures.
   function values() {
-    return facts.heatmaps[state("show", "neurons")] ?? null;
+    const name = state("show", "neurons");
+    if (!facts.heatmaps.includes(name)) return null;
+    if (!heatmaps.has(name)) {
+      heatmaps.set(name, null);
+      app.source.json("som.heatmap", { name }).then((found) => {
+        heatmaps.set(name, found);
+        legend();
+        if (members) say(members);
+        stage.dirty();
+      }).catch(failed);
+    }
+    return heatmaps.get(name);
   }
 
   function limits(numbers) {
@@ -193,7 +206,7 @@ export function create(app) {
         context.fillStyle = level === null ? page.tile : `rgb(${parts(fire[level]).join(" ")})`;
         context.fill();
         if (stage.scale * UNIT > 46 && numbers[k] !== null) number(context, shown(numbers[k], 3), x, y, level > 150);
-      } else if (loaded?.canvases[k]) {
+      } else if (loaded?.canvases[k] && state("show", "neurons") === "neurons") {
         const canvas = loaded.canvases[k];
         context.save();
         context.clip();
@@ -268,6 +281,17 @@ export function create(app) {
     return true;
   }
 
+  // What is known of the chosen neuron.
+  function say({ neuron, count }) {
+    if (neuron < 0) return;
+    const parts_ = [`Neuron ${neuron} at (${facts.positions[neuron].join(", ")})`];
+    if (count !== undefined) parts_.push(`${shown(count)} member${count === 1 ? "" : "s"}`);
+    for (const [name, found] of heatmaps) {
+      if (found && name !== "counts") parts_.push(`${NAMES[name] ?? name} ${shown(found[neuron])}`);
+    }
+    title.textContent = parts_.join(" · ");
+  }
+
   async function load(neuron) {
     members = { neuron, near: [] };
     const mine = members;
@@ -277,16 +301,15 @@ export function create(app) {
       title.textContent = `${shown(facts.positions.length)} ${facts.layout} neurons. Click one for its members.`;
       return;
     }
-    const place = facts.positions[neuron].join(", ");
-    const heat = Object.entries(facts.heatmaps).map(([name, found]) => `${NAMES[name] ?? name} ${shown(found[neuron])}`).join(" · ");
-    title.textContent = `Neuron ${neuron} at (${place}) · ${heat}`;
+    say(mine);
     if (!facts.files.includes("mapping")) {
       grid.replaceChildren(h("p", {}, "Its members are shown with the mapping (and the data, and the rotations): mapix view som.bin --with map.bin --with data.bin --with rot.bin"));
       return;
     }
     const found = await app.source.json("som.members", { neuron });
     if (members !== mine) return;
-    members.list = found.entries;
+    members.count = found.count;
+    say(members);
     element.dataset.members = found.entries.map(({ entry }) => entry).join(",");
     const buttons = found.entries.slice(0, MOST_TILES).map(({ entry, distance }) => {
       const tile = h("button.tile", { title: `entry ${entry}, distance ${shown(distance)}`, "aria-pressed": "false", onclick: () => put("entry", entry) },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 from typing import Any
 
 import numpy as np
@@ -69,14 +70,11 @@ def _limits(pictures: NDArray[Any]) -> tuple[float, float]:
 
 
 def facts(view: View, request: Request) -> Reply:
-    """Return lattice, heatmaps, and which files there are."""
+    """Return lattice, names of heatmaps, and which files there are."""
     del request
     run = _run(view)
     som = run.som
     shape = som.neuron_shape
-    heatmaps = view.cached(
-        "som.heatmaps", lambda: {name: make() for name, make in run.heatmaps.items()}
-    )
     entries = next((len(f) for f in (run.mapping, run.data, run.rotation) if f is not None), 0)
     return Reply.json(
         {
@@ -85,11 +83,31 @@ def facts(view: View, request: Request) -> Reply:
             "positions": som.lattice.positions,
             "neuron": shape,
             "channels": shape[0] if len(shape) > 2 else 1,
-            "heatmaps": heatmaps,
+            "heatmaps": list(run.heatmaps),
             "files": [k for k in ("mapping", "data", "rotation") if getattr(run, k) is not None],
             "entries": entries,
         }
     )
+
+
+class _Heatmaps:
+    """Values per neuron, made when they are first asked for: a mapping is read completely."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.known: dict[str, NDArray[Any]] = {}
+
+    def of(self, run: Run, name: str) -> NDArray[Any]:
+        with self.lock:
+            if name not in self.known:
+                self.known[name] = run.heatmaps[name]()
+            return self.known[name]
+
+
+def heatmap(view: View, request: Request) -> Reply:
+    """Return a value for each neuron; null where there is none."""
+    run, known = _run(view), view.cached("som.heatmaps", _Heatmaps)
+    return Reply.json(known.of(run, request.choice("name", list(run.heatmaps))))
 
 
 def tiles(view: View, request: Request) -> Reply:
@@ -182,6 +200,7 @@ def _entries(run: Run, request: Request) -> NDArray[np.int64]:
 
 ROUTES = {
     "som": facts,
+    "som.heatmap": heatmap,
     "som.tiles": tiles,
     "som.members": members,
     "som.best": best,
