@@ -1,8 +1,9 @@
 """How fast batches arrive on a GPU: every way of mapix, the ways people write, and the limits.
 
-    python benchmarks/gpu.py [--data FOLDER] [--rounds N] [--json FILE]
+    python benchmarks/gpu.py [--data FOLDER] [--rounds N] [--json FILE] [--cpu]
 
 Needs PyTorch with a GPU, and mapix; makes its own data (2.2 GB) and takes less than four minutes.
+``--cpu`` needs no GPU: it makes less data, and compares batches on the CPU with ``ds.batch``.
 All results are compared with ``ds.batch`` before anything is timed.  Measures run interleaved, and
 the table gives the median of the rounds, in samples per second that are on the GPU.
 """
@@ -25,6 +26,7 @@ from torch.utils.data import DataLoader
 
 import mapix
 import mapix.torch
+from mapix.sampling import Blocks
 
 SETS = {"small": (300_000, 32, 32, 3), "large": (8_000, 224, 224, 3)}
 MEAN, STD = (120.0, 118.0, 110.0), (60.0, 61.0, 62.0)
@@ -228,6 +230,14 @@ def measures(folder: Path, name: str) -> dict[str, Callable[[], float]]:
         for dtype in ("uint8", "bfloat16"):
             made = loader("pages", batch, dtype)
             found[f"pages, {dtype}, batch {batch}"] = lambda m=made: rate(endless(m))
+    size, limit_nbytes = path.stat().st_size, path.stat().st_size // 2
+    for order in ("shuffle", "Blocks"):  # half of the file may be pinned
+        more = {"pin_limit": limit_nbytes, "threads": 8}
+        if order == "Blocks":
+            parts = {"window_nbytes": limit_nbytes // 5, "block_nbytes": limit_nbytes // 64}
+            more["order"] = Blocks.of(ds, **parts)
+        made = loader("pages", 256, "bfloat16", **more)
+        found[f"pages, half of {size >> 20} MiB pinned, {order}"] = lambda m=made: rate(endless(m))
     for threads in (1, 4, 8):
         made = loader("pinned", 256, "bfloat16", ahead=4, threads=threads)
         found[f"pinned, bfloat16, batch 256, {threads} threads"] = lambda m=made: rate(endless(m))
@@ -266,14 +276,35 @@ def feeding_share(folder: Path) -> float:
     return share
 
 
+def check_on_cpu(folder: Path) -> None:
+    """What needs no GPU: the data, and that batches on the CPU are those of ``ds.batch``."""
+    for name, shape in SETS.items():
+        SETS[name] = (shape[0] // 100, *shape[1:])
+        ds = mapix.open(make(folder, name), dialect=14)
+        numbers = {"mean": MEAN, "std": STD}
+        check(ds, mapix.torch.Loader(ds, 100, dtype="uint8"), torch.uint8)
+        floats = mapix.torch.Loader(ds, 100, dtype="bfloat16", **numbers)
+        check(ds, floats, torch.bfloat16, **numbers, dtype="float32")
+        image, label = Memmap(folder / f"{name}_train", SETS[name])[7]
+        assert torch.equal(image, torch.from_numpy(ds.batch([7], layout="NCHW").images[0]))
+        assert label == int(ds.batch([7]).labels[0, 0])
+        print(f"{name}: batches on the CPU equal ds.batch")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=Path(tempfile.gettempdir()) / "mapix-gpu")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--cpu", action="store_true", help="compare batches, and time nothing")
     a = parser.parse_args()
     a.data.mkdir(parents=True, exist_ok=True)
+    if a.cpu:
+        check_on_cpu(a.data)
+        return
+    if not torch.cuda.is_available():
+        parser.exit(1, "PyTorch finds no CUDA GPU: pass --cpu to compare batches on the CPU\n")
     begin = time.perf_counter()
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, mapix {mapix.__version__}")
     results: dict[str, dict[str, float]] = {}

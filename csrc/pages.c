@@ -41,10 +41,17 @@ int mapix_resident(const mapix_map *map, uint64_t at) {
     return mincore((void *)p, 1, &flag) != 0 || (flag & 1);
 }
 
+/* Linux cuts a request to the readahead of the device, which is 128 KiB unless it was changed. */
+enum { REQUEST_NBYTES = 128 << 10 };
+
 void mapix_willneed(const mapix_map *map, uint64_t at, uint64_t nbytes) {
-    const uintptr_t p = (uintptr_t)(map->base + at);
-    const uintptr_t begin = p & ~(uintptr_t)(page_nbytes() - 1);
-    (void)madvise((void *)begin, p - begin + nbytes, MADV_WILLNEED);
+    const uintptr_t end = (uintptr_t)(map->base + at) + nbytes;
+    uintptr_t p = (uintptr_t)(map->base + at) & ~(uintptr_t)(page_nbytes() - 1);
+    while (p < end) {
+        const uintptr_t n = end - p < REQUEST_NBYTES ? end - p : REQUEST_NBYTES;
+        (void)madvise((void *)p, n, MADV_WILLNEED);
+        p += n;
+    }
 }
 
 typedef struct {
