@@ -161,6 +161,7 @@ class RowArray(FileDataset[NDArray[Any]]):
         self._names = () if labels is None else _names(labels._shape[1:])
         self._loaded: list[NDArray[Any]] = []  # all rows, once they were loaded as labels
         self._shapes_of_rows = np.empty((0, 3), np.uint16)
+        self._arrays: dict[int, _native.Array] = {}
 
     # --- what it is -------------------------------------------------------------------------------
 
@@ -592,9 +593,12 @@ class RowArray(FileDataset[NDArray[Any]]):
 
     def _array(self, swap: int) -> _native.Array:
         """Return the rows for the C core, which reverses the bytes of numbers of ``swap`` bytes."""
-        return _native.Array(
-            at=self._at, row_nbytes=self._row_nbytes, nrows=self._shape[0], swap=swap
-        )
+        found = self._arrays.get(swap)
+        if found is None:
+            found = self._arrays[swap] = _native.Array(
+                at=self._at, row_nbytes=self._row_nbytes, nrows=self._shape[0], swap=swap
+            )
+        return found
 
     def _decode(self, made: NDArray[Any]) -> None:
         """Turn numbers as the file has them into those of the rows, in place; for subclasses."""

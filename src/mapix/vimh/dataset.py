@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Dataset"]
 
+INT64 = np.dtype(np.int64)
 MOST_SHOWN = 6  # heads in ``repr``
 
 
@@ -323,9 +324,9 @@ class Dataset(record_types.Rows, Batching):
     def _rows_of(self, indices: ArrayLike) -> NDArray[np.int64]:
         """Return the numbers in the file of indices; the C core checks those of a complete file."""
         if self._rows is None:
-            array = np.asarray(indices)
-            if array.dtype == np.int64 and array.ndim == 1:
-                return np.ascontiguousarray(array)
+            array = indices if type(indices) is np.ndarray else np.asarray(indices)
+            if array.dtype == INT64 and array.ndim == 1:
+                return array if array.flags.c_contiguous else np.ascontiguousarray(array)
             return positions(indices, self._n, self.path)
         return super()._rows_of(indices)
 
