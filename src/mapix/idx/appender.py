@@ -104,7 +104,7 @@ def _opened(path: str | os.PathLike[str]) -> tuple[Source, Header]:
 
 
 def append(path: str | os.PathLike[str], rows: ArrayLike) -> int:
-    """Append rows, (n, *row shape), to an IDX file; return its new number of rows.
+    """Append rows, ``(n, *row shape)``, to an IDX file; return its new number of rows.
 
     See ``Appender``.
     """

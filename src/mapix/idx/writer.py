@@ -78,7 +78,7 @@ class Writer(Closing):
         self.extend(np.asarray(row)[None])
 
     def extend(self, rows: ArrayLike) -> None:
-        """Write rows, (n, *row_shape); the type of the file has to hold their numbers."""
+        """Write rows, ``(n, *row_shape)``; the type of the file has to hold their numbers."""
         n, data = stored(rows, self.row_shape, self.dtype)
         if self.nrows + n > MOST_ROWS:
             raise LimitError(f"{self._out.said}: more than {MOST_ROWS} rows")

@@ -64,8 +64,8 @@ class Rotation(PinkOnSom):
         Returns
         -------
         ndarray
-            (*shape) or (channels, *shape), of the type of the image if that is a float type, else
-            float32.  See ``transformed``.
+            ``shape`` or ``(channels, *shape)``, of the type of the image if that is a float type,
+            else float32.  See ``transformed``.
         """
         neuron = single(neuron, self.nneurons, self.path, "neurons")
         index = single(index, self._n, self.path, "entries")

@@ -51,7 +51,7 @@ class Som(PinkOnSom):
         Returns
         -------
         ndarray
-            (*som_shape, *neuron_shape); of hexagonal SOMs and of parts (n, *neuron_shape).
+            ``(*som_shape, *neuron_shape)``; of hexagonal SOMs and of parts ``(n, *neuron_shape)``.
 
         Notes
         -----
@@ -61,7 +61,7 @@ class Som(PinkOnSom):
 
     @property
     def neurons(self) -> NDArray[Any]:
-        """All neurons as the file has them, (n, *neuron_shape), aliasing the file."""
+        """All neurons as the file has them, ``(n, *neuron_shape)``, aliasing the file."""
         return super().view()
 
     def __getitem__(self, key: Any) -> Any:
@@ -80,7 +80,7 @@ class Som(PinkOnSom):
         -------
         ndarray
             ``view()`` of a cartesian SOM.  Of a hexagonal one a copy, a masked array
-            (d, d, *neuron_shape), which is masked outside the hexagon; floats are NaN there.
+            ``(d, d, *neuron_shape)``, which is masked outside the hexagon; floats are NaN there.
         """
         self._complete("a grid")
         if self.layout == "cartesian":

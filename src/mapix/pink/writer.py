@@ -128,7 +128,7 @@ class Writer(Closing):
         self.extend(np.asarray(row)[None])
 
     def extend(self, rows: ArrayLike) -> None:
-        """Write rows, (n, *row_shape); the type of the file has to hold their numbers.
+        """Write rows, ``(n, *row_shape)``; the type of the file has to hold their numbers.
 
         Floats may lose digits, but not become infinite.
         """
@@ -242,7 +242,7 @@ def write_som(
     path : str or os.PathLike
         The file.
     neurons : array_like
-        (*som_shape, *neuron shape), or all neurons by number, (n, *neuron shape).
+        ``(*som_shape, *neuron shape)``, or all neurons by number, ``(n, *neuron shape)``.
     som_shape : tuple of int, optional
         Needed for a cartesian SOM; that of a hexagon follows from the number of neurons.
     layout : {"cartesian", "hexagonal"}
