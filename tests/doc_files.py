@@ -125,7 +125,7 @@ def cells(path: Path) -> None:
         for k in range(60):
             mask = np.ones((8 + k % 9, 9 + k % 7), bool)
             mask[:3, : k % 5] = False
-            at = int(rng.integers(600)), int(rng.integers(440))
+            at = int(rng.integers(440)), int(rng.integers(600))
             out.add(
                 f"slide-{k % 3}", f"cell-{k}", mask, at=at, groups=["cell", "round"][: 1 + k % 2]
             )
