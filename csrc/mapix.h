@@ -602,7 +602,7 @@ int mapix_simd(int level);
 /* Name and version of the compiler that built the core. */
 const char *mapix_compiler(void);
 
-/* Set above how many bytes a batch of float32 is written past the caches; 0 sets nothing.  Returns the number in
+/* Set the bytes above which batches of float32 are written past the caches; 0 sets nothing.  Returns the number in
  * force, at first 32 MiB.  For tests. */
 uint64_t mapix_stream(uint64_t nbytes);
 
