@@ -64,9 +64,14 @@ def _run(arguments: argparse.Namespace) -> None:
     companions = [companion(path) for path in arguments.companions]
     folder = arguments.export_folder
     if arguments.export is not None:
-        from mapix.viewer.export import write_page
+        from mapix.viewer.export import MOST_RECORDS, write_page
 
         with opened() as ds:
+            if len(ds) > MOST_RECORDS:
+                raise CommandError(
+                    f"a page holds at most {MOST_RECORDS} records, not {len(ds)}: choose some by "
+                    "--where or --range"
+                )
             print(write_page(ds, arguments.export))
         return
 
