@@ -641,7 +641,7 @@ PICTURE: dict[str, Op] = {
 IN_ONE_FILE: dict[str, Op] = {  # datasets of pictures, or of arrays, in one file
     **CONTRACT,
     "__eq__": lambda d: d == d,
-    "__getitem__": lambda d: (repr(d[LAST]).replace(d.path, ""), d[3:9], d[[3, LAST]]),
+    "__getitem__": lambda d: (stated(repr(d[LAST]), d.path), d[3:9], d[[3, LAST]]),
     "__iter__": lambda d: [r.index for r in d],
     "__len__": len,
     "__reduce__": pickled,
@@ -693,11 +693,11 @@ TFRECORD_RECORD: dict[str, Op] = {
 COCO: dict[str, Op] = {
     **CONTRACT,
     "__eq__": lambda d: d == d,
-    "__getitem__": lambda d: (repr(d[LAST]).replace(d.path, ""), d[3:9], d[[3, LAST]]),
+    "__getitem__": lambda d: (stated(repr(d[LAST]), d.path), d[3:9], d[[3, LAST]]),
     "__iter__": lambda d: [r.index for r in d],
     "__len__": len,
     "__reduce__": pickled,
-    "__repr__": lambda d: repr(d).replace(d.path, ""),
+    "__repr__": lambda d: stated(repr(d), d.path),
     "batch": lambda d: _refused(lambda: d.batch([3, LAST])),
     "batches": lambda d: _refused(lambda: list(d.batches(300))),
     "categories": lambda d: d.categories,
@@ -716,7 +716,7 @@ COCO: dict[str, Op] = {
 COCO_IMAGE: dict[str, Op] = {
     "__eq__": lambda d: d[LAST] == d[LAST],
     "__reduce__": lambda d: None,
-    "__repr__": lambda d: repr(d[LAST]).replace(d.path, ""),
+    "__repr__": lambda d: stated(repr(d[LAST]), d.path),
     "annotations": lambda d: [a.metadata for a in d[LAST].annotations],
     "encoded": lambda d: _refused(lambda: d[LAST].encoded()),
     "image": lambda d: _refused(lambda: d[LAST].image),
@@ -729,7 +729,7 @@ COCO_IMAGE: dict[str, Op] = {
 COCO_ANNOTATION: dict[str, Op] = {
     "__eq__": lambda d: d[LAST] == d[LAST],
     "__reduce__": lambda d: None,
-    "__repr__": lambda d: repr(d[LAST]).replace(d.path, ""),
+    "__repr__": lambda d: stated(repr(d[LAST]), d.path),
     "mask": lambda d: d[LAST].mask(),
     "parent": lambda d: d[LAST].parent.id,
     "segment": lambda d: d[LAST].segment(),

@@ -200,6 +200,8 @@ def test_what_is_an_image_folder(tmp_path):
     assert isinstance(mapix.open(folder / "metadata.jsonl"), ImageFolder)
     os.rename(folder / "metadata.jsonl", folder / "other.jsonl")
     assert mapix.open(folder / "other.jsonl")[0].image.shape == (2, 2, 3)
+    assert [record.file_name for record in mapix.open(folder)] == ["a.png"]  # a plain folder
+    (folder / "a.png").unlink()
     with pytest.raises(mapix.UnknownFormatError, match=r"folder: no metadata\.jsonl in it"):
         mapix.open(folder)
     with pytest.raises(mapix.FormatError, match=r"no metadata\.jsonl in it"):

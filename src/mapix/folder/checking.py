@@ -16,7 +16,8 @@ from mapix.dataset import Progress
 from mapix.errors import LimitError, MapixError, UnsupportedError
 from mapix.folder.files import OtherFileError, Settings
 from mapix.folder.huggingface import Hazards
-from mapix.folder.layout import FILEPATH, METADATA, boxes, canonical
+from mapix.folder.layout import FILEPATH, METADATA, boxes, canonical, spellings
+from mapix.folder.listings import listing, of_split
 from mapix.folder.metadata_file import MetadataFile
 from mapix.folder.record import Record
 from mapix.folder.splits import has_metadata, located, splits_of
@@ -281,7 +282,7 @@ class _Linter:
 
     def _unlisted(self) -> Iterator[str]:
         folder = self.metadata.files.full_folder
-        named = set(self.seen)
+        named = {form for name in self.seen for form in spellings(name)}
         ends = {os.path.basename(name) for name in self.seen}
         for below, folders, files in os.walk(folder):
             folders[:] = sorted(
@@ -338,12 +339,13 @@ def _check(metadata: MetadataFile, options: _Options, progress: Progress | None)
     report = LintReport(metadata.path, len(metadata.lines), metadata.source.nbytes)
     report.checked = ["lines", "files", "boxes"]
     report.checked += ["pictures"] if options.pictures else []
-    report.checked += ["what Hugging Face's imagefolder reads"] if options.huggingface else []
+    hazards = options.huggingface and metadata.is_jsonl
+    report.checked += ["what Hugging Face's imagefolder reads"] if hazards else []
     linter = _Linter(metadata, report, options.ignore, options.most)
     try:
         linter.run(
             pictures=options.pictures,
-            hazards=options.huggingface,
+            hazards=hazards,
             threads=options.threads,
             progress=progress,
         )
@@ -392,7 +394,7 @@ def check_splits(metadata: MetadataFile, progress: Progress | None = None) -> Li
             if name == metadata.place.split:
                 files.append(metadata)
             else:
-                files.append(metadata.of_split(name))
+                files.append(of_split(metadata, name))
                 opened.callback(files[-1].close)
         return _check_all(files, directory, _Options(), progress)
 
@@ -446,6 +448,6 @@ def lint(
     with ExitStack() as opened:
         files = []
         for name in names:
-            files.append(MetadataFile(located(directory, name, above), settings))
+            files.append(listing(located(directory, name, above), settings))
             opened.callback(files[-1].close)
         return _check_all(files, directory, checks, shown(progress, "checking"))

@@ -98,6 +98,15 @@ class ImageFolder(PictureDataset[Record]):
         return {} if directory is None else split_folders(directory)
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes: ``classes[label]`` is that of a label; empty if not known.
+
+        They are sub-folders, YOLO's names, or those that a ``metadata.parquet`` of Hugging Face
+        states.
+        """
+        return self.metadata_file.classes
+
+    @property
     def closed(self) -> bool:
         """Whether ``close`` was called."""
         return self.metadata_file.source.closed
@@ -114,6 +123,7 @@ class ImageFolder(PictureDataset[Record]):
             "folder": self.folder,
             "split": self.split_name,
             "metadata_nbytes": self.metadata_file.source.nbytes,
+            "classes": list(self.classes),
         }
 
     # --- records ----------------------------------------------------------------------------------
@@ -175,9 +185,11 @@ class ImageFolder(PictureDataset[Record]):
     def _byte_ranges(self, row: int) -> list[ByteRange]:
         """Return the line of a record, and the file of its picture, where that can be opened."""
         record, lines = self._record(row), self.metadata_file.lines
-        begin, raw = lines.begin(row), lines.line(row)
-        text = raw.strip().decode("utf-8", "backslashreplace")
-        found = [ByteRange("line", "label", begin, len(raw), shortened(text), lines.source)]
+        found = []
+        if self.metadata_file.is_jsonl:
+            begin, raw = lines.begin(row), lines.line(row)
+            text = raw.strip().decode("utf-8", "backslashreplace")
+            found.append(ByteRange("line", "label", begin, len(raw), shortened(text), lines.source))
         with contextlib.suppress(FormatError, FileNotFoundError):
             name, source = record.file_name, record.source
             if source.nbytes:
@@ -187,7 +199,9 @@ class ImageFolder(PictureDataset[Record]):
 
     def _annotations(self, row: int) -> Annotations:
         record = self._record(row)
-        objects, caption = record.objects, record.caption or ""
+        text = record.metadata.get("text")  # Hugging Face's name of captions
+        objects = record.objects
+        caption = record.caption or (text if isinstance(text, str) else "")
         if objects is None:
             return Annotations(caption=caption)
         boxes = [(float(x), float(y), float(w), float(h)) for x, y, w, h in objects.bbox]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from mapix.errors import ClosedError
-from mapix.folder.layout import canonical, meanings
+from mapix.folder.layout import canonical, meanings, spellings
 from mapix.folder.lines import MAX_LINE_NBYTES
 from mapix.pictures.decoding import MAX_PIXELS
 from mapix.rooted import Root
@@ -108,14 +108,15 @@ class Files:
         """Return ``do(files, name)`` of the file that a ``file_name`` names.
 
         Backslashes separate folders, as for Hugging Face.  Where there is no such file, a backslash
-        is part of the name.
+        is part of the name; and accented letters may be composed or decomposed.
         """
-        if "\\" not in name:
-            return do(self, name)
-        try:
-            return do(self, canonical(name))
-        except (FileNotFoundError, NotADirectoryError):
-            return do(self, name)
+        names = spellings(canonical(name) if "\\" in name else name)
+        for one in [*names, name] if "\\" in name else names[:-1]:
+            try:
+                return do(self, one)
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+        return do(self, names[-1] if "\\" not in name else name)
 
     def by_filepath(self, filepath: str, size: object, do: Callable[[Files, str], T]) -> T:
         """Return ``do(files, name)`` of the first file that a ``filepath`` may mean.

@@ -1,15 +1,16 @@
 """The declaration of image folders to the registry."""
 
+from mapix.folder.layout import METADATA_FILES
 from mapix.registry import Format
 
 __all__ = ["FORMAT"]
 
 FORMAT = Format(
     name="folder",
-    title="an image folder with a metadata.jsonl",
+    title="a folder of images, with metadata or a folder per class",
     open="mapix.folder.opening:open_path",
-    suffixes=(".jsonl",),
-    files=("metadata.jsonl",),
+    suffixes=(".jsonl", *METADATA_FILES),
+    files=METADATA_FILES,
     detect="mapix.folder.opening:refusal",
     source="mapix.folder.conversion:stream",
     targets={"folder": "mapix.folder.conversion:Folder"},

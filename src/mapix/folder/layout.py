@@ -6,6 +6,7 @@ in opsml's order, is written.  ``canonical`` maps all spellings of a file's name
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 __all__ = [
     "FIELDS",
     "METADATA",
+    "METADATA_FILES",
     "NAME",
     "Meaning",
     "all_files",
@@ -24,10 +26,12 @@ __all__ = [
     "file_names",
     "kind",
     "meanings",
+    "spellings",
 ]
 
 NAME = "folder"
 METADATA = "metadata.jsonl"
+METADATA_FILES = (METADATA, "metadata.csv", "metadata.parquet")  # the first one is read
 FIELDS = ("file_name", "caption", "categories", "objects")
 FILE_NAME = "file_name"
 FILEPATH = "filepath"
@@ -102,6 +106,17 @@ def canonical(name: str) -> str:
     name = name.replace("\\", "/")
     parts = [part for part in name.split("/") if part not in ("", ".")]
     return ("/" if name.startswith("/") else "") + "/".join(parts)
+
+
+def spellings(name: str) -> list[str]:
+    """Return a name, and its composed and decomposed forms where these differ.
+
+    File systems, archives and programs turn one form of accented letters into the other.
+    """
+    if name.isascii():
+        return [name]
+    forms = (unicodedata.normalize(form, name) for form in ("NFC", "NFD"))
+    return list(dict.fromkeys((name, *forms)))
 
 
 class Meaning(NamedTuple):

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from mapix.columns import Column
 from mapix.errors import FormatError
 from mapix.folder.files import Files, Settings
-from mapix.folder.layout import NAME, canonical, file_names, kind
+from mapix.folder.layout import NAME, canonical, file_names, kind, spellings
 from mapix.folder.lines import Lines
-from mapix.folder.splits import Place, place_of_split
+from mapix.folder.splits import Place
 from mapix.registry import reopen
 from mapix.rooted import absolute
 from mapix.source import Fingerprint
@@ -51,11 +51,16 @@ class MetadataFile:
         As given.
     directory : str or None
         The folder that holds the splits, from the root of the file system.
+    classes : tuple of str
+        Names of the classes that ``label`` numbers; empty where they are not known.
     columns : dict of str to Column
         Columns of all records that were read so far.
     fields, labels_are_numbers
         See ``mapix.folder.fields``.
     """
+
+    classes: tuple[str, ...] = ()
+    is_jsonl = True
 
     def __init__(self, place: Place, settings: Settings, expect: Fingerprint | None = None) -> None:
         folder, name = os.path.split(place.path)
@@ -68,12 +73,6 @@ class MetadataFile:
         self.labels_are_numbers = True
         self.directory = None if place.directory is None else absolute(place.directory)
         self._rows: dict[str, int | list[int]] | None = None
-
-    def of_split(self, name: str) -> MetadataFile:
-        """Open the metadata file of another split of the directory."""
-        assert self.directory is not None
-        place = place_of_split(self.directory, name, self.files.root)
-        return MetadataFile(place, self.settings)
 
     def reopening(self) -> tuple[str, dict[str, Any], Fingerprint]:
         """Return path, options of ``open`` and fingerprint, for a pickle."""
@@ -131,7 +130,8 @@ class MetadataFile:
         """
         if self._rows is None:
             self._rows = self._all_names()
-        found = self._rows.get(canonical(name), [])
+        there = (self._rows[n] for n in spellings(canonical(name)) if n in self._rows)
+        found = next(there, [])
         return np.array([found] if isinstance(found, int) else found, np.int64)
 
     def _all_names(self) -> dict[str, int | list[int]]:

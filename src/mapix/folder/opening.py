@@ -6,10 +6,11 @@ import os
 
 from mapix.folder.dataset import ImageFolder
 from mapix.folder.files import MAX_IMAGE_NBYTES, Settings
-from mapix.folder.layout import METADATA
+from mapix.folder.layout import METADATA, METADATA_FILES
 from mapix.folder.lines import MAX_LINE_NBYTES
-from mapix.folder.metadata_file import MetadataFile
-from mapix.folder.splits import has_metadata, located, splits_of
+from mapix.folder.listings import listing
+from mapix.folder.pictures import has_pictures
+from mapix.folder.splits import NOTHING, has_metadata, located, splits_of
 from mapix.pictures.decoding import MAX_PIXELS
 from mapix.registry import Candidate
 
@@ -20,10 +21,11 @@ def refusal(candidate: Candidate) -> str | None:
     """Return why a path cannot be an image folder, or None: see ``mapix.registry.Format``."""
     path = candidate.path
     if not candidate.is_directory:
-        return None if path.endswith(".jsonl") else f"a file, and not {METADATA}"
-    if has_metadata(path) or splits_of(path):
+        known = path.endswith((".jsonl", *METADATA_FILES))
+        return None if known else f"a file, and not {METADATA}"
+    if has_metadata(path) or splits_of(path) or has_pictures(path):
         return None
-    return f"no {METADATA} in it, nor in a folder in it"
+    return NOTHING
 
 
 def open_path(
@@ -37,13 +39,17 @@ def open_path(
     max_image_nbytes: int = MAX_IMAGE_NBYTES,
     max_pixels: int = MAX_PIXELS,
 ) -> ImageFolder:
-    """Open an image folder.  No line is read.
+    """Open an image folder.
+
+    No line of a ``metadata.jsonl`` is read; a table is read, and folders without metadata are
+    searched for pictures.
 
     Parameters
     ----------
     path : str or os.PathLike
-        A folder with a ``metadata.jsonl``, or one whose sub-folders, the splits, have one each; or
-        the metadata file itself.
+        A folder with a ``metadata.jsonl``, ``metadata.csv`` or ``metadata.parquet``, or one whose
+        sub-folders, the splits, have one each; the metadata file itself; a folder of pictures,
+        with or without a folder per class; or YOLO's folder, with ``images`` and ``labels``.
     split : str, optional
         Which sub-folder; by default the folder's own metadata file, or its only split, or
         ``train``.
@@ -67,7 +73,7 @@ def open_path(
     Raises
     ------
     FormatError
-        There is no metadata file.
+        There is no metadata file, and no picture.
     OSError
         It cannot be opened.
     FileChangedError
@@ -77,4 +83,4 @@ def open_path(
     candidate = Candidate.of(path)
     above = None if root is None else os.fspath(root)
     place = located(candidate.path, split, above, sure=candidate.expect is not None)
-    return ImageFolder(MetadataFile(place, settings, candidate.expect))
+    return ImageFolder(listing(place, settings, candidate.expect))

@@ -1,4 +1,4 @@
-"""Find the metadata file of a path: of a folder, of one of its splits, or the file itself."""
+"""Find what lists the pictures of a path: a metadata file, or the folder itself."""
 
 from __future__ import annotations
 
@@ -6,11 +6,21 @@ import os
 from typing import NamedTuple
 
 from mapix.errors import FormatError
-from mapix.folder.layout import METADATA, NAME
+from mapix.folder.layout import METADATA, METADATA_FILES, NAME
+from mapix.folder.pictures import IMAGES, has_pictures, is_yolo, subfolders
 
-__all__ = ["Place", "has_metadata", "located", "place_of_split", "split_folders", "splits_of"]
+__all__ = [
+    "NOTHING",
+    "Place",
+    "has_metadata",
+    "located",
+    "place_of_split",
+    "split_folders",
+    "splits_of",
+]
 
 USUAL = ("train", "test", "validation", "valid", "val", "dev", "all")
+NOTHING = f"no {METADATA} in it, nor in a folder in it, and no pictures"
 
 
 class Place(NamedTuple):
@@ -19,7 +29,7 @@ class Place(NamedTuple):
     Attributes
     ----------
     path : str
-        The metadata file.
+        The metadata file; a folder, if its pictures are listed without one.
     root : str or None
         A folder above it that links may lead to; None: the folder of the metadata file.
     split : str or None
@@ -34,36 +44,56 @@ class Place(NamedTuple):
     directory: str | None = None
 
 
+def metadata_name(folder: str) -> str | None:
+    """Return the name of the metadata file of a folder; None without one of its own."""
+    there = (n for n in METADATA_FILES if os.path.isfile(os.path.join(folder, n)))
+    return next(there, None)
+
+
 def has_metadata(folder: str) -> bool:
     """Whether a folder holds a metadata file of its own."""
-    return os.path.isfile(os.path.join(folder, METADATA))
+    return metadata_name(folder) is not None
 
 
 def splits_of(folder: str) -> tuple[str, ...]:
-    """Return the names of the sub-folders that hold a metadata file: train and test come first."""
-    with os.scandir(folder) as entries:
-        below = [e.name for e in entries if not e.name.startswith(".") and _is_folder(e)]
+    """Return the names of the splits of a folder: train and test come first.
+
+    They are the sub-folders that hold a metadata file; without such, those of YOLO's ``images``,
+    or those that have ``images`` and ``labels``; or, where no pictures lie beside them and all
+    others are empty, those with the usual names of splits.
+    """
+    below = subfolders(folder, links=True)
     found = [n for n in below if has_metadata(os.path.join(folder, n))]
+    if not found and is_yolo(folder):
+        images = os.path.join(folder, IMAGES)
+        found = [] if has_pictures(images, 0) else subfolders(images)
+    elif not found:
+        found = [n for n in below if is_yolo(os.path.join(folder, n))]
+        if not found and not has_pictures(folder, 0):
+            found = [n for n in below if has_pictures(os.path.join(folder, n))]
+            found = found if all(n.lower() in USUAL for n in found) else []
     return tuple(sorted(found, key=lambda n: (USUAL.index(n) if n in USUAL else len(USUAL), n)))
 
 
 def split_folders(directory: str) -> dict[str, str]:
     """Return name -> folder of the splits of a directory."""
-    return {name: os.path.join(directory, name) for name in splits_of(directory)}
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
+    below = os.path.join(directory, IMAGES) if is_yolo(directory) else directory
+    return {name: os.path.join(below, name) for name in splits_of(directory)}
 
 
 def place_of_split(directory: str, name: str, root: str | None) -> Place:
-    """Return the place of the metadata file of a split."""
+    """Return the place of the listing of a split."""
     # A link in the place of a split must not leave the directory, either: it is the root.
-    path = os.path.join(directory, name, METADATA)
-    return Place(path, directory if root is None else root, name, directory)
+    above = directory if root is None else root
+    folder = os.path.join(directory, name)
+    listed = metadata_name(folder)
+    if listed is not None:
+        return Place(os.path.join(folder, listed), above, name, directory)
+    if is_yolo(directory):
+        return Place(directory, above, name, directory)
+    if os.path.isdir(folder) and (is_yolo(folder) or has_pictures(folder)):
+        return Place(folder, above, name, directory)
+    return Place(os.path.join(folder, METADATA), above, name, directory)
 
 
 def located(path: str, split: str | None, root: str | None, *, sure: bool = False) -> Place:
@@ -94,12 +124,15 @@ def located(path: str, split: str | None, root: str | None, *, sure: bool = Fals
         if split is not None:
             raise ValueError(f"{path} is a file; split= chooses among the folders of a directory")
         return Place(path, root)
-    if split is None and has_metadata(path):
-        return Place(os.path.join(path, METADATA), root)
+    listed = metadata_name(path) if split is None else None
+    if listed is not None:
+        return Place(os.path.join(path, listed), root)
     names = splits_of(path)
     if split is None:
+        if not names and not has_pictures(path):
+            raise FormatError(path, NAME, NOTHING)
         if not names:
-            raise FormatError(path, NAME, f"no {METADATA} in it, nor in a folder in it")
+            return Place(path, root)
         if len(names) > 1 and names[0] != "train":
             raise ValueError(f"{path}: choose one of its splits by split=: {', '.join(names)}")
         split = names[0]
