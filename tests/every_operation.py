@@ -609,6 +609,7 @@ FOLDER: dict[str, Op] = {
     "close": lambda d: d.close(),
     "column": lambda d: list(d.column("more")),
     "find": lambda d: len(d.find("3.png")),
+    "classes": lambda d: d.classes,
     "folder": lambda d: None,
     "joined": lambda d: d.joined([d]).batch([0, N], size=(3, 4), fit="resize").images,
     "path": lambda d: None,
