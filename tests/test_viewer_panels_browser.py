@@ -66,7 +66,7 @@ def until(page: Any, condition: str) -> None:
     for _ in range(500):
         if page.evaluate(condition):
             return
-        page.wait_for_timeout(20)
+        page.wait_for_timeout(40)
     raise AssertionError(condition)
 
 
@@ -359,7 +359,7 @@ def test_hexagons_are_hit_exactly(show: Any, tmp_path: Path) -> None:
         ]
     )
     rng = np.random.default_rng(0)
-    places = (rng.random((4000, 2)) * [360, 340] - 15).tolist()
+    places = (rng.random((1500, 2)) * [360, 340] - 15).tolist()
     for x, y in centres.tolist():  # just beside all edges, and corners
         for turn in np.arange(0, 2 * math.pi, math.pi / 6):
             for radius in (UNIT / 2 - 1e-6, UNIT / 2 + 1e-6, HIGH / 2 - 1e-6, HIGH / 2 + 1e-6):
@@ -380,7 +380,7 @@ def test_hexagons_are_hit_exactly(show: Any, tmp_path: Path) -> None:
         if abs(inside) > 1e-9 and (inside < 0 or margin > 1e-9):
             assert hit == (cell if inside > 0 else -1), (x, y)
             tried += 1
-    assert tried > 4500
+    assert tried > 2000
     edge = centres[0] + [UNIT / 2, 0]  # between cells 0 and 1: the lower number
     assert (
         page.evaluate(
