@@ -194,6 +194,7 @@ class Lookout:
     __slots__ = ("_gap", "_skip")
 
     PROBES = 2  # records of a batch that are checked
+    PREFETCH_PROBES = 16  # the same by ``prefetch``: in a random epoch, more and more are in memory
     MOST = 15
 
     def __init__(self) -> None:

@@ -34,6 +34,7 @@ BACKEND = "MAPIX_BACKEND"
 """Environment variable: "mmap" maps files; "pread" reads complete files into memory at opening."""
 
 HUGE_NBYTES = 2 << 20  # a huge page
+REQUEST_NBYTES = 128 << 10  # the usual readahead of devices
 SAMPLES = 32  # blocks of a file that are compared in place of its content
 SAMPLE_NBYTES = 4096
 COARSE_NS = 2_000_000_000  # resolution of times in zip and FAT; that of tar is one second
@@ -244,8 +245,12 @@ class Mapping:
     def willneed(self, at: int, nbytes: int) -> None:
         """Ask the kernel to read bytes ``at`` to ``at + nbytes`` from disk in the background."""
         begin = at - at % mmap.PAGESIZE
-        if self._mmap is not None and 0 <= begin < at + nbytes <= self.nbytes:
-            self._mmap.madvise(mmap.MADV_WILLNEED, self._begin + begin, at + nbytes - begin)
+        if self._mmap is None or not 0 <= begin < at + nbytes <= self.nbytes:
+            return
+        # the system cuts a request to the readahead of the device
+        for part in range(begin, at + nbytes, REQUEST_NBYTES):
+            size = min(REQUEST_NBYTES, at + nbytes - part)
+            self._mmap.madvise(mmap.MADV_WILLNEED, self._begin + part, size)
 
     def sample(self) -> int:
         """Return ``sample`` of the file, which is computed once.
