@@ -582,3 +582,22 @@ def test_tools_of_formats_print_json(tmp_path, capsys):
         assert [entry["entries"] for entry in found] == ds.counts().tolist()
         (far,) = facts(capsys, "pink", "outliers", path, "-n", "1")
         assert far == {"entry": int(ds.outliers(1)[0]), "distance": ds.best_distance().max()}
+
+
+def test_files_that_cannot_be_opened_are_bad_and_the_others_checked(tmp_path, capsys):
+    (tmp_path / "bad.npy").write_bytes(b"\x93NUMPY\1\0\xff\xff")
+    bad, good = facts(capsys, "verify", str(tmp_path / "bad.npy"), digits(tmp_path / "a"), status=1)
+    assert (bad["ok"], good["ok"]) == (False, True)
+    assert "bad.npy" in bad["problems"][0]
+
+
+def test_errors_of_damaged_files_name_repair(tmp_path, capsys):
+    path = every_operation.vimh(tmp_path, mixed=False)
+    with open(path, "r+b") as f:
+        f.truncate(path.stat().st_size - 5)
+    error = failed(capsys, "info", str(path), status=1)
+    assert "--open strict=false" in error
+    assert error.endswith("; `mapix repair` saves the complete records\n")
+    assert main(["repair", str(path), "-o", str(tmp_path / "new")]) == 1
+    with mapix.open(tmp_path / "new") as ds:
+        assert len(ds) == N - 1

@@ -60,6 +60,16 @@ def _text(e: Exception) -> str:
     return str(e)
 
 
+def _next_step(e: Exception) -> str:
+    """Return what can be done about a damaged file; empty where its format saves nothing."""
+    if not isinstance(e, FormatError) or not e.recognised:
+        return ""
+    from mapix.registry import BUILT_IN, named
+
+    able = e.format in BUILT_IN and named(e.format).repair is not None
+    return "; `mapix repair` saves the complete records" if able else ""
+
+
 def _say(what: str, message: object, options: Iterable[str] = ()) -> None:
     """Print one line on stderr, in the words of the command line.
 
@@ -115,6 +125,6 @@ def main(argv: list[str]) -> int:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         return PIPE_CLOSED
     except (MapixError, OSError, ValueError) as e:
-        _say("error", _text(e), options)
+        _say("error", _text(e) + _next_step(e), options)
         return _status(e)
     return status

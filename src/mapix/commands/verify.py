@@ -10,6 +10,8 @@ from typing import Any
 from mapix.commands.arguments import add_paths, opening
 from mapix.commands.output import add_output, emit, progress
 from mapix.commands.status import BAD_DATA, FAILED, GOOD
+from mapix.errors import FormatError
+from mapix.report import Report
 
 __all__ = ["add"]
 
@@ -29,7 +31,10 @@ def _run(arguments: argparse.Namespace) -> int:
     reports: list[Any] = []
     for path in arguments.paths:
         with progress(f"verifying {path}") as show:
-            reports += _reports(path, opening(arguments), show)
+            try:
+                reports += _reports(path, opening(arguments), show)
+            except FormatError as e:  # the other files are checked nevertheless
+                reports.append(Report(path, checked=["opening"], problems=[str(e)]))
     emit(arguments, [_facts(report) for report in reports], *map(str, reports))
     if not all(report.ok for report in reports):
         return BAD_DATA
