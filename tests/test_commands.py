@@ -601,3 +601,29 @@ def test_errors_of_damaged_files_name_repair(tmp_path, capsys):
     assert main(["repair", str(path), "-o", str(tmp_path / "new")]) == 1
     with mapix.open(tmp_path / "new") as ds:
         assert len(ds) == N - 1
+
+
+def test_a_file_that_nothing_knows_is_one_short_line(tmp_path, capsys):
+    (tmp_path / "x").mkdir()
+    error = failed(capsys, "info", str(tmp_path / "x"), status=1)
+    assert "no format recognises it" in error
+    assert "--format NAME states why one refuses it: vimh, iid, idx" in error
+    assert len(error) < 400
+    (tmp_path / "y").write_bytes(b"%PDF-1.7 a document")
+    assert "repair" not in failed(capsys, "info", str(tmp_path / "y"), status=1)
+
+
+def test_a_missing_file_of_a_record_does_not_hide_the_others(tmp_path, capsys):
+    pytest.importorskip("PIL")
+    from PIL import Image
+
+    folder = tmp_path / "f"
+    folder.mkdir()
+    Image.new("L", (3, 2)).save(folder / "a.png")
+    lines = [{"file_name": f"{name}.png", "label": k} for k, name in enumerate("ab")]
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    first, second = facts(capsys, "ls", str(folder))
+    assert (first["shape"], "shape" in second) == ([2, 3, 1], False)
+    found = {entry["name"]: entry for entry in facts(capsys, "columns", str(folder))}
+    assert found["label"]["high"] == 1
+    assert "b.png" in found["width"]["problem"]

@@ -7,9 +7,14 @@ from typing import Any
 
 from mapix.commands.arguments import add_paths, add_records, opened
 from mapix.commands.output import Table, add_output, emit
+from mapix.errors import MapixError, UnsupportedError
 
 __all__ = ["add"]
 
+HEADS = (
+    *("name", "label", "type", "values", "missing", "low", "high"),
+    *("unit", "description", "problem"),
+)
 KINDS = {"str": "text", "bytes": "bytes"}
 
 
@@ -24,10 +29,16 @@ def add(parser: Any) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     with opened(arguments) as ds:
         labels = set(ds._label_names())
-        found = [_facts(ds.columns[name], name in labels) for name in ds.columns]
-    heads = [*("name", "label", "type", "values", "missing", "low", "high", "unit", "description")]
-    used = [head for head in heads if any(entry[head] not in (None, "") for entry in found)]
-    rows = [[entry[head] for head in used] for entry in found]
+        found = []
+        for name in ds.columns:
+            try:
+                found.append(_facts(ds.columns[name], name in labels))
+            except UnsupportedError:
+                raise
+            except (MapixError, OSError) as e:  # of a file that a record names
+                found.append({"name": name, "label": name in labels, "problem": str(e)})
+    used = [head for head in HEADS if any(entry.get(head) not in (None, "") for entry in found)]
+    rows = [[entry.get(head) for head in used] for entry in found]
     emit(arguments, found, Table(used, rows) if found else "no columns")
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from mapix.commands.parsing import options_of, parser, subparsers
 from mapix.commands.status import BAD_DATA, FAILED, GOOD, PIPE_CLOSED, USAGE
-from mapix.errors import FormatError, MapixError, MapixWarning
+from mapix.errors import FormatError, MapixError, MapixWarning, UnknownFormatError
 
 __all__ = ["main"]
 
@@ -57,13 +57,18 @@ def _text(e: Exception) -> str:
     if isinstance(e, OSError) and type(e).__str__ is OSError.__str__ and e.strerror:
         place = "" if e.filename is None else f"{os.fsdecode(e.filename)}: "
         return f"{place}{e.strerror[0].lower()}{e.strerror[1:]}"
-    return str(e)
+    text = str(e)
+    if isinstance(e, UnknownFormatError):
+        head, _, tried = text.partition("\n tried:")
+        names = ", ".join(line.split(":")[0].strip() for line in tried.strip().split("\n"))
+        return f"{head}; --format NAME states why one refuses it: {names}" if tried else text
+    return text
 
 
 def _next_step(e: Exception) -> str:
     """Return what can be done about a damaged file; empty where its format saves nothing."""
-    if not isinstance(e, FormatError) or not e.recognised:
-        return ""
+    if not isinstance(e, FormatError) or not e.recognised or "looks like" in str(e):
+        return ""  # it is a file of another kind
     from mapix.registry import BUILT_IN, named
 
     able = e.format in BUILT_IN and named(e.format).repair is not None

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix.commands.output import CommandError, Table, cell
-from mapix.errors import UnsupportedError
+from mapix.errors import MapixError
 
 __all__ = [
     "captions",
@@ -81,7 +81,7 @@ def shape_of(ds: Any, i: int) -> tuple[int, ...] | None:
         return tuple(ds.image_shape)
     try:
         return getattr(ds[i], "shape", None)
-    except UnsupportedError:  # of a library that is not installed
+    except (MapixError, OSError):  # a library, or a file that the record names, is missing
         return None
 
 
