@@ -131,6 +131,15 @@ def cells(path: Path) -> None:
             )
 
 
+def tensors(path: Path) -> None:
+    header = {
+        "images": {"dtype": "U8", "shape": [30, 8, 8], "data_offsets": [0, 1920]},
+        "labels": {"dtype": "U8", "shape": [30], "data_offsets": [1920, 1950]},
+    }
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + digits().tobytes() + bytes(range(30)))
+
+
 def masks(path: Path) -> None:
     from mapix.drawing import png
 
@@ -199,6 +208,7 @@ FILES: dict[str, Callable[[Path], Any]] = {
     "train-00000-of-01024": records,
     "cells.iid": cells,
     "masks.png": masks,
+    "tensors.safetensors": tensors,
     "map_v1.bin": map_v1,
     "annotations/instances_val2017.json": coco,
     "model.json": model,

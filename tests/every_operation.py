@@ -204,6 +204,15 @@ def npy(folder: Path) -> Path:
     return path
 
 
+def tensors(folder: Path) -> Path:
+    path = folder / "x.safetensors"
+    place = {"dtype": "I32", "shape": [N, 6], "data_offsets": [0, N * 24]}
+    header = json.dumps({"x": place}).encode()
+    data = np.arange(N * 6, dtype="<i4").tobytes()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + data)
+    return path
+
+
 def npz(folder: Path) -> Path:
     path = folder / "x.npz"
     np.savez(path, x=np.arange(N * 6, dtype="u1").reshape(N, 6), y=np.arange(N) % 7)
@@ -872,6 +881,7 @@ def families() -> dict[str, Family]:
             {},
         ),
         "npy": Family(npy, mapix.open, {mapix.npy.NpyArray: ROWS}, {}),
+        "safetensors": Family(tensors, mapix.open, {mapix.safetensors.SafetensorsArray: ROWS}, {}),
         "npz": Family(npz, mapix.open, {mapix.npy.NpzArray: ROWS}, {}),
         "pink data": Family(pink_data, mapix.open, {mapix.pink.Data: data}, {}),
         "pink som": Family(pink_som, mapix.open, {mapix.pink.Som: som}, {}),

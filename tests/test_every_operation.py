@@ -20,7 +20,7 @@ import mapix
 FAMILIES = (
     *("vimh", "vimh mixed", "vimh indexed", "vimh pickle", "joined"),
     *("iid", "iid plain", "iid joined", "idx", "idx words", "idx gz"),
-    *("npy", "npz"),
+    *("npy", "npz", "safetensors"),
     *("pink data", "pink som", "pink map", "pink rot", "folder", "tar", "tfrecord", "model"),
     *("coco", "coco annotations"),
 )
@@ -46,7 +46,7 @@ OTHERS = {*f"{WRITES} {OPENS_A_PATH} {HAS_NO_FILE} {ASKS_A_DATASET} {READS_A_SOU
 OTHERS |= {STARTS_A_SERVER, *NEEDS_PYARROW.split()}
 FORMATS = (
     *("arrow", "coco", "folder", "idx", "iid", "npy"),
-    *("pink", "tar", "tfrecord", "vimh", "visualrbm"),
+    *("pink", "safetensors", "tar", "tfrecord", "vimh", "visualrbm"),
 )
 NAMES = {"__version__", "coco", "Dataset", *FORMATS}
 
@@ -55,8 +55,8 @@ NAMES = {"__version__", "coco", "Dataset", *FORMATS}
 def test_a_cut_file_is_an_error_that_names_it(tmp_path: Path, name: str) -> None:
     if name == "folder" or name.startswith("pink"):
         pytest.importorskip("PIL")
-    if name == "coco annotations" and not every_operation.ALL:
-        pytest.skip("takes seconds, and coco is much the same: set MAPIX_ALL_TESTS=1")
+    if name in ("coco annotations", "safetensors") and not every_operation.ALL:
+        pytest.skip("takes seconds, and coco or npy is much the same: set MAPIX_ALL_TESTS=1")
     program = every_operation.__file__
     done = subprocess.run(
         [sys.executable, program, name, str(tmp_path)],

@@ -57,6 +57,7 @@ __all__ = [
     "npy",
     "open",
     "pink",
+    "safetensors",
     "tar",
     "tfrecord",
     "view",
@@ -74,11 +75,24 @@ _MODULES = {
     "Loader": "loader",
     "view": "viewer",
     **dict.fromkeys(("arrow", "coco", "folder", "idx", "iid", "npy", "pink"), ""),
-    **dict.fromkeys(("tar", "tfrecord", "vimh", "visualrbm"), ""),
+    **dict.fromkeys(("safetensors", "tar", "tfrecord", "vimh", "visualrbm"), ""),
 }
 
 if TYPE_CHECKING:
-    from mapix import arrow, coco, folder, idx, iid, npy, pink, tar, tfrecord, vimh, visualrbm
+    from mapix import (
+        arrow,
+        coco,
+        folder,
+        idx,
+        iid,
+        npy,
+        pink,
+        safetensors,
+        tar,
+        tfrecord,
+        vimh,
+        visualrbm,
+    )
     from mapix.augmentation import Augment
     from mapix.batch import Batch
     from mapix.coco import CocoAnnotations, CocoImages

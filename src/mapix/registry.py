@@ -46,6 +46,7 @@ BUILT_IN = {
     "pink": "mapix.pink.format",
     "visualrbm": "mapix.visualrbm.format",
     "coco": "mapix.coco.format",
+    "safetensors": "mapix.safetensors.format",
     "parquet": "mapix.arrow.parquet_format",
     "arrow": "mapix.arrow.format",
     "folder": "mapix.folder.format",
