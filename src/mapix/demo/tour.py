@@ -123,4 +123,7 @@ def run(
         _say("\n  No contact sheet: it needs Pillow.  pip install 'mapix[images]'")
     _segments(folder)
     took = f"All of it took {seconds(time.perf_counter() - began)}."
-    _say(f"\n  {took}  Next:  mapix info {folder / 'mixed'}\n")
+    _say(f"\n  {took}  Next:")
+    for command in ("info", "show", "view"):
+        _say(f"  mapix {command} {folder / 'mixed'}")
+    _say("")

@@ -6,14 +6,14 @@ import argparse
 from typing import Any
 
 from mapix.commands.arguments import add_paths
-from mapix.commands.output import CommandError, UsageError, emit
-from mapix.iid.commands.segments import add_choice, box_of, chosen_keys, opened_archive
+from mapix.commands.output import UsageError, emit, progress
+from mapix.iid.commands.segments import add_choice, chosen_keys, opened_archive
 
 __all__ = ["add"]
 
-MOST_LABELS = 65535  # of a PNG file of 16 bits
-DESCRIPTION = """Write a label map: for each pixel key + 1 of the topmost segment, 0 without one; as
-.npy, int32 (h, w), or .png of 16 bits. The pixels that segments lose are counted."""
+ENDINGS = (".npy", ".tif", ".tiff", ".png")
+DESCRIPTION = """Write a label map, strip by strip: for each pixel key + 1 of the topmost segment, 0
+without one; as .npy, .tif or .png, of 16 bits where all keys fit, else of 32."""
 
 
 def add(parser: Any) -> None:
@@ -21,43 +21,27 @@ def add(parser: Any) -> None:
     parser.description = DESCRIPTION
     add_paths(parser)
     add_choice(parser)
-    parser.add_argument("--bbox", type=box_of, metavar="MINR,MINC,MAXR,MAXC", help="a window")
     parser.add_argument(
         "--order", choices=("key", "area"), default="key", help="on top: highest key, or smallest"
     )
-    parser.add_argument("--json", action="store_true", help="print what is lost as JSON")
-    parser.add_argument("-o", dest="out", metavar="FILE", required=True, help=".npy or .png")
+    parser.add_argument(
+        "--rgb", action="store_true", help="of .png: in three channels, as COCO's panoptic files"
+    )
+    parser.add_argument("--json", action="store_true", help="print what was written as JSON")
+    parser.add_argument("-o", dest="out", metavar="FILE", required=True, help="a new file")
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    import io
-
-    import numpy as np
-
-    from mapix.drawing import png
-    from mapix.iid.label_maps import label_map
-    from mapix.store import NewWhole
+    from mapix.iid.label_files import save_labels
 
     target, arguments.out = arguments.out, None
-    if not target.endswith((".npy", ".png")):
-        raise UsageError(f"{target}: the name has to end in .npy or .png")
-    with opened_archive(arguments) as archive:
+    if not target.endswith(ENDINGS):
+        raise UsageError(f"{target}: the name has to end in {', '.join(ENDINGS)}")
+    with opened_archive(arguments) as archive, progress(f"painting {archive.path}") as show:
         keys = chosen_keys(archive, arguments)
-        found = label_map(archive, keys, arguments.bbox, order=arguments.order)
-    if target.endswith(".npy"):
-        out = io.BytesIO()
-        np.save(out, found.labels)
-        data = out.getvalue()
-    else:
-        most = int(found.labels.max(initial=0))
-        if most > MOST_LABELS:
-            raise CommandError(
-                f"{target}: label {most}, a PNG file holds up to {MOST_LABELS}; name it .npy"
-            )
-        data = png(found.labels.astype(np.uint16))
-    with NewWhole(target) as file:
-        file.write(data)
-    facts = {"path": target, "shape": found.labels.shape, "lost": found.lost, "gone": found.gone}
-    h, w = found.labels.shape
-    emit(arguments, facts, f"{target}: labels of {len(keys)} segments, {h} x {w}; {found}")
+        how = {"order": arguments.order, "rgb": arguments.rgb}
+        save_labels(archive, target, keys, progress=show, **how)
+        h, w = archive.shape
+    facts = {"path": target, "shape": [h, w], "segments": len(keys)}
+    emit(arguments, facts, f"{target}: {h} x {w}, labels of {len(keys):,} segments")
