@@ -407,6 +407,19 @@ def test_a_file_that_changes_is_reported_and_can_be_opened_again(tmp_path: Path)
         view.ds.close()
 
 
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_file_that_is_cut_kills_nothing(tmp_path: Path, mixed: bool):
+    records = [record(60 + i * mixed % 3, 50, 1, [(1, 1)], seed=i) for i in range(40)]
+    path = tmp_path / "data"
+    path.write_bytes(pack(records))
+    with mapix.open(path, dialect=14) as ds, shown(ds) as (_, client):
+        assert (ds.image_shape is None) == mixed
+        np.testing.assert_array_equal(client.tiles(count=1, size=64)["images"][0], ds[0].image)
+        os.truncate(path, 5000)
+        found = client.ask(address("tiles", count=40, size=64))
+        assert (found.status, found.data["kind"]) == (409, "FileChangedError")
+
+
 def test_a_dataset_of_a_program_is_not_opened_again(digits: Any):
     with shown(digits) as (_, client):
         assert client.json("dataset")["reopens"] is False

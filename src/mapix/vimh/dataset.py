@@ -268,6 +268,12 @@ class Dataset(record_types.Rows, Batching):
     def _record(self, row: int) -> Record:
         return self._gatherer.record(row)
 
+    def _image(self, row: int) -> NDArray[Any] | None:
+        """Return the pixels of a record: a copy made under the guard."""
+        options = BatchOptions(layout="NHWC", labels=None)
+        found: NDArray[Any] = self._gather(np.array([row], np.int64), options, None).images[0]
+        return found
+
     def _part(self, rows: Rows) -> Dataset:
         return Dataset(
             self.info,
