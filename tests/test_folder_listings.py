@@ -143,6 +143,10 @@ def test_closed_and_shown(tree):
     ds = mapix.open(tree)
     assert "7 records" in repr(ds)
     assert ds._repr_html_().count("<img") == 7
+    (tree / "dog" / "2.png").write_bytes(b"no picture")
+    html = ds._repr_html_()  # one that is damaged does not hide the others
+    assert html.count("<img") == 6
+    assert html.count("not shown") > 0
     ds.warm()
     ds.close()
     assert "closed" in repr(ds)

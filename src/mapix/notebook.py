@@ -12,6 +12,7 @@ import html
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -148,7 +149,7 @@ def captions(ds: Any, indices: NDArray[np.int64]) -> list[str]:
         for text, value, there in zip(texts, values, present, strict=True):
             if there:
                 shown = _number(value, 4)
-                text.append(shown if alone else f"{column.name} {shown}")
+                text.append(shown if alone else f"{shown} {column.name}")
     return ["\n".join(text) for text in texts]
 
 
@@ -181,10 +182,21 @@ def dataset_html(ds: Any) -> str:
         kind,
         below,
         attempted(lambda: _overview(ds)),
-        attempted(lambda: pictures(thumbnails(ds, SIDE))),
+        attempted(lambda: "".join(_each_picture(ds))),
         attempted(lambda: _columns(ds, n)),
         attempted(lambda: note(f"splits: {', '.join(ds.splits)}") if ds.splits else ""),
     )
+
+
+def _each_picture(ds: Any) -> Iterator[str]:
+    """Yield the HTML of some records' pictures; of one that cannot be read its error."""
+    for i in spread(len(ds), MOST_PICTURES):
+        which = np.array([i])
+        yield attempted(partial(_pictures_of, ds, which))
+
+
+def _pictures_of(ds: Any, which: NDArray[np.int64]) -> str:
+    return pictures(thumbnails(ds, SIDE, which))
 
 
 def _overview(ds: Any) -> str:
@@ -284,7 +296,7 @@ def _labels(values: Any, present: Any, k: int, names: Sequence[str]) -> str:
     there = np.ones(len(flat), bool) if present is None else np.atleast_1d(present[k]).ravel()
     given = [*names, *[""] * (len(flat) - len(names))]
     texts = [
-        _number(value, 4) if len(flat) == 1 else f"{name} {_number(value, 4)}".strip()
+        _number(value, 4) if len(flat) == 1 else f"{_number(value, 4)} {name}".strip()
         for name, value, has in zip(given, flat, there.tolist(), strict=False)
         if has
     ]
