@@ -29,6 +29,7 @@ FAMILIES = {
     "som": every_operation.pink_som,
     "map": every_operation.pink_map,
     "rot": every_operation.pink_rot,
+    "folder": every_operation.pictures,
     "tar": every_operation.tar,
     "tfrecord": every_operation.tfrecord,
 }
@@ -42,8 +43,15 @@ def small(monkeypatch, tmp_path):
     monkeypatch.setenv("MAPIX_CACHE_DIR", str(tmp_path / "cache"))
 
 
-@pytest.fixture(params=FAMILIES)
+QUICK = ("vimh", "iid", "idx")  # the others in CI
+
+
+@pytest.fixture(
+    params=[pytest.param(f, marks=() if f in QUICK else pytest.mark.slow) for f in FAMILIES]
+)
 def path(request, tmp_path) -> str:
+    if request.param == "folder":
+        pytest.importorskip("PIL")
     (tmp_path / "data").mkdir()
     return str(FAMILIES[request.param](tmp_path / "data"))
 
@@ -569,6 +577,7 @@ def test_a_missing_library_is_named_and_nothing_called_damaged(tmp_path, capsys,
         assert "pip install 'mapix[" in failed(capsys, *command)
 
 
+@pytest.mark.slow
 def test_tools_of_formats_print_json(tmp_path, capsys):
     for name in ("idx", "map", "model"):
         (tmp_path / name).mkdir()
