@@ -99,12 +99,13 @@ def test_batches_are_those_of_the_dataset(ds, driver, loaders, shuffle, options)
         assert driver.npins == 2 * -(-ds.source.nbytes // PAGE)
 
 
-def test_blocks_that_fit_need_no_copies(ds, driver, loaders):
+def test_blocks_that_fit_need_next_to_no_copies(ds, driver, loaders):
     """Blocks of a page, shuffled three at a time: two pages each, of two groups in one launch."""
     order = Blocks.of(ds, window_nbytes=3 * PAGE, block_nbytes=PAGE)
     loader = loaders(ds, 16, order=order, dtype="uint8")
     same(ds, loader, dtype="uint8", layout="NCHW", labels="class")
-    assert staged(loader)[0] == 0
+    # a window that the last launch may still be reading is not released: a few records are staged
+    assert staged(loader)[0] < 0.05 * 2 * len(ds)
     assert driver.most <= LIMIT
     assert driver.npins < 2 * 2.2 * ds.source.nbytes / PAGE
 
