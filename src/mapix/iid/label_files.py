@@ -17,6 +17,7 @@ from mapix._native.png import rows as png_rows
 from mapix.drawing.png_file import png_pieces
 from mapix.errors import FormatError, LimitError, TruncatedError, UnsupportedError
 from mapix.iid.argument_checks import KeysLike
+from mapix.optional import library
 from mapix.registry import open_dataset
 from mapix.source import Source
 from mapix.store import NewWhole
@@ -245,12 +246,7 @@ class _Chunks:
 
 
 def _read_tiff(source: Source, max_pixels: int) -> NDArray[Any]:
-    try:
-        import tifffile
-    except ImportError as e:
-        raise UnsupportedError(
-            "TIFF files are read by tifffile, which is not installed: pip install 'mapix[images]'"
-        ) from e
+    tifffile = library("tifffile", "images")
     try:
         with tifffile.TiffFile(source.path) as file:
             return _page(file.pages[0], source, max_pixels)
