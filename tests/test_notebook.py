@@ -25,7 +25,10 @@ from mapix.iid.overlay import GROUND, colours_of, overlay
 from mapix.report import Report
 from test_drawing import decoded
 
-VARIANTS = ("vimh indexed", "vimh pickle", "iid plain", "iid joined", "idx words", "idx gz", "npz")
+VARIANTS = (
+    *("vimh indexed", "vimh pickle", "iid plain", "iid joined", "idx words", "idx gz", "npz"),
+    *("coco annotations", "joined", "pink data", "pink rot", "vimh mixed"),
+)
 FAMILIES = [
     name
     for name, family in every_operation.families().items()
