@@ -1,9 +1,11 @@
 """Only what pyproject.toml cannot say: the compiled modules, and the wheel's abi3 tag."""
 
+import shutil
 import sys
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "csrc"))
 from flags import COMPILE, LINK
@@ -32,7 +34,23 @@ def records() -> list[Extension]:
     ]
 
 
+class BuildModules(build_ext):
+    """Builds the compiled modules; without a compiler it states what to install, in one line."""
+
+    def build_extensions(self) -> None:
+        """Compile, if there is a compiler."""
+        command = getattr(self.compiler, "compiler_so", None)  # of compilers with a command line
+        if command and shutil.which(command[0]) is None:
+            raise SystemExit(
+                f"error: mapix needs a C compiler, and {command[0]} was not found: install one "
+                "(Debian, Ubuntu: apt install gcc libc6-dev; Fedora: dnf install gcc), or name "
+                "yours by CC=..."
+            )
+        super().build_extensions()
+
+
 setup(
+    cmdclass={"build_ext": BuildModules},
     cffi_modules=["csrc/build_core.py:ffibuilder"],
     ext_modules=records(),
     options={"bdist_wheel": {"py_limited_api": "cp311"}},
