@@ -478,7 +478,7 @@ RECORD: dict[str, Op] = {
         k: lambda d, k=k: getattr(d[LAST], k)
         for k in (
             *("image", "index", "label_bytes", "label_ids", "labels", "nbytes", "nlabels"),
-            *("offset", "shape", "spec_range", "values"),
+            *("decibels", "offset", "shape", "spec_range", "values"),
         )
     },
 }

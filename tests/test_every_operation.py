@@ -36,7 +36,7 @@ HAS_NO_FILE = """
     Lattice Layer LimitError LockedError LossError MapixError MapixWarning Masks Model
     MultilayerPerceptron Objects Overlaps Parameter Parameters Region RestrictedBoltzmannMachine
     Schedule SizeError Stage TruncatedError UnknownFormatError UnsupportedError decay_time
-    model_config read_png records soft_targets spectrogram_bytes stack transformed
+    decibels model_config read_png records soft_targets spectrogram_bytes stack transformed
 """
 ASKS_A_DATASET = "Loader Run"  # for batches; for columns, batches and rotations
 READS_A_SOURCE = "Lines"  # as ImageFolder does, which is tried

@@ -79,7 +79,8 @@ def seen(r: Any) -> list[Any]:
         while isinstance(owner, np.ndarray):
             owner = owner.base
         found.append((name, flags, at if a.size else None, steps, a.tobytes(), type(owner)))
-    return [*found, repr(r)]
+    levels = outcome(lambda: r.decibels)
+    return [*found, levels if isinstance(levels, tuple) else levels.tobytes(), repr(r)]
 
 
 def look(ds: Any, key: Any) -> Any:

@@ -124,6 +124,9 @@ static PyGetSetDef record_getset[] = {
     {"spec_range", (getter)record_by_file, NULL,
      "(spec_min, spec_max) of the record; None in the 6-byte dialect, which has none.",
      "spec_range_of"},
+    {"decibels", (getter)record_by_file, NULL,
+     "The image in dB by its spec_range, float32 (h, w, c), a copy; UnsupportedError without one.",
+     "decibels_of"},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -58,7 +58,7 @@ def make(
                 low, high = (f(axis=(1, 2, 3), keepdims=True) for f in (db.min, db.max))
                 images = np.rint((db - low) * (255 / (high - low))).astype(np.uint8)
                 ranges = np.stack([low.ravel(), high.ravel()], axis=1)
-                out.extend(images, codes=codes, spec_range=ranges, split=split)  # type: ignore[arg-type]
+                out.extend(images, codes=codes, spec_range=ranges, split=split)
                 done += len(db)
                 if progress is not None:
                     progress(done, n)

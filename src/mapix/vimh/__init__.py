@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mapix.vimh.checking import verify
     from mapix.vimh.dataset import Dataset
     from mapix.vimh.joined import Joined
+    from mapix.vimh.levels import decibels
     from mapix.vimh.model import model_config
     from mapix.vimh.opening import open_path
     from mapix.vimh.parameters import Parameter, Parameters
@@ -29,6 +30,7 @@ __all__ = [
     "Record",
     "Writer",
     "decay_time",
+    "decibels",
     "model_config",
     "open_path",
     "repair",
@@ -47,6 +49,7 @@ _MODULES = {
     "Record": "record_types",
     "Writer": "writer",
     "decay_time": "targets",
+    "decibels": "levels",
     "model_config": "model",
     "open_path": "opening",
     "repair": "salvage",

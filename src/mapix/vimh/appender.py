@@ -15,11 +15,11 @@ from mapix.errors import MapixWarning, UnsupportedError
 from mapix.source import read_small
 from mapix.store import SYSTEM, Calls, Closing, NewWhole
 from mapix.vimh.dataset import Dataset
-from mapix.vimh.files import PICKLE_SUFFIX
+from mapix.vimh.files import PICKLE_SUFFIX, split_names
 from mapix.vimh.info_json import INFO_NAME, INFO_NBYTES, parse_info, with_count
 from mapix.vimh.journal import Appending
 from mapix.vimh.opening import open_path
-from mapix.vimh.packing import SPLITS, Packer, Shape, Split
+from mapix.vimh.packing import Packer, Shape, Split
 
 __all__ = ["Appender"]
 
@@ -37,7 +37,7 @@ class Appender(Packer, Closing):
     ----------
     path : str or os.PathLike
         A data file, or a dataset directory.
-    split : {"train", "test"}
+    split : str
         The split of a directory.
     dialect : {14, 6}, optional
         Bytes of the record header, where the file is empty (then 14) or fits both.
@@ -65,14 +65,15 @@ class Appender(Packer, Closing):
         self,
         path: str | os.PathLike[str],
         *,
-        split: Split = "train",
+        split: str = "train",
         dialect: Literal[14, 6] | None = None,
         strict: bool = False,
         calls: Calls = SYSTEM,
     ) -> None:
-        if split not in SPLITS:
-            raise ValueError(f"split must be train or test, got {split!r}")
         path = os.path.abspath(path)  # a later chdir does no harm
+        names = split_names(path)
+        if split not in names:
+            raise ValueError(f"split must be {' or '.join(names)}, got {split!r}")
         self.path = os.path.join(path, split) if os.path.isdir(path) else path
         if os.path.exists(self.path + PICKLE_SUFFIX):
             raise UnsupportedError(
@@ -137,7 +138,7 @@ class Appender(Packer, Closing):
         """Bring the counts in the info JSON up to date."""
         folder, split = os.path.split(self.path)
         place = os.path.join(folder, INFO_NAME)
-        if split not in SPLITS or not os.path.exists(place):
+        if split not in split_names(folder) or not os.path.exists(place):
             return
         # Another appender may be at work on the other split: the JSON is locked, then read, then
         # written, so that neither takes away what the other has stated.

@@ -16,6 +16,7 @@ from mapix.conversion.stream import Block, Label, Stream, Values, pictures, row_
 from mapix.conversion.target import Count, Target
 from mapix.errors import UnsupportedError
 from mapix.vimh.dataset import Dataset
+from mapix.vimh.files import SPLITS
 from mapix.vimh.joined import Joined
 from mapix.vimh.parameters import Parameter
 from mapix.vimh.writer import Writer, channel_labels
@@ -23,7 +24,6 @@ from mapix.vimh.writer import Writer, channel_labels
 __all__ = ["Vimh", "stream"]
 
 BYTES = np.dtype(np.uint8)
-SPLITS = ("train", "test")
 LEVELS = 256
 # keys of an info JSON that follow from the records, or from the place of the dataset
 DERIVED = frozenset(
@@ -71,7 +71,8 @@ def _stream(ds: Dataset | Joined) -> Stream:
         found.besides["spec_range"] = "spec_min and spec_max of the records"
     if ds.parameters.fixed:
         found.besides["fixed"] = f"fixed parameters: {', '.join(ds.parameters.fixed)}"
-    more = [key for key in ds.info if key not in DERIVED]
+    counts = {f"{name}_samples" for name in getattr(ds, "splits", ())}
+    more = [key for key in ds.info if key not in DERIVED and key not in counts]
     if ds.info.get("channel_labels") not in (None, _usual_channels(ds)):
         more.append("channel_labels")
     if more:
@@ -144,7 +145,7 @@ def _runs_of_one_shape(shapes: NDArray[np.uint16]) -> Iterator[tuple[int, int]]:
 
 
 class Vimh(Target):
-    """A dataset directory, with both splits.
+    """A dataset directory: train, test, and whatever other splits there are.
 
     Parameters
     ----------
@@ -152,7 +153,7 @@ class Vimh(Target):
         As for ``mapix.vimh.Writer``.
     """
 
-    splits = SPLITS
+    any_split = True
     arguments: ClassVar = {
         "dialect": {"type": int, "choices": (14, 6), "help": "bytes of a VIMH record's header"},
         "output": {"choices": ("binary", "pickle", "both"), "help": "which files of VIMH"},
@@ -186,7 +187,11 @@ class Vimh(Target):
         parameters = _parameters(list(streams.values()))
         fixed, info = _known(list(streams.values()))
         by_name = {p.name: p for p in parameters}
-        with Writer(path, parameters, fixed=fixed, info=info, **self.options) as out:  # type: ignore[arg-type]
+        options: dict[str, Any] = {
+            **self.options,
+            "splits": tuple({**dict.fromkeys(SPLITS), **streams}),
+        }
+        with Writer(path, parameters, fixed=fixed, info=info, **options) as out:
             for split, stream in streams.items():
                 for block in stream.blocks():
                     self._put(out, block, stream, split, by_name)
@@ -296,4 +301,7 @@ def _known(streams: list[Stream]) -> tuple[dict[str, float], dict[str, Any]]:
     }
     for key in ("label_encoding", "output_format", "version", "image_sizes"):
         info.pop(key, None)
+    for key, value in list(info.items()):  # counts of splits, which the writer states anew
+        if key.endswith("_samples") and not key.startswith("num_") and type(value) is int:
+            del info[key]
     return fixed, info

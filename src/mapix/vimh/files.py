@@ -5,22 +5,31 @@ from __future__ import annotations
 import os
 import re
 
-from mapix.errors import FormatError
+from mapix.errors import FormatError, LimitError
 from mapix.registry import Candidate
-from mapix.vimh.info_json import INFO_NAME
+from mapix.source import read_small
+from mapix.vimh.info_json import INFO_NAME, INFO_NBYTES
 from mapix.vimh.layout import NAME
 
 __all__ = [
+    "CIFAR",
     "PICKLE_SUFFIX",
     "SPLITS",
+    "SPLIT_NAME",
+    "TOTALS",
     "data_files",
     "files_to_open",
     "named_as_vimh",
     "refusal",
+    "split_names",
     "splits_beside",
 ]
 
 SPLITS = ("train", "test")
+SPLIT_NAME = re.compile(r"[A-Za-z0-9]\w*", re.ASCII)  # what a split may be called
+TOTALS = ("total", "n")  # total_samples and n_samples count all splits together
+CIFAR = "data_batch_"  # the training batches of CIFAR-10
+COUNT = re.compile(rb'"(?:num_)?([A-Za-z0-9]\w*)_samples"\s*:')  # its number in the info JSON
 PICKLE_SUFFIX = "_batch"
 NAMES = (*SPLITS, *(name + PICKLE_SUFFIX for name in SPLITS), INFO_NAME)
 
@@ -47,18 +56,33 @@ def named_as_vimh(path: str) -> bool:
     )
 
 
+def split_names(folder: str) -> tuple[str, ...]:
+    """Return the names of a folder's splits: train, test, and those that its info JSON counts.
+
+    A count is ``"NAME_samples"``, and ``NAME`` or ``NAME_batch`` is a file.
+    """
+    place = os.path.join(folder, INFO_NAME)
+    try:
+        text = read_small(place, INFO_NBYTES)
+    except (OSError, LimitError):
+        return SPLITS
+    counted = (name.decode() for name in COUNT.findall(text))
+    names = dict.fromkeys(name for name in counted if name not in (*SPLITS, *TOTALS))
+    return (*SPLITS, *(name for name in names if _files_of(folder, name)))
+
+
+def _files_of(folder: str, split: str) -> list[str]:
+    """Return the binary file and the pickle of a split, as far as they are there."""
+    names = (os.path.join(folder, split), os.path.join(folder, split + PICKLE_SUFFIX))
+    return [path for path in names if os.path.isfile(path)]
+
+
 def _splits(folder: str) -> dict[str, str]:
     """Return split -> file of a folder.
 
     A binary file is preferred to a pickle: it has the same content, and needs no decoding.
     """
-    found = {}
-    for name in SPLITS:
-        for path in (os.path.join(folder, name), os.path.join(folder, name + PICKLE_SUFFIX)):
-            if os.path.isfile(path):
-                found[name] = path
-                break
-    return found
+    return {name: there[0] for name in split_names(folder) if (there := _files_of(folder, name))}
 
 
 def shards(folder: str, split: str) -> list[str]:
@@ -80,22 +104,22 @@ def shards(folder: str, split: str) -> list[str]:
             reason = f"shards of {split}: missing: {missing}; too many: {more}"
             raise FormatError(folder, NAME, reason)
     elif split == "train":
-        found = sorted(n for n in names if re.fullmatch(r"data_batch_[1-9]", n))
+        found = sorted(n for n in names if re.fullmatch(rf"{CIFAR}[1-9]", n))
     return [os.path.join(folder, n) for n in found]
 
 
 def splits_beside(path: str) -> dict[str, str]:
     """Return split -> file of the folder of a data file, itself included."""
     split = os.path.basename(path).removesuffix(PICKLE_SUFFIX)
-    return _splits(os.path.dirname(path)) | {split: path} if split in SPLITS else {}
+    found = _splits(os.path.dirname(path))
+    return found | {split: path} if split in SPLITS or split in found else {}
 
 
 def data_files(folder: str, split: str | None = None) -> list[str]:
     """Return the data files of a folder, or of one split: binary files, pickles, shards."""
     found = []
-    for name in SPLITS if split is None else (split,):
-        there = (os.path.join(folder, name), os.path.join(folder, name + PICKLE_SUFFIX))
-        found += [path for path in there if os.path.isfile(path)]
+    for name in split_names(folder) if split is None else (split,):
+        found += _files_of(folder, name)
         found += shards(folder, name)
     return found
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mapix import _native, views
 from mapix.batch import Batch, Lookout, label_codes
 from mapix.drawing.scaling import MOST_DRAWN_PIXELS, drawn
-from mapix.errors import FileChangedError
+from mapix.errors import FileChangedError, UnsupportedError
 from mapix.options import BatchOptions, checked
 from mapix.registry import reopen
 from mapix.source import Fingerprint, Source
@@ -266,6 +266,23 @@ class Gatherer(record_types.File):
         raw = _native.copy(self.source.mapping, record.offset + 6, 8, "vimh")
         low, high = np.frombuffer(raw, "<f4")
         return float(low), float(high)
+
+    def decibels_of(self, record: Record) -> NDArray[np.float32]:
+        """Return ``record.decibels``."""
+        from mapix.vimh.levels import decibels
+
+        found = self.spec_range_of(record)
+        if found is None:
+            raise UnsupportedError(
+                f"{self.source.path}: record {record.index} has no decibels: the file states no "
+                "spec_min and spec_max (headers of 6 bytes, or a pickle without scale_factors)"
+            )
+        # copied under the guard, as all small reads
+        image = self.plan(BatchOptions(labels=None)).batch(self, np.array([record.index]), None)
+        try:
+            return decibels(image.images[0], found)
+        except UnsupportedError as e:
+            raise UnsupportedError(f"{self.source.path}: record {record.index}: {e}") from None
 
     def repr_of(self, record: Record) -> str:
         """Return ``repr(record)``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,15 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 from mapix.batch import Batch
 from mapix.errors import warn
 from mapix.vimh import layout
-from mapix.vimh.files import SPLITS
 from mapix.vimh.parameters import Parameter
 
-__all__ = ["SPLITS", "Packer", "Shape", "Split", "finite"]
+__all__ = ["Packer", "Shape", "Split", "finite"]
 
 BLOCK_NBYTES = 4 << 20  # packed at once
 ROUNDING = 1e-9  # share of a range by which computed values may exceed it
 
-Split = Literal["train", "test"]
+Split = str
 Shape = tuple[int, int, int]
 
 
@@ -73,8 +72,9 @@ class Packer:
             The bytes themselves, 0..255, or None.  A name is either in ``labels`` or here.
         spec_range : (float, float)
             spec_min and spec_max: dB of bytes 0 and 255.
-        split : {"train", "test"}, optional
-            The file: ``"train"`` by default; only for writers of both.
+        split : str, optional
+            The file, by default the writer's first split (``"train"``); only for writers of
+            several.
 
         Raises
         ------
@@ -151,8 +151,9 @@ class Packer:
             As for ``append``, with n values each; None for labels that these records lack.
         spec_range : array_like
             (2,), or (n, 2).
-        split : {"train", "test"}, optional
-            The file: ``"train"`` by default; only for writers of both.
+        split : str, optional
+            The file, by default the writer's first split (``"train"``); only for writers of
+            several.
         """
         pixels = _pixels(np.asarray(images))
         n = len(pixels)
@@ -183,7 +184,7 @@ class Packer:
         batch : Batch
             As ``ds.batch(rows, flat=True, labels="raw", spec_range=True)`` returns it, of a dataset
             with planar pixels (all except ``order="HWC"``).  Labels are matched by name.
-        split : {"train", "test"}, optional
+        split : str, optional
             As for ``append``.
 
         Notes

@@ -69,6 +69,10 @@ class File:
         """Return ``record.spec_range``."""
         raise NotImplementedError
 
+    def decibels_of(self, record: Record) -> NDArray[np.float32]:
+        """Return ``record.decibels``."""
+        raise NotImplementedError
+
     def repr_of(self, record: Record) -> str:
         """Return ``repr(record)``."""
         raise NotImplementedError
@@ -238,6 +242,15 @@ class Record:
     def spec_range(self) -> tuple[float, float] | None:
         """(spec_min, spec_max) of the record; None in the 6-byte dialect, which has none."""
         return self._file.spec_range_of(self)
+
+    @property
+    def decibels(self) -> NDArray[np.float32]:
+        """The image in dB, float32 (h, w, c): ``mapix.vimh.decibels`` of image and ``spec_range``.
+
+        Copies: yes.  Raises UnsupportedError where the record has no range, as in the 6-byte
+        dialect.
+        """
+        return self._file.decibels_of(self)
 
     def _repr_html_(self) -> str:
         return self._file.html_of(self)

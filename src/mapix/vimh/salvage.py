@@ -19,7 +19,7 @@ from mapix.source import Source
 from mapix.store import NewDirectory, NewWhole
 from mapix.text import brief
 from mapix.vimh import layout
-from mapix.vimh.files import PICKLE_SUFFIX, SPLITS, data_files, refusal
+from mapix.vimh.files import CIFAR, PICKLE_SUFFIX, data_files, refusal
 from mapix.vimh.info_json import INFO_NAME, hint_of, info_of, with_count
 from mapix.vimh.journal import settled
 from mapix.vimh.layout import Hint, Progress
@@ -239,14 +239,14 @@ def _directory(
 def _names(folder: str) -> tuple[list[str], list[str]]:
     """Return the names of a dataset's binary files, and of its other data files."""
     names = [os.path.basename(path) for path in data_files(folder)]
-    binary = [n for n in names if not n.endswith(PICKLE_SUFFIX) and n.startswith(SPLITS)]
+    binary = [n for n in names if not n.endswith(PICKLE_SUFFIX) and not n.startswith(CIFAR)]
     return binary, [n for n in names if n not in binary]
 
 
 def _recounted(info: Mapping[str, Any], files: Mapping[str, Saved]) -> dict[str, Any]:
     """Return the info JSON with the new numbers of records."""
     found = dict(info)
-    for split in SPLITS:
+    for split in dict.fromkeys(name.split("-")[0] for name in files):
         named = [saved.nrecords for name, saved in files.items() if name.split("-")[0] == split]
         if named:
             found = with_count(found, split, sum(named))

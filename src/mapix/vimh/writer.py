@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from mapix.registry import open_dataset
 from mapix.store import SYSTEM, Calls, Closing, NewDirectory, NewFile
 from mapix.vimh import layout
+from mapix.vimh.files import PICKLE_SUFFIX, SPLIT_NAME, SPLITS, TOTALS
 from mapix.vimh.info_json import INFO_NAME
-from mapix.vimh.packing import SPLITS, Packer, Shape, Split, finite
+from mapix.vimh.packing import Packer, Shape, Split, finite
 from mapix.vimh.parameters import Parameter
 
 __all__ = ["Writer", "spectrogram_bytes", "write"]
@@ -25,7 +26,7 @@ class Writer(Packer, Closing):
     """A new VIMH dataset, written record by record or in arrays, in bounded memory.
 
     The directory appears when the writer is closed, or leaves its ``with`` block without an
-    exception: with both splits, synced to disk.  Otherwise nothing appears.
+    exception: with all splits, synced to disk.  Otherwise nothing appears.
 
     Parameters
     ----------
@@ -48,6 +49,8 @@ class Writer(Packer, Closing):
         More keys of the info JSON (``dataset_name``, ``sample_rate``, ``spectrogram_config`` ...).
         Keys that the original writes keep its order, others follow.  Counts and shapes are those of
         the records.
+    splits : sequence of str
+        Names of the files, at least one.  Other programs know train and test alone.
     strict : bool
         Whether a value outside its parameter's range, and a label that is not given, are errors.
         Otherwise the value is clipped, the label left out, with a warning.
@@ -78,6 +81,7 @@ class Writer(Packer, Closing):
         output: Literal["binary", "pickle", "both"] = "binary",
         index: bool = False,
         info: Mapping[str, Any] | None = None,
+        splits: Sequence[str] = SPLITS,
         strict: bool = False,
         calls: Calls = SYSTEM,
     ) -> None:
@@ -97,13 +101,14 @@ class Writer(Packer, Closing):
         self.output = output
         self.index = index and output != "pickle"
         self.info = dict(info or {})
-        self.counts: dict[str, int] = dict.fromkeys(SPLITS, 0)
+        self.splits = checked_names(splits)
+        self.counts: dict[str, int] = dict.fromkeys(self.splits, 0)
         self._shape: Shape | None = None  # of the first record
         self._mixed = False
         self._files: dict[str, NewFile] = {}
         self._directory = NewDirectory(path, calls)
         try:
-            for split in SPLITS:
+            for split in self.splits:
                 self._files[split] = self._directory.file(split)
         except BaseException:
             self._directory.abort()
@@ -112,9 +117,9 @@ class Writer(Packer, Closing):
     def _put(
         self, block: NDArray[np.uint8], shapes: Sequence[Shape], n: int, split: Split | None
     ) -> None:
-        split = split or "train"
-        if split not in SPLITS:
-            raise ValueError(f"split must be train or test, got {split!r}")
+        split = split or self.splits[0]
+        if split not in self.counts:
+            raise ValueError(f"split must be {' or '.join(self.splits)}, got {split!r}")
         self._shape = self._shape or shapes[0]
         other = next((shape for shape in shapes if shape != self._shape), None)
         if self.output != "binary" and other:
@@ -142,7 +147,7 @@ class Writer(Packer, Closing):
             self._directory.abort()
             raise
         self._directory.commit()
-        for split in SPLITS if self.index else ():
+        for split in self.splits if self.index else ():
             path = os.path.join(self._directory.path, split)
             with open_dataset(path, format="vimh", dialect=self.dialect) as written:
                 written.keep_index()
@@ -179,8 +184,7 @@ class Writer(Packer, Closing):
             "channels": c,
             "varying_parameters": len(varying),
             "parameter_names": list(varying),
-            "train_samples": counts["train"],
-            "test_samples": counts["test"],
+            **{f"{split}_samples": n for split, n in counts.items()},
             "total_samples": total,
             "n_samples": total,
             "image_size": f"{h}x{w}x{c}",
@@ -211,6 +215,17 @@ _ORDER = (
     *("parameter_mappings", "fixed_parameters", "pre_emphasis_coefficient"),
     *("spectrogram_config", "mel_config", "label_encoding"),
 )
+
+
+def checked_names(splits: Iterable[str]) -> tuple[str, ...]:
+    """Return names of splits, which must be different, and names of files and of keys."""
+    names = tuple(splits)
+    for name in names:
+        if not SPLIT_NAME.fullmatch(name) or name.endswith(PICKLE_SUFFIX) or name in TOTALS:
+            raise ValueError(f"{name!r} cannot be the name of a split: letters, digits and _")
+    if not names or len(set(names)) != len(names):
+        raise ValueError(f"splits must be different names, got {names}")
+    return names
 
 
 def _mapping(p: Parameter) -> dict[str, Any]:
