@@ -52,12 +52,13 @@ def page_of(
         problems: list[str] = []
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", lambda m: problems.append(m.text) if m.type == "error" else None)
+        page.on("response", lambda r: r.status >= 400 and problems.append(f"{r.status} {r.url}"))
         page.problems = problems
         page.goto(view.url + ("#" + state if state else ""))
         page.wait_for_selector("body[data-ready]")
         yield page, view
         context.close()
-        assert not problems
+        assert problems == []
 
 
 def complete(page: Any) -> None:
@@ -533,7 +534,7 @@ def test_an_exported_page_shows_the_same(browser: Any, digits: Any, tmp_path: Pa
     page.keyboard.press("Space")
     page.wait_for_selector(".selection output:text-is('1 selected')")
     assert asked == [asked[0]]
-    assert not problems
+    assert problems == []
     context.close()
 
 

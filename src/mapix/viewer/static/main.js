@@ -77,7 +77,9 @@ function chosen(place) {
 }
 
 // Show the panels that the state names, and no others.
+let turn = 0;
 async function arrange() {
+  const own = ++turn;
   const wanted = [chosen("main")];
   const side = chosen("side");
   const open = current().open !== null && side !== undefined;
@@ -90,6 +92,7 @@ async function arrange() {
     }
   }
   const panels = await Promise.all(wanted.map(panel));
+  if (own !== turn) return; // the state has changed meanwhile: another call goes on with that
   for (const found of made.values()) {
     found.element.hidden = !panels.includes(found);
     found.shown?.(panels.includes(found));
@@ -187,7 +190,7 @@ async function start() {
   app.toolbar.update(current());
   app.facets.update();
   await arrange();
-  app.shownPanels[0].focus?.();
+  app.shownPanels?.[0].focus?.();
   if (app.facts.problem) notice(app.facts.problem, { kind: "first" });
   document.body.dataset.ready = "true";
 }
