@@ -1,4 +1,4 @@
-"""The package's metadata: extras that messages name, the source distribution, a missing compiler."""
+"""The metadata: extras that messages name, the source distribution, a missing compiler."""
 
 from __future__ import annotations
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from mapix.selection import Rows
 
-__all__ = ["Column", "Columns", "column_of", "identifier"]
+__all__ = ["Column", "Columns", "column_of", "facts_of", "identifier"]
 
 MOST_NUMBER = 1 << 1023  # integers above it are not a float64
+TYPES = {"str": "text", "bytes": "bytes"}
 
 
 class Column:
@@ -288,3 +289,25 @@ def _kind(value: Any) -> str:
         if all(type(v) is str for v in value):
             return "texts"
     return ""
+
+
+def facts_of(column: Column) -> dict[str, Any]:
+    """Return name, type, numbers of values and of missing ones, range, unit and description.
+
+    The type is numpy's name, ``"text"``, ``"bytes"``, ``"list"``, or "" where there are no values.
+    """
+    values = column.values[column.present]
+    kind = values.dtype.name
+    if kind == "object":
+        kind = TYPES.get(type(values[0]).__name__, "list") if len(values) else ""
+    numbers = column.numeric and len(values)
+    return {
+        "name": column.name,
+        "type": kind,
+        "values": len(column.counts()[0]),
+        "missing": len(column) - len(values),
+        "low": values.min() if numbers else None,
+        "high": values.max() if numbers else None,
+        "unit": column.unit,
+        "description": column.description,
+    }

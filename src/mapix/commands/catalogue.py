@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench": ("measure how fast your file is read from your disk", "mapix.commands.bench"),
     "explain": ("print what reading a record or a batch does", "mapix.commands.explain"),
     "view": ("show a dataset in the browser", "mapix.commands.view"),
+    "card": ("write a dataset card: facts, columns, a picture", "mapix.commands.card"),
     "demo": ("make two datasets and an archive, read them in two ways", "mapix.commands.demo"),
     "completion": (
         "print a script that completes commands in a shell",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from mapix.columns import facts_of
 from mapix.commands.arguments import add_paths, add_records, opened
 from mapix.commands.output import Table, add_output, emit
 from mapix.errors import MapixError, UnsupportedError
@@ -15,7 +16,6 @@ HEADS = (
     *("name", "label", "type", "values", "missing", "low", "high"),
     *("unit", "description", "problem"),
 )
-KINDS = {"str": "text", "bytes": "bytes"}
 
 
 def add(parser: Any) -> None:
@@ -32,7 +32,7 @@ def _run(arguments: argparse.Namespace) -> None:
         found = []
         for name in ds.columns:
             try:
-                found.append(_facts(ds.columns[name], name in labels))
+                found.append(facts_of(ds.columns[name]) | {"label": name in labels})
             except UnsupportedError:
                 raise
             except (MapixError, OSError) as e:  # of a file that a record names
@@ -40,22 +40,3 @@ def _run(arguments: argparse.Namespace) -> None:
     used = [head for head in HEADS if any(entry.get(head) not in (None, "") for entry in found)]
     rows = [[entry.get(head) for head in used] for entry in found]
     emit(arguments, found, Table(used, rows) if found else "no columns")
-
-
-def _facts(column: Any, label: bool) -> dict[str, Any]:
-    values = column.values[column.present]
-    kind = str(values.dtype)
-    if kind == "object":
-        kind = KINDS.get(type(values[0]).__name__, "list") if len(values) else ""
-    numbers = column.numeric and len(values)
-    return {
-        "name": column.name,
-        "label": label,
-        "type": kind,
-        "values": len(column.counts()[0]),
-        "missing": len(column) - len(values),
-        "low": values.min() if numbers else None,
-        "high": values.max() if numbers else None,
-        "unit": column.unit,
-        "description": column.description,
-    }
