@@ -6,6 +6,7 @@ import io
 import json
 import struct
 import tarfile
+import wave
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,20 @@ def my_dataset(path: Path) -> None:
             codes={k: v[:100] for k, v in codes.items()},
             split="test",
         )
+
+
+def sounds(path: Path) -> None:
+    """Forty decaying sines of half a second, and their parameters beside the folder."""
+    path.mkdir()
+    lines, t = ["file_name,note_number,decay_time"], np.arange(4000) / 8000
+    for k in range(40):
+        note, decay = 48 + k % 25, (0.05, 0.1, 0.2)[k % 3]
+        wave_of = 0.5 * np.sin(2 * np.pi * 440 * 2 ** ((note - 69) / 12) * t) * np.exp(-t / decay)
+        with wave.open(str(path / f"{k:04}.wav"), "wb") as out:
+            out.setparams((1, 2, 8000, 0, "NONE", ""))
+            out.writeframes(np.rint(wave_of * 32767).astype("<i2").tobytes())
+        lines.append(f"{k:04}.wav,{note},{decay}")
+    (path.parent / "params.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def mnist(path: Path) -> None:
@@ -199,6 +214,7 @@ FILES: dict[str, Callable[[Path], Any]] = {
     "mapix-demo/mixed": demo,
     "mapix-demo/segments.iid": demo_segments,
     "my_dataset": my_dataset,
+    "sounds": sounds,
     "MNIST": mnist,
     "train_batch": train_batch,
     "my_images": my_images,

@@ -9,6 +9,7 @@ from mapix.lazy import attach
 
 if TYPE_CHECKING:
     from mapix.vimh.appender import Appender
+    from mapix.vimh.audio_dataset import from_audio
     from mapix.vimh.checking import verify
     from mapix.vimh.dataset import Dataset
     from mapix.vimh.joined import Joined
@@ -31,6 +32,7 @@ __all__ = [
     "Writer",
     "decay_time",
     "decibels",
+    "from_audio",
     "model_config",
     "open_path",
     "repair",
@@ -50,6 +52,7 @@ _MODULES = {
     "Writer": "writer",
     "decay_time": "targets",
     "decibels": "levels",
+    "from_audio": "audio_dataset",
     "model_config": "model",
     "open_path": "opening",
     "repair": "salvage",

@@ -18,4 +18,6 @@ FORMAT = Format(
     verify="mapix.vimh.checking:verify",
     targets={"vimh": "mapix.vimh.conversion:Vimh"},
     repair="mapix.vimh.salvage:repair",
+    commands="mapix.vimh.commands:add",
+    command_names={"vimh": "make datasets of sounds"},
 )
