@@ -50,6 +50,11 @@ def sounds(path: Path) -> None:
     (path.parent / "params.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def synth_config(path: Path) -> None:
+    heads = {"note_number": {"min": 48, "max": 72, "step": 1}, "velocity": 90}
+    path.write_text(json.dumps({"n_samples": 500, "height": 16, "width": 16, "parameters": heads}))
+
+
 def mnist(path: Path) -> None:
     path.mkdir()
     rng = np.random.default_rng(0)
@@ -215,6 +220,7 @@ FILES: dict[str, Callable[[Path], Any]] = {
     "mapix-demo/segments.iid": demo_segments,
     "my_dataset": my_dataset,
     "sounds": sounds,
+    "synth.json": synth_config,
     "MNIST": mnist,
     "train_batch": train_batch,
     "my_images": my_images,

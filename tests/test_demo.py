@@ -158,9 +158,9 @@ def test_codes_are_quantised_as_mapix_does(uniform):
     parameters = mapix.open(uniform).parameters
     values = (sounds.note, sounds.velocity, sounds.log10_decay)
     for head, v in zip(sound.HEADS, values, strict=True):
-        found = sounds.codes()[head.name]
+        found = sound.codes(sounds)[head.name]
         np.testing.assert_array_equal(found, parameters[head.name].quantise(v))
-    notes = parameters["note_number"].class_of(sounds.codes()["note_number"]) + 36
+    notes = parameters["note_number"].class_of(sound.codes(sounds)["note_number"]) + 36
     np.testing.assert_array_equal(notes, sounds.note)
 
 

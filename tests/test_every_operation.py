@@ -27,8 +27,8 @@ FAMILIES = (
 
 # Of what packages list as theirs: no row, as it ...
 WRITES = """
-    Appender ShardedWriter Writer add_label_map append from_audio write write_data write_map
-    write_rot write_som
+    Appender ShardedWriter Writer add_label_map append from_audio synth write write_data
+    write_map write_rot write_som
 """
 OPENS_A_PATH = "convert from_coco index lint open open_path read_labels read_png repair verify"
 HAS_NO_FILE = """

@@ -13,6 +13,7 @@ import numpy as np
 from mapix.demo import sound
 from mapix.demo.sound import BANDS, HEADS
 from mapix.vimh.info_json import INFO_NAME
+from mapix.vimh.synthesiser import in_bytes
 from mapix.vimh.writer import Writer
 
 __all__ = ["MIXED_MEAN_NBYTES", "UNIFORM_NBYTES", "make"]
@@ -55,9 +56,7 @@ def make(
         for split, count in ("train", first), ("test", n - first):
             rng = np.random.default_rng([seed, count, split == "test"])
             for db, codes in (_uniform if kind == "uniform" else _mixed)(count, rng):
-                low, high = (f(axis=(1, 2, 3), keepdims=True) for f in (db.min, db.max))
-                images = np.rint((db - low) * (255 / (high - low))).astype(np.uint8)
-                ranges = np.stack([low.ravel(), high.ravel()], axis=1)
+                images, ranges = in_bytes(db)
                 out.extend(images, codes=codes, spec_range=ranges, split=split)
                 done += len(db)
                 if progress is not None:
@@ -68,13 +67,13 @@ def make(
 def _uniform(n: int, rng: np.random.Generator) -> Iterator[tuple[sound.Floats, dict[str, Any]]]:
     for at in range(0, n, BLOCK_RECORDS):
         sounds = sound.draw(min(BLOCK_RECORDS, n - at), rng)
-        yield sound.render(sounds, BANDS, BANDS, 1, rng), sounds.codes()
+        yield sound.render(sounds, BANDS, BANDS, 1, rng), sound.codes(sounds)
 
 
 def _mixed(n: int, rng: np.random.Generator) -> Iterator[tuple[sound.Floats, dict[str, Any]]]:
     for _ in range(n):
         sounds = sound.draw(1, rng)
-        codes = sounds.codes()
+        codes = sound.codes(sounds)
         if rng.random() < LACKING:
             codes[HEADS[rng.integers(len(HEADS))].name] = None
         h, w = int(rng.choice(HEIGHTS)), int(rng.integers(*WIDTHS, endpoint=True))

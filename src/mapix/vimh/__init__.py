@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mapix.vimh.parameters import Parameter, Parameters
     from mapix.vimh.record_types import Record
     from mapix.vimh.salvage import repair
+    from mapix.vimh.synthesis import synth
     from mapix.vimh.targets import decay_time, soft_targets
     from mapix.vimh.writer import Writer, spectrogram_bytes, write
 
@@ -38,6 +39,7 @@ __all__ = [
     "repair",
     "soft_targets",
     "spectrogram_bytes",
+    "synth",
     "verify",
     "write",
 ]
@@ -58,6 +60,7 @@ _MODULES = {
     "repair": "salvage",
     "soft_targets": "targets",
     "spectrogram_bytes": "writer",
+    "synth": "synthesis",
     "verify": "checking",
     "write": "writer",
 }

@@ -9,6 +9,7 @@ from mapix.commands.output import emit, progress
 from mapix.registry import open_dataset
 from mapix.vimh.audio_dataset import from_audio
 from mapix.vimh.spectrogram import CHANNELS, TYPES, WINDOWS, Spectrogram
+from mapix.vimh.synthesis import synth
 
 __all__ = ["add"]
 
@@ -17,6 +18,7 @@ def add(commands: Any) -> None:
     """Add ``vimh`` and its tools to the program's commands."""
     below = commands.add_parser("vimh").add_subparsers(dest="tool", required=True, metavar="TOOL")
     _add_audio(below.add_parser("from-audio", help="spectrograms of a folder of sounds"))
+    _add_synth(below.add_parser("synth", help="spectrograms of a synthesiser's sounds"))
 
 
 def _add_audio(parser: argparse.ArgumentParser) -> None:
@@ -64,6 +66,14 @@ def _add_audio(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_from_audio)
 
 
+def _add_synth(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Write a VIMH dataset of a small synthesiser's sounds."
+    parser.add_argument("config", metavar="CONFIG", help="JSON: n_samples, seed, parameters ...")
+    _add_out(parser)
+    parser.add_argument("--output", choices=("binary", "pickle", "both"), default="binary")
+    parser.set_defaults(run=_synth)
+
+
 def _add_out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         *("-o", "--out"),
@@ -104,6 +114,12 @@ def _from_audio(a: argparse.Namespace) -> None:
             progress=shown,
             **{name: value for name, value in given.items() if value is not None},
         )
+    _report(a, path)
+
+
+def _synth(a: argparse.Namespace) -> None:
+    with progress(f"synthesising {a.config}") as shown:
+        path = synth(a.config, a.target, options={"output": a.output}, progress=shown)
     _report(a, path)
 
 
