@@ -65,6 +65,10 @@ static const uint8_t *after_plain(const uint8_t *p, const uint8_t *end) {
     return p;
 }
 
+static int ends_plain(uint8_t c) {
+    return is_blank(c) || memchr(",]}[{\":", c, 7);
+}
+
 /* The byte after the value at p; null if it does not end before `end`, or its brackets do not match: then
  * *stopped is where. */
 static const uint8_t *after_value(const uint8_t *p, const uint8_t *end, const uint8_t **stopped) {
@@ -76,7 +80,7 @@ static const uint8_t *after_value(const uint8_t *p, const uint8_t *end, const ui
     }
     if (p < end && *p != '{' && *p != '[') {
         const uint8_t *begin = p;
-        while (p < end && !is_blank(*p) && !memchr(",]}[{\":", *p, 7)) {
+        while (p < end && !ends_plain(*p)) {
             p++;
         }
         *stopped = p;
@@ -111,6 +115,13 @@ static const uint8_t *after_value(const uint8_t *p, const uint8_t *end, const ui
         p = after_plain(p + 1, end);
     }
     return NULL;
+}
+
+/* after_value up to `stop`; with `cut`, text follows, and a number that goes on there does not end. */
+static const uint8_t *after_part(const uint8_t *p, const uint8_t *stop, int cut, const uint8_t **stopped) {
+    const uint8_t *after = after_value(p, stop, stopped);
+    const int goes_on = cut && after == stop && !memchr("\"[{", *p, 3) && !ends_plain(*stop);
+    return goes_on ? NULL : after;
 }
 
 typedef struct {
@@ -199,7 +210,7 @@ static int find_item(items_job *job, const uint8_t *p, const uint8_t *end) {
         }
         after = after_object(job, p, stop, job->places + job->n * job->nkeys, &stopped);
     } else {
-        after = after_value(p, stop, &stopped);
+        after = after_part(p, stop, cut, &stopped);
     }
     if (!after) {
         const int status = failed(job, stopped, IN_ITEM);
@@ -250,7 +261,8 @@ int mapix_json_items(const mapix_map *map, mapix_json_list *list, const uint8_t 
                      uint64_t stop_at, uint64_t *begins, uint32_t *sizes, uint32_t *places,
                      uint64_t capacity, uint64_t *nfound, mapix_where *where) {
     *nfound = 0;
-    if (list->at > map->nbytes || list->state > AFTER || most_nbytes == UINT32_MAX) {
+    if (list->at > map->nbytes || list->state > AFTER || !most_nbytes ||
+        most_nbytes == UINT32_MAX) {
         return MAPIX_E_ARGUMENT;
     }
     items_job job = {.map = map, .list = list, .keys = keys, .key_ends = key_ends, .nkeys = nkeys};
@@ -275,7 +287,7 @@ static int find_end(void *arg) {
     const uint64_t left = job->map->nbytes - job->at;
     const int cut = left > job->most_nbytes;
     const uint8_t *stop = p + (cut ? job->most_nbytes : left);
-    const uint8_t *after = after_value(p, stop, &stopped);
+    const uint8_t *after = after_part(p, stop, cut, &stopped);
     job->end = job->at + (uint64_t)((after ? after : stopped) - p);
     return after ? MAPIX_OK : cut && stopped == stop ? MAPIX_E_JSON_LONG : MAPIX_E_JSON_TOKEN;
 }
@@ -380,9 +392,10 @@ static int read_values(void *arg) {
     values_job *job = arg;
     const uint8_t *base = job->map->base, *end = base + job->map->nbytes;
     for (uint64_t i = 0; i < job->n; i++) {
-        const uint8_t *p = base + job->at[i];
-        uint8_t found = MAPIX_JSON_MISSING;
-        if (job->at[i] >= job->map->nbytes) {
+        const int inside = job->at[i] < job->map->nbytes;
+        const uint8_t *p = inside ? base + job->at[i] : end;
+        uint8_t found;
+        if (!inside) {
             found = job->at[i] == UINT64_MAX ? MAPIX_JSON_MISSING : MAPIX_JSON_OTHER;
         } else if (job->width) {
             found = read_list(job, p, end, job->doubles + i * job->width);

@@ -562,7 +562,7 @@ typedef struct {
  * begins[k].  With nkeys, each item is an object; key j is the bytes from key_ends[j - 1] on, and
  * places[k * nkeys + j] is where its value begins in the item (of several the last one): 0 if there is none,
  * UINT32_MAX in an object with a key that has escapes.  On MAPIX_E_JSON_TOKEN and MAPIX_E_JSON_LONG (an item of
- * more than most_nbytes) the items before the error are written; where->record is the item. */
+ * more than most_nbytes, which is 1 or more) the items before the error are written; where->record is the item. */
 int mapix_json_items(const mapix_map *map, mapix_json_list *list, const uint8_t *keys,
                      const uint32_t *key_ends, uint32_t nkeys, uint32_t most_nbytes,
                      uint64_t stop_at, uint64_t *begins, uint32_t *sizes, uint32_t *places,
