@@ -1,5 +1,5 @@
 /* fuzz_gather.c - the gather against a slow reference, with correct indexes and with ones that
- * lie.
+ * lie; of one file, and of several.
  *
  * An input is: an order for a gather (type, layout, canvas, what is wanted), an index, rows, a
  * file.  Whatever the index says, the gather must stay inside the file and its buffers, give the
@@ -11,9 +11,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { ROOM = 24 << 10, MOST_ROWS = 48, MOST_COLUMNS = 6, MOST_CHANNELS = 8, MOST_PIXELS = 1 << 15 };
+enum { ROOM = 24 << 10, MOST_ROWS = 48, MOST_COLUMNS = 6, MOST_CHANNELS = 8, MOST_PIXELS = 1 << 15,
+       MOST_PARTS = 8 };
 
-typedef struct {
+typedef struct gather_case {
     mapix_map map;
     const uint8_t *file; /* the same bytes, where they cannot vanish */
     uint64_t kept;       /* bytes that did not vanish */
@@ -27,7 +28,14 @@ typedef struct {
     int own_canvas;   /* the canvas is the size of a record */
     unsigned flat_lie_at; /* one of the offsets of flat output is changed by flat_lie */
     uint64_t flat_lie;
+    const struct gather_case *parts; /* of several files: row i is in part which[i], and its number there is */
+    const uint32_t *which;           /* rows[i] of that part; or null */
+    uint64_t failed;
 } gather_case;
+
+static const gather_case *part_of_row(const gather_case *t, uint64_t i) {
+    return t->parts ? &t->parts[t->which[i]] : t;
+}
 
 /* --- the case that an input describes ---------------------------------------------------------*/
 
@@ -165,7 +173,8 @@ static int slow_locate(const gather_case *t, uint64_t i, slow_record *r, mapix_w
     r->w = e.w;
     r->c = e.c;
     r->n = (unsigned)(e.at_n >> 56);
-    const uint64_t size = x->head_nbytes + 1 + 2 * r->n + (uint64_t)e.h * e.w * e.c;
+    const uint64_t front = x->head_nbytes ? x->head_nbytes + 1 + 2 * r->n : 0;
+    const uint64_t size = x->head_nbytes ? front + (uint64_t)e.h * e.w * e.c : x->stride;
     where->record = (uint64_t)row;
     if (at + size > t->map.nbytes) {
         where->expected = size;
@@ -175,7 +184,7 @@ static int slow_locate(const gather_case *t, uint64_t i, slow_record *r, mapix_w
     where->at = r->at = (uint64_t)at;
     r->end = r->at + size;
     r->pairs_at = r->at + x->head_nbytes + 1;
-    r->image_at = r->pairs_at + 2 * r->n;
+    r->image_at = r->at + front;
     return MAPIX_OK;
 }
 
@@ -192,7 +201,7 @@ static int slow_fits(const mapix_gather *g, const slow_record *r) {
 /* The status that gathering rows[i] gives when all before it went well. */
 static int slow_status(const gather_case *t, uint64_t i, slow_record *r, mapix_where *where) {
     const int status = slow_locate(t, i, r, where);
-    if (status) {
+    if (status || !t->index.head_nbytes) {
         return status;
     }
     slow_record now;
@@ -294,6 +303,13 @@ static void check_pixel(const gather_case *t, const slow_record *r, const void *
 static void check_image(const gather_case *t, const slow_record *r, uint64_t i) {
     const mapix_gather *g = &t->gather;
     const uint64_t image = r->end - r->image_at;
+    for (uint64_t k = 0; g->swap && k < image; k++) {
+        const uint64_t from = k / g->swap * g->swap + g->swap - 1 - k % g->swap;
+        CHECK(g->images[i * image + k] == t->file[r->image_at + from]);
+    }
+    if (g->swap) {
+        return;
+    }
     if (g->flat_at) {
         CHECK(g->flat_at[i + 1] == g->flat_at[i] + image);
         CHECK(memcmp(g->images + g->flat_at[i], t->file + r->image_at, image) == 0);
@@ -323,9 +339,10 @@ static void check_labels(const gather_case *t, const slow_record *r, uint64_t i)
     }
 }
 
-static void check_outputs(const gather_case *t) {
-    const mapix_gather *g = &t->gather;
-    for (uint64_t i = 0; i < t->nrows; i++) {
+static void check_outputs(const gather_case *all) {
+    const mapix_gather *g = &all->gather;
+    for (uint64_t i = 0; i < all->nrows; i++) {
+        const gather_case *t = part_of_row(all, i);
         slow_record r;
         mapix_where where;
         CHECK(slow_locate(t, i, &r, &where) == MAPIX_OK);
@@ -367,6 +384,7 @@ static void make_outputs(gather_case *t) {
         flat_at[t->flat_lie_at % (t->nrows + 1)] ^= t->flat_lie;
         g->flat_at = flat_at;
     }
+    need = g->swap ? t->nrows * t->index.stride : need;
     g->images_nbytes = need - (t->nlacking < need ? t->nlacking : need);
     g->images = g->images ? block(g->images_nbytes) : NULL;
     g->present = g->labels ? block(t->nrows * g->ncolumns) : NULL;
@@ -404,15 +422,16 @@ static int allowed(const gather_case *t, int status, const mapix_where *where) {
     for (uint64_t i = 0; i < t->nrows; i++) {
         mapix_where w = {0}, v = {0};
         slow_record r;
-        const int located = slow_locate(t, i, &r, &w);
-        const int want = slow_status(t, i, &r, &v);
-        if ((!decided && want && same_error(status, where, want, &v)) ||
-            (ahead && located && same_error(status, where, located, &w))) {
+        const gather_case *part = part_of_row(t, i);
+        const int located = slow_locate(part, i, &r, &w);
+        const int want = slow_status(part, i, &r, &v), here = !t->parts || t->failed == t->which[i];
+        if ((!decided && want && here && same_error(status, where, want, &v)) ||
+            (ahead && located && here && same_error(status, where, located, &w))) {
             return 1;
         }
         decided |= want != MAPIX_OK;
         all_well &= want == MAPIX_OK;
-        if (status == MAPIX_E_FAULT && !located && where->record == w.record && r.end > t->kept) {
+        if (status == MAPIX_E_FAULT && !located && here && where->record == w.record && r.end > part->kept) {
             return 1;
         }
     }
@@ -448,6 +467,155 @@ static uint8_t *map_without_tail(gather_case *t, uint64_t npages) {
     CHECK(ftruncate(fd, (off_t)t->kept) == 0 && close(fd) == 0);
     t->map.base = base;
     return base;
+}
+
+/* --- several files -------------------------------------------------------------------------------- */
+
+/* The file of records, cut into parts with a stride each, and lies put in. */
+static void take_parts(gather_case *t, gather_case *parts, unsigned nparts, input *in, const slow_file *slow) {
+    static const mapix_entry some_entry;
+    const unsigned kind = take(in), stride = take(in), nlies = take(in) & 3;
+    const uint64_t n = slow->nrecords, whole = t->map.nbytes;
+    t->gather.swap = kind & 1 ? 1u << (kind >> 1 & 3) : 0;
+    t->index.stride = 1 + stride;
+    for (unsigned k = 0; k < nparts; k++) {
+        const uint64_t lo = n * k / nparts, hi = n * (k + 1) / nparts;
+        const uint64_t from = t->gather.swap ? whole * k / nparts : lo < hi ? slow->records[lo].at : 0;
+        const uint64_t to = t->gather.swap ? whole * (k + 1) / nparts : lo < hi ? slow->records[hi - 1].end : 0;
+        gather_case *p = &parts[k];
+        mapix_table *x = &p->index;
+        uint8_t *file = block(to - from);
+        memcpy(file, t->file + from, to - from);
+        *p = *t;
+        p->file = file;
+        p->kept = to - from;
+        p->map = (mapix_map){.base = file, .nbytes = to - from, .fd = -1};
+        *x = (mapix_table){.nrecords = (to - from) / (1 + stride), .stride = 1 + stride};
+        if (!t->gather.swap) {
+            *x = (mapix_table){.nrecords = hi - lo, .head_nbytes = t->index.head_nbytes};
+            if (lo < hi) {
+                x->first = entry_of(&slow->records[lo]);
+                x->first.at_n -= from;
+                x->stride = slow->records[lo].end - from;
+            }
+        }
+    }
+    for (unsigned k = 0; k < nlies; k++) {
+        const unsigned what = take(in) & 7, which = take(in) % nparts, lie = take(in);
+        mapix_table *x = &parts[which].index;
+        switch (what) {
+        case 0: x->nrecords += lie; break;
+        case 1: x->stride ^= lie; break;
+        case 2: x->head_nbytes ^= 8; break;
+        case 3: x->interleaved = 1; break;
+        case 4: x->first.at_n += lie; break;
+        case 5: x->first.h = (uint16_t)(x->first.h ^ lie); break;
+        case 6: x->nrecords = 0; break;
+        default: x->entries = &some_entry; break;
+        }
+    }
+}
+
+static int slow_part_usable(const gather_case *p) {
+    const mapix_gather *g = &p->gather;
+    if (!g->swap) {
+        return slow_usable(p);
+    }
+    return !p->index.head_nbytes && p->index.stride && g->dtype <= 2 && g->layout <= 1 &&
+           g->images && !(g->labels && !g->columns) && p->index.stride % g->swap == 0 &&
+           p->nrows * p->index.stride <= g->images_nbytes;
+}
+
+/* Give each row its part and its number there: what the core states about a row, or a part, that it refuses. */
+static int slow_divide(const gather_case *t, const mapix_part *given, unsigned nparts, uint32_t *which,
+                       int64_t *local, uint8_t *touched, mapix_where *where, uint64_t *failed) {
+    const __int128 n = t->index.nrecords;
+    for (uint64_t i = 0; i < t->nrows; i++) {
+        const __int128 row = t->rows[i] < 0 ? n + t->rows[i] : t->rows[i];
+        if (row < 0 || row >= n) {
+            *where = (mapix_where){i, 0, t->index.nrecords, (uint64_t)t->rows[i]};
+            return MAPIX_E_ROW;
+        }
+        unsigned k = 0;
+        while (row < given[k].begin || row >= (__int128)given[k].begin + given[k].table->nrecords) {
+            CHECK(++k < nparts);
+        }
+        which[i] = k;
+        local[i] = (int64_t)row - (int64_t)given[k].begin;
+        if (!touched[k]++) {
+            const mapix_table *x = given[k].table, *first = given[which[0]].table;
+            *failed = k;
+            if (x->entries || !slow_part_usable(&t->parts[k]) || (t->gather.swap && x->stride != first->stride)) {
+                return MAPIX_E_ARGUMENT;
+            }
+        }
+        touched[k] = 1;
+    }
+    return MAPIX_OK;
+}
+
+static void check_joint(gather_case *t, input *in, const slow_file *slow, unsigned nparts) {
+    gather_case parts[MOST_PARTS];
+    mapix_part given[MOST_PARTS];
+    uint8_t *mapped = NULL, touched[MOST_PARTS] = {0}, touched_by_core[MOST_PARTS];
+    uint32_t which[MOST_ROWS], core_which[MOST_ROWS];
+    int64_t local[MOST_ROWS], core_local[MOST_ROWS];
+    take_parts(t, parts, nparts, in, slow);
+    const unsigned gone = take(in), lost = take(in);
+    t->index.nrecords = 0;
+    for (unsigned k = 0; k < nparts; k++) {
+        given[k] = (mapix_part){&parts[k].map, &parts[k].index, t->index.nrecords};
+        t->index.nrecords += parts[k].index.nrecords;
+    }
+    if (gone < nparts && parts[gone].map.nbytes) {
+        mapped = map_without_tail(&parts[gone], 0);
+    }
+    if (lost < nparts) {
+        parts[lost].map.fd = 1 << 30;
+    }
+    take_rows(t, in, slow);
+    const int flat = t->gather.flat_at != NULL;
+    t->gather.flat_at = NULL;
+    make_outputs(t);
+    for (unsigned k = 0; k < nparts; k++) {
+        parts[k].gather = t->gather;
+        parts[k].rows = local;
+        parts[k].nrows = t->nrows;
+    }
+    t->parts = parts;
+    t->which = which;
+    mapix_where where = {9, 9, 9, 9}, bad = {0};
+    uint64_t failed = 0;
+    const int want = slow_divide(t, given, nparts, which, local, touched, &bad, &failed);
+    mapix_joint joint = {given, nparts, core_which, core_local, touched_by_core, 99};
+    const uint64_t some_offsets[2] = {0, 0};
+    t->gather.flat_at = flat ? some_offsets : NULL;
+    const int status = mapix_joint_gather(&joint, t->rows, t->nrows, &t->gather, &where);
+    t->gather.flat_at = NULL;
+    t->failed = joint.failed;
+    if (t->nrows == 0) {
+        CHECK(status == MAPIX_OK);
+    } else if (flat) {
+        CHECK(status == MAPIX_E_ARGUMENT);
+    } else if (want) {
+        CHECK(status == want);
+        CHECK(want == MAPIX_E_ROW ? !memcmp(&where, &bad, sizeof bad) : joint.failed == failed);
+    } else if (lost < nparts && touched[lost]) {
+        CHECK((status == MAPIX_E_CHANGED && joint.failed == lost) ||
+              (status == MAPIX_E_SPAN && t->gather.probe && allowed(t, status, &where)));
+    } else {
+        CHECK(allowed(t, status, &where));
+        CHECK(!memcmp(touched, touched_by_core, nparts));
+    }
+    if (status == MAPIX_OK) {
+        check_outputs(t);
+    }
+    joint.nparts = 0;
+    CHECK(!t->nrows || mapix_joint_gather(&joint, t->rows, t->nrows, &t->gather, &where) == MAPIX_E_ARGUMENT);
+    CHECK(!mapped || munmap(mapped, parts[gone].map.nbytes) == 0);
+    for (unsigned k = 0; k < nparts; k++) {
+        free((void *)(uintptr_t)parts[k].file);
+    }
 }
 
 /* Wrong arguments are reported; none of their pointers is followed. */
@@ -520,10 +688,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
         mapped = map_without_tail(&t, flags >> 5);
     }
     take_order(&t, &in);
-    take_index(&t, &in, &slow);
-    take_rows(&t, &in, &slow);
-    check_gather(&t);
-    check_mistakes();
+    if ((flags & 0x1c) == 0x18) {
+        check_joint(&t, &in, &slow, 1 + (flags >> 5));
+    } else {
+        take_index(&t, &in, &slow);
+        take_rows(&t, &in, &slow);
+        check_gather(&t);
+        check_mistakes();
+    }
     CHECK(!mapped || munmap(mapped, t.map.nbytes) == 0);
     free_case(&t);
     free(slow.records);

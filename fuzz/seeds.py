@@ -9,6 +9,7 @@ records, decoys, chains that fill up, bad records late in a file.
 from __future__ import annotations
 
 import random
+import struct
 import sys
 from itertools import product
 from pathlib import Path
@@ -173,6 +174,45 @@ def gather_seeds() -> dict[str, bytes]:
         rows = bytes([1, 0, 0, 1 << k])
         order = bytes([0, 0, 8 | 16]).ljust(18, b"\0") + lie + rows
         out[f"overflow_{k}"] = order.ljust(FRONT, b"\0") + records(9, 5, 7, 3, 4)
+    return out | joint_seeds()
+
+
+def joint_seeds() -> dict[str, bytes]:
+    """Batches over several parts: 0x18 in the flags, the number of parts in the top bits."""
+    rng = random.Random(19)
+    out = {}
+    files = {
+        "alike": records(40, 2, 3, 3, 2),
+        "few": records(3, 5, 7, 1, 1),
+        "grey": records(256, 1, 1, 1, 0),
+        "two": records(20, 2, 2, 1, 1) + records(20, 2, 2, 3, 1),
+    }
+    lies = [[], [0, 1, 1], [0, 0, 255], [1, 1, 4], [2, 1, 8], [3, 0, 1], [4, 2, 1], [5, 1, 1]]
+    for (name, file), nparts, head in product(files.items(), (1, 2, 3, 8), (0, 1)):
+        for k, lie in enumerate(lies):
+            order = gather_order(rng, 0x18 | head | nparts - 1 << 5)[:18]
+            order = bytes([order[0], order[1] & 0x3F, order[2] & 0x3F, order[3] | 16]) + order[4:]
+            order = order[:9] + (b"\xa2\xa2" if k == 1 else b"\0\0") + order[11:]
+            gone, lost = ((255, 255), (0, 255), (255, 0), (1, 1))[rng.choice([0, 0, 0, 1, 2, 3])]
+            parts = bytes([0, 0, len(lie) // 3, *lie, gone, lost])
+            rows = bytes(
+                [30, rng.choice([0, 1, 2, 3]), 0, *(rng.randrange(256) for _ in range(40))]
+            )
+            out[f"joint_{name}_{nparts}_{head}_{k}"] = (order + parts + rows)[:FRONT].ljust(
+                FRONT, b"\0"
+            ) + file
+    for swap, step, nparts in product(range(4), (7, 23, 31), (1, 3, 5)):
+        for k, lie in enumerate(([], [1, 1, 8], [0, 1, 1])):
+            order = bytes([0x18 | nparts - 1 << 5, 0, 4]).ljust(18, b"\1")
+            parts = bytes([1 | swap << 1, step, len(lie) // 3, *lie, 255, 255])
+            rows = bytes([20, k % 2, 0, *(rng.randrange(255) for _ in range(20))])
+            data = (order + parts + rows).ljust(FRONT, b"\0") + records(9, 5, 7, 3, 4)
+            out[f"joint_swap_{swap}_{step}_{nparts}_{k}"] = data
+    for nparts, row in product((1, 2, 8), (-1, 19, 20, 21)):  # the last row, and the one after it
+        order = bytes([0x18 | nparts - 1 << 5, 0, 2, 16]).ljust(18, b"\1")
+        rows = bytes([3, 2, 0, 255, row + 1, 1, 255, row + 1])
+        data = (order + bytes([0, 0, 0, 255, 255]) + rows).ljust(FRONT, b"\0")
+        out[f"joint_row_{nparts}_{row}"] = data + records(20, 2, 3, 1, 1)
     return out
 
 
@@ -613,6 +653,165 @@ def jsonl_seeds() -> dict[str, bytes]:
     return out
 
 
+def item_texts() -> dict[str, str]:
+    """Arrays of values of each kind, each also cut and changed everywhere; and deep brackets."""
+    texts = {
+        "none": "[ ]",
+        "plain": '[1, -2.5,"a\\"]",null , [1,{}] ]',
+        "objects": '[{"id":7,"bbox":[1, 2.5,-0,4 ]}, {"bbox" : [] , "":{"id":"}"},"id":3}]',
+        "twice": '[{"id":1,"id": 22}, {"i\\u0064":1}, {}]',
+        "quotes": '[[1,2,"345678901234]", 5], {"a":[12345678,"}"]}]',
+        "text": '[{"id":12345678901234567,"a":"' + "x" * 40 + '"}]',
+    }
+    out = dict(texts)
+    for name in ("plain", "objects", "twice"):
+        text = texts[name]
+        for k in range(len(text)):
+            out[f"{name}_cut{k}"] = text[:k]
+            for other in '[]{},:"\\ 0':
+                out[f"{name}_{k}_{ord(other)}"] = text[:k] + other + text[k + 1 :]
+    for deep in (63, 64, 65):
+        for pair in ("[]", "{}"):
+            out[f"deep_{deep}_{ord(pair[0])}"] = f"[{pair[0] * deep}{pair[1] * deep}]"
+        out[f"deep_{deep}_key"] = '[{"id":' + "[" * deep + "]" * deep + "}]"
+    return out
+
+
+WHOLE = ["0", "-0", "00", "01", "-", "9" * 18, "9" * 19, "9" * 20, str(2**63 - 1), str(2**63)]
+FRACTIONS = [
+    "50.59507981440060931",
+    "9.357255982805551931",
+    "0.1",
+    "1.",
+    ".5",
+    "-0.0",
+    f"0.{'0' * 18}1",
+    f"0.{'0' * 19}1",
+    f"1.{'9' * 18}",
+    "1e3",
+]
+
+
+def item_seeds() -> dict[str, bytes]:
+    """Texts with each way of reading them; items of as many bytes as allowed, and of one more."""
+    out = {}
+    for k, (name, text) in enumerate(item_texts().items()):
+        for how in (0, 1):
+            step, capacity = (255, 39) if k % 3 else (k % 9, k % 4)
+            front = bytes([how | k % 2 << 4, 255, step, capacity, k % 256])
+            out[f"{name}_{how}"] = front + text.encode()
+    values = ['"' + "x" * 8 + '"', "1234567890", "[12345678]", '{"id":123}', '{"id" :  1']
+    for k, value in enumerate(values):
+        for most, after in product(range(8, 12), ("]", ",1]", " ]", "")):
+            for how in (0, 1):
+                front = bytes([how, most - 1, 255, 9, 2 * k + 2])
+                out[f"most_{k}_{most}_{how}_{ord((after or '.')[0])}"] = (
+                    front + f"[{value}{after}".encode()
+                )
+    numbers = [*WHOLE, *FRACTIONS]
+    for k, n in enumerate(numbers):
+        for end in (",", "]", "}", " ", "x", ""):
+            out[f"number_{k}_{ord(end or '.')}"] = (
+                bytes([2, 255, 255, 9, 0]) + f"[{n}{end}".encode()
+            )
+        for width in range(1, 6):
+            text = ",".join(["7"] * (width - 1) + [n])
+            for close in ("]", " ]", ",]", "}", ""):
+                key = f"row_{k}_{width}_{close.strip()}".replace("]", "r").replace("}", "b")
+                front = bytes([1, 255, 255, 9, 3])
+                out[key + str(len(close))] = front + f'[{{"bbox":[{text}{close}}}]'.encode()
+    return out
+
+
+def png_seeds() -> dict[str, bytes]:
+    """Rows of each filter, of pixels of each size, and of filters that do not exist."""
+    rng = random.Random(16)
+    out = {}
+    for nbytes, pixel, nrows in product((0, 1, 2, 7, 40), (0, 1, 2, 3, 4, 8), (1, 6)):
+        for unknown in (0, 255):
+            data = bytes(rng.randrange(5) for _ in range(nbytes))  # few values: many are as near
+            for r in range(nrows):
+                data += bytes([4 - r % 5, *(rng.choice([0, 1, 2, 255, 77]) for _ in range(nbytes))])
+            order = bytes([0, nrows, nbytes, pixel, unknown])
+            out[f"png_{nbytes}_{pixel}_{nrows}_{unknown}"] = order + data
+    for unknown in (4, 5, 255):
+        for nbytes in (0, 3):
+            out[f"filter_{unknown}_{nbytes}"] = bytes(
+                [0, 1, nbytes, 1, 255, *[0] * nbytes, unknown]
+            )
+    return out
+
+
+def polygon_seeds() -> dict[str, bytes]:
+    """Sides of every slope, at the borders, outside, and as far away as is allowed."""
+    rng = random.Random(17)
+    out = {}
+    for k in range(60):
+        n = rng.choice([0, 1, 2, 3, 4, 9])
+        corners = [
+            rng.choice([0, 2, 3, 7, 8, 50, 52, 53, 253, rng.randrange(256)]) for _ in range(2 * n)
+        ]
+        size = [rng.choice([0, 1, 10, 11]), rng.choice([0, 1, 10, 11])]
+        out[f"polygon_{k}"] = bytes([1, 0, n, rng.choice([0, 0, 4, 8]), *size, *corners])
+    for k in range(20):
+        data = rng.randbytes(2 * 2 * 3)
+        out[f"polygon_far_{k}"] = (
+            bytes([1, 1 + k % 2, 3, 3]) + number(400, 3) + number(400, 3) + data
+        )
+    for side in (0, 1, 65535, 65536):
+        out[f"polygon_size_{side}"] = (
+            bytes([1, 0, 3, 3]) + number(side, 3) + number(side, 3) + bytes([0, 0, 20, 30, 40, 10])
+        )
+    for k, x in enumerate((1e8, -1e8, 100000000.1, -100000000.1, float("nan"), float("inf"))):
+        data = struct.pack("<6d", 0, 0, 30, 20, 9, x)
+        out[f"polygon_end_{k}"] = bytes([1, 3, 3, 0, 50, 50]) + data
+    return out
+
+
+def tile_seeds() -> dict[str, bytes]:
+    """Numbers of each type, smaller and larger than their tiles, in each order in memory."""
+    rng = random.Random(18)
+    out = {}
+    for which, size, sides in product(
+        range(8), (7, 15), ((6, 7), (8, 3), (120, 97), (105, 105), (97, 122), (112, 104), (1, 200))
+    ):
+        for kind in (1 | 8, 0, 2 | 8, 1):
+            order = bytes([2, kind, 0, 0, size, 0, 127])
+            picture = bytes(
+                [
+                    which,
+                    rng.choice([2, rng.randrange(64)]) if which else 2,
+                    rng.choice([0, 1, 7, 90]),
+                    *sides,
+                    rng.choice([1, 2, 3, 4]),
+                ]
+            )
+            out[f"tile_{which}_{size}_{sides[0]}_{sides[1]}_{kind}"] = order + picture
+    for which in range(8):  # the axes in their order, channels inside or outside
+        for axes in (0, 1, 2, 3, 4, 5, 8, 16, 32, 56):
+            picture = bytes([which, axes, 9, 33, 40, 3])
+            out[f"tile_axes_{which}_{axes}"] = bytes([2, 9, 0, 0, 11, 0, 0]) + picture
+    for lacking in (250, 251):
+        picture = bytes([0, 1, 9, 9, 9, 1])
+        out[f"tile_room_{lacking}"] = bytes([2, 0, 1, lacking, 8, 0, 50]) + 2 * picture
+    for size in (60, 61, 62):
+        out[f"tile_size_{size}"] = bytes([2, 0xC0, 0, 0, size, 0, 50, 0, 1, 9, 9, 9, 1])
+    for k, picture in enumerate(
+        ([0xE0, 1, 9, 4, 4, 1], [0, 1, 255, 4, 4, 1], [0, 1, 9, 0, 4, 1], [0, 1, 9, 4, 4, 0])
+    ):
+        out[f"tile_wrong_{k}"] = bytes([2, 0, 0, 0, 8, 0, 50, *picture])
+    for sides in ((7679, 3), (7680, 3), (8999, 1)):
+        for tall in (0, 16):
+            picture = bytes([8 | tall, 1, 9, 5, 5, 1]) + number(sides[0])
+            out[f"tile_long_{sides[0]}_{tall}"] = bytes([2, 0xC8, 0, 0, 61, 0, 50]) + picture
+    return out
+
+
+def picture_seeds() -> dict[str, bytes]:
+    """All of these."""
+    return png_seeds() | polygon_seeds() | tile_seeds()
+
+
 def main() -> None:
     """Write them all."""
     seeds = {
@@ -624,6 +823,8 @@ def main() -> None:
         "join": iid_seeds(),
         "json": json_seeds(),
         "jsonl": jsonl_seeds(),
+        "items": item_seeds(),
+        "pictures": picture_seeds(),
     }
     for target, inputs in seeds.items():
         folder = Path(sys.argv[1]) / target

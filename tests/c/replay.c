@@ -8,14 +8,16 @@
 #include <string.h>
 
 typedef int target_fn(const uint8_t *data, size_t nbytes);
-target_fn fuzz_walk, fuzz_gather, fuzz_augment, fuzz_small, fuzz_json, fuzz_jsonl, fuzz_iid, fuzz_join;
+target_fn fuzz_walk, fuzz_gather, fuzz_augment, fuzz_small, fuzz_json, fuzz_jsonl, fuzz_iid, fuzz_join,
+    fuzz_items, fuzz_pictures;
 
 static const struct {
     const char *name;
     target_fn *run;
 } targets[] = {{"walk", fuzz_walk}, {"gather", fuzz_gather}, {"augment", fuzz_augment},
                {"small", fuzz_small}, {"json", fuzz_json},   {"jsonl", fuzz_jsonl},
-               {"iid", fuzz_iid},     {"join", fuzz_join}};
+               {"iid", fuzz_iid},     {"join", fuzz_join},   {"items", fuzz_items},
+               {"pictures", fuzz_pictures}};
 
 enum { MOST_NBYTES = 1 << 16, ROOM = MOST_NBYTES + 8 };
 
