@@ -448,6 +448,41 @@ def test_parts_of_parts(family, keys, indices):
     )
 
 
+# --- the usual indices, in C ----------------------------------------------------------------------
+
+EXTREMES = st.sampled_from([-(2**63), 2**63 - 1, -(2**62)])
+
+
+@pytest.mark.skipif(selection.fast is None, reason="no compiled module")
+@given(key=st.lists(st.integers(-5, 5) | EXTREMES, max_size=9), n=st.integers(0, 5))
+def test_positions_in_c_are_a_lists_or_none(key, n):
+    array = np.array(key, np.int64)
+    array.flags.writeable = False
+    found = selection.fast.positions(array, n)
+    if all(-n <= k < n for k in key):
+        assert found.tolist() == [range(n)[k] for k in key]
+        assert found.dtype == np.int64
+        assert found.flags.owndata
+        assert found.flags.writeable
+    else:
+        assert found is None
+    assert array.tolist() == key
+
+
+@pytest.mark.skipif(selection.fast is None, reason="no compiled module")
+def test_positions_in_c_leave_other_keys_alone():
+    key = np.arange(4)
+    for other in (
+        *(key[::2], key[::-1], key.astype(np.int32), key.astype(">i8"), key.astype(np.uint64)),
+        *(key.reshape(2, 2), key.view(np.matrix), [1], 1, None, np.array(1)),
+        np.frombuffer(b"." + key.tobytes(), np.int64, offset=1),
+    ):
+        assert selection.fast.positions(other, 4) is None
+    for wrong in ((), (key,), (key, -1), (key, 2**63), (key, 4, 4)):
+        with pytest.raises(TypeError):
+            selection.fast.positions(*wrong)
+
+
 # --- tuples are numpy's ---------------------------------------------------------------------------
 
 SHAPE = (4, 3, 2)
