@@ -22,6 +22,7 @@ class Batching(Dataset[Record]):
     """A dataset with VIMH's own options of ``batch``, and with ``labels``."""
 
     FAMILY = "vimh"
+    PANELS = ("mapix.vimh.viewing:PANEL",)
     JOINED = "mapix.vimh.joined:Joined"
     MORE_OPTIONS: ClassVar[frozenset[str]] = frozenset({"flat", "spec_range"})
     LABEL_UNITS: ClassVar[frozenset[str]] = frozenset(UNITS)

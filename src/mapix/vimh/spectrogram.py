@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -15,6 +16,7 @@ FRAMES = 256  # transformed at once
 MOST_FRAMES = 65535  # columns of a VIMH image
 MOST_FFT = 1 << 20
 TYPES = ("mel", "log", "stft")
+METHODS = ("mapix", "synthesised")
 WINDOWS = ("hann", "hamming", "blackman", "rectangular")
 CHANNELS = {
     "mono": "Gray",
@@ -93,6 +95,26 @@ class Spectrogram:
         """Return the names of the settings, without the sample rate."""
         return tuple(f.name for f in fields(cls) if f.name != "sample_rate")
 
+    @classmethod
+    def of_info(cls, info: Mapping[str, Any]) -> Spectrogram | None:
+        """Return the settings that an info JSON records; None of those of other programs.
+
+        A synthesiser has no transform: one of about four hops takes its place.
+        """
+        config, mel = info.get("spectrogram_config"), info.get("mel_config")
+        if not isinstance(config, Mapping) or config.get("method") not in METHODS:
+            return None
+        given = {k: v for k, v in config.items() if k in cls.__dataclass_fields__}
+        try:
+            if "n_fft" not in given:
+                given["n_fft"] = 1 << (4 * given["hop_length"]).bit_length()
+            if isinstance(mel, Mapping):
+                given["freq_min"] = mel["freq_min"]
+                given["freq_max"] = mel["freq_max_ratio"] * given["sample_rate"] / 2
+            return cls(**given, pre_emphasis=info.get("pre_emphasis_coefficient", 0.0))
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
+            return None
+
     def info(self) -> dict[str, Any]:
         """Return the keys of the info JSON that record the settings."""
         own = ("sample_rate", "type", "n_fft", "n_window", "hop_length", "window_type", "n_bins")
@@ -125,7 +147,7 @@ class Spectrogram:
         found: Floats = 700 * np.expm1((low + steps * (high - low)) / 1127)
         return found
 
-    def _bands(self) -> Floats:
+    def bands(self) -> Floats:
         """Return the weight of each bin in each band, float64 (n_bins, n_fft // 2 + 1)."""
         bin_hz = self.sample_rate / self.n_fft
         f = np.arange(self.n_fft // 2 + 1) * bin_hz
@@ -156,23 +178,37 @@ class Spectrogram:
         if self.pre_emphasis:
             earlier = np.concatenate([samples[:1], samples[:-1]])
             samples = (samples - self.pre_emphasis * earlier).astype(np.float32)
-        # column k shows the window around the middle of its hop
-        before = max(self.n_window // 2 - self.hop_length // 2, 0)
-        skip = max(self.hop_length // 2 - self.n_window // 2, 0)
-        padded = np.zeros(before + columns * self.hop_length + self.n_window, np.float32)
-        padded[before : before + len(samples)] = samples
-        frames = np.lib.stride_tricks.sliding_window_view(padded[skip:], self.n_window)
-        window, bands = self._window(), self._bands()
-        scale = 2 / window.sum()
+        padded = np.zeros(self.padded(columns), np.float32)
+        padded[self.before : self.before + len(samples)] = samples
+        bands, scale = self.bands(), 2 / self.window().sum()
         out = np.empty((self.n_bins, columns))
         for at in range(0, columns, FRAMES):
-            some = range(at, min(at + FRAMES, columns))
-            block = frames[some.start * self.hop_length :: self.hop_length][: len(some)]
-            found = np.fft.rfft(block * window, self.n_fft)
-            out[:, some.start : some.stop] = bands @ (np.abs(found) * scale).T ** 2
+            found = self.transform(padded, at, min(at + FRAMES, columns))
+            out[:, at : at + len(found)] = bands @ (np.abs(found) * scale).T ** 2
         return out
 
-    def _window(self) -> Floats:
+    @property
+    def before(self) -> int:
+        """Samples of silence before a sound: column k shows the window around hop k's middle."""
+        return max(self.n_window // 2 - self.hop_length // 2, 0)
+
+    @property
+    def skip(self) -> int:
+        """Samples from the beginning of a hop to that of a window which is shorter."""
+        return max(self.hop_length // 2 - self.n_window // 2, 0)
+
+    def padded(self, columns: int) -> int:
+        """Return the number of samples that so many columns show, with the silence around."""
+        return self.before + columns * self.hop_length + self.n_window
+
+    def transform(self, padded: NDArray[Any], begin: int, end: int) -> NDArray[np.complex128]:
+        """Return the transforms of some columns, complex (end - begin, n_fft // 2 + 1)."""
+        frames = np.lib.stride_tricks.sliding_window_view(padded[self.skip :], self.n_window)
+        some = frames[begin * self.hop_length :: self.hop_length][: end - begin]
+        return np.fft.rfft(some * self.window(), self.n_fft)
+
+    def window(self) -> Floats:
+        """Return the window, float64 (n_window,)."""
         n = self.n_window
         if self.window_type == "rectangular":
             return np.ones(n)
