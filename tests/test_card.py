@@ -54,6 +54,7 @@ dataset_info:
     dtype: "uint8"
   splits:
   - name: "train"
+    num_bytes: 196
     num_examples: 6
 ---
 
@@ -171,7 +172,8 @@ def test_the_hub_reads_the_front_matter(family, tmp_path, capsys):
             assert path.suffix in (".jsonl", ".tar") or path.is_dir()
             return
         info = datasets.DatasetInfo._from_yaml_dict(found.dataset_info)
-        assert {k: v.num_examples for k, v in info.splits.items()} == {"train": len(ds)}
+        keys = {"name": "train", "num_bytes": path.stat().st_size, "num_examples": len(ds)}
+        assert info.splits._to_yaml_list() == [keys]
         if info.features is not None:
             names = [n for n in info.features if n not in ("image", "values")]
             assert names == list(ds.columns)
@@ -233,8 +235,9 @@ def test_splits_and_hostile_names(tmp_path, capsys):
     (_, column) = front["dataset_info"]["features"]
     assert column == {"name": HOSTILE, "dtype": "float64"}
     assert front["dataset_info"]["splits"] == [
-        {"name": "train", "num_examples": 3},
-        {"name": "test", "num_examples": 2},
+        # a header of 15 bytes, a label of 2, 6 pixels
+        {"name": "train", "num_bytes": 3 * 23, "num_examples": 3},
+        {"name": "test", "num_bytes": 2 * 23, "num_examples": 2},
     ]
 
 
@@ -249,6 +252,18 @@ def test_yaml_is_read_as_it_was_meant():
     assert loader.safe_load(yaml({"a": "\udcff"})) == {"a": "\\udcff"}
     CSafeLoader = getattr(loader, "CSafeLoader", loader.SafeLoader)  # noqa: N806
     assert loader.load(yaml(value), CSafeLoader) == value
+
+
+def test_features_of_arrays_of_any_dimensions(tmp_path):
+    datasets = pytest.importorskip("datasets", reason="needs datasets")
+    found = []
+    for ndim in range(7):
+        np.save(tmp_path / "x.npy", np.zeros((2,) * (ndim + 1), "<u2"))
+        with mapix.open(tmp_path / "x.npy") as ds:
+            front, _ = parsed(card({None: ds}, name="x", opening=""))
+        info = datasets.DatasetInfo._from_yaml_dict(front["dataset_info"])
+        found.append(None if info.features is None else type(info.features["values"]).__name__)
+    assert found == ["Value", "List", "Array2D", "Array3D", "Array4D", "Array5D", None]
 
 
 def test_an_empty_dataset_and_other_sizes(tmp_path):

@@ -26,6 +26,7 @@ __all__ = ["card", "picture", "yaml"]
 MOST_CELL = 80  # characters
 MOST_CLASSES = 1000  # whose names are listed
 SAMPLE_RECORDS = 64  # whose boxes and captions decide what the dataset is for
+MOST_DIMENSIONS = 5  # of an array of the Hub's
 THUMBNAIL_SIDE = 96  # pixels
 UNKNOWN = "unknown"  # the Hub's own word for a licence that nobody has stated
 # words that YAML takes for values
@@ -190,9 +191,12 @@ def _dataset_info(
     found: dict[str, Any] = {}
     if all(feature is not None for feature in features) and any(features):
         found["features"] = [feature for feature in features if feature]
-    found["splits"] = [
-        {"name": split or "train", "num_examples": len(part)} for split, part in parts.items()
-    ]
+    sizes = [part.describe().get("nbytes") for part in parts.values()]
+    if None not in sizes:  # the Hub ignores splits without a size
+        found["splits"] = [
+            {"name": split or "train", "num_bytes": int(nbytes), "num_examples": len(part)}
+            for (split, part), nbytes in zip(parts.items(), sizes, strict=True)
+        ]
     return found
 
 
@@ -204,8 +208,10 @@ def _image_feature(ds: Any) -> dict[str, Any] | None:
     if image.dtype == np.uint8 and (image.ndim == 2 or image.shape[2:] in ((1,), (3,), (4,))):
         return {"name": "image", "dtype": "image"}
     kind = image.dtype.newbyteorder("=").name
-    if image.dtype.kind not in "biuf" or ds.image_shape is None:
+    if image.dtype.kind not in "biuf" or ds.image_shape is None or image.ndim > MOST_DIMENSIONS:
         return None
+    if image.ndim == 0:
+        return {"name": "values", "dtype": kind}
     if image.ndim == 1:
         return {"name": "values", "sequence": kind}
     shape = {"shape": list(image.shape), "dtype": kind}
