@@ -673,7 +673,7 @@ def test_the_command(tmp_path, capsys):
     how = ["--size", "8x9", "--fit", "cover", "--mode", "L", "--threads", "2", "--label", "none"]
     assert main(["convert", str(folder), target, *how, "--lossy"]) == 0
     assert mapix.open(target).shape == (12, 8, 9)
-    assert main(["convert", str(folder), target + "2", "--size", "8"]) == 2
+    assert main(["convert", str(folder), target + "2", "--size", "8"]) == 3
     assert "HEIGHTxWIDTH" in capsys.readouterr().err
 
 

@@ -128,6 +128,8 @@ def read_huggingface(path: Path) -> Records:
             r["spec"] = row["spec_min"], row["spec_max"]
         if "file_name" in row:
             r["line"] = {"file_name": row["file_name"], **json.loads(row.get("facts") or "{}")}
+            own = {name: row.get(name) for name in ("caption", "objects")}  # columns of their own
+            r["line"] |= {name: value for name, value in own.items() if value is not None}
         found.append(r)
     return found
 

@@ -241,6 +241,7 @@ weights = accelerator.gather(next(model.parameters()).detach()[None])
 assert (weights == weights[0]).all()
 if accelerator.is_main_process:
     print(accelerator.num_processes, len(loader), seen)
+accelerator.end_training()  # a process group that is left open can abort the interpreter's exit
 """
 
 

@@ -278,7 +278,7 @@ def test_several_datasets_in_one_directory(tmp_path):
 def test_a_directory_of_many_names_is_not_searched(tmp_path, monkeypatch):
     monkeypatch.setattr("mapix.idx.names.MOST_NAMES", 20)
     for k in range(30):
-        (tmp_path / f"{k}.png").touch()
+        (tmp_path / f"{k}.txt").touch()
     relatives(tmp_path, "qmnist-", test="test")
     with pytest.raises(mapix.MapixError, match="no IDX files in it"):
         mapix.open(tmp_path)

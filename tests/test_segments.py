@@ -7,6 +7,7 @@ import pytest
 
 import mapix
 from mapix.demo import segments
+from mapix.iid.overlay import overlay
 
 
 def check(picture, layers, archive) -> None:
@@ -51,7 +52,7 @@ def test_cells(tmp_path):
     picture, layers = segments.cells(200, 260, 80)
     archive = segments.make(tmp_path / "cells.iid", picture, layers)
     check(picture, layers, archive)
-    drawn = segments.overlay(picture, archive, archive.keys)
+    drawn = overlay(archive, picture, archive.keys)
     covered = archive.paint(bbox=(0, 0, 200, 260)) >= 0
     assert drawn.shape == picture.shape
     inner = ~covered

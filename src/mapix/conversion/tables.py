@@ -196,11 +196,13 @@ def _facts_alike(stream: Stream) -> dict[str, str]:
         for name, found in kinds.items():
             if name in line:
                 found |= _kinds(line[name])
-    return {
-        name: max(found - {"boxes"}, default="boxes of texts")
-        for name, found in kinds.items()
-        if found and len(found - {"boxes"}) < 2 and (found == {"text"}) == (name == "caption")
-    }
+    alike = {"caption": "text"} if kinds["caption"] == {"text"} else {}
+    named = kinds["objects"] - {"boxes"}  # those that have boxes, and the type of their names
+    if kinds["objects"] and named <= {"boxes of numbers"}:
+        alike["objects"] = "boxes of numbers" if named else "boxes of texts"
+    elif named == {"boxes of texts"}:
+        alike["objects"] = "boxes of texts"
+    return alike
 
 
 def _kinds(value: Any) -> set[str]:
@@ -307,12 +309,12 @@ class HuggingFace(Target):
                 count(len(block))
 
         made = datasets.Dataset.from_generator(
-            rows, features=self._features(datasets, stream), cache_dir=cache
+            rows, features=self._features(datasets, stream, table._own(stream)), cache_dir=cache
         )
         made.info.description = table._about(stream)["mapix"]
         return made
 
-    def _features(self, datasets: Any, stream: Stream) -> Any:
+    def _features(self, datasets: Any, stream: Stream, own: Mapping[str, str]) -> Any:
         value = datasets.Value
         found = {"image": datasets.Image(), "shape": datasets.Sequence(value("int32"))}
         for label in stream.labels:
@@ -327,5 +329,8 @@ class HuggingFace(Target):
         if "spec_range" in stream.besides:
             found |= {"spec_min": value("float32"), "spec_max": value("float32")}
         found |= {"file_name": value("string")} if "names" in stream.besides else {}
-        found |= {"facts": value("string")} if "facts" in stream.besides else {}
+        if "facts" in stream.besides:
+            pa = library("pyarrow", "arrow")
+            schema = pa.schema([(name, _fact_type(pa, kind)) for name, kind in own.items()])
+            found |= datasets.Features.from_arrow_schema(schema) | {"facts": value("string")}
         return datasets.Features(found)
