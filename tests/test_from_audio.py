@@ -17,6 +17,7 @@ from mapix.errors import FormatError, UnsupportedError
 from mapix.rooted import Root
 from mapix.vimh import from_audio
 from mapix.vimh.audio import Audio, resampled
+from mapix.vimh.audio_dataset import original_name
 from mapix.vimh.parameter_table import read_table
 from mapix.vimh.spectrogram import Spectrogram
 
@@ -345,6 +346,11 @@ def test_stereo_and_durations(tmp_path):
     assert (short.image[:, 7:] == 0).all()  # silence
     assert mapix.open(path)[0].shape == (33, 20, 1)
     assert mapix.open(path).info["duration"] == 0.1
+
+
+def test_directories_are_named_as_the_original_does():
+    found = original_name((32, 32, 1), 8000, 1.0, n=20, synth="simple", parameters=2)
+    assert found == "vimh-32x32x1_8000Hz_1p0s_20dss_simple_2p"
 
 
 def test_nothing_is_left_of_a_run_that_fails(sounds, tmp_path):
