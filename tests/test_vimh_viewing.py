@@ -43,7 +43,12 @@ def ask(route: Any, view: View, **parameters: int) -> Any:
     return json.loads(reply.body) if reply.kind == "application/json" else reply.body
 
 
-@pytest.mark.parametrize("kind", ["log", "mel", "stft"])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(
+    "kind", ["mel", pytest.param("log", marks=SLOW), pytest.param("stft", marks=SLOW)]
+)
 def test_the_sound_of_a_spectrogram_has_its_frequency_and_its_end(kind: str) -> None:
     bins = 257 if kind == "stft" else 48
     how = Spectrogram(RATE, type=kind, n_bins=bins, n_fft=512, hop_length=80)
