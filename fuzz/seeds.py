@@ -539,6 +539,45 @@ def iid_seeds() -> dict[str, bytes]:
                 rng.choice([0, 1, 2, 5, 255, rng.randrange(256)]) for _ in range(60 * k + 40)
             )
             out[f"{which}_{k}"] = bytes([which, 3 + k]) + body
+    for level, n, kind, which in product(
+        range(3), (0, 1, 2, 6, 9, 18, 33, 48), ("blobs", "one name", "nested", "parts"), range(4)
+    ):
+        rest = bytes(rng.randrange(256) for _ in range(24))
+        out[f"archive_{which}_{level}_{n}_{kind.replace(' ', '_')}"] = (
+            bytes([which, level]) + an_archive(rng, n, kind=kind, changes=b"\0\0") + rest
+        )
+    for k in range(60):  # a byte of the file is another; or sections that lie
+        at, value = rng.randrange(400), rng.choice([0, 1, 255, rng.randrange(256)])
+        changes = bytes([1]) + number(at) + bytes([value, 0])
+        if k % 6 == 0:
+            changes = bytes([0, 255]) + number(k) + bytes([k // 12])
+        rest = bytes(rng.randrange(256) for _ in range(24))
+        body = an_archive(rng, 1 + k % 6, changes=changes)
+        out[f"wrong_{k}"] = bytes([2 + k % 2, k % 3]) + body + rest
+        out[f"wrong_join_{k}"] = bytes([k % 3, k % 3]) + body + rest
+    for at in range(20 + 14 + 16 + 14):  # of a segment with one region: each byte of its file
+        one = bytes([1, 1, 1, 0, 1, 2, 3, 2, 4, 9, 1, 0, 0, 1, 3, 0xA5])
+        for value in (0, 1, 2, 9, 255):
+            rest = bytes([1]) + number(at) + bytes([value, 0, 0, 0, 30, 60]) + bytes(20)
+            for which in (2, 3):
+                out[f"each_{which}_{at}_{value}"] = bytes([which, at % 3]) + one + rest
+            for which in range(3):
+                out[f"each_join_{which}_{at}_{value}"] = bytes([which, at % 3]) + one + rest
+    for high, far, text in product((0, 0x88, 0x80), (0, 0x88, 0x80), (0, 1)):
+        body = an_archive(rng, 6) + bytes([0]) + bytes([high, far, text]) + bytes(range(0, 60, 9))
+        out[f"rle_{high}_{far}_{text}"] = bytes([2, 2]) + body
+    for k, run_lengths in enumerate(RUN_LENGTHS):
+        for h, w in ((5, 4), (20, 1), (0, 0), (4, 4)):
+            order = bytes([3, 0, h, w, len(run_lengths)])
+            out[f"text_{k}_{h}_{w}"] = order + run_lengths
+    for level, n in product(range(3), (0, 1, 15, 16, 17, 40, 79)):
+        boxes = bytes(rng.randrange(30) for _ in range(4 * n))
+        out[f"tree_{level}_{n}"] = bytes([0, level, n]) + boxes + bytes([0, 0, 39, 39] * 4) + b"\2"
+        w, values = rng.choice([7, 19, 200, 204, 205, 255]), rng.randrange(2)
+        pixels = bytes(rng.choice([0, 0, 1, 1, 1, 2]) for _ in range(11 * 116))
+        out[f"pack_{level}_{n}"] = bytes([1, level, 1 + n % 11, w, values, n % 2]) + pixels
+        wide = bytes([0, 0, 39, 39]) * n
+        out[f"tree_{level}_{n}_same"] = bytes([0, level, n]) + wide + bytes([0, 0, 39, 39] * 4)
     for name, made in iid_bounds().items():
         out |= {f"{name}_{which}": bytes([which, 0]) + made for which in (2, 3)}
     return out
