@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -147,6 +148,7 @@ class Spectrogram:
         found: Floats = 700 * np.expm1((low + steps * (high - low)) / 1127)
         return found
 
+    @lru_cache(maxsize=4)  # noqa: B019 - of settings, which are small, and few
     def bands(self) -> Floats:
         """Return the weight of each bin in each band, float64 (n_bins, n_fft // 2 + 1)."""
         bin_hz = self.sample_rate / self.n_fft
@@ -180,12 +182,22 @@ class Spectrogram:
             samples = (samples - self.pre_emphasis * earlier).astype(np.float32)
         padded = np.zeros(self.padded(columns), np.float32)
         padded[self.before : self.before + len(samples)] = samples
-        bands, scale = self.bands(), 2 / self.window().sum()
+        scale = 2 / self.window().sum()
         out = np.empty((self.n_bins, columns))
         for at in range(0, columns, FRAMES):
             found = self.transform(padded, at, min(at + FRAMES, columns))
-            out[:, at : at + len(found)] = bands @ (np.abs(found) * scale).T ** 2
+            out[:, at : at + len(found)] = self._in_bands((np.abs(found) * scale) ** 2)
         return out
+
+    def _in_bands(self, power: Floats) -> Floats:
+        """Return the power in each band, (n_bins, columns), of the power in each bin, transposed.
+
+        The products are small: threads of a BLAS would take longer to meet than to compute.
+        """
+        if self.type == "stft":
+            return power[:, : self.n_bins].T
+        found: Floats = np.einsum("bf,cf->bc", self.bands(), power)
+        return found
 
     @property
     def before(self) -> int:
