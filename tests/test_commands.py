@@ -257,8 +257,9 @@ def test_what_differs_is_listed(tmp_path, capsys):
     text = ran(capsys, "diff", one, two, "--no-pixels", status=1)
     assert "label differs in 1: 5" in text
     assert "1 only in the second: 20" in text
-    assert "columns only in the first" in ran(
-        capsys, "diff", one, str(tmp_path / "few.npz"), status=1
+    np.save(tmp_path / "bare.npy", np.array(mapix.open(one).batch(range(20)).images))
+    assert "columns only in the first: label" in ran(
+        capsys, "diff", one, str(tmp_path / "bare.npy"), status=1
     )
 
 
@@ -309,6 +310,9 @@ def test_segments(tmp_path, capsys):
         assert facts(capsys, "diff", part, str(tmp_path / "q.iid"))["equal"]
     assert "no group 'x'" in failed(capsys, "iid", "subset", path, "--group", "x", "-o", "y")
     assert "numbers" in failed(capsys, "iid", "subset", path, "--keys", "x", "-o", "y", status=3)
+    height, width = mapix.open(path).shape
+    err = failed(capsys, "iid", "at", path, str(width), "0", status=3)
+    assert f"the image is {width} pixels wide and {height} high" in err
     assert "images are not segments" in failed(
         capsys, "convert", digits(tmp_path / "d"), str(tmp_path / "n.iid")
     )
@@ -616,7 +620,9 @@ def test_errors_of_damaged_files_name_repair(tmp_path, capsys):
 
 
 def test_a_file_that_nothing_knows_is_one_short_line(tmp_path, capsys):
-    (tmp_path / "x").mkdir()
+    (tmp_path / "d").mkdir()
+    assert "an empty directory" in failed(capsys, "info", str(tmp_path / "d"), status=1)
+    (tmp_path / "x").write_bytes(b"words")
     error = failed(capsys, "info", str(tmp_path / "x"), status=1)
     assert "no format recognises it" in error
     assert "--format NAME states why one refuses it: vimh, iid, idx" in error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import pickle
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ import mapix.idx
 import mapix.iid
 import mapix.vimh
 from conftest import GOLDEN
-from mapix import LossError, UnsupportedError
+from mapix import FormatError, LossError, UnsupportedError
 from slow_vimh import pack, read, record
 
 VIMH = GOLDEN / "vimh"
@@ -264,6 +265,31 @@ def test_npz_holds_everything(tmp_path):
             assert z[f"range/{name}"].tolist() == [p.min, p.max, p.step]
         np.testing.assert_array_equal(z["spec_range"], [r.spec_range for r in ds])
         assert json.loads(z["info.json"]) == ds.info
+    again = mapix.open(tmp_path / "x.npz")
+    assert list(again.columns) == list(ds.columns)
+    for part, rows in ((again, ds), (pickle.loads(pickle.dumps(again[1:])), ds[1:])):
+        for name, column in rows.columns.items():
+            np.testing.assert_array_equal(part.columns[name].values, column.values)
+
+
+def test_npz_with_one_label_opens_with_it(tmp_path):
+    mapix.convert(mnist(tmp_path / "mnist"), tmp_path / "x.npz", split="train")
+    ds, again = mapix.open(tmp_path / "mnist"), mapix.open(tmp_path / "x.npz")
+    np.testing.assert_array_equal(again.batch([2, 0]).labels, ds.batch([2, 0]).labels)
+    np.testing.assert_array_equal(again.columns["label"].values, ds.columns["label"].values)
+    assert mapix.open(tmp_path / "x.npz", labels=False).labels is None
+
+
+def test_npz_with_labels_that_do_not_fit(tmp_path):
+    images, path = np.zeros((3, 2, 2), "u1"), tmp_path / "x.npz"
+    for members, expected in (
+        ({"label/a": np.zeros(2)}, r"label/a of shape \(3,\) expected, got \(2,\)"),
+        ({"label/a": np.zeros(3), "present/a": np.ones((3, 2))}, r"present/a of shape \(3,\)"),
+        ({"label/a": np.zeros(3), "range/a": np.arange(3)}, "range/a of three floats expected"),
+    ):
+        np.savez(path, images=images, **members)
+        with pytest.raises(FormatError, match=expected):
+            mapix.open(path)
 
 
 def test_npz_of_mixed_sizes(tmp_path):
@@ -275,6 +301,9 @@ def test_npz_of_mixed_sizes(tmp_path):
         assert tuple(shapes[i]) == r.image.shape
         image = pixels[offsets[i] : offsets[i + 1]].reshape(shapes[i])
         np.testing.assert_array_equal(image, r.image)
+    with pytest.raises(UnsupportedError, match="images of mixed sizes back to back"):
+        mapix.open(tmp_path / "x.npz")
+    assert mapix.open(tmp_path / "x.npz", member="images").shape == pixels.shape
 
 
 def test_npy_is_the_numbers_alone(tmp_path):

@@ -90,7 +90,13 @@ def test_where(tmp_path):
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("note >", "not a condition"),
+        ("note >", "not a condition: it ends too early"),
+        ("", "not a condition: it is empty"),
+        ("note=3", "not a condition: == compares, = does not"),
+        ("class == 3", "'class' cannot be the name of a column here"),
+        ("note > 3)", r"not a condition: '\)' is not understood"),
+        ("note == 'a'", "numbers are compared with the text 'a'"),
+        ("'a' != loud", "numbers are compared with the text 'a'"),
         ("pitch > 3", "no column 'pitch'; the columns: note, loud"),
         ("__import__('os').system('true')", "no column '__import__'"),
         ("note.__class__", "not understood"),

@@ -270,6 +270,25 @@ def test_errors_name_options_as_the_command_has_them(tmp_path, capsys):
     assert err.endswith("pass --lossy to allow it\n")
     err = failed(capsys, "convert", str(two), str(tmp_path / "x"))
     assert "--to has to name a format" in err
+    err = failed(capsys, "query", str(two / "train_batch"), "note_number > 3 and split=3", status=2)
+    assert "'note_number > 3 and split=3' is not a condition: == compares" in err
+    err = failed(capsys, "query", str(two), "note_number", ">", "3", status=3)
+    assert 'in quotes: mapix query PATH "label == 3"' in err
+
+
+def test_what_is_no_dataset_says_what_to_open(tmp_path, capsys):
+    picture = tmp_path / "a.jpg"
+    picture.write_bytes(b"\xff\xd8\xff\xe0\0\x10JFIF\0" + bytes(90))
+    wrong = "no format recognises it; it looks like a JPEG picture; open the folder that it lies in"
+    assert failed(capsys, "info", str(picture), status=1) == f"mapix: error: {picture}: {wrong}\n"
+    assert main(["verify", str(picture)]) == 1
+    assert capsys.readouterr().out.splitlines()[1:] == [f"  {picture}: {wrong}"]
+    picture.unlink()
+    numpy.save(tmp_path / "x.npy", numpy.zeros((3, 4)))
+    (tmp_path / "v").mkdir()
+    (tmp_path / "v" / "train").write_bytes(b"")
+    err = failed(capsys, "info", str(tmp_path), status=1)
+    assert err.endswith(f"open what is in it: {tmp_path / 'v'}, {tmp_path / 'x.npy'}\n")
 
 
 def test_descriptions_of_datasets_are_tables():
@@ -338,7 +357,7 @@ def test_info_of_an_archive_and_of_an_array(capsys):
     assert main(["info", str(golden / "iid" / "odd_widths.iid")]) == 0
     said = capsys.readouterr().out
     facts = [line.split(None, 1) for line in said.splitlines()]
-    for fact in (["records", "7"], ["image", "48, 64"], ["area", "1, 57"], ["even", "4"]):
+    for fact in (["records", "7"], ["image", "48 x 64"], ["area", "1, 57"], ["even", "4"]):
         assert fact in facts
     assert main(["info", str(golden / "iid" / "empty_0seg.iid")]) == 0
     assert main(["info", str(golden / "idx" / "be_u8_3x4x5.idx")]) == 0

@@ -308,3 +308,20 @@ def test_any_call_may_fail(tmp_path, n):
             (tmp_path / "x").unlink()
     assert failed >= 5
     np.testing.assert_array_equal(mapix.open(tmp_path / "x").view(), entries)
+
+
+def test_several_files_are_merged(tmp_path, capsys):
+    data, new = PINK / "data_v2_2d_6x8x8.bin", tmp_path / "new.bin"
+    assert main(["merge", str(data), str(data), "-o", str(new)]) == 0
+    images = mapix.open(data).batch(range(6)).images
+    np.testing.assert_array_equal(
+        mapix.open(new).batch(range(12)).images, np.concatenate([images, images])
+    )
+
+
+def test_a_rotation_is_not_a_picture(tmp_path, capsys):
+    file = PINK / "rot_cart_3x2.bin"
+    assert main(["get", str(file), "1", "-o", str(tmp_path / "x.png")]) == 2
+    assert "record 1 is not an image; -o FILE.npy" in capsys.readouterr().err
+    assert main(["get", str(file), "1", "-o", str(tmp_path / "x.npy")]) == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), mapix.open(file)[1])

@@ -10,7 +10,7 @@ __all__ = ["looks_like", "with_appearance"]
 
 FRONT_NBYTES = 512
 UNPACK = "unpack it first"
-PICTURE = "mapix opens folders of pictures that have a metadata.jsonl"
+PICTURE = "open the folder that it lies in"
 
 # first bytes; kind of the file; advice
 SIGNATURES: tuple[tuple[bytes, str, str], ...] = (

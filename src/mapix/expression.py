@@ -7,7 +7,9 @@ Nothing else is understood, and nothing is executed.
 from __future__ import annotations
 
 import ast
+import keyword
 import operator
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 __all__ = ["evaluate"]
 
 MOST_TEXT = 10_000  # characters
+QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
+SINGLE_EQUALS = re.compile(r"(?<![<>=!])=(?!=)")
+WORD = re.compile(r"\b[a-z]+\b")
+WORDS = {"and", "or", "not", "in"}
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -72,15 +78,41 @@ def evaluate(text: str, columns: Mapping[str, Column]) -> tuple[Any, set[str]]:
         for name in sorted(names):
             if name not in columns:
                 there = ", ".join(columns)
-                raise ValueError(f"{text!r}: there is no column {name!r}; the columns: {there}")
+                raise ValueError(
+                    f"{text!r}: there is no column {name!r}; the columns: {there}; a text "
+                    "stands in quotes"
+                )
         with np.errstate(divide="ignore", invalid="ignore"):
             return _value(tree.body, columns, text), names
-    except (SyntaxError, MemoryError) as e:
+    except SyntaxError as e:
+        raise ValueError(f"{text!r} is not a condition: {_syntax(e, text)}") from e
+    except MemoryError as e:
         raise ValueError(f"{text!r} is not a condition: {e}") from e
     except TypeError as e:
         raise ValueError(f"{text!r} compares values of different types: {e}") from e
     except RecursionError as e:
         raise ValueError(f"{text!r} is nested too deeply") from e
+
+
+def _syntax(e: SyntaxError, text: str) -> str:
+    """Return what is wrong with the syntax, in the words of conditions."""
+    bare = QUOTED.sub("", text)
+    if SINGLE_EQUALS.search(bare):
+        return "== compares, = does not"
+    for word in WORD.findall(bare):
+        if keyword.iskeyword(word) and word not in WORDS:
+            return f"{word!r} cannot be the name of a column here; a callable may do it"
+    at = e.offset or 0
+    if not 0 < at <= len(text):
+        return "it ends too early" if text else "it is empty"
+    return f"{text[at - 1 :]!r} is not understood"
+
+
+def _check_alike(a: Any, b: Any, text: str) -> None:
+    """Refuse numbers that are compared with a text: they would never be equal."""
+    for one, other in ((a, b), (b, a)):
+        if isinstance(one, str) and getattr(getattr(other, "dtype", None), "kind", "") in "biuf":
+            raise ValueError(f"{text!r}: numbers are compared with the text {one!r}")
 
 
 def _names(node: ast.expr) -> set[str]:
@@ -140,6 +172,8 @@ def _apply(
         sides = [of(child) for child in (node.left, *node.comparators)]
         found = True
         for op, a, b in zip(node.ops, sides[:-1], sides[1:], strict=True):
+            if isinstance(op, ast.Eq | ast.NotEq):
+                _check_alike(a, b, text)
             found = np.logical_and(found, _COMPARE[type(op)](a, b))
         return found
     if isinstance(node, ast.UnaryOp) and type(node.op) in _UNARY:

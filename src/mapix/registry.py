@@ -11,10 +11,11 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import islice
 from typing import Any
 
 from mapix.appearance import looks_like, with_appearance
-from mapix.errors import FileChangedError, FormatError, UnknownFormatError, warn
+from mapix.errors import FileChangedError, FormatError, MapixError, UnknownFormatError, warn
 from mapix.selection import Rows
 from mapix.source import Fingerprint, Source
 
@@ -35,6 +36,8 @@ __all__ = [
 
 ENTRY_POINTS = "mapix.formats"
 FRONT_NBYTES = 512
+MOST_LISTED = 100  # files of a directory that are inspected for a message
+MOST_NAMED = 4  # of them that it names
 TRIES = 9  # at reading the first bytes of a file that another process appends to
 
 BUILT_IN = {
@@ -228,7 +231,9 @@ class Format:
             reason = with_appearance(e.path, e.format, e.reason)
             if reason == e.reason or not e.format:
                 raise
-            raise type(e)(e.path, e.format, reason, record=e.record, at=e.at) from e
+            found = type(e)(e.path, e.format, reason, record=e.record, at=e.at)
+            found.recognised = e.recognised
+            raise found from e
 
 
 @cache
@@ -407,6 +412,18 @@ def open_dataset(
     return open_candidate(candidate, options)
 
 
+def _inside(folder: str) -> Iterator[str]:
+    """Yield paths in a directory of which the first bytes or the name fit a format."""
+    for name in sorted(os.listdir(folder))[:MOST_LISTED]:
+        path = os.path.join(folder, name)
+        try:
+            found = recognised(path)
+        except (MapixError, OSError):
+            continue
+        if found is not None and (os.path.isdir(path) or not found.unmarked):
+            yield path
+
+
 def _tried(candidate: Candidate, refusals: list[tuple[str, str]]) -> str:
     """Return the text of an UnknownFormatError."""
     lines = "".join(f"\n  {name}: {why}" for name, why in refusals)
@@ -415,6 +432,9 @@ def _tried(candidate: Candidate, refusals: list[tuple[str, str]]) -> str:
     else:
         kind = looks_like(candidate.path)
     hint = "" if kind is None else f"; it looks like {kind}"
+    if kind is None and candidate.is_directory:
+        inside = list(islice(_inside(candidate.path), MOST_NAMED))
+        hint = f"; open what is in it: {', '.join(inside)}" if inside else ""
     return f"{candidate.path}: no format recognises it{hint}\n tried:{lines}"
 
 

@@ -26,6 +26,9 @@ __all__ = [
 ]
 
 MOST_CHARACTERS = 100  # of a value in a description
+MOST_CODE = 8  # characters of a type's code
+BYTE_ORDERS = {"<": "little", ">": "big"}
+SIZES = ("shape", "image")  # ends of the names of facts that are sides
 MOST_NAMED = 8  # values of a tuple that ``brief`` names
 
 
@@ -235,6 +238,17 @@ def _numeric(text: str) -> bool:
     return not text or text.replace(",", "").replace(".", "").lstrip("-").isdigit()
 
 
+def _type_name(code: str) -> str:
+    """Return the name of a type for its code of numpy: ``uint8`` for ``|u1``."""
+    import numpy as np
+
+    try:
+        dtype = np.dtype(code)
+    except TypeError:
+        return code
+    return f"{dtype.name}, big-endian" if code.startswith(">") else dtype.name
+
+
 def _value(value: Any, name: str = "") -> str:
     if value is None:
         return ""
@@ -244,8 +258,12 @@ def _value(value: Any, name: str = "") -> str:
         return f"{value:,}" if name else str(value)
     if isinstance(value, float):
         return f"{value:.6g}"
+    if name == "byteorder":
+        return BYTE_ORDERS.get(value, str(value))
+    if name == "dtype" and len(str(value)) <= MOST_CODE:
+        return _type_name(str(value))
     if isinstance(value, list | tuple):
-        return (" x " if name.endswith("shape") else ", ").join(_value(v) for v in value)
+        return (" x " if name.endswith(SIZES) else ", ").join(_value(v) for v in value)
     if isinstance(value, Mapping):
         return ", ".join(f"{k} {_value(v)}" for k, v in value.items())
     return " ".join(str(value).split())[:MOST_CHARACTERS]

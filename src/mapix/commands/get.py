@@ -83,6 +83,10 @@ def _png(ds: Any, row: int) -> bytes:
     from mapix.drawing import png, thumbnail
 
     content = _content(ds, row)
+    if content.dtype.kind not in "biuf":
+        raise CommandError(
+            f"{ds.path}: record {row} is not an image; -o FILE.npy or FILE.json hold it"
+        )
     try:
         return png(content)
     except (TypeError, ValueError):

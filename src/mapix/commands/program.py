@@ -16,6 +16,12 @@ from mapix.errors import FormatError, MapixError, MapixWarning, UnknownFormatErr
 
 __all__ = ["main"]
 
+ARGUMENT = re.compile(
+    r"""(?<![=\w])'[^']*'|(?<![=\w])"[^"]*"|"""
+    r"""(?<![-\w.])([a-z_]+)=(True\b|False\b|'\w+'|\(h, w\)|\d+\b)?"""
+)
+"""A quoted text, or an argument of Python as errors name it: its name and perhaps its value."""
+
 
 def _parsed(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """Return the arguments, and the names of the options that the command has."""
@@ -60,9 +66,13 @@ def _text(e: Exception) -> str:
     text = str(e)
     if isinstance(e, UnknownFormatError):
         head, _, tried = text.partition("\n tried:")
-        names = ", ".join(line.split(":")[0].strip() for line in tried.strip().split("\n"))
-        return f"{head}; --format NAME states why one refuses it: {names}" if tried else text
-    return text
+        from mapix.registry import names
+
+        refused = ", ".join(name for name in names() if f"\n  {name}: " in tried)
+        if not tried or "; it looks like" in head or "; open what is in it" in head:
+            return head
+        return f"{head}; --format NAME states why one refuses it: {refused}"
+    return text.removesuffix("; a callable may do it")
 
 
 def _next_step(e: Exception) -> str:
@@ -84,6 +94,8 @@ def _say(what: str, message: object, options: Iterable[str] = ()) -> None:
     known = {name.replace("-", "_"): name for name in options}
 
     def named(found: re.Match[str]) -> str:
+        if found[1] is None:  # what the user wrote, in quotes
+            return found[0]
         name, value = found[1], (found[2] or "").strip("'")
         if name in known:
             words = {"True": "", "False": "none", "(h, w)": "HEIGHTxWIDTH"}
@@ -93,7 +105,7 @@ def _say(what: str, message: object, options: Iterable[str] = ()) -> None:
         return found[0]
 
     text = " ".join(str(message).split())
-    text = re.sub(r"(?<![-\w.])([a-z_]+)=(True\b|False\b|'\w+'|\(h, w\)|\d+\b)?", named, text)
+    text = ARGUMENT.sub(named, text)
     print(f"mapix: {what}: {text}", file=sys.stderr)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from mapix.commands.arguments import add_opening, natural, opened, range_of
 from mapix.commands.convert import add_target, facts, write
-from mapix.commands.output import emit, json_text
+from mapix.commands.output import UsageError, emit, json_text
 
 __all__ = ["add"]
 
@@ -15,6 +15,7 @@ DESCRIPTION = """Find records by a condition on their columns, as "note > 51 and
 comparisons, `and or not in`, + - * / %, numbers, quoted text and names of columns. The numbers are
 printed, a line each. With -o they go to a file .txt, .json or .npy; every other name, or --to,
 writes the records as a dataset."""
+OPERATORS = ("==", "!=", "<", "<=", ">", ">=", "in", "and", "or")
 NUMBERS = (".txt", ".json", ".npy")
 
 
@@ -36,6 +37,8 @@ def add(parser: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    if len(arguments.paths) > 1 and arguments.paths[-1] in OPERATORS:
+        raise UsageError('write the condition in quotes: mapix query PATH "label == 3"')
     target, arguments.out = arguments.out, None
     with opened(arguments) as ds:
         found = ds if arguments.number is None else ds[: arguments.number]

@@ -34,7 +34,8 @@ def _run(arguments: argparse.Namespace) -> int:
             try:
                 reports += _reports(path, opening(arguments), show)
             except FormatError as e:  # the other files are checked nevertheless
-                reports.append(Report(path, checked=["opening"], problems=[str(e)]))
+                problem = str(e).partition("\n tried:")[0]
+                reports.append(Report(path, checked=["opening"], problems=[problem]))
     emit(arguments, [_facts(report) for report in reports], *map(str, reports))
     if not all(report.ok for report in reports):
         return BAD_DATA

@@ -172,7 +172,9 @@ def target_of(path: str) -> str:
         if path.endswith(registry.resolved(where).endings or "/"):
             return name
         found[name] = None
-    raise ValueError(f"to= has to name a format, {path!r} does not: {', '.join(found)}")
+    raise ValueError(
+        f"to= has to name a format, since the name {path!r} does not: {', '.join(found)}"
+    )
 
 
 def target_named(name: str, path: str, options: Mapping[str, Any]) -> Target:

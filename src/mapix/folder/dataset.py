@@ -122,7 +122,7 @@ class ImageFolder(PictureDataset[Record]):
         return {
             "folder": self.folder,
             "split": self.split_name,
-            "metadata_nbytes": self.metadata_file.source.nbytes,
+            "metadata_nbytes": self.metadata_file.source.nbytes or None,
             "classes": list(self.classes),
         }
 

@@ -48,7 +48,10 @@ class Iid(Target):
     def narrowed(self, streams: Mapping[str, Stream]) -> list[str]:
         """Raise UnsupportedError: images are not segments."""
         path = next(iter(streams.values())).path
-        raise UnsupportedError(f"{path}: images are not segments; iid.add_label_map makes segments")
+        raise UnsupportedError(
+            f"{path}: images are not segments; iid.add_label_map makes segments of label maps, "
+            "iid.from_coco (in the shell `mapix iid from-coco`) those of COCO's annotations"
+        )
 
 
 def _copy(segments: Archive | Selection, path: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -18,7 +19,9 @@ from mapix.report import Report
 from mapix.rowarray import RowArray
 from mapix.source import Source
 
-__all__ = ["NpyArray", "NpzArray"]
+__all__ = ["LABEL", "LabelMembers", "NpyArray", "NpzArray"]
+
+LABEL = "label/"  # before the name of a label, in archives of mapix.convert
 
 READ_STEP_NBYTES = 4 << 20
 
@@ -89,6 +92,25 @@ class NpyArray(RowArray):
         return Column(name, values.astype(values.dtype.newbyteorder("=")))
 
 
+@dataclass(frozen=True, slots=True)
+class LabelMembers:
+    """The members that ``mapix.convert`` writes for a label.
+
+    Attributes
+    ----------
+    values : NpzArray
+        A number for each record: the value, or with ``range`` its code, 0 to 255.
+    present : NpzArray, optional
+        Whether a record has the label.
+    range : NpzArray, optional
+        Value of code 0, value of code 255, and step.
+    """
+
+    values: NpzArray
+    present: NpzArray | None
+    range: NpzArray | None
+
+
 class NpzArray(NpyArray):
     """Rows of a member of a ``.npz`` archive.  Made by ``mapix.open``.
 
@@ -113,12 +135,15 @@ class NpzArray(NpyArray):
         members: tuple[str, ...],
         numbers: Source | None = None,
         labels: NpzArray | None = None,
+        beside: Mapping[str, LabelMembers] | None = None,
         axes: str = "HWC",
     ) -> None:
         member = entry.name.removesuffix(".npy")
         chosen: dict[str, Any] = {"member": member}
         if labels is not None:
             chosen = {"images": member, "labels": labels.member}
+        elif beside:
+            chosen = {"images": member}
         super().__init__(
             *(source, header, at), numbers=numbers, labels=labels, axes=axes, options=chosen
         )
@@ -126,6 +151,32 @@ class NpzArray(NpyArray):
         self.member = member
         self._entry = entry
         self._member_at = at
+        self._beside = dict(beside or {})
+        if labels is not None and labels.member.startswith(LABEL):
+            self._names = (labels.member.removeprefix(LABEL),)
+
+    def _column_names(self) -> tuple[str, ...]:
+        return (*super()._column_names(), *self._beside)
+
+    def _column(self, name: str) -> Column:
+        found = self._beside.get(name)
+        if found is None:
+            return super()._column(name)
+        values, present = found.values._values_of(self.rows), None
+        if found.range is not None:
+            low, high, _ = map(float, found.range._values_of(np.arange(3)))
+            values = low + values.astype(np.float64) / 255 * (high - low)
+        if found.present is not None:
+            present = found.present._values_of(self.rows).astype(np.bool_)
+        return Column(name, values, present)
+
+    def close(self) -> None:
+        """See ``mapix.dataset.Dataset``."""
+        super().close()
+        for found in self._beside.values():
+            for member in (found.values, found.present, found.range):
+                if member is not None:
+                    member.close()
 
     def _facts(self) -> dict[str, Any]:
         labels: str | None = getattr(self.labels, "member", None)

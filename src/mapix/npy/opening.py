@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from mapix import _native
 from mapix.errors import FormatError, MapixError, TruncatedError, UnsupportedError
-from mapix.npy.array import NpyArray, NpzArray
+from mapix.npy.array import LABEL, LabelMembers, NpyArray, NpzArray
 from mapix.npy.layout import FRONT_NBYTES, NPY, Header, parse
 from mapix.npy.zip_layout import DEFLATED, NPZ, STORED, Member, data_at, members
 from mapix.registry import Candidate
@@ -55,7 +55,13 @@ class _Archive:
         more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
         return ", ".join(names[:MOST_LISTED]) + more if names else "no arrays"
 
-    def opened(self, name: str, labels: NpzArray | None = None, axes: Axes = "HWC") -> NpzArray:
+    def opened(
+        self,
+        name: str,
+        labels: NpzArray | None = None,
+        axes: Axes = "HWC",
+        beside: Mapping[str, LabelMembers] | None = None,
+    ) -> NpzArray:
         """Return the rows of a member."""
         entry = self.entry(name)
         if entry.encrypted:
@@ -86,8 +92,23 @@ class _Archive:
             members=tuple(self.arrays),
             numbers=numbers,
             labels=labels,
+            beside=beside,
             axes=axes,
         )
+
+    def label_members(self) -> dict[str, LabelMembers]:
+        """Return the labels that ``mapix.convert`` wrote into the archive, by name."""
+        found = {}
+        for member in self.arrays:
+            if not member.startswith(LABEL):
+                continue
+            name = member.removeprefix(LABEL)
+            present, span = (
+                self.opened(place) if place in self.arrays else None
+                for place in (f"present/{name}", f"range/{name}")
+            )
+            found[name] = LabelMembers(self.opened(member), present, span)
+        return found
 
     def _place(self, entry: Member) -> str:
         return f"{self.path}: member {entry.name}"
@@ -189,7 +210,8 @@ def open_npz(
     """Open an array of a ``.npz`` archive, with its labels where there are some.
 
     Without options the array is ``images``, ``x`` or ``arr_0``, with the labels ``labels`` or
-    ``y``; or the only array that there is.
+    ``y``; or the only array that there is.  Labels that ``mapix.convert`` wrote (``label/NAME``)
+    are columns; a single one that no record lacks is the label of each row.
 
     Parameters
     ----------
@@ -226,6 +248,15 @@ def open_npz(
     if name is None:
         name = images or _default(archive)
         beside = _default_labels(archive, name) if labels is None else labels or None
+    if name == IMAGES[0] and beside is None and member is None:
+        if {"shapes", "offsets"} <= archive.arrays.keys():
+            raise UnsupportedError(
+                f"{archive.path}: npz: 'images' holds images of mixed sizes back to back, as "
+                "numpy.load reads them with shapes and offsets; VIMH, image folders and Parquet "
+                "open such images. As numbers: member='images'"
+            )
+        if labels is None:
+            return _with_labels(archive, axes)
     if beside is None:
         return archive.opened(name, axes=axes)
     found = archive.opened(beside)
@@ -237,6 +268,27 @@ def open_npz(
         )
         raise FormatError(archive.path, NPZ, reason)
     return rows
+
+
+def _with_labels(archive: _Archive, axes: Axes) -> NpzArray:
+    """Return ``images`` with the labels that ``mapix.convert`` wrote: one, or columns."""
+    beside = archive.label_members()
+    rows = archive.opened(IMAGES[0], axes=axes)
+    for name, found in beside.items():
+        for kind, member in (("label", found.values), ("present", found.present)):
+            if member is not None and member.shape != (len(rows),):
+                reason = f"{kind}/{name} of shape ({len(rows)},) expected, got {member.shape}"
+                raise FormatError(archive.path, NPZ, reason)
+        span = found.range
+        if span is not None and (span.shape != (3,) or span.dtype.kind != "f"):
+            reason = f"range/{name} of three floats expected, got {span.dtype} {span.shape}"
+            raise FormatError(archive.path, NPZ, reason)
+    if len(beside) == 1:
+        (found,) = beside.values()
+        every = found.present is None or found.present._values_of(found.present.rows).all()
+        if every and found.range is None:
+            return archive.opened(IMAGES[0], found.values, axes)
+    return archive.opened(IMAGES[0], axes=axes, beside=beside)
 
 
 def _default(archive: _Archive) -> str:

@@ -36,16 +36,18 @@ def stream(
     See ``mapix.registry.Format.source``.  Three dimensions of an entry are channels, h, w.
     """
     ((name, file),) = splits.items()
-    if isinstance(target, Pink) and file.version == 1:
+    parts: tuple[PinkFile, ...] = getattr(file, "parts", (file,))  # of files that are read as one
+    first = parts[0]
+    if isinstance(target, Pink) and file is first and file.version == 1:
         return lambda path, progress: _newer(file, path)
     if images:
         raise UnsupportedError(f"{file.path}: images= is for image folders")
     shape = file.batch([]).images.shape[1:]
-    nbytes = math.prod(shape) * file.dtype.itemsize
+    nbytes = math.prod(shape) * first.dtype.itemsize
     found = Stream(
         file.path,
         len(file),
-        file.dtype.newbyteorder("="),
+        first.dtype.newbyteorder("="),
         shape,
         len(file) * math.prod(shape),
         axes or DIMENSIONS.get(len(shape)),
@@ -54,11 +56,11 @@ def stream(
         ),
         [],
     )
-    found.comment = file.comment
-    if file.comment:
+    found.comment = first.comment if {ds.comment for ds in parts} == {first.comment} else b""
+    if any(ds.comment for ds in parts):
         found.besides["comment"] = "lines of comment"
-    if file.kind != "data":
-        found.besides["som"] = f"that the rows are of a {file.kind}, and how its neurons lie"
+    if first.kind != "data":
+        found.besides["som"] = f"that the rows are of a {first.kind}, and how its neurons lie"
     return {name: found}
 
 

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from mapix.commands.arguments import add_opening
-from mapix.commands.output import add_output
+from mapix.commands.output import UsageError, add_output
 from mapix.iid.commands.segments import emit_segments, opened_archive
 
 __all__ = ["add"]
@@ -26,5 +26,11 @@ def add(parser: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     with opened_archive(arguments) as archive:
+        height, width = archive.shape
+        if height and not (0 <= arguments.x < width and 0 <= arguments.y < height):
+            raise UsageError(
+                f"{archive.path}: the image is {width} pixels wide and {height} high, X "
+                f"{arguments.x} and Y {arguments.y} are outside of it"
+            )
         keys = archive.at(arguments.x, arguments.y, exact=not arguments.box)
         emit_segments(arguments, archive, keys[-1:] if arguments.topmost else keys)
