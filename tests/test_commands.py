@@ -169,6 +169,7 @@ def test_facts_checks_and_explanations(path, capsys):
     assert "no problems" in ran(capsys, "verify", path)
     assert "how" in facts(capsys, "explain", path)
     assert path in ran(capsys, "explain", path, "--record", "-1")
+    assert ran(capsys, "explain", path, "3") == ran(capsys, "explain", path, "--record", "3")
     assert re.match(r"[0-9a-f]{8}  ", ran(capsys, "get", path, "0", "--hex").splitlines()[1])
 
 
@@ -503,6 +504,8 @@ def test_errors_are_in_the_command_lines_words(tmp_path, capsys):
     assert "NAME=VALUE" in failed(capsys, "ls", path, "--open", "x", status=3)
     assert "required: PATH" in failed(capsys, "ls", status=3)
     assert "see `mapix iid at --help`" in failed(capsys, "iid", "at", path, "a", "b", status=3)
+    err = failed(capsys, "iid", "find", path, "--group", "x", status=3)
+    assert "unrecognized arguments: --group; see `mapix iid find --help`" in err
     error = failed(capsys, "convert", path, str(tmp_path / "x-ubyte"))
     assert "--label none" in error
     (tmp_path / "bad.npy").write_bytes(b"\x93NUMPY\1\0\xff\xff")

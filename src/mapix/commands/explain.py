@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import Any
 
 from mapix.commands.arguments import add_paths, natural, opened
@@ -18,7 +19,7 @@ def add(parser: Any) -> None:
     """Add the arguments."""
     parser.description = DESCRIPTION
     add_paths(parser)
-    parser.add_argument("--record", default="0", help="the record (default: 0)")
+    parser.add_argument("--record", help="the record (default: 0); also as PATH RECORD")
     parser.add_argument("--batch", type=natural, metavar="N", help="a batch of the first N instead")
     parser.add_argument("--dtype", help="of the batch: uint8, float32, ...")
     parser.add_argument("--layout", choices=("NHWC", "NCHW"), help="of the batch")
@@ -30,6 +31,10 @@ def add(parser: Any) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     from mapix.commands.records import found_record
 
+    paths = arguments.paths
+    if arguments.record is None:  # as of `mapix get PATH RECORD`
+        alone = len(paths) > 1 and paths[-1].isdecimal() and not os.path.exists(paths[-1])
+        arguments.record = paths.pop() if alone else "0"
     with opened(arguments) as ds:
         if arguments.batch is None:
             what = f"{ds.path}: record {arguments.record}"

@@ -36,8 +36,12 @@ def _parsed(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         if argv[0].startswith("-"):
             made.error(f"a COMMAND is expected before {argv[0]}")
         made.error(f"there is no command {argv[0]!r}{_similar(argv[0], known)}")
-    if subparsers(below):
-        arguments = below.parse_args(argv[1:])
+    tools = subparsers(below)
+    if tools:
+        arguments, unknown = below.parse_known_args(argv[1:])
+        if unknown:
+            tool = next((tools[arg] for arg in argv[1:] if arg in tools), below)
+            tool.error(f"unrecognized arguments: {' '.join(unknown)}")
     else:  # options may stand between paths
         arguments = below.parse_intermixed_args(argv[1:])
     return arguments, sorted(set(options_of(below)) - {"help"})
