@@ -202,3 +202,14 @@ def test_captions_and_boxes_that_differ_stay_facts(tmp_path: Path) -> None:
             own = {name: row[name] for name in ("caption", "objects") if row.get(name) is not None}
             assert {**json.loads(row["facts"]), **own, "file_name": row["file_name"]} == line
             assert bool(own) == (k > 2 and "objects" in line)
+
+
+def test_a_stream_is_refused_with_the_way_out(tmp_path):
+    table = pa.table({"label": [1, 2]})
+    with (
+        pa.OSFile(str(tmp_path / "x.arrow"), "wb") as out,
+        pa.ipc.new_stream(out, table.schema) as w,
+    ):
+        w.write_table(table)
+    with pytest.raises(mapix.UnsupportedError, match=r"a stream of messages.*Dataset.to_parquet"):
+        mapix.open(tmp_path / "x.arrow")

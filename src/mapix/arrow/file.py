@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix.errors import FileChangedError, FormatError, LimitError, MapixError
+from mapix.errors import FileChangedError, FormatError, LimitError, MapixError, UnsupportedError
 from mapix.optional import library
-from mapix.source import Source
+from mapix.source import Source, peek
 
 __all__ = ["TableFile"]
 
 MOST_GROUP_NBYTES = 1 << 30
+STREAM = b"\xff\xff\xff\xff"  # the first bytes of a stream of Arrow messages
 MOST_GROUPS = 1 << 20
 IMAGE, SHAPE = "image", "shape"
 
@@ -106,6 +107,12 @@ class TableFile:
             sizes = [about.row_group(k).num_rows for k in range(min(ngroups, MOST_GROUPS))]
             self.schema = self._file.schema_arrow
         else:
+            if peek(self.source.path, len(STREAM)) == STREAM:
+                raise UnsupportedError(
+                    f"{self.source.path}: arrow: it is a stream of messages, which has no index of "
+                    "its batches, as Dataset.save_to_disk of Hugging Face writes; save it with "
+                    "Dataset.to_parquet, and open that"
+                )
             self._file = self.pa.ipc.open_file(reader)
             ngroups = self._file.num_record_batches
             sizes = [self._file.get_batch(k).num_rows for k in range(min(ngroups, MOST_GROUPS))]
