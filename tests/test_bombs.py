@@ -218,6 +218,7 @@ def test_rows_have_to_pay_for_looking_for_them(tmp_path, monkeypatch):
     assert m.work < 300_000
 
 
+@pytest.mark.slow
 def test_limits_that_are_reached(tmp_path):
     """Each limit for its own reason."""
     for data, reason in (

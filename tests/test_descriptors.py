@@ -241,6 +241,15 @@ def test_folders_need_no_descriptor(tmp_path, few):
     assert descriptors_open() == before
 
 
+def take_all(others: list[int]) -> None:
+    """Open files until the process may have no more."""
+    while True:
+        try:
+            others.append(os.open("/dev/null", os.O_RDONLY))
+        except OSError:
+            return
+
+
 def test_descriptors_that_others_took_are_made_room_for(tmp_path, few):
     """EMFILE closes what is kept, and only then is an error, which names the file."""
     paths = files(tmp_path, 4)
@@ -250,15 +259,11 @@ def test_descriptors_that_others_took_are_made_room_for(tmp_path, few):
     others: list[int] = []
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (low, hard))
-        while True:
-            try:
-                others.append(os.open("/dev/null", os.O_RDONLY))
-            except OSError:
-                break
+        take_all(others)
         more = mapix.open(paths[3], dialect=14, info=False)
-        for _ in range(len(descriptors._pool)):  # the others take these, too
+        for _ in range(len(descriptors._pool)):
             descriptors._close_oldest()
-            others.append(os.open("/dev/null", os.O_RDONLY))
+        take_all(others)
         for ds in (*many, more):
             assert ds.batch([4]).labels.tolist() == [[4]]
         for act in (mapix.open, Source, lambda p: peek(p, 5)):

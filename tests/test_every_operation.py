@@ -25,6 +25,9 @@ FAMILIES = (
     *("coco", "coco annotations"),
 )
 
+QUICK = {"vimh mixed", "iid", "idx", "pink data", "npy"}
+"""Run by every test run; the others take seconds."""
+
 # Of what packages list as theirs: no row, as it ...
 WRITES = """
     Appender ShardedWriter Writer add_label_map append from_audio synth write write_data
@@ -55,8 +58,8 @@ NAMES = {"__version__", "coco", "Dataset", *FORMATS}
 def test_a_cut_file_is_an_error_that_names_it(tmp_path: Path, name: str) -> None:
     if name == "folder" or name.startswith("pink"):
         pytest.importorskip("PIL")
-    if name in ("coco annotations", "safetensors") and not every_operation.ALL:
-        pytest.skip("takes seconds, and coco or npy is much the same: set MAPIX_ALL_TESTS=1")
+    if name not in QUICK and not every_operation.ALL:
+        pytest.skip("takes seconds, and another family is much the same: set MAPIX_ALL_TESTS=1")
     program = every_operation.__file__
     done = subprocess.run(
         [sys.executable, program, name, str(tmp_path)],

@@ -39,6 +39,7 @@ def test_a_mebibyte_costs_a_second_and_64_megabytes(costs):
     assert not dear
 
 
+@pytest.mark.slow
 def test_none_is_the_end_of_the_program(costs):
     assert not [k for k, v in costs.items() if v[2] == "it died"]
     errors = {k: v[2] for k, v in costs.items() if v[2] != "done"}
@@ -46,6 +47,7 @@ def test_none_is_the_end_of_the_program(costs):
     assert not {k: text for k, text in errors.items() if not text.startswith(ours)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "text"),
     [

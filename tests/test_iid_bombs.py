@@ -85,6 +85,7 @@ def test_nothing_takes_more_work_than_its_bytes_allow(counter, tmp_path):
     assert worst["count"][0] > NBYTES  # the search finds work
 
 
+@pytest.mark.slow
 def test_the_worst_that_was_ever_found(counter, tmp_path):
     """Each was hundreds of times too much once."""
 
@@ -222,6 +223,7 @@ FILES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_files_that_say_the_same_many_times_take_little_memory(tmp_path, name):
     path = tmp_path / "x.iid"
@@ -233,6 +235,7 @@ def test_files_that_say_the_same_many_times_take_little_memory(tmp_path, name):
         assert peak < 64 * MIB, (what, peak >> 20)
 
 
+@pytest.mark.slow
 def test_shapes_take_little_memory(tmp_path):
     rng = random.Random(3)
     path = tmp_path / "x.iid"

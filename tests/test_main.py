@@ -54,6 +54,7 @@ def test_demo(tmp_path, capsys):
     assert all(line == line.rstrip() and "\t" not in line for line in out.splitlines())
 
 
+@pytest.mark.slow
 def test_demo_finds_its_data_again_and_does_without_pillow(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     monkeypatch.setattr(tour.compare, "compared", lambda path, progress: [FIGURES, FIGURES])
@@ -69,6 +70,7 @@ def test_demo_finds_its_data_again_and_does_without_pillow(tmp_path, capsys, mon
 FIGURES = dict.fromkeys(("n", "opened", "batch", "epoch", "memory_opened", "memory_epoch"), 1)
 
 
+@pytest.mark.slow
 def test_demo_puts_the_sheet_where_it_is_told(tmp_path, monkeypatch):
     image = pytest.importorskip("PIL.Image")
     from mapix.demo import sheet

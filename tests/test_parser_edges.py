@@ -610,6 +610,7 @@ def test_a_megabyte_of_the_worst(tmp_path, front, unit, end):
     costs(tmp_path, front + unit * n + end)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
