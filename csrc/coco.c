@@ -305,7 +305,7 @@ typedef struct {
 
 /* Add the crossing of the middle of a column at a height, in fifths. */
 static void put_crossing(crossings *o, int64_t column, int64_t fifths) {
-    double y = ((double)fifths + .5) / FIFTHS - .5;
+    double y = ((double)fifths + .5) / (double)FIFTHS - .5;
     y = y < 0 ? 0 : y > o->h ? o->h : ceil(y);
     if (o->n < o->capacity) {
         o->places[o->n] = (uint32_t)((uint64_t)column * o->h + (uint64_t)y);
@@ -359,6 +359,8 @@ static void cross(crossings *o, int64_t x0, int64_t y0, int64_t x1, int64_t y1) 
     }
 }
 
+static int64_t in_fifths(double pixels) { return (int64_t)((double)FIFTHS * pixels + .5); }
+
 int mapix_polygon_crossings(const double *xy, uint64_t ncorners, uint32_t h, uint32_t w,
                             uint32_t *places, uint64_t capacity, uint64_t *n) {
     crossings o = {h, w, places, capacity, 0};
@@ -372,8 +374,7 @@ int mapix_polygon_crossings(const double *xy, uint64_t ncorners, uint32_t h, uin
     }
     for (uint64_t i = 0; i < ncorners; i++) {
         const double *a = xy + 2 * i, *b = xy + 2 * (i + 1 < ncorners ? i + 1 : 0);
-        cross(&o, (int64_t)(FIFTHS * a[0] + .5), (int64_t)(FIFTHS * a[1] + .5),
-              (int64_t)(FIFTHS * b[0] + .5), (int64_t)(FIFTHS * b[1] + .5));
+        cross(&o, in_fifths(a[0]), in_fifths(a[1]), in_fifths(b[0]), in_fifths(b[1]));
     }
     *n = o.n;
     return MAPIX_OK;
