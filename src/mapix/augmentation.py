@@ -32,7 +32,7 @@ CHANCE_BITS = 32
 
 
 class Choices(NamedTuple):
-    """What was chosen for the images of a batch.
+    """Hold what was chosen for the images of a batch.
 
     Attributes
     ----------

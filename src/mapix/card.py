@@ -28,7 +28,7 @@ MOST_CLASSES = 1000  # whose names are listed
 SAMPLE_RECORDS = 64  # whose boxes and captions decide what the dataset is for
 MOST_DIMENSIONS = 5  # of an array of the Hub's
 THUMBNAIL_SIDE = 96  # pixels
-UNKNOWN = "unknown"  # the Hub's own word for a licence that nobody has stated
+UNKNOWN = "unknown"  # the Hub's own word for a licence that was not stated
 # words that YAML takes for values
 WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")

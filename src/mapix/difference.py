@@ -22,7 +22,7 @@ Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 @dataclass
 class Difference:
-    """What differs between two datasets; records are numbered as in the first one.
+    """State what differs between two datasets; records are numbered as in the first one.
 
     Attributes
     ----------

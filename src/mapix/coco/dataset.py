@@ -67,7 +67,7 @@ class CocoBatch(PictureBatch):
 
 
 class _OfFile(FileDataset[Any]):
-    """What both kinds of records share."""
+    """Share what both kinds of records have."""
 
     FAMILY = "coco"
     file: CocoFile

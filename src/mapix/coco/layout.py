@@ -180,7 +180,7 @@ class Table:
 
 @dataclass(slots=True)
 class Layout:
-    """What lies where in a file.
+    """State what lies where in a file.
 
     Attributes
     ----------

@@ -338,7 +338,7 @@ def _files(paths: Sequence[str]) -> Iterator[str]:
 
 
 def _in_memory(path: str) -> bool:
-    """Return whether most of a file is in the page cache: reads that may not wait succeed."""
+    """Return whether most of a file is in the page cache: reads that must not wait succeed."""
     size = os.path.getsize(path)
     fd = os.open(path, os.O_RDONLY)
     there = 0

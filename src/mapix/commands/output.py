@@ -1,4 +1,4 @@
-"""What commands print: facts as JSON or as tables, and progress on stderr.
+"""Print what commands find: facts as JSON or as tables, and progress on stderr.
 
 Tables are drawn by rich where it is installed and stdout is a terminal (the extra ``cli``), and
 are plain text everywhere else.

@@ -15,7 +15,7 @@ Who owns what
 ``companions``   files that belong to a dataset: ``view.companions``.
 ``static/main.js``    makes the page; ``state.js`` the URL; ``source.js`` all requests;
 ``scroller.js`` a virtual list on a canvas; ``grid.js``, ``table.js``, ``facets.js``,
-``toolbar.js`` what their names say; ``colour.js`` colour maps; ``app.css`` all of the look.
+``toolbar.js`` what their names say; ``colour.js`` colour maps; ``app.css`` all styles.
 
 How to add a panel
 ------------------

@@ -1,4 +1,4 @@
-"""What belongs to a dataset that is shown: another dataset, or a picture."""
+"""Open what belongs to a dataset that is shown: another dataset, or a picture."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST_NBYTES = 1 << 28  # of a picture's file
 
 
 def opened(companion: Any) -> Any:
-    """Return a dataset or an array for a path; what is no path as it is.
+    """Return a dataset or an array for a path; anything else as it is.
 
     Raises
     ------

@@ -41,7 +41,7 @@ _EXPORT = re.compile(r"^export (?=(?:async )?(?:function|class|const|let) (\w+))
 
 
 def write_page(ds: Any, path: str | os.PathLike[str], *, title: str | None = None) -> str:
-    """Write a page that shows a dataset by itself, for somebody who does not have the data.
+    """Write a page that shows a dataset by itself, for a reader who does not have the data.
 
     Parameters
     ----------

@@ -68,7 +68,6 @@ class Facet:
             "low": low,
             "high": high,
             "edges": edges,
-            "whole": whole,
             "single": single,
             "boolean": values.dtype.kind == "b",
         }

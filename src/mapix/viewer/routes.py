@@ -31,7 +31,7 @@ class RefusedError(Exception):
 
 
 class Request(NamedTuple):
-    """What a route gets.
+    """Hold what a route gets.
 
     Attributes
     ----------
@@ -88,7 +88,7 @@ class Request(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What a route returns."""
+    """Hold what a route returns."""
 
     body: bytes
     kind: str

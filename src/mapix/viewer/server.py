@@ -196,7 +196,7 @@ class Handler(BaseHTTPRequestHandler):
             reply = method(urlsplit(self.path))
         except RefusedError as e:
             reply = _problem(e.status, "Refused", e)
-            self.close_connection = True  # a body may not have been read
+            self.close_connection = True  # a body might not have been read
         except FileChangedError as e:
             reply = _problem(409, "FileChangedError", e)
         except (MapixError, OSError, ValueError, KeyError, IndexError, TypeError) as e:
