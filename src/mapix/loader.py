@@ -132,18 +132,14 @@ class Plan:
 
     def positions(self, position: int) -> IntArray:
         """Return the positions in the order of this rank's batch at a position of an epoch."""
-        left = min(self.step, self.n - position)
-        each = self.batch_size if left == self.step else -(-left // self.world)
+        left, each = min(self.step, self.n - position), self.nrows(position)
         return position + (self.rank * each + np.arange(each, dtype=np.int64)) % max(left, 1)
 
     def rows(self, epoch: int, position: int) -> IntArray:
         """Return the records of this rank's batch at a position of an epoch."""
-        left = min(self.step, self.n - position)
-        if left == self.step:
+        if self.n - position >= self.step:
             return self.order(epoch, position + self.rank * self.batch_size, self.batch_size)
-        each = -(-left // self.world)
-        places = (self.rank * each + np.arange(each)) % left
-        return self.order(epoch, position, left)[places]
+        return self.at(epoch, self.positions(position))
 
 
 class Listed(Plan):
