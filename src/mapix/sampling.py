@@ -175,7 +175,8 @@ class Stratified(Sampling):
         self._begins = np.cumsum(self._counts) - self._counts
         of = np.repeat(np.arange(len(self._counts)), self._counts)
         line = spread(of)
-        self._class, self._rank = of[line].astype(np.int32), ranks(of)[line]
+        # in order of classes, a record's rank is how far it stands from the first of its class
+        self._class, self._rank = of[line].astype(np.int32), line - self._begins[of[line]]
 
     def records(self, key: int, positions: IntArray) -> IntArray:
         """See ``Sampling``."""
