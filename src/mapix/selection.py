@@ -234,5 +234,9 @@ def positions(key: Any, n: int, path: str) -> NDArray[np.int64]:
 
 
 def spread(n: int, most: int) -> NDArray[np.int64]:
-    """Return at most ``most`` indices below n, ascending and spread evenly, int64 (k,)."""
-    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))
+    """Return at most ``most`` indices below n, spread evenly, int64 (k,).
+
+    They ascend; of two or more, the first is 0 and the last is n - 1.
+    """
+    count = min(n, most)
+    return np.arange(count, dtype=np.int64) * (n - 1) // max(count - 1, 1)

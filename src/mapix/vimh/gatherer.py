@@ -16,11 +16,11 @@ from mapix.drawing.scaling import MOST_DRAWN_PIXELS, drawn
 from mapix.errors import FileChangedError, UnsupportedError
 from mapix.options import BatchOptions, checked
 from mapix.registry import reopen
+from mapix.selection import spread
 from mapix.source import Fingerprint, Source
 from mapix.text import printable
 from mapix.vimh import index_store, record_types
 from mapix.vimh.batch_plan import BatchPlan
-from mapix.vimh.layout import spread
 from mapix.vimh.parameters import Parameters
 from mapix.vimh.record_index import Columns, RecordIndex
 from mapix.vimh.record_types import Record

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mapix import _native
 from mapix.errors import FormatError, SizeError, TruncatedError
+from mapix.selection import spread
 from mapix.source import Mapping, Source
 from mapix.vimh.record_index import ENTRY, RecordIndex
 
@@ -31,7 +32,6 @@ __all__ = [
     "grown",
     "pack",
     "pack_flat",
-    "spread",
     "walk",
 ]
 
@@ -250,12 +250,6 @@ def _table(
     return status, entries[:n]
 
 
-def spread(n: int, most: int = SAMPLES) -> NDArray[np.int64]:
-    """Return up to ``most`` record numbers of n, evenly spread, the first and the last included."""
-    count = min(n, most)
-    return np.arange(count, dtype=np.int64) * (n - 1) // max(count - 1, 1)
-
-
 def grown(source: Source, before: RecordIndex, progress: Progress | None) -> RecordIndex | None:
     """Return the index of a file that has grown, from its index before.
 
@@ -268,7 +262,7 @@ def grown(source: Source, before: RecordIndex, progress: Progress | None) -> Rec
     try:
         native = before.native(interleaved=False)
         native.gather(
-            source.mapping, spread(n), _native.new_gather()
+            source.mapping, spread(n, SAMPLES), _native.new_gather()
         )  # checks headers, copies nothing
         reading = walk(source, before.head_nbytes, progress, after=before)
     except FormatError:
