@@ -42,8 +42,8 @@ static int64_t below(uint64_t word, uint64_t n) { /* 0..n-1; of a word of 32 bit
     return (int64_t)(word * n >> 32);
 }
 
-static int64_t low(uint64_t word) {
-    return (int64_t)(word & UINT32_MAX);
+static uint64_t low(uint64_t word) {
+    return word & UINT32_MAX;
 }
 
 /* The window begins at pixel top, left of the canvas, or before it.  The part that is cut out has its corners in
@@ -65,14 +65,14 @@ static choices choose(const mapix_augment *a, uint64_t position, uint64_t canvas
     const uint64_t room_x = canvas_w + 2 * (uint64_t)a->pad_w - a->w;
     uint64_t word = random_word(a->key, first + OF_WINDOW);
     found.top = below(word >> 32, room_y + 1) - a->pad_h;
-    found.left = below((uint64_t)low(word), room_x + 1) - a->pad_w;
+    found.left = below(low(word), room_x + 1) - a->pad_w;
     word = random_word(a->key, first + OF_FLIPS);
     found.flip = word >> 32 < a->flip;
-    found.flip_vertical = (uint64_t)low(word) < a->flip_vertical;
+    found.flip_vertical = low(word) < a->flip_vertical;
     if (a->cut_h) {
         word = random_word(a->key, first + OF_CUT);
         const int64_t top = below(word >> 32, a->h) - a->cut_h / 2;
-        const int64_t left = below((uint64_t)low(word), a->w) - a->cut_w / 2;
+        const int64_t left = below(low(word), a->w) - a->cut_w / 2;
         found.cut_top = clipped(top, a->h);
         found.cut_left = clipped(left, a->w);
         found.cut_bottom = clipped(top + a->cut_h, a->h);
@@ -191,10 +191,9 @@ static void fill(const work *p, uint8_t *to, size_t y, size_t y_end, size_t x, s
 
 static work work_of(const mapix_gather *g, const mapix_kernels *kernels, const vimh_header *r,
                     int interleaved) {
-    static const size_t items[3] = {1, 4, 2};
     const mapix_augment *a = g->augment;
     const int nhwc = g->layout == MAPIX_NHWC, together = interleaved && r->c > 1;
-    work p = {.gather = g, .kernels = kernels, .how = PLANES, .item = items[g->dtype], .nchannels = r->c};
+    work p = {.gather = g, .kernels = kernels, .how = PLANES, .item = item_nbytes(g->dtype), .nchannels = r->c};
     p.reverse = MAPIX_AT_LEVEL(&reverse);
     p.from_col = together ? r->c : 1;
     p.from_row = r->w * p.from_col;

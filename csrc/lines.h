@@ -32,6 +32,11 @@ const mapix_kernels *mapix_kernels_now(void);
 /* x as float16, rounded to the nearest, ties to even, as the hardware does. */
 uint16_t mapix_half(float x);
 
+/* Size of a number of the output. */
+static inline size_t item_nbytes(uint32_t dtype) {
+    return dtype == MAPIX_U8 ? 1 : dtype == MAPIX_F32 ? 4 : 2;
+}
+
 /* Fill nbytes with a value in units of the output. */
 void mapix_fill(void *canvas, uint64_t nbytes, uint32_t dtype, float value);
 
