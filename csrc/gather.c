@@ -154,13 +154,12 @@ static int gather_one(const row_run *run, uint64_t i, const located *r, mapix_wh
 /* Check what is asked for, and fill in the job. */
 static int gather_usable(const mapix_gather *g, const mapix_table *table, uint64_t nrows,
                          gather_job *job) {
-    static const size_t items[3] = {1, 4, 2};
     uint64_t all;
     if (g->dtype > MAPIX_F16 || g->layout > MAPIX_NHWC ||
         (g->labels && (!g->present || !g->columns)) || (g->flat_at && g->dtype != MAPIX_U8)) {
         return 0;
     }
-    job->item = items[g->dtype];
+    job->item = item_nbytes(g->dtype);
     const uint32_t h = g->augment ? g->augment->h : g->h, w = g->augment ? g->augment->w : g->w;
     if (g->augment && (g->swap || g->flat_at || !g->images || !mapix_augment_usable(g))) {
         return 0;
@@ -187,6 +186,27 @@ static int gather_usable(const mapix_gather *g, const mapix_table *table, uint64
     return 1;
 }
 
+/* Ask for the records of a run, if the gather has a probe, and then copy them. */
+static int run_gather(row_run run, gather_job *job, mapix_where *where) {
+    const mapix_gather *g = job->gather;
+    job->kernels = mapix_kernels_now();
+    if (g->probe) {
+        uint64_t nasked;
+        const int unready = mapix_run_willneed(run, g->probe, &nasked, where);
+        if (unready) {
+            return unready;
+        }
+        if (g->nasked) {
+            *g->nasked = nasked;
+        }
+    }
+    run.nthreads = g->nthreads;
+    run.each = gather_one;
+    run.arg = job;
+    run.reads = g->images ? READS_RECORD : READS_HEAD;
+    return mapix_run_rows(&run, where);
+}
+
 int mapix_table_gather(const mapix_map *map, const mapix_table *table, const int64_t *rows,
                        uint64_t nrows, const mapix_gather *gather, mapix_where *where) {
     gather_job job = {.gather = gather};
@@ -196,21 +216,8 @@ int mapix_table_gather(const mapix_map *map, const mapix_table *table, const int
     if (!table_usable(table) || !gather_usable(gather, table, nrows, &job)) {
         return MAPIX_E_ARGUMENT;
     }
-    job.kernels = mapix_kernels_now();
-    if (gather->probe) {
-        uint64_t nasked;
-        const int unready = mapix_table_willneed(map, table, rows, nrows, gather->probe, &nasked, where);
-        if (unready) {
-            return unready;
-        }
-        if (gather->nasked) {
-            *gather->nasked = nasked;
-        }
-    }
-    const row_run run = {.map = map, .table = table, .rows = rows, .nrows = nrows,
-                         .nthreads = gather->nthreads, .each = gather_one, .arg = &job,
-                         .reads = gather->images ? READS_RECORD : READS_HEAD};
-    return mapix_run_rows(&run, where);
+    const row_run run = {.map = map, .table = table, .rows = rows, .nrows = nrows};
+    return run_gather(run, &job, where);
 }
 
 /* --- several files ------------------------------------------------------------------------------ */
@@ -271,21 +278,6 @@ int mapix_joint_gather(mapix_joint *joint, const int64_t *rows, uint64_t nrows,
     if (divided) {
         return divided;
     }
-    job.kernels = mapix_kernels_now();
-    row_run run = {.joint = joint, .rows = joint->local, .nrows = nrows};
-    if (gather->probe) {
-        uint64_t nasked;
-        const int unready = mapix_run_willneed(run, gather->probe, &nasked, where);
-        if (unready) {
-            return unready;
-        }
-        if (gather->nasked) {
-            *gather->nasked = nasked;
-        }
-    }
-    run.nthreads = gather->nthreads;
-    run.each = gather_one;
-    run.arg = &job;
-    run.reads = gather->images ? READS_RECORD : READS_HEAD;
-    return mapix_run_rows(&run, where);
+    const row_run run = {.joint = joint, .rows = joint->local, .nrows = nrows};
+    return run_gather(run, &job, where);
 }
