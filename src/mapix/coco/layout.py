@@ -128,9 +128,7 @@ class Table:
         place = self._places[:, self._keys.index(key)]
         found = self._begins + place
         found[place == 0] = native.NOWHERE
-        found[place == native.ODD] = (
-            native.NOWHERE - 1
-        )  # no byte of the file: read as another value
+        found[place == native.ODD] = native.ELSEWHERE  # read as another value
         return found
 
     def _others(self, key: str, states: NDArray[np.uint8]) -> Iterator[tuple[int, Any]]:
