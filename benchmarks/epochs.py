@@ -11,7 +11,6 @@ O_DIRECT (256 reads in flight), or pread from 32 threads.
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import statistics
 import tempfile
@@ -23,13 +22,15 @@ import numpy as np
 
 import mapix
 import reference
+from comparison.rounds import seconds
+from comparison.stores import go_cold
+from data_files import read_through
 from mapix.sampling import Blocks
 
 SETS = {"small": (300_000, 32, 32, 3), "large": (8_000, 224, 224, 3)}
 MOST = {"small": 60_000, "large": 8_000}  # records of an epoch in random order
 HEAD = 20  # bytes before the images
 BATCH = {"small": 256, "large": 64}
-READ_NBYTES = 8 << 20
 STEP_SECONDS = 0.001
 
 
@@ -49,21 +50,10 @@ def make(folder: Path, name: str, share: int) -> Path:
     return path
 
 
-def evict(path: Path) -> None:
-    """Drop a file from the page cache."""
-    gc.collect()
-    with open(path, "rb") as f:
-        os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def read_through(path: Path) -> float:
-    """Seconds to read a file from front to back."""
-    evict(path)
-    buffer, begin = bytearray(READ_NBYTES), time.perf_counter()
-    with open(path, "rb", buffering=0) as f:
-        while f.readinto(buffer):
-            pass
-    return time.perf_counter() - begin
+def front_to_back(path: Path) -> float:
+    """Seconds to read a file that is not in memory."""
+    go_cold(path)
+    return seconds(lambda: read_through(path))
 
 
 def loaded(path: Path, name: str, order: str) -> tuple[float, int]:
@@ -74,7 +64,7 @@ def loaded(path: Path, name: str, order: str) -> tuple[float, int]:
     if order == "Blocks":
         options = {"order": Blocks.of(ds)}
     loader = mapix.Loader(part, BATCH[name], **options)
-    evict(path)
+    go_cold(path)
     begin, nbytes = time.perf_counter(), 0
     for batch in loader:
         nbytes += batch.images.nbytes
@@ -110,7 +100,7 @@ def floor(path: Path, name: str) -> tuple[str, Callable[[], float], int]:
 
 
 def _cold(path: Path, read: Callable[..., float], *arguments: object) -> float:
-    evict(path)
+    go_cold(path)
     return read(path, *arguments)
 
 
@@ -148,7 +138,7 @@ def main() -> None:
         limit, read, nbytes = floor(path, name)
         rates: dict[str, list[float]] = {}
         for _ in range(a.rounds):
-            rates.setdefault("front to back", []).append(path.stat().st_size / read_through(path))
+            rates.setdefault("front to back", []).append(path.stat().st_size / front_to_back(path))
             rates.setdefault(limit, []).append(nbytes / read())
             for order in ("in order", "Blocks", "shuffle"):
                 took, count = loaded(path, name, order)
