@@ -56,17 +56,18 @@ def named_as_vimh(path: str) -> bool:
     )
 
 
-def split_names(folder: str) -> tuple[str, ...]:
+def split_names(folder: str, info: bytes | None = None) -> tuple[str, ...]:
     """Return the names of a folder's splits: train, test, and those that its info JSON counts.
 
-    A count is ``"NAME_samples"``, and ``NAME`` or ``NAME_batch`` is a file.
+    A count is ``"NAME_samples"``, and ``NAME`` or ``NAME_batch`` is a file.  ``info`` is the text
+    of the info JSON where it is known; otherwise it is read.
     """
-    place = os.path.join(folder, INFO_NAME)
-    try:
-        text = read_small(place, INFO_NBYTES)
-    except (OSError, LimitError):
-        return SPLITS
-    counted = (name.decode() for name in COUNT.findall(text))
+    if info is None:
+        try:
+            info = read_small(os.path.join(folder, INFO_NAME), INFO_NBYTES)
+        except (OSError, LimitError):
+            return SPLITS
+    counted = (name.decode() for name in COUNT.findall(info))
     names = dict.fromkeys(name for name in counted if name not in (*SPLITS, *TOTALS))
     return (*SPLITS, *(name for name in names if _files_of(folder, name)))
 
@@ -77,12 +78,13 @@ def _files_of(folder: str, split: str) -> list[str]:
     return [path for path in names if os.path.isfile(path)]
 
 
-def _splits(folder: str) -> dict[str, str]:
+def _splits(folder: str, info: bytes | None = None) -> dict[str, str]:
     """Return split -> file of a folder.
 
     A binary file is preferred to a pickle: it has the same content, and needs no decoding.
     """
-    return {name: there[0] for name in split_names(folder) if (there := _files_of(folder, name))}
+    files = {name: _files_of(folder, name) for name in split_names(folder, info)}
+    return {name: there[0] for name, there in files.items() if there}
 
 
 def shards(folder: str, split: str) -> list[str]:
@@ -108,10 +110,13 @@ def shards(folder: str, split: str) -> list[str]:
     return [os.path.join(folder, n) for n in found]
 
 
-def splits_beside(path: str) -> dict[str, str]:
-    """Return split -> file of the folder of a data file, itself included."""
+def splits_beside(path: str, info: bytes | None = None) -> dict[str, str]:
+    """Return split -> file of the folder of a data file, itself included.
+
+    ``info`` as for ``split_names``.
+    """
     split = os.path.basename(path).removesuffix(PICKLE_SUFFIX)
-    found = _splits(os.path.dirname(path))
+    found = _splits(os.path.dirname(path), info)
     return found | {split: path} if split in SPLITS or split in found else {}
 
 
@@ -124,8 +129,8 @@ def data_files(folder: str, split: str | None = None) -> list[str]:
     return found
 
 
-def files_to_open(path: str, split: str | None) -> list[tuple[str, dict[str, str]]]:
-    """Return the files that a path and a split stand for, and the splits beside each.
+def files_to_open(path: str, split: str | None) -> list[str]:
+    """Return the files that a path and a split stand for.
 
     Raises
     ------
@@ -137,12 +142,14 @@ def files_to_open(path: str, split: str | None) -> list[tuple[str, dict[str, str
     if not os.path.isdir(path):
         if split is not None and split != os.path.basename(path).removesuffix(PICKLE_SUFFIX):
             raise ValueError(f"{path} is a file; split= chooses among the files of a directory")
-        return [(path, splits_beside(path))]
-    splits, wanted = _splits(path), split or "train"
-    if wanted in splits:
-        return [(splits[wanted], splits)]
+        return [path]
+    wanted = split or "train"
+    if wanted in SPLITS or wanted in split_names(path):
+        there = _files_of(path, wanted)
+        if there:
+            return there[:1]
     parts = shards(path, wanted)
     if parts:
-        return [(part, {}) for part in parts]
-    found = ", ".join(splits) or "none"
+        return parts
+    found = ", ".join(_splits(path)) or "none"
     raise FileNotFoundError(f"{path}: no split {wanted!r}; there: {found}")

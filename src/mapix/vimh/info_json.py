@@ -22,6 +22,7 @@ __all__ = [
     "hint_of",
     "info_of",
     "parse_info",
+    "text_beside",
     "with_count",
 ]
 
@@ -31,21 +32,31 @@ MOST_BRACKETS = 1 << 17  # lists and objects in it
 WHAT = "vimh info JSON"  # for errors
 
 
+def text_beside(data_path: str) -> bytes | None:
+    """Return the bytes of the info JSON beside a data file; None where there is none."""
+    path = _path_beside(data_path)
+    return read_small(path, INFO_NBYTES) if os.path.exists(path) else None
+
+
+def _path_beside(data_path: str) -> str:
+    return os.path.join(os.path.dirname(data_path), INFO_NAME)
+
+
 def info_of(
-    data_path: str, info: Mapping[str, Any] | str | os.PathLike[str] | bool
+    data_path: str,
+    info: Mapping[str, Any] | str | os.PathLike[str] | bool,
+    beside: bytes | None,
 ) -> dict[str, Any]:
     """Return the info JSON of a data file: the one beside it, or the one that ``info`` names.
 
-    Without one it is empty.
+    ``beside`` is what ``text_beside`` returned, for ``info=True``.  Without an info JSON the
+    result is empty.
     """
     if isinstance(info, Mapping):
         return dict(info)
-    if info is False:
-        return {}
-    beside = os.path.join(os.path.dirname(data_path), INFO_NAME)
-    path = beside if info is True else os.fspath(info)
-    if info is True and not os.path.exists(path):
-        return {}
+    if isinstance(info, bool):
+        return {} if beside is None or not info else parse_info(beside, _path_beside(data_path))
+    path = os.fspath(info)
     return parse_info(read_small(path, INFO_NBYTES), path)
 
 

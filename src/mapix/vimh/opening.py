@@ -17,7 +17,7 @@ from mapix.vimh import index_store, layout
 from mapix.vimh.dataset import Dataset
 from mapix.vimh.files import PICKLE_SUFFIX, files_to_open, named_as_vimh, splits_beside
 from mapix.vimh.gatherer import Gatherer
-from mapix.vimh.info_json import WHAT, disagreements, hint_of, info_of
+from mapix.vimh.info_json import WHAT, disagreements, hint_of, info_of, text_beside
 from mapix.vimh.journal import settled
 from mapix.vimh.layout import NAME, Hint, Progress
 from mapix.vimh.parameters import Parameters
@@ -167,7 +167,7 @@ def open_path(
     files = files_to_open(candidate.path, split)
     ready = None if candidate.is_directory else candidate.source
     report = shown(progress, "finding records", "bytes")
-    opened = [_open_settled(path, splits, options, report, ready) for path, splits in files]
+    opened = [_open_settled(path, options, report, ready) for path in files]
     if len(opened) > 1:
         joined: Joined = opened[0].joined(opened[1:])
         return joined
@@ -181,12 +181,11 @@ def _open_again(candidate: Candidate, options: Mapping[str, Any]) -> Dataset:
     path = candidate.path
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", MapixWarning)
-        return _open(path, splits_beside(path), options, expect=candidate.expect)
+        return _open(path, options, expect=candidate.expect)
 
 
 def _open_settled(
     path: str,
-    splits: Mapping[str, str],
     options: Mapping[str, Any],
     progress: Progress | None,
     ready: Source | None,
@@ -194,18 +193,17 @@ def _open_settled(
     """Open a file, again where another process began to append while it was inspected."""
     for _ in range(TRIES - 1):
         try:
-            return _open(path, splits, options, progress=progress, ready=ready)
+            return _open(path, options, progress=progress, ready=ready)
         except FileChangedError:
             ready = None
         except FormatError as e:
             e.recognised = bool(e.record) or named_as_vimh(path)
             raise
-    return _open(path, splits, options, progress=progress)
+    return _open(path, options, progress=progress)
 
 
 def _open(
     path: str,
-    splits: Mapping[str, str],
     options: Mapping[str, Any],
     *,
     expect: Fingerprint | None = None,
@@ -213,7 +211,8 @@ def _open(
     ready: Source | None = None,
 ) -> Dataset:
     source = settled(path, expect, ready)
-    info = info_of(path, options["info"])
+    beside = text_beside(path) if options["info"] is True else None
+    info = info_of(path, options["info"], beside)
     try:
         named = Parameters.from_info(info)
     except (ValueError, TypeError, AttributeError, OverflowError) as e:
@@ -225,7 +224,7 @@ def _open(
         info,
         gatherer=gatherer,
         options=options,
-        splits={name: absolute(split) for name, split in splits.items()},
+        splits={name: absolute(split) for name, split in splits_beside(path, beside).items()},
     )
     differs = disagreements(info, ds.split_name, gatherer.index)
     if differs:  # the records count, not the info JSON

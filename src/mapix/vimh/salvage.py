@@ -20,7 +20,7 @@ from mapix.store import NewDirectory, NewWhole
 from mapix.text import brief
 from mapix.vimh import layout
 from mapix.vimh.files import CIFAR, PICKLE_SUFFIX, data_files, refusal
-from mapix.vimh.info_json import INFO_NAME, hint_of, info_of, with_count
+from mapix.vimh.info_json import INFO_NAME, hint_of, info_of, text_beside, with_count
 from mapix.vimh.journal import settled
 from mapix.vimh.layout import Hint, Progress
 from mapix.vimh.record_index import ENTRY, Checksums, RecordIndex
@@ -200,7 +200,7 @@ def _opened(path: str) -> _Opened:
 def _info(path: str) -> dict[str, Any] | None:
     """Return the info JSON beside a file; None for a damaged one."""
     try:
-        return info_of(path, True)
+        return info_of(path, True, text_beside(path))
     except (FormatError, LimitError):
         return None
 
