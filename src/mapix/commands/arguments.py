@@ -162,13 +162,13 @@ def chosen(ds: Any, arguments: argparse.Namespace) -> Any:
     if getattr(arguments, "where", None) is not None:
         ds = ds.where(arguments.where)
     if getattr(arguments, "sort", None) is not None:
-        column_named(ds, arguments.sort)
+        check_column(ds, arguments.sort)
         ds = ds.sort_by(arguments.sort, descending=arguments.descending)
     return ds
 
 
-def column_named(ds: Any, name: str) -> Any:
-    """Return a column.
+def check_column(ds: Any, name: str) -> None:
+    """Check that a dataset has a column.
 
     Raises
     ------
@@ -178,4 +178,3 @@ def column_named(ds: Any, name: str) -> Any:
     if name not in ds.columns:
         there = ", ".join(ds.columns) or "none"
         raise CommandError(f"{ds.path}: there is no column {name!r}; the columns: {there}")
-    return ds.columns[name]

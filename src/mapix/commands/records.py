@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mapix.commands.arguments import check_column
 from mapix.commands.output import CommandError, Table, cell
 from mapix.errors import MapixError
 
@@ -38,9 +39,7 @@ def chosen_names(ds: Any, wanted: str | None, default: Sequence[str]) -> list[st
         return list(ds.columns)
     names = [name.strip() for name in wanted.split(",") if name.strip()]
     for name in names:
-        if name not in ds.columns:
-            there = ", ".join(ds.columns) or "none"
-            raise CommandError(f"{ds.path}: there is no column {name!r}; the columns: {there}")
+        check_column(ds, name)
     return names
 
 

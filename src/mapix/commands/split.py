@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from mapix import conversion
-from mapix.commands.arguments import add_paths, add_records, column_named, opened
+from mapix.commands.arguments import add_paths, add_records, check_column, opened
 from mapix.commands.convert import add_target, facts, write
 from mapix.commands.output import CommandError, UsageError, emit
 
@@ -42,7 +42,7 @@ def _run(arguments: argparse.Namespace) -> None:
     kind = conversion.target_named(name, target, {})
     with opened(arguments) as ds:
         if arguments.stratify is not None:
-            column_named(ds, arguments.stratify)
+            check_column(ds, arguments.stratify)
         how = {"seed": arguments.seed, "stratify": arguments.stratify}
         parts = dict(zip(NAMES, ds.split(arguments.share, **how), strict=True))
         if kind.splits or kind.any_split:
