@@ -100,11 +100,12 @@ def _info(a: argparse.Namespace) -> None:
     from mapix.registry import open_dataset
     from mapix.visualrbm import tools
 
-    facts = []
+    facts, lines = [], []
     for path in a.file:
         with open_dataset(path, format="visualrbm", strict=a.strict) as opened:
             facts.append(opened.describe())
-    emit(a, facts, *(tools.describe(path, strict=a.strict) for path in a.file))
+            lines.append(tools.line_of(opened))
+    emit(a, facts, *lines)
 
 
 def _hidden(a: argparse.Namespace) -> None:

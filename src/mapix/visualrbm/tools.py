@@ -27,9 +27,12 @@ def _model(path: Path, **options: Any) -> Model:
 
 def describe(path: Path, *, strict: bool = False) -> str:
     """Return one line that describes the file of a model or a schedule."""
-    return repr(open_dataset(path, format=NAME, strict=strict))[1:-1].removeprefix(
-        "mapix.visualrbm."
-    )
+    return line_of(open_dataset(path, format=NAME, strict=strict))
+
+
+def line_of(opened: Model | Schedule) -> str:
+    """Return one line that describes a model or a schedule."""
+    return repr(opened)[1:-1].removeprefix("mapix.visualrbm.")
 
 
 def hidden(
