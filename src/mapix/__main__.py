@@ -7,6 +7,9 @@ from typing import Any
 
 __all__ = ["describe", "main"]
 
+# Not in mapix.commands.status: Ctrl-C may end the import of that module.
+INTERRUPTED = 130  # as shells have it
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command.
@@ -33,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         return program.main(sys.argv[1:] if argv is None else argv)
     except KeyboardInterrupt:
         print("mapix: interrupted", file=sys.stderr)
-        return 130
+        return INTERRUPTED
 
 
 def describe(ds: Any) -> str:
