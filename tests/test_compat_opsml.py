@@ -23,11 +23,8 @@ TOLD = json.loads((OPSML / "manifest.json").read_text())["variants"]
 RECORDS = TOLD["v1_file_name"]["metadata"]["metadata.jsonl"]["records"]
 
 
-def test_the_documents_example(tmp_path, monkeypatch):
-    """As printed there, but for the package's name and the registry's DataCard."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "my_images").mkdir()
-
+def documents_example() -> tuple[ImageRecord, ImageDataset]:
+    """As printed there, but for the package's name: its record and its dataset of my_images."""
     # Create one metadata record
     record = ImageRecord(
         file_name="0001.png",
@@ -50,6 +47,13 @@ def test_the_documents_example(tmp_path, monkeypatch):
         metadata=metadata # or if you wrote the file to disk, metadata="metadata.jsonl"
     )  # fmt: skip
 
+    return record, image_dataset
+
+
+def test_the_documents_example(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_images").mkdir()
+    record, image_dataset = documents_example()
     golden = (V1 / "metadata.jsonl").read_bytes().splitlines(keepends=True)
     written = Path("my_images/metadata.jsonl").read_bytes()
     assert written == golden[0]

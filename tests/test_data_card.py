@@ -14,15 +14,14 @@ import pytest
 
 import mapix
 from mapix.compat.opsml import (
-    BBox,
     CardInfo,
     DataCard,
     DataSplit,
     ImageDataset,
     ImageMetadata,
-    ImageRecord,
     ValidationError,
 )
+from test_compat_opsml import documents_example
 
 SPLITS = [
     {"label": "train", "column_name": "foo", "column_value": 6, "inequality": "<"},
@@ -40,27 +39,7 @@ def test_the_documents_example_to_its_last_line(tmp_path, monkeypatch):
     (tmp_path / "my_images" / "0001.png").write_bytes(b"picture")
     (tmp_path / "my_images" / "more" / "x.txt").write_bytes(b"")
     kwargs = {"name": "pictures", "repository": "mlops", "contact": "a@b.c", "version": "1.0.0"}
-
-    record = ImageRecord(
-        file_name="0001.png",
-        caption="This is a caption for the image",
-        categories=[0],
-        objects=BBox(
-            bbox=[[302.0, 109.0, 73.0, 52.0]],
-            categories=[0]
-        ),
-    )  # fmt: skip
-
-    metadata = ImageMetadata(records=[record])
-
-    # if you'd like to write the metadata to file
-    metadata.write_to_file("my_images/metadata.jsonl")
-
-    # Create image dataset
-    image_dataset = ImageDataset(
-        image_dir="my_images",
-        metadata=metadata # or if you wrote the file to disk, metadata="metadata.jsonl"
-    )  # fmt: skip
+    record, image_dataset = documents_example()
 
     # Create DataCard
     card = DataCard(
