@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["rings_of", "to_geojson"]
 
+BLOCK_SEGMENTS = 4096  # whose groups are found at once: each search reads all groups
+
 Ring = NDArray[np.int32]
 
 
@@ -61,7 +63,7 @@ def to_geojson(
 
     Notes
     -----
-    Memory: one segment, if there is a path.
+    Memory: one segment, and the groups of 4096, if there is a path.
     """
     some = archive._some(keys)
     if path is None:
@@ -84,13 +86,15 @@ def _features(
     progress: Callable[[int, int], object] | None,
 ) -> Iterator[dict[str, Any]]:
     for n, key in enumerate(keys.tolist()):
+        if n % BLOCK_SEGMENTS == 0:
+            groups_of = archive._groups_of(keys[n : n + BLOCK_SEGMENTS])
         segment = archive[key]
         polygons = rings_of(segment.polygon())
         if polygons:
             parts = [[_closed(ring) for ring in rings] for rings in polygons]
             kind = "Polygon" if len(parts) == 1 else "MultiPolygon"
             geometry = {"type": kind, "coordinates": parts[0] if len(parts) == 1 else parts}
-            groups = [g for g in archive.table([key])["groups"][0] if g != CROWD]
+            groups = [g for g in groups_of[n % BLOCK_SEGMENTS] if g != CROWD]
             properties: dict[str, Any] = {
                 "objectType": object_type,
                 "name": segment.iid.decode("utf-8", "backslashreplace"),
