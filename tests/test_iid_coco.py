@@ -97,6 +97,16 @@ def test_a_round_trip_keeps_all_but_polygons(folder: Path, tmp_path: Path) -> No
     assert plain(to_coco(tmp_path / "again")) == plain(CONTENT)
 
 
+@pytest.mark.parametrize("number", [1234567890123456789, "1" * 5000], ids=["long", "longer"])
+def test_ids_of_many_digits_come_back(tmp_path: Path, number: int | str) -> None:
+    annotation = {"id": number, "image_id": 3, "category_id": 2, "segmentation": [SQUARE]}
+    content = {"images": IMAGES[1:2], "annotations": [annotation], "categories": CATEGORIES}
+    from_coco(content, tmp_path / "x.iid")
+    back = to_coco(tmp_path / "x.iid")
+    assert back is not None
+    assert back["annotations"][0]["id"] == number
+
+
 def test_one_image_and_parts(tmp_path: Path) -> None:
     path = tmp_path / "all.json"
     path.write_text(json.dumps(CONTENT), encoding="utf-8")

@@ -22,7 +22,7 @@ from mapix.registry import open_dataset
 from mapix.rooted import Root
 from mapix.store import NewDirectory
 
-__all__ = ["CONTENT", "CROWD", "FromCoco", "from_coco"]
+__all__ = ["CONTENT", "CROWD", "FromCoco", "from_coco", "number_of"]
 
 CONTENT = "coco.json"
 """Name of the file beside several archives: what a COCO file holds besides images and annotations.
@@ -242,6 +242,12 @@ class _Categories:
         return self._ids.get(groups[0]) if groups else None
 
 
+def number_of(iid: str) -> int | None:
+    """Return the id of an annotation that a segment's name is; None if it is another text."""
+    plain = iid.isascii() and iid.isdecimal() and len(iid) < 19 and str(int(iid)) == iid
+    return int(iid) if plain else None
+
+
 def _rest(
     metadata: Mapping[str, Any],
     iid: str,
@@ -253,7 +259,7 @@ def _rest(
     """Return what an annotation states and its segment does not."""
     minr, minc, maxr, maxc = box
     found: dict[str, Any] = {
-        "id": int(iid) if iid.isascii() and iid.isdecimal() and str(int(iid)) == iid else None,
+        "id": number_of(iid),
         "category_id": known.id_of(groups),
         "area": area,
         "bbox": [minc, minr, maxc - minc, maxr - minr],

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mapix.drawing.png_file import png
 from mapix.errors import FormatError, LimitError
 from mapix.iid.archive import Archive
-from mapix.iid.coco_reading import CONTENT, CROWD
+from mapix.iid.coco_reading import CONTENT, CROWD, number_of
 from mapix.iid.opening import open_path
 from mapix.source import read_small
 from mapix.store import NewDirectory, NewWhole
@@ -191,8 +191,7 @@ def _number(kept: Mapping[str, Any], iid: str) -> int | str | None:
     stated = kept.get(iid, {}).get("id")
     if isinstance(stated, int | str) and not isinstance(stated, bool):
         return stated
-    plain = iid.isascii() and iid.isdecimal() and len(iid) < 19 and str(int(iid)) == iid
-    return int(iid) if plain else None
+    return number_of(iid)
 
 
 def to_coco(
