@@ -111,12 +111,12 @@ class Table:
 
     def all_parsed(self) -> Iterator[dict[str, Any]]:
         """Yield all objects; the file is copied in blocks."""
-        first = 0
+        first, ends = 0, self._begins + self._sizes
         while first < len(self):
-            begin, end = self.place(first)
-            ends = self._begins[first:] + self._sizes[first:]
-            last = first + max(1, int(np.searchsorted(ends, begin + BLOCK_NBYTES, "right")))
-            last = min(last, first + BLOCK_NBYTES)
+            begin, _ = self.place(first)
+            # a Python integer would make the search copy all ends, as float64
+            after = int(np.searchsorted(ends, np.uint64(begin + BLOCK_NBYTES), "right"))
+            last = max(first + 1, after)
             raw = self.source.read(begin, self.place(last - 1)[1] - begin)
             for row in range(first, last):
                 at, end = self.place(row)
