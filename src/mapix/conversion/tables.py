@@ -195,28 +195,32 @@ def _facts_alike(stream: Stream) -> dict[str, str]:
     for line in stream.lines():
         for name, found in kinds.items():
             if name in line:
-                found |= _kinds(line[name])
-    alike = {"caption": "text"} if kinds["caption"] == {"text"} else {}
-    named = kinds["objects"] - {"boxes"}  # those that have boxes, and the type of their names
-    if kinds["objects"] and named <= {"boxes of numbers"}:
-        alike["objects"] = "boxes of numbers" if named else "boxes of texts"
-    elif named == {"boxes of texts"}:
+                found.add(_kind(line[name]))
+    alike = {}
+    if kinds["caption"] == {"text"}:
+        alike["caption"] = "text"
+    named = kinds["objects"] - {"no boxes"}
+    if named == {"boxes of numbers"}:
+        alike["objects"] = "boxes of numbers"
+    elif kinds["objects"] and named <= {"boxes of texts"}:  # also where no record has a box
         alike["objects"] = "boxes of texts"
     return alike
 
 
-def _kinds(value: Any) -> set[str]:
+def _kind(value: Any) -> str:
     """Return the kind of a fact: text, or boxes with as many texts or numbers and no more."""
     if not isinstance(value, dict):
-        return {"text"} if writable(value) else {"another"}
+        return "text" if writable(value) else "another"
     boxes, names = value.get("bbox"), value.get("categories")
     if value.keys() != {"bbox", "categories"} or not isinstance(boxes, list):
-        return {"another"}
+        return "another"
     if not isinstance(names, list) or len(boxes) != len(names) or not all(map(_is_box, boxes)):
-        return {"another"}
+        return "another"
+    if not names:
+        return "no boxes"
     if all(type(name) is int and abs(name) < MOST_INTEGER for name in names):
-        return {"boxes of numbers"} if names else {"boxes"}
-    return {"boxes of texts"} if all(map(writable, names)) else {"another"}
+        return "boxes of numbers"
+    return "boxes of texts" if all(map(writable, names)) else "another"
 
 
 def _is_box(box: Any) -> bool:
