@@ -110,13 +110,13 @@ class Files:
         Backslashes separate folders, as for Hugging Face.  Where there is no such file, a backslash
         is part of the name; and accented letters may be composed or decomposed.
         """
-        names = spellings(canonical(name) if "\\" in name else name)
-        for one in [*names, name] if "\\" in name else names[:-1]:
+        names = [*spellings(canonical(name)), name] if "\\" in name else spellings(name)
+        for one in names[:-1]:
             try:
                 return do(self, one)
             except (FileNotFoundError, NotADirectoryError):
                 continue
-        return do(self, names[-1] if "\\" not in name else name)
+        return do(self, names[-1])
 
     def by_filepath(self, filepath: str, size: object, do: Callable[[Files, str], T]) -> T:
         """Return ``do(files, name)`` of the first file that a ``filepath`` may mean.
