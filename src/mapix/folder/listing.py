@@ -13,12 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix.errors import ClosedError, FileChangedError, FormatError
-from mapix.folder.files import Files, Settings
 from mapix.folder.layout import NAME
 from mapix.folder.metadata_file import MetadataFile
-from mapix.folder.splits import Place
 from mapix.rooted import absolute
-from mapix.source import Fingerprint, Source
+from mapix.source import Fingerprint
 
 __all__ = ["FolderSource", "ListedFile", "Rows"]
 
@@ -128,7 +126,7 @@ class Rows:
 class ListedFile(MetadataFile):
     """A listing that is not a ``metadata.jsonl``.
 
-    A subclass finds its records in ``_listed``, and overrides ``metadata``.
+    A subclass finds its records in ``_open``, and overrides ``metadata``.
 
     Parameters
     ----------
@@ -144,24 +142,9 @@ class ListedFile(MetadataFile):
     has_lines = False
     is_jsonl = False
 
-    def __init__(self, place: Place, settings: Settings, expect: Fingerprint | None = None) -> None:
-        self.place, self.settings = place, settings
-        self.columns = {}
-        self.fields = None
-        self.labels_are_numbers = True
-        self.directory = None if place.directory is None else absolute(place.directory)
-        self._rows = None
-        self._open(expect)
-
     def _open(self, expect: Fingerprint | None) -> None:
-        """Open the file, and find the records: set ``files``, ``source`` and ``lines``."""
+        """See ``MetadataFile``."""
         raise NotImplementedError
-
-    def _opened_source(self, expect: Fingerprint | None) -> Source:
-        """Open the file that lists the records."""
-        folder, name = os.path.split(self.place.path)
-        self.files = Files(folder or ".", self.place.root)
-        return self.files.source(name, expect=expect)
 
     def place_of(self, row: int) -> str:
         """Return the front of errors about a record."""

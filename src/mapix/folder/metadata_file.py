@@ -17,7 +17,7 @@ from mapix.folder.lines import Lines
 from mapix.folder.splits import Place
 from mapix.registry import reopen
 from mapix.rooted import absolute
-from mapix.source import Fingerprint
+from mapix.source import Fingerprint, Source
 
 __all__ = ["MetadataFile"]
 
@@ -63,16 +63,24 @@ class MetadataFile:
     is_jsonl = True
 
     def __init__(self, place: Place, settings: Settings, expect: Fingerprint | None = None) -> None:
-        folder, name = os.path.split(place.path)
         self.place, self.settings = place, settings
-        self.files = Files(folder or ".", place.root)
-        self.source = self.files.source(name, expect=expect)
-        self.lines = Lines(self.source, settings.max_line_nbytes, NAME)
         self.columns: dict[str, Column] = {}
         self.fields: dict[str, Any] | None = None
         self.labels_are_numbers = True
         self.directory = None if place.directory is None else absolute(place.directory)
         self._rows: dict[str, int | list[int]] | None = None
+        self._open(expect)
+
+    def _open(self, expect: Fingerprint | None) -> None:
+        """Open the file, and find the records: set ``files``, ``source`` and ``lines``."""
+        self.source = self._opened_source(expect)
+        self.lines = Lines(self.source, self.settings.max_line_nbytes, NAME)
+
+    def _opened_source(self, expect: Fingerprint | None) -> Source:
+        """Open the file that lists the records, and the folder that it lies in."""
+        folder, name = os.path.split(self.place.path)
+        self.files = Files(folder or ".", self.place.root)
+        return self.files.source(name, expect=expect)
 
     def reopening(self) -> tuple[str, dict[str, Any], Fingerprint]:
         """Return path, options of ``open`` and fingerprint, for a pickle."""
