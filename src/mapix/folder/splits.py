@@ -69,9 +69,11 @@ def splits_of(folder: str) -> tuple[str, ...]:
         found = [] if has_pictures(images, 0) else subfolders(images)
     elif not found:
         found = [n for n in below if is_yolo(os.path.join(folder, n))]
-        if not found and not has_pictures(folder, 0):
-            found = [n for n in below if has_pictures(os.path.join(folder, n))]
-            found = found if all(n.lower() in USUAL for n in found) else []
+        usual = [n for n in below if n.lower() in USUAL]
+        if not found and usual and not has_pictures(folder, 0):  # a folder of classes has none
+            others = (n for n in below if n.lower() not in USUAL)
+            if not any(has_pictures(os.path.join(folder, n)) for n in others):
+                found = [n for n in usual if has_pictures(os.path.join(folder, n))]
     return tuple(sorted(found, key=lambda n: (USUAL.index(n) if n in USUAL else len(USUAL), n)))
 
 
