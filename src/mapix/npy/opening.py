@@ -274,6 +274,8 @@ def _with_labels(archive: _Archive, axes: Axes) -> NpzArray:
     """Return ``images`` with the labels that ``mapix.convert`` wrote: one, or columns."""
     beside = archive.label_members()
     rows = archive.opened(IMAGES[0], axes=axes)
+    if not beside:
+        return rows
     for name, found in beside.items():
         for kind, member in (("label", found.values), ("present", found.present)):
             if member is not None and member.shape != (len(rows),):
