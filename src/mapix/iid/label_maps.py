@@ -57,8 +57,7 @@ class LabelMap:
         """Write a PNG, TIFF or ``.npy`` file, which ``read_labels`` reads: see ``save_labels``."""
         from mapix.iid.label_files import write_strips
 
-        step = max(1, STRIPE_PIXELS // max(1, self.labels.shape[1]))
-        strips = (self.labels[at : at + step] for at in range(0, len(self.labels), step))
+        strips = (self.labels[part] for part in _stripes(self.labels.shape, STRIPE_PIXELS))
         most = int(self.labels.max(initial=0))
         write_strips(path, self.labels.shape, strips, most, rgb=rgb)
 
