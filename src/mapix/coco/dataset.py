@@ -13,7 +13,7 @@ from mapix.byte_ranges import ByteRange
 from mapix.coco.record import CocoAnnotation, CocoImage
 from mapix.columns import Column, column_of
 from mapix.dataset import Annotations, FileDataset, Progress
-from mapix.errors import FormatError, UnsupportedError
+from mapix.errors import UnsupportedError
 from mapix.options import BatchOptions
 from mapix.pictures.batching import PictureBatch
 from mapix.pictures.dataset import PictureDataset
@@ -328,18 +328,3 @@ class CocoAnnotations(_OfFile):
 
     def _label_names(self) -> Sequence[str]:
         return ("category",)
-
-
-def opened(found: Any) -> CocoImages:
-    """Return images, from what ``mapix.open`` returned.
-
-    Raises
-    ------
-    FormatError
-        It is another dataset.
-    """
-    if isinstance(found, CocoAnnotations):
-        return found.images
-    if not isinstance(found, CocoImages):
-        raise FormatError(found.path, "coco", "not a COCO file")
-    return found

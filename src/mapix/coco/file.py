@@ -88,11 +88,6 @@ class CocoFile:
     # --- which annotation belongs to which image --------------------------------------------------
 
     @cached_property
-    def image_ids(self) -> NDArray[Any]:
-        """Numbers of all images: int64, or objects where some are text."""
-        return self.images.ids("id")[0]
-
-    @cached_property
     def _joined(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
         """Return image rows in the order of ids, annotation rows in the order of image ids, codes.
 
