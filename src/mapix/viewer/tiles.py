@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mapix import _native
 from mapix.errors import FileChangedError, MapixError
+from mapix.selection import spread
 from mapix.viewer.routes import RefusedError, Reply, Request
 from mapix.viewer.session import View
 from mapix.viewer.table import records_at
@@ -119,9 +120,7 @@ def range_of(view: View, channels: tuple[int, int]) -> tuple[float, float]:
     nchannels, channel = channels
 
     def found() -> tuple[float, float]:
-        ds = view.ds
-        n = len(ds)
-        records = np.unique(np.linspace(0, n - 1, min(n, SAMPLE)).astype(np.int64))
+        records = spread(len(view.ds), SAMPLE)
         image = next((x for i in records if (x := _readable(view, int(i))) is not None), None)
         if image is None or image.dtype == np.uint8:
             return 0.0, 255.0
