@@ -76,7 +76,6 @@ class Facet:
         values = column.values
         first = next((v for v in values[present][:1].tolist()), "")
         self.kind = "members" if isinstance(first, tuple) else "values"
-        numbers: dict[Any, int] = {}
         counts: Counter[Any] = Counter()
         if self.kind == "values":
             counts.update(values[present].tolist())
@@ -86,7 +85,7 @@ class Facet:
         listed = [value for value, _ in counts.most_common(MOST_VALUES)]
         numbers = {value: i for i, value in enumerate(listed)}
         self.nbins = len(listed)
-        self.about |= {"values": [_text(v) for v in listed], "distinct": len(counts)}
+        self.about |= {"values": listed, "distinct": len(counts)}
         if self.kind == "values":
             self.bins = np.full(len(values), MISSING, np.uint16)
             self.bins[present] = [numbers.get(v, MISSING) for v in values[present].tolist()]
@@ -103,10 +102,6 @@ class Facet:
             bins = bins[np.repeat(mask, self.sizes) if self.kind == "members" else mask]
         # without a value: in a bin of its own, which is left out
         return np.bincount(np.minimum(bins, self.nbins), minlength=self.nbins + 1)[: self.nbins]
-
-
-def _text(value: Any) -> Any:
-    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
 
 
 def facet(view: View, request: Request) -> Reply:
