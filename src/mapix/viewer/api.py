@@ -30,6 +30,7 @@ def dataset(view: View, request: Request) -> Reply:
     ds = view.ds
     facts = ds.describe()
     labels = set(ds._label_names())
+    pixels, problem = view.cached("first", lambda: _first(ds))
     return Reply.json(
         {
             "facts": facts,
@@ -38,13 +39,13 @@ def dataset(view: View, request: Request) -> Reply:
             "records": len(ds),
             "word": ds.RECORDS,
             "columns": [{"name": name, "label": name in labels} for name in ds._column_names()],
-            "pixels": view.cached("pixels", lambda: _pixels(ds)),
+            "pixels": pixels,
             "panels": [
                 {"name": p.name, "title": p.title, "place": p.place}
                 for p in panels_of(ds.PANELS)
                 if p.place != "frame" and p.applies(ds)
             ],
-            "problem": view.cached("problem", lambda: first_image(ds)[1]),
+            "problem": problem,
             "selected": len(view.selected),
             "exports": view.export_folder is not None,
             "reopens": view.reopens,
@@ -52,18 +53,19 @@ def dataset(view: View, request: Request) -> Reply:
     )
 
 
-def _pixels(ds: Any) -> dict[str, Any] | None:
-    """Return type and shape of the first record's pixels."""
-    image, _ = first_image(ds)
+def _first(ds: Any) -> tuple[dict[str, Any] | None, str]:
+    """Return type and shape of the first record's pixels, and why records before it have none."""
+    image, problem = first_image(ds)
     if image is None:
-        return None
-    return {
+        return None, problem
+    pixels = {
         "dtype": image.dtype.name,
         "shape": image.shape,
         "alike": ds.image_shape is not None,
         "copied": copies(ds) is not None,
         "channels": image.shape[2] if image.ndim == 3 else 1,
     }
+    return pixels, problem
 
 
 def condition(view: View, request: Request) -> Reply:
