@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import threading
 from typing import Any
 
 import numpy as np
@@ -90,24 +89,11 @@ def facts(view: View, request: Request) -> Reply:
     )
 
 
-class _Heatmaps:
-    """Values per neuron, made when they are first asked for: a mapping is read completely."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.known: dict[str, NDArray[Any]] = {}
-
-    def of(self, run: Run, name: str) -> NDArray[Any]:
-        with self.lock:
-            if name not in self.known:
-                self.known[name] = run.heatmaps[name]()
-            return self.known[name]
-
-
 def heatmap(view: View, request: Request) -> Reply:
     """Return a value for each neuron; null where there is none."""
-    run, known = _run(view), view.cached("som.heatmaps", _Heatmaps)
-    return Reply.json(known.of(run, request.choice("name", list(run.heatmaps))))
+    known = _run(view).heatmaps
+    name = request.choice("name", list(known))
+    return Reply.json(view.cached(("som.heatmap", name), known[name]))
 
 
 def tiles(view: View, request: Request) -> Reply:
