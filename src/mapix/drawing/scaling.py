@@ -11,6 +11,7 @@ __all__ = [
     "MISSING",
     "MOST_DRAWN_PIXELS",
     "drawn",
+    "finite_range",
     "outlined",
     "rgb",
     "thumbnail",
@@ -123,6 +124,11 @@ def value_range_of(image: ArrayLike) -> Range:
         return 0.0, 255.0
     if array.dtype.kind == "b":
         return 0.0, 1.0
+    return finite_range(array)
+
+
+def finite_range(array: NDArray[Any]) -> Range:
+    """Return the lowest and the highest finite number; zeros without any."""
     if array.dtype.kind == "f":
         array = array[np.isfinite(array)]
     return (float(array.min()), float(array.max())) if array.size else (0.0, 0.0)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix.drawing import thumbnail
+from mapix.drawing.scaling import finite_range, thumbnail
 from mapix.pink.file import PinkFile
 from mapix.pink.run import Run
 from mapix.pink.som import Som
@@ -53,19 +53,14 @@ def _tiles(pictures: NDArray[Any], size: int, *, each: bool) -> Reply:
     The contrast of each picture is stretched by itself, or that of all together.
     """
     channels = 3 if pictures.shape[3] in (3, 4) else 1
-    limits = None if each else _limits(pictures)
+    limits = None if each else finite_range(pictures)
     made = [
-        thumbnail(picture, size, value_range=limits or _limits(picture))[..., :channels]
+        thumbnail(picture, size, value_range=limits or finite_range(picture))[..., :channels]
         for picture in pictures
     ]
     data = np.stack(made) if made else np.empty((0, 0, 0, channels), np.uint8)
     head = SHAPE.pack(*data.shape[1:3], channels)
     return Reply(head + data.tobytes(), "application/octet-stream")
-
-
-def _limits(pictures: NDArray[Any]) -> tuple[float, float]:
-    finite = pictures[np.isfinite(pictures)] if pictures.dtype.kind == "f" else pictures
-    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
 
 
 def facts(view: View, request: Request) -> Reply:
