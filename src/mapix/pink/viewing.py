@@ -32,6 +32,11 @@ def _run(view: View) -> Run:
     return found
 
 
+def _nentries(run: Run) -> int:
+    """Return the number of entries, which all files have; 0 of a SOM alone."""
+    return next((len(f) for f in (run.mapping, run.data, run.rotation) if f is not None), 0)
+
+
 def _pixels(array: NDArray[Any], channel: int | None) -> NDArray[Any]:
     """Return neurons or entries, (n, ...), as pictures (n, h, w, c)."""
     if array.ndim < 3:
@@ -69,7 +74,6 @@ def facts(view: View, request: Request) -> Reply:
     run = _run(view)
     som = run.som
     shape = som.neuron_shape
-    entries = next((len(f) for f in (run.mapping, run.data, run.rotation) if f is not None), 0)
     return Reply.json(
         {
             "layout": som.layout,
@@ -79,7 +83,7 @@ def facts(view: View, request: Request) -> Reply:
             "channels": shape[0] if len(shape) > 2 else 1,
             "heatmaps": list(run.heatmaps),
             "files": [k for k in ("mapping", "data", "rotation") if getattr(run, k) is not None],
-            "entries": entries,
+            "entries": _nentries(run),
         }
     )
 
@@ -106,10 +110,10 @@ def tiles(view: View, request: Request) -> Reply:
 
 
 def _entry(run: Run, request: Request) -> int:
-    some = [f for f in (run.mapping, run.data, run.rotation) if f is not None]
-    if not some or not len(some[0]):
+    n = _nentries(run)
+    if not n:
         raise RefusedError(404, "the SOM is shown without a mapping or data: pass them, too")
-    return request.integer("entry", most=len(some[0]) - 1)
+    return request.integer("entry", most=n - 1)
 
 
 def members(view: View, request: Request) -> Reply:
