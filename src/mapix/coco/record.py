@@ -144,10 +144,9 @@ class CocoImage(_Object):
         """Return the picture with its boxes, uint8 (h, w, 3); None without its folder."""
         if self._file.folder is None:
             return None
-        found, (h, w) = small_picture(self.encoded(), size), self.size
-        boxes = self.boxes
+        found, boxes = small_picture(self.encoded(), size), self.boxes
         boxes[:, 2:] += boxes[:, :2]
-        return outlined(found, boxes * ((found.shape[1] / (w or 1), found.shape[0] / (h or 1)) * 2))
+        return outlined(found, boxes, self.size)
 
     def _repr_html_(self) -> str:
         from mapix.notebook import record_html

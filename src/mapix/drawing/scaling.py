@@ -99,10 +99,21 @@ def drawn(
     return thumbnail(image, size, colours) if image.dtype.kind in "biuf" else None
 
 
-def outlined(picture: Bytes, boxes: ArrayLike) -> Bytes:
-    """Draw boxes, (n, 4) of left, top, right and bottom in pixels, into a picture (h, w, 3)."""
-    h, w = picture.shape[:2]
-    for k, corners in enumerate(np.asarray(boxes, np.float64)):
+def outlined(picture: Bytes, boxes: ArrayLike, size: tuple[int, int]) -> Bytes:
+    """Draw boxes into a small picture (h, w, 3) of an image.
+
+    Parameters
+    ----------
+    picture : ndarray
+        Is changed.
+    boxes : array_like
+        (n, 4) of left, top, right and bottom, in pixels of the image.
+    size : (h, w)
+        Of the image.
+    """
+    (h, w), (high, wide) = picture.shape[:2], size
+    shares = (w / (wide or 1), h / (high or 1)) * 2
+    for k, corners in enumerate(np.asarray(boxes, np.float64) * shares):
         if not np.isfinite(corners).all():
             continue
         left, top, right, bottom = np.clip(np.floor(corners), 0, (w - 1, h - 1) * 2).astype(int)

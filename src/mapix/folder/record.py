@@ -315,8 +315,7 @@ class Record:
         objects = self.objects
         if objects is None or not len(objects):
             return found
-        h, w = self.shape[:2]
-        return outlined(found, objects.xyxy * ((found.shape[1] / w, found.shape[0] / h) * 2))
+        return outlined(found, objects.xyxy, self.shape[:2])
 
     def _repr_html_(self) -> str:
         from mapix.notebook import record_html

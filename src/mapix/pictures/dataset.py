@@ -61,12 +61,11 @@ class PictureDataset(Dataset[R]):
             return super()._drawing(row, size)
         file = self._encoded(self._record(row))
         boxes = np.array(self._annotations(row).boxes, np.float64).reshape(-1, 4)
-        if not len(boxes):
-            return small_picture(file, size)
-        h, w = header_of(file).shape[:2]
         found = small_picture(file, size)
+        if not len(boxes):
+            return found
         boxes[:, 2:] += boxes[:, :2]
-        return outlined(found, boxes * ((found.shape[1] / w, found.shape[0] / h) * 2))
+        return outlined(found, boxes, header_of(file).shape[:2])
 
     def batch(
         self,
