@@ -52,14 +52,11 @@ def _window(view: View, request: Request) -> tuple[Box, int]:
     h, w = _archive(view.ds).shape
     if not h or not w:
         raise RefusedError(404, "the archive has no pixels")
-    top = request.integer("top", 0, most=h - 1)
-    left = request.integer("left", 0, most=w - 1)
-    bottom = request.integer("bottom", h, least=top + 1, most=h)
-    right = request.integer("right", w, least=left + 1, most=w)
-    step = request.integer("step", 1, least=1, most=MOST_SIDE)
+    box, step = request.window(h, w, most_step=MOST_SIDE)
+    top, left, bottom, right = box
     if -(-(bottom - top) // step) * -(-(right - left) // step) > MOST_OUT:
         raise RefusedError(413, f"more than {MOST_OUT} pixels: a larger step is needed")
-    return (top, left, bottom, right), step
+    return box, step
 
 
 def sampled(archive: Archive, keys: Keys, window: Box, step: int) -> NDArray[np.int32]:

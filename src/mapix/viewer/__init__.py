@@ -22,10 +22,10 @@ How to add a panel
 1.  ``viewer/NAME.py`` with ``ROUTES: Mapping[str, Route]`` (GET) and, if it needs them, ``POSTS``.
     A route is called as ``route(view, request)`` and returns a ``Reply``: ``Reply.json(data)``, or
     ``Reply(bytes, "application/octet-stream")``.  Its URL is ``/api/KEY``.  Parameters come by
-    ``request.integer("n", 0, most=100)``, ``.number``, ``.text``, ``.choice``; a bad one is a
-    ``RefusedError``.  Errors of mapix, ValueError, KeyError and IndexError become an answer by
-    themselves.  No route opens a path that the client names.  Pixels are read by ``_image`` or
-    ``batch``, which copy under the guard: a view of the map must not be read.
+    ``request.integer("n", 0, most=100)``, ``.number``, ``.text``, ``.choice``, ``.window``; a bad
+    one is a ``RefusedError``.  Errors of mapix, ValueError, KeyError and IndexError become an
+    answer by themselves.  No route opens a path that the client names.  Pixels are read by
+    ``_image`` or ``batch``, which copy under the guard: a view of the map must not be read.
 2.  A row in ``panels.PANELS``: name, title, place, module, and when it applies to a dataset.
     ``place`` is ``"main"`` (a tab in place of the grid) or ``"side"`` (beside an open record).
 3.  ``static/NAME.js`` with ``export function create(app)``.  It returns ``{element, update(state),

@@ -136,11 +136,7 @@ def pixels(view: View, request: Request) -> Reply:
     if image is None:
         raise RefusedError(404, "the record has no pixels")
     h, w, _ = image.shape
-    top = request.integer("top", 0, most=h - 1)
-    left = request.integer("left", 0, most=w - 1)
-    bottom = request.integer("bottom", h, least=top + 1, most=h)
-    right = request.integer("right", w, least=left + 1, most=w)
-    step = request.integer("step", 1, least=1, most=MOST_SIDE)
+    (top, left, bottom, right), step = request.window(h, w, most_step=MOST_SIDE)
     part = image[top:bottom:step, left:right:step]
     if part.size > MOST_NUMBERS:
         raise RefusedError(

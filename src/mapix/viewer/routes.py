@@ -66,6 +66,17 @@ class Request(NamedTuple):
             raise RefusedError(400, f"{name} must be a whole number {least}..{most}, got {found!r}")
         return number
 
+    def window(self, h: int, w: int, *, most_step: int) -> tuple[tuple[int, int, int, int], int]:
+        """Return a part of an image, (top, left, bottom, right), and a step in pixels.
+
+        By default all of it, each pixel.
+        """
+        top = self.integer("top", 0, most=h - 1)
+        left = self.integer("left", 0, most=w - 1)
+        bottom = self.integer("bottom", h, least=top + 1, most=h)
+        right = self.integer("right", w, least=left + 1, most=w)
+        return (top, left, bottom, right), self.integer("step", 1, least=1, most=most_step)
+
     def number(self, name: str, default: float) -> float:
         """Return a finite number."""
         found = self.parameters.get(name)
