@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import html
-import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -315,8 +314,7 @@ def statistics_html(found: Any) -> str:
         parts.append(table(rows, ("channel", "min", "max", "mean", "std", "pixels")))
     rows = []
     for name, s in found.columns.items():
-        numeric = not math.isnan(s.mean)
-        numbers = [f"{v:.4g}" for v in (s.min, s.max, s.mean, s.std)] if numeric else [""] * 4
+        numbers = [f"{v:.4g}" for v in (s.min, s.max, s.mean, s.std)] if s._numeric else [""] * 4
         counts, ends = s.bars(BARS)
         cells = [escaped(name, MOST_CELL), *numbers, f"{len(s.unique):,}", f"{s.missing:,}"]
         rows.append([*cells, bars(counts, ends)])

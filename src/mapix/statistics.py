@@ -117,7 +117,7 @@ class ColumnStatistics:
 
     def _text(self) -> str:
         spread = ""
-        if not math.isnan(self.mean):
+        if self._numeric:
             spread = f"{self.min:g}..{self.max:g}, mean {self.mean:.4g}, std {self.std:.4g}, "
         return f"{spread}{len(self.unique)} values, {self.missing} missing"
 
