@@ -5,14 +5,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from mapix.source import Source
 
 __all__ = ["KINDS", "ByteRange", "Kind", "Walk", "hex_dump", "shortened"]
 
 Kind = Literal["header", "label", "name", "pixels", "checksum", "data"]
-KINDS: tuple[Kind, ...] = ("header", "label", "name", "pixels", "checksum", "data")
+KINDS: tuple[Kind, ...] = get_args(Kind)
 """Kinds of ranges: fields that describe others, labels, names, pixels (also encoded ones and
 masks), checksums, and everything else."""
 
