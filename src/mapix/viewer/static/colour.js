@@ -9,8 +9,15 @@ function packed(r, g, b) {
 made.set("grey", Uint32Array.from({ length: 256 }, (_, i) => packed(i, i, i)));
 made.set("inverse", Uint32Array.from({ length: 256 }, (_, i) => packed(255 - i, 255 - i, 255 - i)));
 
-// Load the maps of mapix.colour.
-export async function loadColours(source) {
+let loading = null;
+
+// Load the maps of mapix.colour, once.
+export function loadColours(source) {
+  loading ??= load(source);
+  return loading;
+}
+
+async function load(source) {
   for (const [name, text] of Object.entries(await source.json("colours"))) {
     const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
     made.set(name, Uint32Array.from({ length: 256 }, (_, i) => packed(...bytes.subarray(3 * i, 3 * i + 3))));

@@ -31,12 +31,9 @@ export function limits(range, dtype, low, high) {
   return dtype === "uint8" && range !== "tile" ? [0, 255] : [Number(low), Number(high)];
 }
 
-let loaded = null;
-
 // 256 colours, as colour.js has them; a map that is not known is grey.
 export async function palette(app, name) {
-  loaded ??= loadColours(app.source);
-  await loaded;
+  await loadColours(app.source);
   return colourMap(name);
 }
 
