@@ -2,7 +2,7 @@
 // and opacity are made here, so that they change at once.
 
 import { h, shown } from "./dom.js";
-import { hue } from "./levels.js";
+import { canvasOf, hue } from "./levels.js";
 import { colours } from "./scroller.js";
 import { Stage, zoomButtons } from "./stage.js";
 
@@ -179,8 +179,7 @@ export function create(app) {
       data[at + 2] = blue;
       data[at + 3] = 255;
     }
-    image = new OffscreenCanvas(columns, rows);
-    image.getContext("2d").putImageData(made, 0, 0);
+    image = canvasOf(made);
   }
 
   function draw(context) {
@@ -364,8 +363,7 @@ export function create(app) {
       made.data[at] = made.data[at + 1] = made.data[at + 2] = 255;
       made.data[at + 3] = edge ? 255 : 70;
     }
-    chosen.canvas = new OffscreenCanvas(columns, rows);
-    chosen.canvas.getContext("2d").putImageData(made, 0, 0);
+    chosen.canvas = canvasOf(made);
     chosen.part = part;
     stage.dirty();
   }
