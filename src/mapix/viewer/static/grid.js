@@ -539,8 +539,6 @@ export function create(app) {
 
   return {
     element,
-    scroller,
-    tileAt,
     focus: () => scroller.bar.focus({ preventScroll: true }),
     shown(on) {
       for (const control of controls) control.hidden = !on;

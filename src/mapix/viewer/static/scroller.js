@@ -15,7 +15,6 @@ export class Scroller {
     this.moved = moved ?? (() => {});
     this.top = 0;
     this.total = 0;
-    this.frames = []; // times of the last frames, for measurements
     this.spacer = h("div.spacer");
     this.bar = h("div.scroller", { tabindex: "0", role: "group", "aria-label": label }, this.spacer);
     this.canvas = h("canvas");
@@ -61,13 +60,13 @@ export class Scroller {
   dirty() {
     if (this.waiting) return;
     this.waiting = true;
-    requestAnimationFrame((time) => {
+    requestAnimationFrame(() => {
       this.waiting = false;
-      this.#paint(time);
+      this.#paint();
     });
   }
 
-  #paint(time) {
+  #paint() {
     const ratio = devicePixelRatio || 1;
     const { width, height } = this;
     if (!width || !height) return;
@@ -80,8 +79,6 @@ export class Scroller {
     this.context.setTransform(ratio, 0, 0, ratio, 0, 0);
     this.context.imageSmoothingEnabled = false;
     this.draw(this.context, this.top, width, height);
-    this.frames.push(time);
-    if (this.frames.length > 600) this.frames.shift();
   }
 
   #dragged() {
