@@ -34,6 +34,10 @@ function written(state) {
   return text ? `#${text}` : "";
 }
 
+function differing(a, b) {
+  return new Set([...Object.keys(a), ...Object.keys(b)].filter((key) => a[key] !== b[key]));
+}
+
 let state = parsed(location.hash);
 
 export function current() {
@@ -48,9 +52,7 @@ export function set(changes) {
     if (value === null && !(key in DEFAULTS)) delete next[key];
     else next[key] = value;
   }
-  const changed = new Set(
-    [...Object.keys(before), ...Object.keys(next)].filter((key) => before[key] !== next[key]),
-  );
+  const changed = differing(before, next);
   if (!changed.size) return;
   state = next;
   const url = written(state) || `${location.pathname}${location.search}`;
@@ -67,9 +69,7 @@ export function subscribe(listener) {
 function fromUrl() {
   const before = state;
   state = parsed(location.hash);
-  const changed = new Set(
-    [...Object.keys(before), ...Object.keys(state)].filter((key) => before[key] !== state[key]),
-  );
+  const changed = differing(before, state);
   if (changed.size) for (const listener of listeners) listener(state, changed);
 }
 addEventListener("popstate", fromUrl);
