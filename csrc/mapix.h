@@ -89,6 +89,9 @@ int mapix_map_file(uint8_t *at, uint64_t nbytes, int64_t fd, int shared);
  * or MAPIX_E_SYSTEM with errno set. */
 int mapix_protect(uint8_t *at, uint64_t nbytes, int writable);
 
+/* Ask the kernel to read bytes at .. at + nbytes, which lie in the map, in the background. */
+void mapix_willneed(const mapix_map *map, uint64_t at, uint64_t nbytes);
+
 /* --- VIMH files: finding records ------------------------------------------------------------------
  *
  * A record is u16 h, w, c; with the 14-byte head two f32; u8 N; N pairs of u8 (label id, code); h*w*c

@@ -1,4 +1,4 @@
-/* pages.h - the page cache: whether a page is in memory, and asking for pages. */
+/* pages.h - the page cache: whether a page is in memory. */
 #ifndef MAPIX_PAGES_H
 #define MAPIX_PAGES_H
 
@@ -7,8 +7,5 @@
 /* Whether the page of byte `at` of the map is in memory; 1 if the kernel does not report it.  One system
  * call; reads no page. */
 int mapix_resident(const mapix_map *map, uint64_t at);
-
-/* Ask the kernel to read [at, at + nbytes) of the map in the background. */
-void mapix_willneed(const mapix_map *map, uint64_t at, uint64_t nbytes);
 
 #endif

@@ -34,7 +34,6 @@ BACKEND = "MAPIX_BACKEND"
 """Environment variable: "mmap" maps files; "pread" reads complete files into memory at opening."""
 
 HUGE_NBYTES = 2 << 20  # a huge page
-REQUEST_NBYTES = 128 << 10  # the usual readahead of devices
 SAMPLES = 32  # blocks of a file that are compared in place of its content
 SAMPLE_NBYTES = 4096
 COARSE_NS = 2_000_000_000  # resolution of times in zip and FAT; that of tar is one second
@@ -175,7 +174,7 @@ class Mapping:
     """
 
     __slots__ = (
-        *("_begin", "_buffer", "_located", "_mmap", "_place", "_sample"),
+        *("_buffer", "_located", "_mmap", "_place", "_sample"),
         *("advice", "cmap", "fingerprint", "full_path", "limited", "nbytes", "path", "view"),
     )
 
@@ -196,12 +195,12 @@ class Mapping:
                 raise FileChangedError(path, "the file was cut while it was opened; open it again")
             # An empty file cannot be mapped, and there is nothing to read in it.
             self._mmap: _Memory | None = None
-            self._begin = 0
+            begin = 0
             if self.nbytes:
-                self._mmap, self._begin = _reserved(self.nbytes, path)
+                self._mmap, begin = _reserved(self.nbytes, path)
             data: mmap.mmap | bytes = b"" if self._mmap is None else self._mmap
             # Read-only memory exports read-only buffers, so no array over it can be made writable.
-            self.view = memoryview(data)[self._begin : self._begin + self.nbytes]
+            self.view = memoryview(data)[begin : begin + self.nbytes]
             self._buffer = _native.buffer_of(self.view)
             if self.nbytes:
                 _fill(self._buffer, self.nbytes, fd, path)
@@ -244,13 +243,8 @@ class Mapping:
 
     def willneed(self, at: int, nbytes: int) -> None:
         """Ask the kernel to read bytes ``at`` to ``at + nbytes`` from disk in the background."""
-        begin = at - at % mmap.PAGESIZE
-        if self._mmap is None or not 0 <= begin < at + nbytes <= self.nbytes:
-            return
-        # the system cuts a request to the readahead of the device
-        for part in range(begin, at + nbytes, REQUEST_NBYTES):
-            size = min(REQUEST_NBYTES, at + nbytes - part)
-            self._mmap.madvise(mmap.MADV_WILLNEED, self._begin + part, size)
+        if 0 <= at < at + nbytes <= self.nbytes:
+            _native.willneed(self, at, nbytes)
 
     def sample(self) -> int:
         """Return ``sample`` of the file, which is computed once.

@@ -38,6 +38,7 @@ from mapix._native.core import (
     simd,
     stream,
     warm,
+    willneed,
     writable,
 )
 from mapix._native.joint import Joint
@@ -113,5 +114,6 @@ __all__ = [
     "simd",
     "stream",
     "warm",
+    "willneed",
     "writable",
 ]

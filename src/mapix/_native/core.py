@@ -54,6 +54,7 @@ __all__ = [
     "stream",
     "warm",
     "where_of",
+    "willneed",
     "writable",
 ]
 
@@ -204,6 +205,11 @@ def check(mapping: Mapping) -> None:
     """Raise FileChangedError if the file differs from the one that was mapped."""
     if lib.mapix_map_check(mapping.cmap):
         mapping.guarded(lib.mapix_map_check)
+
+
+def willneed(mapping: Mapping, at: int, nbytes: int) -> None:
+    """Call ``mapix_willneed``; the bytes have to lie in the map."""
+    lib.mapix_willneed(mapping.cmap, at, nbytes)
 
 
 def copy(mapping: Mapping, at: int, nbytes: int, format: str) -> bytearray:
