@@ -83,6 +83,52 @@ MAPIX_INLINE void prefetch_name(const names_job *job, uint32_t key) {
     }
 }
 
+/* The hash of what is asked for: of domain and iid, of the iid alone, or of the domain alone. */
+static uint64_t hash_part(const iid_name *name, uint32_t part, uint64_t seed) {
+    switch (part) {
+    case MAPIX_NAME: return hash_name(name, seed);
+    case MAPIX_NAME_IID: return hash_bytes(name->iid, name->iid_nbytes, seed);
+    default: return hash_bytes(name->domain, name->domain_nbytes, seed);
+    }
+}
+
+typedef struct {
+    names_job base;
+    uint64_t first;
+    uint32_t part;
+    uint64_t *hashes;
+} hashes_job;
+
+static int hash_names(void *arg) {
+    hashes_job *job = arg;
+    for (uint64_t i = 0; i < job->base.n; i++) {
+        const uint64_t key = job->first + i;
+        iid_name name;
+        *(volatile uint64_t *)&job->base.where.record = key;
+        const int status = name_of(&job->base, key, &name, &job->base.where);
+        if (status) {
+            return status;
+        }
+        job->hashes[i] = hash_part(&name, job->part, job->base.seed);
+    }
+    return MAPIX_OK;
+}
+
+int mapix_iid_hashes(const mapix_map *map, const mapix_iid *iid, uint64_t first, uint64_t n,
+                     uint32_t part, uint64_t seed, uint64_t *hashes, mapix_where *where) {
+    hashes_job job = {.base = {.map = map, .iid = iid, .n = n, .seed = seed},
+                      .first = first,
+                      .part = part,
+                      .hashes = hashes};
+    if (!iid_usable(map, iid) || part > MAPIX_NAME_DOMAIN || first > iid->nsegments ||
+        n > iid->nsegments - first) {
+        return MAPIX_E_ARGUMENT;
+    }
+    const int status = mapix_guarded_checked(map, hash_names, &job);
+    *where = job.base.where;
+    return status;
+}
+
 typedef struct {
     names_job base;
     const uint32_t *wanted;
@@ -219,6 +265,31 @@ static iid_name wanted_name(const names_job *job, uint64_t i) {
                       job->ends[2 * i + 1] - job->ends[2 * i]};
 }
 
+/* Whether the ends of names do not descend. */
+static int ends_ascend(const uint64_t *ends, uint64_t n) {
+    uint64_t before = 0;
+    for (uint64_t i = 0; i < 2 * n; i++) {
+        if (ends[i] < before) {
+            return 0;
+        }
+        before = ends[i];
+    }
+    return 1;
+}
+
+int mapix_name_hashes(const uint8_t *bytes, const uint64_t *ends, uint64_t n, uint32_t part,
+                      uint64_t seed, uint64_t *hashes) {
+    const names_job job = {.bytes = bytes, .ends = ends, .n = n};
+    if (part > MAPIX_NAME_DOMAIN || !ends_ascend(ends, n)) {
+        return MAPIX_E_ARGUMENT;
+    }
+    for (uint64_t i = 0; i < n; i++) {
+        const iid_name name = wanted_name(&job, i);
+        hashes[i] = hash_part(&name, part, seed);
+    }
+    return MAPIX_OK;
+}
+
 /* The key that a hash's first slot holds; UINT32_MAX where it holds none, or another's. */
 static inline uint32_t likely_key(const names_job *job, uint64_t hash) {
     const uint64_t held = job->slots[hash & (job->nslots - 1)];
@@ -267,14 +338,7 @@ int mapix_iid_find(const mapix_map *map, const mapix_iid *iid, uint64_t seed,
                        .ends = ends,
                        .n = n,
                        .keys = keys};
-    uint64_t before = 0;
-    for (uint64_t i = 0; i < 2 * n; i++) {
-        if (ends[i] < before) {
-            return MAPIX_E_ARGUMENT;
-        }
-        before = ends[i];
-    }
-    if (!names_usable(&job)) {
+    if (!names_usable(&job) || !ends_ascend(ends, n)) {
         return MAPIX_E_ARGUMENT;
     }
     const int status = mapix_guarded_checked(map, find_names, &job);

@@ -461,6 +461,15 @@ int mapix_iid_find(const mapix_map *map, const mapix_iid *iid, uint64_t seed,
                    const uint64_t *slots, uint64_t nslots, const uint8_t *bytes,
                    const uint64_t *ends, uint64_t n, int64_t *keys, mapix_where *where);
 
+/* Hash the names of keys first..first + n, or of n names as mapix_iid_find takes them: domain and iid, or one
+ * of them alone.  Equal names have equal hashes in every file, on every machine, in every version: others
+ * store hashes of seed 0.  Different names may have one hash, so the name of what is found is compared. */
+enum { MAPIX_NAME, MAPIX_NAME_IID, MAPIX_NAME_DOMAIN };
+int mapix_iid_hashes(const mapix_map *map, const mapix_iid *iid, uint64_t first, uint64_t n,
+                     uint32_t part, uint64_t seed, uint64_t *hashes, mapix_where *where);
+int mapix_name_hashes(const uint8_t *bytes, const uint64_t *ends, uint64_t n, uint32_t part,
+                      uint64_t seed, uint64_t *hashes);
+
 /* Encode segments keys[*done, n) as COCO's run lengths of an image of h x w, which must contain them: as text,
  * or as u32 counts, back to back.  ends[i] is where the encoding of keys[i] ends; the first of this call
  * begins at 0.  *done is set to the key to continue with.  scratch has 64 x (h + 1) numbers, rows h and

@@ -216,6 +216,12 @@ static void check_names(const archive *a, input *in) {
         if (built) {
             continue;
         }
+        for (uint32_t part = MAPIX_NAME; part <= MAPIX_NAME_DOMAIN; part++) {
+            uint64_t of_file, of_text;
+            CHECK(mapix_iid_hashes(&map, &a->iid, key, 1, part, seed, &of_file, &where) == 0);
+            CHECK(mapix_name_hashes(text, ends, 1, part, seed, &of_text) == 0);
+            CHECK(of_file == of_text);
+        }
         int64_t found = -2;
         CHECK(mapix_iid_find(&map, &a->iid, seed, slots, 128, text, ends, 1, &found, &where) == 0);
         CHECK(found >= 0 && found <= (int64_t)key);
@@ -379,7 +385,7 @@ static void check_pack(input *in) {
     free(mask), free(numbers), free(scratch);
 }
 
-enum { NCALLS = 14 };
+enum { NCALLS = 15 };
 
 /* Every function for archives, with nothing but the archive to be wrong. */
 static int call(int which, const mapix_map *map, const mapix_iid *iid) {
@@ -415,6 +421,7 @@ static int call(int which, const mapix_map *map, const mapix_iid *iid) {
     case 10: return mapix_iid_texts(map, iid, &key, 0, ends, bytes, 64, &n, &where);
     case 11: return mapix_iid_names(map, iid, 0, slots, 4, numbers, &where);
     case 12: return mapix_iid_find(map, iid, 0, slots, 4, bytes, ends, 0, keys, &where);
+    case 13: return mapix_iid_hashes(map, iid, 0, 0, MAPIX_NAME, 0, words, &where);
     default:
         return mapix_iid_rle(map, iid, &key, 0, 8, 8, 0, scratch, rows, bytes, 64, words, &at, &where);
     }
@@ -492,6 +499,12 @@ static void check_mistakes(void) {
     CHECK(mapix_iid_shared(&map, &none, &key, &key, 0, &small, numbers, &where) == wrong);
     CHECK(mapix_iid_names(&map, &none, 0, words, 3, numbers, &where) == wrong);
     CHECK(mapix_iid_names(&map, &none, 0, words, 0, numbers, &where) == wrong);
+    CHECK(mapix_iid_hashes(&map, &none, 0, 1, MAPIX_NAME, 0, words, &where) == wrong);
+    CHECK(mapix_iid_hashes(&map, &none, 1, 0, MAPIX_NAME, 0, words, &where) == wrong);
+    CHECK(mapix_iid_hashes(&map, &none, 0, 0, MAPIX_NAME_DOMAIN + 1, 0, words, &where) == wrong);
+    const uint64_t descending[2] = {2, 1};
+    CHECK(mapix_name_hashes(bytes, descending, 1, MAPIX_NAME, 0, words) == wrong);
+    CHECK(mapix_name_hashes(bytes, offsets, 1, MAPIX_NAME_DOMAIN + 1, 0, words) == wrong);
     uint64_t nruns;
     CHECK(mapix_iid_runs(bytes, 0, 65536, 1, &nruns) == wrong);
     CHECK(mapix_iid_runs(bytes, 0, 1, 65536, &nruns) == wrong);

@@ -12,6 +12,7 @@ import pytest
 import mapix
 import mapix.iid
 from mapix.iid import ShardedWriter, Writer, edit, merge, subset
+from mapix.iid.names import name_hashes
 from mapix.store import SYSTEM
 
 N = 11
@@ -261,3 +262,29 @@ def test_indices_are_what_has_an_index(both):
                     thing[key]
             with pytest.raises(IndexError):
                 thing[N]
+
+
+def mixed(a: int, b: int) -> int:
+    return a * b % 2**64 ^ a * b >> 64
+
+
+def hash_of(text: bytes, start: int = 0) -> int:
+    """The hash as mapix.h and docs/iid.md state it."""
+    found, whole = start ^ len(text) * 0x9E3779B97F4A7C15 % 2**64, len(text) // 8 * 8
+    for at in range(0, whole, 8):
+        word = int.from_bytes(text[at : at + 8], "little")
+        found = mixed(found ^ word, 0xA0761D6478BD642F)
+    return mixed(found ^ int.from_bytes(text[whole:], "little"), 0xE7037ED1A0B428DB)
+
+
+def test_hashes_of_names_are_those_that_others_have_stored(both):
+    a, one, _ = both
+    want = [hash_of(iid, hash_of(domain)) for domain, iid in one.names()]
+    assert one._name_hashes().tolist() == a._name_hashes().tolist() == want
+    assert want[1] == name_hashes(b"d", ["s1"])[0] == 0x7C50E66F415F2B79
+    long = [b"", b"1234567", b"12345678", b"123456789", "\u00e4".encode()]
+    assert name_hashes(b"01234567", long).tolist() == [
+        hash_of(i, hash_of(b"01234567")) for i in long
+    ]
+    assert name_hashes(b"d", long, "iid").tolist() == [hash_of(i) for i in long]
+    assert name_hashes(b"d", [b"x"], "domain").tolist() == [hash_of(b"d")]

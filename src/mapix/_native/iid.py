@@ -25,6 +25,7 @@ __all__ = [
     "NameTable",
     "RegionTree",
     "check_regions",
+    "name_hashes",
     "pack",
     "polygon_crossings",
     "rle_box",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 
+PARTS = {"name": lib.MAPIX_NAME, "iid": lib.MAPIX_NAME_IID, "domain": lib.MAPIX_NAME_DOMAIN}
 NONE = 0xFFFFFFFF  # ends a chain of keys
 SMALL_MASK_PIXELS = 1 << 14  # masks up to this size are packed in the thread's workspace: 0.5 MB
 WIDE_NBYTES = 4  # per pixel, in masks of more values than a byte has
@@ -196,6 +198,15 @@ class Iid(Bulk):
         self._call(fresh, *table.c, write("uint32_t[]", chain))
         return table
 
+    def hashes(self, part: str, seed: int) -> NDArray[np.uint64]:
+        """Return a hash of each name, or of its iid or domain alone: ``mapix_iid_hashes``."""
+        found = np.empty(self.nsegments, np.uint64)
+        for first in range(0, self.nsegments, SEGMENTS_PER_CALL):
+            into = found[first : first + SEGMENTS_PER_CALL]
+            out = write("uint64_t[]", into)
+            self._call(lib.mapix_iid_hashes, first, len(into), PARTS[part], seed, out)
+        return found
+
     def find_one(self, table: NameTable, domain: bytes, iid: bytes) -> int:
         """Return the lowest key of a name, or -1."""
         mine, mapping = _workspace, self._source.mapping
@@ -217,6 +228,15 @@ class Iid(Bulk):
         text = (ffi.from_buffer("uint8_t[]", names), read("uint64_t[]", ends), n)
         self._call(lib.mapix_iid_find, *table.c, *text, write("int64_t[]", keys))
         return keys
+
+
+def name_hashes(text: bytes, ends: NDArray[np.uint64], part: str, seed: int) -> NDArray[np.uint64]:
+    """Return the hashes of names, as ``Iid.find`` takes them: ``mapix_name_hashes``."""
+    found = np.empty(len(ends) // 2, np.uint64)
+    names = (ffi.from_buffer("uint8_t[]", text), read("uint64_t[]", ends), len(found))
+    if lib.mapix_name_hashes(*names, PARTS[part], seed, write("uint64_t[]", found)):
+        raise ValueError("ends of names that descend")
+    return found
 
 
 def pack(mask: NDArray[Any], minr: int, minc: int) -> tuple[bytes, int, int]:

@@ -63,6 +63,17 @@ class Archive(PixelQueries, PlaceQueries):
         """Return the keys that share a name: one array per name of several segments."""
         return self._names.duplicates()
 
+    def _name_hashes(self) -> NDArray[np.uint64]:
+        """Return a hash of (domain, iid) of each segment, uint64 (n,), in the order of keys.
+
+        Equal names have equal hashes in every file, on every machine and in every version, so that
+        they can be stored.  ``mapix.iid.names.name_hashes(domain, iids)`` gives those of other
+        names.  Different names may share a hash: compare the name of what was found.
+
+        Cost: about 30 ns per segment in memory.  Nothing is cached.
+        """
+        return self._names.hashes()
+
     def find(
         self,
         domain: Text | None = None,

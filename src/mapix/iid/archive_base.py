@@ -108,6 +108,9 @@ class NameQueries(Protocol):
     def in_domains(self, domains: Sequence[bytes]) -> Keys:
         """Return the keys of some domains."""
 
+    def hashes(self, part: str = "name", seed: int = 0) -> NDArray[np.uint64]:
+        """Return the hash of each name, or of its "iid" or "domain" alone, uint64 (n,)."""
+
     def duplicates(self) -> list[Keys]:
         """Return the keys that share a name, for each name of several segments."""
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix import _native
+from mapix._native import iid as native
 from mapix._native.iid import NONE, NameTable
 from mapix.iid.argument_checks import Text, as_bytes
 from mapix.iid.layout import NAME, NAME_HEAD
@@ -18,7 +19,7 @@ from mapix.iid.layout import NAME, NAME_HEAD
 if TYPE_CHECKING:
     from mapix.iid.segment_file import SegmentFile
 
-__all__ = ["Names", "Pair"]
+__all__ = ["Names", "Pair", "name_hashes"]
 
 Pair = tuple[bytes, bytes]
 """Domain and iid."""
@@ -47,17 +48,9 @@ class Names:
 
     def first_in(self, domain: bytes, iids: Sequence[Text]) -> NDArray[np.int64]:
         """Return the lowest key of each name in a domain, or -1, int64 (n,)."""
-        n = len(iids)
-        if not len(self._file) or not n:
-            return np.full(n, -1, np.int64)
-        parts = [as_bytes(i) for i in iids] if any(type(i) is not bytes for i in iids) else iids
-        ends = np.empty((n, 2), np.uint64)
-        lengths = np.fromiter(map(len, parts), np.uint64, n) + np.uint64(len(domain))
-        np.cumsum(lengths, out=ends[:, 1])
-        ends[0, 0], ends[1:, 0] = 0, ends[:-1, 1]
-        ends[:, 0] += np.uint64(len(domain))
-        text = domain + domain.join(cast(Sequence[bytes], parts))
-        return self._file.native.find(self._table, text or b"\0", ends.reshape(-1))
+        if not len(self._file) or not len(iids):
+            return np.full(len(iids), -1, np.int64)
+        return self._file.native.find(self._table, *_back_to_back(domain, iids))
 
     def all_of(self, domain: bytes, iid: bytes) -> NDArray[np.uint32]:
         """Return all keys of a name, ascending."""
@@ -84,6 +77,11 @@ class Names:
                 keys.append(int(chain[keys[-1]]))
             found.append(np.array(keys, np.uint32))
         return found
+
+    def hashes(self, part: str = "name", seed: int = 0) -> NDArray[np.uint64]:
+        """Return the hash of each name, or of its "iid" or "domain" alone, uint64 (n,)."""
+        self._file.check_table()
+        return self._file.native.hashes(part, seed)
 
     # --- domains ----------------------------------------------------------------------------------
 
@@ -134,6 +132,28 @@ class Names:
         known = self.domains
         numbers = [known.index(d) for d in domains if d in known]
         return np.flatnonzero(np.isin(self._domains[1], numbers)).astype(np.uint32)
+
+
+def name_hashes(
+    domain: bytes, iids: Sequence[Text], part: str = "name", seed: int = 0
+) -> NDArray[np.uint64]:
+    """Return the hashes of names in a domain, as ``Names.hashes`` returns those of a file."""
+    if not len(iids):
+        return np.empty(0, np.uint64)
+    return native.name_hashes(*_back_to_back(domain, iids), part, seed)
+
+
+def _back_to_back(domain: bytes, iids: Sequence[Text]) -> tuple[bytes, NDArray[np.uint64]]:
+    """Return domain and iid of each name in one piece, and where each domain and iid ends."""
+    n = len(iids)
+    parts = [as_bytes(i) for i in iids] if any(type(i) is not bytes for i in iids) else iids
+    ends = np.empty((n, 2), np.uint64)
+    lengths = np.fromiter(map(len, parts), np.uint64, n) + np.uint64(len(domain))
+    np.cumsum(lengths, out=ends[:, 1])
+    ends[0, 0], ends[1:, 0] = 0, ends[:-1, 1]
+    ends[:, 0] += np.uint64(len(domain))
+    text = domain + domain.join(cast(Sequence[bytes], parts))
+    return text or b"\0", ends.reshape(-1)
 
 
 def _gathered(data: NDArray[np.uint8], at: NDArray[np.int64], nbytes: int) -> NDArray[np.uint8]:

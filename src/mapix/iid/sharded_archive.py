@@ -243,6 +243,10 @@ class _ShardedNames:
     def in_domains(self, domains: Sequence[bytes]) -> Keys:
         return self._shards.collected(lambda part: part._names.in_domains(domains))
 
+    def hashes(self, part: str = "name", seed: int = 0) -> NDArray[np.uint64]:
+        found = [shard._names.hashes(part, seed) for shard, _ in self._shards]
+        return np.concatenate(found)
+
     def duplicates(self) -> list[Keys]:
         known: dict[Pair, list[int]] = {}
         for part, begin in self._shards:
