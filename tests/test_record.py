@@ -287,3 +287,78 @@ def test_more_rows_than_are_kept(tmp_path: Path) -> None:
         assert (r.offset, r.shape) == (at[row], (1, 1 + row % 2, 1)), row
     assert anonymous() - before < 8 << 20, "4 MiB, and the half as many that were too few"
     assert ds[kept + 3].labels == {"param_0": 3}
+
+
+# --- labels by name ------------------------------------------------------------------------------
+
+INFO = {
+    "parameter_names": ["note", "kind", "still"],
+    "parameter_mappings": {
+        "note": {"min": 50, "max": 52.3, "step": 0.1},
+        "kind": {"min": 0, "max": 9, "type": "classification"},
+        "still": {"min": 4, "max": 4, "step": 1},
+    },
+}
+
+
+def test_labels_are_ints_and_values_are_floats_of_the_parameters(tmp_path: Path) -> None:
+    """Each code; ids without a name; of an id that appears twice the last one counts."""
+    path = tmp_path / "f"
+    slow = [record(1, 1, 1, [(i, k) for i in (2, 0, 1, 200)]) for k in range(256)]
+    slow += [record(1, 1, 1, [(0, 1), (1, 7), (0, 2)]), record(1, 1, 1, [])]
+    path.write_bytes(pack(slow))
+    for ds in (mapix.open(path, dialect=14, info=INFO), PURE.open_path(str(path), info=INFO)):
+        assert len(ds) == 258
+        for k in range(256):
+            labels, values = ds[k].labels, ds[k].values
+            assert list(labels.items()) == [
+                ("still", k),
+                ("note", k),
+                ("kind", k),
+                ("param_200", k),
+            ]
+            assert all(type(code) is int for code in labels.values())
+            names = {"note": 50 + k / 255 * (52.3 - 50.0), "kind": k, "still": 4, "param_200": k}
+            assert values == names
+            assert list(values) == list(labels)
+            assert all(type(value) is float for value in values.values())
+        assert list(ds[256].labels.items()) == [("note", 2), ("kind", 7)]
+        assert ds[256].values == {"note": 50 + 2 / 255 * (52.3 - 50.0), "kind": 7}
+        assert ds[257].labels == ds[257].values == {}
+
+
+def test_labels_of_a_file_that_changes(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    data = pack([record(1, 1, 1, [(0, k)]) for k in range(9)])
+    path.write_bytes(data)
+    opened = [mapix.open(path, dialect=14), PURE.open_path(str(path), dialect=14)]
+    records = [ds[5] for ds in opened]
+    assert [r.labels for r in records] == [{"param_0": 5}] * 2
+    for mode in (0o600, 0o640):  # harmless
+        path.chmod(mode)
+        assert [r.values for r in records] == [{"param_0": 5.0}] * 2
+        assert [ds[6].labels for ds in opened] == [{"param_0": 6}] * 2
+    with path.open("r+b") as f:
+        f.write(data[:7])
+    os.utime(path, ns=(1, 1))
+    for ds in opened:
+        for _ in range(2):
+            with pytest.raises(mapix.FileChangedError, match="modification time changed"):
+                _ = ds[5].labels
+        r = ds[3]
+        ds.close()
+        with pytest.raises(mapix.ClosedError):
+            _ = r.values
+
+
+@pytest.mark.maps
+def test_labels_of_a_file_that_was_cut(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(pack([record(9, 9, 9, [(0, k)]) for k in range(99)]))
+    opened = [mapix.open(path, dialect=14), PURE.open_path(str(path), dialect=14)]
+    last = [ds[98] for ds in opened]
+    assert [r.labels for r in last] == [{"param_0": 98}] * 2
+    os.truncate(path, 20)
+    for r in last:
+        with pytest.raises(mapix.FileChangedError, match="had 73854 bytes, now it has 20"):
+            _ = r.values

@@ -52,6 +52,69 @@ static int find_quickly(file_object *self, uint64_t row, mapix_entry *e) {
     return status;
 }
 
+/* Ask the subclass for the map: it is another one after a harmless change of the file. */
+static int locate(file_object *self) {
+    PyObject *found = PyObject_CallMethod((PyObject *)self, "_located", NULL), *owner;
+    unsigned long long map, copy;
+    const int parsed = found && PyArg_ParseTuple(found, "OKK", &owner, &map, &copy);
+    if (parsed) {
+        PyObject *before = self->map_owner;
+        self->map_owner = Py_NewRef(owner);
+        self->map = (const mapix_map *)(uintptr_t)map;
+        self->copy = (copy_function)(uintptr_t)copy;
+        Py_XDECREF(before);
+    }
+    Py_XDECREF(found);
+    return parsed ? 0 : -1;
+}
+
+int mapix_copied(file_object *self, uint64_t at, uint64_t nbytes, void *to) {
+    if (MAPIX_UNLIKELY(!self->map_owner) && locate(self)) {
+        return -1;
+    }
+    /* Another thread may close the file, or replace the map, meanwhile. */
+    PyObject *owner = Py_NewRef(self->map_owner), *memory = Py_NewRef(self->data.obj);
+    const mapix_map *map = self->map;
+    const copy_function copy = self->copy;
+    mapix_where where;
+    int status;
+    Py_BEGIN_ALLOW_THREADS
+    status = copy(map, at, nbytes, to, &where);
+    Py_END_ALLOW_THREADS
+    if (MAPIX_UNLIKELY(status != MAPIX_OK) && self->map_owner == owner) {
+        Py_CLEAR(self->map_owner);
+    }
+    Py_DECREF(owner);
+    Py_DECREF(memory);
+    return status != MAPIX_OK;
+}
+
+enum { NIDS = 256, NCODES = 256 };
+
+PyObject *mapix_head(file_object *self, uint8_t id) {
+    if (!self->heads) {
+        self->heads = PyMem_Calloc(NIDS, sizeof *self->heads);
+        if (!self->heads) {
+            return PyErr_NoMemory();
+        }
+    }
+    if (MAPIX_UNLIKELY(!self->heads[id])) {
+        PyObject *made = PyObject_CallMethod((PyObject *)self, "_head", "B", id);
+        if (made && (!PyTuple_Check(made) || PyTuple_Size(made) != 2 ||
+                     !PyTuple_Check(PyTuple_GetItem(made, 1)) ||
+                     PyTuple_Size(PyTuple_GetItem(made, 1)) != NCODES)) {
+            PyErr_SetString(PyExc_TypeError, "_head() must return a name and 256 values");
+            Py_CLEAR(made);
+        }
+        if (made && self->heads[id]) { /* another thread was faster */
+            Py_DECREF(made);
+        } else {
+            self->heads[id] = made;
+        }
+    }
+    return self->heads[id];
+}
+
 static mapix_entry *known_slot(const file_object *self, uint64_t row) {
     return &self->known[row & ((UINT64_C(1) << self->known_bits) - 1)];
 }
@@ -265,6 +328,7 @@ static PyObject *file_attach(file_object *self, PyObject *args) {
 /* Release the file.  The table stays: another thread might be reading it. */
 static PyObject *file_detach(file_object *self, PyObject *Py_UNUSED(none)) {
     PyBuffer_Release(&self->data); /* does nothing when there is none */
+    Py_CLEAR(self->map_owner);
     Py_RETURN_NONE;
 }
 
@@ -272,12 +336,20 @@ static int file_traverse(file_object *self, visitproc visit, void *arg) {
     Py_VISIT(Py_TYPE((PyObject *)self));
     Py_VISIT(self->data.obj);
     Py_VISIT(self->entries.obj);
+    Py_VISIT(self->map_owner);
+    for (int id = 0; self->heads && id < NIDS; id++) {
+        Py_VISIT(self->heads[id]);
+    }
     return 0;
 }
 
 static int file_clear(file_object *self) {
     PyBuffer_Release(&self->data);
     PyBuffer_Release(&self->entries);
+    Py_CLEAR(self->map_owner);
+    for (int id = 0; self->heads && id < NIDS; id++) {
+        Py_CLEAR(self->heads[id]);
+    }
     self->index.nrecords = 0;
     return 0;
 }
@@ -287,6 +359,7 @@ static void file_dealloc(file_object *self) {
     PyObject_GC_UnTrack(self);
     (void)file_clear(self);
     free(self->known);
+    PyMem_Free(self->heads);
     ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
     Py_DECREF(type);
 }

@@ -85,6 +85,53 @@ static PyObject *record_by_file(record_object *self, void *closure) {
     return PyObject_CallMethod((PyObject *)self->file, closure, "O", self);
 }
 
+/* A label of a record in a dict: its code, or its value. */
+static int put_label(file_object *file, PyObject *found, const uint8_t *pair, int values) {
+    PyObject *head = mapix_head(file, pair[0]);
+    if (!head) {
+        return -1;
+    }
+    PyObject *value = values ? Py_NewRef(PyTuple_GetItem(PyTuple_GetItem(head, 1), pair[1]))
+                             : PyLong_FromLong(pair[1]);
+    const int failed = !value || PyDict_SetItem(found, PyTuple_GetItem(head, 0), value) < 0;
+    Py_XDECREF(value);
+    return failed ? -1 : 0;
+}
+
+/* The labels by name, or null with an exception.  closure: the method of Gatherer for records whose labels lie
+ * elsewhere, and for files that changed */
+static PyObject *dict_of(record_object *self, void *closure, int values) {
+    file_object *file = self->file;
+    if (ready(file)) {
+        return NULL;
+    }
+    const uint32_t head = file->index.head_nbytes;
+    const unsigned n = entry_n(&self->entry);
+    uint8_t pairs[2 * UINT8_MAX];
+    int failed = !head;
+    if (head && n) {
+        failed = mapix_copied(file, entry_at(&self->entry) + head + 1, 2 * n, pairs);
+    }
+    if (failed) {
+        return failed < 0 ? NULL : record_by_file(self, closure);
+    }
+    PyObject *found = PyDict_New();
+    for (unsigned k = 0; found && k < n; k++) {
+        if (put_label(file, found, &pairs[2 * k], values)) {
+            Py_CLEAR(found);
+        }
+    }
+    return found;
+}
+
+static PyObject *record_codes(record_object *self, void *closure) {
+    return dict_of(self, closure, 0);
+}
+
+static PyObject *record_values(record_object *self, void *closure) {
+    return dict_of(self, closure, 1);
+}
+
 static PyObject *record_repr(record_object *self) {
     return record_by_file(self, "repr_of");
 }
@@ -116,9 +163,9 @@ static PyGetSetDef record_getset[] = {
      "Bytes of the whole record, header and labels included.", NULL},
     {"shape", (getter)record_shape, NULL, "(h, w, c) of the image.", NULL},
     {"nlabels", (getter)record_nlabels, NULL, "Number of labels.", NULL},
-    {"labels", (getter)record_by_file, NULL,
+    {"labels", (getter)record_codes, NULL,
      "Name -> code (0..255).  Of an id that appears twice the last one counts.", "labels_of"},
-    {"values", (getter)record_by_file, NULL,
+    {"values", (getter)record_values, NULL,
      "Name -> value in physical units; codes themselves where the range is not known.",
      "values_of"},
     {"spec_range", (getter)record_by_file, NULL,

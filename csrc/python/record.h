@@ -24,6 +24,7 @@
 
 typedef int (*find_function)(const mapix_map *, const mapix_table *, uint64_t, mapix_entry *,
                              mapix_where *);
+typedef int (*copy_function)(const mapix_map *, uint64_t, uint64_t, void *, mapix_where *);
 
 typedef struct {
     PyObject_HEAD
@@ -36,6 +37,10 @@ typedef struct {
     mapix_entry *known;    /* of a stored table, made when first needed: 1 << known_bits slots */
     uint64_t nknown;       /* of them taken */
     unsigned known_bits;
+    PyObject *map_owner;   /* of `map`; null before the first use, and after the file changed */
+    const mapix_map *map;
+    copy_function copy;
+    PyObject **heads;      /* of each label id: (name, values of the 256 codes), or null; null before the first use */
 } file_object;
 
 typedef struct {
@@ -55,6 +60,13 @@ PyTypeObject *mapix_add_type(PyObject *module, const char *name, PyType_Spec *sp
 
 /* A new record; the file is ready, and row < nrecords. */
 PyObject *mapix_record_at(file_object *file, uint64_t row);
+
+/* Copy bytes of the file under the guard, and check that the file is unchanged.  0; 1 if that failed, and a
+ * method of the subclass has to find out why; -1 with an exception. */
+int mapix_copied(file_object *file, uint64_t at, uint64_t nbytes, void *to);
+
+/* The (name, values) of a label id, borrowed; null with an exception. */
+PyObject *mapix_head(file_object *file, uint8_t id);
 
 /* Have the subclass attach the file; raises once the file is closed. */
 int mapix_make_ready(file_object *file);

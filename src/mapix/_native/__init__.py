@@ -45,6 +45,7 @@ from mapix._native.joint import Joint
 from mapix._native.records import (
     AT_MASK,
     CENTRE,
+    COPY,
     CROP,
     DTYPES,
     ENTRY,
@@ -66,6 +67,7 @@ __all__ = [
     "BY_PATH",
     "CENTRE",
     "CHANGED",
+    "COPY",
     "CROP",
     "DTYPES",
     "ENTRY",

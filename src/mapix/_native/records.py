@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AT_MASK",
     "CENTRE",
+    "COPY",
     "CROP",
     "DTYPES",
     "ENTRY",
@@ -60,9 +61,10 @@ PAD: int = lib.MAPIX_PAD
 CROP: int = lib.MAPIX_CROP
 CENTRE: int = lib.MAPIX_CENTRE
 
+COPY = int(ffi.cast("uintptr_t", ffi.addressof(lib, "mapix_copy")))
 FIND = int(ffi.cast("uintptr_t", ffi.addressof(lib, "mapix_table_find")))
 GATHER = int(ffi.cast("uintptr_t", ffi.addressof(lib, "mapix_table_gather")))
-"""Addresses of the two C functions, for ``mapix._record``."""
+"""Addresses of C functions, for ``mapix._record``."""
 
 
 class Walk:

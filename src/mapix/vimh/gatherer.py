@@ -21,6 +21,7 @@ from mapix.source import Fingerprint, Source
 from mapix.text import printable
 from mapix.vimh import index_store, record_types
 from mapix.vimh.batch_plan import BatchPlan
+from mapix.vimh.labels import CODES
 from mapix.vimh.parameters import Parameters
 from mapix.vimh.record_index import Columns, RecordIndex
 from mapix.vimh.record_types import Record
@@ -73,6 +74,7 @@ class Gatherer(record_types.File):
         self._sound: bool | None = None  # whether the stored labels are: checked once
         self._shapes = np.empty((0, 3), np.uint16)
         self._tables: dict[str, NDArray[Any]] = {}
+        self._heads: dict[int, tuple[str, tuple[float, ...]]] = {}
 
     @cached_property
     def parameters(self) -> Parameters:
@@ -178,6 +180,16 @@ class Gatherer(record_types.File):
     def _find(self, row: int) -> tuple[int, int, int, int]:
         return self.native.find(self.pixels.mapping, row)
 
+    def _located(self) -> tuple[Any, int, int]:
+        return *self.source.mapping.located, _native.COPY
+
+    def _head(self, id: int) -> tuple[str, tuple[float, ...]]:
+        known = self._heads.get(id)
+        if known is None:
+            p = self.parameters.by_id(id)
+            known = self._heads[id] = p.name, tuple(p.dequantise(CODES).tolist())
+        return known
+
     def _pairs(self, record: Record) -> list[tuple[int, int]]:
         at = record.offset + self.fixed_nbytes
         pairs = _native.copy(self.source.mapping, at, 2 * record.nlabels, "vimh")
@@ -250,14 +262,12 @@ class Gatherer(record_types.File):
 
     def labels_of(self, record: Record) -> dict[str, int]:
         """Return ``record.labels``."""
-        name = self.parameters.by_id
-        return {name(id).name: code for id, code in self._pairs(record)}
+        return {self._head(id)[0]: code for id, code in self._pairs(record)}
 
     def values_of(self, record: Record) -> dict[str, float]:
         """Return ``record.values``."""
-        known = self.parameters.by_id
-        found = ((known(id), code) for id, code in self._pairs(record))
-        return {p.name: float(p.dequantise(code)) for p, code in found}
+        found = ((self._head(id), code) for id, code in self._pairs(record))
+        return {name: values[code] for (name, values), code in found}
 
     def spec_range_of(self, record: Record) -> tuple[float, float] | None:
         """Return ``record.spec_range``."""

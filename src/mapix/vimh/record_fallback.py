@@ -31,6 +31,10 @@ class File:
     A subclass overrides the methods that raise NotImplementedError here: ``_ready`` attaches the
     file, or raises ClosedError; ``_find`` confirms an entry of a stored table, or raises; the
     others return the labels of a record.
+
+    The C module calls two more.  ``_located`` returns an object, the address of the ``mapix_map``
+    that it keeps alive, and that of ``mapix_copy``.  ``_head`` returns the name of a label id, and
+    the values of its 256 codes.
     """
 
     fixed_nbytes: int
