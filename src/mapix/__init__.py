@@ -57,6 +57,7 @@ __all__ = [
     "npy",
     "open",
     "pink",
+    "references",
     "safetensors",
     "tar",
     "tfrecord",
@@ -73,6 +74,7 @@ _MODULES = {
     "Batch": "batch",
     "Dataset": "dataset",
     "Loader": "loader",
+    "references": "zarr_references",
     "view": "viewer",
     **dict.fromkeys(("arrow", "coco", "folder", "idx", "iid", "npy", "pink"), ""),
     **dict.fromkeys(("safetensors", "tar", "tfrecord", "vimh", "visualrbm"), ""),
@@ -107,6 +109,7 @@ if TYPE_CHECKING:
     from mapix.tfrecord import TFRecords
     from mapix.viewer import view
     from mapix.visualrbm import Model, Schedule
+    from mapix.zarr_references import references
 else:
     __getattr__, __dir__ = attach(__name__, _MODULES)
 

@@ -22,6 +22,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "diff": ("compare two datasets; exit status 1 if they differ", "mapix.commands.diff"),
     "bench": ("measure how fast your file is read from your disk", "mapix.commands.bench"),
     "explain": ("print what reading a record or a batch does", "mapix.commands.explain"),
+    "references": (
+        "print where the numbers lie in a file, for zarr, xarray and dask",
+        "mapix.commands.references",
+    ),
     "view": ("show a dataset in the browser", "mapix.commands.view"),
     "card": ("write a dataset card: facts, columns, a picture", "mapix.commands.card"),
     "demo": ("make two datasets and an archive, read them in two ways", "mapix.commands.demo"),
