@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +16,12 @@ import pytest
 
 import every_operation
 import mapix
+from mapix import registry
 from mapix.__main__ import main
 from mapix.commands import bench, complete, output, show
 from mapix.commands.catalogue import COMMANDS
 from mapix.demo import data
+from mapix.drawing import png
 
 FAMILIES = {
     "vimh": lambda folder: every_operation.vimh(folder, mixed=True),
@@ -284,6 +289,14 @@ def test_segments(tmp_path, capsys):
         target = str(tmp_path / "labels.npy")
         ran(capsys, "iid", "paint", path, "-o", target)
         np.testing.assert_array_equal(np.load(target), a.paint(background=-1) + 1)
+        back = str(tmp_path / "back.iid")
+        made = facts(capsys, "iid", "from-labels", target, "-o", back)
+        with mapix.open(back) as b:
+            assert made == {"path": back, "shape": [80, 80], "segments": len(b)}
+            assert {s.domain for s in b} == {b"labels"}
+            numbers = np.array([0, *(int(s.iid) for s in b)])
+            np.testing.assert_array_equal(numbers[b.paint(background=-1) + 1], np.load(target))
+        assert ".iid" in failed(capsys, "iid", "from-labels", target, "-o", "x", status=3)
         made = facts(capsys, "iid", "paint", path, "-o", str(tmp_path / "l.png"), "--group", "h")
         assert (made["shape"], made["segments"]) == ([80, 80], 3)
         assert (tmp_path / "l.png").read_bytes().startswith(b"\x89PNG")
@@ -314,9 +327,12 @@ def test_segments(tmp_path, capsys):
     height, width = mapix.open(path).shape
     err = failed(capsys, "iid", "at", path, str(width), "0", status=3)
     assert f"the image is {width} pixels wide and {height} high" in err
-    assert "images are not segments" in failed(
-        capsys, "convert", digits(tmp_path / "d"), str(tmp_path / "n.iid")
-    )
+    error = failed(capsys, "convert", digits(tmp_path / "d"), str(tmp_path / "n.iid"))
+    assert "images are not segments; `mapix iid from-labels` (in Python" in error
+    error = failed(capsys, "explain", path, "--batch", "2")
+    assert error.endswith("do not go into a batch; --record explains how one is read\n")
+    error = failed(capsys, "explain", digits(tmp_path / "e"), "--batch", "2", "--dtype", "int3")
+    assert "error: --dtype must be one of uint8, " in error
 
 
 def test_several_paths_are_one_dataset(tmp_path, capsys):
@@ -536,6 +552,31 @@ def test_ctrl_c_while_it_starts(tmp_path, name):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("how", ["module", "script", "library"])
+def test_ctrl_c_while_mapix_itself_is_imported(tmp_path, how):
+    before, _, _ = CTRL_C.partition("from mapix")
+    (tmp_path / "sitecustomize.py").write_text(before.format(name="mapix.errors"))
+    (tmp_path / "mapix").write_text("from mapix.__main__ import main\nmain()\n")
+    given = {
+        "module": ["-X", "utf8", "-m", "mapix", "-m", "x"],
+        "script": [str(tmp_path / "mapix")],
+        "library": ["-c", "import mapix", "mapix"],
+    }
+    path = os.pathsep.join([str(tmp_path), str(Path(mapix.__file__).parents[1])])
+    done = subprocess.run(
+        [sys.executable, *given[how]],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert (done.returncode, done.stdout) == (-signal.SIGINT, "")
+    if how == "library":
+        assert done.stderr.startswith("Traceback")
+    else:
+        assert done.stderr == "mapix: interrupted\n"
+
+
+@pytest.mark.slow
 def test_ctrl_c_leaves_nothing_behind(tmp_path):
     made = data.make("uniform", tmp_path / "u", 400)
     target = tmp_path / "new" / "x.npz"
@@ -554,6 +595,36 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path):
     assert list(target.parent.iterdir()) == []
 
 
+def test_info_of_a_folder_lists_what_else_is_in_it(tmp_path, capsys):
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "val").mkdir()
+    (tmp_path / "val" / "a.png").write_bytes(png(np.zeros((2, 3), np.uint8)))
+    instances = tmp_path / "annotations" / "instances_val.json"
+    picture = {"id": 1, "file_name": "a.png", "width": 3, "height": 2}
+    instances.write_text(json.dumps({"images": [picture], "annotations": []}))
+    (tmp_path / "annotations" / "settings.json").write_text('{"epochs": 3}')
+    there = {"path": str(instances), "format": "coco"}
+    found = facts(capsys, "info", str(tmp_path))["also_here"]
+    assert found == [there | {"holds": "images and annotations as COCO's JSON has them"}]
+    assert f"\n  to open one: mapix info {instances}\n" in ran(capsys, "info", str(tmp_path))
+    assert facts(capsys, "info", str(instances))["records"] == 1
+    instances.unlink()
+    assert "also_here" not in facts(capsys, "info", str(tmp_path))
+
+
+def test_few_files_of_a_large_folder_are_inspected(tmp_path, monkeypatch):
+    for k in range(100):
+        (tmp_path / f"{k:03}.png").touch()
+    (tmp_path / "z.npy").write_bytes(b"\x93NUMPY\1\0")
+    asked = []
+    real = registry.recognised
+    monkeypatch.setattr(registry, "recognised", lambda path: asked.append(path) or real(path))
+    assert [(p, f.name) for p, f in registry.datasets_in(str(tmp_path))] == [
+        (str(tmp_path / "z.npy"), "npy")
+    ]
+    assert len(asked) == 21
+
+
 def test_files_in_memory_are_not_called_cold(tmp_path, monkeypatch):
     path = digits(tmp_path / "a")
     monkeypatch.setattr(bench, "_in_memory", lambda path: True)
@@ -561,6 +632,20 @@ def test_files_in_memory_are_not_called_cold(tmp_path, monkeypatch):
     found = json.loads((tmp_path / "b.json").read_text())
     assert found["cold"] is False
     assert all(figure["cold"] is None for figure in found["figures"])
+
+
+def test_measuring_shows_progress(tmp_path, monkeypatch, capsys):
+    called = []
+
+    @contextmanager
+    def progress(what):
+        yield lambda done, total: called.append((what, done, total))
+
+    monkeypatch.setattr(bench, "progress", progress)
+    path = digits(tmp_path / "a")
+    n = len(facts(capsys, "bench", path, "--seconds", "0.0001")["figures"])
+    assert n == 11
+    assert called == [(f"measuring {path}", k + 1, n) for k in range(n)]
 
 
 def test_a_chart(tmp_path, capsys):

@@ -135,6 +135,28 @@ def test_png_files_of_pillow(tmp_path: Path, mode: str) -> None:
     assert read_png(tmp_path / "x.png").dtype == np.int64
 
 
+@pytest.mark.parametrize("depth", [1, 2, 4])
+def test_png_files_with_several_pixels_in_a_byte(tmp_path: Path, depth: int) -> None:
+    image = pytest.importorskip("PIL.Image", reason="needs Pillow")
+    rng = np.random.default_rng(depth)
+    for w in (1, 7, 8, 9, 61):
+        labels = rng.integers(0, 1 << depth, (13, w), np.uint8)
+        made = image.fromarray(labels)
+        made.putpalette(list(range(48)))
+        made.save(tmp_path / "x.png", bits=depth)
+        assert (tmp_path / "x.png").read_bytes()[24:26] == bytes([depth, 3])
+        assert np.array_equal(read_labels(tmp_path / "x.png"), labels)
+
+
+def test_png_files_of_few_bits_with_every_filter(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("mapix.iid.label_files.STRIP_PIXELS", 1)
+    rows = [b"\0\x1b", b"\1\x01", b"\2\x01", b"\3\x01", b"\4\x01"]
+    (tmp_path / "x.png").write_bytes(png_file(3, 5, b"".join(rows), 2))
+    # 0x1b, 0x01, 0x02, 0x02, 0x03: a filter works on bytes, not on pixels; the fourth is padding
+    wanted = [[0, 1, 2], [0, 0, 0], [0, 0, 0], [0, 0, 0], [0, 0, 0]]
+    assert read_labels(tmp_path / "x.png").tolist() == wanted
+
+
 def test_tiff_files_of_tifffile(tmp_path: Path) -> None:
     tifffile = pytest.importorskip("tifffile", reason="needs tifffile")
     labels = cells(70, 90).astype(np.int32)
@@ -204,7 +226,8 @@ def test_hostile_png_files(tmp_path: Path) -> None:
         (png_file(3, 2, b"\0abc"), mapix.TruncatedError, "ends in row 0"),
         (png_file(1 << 20, 1 << 20, b""), mapix.LimitError, "max_pixels"),
         (png_file(0, 2, b""), mapix.FormatError, "0 x 2"),
-        (png_file(8, 1, b"\0a", 1), mapix.UnsupportedError, "1 bits"),
+        (png_file(8, 1, b"\0", 1), mapix.TruncatedError, "ends in row 0"),
+        (png_file(8, 1, b"\0", 4, 2), ValueError, "not one number per pixel"),
         (good[:-20], mapix.TruncatedError, "are left"),
         (good.replace(b"IHDR", b"IHDS"), mapix.FormatError, "CRC"),
         (b"\x89PNG\r\n\x1a\n", mapix.TruncatedError, "0 are left"),

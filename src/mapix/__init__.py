@@ -7,6 +7,9 @@
 
 from __future__ import annotations
 
+import mapix.starting  # noqa: F401 - first, so that Ctrl-C ends the program quietly from here on
+
+# isort: split
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, overload

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -24,6 +25,7 @@ __all__ = [
     "Candidate",
     "Evidence",
     "Format",
+    "datasets_in",
     "formats",
     "named",
     "names",
@@ -36,8 +38,8 @@ __all__ = [
 
 ENTRY_POINTS = "mapix.formats"
 FRONT_NBYTES = 512
-MOST_LISTED = 100  # files of a directory that are inspected for a message
-MOST_NAMED = 4  # of them that it names
+MOST_ALIKE = 20  # entries of a directory with the same ending that are inspected
+MOST_NAMED = 4  # of them that a message names
 TRIES = 9  # at reading the first bytes of a file that another process appends to
 
 BUILT_IN = {
@@ -412,16 +414,45 @@ def open_dataset(
     return open_candidate(candidate, options)
 
 
-def _inside(folder: str) -> Iterator[str]:
-    """Yield paths in a directory of which the first bytes or the name fit a format."""
-    for name in sorted(os.listdir(folder))[:MOST_LISTED]:
-        path = os.path.join(folder, name)
-        try:
-            found = recognised(path)
-        except (MapixError, OSError):
-            continue
+def datasets_in(folder: str) -> Iterator[tuple[str, Format]]:
+    """Yield the datasets in a directory, and those in the directories in it, with their formats.
+
+    Of each directory few entries with the same ending are inspected, so that a folder of a million
+    pictures costs no more than its listing.  Files of formats that nothing marks are left out.
+    """
+    below = []
+    for path in _few_of_each_kind(folder):
+        found = _recognised_or_none(path)
         if found is not None and (os.path.isdir(path) or not found.unmarked):
-            yield path
+            yield path, found
+        if os.path.isdir(path):
+            below.append(path)
+    for directory in below:
+        for path in _few_of_each_kind(directory):
+            found = None if os.path.isdir(path) else _recognised_or_none(path)
+            if found is not None and not found.unmarked:
+                yield path, found
+
+
+def _few_of_each_kind(folder: str) -> Iterator[str]:
+    """Yield paths in a directory in the order of their names, few of those that end alike."""
+    seen: Counter[str] = Counter()
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return
+    for name in names:
+        ending = os.path.splitext(name)[1]
+        seen[ending] += 1
+        if seen[ending] <= MOST_ALIKE:
+            yield os.path.join(folder, name)
+
+
+def _recognised_or_none(path: str) -> Format | None:
+    try:
+        return recognised(path)
+    except (MapixError, OSError):
+        return None
 
 
 def _tried(candidate: Candidate, refusals: list[tuple[str, str]]) -> str:
@@ -433,7 +464,7 @@ def _tried(candidate: Candidate, refusals: list[tuple[str, str]]) -> str:
         kind = looks_like(candidate.path)
     hint = "" if kind is None else f"; it looks like {kind}"
     if kind is None and candidate.is_directory:
-        inside = list(islice(_inside(candidate.path), MOST_NAMED))
+        inside = [path for path, _ in islice(datasets_in(candidate.path), MOST_NAMED)]
         hint = f"; open what is in it: {', '.join(inside)}" if inside else ""
     return f"{candidate.path}: no format recognises it{hint}\n tried:{lines}"
 

@@ -9,11 +9,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from itertools import chain
 from statistics import median
 from typing import Any
 
 from mapix.commands.arguments import add_paths, natural, opening
-from mapix.commands.output import CommandError, Table, UsageError, add_output, emit
+from mapix.commands.output import CommandError, Table, UsageError, add_output, emit, progress
 from mapix.errors import MapixError
 from mapix.text import nbytes, seconds
 
@@ -68,7 +69,11 @@ def _run(arguments: argparse.Namespace) -> None:
     if not arguments.seconds > 0:
         raise UsageError(f"--seconds has to be above 0, got {arguments.seconds}")
     bench = _Bench(arguments)
-    figures = [*bench.opening(), *bench.reading()]
+    figures = []
+    with progress(f"measuring {arguments.paths[0]}") as show:
+        for figure in chain(bench.opening(), bench.reading()):
+            figures.append(figure)
+            show(len(figures), bench.nfigures)
     facts = {
         "paths": arguments.paths,
         "records": bench.n,
@@ -104,8 +109,12 @@ class _Bench:
             order = np.random.default_rng(arguments.seed).permutation(self.n)
             some = order[: max(self.batch, 1)].tolist()
             self.how, self.how_text = _batch_options(ds, some) if self.batch else ({}, "")
-            self._file = ds.path if os.path.isfile(ds.path) else None
+            file = ds.path if os.path.isfile(ds.path) else None
         self.nbytes = sum(os.path.getsize(path) for path in self.files)
+        # read beside by np.memmap and plain reads, if most of the records are in one file
+        alone = file is not None and os.path.getsize(file) >= MOST_IN_ONE_FILE * self.nbytes
+        self._file = file if alone else None
+        self.nfigures = 2 + (3 if self.batch else 2) * (3 if alone else 1)
         self._rng_seed = arguments.seed
         self.can_evict = self._evicted()
 
@@ -178,8 +187,6 @@ class _Bench:
         if self._file is None:
             return None
         size = os.path.getsize(self._file)
-        if size < MOST_IN_ONE_FILE * self.nbytes:
-            return None
         return _Peers(self._file, min(int(mean), size // self.n), self._rng_seed)
 
     def _figure(self, what: str, how: str, mean: float, rounds: Callable[[], Any]) -> Figure:

@@ -7,7 +7,7 @@ import os
 from typing import Any
 
 from mapix.commands.arguments import add_paths, natural, opened
-from mapix.commands.output import add_output, emit
+from mapix.commands.output import CommandError, add_output, emit
 
 __all__ = ["add"]
 
@@ -40,6 +40,11 @@ def _run(arguments: argparse.Namespace) -> None:
             what = f"{ds.path}: record {arguments.record}"
             found = ds.explain(found_record(ds, arguments.record))
         else:
+            if ds.NO_BATCH:
+                raise CommandError(
+                    f"{ds.path}: {ds.RECORDS} of {ds.FAMILY} do not go into a batch; --record "
+                    "explains how one is read"
+                )
             n = min(arguments.batch, len(ds))
             what = f"{ds.path}: a batch of the first {n} records"
             options = {"dtype": arguments.dtype, "layout": arguments.layout}

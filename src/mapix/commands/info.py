@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
+from itertools import islice
 from typing import Any
 
+from mapix import registry
 from mapix.commands.arguments import add_paths, each_opened
 from mapix.commands.output import add_output, emit
 from mapix.errors import MapixError
@@ -12,6 +16,7 @@ from mapix.errors import MapixError
 __all__ = ["add", "facts"]
 
 FIRST = 5  # records that are shown
+MOST_OTHERS = 20  # datasets of other formats in a directory that are listed
 MOST_RECORDS = 100_000  # of a dataset whose columns are read
 
 
@@ -23,9 +28,25 @@ def add(parser: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    found = [facts(ds) for ds in each_opened(arguments)]
-    parts = [part for one in found for part in ("", one)][1:]
-    emit(arguments, found[0] if len(found) == 1 else found, *parts)
+    found: list[dict[str, Any]] = []
+    parts: list[str | dict[str, Any]] = []
+    for path, ds in zip(arguments.paths, each_opened(arguments), strict=True):
+        shown = facts(ds)
+        parts += ["", shown]
+        if os.path.isdir(path) and (others := _others(path, ds)):
+            shown["also_here"] = others
+            parts += ["", f"  to open one: mapix info {shlex.quote(others[0]['path'])}"]
+        found.append(shown)
+    emit(arguments, found[0] if len(found) == 1 else found, *parts[1:])
+
+
+def _others(folder: str, ds: Any) -> list[dict[str, str]]:
+    """Return what a directory has that is of other formats: annotations beside pictures."""
+    found = registry.datasets_in(folder)
+    return [
+        {"path": path, "format": one.name, "holds": one.title}
+        for path, one in islice((f for f in found if f[1].name != ds.FAMILY), MOST_OTHERS)
+    ]
 
 
 def facts(ds: Any) -> dict[str, Any]:

@@ -18,9 +18,11 @@ __all__ = ["main"]
 
 ARGUMENT = re.compile(
     r"""(?<![=\w])'[^']*'|(?<![=\w])"[^"]*"|"""
-    r"""(?<![-\w.])([a-z_]+)=(True\b|False\b|'\w+'|\(h, w\)|\d+\b)?"""
+    r"""(?<![-\w.])([a-z_]+)=(True\b|False\b|'\w+'|\(h, w\)|\d+\b)?|"""
+    r"""(?<![-\w.])([a-z_]+)(?= must be )"""
 )
-"""A quoted text, or an argument of Python as errors name it: its name and perhaps its value."""
+"""A quoted text, or an argument of Python as errors name it: its name and perhaps its value, or its
+name before what it must be."""
 
 
 def _parsed(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -97,10 +99,8 @@ def _say(what: str, message: object, options: Iterable[str] = ()) -> None:
     """
     known = {name.replace("-", "_"): name for name in options}
 
-    def named(found: re.Match[str]) -> str:
-        if found[1] is None:  # what the user wrote, in quotes
-            return found[0]
-        name, value = found[1], (found[2] or "").strip("'")
+    def named(found: re.Match[str]) -> str:  # a quoted text has no name
+        name, value = found[1] or found[3], (found[2] or "").strip("'")
         if name in known:
             words = {"True": "", "False": "none", "(h, w)": "HEIGHTxWIDTH"}
             return f"--{known[name]} {words.get(value, value)}".rstrip()

@@ -49,8 +49,9 @@ class Iid(Target):
         """Raise UnsupportedError: images are not segments."""
         path = next(iter(streams.values())).path
         raise UnsupportedError(
-            f"{path}: images are not segments; iid.add_label_map makes segments of label maps, "
-            "iid.from_coco (in the shell `mapix iid from-coco`) those of COCO's annotations"
+            f"{path}: images are not segments; `mapix iid from-labels` (in Python "
+            "iid.add_label_map) makes segments of a label map, `mapix iid from-coco` "
+            "(iid.from_coco) those of COCO's annotations"
         )
 
 

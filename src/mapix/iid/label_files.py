@@ -139,11 +139,9 @@ def _read_png(source: Source, rgb: bool, max_pixels: int) -> NDArray[Any]:
     if colour not in CHANNELS or depth not in (1, 2, 4, 8, 16) or not w or not h:
         reason = f"{w} x {h} pixels of {depth} bits, colour type {colour}"
         raise FormatError(source.path, "png", reason, at=len(PNG) + CHUNK_HEAD.size)
-    if depth < 8 or interlaced:
+    if interlaced:
         raise UnsupportedError(
-            f"{source.path}: PNG files of {depth} bits per channel"
-            f"{', interlaced' if interlaced else ''} are not read as label maps: save it again "
-            "with 8 or 16 bits"
+            f"{source.path}: interlaced PNG files are not read as label maps: save it again without"
         )
     channels = CHANNELS[colour]
     dtype = np.dtype(">u2" if depth == 16 else np.uint8)
@@ -152,22 +150,35 @@ def _read_png(source: Source, rgb: bool, max_pixels: int) -> NDArray[Any]:
         return np.broadcast_to(np.zeros(1, dtype), (h, w, channels))  # for the caller's error
     _check_size((h, w), source.path, max_pixels)
     stored = np.dtype(np.uint32) if numbers else dtype.newbyteorder("=")
-    return _stored(_png_strips(chunks, h, w, dtype, numbers), (h, w), stored, source.path)
+    return _stored(_png_strips(chunks, h, w, depth, numbers), (h, w), stored, source.path)
 
 
 def _png_strips(
-    chunks: _Chunks, h: int, w: int, dtype: np.dtype[Any], numbers: bool
+    chunks: _Chunks, h: int, w: int, depth: int, numbers: bool
 ) -> Iterator[NDArray[Any]]:
     """Yield strips of the rows of a PNG file; ``numbers``: RGB as one number."""
-    width = dtype.itemsize * (3 if numbers else 1)
-    above, at = np.zeros(w * width, np.uint8), 0
-    for data, nrows in chunks.rows(h, w * width, max(1, STRIP_PIXELS // w)):
-        strip = png_rows(data, nrows, w * width, width, above)
+    nbits = depth * (3 if numbers else 1)
+    nbytes = (w * nbits + 7) // 8
+    above, at = np.zeros(nbytes, np.uint8), 0
+    for data, nrows in chunks.rows(h, nbytes, max(1, STRIP_PIXELS // w)):
+        strip = png_rows(data, nrows, nbytes, max(1, nbits // 8), above)
         if strip is None:
             reason = f"an unknown filter in rows {at} to {at + nrows}"
             raise FormatError(chunks.source.path, "png", reason)
         above, at = strip[-1].copy(), at + nrows
-        yield _numbers(strip.reshape(nrows, w, 3)) if numbers else strip.view(dtype)
+        if numbers:
+            yield _numbers(strip.reshape(nrows, w, 3))
+        elif depth == 16:
+            yield strip.view(">u2")
+        else:
+            yield strip if depth == 8 else _pixels(strip, depth)[:, :w]
+
+
+def _pixels(rows: NDArray[np.uint8], depth: int) -> NDArray[np.uint8]:
+    """Return the pixels of rows that have several in a byte, the first in its high bits."""
+    shifts = np.arange(8 - depth, -1, -depth, dtype=np.uint8)
+    found: NDArray[np.uint8] = rows[:, :, np.newaxis] >> shifts & np.uint8((1 << depth) - 1)
+    return found.reshape(len(rows), -1)
 
 
 class _Chunks:

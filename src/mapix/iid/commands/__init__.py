@@ -16,6 +16,7 @@ TOOLS: dict[str, tuple[str, str]] = {
     "merge": ("write several archives as one", "mapix.iid.commands.merge"),
     "subset": ("write some segments as a new archive", "mapix.iid.commands.subset"),
     "from-coco": ("write a COCO file as archives", "mapix.iid.commands.from_coco"),
+    "from-labels": ("write a label map as an archive", "mapix.iid.commands.from_labels"),
     "to-coco": ("write archives as a COCO file", "mapix.iid.commands.to_coco"),
     "to-geojson": ("write outlines of segments as GeoJSON", "mapix.iid.commands.to_geojson"),
 }
