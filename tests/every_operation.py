@@ -468,6 +468,7 @@ DATASET: dict[str, Op] = {
 JOINED: dict[str, Op] = {
     **QUERY,
     "info": lambda d: d.info,
+    "keep_index": lambda d: _refused(d.keep_index),  # opened without an index
     "placement": lambda d: _refused(lambda: d.placement()),
 }
 RECORD: dict[str, Op] = {

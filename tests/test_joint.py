@@ -156,7 +156,7 @@ def test_a_header_that_differs_is_refused(tmp_path):
     ds = joined([paths[0], paths[3]])
     ds.batch([0])
     joint = next(iter(ds._joints.values()))
-    table = joint._native._keep[1].pointer
+    table = joint._held[1].part._table.pointer
     table.first.h, table.first.w = 5, 4  # as many pixels, another shape
     with pytest.raises((mapix.FormatError, ValueError), match=paths[3].name):
         ds.batch([0, len(ds) - 1])

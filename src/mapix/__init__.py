@@ -179,7 +179,9 @@ def open(path: Path | Sequence[Path], *, format: str | None = None, **options: A
     return open_dataset(path, format=format, **options)
 
 
-def index(path: str | os.PathLike[str], *, format: str | None = None, **options: Any) -> str:
+def index(
+    path: Path | Sequence[Path], *, format: str | None = None, **options: Any
+) -> str | list[str]:
     """Index a file once and store the index next to it, as ``NAME.mapix``.
 
     Every later ``open``, also by other users, reads the index instead of the file.  The owner of
@@ -190,7 +192,7 @@ def index(path: str | os.PathLike[str], *, format: str | None = None, **options:
 
     Parameters
     ----------
-    path : str or os.PathLike
+    path : str or os.PathLike, or a sequence of them
         As for ``open``.
     format : str, optional
         As for ``open``.
@@ -201,8 +203,8 @@ def index(path: str | os.PathLike[str], *, format: str | None = None, **options:
 
     Returns
     -------
-    str
-        Path of the index.
+    str or list of str
+        Path of the index; of several files, and of a catalogue, those of all.
 
     Raises
     ------
@@ -217,9 +219,9 @@ def index(path: str | os.PathLike[str], *, format: str | None = None, **options:
     opened = open_dataset(path, format=format, **given)
     keep = getattr(opened, "keep_index", None)
     if keep is None:
-        raise UnsupportedError(f"{os.fspath(path)}: {type(opened).__name__} needs no index")
+        raise UnsupportedError(f"{opened.path}: {type(opened).__name__} needs no index")
     with opened:
-        found: str = keep(**{k: v for k, v in options.items() if k in KEEPS})
+        found: str | list[str] = keep(**{k: v for k, v in options.items() if k in KEEPS})
     return found
 
 

@@ -10,7 +10,7 @@ import ast
 import keyword
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from mapix.columns import Column
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "names_in"]
 
 MOST_TEXT = 10_000  # characters
 QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
@@ -69,29 +69,48 @@ def evaluate(text: str, columns: Mapping[str, Column]) -> tuple[Any, set[str]]:
     ValueError
         The text is not such a condition, or it names a column that is not there.
     """
-    if len(text) > MOST_TEXT:
-        raise ValueError(f"a condition may have {MOST_TEXT} characters, this one has {len(text)}")
-    text = text.strip()
+    body, text, names = _parsed(text, columns)
     try:
-        tree = ast.parse(text, mode="eval")
-        names = _names(tree.body)
-        for name in sorted(names):
-            if name not in columns:
-                there = ", ".join(columns)
-                raise ValueError(
-                    f"{text!r}: there is no column {name!r}; the columns: {there}; a text "
-                    "stands in quotes"
-                )
         with np.errstate(divide="ignore", invalid="ignore"):
-            return _value(tree.body, columns, text), names
-    except SyntaxError as e:
-        raise ValueError(f"{text!r} is not a condition: {_syntax(e, text)}") from e
-    except MemoryError as e:
-        raise ValueError(f"{text!r} is not a condition: {e}") from e
+            return _value(body, columns, text), names
     except TypeError as e:
         raise ValueError(f"{text!r} compares values of different types: {e}") from e
     except RecursionError as e:
         raise ValueError(f"{text!r} is nested too deeply") from e
+
+
+def names_in(text: str, known: Iterable[str]) -> list[str]:
+    """Return the names of columns that occur in a condition, sorted.
+
+    Raises
+    ------
+    ValueError
+        The text is not a condition, or a name is not known.
+    """
+    return sorted(_parsed(text, known)[2])
+
+
+def _parsed(text: str, known: Iterable[str]) -> tuple[ast.expr, str, set[str]]:
+    """Return a condition, its text without blanks around it, and the names that occur."""
+    if len(text) > MOST_TEXT:
+        raise ValueError(f"a condition may have {MOST_TEXT} characters, this one has {len(text)}")
+    text = text.strip()
+    try:
+        body = ast.parse(text, mode="eval").body
+        names = _names(body)
+    except SyntaxError as e:
+        raise ValueError(f"{text!r} is not a condition: {_syntax(e, text)}") from e
+    except MemoryError as e:
+        raise ValueError(f"{text!r} is not a condition: {e}") from e
+    except RecursionError as e:
+        raise ValueError(f"{text!r} is nested too deeply") from e
+    for name in sorted(names):
+        if name not in known:
+            raise ValueError(
+                f"{text!r}: there is no column {name!r}; the columns: {', '.join(known)}; a text "
+                "stands in quotes"
+            )
+    return body, text, names
 
 
 def _syntax(e: SyntaxError, text: str) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import reduce
-from operator import or_
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
@@ -16,9 +14,12 @@ from mapix.batch import Batch, given
 from mapix.byte_ranges import ByteRange
 from mapix.columns import Column
 from mapix.dataset import Annotations, Dataset, Progress
-from mapix.errors import FormatError, UnsupportedError
-from mapix.joint import Columns, JointGather, joint_gather
+from mapix.errors import FormatError, MapixError, UnsupportedError
+from mapix.expression import names_in
+from mapix.joint import JointGather, Labels
 from mapix.options import BatchOptions, Crop, Layout
+from mapix.parts import OpenParts, Parts
+from mapix.registry import reopen
 from mapix.report import Report
 from mapix.selection import Rows
 
@@ -32,26 +33,27 @@ R = TypeVar("R", covariant=True)
 Where = slice | NDArray[np.int64]
 Asked = tuple[Dataset[Any], NDArray[np.int64], Where]
 MOST_JOINTS = 64  # sets of options that are remembered
+SHARES = 1000  # of a part, in which progress is counted
 MISSING = {"u": 0, "i": -1, "f": np.nan}  # labels that a record lacks, by kind of number
 
 
 class Joined(Dataset[R]):
-    """Several datasets of one format as one.  Made by ``mapix.open([...])``.
+    """Several datasets of one format as one.  Made by ``mapix.open([...])``, or of a catalogue.
 
     Record i is found by bisection among the parts.  Batches and columns have the columns of all
     parts; a value is missing where the part does not have the column.
 
     Parameters
     ----------
-    parts : sequence of Dataset
+    parts : sequence of Dataset, or Parts
         At least one, of one format; joined datasets count as their parts.
     rows : range or ndarray, optional
         Which records, counted through all parts.
 
     Attributes
     ----------
-    parts : tuple of Dataset
-        The datasets.
+    parts : sequence of Dataset
+        The datasets.  Those of a catalogue are opened when they are used.
 
     Raises
     ------
@@ -59,66 +61,69 @@ class Joined(Dataset[R]):
         The parts are of different formats, or their images differ in type or shape.
     """
 
+    parts: Parts
+
     def __init__(self, parts: Sequence[Dataset[R]], *, rows: Rows = None) -> None:
         if not parts:
             raise ValueError("at least one dataset is needed")
-        found: list[Dataset[R]] = []
-        for ds in parts:
-            if isinstance(ds, Joined) and ds._rows is not None:
-                raise UnsupportedError(
-                    f"{ds.path}: a part of joined datasets cannot be joined again; join first"
-                )
-            found += ds.parts if isinstance(ds, Joined) else [ds]
-        self.parts: tuple[Dataset[R], ...] = tuple(found)
-        self._ends = np.cumsum([len(ds) for ds in found])
+        self.parts = parts if isinstance(parts, Parts) else OpenParts(_parts_of(parts))
+        self._ends = np.cumsum(self.parts.counts)
         self._rows = rows
         self._joints: dict[BatchOptions, JointGather | None] = {}
+        examples = self.parts.examples
         # the family of its parts, in place of the class's
         names = ("FAMILY", "RECORDS", "NAMES")
-        vars(self).update({name: getattr(found[0], name) for name in names})
+        vars(self).update({name: getattr(examples[0], name) for name in names})
         self._check()
+        self._image_shape = self._shape_of_all()
+        self._known_columns = _distinct(ds._column_names() for ds in examples)
+        self._known_labels = _distinct(ds._label_names() for ds in examples)
 
     FAMILY = "joined"
 
     def _check(self) -> None:
         """Raise FormatError where the parts do not fit together."""
-        first = self.parts[0]
-        filled = [ds for ds in self.parts if len(ds)]
-        shapes = [ds.image_shape for ds in filled]
-        for ds in self.parts:
+        examples = self.parts.examples
+        first = examples[0]
+        for ds in examples:
             if ds.FAMILY != first.FAMILY:
                 reason = f"it cannot be joined to {first.path}, which is of {first.FAMILY}"
                 raise FormatError(ds.path, ds.FAMILY, reason)
-        for ds, shape in zip(filled, shapes, strict=True):
-            if shape != shapes[0]:
-                reason = f"images of {shape}, in {filled[0].path} they are of {shapes[0]}"
-                raise FormatError(ds.path, ds.FAMILY, reason)
+        filled = [ds for ds in examples if len(ds)]
+        for ds in filled:
+            if ds.image_shape != filled[0].image_shape:
+                reason = f"images of {ds.image_shape}, in {filled[0].path} they are of "
+                raise FormatError(ds.path, ds.FAMILY, f"{reason}{filled[0].image_shape}")
             dtype, expected = (_native_dtype(part) for part in (ds, filled[0]))
             if dtype != expected:
                 reason = f"numbers of {dtype}, in {filled[0].path} they are of {expected}"
                 raise FormatError(ds.path, ds.FAMILY, reason)
 
+    def _shape_of_all(self) -> tuple[int, ...] | None:
+        """Return the shape of the pixels of each record where all are alike."""
+        shapes = self.parts.shapes()
+        found: tuple[int, ...] | None = self.parts.examples[0].image_shape
+        return found if not shapes else shapes.pop() if len(shapes) == 1 else None
+
     @property
     def path(self) -> str:
-        """Path of the first file, and how many more there are."""
-        more = len(self.parts) - 1
-        return self.parts[0].path + (f" and {more} more" if more else "")
+        """Path of the catalogue; or of the first file, and how many more there are."""
+        return self.parts.path
 
     @property
     def closed(self) -> bool:
         """Whether all parts are closed."""
-        return all(ds.closed for ds in self.parts)
+        return self.parts.closed
 
     def close(self) -> None:
         """Close all parts."""
         self._joints.clear()
-        for ds in self.parts:
-            ds.close()
+        self.parts.close()
 
     @property
     def image_shape(self) -> tuple[int, ...] | None:
         """Shape of the pixels of each record where all are alike; None of mixed ones."""
-        return next((ds.image_shape for ds in self.parts if len(ds)), self.parts[0].image_shape)
+        return self._image_shape
 
     # --- records ----------------------------------------------------------------------------------
 
@@ -173,7 +178,7 @@ class Joined(Dataset[R]):
         Of a batch without records the first part is asked for none.
         """
         if not len(rows):
-            yield self.parts[0], rows, slice(0, 0)
+            yield self.parts.examples[0], rows, slice(0, 0)
         part = np.searchsorted(self._ends, rows, side="right")
         for k in np.unique(part).tolist():
             at = np.flatnonzero(part == k)
@@ -184,34 +189,110 @@ class Joined(Dataset[R]):
 
     # --- columns ----------------------------------------------------------------------------------
 
+    def _asked(self) -> Iterator[tuple[Any, NDArray[np.int64] | None, Where]]:
+        """Yield each part that has a record of this dataset, indices into it, and their places.
+
+        The indices are None where all records of a part are asked for, in order.
+        """
+        if self._rows is not None:
+            if len(self._rows):
+                yield from self._by_part(self.rows)
+            return
+        for k, (begin, end) in enumerate(self._stretches()):
+            yield self.parts[k], None, slice(begin, end)
+
+    def _stretches(self) -> Iterator[tuple[int, int]]:
+        """Yield the first record of each part, and the one after the last."""
+        ends = self._ends.tolist()
+        return zip([0, *ends[:-1]], ends, strict=True)
+
     def _column_names(self) -> Sequence[str]:
-        return list(dict.fromkeys(name for ds in self.parts for name in ds._column_names()))
+        return self._known_columns
 
     def _label_names(self) -> Sequence[str]:
-        return list(dict.fromkeys(name for ds in self.parts for name in ds._label_names()))
+        return self._known_labels
 
     def _column(self, name: str) -> Column:
-        known = [ds.columns.get(name) for ds in self.parts]
-        first = next(column for column in known if column is not None)
-        values = self._concatenated(
-            [None if column is None else column.values for column in known], first.values.dtype
+        known: list[tuple[Column | None, NDArray[np.int64] | None, Where, int]] = [
+            (ds.columns.get(name), which, where, len(ds)) for ds, which, where in self._asked()
+        ]
+        first = next((column for column, *_ in known if column is not None), None)
+        if first is None:  # only other parts have it
+            found = (ds.columns.get(name) for ds in self.parts.examples)
+            first = next(column for column in found if column is not None)
+        values = self._placed(
+            [(None if c is None else c.values, *rest) for c, *rest in known], first.values.dtype
         )
         present = None
-        if not all(column is not None and column.complete for column in known):
-            has = [None if column is None else column.present for column in known]
-            present = self._concatenated(has, np.dtype(np.bool_))
+        if not all(column is not None and column.complete for column, *_ in known):
+            has = [(None if c is None else c.present, *rest) for c, *rest in known]
+            present = self._placed(has, np.dtype(np.bool_))
         return Column(name, values, present, unit=first.unit, description=first.description)
 
-    def _concatenated(
-        self, arrays: Sequence[NDArray[Any] | None], dtype: np.dtype[Any]
-    ) -> NDArray[Any]:
-        """Return an array of each part, zeros of a part without one, for this dataset's records."""
-        filled = [
-            np.zeros(len(ds), dtype) if array is None else array
-            for ds, array in zip(self.parts, arrays, strict=True)
+    def _placed(self, arrays: Sequence[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+        """Return arrays of parts as one: of each its indices, its places, and its records."""
+        pieces = [
+            np.zeros(n if which is None else len(which), dtype)
+            if array is None
+            else array
+            if which is None
+            else array[which]
+            for array, which, _, n in arrays
         ]
-        found = np.concatenate(filled)
-        return found if self._rows is None else found[self.rows]
+        if not pieces:
+            return np.empty(0, dtype)
+        if self._rows is None:
+            return np.concatenate(pieces)
+        found = np.empty((len(self), *pieces[0].shape[1:]), np.result_type(*pieces))
+        for piece, (_, _, where, _) in zip(pieces, arrays, strict=True):
+            found[where] = piece
+        return found
+
+    def where(self, condition: str | Callable[[Mapping[str, Any]], ArrayLike] | ArrayLike) -> Self:
+        """Return the records for which a condition holds, in their order: see ``Dataset.where``.
+
+        A condition as text is evaluated part by part.  Parts of a catalogue are not opened where
+        the ranges of their columns exclude that it holds.
+        """
+        if not isinstance(condition, str):
+            return super().where(condition)
+        return self[self._found(condition)]
+
+    def _found(self, condition: str) -> NDArray[np.int64]:
+        """Return the indices of the records that fulfil a condition, int64, ascending."""
+        names = names_in(condition, self._column_names())
+        possible = self.parts.possible(condition)
+        found = [np.empty(0, np.int64)]
+        if self._rows is None:
+            for k, (begin, _) in enumerate(self._stretches()):
+                if possible is None or possible[k]:
+                    found.append(self._fulfilling(self.parts[k], None, names, condition) + begin)
+            return np.concatenate(found)
+        rows = self.rows
+        at = np.arange(len(rows))
+        if possible is not None:
+            at = at[possible[np.searchsorted(self._ends, rows, side="right")]]
+        for ds, which, where in self._by_part(rows[at]) if len(at) else ():
+            found.append(at[where][self._fulfilling(ds, which, names, condition)])
+        return np.sort(np.concatenate(found))
+
+    def _fulfilling(
+        self,
+        ds: Dataset[R],
+        which: NDArray[np.int64] | None,
+        names: Sequence[str],
+        condition: str,
+    ) -> NDArray[np.int64]:
+        """Return which records of a part fulfil a condition; none where it lacks a column."""
+        part = ds if which is None else ds[which]
+        if not all(name in part.columns for name in names):
+            return np.empty(0, np.int64)
+        return np.flatnonzero(part._fulfils(condition))
+
+    def _fulfils(self, condition: str) -> NDArray[np.bool_]:
+        mask = np.zeros(len(self), np.bool_)
+        mask[self._found(condition)] = True
+        return mask
 
     def label_array(
         self, labels: str = "raw"
@@ -220,15 +301,12 @@ class Joined(Dataset[R]):
 
         Reads no pixels.  Copies: yes.
         """
-        found = [ds.label_array(labels) for ds in self.parts]
-        ends = [0, *self._ends.tolist()]
-        places = map(slice, ends[:-1], ends[1:])
-        pieces = [(*f, at) for f, at in zip(found, places, strict=True) if f is not None]
-        if not pieces:
-            return None
-        values, present, names = self._merged(pieces, ends[-1])
-        rows = self.rows
-        return values[rows], present[rows], names
+        self._check_unit(labels)
+        pieces = []
+        for ds, which, where in self._asked():
+            found = (ds if which is None else ds[which]).label_array(labels)
+            pieces += [] if found is None else [(*found, where)]
+        return self._merged(pieces, len(self)) if pieces else None
 
     def _merged(
         self, pieces: Sequence[tuple[NDArray[Any], Any, tuple[str, ...], Where]], n: int
@@ -253,8 +331,8 @@ class Joined(Dataset[R]):
     def _gather(
         self, rows: NDArray[np.int64], options: BatchOptions, out: NDArray[Any] | Batch | None
     ) -> Batch:
-        joint = self._joint(options) if len(rows) else None
-        return self._gather_by_part(rows, options, out) if joint is None else joint.batch(rows, out)
+        found = self._joint_batch(rows, options, out)
+        return self._gather_by_part(rows, options, out) if found is None else found
 
     def _gather_augmented(
         self,
@@ -265,21 +343,38 @@ class Joined(Dataset[R]):
     ) -> Batch:
         return self._gather_by_part(rows, options, out, draws)
 
-    def _joint(self, options: BatchOptions) -> JointGather | None:
-        """Return how records of all parts are gathered by one call; None where that is not so."""
+    def _joint_batch(
+        self, rows: NDArray[np.int64], options: BatchOptions, out: NDArray[Any] | Batch | None
+    ) -> Batch | None:
+        """Gather records of all parts by one call; None where that takes one for each part."""
+        if not len(rows):
+            return None
         joints = self._joints
-        if options in joints:
-            return joints.get(options)
-        if len(joints) >= MOST_JOINTS:
-            joints.clear()
-        filled = [ds for ds in self.parts if len(ds)]
-        columns = None if options.labels is None else self._label_columns()
-        found = joints[options] = joint_gather(filled, options, columns)
-        return found
+        try:
+            joint = joints[options]
+        except KeyError:
+            if len(joints) >= MOST_JOINTS:
+                joints.clear()
+            joint = joints[options] = self._joint(options)
+        if joint is None:
+            return None
+        try:
+            return joint.batch(rows, out)
+        except UnsupportedError:
+            joints[options] = None  # some parts differ
+            return None
 
-    def _label_columns(self) -> Columns | None:
-        """Return the columns of labels that lie in the records: see ``joint_gather``."""
-        return None
+    def _joint(self, options: BatchOptions) -> JointGather | None:
+        labels = None if options.labels is None else self._labels_of_records()
+        try:
+            return JointGather(self.parts, options, labels)
+        except UnsupportedError:
+            return None
+
+    def _labels_of_records(self) -> Labels | None:
+        """Return where the labels of records are; None without labels."""
+        names = tuple(self._label_names())
+        return Labels(names) if names else None
 
     def _gather_by_part(
         self,
@@ -352,7 +447,7 @@ class Joined(Dataset[R]):
         """Return the shape of ``batch(...).images`` with these options; None where not known."""
         rows = self._rows_of(indices)
         if self.image_shape is not None:
-            shape = self.parts[0].batch_shape([], layout, pad=pad, crop=crop)
+            shape = self.parts.examples[0].batch_shape([], layout, pad=pad, crop=crop)
             return None if shape is None else (len(rows), *shape[1:])
         canvas = self._canvas(list(self._by_part(rows)), pad, crop)
         if canvas is None:
@@ -383,7 +478,7 @@ class Joined(Dataset[R]):
     # --- facts and health -------------------------------------------------------------------------
 
     def _facts(self) -> dict[str, Any]:
-        return {"parts": [{"path": ds.path, "records": len(ds)} for ds in self.parts]}
+        return self.parts.facts()
 
     def _summary(self) -> str:
         return f"{len(self)} {self.RECORDS} in {len(self.parts)} files"
@@ -405,47 +500,131 @@ class Joined(Dataset[R]):
     def _pixel_sums(self, progress: Progress | None) -> list[Sums] | None:
         if self._rows is not None:
             return super()._pixel_sums(progress)
-        found = [ds._pixel_sums(_shifted(progress, *at)) for ds, at in self._progressing()]
-        known = [sums for sums in found if sums is not None]
-        channels = range(max(map(len, known), default=0))
-        if not known:
-            return None
-        return [reduce(or_, (sums[k] for sums in known if k < len(sums))) for k in channels]
+        channels: list[Sums] = []
+        known = False
+        for k, (ds, show) in enumerate(self._each(progress)):
+            found = ds._pixel_sums(show)
+            if found is None and self.parts.counts[k]:
+                return None
+            known = known or found is not None
+            for channel, sums in enumerate(found or ()):
+                if channel < len(channels):
+                    channels[channel] |= sums
+                else:
+                    channels.append(sums)
+        return channels if known else None
 
-    def _progressing(self) -> Iterator[tuple[Dataset[R], tuple[int, int]]]:
-        """Yield each part with the number of records before it, and of all."""
-        for ds, end in zip(self.parts, self._ends.tolist(), strict=True):
-            yield ds, (end - len(ds), self._count())
+    def _each(self, progress: Progress | None) -> Iterator[tuple[Dataset[R], Progress | None]]:
+        """Yield each part, and a callable for its progress: in thousandths of a part."""
+        n = len(self.parts)
+        for k in range(n):
+            yield self.parts[k], None if progress is None else _Share(progress, k, n)
+            if progress is not None:
+                progress(SHARES * (k + 1), SHARES * n)
 
     def verify(self, progress: Progress | None = None) -> Report:
         """Check all parts; a problem names its file.
 
+        A part that cannot be opened, or that is not what its catalogue states, is a problem, too.
+
         Parameters
         ----------
         progress : callable, optional
-            ``progress(done, total)``, of each part.
+            ``progress(done, total)``, in thousandths of a part.
         """
         report = Report(self.path)
-        for ds, (before, _) in self._progressing():
-            found = ds.verify(progress)
+        report.checked += self.parts.checked()
+        report.problems += self.parts.problems()
+        n = len(self.parts)
+        for k, (before, _) in enumerate(self._stretches()):
+            show = None if progress is None else _Share(progress, k, n)
+            try:
+                found = self.parts[k].verify(show)
+            except (MapixError, OSError) as e:
+                report.problems.append(str(e))
+                continue
             report.nrecords += found.nrecords
             report.nbytes += found.nbytes
             report.checked.append(f"{found.path}: {', '.join(found.checked)}")
             report.problems += [f"{found.path}: {problem}" for problem in found.problems]
             report.damaged += [before + i for i in found.damaged]
             report.unchecked = list(dict.fromkeys([*report.unchecked, *found.unchecked]))
+            if progress is not None:
+                progress(SHARES * (k + 1), SHARES * n)
         return report
 
     def warm(self, progress: Progress | None = None) -> None:
-        """Read all files into the page cache, one after the other: see ``Dataset.warm``."""
-        for ds in self.parts:
-            ds.warm(progress)
+        """Read all files into the page cache, one after the other: see ``Dataset.warm``.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            ``progress(done, total)``, in thousandths of a part.
+        """
+        for ds, show in self._each(progress):
+            ds.warm(show)
+
+    def keep_index(self, **options: Any) -> list[str]:
+        """Index all files, and store the index of each: see ``mapix.index``.
+
+        Returns
+        -------
+        list of str
+            Paths of the indexes.
+
+        Raises
+        ------
+        UnsupportedError
+            The format needs no index.
+        """
+        progress = options.pop("progress", None)
+        found = []
+        for ds, show in self._each(progress):
+            keep = getattr(ds, "keep_index", None)
+            if keep is None:
+                raise UnsupportedError(f"{ds.path}: {ds.FAMILY} needs no index; it opens at once")
+            found.append(keep(**options, progress=show))
+        return found
 
     def _reopening(self) -> tuple[str, dict[str, Any], Fingerprint]:
-        raise UnsupportedError(f"{self.path}: several files have no one path")
+        known = self.parts.reopening()
+        if known is None:
+            raise UnsupportedError(f"{self.path}: several files have no one path")
+        return known[1:]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rejoined, (type(self), self.parts, self._rows)
+        known = self.parts.reopening()
+        if known is not None:
+            return reopen, (*known, self._rows)
+        return _rejoined, (type(self), tuple(self.parts), self._rows)
+
+
+class _Share:
+    """Show the progress of one part as that of all: SHARES steps for each part."""
+
+    def __init__(self, progress: Progress, k: int, n: int) -> None:
+        self._progress, self._k, self._n = progress, k, n
+
+    def __call__(self, done: int, total: int) -> None:
+        if done < total:
+            self._progress(SHARES * self._k + SHARES * done // total, SHARES * self._n)
+
+
+def _parts_of(parts: Sequence[Dataset[Any]]) -> Iterator[Dataset[Any]]:
+    """Yield datasets; of joined ones their parts."""
+    for ds in parts:
+        if not isinstance(ds, Joined):
+            yield ds
+            continue
+        if ds._rows is not None:
+            raise UnsupportedError(
+                f"{ds.path}: a part of joined datasets cannot be joined again; join first"
+            )
+        yield from ds.parts
+
+
+def _distinct(names: Iterator[Sequence[str]]) -> list[str]:
+    return list(dict.fromkeys(name for some in names for name in some))
 
 
 def _native_dtype(ds: Dataset[Any]) -> np.dtype[Any] | None:
@@ -456,13 +635,6 @@ def _native_dtype(ds: Dataset[Any]) -> np.dtype[Any] | None:
 
 def _rejoined(kind: type[Joined[Any]], parts: Sequence[Dataset[Any]], rows: Rows) -> Joined[Any]:
     return kind(parts, rows=rows)
-
-
-def _shifted(progress: Progress | None, before: int, total: int) -> Progress | None:
-    """Return a callable that reports a part's records among those of all parts."""
-    if progress is None:
-        return None
-    return lambda done, _: progress(before + done, total)
 
 
 def _merged(

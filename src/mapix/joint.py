@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,37 +12,101 @@ from mapix import _native
 from mapix.batch import Batch, Lookout, Recipe, given
 from mapix.errors import ClosedError, UnsupportedError
 from mapix.options import BatchOptions
+from mapix.parts import Parts
 from mapix.placement import Placement
 
-__all__ = ["JointGather", "joint_gather"]
+__all__ = ["JointGather", "Labels"]
 
+FEW = 64  # datasets that all of a batch's calls name
 COPIED = ("dtype", "layout", "scale", "mean", "std", "pad", "crop", "pad_value")
 Columns = tuple[NDArray[np.int16], tuple[str, ...]]
+
+
+class Labels(NamedTuple):
+    """Where labels come from.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Names of the columns of labels.
+    columns : ndarray or None
+        int16 (256,): the column of each label id of labels that lie in the records; None of labels
+        in files of their own.
+    """
+
+    names: tuple[str, ...]
+    columns: NDArray[np.int16] | None = None
+
+
+class _Held(NamedTuple):
+    """A dataset whose records are gathered, and where they lie."""
+
+    dataset: Any
+    part: _native.JointPart
+
+
+class _Asked:
+    """Some of the datasets, as one sequence.
+
+    Attributes
+    ----------
+    datasets : list of Dataset
+        The datasets.
+    joint : Joint
+        Where their records lie.
+    """
+
+    __slots__ = ("datasets", "joint")
+
+    def __init__(self, held: Sequence[_Held], counts: NDArray[np.int64]) -> None:
+        self.datasets = [each.dataset for each in held]
+        family = self.datasets[0].FAMILY
+        self.joint = _native.Joint([each.part for each in held], counts, family)
 
 
 class JointGather:
     """One set of options of ``batch``, worked out for the records of several datasets.
 
-    Made by ``joint_gather``.  Holds the files mapped.
+    A dataset is opened, and its placement is compared with that of the first one, when a batch has
+    one of its records.
+
+    Parameters
+    ----------
+    parts : Parts
+        Complete files of one format.
+    options : BatchOptions
+        Checked.
+    labels : Labels, optional
+        The labels that batches have; None without any.
+
+    Raises
+    ------
+    UnsupportedError
+        Records of these options are not gathered by one call.
     """
 
-    def __init__(
-        self,
-        parts: Sequence[Any],
-        placements: Sequence[Placement],
-        options: BatchOptions,
-        columns: Columns | None,
-        beside: JointGather | None,
-    ) -> None:
-        like = self._like = placements[0]
-        self._parts, self._options, self._beside = parts, options, beside
-        self._names = () if columns is None else columns[1]
+    def __init__(self, parts: Parts | _Apart, options: BatchOptions, labels: Labels | None) -> None:
+        by_batch = options.pad is True or (options.crop and not options.pad)
+        if options.more or by_batch:
+            raise UnsupportedError("a batch that depends on its records")
+        self._parts, self._options, self._labels = parts, options, labels
+        self._wanted = {name: getattr(options, name) for name in COPIED}
+        self._ends = np.cumsum(parts.counts)
         self._lookout = Lookout()
+        self._held: dict[int, _Held] = {}
+        like = self._first(int(np.flatnonzero(parts.counts)[0]))
+        self._like = like
+        self._way = _way(like)
         self._copies = like.head_nbytes == 0 and like.record == (1, like.stride, 1) == like.canvas
-        self._same = len({p.record for p in placements}) == 1
-        mappings = [p.mapping for p in placements]
-        tables = [self._table(p) for p in placements]
-        self._native = _native.Joint(mappings, tables, parts[0].FAMILY)
+        columns = None if labels is None else labels.columns
+        self._names = () if labels is None or columns is None else labels.names
+        self._beside = None
+        if labels is not None and columns is None:
+            self._beside = JointGather(_Apart(parts, labels), BatchOptions(labels=None), None)
+        self._few = None
+        numbers = np.flatnonzero(parts.counts)
+        if len(numbers) <= min(FEW, parts.most_open):
+            self._few = _Asked(self._hold(numbers), parts.counts[numbers])
         self._recipe = None
         if not self._copies:
             arithmetic = (None,) * 3 if like.affine is None else options[2:5]
@@ -51,18 +115,46 @@ class JointGather:
                 c=like.canvas[2],
                 fit=like.fit,
                 pad_value=like.pad_value,
-                columns=None if columns is None else columns[0],
+                columns=columns,
                 names=self._names,
             )
+
+    def _first(self, k: int) -> Placement:
+        """Return the placement of a dataset, with whose others are compared."""
+        ds = self._parts[k]
+        like = self._placement(ds)
         # one record as its own file gives it, which also checks the options
-        one = parts[0]._gather(np.zeros(1, np.int64), options, None)
+        one = ds._gather(np.zeros(1, np.int64), self._options, None)
         self._shape = one.shapes[0]
         if one.images.shape[1:] != like.shape or one.images.dtype != like.out:
             raise UnsupportedError("batches are not what the placement describes")
+        return like
 
-    def _table(self, p: Placement) -> _native.Table:
+    def _placement(self, ds: Any) -> Placement:
+        """Return where the records of a dataset lie.
+
+        Raises
+        ------
+        UnsupportedError
+            One call does not gather them.
+        """
+        found: Placement = ds.placement(**self._wanted)
+        if ds._rows is not None or found.entries is not None:
+            raise UnsupportedError("records at places of their own")
+        return found
+
+    def _part(self, k: int) -> _Held:
+        """Open a dataset; raise UnsupportedError if its records are not like those of the first."""
+        ds = self._parts[k]
+        p = self._placement(ds)
+        if _way(p) != self._way or (
+            self._labels is not None
+            and self._labels.columns is None
+            and tuple(ds._label_names()) != self._labels.names
+        ):
+            raise UnsupportedError("records that differ from file to file")
         h, w, c = (0, 0, 0) if self._copies else p.record
-        return _native.Table(
+        table = _native.Table(
             nrecords=p.nrecords,
             stride=p.stride,
             first=(p.first_at, h, w, c, p.nlabels),
@@ -70,10 +162,37 @@ class JointGather:
             head_nbytes=p.head_nbytes,
             interleaved=p.interleaved,
         )
+        found = self._held[k] = _Held(ds, _native.JointPart(p.mapping, table))
+        return found
+
+    def _asked(self, rows: NDArray[np.int64]) -> tuple[_Asked, NDArray[np.int64]]:
+        """Return the datasets of records, and numbers of the records in these datasets alone."""
+        if self._few is not None:
+            return self._few, rows
+        which = np.searchsorted(self._ends, rows, side="right")
+        numbers, inverse = np.unique(which, return_inverse=True)
+        counts = self._parts.counts[numbers]
+        found = _Asked(self._hold(numbers), counts)
+        shift = self._ends[numbers] - np.cumsum(counts)
+        return found, rows - shift[inverse.reshape(-1)]
+
+    def _hold(self, numbers: NDArray[np.int64]) -> list[_Held]:
+        known = self._held
+        found = [known.get(k) or self._part(k) for k in numbers.tolist()]
+        while len(known) > self._parts.most_open:
+            known.pop(next(iter(known)), None)
+        return found
 
     def batch(self, rows: NDArray[np.int64], out: NDArray[Any] | Batch | None) -> Batch:
-        """Gather records, counted through all files; labels as they are stored."""
+        """Gather records, counted through all files; labels as they are stored.
+
+        Raises
+        ------
+        UnsupportedError
+            The files of these records are not gathered by one call.
+        """
         n, like, recipe = len(rows), self._like, self._recipe
+        asked, numbers = self._asked(rows)
         shape = (n, *like.shape)
         images = np.empty(shape, like.out) if out is None else given(out, shape, like.out)
         plan = _native.new_gather(None if recipe is None else recipe.template)
@@ -84,81 +203,54 @@ class JointGather:
         plan.h, plan.w = like.canvas[:2]
         plan.nthreads, plan.probe = self._options.threads, self._lookout.probes()
         shapes = np.empty((n, 3), np.uint16)
-        if self._same:
+        if self._copies:
             shapes[:] = self._shape
         else:
             shapes_at = _native.writable(shapes)
             plan.shapes = _native.cast("uint16_t *", shapes_at)
         labels = present = None
-        if self._names:
-            labels = np.empty((n, len(self._names)), np.uint8)
+        names = self._names
+        if names:
+            labels = np.empty((n, len(names)), np.uint8)
             present = np.empty(labels.shape, np.bool_)
             labels_at, present_at = _native.writable(labels), _native.writable(present)
             plan.labels, plan.present = labels_at, present_at
-        read, nasked = self._native.gather(rows, plan)
+        read, nasked = asked.joint.gather(numbers, plan)
         if plan.probe:
             self._lookout.saw(nasked)
         for k in read.tolist():
-            if self._parts[k].closed:
-                raise ClosedError(f"{self._parts[k].path}: the dataset is closed")
-        names = self._names
-        if self._beside is not None:
-            labels, names = self._beside.batch(rows, None).images, self._parts[0]._label_names()
+            if asked.datasets[k].closed:
+                raise ClosedError(f"{asked.datasets[k].path}: the dataset is closed")
+        if self._beside is not None and self._labels is not None:
+            labels, names = self._beside.batch(rows, None).images, self._labels.names
             present = np.ones(labels.shape, np.bool_)
-        return Batch(images, labels, present, shapes, None, None, tuple(names))
+        return Batch(images, labels, present, shapes, None, None, names)
 
 
-def _agree(placements: Sequence[Placement]) -> bool:
-    """Return whether all batches are made in the same way."""
-    pairs = {None if p.affine is None else p.affine.tobytes() for p in placements}
-    ways = {(p.canvas, p.fit, p.layout, p.swap, p.shape, p.out, p.pad_value) for p in placements}
-    copied = {p.record == (1, p.stride, 1) for p in placements}
-    uniform = all(p.entries is None for p in placements)
-    return uniform and len(pairs) == len(ways) == len(copied) == 1
+def _way(p: Placement) -> tuple[Any, ...]:
+    """Return what must be equal so that records of two files are put into a batch alike."""
+    affine = None if p.affine is None else p.affine.tobytes()
+    copied = p.record == (1, p.stride, 1)
+    return (
+        *(p.canvas, p.fit, p.layout, p.swap, p.shape, p.out, p.pad_value, p.head_nbytes > 0),
+        *(affine, copied, p.stride if copied else 0),
+    )
 
 
-def _beside(parts: Sequence[Any]) -> JointGather | None:
-    """Return how labels in files of their own are gathered; None of parts without labels.
+class _Apart(Sequence[Any]):
+    """The labels of datasets, in files of their own."""
 
-    Raises
-    ------
-    UnsupportedError
-        They differ from part to part.
-    """
-    if not any(ds._label_names() for ds in parts):
-        return None
-    apart = [ds._labels_apart() for ds in parts]
-    fit = all(b is not None and len(b) == len(a) for a, b in zip(parts, apart, strict=True))
-    same = len({tuple(ds._label_names()) for ds in parts}) == 1
-    found = joint_gather(apart, BatchOptions(labels=None), None) if fit and same else None
-    if found is None:
-        raise UnsupportedError("labels that differ from part to part")
-    return found
+    def __init__(self, parts: Parts | _Apart, labels: Labels) -> None:
+        self._parts, self._names = parts, labels.names
+        self.counts: NDArray[np.int64] = parts.counts
+        self.most_open: int = parts.most_open
 
+    def __len__(self) -> int:
+        return len(self._parts)
 
-def joint_gather(
-    parts: Sequence[Any], options: BatchOptions, columns: Columns | None
-) -> JointGather | None:
-    """Return how one call gathers records of all parts; None where it takes one for each part.
-
-    Parameters
-    ----------
-    parts : sequence of Dataset
-        Complete files of one format, each with a record.
-    options : BatchOptions
-        Checked.
-    columns : tuple, optional
-        Of labels in the records: column of each label id, int16 (256,), and the columns' names.
-    """
-    by_batch = options.pad is True or (options.crop and not options.pad)
-    if options.more or by_batch or any(ds._rows is not None for ds in parts):
-        return None
-    wanted = {name: getattr(options, name) for name in COPIED}
-    try:
-        placements = [ds.placement(**wanted) for ds in parts]
-        if not _agree(placements):
-            return None
-        beside = None if options.labels is None or columns is not None else _beside(parts)
-        return JointGather(parts, placements, options, columns, beside)
-    except UnsupportedError:
-        return None
+    def __getitem__(self, k: Any) -> Any:
+        ds = self._parts[k]
+        found = ds._labels_apart()
+        if found is None or len(found) != len(ds) or tuple(ds._label_names()) != self._names:
+            raise UnsupportedError("labels that differ from file to file")
+        return found

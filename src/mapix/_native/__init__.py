@@ -41,7 +41,7 @@ from mapix._native.core import (
     willneed,
     writable,
 )
-from mapix._native.joint import Joint
+from mapix._native.joint import Joint, JointPart
 from mapix._native.records import (
     AT_MASK,
     CENTRE,
@@ -86,6 +86,7 @@ __all__ = [
     "CData",
     "IntArray",
     "Joint",
+    "JointPart",
     "Table",
     "Walk",
     "Where",

@@ -2,51 +2,102 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix._native.core import CHANGED, CData, IntArray, ffi, lib, problem, where_of
+from mapix._native.core import CHANGED, CData, IntArray, address_of, ffi, lib, problem, where_of
 from mapix._native.records import Table
 
 if TYPE_CHECKING:
     from mapix.source import Mapping
 
-__all__ = ["Joint"]
+__all__ = ["Joint", "JointPart"]
+
+_ADDRESSES = struct.Struct("@QQQ")
+PART = np.dtype([("map", "u8"), ("table", "u8"), ("begin", "u8")])
+"""One file of a joint gather: ``mapix_part``."""
+
+assert ffi.sizeof("mapix_part") == PART.itemsize == _ADDRESSES.size
+
+
+class JointPart:
+    """A file, and the table of its records, without entries: one part of a joint gather.
+
+    Attributes
+    ----------
+    mapping : Mapping
+        The file.
+    cell : bytes
+        A ``mapix_part`` that begins at record 0.
+    """
+
+    __slots__ = ("_cmaps", "_table", "cell", "mapping")
+
+    def __init__(self, mapping: Mapping, table: Table) -> None:
+        self.mapping, self._table = mapping, table
+        self._cmaps: list[CData] = []
+        self._describe()
+
+    def _describe(self) -> None:
+        cmap = self.mapping.cmap
+        self._cmaps.append(cmap)  # other threads may use the one before
+        self.cell = _ADDRESSES.pack(address_of(cmap), self._table.address, 0)
+
+    def settle(self) -> int:
+        """Accept a harmless change of the file, or raise FileChangedError.
+
+        Returns
+        -------
+        int
+            Address of the map.
+        """
+        self.mapping.guarded(lib.mapix_map_check)
+        self._describe()
+        return int(_ADDRESSES.unpack(self.cell)[0])
 
 
 class Joint:
-    """Tables of several files, without entries, whose records count as one sequence.
+    """Files whose records count as one sequence.
 
     Parameters
     ----------
-    mappings, tables : sequence
-        The files and their records; at least one.
+    parts : sequence of JointPart
+        At least one.
+    counts : ndarray
+        int64: records of each.
     format : str
         The format, for error messages.
     """
 
-    __slots__ = ("_format", "_keep", "_mappings", "_parts")
+    __slots__ = ("_cells", "_format", "_parts")
 
-    def __init__(self, mappings: Sequence[Mapping], tables: Sequence[Table], format: str) -> None:
-        self._mappings, self._format = list(mappings), format
-        self._parts = ffi.new("mapix_part[]", len(tables))
-        self._keep: list[object] = list(tables)
-        begin = 0
-        for part, mapping, table in zip(self._parts, mappings, tables, strict=True):
-            part.map, part.table, part.begin = mapping.cmap, table.pointer, begin
-            self._keep.append(mapping.cmap)
-            begin += table.pointer.nrecords
+    def __init__(self, parts: Sequence[JointPart], counts: IntArray, format: str) -> None:
+        self._parts, self._format = parts, format
+        cells = np.frombuffer(bytearray(b"".join([part.cell for part in parts])), PART)
+        cells["begin"] = np.cumsum(counts) - counts
+        self._cells = cells
 
     def gather(self, rows: IntArray, plan: CData) -> tuple[NDArray[np.int64], int]:
-        """Call ``mapix_joint_gather``; ``plan`` is a ``mapix_gather``.
+        """Call ``mapix_joint_gather``.
 
-        Returns the numbers of the parts that were read, and the number of records that the kernel
-        was asked for, if ``plan.probe`` is set.
+        Parameters
+        ----------
+        rows : ndarray
+            int64: records, counted through all files.
+        plan : CData
+            A ``mapix_gather``: what is gathered, and to where.
+
+        Returns
+        -------
+        tuple
+            The numbers of the files that were read; and the number of records that the kernel was
+            asked for, if ``plan.probe`` is set.
         """
-        n, nparts = len(rows), len(self._mappings)
+        n, nparts = len(rows), len(self._parts)
         scratch = np.empty(n, np.uint32), np.empty(n, np.int64), np.empty(nparts, np.uint8)
         which, local, touched = (ffi.from_buffer(array) for array in scratch)
         joint, nasked, where = (
@@ -54,22 +105,15 @@ class Joint:
             ffi.new("uint64_t *"),
             ffi.new("mapix_where *"),
         )
-        joint.parts, joint.nparts = self._parts, nparts
+        joint.parts, joint.nparts = ffi.from_buffer("mapix_part[]", self._cells), nparts
         joint.which, joint.local = ffi.cast("uint32_t *", which), ffi.cast("int64_t *", local)
         joint.touched = ffi.cast("uint8_t *", touched)
         plan.nasked = nasked
         pointer = ffi.from_buffer("int64_t[]", rows)
         while status := lib.mapix_joint_gather(joint, pointer, n, plan, where):
             if status != CHANGED:
-                path = self._mappings[joint.failed].path
+                path = self._parts[joint.failed].mapping.path
                 raise problem(status, where_of(where), path, self._format)
             for k in np.flatnonzero(scratch[2]).tolist():
-                self._settle(k)
+                self._cells[k]["map"] = self._parts[k].settle()
         return np.flatnonzero(scratch[2]), int(nasked[0])
-
-    def _settle(self, k: int) -> None:
-        """Accept a harmless change of a file, or raise FileChangedError."""
-        mapping = self._mappings[k]
-        mapping.guarded(lib.mapix_map_check)
-        self._keep.append(mapping.cmap)  # other threads may use the one before
-        self._parts[k].map = mapping.cmap

@@ -34,5 +34,7 @@ def _run(arguments: argparse.Namespace) -> None:
             keep = getattr(ds, "keep_index", None)
             if keep is None:
                 raise CommandError(f"{ds.path}: {ds.FAMILY} needs no index; it opens at once")
-            stored.append({"path": ds.path, "index": keep(**wanted, progress=show)})
+            found = keep(**wanted, progress=show)
+            places = [found] if isinstance(found, str) else found
+            stored += [{"path": ds.path, "index": place} for place in places]
     emit(arguments, stored, *(entry["index"] for entry in stored))

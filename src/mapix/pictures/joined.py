@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mapix.dataset import Dataset
 from mapix.joined import Joined
 from mapix.pictures.dataset import PictureDataset
 from mapix.pictures.decoding import EncodedPicture
@@ -21,19 +22,20 @@ class JoinedPictures(PictureDataset[R], Joined[R]):
 
     Attributes
     ----------
-    parts : tuple of PictureDataset
+    parts : sequence of PictureDataset
         The datasets.
     """
 
     FAMILY = "pictures"
-    parts: tuple[PictureDataset[R], ...]
+    label_array = Dataset.label_array
 
     def _check(self) -> None:
         super()._check()
-        vars(self)["BATCH"] = self.parts[0].BATCH
+        vars(self)["BATCH"] = self.parts.examples[0].BATCH
 
     def _encoded(self, record: Any) -> EncodedPicture:
-        return self.parts[0]._encoded(record)  # a record knows its own file
+        found: EncodedPicture = self.parts.examples[0]._encoded(record)  # which knows its own file
+        return found
 
     def _has_pictures(self, rows: NDArray[np.int64]) -> bool:
         asked = [(ds, part) for ds, part, _ in self._by_part(rows)]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mapix import joined
 from mapix.batch import Batch, in_unit
 from mapix.errors import FormatError, UnsupportedError
-from mapix.joint import Columns
+from mapix.joint import Labels
 from mapix.options import BatchOptions
 from mapix.vimh.batching import Batching
 from mapix.vimh.dataset import MOST_SHOWN, Dataset
@@ -47,7 +47,7 @@ class Joined(joined.Joined[Record], Batching):
 
     Attributes
     ----------
-    parts : tuple of Dataset
+    parts : sequence of Dataset
         The files.
     parameters : Parameters
         The labels of all of them.
@@ -58,10 +58,8 @@ class Joined(joined.Joined[Record], Batching):
         Two files disagree about a parameter.
     """
 
-    parts: tuple[Dataset, ...]
-
     def _check(self) -> None:
-        self.parameters = _agreed(self.parts)
+        self.parameters = _agreed(self.parts.examples)
         self._tables: dict[str, NDArray[Any]] = {}
 
     @property
@@ -72,22 +70,24 @@ class Joined(joined.Joined[Record], Batching):
     @property
     def info(self) -> Mapping[str, Any]:
         """The info JSON of the first file."""
-        return self.parts[0].info
+        found: Mapping[str, Any] = self.parts.examples[0].info
+        return found
 
     @property
     def shapes(self) -> NDArray[np.uint16]:
         """(h, w, c) of each record, uint16 (n, 3).  Copies: yes."""
-        return self._concatenated([ds.shapes for ds in self.parts], np.dtype(np.uint16))
+        found: NDArray[np.uint16] = self._placed(
+            [(ds.shapes, *rest, len(ds)) for ds, *rest in self._asked()], np.dtype(np.uint16)
+        )
+        return found
 
     @property
     def uniform(self) -> bool:
         """Whether all records of all files have one shape."""
         return self.image_shape is not None or not self._count()
 
-    @property
-    def image_shape(self) -> tuple[int, int, int] | None:
-        """(h, w, c) of all records; None of mixed sizes and of empty files."""
-        shapes = {ds.image_shape for ds in self.parts if len(ds)}
+    def _shape_of_all(self) -> tuple[int, ...] | None:
+        shapes = self.parts.shapes()
         return shapes.pop() if len(shapes) == 1 else None
 
     @property
@@ -107,13 +107,13 @@ class Joined(joined.Joined[Record], Batching):
     _column_names = _label_names
 
     def _column(self, name: str) -> Column:
-        known = [ds.labels.get(name) for ds in self.parts]
-        codes = [None if column is None else column.codes for column in known]
-        present = [None if column is None else column.present for column in known]
+        known = [(ds.labels.get(name), *rest, len(ds)) for ds, *rest in self._asked()]
+        codes = [(None if column is None else column.codes, *rest) for column, *rest in known]
+        present = [(None if column is None else column.present, *rest) for column, *rest in known]
         return Column(
             self.parameters[name],
-            self._concatenated(codes, np.dtype(np.uint8)),
-            self._concatenated(present, np.dtype(np.bool_)),
+            self._placed(codes, np.dtype(np.uint8)),
+            self._placed(present, np.dtype(np.bool_)),
         )
 
     def _gather(
@@ -121,26 +121,26 @@ class Joined(joined.Joined[Record], Batching):
     ) -> Batch:
         if dict(options.more).get("flat"):
             return self._flat(rows, options)
-        joint = self._joint(options) if len(rows) else None
-        if joint is None:
+        found, unit = self._joint_batch(rows, options, out), options.labels
+        if found is None:
             return self._gather_by_part(rows, options, out)
-        found, unit = joint.batch(rows, out), options.labels
         if unit is None or unit == "raw":
             return found
         if unit not in self._tables:
             self._tables[unit] = self.parameters.table(unit)
         return in_unit(found, self._tables[unit], -1 if unit == "class" else np.nan)
 
-    def _label_columns(self) -> Columns | None:
-        if any(not ds._gatherer.fixed_nbytes for ds in self.parts):
-            return None  # of pickles, whose labels lie elsewhere
-        return self.parameters.columns(), tuple(self.parameters.names)
+    def _labels_of_records(self) -> Labels | None:
+        if any(not ds._gatherer.fixed_nbytes for ds in self.parts.examples):
+            return super()._labels_of_records()  # of pickles, whose labels lie elsewhere
+        return Labels(tuple(self.parameters.names), self.parameters.columns())
 
     def _flat(self, rows: NDArray[np.int64], options: BatchOptions) -> Batch:
         """Return all images one after the other, with their offsets."""
         n = len(rows)
         if not n:
-            return self.parts[0]._gather(rows, options, None)
+            empty: Batch = self.parts.examples[0]._gather(rows, options, None)
+            return empty
         pieces = [
             (ds._gather(ds._rows_of(part), options, None), at)
             for ds, part, at in self._by_part(rows)
