@@ -85,9 +85,13 @@ def _next_step(e: Exception) -> str:
     """Return what can be done about a damaged file; empty where its format saves nothing."""
     if not isinstance(e, FormatError) or not e.recognised or "looks like" in str(e):
         return ""  # it is a file of another kind
-    from mapix.registry import BUILT_IN, named
+    from mapix.registry import recognised
 
-    able = e.format in BUILT_IN and named(e.format).repair is not None
+    try:
+        found = recognised(e.path)  # not the format of a picture that a record names
+    except (MapixError, OSError):
+        return ""
+    able = found is not None and found.name == e.format and found.repair is not None
     return "; `mapix repair` saves the complete records" if able else ""
 
 

@@ -12,8 +12,8 @@ from mapix.commands.status import BAD_DATA, GOOD
 __all__ = ["add"]
 
 DESCRIPTION = """Write the complete records of a damaged file, or of all files of a damaged
-directory, to a new one; the damaged one is not changed. Exit status: 0 when nothing was lost, 1
-when something was."""
+directory of VIMH, to a new one; the damaged one is not changed. Exit status: 0 when nothing was
+lost, 1 when something was."""
 
 
 def add(parser: Any) -> None:

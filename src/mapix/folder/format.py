@@ -12,6 +12,7 @@ FORMAT = Format(
     suffixes=(".jsonl", *METADATA_FILES),
     files=METADATA_FILES,
     detect="mapix.folder.opening:refusal",
+    repair="mapix.folder.salvage:repair",
     source="mapix.folder.conversion:stream",
     targets={"folder": "mapix.folder.conversion:Folder"},
     commands="mapix.folder.commands:add",

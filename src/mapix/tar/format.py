@@ -10,5 +10,6 @@ FORMAT = Format(
     title="a tar archive of records",
     open="mapix.tar.dataset:open_path",
     front=is_header,
+    repair="mapix.tar.salvage:repair",
     suffixes=(".tar",),
 )

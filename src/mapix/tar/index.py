@@ -27,7 +27,7 @@ from mapix.tar.layout import (
     pax_records,
 )
 
-__all__ = ["Index", "scan", "split_name"]
+__all__ = ["Index", "Scan", "scan", "split_name"]
 
 WINDOW_NBYTES = 2048  # read at once: the header of a small member, the member, and the next header
 MAX_EXTENDED_NBYTES = 1 << 20  # of a pax header, or a long name
@@ -84,7 +84,7 @@ def _text(name: bytes) -> str:
     return name.decode("utf-8", "surrogateescape")
 
 
-class _Scan:
+class Scan:
     """One scan over the headers of an archive."""
 
     def __init__(self, mapping: Mapping) -> None:
@@ -101,13 +101,17 @@ class _Scan:
         self.first_link = ""
         self.end = 0
 
-    def run(self) -> None:
-        """Find all members.  After a TruncatedError the complete records before it are there."""
+    def run(self, at: int = 0) -> None:
+        """Find all members from byte ``at`` on; ``end`` is where the last one that was read begins.
+
+        After a TruncatedError the complete records before it are there.
+        """
         window, window_at = b"", 0
-        at, nbytes = 0, self.nbytes
+        nbytes = self.nbytes
         extended: dict[bytes, bytes] = {}
         while True:
-            self.end = at
+            if not extended:
+                self.end = at
             if at + BLOCK_NBYTES > nbytes:
                 raise self._cut(at, extended)
             begin = at - window_at
@@ -288,7 +292,7 @@ def scan(mapping: Mapping, *, strict: bool = True) -> Index:
     -----
     Cost: 5 to 8 us per member; one page per header is read from disk.
     """
-    found = _Scan(mapping)
+    found = Scan(mapping)
     try:
         found.run()
     except TruncatedError as e:

@@ -10,5 +10,6 @@ FORMAT = Format(
     title="a TFRecord file",
     open="mapix.tfrecord.dataset:open_path",
     front=is_header,
+    repair="mapix.tfrecord.salvage:repair",
     suffixes=(".tfrecord", ".tfrecords", ".tfrec"),
 )

@@ -15,6 +15,7 @@ from mapix import _native
 from mapix.errors import FormatError, LimitError, MapixError, UnsupportedError
 from mapix.progress import shown
 from mapix.registry import Candidate
+from mapix.salvage import Saved
 from mapix.source import Source
 from mapix.store import NewDirectory, NewWhole
 from mapix.text import brief
@@ -36,42 +37,6 @@ FEW_TRIES, TRY_NBYTES = 10_000, 128  # the same of places that look like the beg
 
 Dims = set[tuple[int, int, int]]
 Write = Callable[[Any], object]
-
-
-@dataclass(slots=True)
-class Saved:
-    """Result of ``repair`` of a file.
-
-    Attributes
-    ----------
-    path : str
-        The new file.
-    nrecords, nbytes : int
-        Records and bytes in it.
-    lost : list of (int, int)
-        Stretches of the old file, begin and end in bytes, that are not complete records.
-    damaged : list of int
-        Records left out because their checksum is wrong.
-    """
-
-    path: str
-    nrecords: int
-    nbytes: int
-    lost: list[tuple[int, int]]
-    damaged: list[int]
-
-    __repr__ = brief
-
-    @property
-    def complete(self) -> bool:
-        """Whether nothing was lost or left out."""
-        return not self.lost and not self.damaged
-
-    def __str__(self) -> str:
-        lines = [f"{self.path}: {self.nrecords} records, {self.nbytes} bytes"]
-        lines += [f"  lost: bytes {a} to {b} ({b - a} bytes)" for a, b in self.lost]
-        lines += [f"  left out: record {i}, its checksum is wrong" for i in self.damaged]
-        return "\n".join([*lines, "  nothing was lost"] if self.complete else lines)
 
 
 @dataclass(slots=True)
