@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix.augmentation import Draws, put
 from mapix.batch import Batch, affine, given
 from mapix.errors import LimitError
 from mapix.options import BatchOptions
+
+if TYPE_CHECKING:
+    from mapix.augmentation import Draws
 
 __all__ = ["assembled", "check_padding", "place"]
 
@@ -172,6 +174,8 @@ def _augmented(
         else:
             canvas = converted(pixels, options, wanted, c)
         sources.append(canvas)
+    from mapix.augmentation import put
+
     chosen = draws.choices([source.shape[:2] for source in sources] or np.empty((0, 2)))
     for k, source in enumerate(sources):
         to = made[k].reshape(*size, 1) if made.ndim == 3 else made[k]

@@ -52,7 +52,7 @@ def cache_place(path: str, what: str, suffix: str = ".mapix") -> str:
     # Two checksums, not a digest: importing hashlib takes megabytes and milliseconds.  If two files
     # share a name, no harm is done, since a stored file states which file it was made from.
     name = os.fsencode(os.path.abspath(path)) + b"\0" + what.encode()
-    return os.path.join(cache_folder(), f"{zlib.crc32(name):08x}{_native.crc32c(name):08x}{suffix}")
+    return f"{cache_folder()}/{zlib.crc32(name):08x}{_native.crc32c(name):08x}{suffix}"
 
 
 def distrusted(path: str, found: Fingerprint, data: Fingerprint) -> str | None:

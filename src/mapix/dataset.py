@@ -21,12 +21,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix.assembly import assembled
-from mapix.augmentation import Draws, mix
 from mapix.batch import Batch, batches
-from mapix.byte_ranges import ByteRange
 from mapix.columns import Column, Columns
 from mapix.errors import MapixError, UnsupportedError
-from mapix.expression import evaluate
 from mapix.options import (
     BatchOptions,
     Crop,
@@ -44,6 +41,8 @@ from mapix.selection import Rows, chosen, compose, positions
 from mapix.text import printable
 
 if TYPE_CHECKING:
+    from mapix.augmentation import Draws
+    from mapix.byte_ranges import ByteRange
     from mapix.placement import Placement
     from mapix.report import Report
     from mapix.source import Fingerprint, Source
@@ -445,6 +444,8 @@ class Dataset(abc.ABC, Generic[R]):
 
     def _fulfils(self, condition: str) -> NDArray[np.bool_]:
         """Return for which records a condition, as text, holds: bool (n,)."""
+        from mapix.expression import evaluate
+
         found, names = evaluate(condition, self.columns)
         mask = np.broadcast_to(np.asarray(found, bool), (len(self),)).copy()
         for name in names:
@@ -679,6 +680,8 @@ class Dataset(abc.ABC, Generic[R]):
         """Gather records of the file, with random changes or without."""
         if augment is None:
             return self._gather(rows, options, out)
+        from mapix.augmentation import Draws, mix
+
         if not isinstance(augment, Draws):
             raise TypeError(
                 f"augment must be what Augment(...).draws(positions, epoch) returns, "
@@ -1137,6 +1140,8 @@ class FileDataset(Dataset[R]):
         place = None if image is None else self._place_of(image)
         if image is None or place is None:
             return []
+        from mapix.byte_ranges import ByteRange
+
         text = f"{' x '.join(map(str, image.shape))} of {image.dtype}"
         at, nbytes, offset = place
         strides = image.strides if image.ndim in (2, 3) and not offset else ()

@@ -37,7 +37,6 @@ __all__ = [
 ]
 
 ENTRY_POINTS = "mapix.formats"
-FRONT_NBYTES = 512
 MOST_ALIKE = 20  # entries of a directory with the same ending that are inspected
 MOST_NAMED = 4  # of them that a message names
 TRIES = 9  # at reading the first bytes of a file that another process appends to
@@ -121,12 +120,12 @@ class Candidate:
     def _first_bytes(self) -> bytes:
         for _ in range(TRIES - 1):
             try:
-                return self.source.read(0, min(FRONT_NBYTES, self.source.nbytes))
+                return self.source.mapping.front()
             except FileChangedError:
                 if self.expect is not None:
                     raise
                 self._source = None  # another process appends to the file: open it as it is now
-        return self.source.read(0, min(FRONT_NBYTES, self.source.nbytes))
+        return self.source.mapping.front()
 
     def has(self, *names: str) -> bool:
         """Whether the directory has a file of one of these names."""

@@ -12,7 +12,7 @@ import mmap
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
 
 from mapix import _native, descriptors
 from mapix.errors import ClosedError, FileChangedError, LimitError
@@ -22,6 +22,7 @@ __all__ = [
     "Fingerprint",
     "Mapping",
     "Source",
+    "Unmapped",
     "absolute",
     "peek",
     "read_small",
@@ -34,9 +35,13 @@ BACKEND = "MAPIX_BACKEND"
 """Environment variable: "mmap" maps files; "pread" reads complete files into memory at opening."""
 
 HUGE_NBYTES = 2 << 20  # a huge page
+FRONT_NBYTES = 512
 SAMPLES = 32  # blocks of a file that are compared in place of its content
 SAMPLE_NBYTES = 4096
 COARSE_NS = 2_000_000_000  # resolution of times in zip and FAT; that of tar is one second
+
+# O_NONBLOCK: opening a FIFO must not hang; for regular files it has no effect.
+READ_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 ADVICE = {
     "random": mmap.MADV_RANDOM,
@@ -45,8 +50,7 @@ ADVICE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
+class Fingerprint(NamedTuple):
     """Identity, size and times of a file when it was opened (fstat), and a sample of its bytes.
 
     ``sample`` is None in the fingerprint of an open file.  It is computed for fingerprints that are
@@ -159,9 +163,12 @@ def _read(memory: _native.CData, nbytes: int, fd: int, path: str) -> None:
 
 
 def _open(path: str | os.PathLike[str] | bytes) -> int:
-    # O_NONBLOCK: opening a FIFO must not hang; for regular files it has no effect.
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
-    return descriptors.opened(lambda: os.open(path, flags))
+    try:
+        return os.open(path, READ_FLAGS)
+    except OSError as e:
+        if e.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+    return descriptors.opened(lambda: os.open(path, READ_FLAGS))
 
 
 class Mapping:
@@ -174,7 +181,7 @@ class Mapping:
     """
 
     __slots__ = (
-        *("_buffer", "_located", "_mmap", "_place", "_sample"),
+        *("_buffer", "_front", "_located", "_mmap", "_place", "_sample"),
         *("advice", "cmap", "fingerprint", "full_path", "limited", "nbytes", "path", "view"),
     )
 
@@ -209,6 +216,7 @@ class Mapping:
             raise
         self.limited = limit is not None
         self._sample: int | None = None
+        self._front: bytes | None = None
         self._place = _native.c_path(full_path)
         # a file that another process appends to changes all the time, so it is never checked
         if self.limited:
@@ -259,6 +267,18 @@ class Mapping:
         else:
             _native.check(self)
         return self._sample
+
+    def front(self) -> bytes:
+        """Return the first 512 bytes, or all of a shorter file: a copy that is made once.
+
+        Raises
+        ------
+        FileChangedError
+            The file was changed or cut before they were copied.
+        """
+        if self._front is None:
+            self._front = bytes(_native.copy(self, 0, min(FRONT_NBYTES, self.nbytes), "file"))
+        return self._front
 
     def settle(self) -> None:
         """Accept a harmless change of the file, so that a C call that found it can be repeated.
@@ -369,6 +389,8 @@ class Source:
         all the time, so it is not checked for changes; the guard against cut files stays.
     root : Root, optional
         A directory that the file must lie in or below; ``path`` is then a name in it.
+    fd : int, optional
+        A descriptor of the file, which the source owns after the call.
 
     Raises
     ------
@@ -393,6 +415,7 @@ class Source:
         expect: Fingerprint | None = None,
         limit: int | None = None,
         root: Root | None = None,
+        fd: int = -1,
     ) -> None:
         self.path = os.fspath(path)
         if root is not None:
@@ -402,7 +425,7 @@ class Source:
             mapping = Mapping(self.path, self.full_path, limit, fd)
         else:
             self.full_path = absolute(self.path)
-            mapping = Mapping(self.path, self.full_path, limit)
+            mapping = Mapping(self.path, self.full_path, limit, fd)
         moved = None if expect is None else _moved(expect, mapping)
         if moved is not None:
             raise FileChangedError(self.path, f"{moved} since the dataset was opened")
@@ -466,7 +489,7 @@ class Source:
         Cost: the first use reads at most 32 blocks of 4 KiB.
         """
         mapping = self.mapping
-        return replace(mapping.fingerprint, sample=mapping.sample())
+        return mapping.fingerprint._replace(sample=mapping.sample())
 
     @property
     def closed(self) -> bool:
@@ -512,6 +535,58 @@ class Source:
             mapping.advise("random")
 
 
+class Unmapped:
+    """A file that is open, and may be mapped later.
+
+    For a file of which the first bytes are enough: reading them takes one system call, a map six.
+
+    Attributes
+    ----------
+    path : str
+        As it was passed.
+    fingerprint : Fingerprint
+        Of the file when it was opened.
+    """
+
+    __slots__ = ("_fd", "fingerprint", "path")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._fd = _open(path)
+        found = os.fstat(self._fd)
+        self.fingerprint = Fingerprint.of(found)
+        if not stat.S_ISREG(found.st_mode):
+            self.close()
+            raise OSError(f"{path}: not a regular file")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def read(self, nbytes: int) -> bytes:
+        """Return the first bytes, fewer of a shorter file."""
+        return os.pread(self._fd, nbytes, 0)
+
+    def mapped(self) -> Source:
+        """Map the file.
+
+        Raises
+        ------
+        FileChangedError
+            It was changed since it was opened.
+        """
+        fd, self._fd = self._fd, -1
+        return Source(self.path, self.fingerprint, fd=fd)
+
+    def close(self) -> None:
+        """Close the file, if it was not mapped."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+
 def peek(path: str | os.PathLike[str], nbytes: int) -> bytes:
     """Return the first bytes of a file: fewer if it is shorter, none if it is not a regular file.
 
@@ -534,11 +609,17 @@ def peek(path: str | os.PathLike[str], nbytes: int) -> bytes:
 def read_small(path: str | os.PathLike[str], limit: int) -> bytes:
     """Return the content of a small file; raise LimitError above ``limit`` bytes."""
     fd = _open(path)
-    with os.fdopen(fd, "rb") as f:
+    try:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
             raise OSError(f"{os.fspath(path)}: not a regular file")
-        data = f.read(limit + 1)
+        size = min(found.st_size, limit)
+        data = os.read(fd, size + 1)
+        if len(data) != size:  # read() may return fewer bytes than there are; and the file may grow
+            while len(data) <= limit and (more := os.read(fd, limit + 1 - len(data))):
+                data += more
+    finally:
+        os.close(fd)
     if len(data) > limit:
         raise LimitError(f"{os.fspath(path)}: the file is larger than the limit of {limit} bytes")
     return data

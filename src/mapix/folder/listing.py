@@ -6,7 +6,6 @@ import json
 import os
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -47,7 +46,7 @@ class FolderSource:
         for name in names:
             sample = zlib.crc32(os.fsencode(name) + b"\0", sample)
         stat = Fingerprint.of(os.stat(path))
-        self.identity = replace(stat, size=len(names), mtime_ns=0, ctime_ns=0, sample=sample)
+        self.identity = stat._replace(size=len(names), mtime_ns=0, ctime_ns=0, sample=sample)
         if expect is not None and (expect.size, expect.sample) != (len(names), sample):
             raise FileChangedError(f"{path}: the folder has other pictures than it had")
 

@@ -76,6 +76,9 @@ def is_header(data: bytes) -> bool:
     """Return whether 512 bytes are a header: their checksum is the one that they state."""
     if len(data) < BLOCK_NBYTES:
         return False
+    field = data[CHECKSUM]
+    if not (field.partition(b"\0")[0].strip(b" ").isdigit() or field[0] & 0x80):
+        return False  # of most files, and without an exception
     try:
         _check(data, "", 0)
     except FormatError:

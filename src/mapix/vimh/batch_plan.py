@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from mapix import _native
 from mapix.assembly import check_padding
-from mapix.augmentation import Draws
 from mapix.batch import Batch, Recipe, affine, gather, in_unit
 from mapix.errors import UnsupportedError
 from mapix.options import BatchOptions
-from mapix.placement import Placement
 from mapix.selection import Rows as Selection
 
 if TYPE_CHECKING:
+    from mapix.augmentation import Draws
+    from mapix.placement import Placement
     from mapix.vimh.gatherer import Gatherer
 
 __all__ = ["BatchPlan"]
@@ -97,6 +97,8 @@ class BatchPlan:
 
     def placement(self, file: Gatherer, rows: Selection) -> Placement:
         """Describe what ``batch`` of any records of ``rows`` does; see ``Dataset.placement``."""
+        from mapix.placement import Placement
+
         if self._flat or self._spec_range:
             raise UnsupportedError("flat=True and spec_range=True are for ds.batch alone")
         if not file.index.stride and not isinstance(self._options.pad, tuple):

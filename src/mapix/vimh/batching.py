@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from numpy.typing import ArrayLike, NDArray
 
-from mapix.augmentation import Draws
 from mapix.batch import Batch
 from mapix.dataset import Dataset
 from mapix.options import BatchOptions, Crop, Dtype, Layout, canvas_size, numbers
 from mapix.vimh.labels import Column
 from mapix.vimh.parameters import UNITS, Unit
 from mapix.vimh.record_types import Record
+
+if TYPE_CHECKING:
+    from mapix.augmentation import Draws
 
 __all__ = ["Batching"]
 

@@ -10,13 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix import views
-from mapix.augmentation import Draws
 from mapix.batch import Batch, translated
-from mapix.byte_ranges import ByteRange
 from mapix.dataset import Annotations, Unit
 from mapix.errors import UnsupportedError
 from mapix.options import BatchOptions, Crop, Layout, batch_options
-from mapix.placement import Placement
 from mapix.progress import shown
 from mapix.selection import Rows, positions
 from mapix.vimh import record_batch as record_batch  # registers Record
@@ -32,6 +29,9 @@ from mapix.vimh.parameters import LEVELS, Parameters
 from mapix.vimh.record_types import Record
 
 if TYPE_CHECKING:
+    from mapix.augmentation import Draws
+    from mapix.byte_ranges import ByteRange
+    from mapix.placement import Placement
     from mapix.report import Report
     from mapix.source import Fingerprint
     from mapix.statistics import Sums
@@ -79,14 +79,12 @@ class Dataset(record_types.Rows, Batching):
         *,
         gatherer: Gatherer,
         options: Mapping[str, Any],
-        splits: Mapping[str, str],
         rows: Rows = None,
     ) -> None:
         self.source = gatherer.source
         self.index = gatherer.index
         self.info = info
         self.interleaved = gatherer.interleaved
-        self._splits = splits
         self._options = options
         self._rows = rows
         self._n = self.index.nrecords if rows is None else len(rows)
@@ -106,8 +104,11 @@ class Dataset(record_types.Rows, Batching):
 
     @property
     def splits(self) -> Mapping[str, str]:
-        """Name -> path of the splits beside the file, from the root of the file system."""
-        return self._splits
+        """Name -> path of the splits beside the file, from the root of the file system.
+
+        They are searched for at the first use.
+        """
+        return self._gatherer.splits
 
     @property
     def split_name(self) -> str:
@@ -279,7 +280,6 @@ class Dataset(record_types.Rows, Batching):
             self.info,
             gatherer=self._gatherer,
             options=self._options,
-            splits=self._splits,
             rows=rows,
         )
 

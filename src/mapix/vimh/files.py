@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 
 from mapix.errors import FormatError, LimitError
 from mapix.registry import Candidate
@@ -56,35 +57,38 @@ def named_as_vimh(path: str) -> bool:
     )
 
 
-def split_names(folder: str, info: bytes | None = None) -> tuple[str, ...]:
+def split_names(folder: str) -> tuple[str, ...]:
     """Return the names of a folder's splits: train, test, and those that its info JSON counts.
 
-    A count is ``"NAME_samples"``, and ``NAME`` or ``NAME_batch`` is a file.  ``info`` is the text
-    of the info JSON where it is known; otherwise it is read.
+    A count is ``"NAME_samples"``, and ``NAME`` or ``NAME_batch`` is a file.
     """
-    if info is None:
-        try:
-            info = read_small(os.path.join(folder, INFO_NAME), INFO_NBYTES)
-        except (OSError, LimitError):
-            return SPLITS
+    try:
+        info = read_small(os.path.join(folder, INFO_NAME), INFO_NBYTES)
+    except (OSError, LimitError):
+        return SPLITS
     counted = (name.decode() for name in COUNT.findall(info))
     names = dict.fromkeys(name for name in counted if name not in (*SPLITS, *TOTALS))
-    return (*SPLITS, *(name for name in names if _files_of(folder, name)))
+    return (*SPLITS, *(name for name in names if _file_of(folder, name)))
 
 
-def _files_of(folder: str, split: str) -> list[str]:
-    """Return the binary file and the pickle of a split, as far as they are there."""
-    names = (os.path.join(folder, split), os.path.join(folder, split + PICKLE_SUFFIX))
-    return [path for path in names if os.path.isfile(path)]
+def _files_of(folder: str, split: str) -> Iterator[str]:
+    """Yield the binary file and the pickle of a split, as far as they are there."""
+    place = os.path.join(folder, split)
+    return filter(os.path.isfile, (place, place + PICKLE_SUFFIX))
 
 
-def _splits(folder: str, info: bytes | None = None) -> dict[str, str]:
-    """Return split -> file of a folder.
+def _file_of(folder: str, split: str) -> str | None:
+    """Return the file of a split, or None.
 
     A binary file is preferred to a pickle: it has the same content, and needs no decoding.
     """
-    files = {name: _files_of(folder, name) for name in split_names(folder, info)}
-    return {name: there[0] for name, there in files.items() if there}
+    return next(_files_of(folder, split), None)
+
+
+def _splits(folder: str) -> dict[str, str]:
+    """Return split -> file of a folder."""
+    files = {name: _file_of(folder, name) for name in split_names(folder)}
+    return {name: there for name, there in files.items() if there}
 
 
 def shards(folder: str, split: str) -> list[str]:
@@ -110,26 +114,23 @@ def shards(folder: str, split: str) -> list[str]:
     return [os.path.join(folder, n) for n in found]
 
 
-def splits_beside(path: str, info: bytes | None = None) -> dict[str, str]:
-    """Return split -> file of the folder of a data file, itself included.
-
-    ``info`` as for ``split_names``.
-    """
+def splits_beside(path: str) -> dict[str, str]:
+    """Return split -> file of the folder of a data file, itself included."""
     split = os.path.basename(path).removesuffix(PICKLE_SUFFIX)
-    found = _splits(os.path.dirname(path), info)
+    found = _splits(os.path.dirname(path))
     return found | {split: path} if split in SPLITS or split in found else {}
 
 
 def data_files(folder: str, split: str | None = None) -> list[str]:
     """Return the data files of a folder, or of one split: binary files, pickles, shards."""
-    found = []
+    found: list[str] = []
     for name in split_names(folder) if split is None else (split,):
         found += _files_of(folder, name)
         found += shards(folder, name)
     return found
 
 
-def files_to_open(path: str, split: str | None) -> list[str]:
+def files_to_open(candidate: Candidate, split: str | None) -> list[str]:
     """Return the files that a path and a split stand for.
 
     Raises
@@ -139,15 +140,16 @@ def files_to_open(path: str, split: str | None) -> list[str]:
     ValueError
         The path is a file of another split.
     """
-    if not os.path.isdir(path):
+    path = candidate.path
+    if not candidate.is_directory:
         if split is not None and split != os.path.basename(path).removesuffix(PICKLE_SUFFIX):
             raise ValueError(f"{path} is a file; split= chooses among the files of a directory")
         return [path]
     wanted = split or "train"
     if wanted in SPLITS or wanted in split_names(path):
-        there = _files_of(path, wanted)
+        there = _file_of(path, wanted)
         if there:
-            return there[:1]
+            return [there]
     parts = shards(path, wanted)
     if parts:
         return parts

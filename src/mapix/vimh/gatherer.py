@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +20,7 @@ from mapix.source import Fingerprint, Source
 from mapix.text import printable
 from mapix.vimh import index_store, record_types
 from mapix.vimh.batch_plan import BatchPlan
+from mapix.vimh.files import splits_beside
 from mapix.vimh.labels import CODES
 from mapix.vimh.parameters import Parameters
 from mapix.vimh.record_index import Columns, RecordIndex
@@ -85,6 +85,11 @@ class Gatherer(record_types.File):
     def ids(self) -> tuple[int, ...]:
         """All label ids that occur, ascending."""
         return self.index.ids
+
+    @cached_property
+    def splits(self) -> dict[str, str]:
+        """Name -> full path of the splits beside the file."""
+        return splits_beside(self.source.full_path)
 
     def label_counts(self) -> NDArray[np.uint8]:
         """Return the number of labels of each record, uint8 (n,)."""
@@ -244,7 +249,7 @@ class Gatherer(record_types.File):
         """Put the labels of all records, (heads, n), into the stored index, if there is one."""
         if self.key is None or self.index.columns is not None:
             return
-        self.index = replace(self.index, columns=self.columns_of(codes, present))
+        self.index = self.index._replace(columns=self.columns_of(codes, present))
         index_store.store(self.source, self.index, self.key)
 
     def columns_of(self, codes: NDArray[np.uint8], present: NDArray[np.bool_]) -> Columns:

@@ -25,15 +25,14 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from mapix import _native
-from mapix.cache import FINE_NS, cache_folder, cache_place, racy_for, replacing, trusted
+from mapix.cache import FINE_NS, cache_folder, cache_place, distrusted, racy_for, replacing
 from mapix.errors import MapixError
-from mapix.source import Mapping, Source, same_time, sample
+from mapix.source import Mapping, Source, Unmapped, same_time, sample
 from mapix.vimh.record_index import (
     ENTRY,
     Checksums,
@@ -208,11 +207,11 @@ def load(source: Source, options: str) -> RecordIndex | None:
     """
     found: list[RecordIndex] = []
     for place in _places(source, options, found):
-        if not os.access(place, os.F_OK):  # much cheaper than an exception
-            continue
         try:
-            stored = trusted(place, source)
-            index = None if stored is None else _parse(stored, source, options)
+            with Unmapped(place) as stored:
+                if distrusted(place, stored.fingerprint, source.fingerprint) is not None:
+                    continue
+                index = _parse(stored, source, options)
         except (OSError, MapixError, UnicodeDecodeError):
             continue
         if index is None:
@@ -225,7 +224,8 @@ def load(source: Source, options: str) -> RecordIndex | None:
 
 def _places(source: Source, options: str, found: list[RecordIndex]) -> Iterator[str]:
     """Yield places of an index; other names in the cache only while ``found`` is empty."""
-    yield beside(source.full_path)
+    if os.access(beside(source.full_path), os.F_OK):  # much cheaper than an exception
+        yield beside(source.full_path)
     place = _cache_place(source, options)
     yield place
     if not found and source.nbytes >= STORE_NBYTES:
@@ -264,14 +264,11 @@ def _belief(made_for: tuple[int, ...], sampled: int, source: Source) -> str | No
     return "own" if made_for[1:] == now[1:] else "sampled"
 
 
-def _parse(stored: Source, source: Source, options: str) -> RecordIndex | None:
-    mapping = stored.mapping
-    if mapping.nbytes < HEAD_NBYTES:
+def _parse(stored: Unmapped, source: Source, options: str) -> RecordIndex | None:
+    nbytes = stored.fingerprint.size
+    head = stored.read(_PREFIX.size + _FIELDS.size)
+    if nbytes < HEAD_NBYTES or len(head) < _PREFIX.size + _FIELDS.size:
         return None
-    # Entries are read at random; 8 MB of readahead for 16 bytes would be most of the open.
-    mapping.advise("random")
-    mapping.advice = "it is a stored index that is in use"
-    head = _native.copy(mapping, 0, _PREFIX.size + _FIELDS.size, "stored index")
     magic, version, crc = _PREFIX.unpack_from(head)
     fields = memoryview(head)[_PREFIX.size :]
     if magic != MAGIC or version != VERSION or _native.crc32c(fields) != crc:
@@ -280,7 +277,8 @@ def _parse(stored: Source, source: Source, options: str) -> RecordIndex | None:
     format, made_with = said[5].rstrip(b"\0"), said[6].rstrip(b"\0")
     if made_with != options.encode():
         return None
-    head_nbytes, ids_differ, n, covered, stride, at, h, w, c, labels, channels, ids = said[7:19]
+    head_nbytes, ids_differ, n, covered, stride, at, h, w, c, labels, channels, bits = said[7:19]
+    ids = _ids(bits)
     if head_nbytes not in (6, 14) or labels > 255 or covered > source.nbytes:
         return None
     if n >> 48:  # else the sizes below exceed 64 bits
@@ -288,22 +286,30 @@ def _parse(stored: Source, source: Source, options: str) -> RecordIndex | None:
     if bool(n) != bool(covered) or at != 0:
         return None
     entries = stored_table = None
+    more: dict[str, Any] | None = {}
     table_nbytes = 0 if stride else n * ENTRY.itemsize
     if stride:
         size = head_nbytes + 1 + 2 * labels + h * w * c
         if size != stride or n * stride != covered:
             return None
-    elif n:
-        if table_nbytes > mapping.nbytes - HEAD_NBYTES:
-            return None
-        entries = np.ndarray((n,), ENTRY, mapping.view, HEAD_NBYTES)
-        stored_table = StoredTable(mapping, HEAD_NBYTES, table_nbytes, said[20])
-    sizes = (n, len(_ids(ids)), channels)
-    more = _tables(mapping, HEAD_NBYTES + table_nbytes, sizes, said[19], said[21:24])
-    if more is None:
+    elif table_nbytes > nbytes - HEAD_NBYTES:
         return None
     belief = _belief(said[:5], said[24], source)
     if belief is None:
+        return None
+    if table_nbytes or said[19]:
+        mapping = stored.mapped().mapping
+        # Entries are read at random; 8 MB of readahead for 16 bytes would be most of the open.
+        mapping.advise("random")
+        mapping.advice = "it is a stored index that is in use"
+        if table_nbytes:
+            entries = np.ndarray((n,), ENTRY, mapping.view, HEAD_NBYTES)
+            stored_table = StoredTable(mapping, HEAD_NBYTES, table_nbytes, said[20])
+        sizes = (n, len(ids), channels)
+        more = _tables(mapping, HEAD_NBYTES + table_nbytes, sizes, said[19], said[21:24])
+    elif nbytes != HEAD_NBYTES:
+        return None
+    if more is None:
         return None
     found = RecordIndex(
         format=format.decode(),
@@ -313,7 +319,7 @@ def _parse(stored: Source, source: Source, options: str) -> RecordIndex | None:
         stride=stride,
         first=(at, h, w, c, labels),
         entries=entries,
-        ids=_ids(ids),
+        ids=ids,
         ids_differ=bool(ids_differ),
         stored=True,
         channels=channels,
@@ -326,7 +332,7 @@ def _parse(stored: Source, source: Source, options: str) -> RecordIndex | None:
     # a program that appends may have changed the rest.
     sums = None if belief == "grown" else found.checksums
     how: dict[str, Any] = {belief: True}
-    return replace(found, columns=None, moments=None, checksums=sums, **how)
+    return found._replace(columns=None, moments=None, checksums=sums, **how)
 
 
 def _tables(

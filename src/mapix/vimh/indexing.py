@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -95,10 +94,10 @@ def _complete(
     file: Gatherer, *, labels: bool, sums: bool, progress: Progress | None
 ) -> RecordIndex:
     """Return the file's index with the tables that were asked for."""
-    index = replace(file.index, columns=None, checksums=None)  # stored tables may be damaged
+    index = file.index._replace(columns=None, checksums=None)  # stored tables may be damaged
     if labels and index.nrecords:
         codes, present = file.label_table(np.arange(index.nrecords))
-        index = replace(index, columns=file.columns_of(codes.T, present.T))
+        index = index._replace(columns=file.columns_of(codes.T, present.T))
     if sums:
-        index = replace(index, checksums=Checksums(checksums(file, progress)))
+        index = index._replace(checksums=Checksums(checksums(file, progress)))
     return index

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import marshal
 import math
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from mapix.errors import FormatError, LimitError
@@ -28,6 +30,7 @@ __all__ = [
 
 INFO_NAME = "vimh_dataset_info.json"
 INFO_NBYTES = 16 << 20  # a larger info JSON is refused
+KNOWN_NBYTES, MOST_KNOWN = 1 << 16, 8  # texts up to this size are cached, so many of them
 MOST_BRACKETS = 1 << 17  # lists and objects in it
 WHAT = "vimh info JSON"  # for errors
 
@@ -39,7 +42,8 @@ def text_beside(data_path: str) -> bytes | None:
 
 
 def _path_beside(data_path: str) -> str:
-    return os.path.join(os.path.dirname(data_path), INFO_NAME)
+    folder, slash, _ = data_path.rpartition("/")
+    return f"{folder}{slash}{INFO_NAME}"
 
 
 def info_of(
@@ -62,10 +66,11 @@ def info_of(
 
 def shape_of(info: Mapping[str, Any]) -> tuple[int, int, int] | None:
     """Return the (h, w, c) that an info JSON states; None where it states no possible one."""
-    h, w, c = (info.get(key) for key in ("height", "width", "channels"))
-    if all(type(side) is int and 0 < side < 65536 for side in (h, w, c)):
-        return h, w, c  # type: ignore[return-value]
-    return None
+    sides = info.get("height"), info.get("width"), info.get("channels")
+    for side in sides:
+        if type(side) is not int or not 0 < side < 65536:
+            return None
+    return sides  # type: ignore[return-value]
 
 
 def hint_of(info: Mapping[str, Any]) -> Hint:
@@ -112,7 +117,7 @@ def _refuse(text: str) -> float:
 
 
 def parse_info(data: bytes, path: str) -> dict[str, Any]:
-    """Return an info JSON as a dict.
+    """Return an info JSON as a new dict.  Texts that were parsed last are parsed once.
 
     Raises
     ------
@@ -122,6 +127,18 @@ def parse_info(data: bytes, path: str) -> dict[str, Any]:
     LimitError
         It holds more than MOST_BRACKETS lists and objects.
     """
+    if len(data) > KNOWN_NBYTES:
+        return _parsed(data, path)
+    found: dict[str, Any] = marshal.loads(_known(data, path))
+    return found
+
+
+@lru_cache(MOST_KNOWN)  # shards of a dataset have one text
+def _known(data: bytes, path: str) -> bytes:
+    return marshal.dumps(_parsed(data, path))
+
+
+def _parsed(data: bytes, path: str) -> dict[str, Any]:
     import json  # here: a worker of a dataset without an info JSON does not need it
 
     if data.count(b"[") + data.count(b"{") > MOST_BRACKETS:

@@ -33,8 +33,8 @@ FORMAT = "journal"
 
 def journal_of(path: str) -> str:
     """Return the path of the journal of a file that is being appended to."""
-    folder, name = os.path.split(path)
-    return os.path.join(folder, f".{name}.appending")
+    folder, slash, name = path.rpartition("/")
+    return f"{folder}{slash}.{name}.appending"
 
 
 def _packed(length: int, tail: bytes | bytearray) -> bytes:
@@ -60,15 +60,17 @@ def _tail(source: Source, length: int) -> bytearray:
     return _native.copy(source.mapping, length - nbytes, nbytes, FORMAT)
 
 
-def pending(path: str) -> int | None:
+def pending(path: str, kept: str | None = None) -> int | None:
     """Return how many bytes of a file count, while an append is going on or was cut off; else None.
+
+    ``kept`` is ``journal_of(path)`` where it is known.
 
     Raises
     ------
     OSError
         The file, or its journal, cannot be read.
     """
-    kept = journal_of(path)
+    kept = journal_of(path) if kept is None else kept
     if not os.access(kept, os.F_OK):  # the usual case, and much cheaper than an exception
         return None
     try:
@@ -99,12 +101,13 @@ def settled(path: str, expect: Fingerprint | None = None, ready: Source | None =
     ready : Source, optional
         The same file, already open: returned where no append is going on.
     """
+    kept = journal_of(path)
     for _ in range(TRIES):
-        before = pending(path)
+        before = pending(path, kept)
         reuse = ready if before is None else None
         source = Source(path, expect, before) if reuse is None else reuse
         ready = None
-        after = pending(path)
+        after = pending(path, kept)
         # Committed in between: what the file was when it was opened may be a part of it.
         if before == after and (before is not None or os.stat(path).st_size == source.nbytes):
             break

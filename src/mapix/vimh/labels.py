@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,9 @@ from mapix.vimh.parameters import Parameter
 
 __all__ = ["Column"]
 
-Masked = np.ma.MaskedArray[Any, np.dtype[Any]]
+if TYPE_CHECKING:  # numpy.ma takes a third of the time of a first open
+    Masked = np.ma.MaskedArray[Any, np.dtype[Any]]
+
 CODES = np.arange(256)
 
 

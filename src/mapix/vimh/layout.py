@@ -7,10 +7,10 @@ file exactly.
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +38,7 @@ __all__ = [
 NAME = "vimh"
 DIALECTS = (14, 6)
 MAX_LABELS = 255
+_DIMS = struct.Struct("<3H")
 DIMS_NBYTES = 6  # of height, width and channels, with which a record begins
 LARGE_NBYTES = 65536  # records this large are indexed header by header, not by reading the file
 
@@ -47,20 +48,20 @@ MAX_GUESS = 1 << 22  # entries that are allocated at first, at most: 64 MiB
 Progress = Callable[[int, int], object]
 
 
-@dataclass(frozen=True, slots=True)
-class Hint:
+class Hint(NamedTuple):
     """Statements of the info JSON about the records: they break ties, and prove nothing."""
 
     shape: tuple[int, int, int] | None = None
     nparameters: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
 class Reading:
     """A file read as one dialect: the records found, and the problem that ended it, if any."""
 
-    index: RecordIndex
-    problem: Exception | None
+    __slots__ = ("index", "problem")
+
+    def __init__(self, index: RecordIndex, problem: Exception | None) -> None:
+        self.index, self.problem = index, problem
 
     @property
     def head_nbytes(self) -> int:
@@ -192,8 +193,8 @@ def agrees_at_first(source: Source, index: RecordIndex) -> bool:
 
 
 def _first(mapping: Mapping, head_nbytes: int) -> tuple[int, int, int, int, int]:
-    head = _native.copy(mapping, 0, head_nbytes + 1, NAME)
-    h, w, c = (int.from_bytes(head[k : k + 2], "little") for k in (0, 2, 4))
+    head = mapping.front()
+    h, w, c = _DIMS.unpack_from(head)
     return 0, h, w, c, head[head_nbytes]
 
 
@@ -274,7 +275,7 @@ def grown(source: Source, before: RecordIndex, progress: Progress | None) -> Rec
     if found.entries is None:
         return found
     new = int(found.entries["c"][n:].max(initial=0))
-    return replace(found, stored=True, channels=max(before.most_channels(), new))
+    return found._replace(stored=True, channels=max(before.most_channels(), new))
 
 
 def choose(

@@ -5,19 +5,27 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping
-from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from mapix import _native
 from mapix.errors import FileChangedError, FormatError, MapixWarning, warn
 from mapix.progress import shown
 from mapix.registry import Candidate
 from mapix.source import Fingerprint, Source, absolute
 from mapix.vimh import index_store, layout
 from mapix.vimh.dataset import Dataset
-from mapix.vimh.files import PICKLE_SUFFIX, files_to_open, named_as_vimh, splits_beside
+from mapix.vimh.files import PICKLE_SUFFIX, files_to_open, named_as_vimh
 from mapix.vimh.gatherer import Gatherer
-from mapix.vimh.info_json import WHAT, disagreements, hint_of, info_of, text_beside
+from mapix.vimh.info_json import (
+    KNOWN_NBYTES,
+    MOST_KNOWN,
+    WHAT,
+    disagreements,
+    hint_of,
+    info_of,
+    parse_info,
+    text_beside,
+)
 from mapix.vimh.journal import settled
 from mapix.vimh.layout import NAME, Hint, Progress
 from mapix.vimh.parameters import Parameters
@@ -53,10 +61,10 @@ def _index(
     hint: Hint,
     strict: bool,
     stored: str,
+    key: str,
     progress: Progress | None,
 ) -> RecordIndex:
     """Return the stored index of a file, or a new one, which is stored for the next open."""
-    key = _key(dialect, hint, strict=strict)
     known = index_store.load(source, key) if stored == "auto" else None
     found = _believed(source, known, strict=strict)
     if found is not None and found.stored_table is not None:
@@ -72,7 +80,7 @@ def _index(
         )
         found = reading.index
         if known is not None and known.stale and known.nrecords == found.nrecords:
-            found = replace(found, checksums=known.checksums)  # with them verify finds what changed
+            found = found._replace(checksums=known.checksums)  # with them verify finds what changed
         if stored != "never":
             index_store.store(source, found, key)
     if found.nbytes < source.nbytes:
@@ -86,7 +94,7 @@ def _index(
 def _pickled(source: Source) -> PickledBatch | FormatError | None:
     """Return the file as a pickle; None, or the reason where it begins like one, if it is not."""
     named = source.path.endswith(PICKLE_SUFFIX)
-    head = _native.copy(source.mapping, 0, min(1, source.nbytes), NAME)
+    head = source.mapping.front()
     # a pickle of a dict begins with 0x80, `(` or `}`, whatever its name
     if not named and (not head or head[0] not in b"\x80(}"):
         return None
@@ -164,7 +172,7 @@ def open_path(
     }
     if candidate.expect is not None:
         return _open_again(candidate, options)
-    files = files_to_open(candidate.path, split)
+    files = files_to_open(candidate, split)
     ready = None if candidate.is_directory else candidate.source
     report = shown(progress, "finding records", "bytes")
     opened = [_open_settled(path, options, report, ready) for path in files]
@@ -214,22 +222,25 @@ def _open(
     beside = text_beside(path) if options["info"] is True else None
     info = info_of(path, options["info"], beside)
     try:
-        named = Parameters.from_info(info)
+        if beside is not None and len(beside) <= KNOWN_NBYTES:
+            named = _named(beside, path)
+        else:
+            named = Parameters.from_info(info)
     except (ValueError, TypeError, AttributeError, OverflowError) as e:
         raise FormatError(path, WHAT, str(e)) from e
     gatherer = _gatherer(source, info, named, options, progress)
     gatherer.options = options
     gatherer.pixels.mapping.advise(options["access"])
-    ds = Dataset(
-        info,
-        gatherer=gatherer,
-        options=options,
-        splits={name: absolute(split) for name, split in splits_beside(path, beside).items()},
-    )
+    ds = Dataset(info, gatherer=gatherer, options=options)
     differs = disagreements(info, ds.split_name, gatherer.index)
     if differs:  # the records count, not the info JSON
         warn(f"{ds.path}: the info JSON states {'; '.join(differs)}")
     return ds
+
+
+@lru_cache(MOST_KNOWN)  # as parse_info
+def _named(info: bytes, path: str) -> Parameters:
+    return Parameters.from_info(parse_info(info, path))
 
 
 def _gatherer(
@@ -247,6 +258,7 @@ def _gatherer(
         from mapix.vimh.pickle_gatherer import PickleGatherer
 
         return PickleGatherer(batch, named, hint.shape, **how)
+    key = _key(options["dialect"], hint, strict=options["strict"])
     try:
         index = _index(
             source,
@@ -254,6 +266,7 @@ def _gatherer(
             hint=hint,
             strict=options["strict"],
             stored=options["index"],
+            key=key,
             progress=progress,
         )
     except FormatError as e:
@@ -262,5 +275,5 @@ def _gatherer(
         raise FormatError(path, NAME, f"{e.reason}\n  as a pickle: {batch}") from e
     gatherer = Gatherer(source, index, named, **how)
     if options["index"] != "never":
-        gatherer.key = _key(options["dialect"], hint, strict=options["strict"])
+        gatherer.key = key
     return gatherer

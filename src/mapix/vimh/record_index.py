@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -213,8 +212,7 @@ class Moments(_Numbers):
     DTYPE = _native.MOMENTS
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class RecordIndex:
+class RecordIndex(NamedTuple):
     """Offsets and shapes of all records of one file.
 
     Attributes

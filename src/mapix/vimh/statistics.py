@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,6 +55,6 @@ def stored_moments(
     n = file.index.nrecords
     total = moments_of(file, np.arange(n), progress)
     if n and file.key is not None:
-        file.index = replace(file.index, moments=Moments(total))
+        file.index = file.index._replace(moments=Moments(total))
         index_store.store(file.source, file.index, file.key)
     return total
