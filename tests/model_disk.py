@@ -142,6 +142,11 @@ class ModelDisk:
             self.nsynced = len(self.names)
         self.look()
 
+    def listdir(self, path: str) -> list[str]:
+        below = len(path) + 1
+        every = [p[below:] for p in (*self.inodes, *self.folders) if p.startswith(path + os.sep)]
+        return [name for name in every if os.sep not in name]
+
     def rename(self, old: str, new: str) -> None:
         self.names.append(("rename", old, new))
         for path in [p for p in self.inodes if p == old or p.startswith(old + os.sep)]:

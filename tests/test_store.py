@@ -16,7 +16,7 @@ import pytest
 import mapix
 import mapix.vimh
 from interleave import killed
-from mapix.store import SYSTEM, NewDirectory, NewWhole
+from mapix.store import SYSTEM, NewDirectory, NewSet, NewWhole
 from model_disk import ModelDisk, below, steps
 
 
@@ -209,3 +209,73 @@ def test_an_array_without_values_writes_nothing(tmp_path):
         for array in np.zeros((0, 3), np.uint16), np.arange(2, dtype=np.uint8), np.zeros(0):
             out.write(array.data)
     assert (tmp_path / "x").read_bytes() == b"\0\1"
+
+
+SHARDS = {f"x-{k:05}-of-00003.bin": bytes([k + 1]) * size for k, size in enumerate((700, 0, 1500))}
+
+
+def build_set(path: str, calls) -> None:
+    with NewSet(path, ("x-", ".bin"), calls) as out:
+        for name, data in SHARDS.items():
+            with NewWhole(os.path.join(out.stage, name), calls) as new:
+                new.write(data)
+
+
+def torn_sets(tmp_path, leave_out: str) -> tuple[int, int, int]:
+    """States; those with the first file, but not the set; those without the set after commit."""
+    disk = ModelDisk(str(tmp_path), leave_out)
+    disk.seeds = 60
+    build_set(str(tmp_path / "x.bin"), disk)
+    during, disk.crashes = disk.crashes, []
+    disk.look()
+
+    def found(state: dict[str, bytes]) -> dict[str, bytes]:
+        return {name: data for name, data in below(state, str(tmp_path)).items() if name in SHARDS}
+
+    sets = [found(state) for state in during + disk.crashes]
+    torn = sum(next(iter(SHARDS)) in one and one != SHARDS for one in sets)
+    lost = sum(found(state) != SHARDS for state in disk.crashes)
+    return len(sets), torn, lost
+
+
+def test_no_power_cut_leaves_the_first_file_of_a_set_without_the_others(tmp_path):
+    nstates, torn, lost = torn_sets(tmp_path, "")
+    assert nstates > 1000
+    assert (torn, lost) == (0, 0)
+    assert torn_sets(tmp_path, "fsync")[1] > 0  # the model bites
+    assert torn_sets(tmp_path, "fsync_directory")[2] > 0
+
+
+def test_whatever_fails_nothing_of_a_set_is_left(tmp_path):
+    failed = 0
+    for at in range(1, 200, 3):
+        calls = Failing(at, errno.EIO)
+        try:
+            build_set(str(tmp_path / "x.bin"), calls)
+        except OSError:
+            failed += 1
+        names = sorted(os.listdir(tmp_path))
+        assert names in ([], sorted(SHARDS))
+        for name in names:  # only the last sync may fail after the set is there
+            assert (tmp_path / name).read_bytes() == SHARDS[name]
+            (tmp_path / name).unlink()
+        if calls.ncalls < at:
+            break
+    assert failed > 10
+
+
+def test_a_set_does_not_mix_with_another_one(tmp_path):
+    build_set(str(tmp_path / "x.bin"), SYSTEM)
+    with pytest.raises(FileExistsError, match="x-00000-of-00003.bin exists already"):
+        NewSet(tmp_path / "x.bin", ("x-", ".bin"))
+    out = NewSet(tmp_path / "xx.bin", ("xx-", ".bin"))
+    with pytest.raises(mapix.LockedError):
+        NewSet(tmp_path / "xx.bin", ("xx-", ".bin"))
+    (tmp_path / "xx-00000-of-00002.bin").write_bytes(b"another's")
+    for name in ("xx-00000-of-00002.bin", "xx-00001-of-00002.bin"):
+        with NewWhole(os.path.join(out.stage, name)) as new:
+            new.write(b"mine")
+    with pytest.raises(FileExistsError, match="xx-00000-of-00002.bin exists already"):
+        out.commit()
+    assert sorted(os.listdir(tmp_path)) == [*SHARDS, "xx-00000-of-00002.bin"]
+    assert (tmp_path / "xx-00000-of-00002.bin").read_bytes() == b"another's"

@@ -480,6 +480,13 @@ def npz(path: Path) -> Any:
         return found["images"]
 
 
+@if_there("x-00000-of-00003.npz")  # the first one comes last
+def npz_set(path: Path) -> str:
+    found = [npz(path.with_name(f"x-{k:05}-of-00003.npz")) for k in range(3)]
+    assert [len(images) for images in found] == [1, 1, 1]
+    return one(names(np.concatenate(found).ravel()), 12)
+
+
 def parquet(path: Path) -> Any:
     import pyarrow.parquet as pq
 
@@ -642,6 +649,21 @@ KINDS = {
     ),
     "convert to npy": Kind(sources, converted("x.npy"), numbers_in("x.npy", np.load), new),
     "convert to npz": Kind(sources, converted("x.npz"), numbers_in("x.npz", npz), new),
+    "convert to shards": Kind(
+        sources,
+        converted("x.npz", shards=3),
+        npz_set,
+        new,
+        most=60,
+        # without the first one, they are no set; the next writer is refused because of them
+        orphans=(
+            "x-00001-of-00003.npz",
+            "x-00002-of-00003.npz",
+            ".x.npz.writing",
+            ".x.npz.writing/x-00000-of-00003.npz",
+            ".x.npz.writing/x-00001-of-00003.npz",
+        ),
+    ),
     "convert to parquet": Kind(
         sources, converted("x.parquet"), numbers_in("x.parquet", parquet), new, ("pyarrow",)
     ),

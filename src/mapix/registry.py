@@ -69,13 +69,21 @@ class Candidate:
         A file or a directory.
     expect : Fingerprint, optional
         The file has to be this one, or FileChangedError.
+    alone : bool
+        Whether it is one of several paths that are opened as one: a format that finds the other
+        files of a set by the name of one then opens this file alone.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str] | Candidate, expect: Fingerprint | None = None
+        self,
+        path: str | os.PathLike[str] | Candidate,
+        expect: Fingerprint | None = None,
+        *,
+        alone: bool = False,
     ) -> None:
         self.path = os.fspath(path)
         self.expect = expect
+        self.alone = alone
         self._source: Source | None = None
         self._front: bytes | None = None
         self._is_directory: bool | None = None
@@ -405,9 +413,10 @@ def open_dataset(
     if not isinstance(path, str | bytes | os.PathLike):
         if not path:
             raise ValueError("no path was given")
-        first, *others = (open_dataset(p, format=format, **options) for p in path)
+        each = (Candidate(p, alone=len(path) > 1) for p in path)
+        first, *others = (open_dataset(p, format=format, **options) for p in each)
         return first.joined(others) if others else first
-    candidate = Candidate(path)
+    candidate = Candidate.of(path)
     if format is not None:
         return named(format).load(candidate, options)
     return open_candidate(candidate, options)

@@ -20,6 +20,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -28,7 +29,18 @@ from typing import NamedTuple, Self
 from mapix.errors import ClosedError, FileChangedError, LockedError
 from mapix.system_calls import NEW_MODE, PRIVATE_MODE, SYSTEM, Calls
 
-__all__ = ["SYSTEM", "Calls", "Closing", "NewDirectory", "NewFile", "NewWhole", "Placed", "Spill"]
+__all__ = [
+    "SYSTEM",
+    "Calls",
+    "Closing",
+    "NewDirectory",
+    "NewFile",
+    "NewSet",
+    "NewWhole",
+    "Placed",
+    "Spill",
+    "check_no_set",
+]
 
 BUFFER_NBYTES = 1 << 20
 RETRY_SECONDS = 0.005  # between two tries to get a lock
@@ -406,9 +418,8 @@ class _New(Closing):
             self._sync()
             self._stage.check()
             self.ready()
-            place = self._calls.rename if self._replace else self._calls.appear
             try:
-                place(self._stage.path, self.path)
+                self._place()
             except FileExistsError:
                 self._refuse()
                 raise
@@ -420,6 +431,11 @@ class _New(Closing):
             self._calls.fsync_directory(os.path.dirname(self.path))
         finally:
             self._let_go()
+
+    def _place(self) -> None:
+        """Move the stage to the path."""
+        place = self._calls.rename if self._replace else self._calls.appear
+        place(self._stage.path, self.path)
 
     def _let_go(self) -> None:
         self._stage.release()
@@ -610,3 +626,66 @@ class NewDirectory(_New):
             with contextlib.suppress(OSError):
                 new.close()
         super().abort()
+
+
+class NewSet(NewDirectory):
+    """Write numbered files or directories side by side that appear together, or not at all.
+
+    Each is written below ``stage`` under its name, by a writer of its own that commits it.  The
+    entries are then moved to their folder, the first of the set last: a set whose first entry is
+    there is complete, also after a power cut.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        The path from which the names of the set are made.  It is locked, and does not appear.
+    names : tuple of str
+        What each name begins and ends with, around its number ``00000-of-00010``.
+    calls : Calls
+        The operating system.
+
+    Raises
+    ------
+    FileExistsError
+        There is an entry of a set of these names, of any number.
+    LockedError
+        Another writer is at work on the same path.
+    OSError
+        The parent folder is missing or cannot be written to.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], names: tuple[str, str], calls: Calls = SYSTEM
+    ) -> None:
+        self._names = names
+        super().__init__(path, calls)
+
+    def _refuse(self) -> None:
+        check_no_set(self.said, self._names, self._calls)
+
+    def _place(self) -> None:
+        folder, names = os.path.dirname(self.path), sorted(self._calls.listdir(self.stage))
+        try:
+            for name in reversed(names):
+                if name == names[0]:
+                    self._calls.fsync_directory(folder)
+                self._calls.appear(os.path.join(self.stage, name), os.path.join(folder, name))
+        except BaseException:
+            for name in names:
+                hidden = os.path.join(self.stage, name)
+                if not self._calls.exists(hidden):
+                    self._calls.rename(os.path.join(folder, name), hidden)
+            raise
+        with contextlib.suppress(OSError):
+            self._calls.rmdir(self.stage)
+
+
+def check_no_set(path: str, names: tuple[str, str], calls: Calls = SYSTEM) -> None:
+    """Raise FileExistsError if an entry of a set of these names is there: see ``NewSet``."""
+    begin, end = map(re.escape, names)
+    pattern = re.compile(rf"{begin}\d{{5}}-of-\d{{5}}{end}")
+    folder = os.path.dirname(path)
+    old = sorted(filter(pattern.fullmatch, calls.listdir(os.path.abspath(folder))))
+    if old:
+        there = os.path.join(folder, old[0])
+        raise FileExistsError(f"{there} exists already; nothing was overwritten")

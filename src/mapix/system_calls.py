@@ -80,6 +80,9 @@ class Calls(Protocol):
     def fsync_directory(self, path: str) -> None:
         """Wait until the names in a directory are on the disk."""
 
+    def listdir(self, path: str) -> list[str]:
+        """Return the names in a directory."""
+
     def rename(self, old: str, new: str) -> None:
         """Rename in one step; a file at the new path is replaced."""
 
@@ -100,6 +103,7 @@ class _System:
     """The operating system itself."""
 
     mkdir = staticmethod(os.mkdir)
+    listdir = staticmethod(os.listdir)
     close = staticmethod(os.close)
     exists = staticmethod(os.path.lexists)
     fsync = staticmethod(os.fsync)

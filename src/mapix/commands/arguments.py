@@ -129,11 +129,11 @@ def opened(arguments: argparse.Namespace) -> Iterator[Any]:
 
 
 def _all_opened(arguments: argparse.Namespace) -> Iterator[Any]:
-    from mapix.registry import open_dataset
+    from mapix.registry import Candidate, open_dataset
 
-    options = opening(arguments)
-    for path in arguments.paths:
-        yield open_dataset(path, **options)
+    options, paths = opening(arguments), arguments.paths
+    for path in paths:
+        yield open_dataset(Candidate(path, alone=len(paths) > 1), **options)
 
 
 @contextmanager

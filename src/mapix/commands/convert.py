@@ -6,11 +6,12 @@ import argparse
 from typing import Any
 
 from mapix import conversion, registry
-from mapix.commands.arguments import add_opening, add_records, opened
+from mapix.commands.arguments import add_opening, add_records, natural, opened
 from mapix.commands.output import UsageError, emit, progress
 
 __all__ = ["add", "add_target", "facts", "write"]
 
+SHARDS = ("shards", "records_per_shard", "shard_nbytes")
 _VALUES = {"big": ">", "little": "<", "none": False}
 
 
@@ -41,7 +42,8 @@ def _convert(a: argparse.Namespace) -> None:
 
 def facts(made: Any) -> dict[str, Any]:
     """Return what a conversion wrote, as plain data."""
-    return {name: getattr(made, name) for name in ("path", "format", "records", "lost")}
+    names = ("path", "format", "records", "lost", *(("shards",) if made.shards else ()))
+    return {name: getattr(made, name) for name in names}
 
 
 def add_target(parser: Any) -> None:
@@ -56,6 +58,12 @@ def add_target(parser: Any) -> None:
     parser.add_argument(
         "--lossy", action="store_true", help="go on when something is lost, and report it"
     )
+    parser.add_argument(
+        "--shards", type=natural, metavar="N", help="write N files, NAME-00000-of-0000N.EXT"
+    )
+    records, nbytes = "of at most N records each", "of about N bytes of decoded images each"
+    parser.add_argument("--records-per-shard", type=natural, metavar="N", help=records)
+    parser.add_argument("--shard-nbytes", type=natural, metavar="N", help=nbytes)
     options: dict[str, Any] = {}
     for where in classes.values():
         options |= registry.resolved(where).arguments
@@ -75,6 +83,15 @@ def _images(a: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in given.items() if value is not None}
 
 
+def sharding(a: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of shards; raise UsageError where several are given."""
+    given = {name: getattr(a, name) for name in SHARDS if getattr(a, name) is not None}
+    if len(given) > 1:
+        names = " or ".join("--" + name.replace("_", "-") for name in given)
+        raise UsageError(f"give {names}, not both")
+    return given
+
+
 def write(a: argparse.Namespace, source: Any, target: str, split: str | None = None) -> Any:
     """Convert a path, a dataset, or several by the names of splits; return what was written."""
     given: dict[str, Any] = {}
@@ -92,5 +109,6 @@ def write(a: argparse.Namespace, source: Any, target: str, split: str | None = N
             axes=a.axes,
             images=_images(a),
             progress=show,
+            **sharding(a),
             **given,
         )

@@ -7,8 +7,9 @@ from typing import Any
 
 from mapix import conversion
 from mapix.commands.arguments import add_paths, add_records, check_column, opened
-from mapix.commands.convert import add_target, facts, write
+from mapix.commands.convert import add_target, facts, sharding, write
 from mapix.commands.output import CommandError, UsageError, emit
+from mapix.conversion.shards import check_absent
 
 __all__ = ["add"]
 
@@ -49,15 +50,17 @@ def _run(arguments: argparse.Namespace) -> None:
             made = [write(arguments, parts, target)]
         else:
             paths = {part: kind.path_of_part(target, part) for part in parts}
-            _check_absent(paths.values())
+            for path in paths.values():
+                _check_absent(arguments, kind, path)
             made = [write(arguments, {part: parts[part]}, paths[part]) for part in parts]
     found = [facts(one) for one in made]
     emit(arguments, found[0] if len(found) == 1 else found, *map(str, made))
 
 
-def _check_absent(paths: Any) -> None:
+def _check_absent(arguments: argparse.Namespace, kind: Any, path: str) -> None:
     import os
 
-    for path in paths:
-        if os.path.lexists(path):
-            raise CommandError(f"{path}: there is something; choose another name with -o")
+    if sharding(arguments):
+        check_absent(kind, path)
+    elif os.path.lexists(path):
+        raise CommandError(f"{path}: there is something; choose another name with -o")

@@ -10,6 +10,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mapix import registry
@@ -44,18 +45,23 @@ class Converted:
         Number of records in each split.
     lost : tuple of str
         Descriptions of everything that the target cannot hold; empty unless ``lossy=True``.
+    shards : tuple of str
+        The files or directories, where there are several: ``mapix.open(made.shards)`` opens all.
     """
 
     path: str
     format: str
     records: dict[str, int] = field(default_factory=dict)
     lost: tuple[str, ...] = ()
+    shards: tuple[str, ...] = ()
 
     __repr__ = brief
 
     def __str__(self) -> str:
         counts = ", ".join(f"{n:,} {split}" for split, n in self.records.items())
-        lines = [f"{self.path}: {self.format}, records: {counts}"]
+        number = f", shards: {len(self.shards):,}" if self.shards else ""
+        place = f"{self.shards[0]} ..." if self.shards else self.path
+        lines = [f"{place}: {self.format}{number}, records: {counts}"]
         return "\n".join([*lines, *(f"lost: {text}" for text in self.lost)])
 
 
@@ -70,6 +76,9 @@ def convert(
     images: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], object] | bool | None = None,
     opening: Mapping[str, Any] | None = None,
+    shards: int | None = None,
+    records_per_shard: int | None = None,
+    shard_nbytes: int | None = None,
     **options: Any,
 ) -> Converted:
     """Write a dataset in another format; the source is not changed.
@@ -97,6 +106,11 @@ def convert(
         ``progress(records_done, records_total)``; True shows a bar.
     opening : mapping, optional
         Options for ``mapix.open``.
+    shards, records_per_shard, shard_nbytes : int, optional
+        Write numbered files (or directories), ``NAME-00000-of-00010.EXT`` beside where ``path``
+        would be: so many; of at most so many records of a split each; or of about so many bytes
+        of decoded images each.  Records stay in their order; the sizes of shards differ by at most
+        one record.  Give one of the three.
     **options
         Options of the target.
 
@@ -111,15 +125,22 @@ def convert(
     UnsupportedError
         The target cannot hold these records at all.
     FileExistsError
-        There is something at ``path``.
+        There is something at ``path``, or a shard of that name.
+    ValueError
+        A split has fewer records than there are to be shards.
 
     Notes
     -----
     Memory: a block of records (8 MiB), and the labels where the target needs all of them at once.
-    The target appears at ``path`` when it is complete, or not at all.
+    The target appears at ``path`` when it is complete, or not at all.  Shards get their names when
+    all are complete, the first one last.
     """
+    from mapix.conversion.shards import Sharding
     from mapix.conversion.target import counter
 
+    sharding = Sharding.of(
+        shards=shards, records_per_shard=records_per_shard, shard_nbytes=shard_nbytes
+    )
     path = os.fspath(path)
     report = shown(progress, "converting")
     name = to or target_of(path)
@@ -128,19 +149,29 @@ def convert(
     directory = source if split is None and opened_here else None
     try:
         _check_splits(opened, target, name)
-        streams = _source(next(iter(opened.values())))(
-            opened, to=name, target=target, axes=axes, images=images, directory=directory
-        )
+        source_of = _source(next(iter(opened.values())))
+        given: dict[str, Any] = {"to": name, "target": target, "axes": axes, "images": images}
+        streams = source_of(opened, **given, directory=directory)
         if callable(streams):
-            return Converted(path, name, streams(path, report))
+            if sharding is None:
+                return Converted(path, name, streams(path, report))
+            records, paths = sharding.write_parts(
+                opened, partial(source_of, **given), path, target, report
+            )
+            return Converted(path, name, records, (), paths)
         lost = tuple(dict.fromkeys(target.lost(streams)))
         if lost and not lossy:
             raise LossError(path, name, lost)
-        target.write(streams, path, counter(sum(s.n for s in streams.values()), report))
+        counts = {k: s.n for k, s in streams.items()}
+        count = counter(sum(counts.values()), report)
+        if sharding is None:
+            target.write(streams, path, count)
+            return Converted(path, name, counts, lost)
+        paths = sharding.write_streams(streams, path, target, count)
+        return Converted(path, name, counts, lost, paths)
     finally:
         for ds in opened.values() if opened_here else ():
             ds.close()
-    return Converted(path, name, {k: s.n for k, s in streams.items()}, lost)
 
 
 def target_classes() -> Iterator[tuple[str, str]]:

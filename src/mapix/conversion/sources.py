@@ -90,6 +90,7 @@ def dataset_stream(
         known,
         lambda c_order=False: map(read.block, row_blocks(len(ds), largest)),
         labels,
+        sizes=np.array(sizes, np.int64) if shape is None else None,
     )
     if names is not None:
         found.besides["names"] = "file names"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
+from itertools import pairwise
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -140,6 +143,22 @@ class Block:
     def __len__(self) -> int:
         return sum(len(run) for run in self.runs)
 
+    def cut(self, begin: int, end: int) -> Block:
+        """Return some of the records, without a copy."""
+        some = slice(begin, end)
+        return Block(
+            [
+                run[max(begin - at.start, 0) : end - at.start]
+                for at, run in self.parts()
+                if at.start < end and begin < at.stop
+            ],
+            {name: values[some] for name, values in self.values.items()},
+            {name: present[some] for name, present in self.present.items()},
+            None if self.spec_range is None else self.spec_range[some],
+            None if self.names is None else self.names[some],
+            None if self.facts is None else self.facts[some],
+        )
+
     def joined(self) -> NDArray[Any]:
         """Return the numbers of all records in succession, each record in C order."""
         flat = [run.reshape(-1) for run in self.runs]
@@ -190,6 +209,11 @@ class Stream:
     copies : callable or None
         Returns a new iteration of lines, each with the bytes of the files that it names, where an
         image folder is copied.
+    sizes : ndarray or None
+        How many numbers each record has, int64 (n,), where the shapes differ.  Without it, all
+        images are read to make ``parts``.
+    begin : int
+        Number of the first record in ``source``.
     """
 
     path: str
@@ -207,6 +231,60 @@ class Stream:
     ranges: Callable[[], Iterator[NDArray[np.float32]]] = lambda: iter(())
     lines: Callable[[], Iterator[dict[str, Any]]] = lambda: iter(())
     copies: Callable[[], Iterator[tuple[dict[str, Any], dict[str, bytes]]]] | None = None
+    sizes: NDArray[np.int64] | None = None
+    begin: int = 0
+    _source: Stream | None = None
+
+    @property
+    def source(self) -> Stream:
+        """The stream of all records, if this is a part of it (``parts``); else this one.
+
+        What files of one set must have in common (types, classes, ranges, columns) follows from it.
+        """
+        return self if self._source is None else self._source
+
+    def parts(self, edges: Sequence[int]) -> list[Stream]:
+        """Return the records ``edges[0]:edges[1]``, ``edges[1]:edges[2]`` ... as streams.
+
+        Streams that are read one after the other read the source once.
+        """
+        blocks = _Cutter(self.blocks, len, Block.cut)
+        ranges = _Cutter(self.ranges, len, lambda piece, begin, end: piece[begin:end])
+        lines = _Cutter(self.lines)
+        copies = None if self.copies is None else _Cutter(self.copies)
+        reads = [cache(label.read) for label in self.labels]
+        sizes = None if self.shape is not None else self._sizes()
+        found: list[Stream] = []
+        for begin, end in pairwise(edges):
+            labels = [
+                replace(label, read=partial(_some_values, read, slice(begin, end)))
+                for label, read in zip(self.labels, reads, strict=True)
+            ]
+            mine = None if sizes is None else sizes[begin:end]
+            total = (
+                int(mine.sum()) if mine is not None else (end - begin) * self.size // max(self.n, 1)
+            )
+            part = replace(
+                self,
+                n=end - begin,
+                size=total,
+                sizes=mine,
+                labels=labels,
+                begin=begin,
+                _source=self,
+            )
+            part.blocks = partial(blocks.part, begin, end)
+            part.ranges = partial(ranges.part, begin, end)
+            part.lines = partial(lines.part, begin, end)
+            part.copies = None if copies is None else partial(copies.part, begin, end)
+            found.append(part)
+        return found
+
+    def _sizes(self) -> NDArray[np.int64]:
+        if self.sizes is not None:
+            return self.sizes
+        every = [math.prod(run.shape[1:]) for b in self.blocks() for run in b.runs for _ in run]
+        return np.array(every, np.int64)
 
     def held(self) -> dict[str, str]:
         """Return descriptions of everything that the source holds besides its numbers, by name."""
@@ -223,6 +301,62 @@ class Stream:
                 "an image folder makes them alike"
             )
         return self.shape
+
+
+def _some_values(read: Values, some: slice) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    values, present = read()
+    return values[some], present[some]
+
+
+P = TypeVar("P")
+
+
+class _Cutter(Generic[P]):
+    """An iteration of pieces, each of some records, cut at any record.
+
+    A part that begins where the last one ended continues the same iteration.
+
+    Parameters
+    ----------
+    start : callable
+        Returns a new iteration of pieces.
+    count : callable
+        Returns how many records a piece has.
+    cut : callable
+        ``cut(piece, begin, end)`` returns some of them.
+    """
+
+    def __init__(
+        self,
+        start: Callable[..., Iterator[P]],
+        count: Callable[[P], int] = lambda _: 1,
+        cut: Callable[[P, int, int], P] = lambda piece, *_: piece,
+    ) -> None:
+        self._start, self._count, self._cut = start, count, cut
+        self._left: tuple[int, tuple[Any, ...], list[P], Iterator[P]] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:  # `datasets` pickles what it is to write
+        return _Cutter, (self._start, self._count, self._cut)
+
+    def part(self, begin: int, end: int, *args: Any) -> Iterator[P]:
+        """Yield the pieces of records ``begin:end``; ``args`` are those of ``start``."""
+        known, self._left = self._left, None
+        if known is not None and known[:2] == (begin, args):
+            at, (rest, pieces) = begin, known[2:]
+        else:
+            at, rest, pieces = 0, [], self._start(*args)
+        while at < end:
+            piece = rest.pop() if rest else next(pieces, None)
+            if piece is None:
+                return
+            n = self._count(piece)
+            first, last = max(begin - at, 0), min(end - at, n)
+            at += last
+            if last < n:
+                rest = [self._cut(piece, last, n)]
+            if first < last:
+                yield piece if last - first == n else self._cut(piece, first, last)
+        self._left = at, args, rest, pieces
 
 
 def row_blocks(n: int, nbytes: int) -> Iterator[NDArray[np.int64]]:

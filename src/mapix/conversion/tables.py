@@ -128,11 +128,12 @@ class Table(Target):
         """Return the facts that are columns of their own: captions and boxes, beside pictures."""
         if self.encoding == "raw":
             return {}
-        if self._own_of is None or self._own_of[0] is not stream:
-            found = _facts_alike(stream)
-            for label in stream.labels:
+        source = stream.source  # all files of a set have the same columns
+        if self._own_of is None or self._own_of[0] is not source:
+            found = _facts_alike(source)
+            for label in source.labels:
                 found.pop(label.name, None)
-            self._own_of = stream, found
+            self._own_of = source, found
         return self._own_of[1]
 
     def _about(self, stream: Stream) -> dict[str, str]:

@@ -122,7 +122,7 @@ class _Seen:
         self.sixteen: list[str] = []  # pictures of 16 bits per channel that become 8 by mode=
         self.shapes: set[tuple[int, int, int]] = set()
         self.types: set[np.dtype[Any]] = set()
-        self.size = 0  # numbers of all pictures
+        self.sizes = np.zeros(len(ds), np.int64)  # numbers of each picture
         self.sides = np.zeros((len(ds) if how.fit is not None else 0, 2), np.int32)
         self.values_by_name: dict[Any, int] = {}
         self.kinds: set[type] = set()
@@ -135,11 +135,11 @@ class _Seen:
                     self._note_picture(at + k, records[k], header, how)
                     self._note_line(at + k, records[k])
         if how.fit is not None:
-            self._fit(len(ds), how.fit)
+            self._fit(how.fit)
 
     def _note_picture(self, row: int, record: Record, header: Header, how: _How) -> None:
         self.shapes.add(header.shape)
-        self.size += math.prod(header.shape)
+        self.sizes[row] = math.prod(header.shape)
         self.types.add(header.dtype)
         for what in header.besides:
             self.besides.setdefault(what, []).append(record.file_name)
@@ -169,7 +169,7 @@ class _Seen:
         self.kinds.add(type(given[0]))
         self.values[row] = self.values_by_name.setdefault(given[0], len(self.values_by_name))
 
-    def _fit(self, n: int, fit: Fit) -> None:
+    def _fit(self, fit: Fit) -> None:
         """Compute shapes and types after ``images=`` was applied."""
         channels = {MODES[fit.mode]} if fit.mode else {c for _, _, c in self.shapes}
         if fit.size is not None and len(channels) > 1:
@@ -181,11 +181,11 @@ class _Seen:
         if fit.mode is not None:
             self.types = {np.dtype(np.uint8)}
             if fit.size is None:
-                self.size = int(self.sides.astype(np.int64).prod(axis=1).sum()) * MODES[fit.mode]
+                self.sizes = self.sides.astype(np.int64).prod(axis=1) * MODES[fit.mode]
                 self.shapes = {(h, w, MODES[fit.mode]) for h, w in sides}
         if fit.size is not None and self.shapes:
             self.shapes = {(*fit.size, next(iter(channels)))}
-            self.size = n * math.prod(next(iter(self.shapes)))
+            self.sizes.fill(math.prod(next(iter(self.shapes))))
 
     def dtype(self, fit: Fit | None) -> np.dtype[Any]:
         """Return the type that holds the numbers of all pictures."""
@@ -249,12 +249,13 @@ def _stream(ds: ImageFolder, seen: _Seen, how: _How, known: list[Any] | None) ->
         len(ds),
         dtype,
         seen.shape,
-        seen.size,
+        int(seen.sizes.sum()),
         "HWC",
         lambda c_order=False: (
             _block(ds, rows, how, of_lines, dtype) for rows in row_blocks(len(ds), seen.largest)
         ),
         [category] if category is not None else [],
+        sizes=seen.sizes if seen.shape is None else None,
     )
     found.lines = lambda: (of_lines.named(k, ds[k]) for k in range(len(ds)))
     if how.fit is None:
@@ -448,7 +449,7 @@ class _Encoded:
 
     def write(self, count: Count) -> None:
         """Write all records."""
-        width, number = len(str(self.stream.n)), 0
+        width, number = len(str(self.stream.source.n)), self.stream.begin
         for block in self.stream.blocks():
             lines = _lines(block, self.stream)
             for k, image in enumerate(_images(block, self.stream)):

@@ -154,12 +154,8 @@ class Idx(Target):
             count(len(block))
 
     def _labels(self, stream: Stream, file: NewFile) -> None:
-        label = self._kept(stream)
-        assert label is not None
-        values: NDArray[Any] = label.read()[0]
-        if label.parameter is not None and self.unit == "class":
-            values = label.parameter.class_of(values)
-        low, high = (int(values.min()), int(values.max())) if len(values) else (0, 0)
+        values, every = self._values(stream), self._values(stream.source)
+        low, high = (int(every.min()), int(every.max())) if len(every) else (0, 0)
         for code in CLASS_TYPES:
             limits = np.iinfo(code)
             if limits.min <= low and high <= limits.max:
@@ -169,6 +165,14 @@ class Idx(Target):
         file.write(pack(self.byteorder, code, (len(values),)))
         if len(values):
             file.write(np.ascontiguousarray(values, self.byteorder + code).view(np.uint8).data)
+
+    def _values(self, stream: Stream) -> NDArray[Any]:
+        label = self._kept(stream)
+        assert label is not None
+        values: NDArray[Any] = label.read()[0]
+        if label.parameter is not None and self.unit == "class":
+            values = label.parameter.class_of(values)
+        return values
 
 
 def _code(dtype: np.dtype[Any]) -> str:

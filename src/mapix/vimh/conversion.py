@@ -65,6 +65,7 @@ def _stream(ds: Dataset | Joined) -> Stream:
         ),
         [Label(name, _values_of(ds, name), p) for name, p in ds.parameters.items()],
         info=ds.info,
+        sizes=None if shape is not None else sizes,
     )
     found.ranges = lambda: _ranges(ds)
     if any(map(_any_range, _ranges(ds))):
@@ -184,7 +185,8 @@ class Vimh(Target):
 
     def write(self, streams: Mapping[str, Stream], path: str, count: Count) -> None:
         """See ``Target``."""
-        parameters = _parameters(list(streams.values()))
+        # Of the complete source, so that all files of a set have the same ranges of labels.
+        parameters = _parameters([stream.source for stream in streams.values()])
         fixed, info = _known(list(streams.values()))
         by_name = {p.name: p for p in parameters}
         options: dict[str, Any] = {
