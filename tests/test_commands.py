@@ -8,6 +8,10 @@ import re
 import signal
 import subprocess
 import sys
+import termios
+import threading
+import tty
+from base64 import b64decode
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,7 +22,7 @@ import every_operation
 import mapix
 from mapix import registry
 from mapix.__main__ import main
-from mapix.commands import bench, complete, output, show
+from mapix.commands import bench, complete, output, show, terminal
 from mapix.commands.catalogue import COMMANDS
 from mapix.demo import data
 from mapix.drawing import png
@@ -458,18 +462,95 @@ def test_pictures_in_terminals(monkeypatch):
     rgb = np.zeros((2, 3, 3), np.uint8)
     rgb[0, :, 0] = 255
     monkeypatch.setattr(sys, "stdout", Terminal())
-    for name in ("TMUX", "KITTY_WINDOW_ID", "GHOSTTY_RESOURCES_DIR", "COLORTERM", "TERM"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("COLORTERM", raising=False)
     assert show.in_terminal(rgb).startswith("\x1b[38;5;196m\x1b[48;5;16m▀")
     monkeypatch.setenv("COLORTERM", "truecolor")
     assert show.in_terminal(rgb).startswith("\x1b[38;2;255;0;0m\x1b[48;2;0;0;0m▀")
-    monkeypatch.setenv("KITTY_WINDOW_ID", "1")
-    from base64 import b64decode
-
-    from mapix.drawing import png
-
-    found = re.fullmatch(r"\x1b_Ga=T,f=100,m=0;([\w+/=]+)\x1b\\\n", show.in_terminal(rgb))
+    found = re.fullmatch(r"\x1b_Ga=T,f=100,m=0;([\w+/=]+)\x1b\\\n", show.in_terminal(rgb, "kitty"))
     assert b64decode(found[1]) == png(rgb)
+
+
+def test_large_pictures_are_sent_to_kitty_in_pieces():
+    data = np.random.default_rng(0).bytes(10_000)
+    pieces = re.findall(r"\x1b_G([^;]*);([^\x1b]*)\x1b\\", terminal.kitty(data))
+    assert [head for head, _ in pieces] == ["a=T,f=100,m=1", "m=1", "m=1", "m=0"]
+    assert all(len(text) == 4096 for _, text in pieces[:-1])
+    assert b64decode("".join(text for _, text in pieces)) == data
+
+
+def drawn_by(sixels: str) -> np.ndarray:
+    """The picture that a terminal makes of sixels, in per cent of each channel."""
+    w, h, body = re.fullmatch(r'\x1bPq"1;1;(\d+);(\d+)(.*)\x1b\\\n', sixels).groups()
+    out = np.full((int(h), int(w), 3), -1)
+    colours, x, y = {}, 0, 0
+    token = r"#(\d+);2;(\d+);(\d+);(\d+)|#(\d+)|!(\d+)(.)|([$-])|(.)"
+    for *defined, chosen, count, repeated, move, single in re.findall(token, body):
+        if defined[0]:
+            colours[defined[0]] = [int(v) for v in defined[1:]]
+        elif chosen:
+            colour = colours[chosen]
+        elif move:
+            x, y = 0, y + 6 * (move == "-")
+        else:
+            bits, n = ord(repeated or single) - 63, int(count or 1)
+            for k in range(6):
+                if bits >> k & 1:
+                    assert (out[y + k, x : x + n] == -1).all()
+                    out[y + k, x : x + n] = colour
+            x += n
+    return out
+
+
+def test_sixels():
+    rng = np.random.default_rng(3)
+    for h, w in ((1, 1), (6, 5), (13, 40)):
+        rgb = rng.integers(0, 256, (h, w, 3), np.uint8)
+        rgb[:, w // 2 :] = rgb[:1, -1:]  # a run
+        text = terminal.sixel(rgb)
+        assert w < 40 or "!20" in text
+        assert np.array_equal(drawn_by(text), 20 * np.rint(rgb / 51).astype(int))
+
+
+@pytest.mark.parametrize(
+    ("answer", "wanted"),
+    [
+        (b"\x1b_Gi=31;OK\x1b\\\x1b[?62;4c", "kitty"),
+        (b"\x1b[?62;4;22c", "sixel"),
+        (b"\x1b[?62;14;22c", None),
+        (b"", None),
+    ],
+)
+def test_the_terminal_is_asked_what_it_shows(monkeypatch, answer, wanted):
+    ours, its = os.openpty()
+    tty.setraw(ours)
+    before = termios.tcgetattr(its)
+    monkeypatch.setattr(terminal, "TERMINAL", os.ttyname(its))
+    monkeypatch.setattr(terminal, "SECONDS", 30 if answer else 0.01)
+    monkeypatch.setattr(os, "tcgetpgrp", lambda fd: os.getpgrp())
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setenv("TERM", "xterm-256color")
+    asked = []
+
+    def answering() -> None:
+        while not b"".join(asked).endswith(b"\x1b[c"):
+            asked.append(os.read(ours, 100))
+        os.write(ours, answer)
+
+    thread = threading.Thread(target=answering)
+    thread.start()
+    try:
+        assert terminal.graphics() == wanted
+        assert termios.tcgetattr(its) == before
+        thread.join()
+        assert b"".join(asked).startswith(b"\x1b_Gi=31,")
+        monkeypatch.setattr(os, "tcgetpgrp", lambda fd: os.getpgrp() + 1)
+        assert terminal.graphics() is None  # in the background nothing is asked
+        monkeypatch.setenv("TERM", "dumb")
+        monkeypatch.setattr(terminal, "TERMINAL", "/nowhere")
+        assert terminal.graphics() is None
+    finally:
+        os.close(ours)
+        os.close(its)
 
 
 # --- completion -----------------------------------------------------------------------------------

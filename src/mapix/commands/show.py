@@ -8,6 +8,7 @@ import shutil
 import sys
 from typing import Any
 
+from mapix.commands import terminal
 from mapix.commands.arguments import add_paths, add_records, natural, opened
 from mapix.commands.output import CommandError, UsageError
 
@@ -15,8 +16,8 @@ __all__ = ["add"]
 
 DESCRIPTION = """Draw records side by side with their numbers and labels; of an archive all its
 segments in their image, of a SOM its neurons at their places (--range shows single ones). Into a
-file .png, or in the terminal: as a picture where it takes pictures (kitty's protocol), else by half
-blocks of 24-bit colour, or of 256 colours."""
+file .png, or in the terminal: as a picture where it takes pictures (kitty's protocol, or sixel),
+else by half blocks of 24-bit colour, or of 256 colours."""
 
 
 def add(parser: Any) -> None:
@@ -35,11 +36,11 @@ def _run(arguments: argparse.Namespace) -> None:
     target = arguments.out
     if target is not None and not target.endswith(".png"):
         raise UsageError(f"{target}: pictures are written as .png")
-    pictures = target is not None or takes_pictures()
+    graphics = terminal.graphics() if target is None else None
     with opened(arguments) as ds:
-        drawn = _drawn(arguments, ds, pictures)
+        drawn = _drawn(arguments, ds, target is not None or graphics is not None)
     if target is None:
-        sys.stdout.write(in_terminal(drawn))
+        sys.stdout.write(in_terminal(drawn, graphics))
         return
     from mapix.drawing import png
     from mapix.store import NewWhole
@@ -72,37 +73,18 @@ def _drawn(arguments: argparse.Namespace, ds: Any, pictures: bool) -> Any:
     return contact_sheet(images, across, gap=1)
 
 
-def takes_pictures() -> bool:
-    """Return whether stdout is a terminal with kitty's protocol, by what it says of itself."""
-    if not sys.stdout.isatty() or os.environ.get("TMUX"):
-        return False
-    known = ("KITTY_WINDOW_ID", "GHOSTTY_RESOURCES_DIR")
-    return any(map(os.environ.get, known)) or os.environ.get("TERM") == "xterm-kitty"
-
-
-def in_terminal(drawn: Any) -> str:
-    """Return a picture, uint8 (h, w, 3), as text for this terminal."""
+def in_terminal(drawn: Any, graphics: str | None = None) -> str:
+    """Return a picture, uint8 (h, w, 3), as text for this terminal: see ``terminal.graphics``."""
     from mapix.drawing import half_blocks, png
 
-    if takes_pictures():
-        return kitty(png(drawn))
+    if graphics == "kitty":
+        return terminal.kitty(png(drawn))
+    if graphics == "sixel":
+        return terminal.sixel(drawn)
     text = half_blocks(drawn, shutil.get_terminal_size().columns)
     if os.environ.get("COLORTERM") in ("truecolor", "24bit") or not sys.stdout.isatty():
         return text
     return with_256_colours(text)
-
-
-def kitty(data: bytes) -> str:
-    """Return a PNG file in kitty's graphics protocol, in pieces of 4096 characters."""
-    import base64
-
-    text = base64.b64encode(data).decode()
-    pieces = [text[at : at + 4096] for at in range(0, len(text), 4096)]
-    found = []
-    for k, piece in enumerate(pieces):
-        head = "a=T,f=100," if k == 0 else ""
-        found.append(f"\x1b_G{head}m={int(k + 1 < len(pieces))};{piece}\x1b\\")
-    return "".join(found) + "\n"
 
 
 def with_256_colours(text: str) -> str:
