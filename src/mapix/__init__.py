@@ -198,8 +198,9 @@ def index(
         As for ``open``.
     **options
         ``labels`` (default True) and ``checksums`` (default True) state what the index has besides
-        the offsets; ``progress(bytes_done, bytes_total)`` is called, or True shows a bar; the
-        others are those of ``open``, and the index is good for opening with the same.
+        the offsets; ``progress(bytes_done, bytes_total)`` is called, or True shows a bar;
+        ``map`` computes checksums in parts (see ``Dataset.statistics``); the others are those of
+        ``open``, and the index is good for opening with the same.
 
     Returns
     -------
@@ -225,7 +226,7 @@ def index(
     return found
 
 
-KEEPS = ("labels", "checksums", "progress")
+KEEPS = ("labels", "checksums", "progress", "map")
 
 
 def convert(source: Any, path: Path, **options: Any) -> Any:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mapix.selection import Rows
 
-__all__ = ["Column", "Columns", "column_of", "facts_of", "identifier"]
+__all__ = ["Column", "Columns", "column_of", "facts_of", "identifier", "merged_counts"]
 
 MOST_NUMBER = 1 << 1023  # integers above it are not a float64
 TYPES = {"str": "text", "bytes": "bytes"}
@@ -173,6 +173,26 @@ def class_numbers(
     numbers = np.array([-1 if value is None else value for value in values], np.int64)
     present = np.array([value is not None for value in values], np.bool_)
     return numbers[:, None], present[:, None]
+
+
+def merged_counts(
+    parts: Sequence[tuple[NDArray[Any], NDArray[np.int64]]],
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Return ``Column.counts`` of a column from those of its parts, at least one."""
+    filled = [part for part in parts if len(part[0])] or parts[:1]
+    values = np.concatenate([unique for unique, _ in filled])
+    counts = np.concatenate([counts for _, counts in filled])
+    if values.dtype.kind != "O":
+        unique, places = np.unique(values, return_inverse=True)
+        total = np.zeros(len(unique), np.int64)
+        np.add.at(total, places.reshape(-1), counts)
+        return unique, total
+    known: Counter[Any] = Counter()
+    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+        known[value] += count
+    unique = np.empty(len(known), object)
+    unique[:] = sorted(known)
+    return unique, np.array([known[value] for value in unique], np.int64)
 
 
 class Columns(Mapping[str, Column]):

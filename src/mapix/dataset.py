@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import wraps
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -34,6 +35,7 @@ from mapix.options import (
     checked,
     numbers,
 )
+from mapix.plans import PART_NBYTES, Map, cut
 from mapix.progress import Progress, shown, with_bar
 from mapix.registry import Deferred, reopen, resolved
 from mapix.sampling import spread
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
     from mapix.placement import Placement
     from mapix.report import Report
     from mapix.source import Fingerprint, Source
-    from mapix.statistics import Statistics, Sums
+    from mapix.statistics import ColumnStatistics, Statistics, Sums
 
 __all__ = ["Annotations", "Dataset", "FileDataset", "Progress", "Unit"]
 
@@ -146,6 +148,8 @@ class Dataset(abc.ABC, Generic[R]):
         for name, task, unit in (("verify", "checking", "steps"), ("warm", "reading", "bytes")):
             if name in vars(cls):
                 setattr(cls, name, with_bar(vars(cls)[name], task, unit))
+        if "verify" in vars(cls) and not _has_argument(vars(cls)["verify"], "map"):
+            cls.verify = _without_map(cls.verify)  # type: ignore[method-assign]
 
     # --- what a subclass supplies -----------------------------------------------------------------
 
@@ -250,13 +254,16 @@ class Dataset(abc.ABC, Generic[R]):
         return values, present
 
     @abc.abstractmethod
-    def verify(self, progress: Any = None) -> Report:
+    def verify(self, progress: Any = None, *, map: Map | None = None) -> Report:
         """Check everything in the file; of a directory, all of its files.
 
         Parameters
         ----------
         progress : callable or True, optional
             ``progress(done, total)``; True shows a bar.
+        map : callable or int, optional
+            What runs the check in parts: see ``statistics``.  The report is the same.  A family
+            passes it to ``mapix.plans.over``; one whose method lacks it checks in one part.
 
         Returns
         -------
@@ -349,6 +356,39 @@ class Dataset(abc.ABC, Generic[R]):
         from mapix.statistics import summed
 
         return summed(map(self._image, self.rows.tolist()), len(self), progress)
+
+    def _stored_sums(self) -> list[Sums] | None:
+        """Return ``_pixel_sums`` where they are stored; by default None."""
+        return None
+
+    def _column_statistics(self, map: Map | None) -> dict[str, ColumnStatistics]:
+        """Return the statistics of all columns.  ``map`` is for those that lie in many files."""
+        from mapix.statistics import column_statistics
+
+        del map
+        return column_statistics(self)
+
+    def _record_sizes(self) -> int | NDArray[np.int64]:
+        """Return the bytes of each of this dataset's records in its files, for ``plan``.
+
+        int64 (n,), or one number where all are alike.  By default they are those of
+        ``_byte_ranges`` that are not headers; a family with a faster way overrides it.
+        """
+        rows = self.rows.tolist()
+        if rows and not self._byte_ranges(rows[0]):
+            nbytes = getattr(getattr(self, "source", None), "nbytes", 0)
+            return max(1, nbytes // max(1, self._count()))
+        return np.array(
+            [sum(r.nbytes for r in self._byte_ranges(row) if r.kind != "header") for row in rows],
+            np.int64,
+        )
+
+    def _cut(self, nbytes: int) -> Iterator[tuple[Self, Rows]]:
+        """Yield the parts of ``plan``: a dataset of complete files, and numbers of its records."""
+        whole = self._part(None)
+        rows = range(len(self)) if self._rows is None else self._rows
+        for begin, end in cut(self._record_sizes(), len(self), nbytes):
+            yield whole, rows[begin:end]
 
     def _explained(self, row: int) -> dict[str, Any]:
         """Return what ``self[i]`` does for a record of the file: see ``explain``."""
@@ -579,6 +619,30 @@ class Dataset(abc.ABC, Generic[R]):
         if equal not in (None, "drop"):
             raise ValueError(f"equal must be drop, repeat or None, got {equal!r}")
         return self[rank : n - n % world if equal else n : world]
+
+    def plan(self, nbytes: int = PART_NBYTES) -> list[Self]:
+        """Return the dataset in parts of successive records, for jobs of several workers.
+
+        Parameters
+        ----------
+        nbytes : int
+            Bytes of a part in its files, about: a part ends with the record that completes them.
+            Several files are cut between files where these are smaller.
+
+        Returns
+        -------
+        list of Dataset
+            Lazy datasets; in their order they have each record once.  Each pickles as path,
+            fingerprint and record numbers.  The same dataset has the same plan.
+
+        Raises
+        ------
+        ValueError
+            ``nbytes`` is less than 1.
+        """
+        if nbytes < 1:
+            raise ValueError(f"nbytes must be at least 1, got {nbytes}")
+        return [whole._part(rows) for whole, rows in self._cut(nbytes)]
 
     def _named(self, name: str) -> Column:
         """Return a column.
@@ -929,17 +993,22 @@ class Dataset(abc.ABC, Generic[R]):
             "splits": dict(self.splits),
         }
 
-    def statistics(self, progress: Progress | bool | None = None) -> Statistics:
+    def statistics(
+        self, progress: Progress | bool | None = None, *, map: Map | None = None
+    ) -> Statistics:
         """Return statistics of the pixels of each channel, and of the columns.
 
         Parameters
         ----------
         progress : callable or True, optional
             ``progress(records_done, records_total)``; True shows a bar.
+        map : callable or int, optional
+            What runs the job in parts: anything that is called like ``map``, such as the ``map`` of
+            a pool, or a number of threads.  The result is the same, bit for bit.
         """
         from mapix.statistics import statistics
 
-        return statistics(self, shown(progress, "reading"))
+        return statistics(self, shown(progress, "reading"), map)
 
     def warm(self, progress: Any = None) -> None:
         """Read the file into the page cache, front to back, at the disk's sequential speed.
@@ -1168,6 +1237,24 @@ class FileDataset(Dataset[R]):
             "converts": "" if wanted == native.newbyteorder("=") else f"{native} to {wanted}",
             "how": "numpy copies one image after the other",
         }
+
+
+def _has_argument(method: Callable[..., Any], name: str) -> bool:
+    while hasattr(method, "__wrapped__"):
+        method = method.__wrapped__
+    code = getattr(method, "__code__", None)
+    return code is None or name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+
+
+def _without_map(method: Callable[..., Report]) -> Callable[..., Report]:
+    """Return ``verify`` of a family that checks in one part, whatever ``map`` is."""
+
+    @wraps(method)
+    def made(self: Any, progress: Any = None, *, map: Map | None = None, **options: Any) -> Report:
+        del map
+        return method(self, progress, **options)
+
+    return made
 
 
 class _Filled(Mapping[str, NDArray[Any]]):

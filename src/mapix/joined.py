@@ -19,13 +19,14 @@ from mapix.expression import names_in
 from mapix.joint import JointGather, Labels
 from mapix.options import BatchOptions, Crop, Layout
 from mapix.parts import OpenParts, Parts
+from mapix.plans import PART_NBYTES, Map, Piece, cut, mapped
 from mapix.registry import reopen
 from mapix.report import Report
 from mapix.selection import Rows
 
 if TYPE_CHECKING:
     from mapix.source import Fingerprint
-    from mapix.statistics import Sums
+    from mapix.statistics import ColumnStatistics, Sums
 
 __all__ = ["Joined"]
 
@@ -514,6 +515,71 @@ class Joined(Dataset[R]):
                     channels.append(sums)
         return channels if known else None
 
+    # --- in parts ---------------------------------------------------------------------------------
+
+    def _column_statistics(self, map: Map | None) -> dict[str, ColumnStatistics]:
+        from mapix.statistics import columns_of_all
+
+        if map is None or self._rows is not None:
+            return super()._column_statistics(map)
+        found = mapped(map, _columns_of_file, self._files())
+        return columns_of_all(list(zip(self.parts.counts.tolist(), found, strict=True)))
+
+    def _files(self) -> list[tuple[Piece, int]]:
+        """Return the parts as arguments of tasks, for ``_file``: none is opened."""
+        if self.parts.reopening() is None:
+            return [(Piece(ds, ds._rows), -1) for ds in self.parts]
+        whole = Piece(self._part(None), None)
+        return [(whole, k) for k in range(len(self.parts))]
+
+    def _record_sizes(self) -> int | NDArray[np.int64]:
+        known = []
+        for ds, which, where in self._asked():
+            sizes = np.broadcast_to(np.asarray(ds._record_sizes(), np.int64), (len(ds),))
+            known.append((sizes, which, where, len(ds)))
+        return self._placed(known, np.dtype(np.int64)) if known else np.empty(0, np.int64)
+
+    def _cut(self, nbytes: int) -> Iterator[tuple[Self, Rows]]:
+        """Yield the parts of ``plan``: several small files, or records of a large one."""
+        if self._rows is not None:
+            for whole, rows in super()._cut(nbytes):
+                yield self._narrowed(whole, np.asarray(rows, np.int64))
+            return
+        first, total = 0, 0
+        for k, size in enumerate(self.parts.sizes()):
+            if first < k and total + size > nbytes:
+                yield self._stretch(first, k)
+                first, total = k, 0
+            total += size
+            if size > nbytes:
+                ds, (one, rows) = self.parts[k], self._stretch(k, k + 1)
+                for begin, end in cut(ds._record_sizes(), len(ds), nbytes):
+                    yield one, rows[begin:end]
+                first, total = k + 1, 0
+        if first < len(self.parts):
+            yield self._stretch(first, len(self.parts))
+
+    def _stretch(self, first: int, end: int) -> tuple[Self, range]:
+        """Return some successive parts, and their records; what pickles as a path stays one."""
+        if self.parts.reopening() is None:
+            return type(self)(self.parts[first:end]), range(int(self.parts.counts[first:end].sum()))
+        return self._part(None), range(
+            int(self._ends[first - 1]) if first else 0, int(self._ends[end - 1])
+        )
+
+    def _narrowed(self, whole: Self, rows: NDArray[np.int64]) -> tuple[Self, NDArray[np.int64]]:
+        """Return the parts that have some records, and the numbers of these in them."""
+        if self.parts.reopening() is not None or not len(rows):
+            return whole, rows
+        asked = np.searchsorted(self._ends, rows, side="right")
+        numbers, which = np.unique(asked, return_inverse=True)
+        kept = self.parts.counts[numbers]
+        moved = (self._ends - self.parts.counts)[numbers] - (np.cumsum(kept) - kept)
+        made = type(self)([self.parts[k] for k in numbers.tolist()])
+        return made, rows - moved[which.reshape(-1)]
+
+    # --- health -----------------------------------------------------------------------------------
+
     def _each(self, progress: Progress | None) -> Iterator[tuple[Dataset[R], Progress | None]]:
         """Yield each part, and a callable for its progress: in thousandths of a part."""
         n = len(self.parts)
@@ -522,7 +588,7 @@ class Joined(Dataset[R]):
             if progress is not None:
                 progress(SHARES * (k + 1), SHARES * n)
 
-    def verify(self, progress: Progress | None = None) -> Report:
+    def verify(self, progress: Progress | None = None, *, map: Map | None = None) -> Report:
         """Check all parts; a problem names its file.
 
         A part that cannot be opened, or that is not what its catalogue states, is a problem, too.
@@ -531,27 +597,32 @@ class Joined(Dataset[R]):
         ----------
         progress : callable, optional
             ``progress(done, total)``, in thousandths of a part.
+        map : callable or int, optional
+            What runs the check: see ``statistics``.  A file is a task; where one is larger than 256
+            MiB, each file is checked in parts, one file after the other.
         """
         report = Report(self.path)
         report.checked += self.parts.checked()
         report.problems += self.parts.problems()
         n = len(self.parts)
-        for k, (before, _) in enumerate(self._stretches()):
-            show = None if progress is None else _Share(progress, k, n)
-            try:
-                found = self.parts[k].verify(show)
-            except (MapixError, OSError) as e:
-                report.problems.append(str(e))
-                continue
-            report.nrecords += found.nrecords
-            report.nbytes += found.nbytes
-            report.checked.append(f"{found.path}: {', '.join(found.checked)}")
-            report.problems += [f"{found.path}: {problem}" for problem in found.problems]
-            report.damaged += [before + i for i in found.damaged]
-            report.unchecked = list(dict.fromkeys([*report.unchecked, *found.unchecked]))
+        for k, found in enumerate(self._reports(progress, map)):
+            if isinstance(found, Report):
+                report.add(found, int(self._ends[k] - self.parts.counts[k]))
+            else:
+                report.problems.append(found)
             if progress is not None:
                 progress(SHARES * (k + 1), SHARES * n)
         return report
+
+    def _reports(self, progress: Progress | None, map: Map | None) -> Iterator[Report | str]:
+        """Yield the report of each part, or why there is none."""
+        if map is not None and max(self.parts.sizes()) <= PART_NBYTES:
+            yield from mapped(map, _report_of_file, self._files())
+            return
+        n = len(self.parts)
+        for k in range(n):
+            show = None if progress is None else _Share(progress, k, n)
+            yield _report_of(lambda k=k: self.parts[k], show, map)  # type: ignore[misc]
 
     def warm(self, progress: Progress | None = None) -> None:
         """Read all files into the page cache, one after the other: see ``Dataset.warm``.
@@ -597,6 +668,32 @@ class Joined(Dataset[R]):
         if known is not None:
             return reopen, (*known, self._rows)
         return _rejoined, (type(self), tuple(self.parts), self._rows)
+
+
+def _file(item: tuple[Piece, int]) -> Any:
+    """Return the dataset that an item of ``Joined._files`` stands for."""
+    piece, k = item
+    ds: Any = piece.part
+    return ds if k < 0 else ds.parts[k]
+
+
+def _columns_of_file(item: tuple[Piece, int]) -> dict[str, ColumnStatistics]:
+    from mapix.statistics import column_statistics
+
+    return column_statistics(_file(item))
+
+
+def _report_of_file(item: tuple[Piece, int]) -> Report | str:
+    return _report_of(lambda: _file(item), None, None)
+
+
+def _report_of(
+    open_: Callable[[], Dataset[Any]], progress: Progress | None, map: Map | None
+) -> Report | str:
+    try:
+        return open_().verify(progress, map=map)
+    except (MapixError, OSError) as e:
+        return str(e)
 
 
 class _Share:

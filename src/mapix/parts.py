@@ -54,6 +54,14 @@ class Parts(Sequence[Any]):
     def facts(self) -> dict[str, Any]:
         """Return what ``describe`` states of them: plain data."""
 
+    def sizes(self) -> list[int]:
+        """Return the bytes of the records of each dataset, about.  Here each one is opened."""
+        found = []
+        for ds in self:
+            each = ds._record_sizes()
+            found.append(each * len(ds) if isinstance(each, int) else int(each.sum()))
+        return found
+
     def checked(self) -> list[str]:
         """Return what ``problems`` checks."""
         return []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from mapix.text import plain_line, printable
@@ -54,6 +54,35 @@ class Report:
     def ok(self) -> bool:
         """Whether there are no problems."""
         return not self.problems
+
+    @classmethod
+    def merge(
+        cls, path: str, reports: Iterable[Report], begins: Sequence[int] | None = None
+    ) -> Report:
+        """Return the report of several files as one.
+
+        Parameters
+        ----------
+        path : str
+            For the report.
+        reports : iterable of Report
+            Those of the files.
+        begins : sequence of int, optional
+            Number of the first record of each file; by default the records of the files before it.
+        """
+        made = Report(path)
+        for k, found in enumerate(reports):
+            made.add(found, made.nrecords if begins is None else begins[k])
+        return made
+
+    def add(self, found: Report, begin: int) -> None:
+        """Add the report of a file whose first record has the number ``begin`` here."""
+        self.nrecords += found.nrecords
+        self.nbytes += found.nbytes
+        self.checked.append(f"{found.path}: {', '.join(found.checked)}")
+        self.problems += [f"{found.path}: {problem}" for problem in found.problems]
+        self.damaged += [begin + i for i in found.damaged]
+        self.unchecked = list(dict.fromkeys([*self.unchecked, *found.unchecked]))
 
     def rows_of(self, k: int, path: str | None = None) -> list[int]:
         """Return the numbers of the records that ``problems[k]`` names.

@@ -10,6 +10,7 @@ import functools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -25,10 +26,11 @@ from mapix.dataset import FileDataset, Progress
 from mapix.errors import MapixError, UnsupportedError
 from mapix.options import MOST_SIDE, BatchOptions, Crop, Layout, canvas_size, numbers
 from mapix.placement import Placement
+from mapix.plans import Map, over
 from mapix.report import Report
 from mapix.selection import Rows, axes
 from mapix.source import Source
-from mapix.statistics import Sums, summed
+from mapix.statistics import Sums, sums_of
 from mapix.views import selected
 
 __all__ = ["RowArray", "stored"]
@@ -627,16 +629,26 @@ class RowArray(FileDataset[NDArray[Any]]):
     def _pixel_sums(self, progress: Progress | None) -> list[Sums] | None:
         if self._dtype.kind not in "biuf":
             return None
-        step = max(1, SUMS_NBYTES // max(1, self._row_nbytes))
-        known = None if progress is None else _counted(progress, step, self._n)
-        planes = (self._planes(block) for block in self.blocks(SUMS_NBYTES, reuse=True))
-        return summed(planes, -(-self._n // step), known)
+        channels: list[Sums] = []
+        done = 0
+        for block in self.blocks(SUMS_NBYTES, reuse=True):
+            found = [sums_of(plane) for plane in self._planes(block)]
+            channels = [a | b for a, b in zip(channels, found, strict=True)] if done else found
+            done += len(block)
+            if progress is not None:
+                progress(done, self._n)
+        return channels
 
-    def _planes(self, block: NDArray[Any]) -> NDArray[Any]:
-        """Return the pixels of rows as one image: (1, pixels), or (1, pixels, channels)."""
-        if self._layout == "NCHW":
-            block = block.transpose(0, 2, 3, 1)
-        return block.reshape(1, -1, *self._hwc[2:]) if block.ndim == 4 else block.reshape(1, -1)
+    def _planes(self, block: NDArray[Any]) -> list[NDArray[Any]]:
+        """Return the pixels of each channel of rows, (k, ...)."""
+        if block.ndim != 4:
+            return [block]
+        axis = 1 if self._layout == "NCHW" else 3
+        return list(np.moveaxis(block, axis, 0))
+
+    def _record_sizes(self) -> int:
+        labels = 0 if self.labels is None else self.labels._row_nbytes
+        return self._row_nbytes + labels
 
     def _prefetch(self, rows: NDArray[np.int64]) -> int:
         if not self._row_nbytes:
@@ -763,13 +775,15 @@ class RowArray(FileDataset[NDArray[Any]]):
             "how": f"rows are copied {by} to {plan.dtype} {(len(rows), *plan.shape)}",
         }
 
-    def verify(self, progress: Progress | None = None) -> Report:
+    def verify(self, progress: Progress | None = None, *, map: Map | None = None) -> Report:
         """Check that all rows can be read, that floats are finite, and that labels fit.
 
         Parameters
         ----------
         progress : callable, optional
             ``progress(rows_done, rows_total)``.
+        map : callable or int, optional
+            What runs the check in parts: see ``statistics``.  The report is the same.
 
         Returns
         -------
@@ -779,33 +793,29 @@ class RowArray(FileDataset[NDArray[Any]]):
         file = self._part(None)
         nbytes = file._n * file._row_nbytes
         report = Report(self.path, file._n, nbytes, ["the size of the file"])
-        self._check(file, report, progress)
+        self._check(file, report, progress, map)
         if file.labels is not None:
             report.checked.append("labels")
             if len(file.labels) != file._n:
                 report.problems.append(
                     f"{file._n} rows, {len(file.labels)} labels in {file.labels.path}"
                 )
-            report.problems += file.labels.verify().problems
+            report.problems += file.labels.verify(map=map).problems
         return report
 
-    def _check(self, file: Self, report: Report, progress: Progress | None) -> None:
+    def _check(
+        self, file: Self, report: Report, progress: Progress | None, map: Map | None
+    ) -> None:
         """Read all rows of the complete file into a report; subclasses add what they know."""
         finite = self._dtype.kind in "fc"
         report.checked += ["all bytes", "finite numbers"] if finite else ["all bytes"]
-        done = 0
         try:
-            for block in file.blocks(reuse=True):
-                if finite:
-                    good = np.isfinite(block.reshape(len(block), -1)).all(axis=1)
-                    report.damaged += (np.flatnonzero(~good) + done).tolist()
-                done += len(block)
-                if progress is not None:
-                    progress(done, file._n)
+            for damaged in over(file, partial(_unusable, finite), map=map, progress=progress):
+                report.damaged += damaged
         except MapixError as e:
             report.problems.append(str(e))
         if report.damaged:
-            listed = ", ".join(map(str, report.damaged[:MOST_LISTED]))
+            listed = ", ".join(str(row) for row in report.damaged[:MOST_LISTED])
             more = ", ..." if len(report.damaged) > MOST_LISTED else ""
             report.problems.append(
                 f"{self.path}: numbers that are not finite in {len(report.damaged)} rows: "
@@ -822,9 +832,17 @@ class RowArray(FileDataset[NDArray[Any]]):
             self.labels.close()
 
 
-def _counted(progress: Progress, step: int, n: int) -> Progress:
-    """Return a callable that gets blocks of ``step`` rows, and reports rows."""
-    return lambda done, _: progress(min(done * step, n), n)
+def _unusable(finite: bool, part: RowArray, progress: Progress | None) -> list[int]:
+    """Read rows; return the numbers of those with numbers that are not finite, if asked for."""
+    found, done, rows = [], 0, part.rows
+    for block in part.blocks(reuse=True):
+        if finite:
+            good = np.isfinite(block.reshape(len(block), -1)).all(axis=1)
+            found += rows[done : done + len(block)][~good].tolist()
+        done += len(block)
+        if progress is not None:
+            progress(done, part._n)
+    return found
 
 
 def _names(row_shape: tuple[int, ...]) -> tuple[str, ...]:

@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from functools import reduce
+from itertools import zip_longest
+from operator import or_
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix.columns import Column
+from mapix.columns import Column, merged_counts
+from mapix.plans import Map, over
 from mapix.report import report_progress
 from mapix.text import plain_line, printable
 
 if TYPE_CHECKING:
     from mapix.dataset import Dataset
 
-__all__ = ["ColumnStatistics", "PixelStatistics", "Statistics", "Sums", "statistics", "summed"]
+__all__ = [
+    "ColumnStatistics",
+    "PixelStatistics",
+    "Statistics",
+    "Sums",
+    "column_statistics",
+    "columns_of_all",
+    "of_all",
+    "statistics",
+    "summed",
+    "sums_of",
+]
 
 MOST_BARS = 32  # of a plot
 MOST_NAMES = 8  # of columns that ``repr`` lists
@@ -25,19 +41,35 @@ MOST_NAMES = 8  # of columns that ``repr`` lists
 Progress = Callable[[int, int], object]
 
 
+Sum = int | Fraction | float
+
+
 class Sums(NamedTuple):
-    """Sums over the pixels of one channel; of integers they are exact."""
+    """Sums over the pixels of one channel, which do not depend on the order of the records.
+
+    Of integers they are exact.  Of floats, those of one record are rounded, and the sum of the
+    records' sums is exact; where it is not finite, it is a float.
+    """
 
     n: int = 0
-    total: float = 0
-    squares: float = 0
+    total: Sum = 0
+    squares: Sum = 0
     low: float = math.inf
     high: float = -math.inf
 
     def __or__(self, other: Sums) -> Sums:
         """Return the sums over the pixels of both."""
-        n, total, squares = (a + b for a, b in zip(self[:3], other[:3], strict=True))
-        return Sums(int(n), total, squares, min(self.low, other.low), max(self.high, other.high))
+        return Sums(
+            *(self.n + other.n, _plus(self.total, other.total), _plus(self.squares, other.squares)),
+            *(min(self.low, other.low), max(self.high, other.high)),
+        )
+
+
+def _plus(a: Sum, b: Sum) -> Sum:
+    """Return the sum of two; one that is not finite stays as it is."""
+    if isinstance(a, float) and not math.isfinite(a):
+        return a + b if isinstance(b, float) else a
+    return b if isinstance(b, float) and not math.isfinite(b) else a + b
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +91,7 @@ class PixelStatistics:
     std: NDArray[np.float64]
     min: NDArray[Any]
     max: NDArray[Any]
+    _sums: tuple[Sums, ...] = field(default=(), repr=False)
 
     def __repr__(self) -> str:
         channels = [f"{self.min[k]:g}..{self.max[k]:g}" for k in range(min(len(self.count), 4))]
@@ -73,10 +106,11 @@ class PixelStatistics:
         kind = np.int64 if integers else np.float64
         return cls(
             np.array([s.n for s in channels], np.int64),
-            np.array([s.total / s.n if s.n else math.nan for s in channels], np.float64),
+            np.array([_float(s.total, s.n) for s in channels], np.float64),
             np.array([_std(s) for s in channels], np.float64),
             np.array([s.low if s.n else 0 for s in channels], kind),
             np.array([s.high if s.n else 0 for s in channels], kind),
+            tuple(channels),
         )
 
 
@@ -125,17 +159,41 @@ class ColumnStatistics:
     def of(cls, column: Column) -> ColumnStatistics:
         """Return the statistics of a column."""
         unique, counts = column.counts()
+        missing = len(column) - int(counts.sum())
+        return cls._counted(column.name, missing, unique, counts, column.class_counts())
+
+    @classmethod
+    def _counted(
+        cls,
+        name: str,
+        missing: int,
+        unique: NDArray[Any],
+        counts: NDArray[np.int64],
+        classes: NDArray[np.int64] | None,
+    ) -> ColumnStatistics:
         n = int(counts.sum())
-        if column.numeric and n:
+        if unique.dtype.kind in "biuf" and n:
             exact = unique.astype(np.float64)
-            mean = float(exact @ counts) / n
-            spread = float(((exact - mean) ** 2) @ counts) / n
+            mean = _fsum(exact * counts) / n
+            spread = _fsum((exact - mean) ** 2 * counts) / n
             ends = np.cumsum(counts)
             middle = (exact[np.searchsorted(ends, k, side="right")] for k in ((n - 1) // 2, n // 2))
             numbers = float(exact[0]), float(exact[-1]), mean, math.sqrt(spread), sum(middle) / 2
         else:
             numbers = (math.nan,) * 5
-        return cls(column.name, n, len(column) - n, *numbers, unique, counts, column.class_counts())
+        return cls(name, n, missing, *numbers, unique, counts, classes)
+
+    @classmethod
+    def merge(cls, parts: Sequence[ColumnStatistics]) -> ColumnStatistics:
+        """Return the statistics of a column of which these are of parts, at least one."""
+        unique, counts = merged_counts([(s.unique, s.counts) for s in parts])
+        known = [s.class_counts for s in parts if s.class_counts is not None]
+        classes = None
+        if known:
+            rows = zip_longest(*(c.tolist() for c in known), fillvalue=0)
+            classes = np.array([sum(row) for row in rows], np.int64)
+        missing = sum(s.missing for s in parts)
+        return cls._counted(parts[0].name, missing, unique, counts, classes)
 
     def histogram(self, bins: int = 10) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Return counts (bins,) and edges (bins + 1,) of the values, which are numbers."""
@@ -184,6 +242,26 @@ class Statistics:
     def labels(self) -> Mapping[str, ColumnStatistics]:
         """The same as ``columns``."""
         return self.columns
+
+    @classmethod
+    def merge(cls, parts: Iterable[Statistics]) -> Statistics:
+        """Return the statistics of a dataset from those of its parts, in any order.
+
+        They are those of ``ds.statistics()``, bit for bit, where each part has the columns of the
+        dataset with the same types; a column that a part lacks is missing in all of its records.
+
+        Raises
+        ------
+        ValueError
+            There are no parts.
+        """
+        every = list(parts)
+        if not every:
+            raise ValueError("statistics of at least one part are needed")
+        sums = of_all(None if s.pixels is None else s.pixels._sums for s in every)
+        pixels = None if sums is None else PixelStatistics.of(sums)
+        n = sum(s.n for s in every)
+        return cls(n, pixels, columns_of_all([(s.n, s.columns) for s in every]))
 
     def __str__(self) -> str:
         lines = [f"{self.n} records"]
@@ -264,12 +342,48 @@ class Statistics:
         return figure
 
 
-def statistics(ds: Dataset[Any], progress: Progress | None = None) -> Statistics:
+def statistics(
+    ds: Dataset[Any], progress: Progress | None = None, map: Map | None = None
+) -> Statistics:
     """Return the statistics of any dataset: one scan of its images."""
-    sums = ds._pixel_sums(progress)
+    sums = ds._stored_sums()
+    if sums is None:
+        sums = of_all(over(ds, _pixel_sums, map=map, progress=progress))
     pixels = None if sums is None else PixelStatistics.of(sums)
-    columns = {name: ColumnStatistics.of(column) for name, column in ds.columns.items()}
-    return Statistics(len(ds), pixels, columns)
+    return Statistics(len(ds), pixels, ds._column_statistics(map))
+
+
+def _pixel_sums(part: Dataset[Any], progress: Progress | None) -> list[Sums] | None:
+    found = part._pixel_sums(progress)
+    return [] if found is None and not len(part) else found
+
+
+def column_statistics(ds: Dataset[Any]) -> dict[str, ColumnStatistics]:
+    """Return the statistics of all columns of a dataset."""
+    return {name: ColumnStatistics.of(column) for name, column in ds.columns.items()}
+
+
+def of_all(parts: Iterable[Sequence[Sums] | None]) -> list[Sums] | None:
+    """Return the sums of all channels of parts; None where records of a part have no pixels."""
+    known: list[Sequence[Sums]] = []
+    for sums in parts:
+        if sums is None:
+            return None
+        known.append(sums)
+    return [reduce(or_, some) for some in zip_longest(*known, fillvalue=Sums())]
+
+
+def columns_of_all(
+    parts: Sequence[tuple[int, Mapping[str, ColumnStatistics]]],
+) -> dict[str, ColumnStatistics]:
+    """Return the statistics of columns of parts of n records each."""
+    found = {}
+    for name in dict.fromkeys(name for _, columns in parts for name in columns):
+        some = [columns[name] for _, columns in parts if name in columns]
+        lacking = sum(n for n, columns in parts if name not in columns)
+        merged = ColumnStatistics.merge(some)
+        found[name] = replace(merged, missing=merged.missing + lacking) if lacking else merged
+    return found
 
 
 def summed(
@@ -283,28 +397,69 @@ def summed(
         planes = [image[..., k] for k in range(image.shape[2])] if image.ndim == 3 else [image]
         channels += [Sums()] * (len(planes) - len(channels))
         for k, plane in enumerate(planes):
-            channels[k] |= _sums(plane)
+            channels[k] |= sums_of(plane[None])
         report_progress(progress, i + 1, n)
     return channels
 
 
-def _sums(plane: NDArray[Any]) -> Sums:
-    """Return the sums of a plane: of integers up to 32 bits as whole numbers of any size."""
-    if not plane.size:
+def sums_of(records: NDArray[Any]) -> Sums:
+    """Return the sums of one channel of records, (k, ...).
+
+    Of integers up to 32 bits they are whole numbers of any size.  Of other numbers each record is
+    summed as float64, in an order that depends on its shape alone.
+    """
+    if not records.size:
         return Sums()
-    if plane.dtype.kind not in "biu" or plane.dtype.itemsize > 4:
-        exact = plane.astype(np.float64)
-        numbers = exact.sum(), (exact * exact).sum(), exact.min(), exact.max()
-        return Sums(plane.size, *map(float, numbers))
-    wide = plane.astype(np.int64)
-    if plane.dtype.itemsize <= 2:
+    if records.dtype.kind not in "biu" or records.dtype.itemsize > 4:
+        flat = np.ascontiguousarray(records.reshape(len(records), -1), np.float64)
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite sums are results
+            total, squares = (_exact(x.sum(axis=1)) for x in (flat, flat * flat))
+        return Sums(records.size, total, squares, float(flat.min()), float(flat.max()))
+    wide = records.astype(np.int64)
+    if records.dtype.itemsize <= 2:
         squares = int((wide * wide).sum())
-    else:
-        squares = sum(int(v) * int(v) for v in wide.ravel().tolist())
-    return Sums(plane.size, int(wide.sum()), squares, int(wide.min()), int(wide.max()))
+    else:  # squares of 32 bits, added up, exceed 64
+        high, low = wide >> 16, wide & 0xFFFF
+        parts = (int((a * b).sum()) for a, b in ((high, high), (high, low), (low, low)))
+        squares = sum(part << shift for part, shift in zip(parts, (32, 17, 0), strict=True))
+    return Sums(records.size, int(wide.sum()), squares, int(wide.min()), int(wide.max()))
+
+
+def _exact(values: NDArray[np.float64]) -> Sum:
+    """Return the exact sum of floats; a float where it is not finite."""
+    if not np.isfinite(values).all():
+        return float(values.sum())
+    left, parts = values.tolist(), []
+    try:
+        while part := math.fsum(left):  # the sum, rounded, then what rounding left
+            parts.append(part)
+            left.append(-part)
+    except OverflowError:
+        return sum(map(Fraction, values.tolist()), Fraction())
+    return sum(map(Fraction, parts), Fraction())
+
+
+def _fsum(values: NDArray[np.float64]) -> float:
+    """Return the sum of floats, rounded once, so that it does not depend on their order."""
+    try:
+        return math.fsum(values.tolist())
+    except (OverflowError, ValueError):  # not finite
+        return float(values.sum())
+
+
+def _float(number: Sum, divisor: int) -> float:
+    if not divisor:
+        return math.nan
+    try:
+        return float(number / divisor)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
 
 
 def _std(s: Sums) -> float:
-    """Return the standard deviation: n * squares - sum^2 in whole numbers does not cancel."""
+    """Return the standard deviation: n * squares - sum^2 is exact, so it does not cancel."""
     n = s.n
-    return math.sqrt(max(n * s.squares - s.total * s.total, 0)) / n if n else math.nan
+    if not n:
+        return math.nan
+    spread = _plus(n * s.squares, -s.total * s.total)
+    return math.sqrt(max(_float(spread, 1), 0)) / n

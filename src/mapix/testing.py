@@ -18,7 +18,8 @@ import os
 import pickle
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,35 @@ import numpy as np
 import pytest
 
 import mapix
-from mapix import augmentation, registry
+from mapix import augmentation, plans, registry
 from mapix.assembly import assembled
 from mapix.byte_ranges import KINDS, hex_dump
 from mapix.options import BatchOptions, checked
+from mapix.statistics import ColumnStatistics, PixelStatistics, Statistics
 
 __all__ = ["FormatTests"]
 
 CLEAR_ERRORS = (mapix.MapixError, OSError, ValueError)
+
+
+def in_other_processes(task: Any, items: Any) -> list[Any]:
+    """Run tasks as other processes get them: pickled."""
+    return [pickle.loads(pickle.dumps(task))(pickle.loads(pickle.dumps(item))) for item in items]
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Whether statistics are equal, bit for bit."""
+    if isinstance(a, np.ndarray):
+        if a.dtype == object:
+            return bool(b.dtype == object and a.tolist() == b.tolist())
+        same = a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+        return bool(same)
+    if isinstance(a, Mapping):
+        return list(a) == list(b) and all(equal(a[key], b[key]) for key in a)
+    if isinstance(a, Statistics | PixelStatistics | ColumnStatistics):
+        names = (f.name for f in fields(a))
+        return type(a) is type(b) and all(equal(getattr(a, k), getattr(b, k)) for k in names)
+    return bool(a == b) or (a != a and b != b)
 
 
 class FormatTests:
@@ -316,6 +338,37 @@ class FormatTests:
         with self.open(path) as opened:
             assert not opened.closed
         assert opened.closed
+
+    # --- in parts ---------------------------------------------------------------------------------
+
+    def test_a_plan_has_each_record_once_in_parts_of_a_size(self, path: Path) -> None:
+        ds = self.open(path)
+        expected, sizes = self.content(ds), np.broadcast_to(ds._record_sizes(), len(ds))
+        for nbytes in (1, int(sizes.max()) + 1, 1 << 30):
+            parts = ds.plan(nbytes)
+            assert [record for part in parts for record in self.content(part)] == expected
+            for part in parts:
+                some = np.broadcast_to(part._record_sizes(), len(part))
+                assert part is parts[-1] or some.sum() >= nbytes
+                assert some[:-1].sum() < nbytes
+            again = [part.rows.tolist() for part in ds[1:].plan(nbytes)]
+            assert [row for rows in again for row in rows] == ds.rows[1:].tolist()
+            assert again == [part.rows.tolist() for part in ds[1:].plan(nbytes)]
+        with pytest.raises(ValueError, match="nbytes"):
+            ds.plan(0)
+
+    def test_jobs_in_parts_have_the_results_of_one(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(plans, "LEAST_NBYTES", 1)
+        ds = self.open(path)
+        whole, report = ds.statistics(), ds.verify()
+        for how in (2, in_other_processes, plans.grouped(in_other_processes, 2, threads=2)):
+            assert equal(ds.statistics(map=how), whole)
+            assert ds.verify(map=how) == report
+        part = ds[1:]
+        assert equal(part.statistics(map=in_other_processes), part.statistics())
+        assert equal(Statistics.merge([some.statistics() for some in ds.plan(1)]), whole)
 
     # --- the source file --------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from mapix.dataset import Annotations, FileDataset, Progress
 from mapix.errors import FileChangedError, FormatError, MapixError
 from mapix.pictures.dataset import PictureDataset
 from mapix.pictures.decoding import MAX_PIXELS, EncodedPicture, image_of
+from mapix.plans import Map, over
 from mapix.registry import Candidate
 from mapix.report import Report, report_progress
 
@@ -232,26 +233,40 @@ class ArrowTable(PictureDataset[TableRecord], FileDataset[TableRecord]):
 
     # --- health -----------------------------------------------------------------------------------
 
-    def verify(self, progress: Progress | None = None) -> Report:
+    def _record_sizes(self) -> int:
+        return max(1, self.source.nbytes // max(1, self._nrecords))
+
+    def verify(self, progress: Progress | None = None, *, map: Map | None = None) -> Report:
         """Read all groups, check their values, and decode all images.
 
         Parameters
         ----------
         progress : callable, optional
             ``progress(rows_done, rows_total)``.
+        map : callable or int, optional
+            What runs the check in parts: see ``statistics``.  The report is the same.
         """
         report = Report(self.path, len(self), self.source.nbytes, checked=["groups", "images"])
-        for row in range(self._nrecords):
-            try:
-                self._record(row)._row()
-                self._image(row)
-            except FileChangedError:
-                raise
-            except MapixError as e:
-                report.problems.append(str(e))
+        for found in over(self._part(None), _check, map=map, progress=progress):
+            for row, problem in found:
+                report.problems.append(problem)
                 report.damaged.append(row)
-            report_progress(progress, row + 1, self._nrecords)
         return report
+
+
+def _check(table: ArrowTable, progress: Progress | None) -> list[tuple[int, str]]:
+    """Return the rows that cannot be read, and why."""
+    found = []
+    for i, row in enumerate(table.rows.tolist()):
+        try:
+            table._record(row)._row()
+            table._image(row)
+        except FileChangedError:
+            raise
+        except MapixError as e:
+            found.append((row, str(e)))
+        report_progress(progress, i + 1, len(table))
+    return found
 
 
 class ParquetTable(ArrowTable):

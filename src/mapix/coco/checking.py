@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,10 +10,12 @@ import numpy as np
 from mapix.coco.record import CocoAnnotation, CocoImage
 from mapix.errors import FileChangedError, LimitError, MapixError, UnsupportedError
 from mapix.pictures.decoding import decoded_header, pillow
+from mapix.plans import Map, over
 from mapix.report import Report, report_progress
 
 if TYPE_CHECKING:
     from mapix.coco.file import CocoFile
+    from mapix.dataset import Dataset, Progress
 
 __all__ = ["check"]
 
@@ -23,8 +25,14 @@ SLACK = 1.0  # pixels by which a box may exceed its image: boxes of COCO are rou
 Problems = Iterator[str]
 
 
-def check(file: CocoFile, nrecords: int, progress: Callable[[int, int], object] | None) -> Report:
-    """Return the report of a file: see ``CocoImages.verify``."""
+def check(
+    file: CocoFile,
+    nrecords: int,
+    tables: Sequence[Dataset[Any]],
+    progress: Progress | None,
+    map: Map | None,
+) -> Report:
+    """Return the report of a file, with its images and annotations: see ``CocoImages.verify``."""
     report = Report(file.source.path, nrecords, file.source.nbytes)
     report.checked = ["JSON", "ids", "boxes", "masks"]
     if file.folder is not None:
@@ -33,26 +41,32 @@ def check(file: CocoFile, nrecords: int, progress: Callable[[int, int], object] 
             report.checked.append("pictures")
         except UnsupportedError as e:
             report.unchecked.append(str(e))
-    total, left = len(file.images) + len(file.annotations), 0
-    for done, problems in enumerate(_each(file)):
-        for problem in problems:
-            if len(report.problems) < MOST_PROBLEMS:
-                report.problems.append(problem)
-            else:
-                left += 1
-        if done:  # the first ones are of the complete file
-            report_progress(progress, done, total)
+    total, before, left = sum(len(ds) for ds in tables), 0, 0
+    report.problems += _guarded(lambda: _others(file))[:MOST_PROBLEMS]
+    for ds in tables:
+        shifted = None if progress is None else _shifted(progress, before, total)
+        for problems in over(ds, _problems, map=map, progress=shifted):
+            room = MOST_PROBLEMS - len(report.problems)
+            report.problems += problems[:room]
+            left += max(0, len(problems) - room)
+        before += len(ds)
     if left:
         report.problems.append(f"{file.source.path}: {left} more problems")
     return report
 
 
-def _each(file: CocoFile) -> Iterator[list[str]]:
-    yield _guarded(lambda: _others(file))
-    for row in range(len(file.images)):
-        yield _guarded(lambda row=row: _image(CocoImage(file, row)))  # type: ignore[misc]
-    for row in range(len(file.annotations)):
-        yield _guarded(lambda row=row: _annotation(CocoAnnotation(file, row)))  # type: ignore[misc]
+def _shifted(progress: Progress, before: int, total: int) -> Progress:
+    return lambda done, _: progress(before + done, total)
+
+
+def _problems(part: Dataset[Any], progress: Progress | None) -> list[str]:
+    """Return the problems of images, or of annotations."""
+    found = []
+    for i, record in enumerate(part):
+        check = _image if isinstance(record, CocoImage) else _annotation
+        found += _guarded(lambda check=check, record=record: check(record))  # type: ignore[misc]
+        report_progress(progress, i + 1, len(part))
+    return found
 
 
 def _guarded(find: Callable[[], Problems]) -> list[str]:

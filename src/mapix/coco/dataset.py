@@ -17,6 +17,7 @@ from mapix.errors import UnsupportedError
 from mapix.options import BatchOptions
 from mapix.pictures.batching import PictureBatch
 from mapix.pictures.dataset import PictureDataset
+from mapix.plans import Map
 from mapix.report import Report
 
 if TYPE_CHECKING:
@@ -132,22 +133,28 @@ class _OfFile(FileDataset[Any]):
         values, present = self._table.ids(name)
         return Column(name, values, None if present.all() else present, **about)
 
+    def _record_sizes(self) -> NDArray[np.int64]:
+        return self._table.sizes(self.rows)
+
     def _explained(self, row: int) -> dict[str, Any]:
         begin, end = self._table.place(row)
         how = f"nothing is read until a value is used; then {end - begin} bytes are parsed"
         return {"reads_nbytes": end - begin, "copies_nbytes": end - begin, "how": how}
 
-    def verify(self, progress: Progress | None = None) -> Report:
+    def verify(self, progress: Progress | None = None, *, map: Map | None = None) -> Report:
         """Parse everything; check ids, boxes, masks, and the files of the pictures.
 
         Parameters
         ----------
         progress : callable, optional
             ``progress(objects_done, objects_total)``.
+        map : callable or int, optional
+            What runs the check in parts: see ``statistics``.  The report is the same.
         """
         from mapix.coco.checking import check
 
-        return check(self.file, len(self), progress)
+        tables = CocoImages(self.file), CocoAnnotations(self.file)
+        return check(self.file, len(self), tables, progress, map)
 
 
 class CocoImages(PictureDataset[CocoImage], _OfFile):
@@ -168,6 +175,10 @@ class CocoImages(PictureDataset[CocoImage], _OfFile):
 
     def __init__(self, file: CocoFile) -> None:
         super().__init__(file, file.images)
+
+    def _record_sizes(self) -> NDArray[np.int64]:
+        sizes = [self.file.picture_nbytes(row) for row in self.rows.tolist()]
+        return self._table.sizes(self.rows) + np.array(sizes, np.int64)
 
     @property
     def annotations(self) -> CocoAnnotations:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix.coco.layout import MOST_ITEM_NBYTES, Layout, Table, scan
-from mapix.errors import ClosedError, UnsupportedError
+from mapix.errors import ClosedError, MapixError, UnsupportedError
 from mapix.pictures.decoding import MAX_PIXELS, EncodedPicture
 from mapix.rooted import Root, absolute
 from mapix.source import Source
@@ -161,6 +161,16 @@ class CocoFile:
                 if any(_has(root, name) for name in names):
                     return root
         return None
+
+    def picture_nbytes(self, row: int) -> int:
+        """Return the bytes of the file of an image; 0 where it is not found."""
+        if self.folder is None or self._root is None:
+            return 0
+        try:
+            name = self.images.parsed(row).get("file_name")
+            return self._root.nbytes(name) if isinstance(name, str) else 0
+        except (MapixError, OSError, ValueError):
+            return 0
 
     def encoded(self, name: str, row: int) -> EncodedPicture:
         """Read the file of a picture.

@@ -83,6 +83,10 @@ class Table:
         begin = int(self._begins[row])
         return begin, begin + int(self._sizes[row])
 
+    def sizes(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the bytes of some objects, int64 (n,)."""
+        return np.asarray(self._sizes)[rows].astype(np.int64)
+
     def byte_range(self, row: int) -> ByteRange:
         """Return the place of an object, named."""
         begin, end = self.place(row)

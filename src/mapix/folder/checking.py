@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from mapix.folder.record import Record
 from mapix.folder.splits import has_metadata, located, splits_of
 from mapix.pictures.decoding import Header, decoded_header, pillow
 from mapix.pictures.threads import Threads
+from mapix.plans import Map, over
 from mapix.progress import shown
 from mapix.report import Report
 
@@ -118,6 +120,7 @@ class _Linter:
         self.seen: dict[str, _Seen] = {}
         self.bad: set[int] = set()
         self.by_filepath = False  # whether names begin with folders above
+        self.headers: Iterator[Headers] | None = None  # of the pictures of each record
 
     def note(
         self, code: str, line: int | None, name: str | None, message: str, row: int | None = None
@@ -205,15 +208,19 @@ class _Linter:
     def decoded(self, item: tuple[Record, int, str, str]) -> Header | str:
         """Decode one picture, in a thread; return its header, or why it cannot be decoded."""
         record, _, key, _ = item
-        one = record.file(key)
-        try:
-            return decoded_header(one.encoded())
-        except (MapixError, OSError) as e:
-            return _reason(e)
+        return _header(record, key)
 
     # --- all --------------------------------------------------------------------------------------
 
-    def run(self, *, pictures: bool, hazards: bool, threads: int, progress: Any = None) -> None:
+    def run(
+        self,
+        *,
+        pictures: bool,
+        hazards: bool,
+        threads: int,
+        progress: Any = None,
+        decoding: Decoding | None = None,
+    ) -> None:
         lines = self.metadata.lines
         numbers = lines.numbers()
         hugging = Hazards(self.metadata.files.full_folder) if hazards else None
@@ -224,6 +231,8 @@ class _Linter:
                 self.report.unchecked.append(str(e))
                 self.report.checked.remove("pictures")
                 pictures = False
+        if pictures and decoding is not None:
+            self.headers = decoding(self.metadata)
         with Threads(threads) as pool:
             for at in range(0, len(numbers), AT_ONCE):
                 self._some(numbers[at : at + AT_ONCE], at, pictures, hugging, pool)
@@ -245,7 +254,9 @@ class _Linter:
     ) -> None:
         records: list[tuple[Record, int, str | None]] = []
         files: list[tuple[Record, int, str, str]] = []
+        decoded: list[Header | str] = []
         for row, line in enumerate(numbers.tolist(), at):
+            known = None if self.headers is None else next(self.headers)
             record = self.parsed(row, line)
             if record is None:
                 continue
@@ -256,12 +267,15 @@ class _Linter:
                 for key, name in names.items()
                 if self.file(record, line, key, name)
             ]
+            if known is not None:
+                decoded += [known[key] for _, _, key, _ in there]
             files += there if pictures else []
             if hugging is not None:
                 hugging.add(line, record.metadata)
             records.append((record, line, next(iter(names.values()), None)))
-        sizes = threads.run(self.decoded, files)
-        for (record, line, _, name), found in zip(files, sizes, strict=True):
+        if self.headers is None:
+            decoded = threads.run(self.decoded, files)
+        for (record, line, _, name), found in zip(files, decoded, strict=True):
             if isinstance(found, str):
                 self.note("picture", line, name, found, record.index)
                 continue
@@ -334,7 +348,37 @@ class _Options:
             raise ValueError(f"no finding {', '.join(sorted(unknown))}; known: {known}")
 
 
-def _check(metadata: MetadataFile, options: _Options, progress: Progress | None) -> LintReport:
+Headers = dict[str, Header | str]
+"""Key of a line -> the header of the picture that it names, or why it cannot be decoded."""
+Decoding = Callable[[MetadataFile], Iterator[Headers]]
+
+
+def _header(record: Record, key: str) -> Header | str:
+    """Decode one picture; return its header, or why it cannot be decoded."""
+    try:
+        return decoded_header(record.file(key).encoded())
+    except (MapixError, OSError) as e:
+        return _reason(e)
+
+
+def _headers(part: Any, progress: Progress | None) -> list[Headers]:
+    """Decode the pictures of all records of a part; a line that is damaged has none."""
+    del progress
+    found: list[Headers] = []
+    for record in part:
+        try:
+            found.append({key: _header(record, key) for key in record.file_names})
+        except (MapixError, ValueError):
+            found.append({})
+    return found
+
+
+def _check(
+    metadata: MetadataFile,
+    options: _Options,
+    progress: Progress | None,
+    decoding: Decoding | None = None,
+) -> LintReport:
     """Check all records of one metadata file."""
     report = LintReport(metadata.path, len(metadata.lines), metadata.source.nbytes)
     report.checked = ["lines", "files", "boxes"]
@@ -348,6 +392,7 @@ def _check(metadata: MetadataFile, options: _Options, progress: Progress | None)
             hazards=hazards,
             threads=options.threads,
             progress=progress,
+            decoding=decoding,
         )
     except _FullError:
         linter.finish()
@@ -360,7 +405,11 @@ def _check(metadata: MetadataFile, options: _Options, progress: Progress | None)
 
 
 def _check_all(
-    files: list[MetadataFile], path: str, options: _Options, progress: Progress | None
+    files: list[MetadataFile],
+    path: str,
+    options: _Options,
+    progress: Progress | None,
+    decoding: Decoding | None = None,
 ) -> LintReport:
     """Check several metadata files, and put their reports together."""
     total, done = 0, 0
@@ -369,7 +418,7 @@ def _check_all(
     reports = []
     for file in files:
         now = None if progress is None else (lambda k, _, done=done: progress(done + k, total))
-        reports.append(_check(file, options, now))
+        reports.append(_check(file, options, now, decoding))
         done += reports[-1].nrecords
     if len(reports) == 1:
         return reports[0]
@@ -383,11 +432,23 @@ def _check_all(
     return found
 
 
-def check_splits(metadata: MetadataFile, progress: Progress | None = None) -> LintReport:
-    """Check a metadata file that is open, and those of the other splits of its directory."""
-    directory = metadata.directory
+def check_splits(
+    metadata: MetadataFile,
+    dataset: Callable[[MetadataFile], Any],
+    progress: Progress | None = None,
+    map: Map | None = None,
+) -> LintReport:
+    """Check a metadata file that is open, and those of the other splits of its directory.
+
+    ``dataset`` makes a dataset of a metadata file; a ``map`` decodes parts of it.
+    """
+
+    def decoded(file: MetadataFile) -> Iterator[Headers]:
+        return chain.from_iterable(over(dataset(file), _headers, map=map))
+
+    directory, decoding = metadata.directory, None if map is None else decoded
     if directory is None:
-        return _check(metadata, _Options(), progress)
+        return _check(metadata, _Options(), progress, decoding)
     with ExitStack() as opened:
         files = []
         for name in splits_of(directory):
@@ -396,7 +457,7 @@ def check_splits(metadata: MetadataFile, progress: Progress | None = None) -> Li
             else:
                 files.append(of_split(metadata, name))
                 opened.callback(files[-1].close)
-        return _check_all(files, directory, _Options(), progress)
+        return _check_all(files, directory, _Options(), progress, decoding)
 
 
 def lint(

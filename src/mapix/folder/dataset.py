@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mapix.byte_ranges import ByteRange, shortened
 from mapix.columns import Column, class_numbers
 from mapix.dataset import Annotations, Progress
-from mapix.errors import FormatError
+from mapix.errors import FormatError, MapixError
 from mapix.folder.fields import LABEL, field_column, fields_of, is_number, labels_are_numbers
 from mapix.folder.metadata_file import MetadataFile
 from mapix.folder.record import Record
@@ -22,6 +22,7 @@ from mapix.folder.splits import split_folders
 from mapix.pictures.batching import PictureBatch
 from mapix.pictures.dataset import PictureDataset
 from mapix.pictures.decoding import EncodedPicture
+from mapix.plans import Map
 from mapix.report import Report
 from mapix.selection import Rows, integer
 from mapix.source import Fingerprint
@@ -246,13 +247,25 @@ class ImageFolder(PictureDataset[Record]):
 
     # --- health -----------------------------------------------------------------------------------
 
-    def verify(self, progress: Progress | None = None) -> Report:
+    def _record_sizes(self) -> NDArray[np.int64]:
+        return np.array([self._size_of(row) for row in self.rows.tolist()], np.int64)
+
+    def _size_of(self, row: int) -> int:
+        """Return the bytes of a picture's file; 0 where it cannot be found."""
+        try:
+            return self._record(row).nbytes
+        except (MapixError, OSError, ValueError):
+            return 0
+
+    def verify(self, progress: Progress | None = None, *, map: Map | None = None) -> Report:
         """Check all lines, files, boxes and pictures, of all splits: ``mapix.folder.lint``.
 
         Parameters
         ----------
         progress : callable, optional
             ``progress(records_done, records_total)``.
+        map : callable or int, optional
+            What decodes the pictures in parts: see ``statistics``.  The report is the same.
 
         Returns
         -------
@@ -261,7 +274,7 @@ class ImageFolder(PictureDataset[Record]):
         """
         from mapix.folder.checking import check_splits
 
-        return check_splits(self.metadata_file, progress=progress)
+        return check_splits(self.metadata_file, type(self), progress, map)
 
     def warm(self, progress: Progress | None = None) -> None:
         """Read the metadata file, and the pictures of these records, into the page cache.

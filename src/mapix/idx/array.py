@@ -10,6 +10,7 @@ from mapix.dataset import Progress
 from mapix.errors import MapixError
 from mapix.idx.layout import NAME, Header
 from mapix.idx.names import splits_of
+from mapix.plans import Map
 from mapix.registry import open_dataset
 from mapix.report import Report
 from mapix.rowarray import RowArray
@@ -75,19 +76,19 @@ class IdxArray(RowArray):
         walk.take("number of dimensions", "header", 1, str(len(shape)))
         walk.numbers(f"{order}I", *(f"dimension {k}" for k in range(len(shape))))
 
-    def verify(self, progress: Progress | None = None) -> Report:
+    def verify(self, progress: Progress | None = None, *, map: Map | None = None) -> Report:
         """Check that all rows can be read, that floats are finite, and that labels fit.
 
         Of a directory, the other split is checked, too.  See ``mapix.Dataset.verify``.
         """
-        report = super().verify(progress)
+        report = super().verify(progress, map=map)
         others = self.splits if self._of_directory else {}
         for path in others.values():
             if path == self.source.full_path:
                 continue
             try:
                 with open_dataset(path, format=NAME) as other:
-                    found = other.verify()
+                    found = other.verify(map=map)
             except (MapixError, OSError) as e:
                 report.problems.append(str(e))
                 continue

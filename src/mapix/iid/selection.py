@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mapix.iid.archive_base import SegmentDataset
 from mapix.iid.argument_checks import Keys, as_bytes
 from mapix.iid.segment import Segment
+from mapix.plans import Map
 from mapix.report import Report
 from mapix.selection import Rows
 from mapix.source import Fingerprint
@@ -160,9 +161,15 @@ class Selection(SegmentDataset):
             "area": self._areas_range(),
         }
 
-    def verify(self, progress: Callable[[int, int], object] | None = None) -> Report:
+    def _record_sizes(self) -> int | NDArray[np.int64]:
+        sizes = self.archive._record_sizes()
+        return sizes if isinstance(sizes, int) else sizes[self.rows]
+
+    def verify(
+        self, progress: Callable[[int, int], object] | None = None, *, map: Map | None = None
+    ) -> Report:
         """Check the archive: ``archive.verify``."""
-        return self.archive.verify(progress)
+        return self.archive.verify(progress, map=map)
 
     def warm(self, progress: Callable[[int, int], object] | None = None) -> None:
         """Read the files of the archive into the page cache: ``archive.warm``."""

@@ -16,6 +16,7 @@ from mapix.iid.archive import Archive
 from mapix.iid.argument_checks import Box, Keys, Text
 from mapix.iid.groups import Group, Groups
 from mapix.iid.segment import Segment, ShardSegment
+from mapix.plans import PART_NBYTES, Map, mapped
 from mapix.report import Report
 
 if TYPE_CHECKING:
@@ -387,29 +388,34 @@ class ShardedArchive(Archive):
         found = np.concatenate(keys)[np.argsort(window, kind="stable")]
         return found.astype(np.uint32), np.bincount(window, minlength=len(windows))
 
+    def _record_sizes(self) -> NDArray[np.int64]:
+        return np.concatenate([part._record_sizes() for part in self.parts])
+
     def _facts(self) -> dict[str, Any]:
         return {**super()._facts(), "files": [part.path for part in self.parts]}
 
-    def verify(self, progress: Callable[[int, int], object] | None = None) -> Report:
+    def verify(
+        self, progress: Callable[[int, int], object] | None = None, *, map: Map | None = None
+    ) -> Report:
         """Check everything in all files, one after the other.
 
         Parameters
         ----------
         progress : callable, optional
             ``progress(segments_done, segments_total)``.
+        map : callable or int, optional
+            What runs the check in parts: see ``statistics``.  The report is the same.
         """
-        report = Report(self.path, self._n)
-        for part, begin in self._shards:
 
-            def part_progress(done: int, total: int, begin: int = begin) -> None:
-                if progress is not None:
-                    progress(begin + done, self._n)
+        def show(begin: int) -> Callable[[int, int], object] | None:
+            return None if progress is None else lambda done, _: progress(begin + done, self._n)
 
-            found = part.verify(part_progress)
-            report.nbytes += found.nbytes
-            report.checked = found.checked
-            report.problems += [f"{part.path}: {p}" for p in found.problems]
-            report.damaged += [begin + key for key in found.damaged]
+        if map is not None and all(part.nbytes <= PART_NBYTES for part in self.parts):
+            found = list(mapped(map, _verified, self.parts))  # a task per file
+        else:
+            found = [part.verify(show(begin), map=map) for part, begin in self._shards]
+        report = Report.merge(self.path, found, self._shards.begins.tolist())
+        report.checked = found[-1].checked
         return report
 
     def warm(self, progress: Callable[[int, int], object] | None = None) -> None:
@@ -440,6 +446,10 @@ class ShardedArchive(Archive):
     def _reopening(self) -> tuple[str, dict[str, Any], Fingerprint]:
         first, *others = ((part.source.full_path, part.source.identity) for part in self.parts)
         return first[0], {"others": tuple(others)}, first[1]
+
+
+def _verified(archive: SingleArchive) -> Report:
+    return archive.verify()
 
 
 def join(archives: Sequence[Archive]) -> ShardedArchive:

@@ -22,6 +22,7 @@ from mapix.iid.names import Names
 from mapix.iid.segment import Segment
 from mapix.iid.segment_file import SegmentFile
 from mapix.iid.verification import verify
+from mapix.plans import Map
 from mapix.report import Report
 from mapix.source import Source
 
@@ -158,14 +159,21 @@ class SingleArchive(Archive, FileDataset[Segment]):  # type: ignore[misc]  # par
             return keys[hit], np.bincount(point[hit], minlength=len(windows))
         return keys, counts
 
+    def _record_sizes(self) -> NDArray[np.int64]:
+        return self._file.lut["nbytes"].astype(np.int64)
+
     # --- life -------------------------------------------------------------------------------------
 
-    def verify(self, progress: Callable[[int, int], object] | None = None) -> Report:
+    def verify(
+        self, progress: Callable[[int, int], object] | None = None, *, map: Map | None = None
+    ) -> Report:
         """Check table, names, groups, metadata, every region, areas, and the stored index.
 
         Parameters
         ----------
         progress : callable, optional
             ``progress(segments_done, segments_total)``.
+        map : callable or int, optional
+            What runs the check in parts: see ``statistics``.  The report is the same.
         """
-        return verify(self, self._file, self._index, progress)
+        return verify(self, self._file, self._index, progress, map)

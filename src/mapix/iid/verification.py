@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from mapix._native.tree import Tree
 from mapix.errors import MapixError
 from mapix.iid.layout import MOST_SIDE, image_size
+from mapix.plans import Map, over
+from mapix.progress import Progress
 from mapix.report import Report
 
 if TYPE_CHECKING:
@@ -30,7 +32,8 @@ def verify(
     archive: Archive,
     file: SegmentFile,
     index: Index | None,
-    progress: Callable[[int, int], object] | None,
+    progress: Progress | None,
+    map: Map | None = None,
 ) -> Report:
     """Check an archive of one file: see ``SingleArchive.verify``."""
     report = Report(archive.path, len(archive), file.layout.end)
@@ -47,7 +50,7 @@ def verify(
     check("image", lambda: _check_image(archive, file, report))
     check("groups", lambda: [archive.groups[name] for name in archive.groups])
     check("names", lambda: archive.domains)
-    check("regions", lambda: _check_areas(archive, file, report, progress))
+    check("regions", lambda: _check_areas(archive, report, progress, map))
     more = file.source.nbytes - file.layout.end
     if more and index is None:
         report.checked.append("index")
@@ -74,24 +77,28 @@ def _check_image(archive: Archive, file: SegmentFile, report: Report) -> None:
 
 
 def _check_areas(
-    archive: Archive,
-    file: SegmentFile,
-    report: Report,
-    progress: Callable[[int, int], object] | None,
+    archive: Archive, report: Report, progress: Progress | None, map: Map | None
 ) -> None:
     """Decode every region, and compare the counts of pixels with the stated areas."""
-    n = len(archive)
-    for at in range(0, n, SEGMENTS_PER_STEP):
-        keys = np.arange(at, min(at + SEGMENTS_PER_STEP, n), dtype=np.uint32)
-        wrong = archive.counts(keys) != file.heads[1][keys]
-        report.damaged += keys[wrong].tolist()
-        if progress is not None:
-            progress(int(keys[-1]) + 1, n)
+    for wrong in over(archive, _wrong_areas, map=map, progress=progress):
+        report.damaged += wrong
     if report.damaged:
-        shown = ", ".join(map(str, report.damaged[:SHOWN_KEYS]))
+        shown = ", ".join(str(key) for key in report.damaged[:SHOWN_KEYS])
         report.problems.append(
             f"{len(report.damaged)} segments state other areas than their pixels: {shown}"
         )
+
+
+def _wrong_areas(part: Any, progress: Progress | None) -> list[int]:
+    """Return the keys of segments whose pixels are not as many as their area states."""
+    archive, every = getattr(part, "archive", part), part.keys
+    n, found = len(every), []
+    for at in range(0, n, SEGMENTS_PER_STEP):
+        keys = every[at : at + SEGMENTS_PER_STEP]
+        found += keys[archive.counts(keys) != archive._file.heads[1][keys]].tolist()
+        if progress is not None:
+            progress(min(at + SEGMENTS_PER_STEP, n), n)
+    return found
 
 
 def _differences(file: SegmentFile, index: Index) -> list[str]:

@@ -15,6 +15,7 @@ from mapix.columns import Column
 from mapix.dataset import Progress
 from mapix.npy.layout import LENGTHS, MAGIC, NPY, Header
 from mapix.npy.zip_layout import NPZ, STORED, Member
+from mapix.plans import Map
 from mapix.report import Report
 from mapix.rowarray import RowArray
 from mapix.source import Source
@@ -195,8 +196,10 @@ class NpzArray(NpyArray):
             walk.take("zip header", "header", nbytes, f"member {self._entry.name!r}")
         super()._walk_header(walk)
 
-    def _check(self, file: Self, report: Report, progress: Progress | None) -> None:
-        super()._check(file, report, progress)
+    def _check(
+        self, file: Self, report: Report, progress: Progress | None, map: Map | None
+    ) -> None:
+        super()._check(file, report, progress, map)
         report.checked.append("CRC32 of the member")
         mapping, crc = self._numbers.mapping, 0
         end = self._member_at + self._entry.nbytes

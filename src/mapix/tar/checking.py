@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mapix.errors import FormatError, LimitError, UnsupportedError
 from mapix.pictures.decoding import decoded_header, pillow
+from mapix.plans import Map, over
 from mapix.report import Report, report_progress
 from mapix.tar.index import scan
 from mapix.tar.record import kind_of
@@ -19,10 +21,12 @@ __all__ = ["check"]
 VALUES = INTEGERS | TEXTS | {"json", "npy"}
 
 
-def check(shard: TarShard, progress: Any = None) -> Report:
+def check(shard: TarShard, progress: Any = None, map: Map | None = None) -> Report:
     """Return a report of the headers of the file, and of the members of a dataset's records."""
-    source, n = shard.source, len(shard)
-    report = Report(shard.path, n, source.nbytes, ["headers", "sizes", "numbers, texts, arrays"])
+    source = shard.source
+    report = Report(
+        shard.path, len(shard), source.nbytes, ["headers", "sizes", "numbers, texts, arrays"]
+    )
     try:
         scan(source.mapping, strict=shard.core.settings.strict)
     except FormatError as e:
@@ -35,6 +39,17 @@ def check(shard: TarShard, progress: Any = None) -> Report:
     except UnsupportedError as e:
         report.unchecked.append(str(e))
         pictures = False
+    task = partial(_check_records, pictures)
+    for problems, damaged in over(shard, task, map=map, progress=progress):
+        report.problems += problems
+        report.damaged += damaged
+    return report
+
+
+def _check_records(pictures: bool, shard: TarShard, progress: Any) -> tuple[list[str], list[int]]:
+    """Return the problems of records, and the numbers of the records that have some."""
+    problems: list[str] = []
+    damaged: list[int] = []
     for i, record in enumerate(shard):
         for extension in record.members:
             kind = kind_of(extension)
@@ -44,8 +59,8 @@ def check(shard: TarShard, progress: Any = None) -> Report:
                 elif kind in VALUES:
                     _ = record[extension]
             except (FormatError, LimitError) as e:
-                report.problems.append(str(e))
-                if report.damaged[-1:] != [record.index]:
-                    report.damaged.append(record.index)
-        report_progress(progress, i + 1, n)
-    return report
+                problems.append(str(e))
+                if damaged[-1:] != [record.index]:
+                    damaged.append(record.index)
+        report_progress(progress, i + 1, len(shard))
+    return problems, damaged

@@ -14,6 +14,7 @@ from mapix.columns import Column, class_numbers
 from mapix.dataset import FileDataset
 from mapix.pictures.dataset import PictureDataset
 from mapix.pictures.decoding import MAX_PIXELS, EncodedPicture
+from mapix.plans import Map
 from mapix.registry import Candidate
 from mapix.report import Report
 from mapix.tar.index import scan
@@ -67,6 +68,11 @@ class TarShard(PictureDataset[Record], FileDataset[Record]):
 
         return byte_ranges(self.core, row)
 
+    def _record_sizes(self) -> NDArray[np.int64]:
+        index = self.core.index
+        sizes = np.add.reduceat(np.append(index.sizes, 0), index.firsts[:-1])
+        return sizes if self._rows is None else sizes[self.rows]
+
     def _prefetch(self, rows: NDArray[np.int64]) -> int:
         index, mapping = self.core.index, self.source.mapping
         for row in rows.tolist():
@@ -109,17 +115,19 @@ class TarShard(PictureDataset[Record], FileDataset[Record]):
             "skipped": index.skipped,
         }
 
-    def verify(self, progress: Any = None) -> Report:
+    def verify(self, progress: Any = None, *, map: Map | None = None) -> Report:
         """Check all headers, decode all pictures, and read all numbers, texts, JSON and arrays.
 
         Parameters
         ----------
         progress : callable, optional
             ``progress(records_done, records_total)``.
+        map : callable or int, optional
+            What runs the check in parts: see ``statistics``.  The report is the same.
         """
         from mapix.tar.checking import check
 
-        return check(self, progress)
+        return check(self, progress, map)
 
 
 def open_path(

@@ -15,6 +15,7 @@ from mapix.dataset import FileDataset
 from mapix.errors import FormatError, LimitError
 from mapix.pictures.dataset import PictureDataset
 from mapix.pictures.decoding import MAX_PIXELS, EncodedPicture
+from mapix.plans import Map
 from mapix.registry import Candidate
 from mapix.report import Report
 from mapix.tfrecord.index import scan
@@ -68,6 +69,10 @@ class TFRecords(PictureDataset[Record], FileDataset[Record]):
 
         return byte_ranges(self.core, row)
 
+    def _record_sizes(self) -> NDArray[np.int64]:
+        sizes = self.core.index.sizes
+        return sizes if self._rows is None else sizes[self.rows]
+
     def _prefetch(self, rows: NDArray[np.int64]) -> int:
         mapping, sizes = self.source.mapping, self.core.index.sizes
         for row in rows.tolist():
@@ -107,17 +112,19 @@ class TFRecords(PictureDataset[Record], FileDataset[Record]):
     def _facts(self) -> dict[str, Any]:
         return {**super()._facts(), "features": list(self.first_features())}
 
-    def verify(self, progress: Any = None) -> Report:
+    def verify(self, progress: Any = None, *, map: Map | None = None) -> Report:
         """Check the checksums of all lengths and data; parse Examples; decode all pictures.
 
         Parameters
         ----------
         progress : callable, optional
             ``progress(records_done, records_total)``.
+        map : callable or int, optional
+            What runs the check in parts: see ``statistics``.  The report is the same.
         """
         from mapix.tfrecord.checking import check
 
-        return check(self, progress)
+        return check(self, progress, map)
 
 
 def open_path(

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import os
 import warnings
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mapix.errors import MapixError, MapixWarning
+from mapix.plans import Map, over
 from mapix.progress import shown
 from mapix.registry import open_dataset
 from mapix.report import Report
 from mapix.vimh import layout
 from mapix.vimh.files import data_files
-from mapix.vimh.indexing import checksums, warn_of_unused
+from mapix.vimh.indexing import checksums_of, warn_of_unused
 from mapix.vimh.info_json import disagreements, hint_of
 from mapix.vimh.layout import Progress
 from mapix.vimh.record_index import Columns, RecordIndex
-from mapix.vimh.statistics import moments_of
+from mapix.vimh.statistics import added, moments_of
 
 if TYPE_CHECKING:
     from mapix.vimh.dataset import Dataset
@@ -66,24 +68,24 @@ def verify(
     return [_report(file, report) for file in files]
 
 
-def verify_dataset(ds: Dataset, progress: Progress | None = None) -> Report:
+def verify_dataset(ds: Dataset, progress: Progress | None = None, map: Map | None = None) -> Report:
     """Check the file of a dataset, and the other data files of a directory that was opened."""
-    report = verify_file(ds, progress)
+    report = verify_file(ds, progress, map)
     for path in data_files(ds.directory) if ds.directory is not None else ():
         if not os.path.samefile(path, ds.source.full_path):
-            other = _report(path, progress)
+            other = _report(path, progress, map)
             report.checked.append(f"{other.path}: {', '.join(other.checked)}")
             report.problems += [f"{other.path}: {problem}" for problem in other.problems]
     return report
 
 
-def _report(path: str, progress: Progress | None) -> Report:
+def _report(path: str, progress: Progress | None, map: Map | None = None) -> Report:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", MapixWarning)  # the report states the same
             opened = open_dataset(path, format="vimh")
         with opened:
-            return verify_file(opened, progress)
+            return verify_file(opened, progress, map)
     except MapixError as e:
         return Report(path, checked=["opening"], problems=[str(e)])
 
@@ -91,7 +93,7 @@ def _report(path: str, progress: Progress | None) -> Report:
 # --- one file -------------------------------------------------------------------------------------
 
 
-def verify_file(ds: Dataset, progress: Progress | None = None) -> Report:
+def verify_file(ds: Dataset, progress: Progress | None = None, map: Map | None = None) -> Report:
     """Check one file: see ``Dataset.verify``."""
     file = ds._gatherer
     index = ds.index
@@ -109,32 +111,45 @@ def verify_file(ds: Dataset, progress: Progress | None = None) -> Report:
                 )
         except MapixError as e:
             report.problems.append(f"structure: {e}")
+    if report.problems:
+        map = None  # workers would use the index that is wrong
     _check_labels(file, index, report)
-    every = np.arange(file.index.nrecords)
     if index.moments is not None:
         report.checked.append("statistics")
         if not index.moments.sound():
             report.problems.append("the stored statistics are damaged")
-        elif moments_of(file, every).tobytes() != index.moments.values.tobytes():
+        elif _moments(ds, file, map).tobytes() != index.moments.values.tobytes():
             report.problems.append("the stored statistics are not those of the file's pixels")
     if index.checksums is not None:
         report.checked.append("checksums")
         if not index.checksums.sound():
             report.problems.append("the stored checksums are damaged")
         elif file.index.nrecords == index.nrecords:
-            wrong = np.flatnonzero(checksums(file, progress) != index.checksums.values)
+            found = checksums_of(ds, file, progress, map)
+            wrong = np.flatnonzero(found != index.checksums.values)
             report.damaged = wrong.tolist()
-            shown = ", ".join(map(str, report.damaged[:MOST_LISTED]))
+            shown = ", ".join(str(row) for row in report.damaged[:MOST_LISTED])
             if len(wrong):
                 report.problems.append(f"{len(wrong)} records have changed: {shown}")
     if ds.info:
         report.checked.append("info JSON")
-        found = disagreements(ds.info, ds.split_name, index)
-        report.problems += [f"the info JSON states {stated}" for stated in found]
+        wrongly = disagreements(ds.info, ds.split_name, index)
+        report.problems += [f"the info JSON states {stated}" for stated in wrongly]
         if ds.unknown_ids:
-            ids = ", ".join(map(str, ds.unknown_ids))
+            ids = ", ".join(str(number) for number in ds.unknown_ids)
             report.problems.append(f"label ids that the info JSON does not name: {ids}")
     return report
+
+
+def _moments(ds: Dataset, file: Gatherer, map: Map | None) -> NDArray[np.void]:
+    """Return the sums over the pixels of all records of a file."""
+    if map is None:
+        return moments_of(file, np.arange(file.index.nrecords))
+    return reduce(added, over(ds._part(None), _moments_of_part, map=map))
+
+
+def _moments_of_part(part: Dataset, progress: Progress | None) -> NDArray[np.void]:
+    return moments_of(part._gatherer, part.rows, progress)
 
 
 def _check_labels(file: Gatherer, index: RecordIndex, report: Report) -> None:

@@ -14,6 +14,7 @@ from mapix.batch import Batch, translated
 from mapix.dataset import Annotations, Unit
 from mapix.errors import UnsupportedError
 from mapix.options import BatchOptions, Crop, Layout, batch_options
+from mapix.plans import Map
 from mapix.progress import shown
 from mapix.selection import Rows, positions
 from mapix.vimh import record_batch as record_batch  # registers Record
@@ -417,7 +418,19 @@ class Dataset(record_types.Rows, Batching):
         moments = stored_moments(self._gatherer, self._rows, progress)
         return [Sums(*map(int, m)) if int(m["count"]) else Sums() for m in moments]
 
-    def verify(self, progress: Progress | None = None) -> Report:
+    def _stored_sums(self) -> list[Sums] | None:
+        known = self._gatherer.index.moments
+        stored = self._rows is None and known is not None and known.sound()
+        return self._pixel_sums(None) if stored else None
+
+    def _record_sizes(self) -> int | NDArray[np.int64]:
+        index = self.index
+        if index.entries is None:
+            return index.stride
+        sizes = np.diff(index.offsets(), append=index.nbytes)
+        return sizes if self._rows is None else sizes[self.rows]
+
+    def verify(self, progress: Progress | None = None, *, map: Map | None = None) -> Report:
         """Check everything in the file: structure, checksums, info JSON, labels.
 
         Of a directory that was opened without ``split`` all data files are checked: a problem of
@@ -431,6 +444,8 @@ class Dataset(record_types.Rows, Batching):
         ----------
         progress : callable, optional
             ``progress(bytes_done, bytes_total)``.
+        map : callable or int, optional
+            What compares checksums and statistics in parts: see ``statistics``.
 
         Returns
         -------
@@ -439,7 +454,7 @@ class Dataset(record_types.Rows, Batching):
         """
         from mapix.vimh import checking
 
-        return checking.verify_dataset(self, progress)
+        return checking.verify_dataset(self, progress, map)
 
     def keep_index(
         self,
@@ -447,12 +462,15 @@ class Dataset(record_types.Rows, Batching):
         labels: bool = True,
         checksums: bool = True,
         progress: Progress | bool | None = None,
+        map: Map | None = None,
     ) -> str:
         """Store the index beside the file, and return its path: see ``mapix.index``."""
         from mapix.vimh import indexing
 
         report = shown(progress, "indexing", "bytes")
-        return indexing.keep_index(self, labels=labels, checksums=checksums, progress=report)
+        return indexing.keep_index(
+            self, labels=labels, checksums=checksums, progress=report, map=map
+        )
 
     def repair(
         self, path: str | os.PathLike[str], progress: Progress | bool | None = None

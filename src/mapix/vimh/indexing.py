@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from mapix.cache import distrusted
 from mapix.errors import UnsupportedError, warn
+from mapix.plans import Map, over
 from mapix.source import Source
 from mapix.vimh import index_store, layout
 from mapix.vimh.layout import Progress
@@ -21,38 +21,58 @@ if TYPE_CHECKING:
     from mapix.vimh.dataset import Dataset
     from mapix.vimh.gatherer import Gatherer
 
-__all__ = ["checksums", "keep_index", "warn_of_unused"]
+__all__ = ["checksums_of", "keep_index", "warn_of_unused"]
 
 SCAN_NBYTES = 64 << 20  # between two checks for Ctrl-C
 MOST_WAIT = 5.0  # seconds, until a file's times show later changes
 
 
-def _blocks(index: RecordIndex) -> Iterator[NDArray[np.int64]]:
-    """Yield record numbers, front to back, of about SCAN_NBYTES of records."""
-    n = index.nrecords
-    step = max(1, SCAN_NBYTES // max(1, index.nbytes // max(1, n)))
-    for at in range(0, n, step):
-        yield np.arange(at, min(at + step, n), dtype=np.int64)
+def checksums(
+    file: Gatherer, progress: Progress | None = None, rows: NDArray[np.int64] | None = None
+) -> NDArray[np.uint32]:
+    """Return CRC32C of all records of a file, or of some, uint32 (n,).
 
-
-def checksums(file: Gatherer, progress: Progress | None = None) -> NDArray[np.uint32]:
-    """Return CRC32C of all records of a file, uint32 (n,).  Cost: one scan of its bytes."""
-    found = np.empty(file.index.nrecords, np.uint32)
-    mapping = file.pixels.mapping
+    Cost: one scan of their bytes.
+    """
+    index, mapping = file.index, file.pixels.mapping
+    if rows is None:
+        rows = np.arange(index.nrecords)
+    found = np.empty(len(rows), np.uint32)
+    step = max(1, SCAN_NBYTES // max(1, index.nbytes // max(1, index.nrecords)))
     mapping.advise("sequential")
     try:
-        for rows in _blocks(file.index):
-            file.native.checksums(mapping, rows, found[rows[0] : rows[-1] + 1])
+        for at in range(0, len(rows), step):
+            file.native.checksums(mapping, rows[at : at + step], found[at : at + step])
             if progress is not None:
-                done = int(rows[-1]) + 1
-                progress(file.index.nbytes * done // file.index.nrecords, file.index.nbytes)
+                done = min(at + step, len(rows))
+                progress(index.nbytes * done // index.nrecords, index.nbytes)
     finally:
         mapping.advise(file.access)
     return found
 
 
+def checksums_of(
+    ds: Dataset, file: Gatherer, progress: Progress | None, map: Map | None
+) -> NDArray[np.uint32]:
+    """Return ``checksums`` of all records of a dataset's file, computed in parts by a ``map``."""
+    if map is None:
+        return checksums(file, progress)
+    n, nbytes = file.index.nrecords, file.index.nbytes
+    report = None if progress is None else lambda done, _: progress(nbytes * done // n, nbytes)
+    return np.concatenate(list(over(ds._part(None), _checksums, map=map, progress=report)))
+
+
+def _checksums(part: Dataset, progress: Progress | None) -> NDArray[np.uint32]:
+    return checksums(part._gatherer, progress, part.rows)
+
+
 def keep_index(
-    ds: Dataset, *, labels: bool = True, checksums: bool = True, progress: Progress | None = None
+    ds: Dataset,
+    *,
+    labels: bool = True,
+    checksums: bool = True,
+    progress: Progress | None = None,
+    map: Map | None = None,
 ) -> str:
     """Store the index of a file beside it: see ``Dataset.keep_index``."""
     file = ds._gatherer
@@ -65,7 +85,11 @@ def keep_index(
     if wait > MOST_WAIT:  # a clock was set back, or the file's times are made up
         raise OSError(f"{place}: the file's times are {wait:.0f} s ahead of the clock")
     time.sleep(wait)
-    made = _complete(_walked(file), labels=labels, sums=checksums, progress=progress)
+    walked = _walked(file)
+    made = _complete(walked, labels=labels)
+    if checksums:
+        known = map if walked is file else None  # other workers would use the stored index
+        made = made._replace(checksums=Checksums(checksums_of(ds, walked, progress, known)))
     if index_store.store(file.source, made, file.key, place=place) is None:
         raise OSError(
             f"{place}: the file was written to meanwhile, or another process appends to it"
@@ -90,14 +114,10 @@ def _walked(file: Gatherer) -> Gatherer:
     return file.over(layout.walk(file.source, file.index.head_nbytes).index)
 
 
-def _complete(
-    file: Gatherer, *, labels: bool, sums: bool, progress: Progress | None
-) -> RecordIndex:
-    """Return the file's index with the tables that were asked for."""
+def _complete(file: Gatherer, *, labels: bool) -> RecordIndex:
+    """Return the file's index with its labels, if they were asked for."""
     index = file.index._replace(columns=None, checksums=None)  # stored tables may be damaged
     if labels and index.nrecords:
         codes, present = file.label_table(np.arange(index.nrecords))
         index = index._replace(columns=file.columns_of(codes.T, present.T))
-    if sums:
-        index = index._replace(checksums=Checksums(checksums(file, progress)))
     return index

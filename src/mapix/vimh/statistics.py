@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mapix.selection import Rows
     from mapix.vimh.gatherer import Gatherer
 
-__all__ = ["moments_of", "stored_moments"]
+__all__ = ["added", "moments_of", "stored_moments"]
 
 SCAN_NBYTES = 256 << 20  # between two checks for Ctrl-C
 
@@ -31,12 +31,19 @@ def moments_of(
     step = max(1, SCAN_NBYTES // max(1, each))
     for at in range(0, n, step):
         part = file.native.moments(file.pixels.mapping, rows[at : at + step], len(total))
-        for key in ("count", "sum", "squares"):
-            total[key] += part[key]
-        total["low"] = np.minimum(total["low"], part["low"])
-        total["high"] = np.maximum(total["high"], part["high"])
+        total = added(total, part)
         if progress is not None:
             progress(min(at + step, n), n)
+    return total
+
+
+def added(a: NDArray[np.void], b: NDArray[np.void]) -> NDArray[np.void]:
+    """Return the sums over the pixels of both."""
+    total = a.copy()
+    for key in ("count", "sum", "squares"):
+        total[key] += b[key]
+    total["low"] = np.minimum(a["low"], b["low"])
+    total["high"] = np.maximum(a["high"], b["high"])
     return total
 
 
