@@ -129,6 +129,43 @@ int mapix_iid_masks(const mapix_map *map, const mapix_iid *iid, const uint32_t *
     return upright(windows, n) ? run(&job, MAPIX_AT_LEVEL(mask_of), where) : MAPIX_E_ARGUMENT;
 }
 
+typedef struct {
+    pixel_job job;
+    uint32_t key;
+    uint16_t box[4];
+    uint64_t offsets[2];
+} own_job;
+
+static int own_mask(void *arg) {
+    own_job *own = arg;
+    pixel_job *job = &own->job;
+    iid_segment s;
+    const int status = iid_segment_of(job->map, job->iid, own->key, &s, &job->where);
+    if (status) {
+        return status;
+    }
+    memcpy(own->box, s.box, 8);
+    own->offsets[1] = (uint64_t)(s.box[MAXR] - s.box[MINR]) * (uint64_t)(s.box[MAXC] - s.box[MINC]);
+    return own->offsets[1] > job->out_nbytes ? MAPIX_E_SHAPE : MAPIX_AT_LEVEL(mask_of)(job, 0);
+}
+
+int mapix_iid_own_mask(const mapix_map *map, const mapix_iid *iid, uint32_t key, uint16_t *box,
+                       uint8_t *out, uint64_t capacity, mapix_where *where) {
+    own_job own;
+    own.job = (pixel_job){.map = map, .iid = iid, .keys = &own.key, .windows = own.box,
+                          .offsets = own.offsets, .out = out, .out_nbytes = capacity};
+    own.key = key;
+    own.offsets[0] = 0;
+    own.job.where.record = key; /* for a fault */
+    if (!iid_usable(map, iid)) {
+        return MAPIX_E_ARGUMENT;
+    }
+    const int status = mapix_guarded_checked(map, own_mask, &own);
+    memcpy(box, own.box, 8);
+    *where = own.job.where;
+    return status;
+}
+
 int mapix_iid_count(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys,
                     const uint16_t *windows, uint64_t n, uint32_t any, const mapix_canvas *canvas,
                     uint32_t *counts, mapix_where *where) {

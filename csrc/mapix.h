@@ -328,6 +328,11 @@ int mapix_iid_masks(const mapix_map *map, const mapix_iid *iid, const uint32_t *
                     const uint16_t *windows, uint64_t n, const uint64_t *offsets, uint8_t *out,
                     uint64_t out_nbytes, mapix_where *where);
 
+/* Write the box of a segment, and the mask of that box if it has at most `capacity` pixels; otherwise
+ * MAPIX_E_SHAPE. */
+int mapix_iid_own_mask(const mapix_map *map, const mapix_iid *iid, uint32_t key, uint16_t *box,
+                       uint8_t *out, uint64_t capacity, mapix_where *where);
+
 /* List the regions that have pixels, of segments [*key, end): boxes (n, 4), and for each region
  * key << 32 | byte of its bits in the segments' section.  *key is set to the segment to continue with. */
 int mapix_iid_parts(const mapix_map *map, const mapix_iid *iid, uint64_t *key, uint64_t end,

@@ -26,6 +26,12 @@ static void check_own_mask(const archive *a, const mapix_map *map, uint32_t key,
         CHECK(mapix_iid_masks(map, &a->iid, &key, box, 1, wrong[k], mask, n, &where) ==
               MAPIX_E_ARGUMENT);
     }
+    uint8_t *again = block(n);
+    uint16_t own[4] = {0};
+    CHECK(mapix_iid_own_mask(map, &a->iid, key, own, again, n, &where) == MAPIX_OK);
+    CHECK(memcmp(own, box, 8) == 0 && (!n || memcmp(again, mask, n) == 0));
+    CHECK(!n || mapix_iid_own_mask(map, &a->iid, key, own, again, n - 1, &where) == MAPIX_E_SHAPE);
+    free(again);
     free(mask);
 }
 
@@ -45,6 +51,10 @@ static void check_pixels(const archive *a, input *in) {
         const int status = mapix_iid_masks(&map, &a->iid, &key, window, 1, offsets, mask,
                                            (uint64_t)h * w, &where);
         CHECK((status == MAPIX_OK) == !bad);
+        CHECK(!bad || where.record == key);
+        uint16_t own[4];
+        const int alone = mapix_iid_own_mask(&map, &a->iid, key, own, mask, 0, &where);
+        CHECK(!bad || alone == status || alone == MAPIX_E_SHAPE);
         CHECK(!bad || where.record == key);
         uint32_t count = 0, want = 0, any = 0;
         const mapix_canvas rows = take_canvas();
@@ -470,6 +480,7 @@ static void check_mistakes(void) {
     CHECK(mapix_iid_masks(&map, &none, &key, upside_down, 1, offsets, bytes, 64, &where) == wrong);
     CHECK(mapix_iid_count(&map, &none, &key, mirrored, 1, 0, &canvas, numbers, &where) == wrong);
     CHECK(mapix_iid_masks(&map, &none, &key, window, 1, offsets, bytes, 64, &where) == MAPIX_E_ROW);
+    CHECK(mapix_iid_own_mask(&map, &none, key, boxes, bytes, 64, &where) == MAPIX_E_ROW);
     CHECK(mapix_iid_shared(&map, &none, &key, &key, 1, &canvas, numbers, &where) == MAPIX_E_ROW);
     CHECK(mapix_iid_combine(&map, &none, &key, 0, 3, window, words, NULL, 1, &where) == wrong);
     CHECK(mapix_iid_combine(&map, &none, &key, 0, 0, upside_down, words, NULL, 1, &where) == wrong);

@@ -56,6 +56,7 @@ extern PyTypeObject *mapix_file_type, *mapix_record_type;
 int mapix_add_file(PyObject *module);
 int mapix_add_record(PyObject *module);
 int mapix_add_gather(PyObject *module);
+int mapix_add_archive(PyObject *module);
 PyTypeObject *mapix_add_type(PyObject *module, const char *name, PyType_Spec *spec);
 
 /* A new record; the file is ready, and row < nrecords. */

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix._native.core import CData, ffi, iid_reason, lib, problem, where_of
+from mapix._native.core import CData, address_of, ffi, iid_reason, lib, problem, where_of
 from mapix._native.iid_bulk import FORMAT, SEGMENTS_PER_CALL, Bulk
 from mapix._native.tree import Boxes, Keys, Tree, read, write
 
@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from mapix.source import Source
 
 __all__ = [
+    "FUNCTIONS",
     "NONE",
     "Iid",
     "NameTable",
     "RegionTree",
+    "array_at",
     "check_regions",
     "name_hashes",
     "pack",
@@ -77,13 +79,20 @@ _workspace = _Workspace()
 
 
 class NameTable:
-    """A hash table of names: its slots, and for each key the next key of the same name."""
+    """A hash table of names: its slots, and for each key the next key of the same name.
 
-    __slots__ = ("_slots", "c", "chain")
+    Attributes
+    ----------
+    numbers : (int, int, int, int)
+        Its seed, the address and number of its slots, and the address of the chain.
+    """
+
+    __slots__ = ("_slots", "c", "chain", "numbers")
 
     def __init__(self, seed: int, slots: NDArray[np.uint64], chain: Keys) -> None:
         self.c = seed, read("uint64_t[]", slots), len(slots)
         self._slots, self.chain = slots, chain
+        self.numbers = (seed, address_of(self.c[1]), len(slots), array_at(chain))
 
 
 class Iid(Bulk):
@@ -120,6 +129,11 @@ class Iid(Bulk):
             room = (write("uint16_t[]", boxes), write("uint32_t[]", areas))
         self._call(lib.mapix_iid_columns, first, n, *room, totals)
         return int(totals[0]), int(totals[1]), int(totals[2])
+
+    @property
+    def address(self) -> int:
+        """The address of the ``mapix_iid``."""
+        return address_of(self._c)
 
     # --- one segment, in the workspace of the thread; on an error the call for many raises --------
 
@@ -342,6 +356,11 @@ def polygon_crossings(
     return None
 
 
+def array_at(array: NDArray[Any]) -> int:
+    """Return the address of an array; it keeps nothing alive."""
+    return address_of(ffi.from_buffer(array))
+
+
 class RegionTree:
     """A tree over the regions of all segments, for exact queries by pixel: ``mapix_parts``."""
 
@@ -355,6 +374,11 @@ class RegionTree:
         self._c.nodes, self._c.leaves = read("uint16_t[]", tree.nodes), read("uint64_t[]", leaves)
         self._c.n = tree.n
         self._arrays = tree.nodes, leaves  # the pointers do not hold them
+
+    @property
+    def address(self) -> int:
+        """The address of the ``mapix_parts``."""
+        return address_of(self._c)
 
     @classmethod
     def of(cls, iid: Iid, limit: int) -> RegionTree | None:
@@ -419,3 +443,8 @@ class RegionTree:
 
 
 HITS = lib.mapix_iid_hits
+FUNCTIONS = tuple(
+    address_of(ffi.addressof(lib, f"mapix_iid_{name}"))
+    for name in ("columns", "texts", "own_mask", "find", "hits")
+)
+"""Addresses of functions, as ``SegmentFile._attach`` takes them."""

@@ -104,7 +104,7 @@ class Archive(PixelQueries, PlaceQueries):
             return self._names.in_domains([as_bytes(domain)])
         if domain is None:
             return self._names.with_iid(as_bytes(iid))
-        return self._names.all_of(as_bytes(domain), as_bytes(iid))
+        return self._names.all_of(domain, iid)
 
     def in_groups(self, text: str) -> Keys:
         """Return the keys in a combination of groups, uint32, ascending.

@@ -99,7 +99,7 @@ class NameQueries(Protocol):
     def first_in(self, domain: bytes, iids: Sequence[Text]) -> NDArray[np.int64]:
         """Return the lowest key of each name in a domain, or -1."""
 
-    def all_of(self, domain: bytes, iid: bytes) -> Keys:
+    def all_of(self, domain: Text, iid: Text) -> Keys:
         """Return all keys of a name."""
 
     def with_iid(self, iid: bytes) -> Keys:

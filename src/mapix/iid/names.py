@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, cast
@@ -12,14 +11,14 @@ from numpy.typing import NDArray
 
 from mapix import _native
 from mapix._native import iid as native
-from mapix._native.iid import NONE, NameTable
+from mapix._native.iid import NONE
 from mapix.iid.argument_checks import Text, as_bytes
 from mapix.iid.layout import NAME, NAME_HEAD
 
 if TYPE_CHECKING:
     from mapix.iid.segment_file import SegmentFile
 
-__all__ = ["Names", "Pair", "name_hashes"]
+__all__ = ["Names", "Pair", "back_to_back", "name_hashes"]
 
 Pair = tuple[bytes, bytes]
 """Domain and iid."""
@@ -32,6 +31,7 @@ class Names:
 
     def __init__(self, file: SegmentFile) -> None:
         self._file = file
+        self.all_of = file.find
 
     def each(self, keys: NDArray[np.uint32]) -> list[Pair]:
         """Return (domain, iid) of keys."""
@@ -40,34 +40,13 @@ class Names:
 
     # --- keys by name -----------------------------------------------------------------------------
 
-    @cached_property
-    def _table(self) -> NameTable:
-        self._file.check_table()
-        # A random seed: a file cannot have names that all collide.
-        return self._file.native.names(secrets.randbits(64))
-
     def first_in(self, domain: bytes, iids: Sequence[Text]) -> NDArray[np.int64]:
         """Return the lowest key of each name in a domain, or -1, int64 (n,)."""
-        if not len(self._file) or not len(iids):
-            return np.full(len(iids), -1, np.int64)
-        return self._file.native.find(self._table, *_back_to_back(domain, iids))
-
-    def all_of(self, domain: bytes, iid: bytes) -> NDArray[np.uint32]:
-        """Return all keys of a name, ascending."""
-        if not len(self._file):
-            return np.empty(0, np.uint32)
-        table = self._table
-        key = self._file.native.find_one(table, domain, iid)
-        if key < 0:
-            return np.empty(0, np.uint32)
-        found = [key]
-        while (key := int(table.chain[key])) != NONE:
-            found.append(key)
-        return np.array(found, np.uint32)
+        return self._file.find_many(domain, iids)
 
     def duplicates(self) -> list[NDArray[np.uint32]]:
         """Return the keys that share a name, for each name of several segments."""
-        chain = self._table.chain
+        chain = self._file.names.chain
         first = chain != NONE
         first[chain[first]] = False
         found = []
@@ -140,10 +119,10 @@ def name_hashes(
     """Return the hashes of names in a domain, as ``Names.hashes`` returns those of a file."""
     if not len(iids):
         return np.empty(0, np.uint64)
-    return native.name_hashes(*_back_to_back(domain, iids), part, seed)
+    return native.name_hashes(*back_to_back(domain, iids), part, seed)
 
 
-def _back_to_back(domain: bytes, iids: Sequence[Text]) -> tuple[bytes, NDArray[np.uint64]]:
+def back_to_back(domain: bytes, iids: Sequence[Text]) -> tuple[bytes, NDArray[np.uint64]]:
     """Return domain and iid of each name in one piece, and where each domain and iid ends."""
     n = len(iids)
     parts = [as_bytes(i) for i in iids] if any(type(i) is not bytes for i in iids) else iids

@@ -10,12 +10,16 @@ from numpy.typing import ArrayLike, NDArray
 from mapix.iid.archive_base import ArchiveBase
 from mapix.iid.argument_checks import Keys
 from mapix.iid.layout import MOST_SIDE
+from mapix.iid.segment_fallback import SegmentFile
 
 __all__ = ["PlaceQueries"]
 
 
 class PlaceQueries(ArchiveBase):
     """Queries by pixel and by window."""
+
+    # What answers exact queries by one call; this one never does.
+    _quickly: SegmentFile = SegmentFile()
 
     def at(self, x: ArrayLike, y: ArrayLike, *, exact: bool = True, topmost: bool = False) -> Any:
         """Return the keys of the segments at a pixel, or at many.
@@ -36,6 +40,10 @@ class PlaceQueries(ArchiveBase):
             For arrays of points a pair (keys, offsets): those of point i are
             ``keys[offsets[i]:offsets[i + 1]]``; with ``topmost`` int64 (n,).
         """
+        if exact and not topmost:
+            found = self._quickly.at(x, y)
+            if found is not None:
+                return found
         if isinstance(x, int) and isinstance(y, int):
             if not (0 <= x < MOST_SIDE and 0 <= y < MOST_SIDE):
                 return -1 if topmost else np.empty(0, np.uint32)
@@ -54,6 +62,10 @@ class PlaceQueries(ArchiveBase):
 
         Parameters and return value are those of ``at``.
         """
+        if exact and not topmost:
+            found = self._quickly.region(bbox)
+            if found is not None:
+                return found
         one: Any = bbox
         if isinstance(one, tuple) and len(one) == 4 and all(type(v) is int for v in one):
             minr, minc, maxr, maxc = (

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapix import views
 from mapix.errors import FormatError, LimitError
+from mapix.iid import segment_types
 from mapix.iid.argument_checks import Box, as_pixels
 from mapix.iid.layout import NAME, REGION_HEAD
 from mapix.text import never_failing
@@ -16,7 +17,7 @@ from mapix.text import never_failing
 if TYPE_CHECKING:
     from mapix.iid.segment_file import SegmentFile
 
-__all__ = ["Box", "Region", "Segment", "ShardSegment", "polygons"]
+__all__ = ["Box", "Region", "Segment", "polygons"]
 
 
 STRIPE_PIXELS = 1 << 20  # that are compared at once
@@ -56,7 +57,7 @@ class Region:
         return f"<Region {self.bbox}>"
 
 
-class Segment:
+class Segment(segment_types.Segment):
     """A segment of an archive.  Nothing is read until an attribute is asked for.
 
     A segment has no ``image``: an archive holds masks, and no pixels of the image.
@@ -67,38 +68,12 @@ class Segment:
         Its number in the archive.
     """
 
-    __slots__ = ("_file", "key")
-    _row: int  # number in the file
+    __slots__ = ()
 
-    def __init__(self, file: SegmentFile, key: int) -> None:
-        self._file = file
-        self.key = key
+    _file: SegmentFile
 
-    @property
-    def domain(self) -> bytes:
-        """The namespace of its name; empty without one."""
-        return self._file.name(self._row)[0]
-
-    @property
-    def iid(self) -> bytes:
-        """Its name within the domain."""
-        return self._file.name(self._row)[1]
-
-    @property
-    def bbox(self) -> Box:
-        """(minr, minc, maxr, maxc), half open, as the file states it."""
-        return self._file.head(self._row)[0]
-
-    @property
-    def area(self) -> int:
-        """Pixels, as the file states them."""
-        return self._file.head(self._row)[1]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(h, w) of the box."""
-        minr, minc, maxr, maxc = self.bbox
-        return maxr - minr, maxc - minc
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._file, self._row, self.key)
 
     @property
     def bits(self) -> NDArray[np.uint8]:
@@ -110,25 +85,6 @@ class Segment:
     def regions(self) -> list[Region]:
         """The connected parts, in the order of the file."""
         return _regions(self._file, self._row)
-
-    def mask(self, bbox: Box | None = None, out: NDArray[Any] | None = None) -> NDArray[np.bool_]:
-        """Return the mask of the segment's box, or of another one.
-
-        Parameters
-        ----------
-        bbox : (minr, minc, maxr, maxc), optional
-            Any box of the image; pixels outside of the segment are False.
-        out : ndarray, optional
-            bool or uint8, C-contiguous, of exactly that shape.
-
-        Returns
-        -------
-        ndarray
-            bool (h, w), or ``out``.
-        """
-        if bbox is None and out is None:
-            return self._file.own_mask(self._row)
-        return self._file.mask(self._row, bbox, out)
 
     @property
     def centroid(self) -> tuple[float, float]:
@@ -196,21 +152,6 @@ class Segment:
     def __repr__(self) -> str:
         domain, iid = self._file.name(self._row)
         return f"<Segment {self.key}: {domain!r} {iid[:20]!r}, {self.bbox}, {self.area} pixels>"
-
-
-# In an archive of one file both numbers are one attribute.
-Segment._row = Segment.key  # type: ignore[misc]
-
-
-class ShardSegment(Segment):
-    """A segment of an archive of several files."""
-
-    __slots__ = ("_row",)
-
-    def __init__(self, file: SegmentFile, row: int, key: int) -> None:
-        self._file = file  # super() would take half of the time
-        self.key = key
-        self._row = row
 
 
 def _regions(file: SegmentFile, row: int) -> list[Region]:

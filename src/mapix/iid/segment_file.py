@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -9,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix import _native
-from mapix._native.iid import Iid
+from mapix._native.iid import FUNCTIONS, NONE, Iid, NameTable, array_at
 from mapix.errors import FormatError, warn
-from mapix.iid.argument_checks import Box, as_box
+from mapix.iid import segment_types
+from mapix.iid.argument_checks import Box, Keys, Text, as_box, as_bytes
 from mapix.iid.layout import (
     LEAST_NBYTES,
     NAME,
@@ -22,6 +25,7 @@ from mapix.iid.layout import (
     check_sharing,
     read_layout,
 )
+from mapix.iid.names import back_to_back
 from mapix.source import Source
 
 __all__ = ["SegmentFile"]
@@ -33,7 +37,7 @@ SEGMENTS_PER_CALL = 1 << 16  # whose headers are read between two checks for Ctr
 LONG_NAME_NBYTES = 1 << 12  # names of an unchecked table might all be the same bytes
 
 
-class SegmentFile:
+class SegmentFile(segment_types.SegmentFile):
     """One file of an archive.  Segments are numbered 0, 1, 2 ... in it.
 
     Threads: any number.  Pickles as path and fingerprint.
@@ -54,6 +58,11 @@ class SegmentFile:
         source.mapping.advise("random")
         self._n, layout = self.layout.nsegments, self.layout
         self.native = Iid(source, self._n, layout.lut[0], layout.iids, layout.segs)
+        self._point()
+
+    def _point(self) -> None:
+        """Take the map again: after a harmless change of the file it is another one."""
+        self._attach(self.source, *self.source.mapping.located, self.native.address, FUNCTIONS)
 
     @classmethod
     def reopened(cls, path: str, expect: Any) -> SegmentFile:
@@ -71,25 +80,22 @@ class SegmentFile:
         """Path of the file."""
         return self.source.path
 
-    # --- one segment ------------------------------------------------------------------------------
+    # --- one segment: what the base class calls ---------------------------------------------------
 
-    def name(self, row: int) -> tuple[bytes, bytes]:
-        """Return (domain, iid) of a segment."""
+    def _name(self, row: int) -> tuple[bytes, bytes]:
         found = self.native.text(row)
         if len(found[0]) + len(found[1]) > LONG_NAME_NBYTES:
             self.check_table()
         return found
 
-    def head(self, row: int) -> tuple[Box, int]:
-        """Return box and area of a segment, as its header states them."""
+    def _head(self, row: int) -> tuple[Box, int]:
         known = self.__dict__.get("heads")
         if known is not None:
             minr, minc, maxr, maxc = known[0][row].tolist()
             return (minr, minc, maxr, maxc), int(known[1][row])
         return self.native.head(row)
 
-    def own_mask(self, row: int) -> NDArray[np.bool_]:
-        """Return the mask of a segment's own box."""
+    def _own_mask(self, row: int) -> NDArray[np.bool_]:
         box, _ = self.head(row)
         h, w = box[2] - box[0], box[3] - box[1]
         if h * w > LEAST_NBYTES:
@@ -183,4 +189,34 @@ class SegmentFile:
                 "writer; they are read so"
             )
         boxes.flags.writeable = areas.flags.writeable = False
+        self._use_heads((boxes, areas), array_at(boxes), array_at(areas))
         return boxes, areas
+
+    # --- segments by name -------------------------------------------------------------------------
+
+    @cached_property
+    def names(self) -> NameTable:
+        """The table of names."""
+        self.check_table()
+        # A random seed: a file cannot have names that all collide.
+        table = self.native.names(secrets.randbits(64))
+        self._use_names(table, *table.numbers)
+        return table
+
+    def _find(self, domain: Text | None, iid: Text) -> Keys:
+        name = as_bytes(domain), as_bytes(iid)
+        if not self._n:
+            return np.empty(0, np.uint32)
+        table = self.names
+        key = self.native.find_one(table, *name)
+        found = []
+        while 0 <= key != NONE:
+            found.append(key)
+            key = int(table.chain[key])
+        return np.array(found, np.uint32)
+
+    def _find_many(self, domain: bytes, iids: Sequence[Text]) -> NDArray[np.int64]:
+        n = len(iids)
+        if not self._n or not n:
+            return np.full(n, -1, np.int64)
+        return self.native.find(self.names, *back_to_back(domain, iids))

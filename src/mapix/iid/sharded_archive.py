@@ -15,7 +15,7 @@ from mapix._native.tree import Tree
 from mapix.iid.archive import Archive
 from mapix.iid.argument_checks import Box, Keys, Text
 from mapix.iid.groups import Group, Groups
-from mapix.iid.segment import Segment, ShardSegment
+from mapix.iid.segment import Segment
 from mapix.plans import PART_NBYTES, Map, mapped
 from mapix.report import Report
 
@@ -235,7 +235,7 @@ class _ShardedNames:
             found = np.where(keys >= 0, keys + begin, found)
         return found
 
-    def all_of(self, domain: bytes, iid: bytes) -> Keys:
+    def all_of(self, domain: Text, iid: Text) -> Keys:
         return self._shards.collected(lambda part: part._names.all_of(domain, iid))
 
     def with_iid(self, iid: bytes) -> Keys:
@@ -364,10 +364,10 @@ class ShardedArchive(Archive):
     def __iter__(self) -> Iterator[Segment]:
         for part, begin in self._shards:
             keys = range(begin, begin + len(part))
-            yield from map(ShardSegment, repeat(part._file), range(len(part)), keys)
+            yield from map(Segment, repeat(part._file), range(len(part)), keys)
 
     def _record(self, row: int) -> Segment:
-        return ShardSegment(*self._place(row), row)
+        return Segment(*self._place(row), row)
 
     def keys_in(self, keys: Keys, which: int) -> Keys:
         """Return those of keys that are in a part, as keys of that part."""

@@ -58,6 +58,7 @@ class SingleArchive(Archive, FileDataset[Segment]):  # type: ignore[misc]  # par
         self._bits = self._file.native
         self._names = Names(self._file)
         self.groups = FileGroups(self._file)
+        self._quickly = self._file
         self._asked = 0  # windows of exact queries so far
 
     @property
@@ -123,9 +124,12 @@ class SingleArchive(Archive, FileDataset[Segment]):  # type: ignore[misc]  # par
 
     @cached_property
     def _regions(self) -> RegionTree | None:
-        limit = max(REGIONS_PER_SEGMENT * self._n, LEAST_REGIONS)
         _ = self.bboxes  # checks the lookup table, and warns of swapped headers
-        return RegionTree.of(self._file.native, limit)
+        limit = max(REGIONS_PER_SEGMENT * self._n, LEAST_REGIONS)
+        tree = RegionTree.of(self._file.native, limit)
+        if tree is not None:
+            self._file._use_tree(tree, tree.address)
+        return tree
 
     def _regions_for(self, nwindows: int) -> RegionTree | None:
         """Return the tree over regions if it is made, or worth making for these queries."""
