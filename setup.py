@@ -22,7 +22,10 @@ def records() -> list[Extension]:
     return [
         Extension(
             "mapix._record",
-            [f"csrc/python/{name}.c" for name in ("archive", "file", "gather", "record", "module")],
+            [
+                f"csrc/python/{name}.c"
+                for name in ("archive", "file", "gather", "pack", "record", "module")
+            ],
             include_dirs=["csrc", numpy.get_include()],
             depends=["csrc/mapix.h", "csrc/vimh.h", "csrc/python/record.h", "csrc/flags.py"],
             extra_compile_args=COMPILE,

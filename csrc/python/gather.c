@@ -197,14 +197,7 @@ static PyMethodDef positions_def = {"positions", (PyCFunction)(void (*)(void))po
 static PyMethodDef gather_def = {"gather", (PyCFunction)(void (*)(void))gather, METH_FASTCALL,
                                  "The arrays of one batch, made and filled in one call."};
 
-static int add_function(PyObject *module, PyMethodDef *def) {
-    PyObject *made = PyCFunction_NewEx(def, NULL, NULL);
-    const int failed = !made || PyModule_AddObjectRef(module, def->ml_name, made) < 0;
-    Py_XDECREF(made);
-    return failed ? -1 : 0;
-}
-
 int mapix_add_gather(PyObject *module) {
     import_array1(-1);
-    return add_function(module, &gather_def) || add_function(module, &positions_def) ? -1 : 0;
+    return mapix_add_function(module, &gather_def) || mapix_add_function(module, &positions_def) ? -1 : 0;
 }

@@ -124,6 +124,13 @@ PyTypeObject *mapix_add_type(PyObject *module, const char *name, PyType_Spec *sp
     return (PyTypeObject *)type;
 }
 
+int mapix_add_function(PyObject *module, PyMethodDef *def) {
+    PyObject *made = PyCFunction_NewEx(def, NULL, NULL);
+    const int failed = !made || PyModule_AddObjectRef(module, def->ml_name, made) < 0;
+    Py_XDECREF(made);
+    return failed ? -1 : 0;
+}
+
 static PyModuleDef module = {
     PyModuleDef_HEAD_INIT, "mapix._record", "ds[i] and its views, in C.", -1, NULL, NULL, NULL, NULL,
     NULL};
@@ -131,7 +138,8 @@ static PyModuleDef module = {
 PyMODINIT_FUNC PyInit__record(void);
 PyMODINIT_FUNC PyInit__record(void) {
     PyObject *made = PyModule_Create(&module);
-    if (made && (mapix_add_file(made) || mapix_add_record(made) || mapix_add_gather(made) || mapix_add_archive(made) ||
+    if (made && (mapix_add_file(made) || mapix_add_record(made) || mapix_add_gather(made) ||
+                 mapix_add_pack(made) || mapix_add_archive(made) ||
                  !mapix_add_type(made, "Rows", &rows_spec))) {
         Py_CLEAR(made);
     }

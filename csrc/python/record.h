@@ -1,4 +1,4 @@
-/* record.h - mapix._record: ds[i] and its views as C types over numpy's C API, and gather().
+/* record.h - mapix._record: ds[i] and its views as C types over numpy's C API, gather() and pack().
  *
  * Three types, each with a fallback in Python (src/mapix/vimh/record_fallback.py):
  * File (base of Gatherer) knows where the records are, Rows (base of Dataset) picks one by number,
@@ -56,6 +56,8 @@ extern PyTypeObject *mapix_file_type, *mapix_record_type;
 int mapix_add_file(PyObject *module);
 int mapix_add_record(PyObject *module);
 int mapix_add_gather(PyObject *module);
+int mapix_add_pack(PyObject *module);
+int mapix_add_function(PyObject *module, PyMethodDef *def);
 int mapix_add_archive(PyObject *module);
 PyTypeObject *mapix_add_type(PyObject *module, const char *name, PyType_Spec *spec);
 

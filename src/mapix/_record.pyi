@@ -80,6 +80,15 @@ def gather(
     probe: int,
     /,
 ) -> tuple[Any, ...]: ...
+def pack(
+    heads: tuple[tuple[str, int, float, float, bool], ...],
+    image: Any,
+    labels: Any,
+    codes: Any,
+    spec_range: Any,
+    head_nbytes: int,
+    /,
+) -> tuple[bytes, tuple[int, int, int]] | None: ...
 def positions(key: Any, n: int, /) -> NDArray[np.int64] | None: ...
 
 @disjoint_base

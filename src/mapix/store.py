@@ -102,7 +102,8 @@ class NewFile:
         self.nbytes = 0  #: bytes written through this object
         self._before = before
         self._calls = calls
-        self._buffer = bytearray()
+        self._buffer: memoryview | None = None  # made once: growing it would take longest
+        self._buffered = 0
         self._buffer_nbytes = buffer_nbytes
         self._fd = calls.open(path) if fd is None else fd
 
@@ -110,23 +111,28 @@ class NewFile:
         """Write all of data; small pieces are buffered."""
         if self._fd < 0:
             raise ClosedError(f"{self.path}: the writer is closed")
-        new = memoryview(data)
-        if not new.nbytes:  # such a view cannot be cast
-            return
-        new = new.cast("B")
-        self.nbytes += len(new)
-        if len(new) < self._buffer_nbytes:
-            self._buffer += new
-            if len(self._buffer) >= self._buffer_nbytes:
-                self.flush()
-        else:
+        new = data if isinstance(data, bytes) else memoryview(data)
+        if isinstance(new, memoryview):
+            if not new.nbytes:  # such a view cannot be cast
+                return
+            new = new.cast("B")
+        nbytes = len(new)
+        self.nbytes += nbytes
+        if self._buffered + nbytes > self._buffer_nbytes:
             self.flush()
-            self._write(new)
+        if nbytes >= self._buffer_nbytes:
+            self._write(memoryview(new))
+            return
+        if self._buffer is None:
+            self._buffer = memoryview(bytearray(self._buffer_nbytes))
+        begin, self._buffered = self._buffered, self._buffered + nbytes
+        self._buffer[begin : self._buffered] = new
 
     def flush(self) -> None:
         """Write the buffered bytes."""
-        buffered, self._buffer = self._buffer, bytearray()
-        self._write(memoryview(buffered))
+        buffered, self._buffered = self._buffered, 0
+        if self._buffer is not None:
+            self._write(self._buffer[:buffered])
 
     def _write(self, data: memoryview) -> None:
         self._all(data, lambda left: self._calls.write(self._fd, left))
@@ -189,7 +195,7 @@ class NewFile:
 
     def forget(self) -> None:
         """Drop the descriptor without closing it: its owner closes it."""
-        self._fd, self._buffer = -1, bytearray()
+        self._fd, self._buffer, self._buffered = -1, None, 0
 
 
 class Spill:

@@ -8,9 +8,6 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mapix.errors import MapixWarning, UnsupportedError
 from mapix.source import read_small
 from mapix.store import SYSTEM, Calls, Closing, NewWhole
@@ -103,12 +100,12 @@ class Appender(Packer, Closing):
             return ds.parameters.values(), ds.header_nbytes if len(ds) else dialect or 14
 
     def _put(
-        self, block: NDArray[np.uint8], shapes: Sequence[Shape], n: int, split: Split | None
+        self, block: bytes | memoryview, shapes: Sequence[Shape], n: int, split: Split | None
     ) -> None:
         if split is not None and os.path.basename(self.path) != split:
             raise ValueError(f"{self.path} is open, not split {split!r}")
         try:
-            self._out.write(block.data)
+            self._out.write(block)
         except BaseException:
             self._new = 0  # nothing of it remains
             raise

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mapix._native.compiled import fast
 from mapix.batch import Batch
 from mapix.errors import warn
 from mapix.vimh import layout
@@ -43,9 +44,13 @@ class Packer:
         self.dialect = dialect
         self.strict = strict
         self._warned: set[tuple[str, str]] = set()
+        # for fast.pack, which leaves a range whose ends are exchanged to Python
+        self._heads = tuple(
+            (p.name, p.id, p.min, p.max, p.direct) for p in self.parameters.values()
+        )
 
     def _put(
-        self, block: NDArray[np.uint8], shapes: Sequence[Shape], n: int, split: Split | None
+        self, block: bytes | memoryview, shapes: Sequence[Shape], n: int, split: Split | None
     ) -> None:
         """Write n packed records, contiguous bytes; ``shapes`` are those of their images."""
         raise NotImplementedError
@@ -82,6 +87,11 @@ class Packer:
             The image or a label does not fit; nothing of the record is written.  With
             ``strict=True`` also where a value is outside its range, or a label is not given.
         """
+        if fast is not None:
+            packed = fast.pack(self._heads, image, labels, codes, spec_range, self.dialect)
+            if packed is not None:
+                self._put(packed[0], packed[1:], 1, split)
+                return
         pixels = _pixels(np.asarray(image)[None])
         ids, values = self._columns(
             {name: None if value is None else [value] for name, value in (labels or {}).items()},
@@ -174,7 +184,7 @@ class Packer:
     ) -> None:
         h, w, c = (int(d) for d in images.shape[1:])
         block = layout.pack(images, ids, codes, spec if self.dialect == 14 else None)
-        self._put(block, [(h, w, c)], len(block), split)
+        self._put(block.data, [(h, w, c)], len(block), split)
 
     def extend_flat(self, batch: Batch, *, split: Split | None = None) -> None:
         """Write the records of a batch of mixed sizes, with the labels that each has.
@@ -208,7 +218,7 @@ class Packer:
         block = layout.pack_flat(pixels, batch.shapes, ids, batch.labels, batch.present, spec)
         different = np.unique(batch.shapes, axis=0)[:2].tolist()
         shapes = [tuple(batch.shapes[0].tolist()), *map(tuple, different)]
-        self._put(block, shapes, len(batch), split)
+        self._put(block.data, shapes, len(batch), split)
 
 
 def _pixels(images: NDArray[Any]) -> NDArray[np.uint8]:

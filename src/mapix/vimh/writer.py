@@ -115,17 +115,18 @@ class Writer(Packer, Closing):
             raise
 
     def _put(
-        self, block: NDArray[np.uint8], shapes: Sequence[Shape], n: int, split: Split | None
+        self, block: bytes | memoryview, shapes: Sequence[Shape], n: int, split: Split | None
     ) -> None:
         split = split or self.splits[0]
         if split not in self.counts:
             raise ValueError(f"split must be {' or '.join(self.splits)}, got {split!r}")
         self._shape = self._shape or shapes[0]
-        other = next((shape for shape in shapes if shape != self._shape), None)
-        if self.output != "binary" and other:
-            raise ValueError(f"pickles need images of one size: {self._shape}, now {other}")
-        self._mixed |= other is not None
-        self._files[split].write(block.data)
+        for shape in shapes:
+            if shape != self._shape:
+                if self.output != "binary":
+                    raise ValueError(f"pickles need images of one size: {self._shape}, now {shape}")
+                self._mixed = True
+        self._files[split].write(block)
         self.counts[split] += n
 
     def close(self) -> None:

@@ -1,0 +1,240 @@
+/* pack.c - pack(): one image and its labels as the bytes of a record.
+ *
+ * Packer in src/mapix/vimh/packing.py does the same in Python, and for whatever is not plain here: other types,
+ * values that are clipped, labels that are missing, and all errors. */
+#include "record.h"
+
+#define NPY_NO_DEPRECATED_API NPY_1_25_API_VERSION
+#define NPY_TARGET_VERSION NPY_1_25_API_VERSION
+#include <numpy/arrayobject.h>
+
+#include <float.h>
+#include <math.h>
+
+enum { HEADS, IMAGE, LABELS, CODES, SPEC, HEAD_NBYTES, NARGS };
+enum { NAME, ID, LOW, HIGH, DIRECT, NFIELDS }; /* of a parameter */
+enum { NOT_PLAIN = 1, MOST_LABELS = 255, MOST_SIDE = 65535 };
+
+/* A number of Python or numpy as double: 0, or NOT_PLAIN. */
+static int number_of(PyObject *given, double *found) {
+    if (!PyFloat_Check(given) && !PyLong_CheckExact(given) && !PyArray_IsScalar(given, Floating) &&
+        !PyArray_IsScalar(given, Integer)) {
+        return NOT_PLAIN;
+    }
+    *found = PyFloat_AsDouble(given);
+    if (*found == -1 && PyErr_Occurred()) {
+        PyErr_Clear();
+        return NOT_PLAIN;
+    }
+    return 0;
+}
+
+/* A value in the range of its parameter as a code: truncated, as Parameter.quantise does. */
+static int quantised(PyObject *head, PyObject *given, uint8_t *code) {
+    double value, low, high;
+    if (number_of(given, &value) || number_of(PyTuple_GetItem(head, LOW), &low) ||
+        number_of(PyTuple_GetItem(head, HIGH), &high) || !(value >= low && value <= high)) {
+        return NOT_PLAIN;
+    }
+    const double span = high - low;
+    const int direct = PyTuple_GetItem(head, DIRECT) == Py_True;
+    const double scaled = direct ? value - low : span != 0 ? (value - low) / span * (double)UINT8_MAX : 0;
+    *code = (uint8_t)(scaled > UINT8_MAX ? UINT8_MAX : scaled);
+    return 0;
+}
+
+static int code_of(PyObject *given, uint8_t *code) {
+    if (!PyLong_CheckExact(given) && !PyArray_IsScalar(given, Integer)) {
+        return NOT_PLAIN;
+    }
+    const long found = PyLong_AsLong(given);
+    if (found < 0 || found > UINT8_MAX) {
+        PyErr_Clear();
+        return NOT_PLAIN;
+    }
+    *code = (uint8_t)found;
+    return 0;
+}
+
+/* The pairs of a record, in the order of the parameters; NOT_PLAIN unless each parameter is given once. */
+static int pairs_of(PyObject *heads, PyObject *labels, PyObject *codes, uint8_t *pairs, unsigned *npairs) {
+    Py_ssize_t left = 0;
+    for (int k = 0; k < 2; k++) {
+        PyObject *given = k ? codes : labels;
+        if (given != Py_None) {
+            if (!PyDict_CheckExact(given)) {
+                return NOT_PLAIN;
+            }
+            left += PyDict_Size(given);
+        }
+    }
+    const Py_ssize_t nheads = PyTuple_Size(heads);
+    *npairs = 0;
+    for (Py_ssize_t k = 0; k < nheads; k++) {
+        PyObject *head = PyTuple_GetItem(heads, k), *name = PyTuple_GetItem(head, NAME);
+        PyObject *value = labels == Py_None ? NULL : PyDict_GetItemWithError(labels, name);
+        PyObject *code = codes == Py_None ? NULL : PyDict_GetItemWithError(codes, name);
+        if (!value == !code) {
+            return NOT_PLAIN;
+        }
+        left--;
+        if (value == Py_None || code == Py_None) { /* the record lacks the label */
+            continue;
+        }
+        if (*npairs == MOST_LABELS) {
+            return NOT_PLAIN;
+        }
+        uint8_t *pair = pairs + 2 * (*npairs)++;
+        pair[0] = (uint8_t)PyLong_AsLong(PyTuple_GetItem(head, ID));
+        if (value ? quantised(head, value, &pair[1]) : code_of(code, &pair[1])) {
+            return NOT_PLAIN;
+        }
+    }
+    return left ? NOT_PLAIN : 0;
+}
+
+static int spec_of(PyObject *given, float spec[2]) {
+    if (!PyTuple_CheckExact(given) || PyTuple_Size(given) != 2) {
+        return NOT_PLAIN;
+    }
+    for (int k = 0; k < 2; k++) {
+        double found;
+        if (number_of(PyTuple_GetItem(given, k), &found) || !(fabs(found) <= FLT_MAX)) {
+            return NOT_PLAIN;
+        }
+        spec[k] = (float)found;
+    }
+    return 0;
+}
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+/* Bytes of 16 pixels of one channel, of the k-th of three vectors with their triples; the others are zero. */
+#define PLACE(k, channel, i) \
+    (char)((3 * (i) + (channel)) / 16 == (k) ? (3 * (i) + (channel)) % 16 : -1)
+#define PLACES_4(k, c, i) PLACE(k, c, i), PLACE(k, c, (i) + 1), PLACE(k, c, (i) + 2), PLACE(k, c, (i) + 3)
+#define PICK(x, k, c)                                                                                  \
+    _mm_shuffle_epi8(x, _mm_setr_epi8(PLACES_4(k, c, 0), PLACES_4(k, c, 4), PLACES_4(k, c, 8),         \
+                                      PLACES_4(k, c, 12)))
+#define STORE_PLANE(to, c, x, y, z)              \
+    _mm_storeu_si128((__m128i *)(void *)(to),    \
+                     _mm_or_si128(PICK(x, 0, c), _mm_or_si128(PICK(y, 1, c), PICK(z, 2, c))))
+
+/* Write as many of n triples as fit vectors to planes; returns how many. */
+__attribute__((target("ssse3"))) static npy_intp triples_by_16(uint8_t *to, const uint8_t *from, npy_intp n) {
+    npy_intp i = 0;
+    for (; i + 16 <= n; i += 16, from += 48) {
+        const __m128i x = _mm_loadu_si128((const __m128i *)(const void *)from);
+        const __m128i y = _mm_loadu_si128((const __m128i *)(const void *)(from + 16));
+        const __m128i z = _mm_loadu_si128((const __m128i *)(const void *)(from + 32));
+        STORE_PLANE(to + i, 0, x, y, z);
+        STORE_PLANE(to + n + i, 1, x, y, z);
+        STORE_PLANE(to + 2 * n + i, 2, x, y, z);
+    }
+    return i;
+}
+#define TRIPLES(to, from, n) (__builtin_cpu_supports("ssse3") ? triples_by_16(to, from, n) : 0)
+#else
+#define TRIPLES(to, from, n) 0
+#endif
+
+/* Write n pixels of three channels as planes: pictures as most programs have them. */
+static void triples_of(uint8_t *to, const uint8_t *from, npy_intp n) {
+    for (npy_intp i = TRIPLES(to, from, n); i < n; i++) {
+        to[i] = from[3 * i];
+        to[n + i] = from[3 * i + 1];
+        to[2 * n + i] = from[3 * i + 2];
+    }
+}
+
+/* Copy n bytes, `step` apart, to a row. */
+static void row_of(uint8_t *restrict to, const uint8_t *restrict from, npy_intp n, npy_intp step) {
+    if (step == 1) {
+        memcpy(to, from, (size_t)n);
+        return;
+    }
+    for (npy_intp x = 0; x < n; x++) {
+        to[x] = from[x * step];
+    }
+}
+
+/* Write an image of any strides as planes. */
+static void planes_of(uint8_t *to, PyArrayObject *image, const npy_intp dims[3]) {
+    const npy_intp *steps = PyArray_STRIDES(image);
+    const npy_intp next = PyArray_NDIM(image) == 3 ? steps[2] : 0;
+    const uint8_t *from = PyArray_DATA(image);
+    if (dims[2] == 3 && PyArray_IS_C_CONTIGUOUS(image)) {
+        triples_of(to, from, dims[0] * dims[1]);
+        return;
+    }
+    for (npy_intp c = 0; c < dims[2]; c++) {
+        for (npy_intp y = 0; y < dims[0]; y++, to += dims[1]) {
+            row_of(to, from + c * next + y * steps[0], dims[1], steps[1]);
+        }
+    }
+}
+
+static int dims_of(PyObject *given, npy_intp dims[3]) {
+    PyArrayObject *image = (PyArrayObject *)given;
+    if (!PyArray_CheckExact(given) || PyArray_TYPE(image) != NPY_UINT8 || PyArray_NDIM(image) < 2 ||
+        PyArray_NDIM(image) > 3) {
+        return NOT_PLAIN;
+    }
+    dims[2] = 1;
+    for (int k = 0; k < PyArray_NDIM(image); k++) {
+        dims[k] = PyArray_DIM(image, k);
+        if (dims[k] < 1 || dims[k] > MOST_SIDE) {
+            return NOT_PLAIN;
+        }
+    }
+    return 0;
+}
+
+static void put_u16(uint8_t *to, npy_intp number) {
+    to[0] = (uint8_t)(number & 0xFF);
+    to[1] = (uint8_t)(number >> 8);
+}
+
+/* pack(heads, image, labels, codes, spec_range, head_nbytes) -> (bytes, (h, w, c)), or None where Packer has to
+ * do it.  heads: (name, id, min, max, direct) of each parameter. */
+static PyObject *pack(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
+    if (nargs != NARGS || !PyTuple_Check(args[HEADS])) {
+        PyErr_SetString(PyExc_TypeError, "pack: see packing.py");
+        return NULL;
+    }
+    const long head_nbytes = PyLong_AsLong(args[HEAD_NBYTES]);
+    npy_intp dims[3];
+    uint8_t pairs[2 * MOST_LABELS];
+    unsigned npairs;
+    float spec[2] = {0, 0};
+    if (dims_of(args[IMAGE], dims) || pairs_of(args[HEADS], args[LABELS], args[CODES], pairs, &npairs) ||
+        spec_of(args[SPEC], spec) || PyErr_Occurred()) {
+        PyErr_Clear();
+        Py_RETURN_NONE;
+    }
+    const size_t before = (size_t)head_nbytes + 1 + 2 * (size_t)npairs;
+    const npy_intp npixels = dims[0] * dims[1] * dims[2];
+    PyObject *made = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)before + npixels);
+    uint8_t *to = made ? (uint8_t *)PyBytes_AsString(made) : NULL;
+    if (!to) {
+        return NULL;
+    }
+    for (int k = 0; k < 3; k++) {
+        put_u16(to + 2 * k, dims[k]);
+    }
+    if (head_nbytes == 14) {
+        memcpy(to + 6, spec, sizeof spec);
+    }
+    to[head_nbytes] = (uint8_t)npairs;
+    memcpy(to + head_nbytes + 1, pairs, 2 * (size_t)npairs);
+    planes_of(to + before, (PyArrayObject *)args[IMAGE], dims);
+    return Py_BuildValue("N(nnn)", made, dims[0], dims[1], dims[2]);
+}
+
+static PyMethodDef pack_def = {"pack", (PyCFunction)(void (*)(void))pack, METH_FASTCALL,
+                               "An image and its labels as the bytes of a record, or None."};
+
+int mapix_add_pack(PyObject *module) {
+    import_array1(-1);
+    return mapix_add_function(module, &pack_def);
+}
