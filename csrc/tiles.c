@@ -9,6 +9,10 @@
  * a tile does not depend on the size of its picture. */
 enum { MOST_SAMPLES = 8, MOST_SIDE = 512, MOST_SUMS = 8192 };
 
+/* Numbers of up to HUGE_DOUBLE can be added and subtracted; larger ones are first multiplied by SMALL_UNIT. */
+#define HUGE_DOUBLE 1e300
+#define SMALL_UNIT 0x1p-10
+
 /* Lines or columns of a picture that become one of a tile: begin, begin + step ... below end. */
 typedef struct {
     uint32_t begin, end, step;
@@ -32,6 +36,7 @@ typedef struct {
     uint8_t *to;
     uint32_t to_step;
     double low, scale;
+    double unit; /* of the three above and of sums: below 1 where sums of doubles might overflow */
 } plane;
 
 static uint8_t level(const plane *p, double number) {
@@ -40,7 +45,7 @@ static uint8_t level(const plane *p, double number) {
 }
 
 /* For each type: the range of the numbers that a tile shows, and the tile. */
-#define PLANES(NAME, TYPE, FINITE)                                                                   \
+#define PLANES(NAME, TYPE, FINITE, VALUE)                                                                  \
     static void range_##NAME(const plane *p, double *low, double *high) {                           \
         for (uint32_t y = 0; y < p->h; y++) {                                                        \
             for (uint32_t i = p->lines[y].begin; i < p->lines[y].end; i += p->lines[y].step) {       \
@@ -74,7 +79,7 @@ static uint8_t level(const plane *p, double number) {
                         TYPE number;                                                                 \
                         memcpy(&number, line + (int64_t)k * p->col, sizeof number);                  \
                         if (FINITE) {                                                                \
-                            sum += (double)number;                                                   \
+                            sum += (VALUE);                                                          \
                             count++;                                                                 \
                         }                                                                            \
                     }                                                                                \
@@ -84,14 +89,14 @@ static uint8_t level(const plane *p, double number) {
         }                                                                                            \
     }
 
-PLANES(u8, uint8_t, 1)
-PLANES(i8, int8_t, 1)
-PLANES(u16, uint16_t, 1)
-PLANES(i16, int16_t, 1)
-PLANES(u32, uint32_t, 1)
-PLANES(i32, int32_t, 1)
-PLANES(f32, float, isfinite(number))
-PLANES(f64, double, isfinite(number))
+PLANES(u8, uint8_t, 1, (double)number)
+PLANES(i8, int8_t, 1, (double)number)
+PLANES(u16, uint16_t, 1, (double)number)
+PLANES(i16, int16_t, 1, (double)number)
+PLANES(u32, uint32_t, 1, (double)number)
+PLANES(i32, int32_t, 1, (double)number)
+PLANES(f32, float, isfinite(number), (double)number)
+PLANES(f64, double, isfinite(number), number * p->unit)
 
 static void (*const ranges[])(const plane *, double *, double *) = {
     range_u8, range_i8, range_u16, range_i16, range_u32, range_i32, range_f32, range_f64};
@@ -182,8 +187,14 @@ static void draw_tile(const mapix_picture *from, const mapix_tiling *how, mapix_
     }
     tile->low = low;
     tile->high = high;
+    /* sums of numbers beyond a small range may overflow: they are drawn as 0 and 255 all the same */
+    const int huge = low < -HUGE_DOUBLE || high > HUGE_DOUBLE;
+    const double unit = from->type == MAPIX_TILE_F64 && huge ? SMALL_UNIT : 1;
+    low *= unit;
+    high *= unit;
     const int exact = from->type == MAPIX_TILE_U8 && tile->h == from->h && tile->w == from->w;
     for (uint32_t k = 0; k < how->nchannels; k++) {
+        planes[k].unit = unit;
         planes[k].low = low;
         planes[k].scale = high > low ? 255 / (high - low) : 1;
         if (exact) {

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import mapix
+from mapix.source import Source
 
 pa = pytest.importorskip("pyarrow", reason="needs pyarrow")
 parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
@@ -204,12 +205,96 @@ def test_captions_and_boxes_that_differ_stay_facts(tmp_path: Path) -> None:
             assert bool(own) == (k > 2 and "objects" in line)
 
 
-def test_a_stream_is_refused_with_the_way_out(tmp_path):
-    table = pa.table({"label": [1, 2]})
-    with (
-        pa.OSFile(str(tmp_path / "x.arrow"), "wb") as out,
-        pa.ipc.new_stream(out, table.schema) as w,
-    ):
-        w.write_table(table)
-    with pytest.raises(mapix.UnsupportedError, match=r"a stream of messages.*Dataset.to_parquet"):
-        mapix.open(tmp_path / "x.arrow")
+def written(path, table, new, rows=3):
+    with pa.OSFile(str(path), "wb") as out, new(out, table.schema) as w:
+        w.write_table(table, max_chunksize=rows)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["x.arrow", "x.arrows", "without_a_name"])
+def test_streams(tmp_path, name):
+    picture = {"bytes": b"no picture", "path": "a"}
+    values = {
+        "label": list(range(10)),
+        "text": [f"é{k}" * k for k in range(10)],
+        "image": [picture] * 10,
+    }
+    whole = written(tmp_path / name, pa.table(values), pa.ipc.new_stream)
+    with mapix.open(tmp_path / name) as ds:
+        assert (ds.FAMILY, len(ds), ds.file.ends.tolist()) == ("arrow", 10, [3, 6, 9, 10])
+        assert [row["label"] for row in ds] == list(range(10))
+        assert ds.columns["text"].values.tolist() == values["text"]
+        assert ds[7].encoded().data == b"no picture"
+    for cut in range(8, len(whole) - 8):
+        (tmp_path / name).write_bytes(whole[:cut])
+        try:
+            with mapix.open(tmp_path / name) as ds:
+                assert [row["label"] for row in ds] == list(range(len(ds)))
+                assert len(ds) in (0, 3, 6, 9, 10)  # cut between two messages
+        except mapix.MapixError as e:
+            assert name in str(e)  # noqa: PT017  # some are cut between two messages
+    (tmp_path / name).write_bytes(whole[:-8])  # without the mark of the end
+    assert len(mapix.open(tmp_path / name)) == 10
+
+
+def test_damaged_metadata_of_streams(tmp_path):
+    whole = written(tmp_path / "x.arrows", pa.table({"label": list(range(10))}), pa.ipc.new_stream)
+    for at in range(len(whole)):
+        for value in (0, 0x80, 0xFF):
+            (tmp_path / "x.arrows").write_bytes(whole[:at] + bytes([value]) + whole[at + 1 :])
+            try:
+                with mapix.open(tmp_path / "x.arrows") as ds:
+                    for row in ds:
+                        dict(row)
+            except mapix.MapixError as e:
+                assert "x.arrows" in str(e)  # noqa: PT017  # some damages change nothing
+
+
+def test_streams_of_hugging_face(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    datasets.Dataset.from_dict({"label": [3, 1, 2]}).save_to_disk(str(tmp_path / "saved"))
+    (path,) = (tmp_path / "saved").glob("*.arrow")
+    assert mapix.open(path).columns["label"].values.tolist() == [3, 1, 2]
+
+
+def test_a_stream_with_dictionaries_is_refused(tmp_path):
+    table = pa.table({"kind": pa.array(["a", "b"]).dictionary_encode()})
+    written(tmp_path / "x.arrows", table, pa.ipc.new_stream)
+    with pytest.raises(mapix.UnsupportedError, match=r"dictionaries.*new_file"):
+        mapix.open(tmp_path / "x.arrows")
+    written(tmp_path / "x.arrow", table, pa.ipc.new_file)
+    assert mapix.open(tmp_path / "x.arrow").columns["kind"].values.tolist() == ["a", "b"]
+
+
+def test_opening_reads_no_batch(tmp_path, monkeypatch):
+    table = pa.table({"label": pa.array(range(100_000), pa.int64())})
+    for name, new in (("x.arrow", pa.ipc.new_file), ("x.arrows", pa.ipc.new_stream)):
+        whole = written(tmp_path / name, table, new, 10_000)
+        read: list[int] = []
+
+        def counted(self, at, nbytes, read=read, real=Source.read):
+            read.append(nbytes)
+            return real(self, at, nbytes)
+
+        monkeypatch.setattr(Source, "read", counted)
+        with mapix.open(tmp_path / name) as ds:
+            assert sum(read) < 20_000 < len(whole) / 4
+            assert len(ds) == 100_000
+            assert ds[54_321]["label"] == 54_321
+        monkeypatch.undo()
+
+
+def test_a_row_is_parsed_once_by_verify(tmp_path, monkeypatch):
+    mapix.convert(digits(tmp_path), tmp_path / "x.parquet")
+    parsed = []
+    with mapix.open(tmp_path / "x.parquet") as ds:
+        real = ds.file.row
+        monkeypatch.setattr(ds.file, "row", lambda row: parsed.append(row) or real(row))
+        assert ds.verify().ok
+    assert parsed == list(range(20))
+
+
+def test_bytes_that_only_begin_like_a_stream(tmp_path):
+    (tmp_path / "x").write_bytes(b"\xff" * 600)
+    with pytest.raises(mapix.UnknownFormatError, match="no message with a schema"):
+        mapix.open(tmp_path / "x")

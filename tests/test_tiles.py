@@ -101,6 +101,19 @@ def test_numbers_that_are_not_finite_alone_are_black():
     assert (tiles["low"][0], tiles["high"][0]) == (0, 0)
 
 
+@pytest.mark.parametrize("size", [4, 64])
+def test_numbers_near_the_largest_do_not_overflow(size: int):
+    most = np.finfo(np.float64).max
+    steps = np.linspace(-1, 1, 60).reshape(1, 60, 1).repeat(60, axis=0)
+    pixels, tiles = _native.draw_tiles([steps * most, steps * most / 2, steps], size)
+    huge, half, small = (pixels[at : at + h * w] for at, h, w in tiles[["at", "h", "w"]])
+    np.testing.assert_array_equal(huge, small)
+    np.testing.assert_array_equal(half, small)
+    assert (tiles["low"][0], tiles["high"][0]) == (-most, most)
+    pixels, _ = _native.draw_tiles([steps * most], size, value_range=(-1.0, 1.0))
+    assert set(np.unique(pixels)) <= {0, 128, 255}
+
+
 @pytest.mark.parametrize("size", [0, 513])
 def test_sizes_beyond_the_limit_are_refused(size: int):
     with pytest.raises(ValueError, match="size"):

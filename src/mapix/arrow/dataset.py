@@ -61,7 +61,7 @@ class TableRecord(Mapping[str, Any]):
     @property
     def image(self) -> NDArray[Any] | None:
         """The image: a decoded picture (h, w, c), or the numbers of ``mapix.convert``; or None."""
-        return self._ds._image(self.index)
+        return self._ds._image_of(self)
 
     def encoded(self) -> EncodedPicture:
         """Return the bytes of its picture.
@@ -163,9 +163,11 @@ class ArrowTable(PictureDataset[TableRecord], FileDataset[TableRecord]):
         return self.image_column is not None and not self._raw
 
     def _image(self, row: int) -> NDArray[Any] | None:
+        return self._image_of(self._record(row))
+
+    def _image_of(self, record: TableRecord) -> NDArray[Any] | None:
         if self.image_column is None:
             return None
-        record = self._record(row)
         if not self._raw:
             return image_of(record.encoded())
         data, sides = record[self.image_column], record[SHAPE]
@@ -176,7 +178,7 @@ class ArrowTable(PictureDataset[TableRecord], FileDataset[TableRecord]):
                 raise ValueError(f"{shape} of {dtype}")
             found = np.frombuffer(data, dtype).reshape(shape)
         except (TypeError, ValueError) as e:
-            raise self.error(row, f"the image is not what its shape states: {e}") from e
+            raise self.error(record.index, f"the image is not what its shape states: {e}") from e
         planar = self.file.about.get("axes") == "CHW" and found.ndim == 3
         return np.moveaxis(found, 0, 2) if planar else found
 
@@ -259,8 +261,9 @@ def _check(table: ArrowTable, progress: Progress | None) -> list[tuple[int, str]
     found = []
     for i, row in enumerate(table.rows.tolist()):
         try:
-            table._record(row)._row()
-            table._image(row)
+            record = table._record(row)
+            record._row()
+            table._image_of(record)
         except FileChangedError:
             raise
         except MapixError as e:

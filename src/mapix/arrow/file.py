@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix.errors import FileChangedError, FormatError, LimitError, MapixError, UnsupportedError
+from mapix.arrow.stream import FILE_BEGIN, Stream, is_stream, rows_of_batches
+from mapix.errors import FileChangedError, FormatError, LimitError, MapixError
 from mapix.optional import library
-from mapix.source import Source, peek
+from mapix.source import Source
 
 __all__ = ["TableFile"]
 
 MOST_GROUP_NBYTES = 1 << 30
-STREAM = b"\xff\xff\xff\xff"  # the first bytes of a stream of Arrow messages
+FRONT_NBYTES = 512  # of which is decided whether it is a stream
 MOST_GROUPS = 1 << 20
 IMAGE, SHAPE = "image", "shape"
 
@@ -107,15 +108,12 @@ class TableFile:
             sizes = [about.row_group(k).num_rows for k in range(min(ngroups, MOST_GROUPS))]
             self.schema = self._file.schema_arrow
         else:
-            if peek(self.source.path, len(STREAM)) == STREAM:
-                raise UnsupportedError(
-                    f"{self.source.path}: arrow: it is a stream of messages, which has no index of "
-                    "its batches, as Dataset.save_to_disk of Hugging Face writes; save it with "
-                    "Dataset.to_parquet, and open that"
-                )
-            self._file = self.pa.ipc.open_file(reader)
+            stream = is_stream(self.source.read(0, min(FRONT_NBYTES, self.source.nbytes)))
+            self._file = Stream(self.source) if stream else self.pa.ipc.open_file(reader)
             ngroups = self._file.num_record_batches
-            sizes = [self._file.get_batch(k).num_rows for k in range(min(ngroups, MOST_GROUPS))]
+            sizes = rows_of_batches(self.source, 0 if stream else FILE_BEGIN)
+            if len(sizes) != ngroups:  # a file of before Arrow 0.15, whose messages differ
+                sizes = [self._file.get_batch(k).num_rows for k in range(min(ngroups, MOST_GROUPS))]
             self.schema = self._file.schema
         if ngroups > MOST_GROUPS:
             raise LimitError(f"{self.source.path}: {self.format}: more than {MOST_GROUPS} groups")
@@ -155,6 +153,9 @@ class TableFile:
                     table = self.pa.Table.from_batches([self._file.get_batch(k)])
                     table = table.select(list(columns)) if columns else table
                 table.validate(full=True)
+            if table.num_rows != (stated := int(np.diff(self.ends, prepend=0)[k])):
+                reason = f"group {k} has {table.num_rows} rows, {stated} are stated"
+                raise FormatError(self.source.path, self.format, reason)
             self._last = k, columns, table
             return table
 

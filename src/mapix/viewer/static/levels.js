@@ -45,25 +45,27 @@ export function parts(colour) {
 // Paint numbers (height x width x channels) into an ImageData of the same height and width.
 export function paint(image, values, channels, [low, high], colours, channel = "auto") {
   const data = image.data;
-  const span = high > low ? 255 / (high - low) : 0;
+  const unit = high - low < Infinity ? 1 : 2 ** -10; // numbers near 1e308 have no difference
+  const span = high > low ? 255 / (high * unit - low * unit) : 0;
+  const level = (value) => (value * unit - low * unit) * span;
   const rgb = channel === "auto" && (channels === 3 || channels === 4);
   const only = channel === "auto" ? -1 : Math.min(channels - 1, Number(channel) || 0);
   for (let i = 0, at = 0, n = data.length; i < n; i += 4, at += channels) {
     if (rgb) {
-      for (let k = 0; k < 3; k += 1) data[i + k] = (Number(values[at + k]) - low) * span;
+      for (let k = 0; k < 3; k += 1) data[i + k] = level(Number(values[at + k]));
     } else {
       let value = 0;
       if (only >= 0) value = Number(values[at + only]);
       else if (channels === 1) value = Number(values[at]);
       else {
-        for (let k = 0; k < channels; k += 1) value += Number(values[at + k]);
-        value /= channels;
+        for (let k = 0; k < channels; k += 1) value += Number(values[at + k]) * unit;
+        value /= channels * unit;
       }
       if (Number.isNaN(value)) {
         data[i] = data[i + 1] = data[i + 2] = 96;
       } else {
-        const level = Math.min(255, Math.max(0, Math.round((value - low) * span)));
-        [data[i], data[i + 1], data[i + 2]] = parts(colours[level]);
+        const shown = Math.min(255, Math.max(0, Math.round(level(value))));
+        [data[i], data[i + 1], data[i + 2]] = parts(colours[shown]);
       }
     }
     data[i + 3] = 255;
