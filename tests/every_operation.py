@@ -89,6 +89,14 @@ def new(path: str) -> str:
     return f"{path}.{os.urandom(6).hex()}"
 
 
+def array_of(x: Any) -> Any:
+    """Return what numpy makes of an object; None if it refuses."""
+    try:
+        return np.asarray(x)
+    except mapix.UnsupportedError:
+        return None
+
+
 def placed(x: Any, **options: Any) -> Any:
     try:
         found = x.placement(**options)
@@ -344,6 +352,7 @@ CONTRACT: dict[str, Op] = {  # of every family
     **dict.fromkeys(
         ("BATCH_OPTIONS", "FAMILY", "LABEL_UNITS", "NO_BATCH", "RECORDS"), lambda a: None
     ),
+    "__array__": lambda a: array_of(a),
     "batch_shape": lambda a: a.batch_shape([0, len(a) - 1]),
     "closed": lambda a: None,
     "columns": lambda a: [(name, plain(a.columns[name].filled())) for name in a.columns],
@@ -368,6 +377,8 @@ CONTRACT: dict[str, Op] = {  # of every family
 ROWS: dict[str, Op] = {  # of whatever is rows of one type
     **CONTRACT,
     "ndim": lambda a: a.ndim,
+    "nbytes": lambda a: a.nbytes,
+    "size": lambda a: a.size,
     "__array__": lambda a: np.asarray(a).copy(),
     "__eq__": lambda a: a == a,
     "__getitem__": lambda a: (a[len(a) - 1], a[3:9], a[[5, len(a) - 1]], a[[5, -1]].view()),
@@ -413,6 +424,7 @@ def _refused(act: Callable[[], Any]) -> bool:
 
 QUERY: dict[str, Op] = {
     "show": CONTRACT["show"],
+    "__array__": CONTRACT["__array__"],
     "__eq__": lambda d: d == d,
     "__getitem__": lambda d: (d[LAST].labels, d[5:9], d[[3, LAST]]),
     "__iter__": lambda d: [r.shape for r in d],
@@ -474,6 +486,7 @@ JOINED: dict[str, Op] = {
     "placement": lambda d: _refused(lambda: d.placement()),
 }
 RECORD: dict[str, Op] = {
+    "__array__": lambda d: np.asarray(d[LAST]),
     "__eq__": lambda d: d[LAST] == d[LAST],
     "__reduce__": lambda d: pickled_if_it_can_be(d[LAST]),
     "__repr__": lambda d: stated(repr(d[LAST]), d.path),
@@ -547,6 +560,7 @@ ARCHIVE: dict[str, Op] = {
     "version": lambda a: a.version,
 }
 SEGMENT: dict[str, Op] = {
+    "__array__": lambda a: np.asarray(a[LAST]),
     "__eq__": lambda a: a[LAST] == a[LAST],
     "__reduce__": lambda a: pickled_if_it_can_be(a[LAST]),
     "__repr__": lambda a: stated(repr(a[LAST])),
@@ -577,6 +591,7 @@ SELECTION: dict[str, Op] = {
     "path": lambda a: None,
 }
 GROUPS: dict[str, Op] = {
+    "__array__": lambda a: array_of(a.groups),
     "__contains__": lambda a: ("g" in a.groups, "x" in a.groups),
     "__eq__": lambda a: a.groups == 3,
     "__getitem__": lambda a: a.groups["h"].keys,
@@ -628,6 +643,7 @@ FOLDER: dict[str, Op] = {
     "verify": sound,
 }
 PICTURE: dict[str, Op] = {
+    "__array__": lambda d: np.asarray(d[LAST]),
     "__eq__": lambda d: d[LAST] == d[LAST],
     "__reduce__": lambda d: pickled_if_it_can_be(d[LAST]),
     "__repr__": lambda d: stated(repr(d[LAST]), d.path),
@@ -670,6 +686,7 @@ IN_ONE_FILE: dict[str, Op] = {  # datasets of pictures, or of arrays, in one fil
     "statistics": lambda d: str(d.statistics()),
 }
 TAR_RECORD: dict[str, Op] = {
+    "__array__": lambda d: np.asarray(d[LAST]).copy(),
     "__contains__": lambda d: "cls" in d[LAST],
     "__eq__": lambda d: d[LAST] == d[LAST],
     "__getitem__": lambda d: [d[LAST][name] for name in ("npy", "cls", "json", "txt")],
@@ -687,6 +704,7 @@ TAR_RECORD: dict[str, Op] = {
     },
 }
 TFRECORD_RECORD: dict[str, Op] = {
+    "__array__": lambda d: np.asarray(d[LAST]).shape,
     "__contains__": lambda d: "label" in d[LAST],
     "__eq__": lambda d: d[LAST] == d[LAST],
     "__getitem__": lambda d: (d[LAST]["label"], len(d[LAST]["raw"])),
@@ -727,8 +745,9 @@ COCO: dict[str, Op] = {
     "sort_by": lambda d: d.sort_by("id"),
 }
 COCO_IMAGE: dict[str, Op] = {
+    "__array__": lambda d: array_of(d[LAST]),
     "__eq__": lambda d: d[LAST] == d[LAST],
-    "__reduce__": lambda d: None,
+    "__reduce__": lambda d: pickle.loads(pickle.dumps(d[LAST])).file_name,
     "__repr__": lambda d: stated(repr(d[LAST]), d.path),
     "annotations": lambda d: [a.metadata for a in d[LAST].annotations],
     "encoded": lambda d: _refused(lambda: d[LAST].encoded()),
@@ -740,8 +759,9 @@ COCO_IMAGE: dict[str, Op] = {
     },
 }
 COCO_ANNOTATION: dict[str, Op] = {
+    "__array__": lambda d: np.asarray(d[LAST]),
     "__eq__": lambda d: d[LAST] == d[LAST],
-    "__reduce__": lambda d: None,
+    "__reduce__": lambda d: pickle.loads(pickle.dumps(d[LAST])).bbox,
     "__repr__": lambda d: stated(repr(d[LAST]), d.path),
     "mask": lambda d: d[LAST].mask(),
     "parent": lambda d: d[LAST].parent.id,
@@ -834,7 +854,7 @@ def families() -> dict[str, Family]:
             lambda f: vimh(f, mixed=False),
             lambda p: mapix.open(p, dialect=14, index="never"),
             {v.Dataset: DATASET, v.Record: RECORD},
-            {"convert": converted("idx", label="param_0")},
+            {"convert": converted("idx", label="param_0"), "references": mapix.references},
         ),
         "vimh mixed": Family(
             lambda f: vimh(f, mixed=True),

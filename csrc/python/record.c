@@ -140,7 +140,21 @@ static PyObject *record_html(record_object *self, PyObject *Py_UNUSED(ignored)) 
     return record_by_file(self, "html_of");
 }
 
+/* Called by numpy with the dtype and copy that a user asked for. */
+static PyObject *record_array(record_object *self, PyObject *arguments, PyObject *options) {
+    PyObject *method = PyObject_GetAttrString((PyObject *)self->file, "array_of");
+    PyObject *record = method ? PyTuple_Pack(1, self) : NULL;
+    PyObject *all = record ? PySequence_Concat(record, arguments) : NULL;
+    PyObject *found = all ? PyObject_Call(method, all, options) : NULL;
+    Py_XDECREF(all);
+    Py_XDECREF(record);
+    Py_XDECREF(method);
+    return found;
+}
+
 static PyMethodDef record_methods[] = {
+    {"__array__", (PyCFunction)(void (*)(void))record_array, METH_VARARGS | METH_KEYWORDS,
+     "Return the image, for numpy.asarray(record)."},
     {"_repr_html_", (PyCFunction)record_html, METH_NOARGS, "Return what notebooks show."},
     {NULL, NULL, 0, NULL},
 };

@@ -13,9 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native
 from mapix._native.compiled import fast
+from mapix.arrow_capsules import stream_capsule
 from mapix.selection import single
 from mapix.source import Mapping
 from mapix.text import brief
+from mapix.views import exported
 
 __all__ = [
     "Batch",
@@ -91,9 +93,7 @@ class Batch:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """Return the images, for ``np.asarray(batch)``: without a copy unless one is needed."""
-        if copy is False and dtype not in (None, self.images.dtype):
-            raise ValueError(f"images of {self.images.dtype} become {np.dtype(dtype)} by a copy")
-        return np.array(self.images, dtype) if copy else np.asarray(self.images, dtype)
+        return exported(self.images, dtype, copy)
 
     def __dlpack__(self, **options: Any) -> Any:
         """Return the images, for ``from_dlpack(batch)`` of other libraries, without a copy."""
@@ -103,6 +103,25 @@ class Batch:
         """Return the device of the images: the CPU."""
         kind, number = self.images.__dlpack_device__()
         return int(kind), int(number)
+
+    def labels_by_name(self) -> dict[str, tuple[NDArray[Any], NDArray[np.bool_] | None]]:
+        """Return the labels by name: values and presence, (b,) each, as views.
+
+        Rows of labels that have one name are one entry, (b, k).  Empty without labels.
+        """
+        labels, there = self.labels, self.present
+        if labels is None:
+            return {}
+        if labels.ndim != 2 or labels.shape[1] != len(self.names):
+            return {self.names[0]: (labels, there if labels.ndim == 1 else None)}
+        return {
+            name: (labels[:, k], None if there is None else there[:, k])
+            for k, name in enumerate(self.names)
+        }
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        """Return the labels for libraries that read Arrow, null where missing.  Needs pyarrow."""
+        return stream_capsule(self.labels_by_name(), requested_schema)
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[str, ...]]:
         """Return the arrays, and the names of labels: a batch is a tree for PyTorch and JAX.

@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mapix.arrow_capsules import array_capsules, stream_capsule
+from mapix.errors import UnsupportedError
 from mapix.selection import Rows
+from mapix.views import exported
 
 __all__ = ["Column", "Columns", "column_of", "facts_of", "identifier", "merged_counts"]
 
@@ -157,7 +160,21 @@ class Column:
         return order if there is None else np.concatenate([there[order], missing])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return np.array(self.values, dtype) if copy else np.asarray(self.values, dtype)
+        return exported(self.values, dtype, copy)
+
+    def __dlpack__(self, **options: Any) -> Any:
+        """Return the values, for ``from_dlpack(column)`` of other libraries: see ``values``."""
+        return self.values.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """Return the device of the values: the CPU."""
+        kind, number = self.values.__dlpack_device__()
+        return int(kind), int(number)
+
+    def __arrow_c_array__(self, requested_schema: Any = None) -> tuple[Any, Any]:
+        """Return the values for libraries that read Arrow, null where missing.  Needs pyarrow."""
+        present = None if self.complete else self.present
+        return array_capsules((self.values, present), requested_schema)
 
     def __repr__(self) -> str:
         missing = 0 if self.complete else int((~self.present).sum())
@@ -226,6 +243,16 @@ class Columns(Mapping[str, Column]):
 
     def __len__(self) -> int:
         return len(self._names)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        raise UnsupportedError(
+            "columns are one array each: ds.columns[NAME]; pyarrow.table(ds.columns) has all"
+        )
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        """Return a table for libraries that read Arrow: a column each.  Needs pyarrow."""
+        found = {name: (c.values, None if c.complete else c.present) for name, c in self.items()}
+        return stream_capsule(found, requested_schema)
 
     def __repr__(self) -> str:
         return f"<Columns: {', '.join(self._names) or 'no columns'}>"

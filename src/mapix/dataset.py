@@ -41,6 +41,7 @@ from mapix.registry import Deferred, reopen, resolved
 from mapix.sampling import spread
 from mapix.selection import Rows, chosen, compose, positions
 from mapix.text import printable
+from mapix.views import exported
 
 if TYPE_CHECKING:
     from mapix.augmentation import Draws
@@ -433,6 +434,40 @@ class Dataset(abc.ABC, Generic[R]):
         if self._rows is None:
             return np.arange(len(self), dtype=np.int64)
         return np.array(self._rows, dtype=np.int64)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return the images of all records, for ``np.asarray(ds)``: those of ``batch``, a copy.
+
+        Raises
+        ------
+        UnsupportedError
+            Records have no common shape, or no pixels.
+        ValueError
+            ``copy`` is False: ``images`` or ``view()`` of some families is a view.
+        """
+        if self.image_shape is None:
+            raise UnsupportedError(
+                f"{self.path}: {self.RECORDS} of {self.FAMILY} without a common shape are not one "
+                "array: take ds[i], or ds.batch(...)"
+            )
+        if copy is False:
+            raise ValueError(f"{self.path}: {self.RECORDS} as one array need a copy")
+        return exported(self.batch(np.arange(len(self)), labels=None).images, dtype)
+
+    def __dlpack__(self, *, copy: bool | None = None, **options: Any) -> Any:
+        """Return the images of all records, for ``from_dlpack(ds)`` of other libraries: a copy.
+
+        A view of a file would not do: not all libraries refuse to write to what is read-only.
+        """
+        if copy is False:
+            raise BufferError(f"{self.path}: {self.RECORDS} for other libraries need a copy")
+        found = np.asarray(self)
+        native = found.astype(found.dtype.newbyteorder("="), copy=False)
+        return np.require(native, requirements="W").__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """Return the device of the copy: the CPU."""
+        return 1, 0
 
     def _rows_of(self, indices: ArrayLike) -> NDArray[np.int64]:
         """Return the numbers in the file of indices into this dataset, checked."""

@@ -14,10 +14,6 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mapix.batch import Batch
 from mapix.dataset import Dataset
 from mapix.loader import Plan
 from mapix.sampling import Sampling
@@ -53,7 +49,7 @@ class Records:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         batch = self.dataset.batch([operator.index(index)], **self.options)
-        labels = {name: values[0] for name, values in _by_name(batch).items()}
+        labels = {name: values[0] for name, (values, _) in batch.labels_by_name().items()}
         return {"image": batch.images[0], **labels}
 
     def __repr__(self) -> str:  # Grain compares it when it restores a state
@@ -122,7 +118,8 @@ class Batches:
         epoch, k = divmod(number, self.plan.nbatches())
         rows = self.plan.rows(epoch, k * self.plan.step)
         batch = self.dataset.batch(rows, **self.options)
-        return {"images": batch.images, **_by_name(batch), "rows": rows}
+        labels = {name: values for name, (values, _) in batch.labels_by_name().items()}
+        return {"images": batch.images, **labels, "rows": rows}
 
     def __repr__(self) -> str:  # Grain compares it when it restores a state
         plan = self.plan
@@ -132,16 +129,6 @@ class Batches:
             f"shuffle={plan.shuffle}, seed={plan.seed}, drop_last={plan.drop_last}, "
             f"rank={plan.rank}, world={plan.world}{order}, {self.options})"
         )
-
-
-def _by_name(batch: Batch) -> dict[str, NDArray[Any]]:
-    """Return the labels of a batch by name, as views."""
-    labels = batch.labels
-    if labels is None:
-        return {}
-    if labels.ndim == 2 and labels.shape[1] == len(batch.names):
-        return {name: labels[:, k] for k, name in enumerate(batch.names)}
-    return {batch.names[0]: np.asarray(labels)}
 
 
 def _named(ds: Dataset[Any]) -> str:

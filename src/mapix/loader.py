@@ -446,6 +446,9 @@ class Loader:
         """Go to the next epoch after the last batch."""
         self.epoch, self._position, self._fresh = self.epoch + 1, 0, True
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        raise UnsupportedError("a loader yields batches: np.asarray(batch) are its images")
+
     def __iter__(self) -> Iterator[Any]:
         self._begin()
         nbatches = self.plan.nbatches(self._position)

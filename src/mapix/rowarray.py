@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native
+from mapix.arrow_capsules import array_capsules
 from mapix.assembly import assembled, converted
 from mapix.augmentation import Draws
 from mapix.batch import Batch, Lookout, Recipe, Samples, affine, gather, given
@@ -31,7 +32,7 @@ from mapix.report import Report
 from mapix.selection import Rows, axes
 from mapix.source import Source
 from mapix.statistics import Sums, sums_of
-from mapix.views import selected
+from mapix.views import exported, selected
 
 __all__ = ["RowArray", "stored"]
 
@@ -183,6 +184,16 @@ class RowArray(FileDataset[NDArray[Any]]):
         return len(self.shape)
 
     @property
+    def size(self) -> int:
+        """Number of elements of all rows."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all rows."""
+        return self._n * self._row_nbytes
+
+    @property
     def image_shape(self) -> tuple[int, ...] | None:
         """Shape of each row, in the file's order; None of rows that are not numbers."""
         return self._shape[1:] if self._dtype.kind in "biuf" else None
@@ -203,12 +214,18 @@ class RowArray(FileDataset[NDArray[Any]]):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """Return a copy made under the guard; with ``copy=False`` the view of the file."""
-        wanted = self._dtype if dtype is None else np.dtype(dtype)
+        if self._decodes:
+            return super().__array__(dtype, copy)
         if copy is False:
-            if wanted != self._dtype:
-                raise ValueError(f"{self.path}: {self._dtype} as {wanted} needs a copy")
-            return self.view()
-        return self._copied(self.rows).reshape(self.shape).astype(wanted, copy=False)
+            return exported(self.view(), dtype, copy)
+        return exported(self._copied(self.rows).reshape(self.shape), dtype)
+
+    def __arrow_c_array__(self, requested_schema: Any = None) -> tuple[Any, Any]:
+        """Return the rows for libraries that read Arrow: numbers, or tensors.  Needs pyarrow.
+
+        Copies: yes, under the guard.
+        """
+        return array_capsules((np.asarray(self), None), requested_schema)
 
     def _copied(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Return rows of the file in the file's type, copied under the guard."""

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["bytes_at", "selected", "uniform_images", "uniform_labels"]
+from mapix.errors import UnsupportedError
+
+__all__ = ["bytes_at", "exported", "selected", "uniform_images", "uniform_labels"]
 
 Bytes = NDArray[np.uint8]
 _U8 = np.dtype(np.uint8)
@@ -42,6 +44,28 @@ def selected(array: NDArray[Any], rows: range | None) -> NDArray[Any]:
         return array
     stop: int | None = rows.stop if rows.stop >= 0 else None
     return array[rows.start : stop : rows.step] if len(rows) else array[:0]
+
+
+def exported(
+    array: NDArray[Any] | None, dtype: Any = None, copy: bool | None = None
+) -> NDArray[Any]:
+    """Return what ``__array__(dtype, copy)`` of an object returns that holds this array.
+
+    Raises
+    ------
+    UnsupportedError
+        The array is None.
+    ValueError
+        ``copy`` is False, and the type needs a copy.
+    """
+    if array is None:
+        raise UnsupportedError("a record without an image is not an array")
+    wanted = array.dtype if dtype is None else np.dtype(dtype)
+    if wanted == array.dtype:
+        return array.copy() if copy else array
+    if copy is False:
+        raise ValueError(f"{array.dtype} as {wanted} needs a copy")
+    return array.astype(wanted)
 
 
 def bytes_at(data: memoryview, at: int, nbytes: int) -> Bytes:

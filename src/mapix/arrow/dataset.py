@@ -18,6 +18,7 @@ from mapix.pictures.decoding import MAX_PIXELS, EncodedPicture, image_of
 from mapix.plans import Map, over
 from mapix.registry import Candidate
 from mapix.report import Report, report_progress
+from mapix.views import exported
 
 if TYPE_CHECKING:
     from mapix.source import Source
@@ -62,6 +63,10 @@ class TableRecord(Mapping[str, Any]):
     def image(self) -> NDArray[Any] | None:
         """The image: a decoded picture (h, w, c), or the numbers of ``mapix.convert``; or None."""
         return self._ds._image_of(self)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return the image, for ``np.asarray(record)``."""
+        return exported(self.image, dtype, copy)
 
     def encoded(self) -> EncodedPicture:
         """Return the bytes of its picture.

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix.coco.layout import MOST_ITEM_NBYTES, Layout, Table, scan
+from mapix.coco.layout import MOST_ITEM_NBYTES, NAME, Layout, Table, scan
 from mapix.errors import ClosedError, MapixError, UnsupportedError
 from mapix.pictures.decoding import MAX_PIXELS, EncodedPicture
+from mapix.registry import reopen
 from mapix.rooted import Root, absolute
-from mapix.source import Source
+from mapix.source import Fingerprint, Source
 
 __all__ = ["CocoFile", "Settings"]
 
@@ -197,6 +198,10 @@ class CocoFile:
 
     # --- again ------------------------------------------------------------------------------------
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        source = self.source
+        return _reopened, (source.full_path, dict(self.options()), source.identity)
+
     def options(self) -> Mapping[str, Any]:
         """Return the options that open the same file in another process."""
         s, given = self.settings, self._given
@@ -207,6 +212,12 @@ class CocoFile:
             "max_image_nbytes": s.max_image_nbytes,
             "max_pixels": s.max_pixels,
         }
+
+
+def _reopened(path: str, options: dict[str, Any], expect: Fingerprint) -> CocoFile:
+    """Return what a pickled file stands for: the same file again, or FileChangedError."""
+    found: CocoFile = reopen(NAME, path, options, expect, None).file
+    return found
 
 
 def _has(root: Root, name: str) -> bool:

@@ -12,6 +12,7 @@ from mapix.errors import LimitError, MapixError
 from mapix.masks import MOST_PIXELS, Box, Mask, segment
 from mapix.pictures.decoding import header_of, image_of, small_picture
 from mapix.text import never_failing
+from mapix.views import exported
 
 if TYPE_CHECKING:
     from mapix.coco.file import CocoFile
@@ -46,6 +47,9 @@ class _Object:
     def id(self) -> int | str | None:
         """Its ``id``; None without one."""
         return self.metadata.get("id")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._file, self.index)
 
     def _error(self, reason: str) -> MapixError:
         found: MapixError = getattr(self._file, self.TABLE).error(self.index, reason)
@@ -139,6 +143,10 @@ class CocoImage(_Object):
             The folder of the pictures was not found.
         """
         return image_of(self.encoded())
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return the decoded picture, for ``np.asarray(record)``."""
+        return exported(self.image, dtype, copy)
 
     def _drawing(self, size: int) -> NDArray[np.uint8] | None:
         """Return the picture with its boxes, uint8 (h, w, 3); None without its folder."""
@@ -281,6 +289,10 @@ class CocoAnnotation(_Object):
         found = np.zeros(size, np.bool_)
         found[box[0] : box[2], box[1] : box[3]] = mask
         return found
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return the mask in the complete image, for ``np.asarray(annotation)``."""
+        return exported(self.mask(), dtype, copy)
 
     def _drawing(self, size: int) -> NDArray[np.uint8] | None:
         """Return the mask within its box, uint8 (h, w, 3); None of one without pixels."""

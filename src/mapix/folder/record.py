@@ -19,6 +19,7 @@ from mapix.folder.layout import FILEPATH, boxes, canonical, file_names, kind
 from mapix.pictures.decoding import EncodedPicture, decode, header_of, image_of, small_picture
 from mapix.source import Source
 from mapix.text import brief, never_failing, printable
+from mapix.views import exported
 
 if TYPE_CHECKING:
     from mapix.folder.metadata_file import MetadataFile
@@ -57,6 +58,10 @@ class Objects:
 
     def __len__(self) -> int:
         return len(self.bbox)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.float64]:
+        """Return ``bbox``, for ``np.asarray(objects)``: without a copy unless one is needed."""
+        return exported(self.bbox, dtype, copy)
 
 
 class Record:
@@ -288,6 +293,10 @@ class Record:
         Cost: the file is read and decoded at each access.
         """
         return image_of(self.encoded())
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return the decoded picture, for ``np.asarray(record)``."""
+        return exported(self.image, dtype, copy)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native
-from mapix.errors import FormatError
+from mapix.errors import FormatError, UnsupportedError
 from mapix.iid.argument_checks import as_keys
 from mapix.iid.layout import NAME, Place, read_groups
+from mapix.views import exported
 
 if TYPE_CHECKING:
     from mapix.iid.segment_file import SegmentFile
@@ -46,7 +47,7 @@ class Group:
         return bool((self.keys == key).any())
 
     def __array__(self, dtype: object = None, copy: bool | None = None) -> NDArray[np.uint32]:
-        return np.array(self.keys, dtype=dtype, copy=copy)  # type: ignore[call-overload, no-any-return]
+        return exported(self.keys, dtype, copy)
 
     def __and__(self, other: Group | ArrayLike) -> Group:
         return Group(np.intersect1d(self.keys, _keys(other)))
@@ -79,6 +80,9 @@ def _keys(other: Group | ArrayLike) -> Keys:
 
 class Groups(Mapping[str, Group]):
     """Name -> group of an archive."""
+
+    def __array__(self, dtype: object = None, copy: bool | None = None) -> NDArray[np.uint32]:
+        raise UnsupportedError("groups are one array each: groups[NAME]")
 
     def of(self, key: int) -> list[str]:
         """Return the names of the groups that a key is in."""

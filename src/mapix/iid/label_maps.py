@@ -22,6 +22,7 @@ from mapix.iid.argument_checks import (
 )
 from mapix.iid.writer import OneTimeWriter
 from mapix.text import brief
+from mapix.views import exported
 
 if TYPE_CHECKING:
     from mapix.iid.archive import Archive
@@ -52,6 +53,10 @@ class LabelMap:
     gone: list[int]
 
     __repr__ = brief
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return the labels, for ``np.asarray(label_map)``: without a copy unless one is needed."""
+        return exported(self.labels, dtype, copy)
 
     def save(self, path: str | os.PathLike[str], *, rgb: bool = False) -> None:
         """Write a PNG, TIFF or ``.npy`` file, which ``read_labels`` reads: see ``save_labels``."""

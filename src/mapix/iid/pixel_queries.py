@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix._native.tree import Tree
-from mapix.errors import LimitError
+from mapix.errors import LimitError, UnsupportedError
 from mapix.iid.archive_base import ArchiveBase
 from mapix.iid.argument_checks import Box, Keys, KeysLike, as_box, as_pair
 from mapix.iid.layout import LEAST_NBYTES, MOST_SIDE
@@ -52,6 +52,9 @@ class Masks:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.bool_]:
+        raise UnsupportedError("masks of several sizes are not one array: masks[i], or masks.flat")
 
     def __getitem__(self, i: SupportsIndex) -> NDArray[np.bool_]:
         number = single(i, len(self.keys), "masks", "masks")

@@ -13,6 +13,7 @@ from mapix.iid import segment_types
 from mapix.iid.argument_checks import Box, as_pixels
 from mapix.iid.layout import NAME, REGION_HEAD
 from mapix.text import never_failing
+from mapix.views import exported
 
 if TYPE_CHECKING:
     from mapix.iid.segment_file import SegmentFile
@@ -47,6 +48,10 @@ class Region:
         minr, minc, maxr, maxc = self.bbox
         h, w = maxr - minr, maxc - minc
         return np.unpackbits(self.bits, count=h * w).reshape(h, w).view(np.bool_)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return the mask, for ``np.asarray(region)``."""
+        return exported(self.mask(), dtype, copy)
 
     @property
     def area(self) -> int:
@@ -85,6 +90,10 @@ class Segment(segment_types.Segment):
     def regions(self) -> list[Region]:
         """The connected parts, in the order of the file."""
         return _regions(self._file, self._row)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return the mask of the box, for ``np.asarray(segment)``."""
+        return exported(self.mask(), dtype, copy)
 
     @property
     def centroid(self) -> tuple[float, float]:

@@ -24,6 +24,7 @@ from mapix.tar.values import (
     text,
 )
 from mapix.text import never_failing, printable
+from mapix.views import exported
 
 if TYPE_CHECKING:
     from mapix.tar.open_shard import OpenShard
@@ -213,6 +214,10 @@ class Record:
         if extension is None or self.first(PICTURES):
             return self.image
         return self._array(extension, copy=True)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return the image, for ``np.asarray(record)``."""
+        return exported(self.image, dtype, copy)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._core, self.index)

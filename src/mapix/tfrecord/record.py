@@ -13,6 +13,7 @@ from mapix.pictures.decoding import EncodedPicture, image_of, small_picture
 from mapix.text import never_failing, printable
 from mapix.tfrecord.example import BytesAt, Value
 from mapix.tfrecord.layout import NAME
+from mapix.views import exported
 
 if TYPE_CHECKING:
     from mapix.tfrecord.open_file import OpenFile
@@ -227,6 +228,10 @@ class Record:
             return None
         _, at, shape = plain
         return np.ndarray(shape, np.uint8, data if copy else self.bytes, at.begin)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return the image, for ``np.asarray(record)``."""
+        return exported(self.image, dtype, copy)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._core, self.index)

@@ -305,6 +305,10 @@ class Gatherer(record_types.File):
         path = printable(self.source.path)
         return f"<Record {record.index} of {path}: {h} x {w} x {c}, {record.nlabels} labels>"
 
+    def array_of(self, record: Record, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return ``record.__array__(dtype, copy)``."""
+        return views.exported(record.image, dtype, copy)
+
     def html_of(self, record: Record) -> str:
         """Return ``record._repr_html_()``: the picture and the labels."""
         from mapix.notebook import facts_of, record_html

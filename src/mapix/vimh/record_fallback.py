@@ -81,6 +81,10 @@ class File:
         """Return ``repr(record)``."""
         raise NotImplementedError
 
+    def array_of(self, record: Record, dtype: Any, copy: bool | None) -> NDArray[Any]:
+        """Return ``record.__array__(dtype, copy)``."""
+        raise NotImplementedError
+
     def html_of(self, record: Record) -> str:
         """Return ``record._repr_html_()``."""
         raise NotImplementedError
@@ -255,6 +259,10 @@ class Record:
         dialect.
         """
         return self._file.decibels_of(self)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return the image, for ``np.asarray(record)``: without a copy unless one is needed."""
+        return self._file.array_of(self, dtype, copy)
 
     def _repr_html_(self) -> str:
         return self._file.html_of(self)

@@ -48,6 +48,9 @@ class Loaded:
         """Raise UnsupportedError."""
         raise UnsupportedError(self.SEVERAL)
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        raise UnsupportedError(f"{type(self).__name__}: not one array, but layers or parameters")
+
     def close(self) -> None:
         """Do nothing: nothing is open."""
 
