@@ -7,12 +7,25 @@
 enum { A_WORD = 8 }; /* work that a word of a region is, put onto a canvas, in nanoseconds or so */
 
 typedef struct {
-    const mapix_map *map;
-    const mapix_iid *iid;
     const mapix_canvas *canvas;
     uint64_t work; /* regions walked, words gone through */
+    uint64_t part; /* that was read last, for an error */
     mapix_where where;
 } shared_job;
+
+/* A segment: its file, and its key there. */
+typedef struct {
+    const mapix_map *map;
+    const mapix_iid *iid;
+    uint64_t part;
+    uint32_t key;
+} located;
+
+/* Before a segment is read: what an error or a fault is about. */
+static inline void reading(shared_job *job, const located *of) {
+    *(volatile uint64_t *)&job->part = of->part;
+    *(volatile uint64_t *)&job->where.record = of->key;
+}
 
 /* One region each: pixels that both have in a part of both. */
 static uint64_t count_both_parts(const iid_region *a, const iid_region *b, const uint16_t part[4]) {
@@ -26,20 +39,28 @@ static uint64_t count_both_parts(const iid_region *a, const iid_region *b, const
     return found;
 }
 
-static int shared_of(shared_job *job, uint32_t key_a, uint32_t key_b, uint32_t *count) {
+static int shared_of(shared_job *job, const located *one, const located *two, uint32_t *count) {
     checked a, b;
     uint16_t part[4];
     uint64_t found = 0;
     *count = 0;
-    *(volatile uint64_t *)&job->where.record = key_a; /* for a fault */
-    int status = iid_segment_of(job->map, job->iid, key_a, &a.segment, &job->where);
-    status = status ? status : iid_segment_of(job->map, job->iid, key_b, &b.segment, &job->where);
+    reading(job, one);
+    int status = iid_segment_of(one->map, one->iid, one->key, &a.segment, &job->where);
+    if (status) {
+        return status;
+    }
+    reading(job, two);
+    status = iid_segment_of(two->map, two->iid, two->key, &b.segment, &job->where);
     if (status) {
         return status;
     }
     (void)iid_meet(a.segment.box, b.segment.box, part);
+    status = check_regions(&b, part, &job->where);
+    if (status) {
+        return status;
+    }
+    reading(job, one);
     status = check_regions(&a, part, &job->where);
-    status = status ? status : check_regions(&b, part, &job->where);
     if (status) {
         return status;
     }
@@ -64,6 +85,8 @@ static int shared_of(shared_job *job, uint32_t key_a, uint32_t key_b, uint32_t *
 
 typedef struct {
     shared_job job;
+    const mapix_map *map;
+    const mapix_iid *iid;
     const uint32_t *a, *b;
     uint64_t n;
     uint32_t *counts;
@@ -71,15 +94,17 @@ typedef struct {
 
 static int share_pairs(void *arg) {
     pairs_job *pairs = arg;
-    shared_job *job = &pairs->job;
+    const mapix_map *map = pairs->map;
+    const mapix_iid *iid = pairs->iid;
     for (uint64_t i = 0; i < pairs->n; i++) {
         if (i + ROWS_AHEAD < pairs->n) {
-            iid_prefetch_row(job->map, job->iid, pairs->a[i + ROWS_AHEAD]);
-            iid_prefetch_row(job->map, job->iid, pairs->b[i + ROWS_AHEAD]);
-            iid_prefetch(job->map, job->iid, pairs->a[i + SEGMENTS_AHEAD], MOST_FETCHED);
-            iid_prefetch(job->map, job->iid, pairs->b[i + SEGMENTS_AHEAD], MOST_FETCHED);
+            iid_prefetch_row(map, iid, pairs->a[i + ROWS_AHEAD]);
+            iid_prefetch_row(map, iid, pairs->b[i + ROWS_AHEAD]);
+            iid_prefetch(map, iid, pairs->a[i + SEGMENTS_AHEAD], MOST_FETCHED);
+            iid_prefetch(map, iid, pairs->b[i + SEGMENTS_AHEAD], MOST_FETCHED);
         }
-        const int status = shared_of(job, pairs->a[i], pairs->b[i], &pairs->counts[i]);
+        const located one = {map, iid, 0, pairs->a[i]}, two = {map, iid, 0, pairs->b[i]};
+        const int status = shared_of(&pairs->job, &one, &two, &pairs->counts[i]);
         if (status) {
             return status;
         }
@@ -93,9 +118,7 @@ int mapix_iid_shared(const mapix_map *map, const mapix_iid *iid, const uint32_t 
     if (!iid_usable(map, iid) || canvas->nwords < MAPIX_CANVAS) {
         return MAPIX_E_ARGUMENT;
     }
-    pairs_job job;
-    job.job.map = map, job.job.iid = iid, job.job.canvas = canvas, job.job.work = 0;
-    job.job.where = (mapix_where){0};
+    pairs_job job = {.job = {.canvas = canvas}, .map = map, .iid = iid};
     job.a = a, job.b = b, job.n = n, job.counts = counts;
     const int status = mapix_guarded_checked(map, share_pairs, &job);
     *where = job.job.where;
@@ -164,6 +187,8 @@ enum { CHUNK = 256, NEXT = 8, MOST_WORK = 1 << 25, A_PAIR = 16, A_LEADER = 32, A
 typedef struct {
     const mapix_iid_join *join;
     mapix_iid_pairs *pairs;
+    const mapix_map *map;
+    const mapix_iid *iid;
     tree_shape shape;
     uint64_t work;     /* done in this call: A_UNIT bytes cleared, a word compared */
     iid_bitmap leader; /* the segment that all others of this turn are compared with */
@@ -172,23 +197,42 @@ typedef struct {
     shared_job slow;
 } join_job;
 
-static int in_map(const join_job *job, const mapix_place *p) {
-    const uint64_t nbytes = job->slow.map->nbytes;
+static inline const mapix_map *map_of(const join_job *job, uint64_t leaf) {
+    const mapix_iid_join *join = job->join;
+    return join->parts ? join->parts[join->which[leaf]].map : job->map;
+}
+
+static located located_at(const join_job *job, uint64_t leaf) {
+    const mapix_iid_join *join = job->join;
+    const uint32_t key = join->keys[leaf];
+    if (!join->parts) {
+        return (located){job->map, job->iid, 0, key};
+    }
+    const uint32_t k = join->which[leaf];
+    return (located){join->parts[k].map, &join->iids[k], k, (uint32_t)(key - join->parts[k].begin)};
+}
+
+static int in_map(const join_job *job, uint64_t leaf) {
+    const mapix_place *p = &job->join->places[leaf];
+    const uint64_t nbytes = map_of(job, leaf)->nbytes;
     const uint64_t h = p->box[MAXR] - p->box[MINR], w = p->box[MAXC] - p->box[MINC];
     const uint64_t own = (h * w + 7) / 8 + 8;
     return iid_upright(p->box) && p->at <= nbytes && own <= nbytes - p->at;
 }
 
-static iid_bitmap bitmap_of(const join_job *job, const mapix_place *p) {
+static iid_bitmap bitmap_of(const join_job *job, uint64_t leaf) {
+    const mapix_place *p = &job->join->places[leaf];
     const uint64_t w = p->box[MAXC] - p->box[MINC];
-    return (iid_bitmap){job->slow.map->base + p->at, w, {p->box[0], p->box[1], p->box[2], p->box[3]}};
+    return (iid_bitmap){map_of(job, leaf)->base + p->at, w, {p->box[0], p->box[1], p->box[2], p->box[3]}};
 }
 
 /* One of several regions as one bitmap, at one of the two places for that; 0 when it is too large. */
-static int flatten(join_job *job, uint32_t key, const uint16_t window[4], unsigned which,
+static int flatten(join_job *job, uint64_t leaf, const uint16_t window[4], unsigned which,
                    iid_bitmap *made, int *status) {
+    const located of = located_at(job, leaf);
     iid_segment s;
-    *status = iid_segment_of(job->slow.map, job->slow.iid, key, &s, &job->slow.where);
+    reading(&job->slow, &of);
+    *status = iid_segment_of(of.map, of.iid, of.key, &s, &job->slow.where);
     if (*status || iid_bitmap_nbytes(window) > job->join->canvas_nbytes) {
         return 0;
     }
@@ -202,21 +246,22 @@ static int set_leader(join_job *job, uint64_t leaf) {
     const mapix_place *p = &job->join->places[leaf];
     int status = MAPIX_OK;
     if (p->at == MAPIX_SEVERAL) {
-        job->flat = flatten(job, job->join->keys[leaf], p->box, 0, &job->leader, &status);
+        job->flat = flatten(job, leaf, p->box, 0, &job->leader, &status);
     } else {
-        job->flat = in_map(job, p);
-        job->leader = job->flat ? bitmap_of(job, p) : job->leader;
+        job->flat = in_map(job, leaf);
+        job->leader = job->flat ? bitmap_of(job, leaf) : job->leader;
     }
     return status;
 }
 
 MAPIX_INLINE void prefetch_place(const join_job *job, uint32_t leaf) {
     const mapix_place *p = &job->join->places[leaf];
-    if (p->at < job->slow.map->nbytes) {
+    const mapix_map *map = map_of(job, leaf);
+    if (p->at < map->nbytes) {
         const uint16_t *box = job->leader.box;
         const uint64_t down = box[MINR] > p->box[MINR] ? box[MINR] - p->box[MINR] : 0;
         const uint64_t from = down * (uint64_t)(p->box[MAXC] - p->box[MINC]) / 8;
-        const uint8_t *first = job->slow.map->base + p->at + from;
+        const uint8_t *first = map->base + p->at + from;
         __builtin_prefetch(first, 0, 3);
         __builtin_prefetch(first + 64, 0, 3);
     }
@@ -227,19 +272,54 @@ MAPIX_INLINE void prefetch_place(const join_job *job, uint32_t leaf) {
 #define BODY "iid_overlap_body.h"
 #include "each_level.h"
 
+/* Whether every leaf has a file, and every file its sections. */
+static int parts_usable(const mapix_iid_join *join) {
+    if (!join->parts) {
+        return 1;
+    }
+    for (uint64_t k = 0; k < join->nparts; k++) {
+        if (!iid_usable(join->parts[k].map, &join->iids[k])) {
+            return 0;
+        }
+    }
+    for (uint64_t i = 0; i < join->n; i++) {
+        if (join->which[i] >= join->nparts || join->keys[i] < join->parts[join->which[i]].begin) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* join_all, guarded; whatever it found, a file that changed is the better explanation. */
+static int join_guarded(join_job *job) {
+    const mapix_iid_join *join = job->join;
+    if (!join->parts) {
+        return mapix_guarded_checked(job->map, MAPIX_AT_LEVEL(join_all), job);
+    }
+    const int status = mapix_guarded_parts(join->parts, join->nparts, MAPIX_AT_LEVEL(join_all), job);
+    for (uint64_t k = 0; k < join->nparts && status != MAPIX_E_SYSTEM; k++) {
+        const int moved = mapix_map_check(join->parts[k].map);
+        if (moved) {
+            job->slow.part = k;
+            return moved;
+        }
+    }
+    return status;
+}
+
 int mapix_iid_overlaps(const mapix_map *map, const mapix_iid *iid, const mapix_iid_join *join,
                        mapix_iid_pairs *pairs, mapix_where *where) {
-    if (!iid_usable(map, iid) || join->n > UINT32_MAX || pairs->n > pairs->capacity ||
-        join->rows.nwords < MAPIX_CANVAS) {
+    if ((!join->parts && !iid_usable(map, iid)) || join->n > UINT32_MAX || pairs->n > pairs->capacity ||
+        join->rows.nwords < MAPIX_CANVAS || !parts_usable(join)) {
         return MAPIX_E_ARGUMENT;
     }
     join_job job;
-    job.join = join, job.pairs = pairs, job.shape = tree_shape_of(join->n);
-    job.work = 0, job.flat = 0, job.leader = (iid_bitmap){0};
-    job.slow.map = map, job.slow.iid = iid, job.slow.canvas = &join->rows;
-    job.slow.work = 0, job.slow.where = (mapix_where){0};
-    const int status = mapix_guarded_checked(map, MAPIX_AT_LEVEL(join_all), &job);
+    job.join = join, job.pairs = pairs, job.map = map, job.iid = iid;
+    job.shape = tree_shape_of(join->n), job.work = 0, job.flat = 0, job.leader = (iid_bitmap){0};
+    job.slow = (shared_job){.canvas = &join->rows};
+    const int status = join_guarded(&job);
     pairs->work += job.work + job.slow.work;
+    pairs->failed = job.slow.part;
     *where = job.slow.where;
     return status;
 }

@@ -24,7 +24,6 @@ TARGET static inline uint32_t NAME(count_both)(const iid_bitmap *a, const iid_bi
 /* Pixels that the leader shares with another leaf. */
 TARGET static int NAME(share)(join_job *job, uint64_t leaf, uint32_t other, uint32_t *count) {
     const mapix_place *a = &job->join->places[leaf], *b = &job->join->places[other];
-    const uint32_t *keys = job->join->keys;
     uint16_t part[4];
     iid_bitmap flat;
     int status = MAPIX_OK, there = job->flat;
@@ -33,16 +32,17 @@ TARGET static int NAME(share)(join_job *job, uint64_t leaf, uint32_t other, uint
         return MAPIX_OK;
     }
     if (there && b->at == MAPIX_SEVERAL) {
-        there = flatten(job, keys[other], part, 1, &flat, &status);
-    } else if (there && (there = in_map(job, b))) {
-        flat = bitmap_of(job, b);
+        there = flatten(job, other, part, 1, &flat, &status);
+    } else if (there && (there = in_map(job, other))) {
+        flat = bitmap_of(job, other);
     }
     if (status) {
         return status;
     }
     const uint64_t w = (uint64_t)part[MAXC] - part[MINC];
     if (!there) {
-        return shared_of(&job->slow, keys[leaf], keys[other], count);
+        const located one = located_at(job, leaf), two = located_at(job, other);
+        return shared_of(&job->slow, &one, &two, count);
     }
     job->work += 2 * (uint64_t)(part[MAXR] - part[MINR]) * (w / 56 + 1);
     *count = NAME(count_both)(&job->leader, &flat, part);
@@ -105,7 +105,8 @@ TARGET static int NAME(join_all)(void *arg) {
     mapix_iid_pairs *pairs = job->pairs;
     while (pairs->leader < job->join->n && job->work + job->slow.work < MOST_WORK && pairs->n < pairs->capacity) {
         const mapix_place *place = &job->join->places[pairs->leader];
-        *(volatile uint64_t *)&job->slow.where.record = job->join->keys[pairs->leader];
+        const located leader = located_at(job, pairs->leader);
+        reading(&job->slow, &leader);
         int done = !place->at, status = done ? MAPIX_OK : set_leader(job, pairs->leader);
         if (!pairs->next_leaf && place->at != MAPIX_SEVERAL) {
             pairs->next_leaf = pairs->leader + 1;

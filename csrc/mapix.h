@@ -379,7 +379,8 @@ int mapix_iid_places(const mapix_map *map, const mapix_iid *iid, const uint32_t 
 
 /* Segments that are compared with one another: a tree over their boxes, and keys and places in its order.
  * `canvas` are two bitmaps of canvas_nbytes each, in which regions are combined; segments that need more are
- * combined in `rows`. */
+ * combined in `rows`.  Of several files, which[i] is the file of keys[i], and its key there is less by the
+ * `begin` of the file. */
 typedef struct {
     const uint16_t *nodes;
     const uint32_t *keys;
@@ -388,18 +389,24 @@ typedef struct {
     uint8_t *canvas;
     uint64_t canvas_nbytes;
     mapix_canvas rows;
+    const mapix_part *parts; /* tables are not used; null: all are of the file that the call names */
+    const mapix_iid *iids;   /* nparts */
+    const uint32_t *which;   /* n */
+    uint64_t nparts;
 } mapix_iid_join;
 
 /* Pairs that share pixels: i < j and the number of pixels, three numbers each, n so far, at most `capacity`.
  * leader and next_leaf are where to continue: 0 at first; leader is the join's n when all is done.  work counts
- * what was done, in units of about a nanosecond: words compared, bytes cleared, pairs of boxes. */
+ * what was done, in units of about a nanosecond: words compared, bytes cleared, pairs of boxes.  `failed` is the
+ * part that an error is about; where->record is a key there. */
 typedef struct {
     uint64_t leader, next_leaf;
     uint32_t *pairs;
-    uint64_t capacity, n, work;
+    uint64_t capacity, n, work, failed;
 } mapix_iid_pairs;
 
-/* Continue to compare, until `pairs` is full or a certain amount of work was done. */
+/* Continue to compare, until `pairs` is full or a certain amount of work was done.  Of several files, all are
+ * checked for changes; map and iid are not used. */
 int mapix_iid_overlaps(const mapix_map *map, const mapix_iid *iid, const mapix_iid_join *join,
                        mapix_iid_pairs *pairs, mapix_where *where);
 

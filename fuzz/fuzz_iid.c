@@ -506,6 +506,16 @@ static void check_mistakes(void) {
     CHECK(mapix_iid_overlaps(&map, &none, &join, &pairs, &where) == wrong);
     join.rows = small, pairs.n = 0;
     CHECK(mapix_iid_overlaps(&map, &none, &join, &pairs, &where) == wrong);
+    join.rows = canvas, join.n = 1, join.keys = &key;
+    const mapix_part part = {&map, NULL, 1};
+    const mapix_iid beyond = {0, 0, sizeof file + 1, 0, 0, 0};
+    const uint32_t first = 0, second = 1;
+    join.parts = &part, join.iids = &none, join.which = &first, join.nparts = 1;
+    CHECK(mapix_iid_overlaps(NULL, NULL, &join, &pairs, &where) == wrong); /* a key before its file */
+    join.which = &second;
+    CHECK(mapix_iid_overlaps(NULL, NULL, &join, &pairs, &where) == wrong);
+    join.n = 0, join.iids = &beyond;
+    CHECK(mapix_iid_overlaps(NULL, NULL, &join, &pairs, &where) == wrong);
     CHECK(mapix_iid_count(&map, &none, &key, window, 0, 0, &small, numbers, &where) == wrong);
     CHECK(mapix_iid_shared(&map, &none, &key, &key, 0, &small, numbers, &where) == wrong);
     CHECK(mapix_iid_names(&map, &none, 0, words, 3, numbers, &where) == wrong);

@@ -150,11 +150,23 @@ static void check_overlaps(const reader *r, input *in) {
     CHECK((status == MAPIX_OK) == !r->bad);
     const uint64_t canvas_nbytes = (uint64_t[]){0, 40, 4096}[take(in) % 3];
     uint8_t *canvas = block(2 * canvas_nbytes);
-    mapix_iid_join join = {nodes, keys, places, n, canvas, canvas_nbytes, take_canvas()};
-    static uint32_t shared[MOST_SEGMENTS][MOST_SEGMENTS];
-    memset(shared, 0, sizeof shared);
+    mapix_iid_join join = {nodes, keys, places, n, canvas, canvas_nbytes, take_canvas(), 0, 0, 0, 0};
+    /* the same file as two: each segment is read from either of them */
+    const mapix_part parts[2] = {{&r->map, NULL, 0}, {&r->map, NULL, 0}};
+    const mapix_iid iids[2] = {r->a->iid, r->a->iid};
+    uint32_t which[MOST_SEGMENTS];
+    for (uint32_t k = 0; k < n; k++) {
+        which[k] = (k ^ canvas_nbytes) & 1;
+    }
+    mapix_iid_join of_two = join;
+    of_two.parts = parts, of_two.iids = iids, of_two.which = which, of_two.nparts = 2;
+    static uint32_t shared[MOST_SEGMENTS][MOST_SEGMENTS], again[MOST_SEGMENTS][MOST_SEGMENTS];
+    memset(shared, 0, sizeof shared), memset(again, 0, sizeof again);
     if (!r->bad) {
-        join_all(r, &join, 1 + take(in) % 5, shared, 1);
+        const uint64_t room = 1 + take(in) % 5;
+        join_all(r, &join, room, shared, 1);
+        join_all(r, &of_two, room, again, 1);
+        CHECK(memcmp(shared, again, sizeof shared) == 0);
         for (uint32_t i = 0; i < n; i++) {
             for (uint32_t j = i + 1; j < n; j++) {
                 const slow_segment *a = &r->slow[i], *b = &r->slow[j];
@@ -173,6 +185,7 @@ static void check_overlaps(const reader *r, input *in) {
             one->box[take(in) % 4] = take(in);
         }
         join_all(r, &join, 40, shared, 0);
+        join_all(r, &of_two, 40, shared, 0);
     }
     free(nodes), free(places), free(canvas);
 }

@@ -5,14 +5,19 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import tempfile
+from contextlib import ExitStack
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import mapix
 import mapix.iid
-from mapix.iid import ShardedWriter, Writer, edit, merge, subset
-from mapix.iid.names import name_hashes
+from mapix.iid import ShardedWriter, Writer, edit, merge, sharded_archive, subset
+from mapix.iid.names import Names, name_hashes
 from mapix.store import SYSTEM
 
 N = 11
@@ -262,6 +267,105 @@ def test_indices_are_what_has_an_index(both):
                     thing[key]
             with pytest.raises(IndexError):
                 thing[N]
+
+
+def test_files_of_a_set_are_opened_once(both, tmp_path):
+    a, one, first = both
+    paths = sorted(tmp_path.glob("set-*"))
+    same(mapix.open(paths), one)
+    assert (
+        mapix.open(paths[1:3]).names()
+        == one.names()[len(a.parts[0]) :][: sum(map(len, a.parts[1:3]))]
+    )
+    assert len(mapix.open([tmp_path / "one.iid", first])) == 2 * N  # the set of one file
+
+
+def random_archives(tmp_path, data) -> tuple[Any, Any]:
+    """The same segments in one archive and in several, some of them empty."""
+    masks = st.integers(0, 2**12 - 1).map(lambda n: np.array([n >> k & 1 for k in range(12)], bool))
+    segments = data.draw(
+        st.lists(
+            st.tuples(
+                st.sampled_from(["", "d", "e\u00e9"]),
+                st.sampled_from(["1", "2", "3", "4"]),
+                masks,
+                st.sampled_from([(3, 4), (2, 6), (12, 1)]),
+                st.tuples(st.integers(0, 9), st.integers(0, 9)),
+                st.sets(st.sampled_from("ab")),
+                st.integers(0, 2),
+            ),
+            max_size=12,
+        )
+    )
+    segments.sort(key=lambda s: s[-1])
+    with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
+        paths = [os.path.join(folder, f"{k}.iid") for k in range(3)]
+        with ExitStack() as stack:
+            whole = stack.enter_context(Writer(os.path.join(folder, "whole.iid")))
+            outs = [stack.enter_context(Writer(path)) for path in paths]
+            for domain, iid, mask, shape, at, groups, k in segments:
+                for out in (whole, outs[k]):
+                    out.add(domain, iid, mask.reshape(shape), at=at, groups=sorted(groups))
+        return mapix.open(paths), mapix.open(whole.path)
+
+
+QUERIES = {
+    "overlaps": lambda a, keys: [
+        getattr(a.overlaps(keys), k).tolist() for k in ("i", "j", "pixels")
+    ],
+    "find": lambda a, keys: [a.find(d, i).tolist() for d in ("", "d", "x") for i in "125"],
+    "find many": lambda a, keys: a.find("d", ["5", b"1", "2", "1"]).tolist(),
+    "find iid": lambda a, keys: [a.find(iid=i).tolist() for i in "135"],
+    "find domain": lambda a, keys: [a.find(d).tolist() for d in ("", "e\u00e9", "x")],
+    "duplicates": lambda a, keys: [d.tolist() for d in a.duplicates()],
+    "names": lambda a, keys: a.names(keys),
+    "masks": lambda a, keys: [m.tolist() for m in a.masks(keys)],
+}
+
+
+def test_queries_of_a_set_are_exact(tmp_path):
+    @settings(max_examples=12)
+    @given(st.data())
+    def check(data):
+        a, one = random_archives(tmp_path, data)
+        some = np.array(data.draw(st.permutations(range(len(one)))), np.uint32)
+        for name, ask in QUERIES.items():
+            for keys in (None, some[::-2], some[:0]):
+                assert ask(a, keys) == ask(one, keys), name
+
+    check()
+
+
+def test_names_whose_hashes_are_equal_are_told_apart(both, monkeypatch):
+    a, one, _ = both
+    monkeypatch.setattr(Names, "hashes", lambda self, *_: np.zeros(len(self._file), np.uint64))
+    monkeypatch.setattr(
+        sharded_archive, "name_hashes", lambda _, iids, *__, **___: np.zeros(len(iids), np.uint64)
+    )
+    for name, ask in QUERIES.items():
+        assert ask(a, None) == ask(one, None), name
+
+
+def test_damage_in_one_file_of_a_set_is_an_error_that_names_it(both, tmp_path):
+    paths = sorted(tmp_path.glob("set-*"))
+    broken = mapix.open([paths[0], tmp_path / "one.iid", paths[1]])
+    segment = broken.parts[1]._file
+    at, _ = segment.regions_at(2)
+    with open(tmp_path / "one.iid", "r+b") as f:
+        f.seek(at)
+        f.write(b"\xff" * 12)  # a region that ends nowhere
+    with pytest.raises(mapix.MapixError, match=r"one\.iid"):
+        broken.overlaps()
+    again = mapix.open([paths[0], tmp_path / "one.iid", paths[1]])
+    with pytest.raises(mapix.FormatError, match=r"one\.iid.* 2\b"):
+        again.overlaps()
+    fine = mapix.open(paths)
+    want = fine.overlaps().pixels.tolist()
+    os.chmod(paths[1], 0o600)  # a change that changes nothing
+    assert fine.overlaps().pixels.tolist() == want
+    os.truncate(paths[2], 60)
+    with pytest.raises(mapix.FileChangedError, match=paths[2].name):
+        fine.overlaps()
 
 
 def mixed(a: int, b: int) -> int:

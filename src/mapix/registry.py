@@ -69,9 +69,9 @@ class Candidate:
         A file or a directory.
     expect : Fingerprint, optional
         The file has to be this one, or FileChangedError.
-    alone : bool
-        Whether it is one of several paths that are opened as one: a format that finds the other
-        files of a set by the name of one then opens this file alone.
+    among : frozenset of str
+        All paths that are opened as one.  A format that opens a set by the name of one file opens
+        this file alone if another one of its set is among them.
     """
 
     def __init__(
@@ -79,11 +79,11 @@ class Candidate:
         path: str | os.PathLike[str] | Candidate,
         expect: Fingerprint | None = None,
         *,
-        alone: bool = False,
+        among: frozenset[str] = frozenset(),
     ) -> None:
         self.path = os.fspath(path)
         self.expect = expect
-        self.alone = alone
+        self.among = among
         self._source: Source | None = None
         self._front: bytes | None = None
         self._is_directory: bool | None = None
@@ -413,7 +413,8 @@ def open_dataset(
     if not isinstance(path, str | bytes | os.PathLike):
         if not path:
             raise ValueError("no path was given")
-        each = (Candidate(p, alone=len(path) > 1) for p in path)
+        among = frozenset(os.fspath(p) for p in path)
+        each = (Candidate(p, among=among) for p in path)
         first, *others = (open_dataset(p, format=format, **options) for p in each)
         return first.joined(others) if others else first
     candidate = Candidate.of(path)

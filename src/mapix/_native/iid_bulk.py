@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix._native.core import CData, ffi, lib, problem, where_of
+from mapix._native.core import CHANGED, CData, address_of, ffi, lib, problem, where_of
+from mapix._native.joint import PART
 from mapix._native.tree import Boxes, Keys, Tree, read, write
 
 if TYPE_CHECKING:
     from mapix.source import Source
 
-__all__ = ["FORMAT", "SEGMENTS_PER_CALL", "Bulk"]
+__all__ = ["FORMAT", "SEGMENTS_PER_CALL", "Bulk", "overlaps"]
 
 FORMAT = "iid"
 # A call of the core cannot be interrupted; Ctrl-C is handled between two calls.
@@ -103,51 +105,8 @@ class Bulk:
     def overlaps(
         self, keys: Keys, tree: Tree, most: int, most_work: int
     ) -> NDArray[np.uint32] | None:
-        """Return key, higher key and shared pixels, uint32 (n, 3): ``mapix_iid_overlaps``.
-
-        None if there are more than ``most`` pairs, or if more than ``most_work`` was done.
-        """
-        ordered, n = keys[tree.order], len(keys)
-        places, several = np.empty(n, PLACE), False
-        for at in range(0, n, SEGMENTS_PER_CALL):
-            part, into = ordered[at : at + SEGMENTS_PER_CALL], places[at : at + SEGMENTS_PER_CALL]
-            args = (read("uint32_t[]", part), len(part), write("mapix_place[]", into))
-            self._call(lib.mapix_iid_places, *args)
-            several = several or bool((into["at"] == SEVERAL).any())
-        canvas = np.empty(2 * CANVAS_NBYTES if several else 2, np.uint8)
-        join, pairs = ffi.new("mapix_iid_join *"), ffi.new("mapix_iid_pairs *")
-        nodes, sorted_keys = read("uint16_t[]", tree.nodes), read("uint32_t[]", ordered)
-        where, room = read("mapix_place[]", places), write("uint8_t[]", canvas)
-        join.nodes, join.keys, join.places, join.canvas = nodes, sorted_keys, where, room
-        join.n, join.canvas_nbytes = n, len(canvas) // 2
-        join.rows = _canvas.take()[0]
-        every: list[NDArray[np.uint32]] = []
-        while pairs.leader < n:
-            if pairs.n == pairs.capacity:
-                if sum(map(len, every)) > most:
-                    return None
-                more = min(max(SEGMENTS_PER_CALL, PAIRS_PER_SEGMENT * n), most + 1)
-                every.append(np.empty((more, 3), np.uint32))
-                into = write("uint32_t[]", every[-1])
-                pairs.pairs, pairs.capacity, pairs.n = into, len(every[-1]), 0
-            state = pairs.leader, pairs.next_leaf, pairs.n
-
-            def again(m: CData, *args: Any, state: tuple[int, int, int] = state) -> int:
-                pairs.leader, pairs.next_leaf, pairs.n = (
-                    state  # a harmless change of the file repeats the call
-                )
-                return int(lib.mapix_iid_overlaps(m, *args))
-
-            self._call(again, join, pairs)
-            if pairs.work > most_work:
-                return None
-        _canvas.give_back()
-        if every:
-            every[-1] = every[-1][: int(pairs.n)]
-        found = np.concatenate([np.empty((0, 3), np.uint32), *every])
-        into, scratch = (write("uint32_t[]", v) for v in (found, np.empty_like(found)))
-        lib.mapix_pairs_sort(into, scratch, len(found), self.nsegments)
-        return found
+        """Return key, higher key and shared pixels, uint32 (n, 3): ``overlaps``."""
+        return overlaps([self], np.zeros(1, np.int64), keys, tree, most, most_work)
 
     def paint(
         self,
@@ -222,3 +181,102 @@ class Bulk:
             if done[0] == first:
                 room *= 4
         return found
+
+
+class _Files:
+    """The files of a ``mapix_iid_join``, and their maps."""
+
+    def __init__(self, files: Sequence[Bulk], begins: NDArray[np.int64], ordered: Keys) -> None:
+        self.files, self._begins = files, begins
+        self.which = (np.searchsorted(begins, ordered, side="right") - 1).astype(np.uint32)
+        self._maps = [file._source.mapping.cmap for file in files]
+        self._cells = np.zeros(len(files), PART)
+        self._cells["map"], self._cells["begin"] = [address_of(c) for c in self._maps], begins
+        self._iids = ffi.new("mapix_iid[]", [file._c[0] for file in files])
+
+    def places(self, ordered: Keys) -> NDArray[np.void]:
+        """Return where the pixels of all segments are: ``mapix_iid_places``."""
+        order = np.argsort(self.which, kind="stable")
+        found, ends = np.empty(len(ordered), PLACE), np.cumsum(np.bincount(self.which))
+        for k, end in enumerate(ends.tolist()):
+            begin = int(ends[k - 1]) if k else 0
+            for first in range(begin, end, SEGMENTS_PER_CALL):
+                at = order[first : min(first + SEGMENTS_PER_CALL, end)]
+                keys = (ordered[at] - self._begins[k]).astype(np.uint32)
+                into = np.empty(len(at), PLACE)
+                args = read("uint32_t[]", keys), len(at), write("mapix_place[]", into)
+                self.files[k]._call(lib.mapix_iid_places, *args)
+                found[at] = into
+        return found
+
+    def describe(self, join: CData) -> None:
+        """Fill in the files of a join; one file is passed to each call."""
+        if len(self.files) > 1:
+            join.parts, join.nparts = ffi.from_buffer("mapix_part[]", self._cells), len(self.files)
+            join.iids, join.which = self._iids, read("uint32_t[]", self.which)
+
+    def call(self, join: CData, pairs: CData) -> None:
+        """Call ``mapix_iid_overlaps``; a harmless change of a file repeats the call."""
+        state, where = (pairs.leader, pairs.next_leaf, pairs.n), ffi.new("mapix_where *")
+        while status := lib.mapix_iid_overlaps(self._maps[0], self.files[0]._c, join, pairs, where):
+            failed = int(pairs.failed)
+            mapping = self.files[failed]._source.mapping
+            if status != CHANGED:
+                raise problem(status, where_of(where), mapping.path, FORMAT)
+            mapping.guarded(lib.mapix_map_check)
+            self._maps[failed] = mapping.cmap
+            self._cells["map"][failed] = address_of(mapping.cmap)
+            pairs.leader, pairs.next_leaf, pairs.n = state
+
+
+def overlaps(
+    files: Sequence[Bulk],
+    begins: NDArray[np.int64],
+    keys: Keys,
+    tree: Tree,
+    most: int,
+    most_work: int,
+) -> NDArray[np.uint32] | None:
+    """Return key, higher key and shared pixels of all pairs, uint32 (n, 3): ``mapix_iid_overlaps``.
+
+    Parameters
+    ----------
+    files : sequence of Bulk
+        At least one.
+    begins : ndarray
+        int64: the key of the first segment of each file.
+    keys : ndarray
+        uint32: the segments that are compared.
+    tree : Tree
+        Over the boxes of ``keys``.
+    most, most_work : int
+        Pairs, and work, above which None is returned.
+    """
+    ordered, n = keys[tree.order], len(keys)
+    every_file = _Files(files, begins, ordered)
+    places = every_file.places(ordered)
+    canvas = np.empty(2 * CANVAS_NBYTES if (places["at"] == SEVERAL).any() else 2, np.uint8)
+    join, pairs = ffi.new("mapix_iid_join *"), ffi.new("mapix_iid_pairs *")
+    join.nodes, join.keys = read("uint16_t[]", tree.nodes), read("uint32_t[]", ordered)
+    join.places, join.canvas = read("mapix_place[]", places), write("uint8_t[]", canvas)
+    join.n, join.canvas_nbytes = n, len(canvas) // 2
+    join.rows = _canvas.take()[0]
+    every_file.describe(join)
+    every: list[NDArray[np.uint32]] = []
+    while pairs.leader < n:
+        if pairs.n == pairs.capacity:
+            if sum(map(len, every)) > most:
+                return None
+            more = min(max(SEGMENTS_PER_CALL, PAIRS_PER_SEGMENT * n), most + 1)
+            every.append(np.empty((more, 3), np.uint32))
+            pairs.pairs, pairs.capacity, pairs.n = write("uint32_t[]", every[-1]), more, 0
+        every_file.call(join, pairs)
+        if pairs.work > most_work:
+            return None
+    _canvas.give_back()
+    if every:
+        every[-1] = every[-1][: int(pairs.n)]
+    found = np.concatenate([np.empty((0, 3), np.uint32), *every])
+    into, scratch = (write("uint32_t[]", v) for v in (found, np.empty_like(found)))
+    lib.mapix_pairs_sort(into, scratch, len(found), sum(file.nsegments for file in files))
+    return found

@@ -131,9 +131,9 @@ def opened(arguments: argparse.Namespace) -> Iterator[Any]:
 def _all_opened(arguments: argparse.Namespace) -> Iterator[Any]:
     from mapix.registry import Candidate, open_dataset
 
-    options, paths = opening(arguments), arguments.paths
-    for path in paths:
-        yield open_dataset(Candidate(path, alone=len(paths) > 1), **options)
+    options, among = opening(arguments), frozenset(arguments.paths)
+    for path in arguments.paths:
+        yield open_dataset(Candidate(path, among=among), **options)
 
 
 @contextmanager

@@ -55,9 +55,6 @@ class Bits(Protocol):
     def count(self, keys: Keys, windows: Boxes, *, any: bool = False) -> Keys:
         """Return the pixels within windows (n, 4), or 1 if there is any, uint32 (n,)."""
 
-    def shared(self, a: Keys, b: Keys) -> Keys:
-        """Return how many pixels each pair of segments shares, uint32 (n,)."""
-
     def overlaps(self, keys: Keys, tree: Tree, most: int, most_work: int) -> Keys | None:
         """Return key, higher key and shared pixels of all pairs that share any, (n, 3), sorted.
 

@@ -50,8 +50,8 @@ def open_path(
         The file, by any name.
     others : sequence of (str, Fingerprint or None), optional
         Files whose segments follow, and the fingerprint that each must have.  By default, of one
-        file ``NAME-00000-of-00003.iid``, all files of that set; ``others=()`` opens the file alone,
-        and so does ``mapix.open`` of several paths.
+        file ``NAME-00000-of-00003.iid``, all files of that set, unless ``mapix.open`` was given
+        several of them; ``others=()`` opens the file alone.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def open_path(
         raise TypeError(f"archives have no option {', '.join(sorted(unknown))}; they have others")
     candidate = Candidate.of(path)
     if others is None:
-        shards = [] if candidate.alone else files_of_set(candidate.path)
+        shards = files_of_set(candidate.path, candidate.among)
         if len(shards) > 1:
             return ShardedArchive([SingleArchive(Source(p)) for p in shards])
         others = ()

@@ -19,8 +19,10 @@ def shard_path(stem: str, k: int, n: int) -> str:
     return f"{stem}-{k:05}-of-{n:05}.iid"
 
 
-def files_of_set(path: str) -> list[str]:
+def files_of_set(path: str, among: frozenset[str] = frozenset()) -> list[str]:
     """Return the paths of all files of the set of a path; none if its name is not one of a set.
+
+    None, too, if another file of the set is ``among`` the paths that the user names.
 
     Raises
     ------
@@ -35,6 +37,8 @@ def files_of_set(path: str) -> list[str]:
         return []
     stem, n = os.path.join(folder, found[1]), int(found[3])
     paths = [shard_path(stem, k, n) for k in range(n)]
+    if any(p in among and p != path for p in paths):
+        return []
     missing = [os.path.basename(p) for p in paths if not os.path.isfile(p)]
     if missing:
         shown = ", ".join(missing[:SHOWN_NAMES])
