@@ -24,6 +24,7 @@ __all__ = [
     "Collatable",
     "Lookout",
     "Pair",
+    "Prepared",
     "Recipe",
     "Row",
     "Samples",
@@ -33,6 +34,7 @@ __all__ = [
     "given",
     "in_unit",
     "label_codes",
+    "same_shapes",
     "translated",
 ]
 
@@ -444,6 +446,84 @@ def gather(
     if shapes is None:
         shapes = found
     return Batch(images, labels, present, shapes, spec, offsets, recipe.names)
+
+
+class Prepared:
+    """Batches of records that are all alike, with one set of options: all that is known before.
+
+    It refers to no dataset, so a dataset can keep it without a cycle.
+
+    Parameters
+    ----------
+    index : Table
+        The index of the file.
+    recipe : Recipe
+        Type, layout, arithmetic, labels.
+    h, w : int
+        Size of the output.
+    shape : tuple of int
+        Shape of an image of the output.
+    record : (int, int, int)
+        h, w, c of each record.
+    threads : int
+        Threads that copy, 1 to 16.
+    lookout : Lookout, optional
+        As for ``gather``.
+    """
+
+    __slots__ = (
+        "_h",
+        "_index",
+        "_lookout",
+        "_record",
+        "_shape",
+        "_shapes",
+        "_threads",
+        "_w",
+        "recipe",
+    )
+
+    def __init__(
+        self,
+        index: _native.Table,
+        recipe: Recipe,
+        h: int,
+        w: int,
+        shape: tuple[int, ...],
+        record: tuple[int, int, int],
+        threads: int,
+        lookout: Lookout | None = None,
+    ) -> None:
+        self._index, self.recipe, self._h, self._w = index, recipe, h, w
+        self._shape, self._record = shape, np.array(record, np.uint16)
+        self._threads, self._lookout = threads, lookout
+        self._shapes = np.empty((0, 3), np.uint16)
+
+    def gather(self, mapping: Mapping, rows: IntArray, out: NDArray[Any] | Batch | None) -> Batch:
+        """Copy records into a batch, as ``gather`` does."""
+        b, recipe, lookout = len(rows), self.recipe, self._lookout
+        shape: Any = (b, *self._shape)
+        if out is not None:
+            shape = given(out, shape, recipe.dtype)
+        probe = 0 if lookout is None else lookout.probes()
+        do = _slowly if fast is None else _fast
+        images, labels, present, _, _, nasked = do(
+            *(mapping, self._index, recipe, rows, shape, self._h, self._w),
+            *(None, False, False, self._threads, probe),
+        )
+        if probe and lookout is not None:
+            lookout.saw(nasked)
+        shapes = self._shapes
+        if len(shapes) != b:
+            shapes = self._shapes = same_shapes(self._record, b)
+        return Batch(images, labels, present, shapes, None, None, recipe.names)
+
+
+def same_shapes(record: NDArray[np.uint16], b: int) -> NDArray[np.uint16]:
+    """Return one shape b times, uint16 (b, 3), as a read-only view."""
+    found: NDArray[np.uint16] = np.ndarray((b, 3), np.uint16, record, 0, (0, 2))
+    found.flags.writeable = False
+    return found
 
 
 def _fast(mapping: Mapping, index: _native.Table, recipe: Recipe, *what: Any) -> tuple[Any, ...]:

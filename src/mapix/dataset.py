@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import abc
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
+from types import MappingProxyType
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix.assembly import assembled
-from mapix.batch import Batch, batches
+from mapix.batch import Batch, Prepared, batches
 from mapix.columns import Column, Columns
 from mapix.errors import MapixError, UnsupportedError
 from mapix.options import (
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Annotations", "Dataset", "FileDataset", "Progress", "Unit"]
 
+MOST_PREPARED = 16  # sets of options
 MOST_SHOWN = 8  # columns that ``repr`` lists
 
 R = TypeVar("R", covariant=True)
@@ -141,6 +143,7 @@ class Dataset(abc.ABC, Generic[R]):
 
     _rows: Rows = None
     _columns_known: Columns | None = None
+    _prepared: Mapping[Hashable, Prepared] = MappingProxyType({})  # batches, by their options
     _whole: Any = None  # all records of the file: made when a part needs their labels
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -193,6 +196,28 @@ class Dataset(abc.ABC, Generic[R]):
         a faster way overrides it.
         """
         return self._assembled(rows, options, out)
+
+    def _prepare(self, options: BatchOptions) -> Prepared | None:
+        """Return batches with these options as prepared ones; None where ``_gather`` makes each.
+
+        A family may do so where batches depend on nothing but the rows: then later calls with the
+        same options skip what is the same for all of them.
+        """
+        del options
+        return None
+
+    def _gather_prepared(
+        self, prepared: Prepared, rows: NDArray[np.int64], out: NDArray[Any] | Batch | None
+    ) -> Batch:
+        """Copy records of the file, by number, into a batch that ``_prepare`` has prepared."""
+        raise NotImplementedError
+
+    def _remember(self, key: Hashable, options: BatchOptions) -> None:
+        """Prepare batches with these options for the next calls with these arguments."""
+        found = self._prepare(options)
+        if found is not None:
+            known = {} if len(self._prepared) >= MOST_PREPARED else dict(self._prepared)
+            self._prepared = {**known, key: found}
 
     def _gather_augmented(
         self,
@@ -762,11 +787,23 @@ class Dataset(abc.ABC, Generic[R]):
         Copies: each image once.  Lifetime: the batch owns its arrays.  Threads: any number of
         calls at once.
         """
+        key = None
+        if augment is None and pad is False and crop is False:
+            key = (dtype, layout, scale, mean, std, pad_value, labels, threads)
+            try:
+                prepared = self._prepared.get(key)
+            except TypeError:  # a list or an array
+                prepared = key = None
+            if prepared is not None:
+                return self._gather_prepared(prepared, self._rows_of(indices), out)
         options = BatchOptions(
             *(dtype, layout, scale, numbers(mean), numbers(std)),
             *(canvas_size(pad), crop, pad_value, labels, threads),
         )
-        found = self._gathered(self._rows_of(indices), self._possible(options), out, augment)
+        options = self._possible(options)
+        found = self._gathered(self._rows_of(indices), options, out, augment)
+        if key is not None:
+            self._remember(key, options)
         return self._as_classes(found) if labels == "class" else found
 
     def _gathered(

@@ -20,7 +20,17 @@ from mapix import _native
 from mapix.arrow_capsules import array_capsules
 from mapix.assembly import assembled, converted
 from mapix.augmentation import Draws
-from mapix.batch import Batch, Lookout, Recipe, Samples, affine, gather, given
+from mapix.batch import (
+    Batch,
+    Lookout,
+    Prepared,
+    Recipe,
+    Samples,
+    affine,
+    gather,
+    given,
+    same_shapes,
+)
 from mapix.byte_ranges import ByteRange, Kind, Walk
 from mapix.columns import Column
 from mapix.dataset import FileDataset, Progress
@@ -316,6 +326,22 @@ class RowArray(FileDataset[NDArray[Any]]):
             found = self._fused(rows, plan, plan.recipe, out, options.threads)
         return self._labelled(found, rows, options)
 
+    def _prepare(self, options: BatchOptions) -> Prepared | None:
+        plan = self._plans.get(options) or self._plan(options)
+        if plan.recipe is None or options.labels not in (None, "raw"):
+            return None
+        if options.labels is None and self.labels is not None:
+            return None
+        h, w, c = (min(side, MOST_SIDE) for side in self._hwc)
+        sides = plan.canvas[:2]
+        return Prepared(self._index, plan.recipe, *sides, plan.shape, (h, w, c), options.threads)
+
+    def _gather_prepared(
+        self, prepared: Prepared, rows: NDArray[np.int64], out: NDArray[Any] | Batch | None
+    ) -> Batch:
+        found = prepared.gather(self._numbers.mapping, rows, out)
+        return found if self.labels is None else self._with_labels(found, rows)
+
     def _gather_augmented(
         self,
         rows: NDArray[np.int64],
@@ -340,10 +366,15 @@ class RowArray(FileDataset[NDArray[Any]]):
     def _labelled(self, found: Batch, rows: NDArray[np.int64], options: BatchOptions) -> Batch:
         """Put labels into a batch, if they are wanted, and return it."""
         if self.labels is not None and options.labels is not None:
-            labels = found.labels = self.labels._values_of(rows)
-            found.present = np.empty(labels.shape, np.bool_)
-            found.present.fill(True)
-            found.names = self._names
+            return self._with_labels(found, rows)
+        return found
+
+    def _with_labels(self, found: Batch, rows: NDArray[np.int64]) -> Batch:
+        assert self.labels is not None
+        labels = found.labels = self.labels._values_of(rows)
+        found.present = np.empty(labels.shape, np.bool_)
+        found.present.fill(True)
+        found.names = self._names
         return found
 
     def _plan(self, options: BatchOptions) -> _Plan:
@@ -548,7 +579,7 @@ class RowArray(FileDataset[NDArray[Any]]):
             every = np.arange(self._shape[0])
             self._loaded.append(self._gather(every, BatchOptions(), None).images)
         _native.check(self._numbers.mapping)
-        found: NDArray[Any] = self._loaded[0][rows]
+        found: NDArray[Any] = self._loaded[0].take(rows, axis=0)
         return found
 
     def _shapes(self, n: int) -> NDArray[np.uint16]:
@@ -556,9 +587,7 @@ class RowArray(FileDataset[NDArray[Any]]):
         known = self._shapes_of_rows
         if len(known) != n:
             one = np.array([min(side, MOST_SIDE) for side in self._hwc], np.uint16)
-            known = np.ndarray((n, 3), np.uint16, one, 0, (0, 2))
-            known.flags.writeable = False
-            self._shapes_of_rows = known
+            known = self._shapes_of_rows = same_shapes(one, n)
         return known
 
     def placement(self, **options: Any) -> Placement:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mapix import _native
 from mapix.assembly import check_padding
-from mapix.batch import Batch, Recipe, affine, gather, in_unit
+from mapix.batch import Batch, Prepared, Recipe, affine, gather, in_unit
 from mapix.errors import UnsupportedError
 from mapix.options import BatchOptions
 from mapix.selection import Rows as Selection
@@ -94,6 +94,22 @@ class BatchPlan:
             names=names,
         )
         return made
+
+    def prepared(self, file: Gatherer) -> Prepared | None:
+        """Return the batches of a uniform file with raw labels, or without: see ``_prepare``."""
+        uniform = file.index.stride and file.fixed_nbytes
+        if not uniform or self._fit or self._flat or self._spec_range:
+            return None
+        if self._options.labels not in (None, "raw"):
+            return None
+        _, h, w, c, _ = file.index.first
+        return Prepared(
+            *(file.native, self._recipes.get((c, 0)) or self._recipe(file, c, 0), h, w),
+            shape=(c, h, w) if self._layout == "NCHW" else (h, w, c),
+            record=(h, w, c),
+            threads=self._options.threads,
+            lookout=file.lookout,
+        )
 
     def placement(self, file: Gatherer, rows: Selection) -> Placement:
         """Describe what ``batch`` of any records of ``rows`` does; see ``Dataset.placement``."""

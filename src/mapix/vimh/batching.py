@@ -86,6 +86,15 @@ class Batching(Dataset[Record]):
         Copies: each image once.  Lifetime: the batch owns its arrays.  Threads: any number of
         calls at once, the GIL is released.  Cost: one scan of the records' bytes.
         """
+        key = None
+        if not (pad is not False or crop is not False or flat or spec_range or augment is not None):
+            key = (dtype, layout, scale, mean, std, pad_value, labels, threads)
+            try:
+                prepared = self._prepared.get(key)
+            except TypeError:  # a list or an array
+                prepared = key = None
+            if prepared is not None:
+                return self._gather_prepared(prepared, self._rows_of(indices), out)
         options = BatchOptions(
             dtype,
             layout,
@@ -99,4 +108,7 @@ class Batching(Dataset[Record]):
             threads,
             (("flat", flat), ("spec_range", spec_range)) if flat or spec_range else (),
         )
-        return self._gathered(self._rows_of(indices), options, out, augment)
+        found = self._gathered(self._rows_of(indices), options, out, augment)
+        if key is not None:
+            self._remember(key, options)
+        return found

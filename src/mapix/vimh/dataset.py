@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix import views
-from mapix.batch import Batch, translated
+from mapix.batch import Batch, Prepared, translated
 from mapix.dataset import Annotations, Unit
 from mapix.errors import UnsupportedError
 from mapix.options import BatchOptions, Crop, Layout, batch_options
@@ -339,6 +339,14 @@ class Dataset(record_types.Rows, Batching):
 
     def _plan(self, options: BatchOptions) -> BatchPlan:
         return self._gatherer.plan(options, self._possible)
+
+    def _prepare(self, options: BatchOptions) -> Prepared | None:
+        return self._plan(options).prepared(self._gatherer)
+
+    def _gather_prepared(
+        self, prepared: Prepared, rows: NDArray[np.int64], out: NDArray[Any] | Batch | None
+    ) -> Batch:
+        return prepared.gather(self._gatherer.pixels.mapping, rows, out)
 
     def _gather(
         self, rows: NDArray[np.int64], options: BatchOptions, out: NDArray[Any] | Batch | None

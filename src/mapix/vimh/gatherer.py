@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix import _native, views
-from mapix.batch import Batch, Lookout, label_codes
+from mapix.batch import Batch, Lookout, label_codes, same_shapes
 from mapix.drawing.scaling import MOST_DRAWN_PIXELS, drawn
 from mapix.errors import FileChangedError, UnsupportedError
 from mapix.options import BatchOptions, checked
@@ -363,9 +363,7 @@ class Gatherer(record_types.File):
         """Return the one shape of a uniform file, b times, as a read-only view."""
         known = self._shapes
         if len(known) != b:
-            known = np.ndarray((b, 3), np.uint16, self._one_shape, 0, (0, 2))
-            known.flags.writeable = False
-            self._shapes = known
+            known = self._shapes = same_shapes(self._one_shape, b)
         return known
 
     def table(self, unit: str) -> NDArray[Any]:
