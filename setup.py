@@ -24,7 +24,10 @@ def records() -> list[Extension]:
             "mapix._record",
             [
                 f"csrc/python/{name}.c"
-                for name in ("archive", "file", "gather", "pack", "record", "module")
+                for name in (
+                    *("archive", "file", "gather", "pack"),
+                    *("record", "segment_buffer", "module"),
+                )
             ],
             include_dirs=["csrc", numpy.get_include()],
             depends=["csrc/mapix.h", "csrc/vimh.h", "csrc/python/record.h", "csrc/flags.py"],

@@ -326,6 +326,9 @@ def test_a_writer_that_was_closed_takes_nothing_more(tmp_path):
     assert bytes_of(tmp_path / "x.iid") == want
 
 
+LARGE = np.ones((3000, 3000), bool)  # more than a writer holds in memory
+
+
 class FullDisk:
     """The operating system, whose n-th write from now on fails."""
 
@@ -349,7 +352,7 @@ def test_a_disk_that_is_full_ends_the_writer(tmp_path, nth, monkeypatch):
     out = Writer(tmp_path / "x.iid", calls=calls)
     calls.left = nth
     with pytest.raises(OSError, match="space"):
-        out.add("d", "i", ONE, groups=["g"])
+        out.add("d", "i", LARGE, groups=["g"])
     for call in (lambda: out.add("d", "i", ONE), lambda: out.group("g", []), out.close):
         with pytest.raises(mapix.MapixError, match="cannot be finished: segment 0"):
             call()

@@ -38,6 +38,7 @@ def load_pure() -> ModuleType:
     os.environ["MAPIX_PURE"] = "1"
     try:
         module = importlib.import_module("mapix.iid.single_archive")
+        module.Writer = importlib.import_module("mapix.iid.writer").Writer  # type: ignore[attr-defined]
     finally:
         os.environ.pop("MAPIX_PURE")
         if before is not None:
@@ -267,3 +268,94 @@ def test_closing_while_threads_read(path: Path) -> None:
         for thread in threads:
             thread.join()
         assert not wrong
+
+
+def written(path: Path, writer: Any, *, large: bool) -> tuple[list[Any], bytes]:
+    """What each call of a writer returns or raises, and the file."""
+    rng = np.random.default_rng(11)
+    found: list[Any] = []
+    with writer(path, {"a": 1}, index=True) as out:
+        add = lambda *args, **options: found.append(outcome(out.add, *args, **options))  # noqa: E731
+        for i in range(200):
+            mask = rng.random((int(rng.integers(0, 40)), int(rng.integers(0, 60)))) < rng.random()
+            add(f"d{i % 3}", f"s{i}", mask, at=(i, 2 * i))
+            add(
+                None,
+                b"\xff%d" % i,
+                mask.view(np.uint8) * (i % 3 + 1),
+                groups=["even", "even", "ü"][: i % 4],
+            )
+        ones = np.ones((3, 4), bool)
+        for args in (
+            ("d", "i", ones[:, ::2]),
+            ("d", "i", ones.T),
+            ("d", "i", ones.astype(np.int64)),
+            ("d", "i", ones.tolist()),
+            ("d", "i", ones.view(np.int8)),
+            ("d", "i", ones[0]),
+            ("d", "i", np.ma.masked_array(ones)),
+            ("d", "i", None),
+            ("d", None, ones),
+            (5, "i", ones),
+            ("\ud800", "i", ones),
+            ("d", bytearray(b"i"), ones),
+            ("d" * 20_000, "i", ones),
+            ("d", "i", np.arange(16000, dtype=np.uint8).reshape(100, 160)),
+            ("d", "i", np.ones((200, 300), bool)),
+            ("d", "i", np.zeros((0, 5), bool)),
+            ("d", "i", np.ones((1, 0), bool)),
+            ("d", "i", np.zeros((0, 70_000), bool)),
+        ):
+            add(*args)
+        for at in (
+            (1, 2),
+            [1, 2],
+            (np.int64(1), 2),
+            (True, 2),
+            (-1, 2),
+            (65533, 0),
+            (65532, 65531),
+            (1 << 70, 0),
+            (1.5, 2),
+            (1, 2, 3),
+            4,
+        ):
+            add("d", "at", ones, at=at)
+        for groups in ((), [], ["g"], "g", [b"g"], iter(["g", "h"]), None, np.array(["g"])):
+            add("d", "groups", ones, groups=groups)
+        add("d", "both", ones, at=(1, 2), bbox=(1, 2, 4, 6))
+        add("d", "area", ones, area=12)
+        out.group("late", [0, 3])
+        if large:
+            add("d", "large", np.ones((3000, 3000), bool))
+            add("d", "next", ones)
+        found += [len(out), out.nbytes]
+    return found, path.read_bytes()
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_writers_write_the_same(tmp_path: Path, large: bool) -> None:
+    quick, slow = (tmp_path / name / "x.iid" for name in ("quick", "slow"))
+    quick.parent.mkdir()
+    slow.parent.mkdir()
+    one, two = written(quick, Writer, large=large), written(slow, PURE.Writer, large=large)
+    assert [str(v).replace("slow", "quick") for v in two[0]] == [str(v) for v in one[0]]
+    assert one[1] == two[1]
+    assert mapix.open(quick).verify().ok
+
+
+def test_the_buffer(tmp_path: Path) -> None:
+    with Writer(tmp_path / "x.iid") as out:
+        rows, ones = out._rows, np.ones((100, 100), bool)
+        assert type(rows) is fast.SegmentBuffer
+        while not rows.full:
+            out.add("d", "i", ones)
+        assert rows.add(b"", b"", ones, None, 0) is None  # full: the writer writes first
+        held = out._written
+        key = out.add("d", "i", ones)
+        assert held < out._written == key + 1
+        assert not rows.full
+        assert rows.add(b"", b"", ones, None, 1 << 33) is None  # no room for its groups
+        with pytest.raises(TypeError, match="5 arguments"):
+            rows.add(b"", b"")
+        assert len(rows) == key + 1

@@ -59,6 +59,7 @@ int mapix_add_gather(PyObject *module);
 int mapix_add_pack(PyObject *module);
 int mapix_add_function(PyObject *module, PyMethodDef *def);
 int mapix_add_archive(PyObject *module);
+int mapix_add_segment_buffer(PyObject *module);
 PyTypeObject *mapix_add_type(PyObject *module, const char *name, PyType_Spec *spec);
 
 /* A new record; the file is ready, and row < nrecords. */

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FUNCTIONS",
     "NONE",
+    "PACKING",
     "Iid",
     "NameTable",
     "RegionTree",
@@ -448,3 +449,8 @@ FUNCTIONS = tuple(
     for name in ("columns", "texts", "own_mask", "find", "hits")
 )
 """Addresses of functions, as ``SegmentFile._attach`` takes them."""
+PACKING = (
+    address_of(ffi.addressof(lib, "mapix_iid_pack")),
+    int(lib.mapix_iid_scratch(SMALL_MASK_PIXELS)),
+)
+"""Address and words of scratch, as ``SegmentBuffer`` takes them."""

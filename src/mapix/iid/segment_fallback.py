@@ -1,4 +1,4 @@
-"""Fallback for ``SegmentFile`` and ``Segment`` of ``mapix._record``; tests compare both.
+"""Fallback for the types of archives in ``mapix._record``; tests compare both.
 
 ``segment_types`` chooses between the two.  What is rare or goes wrong is written once, in the
 subclasses.
@@ -7,14 +7,19 @@ subclasses.
 from __future__ import annotations
 
 import operator
+import struct
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mapix.iid.argument_checks import Box, Keys
+from mapix.iid.layout import NAME_HEAD, SEGMENT_HEAD
 
-__all__ = ["Segment", "SegmentFile"]
+__all__ = ["Segment", "SegmentBuffer", "SegmentFile"]
+
+ROW = struct.Struct("<5I")  # of the lookup table
+FULL_NBYTES = 1 << 20  # of names, or of segments, that are held
 
 
 class SegmentFile:
@@ -154,3 +159,81 @@ class Segment:
         else:
             found = self._file.mask(self._row, bbox, out)
         return found
+
+
+class SegmentBuffer:
+    """Segments of a new archive that are not written yet, and its lookup table.
+
+    Parameters
+    ----------
+    indexed : bool
+        Whether boxes and areas are collected.
+    most : int
+        Bytes of a section, and of all sections before the segments.
+    pack, nscratch : int
+        The address of ``mapix_iid_pack``, and how many words it needs for small masks.
+
+    Attributes
+    ----------
+    reserved : int
+        Bytes of header, metadata and groups, which share the limit of names and table.
+    """
+
+    def __init__(self, indexed: bool, most: int, pack: int, nscratch: int) -> None:
+        del most, pack, nscratch
+        self.reserved = 0
+        self._indexed = indexed
+        self._names, self._segs, self._lut = bytearray(), bytearray(), bytearray()
+        self._boxes, self._areas = bytearray(), bytearray()
+        self._before = [0, 0]
+
+    def __len__(self) -> int:
+        return len(self._lut) // ROW.size
+
+    @property
+    def names_nbytes(self) -> int:
+        """Bytes of all names so far."""
+        return self._before[0] + len(self._names)
+
+    @property
+    def segs_nbytes(self) -> int:
+        """Bytes of all segments so far."""
+        return self._before[1] + len(self._segs)
+
+    @property
+    def full(self) -> bool:
+        """Whether names and segments are to be taken."""
+        return max(len(self._names), len(self._segs)) >= FULL_NBYTES
+
+    def add(self, domain: Any, iid: Any, mask: Any, at: Any, listed: int) -> int | None:
+        """Return None: the writer packs the mask itself, and calls ``put``.
+
+        The C type packs a small bool or uint8 mask at (row, column), adds ``listed`` to
+        ``reserved``, and returns the key; None for other arguments, and when there is no room.
+        """
+        del domain, iid, mask, at, listed
+        return None
+
+    def put(self, domain: bytes, iid: bytes, box: Box, area: int, regions: bytes) -> int:
+        """Append a segment that was checked; return its key."""
+        key, name_nbytes = len(self), NAME_HEAD.size + len(domain) + len(iid)
+        nbytes = SEGMENT_HEAD.size + len(regions)
+        row = ROW.pack(key, self.names_nbytes, name_nbytes, self.segs_nbytes, nbytes)
+        self._names += NAME_HEAD.pack(key, len(domain), len(iid)) + domain + iid
+        self._segs += SEGMENT_HEAD.pack(key, *box, area) + regions
+        if self._indexed:
+            self._boxes += struct.pack("<4H", *box)
+            self._areas += struct.pack("<I", area)
+        self._lut += row
+        return key
+
+    def take(self) -> tuple[bytes, bytes]:
+        """Return names and segments, and forget them."""
+        names, segs = bytes(self._names), bytes(self._segs)
+        self._before = [self.names_nbytes, self.segs_nbytes]
+        self._names, self._segs = bytearray(), bytearray()
+        return names, segs
+
+    def tables(self) -> tuple[bytes, bytes, bytes]:
+        """Return the bytes of lookup table, boxes and areas."""
+        return bytes(self._lut), bytes(self._boxes), bytes(self._areas)

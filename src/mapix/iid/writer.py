@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from array import array
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native
-from mapix._native.iid import check_regions, pack
+from mapix._native.iid import PACKING, check_regions, pack
 from mapix.errors import ClosedError, LimitError, MapixError
 from mapix.iid import stored_index
 from mapix.iid.argument_checks import (
@@ -31,12 +30,15 @@ from mapix.iid.argument_checks import (
     box_at,
 )
 from mapix.iid.layout import HEAD, NAME_HEAD, ROW_NBYTES, SEGMENT_HEAD
+from mapix.iid.segment_types import SegmentBuffer
 from mapix.source import Source
 from mapix.store import SYSTEM, Calls, Closing, NewWhole, Spill
 
 __all__ = ["OneTimeWriter", "Writer", "path_of"]
 
 MOST_NBYTES = 2**32 - 1  # of a section, and of all sections before segs
+NO_GROUPS: tuple[str, ...] = ()
+NO_GROUPS_NBYTES = 6  # of a list of groups without any
 LISTED_NBYTES = 64  # at most, of a group in the list of groups, without its name
 COPY_NBYTES = 1 << 20  # copied at once
 
@@ -119,13 +121,11 @@ class Writer(OneTimeWriter):
         if not isinstance(index, bool | np.bool_) or not isinstance(replace, bool | np.bool_):
             raise TypeError(f"index and replace must be bool, got {index!r} and {replace!r}")
         self.index = bool(index)
-        self._boxes, self._areas = array("H"), array("I")
         self._meta = as_json(meta, "meta")
         self._groups: dict[str, set[int]] = {}
-        self._listed = 6  # an upper bound of the bytes of the groups' section
-        self._lut = array("I")
-        if self._lut.itemsize != 4:
-            raise LimitError("an unsigned int of this machine does not have 4 bytes")
+        self._rows = SegmentBuffer(self.index, MOST_NBYTES, *PACKING)
+        # with an upper bound of the bytes of the groups' section
+        self._rows.reserved = HEAD.size + len(self._meta) + NO_GROUPS_NBYTES
         self._out = NewWhole(path_of(path), calls, replace=bool(replace))
         self.path = self._out.path
         self._spills: list[Spill] = []
@@ -136,6 +136,7 @@ class Writer(OneTimeWriter):
             self.abort()
             raise
         self._iids, self._segs = self._spills
+        self._written = 0  # segments that are in these files
 
     def _instead_of(self, source: Source) -> None:
         """Replace exactly this file, unchanged: checked now, and again before the replacement.
@@ -147,7 +148,7 @@ class Writer(OneTimeWriter):
         self._out.ready = source.confirm
 
     def __len__(self) -> int:
-        return len(self._lut) // 5
+        return len(self._rows)
 
     @property
     def meta(self) -> Mapping[str, Any]:
@@ -159,14 +160,16 @@ class Writer(OneTimeWriter):
     def meta(self, meta: Mapping[str, Any] | None) -> None:
         self._check_open()
         new = as_json(meta, "meta")
-        before = ROW_NBYTES * len(self) + self._iids.nbytes + len(new) - len(self._meta)
-        self._check_room(before, self._segs.nbytes, "its metadata")
+        more = len(new) - len(self._meta)
+        before = ROW_NBYTES * len(self) + self._rows.names_nbytes + more
+        self._check_room(before, self._rows.segs_nbytes, "its metadata")
         self._meta = new
+        self._rows.reserved += more
 
     @property
     def nbytes(self) -> int:
         """Bytes of segments and names so far."""
-        return self._segs.nbytes + self._iids.nbytes
+        return self._rows.segs_nbytes + self._rows.names_nbytes
 
     def add(
         self,
@@ -179,7 +182,7 @@ class Writer(OneTimeWriter):
         bits: bytes | NDArray[np.uint8] | None = None,
         area: int | None = None,
         rle: Mapping[str, Any] | None = None,
-        groups: Iterable[str] = (),
+        groups: Iterable[str] = NO_GROUPS,
     ) -> int:
         """Write a segment with its groups; nothing is written if an argument is refused.
 
@@ -218,7 +221,21 @@ class Writer(OneTimeWriter):
         LimitError
             The archive is full.
         """
-        self._check_open()
+        if self._state:
+            self._check_open()
+        if bits is None and bbox is None and area is None and rle is None:
+            groups = groups if groups is NO_GROUPS else as_group_names(groups)
+            listed = self._listed(groups)
+            n = len(self._rows)
+            try:
+                key = self._rows.add(domain, iid, mask, at, listed)
+                if key is not None:
+                    for group in groups:
+                        self._groups.setdefault(group, set()).add(key)
+                    return key
+            except BaseException as e:
+                self._in_part(n, e)
+                raise
         if (mask is not None) + (bits is not None) + (rle is not None) != 1:
             raise TypeError("add needs exactly one of mask, bits and rle")
         name = _given(domain, "domain"), _given(iid, "iid")
@@ -254,30 +271,47 @@ class Writer(OneTimeWriter):
     def _put(
         self, name: tuple[bytes, bytes], box: Box, area: int, bits: bytes, groups: list[str]
     ) -> int:
-        """Write a segment whose arguments were checked."""
+        """Append a segment whose arguments were checked."""
         key = len(self)
         domain, iid = name
-        head = NAME_HEAD.pack(key, len(domain), len(iid)) + domain + iid
-        nbytes = SEGMENT_HEAD.size + len(bits)
-        names_at, segs_at = self._iids.nbytes, self._segs.nbytes
-        listed = sum(4 + self._new_nbytes(group) for group in set(groups))
-        before = ROW_NBYTES * (key + 1) + names_at + len(head) + listed
-        self._check_room(before, segs_at + nbytes, f"segment {key}")
+        listed = self._listed(groups)
+        head_nbytes = NAME_HEAD.size + len(domain) + len(iid)
+        before = ROW_NBYTES * (key + 1) + self._rows.names_nbytes + head_nbytes + listed
+        after = self._rows.segs_nbytes + SEGMENT_HEAD.size + len(bits)
+        self._check_room(before, after, f"segment {key}")
         try:
-            self._iids.write(head)
-            self._segs.write(SEGMENT_HEAD.pack(key, *box, area))
-            self._segs.write(bits)
-            if self.index:
-                self._boxes.extend(box)
-                self._areas.append(area)
-            self._lut.extend((key, names_at, len(head), segs_at, nbytes))
+            self._rows.put(domain, iid, box, area, bits)
+            self._rows.reserved += listed
             for group in groups:
                 self._groups.setdefault(group, set()).add(key)
-            self._listed += listed
-        except BaseException as e:  # an unknown part of it was written
-            self._state = f"segment {key} was written in part: {type(e).__name__} {e}"
+        except BaseException as e:
+            self._in_part(key, e)
             raise
+        if self._rows.full:
+            self._write()
         return key
+
+    def _in_part(self, key: int, e: BaseException) -> None:
+        """End the writer if a segment was added without all of its groups."""
+        if len(self._rows) > key:
+            self._state = f"segment {key} was added in part: {type(e).__name__} {e}"
+
+    def _listed(self, groups: Iterable[str]) -> int:
+        """Return an upper bound of the bytes of a segment's entries in groups."""
+        return sum(4 + self._new_nbytes(group) for group in set(groups)) if groups else 0
+
+    def _write(self) -> None:
+        """Write the segments that are held."""
+        first, last = self._written, len(self) - 1
+        try:
+            names, segs = self._rows.take()
+            self._iids.write(names)
+            self._segs.write(segs)
+        except BaseException as e:  # an unknown part of them was written
+            what = f"segment {last} was" if first == last else f"segments {first} to {last} were"
+            self._state = f"{what} written in part: {type(e).__name__} {e}"
+            raise
+        self._written = last + 1
 
     def group(self, name: str, keys: ArrayLike) -> None:
         """Add keys to a group, new or not: all of them, or none if one is refused.
@@ -300,10 +334,10 @@ class Writer(OneTimeWriter):
         found = set(as_keys(keys, len(self), self.path).tolist())
         new = found - self._groups.get(as_group_name(name), set())
         listed = 4 * len(new) + self._new_nbytes(name)
-        before = ROW_NBYTES * len(self) + self._iids.nbytes + listed
-        self._check_room(before, self._segs.nbytes, f"group {name!r}")
+        before = ROW_NBYTES * len(self) + self._rows.names_nbytes + listed
+        self._check_room(before, self._rows.segs_nbytes, f"group {name!r}")
         self._groups.setdefault(name, set()).update(new)
-        self._listed += listed
+        self._rows.reserved += listed
 
     def _new_nbytes(self, group: str) -> int:
         """Return an upper bound of the bytes of a group's entry; 0 if the group exists."""
@@ -311,7 +345,7 @@ class Writer(OneTimeWriter):
 
     def _check_room(self, before: int, segs_nbytes: int, what: str) -> None:
         """Refuse now what would be too large when the archive is put together."""
-        before += HEAD.size + len(self._meta) + self._listed
+        before += self._rows.reserved
         if max(before, segs_nbytes) > MOST_NBYTES:
             raise LimitError(
                 f"{self._out.path}: an archive holds 4 GiB of segments, and as much of names, "
@@ -334,19 +368,20 @@ class Writer(OneTimeWriter):
         self._out.commit()
 
     def _assemble(self) -> None:
+        self._write()
         meta = self._meta
         listed, offset = [], 0
         for name, keys in self._groups.items():
             listed.append({"name": name, "offset": offset, "length": 4 * len(keys)})
             offset += 4 * len(keys)
         names = json.dumps(listed).encode()
-        sizes = [4 * len(self._lut), self._iids.nbytes, len(meta), 4 + len(names) + offset]
+        lut, boxes, areas = self._rows.tables()
+        sizes = [len(lut), self._iids.nbytes, len(meta), 4 + len(names) + offset]
         places, at = [], HEAD.size
         for nbytes in (*sizes, self._segs.nbytes):
             places += [at, nbytes]
             at += nbytes
         head = HEAD.pack(self.version[0], self.version[1] if self.version[0] else 0, *places)
-        lut = _little(np.frombuffer(self._lut, np.uint32))
         self._out.write(head)
         self._out.write(lut)
         for piece in self._iids.pieces(COPY_NBYTES):
@@ -358,9 +393,8 @@ class Writer(OneTimeWriter):
             self._out.write(piece)
         if self.index:
             front = _native.crc32c(lut, _native.crc32c(head)) if len(lut) else _native.crc32c(head)
-            boxes = np.frombuffer(self._boxes, np.uint16).reshape(-1, 4)
-            areas = np.frombuffer(self._areas, np.uint32)
-            for piece in stored_index.pack(at, front, boxes, areas):
+            tables = np.frombuffer(boxes, "<u2").reshape(-1, 4), np.frombuffer(areas, "<u4")
+            for piece in stored_index.pack(at, front, *tables):
                 self._out.write(piece)
 
     def _drop(self) -> None:
