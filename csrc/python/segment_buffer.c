@@ -37,7 +37,7 @@ typedef struct {
     int indexed;
 } buffer_object;
 
-/* Room for nbytes more; -1, without an exception, if there is no memory. */
+/* Make space for nbytes more; -1, without an exception, if there is no memory. */
 static int grow(memory *m, size_t nbytes) {
     if (nbytes > SIZE_MAX / 4 - m->n) {
         return -1;
@@ -64,7 +64,7 @@ static uint64_t count(const buffer_object *self) {
     return self->lut.n / LUT_NBYTES;
 }
 
-/* Room in all of them for one more segment, or -1. */
+/* Make space in all of them for one more segment, or return -1. */
 static int make_room(buffer_object *self, size_t name_nbytes, size_t segment_nbytes) {
     return grow(&self->names, name_nbytes) || grow(&self->segs, segment_nbytes) || grow(&self->lut, LUT_NBYTES) ||
                    (self->indexed && (grow(&self->boxes, 8) || grow(&self->areas, 4)))
@@ -72,7 +72,7 @@ static int make_room(buffer_object *self, size_t name_nbytes, size_t segment_nby
                : 0;
 }
 
-/* What surrounds the regions, which lie already where they belong: there is room. */
+/* What surrounds the regions, which lie already where they belong: there is space. */
 static void finish(buffer_object *self, const char *domain, size_t ndomain, const char *iid, size_t niid,
                    const uint16_t box[4], uint32_t area, size_t regions_nbytes) {
     const uint32_t key = (uint32_t)count(self);
@@ -124,7 +124,7 @@ static int corner(PyObject *at, long *row, long *column) {
     return wide[0] || wide[1] || *row < 0 || *column < 0 ? -1 : 0;
 }
 
-/* add(domain, iid, mask, at, listed): the key; or None if it is not this simple, or there is no room. */
+/* add(domain, iid, mask, at, listed): the key; or None if it is not this simple, or there is no space. */
 static PyObject *buffer_add(buffer_object *self, PyObject *const *args, Py_ssize_t nargs) {
     if (nargs != 5) {
         return PyErr_Format(PyExc_TypeError, "add takes 5 arguments, got %zd", nargs);

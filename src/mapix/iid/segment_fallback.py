@@ -209,7 +209,7 @@ class SegmentBuffer:
         """Return None: the writer packs the mask itself, and calls ``put``.
 
         The C type packs a small bool or uint8 mask at (row, column), adds ``listed`` to
-        ``reserved``, and returns the key; None for other arguments, and when there is no room.
+        ``reserved``, and returns the key; None for other arguments, and when there is no space.
         """
         del domain, iid, mask, at, listed
         return None
