@@ -46,3 +46,12 @@ uint32_t mapix_crc32c(const void *data, uint64_t nbytes, uint32_t crc) {
 #endif
     return ~table_step(crc, data, nbytes);
 }
+
+void mapix_crc32c_blocks(const void *data, uint64_t nbytes, uint64_t block, uint32_t *crcs) {
+    const uint8_t *p = data;
+    for (uint64_t at = 0, k = 0; at < nbytes; at += block, k++) {
+        const uint64_t n = nbytes - at < block ? nbytes - at : block;
+        const uint32_t crc = mapix_crc32c(p + at, n, 0);
+        crcs[k] = crc ? crc : 1;
+    }
+}

@@ -34,8 +34,9 @@
 
 typedef struct frame {
     sigjmp_buf env;
-    uintptr_t map_at, table_at;
-    uint64_t map_nbytes, table_nbytes;
+    const mapix_map *map; /* or null */
+    uintptr_t table_at;
+    uint64_t table_nbytes;
     const mapix_part *parts; /* whose maps count as well */
     uint64_t nparts;
     struct frame *outer;
@@ -114,12 +115,23 @@ static void chain(int sig, siginfo_t *info, void *context) {
     }
 }
 
+/* Whether the byte lies in the map, which then gets the address of the fault. */
+static int lies_in(const mapix_map *map, uintptr_t at) {
+    if (at - (uintptr_t)map->base >= map->nbytes) {
+        return 0;
+    }
+    if (map->fault) {
+        __atomic_store_n(map->fault, (uint64_t)at, __ATOMIC_RELAXED);
+    }
+    return 1;
+}
+
 static int covers(const frame *f, uintptr_t at) {
-    if (at - f->map_at < f->map_nbytes || at - f->table_at < f->table_nbytes) {
+    if ((f->map && lies_in(f->map, at)) || at - f->table_at < f->table_nbytes) {
         return 1;
     }
     for (uint64_t k = 0; k < f->nparts; k++) {
-        if (at - (uintptr_t)f->parts[k].map->base < f->parts[k].map->nbytes) {
+        if (lies_in(f->parts[k].map, at)) {
             return 1;
         }
     }
@@ -247,8 +259,7 @@ static int run_framed(frame *f, mapix_guarded_fn fn, void *arg) {
 
 int mapix_guarded(const mapix_map *map, const mapix_span *table, mapix_guarded_fn fn, void *arg) {
     frame f;
-    f.map_at = (uintptr_t)map->base;
-    f.map_nbytes = map->nbytes;
+    f.map = map;
     f.table_at = table ? (uintptr_t)table->base : 0;
     f.table_nbytes = table ? table->nbytes : 0;
     f.parts = NULL;
@@ -258,14 +269,18 @@ int mapix_guarded(const mapix_map *map, const mapix_span *table, mapix_guarded_f
 
 int mapix_guarded_parts(const mapix_part *parts, uint64_t nparts, mapix_guarded_fn fn, void *arg) {
     frame f;
-    f.map_at = f.table_at = 0;
-    f.map_nbytes = f.table_nbytes = 0;
+    f.map = NULL;
+    f.table_at = 0;
+    f.table_nbytes = 0;
     f.parts = parts;
     f.nparts = nparts;
     return run_framed(&f, fn, arg);
 }
 
 int mapix_map_check(const mapix_map *map) {
+    if (map->fault) {
+        return __atomic_load_n(map->fault, __ATOMIC_RELAXED) ? MAPIX_E_CHANGED : MAPIX_OK;
+    }
     if (map->fd == MAPIX_UNCHECKED) {
         return MAPIX_OK;
     }

@@ -64,7 +64,9 @@ typedef struct {
 /* One mapped file.  `fd` is a descriptor of it; or MAPIX_BY_PATH: the file at `path` is checked
  * instead; or MAPIX_UNCHECKED for memory without a file: the guard works, and changes are not checked.
  * The other fields are those of fstat when the map was made.  The caller may close `fd` at any time:
- * a file that gets the same number later differs in dev or ino. */
+ * a file that gets the same number later differs in dev or ino.  Of a map with pages that are not there
+ * yet, `fault` is where the guard writes the address of a fault in it; else it is null.  The caller makes
+ * the page readable, writes 0 there, and repeats the call. */
 enum { MAPIX_UNCHECKED = -1, MAPIX_BY_PATH = -2 };
 typedef struct {
     const uint8_t *base;
@@ -74,16 +76,18 @@ typedef struct {
     uint64_t dev, ino, size;
     int64_t mtime_ns;
     int64_t ctime_ns;
+    uint64_t *fault;
 } mapix_map;
 
 /* Compare the file of a map with the map's fields: MAPIX_OK; MAPIX_E_CHANGED, also if the file no
- * longer exists; MAPIX_E_SYSTEM. */
+ * longer exists; MAPIX_E_SYSTEM.  With `fault`, MAPIX_E_CHANGED while it is not 0, and the file is not
+ * checked. */
 int mapix_map_check(const mapix_map *map);
 
-/* Replace memory at `at`, complete pages that the caller has mapped, by the first nbytes of a file;
- * read-only, `shared` or private.  Returns MAPIX_OK, or MAPIX_E_SYSTEM with errno set and the memory
- * unchanged. */
-int mapix_map_file(uint8_t *at, uint64_t nbytes, int64_t fd, int shared);
+/* Replace memory at `at`, complete pages that the caller has mapped, by nbytes of a file from byte `from`
+ * on, a multiple of a page; read-only, `shared` or private.  Returns MAPIX_OK, or MAPIX_E_SYSTEM with errno
+ * set and the memory unchanged. */
+int mapix_map_file(uint8_t *at, uint64_t nbytes, int64_t fd, uint64_t from, int shared);
 
 /* Make memory at `at`, complete private pages of the caller, writable or read-only.  Returns MAPIX_OK,
  * or MAPIX_E_SYSTEM with errno set. */
@@ -155,6 +159,11 @@ typedef struct {
  * If it is found, the file is not checked for changes: the call costs one system call, the guard's. */
 int mapix_table_find(const mapix_map *map, const mapix_table *table, uint64_t row,
                      mapix_entry *found, mapix_where *where);
+
+/* The same, but it reads nothing and returns MAPIX_E_FAULT: for mapix._record over files whose pages have to be
+ * brought by Python before a record is found. */
+int mapix_table_find_none(const mapix_map *map, const mapix_table *table, uint64_t row,
+                          mapix_entry *found, mapix_where *where);
 
 enum { MAPIX_U8 = 0, MAPIX_F32 = 1, MAPIX_F16 = 2 };
 enum { MAPIX_NCHW = 0, MAPIX_NHWC = 1 };
@@ -618,6 +627,9 @@ int mapix_copy(const mapix_map *map, uint64_t at, uint64_t nbytes, void *to, map
 
 /* CRC32C (Castagnoli) of nbytes at data, continued from `crc` (0 to begin). */
 uint32_t mapix_crc32c(const void *data, uint64_t nbytes, uint32_t crc);
+
+/* The CRC32C of each block of `block` bytes; the last one may be shorter.  A sum of 0 is written as 1. */
+void mapix_crc32c_blocks(const void *data, uint64_t nbytes, uint64_t block, uint32_t *crcs);
 
 /* Set which kernels run: 0 plain C, 1 AVX2, FMA and F16C, 2 AVX-512, or the best below that the machine
  * has; a negative level sets nothing.  Returns the level in force.  For tests. */

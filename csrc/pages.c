@@ -18,16 +18,16 @@ static uint64_t page_nbytes(void) {
     return n > 0 ? (uint64_t)n : 4096;
 }
 
-int mapix_map_file(uint8_t *at, uint64_t nbytes, int64_t fd, int shared) {
+int mapix_map_file(uint8_t *at, uint64_t nbytes, int64_t fd, uint64_t from, int shared) {
     const int flags = shared ? MAP_SHARED : MAP_PRIVATE;
     /* Tried elsewhere first: a mapping over memory that fails can leave a hole; another thread may map
      * something there, which the caller then unmaps. */
-    void *page = mmap(NULL, 1, PROT_READ, flags, (int)fd, 0);
+    void *page = mmap(NULL, 1, PROT_READ, flags, (int)fd, (off_t)from);
     if (page == MAP_FAILED) {
         return MAPIX_E_SYSTEM;
     }
     (void)munmap(page, 1);
-    const void *made = mmap(at, nbytes, PROT_READ, flags | MAP_FIXED, (int)fd, 0);
+    const void *made = mmap(at, nbytes, PROT_READ, flags | MAP_FIXED, (int)fd, (off_t)from);
     return made == MAP_FAILED ? MAPIX_E_SYSTEM : MAPIX_OK;
 }
 

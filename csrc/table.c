@@ -221,6 +221,12 @@ int mapix_table_find(const mapix_map *map, const mapix_table *table, uint64_t ro
     return moved ? moved : status;
 }
 
+int mapix_table_find_none(const mapix_map *map, const mapix_table *table, uint64_t row,
+                          mapix_entry *found, mapix_where *where) {
+    (void)map, (void)table, (void)row, (void)found, (void)where;
+    return MAPIX_E_FAULT;
+}
+
 /* --- before a batch ------------------------------------------------------------------------------ */
 
 enum { COLD = -1 }; /* ends a run; no status of mapix.h */

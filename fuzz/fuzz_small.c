@@ -647,7 +647,7 @@ static void check_map_file(input *in) {
     uint8_t *at = mmap(NULL, 2 * page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(fd >= 0 && at != MAP_FAILED && ftruncate(fd, (off_t)nbytes) == 0);
     CHECK(pwrite(fd, "x", 1, (off_t)nbytes - 1) == 1);
-    const int status = mapix_map_file(at, nbytes, broken ? 1 << 30 : fd, shared);
+    const int status = mapix_map_file(at, nbytes, broken ? 1 << 30 : fd, 0, shared);
     CHECK(status == (broken ? MAPIX_E_SYSTEM : MAPIX_OK));
     CHECK(at[nbytes - 1] == (broken ? 0 : 'x'));
     CHECK(munmap(at, 2 * page) == 0 && close(fd) == 0);

@@ -38,12 +38,14 @@ __all__ = [
     "constant",
     "copy",
     "crc32c",
+    "crc32c_blocks",
     "faults_caught",
     "ffi",
     "iid_reason",
     "lib",
     "map_file",
     "new_map",
+    "new_sparse_map",
     "permute",
     "permute_at",
     "permute_network",
@@ -164,9 +166,19 @@ def new_map(buffer: CData, nbytes: int, fd: int, path: CData, stat: os.stat_resu
     return m
 
 
-def map_file(buffer: CData, nbytes: int, fd: int, *, shared: bool) -> None:
+def new_sparse_map(buffer: CData, nbytes: int) -> tuple[CData, CData]:
+    """Make a ``mapix_map`` with pages that are not there yet, and return it with its ``fault``.
+
+    The caller keeps ``buffer`` and ``fault`` alive.
+    """
+    m, fault = ffi.new("mapix_map *"), ffi.new("uint64_t *")
+    m.base, m.nbytes, m.fd, m.fault = buffer, nbytes, UNCHECKED, fault
+    return m, fault
+
+
+def map_file(buffer: CData, nbytes: int, fd: int, *, begin: int = 0, shared: bool) -> None:
     """Call ``mapix_map_file``; raise OSError with the system's reason."""
-    if lib.mapix_map_file(buffer, nbytes, fd, shared):
+    if lib.mapix_map_file(buffer, nbytes, fd, begin, shared):
         raise OSError(ffi.errno, os.strerror(ffi.errno))
 
 
@@ -197,7 +209,14 @@ def c_path(path: str | bytes) -> CData:
 
 
 def base_of(mapping: Mapping) -> int:
-    """Return the address of byte 0 of a map, for calls outside the core."""
+    """Return the address of byte 0 of a map, for calls outside the core.
+
+    Raises
+    ------
+    UnsupportedError
+        Not all bytes of a remote object are there.
+    """
+    _ = mapping.view
     return int(ffi.cast("uintptr_t", mapping.cmap.base))
 
 
@@ -216,7 +235,11 @@ def copy(mapping: Mapping, at: int, nbytes: int, format: str) -> bytearray:
     """Copy ``nbytes`` of the file from byte ``at``, under the guard: ``mapix_copy``."""
     out, where = bytearray(nbytes), ffi.new("mapix_where *")
     into = ffi.from_buffer("uint8_t[]", out, require_writable=True)
-    status = mapping.guarded(lambda m: lib.mapix_copy(m, at, nbytes, into, where))
+
+    def needs() -> tuple[IntArray, IntArray]:
+        return np.array([at]), np.array([nbytes])
+
+    status = mapping.guarded(lambda m: lib.mapix_copy(m, at, nbytes, into, where), needs)
     if status:
         raise problem(status, where_of(where), mapping.path, format)
     return out
@@ -268,6 +291,14 @@ def crc32c(data: object, crc: int = 0) -> int:
 def stream(nbytes: int = 0) -> int:
     """Call ``mapix_stream``: set, or get, above which size batches bypass the caches."""
     return int(lib.mapix_stream(nbytes))
+
+
+def crc32c_blocks(data: object, block: int) -> NDArray[np.uint32]:
+    """Return the CRC32C of each block of bytes; 1 in place of 0: ``mapix_crc32c_blocks``."""
+    buffer = buffer_of(data)
+    crcs = np.empty(-(-len(buffer) // block), np.uint32)
+    lib.mapix_crc32c_blocks(buffer, len(buffer), block, ffi.from_buffer("uint32_t[]", crcs))
+    return crcs
 
 
 def simd(level: int = -1) -> int:

@@ -12,8 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix._native.core import CData, address_of, ffi, iid_reason, lib, problem, where_of
-from mapix._native.iid_bulk import FORMAT, SEGMENTS_PER_CALL, Bulk
+from mapix._native.core import (
+    CData,
+    IntArray,
+    address_of,
+    ffi,
+    iid_reason,
+    lib,
+    problem,
+    where_of,
+)
+from mapix._native.iid_bulk import FORMAT, ROW_NBYTES, SEGMENTS_PER_CALL, Bulk
 from mapix._native.tree import Boxes, Keys, Tree, read, write
 
 if TYPE_CHECKING:
@@ -39,6 +48,7 @@ __all__ = [
 
 PARTS = {"name": lib.MAPIX_NAME, "iid": lib.MAPIX_NAME_IID, "domain": lib.MAPIX_NAME_DOMAIN}
 NONE = 0xFFFFFFFF  # ends a chain of keys
+HEAD_NBYTES = 16  # of a segment
 SMALL_MASK_PIXELS = 1 << 14  # masks up to this size are packed in the thread's workspace: 0.5 MB
 WIDE_NBYTES = 4  # per pixel, in masks of more values than a byte has
 WORKSPACE_KEYS = 1 << 12  # keys, or bytes of a name, in the workspace
@@ -128,7 +138,14 @@ class Iid(Bulk):
         room = (ffi.NULL, ffi.NULL)
         if boxes is not None and areas is not None:
             room = (write("uint16_t[]", boxes), write("uint32_t[]", areas))
-        self._call(lib.mapix_iid_columns, first, n, *room, totals)
+
+        def needs() -> tuple[IntArray, IntArray]:
+            if boxes is None:
+                at = int(self._c.lut_at) + ROW_NBYTES * first
+                return np.array([at]), np.array([ROW_NBYTES * n])
+            return self.segments(np.arange(first, first + n, dtype=np.uint32), most=HEAD_NBYTES)()
+
+        self._call(lib.mapix_iid_columns, first, n, *room, totals, needs=needs)
         return int(totals[0]), int(totals[1]), int(totals[2])
 
     @property
@@ -187,7 +204,8 @@ class Iid(Bulk):
             args = (read("uint32_t[]", keys), len(keys), write("uint64_t[]", ends))
             into = (ffi.from_buffer("uint8_t[]", out, require_writable=True), room, nbytes)
             status = mapping.guarded(
-                lambda m, a=args, i=into, w=where: int(lib.mapix_iid_texts(m, self._c, *a, *i, w))  # type: ignore[misc]
+                lambda m, a=args, i=into, w=where: int(lib.mapix_iid_texts(m, self._c, *a, *i, w)),  # type: ignore[misc]
+                self.names_of(keys),
             )
             if status != lib.MAPIX_E_SHAPE:
                 break
@@ -210,7 +228,7 @@ class Iid(Bulk):
             slots.fill(0)  # a harmless change of the file repeats the call
             return int(lib.mapix_iid_names(m, *args))
 
-        self._call(fresh, *table.c, write("uint32_t[]", chain))
+        self._call(fresh, *table.c, write("uint32_t[]", chain), needs=self.tables)
         return table
 
     def hashes(self, part: str, seed: int) -> NDArray[np.uint64]:
@@ -219,7 +237,9 @@ class Iid(Bulk):
         for first in range(0, self.nsegments, SEGMENTS_PER_CALL):
             into = found[first : first + SEGMENTS_PER_CALL]
             out = write("uint64_t[]", into)
-            self._call(lib.mapix_iid_hashes, first, len(into), PARTS[part], seed, out)
+            self._call(
+                lib.mapix_iid_hashes, first, len(into), PARTS[part], seed, out, needs=self.tables
+            )
         return found
 
     def find_one(self, table: NameTable, domain: bytes, iid: bytes) -> int:
@@ -397,7 +417,8 @@ class RegionTree:
                 return int(lib.mapix_iid_parts(m, *args))
 
             end = min(before + SEGMENTS_PER_CALL, n)
-            iid._call(again, key, end, *into, room - have, more)
+            needs = iid.segments(np.arange(before, end, dtype=np.uint32))
+            iid._call(again, key, end, *into, room - have, more, needs=needs)
             have += int(more[0])
             if key[0] < end:
                 if room == limit:

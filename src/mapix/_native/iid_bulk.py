@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix._native.core import CHANGED, CData, address_of, ffi, lib, problem, where_of
+from mapix._native.arrays import Array
+from mapix._native.core import CHANGED, CData, IntArray, address_of, ffi, lib, problem, where_of
 from mapix._native.joint import PART
 from mapix._native.tree import Boxes, Keys, Tree, read, write
 
 if TYPE_CHECKING:
-    from mapix.source import Source
+    from mapix.source import Needs, Source
 
-__all__ = ["FORMAT", "SEGMENTS_PER_CALL", "Bulk", "overlaps"]
+__all__ = ["FORMAT", "ROW_NBYTES", "SEGMENTS_PER_CALL", "Bulk", "overlaps"]
 
 FORMAT = "iid"
+ROW_NBYTES = 20  # of the lookup table
+ALL_NBYTES = 1 << 62
 # A call of the core cannot be interrupted; Ctrl-C is handled between two calls.
 SEGMENTS_PER_CALL = 1 << 16  # or windows
 ROWS_PER_CALL = 256  # of a painting: a row of tiles
@@ -64,12 +67,45 @@ class Bulk:
     _source: Source
     nsegments: int
 
-    def _call(self, fn: Any, *args: Any) -> None:
+    def _call(self, fn: Any, *args: Any, needs: Needs | None = None) -> None:
         mapping = self._source.mapping
         where = ffi.new("mapix_where *")
-        status = mapping.guarded(lambda m: int(fn(m, self._c, *args, where)))
+        status = mapping.guarded(lambda m: int(fn(m, self._c, *args, where)), needs)
         if status:
             raise problem(status, where_of(where), mapping.path, FORMAT)
+
+    def _rows(self, keys: Keys) -> NDArray[np.uint32]:
+        """Return rows of the lookup table, uint32 (n, 5), unchecked; without keys out of range."""
+        keys = keys[keys < self.nsegments]
+        table = Array(at=self._c.lut_at, row_nbytes=ROW_NBYTES, nrows=self.nsegments)
+        rows = np.empty((len(keys), ROW_NBYTES // 4), np.uint32)
+        if len(keys):
+            table.gather(self._source.mapping, keys.astype(np.int64), rows)
+        return rows
+
+    def segments(self, *keys: Keys, most: int = ALL_NBYTES) -> Needs:
+        """Return the function that returns where segments lie, the first ``most`` bytes of each."""
+
+        def found() -> tuple[IntArray, IntArray]:
+            rows = self._rows(np.unique(np.concatenate(keys))).astype(np.int64)
+            return int(self._c.segs_at) + rows[:, 3], np.minimum(rows[:, 4], most)
+
+        return found
+
+    def names_of(self, keys: Keys) -> Needs:
+        """Return the function that returns where the names of segments lie."""
+
+        def found() -> tuple[IntArray, IntArray]:
+            rows = self._rows(keys).astype(np.int64)
+            return int(self._c.iids_at) + rows[:, 1], rows[:, 2]
+
+        return found
+
+    def tables(self) -> tuple[IntArray, IntArray]:
+        """Return where the lookup table and all names lie."""
+        c = self._c
+        at = np.array([c.lut_at, c.iids_at], np.int64)
+        return at, np.array([ROW_NBYTES * self.nsegments, c.iids_nbytes], np.int64)
 
     def masks(
         self,
@@ -82,14 +118,14 @@ class Bulk:
         args = (read("uint32_t[]", keys), read("uint16_t[]", windows), len(keys))
         into = write("uint8_t[]", out)
         offset = read("uint64_t[]", offsets)
-        self._call(lib.mapix_iid_masks, *args, offset, into, out.nbytes)
+        self._call(lib.mapix_iid_masks, *args, offset, into, out.nbytes, needs=self.segments(keys))
 
     def count(self, keys: Keys, windows: Boxes, *, any: bool = False) -> NDArray[np.uint32]:
         """Return the pixels within windows, or whether there is one: ``mapix_iid_count``."""
         counts = np.empty(len(keys), np.uint32)
         args = (read("uint32_t[]", keys), read("uint16_t[]", windows), len(keys), any)
         into = (_canvas.take(), write("uint32_t[]", counts))
-        self._call(lib.mapix_iid_count, *args, *into)
+        self._call(lib.mapix_iid_count, *args, *into, needs=self.segments(keys))
         _canvas.give_back()
         return counts
 
@@ -98,7 +134,7 @@ class Bulk:
         counts = np.empty(len(a), np.uint32)
         args = (read("uint32_t[]", a), read("uint32_t[]", b), len(a))
         into = (_canvas.take(), write("uint32_t[]", counts))
-        self._call(lib.mapix_iid_shared, *args, *into)
+        self._call(lib.mapix_iid_shared, *args, *into, needs=self.segments(a, b))
         _canvas.give_back()
         return counts
 
@@ -139,7 +175,7 @@ class Bulk:
                     depth[first - int(window[0]) : end - int(window[0])] = 0
                 return int(lib.mapix_iid_paint(m, *args))
 
-            self._call(fresh, p, begin, end)
+            self._call(fresh, p, begin, end, needs=self.segments(keys))
 
     def combine(self, keys: Keys, what: int, window: Boxes, canvas: NDArray[np.uint64]) -> None:
         """Combine masks in a canvas (h, words) by or (0), and (1), and-not (2)."""
@@ -153,7 +189,7 @@ class Bulk:
 
         second = ffi.NULL if other is None else write("uint64_t[]", other)
         into = (write("uint64_t[]", canvas), second, canvas.shape[1])
-        self._call(fresh, *args, *into)
+        self._call(fresh, *args, *into, needs=self.segments(keys))
 
     def rle(self, keys: Keys, size: tuple[int, int], *, text: bool) -> list[str] | list[list[int]]:
         """Return COCO's counts of keys, as text or as numbers: ``mapix_iid_rle``."""
@@ -171,7 +207,8 @@ class Bulk:
                 return int(lib.mapix_iid_rle(m, *args))
 
             into = (write("uint8_t[]", out), room, cuts, done)
-            self._call(again, read("uint32_t[]", keys), end, *args, *into)
+            needs = self.segments(keys[first:end])
+            self._call(again, read("uint32_t[]", keys), end, *args, *into, needs=needs)
             stops = ends[first : int(done[0])].tolist()
             raw: Any = out.tobytes().decode("latin-1") if text else out.view(np.uint32).tolist()
             unit = 1 if text else 4
@@ -187,7 +224,7 @@ class _Files:
     """The files of a ``mapix_iid_join``, and their maps."""
 
     def __init__(self, files: Sequence[Bulk], begins: NDArray[np.int64], ordered: Keys) -> None:
-        self.files, self._begins = files, begins
+        self.files, self._begins, self._ordered = files, begins, ordered
         self.which = (np.searchsorted(begins, ordered, side="right") - 1).astype(np.uint32)
         self._maps = [file._source.mapping.cmap for file in files]
         self._cells = np.zeros(len(files), PART)
@@ -205,7 +242,8 @@ class _Files:
                 keys = (ordered[at] - self._begins[k]).astype(np.uint32)
                 into = np.empty(len(at), PLACE)
                 args = read("uint32_t[]", keys), len(at), write("mapix_place[]", into)
-                self.files[k]._call(lib.mapix_iid_places, *args)
+                file = self.files[k]
+                file._call(lib.mapix_iid_places, *args, needs=file.segments(keys))
                 found[at] = into
         return found
 
@@ -217,16 +255,19 @@ class _Files:
 
     def call(self, join: CData, pairs: CData) -> None:
         """Call ``mapix_iid_overlaps``; a harmless change of a file repeats the call."""
-        state, where = (pairs.leader, pairs.next_leaf, pairs.n), ffi.new("mapix_where *")
+        state = pairs.leader, pairs.next_leaf, pairs.n, pairs.work
+        where = ffi.new("mapix_where *")
         while status := lib.mapix_iid_overlaps(self._maps[0], self.files[0]._c, join, pairs, where):
             failed = int(pairs.failed)
             mapping = self.files[failed]._source.mapping
             if status != CHANGED:
                 raise problem(status, where_of(where), mapping.path, FORMAT)
-            mapping.guarded(lib.mapix_map_check)
+            keys = self._ordered[self.which == failed] - self._begins[failed]
+            needs = self.files[failed].segments(keys.astype(np.uint32))
+            mapping.guarded(lib.mapix_map_check, needs)
             self._maps[failed] = mapping.cmap
             self._cells["map"][failed] = address_of(mapping.cmap)
-            pairs.leader, pairs.next_leaf, pairs.n = state
+            pairs.leader, pairs.next_leaf, pairs.n, pairs.work = state
 
 
 def overlaps(

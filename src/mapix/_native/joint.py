@@ -47,6 +47,11 @@ class JointPart:
         self._cmaps.append(cmap)  # other threads may use the one before
         self.cell = _ADDRESSES.pack(address_of(cmap), self._table.address, 0)
 
+    def expect(self, rows: IntArray) -> None:
+        """Request records of a remote object in the background; do nothing for a file."""
+        if self.mapping.remote:
+            self.mapping.remote.expect(*self._table.ranges(rows))
+
     def settle(self) -> int:
         """Accept a harmless change of the file, or raise FileChangedError.
 
@@ -114,6 +119,9 @@ class Joint:
             if status != CHANGED:
                 path = self._parts[joint.failed].mapping.path
                 raise problem(status, where_of(where), path, self._format)
-            for k in np.flatnonzero(scratch[2]).tolist():
+            parts = np.flatnonzero(scratch[2]).tolist()
+            for k in parts:  # all that is far away at once, before the first part is waited for
+                self._parts[k].expect(scratch[1][scratch[0] == k])
+            for k in parts:
                 self._cells[k]["map"] = self._parts[k].settle()
         return np.flatnonzero(scratch[2]), int(nasked[0])

@@ -35,6 +35,7 @@ __all__ = [
     "DTYPES",
     "ENTRY",
     "FIND",
+    "FIND_NONE",
     "GATHER",
     "LAYOUTS",
     "MOMENTS",
@@ -55,6 +56,7 @@ MOMENTS = np.dtype(
 """The pixels of one channel: ``mapix_moments``."""
 
 AT_MASK = (1 << 56) - 1
+MOST_LABELS_NBYTES = 1 + 2 * 255
 DTYPES = {"uint8": lib.MAPIX_U8, "float32": lib.MAPIX_F32, "float16": lib.MAPIX_F16}
 LAYOUTS = {"NCHW": lib.MAPIX_NCHW, "NHWC": lib.MAPIX_NHWC}
 PAD: int = lib.MAPIX_PAD
@@ -63,6 +65,7 @@ CENTRE: int = lib.MAPIX_CENTRE
 
 COPY = int(ffi.cast("uintptr_t", ffi.addressof(lib, "mapix_copy")))
 FIND = int(ffi.cast("uintptr_t", ffi.addressof(lib, "mapix_table_find")))
+FIND_NONE = int(ffi.cast("uintptr_t", ffi.addressof(lib, "mapix_table_find_none")))
 GATHER = int(ffi.cast("uintptr_t", ffi.addressof(lib, "mapix_table_gather")))
 """Addresses of C functions, for ``mapix._record``."""
 
@@ -187,6 +190,25 @@ class Table:
         """The ``mapix_table``; keep this object alive while it is used."""
         return self._c
 
+    def ranges(self, rows: IntArray) -> tuple[IntArray, IntArray]:
+        """Return first byte and size of records, int64 (n,) each, as far as the rows exist."""
+        c, n = self._c, int(self._c.nrecords)
+        rows = np.where(rows < 0, rows + n, rows)
+        rows = rows[(rows >= 0) & (rows < n)]
+        if not self._keep:
+            sizes = np.full(len(rows), c.stride, np.int64)
+            return rows * np.int64(c.stride) + (int(c.first.at_n) & AT_MASK), sizes
+        table = np.frombuffer(ffi.buffer(self._keep[-1], n * ENTRY.itemsize), ENTRY)[rows]
+        places = (table["at_n"] & np.uint64(AT_MASK)).view(np.int64)
+        sizes = np.prod([table[side].astype(np.int64) for side in "hwc"], axis=0)
+        labels = (table["at_n"] >> np.uint64(56)).astype(np.int64)
+        return places, sizes + 2 * labels + (int(c.head_nbytes) + 1 if c.head_nbytes else 0)
+
+    def heads(self, rows: IntArray) -> tuple[IntArray, IntArray]:
+        """Return the same of the headers and labels of records alone."""
+        places, sizes = self.ranges(rows)
+        return places, np.minimum(sizes, int(self._c.head_nbytes) + MOST_LABELS_NBYTES)
+
     def _renewed(self) -> bool:
         """Replace changed stored entries by private ones; return whether that was necessary."""
         stored = self._stored
@@ -225,12 +247,21 @@ class Table:
     def find(self, mapping: Mapping, row: int) -> tuple[int, int, int, int]:
         """Return (at_n, h, w, c) of a record, confirmed by the file."""
         e, where = ffi.new("mapix_entry *"), ffi.new("mapix_where *")
-        while status := mapping.guarded(lambda m: lib.mapix_table_find(m, self._c, row, e, where)):
+
+        def call(m: CData) -> int:
+            return int(lib.mapix_table_find(m, self._c, row, e, where))
+
+        while status := mapping.guarded(call, lambda: self.ranges(np.array([row]))):
             self.failed(status, where_of(where), mapping)
         return e.at_n, e.h, e.w, e.c
 
     def willneed(self, mapping: Mapping, rows: IntArray, probe: int) -> int:
-        """Have the kernel read records; return how many: ``mapix_table_willneed``."""
+        """Have the kernel read records; return how many: ``mapix_table_willneed``.
+
+        Those of a remote object are requested in the background.
+        """
+        if mapping.remote:
+            return mapping.remote.expect(*self.ranges(rows))
         nasked, where = ffi.new("uint64_t *"), ffi.new("mapix_where *")
         args = (_pointer(rows), len(rows), probe, nasked, where)
         while status := lib.mapix_table_willneed(mapping.cmap, self._c, *args):
@@ -240,7 +271,11 @@ class Table:
     def _scan(self, fn: Callable[..., int], mapping: Mapping, rows: IntArray, *args: Any) -> None:
         where = ffi.new("mapix_where *")
         what = (_pointer(rows), len(rows), *args, where)
-        while status := mapping.guarded(lambda m: fn(m, self._c, *what)):
+
+        def call(m: CData) -> int:
+            return fn(m, self._c, *what)
+
+        while status := mapping.guarded(call, lambda: self.ranges(rows)):
             self.failed(status, where_of(where), mapping)
 
     def checksums(self, mapping: Mapping, rows: IntArray, crcs: NDArray[np.uint32]) -> None:
@@ -267,6 +302,11 @@ class Table:
         self._scan(fresh, mapping, rows, nchannels, into)
         return moments
 
+    def needs(self, rows: IntArray, plan: CData) -> Callable[[], tuple[IntArray, IntArray]]:
+        """Return the function that returns the ranges that a gather reads."""
+        heads = plan.images == ffi.NULL
+        return lambda: self.heads(rows) if heads else self.ranges(rows)
+
     def gather(self, mapping: Mapping, rows: IntArray, plan: CData) -> int:
         """Call ``mapix_table_gather``; ``plan`` is a ``mapix_gather``.
 
@@ -277,7 +317,7 @@ class Table:
         plan.nasked = nasked
         while status := lib.mapix_table_gather(mapping.cmap, self._c, pointer, n, plan, where):
             if status == CHANGED:
-                mapping.settle()
+                mapping.settle(self.needs(rows, plan))
             else:
                 self.failed(status, where_of(where), mapping)
         return int(nasked[0])
