@@ -161,8 +161,9 @@ def test_only_compiled_knows_the_optional_module():
 
 
 def test_only_source_opens_data_files():
-    """Others may open by ``Source``, ``Root`` and ``read_small``; cache.py writes stored
-    files, system_calls.py opens new ones, and journal.py locks what it appends to."""
+    """Others may open by ``Source``, ``Root`` and ``read_small``; cache.py writes stored files,
+    remote those of mirrors, system_calls.py opens new ones, and journal.py locks what it appends
+    to."""
     calls = re.compile(
         r"(?<![.\w])open\(|os\.open\(|mmap\.mmap\(|np\.memmap|np\.fromfile|\.read_bytes\("
     )
@@ -170,6 +171,7 @@ def test_only_source_opens_data_files():
         # bench.py measures np.memmap and plain reads beside mapix; terminal.py opens /dev/tty
         if path.name in ("journal.py", "bench.py", "terminal.py") or room in (
             "source",
+            "remote",
             "rooted",
             "system_calls",
             "cache",

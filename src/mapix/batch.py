@@ -536,7 +536,7 @@ def _fast(mapping: Mapping, index: _native.Table, recipe: Recipe, *what: Any) ->
         if done[0] == _native.SYSTEM:  # errno is only known to cffi's own calls
             return _slowly(mapping, index, recipe, *what)
         if done[0] == _native.CHANGED:
-            mapping.settle()
+            mapping.settle(lambda: index.ranges(what[0]))
         else:
             index.failed(done[0], _native.Where(*done[1:]), mapping)
 

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from mapix import _native
 from mapix.source import COARSE_NS, Fingerprint, Source
-from mapix.store import NewWhole
+from mapix.store import NewWhole, cache_folder
 
 __all__ = ["cache_folder", "cache_place", "distrusted", "racy_for", "replacing", "trusted"]
 
@@ -36,15 +36,6 @@ class Writing(Protocol):
 
     def write(self, data: bytes | bytearray | memoryview, /) -> object:
         """Write all of data at the end."""
-
-
-def cache_folder() -> str:
-    """Return the cache folder: ``$MAPIX_CACHE_DIR``, or ``mapix`` in the user's cache folder."""
-    own = os.environ.get("MAPIX_CACHE_DIR")
-    if own:
-        return own
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return os.path.join(base, "mapix")
 
 
 def cache_place(path: str, what: str, suffix: str = ".mapix") -> str:

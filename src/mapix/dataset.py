@@ -1267,7 +1267,7 @@ class FileDataset(Dataset[R]):
 
         None of other arrays, and of empty ones.
         """
-        file = np.frombuffer(self.source.view, np.uint8)
+        file = np.frombuffer(self.source.mapping.memory, np.uint8)
         if not array.size or not np.may_share_memory(array, file):
             return None
         spans = [(n - 1) * step for n, step in zip(array.shape, array.strides, strict=True)]
@@ -1292,7 +1292,8 @@ class FileDataset(Dataset[R]):
         image = super()._image(row)
         if image is None:
             return {"how": "nothing is read until an attribute is used"}
-        aliases = np.may_share_memory(image, np.frombuffer(self.source.view, np.uint8))
+        file = np.frombuffer(self.source.mapping.memory, np.uint8)
+        aliases = np.may_share_memory(image, file)
         copied = 0 if aliases else image.nbytes
         how = "a view of the file" if aliases else "an array of its own"
         return {"reads_nbytes": image.nbytes, "copies_nbytes": copied, "how": how}

@@ -18,7 +18,7 @@ from typing import Any
 from mapix.appearance import looks_like, with_appearance
 from mapix.errors import FileChangedError, FormatError, MapixError, UnknownFormatError, warn
 from mapix.selection import Rows
-from mapix.source import Fingerprint, Source
+from mapix.source import Fingerprint, Source, is_file, is_folder, is_url
 
 __all__ = [
     "BUILT_IN",
@@ -100,7 +100,7 @@ class Candidate:
     def is_directory(self) -> bool:
         """Whether the path is a directory."""
         if self._is_directory is None:
-            self._is_directory = os.path.isdir(self.path)
+            self._is_directory = is_folder(self.path)
         return self._is_directory
 
     @property
@@ -137,7 +137,7 @@ class Candidate:
 
     def has(self, *names: str) -> bool:
         """Whether the directory has a file of one of these names."""
-        return any(os.path.isfile(f"{self.path}/{name}") for name in names)
+        return any(is_file(os.path.join(self.path, name)) for name in names)
 
 
 Deferred = str | Callable[..., Any]
@@ -332,7 +332,8 @@ class Evidence:
         """
         if candidate.is_directory:
             yield from (f for f in self.formats if candidate.has(*f.files))
-            yield from (f for f in self.formats if f.detect is not None)
+            if not is_url(candidate.path):  # servers do not list files
+                yield from (f for f in self.formats if f.detect is not None)
             return
         front = candidate.front
         for at, magic, found in self._magic:
@@ -467,6 +468,8 @@ def _recognised_or_none(path: str) -> Format | None:
 def _tried(candidate: Candidate, refusals: list[tuple[str, str]]) -> str:
     """Return the text of an UnknownFormatError."""
     lines = "".join(f"\n  {name}: {why}" for name, why in refusals)
+    if candidate.is_directory and is_url(candidate.path):
+        return f"{candidate.path}: no files of known names are there, and servers do not list them"
     if candidate.is_directory and not os.listdir(candidate.path):
         kind: str | None = "an empty directory"
     else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -15,9 +16,10 @@ from collections.abc import Callable, Iterator
 from mapix import descriptors
 from mapix.errors import FileChangedError, LimitError
 
-__all__ = ["Root", "absolute"]
+__all__ = ["Root", "absolute", "is_url"]
 
 READ_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://", re.ASCII)
 MOST_LINKS = 40  # symbolic links followed on the path to one file, as in Linux
 
 
@@ -132,9 +134,19 @@ class Root:
         return OSError(errno.EXDEV, reason, self.path)
 
 
+def is_url(path: str | bytes) -> bool:
+    """Return whether a path is a URL: ``scheme://...``."""
+    return isinstance(path, str) and _URL.match(path) is not None
+
+
 def absolute(path: str) -> str:
-    """Return a path from the root of the file system, without resolving links or ``..``."""
-    return path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
+    """Return a path from the root of the file system, without resolving links or ``..``.
+
+    A URL is absolute.
+    """
+    if os.path.isabs(path) or is_url(path):
+        return path
+    return os.path.join(os.getcwd(), path)
 
 
 def _folder(path: str) -> int:

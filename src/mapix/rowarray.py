@@ -284,7 +284,8 @@ class RowArray(FileDataset[NDArray[Any]]):
 
     def _record(self, row: int) -> NDArray[Any]:
         begin = self._at + row * self._row_nbytes
-        return np.ndarray(self._shape[1:], self._dtype, self._numbers.view, begin)
+        view = self._numbers.viewed(begin, self._row_nbytes)
+        return np.ndarray(self._shape[1:], self._dtype, view, begin)
 
     def _image(self, row: int) -> NDArray[Any] | None:
         """Return the pixels of a row: a copy made under the guard, which a cut file cannot kill."""

@@ -11,25 +11,41 @@ import errno
 import mmap
 import os
 import stat
+import zlib
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from mapix import _native, descriptors
-from mapix.errors import ClosedError, FileChangedError, LimitError
-from mapix.rooted import Root, absolute
+from mapix.errors import ClosedError, FileChangedError, LimitError, MapixError, UnsupportedError
+from mapix.rooted import Root, absolute, is_url
+
+if TYPE_CHECKING:
+    from mapix.remote import Arrival
 
 __all__ = [
     "Fingerprint",
     "Mapping",
+    "Needs",
+    "RemoteMapping",
     "Source",
     "Unmapped",
     "absolute",
+    "is_file",
+    "is_folder",
+    "is_url",
+    "name_of",
+    "path_beside",
     "peek",
+    "read_beside",
     "read_small",
     "same_time",
     "sample",
 ]
 
+Needs = Callable[[], tuple[_native.IntArray, _native.IntArray]]
+"""Returns first byte and size of all ranges that a call reads, int64 (n,) each."""
+
+REMOTE = (1 << 64) - 1  # the device of remote objects
 WARM_STEP_NBYTES = 64 << 20  # brought into memory between two checks for Ctrl-C
 BACKEND = "MAPIX_BACKEND"
 """Environment variable: "mmap" maps files; "pread" reads complete files into memory at opening."""
@@ -91,6 +107,8 @@ class Fingerprint(NamedTuple):
         Without such an explanation, a process may have written and set the mtime back.
         """
         if (self.dev, self.ino) != (now.dev, now.ino):
+            if self.dev == now.dev == REMOTE:
+                return "the object has another ETag, or its server states none"
             return "the file was replaced by another one"
         if self.size != now.size:
             return f"the file had {self.size} bytes, now it has {now.size}"
@@ -181,9 +199,11 @@ class Mapping:
     """
 
     __slots__ = (
-        *("_buffer", "_front", "_located", "_mmap", "_place", "_sample"),
-        *("advice", "cmap", "fingerprint", "full_path", "limited", "nbytes", "path", "view"),
+        *("_buffer", "_exported", "_front", "_located", "_mmap", "_place", "_sample", "advice"),
+        *("cmap", "fingerprint", "full_path", "limited", "memory", "nbytes", "path"),
     )
+
+    remote: Arrival | None = None  # of a remote object: the blocks that are there
 
     def __init__(self, path: str, full_path: str, limit: int | None = None, fd: int = -1) -> None:
         self.path = path
@@ -207,8 +227,10 @@ class Mapping:
                 self._mmap, begin = _reserved(self.nbytes, path)
             data: mmap.mmap | bytes = b"" if self._mmap is None else self._mmap
             # Read-only memory exports read-only buffers, so no array over it can be made writable.
-            self.view = memoryview(data)[begin : begin + self.nbytes]
-            self._buffer = _native.buffer_of(self.view)
+            self.memory = memoryview(data)[begin : begin + self.nbytes]
+            # not of the memoryview: Python's garbage collector clears one before its exports
+            self._exported = _native.buffer_of(data)
+            self._buffer = _native.cast("uint8_t *", self._exported) + begin
             if self.nbytes:
                 _fill(self._buffer, self.nbytes, fd, path)
         except BaseException:
@@ -243,6 +265,14 @@ class Mapping:
 
     def __del__(self, close: Callable[[int], None] = descriptors.close) -> None:
         close(id(self))
+
+    @property
+    def view(self) -> memoryview:
+        """The bytes of the file, read-only."""
+        return self.memory
+
+    def hold(self, at: int, nbytes: int) -> None:
+        """Bring bytes of a remote object, for arrays that alias them; nothing of a file."""
 
     def advise(self, access: str) -> None:
         """Announce to the kernel how the file will be read: random, sequential or normal."""
@@ -280,8 +310,10 @@ class Mapping:
             self._front = bytes(_native.copy(self, 0, min(FRONT_NBYTES, self.nbytes), "file"))
         return self._front
 
-    def settle(self) -> None:
+    def settle(self, needs: Needs | None = None) -> None:
         """Accept a harmless change of the file, so that a C call that found it can be repeated.
+
+        Of a remote object: bring the bytes that the call did not find, and all that it ``needs``.
 
         Raises
         ------
@@ -315,11 +347,93 @@ class Mapping:
             raise FileChangedError(self.path, f"{reason}; {self.advice}")
         return found
 
-    def guarded(self, call: Callable[[_native.CData], int]) -> int:
-        """Run a C call over the map and return its status; raise FileChangedError on a change."""
+    def guarded(self, call: Callable[[_native.CData], int], needs: Needs | None = None) -> int:
+        """Run a C call over the map and return its status; raise FileChangedError on a change.
+
+        ``needs`` as for ``settle``.
+        """
         while (status := call(self.cmap)) == _native.CHANGED:
-            self.settle()
+            self.settle(needs)
         return status
+
+
+class RemoteMapping(Mapping):
+    """The memory of a remote object, into which its blocks are mapped as they arrive.
+
+    A C call that reads a block that is not there returns MAPIX_E_CHANGED, as after a change of a
+    file.  ``settle`` brings the block, and the call is repeated.  The object is compared with the
+    one that was opened by each request for more bytes.
+    """
+
+    __slots__ = ("_fault", "remote")
+    remote: Arrival
+
+    def __init__(self, url: str) -> None:
+        from mapix.remote import Arrival, memory_nbytes, opened
+
+        found = opened(url)
+        self.path, self.full_path = found.url, url
+        self.advice = "open it again"
+        self.nbytes, self.limited = found.nbytes, False
+        self._mmap, begin = _reserved(max(1, memory_nbytes(self.nbytes)), self.path)
+        self.memory = memoryview(self._mmap)[begin : begin + self.nbytes]
+        self._exported = _native.buffer_of(self._mmap)
+        self._buffer = _native.cast("uint8_t *", self._exported) + begin
+        self.remote = Arrival(found, self._exported, begin)
+        self.fingerprint = _fingerprint_of(found.tag, self.nbytes, found.modified_ns)
+        self._sample = self._front = None
+        self.cmap, self._fault = _native.new_sparse_map(self._buffer, self.nbytes)
+        self._located = None
+
+    @property
+    def view(self) -> memoryview:
+        """The bytes of the object, once all are there.
+
+        Raises
+        ------
+        UnsupportedError
+            They are not.
+        """
+        if not self.remote.complete:
+            raise UnsupportedError(
+                f"{self.path}: views of all records need all {self.nbytes} bytes of the object: "
+                "call ds.warm() first, which downloads it, or use ds[i] and ds.batch(...)"
+            )
+        return self.memory
+
+    def hold(self, at: int, nbytes: int) -> None:
+        """Bring bytes, for arrays that alias them."""
+        self.remote.ensure(at, nbytes, hold=True)
+
+    def advise(self, access: str) -> None:
+        """Do nothing: what is read ahead does not depend on it."""
+
+    def willneed(self, at: int, nbytes: int) -> None:
+        """Request bytes in the background."""
+        self.remote.expect(at, nbytes)
+
+    def settle(self, needs: Needs | None = None) -> None:
+        """See ``Mapping.settle``."""
+        address = int(self._fault[0])
+        self._fault[0] = 0
+        if address:  # another thread may have settled it
+            self.remote.fault(address, needs)
+
+    def guarded(self, call: Callable[[_native.CData], int], needs: Needs | None = None) -> int:
+        """See ``Mapping.guarded``.  Calls that do not check the file for changes may fault."""
+        while (status := call(self.cmap)) == _native.CHANGED or (
+            status == _native.FAULT and self._fault[0]
+        ):
+            self.settle(needs)
+        return status
+
+
+def _fingerprint_of(tag: str | None, nbytes: int, modified_ns: int) -> Fingerprint:
+    """Return the fingerprint of a remote object; without a tag it equals no other one."""
+    raw = os.urandom(16) if tag is None else tag.encode()
+    number = _native.crc32c(raw) << 31 | zlib.crc32(raw) >> 1
+    owner = os.geteuid(), os.getegid()
+    return Fingerprint(REMOTE, number, nbytes, modified_ns, modified_ns, 0o400, *owner, 1)
 
 
 def sample(mapping: Mapping, nbytes: int) -> int:
@@ -418,7 +532,11 @@ class Source:
         fd: int = -1,
     ) -> None:
         self.path = os.fspath(path)
-        if root is not None:
+        mapping: Mapping
+        if is_url(self.path):
+            mapping = RemoteMapping(self.path)
+            self.path, self.full_path = mapping.path, mapping.full_path
+        elif root is not None:
             fd = root.open(self.path)
             self.full_path = os.path.join(root.full_path, self.path)
             self.path = os.path.join(root.path, self.path)
@@ -430,7 +548,8 @@ class Source:
         if moved is not None:
             raise FileChangedError(self.path, f"{moved} since the dataset was opened")
         self._mapping: Mapping | None = mapping
-        self._view: memoryview | None = mapping.view
+        # of a remote object it is made when all bytes are there
+        self._view: memoryview | None = None if mapping.remote else mapping.memory
 
     @classmethod
     def unnamed(cls, fd: int, path: str, nbytes: int) -> Source:
@@ -454,11 +573,27 @@ class Source:
 
     @property
     def view(self) -> memoryview:
-        """The bytes of the file, read-only."""
+        """The bytes of the file, read-only.
+
+        Raises
+        ------
+        UnsupportedError
+            Not all bytes of a remote object are there; see ``viewed``.
+        """
         view = self._view
-        if view is None:
-            raise ClosedError(f"{self.path}: the dataset is closed")
-        return view
+        return self.mapping.view if view is None else view
+
+    def viewed(self, at: int, nbytes: int) -> memoryview:
+        """Return the bytes of the file, read-only, of which a caller reads only these ones.
+
+        Of a remote object, they are brought first.  The others must not be read.
+        """
+        view = self._view
+        if view is not None:
+            return view
+        mapping = self.mapping
+        mapping.hold(at, nbytes)
+        return mapping.memory
 
     @property
     def nbytes(self) -> int:
@@ -489,6 +624,8 @@ class Source:
         Cost: the first use reads at most 32 blocks of 4 KiB.
         """
         mapping = self.mapping
+        if mapping.remote:  # the ETag is enough
+            return mapping.fingerprint
         return mapping.fingerprint._replace(sample=mapping.sample())
 
     @property
@@ -522,14 +659,18 @@ class Source:
         """Read the file into the page cache, in order, and yield the number of bytes done.
 
         A page cache that is filled in order holds large pages: later random reads are up to 1.5
-        times as fast, and the first access to a page up to 7 times.
+        times as fast, and the first access to a page up to 7 times.  A remote object is downloaded.
         """
         mapping = self.mapping
         mapping.advise("sequential")
         try:
             for at in range(0, mapping.nbytes, WARM_STEP_NBYTES):
                 step = min(WARM_STEP_NBYTES, mapping.nbytes - at)
-                _native.warm(mapping, at, step)
+                if mapping.remote:
+                    mapping.willneed(at, 2 * step)
+                    mapping.hold(at, step)
+                else:
+                    _native.warm(mapping, at, step)
                 yield at + step
         finally:
             mapping.advise("random")
@@ -548,10 +689,16 @@ class Unmapped:
         Of the file when it was opened.
     """
 
-    __slots__ = ("_fd", "fingerprint", "path")
+    __slots__ = ("_fd", "_source", "fingerprint", "path")
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self._fd = -1
+        self._source: Source | None = None
+        if is_url(path):
+            self._source = Source(path)
+            self.fingerprint = self._source.fingerprint
+            return
         self._fd = _open(path)
         found = os.fstat(self._fd)
         self.fingerprint = Fingerprint.of(found)
@@ -567,6 +714,8 @@ class Unmapped:
 
     def read(self, nbytes: int) -> bytes:
         """Return the first bytes, fewer of a shorter file."""
+        if self._source is not None:
+            return self._source.read(0, min(nbytes, self._source.nbytes))
         return os.pread(self._fd, nbytes, 0)
 
     def mapped(self) -> Source:
@@ -577,6 +726,8 @@ class Unmapped:
         FileChangedError
             It was changed since it was opened.
         """
+        if self._source is not None:
+            return self._source
         fd, self._fd = self._fd, -1
         return Source(self.path, self.fingerprint, fd=fd)
 
@@ -592,6 +743,13 @@ def peek(path: str | os.PathLike[str], nbytes: int) -> bytes:
 
     An OSError that concerns this process (too many open files) is raised; others give no bytes.
     """
+    if is_url(path_text := os.fspath(path)):
+        from mapix.remote import opened
+
+        try:
+            return opened(str(path_text)).first[:nbytes]
+        except (OSError, MapixError):
+            return b""
     try:
         fd = _open(path)
     except OSError as e:
@@ -608,6 +766,10 @@ def peek(path: str | os.PathLike[str], nbytes: int) -> bytes:
 
 def read_small(path: str | os.PathLike[str], limit: int) -> bytes:
     """Return the content of a small file; raise LimitError above ``limit`` bytes."""
+    if is_url(text := os.fspath(path)):
+        from mapix.remote import read_all
+
+        return read_all(str(text), limit)
     fd = _open(path)
     try:
         found = os.fstat(fd)
@@ -623,3 +785,52 @@ def read_small(path: str | os.PathLike[str], limit: int) -> bytes:
     if len(data) > limit:
         raise LimitError(f"{os.fspath(path)}: the file is larger than the limit of {limit} bytes")
     return data
+
+
+def is_folder(path: str) -> bool:
+    """Return whether a path is a directory; a URL is one if it ends with a slash."""
+    return path.endswith("/") if is_url(path) else os.path.isdir(path)
+
+
+def is_file(path: str) -> bool:
+    """Return whether a path is a file, or the URL of an object; a URL costs a request."""
+    if not is_url(path):
+        return os.path.isfile(path)
+    from mapix.remote import opened
+
+    try:
+        opened(path)
+    except (OSError, MapixError):
+        return False
+    return True
+
+
+def path_beside(path: str, name: str) -> str:
+    """Return the path of the file of that name in the folder of a file, or beside an object."""
+    if not is_url(path):
+        return os.path.join(os.path.dirname(path), name)
+    plain, mark, query = path.partition("?")
+    return f"{plain.rpartition('/')[0]}/{name}{mark}{query}"
+
+
+def name_of(path: str) -> str:
+    """Return the name of a file, or of an object."""
+    return os.path.basename(path.partition("?")[0] if is_url(path) else path)
+
+
+def read_beside(path: str, limit: int) -> bytes | None:
+    """Return the content of a small file; None where there is none.
+
+    Raises
+    ------
+    LimitError
+        It has more than ``limit`` bytes.
+    """
+    if not is_url(path) and not os.path.exists(path):
+        return None
+    try:
+        return read_small(path, limit)
+    except FileNotFoundError:
+        if is_url(path):
+            return None
+        raise

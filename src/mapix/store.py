@@ -39,11 +39,21 @@ __all__ = [
     "NewWhole",
     "Placed",
     "Spill",
+    "cache_folder",
     "check_no_set",
 ]
 
 BUFFER_NBYTES = 1 << 20
 RETRY_SECONDS = 0.005  # between two tries to get a lock
+
+
+def cache_folder() -> str:
+    """Return the cache folder: ``$MAPIX_CACHE_DIR``, or ``mapix`` in the user's cache folder."""
+    own = os.environ.get("MAPIX_CACHE_DIR")
+    if own:
+        return own
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return os.path.join(base, "mapix")
 
 
 class Closing:

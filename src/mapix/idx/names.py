@@ -6,6 +6,8 @@ import itertools
 import os
 import re
 
+from mapix.source import is_file, name_of, path_beside
+
 __all__ = ["FILES", "IMAGES", "images_of", "labels_of", "splits_of"]
 
 FILES = {"train": "train-images-idx{}-ubyte", "test": "t10k-images-idx{}-ubyte"}
@@ -69,13 +71,13 @@ def images_of(folder: str, split: str) -> list[str]:
 
 def labels_of(path: str) -> str | None:
     """Return the file of labels in the directory of a file of images, or None."""
-    name = os.path.basename(path).removesuffix(".gz")
+    name = name_of(path).removesuffix(".gz")
     m = IMAGES.search(name)
     if m is None:
         return None
-    stem = os.path.join(os.path.dirname(path), f"{name[: m.start()]}-labels{m[1]}")
-    found = (f"{stem}{end}{gz}" for end in LABELS for gz in ("", ".gz"))
-    return next((p for p in found if os.path.isfile(p)), None)
+    stem = f"{name[: m.start()]}-labels{m[1]}"
+    found = (path_beside(path, f"{stem}{end}{gz}") for end in LABELS for gz in ("", ".gz"))
+    return next((p for p in found if is_file(p)), None)
 
 
 def splits_of(path: str) -> dict[str, str]:

@@ -84,7 +84,7 @@ class Segment(segment_types.Segment):
     def bits(self) -> NDArray[np.uint8]:
         """Its regions as the file holds them, headers included: uint8, a read-only view."""
         at, nbytes = self._file.regions_at(self._row)
-        return views.bytes_at(self._file.source.view, at, nbytes)
+        return views.bytes_at(self._file.source.viewed(at, nbytes), at, nbytes)
 
     @property
     def regions(self) -> list[Region]:

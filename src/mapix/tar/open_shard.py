@@ -66,7 +66,8 @@ class OpenShard:
     def view(self, member: int) -> memoryview:
         """Return the bytes of a member, aliasing the file."""
         begin = self.begin(member)
-        return self.source.view[begin : begin + int(self.index.sizes[member])]
+        nbytes = int(self.index.sizes[member])
+        return self.source.viewed(begin, nbytes)[begin : begin + nbytes]
 
     def read(self, member: int, limit: int, option: str) -> bytes:
         """Return a copy of a member of at most ``limit`` bytes, made under the guard."""

@@ -62,7 +62,8 @@ class OpenFile:
     def view(self, row: int) -> memoryview:
         """Return the data of a record, aliasing the file."""
         begin = self.begin(row)
-        return self.source.view[begin : begin + int(self.index.sizes[row])]
+        nbytes = int(self.index.sizes[row])
+        return self.source.viewed(begin, nbytes)[begin : begin + nbytes]
 
     def read(self, row: int) -> bytes:
         """Return a copy of the data of a record, made under the guard, after its checksum.

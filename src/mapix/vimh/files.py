@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from mapix.errors import FormatError, LimitError
 from mapix.registry import Candidate
-from mapix.source import read_small
+from mapix.source import is_file, is_url, name_of, read_small
 from mapix.vimh.info_json import INFO_NAME, INFO_NBYTES
 from mapix.vimh.layout import NAME
 
@@ -49,7 +49,7 @@ def refusal(candidate: Candidate) -> str | None:
 
 def named_as_vimh(path: str) -> bool:
     """Return whether a file's name, or an info JSON or a journal beside it, marks it as VIMH."""
-    folder, name = os.path.split(path)
+    folder, name = os.path.dirname(path), name_of(path)
     shard = re.fullmatch(r"(train|test)-\d{5}-of-\d{5}", name)
     beside = os.path.join(folder, INFO_NAME), os.path.join(folder, f".{name}.appending")
     return bool(name in NAMES or name.endswith(PICKLE_SUFFIX) or shard) or any(
@@ -74,7 +74,7 @@ def split_names(folder: str) -> tuple[str, ...]:
 def _files_of(folder: str, split: str) -> Iterator[str]:
     """Yield the binary file and the pickle of a split, as far as they are there."""
     place = os.path.join(folder, split)
-    return filter(os.path.isfile, (place, place + PICKLE_SUFFIX))
+    return filter(is_file, (place, place + PICKLE_SUFFIX))
 
 
 def _file_of(folder: str, split: str) -> str | None:
@@ -99,7 +99,7 @@ def shards(folder: str, split: str) -> list[str]:
     FormatError
         Some are missing, or two numbers of shards are mixed.
     """
-    names = os.listdir(folder)
+    names = [] if is_url(folder) else os.listdir(folder)  # servers list no files
     found = sorted(n for n in names if re.fullmatch(rf"{re.escape(split)}-\d{{5}}-of-\d{{5}}", n))
     if found:
         n = int(found[0][-5:])
@@ -116,7 +116,9 @@ def shards(folder: str, split: str) -> list[str]:
 
 def splits_beside(path: str) -> dict[str, str]:
     """Return split -> file of the folder of a data file, itself included."""
-    split = os.path.basename(path).removesuffix(PICKLE_SUFFIX)
+    split = name_of(path).removesuffix(PICKLE_SUFFIX)
+    if is_url(path):  # each name would cost a request
+        return {split: path} if split in SPLITS else {}
     found = _splits(os.path.dirname(path))
     return found | {split: path} if split in SPLITS or split in found else {}
 
@@ -142,7 +144,7 @@ def files_to_open(candidate: Candidate, split: str | None) -> list[str]:
     """
     path = candidate.path
     if not candidate.is_directory:
-        if split is not None and split != os.path.basename(path).removesuffix(PICKLE_SUFFIX):
+        if split is not None and split != name_of(path).removesuffix(PICKLE_SUFFIX):
             raise ValueError(f"{path} is a file; split= chooses among the files of a directory")
         return [path]
     wanted = split or "train"

@@ -99,16 +99,19 @@ class Gatherer(record_types.File):
     def images(self) -> NDArray[np.uint8] | None:
         """Of a uniform file: all images, as one view made once.
 
-        None, too, where each record has to be confirmed on its own.
+        None, too, where each record has to be confirmed, or brought, on its own.
         """
-        index = self.index
-        return self.uniform_images() if index.stride and not index.sampled else None
+        return self.uniform_images() if self._alike else None
 
     @cached_property
     def codes(self) -> NDArray[np.uint8] | None:
         """Of a uniform file: all label codes, as one view made once; None as for ``images``."""
+        return self.uniform_labels(1) if self._alike else None
+
+    @property
+    def _alike(self) -> bool:
         index = self.index
-        return self.uniform_labels(1) if index.stride and not index.sampled else None
+        return bool(index.stride) and not index.sampled and not self.pixels.mapping.remote
 
     @cached_property
     def most_channels(self) -> int:
@@ -152,17 +155,18 @@ class Gatherer(record_types.File):
         """Attach the file; the base class calls it for a first record, and after ``close``."""
         mapping, index = self.pixels.mapping, self.index
         self._confirm(BEFORE_A_VIEW)
+        # A stored entry, and a stored stride that was made for another file, must agree with the
+        # header in the file.
+        find = _native.FIND if index.stored and (index.sampled or not index.stride) else 0
         self._attach(
-            mapping.view,
+            mapping.memory,
             index.nrecords,
             index.stride,
             index.first,
             index.entries,
             index.head_nbytes,
             self.interleaved,
-            # A stored entry, and a stored stride that was made for another file, must agree with
-            # the header in the file.
-            _native.FIND if index.stored and (index.sampled or not index.stride) else 0,
+            _native.FIND_NONE if mapping.remote else find,  # ``_find`` brings records
         )
 
     def _confirm(self, most: int) -> None:
@@ -183,7 +187,11 @@ class Gatherer(record_types.File):
         self._confirmed = len(rows)
 
     def _find(self, row: int) -> tuple[int, int, int, int]:
-        return self.native.find(self.pixels.mapping, row)
+        mapping = self.pixels.mapping
+        if mapping.remote:
+            places, sizes = self.native.ranges(np.array([row]))
+            mapping.hold(int(places[0]), int(sizes[0]))
+        return self.native.find(mapping, row)
 
     def _located(self) -> tuple[Any, int, int]:
         return *self.source.mapping.located, _native.COPY

@@ -32,7 +32,16 @@ import numpy as np
 from mapix import _native
 from mapix.cache import FINE_NS, cache_folder, cache_place, distrusted, racy_for, replacing
 from mapix.errors import MapixError
-from mapix.source import Mapping, Source, Unmapped, same_time, sample
+from mapix.source import (
+    Mapping,
+    Source,
+    Unmapped,
+    is_url,
+    name_of,
+    path_beside,
+    same_time,
+    sample,
+)
 from mapix.vimh.record_index import (
     ENTRY,
     Checksums,
@@ -79,7 +88,7 @@ STORE_NBYTES = 16 << 20  # smaller files are indexed faster than a stored index 
 
 def beside(path: str) -> str:
     """Return the path of the index of ``path`` that is stored beside it."""
-    return path + ".mapix"
+    return path_beside(path, name_of(path) + ".mapix")
 
 
 def _cache_place(source: Source, options: str) -> str:
@@ -209,7 +218,9 @@ def load(source: Source, options: str) -> RecordIndex | None:
     for place in _places(source, options, found):
         try:
             with Unmapped(place) as stored:
-                if distrusted(place, stored.fingerprint, source.fingerprint) is not None:
+                # beside an object lies what its owner put there
+                fingerprints = stored.fingerprint, source.fingerprint
+                if not is_url(place) and distrusted(place, *fingerprints) is not None:
                     continue
                 index = _parse(stored, source, options)
         except (OSError, MapixError, UnicodeDecodeError):
@@ -224,7 +235,7 @@ def load(source: Source, options: str) -> RecordIndex | None:
 
 def _places(source: Source, options: str, found: list[RecordIndex]) -> Iterator[str]:
     """Yield places of an index; other names in the cache only while ``found`` is empty."""
-    if os.access(beside(source.full_path), os.F_OK):  # much cheaper than an exception
+    if is_url(source.full_path) or os.access(beside(source.full_path), os.F_OK):
         yield beside(source.full_path)
     place = _cache_place(source, options)
     yield place
@@ -237,8 +248,13 @@ def _identity(source: Source) -> tuple[int, ...]:
     return f.dev, f.ino, f.size, f.mtime_ns, f.ctime_ns
 
 
-def _belief(made_for: tuple[int, ...], sampled: int, source: Source) -> str | None:
+def _belief(
+    made_for: tuple[int, ...], sampled: int, source: Source, *, beside_remote: bool = False
+) -> str | None:
     """Return how an index that was made for some file fits this file; None when it does not.
+
+    Beside a remote object lies an index that was made where the object was a file: it is used as
+    ``sampled`` if the size is the same.
 
     ========  ==================================================================================
     own       it is this very file: a write would have moved the change time. Only the device may
@@ -254,6 +270,8 @@ def _belief(made_for: tuple[int, ...], sampled: int, source: Source) -> str | No
     if made_for == now:
         return "own"
     nbytes = made_for[2]
+    if beside_remote:
+        return "sampled" if nbytes == now[2] else None
     same_times = nbytes == now[2] and same_time(made_for[3], now[3])
     if not same_times and not nbytes < now[2]:
         return None
@@ -294,7 +312,7 @@ def _parse(stored: Unmapped, source: Source, options: str) -> RecordIndex | None
             return None
     elif table_nbytes > nbytes - HEAD_NBYTES:
         return None
-    belief = _belief(said[:5], said[24], source)
+    belief = _belief(said[:5], said[24], source, beside_remote=is_url(stored.path))
     if belief is None:
         return None
     if table_nbytes or said[19]:
@@ -303,8 +321,11 @@ def _parse(stored: Unmapped, source: Source, options: str) -> RecordIndex | None
         mapping.advise("random")
         mapping.advice = "it is a stored index that is in use"
         if table_nbytes:
-            entries = np.ndarray((n,), ENTRY, mapping.view, HEAD_NBYTES)
             stored_table = StoredTable(mapping, HEAD_NBYTES, table_nbytes, said[20])
+            if mapping.remote:  # each record may need any of them
+                entries, stored_table = stored_table.entries(), None
+            else:
+                entries = np.ndarray((n,), ENTRY, mapping.memory, HEAD_NBYTES)
         sizes = (n, len(ids), channels)
         more = _tables(mapping, HEAD_NBYTES + table_nbytes, sizes, said[19], said[21:24])
     elif nbytes != HEAD_NBYTES:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mapix.cache import distrusted
 from mapix.errors import UnsupportedError, warn
 from mapix.plans import Map, over
-from mapix.source import Source
+from mapix.source import Source, is_url
 from mapix.vimh import index_store, layout
 from mapix.vimh.layout import Progress
 from mapix.vimh.record_index import Checksums, RecordIndex
@@ -81,6 +81,11 @@ def keep_index(
             f"{ds.path}: nothing to store: pickles need no index, and index='never' disables it"
         )
     place = index_store.beside(file.source.full_path)
+    if is_url(place):
+        raise UnsupportedError(
+            f"{ds.path}: an index is stored beside a file: index the file where it lies, and put "
+            "NAME.mapix beside the object"
+        )
     wait = index_store.racy_for(file.source)
     if wait > MOST_WAIT:  # a clock was set back, or the file's times are made up
         raise OSError(f"{place}: the file's times are {wait:.0f} s ahead of the clock")
@@ -101,6 +106,8 @@ def keep_index(
 def warn_of_unused(file: Gatherer) -> None:
     """Warn of an index beside the file that is not trusted."""
     place = index_store.beside(file.source.full_path)
+    if is_url(place):
+        return
     with contextlib.suppress(OSError):  # there is none
         reason = distrusted(place, Source(place).fingerprint, file.source.fingerprint)
         if reason is not None:

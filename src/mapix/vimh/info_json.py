@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from mapix.errors import FormatError, LimitError
-from mapix.source import read_small
+from mapix.source import path_beside, read_beside, read_small
 from mapix.vimh.layout import Hint
 
 if TYPE_CHECKING:
@@ -37,13 +37,11 @@ WHAT = "vimh info JSON"  # for errors
 
 def text_beside(data_path: str) -> bytes | None:
     """Return the bytes of the info JSON beside a data file; None where there is none."""
-    path = _path_beside(data_path)
-    return read_small(path, INFO_NBYTES) if os.path.exists(path) else None
+    return read_beside(_path_beside(data_path), INFO_NBYTES)
 
 
 def _path_beside(data_path: str) -> str:
-    folder, slash, _ = data_path.rpartition("/")
-    return f"{folder}{slash}{INFO_NAME}"
+    return path_beside(data_path, INFO_NAME)
 
 
 def info_of(

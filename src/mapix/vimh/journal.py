@@ -18,7 +18,7 @@ import struct
 
 from mapix import _native
 from mapix.errors import ClosedError, FileChangedError, LockedError, MapixError
-from mapix.source import Fingerprint, Source, read_small
+from mapix.source import Fingerprint, Source, is_url, read_small
 from mapix.store import BUFFER_NBYTES, SYSTEM, Calls, NewFile
 
 __all__ = ["Appending", "counting", "journal_of", "pending", "settled"]
@@ -101,6 +101,8 @@ def settled(path: str, expect: Fingerprint | None = None, ready: Source | None =
     ready : Source, optional
         The same file, already open: returned where no append is going on.
     """
+    if is_url(path):  # nothing appends to an object
+        return Source(path, expect) if ready is None else ready
     kept = journal_of(path)
     for _ in range(TRIES):
         before = pending(path, kept)

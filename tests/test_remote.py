@@ -1,0 +1,594 @@
+"""Remote objects: what comes, how often it is asked for, and what bad servers can do.
+
+``test_remote_contract.py`` runs the contract of datasets over a server.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mapix
+from mapix.remote import arrival, http_object, mirror, opening, settings
+from mapix.remote.estimates import Estimates, runs
+from mapix.source import Source
+from range_server import Handler, Server, serving
+from slow_vimh import Slow
+
+N, SIDE = 300, 24
+ROWS = np.random.default_rng(0).integers(0, 256, (N, SIDE, SIDE, 3), np.uint8)
+NBYTES = ROWS[0].nbytes
+OLD_NS = 10**18 + 1
+PAGE = os.sysconf("SC_PAGESIZE")
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(http_object, "FIRST_PAUSE_S", 0.001)
+    monkeypatch.setenv("MAPIX_REMOTE_TIMEOUT", "5")
+    (tmp_path / "served").mkdir()
+    with serving(tmp_path / "served") as found:
+        yield found
+
+
+@pytest.fixture
+def url(server: Server) -> str:
+    """The URL of ``ROWS`` as an npy file."""
+    np.save(server.folder / "rows.npy", ROWS)
+    return f"{server.url}/rows.npy"
+
+
+def vimh(folder: Path, *, mixed: bool = False, n: int = 60) -> Path:
+    """Write a VIMH file."""
+    parts = []
+    for i in range(n):
+        pixels = ROWS[i, : 20 + i % 4 * mixed].tobytes()
+        parts.append(Slow(20 + i % 4 * mixed, SIDE, 3, [(0, i)], pixels, (0.0, 1.0)).pack())
+    folder.mkdir(exist_ok=True)
+    path = folder / "train"
+    path.write_bytes(b"".join(parts))
+    return path
+
+
+def remote_of(ds: Any) -> arrival.Arrival:
+    found = ds.source.mapping.remote
+    assert found is not None
+    return found
+
+
+def ranges_of(server: Server, name: str) -> list[str]:
+    return [asked for path, asked in server.requests if path.endswith(name)]
+
+
+# --- what comes -----------------------------------------------------------------------------------
+
+
+def test_batches_and_records_are_those_of_the_file(server, url):
+    ds = mapix.open(url)
+    rows = np.random.default_rng(1).permutation(N)[:64]
+    np.testing.assert_array_equal(ds.batch(rows).images, ROWS[rows])
+    np.testing.assert_array_equal(ds.batch(rows, threads=4).images, ROWS[rows])
+    np.testing.assert_array_equal(ds[5], ROWS[5])
+    n = len(server.requests)
+    np.testing.assert_array_equal(ds.batch(rows[::-1]).images, ROWS[rows[::-1]])
+    assert len(server.requests) == n, "blocks that are there are not requested again"
+    again = pickle.loads(pickle.dumps(ds))
+    np.testing.assert_array_equal(again.batch(rows).images, ROWS[rows])
+    assert len(server.requests) == n + 1, "the mirror serves all who open the same object"
+
+
+def test_a_random_batch_takes_few_requests(server, url):
+    ds = mapix.open(url)
+    rows = np.random.default_rng(2).permutation(N)[:64]
+    ds.batch(rows)
+    assert len(server.requests) < 30  # and not one per record
+
+
+def test_exact_ranges_read_little_more_than_is_needed(server, monkeypatch):
+    monkeypatch.setenv("MAPIX_REMOTE_WASTE", "1")
+    big = np.random.default_rng(0).integers(0, 256, (40, 25, PAGE), np.uint8)
+    np.save(server.folder / "big.npy", big)
+    ds = mapix.open(f"{server.url}/big.npy")
+    before, rows = server.sent_nbytes, [3, 30, 17, 9]
+    np.testing.assert_array_equal(ds.batch(rows).images, big[rows])
+    assert server.sent_nbytes - before <= 1.1 * len(rows) * big[0].nbytes
+
+
+def test_views_of_all_need_all(server, url):
+    ds = mapix.open(url)
+    with pytest.raises(mapix.UnsupportedError, match=r"rows\.npy: views of all .* ds\.warm\(\)"):
+        ds.view()
+    with pytest.raises(mapix.UnsupportedError, match="copy=False|views of all"):
+        np.asarray(ds, copy=False) if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else ds.view()
+    np.testing.assert_array_equal(np.asarray(ds), ROWS)
+    ds.warm()
+    n = len(server.requests)
+    np.testing.assert_array_equal(ds.view(), ROWS)
+    assert len(server.requests) == n
+
+
+def test_records_are_views_that_stay(url, monkeypatch):
+    ds = mapix.open(url)
+    record = ds[7]
+    assert not record.flags.owndata
+    remote_of(ds)._unmap_idle()
+    np.testing.assert_array_equal(record, ROWS[7])
+    ds.close()
+    np.testing.assert_array_equal(record, ROWS[7])
+    with pytest.raises(mapix.ClosedError):
+        ds[7]
+
+
+@pytest.mark.parametrize("mixed", [False, True], ids=["uniform", "mixed"])
+def test_an_index_beside_the_object(server, mixed):
+    path = vimh(server.folder / "d", mixed=mixed)
+    os.utime(path, ns=(OLD_NS, OLD_NS))
+    mapix.index(path)
+    os.utime(path)  # uploading changes times
+    local, ds = mapix.open(path, index="never"), mapix.open(f"{server.url}/d/train")
+    assert len(server.requests) <= 3
+    assert server.sent_nbytes < 30_000
+    assert ds.index.stored
+    rows = [31, 2, 59]
+    how = {"pad": True} if mixed else {}
+    for found, want in ((ds.batch(rows, **how), local.batch(rows, **how)),):
+        np.testing.assert_array_equal(found.images, want.images)
+        np.testing.assert_array_equal(found.labels, want.labels)
+    for i in (0, 17, -1):
+        np.testing.assert_array_equal(ds[i].image, local[i].image)
+        assert ds[i].labels == local[i].labels
+    np.testing.assert_array_equal(ds.labels["param_0"].values, np.arange(60))
+
+
+def test_an_index_of_another_file_is_found_wrong_at_use(server):
+    path = vimh(server.folder / "d", mixed=True)
+    os.utime(path, ns=(OLD_NS, OLD_NS))
+    mapix.index(path)
+    data = path.read_bytes()
+    first = len(data) // 3
+    path.write_bytes(data[:first] + bytes(200) + data[first + 200 :])
+    ds = mapix.open(f"{server.url}/d/train")
+    with pytest.raises(mapix.FormatError, match="train"):
+        ds.batch(np.arange(len(ds)), pad=True)
+
+
+def test_a_folder_and_several_objects(server):
+    path = vimh(server.folder / "d")
+    local = mapix.open(path)
+    ds = mapix.open(f"{server.url}/d/")
+    np.testing.assert_array_equal(ds.batch([3, 4]).images, local.batch([3, 4]).images)
+    both = mapix.open([f"{server.url}/d/train", f"{server.url}/d/train"])
+    rows = [3, 100, 61, 119]
+    want = local.batch([3, 40, 1, 59])
+    np.testing.assert_array_equal(both.batch(rows).images, want.images)
+    np.testing.assert_array_equal(both.batch(rows).labels, want.labels)
+    with pytest.raises(mapix.UnknownFormatError, match="servers do not list"):
+        mapix.open(f"{server.url}/other/")
+
+
+def test_a_loader_runs_ahead_and_the_second_epoch_is_local(server, url):
+    ds = mapix.open(url)
+    loader = mapix.Loader(ds, 50, shuffle=True, seed=4)
+    for epoch in range(2):
+        n = len(server.requests)
+        seen = []
+        for batch in loader:
+            np.testing.assert_array_equal(batch.images, ROWS[batch.rows])
+            seen += batch.rows.tolist()
+        assert sorted(seen) == list(range(N))
+        assert epoch == 0 or len(server.requests) == n
+
+
+def test_a_forked_child_reads(url):
+    ds = mapix.open(url)
+    ds.batch([1])
+    child = os.fork()
+    if not child:
+        os._exit(0 if np.array_equal(ds.batch([1, 250]).images, ROWS[[1, 250]]) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    np.testing.assert_array_equal(ds.batch([140]).images, ROWS[[140]])
+
+
+def test_threads_share_what_comes(server, url):
+    ds = mapix.open(url)
+    wrong: list[int] = []
+
+    def read(seed: int) -> None:
+        for rows in np.array_split(np.random.default_rng(seed).permutation(N), 6):
+            wrong.extend([] if np.array_equal(ds.batch(rows).images, ROWS[rows]) else [seed])
+
+    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not wrong
+    assert server.sent_nbytes < 3 * ROWS.nbytes
+
+
+def test_more_stretches_than_can_be_mapped(url, monkeypatch):
+    monkeypatch.setattr(arrival, "MOST_EXTENTS", 12)
+    monkeypatch.setattr(arrival, "MOST_SPANS", 6)
+    monkeypatch.setenv("MAPIX_REMOTE_WASTE", "1")
+    ds = mapix.open(url)
+    for rows in np.random.default_rng(0).permutation(N).reshape(-1, 10):
+        np.testing.assert_array_equal(ds.batch(rows).images, ROWS[rows])
+        assert remote_of(ds)._extents <= 12
+    held = [ds[i] for i in range(0, 90, 9)]
+    np.testing.assert_array_equal(ds.batch(np.arange(N)).images, ROWS)
+    for i, record in zip(range(0, 90, 9), held, strict=True):
+        np.testing.assert_array_equal(record, ROWS[i])
+    remote_of(ds)._unmap_idle()
+    with pytest.raises(mapix.LimitError, match=r"ds\.batch"):
+        held.extend(ds[i] for i in range(0, N, 15))
+
+
+# --- the mirror -----------------------------------------------------------------------------------
+
+
+def test_a_block_counts_only_with_its_number_and_its_sum(url, server, own_cache):
+    np.testing.assert_array_equal(mapix.open(url).batch(np.arange(N)).images, ROWS)
+    (segment,) = (own_cache / "remote").rglob("*.part")
+    place = mirror.LEAST_SEGMENT_NBYTES
+    with segment.open("r+b") as f:
+        f.seek(10 * PAGE)  # bytes that a power cut lost
+        f.write(bytes(PAGE))
+        f.seek(place + 4 * 20)  # a number that was not written yet
+        f.write(bytes(4))
+    n = len(server.requests)
+    np.testing.assert_array_equal(mapix.open(url).batch(np.arange(N)).images, ROWS)
+    assert 2 <= len(server.requests) - n <= 3
+
+
+def test_the_disk_space_is_bounded(server, monkeypatch, own_cache):
+    monkeypatch.setattr(mirror, "LEAST_SEGMENT_NBYTES", 16 * PAGE)
+    monkeypatch.setattr(mirror, "TRIM_NBYTES", 1)
+    monkeypatch.setattr(settings, "LEAST_MIRROR_NBYTES", 1)
+    monkeypatch.setenv("MAPIX_REMOTE_WASTE", "1")
+    monkeypatch.setenv("MAPIX_REMOTE_MAX_BYTES", str(60 * PAGE))
+    rows = np.tile(ROWS, (4, 1, 1, 1))
+    np.save(server.folder / "rows.npy", rows)
+    ds = mapix.open(f"{server.url}/rows.npy")
+    for at in range(0, len(rows), 20):
+        np.testing.assert_array_equal(ds.batch(np.arange(at, at + 20)).images, rows[at : at + 20])
+    files = (own_cache / "remote").rglob("*.part")
+    assert sum(f.stat().st_blocks * 512 for f in files) <= 100 * PAGE  # and not 500
+    np.testing.assert_array_equal(ds.batch([0, 1]).images, rows[:2])
+    with pytest.raises(mapix.LimitError, match="MAPIX_REMOTE_MAX_BYTES"):
+        for _ in ds.source.warm():
+            pass
+
+
+def test_the_folder_of_mirrors_is_private(url, own_cache):
+    (own_cache / "remote").mkdir()
+    (own_cache / "remote").chmod(0o777)
+    with pytest.raises(PermissionError, match="MAPIX_CACHE_DIR"):
+        mapix.open(url)
+
+
+def test_a_mirror_that_is_cut_is_an_error(url, own_cache, monkeypatch):
+    monkeypatch.setattr(arrival, "MOST_FAULTS", 3)
+    ds = mapix.open(url)
+    ds.batch(np.arange(N))
+    (segment,) = (own_cache / "remote").rglob("*.part")
+    os.truncate(segment, 0)
+    with pytest.raises(OSError, match="was cut"):
+        ds.batch(np.arange(N))
+
+
+# --- servers --------------------------------------------------------------------------------------
+
+GOOD = {"ETag": '"x"'}
+
+
+def short(handler: Handler) -> None:
+    handler.answer(206, b"abc", {"Content-Range": handler.expected}, length=5000)
+    handler.close_connection = True
+
+
+def reset(handler: Handler) -> None:
+    handler.connection.shutdown(socket.SHUT_RDWR)
+    handler.close_connection = True
+
+
+def busy(handler: Handler) -> None:
+    handler.answer(503, b"later", {"Retry-After": "0"})
+
+
+def elsewhere(handler: Handler) -> None:
+    handler.answer(206, bytes(100), {"Content-Range": f"bytes 7-106/{handler.size}"})
+
+
+def unstated(handler: Handler) -> None:
+    handler.answer(206, bytes(100))
+
+
+def parts(handler: Handler) -> None:
+    handler.answer(206, b"--x\r\n", {"Content-Type": "multipart/byteranges; boundary=x"})
+
+
+def longer(handler: Handler) -> None:
+    handler.answer(206, bytes(1 << 20), {"Content-Range": handler.expected})
+
+
+def garbage(handler: Handler) -> None:
+    handler.wfile.write(b"\x16\x03\x01 nothing that is HTTP\r\n\r\n")
+    handler.close_connection = True
+
+
+FAULTS = [short, reset, busy, elsewhere, unstated, parts, longer, garbage]
+
+
+def misbehaving(
+    server: Server, fault: Callable[[Handler], None], most: float = 1
+) -> Callable[[Handler, int], bool]:
+    """Answer requests after the next one by a fault, ``most`` times."""
+    left = [most]
+    size = (server.folder / "rows.npy").stat().st_size
+
+    def answered(handler: Handler, n: int) -> bool:
+        found = re.fullmatch(r"bytes=(\d+)-(\d+)", handler.headers["Range"])
+        assert found
+        if found[1] == "0" or left[0] <= 0:
+            return False
+        left[0] -= 1
+        handler.size = size
+        handler.expected = f"bytes {found[1]}-{found[2]}/{size}"
+        fault(handler)
+        return True
+
+    return answered
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_repeated(server, url, fault):
+    ds = mapix.open(url)
+    server.fault = misbehaving(server, fault)
+    np.testing.assert_array_equal(ds.batch([200, 280]).images, ROWS[[200, 280]])
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_that_stays_is_an_error(server, url, fault, monkeypatch):
+    ds = mapix.open(url)
+    n = len(server.requests)
+    server.fault = misbehaving(server, fault, np.inf)
+    with pytest.raises(OSError, match=r"rows\.npy") as caught:
+        ds.batch([200])
+    assert caught.value.errno == errno.EIO
+    assert "5 tries" in str(caught.value)
+    assert len(server.requests) - n <= 2 * http_object.TRIES
+    server.fault = None
+    np.testing.assert_array_equal(ds.batch([200]).images, ROWS[[200]])
+
+
+def test_the_complete_object_in_place_of_a_range(server, url):
+    ds = mapix.open(url)
+    server.ranges_ignored = True
+    np.testing.assert_array_equal(ds.batch([200, 280]).images, ROWS[[200, 280]])
+    other = mapix.open(url)
+    n = len(server.requests)
+    np.testing.assert_array_equal(other.batch(np.arange(N)).images, ROWS)
+    assert len(server.requests) == n, "an object of a server without ranges is read at once"
+
+
+def test_a_large_object_needs_a_server_of_ranges(server, url, monkeypatch):
+    monkeypatch.setattr(http_object, "COMPLETE_NBYTES", 1000)
+    server.ranges_ignored = True
+    with pytest.raises(mapix.UnsupportedError, match=f"ranges .* {128 + ROWS.nbytes} bytes"):
+        mapix.open(url)
+
+
+def test_silent_and_slow_servers_end_in_an_error(server, url, monkeypatch):
+    monkeypatch.setenv("MAPIX_REMOTE_TIMEOUT", "0.05")
+    monkeypatch.setattr(http_object, "SLOWEST_NBYTES_PER_S", 1e9)
+    monkeypatch.setattr(http_object, "TRIES", 2)
+    ds = mapix.open(url)
+    done = threading.Event()
+
+    def silent(handler: Handler) -> None:
+        done.wait(2)
+
+    def dripping(handler: Handler) -> None:
+        handler.wfile.write(b"HTTP/1.1 206 Partial Content\r\n")
+        for _ in range(100):
+            handler.wfile.write(b"X: y\r\n")
+            if done.wait(0.02):
+                return
+
+    for fault in (silent, dripping):
+        server.fault = misbehaving(server, fault, np.inf)
+        start = time.monotonic()
+        with pytest.raises(OSError, match="did not come"):
+            ds.batch([200])
+        assert time.monotonic() - start < 2
+    done.set()
+
+
+def test_an_object_that_changed(server, url):
+    path = server.folder / "rows.npy"
+    for change in ("content", "size", "gone"):
+        np.save(path, ROWS)
+        os.utime(path, (1e9, 1e9))
+        ds = mapix.open(url)
+        blob = pickle.dumps(ds)
+        ds.batch([1])
+        if change == "content":
+            np.save(path, ROWS[::-1])
+        elif change == "size":
+            np.save(path, ROWS[:200])
+        else:
+            path.unlink()
+        kind = FileNotFoundError if change == "gone" else mapix.FileChangedError
+        with pytest.raises(kind, match=r"rows\.npy"):
+            ds.batch([299])
+        with pytest.raises(kind, match=r"rows\.npy"):
+            pickle.loads(blob)
+
+
+@pytest.mark.parametrize("how", ["date", "weak"])
+def test_an_object_without_an_etag_that_is_compared_by_the_server(server, url, how):
+    server.etags, server.weak = how == "weak", how == "weak"
+    path = server.folder / "rows.npy"
+    os.utime(path, (1e9, 1e9))
+    ds = mapix.open(url)
+    np.testing.assert_array_equal(ds.batch([1]).images, ROWS[[1]])
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(ds)).batch([1]).images, ROWS[[1]])
+    np.save(path, ROWS[::-1])
+    with pytest.raises(mapix.FileChangedError, match="ETag changed|Last-Modified changed"):
+        ds.batch([299])
+
+
+def test_neither_etag_nor_date(server, url, own_cache):
+    server.etags = server.dates = False
+    with pytest.warns(mapix.MapixWarning, match="neither ETag nor Last-Modified"):
+        ds = mapix.open(url)
+    np.testing.assert_array_equal(ds.batch([1, 200]).images, ROWS[[1, 200]])
+    with (
+        pytest.warns(mapix.MapixWarning, match="neither"),
+        pytest.raises(mapix.FileChangedError, match="states none"),
+    ):
+        pickle.loads(pickle.dumps(ds))
+    ds.close()
+    del ds
+    assert not list((own_cache / "remote").iterdir()), "such a mirror is of use to nothing else"
+
+
+def test_redirects(server, url, tmp_path):
+    with serving(server.folder) as other:
+        seen: list[str | None] = []
+
+        def redirected(handler: Handler, n: int) -> bool:
+            target = server.target.format(other=other.url)
+            handler.answer(302, b"", {"Location": target})
+            return True
+
+        def noted(handler: Handler, n: int) -> bool:
+            seen.append(handler.headers.get("Authorization"))
+            return False
+
+        server.fault, other.fault = redirected, noted
+        server.target = "{other}/rows.npy"
+        ds = mapix.open(url.replace("http://", "http://me:secret@"))
+        np.testing.assert_array_equal(ds.batch([200]).images, ROWS[[200]])
+        assert seen
+        assert set(seen) == {None}, "credentials are for the server of the URL alone"
+        assert "secret" not in repr(ds) + ds.path
+        for target, error in (
+            ("file:///etc/passwd", "from http to file"),
+            ("ftp://host/x", "from http to ftp"),
+            ("http://[", "not a URL"),
+            ("", "not a URL"),
+            (url, "more than 5 redirects"),
+        ):
+            server.target = target
+            with pytest.raises(OSError, match=error):
+                mapix.open(url)
+    secure = object.__new__(http_object.HttpObject)
+    secure.url = "https://host/x"
+    with pytest.raises(OSError, match="from https to http"):
+        secure._redirected("https://host/x", "http://host/x")
+    assert secure._redirected("http://host/x", "https://u:p@h2/y") == "https://h2/y"
+
+
+def test_credentials_are_sent_to_the_server_of_the_url(server, url, monkeypatch, tmp_path):
+    seen: list[str | None] = []
+
+    def noted(handler: Handler, n: int) -> bool:
+        seen.append(handler.headers.get("Authorization"))
+        return False
+
+    server.fault = noted
+    mapix.open(url.replace("http://", "http://me:a%20b@"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    place = tmp_path / ".netrc"
+    place.write_text("machine 127.0.0.1 login you password c\n")
+    place.chmod(0o600)
+    mapix.open(url)
+    assert seen[0] == "Basic bWU6YSBi"
+    assert seen[-1] == "Basic eW91OmM="
+
+
+def test_errors_of_opening(server):
+    for status, kind in ((404, FileNotFoundError), (403, PermissionError), (400, OSError)):
+        server.fault = lambda handler, n, status=status: handler.answer(status, b"") or True
+        with pytest.raises(kind, match="/nothing"):
+            mapix.open(f"{server.url}/nothing")
+    for bad in ("http:///x", "http://host:port/x", "http://host/a b"):
+        with pytest.raises(OSError, match="URL"):
+            mapix.open(bad)
+    with pytest.raises(mapix.UnsupportedError, match=r"mapix\[remote\]|nosuch"):
+        mapix.open("nosuch://host/x")
+    server.fault = lambda handler, n: handler.answer(200, b"", {"Content-Encoding": "gzip"}) or True
+    with pytest.raises(mapix.UnsupportedError, match="compressed"):
+        mapix.open(f"{server.url}/x")
+
+
+def test_an_empty_object(server):
+    (server.folder / "empty").write_bytes(b"")
+    assert Source(f"{server.url}/empty").nbytes == 0
+    with pytest.raises(mapix.UnknownFormatError, match="empty"):
+        mapix.open(f"{server.url}/empty")
+
+
+def test_settings_are_checked(monkeypatch):
+    for name, read in (
+        ("MAPIX_REMOTE_CONNECTIONS", settings.connections),
+        ("MAPIX_REMOTE_TIMEOUT", settings.timeout_s),
+        ("MAPIX_REMOTE_WASTE", settings.waste),
+    ):
+        for bad in ("none", "0", "nan"):
+            monkeypatch.setenv(name, bad)
+            with pytest.raises(ValueError, match=name):
+                read()
+
+
+def test_small_files_beside(server):
+    (server.folder / "x.json").write_bytes(bytes(20_000))
+    assert opening.read_all(f"{server.url}/x.json", 20_000) == bytes(20_000)
+    with pytest.raises(mapix.LimitError, match="x.json"):
+        opening.read_all(f"{server.url}/x.json", 19_999)
+
+
+# --- which ranges ---------------------------------------------------------------------------------
+
+
+def test_gaps_are_requested_where_a_request_costs_more():
+    blocks = np.arange(0, 6400, 10)
+    far = Estimates()
+    far.latency_s, far.bandwidth = 0.1, 1e9
+    near = Estimates()
+    near.latency_s, near.bandwidth = 1e-4, 1e6
+    assert len(far.plan(blocks, 4096, 8, 100)) < 10
+    assert near.plan(blocks, 4096, 8, 100) == runs(blocks)
+    assert far.plan(blocks, 4096, 8, 1) == runs(blocks), "exact ranges were asked for"
+    long = far.plan(np.arange(8192), 4096, 8, 1)
+    assert max(end - first for first, end in long) * 4096 <= 4 << 20
+    assert [block for span in long for block in range(*span)] == list(range(8192))
+
+
+def test_estimates_follow_what_is_measured():
+    found = Estimates()
+    for _ in range(60):
+        found.note(0.2, 0.2 + 1e6 / 5e6, 1_000_000)
+    assert found.latency_s == pytest.approx(0.2, rel=0.01)
+    assert found.bandwidth == pytest.approx(5e6, rel=0.01)
+    for _ in range(60):
+        found.note_several(0.2 + 1.0, 8_000_000)
+    assert found.seconds(16, 8_000_000, 16) == pytest.approx(1.2, rel=0.02)
+
+
+def test_runs():
+    assert runs(np.array([], np.int64)) == []
+    assert runs(np.array([1, 2, 5, 6, 9])) == [(1, 3), (5, 7), (9, 10)]
+    assert runs(np.array([1, 2, 5, 6, 9]), 2) == [(1, 10)]
