@@ -410,10 +410,18 @@ class Dataset(abc.ABC, Generic[R]):
         )
 
     def _cut(self, nbytes: int) -> Iterator[tuple[Self, Rows]]:
-        """Yield the parts of ``plan``: a dataset of complete files, and numbers of its records."""
+        """Yield the parts of ``plan``: see ``_cut_at``."""
+        yield from self._cut_at(cut(self._record_sizes(), len(self), nbytes))
+
+    def _cut_at(self, edges: Iterable[tuple[int, int]]) -> Iterator[tuple[Self, Rows]]:
+        """Yield the parts of some first records and ends, for tasks.
+
+        Of each a dataset of complete files, the same object where it can be, and the numbers of the
+        part's records in it.
+        """
         whole = self._part(None)
         rows = range(len(self)) if self._rows is None else self._rows
-        for begin, end in cut(self._record_sizes(), len(self), nbytes):
+        for begin, end in edges:
             yield whole, rows[begin:end]
 
     def _explained(self, row: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
@@ -542,8 +542,7 @@ class Joined(Dataset[R]):
     def _cut(self, nbytes: int) -> Iterator[tuple[Self, Rows]]:
         """Yield the parts of ``plan``: several small files, or records of a large one."""
         if self._rows is not None:
-            for whole, rows in super()._cut(nbytes):
-                yield self._narrowed(whole, np.asarray(rows, np.int64))
+            yield from super()._cut(nbytes)
             return
         first, total = 0, 0
         for k, size in enumerate(self.parts.sizes()):
@@ -558,6 +557,10 @@ class Joined(Dataset[R]):
                 first, total = k + 1, 0
         if first < len(self.parts):
             yield self._stretch(first, len(self.parts))
+
+    def _cut_at(self, edges: Iterable[tuple[int, int]]) -> Iterator[tuple[Self, Rows]]:
+        for whole, rows in super()._cut_at(edges):
+            yield self._narrowed(whole, np.asarray(rows, np.int64))
 
     def _stretch(self, first: int, end: int) -> tuple[Self, range]:
         """Return some successive parts, and their records; what pickles as a path stays one."""

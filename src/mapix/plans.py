@@ -67,7 +67,7 @@ def cut(sizes: int | NDArray[np.int64], n: int, nbytes: int) -> Iterator[tuple[i
 
 
 def mapped(
-    map: Map | None, task: Callable[[Any], Any], items: Sequence[Any], *, ahead: int | None = None
+    map: Map | None, task: Callable[[Any], Any], items: Iterable[Any], *, ahead: int | None = None
 ) -> Iterator[Any]:
     """Yield ``task(item)`` of each item, in their order.
 
@@ -77,8 +77,8 @@ def mapped(
         See ``Map``.  None runs the tasks here, one after the other.
     task : callable
         The function.
-    items : sequence
-        Its arguments.
+    items : iterable
+        Its arguments; at most ``ahead`` of them are asked for before their results are used.
     ahead : int, optional
         Results that wait in memory, at most, about; by default all.
     """

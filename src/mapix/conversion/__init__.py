@@ -14,13 +14,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mapix import registry
-from mapix.errors import LossError
+from mapix.errors import LossError, UnsupportedError
 from mapix.progress import shown
 from mapix.text import brief
 
 if TYPE_CHECKING:
     from mapix.conversion.stream import Axes
     from mapix.conversion.target import Target
+    from mapix.plans import Map
 
 __all__ = ["Converted", "convert", "target_classes", "target_named", "target_of"]
 
@@ -79,6 +80,8 @@ def convert(
     shards: int | None = None,
     records_per_shard: int | None = None,
     shard_nbytes: int | None = None,
+    map: Map | None = None,
+    resume: bool | str | os.PathLike[str] = False,
     **options: Any,
 ) -> Converted:
     """Write a dataset in another format; the source is not changed.
@@ -111,6 +114,14 @@ def convert(
         would be: so many; of at most so many records of a split each; or of about so many bytes
         of decoded images each.  Records stay in their order; the sizes of shards differ by at most
         one record.  Give one of the three.
+    map : callable or int, optional
+        What reads and decodes blocks of records: anything that is called like ``map``, such as the
+        ``map`` of a pool, or a number of threads.  The target is the same, byte for byte.
+    resume : bool or path
+        Whether a conversion that was stopped goes on: blocks that were decoded are stored, and not
+        decoded again by the next call with the same source and the same folder.  True stores them
+        in ``.NAME.parts`` beside the target; a path is the folder for them, which all workers see.
+        It takes the bytes of all decoded images, and is removed when the target is complete.
     **options
         Options of the target.
 
@@ -127,14 +138,17 @@ def convert(
     FileExistsError
         There is something at ``path``, or a shard of that name.
     ValueError
-        A split has fewer records than there are to be shards.
+        A split has fewer records than there are to be shards; or the folder of ``resume`` has parts
+        of another conversion.
 
     Notes
     -----
-    Memory: a block of records (8 MiB), and the labels where the target needs all of them at once.
+    Memory: a block of records (8 MiB), with a ``map`` 4 for each thread or 32, and the labels where
+    the target needs all of them at once.
     The target appears at ``path`` when it is complete, or not at all.  Shards get their names when
     all are complete, the first one last.
     """
+    from mapix.conversion.blocks import Parts, run_by
     from mapix.conversion.shards import Sharding
     from mapix.conversion.target import counter
 
@@ -152,26 +166,44 @@ def convert(
         source_of = _source(next(iter(opened.values())))
         given: dict[str, Any] = {"to": name, "target": target, "axes": axes, "images": images}
         streams = source_of(opened, **given, directory=directory)
+        parts = None
+        if resume is not False and resume is not None:
+            if callable(streams):
+                raise UnsupportedError(
+                    f"{path}: this conversion has no blocks that could be stored"
+                )
+            parts = Parts(_folder_of_parts(path, resume), opened, {"axes": axes, "images": images})
         if callable(streams):
             if sharding is None:
                 return Converted(path, name, streams(path, report))
-            records, paths = sharding.write_parts(
+            records, made = sharding.write_parts(
                 opened, partial(source_of, **given), path, target, report
             )
-            return Converted(path, name, records, (), paths)
+            return Converted(path, name, records, (), made)
+        run_by(streams, map, parts)
         lost = tuple(dict.fromkeys(target.lost(streams)))
         if lost and not lossy:
             raise LossError(path, name, lost)
         counts = {k: s.n for k, s in streams.items()}
         count = counter(sum(counts.values()), report)
+        paths: tuple[str, ...] = ()
         if sharding is None:
             target.write(streams, path, count)
-            return Converted(path, name, counts, lost)
-        paths = sharding.write_streams(streams, path, target, count)
+        else:
+            paths = sharding.write_streams(streams, path, target, count)
+        if parts is not None:
+            parts.remove()
         return Converted(path, name, counts, lost, paths)
     finally:
         for ds in opened.values() if opened_here else ():
             ds.close()
+
+
+def _folder_of_parts(path: str, resume: bool | str | os.PathLike[str]) -> str:
+    if not isinstance(resume, bool):
+        return os.fspath(resume)
+    folder, name = os.path.split(os.path.abspath(path))
+    return os.path.join(folder, f".{name}.parts")
 
 
 def target_classes() -> Iterator[tuple[str, str]]:

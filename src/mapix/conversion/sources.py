@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix.conversion.stream import Axes, Block, Label, Stream, Values, row_blocks, writable
+from mapix.conversion.blocks import Arrays, Blocks
+from mapix.conversion.stream import Axes, Block, Label, Stream, Values, writable
 from mapix.errors import UnsupportedError
 
 __all__ = ["array_streams", "dataset_stream", "dataset_streams"]
@@ -80,7 +82,8 @@ def dataset_stream(
     if names is not None:
         facts.remove("file_name")
     largest = max(sizes, default=math.prod(shape or (1,))) * dtype.itemsize
-    read = _Reader(ds, shape, len(shapes[0]), dtype, labels, facts, names)
+    read = _Reader(ds, labels, facts, names)
+    pixels = partial(_runs, shape, len(shapes[0]), dtype)
     found = Stream(
         ds.path,
         len(ds),
@@ -88,7 +91,7 @@ def dataset_stream(
         shape,
         sum(sizes) if shape is None else len(ds) * math.prod(shape),
         known,
-        lambda c_order=False: map(read.block, row_blocks(len(ds), largest)),
+        Blocks(ds, largest, pixels, read.block),
         labels,
         sizes=np.array(sizes, np.int64) if shape is None else None,
     )
@@ -132,21 +135,14 @@ class _Reader:
     """Blocks of a dataset's records."""
 
     def __init__(
-        self,
-        ds: Any,
-        shape: tuple[int, ...] | None,
-        ndim: int,
-        dtype: np.dtype[Any],
-        labels: Sequence[Label],
-        facts: Sequence[str],
-        names: list[str] | None,
+        self, ds: Any, labels: Sequence[Label], facts: Sequence[str], names: list[str] | None
     ) -> None:
-        self.ds, self.shape, self.ndim, self.dtype = ds, shape, ndim, dtype
-        self.labels, self.facts, self.names = labels, facts, names
+        self.ds, self.labels, self.facts, self.names = ds, labels, facts, names
 
-    def block(self, rows: NDArray[np.int64]) -> Block:
-        """Return some records, by their numbers in this dataset."""
-        found = Block(list(self._runs(rows)))
+    def block(self, rows: NDArray[np.int64], runs: Arrays, c_order: bool) -> Block:
+        """Return some records, by their numbers in this dataset, with their images."""
+        del c_order
+        found = Block(runs)
         for label in self.labels:
             values, present = label.read()
             found.values = {**found.values, label.name: values[rows]}
@@ -156,23 +152,6 @@ class _Reader:
         if self.facts:
             found.facts = [self._facts(int(row)) for row in rows]
         return found
-
-    def _runs(self, rows: NDArray[np.int64]) -> Iterator[NDArray[Any]]:
-        if self.shape is not None and self.ds.image_shape is not None:
-            images = self.ds.batch(rows, labels=None).images
-            if images.dtype == self.dtype and images.shape[1:] in (self.shape, (*self.shape, 1)):
-                yield images.reshape(len(rows), *self.shape)
-                return
-        found = (_pixels(self.ds, row) for row in self.ds.rows[rows].tolist())
-        images = [
-            (image if image.ndim == self.ndim else image[..., None]).astype(self.dtype, copy=False)
-            for image in found
-        ]
-        begin = 0
-        for k in range(1, len(images) + 1):
-            if k == len(images) or images[k].shape != images[begin].shape:
-                yield np.stack(images[begin:k])
-                begin = k
 
     def lines(self) -> Iterator[dict[str, Any]]:
         """Yield the file name and the facts of all records."""
@@ -187,6 +166,29 @@ class _Reader:
             for name in self.facts
             if columns[name].present[row]
         }
+
+
+def _runs(
+    shape: tuple[int, ...] | None, ndim: int, dtype: np.dtype[Any], part: Any, c_order: bool
+) -> Arrays:
+    """Return the images of all records of a part, those of one shape together."""
+    del c_order
+    if shape is not None and part.image_shape is not None:
+        images = part.batch(np.arange(len(part)), labels=None).images
+        if images.dtype == dtype and images.shape[1:] in (shape, (*shape, 1)):
+            return [images.reshape(len(part), *shape)]
+    found = (_pixels(part, row) for row in part.rows.tolist())
+    images = [
+        (image if image.ndim == ndim else image[..., None]).astype(dtype, copy=False)
+        for image in found
+    ]
+    runs: Arrays = []
+    begin = 0
+    for k in range(1, len(images) + 1):
+        if k == len(images) or images[k].shape != images[begin].shape:
+            runs.append(np.stack(images[begin:k]))
+            begin = k
+    return runs
 
 
 def _plain(value: Any) -> Any:

@@ -22,6 +22,7 @@ __all__ = [
     "Block",
     "Label",
     "Stream",
+    "block_edges",
     "encodable",
     "has_range",
     "nameable",
@@ -361,9 +362,15 @@ class _Cutter(Generic[P]):
 
 def row_blocks(n: int, nbytes: int) -> Iterator[NDArray[np.int64]]:
     """Yield the rows 0..n-1 of ``nbytes`` each, in blocks of about ``BLOCK_NBYTES``."""
+    for begin, end in block_edges(n, nbytes):
+        yield np.arange(begin, end, dtype=np.int64)
+
+
+def block_edges(n: int, nbytes: int) -> Iterator[tuple[int, int]]:
+    """Yield first row and end of the blocks of ``row_blocks``."""
     step = max(1, BLOCK_NBYTES // max(nbytes, 1))
     for at in range(0, n, step):
-        yield np.arange(at, min(at + step, n), dtype=np.int64)
+        yield at, min(at + step, n)
 
 
 def pictures(stream: Stream, run: NDArray[Any]) -> NDArray[Any]:

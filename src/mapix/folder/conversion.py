@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mapix.conversion.blocks import Arrays, Blocks
 from mapix.conversion.stream import (
     Block,
     Label,
@@ -17,7 +19,6 @@ from mapix.conversion.stream import (
     encodable,
     nameable,
     pictures,
-    row_blocks,
     user_values,
     writable,
 )
@@ -251,9 +252,7 @@ def _stream(ds: ImageFolder, seen: _Seen, how: _How, known: list[Any] | None) ->
         seen.shape,
         int(seen.sizes.sum()),
         "HWC",
-        lambda c_order=False: (
-            _block(ds, rows, how, of_lines, dtype) for rows in row_blocks(len(ds), seen.largest)
-        ),
+        Blocks(ds, seen.largest, partial(_pixels, how, dtype), partial(_block, ds, of_lines)),
         [category] if category is not None else [],
         sizes=seen.sizes if seen.shape is None else None,
     )
@@ -344,19 +343,25 @@ def _place(name: str) -> str:
     return "/".join(part for part in canonical(name).split("/") if part not in ("", ".."))
 
 
-def _block(
-    ds: ImageFolder, rows: NDArray[np.int64], how: _How, lines: _Lines, dtype: np.dtype[Any]
-) -> Block:
-    records: list[Record] = [ds[int(row)] for row in rows]
+def _pixels(how: _How, dtype: np.dtype[Any], part: ImageFolder, c_order: bool) -> Arrays:
+    """Return the pictures of all records of a part, those of one shape together."""
+    del c_order
     if how.fit is not None and how.fit.size is not None:
         options: dict[str, Any] = {**how.options, "dtype": dtype.name}
-        runs = [ds.batch(rows, labels=None, threads=how.threads, **options).images]
-    else:
-        with Threads(how.threads) as threads:
-            arrays = threads.run(lambda r: _array(r, how.fit, dtype), records)
-        runs = list(_runs(arrays))
+        every = np.arange(len(part))
+        return [part.batch(every, labels=None, threads=how.threads, **options).images]
+    with Threads(how.threads) as threads:
+        arrays = threads.run(lambda r: _array(r, how.fit, dtype), list(part))
+    return list(_runs(arrays))
+
+
+def _block(
+    ds: ImageFolder, lines: _Lines, rows: NDArray[np.int64], arrays: Arrays, c_order: bool
+) -> Block:
+    del c_order
+    records: list[Record] = [ds[int(row)] for row in rows]
     facts = [lines.facts(int(row), r) for row, r in zip(rows, records, strict=True)]
-    block = Block(runs, names=[r.file_name for r in records], facts=facts)
+    block = Block(arrays, names=[r.file_name for r in records], facts=facts)
     if lines.category is not None:
         values, present = lines.category.read()
         block.values = {CATEGORY: values[rows]}

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mapix.conversion.blocks import Arrays, Blocks
 from mapix.conversion.numbers import fit, within_float32
-from mapix.conversion.stream import Axes, Block, Stream, pictures, row_blocks
+from mapix.conversion.stream import Axes, Block, Stream, pictures
 from mapix.conversion.target import Count, Progress, Target
 from mapix.errors import UnsupportedError
 from mapix.pink.converting import convert
@@ -51,9 +52,7 @@ def stream(
         shape,
         len(file) * math.prod(shape),
         axes or DIMENSIONS.get(len(shape)),
-        lambda c_order=False: (
-            Block([file.batch(rows).images]) for rows in row_blocks(len(file), nbytes)
-        ),
+        Blocks(file, nbytes, _images, lambda rows, arrays, c_order: Block(arrays)),
         [],
     )
     found.comment = first.comment if {ds.comment for ds in parts} == {first.comment} else b""
@@ -62,6 +61,11 @@ def stream(
     if first.kind != "data":
         found.besides["som"] = f"that the rows are of a {first.kind}, and how its neurons lie"
     return {name: found}
+
+
+def _images(part: PinkFile, c_order: bool) -> Arrays:
+    del c_order
+    return [part.batch(np.arange(len(part))).images]
 
 
 def _newer(old: PinkFile, path: str) -> dict[str, int]:

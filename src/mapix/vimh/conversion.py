@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mapix.batch import Batch
+from mapix.conversion.blocks import Arrays, Blocks
 from mapix.conversion.numbers import fit, scaled, within_float32
 from mapix.conversion.stream import Block, Label, Stream, Values, pictures, row_blocks
 from mapix.conversion.target import Count, Target
@@ -53,6 +55,8 @@ def _stream(ds: Dataset | Joined) -> Stream:
         shape = tuple(sizes) if all(type(d) is int and d > 0 for d in sizes) else (0, 0, 0)  # type: ignore[arg-type]
     sizes = shapes.astype(np.int64).prod(axis=1)
     largest = int(sizes.max(initial=1))
+    names = tuple(ds.parameters)
+    interleaved = (ds.parts[0] if isinstance(ds, Joined) else ds).interleaved
     found = Stream(
         ds.path,
         len(ds),
@@ -60,9 +64,7 @@ def _stream(ds: Dataset | Joined) -> Stream:
         shape,
         int(sizes.sum()),
         "HWC",
-        lambda c_order=False: (
-            _block(ds, rows, c_order=c_order and same) for rows in row_blocks(len(ds), largest)
-        ),
+        Blocks(ds, largest, partial(_read, names, same), partial(_block, names, same, interleaved)),
         [Label(name, _values_of(ds, name), p) for name, p in ds.parameters.items()],
         info=ds.info,
         sizes=None if shape is not None else sizes,
@@ -108,18 +110,38 @@ def _any_range(ranges: NDArray[np.float32]) -> bool:
     return bool(((ranges != 0) & ~np.isnan(ranges)).any())
 
 
-def _block(ds: Dataset | Joined, rows: NDArray[np.int64], *, c_order: bool) -> Block:
-    batch = ds.batch(rows, flat=not c_order, labels="raw", spec_range=True)
+def _read(names: tuple[str, ...], same: bool, part: Dataset | Joined, c_order: bool) -> Arrays:
+    """Return the arrays of a batch of all records of a part, with labels under all names."""
+    n, flat = len(part), not (c_order and same)
+    batch = part.batch(np.arange(n), flat=flat, labels="raw", spec_range=True)
     assert batch.labels is not None
     assert batch.present is not None
-    parts = ds.parts if isinstance(ds, Joined) else (ds,)
-    interleaved = parts[0].interleaved
+    labels, present = np.zeros((n, len(names)), np.uint8), np.zeros((n, len(names)), np.bool_)
+    for k, name in enumerate(batch.names):
+        at = names.index(name)
+        labels[:, at], present[:, at] = batch.labels[:, k], batch.present[:, k]
+    labels[~present] = 0  # they are meaningless, and not always the same
+    return [batch.images, labels, present, batch.shapes, batch.spec_range, batch.offsets]
+
+
+def _block(
+    names: tuple[str, ...],
+    same: bool,
+    interleaved: bool,
+    rows: NDArray[np.int64],
+    arrays: Arrays,
+    c_order: bool,
+) -> Block:
+    del rows
+    images, labels, present, shapes, spec_range, offsets = arrays
+    batch = Batch(images, labels, present, shapes, spec_range, offsets, names)
+    in_order = c_order and same
     return Block(
-        [batch.images] if c_order else _runs(batch, interleaved),
-        {name: batch.labels[:, k] for k, name in enumerate(batch.names)},
-        {name: batch.present[:, k] for k, name in enumerate(batch.names)},
-        batch.spec_range,
-        flat=None if c_order or interleaved else batch,
+        [images] if in_order else _runs(batch, interleaved),
+        {name: labels[:, k] for k, name in enumerate(names)},
+        {name: present[:, k] for k, name in enumerate(names)},
+        spec_range,
+        flat=None if in_order or interleaved else batch,
     )
 
 
