@@ -153,10 +153,9 @@ def killed_at(k: int, convert) -> int:
     [
         (rows, {}, 8),
         pytest.param(rows, {}, 100, marks=pytest.mark.slow),
-        pytest.param(mixed, {}, 100, marks=pytest.mark.slow),
-        pytest.param(floats, {"lossy": True}, 100, marks=pytest.mark.slow),
-        pytest.param(rows, {"shards": 3}, 100, marks=pytest.mark.slow),
-        pytest.param(rows, {"map": 2}, 100, marks=pytest.mark.slow),
+        pytest.param(mixed, {}, 15, marks=pytest.mark.slow),
+        pytest.param(rows, {"shards": 3}, 15, marks=pytest.mark.slow),
+        pytest.param(rows, {"map": 2}, 15, marks=pytest.mark.slow),
     ],
 )
 def test_killed_at_random_calls_it_ends_in_the_same_bytes(tmp_path, make, options, kills):

@@ -18,12 +18,14 @@ from mapix import _native
 from mapix.conversion.stream import Block, Stream, block_edges
 from mapix.errors import UnsupportedError
 from mapix.plans import Map, Piece, mapped
+from mapix.source import read_small
 from mapix.store import NewWhole
 
 __all__ = ["Arrays", "Blocks", "Parts", "run_by"]
 
 MANIFEST = "manifest.json"
 CRC_NBYTES = 4
+MOST_NBYTES = 1 << 32  # of a stored block
 AHEAD = 32  # blocks that wait in memory, of a map whose workers are not known
 PATIENCE = 60.0  # seconds, until another worker has stored the same block
 
@@ -142,8 +144,7 @@ class Parts:
         text = json.dumps({"source": source, "options": repr(sorted(options.items()))}, indent=1)
         place = os.path.join(folder, MANIFEST)
         try:
-            with open(place, encoding="utf-8") as f:
-                known = f.read()
+            known = read_small(place, MOST_NBYTES).decode(errors="replace")
         except FileNotFoundError:
             if any(not name.startswith(".") for name in os.listdir(folder)):
                 raise ValueError(
@@ -215,8 +216,7 @@ def _store(task: Callable[[Piece], Arrays], item: tuple[str, Piece]) -> None:
 def _load(place: str) -> Arrays | None:
     """Return a stored block; None if it is not there, or damaged."""
     try:
-        with open(place, "rb") as f:
-            raw = f.read()
+        raw = read_small(place, MOST_NBYTES)
     except FileNotFoundError:
         return None
     data = memoryview(raw)[:-CRC_NBYTES]
