@@ -14,10 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import every_operation
 import mapix
 import mapix.iid
 from mapix.iid import ShardedWriter, Writer, edit, merge, sharded_archive, subset
 from mapix.iid.names import Names, name_hashes
+from mapix.iid.single_archive import SingleArchive
 from mapix.store import SYSTEM
 
 N = 11
@@ -392,3 +394,46 @@ def test_hashes_of_names_are_those_that_others_have_stored(both):
     ]
     assert name_hashes(b"d", long, "iid").tolist() == [hash_of(i) for i in long]
     assert name_hashes(b"d", [b"x"], "domain").tolist() == [hash_of(b"d")]
+
+
+OF_ONE_FILE = {"layout"}  # where the sections of the file lie
+OF_A_SET = {"keys_in", "parts"}
+DIFFERS = {  # that states files, not segments
+    ("ARCHIVE", "describe"),
+    ("ARCHIVE", "nbytes"),
+    ("ARCHIVE", "__reduce__"),
+    ("ARCHIVE", "__repr__"),
+    ("ARCHIVE", "keys_in"),
+    ("ARCHIVE", "close"),
+    ("GROUPS", "__repr__"),
+    ("SELECTION", "close"),
+    ("ARCHIVE_FUNCTIONS", "to_coco"),  # has the name of the file
+    ("ARCHIVE_FUNCTIONS", "to_geojson"),  # takes long: some segments are compared
+}
+
+
+def test_a_set_answers_all_questions_as_one_file_does(tmp_path):
+    def public(kind: type) -> set[str]:
+        return {name for name in dir(kind) if not name.startswith("_")}
+
+    assert public(SingleArchive) - OF_ONE_FILE == public(sharded_archive.ShardedArchive) - OF_A_SET
+    one = mapix.open(every_operation.iid_plain(tmp_path))
+    a = mapix.open(mapix.convert(one, tmp_path / "s.iid", shards=5).shards)
+    assert len(a.parts) == 5
+    asked = 0
+    for kind in ("ARCHIVE", "SEGMENT", "SELECTION", "GROUPS", "GROUP", "ARCHIVE_FUNCTIONS"):
+        for name, ask in getattr(every_operation, kind).items():
+            if (kind, name) not in DIFFERS:
+                asked += 1
+                assert outcome(ask, a) == outcome(ask, one), (kind, name)
+    assert asked > 100
+    some = [0, 139, 140, 650]
+    assert mapix.iid.to_geojson(a, keys=some) == mapix.iid.to_geojson(one, keys=some)
+    assert mapix.iid.to_coco(a)["annotations"] == mapix.iid.to_coco(one)["annotations"]
+
+
+def outcome(ask: Any, a: Any) -> Any:
+    try:
+        return every_operation.plain(ask(a))
+    except (mapix.MapixError, TypeError, ValueError, ImportError) as e:
+        return type(e), str(e).replace(a.path, "")
