@@ -221,6 +221,52 @@ def test_tar_shards_become_records(tmp_path):
     assert mapix.open(tmp_path / "v").labels["cls"].classes.tolist() == [0, 1, 0]
 
 
+def test_tar_shards_as_tarfile_reads_them(tmp_path):
+    from mapix.tar import TarShard
+
+    def members(path: Path) -> dict[str, bytes]:
+        with tarfile.open(path) as tar:
+            return {m.name: tar.extractfile(m).read() for m in tar.getmembers()}
+
+    with pytest.raises(LossError) as caught:
+        mapix.convert(Toy(MIXED, mask_file_name=["m.png"] * 5), tmp_path / "x.tar")
+    assert caught.value.lost == ("files that records name: mask_file_name",)
+    made = mapix.convert(toy(), tmp_path / "x.tar")  # two labels: both in the JSON
+    assert made.lost == ()
+    found = members(tmp_path / "x.tar")
+    assert list(found)[:3] == ["000000.png", "000000.json", "000001.png"]
+    assert json.loads(found["000000.json"]) == {
+        "kind": "b",
+        "count": 3,
+        "score": 0.5,
+        "place": [1, 2],
+        "raw": "ff00",
+        "file_name": "x/0.png",
+    }
+    assert json.loads(found["000002.json"]) == {
+        "count": 0,
+        "place": [3, 4],
+        "raw": "61",
+        "file_name": "2",
+    }
+    mapix.convert(toy(), tmp_path / "again.tar")
+    assert (tmp_path / "x.tar").read_bytes() == (tmp_path / "again.tar").read_bytes()
+    deep = images((4, 5), (4, 5), (4, 5), dtype="float32")
+    mapix.convert(Toy(deep, ("kind",), kind=["b", None, "a"]), tmp_path / "y.tar")
+    found = members(tmp_path / "y.tar")
+    assert sorted(found) == [
+        *("000000.cls", "000000.json", "000000.npy"),
+        *("000001.npy", "000002.cls", "000002.json", "000002.npy"),
+    ]
+    assert (found["000000.cls"], found["000002.cls"]) == (b"1", b"0")
+    np.testing.assert_array_equal(np.load(BytesIO(found["000001.npy"])), deep[1])
+    ds = mapix.open(tmp_path / "y.tar")
+    assert isinstance(ds, TarShard)
+    assert ds.verify().ok
+    np.testing.assert_array_equal(ds.batch([0, 1, 2], labels=None).images.reshape(3, 4, 5), deep)
+    assert ds.columns["kind"].present.tolist() == [True, False, True]
+
+
 def test_the_command_line_shows_a_dataset_of_another_package(tmp_path: Path) -> None:
     from mapix.__main__ import describe
 

@@ -9,6 +9,7 @@ import io
 import itertools
 import json
 import struct
+import tarfile
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -31,7 +32,10 @@ from mapix import LossError, UnsupportedError
 
 Image = pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[images]'")
 
-TARGETS = ("vimh", "idx", "pink", "folder", "npy", "npz", "parquet", "arrow", "huggingface")
+TARGETS = (
+    *("vimh", "idx", "pink", "folder", "npy", "npz"),
+    *("tar", "parquet", "arrow", "huggingface"),
+)
 OPSML = ("file_name", "caption", "categories", "objects")
 
 
@@ -134,6 +138,28 @@ def read_huggingface(path: Path) -> Records:
     return found
 
 
+def read_tar(path: Path) -> Records:
+    members: dict[str, dict[str, bytes]] = {}
+    with tarfile.open(path) as tar:
+        for m in tar:
+            key, _, kind = m.name.partition(".")
+            members.setdefault(key, {})[kind] = tar.extractfile(m).read()
+    found = []
+    for record in members.values():
+        line = json.loads(record.get("json", b"{}"))
+        codes = {k.removesuffix("_code"): v for k, v in line.items() if k.endswith("_code")}
+        r: dict[str, Any] = {"line": line, "labels": {"category": None, **line, **codes}}
+        if "png" in record:
+            picture = np.asarray(Image.open(io.BytesIO(record["png"])))
+            r["pixels"] = picture[..., None] if picture.ndim == 2 else picture
+        else:
+            r["pixels"] = np.load(io.BytesIO(record["npy"]))
+        if "spec_max" in line:
+            r["spec"] = line["spec_min"], line["spec_max"]
+        found.append(r)
+    return found
+
+
 def read_folder(path: Path) -> Records:
     found = []
     for text in (path / "metadata.jsonl").read_text().splitlines():
@@ -215,6 +241,7 @@ READERS: dict[str, tuple[str, Callable[[Path], Records]]] = {
     "folder": ("d", read_folder),
     "npy": ("x.npy", read_npy),
     "npz": ("x.npz", read_npz),
+    "tar": ("x.tar", read_tar),
     "parquet": ("x.parquet", read_table),
     "arrow": ("x.arrow", read_table),
     "huggingface": ("hf", read_huggingface),

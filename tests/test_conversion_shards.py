@@ -28,8 +28,9 @@ PLACES = {
     "folder": "x",
     "parquet": "x.parquet",
     "arrow": "x.arrow",
+    "tar": "x.tar",
 }
-NEEDS = {"parquet": "pyarrow", "arrow": "pyarrow", "folder": "PIL"}
+NEEDS = {"parquet": "pyarrow", "arrow": "pyarrow", "folder": "PIL", "tar": "PIL"}
 
 
 @pytest.fixture(autouse=True)

@@ -24,6 +24,7 @@ __all__ = [
     "Stream",
     "block_edges",
     "encodable",
+    "facts_of",
     "has_range",
     "nameable",
     "pictures",
@@ -426,6 +427,44 @@ def nameable(names: Sequence[str], path: str, taken: Sequence[str] = ()) -> None
             raise UnsupportedError(f"{path}: the name of label {name!r} is not valid UTF-8") from e
         if not name or "\0" in name:
             raise UnsupportedError(f"{path}: {name!r} cannot be the name of a column")
+
+
+def facts_of(block: Block, stream: Stream) -> Iterator[dict[str, Any]]:
+    """Yield what each record has besides its image, as JSON: facts, labels, range of the pixels.
+
+    A label is the name of its class where classes have names, else its value; ``NAME_code`` is its
+    code where it has codes.  Of an image folder it is ``categories``, a list of one item.
+
+    Raises
+    ------
+    UnsupportedError
+        A fact has the name of a label.
+    """
+    columns: dict[str, list[Any]] = {}
+    for label in stream.labels:
+        present = block.present[label.name].tolist()
+        values: list[Any] = user_values(label, block.values[label.name]).tolist()
+        if label.classes and not has_range(label):
+            values = [label.classes[v] if p else None for v, p in zip(values, present, strict=True)]
+        name = "categories" if label.listed else label.name
+        columns[name] = [
+            ([v] if label.listed else v) if p else None
+            for v, p in zip(values, present, strict=True)
+        ]
+        if label.parameter is not None:
+            codes = block.values[label.name].tolist()
+            columns[f"{label.name}_code"] = [
+                v if p else None for v, p in zip(codes, present, strict=True)
+            ]
+    if block.spec_range is not None and "spec_range" in stream.besides:
+        columns["spec_min"], columns["spec_max"] = block.spec_range.T.tolist()
+    if block.names is not None:
+        columns["file_name"] = list(block.names)
+    for k in range(len(block)):
+        facts = block.facts[k] if block.facts is not None else {}
+        if twice := facts.keys() & columns.keys():
+            raise UnsupportedError(f"{stream.path}: {min(twice)!r} is the name of two columns")
+        yield facts | {name: column[k] for name, column in columns.items() if column[k] is not None}
 
 
 def has_range(label: Label) -> bool:

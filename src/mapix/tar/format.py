@@ -12,4 +12,5 @@ FORMAT = Format(
     front=is_header,
     repair="mapix.tar.salvage:repair",
     suffixes=(".tar",),
+    targets={"tar": "mapix.tar.conversion:Tar"},
 )

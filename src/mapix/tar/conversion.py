@@ -1,0 +1,115 @@
+"""Conversion to tar shards."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mapix.conversion.stream import (
+    Block,
+    Label,
+    Stream,
+    encodable,
+    facts_of,
+    has_range,
+    nameable,
+    pictures,
+    user_values,
+)
+from mapix.conversion.target import Count, Target
+from mapix.drawing import png
+from mapix.errors import UnsupportedError
+from mapix.store import NewWhole
+
+__all__ = ["Tar"]
+
+BLOCK_NBYTES = 512
+LEAST_DIGITS = 6  # of a key
+
+
+class Tar(Target):
+    """One tar archive as WebDataset writes them; the records are numbered.
+
+    A record has the members ``png``, or ``npy`` where PNG cannot hold the numbers; ``cls``, where
+    there is one label and it is a class; and ``json`` with everything else that is known of it.
+    """
+
+    endings = (".tar",)
+
+    def __init__(self) -> None:
+        self._png = False
+
+    def keeps(self, stream: Stream) -> set[str]:
+        """See ``Target``."""
+        return {"names", "facts", "spec_range", *(label.key for label in stream.labels)}
+
+    def narrowed(self, streams: Mapping[str, Stream]) -> list[str]:
+        """See ``Target``."""
+        (stream,) = streams.values()
+        names = [label.name for label in stream.labels]
+        nameable(names, stream.path, ("file_name", "spec_min", "spec_max"))
+        try:
+            encodable(stream)
+            self._png = True
+        except UnsupportedError:
+            self._png = False
+        ranges = [label.name for label in stream.labels if label.parameter is not None]
+        return [f"ranges of labels {', '.join(ranges)}"] if ranges else []
+
+    def write(self, streams: Mapping[str, Stream], path: str, count: Count) -> None:
+        """See ``Target``."""
+        (stream,) = streams.values()
+        digits, number = max(LEAST_DIGITS, len(str(stream.source.n - 1))), stream.begin
+        with NewWhole(path) as out:
+            for block in stream.blocks():
+                classes, facts = _classes(stream, block), facts_of(block, stream)
+                for run in block.runs:
+                    for image in pictures(stream, run) if self._png else run:
+                        members = self._image(image)
+                        if (found := next(classes)) is not None:
+                            members["cls"] = b"%d" % found
+                        if line := next(facts):
+                            members["json"] = json.dumps(line).encode()
+                        for name, data in members.items():
+                            out.write(_header(f"{number:0{digits}}.{name}", len(data)))
+                            out.write(data)
+                            out.write(bytes(-len(data) % BLOCK_NBYTES))
+                        number += 1
+                count(len(block))
+            out.write(bytes(2 * BLOCK_NBYTES))
+
+    def _image(self, image: NDArray[Any]) -> dict[str, bytes]:
+        if self._png:
+            return {"png": png(image)}
+        array = io.BytesIO()
+        np.save(array, image)
+        return {"npy": array.getvalue()}
+
+
+def _header(name: str, nbytes: int) -> bytes:
+    """Return the header of a member; two conversions of the same records are the same bytes."""
+    about = tarfile.TarInfo(name)
+    about.size = nbytes
+    return about.tobuf(tarfile.USTAR_FORMAT)
+
+
+def _classes(stream: Stream, block: Block) -> Any:
+    """Yield the class number of each record; None where it has none, or there are more labels."""
+    label = _class_label(stream)
+    if label is None:
+        yield from (None for _ in range(len(block)))
+        return
+    numbers = user_values(label, block.values[label.name]).tolist()
+    present = block.present[label.name].tolist()
+    yield from (int(v) if p else None for v, p in zip(numbers, present, strict=True))
+
+
+def _class_label(stream: Stream) -> Label | None:
+    only = stream.labels[0] if len(stream.labels) == 1 else None
+    return None if only is None or has_range(only) else only
