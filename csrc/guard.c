@@ -42,7 +42,13 @@ typedef struct frame {
     struct frame *outer;
 } frame;
 
+/* A handler must not allocate.  glibc's dynamic model does, when a thread first uses a variable; musl's does
+ * not, and musl loads no library whose model is the static one. */
+#ifdef __GLIBC__
 #define GUARD_TLS static _Thread_local __attribute__((tls_model("initial-exec")))
+#else
+#define GUARD_TLS static _Thread_local
+#endif
 GUARD_TLS frame *volatile top_frame;
 GUARD_TLS volatile int unblocked;
 GUARD_TLS volatile uintptr_t chain_stack; /* where on the stack the last handing on stood */

@@ -109,6 +109,33 @@ def test_handlers(fault_handlers: Path, tmp_path: Path, case: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+LOADS = """
+#include <dlfcn.h>
+#include <stdio.h>
+int main(int n, char **names) {
+    if (n == 2 && dlopen(names[1], RTLD_NOW)) return 0;
+    puts(dlerror());
+    return 1;
+}
+"""
+
+
+def test_musl_loads_the_core_at_run_time(tmp_path: Path) -> None:
+    """As Python loads modules; musl refuses what only the first libraries of a process may have."""
+    if shutil.which("musl-gcc") is None:
+        pytest.skip("no musl-gcc")
+    (tmp_path / "loads.c").write_text(LOADS)
+    core, loads = str(tmp_path / "core.so"), str(tmp_path / "loads")
+    sources = map(str, sorted(CORE.glob("*.c")))
+    for command in (
+        ["musl-gcc", *FLAGS, "-fPIC", "-shared", *sources, "-o", core],
+        ["musl-gcc", str(tmp_path / "loads.c"), "-o", loads],
+        [loads, core],
+    ):
+        done = run(command, 300)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
 def sanitizer(folder: Path, kinds: str) -> list[str] | None:
     """Return what to put before a command built with ``-fsanitize=kinds``; None without any."""
     source, out = folder / "empty.c", folder / "empty"
