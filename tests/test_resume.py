@@ -98,6 +98,14 @@ def test_a_conversion_in_parts_writes_the_same_bytes(tmp_path, make, name, optio
         assert os.listdir(place.parent) == [name]
 
 
+def test_a_target_has_no_date_in_it(tmp_path, monkeypatch):
+    source = vimh(tmp_path / "source")
+    for k, now in enumerate((1e9, 1.5e9)):
+        monkeypatch.setattr("time.time", lambda now=now: now)
+        mapix.convert(source, tmp_path / f"{k}.npz", lossy=True, split="train")
+    assert (tmp_path / "0.npz").read_bytes() == (tmp_path / "1.npz").read_bytes()
+
+
 def test_several_files_and_parts_of_them(tmp_path):
     paths = [vimh(tmp_path / str(k), n=20 + k) for k in range(3)]
     ds = mapix.open(paths)[[50, 0, 3, 30, 41, 42, 20]]

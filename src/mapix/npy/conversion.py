@@ -95,7 +95,8 @@ class Npz(Target):
                 head = np.dtype(np.float32), (stream.n, 2)
                 _stream_member(archive, "spec_range", head, stream.ranges())
             if stream.info:
-                archive.writestr("info.json", json.dumps(dict(stream.info), indent=4))
+                with archive.open("info.json", "w") as member:  # as all members, without a date
+                    member.write(json.dumps(dict(stream.info), indent=4).encode("ascii"))
             if {"names", "facts"} & set(stream.besides):
                 with archive.open("records.jsonl", "w", force_zip64=True) as member:
                     for line in stream.lines():
