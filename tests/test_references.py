@@ -255,34 +255,54 @@ def test_the_command(tmp_path, capsys):
 QUIET = pytest.mark.filterwarnings("default")
 
 
+@pytest.fixture
+def zarr():
+    """zarr, where all that reads references with it is there, too."""
+    for name in ("kerchunk", "xarray", "dask.array"):
+        pytest.importorskip(name)
+    return pytest.importorskip("zarr")
+
+
 @QUIET
-@pytest.mark.parametrize("rows", [500, 7, 1])
-def test_zarr_xarray_and_dask_read_equal_arrays(opened, rows):
-    zarr = pytest.importorskip("zarr")
-    pytest.importorskip("kerchunk")
-    xarray = pytest.importorskip("xarray")
-    da = pytest.importorskip("dask.array")
+def test_zarr_xarray_and_dask_read_equal_arrays(zarr, opened):
+    import dask.array
+    import xarray
+
     ds, images, labels = opened
-    made = mapix.references(ds, rows)
-    store = {"fo": made, "remote_protocol": "file"}
-    group = zarr.open_group("reference://", mode="r", storage_options=store, zarr_format=2)
-    found = group["images"]
-    assert found.shape == images.shape
-    np.testing.assert_array_equal(found[:], images)
-    np.testing.assert_array_equal(found.oindex[[3, 20]], images[[3, 20]])
-    lazy = da.from_zarr("reference://images", storage_options=store, zarr_format=2)
-    np.testing.assert_array_equal(lazy[5:].compute(), images[5:])
-    with xarray.open_dataset(made, engine="kerchunk", chunks={}) as data:
-        assert data.images.dims[0] == "record"
-        np.testing.assert_array_equal(data.images.values, images)
-        if labels is not None:
-            np.testing.assert_array_equal(data.labels.values, labels)
+    for rows in (500, 7, 1):
+        made = mapix.references(ds, rows)
+        store = {"fo": made, "remote_protocol": "file"}
+        group = zarr.open_group("reference://", mode="r", storage_options=store, zarr_format=2)
+        found = group["images"]
+        assert found.shape == images.shape
+        np.testing.assert_array_equal(found[:], images)
+        np.testing.assert_array_equal(found.oindex[[3, 20]], images[[3, 20]])
+        lazy = dask.array.from_zarr(found)
+        np.testing.assert_array_equal(lazy[5:].compute(), images[5:])
+        with xarray.open_dataset(made, engine="kerchunk", chunks={}) as data:
+            assert data.images.dims[0] == "record"
+            np.testing.assert_array_equal(data.images.values, images)
+            if labels is not None:
+                np.testing.assert_array_equal(data.labels.values, labels)
 
 
 @QUIET
-def test_virtualizarr_reads_equal_arrays(opened):
-    pytest.importorskip("virtualizarr")
-    xarray = pytest.importorskip("xarray")
+def test_a_last_chunk_in_the_dict_is_read(zarr, tmp_path):
+    ds = vimh(tmp_path / "v", 53)
+    store = {"fo": mapix.references(ds, 20), "remote_protocol": "file"}
+    group = zarr.open_group("reference://", mode="r", storage_options=store, zarr_format=2)
+    assert group["images"].chunks[0] == 20
+    np.testing.assert_array_equal(group["images"][:], ds.images.transpose(0, 3, 1, 2))
+
+
+@pytest.fixture
+def virtualizarr():
+    return pytest.importorskip("virtualizarr")
+
+
+@QUIET
+def test_virtualizarr_reads_equal_arrays(virtualizarr, opened):
+    import xarray
     from obspec_utils.registry import ObjectStoreRegistry
     from obstore.store import LocalStore
 

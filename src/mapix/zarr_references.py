@@ -234,7 +234,7 @@ def _entries(chunks: Chunks, folder: str | None) -> dict[str, Any]:
     missing = number * chunks.rows - len(array)
     if missing:  # of the one file that there is
         at, nbytes = int(begins[-1]), (chunks.rows - missing) * array.pieces[0].stride
-        raw = _native.copy(mapping, at, nbytes, array.name)
+        raw = _native.copy(mapping, at, nbytes, "references")
         text = base64.b64encode(raw + bytes(missing * array.pieces[0].stride)).decode()
         found[f"{array.name}/{number - 1}{'.0' * ndim}"] = f"base64:{text}"
     return found
