@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import mapix
 from mapix.store import SYSTEM, NewFile
-from mapix.vimh import Parameter, packing
+from mapix.vimh import Parameter, layout, packing
 from mapix.vimh.packing import Packer
 from records import needs_c
 
@@ -161,3 +161,50 @@ def test_small_writes_are_collected(tmp_path: Path, room: int) -> None:
     assert out.nbytes == sum(map(len, pieces))
     out.finish()
     assert (tmp_path / "f").read_bytes() == b"".join(pieces)
+
+
+@needs_c
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 6), st.integers(1, 40), st.integers(1, 4)), max_size=8),
+    st.integers(0, 5),
+    st.booleans(),
+    st.integers(0, 99),
+)
+def test_blocks_of_mixed_sizes(shapes: Any, heads: int, with_spec: bool, seed: int) -> None:
+    """In C and in Python: bytes of records, and images as (h, w, c) each."""
+    rng, n = np.random.default_rng(seed), len(shapes)
+    each = np.array(shapes, np.uint16).reshape(n, 3)
+    pixels = rng.integers(0, 256, int(each.astype(int).prod(axis=1).sum()), dtype=np.uint8)
+    ids = rng.permutation(256)[:heads].astype(np.uint8)
+    codes = rng.integers(0, 256, (n, heads), dtype=np.uint8)
+    present = rng.integers(0, 2, (n, heads)).astype(bool)
+    spec = rng.normal(size=(n, 2)).astype(np.float32) if with_spec else None
+    made = layout.fast.pack_flat(pixels, each, ids, codes, present, spec)
+    want, images, at = b"", b"", 0
+    for i, (h, w, c) in enumerate(shapes):
+        planes = pixels[at : at + h * w * c]
+        at += h * w * c
+        pairs = [(int(ids[k]), int(codes[i, k])) for k in range(heads) if present[i, k]]
+        want += np.array([h, w, c], "<u2").tobytes() + (b"" if spec is None else spec[i].tobytes())
+        want += bytes([len(pairs), *(number for pair in pairs for number in pair)])
+        want += planes.tobytes()
+        images += planes.reshape(c, h, w).transpose(1, 2, 0).tobytes()
+    assert made.tobytes() == want
+    assert layout.fast.interleaved(pixels, each).tobytes() == images
+    for wrong in (pixels[1:], pixels.astype(int), np.append(pixels, [1]).astype(np.uint8)):
+        if n:
+            assert layout.fast.interleaved(wrong, each) is None
+            assert layout.fast.pack_flat(wrong, each, ids, codes, present, spec) is None
+    assert layout.fast.pack_flat(pixels, each, ids, codes.T, present[:-1], spec) is None or not n
+
+
+def test_python_packs_blocks_as_c_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    shapes = rng.integers(1, 9, (30, 3)).astype(np.uint16)
+    pixels = rng.integers(0, 256, int(shapes.astype(int).prod(axis=1).sum()), dtype=np.uint8)
+    args: Any = (pixels, shapes, np.arange(5, dtype=np.uint8))
+    args += (rng.integers(0, 256, (30, 5), dtype=np.uint8), rng.integers(0, 2, (30, 5)) == 1, None)
+    found = layout.pack_flat(*args)
+    monkeypatch.setattr(layout, "fast", None)
+    assert found.tobytes() == layout.pack_flat(*args).tobytes()

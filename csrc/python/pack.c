@@ -1,7 +1,8 @@
-/* pack.c - pack(): one image and its labels as the bytes of a record.
+/* pack.c - pack(): one image and its labels as the bytes of a record; pack_flat() and interleaved(): many images of
+ * any sizes.
  *
- * Packer in src/mapix/vimh/packing.py does the same in Python, and for whatever is not plain here: other types,
- * values that are clipped, labels that are missing, and all errors. */
+ * packing.py, layout.py and conversion.py in src/mapix/vimh do the same in Python, and whatever is not plain here:
+ * other types, values that are clipped, labels that are missing, and all errors. */
 #include "record.h"
 
 #define NPY_NO_DEPRECATED_API NPY_1_25_API_VERSION
@@ -231,10 +232,175 @@ static PyObject *pack(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssi
     return Py_BuildValue("N(nnn)", made, dims[0], dims[1], dims[2]);
 }
 
+/* The data of a contiguous array of a type, with ndim dimensions; null otherwise. */
+static void *data_of(PyObject *given, int type, int ndim) {
+    PyArrayObject *a = (PyArrayObject *)given;
+    const int fits = PyArray_Check(given) && PyArray_TYPE(a) == type && PyArray_NDIM(a) == ndim &&
+                     PyArray_ISCARRAY_RO(a);
+    return fits ? PyArray_DATA(a) : NULL;
+}
+
+static int has_dims(PyObject *array, npy_intp n, npy_intp m) {
+    PyArrayObject *a = (PyArrayObject *)array;
+    return PyArray_DIM(a, 0) == n && PyArray_DIM(a, 1) == m;
+}
+
+static uint64_t npixels_of(const uint16_t *shape) {
+    return pixels(shape[0], shape[1], shape[2]);
+}
+
+/* Whether n shapes are those of images of `nbytes` together. */
+static int shapes_fit(const uint16_t *shapes, npy_intp n, npy_intp nbytes) {
+    uint64_t left = (uint64_t)nbytes;
+    for (npy_intp i = 0; i < n; i++) {
+        const uint64_t size = npixels_of(shapes + 3 * i);
+        if (size > left) {
+            return 0;
+        }
+        left -= size;
+    }
+    return left == 0;
+}
+
+typedef struct {
+    const uint8_t *pixels, *ids, *codes, *present;
+    const uint16_t *shapes;
+    const float *spec; /* null: headers of 6 bytes */
+    npy_intp n, nheads;
+} records;
+
+static unsigned nlabels_of(const records *r, npy_intp i) {
+    unsigned found = 0;
+    for (npy_intp k = 0; k < r->nheads; k++) {
+        found += r->present[i * r->nheads + k] != 0;
+    }
+    return found;
+}
+
+static void write_records(const records *r, uint8_t *to) {
+    const uint8_t *from = r->pixels;
+    const int head_nbytes = r->spec ? 14 : 6;
+    for (npy_intp i = 0; i < r->n; i++) {
+        const uint16_t *shape = r->shapes + 3 * i;
+        const size_t size = (size_t)npixels_of(shape);
+        for (int k = 0; k < 3; k++) {
+            put_u16(to + 2 * k, shape[k]);
+        }
+        if (r->spec) {
+            memcpy(to + 6, r->spec + 2 * i, 2 * sizeof *r->spec);
+        }
+        uint8_t *count = to + head_nbytes, *pair = count + 1;
+        for (npy_intp k = 0, at = i * r->nheads; k < r->nheads; k++, at++) {
+            if (r->present[at]) {
+                *pair++ = r->ids[k];
+                *pair++ = r->codes[at];
+            }
+        }
+        *count = (uint8_t)((pair - count - 1) / 2);
+        memcpy(pair, from, size);
+        to = pair + size;
+        from += size;
+    }
+}
+
+enum { FLAT_PIXELS, FLAT_SHAPES, FLAT_IDS, FLAT_CODES, FLAT_PRESENT, FLAT_SPEC, NFLAT };
+
+/* pack_flat(pixels, shapes, ids, codes, present, spec_range) -> uint8 array, or None where layout.pack_flat has to
+ * do it.  See there. */
+static PyObject *pack_flat(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
+    if (nargs != NFLAT) {
+        PyErr_SetString(PyExc_TypeError, "pack_flat: see layout.py");
+        return NULL;
+    }
+    const int with_spec = args[FLAT_SPEC] != Py_None;
+    records r = {
+        .pixels = data_of(args[FLAT_PIXELS], NPY_UINT8, 1),
+        .shapes = data_of(args[FLAT_SHAPES], NPY_UINT16, 2),
+        .ids = data_of(args[FLAT_IDS], NPY_UINT8, 1),
+        .codes = data_of(args[FLAT_CODES], NPY_UINT8, 2),
+        .present = data_of(args[FLAT_PRESENT], NPY_BOOL, 2),
+        .spec = with_spec ? data_of(args[FLAT_SPEC], NPY_FLOAT, 2) : NULL,
+    };
+    if (!r.pixels || !r.shapes || !r.ids || !r.codes || !r.present || (with_spec && !r.spec)) {
+        Py_RETURN_NONE;
+    }
+    r.n = PyArray_DIM((PyArrayObject *)args[FLAT_SHAPES], 0);
+    r.nheads = PyArray_DIM((PyArrayObject *)args[FLAT_IDS], 0);
+    npy_intp total = PyArray_DIM((PyArrayObject *)args[FLAT_PIXELS], 0);
+    if (!has_dims(args[FLAT_SHAPES], r.n, 3) || !has_dims(args[FLAT_CODES], r.n, r.nheads) ||
+        !has_dims(args[FLAT_PRESENT], r.n, r.nheads) || !shapes_fit(r.shapes, r.n, total) ||
+        (with_spec && !has_dims(args[FLAT_SPEC], r.n, 2))) {
+        Py_RETURN_NONE;
+    }
+    for (npy_intp i = 0; i < r.n; i++) {
+        const unsigned nlabels = nlabels_of(&r, i);
+        if (nlabels > MOST_LABELS) {
+            Py_RETURN_NONE;
+        }
+        total += (with_spec ? 15 : 7) + 2 * (npy_intp)nlabels;
+    }
+    PyObject *made = PyArray_SimpleNew(1, &total, NPY_UINT8);
+    if (made) {
+        write_records(&r, PyArray_DATA((PyArrayObject *)made));
+    }
+    return made;
+}
+
+/* Write n pixels of planes as they are shown: (n, c). */
+static void pixels_of(uint8_t *restrict to, const uint8_t *restrict from, size_t n, unsigned c) {
+    if (c == 1) {
+        memcpy(to, from, n);
+    } else if (c == 3) { /* most are pictures */
+        for (size_t i = 0; i < n; i++) {
+            to[3 * i] = from[i];
+            to[3 * i + 1] = from[n + i];
+            to[3 * i + 2] = from[2 * n + i];
+        }
+    } else {
+        for (size_t i = 0; i < n; i++) {
+            for (size_t k = 0; k < c; k++) {
+                to[i * c + k] = from[k * n + i];
+            }
+        }
+    }
+}
+
+/* interleaved(pixels, shapes) -> uint8 array: planar images back to back become (h, w, c) each; or None. */
+static PyObject *interleaved(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
+    const uint8_t *from = nargs == 2 ? data_of(args[0], NPY_UINT8, 1) : NULL;
+    const uint16_t *shape = from ? data_of(args[1], NPY_UINT16, 2) : NULL;
+    if (!from || !shape) {
+        Py_RETURN_NONE;
+    }
+    const npy_intp n = PyArray_DIM((PyArrayObject *)args[1], 0);
+    npy_intp total = PyArray_DIM((PyArrayObject *)args[0], 0);
+    if (!has_dims(args[1], n, 3) || !shapes_fit(shape, n, total)) {
+        Py_RETURN_NONE;
+    }
+    PyObject *made = PyArray_SimpleNew(1, &total, NPY_UINT8);
+    uint8_t *to = made ? PyArray_DATA((PyArrayObject *)made) : NULL;
+    for (npy_intp i = 0; to && i < n; i++, shape += 3) {
+        const size_t size = (size_t)npixels_of(shape);
+        pixels_of(to, from, shape[2] ? size / shape[2] : 0, shape[2]);
+        to += size;
+        from += size;
+    }
+    return made;
+}
+
+static PyMethodDef pack_flat_def = {"pack_flat", (PyCFunction)(void (*)(void))pack_flat, METH_FASTCALL,
+                                    "Records of any sizes as the bytes of a file, or None."};
+
+static PyMethodDef interleaved_def = {"interleaved", (PyCFunction)(void (*)(void))interleaved, METH_FASTCALL,
+                                      "Planar images back to back as (h, w, c) each, or None."};
+
 static PyMethodDef pack_def = {"pack", (PyCFunction)(void (*)(void))pack, METH_FASTCALL,
                                "An image and its labels as the bytes of a record, or None."};
 
 int mapix_add_pack(PyObject *module) {
     import_array1(-1);
-    return mapix_add_function(module, &pack_def);
+    return mapix_add_function(module, &pack_def) || mapix_add_function(module, &pack_flat_def) ||
+                   mapix_add_function(module, &interleaved_def)
+               ? -1
+               : 0;
 }

@@ -90,6 +90,18 @@ def pack(
     head_nbytes: int,
     /,
 ) -> tuple[bytes, tuple[int, int, int]] | None: ...
+def pack_flat(
+    pixels: NDArray[np.uint8],
+    shapes: NDArray[np.uint16],
+    ids: NDArray[np.uint8],
+    codes: NDArray[np.uint8],
+    present: NDArray[np.bool_],
+    spec_range: NDArray[np.float32] | None,
+    /,
+) -> NDArray[np.uint8] | None: ...
+def interleaved(
+    pixels: NDArray[np.uint8], shapes: NDArray[np.uint16], /
+) -> NDArray[np.uint8] | None: ...
 def positions(key: Any, n: int, /) -> NDArray[np.int64] | None: ...
 
 @disjoint_base

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from mapix import registry
@@ -208,9 +209,12 @@ def _folder_of_parts(path: str, resume: bool | str | os.PathLike[str]) -> str:
 
 def target_classes() -> Iterator[tuple[str, str]]:
     """Yield the name of each target and ``"module:class"``, those of mapix first."""
-    for found in registry.formats():
+    formats = registry.formats()
+    for found in islice(formats, len(registry.BUILT_IN)):
         yield from found.targets.items()
     yield from TARGETS.items()
+    for found in formats:  # of other packages: finding them takes longer than a small conversion
+        yield from found.targets.items()
 
 
 def __getattr__(name: str) -> Any:
@@ -242,18 +246,20 @@ def target_of(path: str) -> str:
 
 def target_named(name: str, path: str, options: Mapping[str, Any]) -> Target:
     """Return the target of that name, for a path that may decide options."""
-    classes = dict(target_classes())
-    if name not in classes:
-        raise ValueError(f"to= has to be one of {', '.join(classes)}, got {name!r}")
-    found: Target = registry.resolved(classes[name]).of(path, options)
-    return found
+    classes: dict[str, str] = {}
+    for known, where in target_classes():  # those of other packages come last, and take longest
+        if known == name:
+            found: Target = registry.resolved(where).of(path, options)
+            return found
+        classes[known] = where
+    raise ValueError(f"to= has to be one of {', '.join(classes)}, got {name!r}")
 
 
 def _source(opened: Any) -> Any:
     """Return what makes streams of a dataset: its format's own function, or the general one."""
     from mapix.conversion.sources import dataset_streams
 
-    if opened.FAMILY not in registry.names():
+    if opened.FAMILY not in registry.BUILT_IN and opened.FAMILY not in registry.names():
         return dataset_streams
     return registry.resolved(registry.named(opened.FAMILY).source or dataset_streams)
 

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from itertools import pairwise
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mapix._native.compiled import fast
 from mapix.batch import Batch
 from mapix.errors import UnsupportedError
 
@@ -21,6 +22,7 @@ __all__ = [
     "Axes",
     "Block",
     "Label",
+    "Later",
     "Stream",
     "block_edges",
     "encodable",
@@ -114,13 +116,44 @@ class Label:
         return f"label:{self.name}"
 
 
+T = TypeVar("T")
+
+
+class Later(Sequence[T]):
+    """A sequence that is made when it is first used."""
+
+    __slots__ = ("_made", "_make")
+
+    def __init__(self, make: Callable[[], Sequence[T]]) -> None:
+        self._make = make
+        self._made: Sequence[T] | None = None
+
+    def _all(self) -> Sequence[T]:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    @overload
+    def __getitem__(self, key: int) -> T: ...
+    @overload
+    def __getitem__(self, key: slice) -> Sequence[T]: ...
+    def __getitem__(self, key: Any) -> Any:
+        return self._all()[key]
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(self._all())
+
+
 @dataclass(slots=True)
 class Block:
     """Successive records.
 
     Attributes
     ----------
-    runs : list of ndarray
+    runs : sequence of ndarray
         (k, *shape) each: successive records of one shape.
     values, present : mapping of str to ndarray
         Values of a label, integers (n,), and whether each record has it.
@@ -134,7 +167,7 @@ class Block:
         The same records as a flat batch of planar pixels, which some writers copy.
     """
 
-    runs: list[NDArray[Any]]
+    runs: Sequence[NDArray[Any]]
     values: Mapping[str, NDArray[Any]] = field(default_factory=dict)
     present: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
     spec_range: NDArray[np.float32] | None = None
@@ -143,7 +176,14 @@ class Block:
     flat: Batch | None = None
 
     def __len__(self) -> int:
-        return sum(len(run) for run in self.runs)
+        return sum(map(len, self.runs)) if self.flat is None else len(self.flat)
+
+    def shapes(self) -> NDArray[np.int64]:
+        """Return the shape of each record, int64 (n, ndim)."""
+        if self.flat is not None:
+            return self.flat.shapes.astype(np.int64)
+        each = np.array([run.shape[1:] for run in self.runs], np.int64)
+        return np.repeat(each, [len(run) for run in self.runs], axis=0)
 
     def cut(self, begin: int, end: int) -> Block:
         """Return some of the records, without a copy."""
@@ -163,6 +203,10 @@ class Block:
 
     def joined(self) -> NDArray[Any]:
         """Return the numbers of all records in succession, each record in C order."""
+        if self.flat is not None and fast is not None:
+            made: NDArray[Any] | None = fast.interleaved(self.flat.images, self.flat.shapes)
+            if made is not None:
+                return made
         flat = [run.reshape(-1) for run in self.runs]
         return flat[0] if len(flat) == 1 else np.concatenate(flat)
 

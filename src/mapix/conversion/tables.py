@@ -33,9 +33,10 @@ __all__ = ["Arrow", "HuggingFace", "Parquet", "Table"]
 def _raw(block: Block) -> Any:
     """Return the numbers of each record as bytes: a column of the block's memory."""
     pa = library("pyarrow", "arrow")
-    sizes = [run[:1].nbytes for run in block.runs for _ in run]
+    numbers = block.joined()
+    sizes = block.shapes().prod(axis=1) * numbers.itemsize
     offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
-    data = block.joined().view(np.uint8)
+    data = numbers.view(np.uint8)
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(data)]
     return pa.Array.from_buffers(pa.binary(), len(block), buffers)
 
@@ -234,7 +235,7 @@ def _is_box(box: Any) -> bool:
 
 def _shapes(block: Block) -> Any:
     pa = library("pyarrow", "arrow")
-    sizes = np.array([run.shape[1:] for run in block.runs for _ in run], np.int32)
+    sizes = block.shapes().astype(np.int32)
     offsets = np.arange(len(sizes) + 1, dtype=np.int32) * np.int32(sizes[0].size)
     return pa.ListArray.from_arrays(offsets, sizes.reshape(-1))
 

@@ -103,12 +103,12 @@ class Npz(Target):
                         member.write(json.dumps(line).encode("ascii") + b"\n")
 
     def _images(self, archive: Any, stream: Stream, count: Count) -> None:
-        shapes: list[tuple[int, ...]] = []
+        shapes: list[NDArray[np.int64]] = []
 
         def whole() -> Iterator[NDArray[Any]]:
             for block in stream.blocks(True):
                 if stream.shape is None:
-                    shapes.extend(run.shape[1:] for run in block.runs for _ in run)
+                    shapes.append(block.shapes())
                 yield from block.runs if stream.shape is not None else [block.joined()]
                 count(len(block))
 
@@ -117,7 +117,7 @@ class Npz(Target):
             _stream_member(archive, "images", head, whole())
             return
         _stream_member(archive, "images", (stream.dtype, (stream.size,)), whole())
-        sizes = np.array(shapes, np.int64)
+        sizes = np.concatenate(shapes)
         _member(archive, "shapes", sizes)
         _member(archive, "offsets", np.concatenate([[0], np.cumsum(sizes.prod(axis=1))]))
 

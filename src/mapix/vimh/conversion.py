@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mapix.batch import Batch
 from mapix.conversion.blocks import Arrays, Blocks
 from mapix.conversion.numbers import fit, scaled, within_float32
-from mapix.conversion.stream import Block, Label, Stream, Values, pictures, row_blocks
+from mapix.conversion.stream import Block, Label, Later, Stream, Values, pictures, row_blocks
 from mapix.conversion.target import Count, Target
 from mapix.errors import UnsupportedError
 from mapix.vimh.dataset import Dataset
@@ -137,7 +137,7 @@ def _block(
     batch = Batch(images, labels, present, shapes, spec_range, offsets, names)
     in_order = c_order and same
     return Block(
-        [images] if in_order else _runs(batch, interleaved),
+        [images] if in_order else Later(lambda: _runs(batch, interleaved)),
         {name: labels[:, k] for k, name in enumerate(names)},
         {name: present[:, k] for k, name in enumerate(names)},
         spec_range,
@@ -229,7 +229,7 @@ class Vimh(Target):
         split: Any,
         parameters: Mapping[str, Parameter],
     ) -> None:
-        if block.flat is not None and len(block.runs) > 1:
+        if block.flat is not None and stream.shape is None:
             out.extend_flat(block.flat, split=split)
             return
         codes = {

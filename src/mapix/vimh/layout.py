@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix import _native
+from mapix._native.compiled import fast
 from mapix.errors import FormatError, SizeError, TruncatedError
 from mapix.selection import spread
 from mapix.source import Mapping, Source
@@ -463,6 +464,12 @@ def pack_flat(
     -----
     Copies: each image once.
     """
+    if fast is not None:
+        made: NDArray[np.uint8] | None = fast.pack_flat(
+            pixels, shapes, ids, codes, present, spec_range
+        )
+        if made is not None:
+            return made
     fixed = 7 if spec_range is None else 15
     npixels = shapes.astype(np.int64).prod(axis=1)
     counts = present.sum(axis=1, dtype=np.int64)

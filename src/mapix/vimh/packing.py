@@ -216,8 +216,9 @@ class Packer:
             spec = None if self.dialect != 14 else np.zeros((len(batch), 2), np.float32)
         pixels = np.ascontiguousarray(batch.images)
         block = layout.pack_flat(pixels, batch.shapes, ids, batch.labels, batch.present, spec)
-        different = np.unique(batch.shapes, axis=0)[:2].tolist()
-        shapes = [tuple(batch.shapes[0].tolist()), *map(tuple, different)]
+        first = batch.shapes[0]
+        other = np.flatnonzero((batch.shapes != first).any(axis=1))[:1]
+        shapes = [tuple(first.tolist()), *map(tuple, batch.shapes[other].tolist())]
         self._put(block.data, shapes, len(batch), split)
 
 
