@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
@@ -224,7 +225,7 @@ def build_set(path: str, calls) -> None:
 def torn_sets(tmp_path, leave_out: str) -> tuple[int, int, int]:
     """States; those with the first file, but not the set; those without the set after commit."""
     disk = ModelDisk(str(tmp_path), leave_out)
-    disk.seeds = 60
+    disk.seeds = 20
     build_set(str(tmp_path / "x.bin"), disk)
     during, disk.crashes = disk.crashes, []
     disk.look()
@@ -240,7 +241,7 @@ def torn_sets(tmp_path, leave_out: str) -> tuple[int, int, int]:
 
 def test_no_power_cut_leaves_the_first_file_of_a_set_without_the_others(tmp_path):
     nstates, torn, lost = torn_sets(tmp_path, "")
-    assert nstates > 1000
+    assert nstates > 300
     assert (torn, lost) == (0, 0)
     assert torn_sets(tmp_path, "fsync")[1] > 0  # the model bites
     assert torn_sets(tmp_path, "fsync_directory")[2] > 0
@@ -248,7 +249,7 @@ def test_no_power_cut_leaves_the_first_file_of_a_set_without_the_others(tmp_path
 
 def test_whatever_fails_nothing_of_a_set_is_left(tmp_path):
     failed = 0
-    for at in range(1, 200, 3):
+    for at in range(1, 200, 5):
         calls = Failing(at, errno.EIO)
         try:
             build_set(str(tmp_path / "x.bin"), calls)
@@ -261,7 +262,7 @@ def test_whatever_fails_nothing_of_a_set_is_left(tmp_path):
             (tmp_path / name).unlink()
         if calls.ncalls < at:
             break
-    assert failed > 10
+    assert failed > 6
 
 
 def test_a_set_does_not_mix_with_another_one(tmp_path):
@@ -279,3 +280,41 @@ def test_a_set_does_not_mix_with_another_one(tmp_path):
         out.commit()
     assert sorted(os.listdir(tmp_path)) == [*SHARDS, "xx-00000-of-00002.bin"]
     assert (tmp_path / "xx-00000-of-00002.bin").read_bytes() == b"another's"
+
+
+def test_what_a_killed_writer_moved_is_removed_and_nothing_else(tmp_path):
+    class Dies(BaseException):
+        pass
+
+    class DiesAt:
+        """The real calls, until a number of files was moved to the folder."""
+
+        def __init__(self, left: int) -> None:
+            self.left = left
+
+        def __getattr__(self, name: str):
+            def call(*args):
+                if name == "appear" and os.path.dirname(args[1]) == str(tmp_path):
+                    self.left -= 1
+                if self.left < 0 and name != "close":  # which gives the lock back
+                    raise Dies
+                return getattr(SYSTEM, name)(*args)
+
+            return call
+
+    path = str(tmp_path / "x.bin")
+    for left in range(4):
+        with contextlib.suppress(Dies):
+            build_set(path, DiesAt(left))
+        there = sorted(name for name in os.listdir(tmp_path) if name in SHARDS)
+        assert there == sorted(SHARDS)[3 - left :]
+        if left == 1:  # replaced by the user
+            (tmp_path / there[0]).unlink()
+            (tmp_path / there[0]).write_bytes(b"mine")
+            with pytest.raises(FileExistsError, match=there[0]):
+                build_set(path, SYSTEM)
+            assert (tmp_path / there[0]).read_bytes() == b"mine"
+            (tmp_path / there[0]).unlink()
+    with pytest.raises(FileExistsError):
+        build_set(path, SYSTEM)
+    assert sorted(os.listdir(tmp_path)) == sorted(SHARDS)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import re
 import time
@@ -44,6 +45,7 @@ __all__ = [
 ]
 
 BUFFER_NBYTES = 1 << 20
+MOVED = ".moved"  # in the stage of a set: what is moved, and its stamps
 RETRY_SECONDS = 0.005  # between two tries to get a lock
 
 
@@ -248,6 +250,8 @@ class Stage:
         The operating system.
     mode : int, optional
         Permissions of a file; None creates a directory.
+    before_clearing : callable, optional
+        Called with the stage of a killed writer, which is locked, before it is removed.
 
     Raises
     ------
@@ -262,12 +266,20 @@ class Stage:
         The descriptor that holds the lock; -1 after ``release``.
     """
 
-    def __init__(self, path: str, said: str, calls: Calls, mode: int | None = NEW_MODE) -> None:
+    def __init__(
+        self,
+        path: str,
+        said: str,
+        calls: Calls,
+        mode: int | None = NEW_MODE,
+        before_clearing: Callable[[str], object] = lambda _: None,
+    ) -> None:
         folder, name = os.path.split(path)
         self.path = os.path.join(folder, f".{name}.writing")
         self.fd = -1
         self._said = said
         self._calls = calls
+        self._before_clearing = before_clearing
         try:
             if not self._make(mode):
                 self._clear()
@@ -321,6 +333,7 @@ class Stage:
         fd = self._reopen()
         try:
             self._own(fd)
+            self._before_clearing(self.path)
             self._remove()
         finally:
             self.fd = -1
@@ -591,13 +604,16 @@ class NewDirectory(_New):
         self._buffer_nbytes = buffer_nbytes
         self._files: list[NewFile] = []
         self._folders: list[str] = []  # below the stage, parents first
-        self._stage = Stage(self.path, self.said, calls, None)
+        self._stage = Stage(self.path, self.said, calls, None, self._before_clearing)
         self.stage = self._stage.path
         try:
             self._refuse()  # another writer may have finished before this one had the lock
         except BaseException:
             self.abort()
             raise
+
+    def _before_clearing(self, stage: str) -> None:
+        """Do what is due before the stage of a killed writer is removed."""
 
     def file(self, name: str) -> NewFile:
         """Create a file in the directory, with the folders of ``name``."""
@@ -649,7 +665,8 @@ class NewSet(NewDirectory):
 
     Each is written below ``stage`` under its name, by a writer of its own that commits it.  The
     entries are then moved to their folder, the first of the set last: a set whose first entry is
-    there is complete, also after a power cut.
+    there is complete, also after a power cut.  Of a writer that is killed before, the next writer
+    of the path removes what was moved: a list in the stage has its inodes.
 
     Parameters
     ----------
@@ -677,10 +694,36 @@ class NewSet(NewDirectory):
         super().__init__(path, calls)
 
     def _refuse(self) -> None:
-        check_no_set(self.said, self._names, self._calls)
+        if "_stage" in vars(self):  # what a killed writer left is removed before
+            check_no_set(self.said, self._names, self._calls)
+
+    def _before_clearing(self, stage: str) -> None:
+        folder, path = os.path.dirname(self.path), os.path.join(stage, MOVED)
+        if os.stat(stage).st_uid != os.geteuid():  # a list of another user is not believed
+            return
+        try:
+            fd = self._calls.reopen(path)
+        except OSError:  # it was killed before
+            return
+        written = NewFile(path, self._calls, 0, fd=fd, before=self._calls.size(fd))
+        try:
+            moved = json.loads(b"".join(written.pieces(BUFFER_NBYTES)))
+        except ValueError:  # the list is not complete: nothing was moved
+            return
+        finally:
+            written.close()
+        first = min(moved, default="")
+        if _moved_stamp(folder, stage, first) == moved[first]:  # the set is complete
+            return
+        for name, stamp in moved.items():
+            if stamp is not None and _moved_stamp(folder, stage, name) == stamp:
+                self._calls.rename(os.path.join(folder, name), os.path.join(stage, name))
 
     def _place(self) -> None:
         folder, names = os.path.dirname(self.path), sorted(self._calls.listdir(self.stage))
+        stamps = {name: _stamp(os.path.join(self.stage, name)) for name in names}
+        self.file(MOVED).write(json.dumps(stamps).encode())
+        self._sync()
         try:
             for name in reversed(names):
                 if name == names[0]:
@@ -692,8 +735,21 @@ class NewSet(NewDirectory):
                 if not self._calls.exists(hidden):
                     self._calls.rename(os.path.join(folder, name), hidden)
             raise
-        with contextlib.suppress(OSError):
-            self._calls.rmdir(self.stage)
+
+    def _let_go(self) -> None:
+        if self.placed is not None:
+            with contextlib.suppress(OSError):
+                self._calls.unlink(os.path.join(self.stage, MOVED))
+                self._calls.rmdir(self.stage)
+        super()._let_go()
+
+
+def _moved_stamp(folder: str, stage: str, name: str) -> list[int] | None:
+    """Return the stamp of an entry that was moved from a stage to its folder, else None."""
+    found = (
+        None if os.path.lexists(os.path.join(stage, name)) else _stamp(os.path.join(folder, name))
+    )
+    return None if found is None else list(found)
 
 
 def check_no_set(path: str, names: tuple[str, str], calls: Calls = SYSTEM) -> None:
