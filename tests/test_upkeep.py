@@ -321,3 +321,15 @@ def test_commands(tmp_path, capsys):
     assert "nothing was lost" in capsys.readouterr().out
     with pytest.raises(mapix.UnsupportedError, match="pickles"):
         mapix.index(Path(__file__).parent / "golden" / "vimh" / "mnist_28x28x1_1p" / "train_batch")
+
+
+@pytest.mark.parametrize(("n", "stored"), [(49, False), (50, True)])
+def test_small_files_of_many_records_have_a_stored_index(tmp_path, monkeypatch, n, stored):
+    monkeypatch.setattr(index_store, "STORE_NBYTES", 16 << 20)
+    assert index_store.STORE_RECORDS == 16_384
+    monkeypatch.setattr(index_store, "STORE_RECORDS", 50)
+    path = make(tmp_path / "train", n, mixed=True)
+    want = content(mapix.open(path))
+    ds = mapix.open(path)
+    assert (ds.index.stored, len(ds)) == (stored, n)
+    assert content(ds) == want

@@ -141,7 +141,8 @@ def open_path(
     info : bool, path or mapping
         The info JSON: True reads the one beside the file, False reads none.
     index : {"auto", "never", "rebuild"}
-        Whether an index in the user's cache folder is used and stored (files from 16 MiB on).
+        Whether an index in the user's cache folder is used and stored (files from 16 MiB
+        or 16,384 records on).
     access : {"random", "sequential", "normal"}
         How the file will be read: advice for the kernel.
     progress : callable or True, optional
