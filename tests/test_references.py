@@ -186,8 +186,9 @@ def test_several_files_are_one_array(tmp_path):
     assert json.loads(refs["images/.zarray"])["chunks"][0] == math.gcd(24, 18)
     images = np.concatenate([a.images, b.images]).transpose(0, 3, 1, 2)
     np.testing.assert_array_equal(zarr_array(refs, "images"), images)
-    with pytest.raises(mapix.UnsupportedError, match="those of all records"):
-        mapix.references(both[3:])
+    for joined in (both, a.joined([])):
+        with pytest.raises(mapix.UnsupportedError, match="those of all records"):
+            mapix.references(joined[3:])
     np.save(tmp_path / "x.npy", np.zeros((3, 2), "f4"))
     np.savez(tmp_path / "y.npz", images=np.zeros((3, 2), "f4"), labels=np.arange(3))
     np.savez(tmp_path / "z.npz", images=np.zeros((3, 2), "f4"))

@@ -248,18 +248,17 @@ def stored_arrays(ds: Any) -> list[Stored]:
     UnsupportedError
         See ``references``.
     """
-    parts: Sequence[Any] = getattr(ds, "parts", (ds,))
-    if len(parts) > 1 and ds._rows is not None:
+    parts: Sequence[Any] | None = getattr(ds, "parts", None)
+    if parts is None:
+        return _of_file(ds)
+    if ds._rows is not None:
         raise UnsupportedError(f"{ds.path}: references of several files are those of all records")
-    found = [_of_file(part) for part in parts]
-    first = found[0]
-    if any(
-        [replace(a, pieces=()) for a in f] != [replace(a, pieces=()) for a in first] for f in found
-    ):
+    files = [_of_file(part) for part in parts]
+    if len({tuple(replace(array, pieces=()) for array in arrays) for arrays in files}) > 1:
         raise UnsupportedError(f"{ds.path}: the files differ in shapes, types or labels")
     return [
-        replace(array, pieces=tuple(piece for each in same for piece in each.pieces))
-        for array, *same in ((each[0], *each) for each in zip(*found, strict=True))
+        replace(same[0], pieces=tuple(piece for array in same for piece in array.pieces))
+        for same in zip(*files, strict=True)
     ]
 
 
