@@ -512,6 +512,24 @@ int mapix_rle_box(const uint32_t *counts, uint64_t n, uint32_t h, uint32_t w, ui
 int mapix_rle_mask(const uint32_t *counts, uint64_t n, uint32_t h, const uint16_t *box,
                    uint8_t *mask);
 
+/* Numbers of corners and rings, and how many rings were cut off others at a corner where two pixels touch. */
+typedef struct {
+    uint64_t npoints, nrings, nsplit;
+} mapix_outline_counts;
+
+/* How many words of scratch mapix_outlines needs. */
+uint64_t mapix_outlines_scratch(uint32_t h, uint32_t w, uint64_t capacity);
+
+/* Write the rings of a mask, bytes (h, w) that are 0 or not, whose first pixel is at (minr, minc): x and y of
+ * each corner along the pixels' sides, ring after ring; ring i ends before corner ends[i].  Pixels lie to the
+ * right: outlines run clockwise (y down), holes counterclockwise.  Pixels that only touch at a corner are kept
+ * apart, and no ring has a corner twice.  A ring begins with its first side that leads to the right, in raster
+ * order, and so do rings, unless nsplit.  MAPIX_E_SHAPE if there are more corners or rings than `capacity`,
+ * MAPIX_E_ARGUMENT if there are more than most_sides sides of pixels. */
+int mapix_outlines(const uint8_t *mask, uint32_t h, uint32_t w, uint32_t minr, uint32_t minc,
+                   uint64_t most_sides, uint64_t *scratch, int32_t *points, uint32_t *ends,
+                   uint64_t capacity, mapix_outline_counts *counts);
+
 /* Find where a polygon crosses the middles of columns of an image of h x w, as COCO's rasteriser does: corners
  * are rounded to fifths of a pixel, and a pixel belongs to the polygon if the middle of its top side does.
  * xy has x, y of each corner; their absolute values are at most 1e8.  A crossing is column * h + row, row

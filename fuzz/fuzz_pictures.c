@@ -1,4 +1,4 @@
-/* fuzz_pictures.c - rows of PNG files, polygons, and tiles, beside the definition of each.
+/* fuzz_pictures.c - rows of PNG files, polygons, tiles, and outlines, beside the definition of each.
  *
  * The first byte of an input chooses one; the rest are its arguments and its data. */
 #include "fuzz.h"
@@ -386,9 +386,107 @@ static void check_tiles(input *in) {
     free(tiles);
 }
 
+/* --- outlines of masks ---------------------------------------------------------------------------- */
+
+static int pixel_at(const uint8_t *mask, int h, int w, int y, int x) {
+    return y >= 0 && x >= 0 && y < h && x < w && mask[y * w + x] != 0;
+}
+
+/* Walk one ring side by side: pixels to the right, none to the left, no corner twice; how many sides. */
+static unsigned walk_ring(const uint8_t *mask, int h, int w, const int32_t *ring, uint32_t n, int minr, int minc,
+                          uint8_t *used) {
+    unsigned nsides = 0;
+    CHECK(n >= 4);
+    for (uint32_t i = 0; i < n; i++) {
+        const int32_t *p = ring + 2 * i, *q = ring + 2 * ((i + 1) % n), *r = ring + 2 * ((i + 2) % n);
+        const int dx = (q[0] > p[0]) - (q[0] < p[0]), dy = (q[1] > p[1]) - (q[1] < p[1]);
+        CHECK((dx == 0) != (dy == 0));
+        CHECK((q[0] == r[0]) == (dx != 0)); /* each corner turns */
+        for (uint32_t k = 0; k < i; k++) {
+            CHECK(ring[2 * k] != p[0] || ring[2 * k + 1] != p[1]);
+        }
+        if (dx > 0) { /* no side to the right begins earlier than the first one */
+            CHECK(ring[2] > ring[0] && (p[1] > ring[1] || (p[1] == ring[1] && p[0] >= ring[0])));
+        }
+        for (int x = p[0] - minc, y = p[1] - minr; x != q[0] - minc || y != q[1] - minr; x += dx, y += dy) {
+            /* the pixel to the right of the side from (x, y) on, and the one to the left */
+            const int right_y = dx ? y - (dx < 0) : y - (dy < 0), right_x = dx ? x - (dx < 0) : x - (dy > 0);
+            const int left_y = dx ? y - (dx > 0) : right_y, left_x = dx ? right_x : x - (dy < 0);
+            CHECK(pixel_at(mask, h, w, right_y, right_x) && !pixel_at(mask, h, w, left_y, left_x));
+            uint8_t *side = &used[4 * (right_y * w + right_x) + (dx ? dx > 0 : 2 + (dy > 0))];
+            CHECK(!*side);
+            *side = 1;
+            nsides++;
+        }
+    }
+    return nsides;
+}
+
+static void check_outlines(input *in) {
+    const int h = take(in) % 18, w = take(in) % 70, minr = take(in), minc = take(in);
+    const unsigned small = take(in);
+    uint8_t *mask = block((uint64_t)(h * w)), *used = block(4 * (uint64_t)(h * w));
+    unsigned want = 0;
+    for (int i = 0; i < h * w; i++) {
+        mask[i] = (uint8_t)(take(in) & 3);
+    }
+    memset(used, 0, 4 * (size_t)(h * w));
+    for (int y = 0; y < h; y++) {
+        for (int x = 0; x < w; x++) {
+            const int around = pixel_at(mask, h, w, y - 1, x) + pixel_at(mask, h, w, y + 1, x) +
+                               pixel_at(mask, h, w, y, x - 1) + pixel_at(mask, h, w, y, x + 1);
+            want += mask[y * w + x] ? 4 - (unsigned)around : 0;
+        }
+    }
+    const uint64_t capacity = small < 128 ? want : small & 31;
+    uint64_t *scratch = block(8 * mapix_outlines_scratch((uint32_t)h, (uint32_t)w, capacity));
+    int32_t *points = block(8 * capacity);
+    uint32_t *ends = block(4 * capacity);
+    mapix_outline_counts counts;
+    const int status = mapix_outlines(mask, (uint32_t)h, (uint32_t)w, (uint32_t)minr, (uint32_t)minc, want, scratch,
+                                      points, ends, capacity, &counts);
+    CHECK(status == MAPIX_OK || (capacity < want && status == MAPIX_E_SHAPE));
+    if (!status) {
+        unsigned nsides = 0;
+        uint32_t begin = 0;
+        for (uint64_t i = 0; i < counts.nrings; begin = ends[i++]) {
+            nsides += walk_ring(mask, h, w, points + 2 * begin, ends[i] - begin, minr, minc, used);
+            const int32_t *before = points + 2 * (i > 0 ? (i > 1 ? ends[i - 2] : 0) : begin), *here = points + 2 * begin;
+            CHECK(counts.nsplit || i == 0 || before[1] < here[1] || (before[1] == here[1] && before[0] < here[0]));
+        }
+        CHECK(nsides == want && begin == counts.npoints);
+        CHECK(!want || mapix_outlines(mask, (uint32_t)h, (uint32_t)w, 0, 0, want - 1, scratch, points, ends,
+                                      capacity, &counts) == MAPIX_E_ARGUMENT);
+    }
+    free(ends);
+    free(points);
+    free(scratch);
+    free(used);
+    free(mask);
+}
+
+/* Sides and places that no image has. */
+static void check_outline_limits(void) {
+    uint64_t scratch[64];
+    int32_t points[2];
+    uint32_t ends[1];
+    mapix_outline_counts counts;
+    const uint32_t wrong[4][4] = {{65536, 0, 0, 0}, {0, 65536, 0, 0}, {0, 0, 65536, 0}, {0, 0, 0, 65536}};
+    for (int k = 0; k < 4; k++) {
+        CHECK(mapix_outlines(NULL, wrong[k][0], wrong[k][1], wrong[k][2], wrong[k][3], 9, scratch, points, ends, 1,
+                             &counts) == MAPIX_E_ARGUMENT);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
     input in = {data, nbytes};
-    switch (take(&in) % 3) {
+    const unsigned which = take(&in);
+    if (which >= 192) {
+        check_outlines(&in);
+        check_outline_limits();
+        return 0;
+    }
+    switch (which % 3) {
     case 0: check_png(&in); break;
     case 1: check_polygon(&in); break;
     default: check_tiles(&in); break;

@@ -846,9 +846,32 @@ def tile_seeds() -> dict[str, bytes]:
     return out
 
 
+def outline_seeds() -> dict[str, bytes]:
+    """Masks with holes, with pixels that only touch at a corner, and with holes that touch."""
+    masks = {
+        "full": ("###", "###"),
+        "empty": ("..", ".."),
+        "hole": ("####", "#..#", "####"),
+        "corner": ("#.", ".#"),
+        "other-corner": (".#", "#."),
+        "touching-holes": ("####", "#.##", "##.#", "####"),
+        "hole-at-corner": ("###.", "#.##", "####"),
+        "first-corner": (".##", "#.#", "###"),
+        "checks": ("#.#.#.", ".#.#.#", "#.#.#.", ".#.#.#"),
+        "wide": ("#" * 66, "#" + "." * 64 + "#", "#." * 33),
+    }
+    found = {}
+    for name, lines in masks.items():
+        pixels = bytes(int(c == "#") for line in lines for c in line)
+        for small in (0, 130):
+            head = bytes([192, len(lines), len(lines[0]), 5, 7, small])
+            found[f"outline-{name}-{small}"] = head + pixels
+    return found
+
+
 def picture_seeds() -> dict[str, bytes]:
     """All of these."""
-    return png_seeds() | polygon_seeds() | tile_seeds()
+    return png_seeds() | polygon_seeds() | tile_seeds() | outline_seeds()
 
 
 def main() -> None:

@@ -149,3 +149,45 @@ def pack(mask: np.ndarray, minr: int, minc: int) -> bytes:
         box = struct.pack("<4H", a + minr, b + minc, c + minr, d + minc)
         out += struct.pack("<I", 12 + len(bits)) + box + bits
     return out
+
+
+def rings(mask: np.ndarray) -> list[list[tuple[int, int]]]:
+    """Outlines and holes of a mask, side by side: what ``Segment.polygon`` is to return.
+
+    A side has its pixel to the right.  Where two begin at a corner, the path turns right.  Where a
+    path comes to a corner for the second time, what lies between is a ring.
+    """
+    h, w = mask.shape
+    steps = ((1, 0), (0, 1), (-1, 0), (0, -1))
+    sides = set()
+    for y in range(h):
+        for x in range(w):
+            for way, (dy, dx) in enumerate(((-1, 0), (0, 1), (1, 0), (0, -1))):
+                a, b = y + dy, x + dx
+                if mask[y, x] and not (0 <= a < h and 0 <= b < w and mask[a, b]):
+                    corner = ((x, y), (x + 1, y), (x + 1, y + 1), (x, y + 1))[way]
+                    sides.add((*corner, way))
+    every = []
+    while sides:
+        x, y, way = side = min(sides, key=lambda s: (s[2] != 0, s[1], s[0]))
+        path: list[tuple[int, int, int]] = []
+        while side in sides:
+            sides.remove(side)
+            places = [(a, b) for a, b, _ in path]
+            if (x, y) in places:
+                k = places.index((x, y))
+                every.append(path[k:])
+                del path[k:]
+            path.append(side)
+            x, y = x + steps[way][0], y + steps[way][1]
+            turns = [(way + turn) % 4 for turn in (1, 0, 3)]
+            way = next((t for t in turns if (x, y, t) in sides), turns[0])
+            side = (x, y, way)
+        every.append(path)
+    found = []
+    for ring in every:
+        corners = [s for k, s in enumerate(ring) if ring[k - 1][2] != s[2]]
+        right = [(b, a) for a, b, way in corners if way == 0]
+        first = [(b, a) for a, b, _ in corners].index(min(right))
+        found.append([(a, b) for a, b, _ in corners[first:] + corners[:first]])
+    return sorted(found, key=lambda ring: (ring[0][1], ring[0][0]))

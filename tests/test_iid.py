@@ -161,6 +161,21 @@ def test_segments(both):
         a[0].mask((5, 5, 4, 6))
 
 
+def test_rings_are_those_of_a_slow_reader():
+    rng = np.random.default_rng(5)
+    for k in range(300):
+        h, w = (int(v) for v in rng.integers(0, (9, 70)[k % 10 == 0], 2))
+        mask = rng.random((h, w)) < (0.2, 0.5, 0.7, 0.9)[k % 4]
+        found = polygons(mask if k % 3 else mask * np.int64(1 << 40), (3, 5))
+        assert all(ring.dtype == np.int32 for ring in found)
+        want = [[(x + 5, y + 3) for x, y in ring] for ring in slow_iid.rings(mask)]
+        assert [list(map(tuple, ring.tolist())) for ring in found] == want, mask.astype(int)
+    large = np.zeros((300, 40), bool)  # larger than what is kept for each thread
+    large[1:299, 2:38] = True
+    large[5, 6] = large[6, 7] = large[250, 30] = False
+    assert [list(map(tuple, r.tolist())) for r in polygons(large)] == slow_iid.rings(large)
+
+
 def test_polygons_are_the_mask_again(both):
     a, _, canvases = both
     for s, canvas in list(zip(a, canvases, strict=True))[:25]:
@@ -170,10 +185,10 @@ def test_polygons_are_the_mask_again(both):
                 if x0 == x1:  # crossing a vertical side flips all to its right
                     inside[min(y0, y1) : max(y0, y1), x0:] += 1
         assert (inside % 2 == canvas).all()
-    # pixels that touch at a corner stay apart, and what is not around them is one hole
+    # pixels that touch at a corner stay apart, and so do holes
     for mask, n in (
         ([[1, 0], [0, 1]], 2),
-        ([[1, 1, 1, 1], [1, 0, 1, 1], [1, 1, 0, 1], [1] * 4], 2),
+        ([[1, 1, 1, 1], [1, 0, 1, 1], [1, 1, 0, 1], [1] * 4], 3),
     ):
         assert len(polygons(np.array(mask))) == n
     assert polygons(np.zeros((3, 4))) == []

@@ -38,6 +38,7 @@ __all__ = [
     "array_at",
     "check_regions",
     "name_hashes",
+    "outlines",
     "pack",
     "polygon_crossings",
     "rle_box",
@@ -51,6 +52,7 @@ NONE = 0xFFFFFFFF  # ends a chain of keys
 HEAD_NBYTES = 16  # of a segment
 SMALL_MASK_PIXELS = 1 << 14  # masks up to this size are packed in the thread's workspace: 0.5 MB
 WIDE_NBYTES = 4  # per pixel, in masks of more values than a byte has
+OUTLINE_SIDE, OUTLINE_POINTS = 256, 1 << 12  # of masks whose outlines fit the workspace
 WORKSPACE_KEYS = 1 << 12  # keys, or bytes of a name, in the workspace
 
 
@@ -304,6 +306,51 @@ def pack(mask: NDArray[Any], minr: int, minc: int) -> tuple[bytes, int, int]:
     if status:
         raise ValueError(f"a mask of {h} x {w} at ({minr}, {minc}) is too large for the format")
     return bytes(ffi.buffer(into, nbytes)), counts[0], counts[1]
+
+
+class _Outlines(threading.local):
+    """Memory for the outlines of small masks, one per thread."""
+
+    def __init__(self) -> None:
+        self.points = np.empty((OUTLINE_POINTS, 2), np.int32)
+        self.ends = np.empty(OUTLINE_POINTS, np.uint32)
+        self.counts = ffi.new("mapix_outline_counts *")
+        nscratch = int(lib.mapix_outlines_scratch(OUTLINE_SIDE, OUTLINE_SIDE, OUTLINE_POINTS))
+        into = write("int32_t[]", self.points), write("uint32_t[]", self.ends), OUTLINE_POINTS
+        self.into = (ffi.new("uint64_t[]", nscratch), *into, self.counts)
+
+
+_outlines = _Outlines()
+
+
+def outlines(
+    mask: NDArray[np.bool_], at: tuple[int, int], most_sides: int
+) -> list[NDArray[np.int32]] | None:
+    """Return the rings of a mask (h, w), each (n, 2); None if they have more sides than that.
+
+    ``mapix_outlines``; rings come in raster order of their first corners.
+    """
+    h, w = mask.shape
+    mine, source = _outlines, ffi.from_buffer("uint8_t[]", mask)
+    into, points, ends, counts = mine.into, mine.points, mine.ends, mine.counts
+    small = max(h, w) <= OUTLINE_SIDE
+    args = (source, h, w, *at, most_sides)
+    status = lib.mapix_outlines(*args, *into) if small else lib.MAPIX_E_SHAPE
+    if status == lib.MAPIX_E_SHAPE:  # a corner is the beginning of a side, and so is a ring
+        points, ends = np.empty((most_sides, 2), np.int32), np.empty(most_sides, np.uint32)
+        scratch = np.empty(lib.mapix_outlines_scratch(h, w, most_sides), np.uint64)
+        room = write("int32_t[]", points), write("uint32_t[]", ends), most_sides
+        status = lib.mapix_outlines(*args, write("uint64_t[]", scratch), *room, counts)
+    if status:
+        return None
+    found = points[: counts.npoints].copy()
+    if counts.nrings < 2:
+        return [found] if counts.nrings else []
+    cuts = ends[: counts.nrings].tolist()
+    rings = [found[a:b] for a, b in zip([0, *cuts[:-1]], cuts, strict=True)]
+    if counts.nsplit:
+        rings.sort(key=lambda ring: (int(ring[0, 1]), int(ring[0, 0])))
+    return rings
 
 
 def check_regions(regions: bytes, box: tuple[int, int, int, int]) -> None:

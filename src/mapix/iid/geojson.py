@@ -115,12 +115,8 @@ def _closed(ring: Ring) -> list[list[int]]:
     return [*points, points[0]]
 
 
-def rings_of(outlines: list[Ring]) -> list[list[Ring]]:
-    """Return polygons, each an outline and its holes, of the outlines of ``Segment.polygon``.
-
-    A ring that touches itself at a corner is divided there, so that all rings are simple.
-    """
-    rings = [part for outline in outlines for part in _simple(outline)]
+def rings_of(rings: list[Ring]) -> list[list[Ring]]:
+    """Return polygons, each an outline and its holes, of the rings of ``Segment.polygon``."""
     outer = [signed_area(ring) > 0 for ring in rings]
     parents = _parents(rings, outer)
     found = {k: [ring] for k, ring in enumerate(rings) if outer[k]}
@@ -128,29 +124,6 @@ def rings_of(outlines: list[Ring]) -> list[list[Ring]]:
         if not outer[k]:
             found[parents[k]].append(ring)
     return list(found.values())
-
-
-def _simple(ring: Ring) -> list[Ring]:
-    """Divide a ring at each corner that it passes twice."""
-    points: list[tuple[int, int]] = [(x, y) for x, y in ring.tolist()]
-    if len(set(points)) == len(points):
-        return [ring]
-    found: list[Ring] = []
-    stack: list[tuple[int, int]] = []
-    place: dict[tuple[int, int], int] = {}
-    for point in points:
-        if point in place:
-            first = place[point]
-            part = stack[first:]
-            for other in part[1:]:
-                del place[other]
-            del stack[first + 1 :]
-            found.append(np.array(part, np.int32))
-            continue
-        place[point] = len(stack)
-        stack.append(point)
-    found.append(np.array(stack, np.int32))
-    return found
 
 
 def _parents(rings: list[Ring], outer: list[bool]) -> dict[int, int]:

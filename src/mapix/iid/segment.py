@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix import views
+from mapix._native.iid import outlines
 from mapix.errors import FormatError, LimitError
 from mapix.iid import segment_types
 from mapix.iid.argument_checks import Box, as_pixels
@@ -127,7 +128,10 @@ class Segment(segment_types.Segment):
         """Return outlines and holes, each int32 (n, 2) of (x, y) corners along the pixels' sides.
 
         Outlines run clockwise on the screen (y down), holes counterclockwise; the last corner
-        differs from the first one.  Filled by the even-odd rule they are exactly the mask.
+        differs from the first one.  Filled by the even-odd rule they are exactly the mask.  Pixels
+        that only touch at a corner are kept apart, and no ring has a corner twice: so rings are
+        valid for shapely.  They begin with the first of their sides that lead to the right, row by
+        row, and are in the order of these.
 
         Raises
         ------
@@ -135,7 +139,7 @@ class Segment(segment_types.Segment):
             There are more than 256 Ki sides (``perimeter``).
         """
         minr, minc, _, _ = self.bbox
-        return [p + np.array([minc, minr], np.int32) for p in polygons(self.mask())]
+        return polygons(self.mask(), (minr, minc))
 
     def _drawing(self, size: int) -> NDArray[np.uint8] | None:
         """Return the mask of the box in the segment's colour, uint8 (h, w, 3), for notebooks."""
@@ -187,80 +191,18 @@ def _regions(file: SegmentFile, row: int) -> list[Region]:
     return found
 
 
-def polygons(mask: ArrayLike) -> list[NDArray[np.int32]]:
-    """Return outlines of a mask along the sides of its pixels: see ``Segment.polygon``."""
-    given = as_pixels(mask)
-    m = (
-        given.view(np.bool_)
-        if given.dtype == np.uint8 and given.max(initial=0) <= 1
-        else given != 0
-    )
-    width = m.shape[1] + 1
-    begins, ways = _sides(m)
-    if not len(begins):
-        return []
-    # At a corner where two pixels touch, two sides begin: the outline turns right there, and keeps
-    # the pixels apart.  At all other corners one side begins.
-    steps = np.array([1, width, -1, -width])
-    ends = begins + steps[ways]
-    code = begins * 4 + ways
-    order = np.argsort(code)
-    following = np.full(len(code), -1)
-    for turn in (3, 0, 1):  # the last turn that exists is taken
-        wanted = ends * 4 + (ways + turn) % 4
-        at = np.minimum(np.searchsorted(code, wanted, sorter=order), len(code) - 1)
-        there = code[order[at]] == wanted
-        following[there] = order[at[there]]
-    corner = np.empty(len(code), bool)
-    corner[following] = ways[following] != ways
-    while (passed := ~corner[following]).any():  # skip straight sides, twice as far each time
-        following[passed] = following[following[passed]]
-    number = np.cumsum(corner) - 1
-    chain = number[following[corner]].tolist()
-    y, x = np.divmod(begins[corner], width)
-    points = np.stack([x, y], axis=1).astype(np.int32)
-    path: list[int] = []
-    cuts: list[int] = []
-    seen = bytearray(len(chain))
-    for first in range(len(chain)):
-        if seen[first]:
-            continue
-        at = first
-        while not seen[at]:
-            seen[at] = 1
-            path.append(at)
-            at = chain[at]
-        cuts.append(len(path))
-    return np.split(points[path], cuts[:-1])
+def polygons(mask: ArrayLike, at: tuple[int, int] = (0, 0)) -> list[NDArray[np.int32]]:
+    """Return outlines of a mask along the sides of its pixels: see ``Segment.polygon``.
 
-
-def _sides(m: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the sides of pixels, with the pixel on the right: begins and directions.
-
-    A begin is the number of a corner; directions are 0 right, 1 down, 2 left, 3 up.
+    Parameters
+    ----------
+    mask : array_like
+        (h, w); pixels that are not 0 belong to it.
+    at : (row, column)
+        Place of the mask's first pixel in the image.
     """
-    h, w = m.shape
-    begins: list[list[NDArray[np.int64]]] = [[], [], [], []]
-    total = 0
-    step = max(1, STRIPE_PIXELS // max(w, 1))
-    for row in range(0, h, step):
-        here = m[row : row + step]
-        padded = np.zeros((len(here) + 2, w + 2), np.bool_)
-        padded[1:-1, 1:-1] = here
-        if row:
-            padded[0, 1:-1] = m[row - 1]
-        if row + step < h:
-            padded[-1, 1:-1] = m[row + step]
-        above, right = padded[:-2, 1:-1], padded[1:-1, 2:]
-        below, left = padded[2:, 1:-1], padded[1:-1, :-2]
-        corners = (0, 1, w + 2, w + 1)
-        for way, (beside, corner) in enumerate(
-            zip((above, right, below, left), corners, strict=True)
-        ):
-            rows, columns = np.nonzero(here & ~beside)
-            total += len(rows)
-            if total > MOST_SIDES:
-                raise LimitError(f"outlines of more than {MOST_SIDES} sides")
-            begins[way].append((rows + row) * (w + 1) + columns + corner)
-    each = [np.concatenate([np.empty(0, np.int64), *some]) for some in begins]
-    return np.concatenate(each), np.repeat(np.arange(4), [len(some) for some in each])
+    given = as_pixels(mask)
+    found = outlines(given if given.itemsize == 1 else given != 0, at, MOST_SIDES)
+    if found is None:
+        raise LimitError(f"outlines of more than {MOST_SIDES} sides")
+    return found
