@@ -159,6 +159,17 @@ def records_are_their_images_and_pickle(opened):
     np.testing.assert_array_equal(np.asarray(again), want)
 
 
+def test_every_object_of_tables(tmp_path):
+    pytest.importorskip("pyarrow")
+    images = np.random.default_rng(0).integers(0, 256, (6, 3, 4)).astype("u1")
+    mapix.idx.write(tmp_path / "x.idx", images)
+    mapix.convert(tmp_path / "x.idx", tmp_path / "x.parquet")
+    ds = mapix.open(tmp_path / "x.parquet")
+    numpy_gets_an_array_or_a_refusal(ds)
+    records_are_their_images_and_pickle(ds)
+    np.testing.assert_array_equal(np.asarray(ds[2]), images[2])
+
+
 def test_rows_are_like_arrays(tmp_path):
     images = np.arange(60, dtype=">i4").reshape(5, 3, 4)
     mapix.idx.write(tmp_path / "x.idx", images)

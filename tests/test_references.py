@@ -296,6 +296,21 @@ def test_a_last_chunk_in_the_dict_is_read(zarr, tmp_path):
     np.testing.assert_array_equal(group["images"][:], ds.images.transpose(0, 3, 1, 2))
 
 
+@QUIET
+def test_files_may_lie_elsewhere(zarr, tmp_path):
+    import fsspec
+
+    ds, images, labels = of_idx(tmp_path)
+    made = mapix.references(ds, folder="memory://mnist")
+    for path in tmp_path.iterdir():
+        fsspec.filesystem("memory").pipe(f"/mnist/{path.name}", path.read_bytes())
+        path.unlink()
+    store = {"fo": made, "remote_protocol": "memory"}
+    group = zarr.open_group("reference://", mode="r", storage_options=store, zarr_format=2)
+    np.testing.assert_array_equal(group["images"][:], images)
+    np.testing.assert_array_equal(group["labels"][:], labels)
+
+
 @pytest.fixture
 def virtualizarr():
     return pytest.importorskip("virtualizarr")
