@@ -7,10 +7,13 @@ import json
 import math
 import os
 import pickle
+import shutil
 import tarfile
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -455,3 +458,27 @@ def test_an_index_is_made_in_parts(tmp_path):
     assert len(sums[0]) == 40
     assert all(map(os.path.exists, made))
     assert seen[-1][0] == seen[-1][1]
+
+
+def test_parts_open_copies_on_another_device_under_the_same_path(tmp_path):
+    local = Path("/dev/shm")
+    if not local.is_dir() or local.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("there is no second device")
+    for k in range(2):
+        (tmp_path / "data").mkdir(exist_ok=True)
+        path = vimh(tmp_path / "data" / str(k), 20, seed=k)
+        mapix.index(path)
+    ds = mapix.open([tmp_path / "data" / "0", tmp_path / "data" / "1"])
+    parts, want = pickle.dumps(ds.plan(300)), [r.image.tolist() for r in ds]
+    with tempfile.TemporaryDirectory(dir=local) as copied:
+        shutil.copytree(tmp_path / "data", Path(copied) / "data")  # as cp -p does
+        (tmp_path / "data").rename(tmp_path / "was")
+        (tmp_path / "data").symlink_to(Path(copied) / "data")
+        again = pickle.loads(parts)
+        assert again[0].parts[0].source.fingerprint.dev != ds.parts[0].source.fingerprint.dev
+        assert again[0].parts[0].index.stored
+        assert [r.image.tolist() for part in again for r in part] == want
+        data = Path(copied) / "data" / "1" / "train"
+        os.utime(data, ns=(0, data.stat().st_mtime_ns + 10**10))  # the same bytes, another time
+        with pytest.raises(mapix.FileChangedError, match="train"):
+            pickle.loads(parts)
