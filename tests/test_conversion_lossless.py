@@ -29,12 +29,13 @@ import mapix.vimh
 import slow_pink
 import slow_vimh
 from mapix import LossError, UnsupportedError
+from test_tfrecord import slow_example
 
 Image = pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[images]'")
 
 TARGETS = (
     *("vimh", "idx", "pink", "folder", "npy", "npz"),
-    *("tar", "parquet", "arrow", "huggingface"),
+    *("tar", "tfrecord", "parquet", "arrow", "huggingface"),
 )
 OPSML = ("file_name", "caption", "categories", "objects")
 
@@ -160,6 +161,29 @@ def read_tar(path: Path) -> Records:
     return found
 
 
+def read_tfrecord(path: Path) -> Records:
+    found, data = [], path.read_bytes()
+    while data:
+        (nbytes,) = struct.unpack_from("<Q", data)
+        message = slow_example(data[12 : 12 + nbytes])
+        data = data[16 + nbytes :]
+        line = json.loads(message.get("facts", [b"{}"])[0])
+        codes = {k.removesuffix("_code"): v for k, v in line.items() if k.endswith("_code")}
+        if "image/filename" in message:
+            line["file_name"] = message["image/filename"][0].decode()
+        pixels = np.asarray(Image.open(io.BytesIO(message["image/encoded"][0])))
+        r: dict[str, Any] = {"line": line, "labels": {"category": None, **line, **codes}}
+        r["pixels"] = pixels[..., None] if pixels.ndim == 2 else pixels
+        sides = [message[f"image/{name}"][0] for name in ("height", "width", "channels")]
+        assert list(r["pixels"].shape) == sides
+        if "image/class/text" in message:
+            assert message["image/class/text"][0].decode() in json.dumps(line, ensure_ascii=False)
+        if "spec_max" in line:
+            r["spec"] = line["spec_min"], line["spec_max"]
+        found.append(r)
+    return found
+
+
 def read_folder(path: Path) -> Records:
     found = []
     for text in (path / "metadata.jsonl").read_text().splitlines():
@@ -242,6 +266,7 @@ READERS: dict[str, tuple[str, Callable[[Path], Records]]] = {
     "npy": ("x.npy", read_npy),
     "npz": ("x.npz", read_npz),
     "tar": ("x.tar", read_tar),
+    "tfrecord": ("x.tfrecord", read_tfrecord),
     "parquet": ("x.parquet", read_table),
     "arrow": ("x.arrow", read_table),
     "huggingface": ("hf", read_huggingface),
@@ -640,7 +665,7 @@ def test_pink(to, tmp_path):
     try:
         found, lost, _ = converted(tmp_path / "s.bin", tmp_path, to)
     except UnsupportedError:
-        assert to in ("folder", "huggingface")
+        assert to in ("folder", "huggingface", "tfrecord")
         return
     for k, r in enumerate(found):
         assert same_pixels(r["pixels"], array[k]) or "numbers of float32" in lost

@@ -29,8 +29,13 @@ PLACES = {
     "parquet": "x.parquet",
     "arrow": "x.arrow",
     "tar": "x.tar",
+    "tfrecord": "x.tfrecord",
 }
-NEEDS = {"parquet": "pyarrow", "arrow": "pyarrow", "folder": "PIL", "tar": "PIL"}
+NEEDS = {
+    "parquet": "pyarrow",
+    "arrow": "pyarrow",
+    **dict.fromkeys(("folder", "tar", "tfrecord"), "PIL"),
+}
 
 
 @pytest.fixture(autouse=True)

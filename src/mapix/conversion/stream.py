@@ -25,6 +25,7 @@ __all__ = [
     "Later",
     "Stream",
     "block_edges",
+    "classes_of",
     "encodable",
     "facts_of",
     "has_range",
@@ -471,6 +472,17 @@ def nameable(names: Sequence[str], path: str, taken: Sequence[str] = ()) -> None
             raise UnsupportedError(f"{path}: the name of label {name!r} is not valid UTF-8") from e
         if not name or "\0" in name:
             raise UnsupportedError(f"{path}: {name!r} cannot be the name of a column")
+
+
+def classes_of(block: Block, stream: Stream) -> Iterator[int | None]:
+    """Yield the class of each record; None where it has none, or where there are more labels."""
+    if len(stream.labels) != 1 or has_range(stream.labels[0]):
+        yield from (None for _ in range(len(block)))
+        return
+    (label,) = stream.labels
+    numbers = user_values(label, block.values[label.name]).tolist()
+    present = block.present[label.name].tolist()
+    yield from (int(v) if p else None for v, p in zip(numbers, present, strict=True))
 
 
 def facts_of(block: Block, stream: Stream) -> Iterator[dict[str, Any]]:

@@ -12,15 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix.conversion.stream import (
-    Block,
-    Label,
     Stream,
+    classes_of,
     encodable,
     facts_of,
-    has_range,
     nameable,
     pictures,
-    user_values,
 )
 from mapix.conversion.target import Count, Target
 from mapix.drawing import png
@@ -68,7 +65,7 @@ class Tar(Target):
         digits, number = max(LEAST_DIGITS, len(str(stream.source.n - 1))), stream.begin
         with NewWhole(path) as out:
             for block in stream.blocks():
-                classes, facts = _classes(stream, block), facts_of(block, stream)
+                classes, facts = classes_of(block, stream), facts_of(block, stream)
                 for run in block.runs:
                     for image in pictures(stream, run) if self._png else run:
                         members = self._image(image)
@@ -97,19 +94,3 @@ def _header(name: str, nbytes: int) -> bytes:
     about = tarfile.TarInfo(name)
     about.size = nbytes
     return about.tobuf(tarfile.USTAR_FORMAT)
-
-
-def _classes(stream: Stream, block: Block) -> Any:
-    """Yield the class number of each record; None where it has none, or there are more labels."""
-    label = _class_label(stream)
-    if label is None:
-        yield from (None for _ in range(len(block)))
-        return
-    numbers = user_values(label, block.values[label.name]).tolist()
-    present = block.present[label.name].tolist()
-    yield from (int(v) if p else None for v, p in zip(numbers, present, strict=True))
-
-
-def _class_label(stream: Stream) -> Label | None:
-    only = stream.labels[0] if len(stream.labels) == 1 else None
-    return None if only is None or has_range(only) else only

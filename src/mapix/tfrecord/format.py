@@ -12,4 +12,5 @@ FORMAT = Format(
     front=is_header,
     repair="mapix.tfrecord.salvage:repair",
     suffixes=(".tfrecord", ".tfrecords", ".tfrec"),
+    targets={"tfrecord": "mapix.tfrecord.conversion:TFRecord"},
 )
