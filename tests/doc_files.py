@@ -36,6 +36,23 @@ def my_dataset(path: Path) -> None:
         )
 
 
+def vimh_shards(path: Path) -> None:
+    for k in range(10):
+        one_shard(path / f"{k:02}.vimh", k)
+
+
+def one_shard(path: Path, k: int = 10) -> None:
+    path.parent.mkdir(exist_ok=True)
+    images = np.full((100, 4, 4, 3), k, np.uint8)
+    with mapix.vimh.Writer(path, [Parameter("note_number", 0, 0, 127)]) as out:
+        out.extend(images, codes={"note_number": np.full(100, 10 * k, np.uint8)})
+
+
+def cells_catalogue(path: Path) -> None:
+    cells(path.with_name("cells-0.iid"))
+    mapix.catalogue.write(path.with_name("cells-0.iid"), path)
+
+
 def sounds(path: Path) -> None:
     """Forty decaying sines of half a second, and their parameters beside the folder."""
     path.mkdir()
@@ -229,6 +246,9 @@ FILES: dict[str, Callable[[Path], Any]] = {
     "train-000001.tar": tar_shard,
     "train-00000-of-01024": records,
     "cells.iid": cells,
+    "cells.catalogue": cells_catalogue,
+    "shards": vimh_shards,
+    "more/00.vimh": one_shard,
     "masks.png": masks,
     "tensors.safetensors": tensors,
     "map_v1.bin": map_v1,

@@ -152,6 +152,17 @@ def vimh_indexed(folder: Path) -> Path:
     return path
 
 
+def vimh_catalogue(folder: Path) -> Path:
+    shards = folder / "shards"
+    shards.mkdir()
+    for k in range(3):
+        (shards / str(k)).mkdir()
+        vimh(shards / str(k), mixed=True)
+    path = folder / "x.catalogue"
+    mapix.catalogue.write(shards, path, format="vimh", dialect=14)
+    return path
+
+
 def vimh_pickle(folder: Path) -> Path:
     from mapix.vimh.pickle_writer import write_batch
 
@@ -877,6 +888,12 @@ def families() -> dict[str, Family]:
         "joined": Family(
             lambda f: vimh(f, mixed=True),
             lambda p: mapix.open([p, p], dialect=14, index="never"),
+            {v.Joined: JOINED},
+            {},
+        ),
+        "catalogue": Family(
+            vimh_catalogue,
+            lambda p: mapix.open(p, most_open=1),
             {v.Joined: JOINED},
             {},
         ),

@@ -18,7 +18,7 @@ import every_operation
 import mapix
 
 FAMILIES = (
-    *("vimh", "vimh mixed", "vimh indexed", "vimh pickle", "joined"),
+    *("vimh", "vimh mixed", "vimh indexed", "vimh pickle", "joined", "catalogue"),
     *("iid", "iid plain", "iid joined", "idx", "idx words", "idx gz"),
     *("npy", "npz", "safetensors"),
     *("pink data", "pink som", "pink map", "pink rot", "folder", "tar", "tfrecord", "model"),
@@ -51,7 +51,7 @@ FORMATS = (
     *("arrow", "coco", "folder", "idx", "iid", "npy"),
     *("pink", "safetensors", "tar", "tfrecord", "vimh", "visualrbm"),
 )
-NAMES = {"__version__", "coco", "Dataset", *FORMATS}
+NAMES = {"__version__", "catalogue", "coco", "Dataset", *FORMATS}
 
 
 @pytest.mark.parametrize("name", FAMILIES)

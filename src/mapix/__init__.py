@@ -51,6 +51,7 @@ __all__ = [
     "UnsupportedError",
     "__version__",
     "arrow",
+    "catalogue",
     "coco",
     "convert",
     "folder",
@@ -79,13 +80,14 @@ _MODULES = {
     "Loader": "loader",
     "references": "zarr_references",
     "view": "viewer",
-    **dict.fromkeys(("arrow", "coco", "folder", "idx", "iid", "npy", "pink"), ""),
+    **dict.fromkeys(("arrow", "catalogue", "coco", "folder", "idx", "iid", "npy", "pink"), ""),
     **dict.fromkeys(("safetensors", "tar", "tfrecord", "vimh", "visualrbm"), ""),
 }
 
 if TYPE_CHECKING:
     from mapix import (
         arrow,
+        catalogue,
         coco,
         folder,
         idx,

@@ -336,6 +336,21 @@ class Dataset(abc.ABC, Generic[R]):
         """Return the dataset of labels in a file of their own: its row i is that of record i."""
         return None
 
+    def _schema(self) -> str:
+        """Return what files must have in common, beside the names of columns, to be read alike.
+
+        A catalogue opens one file of each such text; all that a joined dataset states of its
+        columns and labels must follow from these files.
+        """
+        return ""
+
+    def _name_hashes(self) -> NDArray[np.uint64] | None:
+        """Return a hash of each record's name, uint64 (n,); None: of the columns ``NAMES``.
+
+        They are stored, so they must never change: see "Names" in docs/catalogue.md.
+        """
+        return None
+
     def _label_names(self) -> Sequence[str]:
         """Return the names of the columns that are labels: what ``weights()`` balances."""
         return ()
@@ -1195,8 +1210,12 @@ class Dataset(abc.ABC, Generic[R]):
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    def _origin(self) -> tuple[str, str, dict[str, Any], Fingerprint]:
+        """Return format, full path, options of ``open`` and fingerprint, for a pickle."""
+        return self.FAMILY, *self._reopening()
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return reopen, (self.FAMILY, *self._reopening(), self._rows)
+        return reopen, (*self._origin(), self._rows)
 
 
 class FileDataset(Dataset[R]):

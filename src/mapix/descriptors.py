@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 __all__ = ["close", "held", "keep", "opened", "take"]
 
-LEAST, MOST = 3, 256  # bounds of the pool's size
+LEAST, MOST = 3, 48  # bounds of the pool's size
 SHARE = 8  # between the bounds, the pool has 1/SHARE of the descriptors that the process may open
 
 _pool: dict[int, int] = {}  # key -> descriptor, the oldest first

@@ -11,7 +11,8 @@ import keyword
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from functools import reduce
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from mapix.columns import Column
 
-__all__ = ["evaluate", "names_in"]
+__all__ = ["Bounds", "bounds_of", "evaluate", "names_in"]
 
 MOST_TEXT = 10_000  # characters
 QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
@@ -206,3 +207,128 @@ def _apply(
         return node.value
     part = ast.get_source_segment(text, node) or type(node).__name__
     raise ValueError(f"{text!r}: {part!r} is not understood here; a callable may do it")
+
+
+# --- what can be true, from the ranges of columns ------------------------------------------------
+
+
+class Bounds(NamedTuple):
+    """The least and the largest value of something in each of k files, float64 (k,).
+
+    Attributes
+    ----------
+    low, high : ndarray
+        float64 (k,).
+    known : ndarray
+        bool (k,): False where low and high mean nothing: of texts, or with NaN among the values.
+    empty : ndarray
+        bool (k,): True where no record has a value.
+    """
+
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    known: NDArray[np.bool_]
+    empty: NDArray[np.bool_]
+
+
+class _Truth(NamedTuple):
+    """Whether something can be true, and can be false, in each of k files: bool (k,)."""
+
+    true: NDArray[np.bool_]
+    false: NDArray[np.bool_]
+
+
+def bounds_of(text: str, known: Mapping[str, Bounds], n: int) -> NDArray[np.bool_]:
+    """Return in which files a condition can hold for a record, from the ranges of their columns.
+
+    Parameters
+    ----------
+    text : str
+        The condition, which was understood by ``names_in``.
+    known : mapping of str to Bounds
+        The columns of these files; a condition on another one holds for no record.
+    n : int
+        Number of files.
+
+    Returns
+    -------
+    ndarray
+        bool (n,): False where the condition holds for no record.
+    """
+    body = ast.parse(text.strip(), mode="eval").body
+    names = _names(body)
+    if not names <= known.keys():
+        return np.zeros(n, np.bool_)
+    with np.errstate(invalid="ignore", over="ignore"):
+        found = _truth(body, known, n).true.copy()
+    for name in names:
+        found &= ~known[name].empty
+    return found
+
+
+def _both(a: _Truth, b: _Truth) -> _Truth:
+    return _Truth(a.true & b.true, a.false | b.false)
+
+
+def _either(a: _Truth, b: _Truth) -> _Truth:
+    return _Truth(a.true | b.true, a.false & b.false)
+
+
+def _truth(node: ast.expr, known: Mapping[str, Bounds], n: int) -> _Truth:
+    """Return whether a part of a condition can be true, and can be false."""
+    if isinstance(node, ast.BoolOp):
+        parts = [_truth(child, known, n) for child in node.values]
+        return reduce(_both if isinstance(node.op, ast.And) else _either, parts)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        part = _truth(node.operand, known, n)
+        return _Truth(part.false, part.true)
+    if isinstance(node, ast.Compare):
+        sides = [_interval(child, known, n) for child in (node.left, *node.comparators)]
+        pairs = zip(node.ops, sides[:-1], sides[1:], strict=True)
+        return reduce(_both, [_compared(op, a, b) for op, a, b in pairs])
+    a = _interval(node, known, n)
+    zero = (a.low <= 0) & (a.high >= 0)
+    return _Truth(~a.known | (a.low != 0) | (a.high != 0), ~a.known | zero)
+
+
+def _compared(op: ast.cmpop, a: Bounds, b: Bounds) -> _Truth:
+    unknown = ~(a.known & b.known)
+    meet = (a.low <= b.high) & (b.low <= a.high)
+    one = (a.low == a.high) & (b.low == b.high) & (a.low == b.low)
+    found = {
+        ast.Lt: (a.low < b.high, a.high >= b.low),
+        ast.LtE: (a.low <= b.high, a.high > b.low),
+        ast.Gt: (a.high > b.low, a.low <= b.high),
+        ast.GtE: (a.high >= b.low, a.low < b.high),
+        ast.Eq: (meet, ~one),
+        ast.NotEq: (~one, meet),
+    }.get(type(op))
+    if found is None:
+        return _Truth(np.ones_like(unknown), np.ones_like(unknown))
+    return _Truth(found[0] | unknown, found[1] | unknown)
+
+
+def _interval(node: ast.expr, known: Mapping[str, Bounds], n: int) -> Bounds:
+    """Return the bounds of a number; nothing is known of all else."""
+    no = np.zeros(n, np.bool_)
+    if isinstance(node, ast.Name):
+        return known[node.id]
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+        value = np.full(n, np.float64(node.value))
+        return Bounds(value, value, ~no, no)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
+        a = _interval(node.operand, known, n)
+        return a if isinstance(node.op, ast.UAdd) else a._replace(low=-a.high, high=-a.low)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub | ast.Mult):
+        a, b = (_interval(side, known, n) for side in (node.left, node.right))
+        if isinstance(node.op, ast.Add):
+            ends = [a.low + b.low, a.high + b.high]
+        elif isinstance(node.op, ast.Sub):
+            ends = [a.low - b.high, a.high - b.low]
+        else:
+            ends = [p * q for p in (a.low, a.high) for q in (b.low, b.high)]
+        low, high = np.minimum.reduce(ends), np.maximum.reduce(ends)
+        finite = np.isfinite([a.low, a.high, b.low, b.high, low, high]).all(0)
+        return Bounds(low, high, a.known & b.known & finite, no)
+    nothing = np.zeros(n)
+    return Bounds(nothing, nothing, no, no)

@@ -20,7 +20,6 @@ from mapix.joint import JointGather, Labels
 from mapix.options import BatchOptions, Crop, Layout
 from mapix.parts import OpenParts, Parts
 from mapix.plans import PART_NBYTES, Map, Piece, cut, mapped
-from mapix.registry import reopen
 from mapix.report import Report
 from mapix.selection import Rows
 
@@ -72,6 +71,10 @@ class Joined(Dataset[R]):
         self._rows = rows
         self._joints: dict[BatchOptions, JointGather | None] = {}
         examples = self.parts.examples
+        for ds in examples:
+            if ds.FAMILY != examples[0].FAMILY:
+                of = f"{examples[0].path}, which is of {examples[0].FAMILY}"
+                raise FormatError(ds.path, ds.FAMILY, f"it cannot be joined to {of}")
         # the family of its parts, in place of the class's
         names = ("FAMILY", "RECORDS", "NAMES")
         vars(self).update({name: getattr(examples[0], name) for name in names})
@@ -83,14 +86,8 @@ class Joined(Dataset[R]):
     FAMILY = "joined"
 
     def _check(self) -> None:
-        """Raise FormatError where the parts do not fit together."""
-        examples = self.parts.examples
-        first = examples[0]
-        for ds in examples:
-            if ds.FAMILY != first.FAMILY:
-                reason = f"it cannot be joined to {first.path}, which is of {first.FAMILY}"
-                raise FormatError(ds.path, ds.FAMILY, reason)
-        filled = [ds for ds in examples if len(ds)]
+        """Raise FormatError where the parts, which are of one format, do not fit together."""
+        filled = [ds for ds in self.parts.examples if len(ds)]
         for ds in filled:
             if ds.image_shape != filled[0].image_shape:
                 reason = f"images of {ds.image_shape}, in {filled[0].path} they are of "
@@ -661,15 +658,17 @@ class Joined(Dataset[R]):
         return found
 
     def _reopening(self) -> tuple[str, dict[str, Any], Fingerprint]:
+        return self._origin()[1:]
+
+    def _origin(self) -> tuple[str, str, dict[str, Any], Fingerprint]:
         known = self.parts.reopening()
         if known is None:
             raise UnsupportedError(f"{self.path}: several files have no one path")
-        return known[1:]
+        return known
 
     def __reduce__(self) -> tuple[Any, ...]:
-        known = self.parts.reopening()
-        if known is not None:
-            return reopen, (*known, self._rows)
+        if self.parts.reopening() is not None:
+            return super().__reduce__()
         return _rejoined, (type(self), tuple(self.parts), self._rows)
 
 

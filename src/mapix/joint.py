@@ -17,7 +17,7 @@ from mapix.placement import Placement
 
 __all__ = ["JointGather", "Labels"]
 
-FEW = 64  # datasets that all of a batch's calls name
+FEW = 64  # open datasets that all calls name, which is faster than naming some
 COPIED = ("dtype", "layout", "scale", "mean", "std", "pad", "crop", "pad_value")
 Columns = tuple[NDArray[np.int16], tuple[str, ...]]
 
@@ -105,7 +105,7 @@ class JointGather:
             self._beside = JointGather(_Apart(parts, labels), BatchOptions(labels=None), None)
         self._few = None
         numbers = np.flatnonzero(parts.counts)
-        if len(numbers) <= min(FEW, parts.most_open):
+        if not parts.lazy and len(numbers) <= FEW:
             self._few = _Asked(self._hold(numbers), parts.counts[numbers])
         self._recipe = None
         if not self._copies:
@@ -244,6 +244,7 @@ class _Apart(Sequence[Any]):
         self._parts, self._names = parts, labels.names
         self.counts: NDArray[np.int64] = parts.counts
         self.most_open: int = parts.most_open
+        self.lazy: bool = parts.lazy
 
     def __len__(self) -> int:
         return len(self._parts)

@@ -26,11 +26,20 @@ class Parts(Sequence[Any]):
         Their path, for messages.
     most_open : int
         Datasets of which a user should hold references, once there are more.
+    nbytes : int or None
+        Bytes of all files, where they are known without opening a dataset.
+    named : bool
+        Whether ``with_name`` knows the datasets of a name.
+    lazy : bool
+        Whether datasets are opened when they are used.
     """
 
     counts: NDArray[np.int64]
     path: str
     most_open: int = sys.maxsize
+    nbytes: int | None = None
+    named: bool = False
+    lazy: bool = True
 
     @property
     @abc.abstractmethod
@@ -101,6 +110,7 @@ class OpenParts(tuple[Any, ...], Parts):
     """
 
     counts: NDArray[np.int64]
+    lazy = False
 
     def __new__(cls, parts: Iterable[Any]) -> OpenParts:
         """Make the tuple."""

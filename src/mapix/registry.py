@@ -42,6 +42,7 @@ MOST_NAMED = 4  # of them that a message names
 TRIES = 9  # at reading the first bytes of a file that another process appends to
 
 BUILT_IN = {
+    "catalogue": "mapix.catalogue.format",
     "vimh": "mapix.vimh.format",
     "iid": "mapix.iid.format",
     "idx": "mapix.idx.format",

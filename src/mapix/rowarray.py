@@ -725,7 +725,7 @@ class RowArray(FileDataset[NDArray[Any]]):
     def _column(self, name: str) -> Column:
         assert self.labels is not None
         k = self._label_names().index(name)
-        values = self.labels._values_of(self.rows).reshape(self._n, -1)
+        values = self.labels._values_of(self.rows).reshape(self._n, len(self._names))
         return Column(name, np.ascontiguousarray(values[:, k]))
 
     # --- facts and health -------------------------------------------------------------------------

@@ -178,6 +178,9 @@ class Selection(SegmentDataset):
     def _reopening(self) -> tuple[str, dict[str, Any], Fingerprint]:
         return self.archive._reopening()
 
+    def _origin(self) -> tuple[str, str, dict[str, Any], Fingerprint]:
+        return self.archive._origin()
+
     def _summary(self) -> str:
         known = "_rows" in self.__dict__
         return f"{len(self)} segments" if known else "segments for which conditions hold"

@@ -19,6 +19,7 @@ from mapix.iid.argument_checks import Box, Keys, Text, as_bytes
 from mapix.iid.groups import Group, Groups
 from mapix.iid.names import name_hashes
 from mapix.iid.segment import Segment
+from mapix.parts import OpenParts, Parts
 from mapix.plans import PART_NBYTES, Map, mapped
 from mapix.report import Report
 
@@ -38,10 +39,9 @@ NO_HASHES = np.empty(0, np.uint64)
 class _Shards:
     """The parts of an archive, and the first key of each."""
 
-    def __init__(self, parts: Sequence[SingleArchive]) -> None:
-        self.parts = tuple(parts)
-        counts = [len(part) for part in parts]
-        self.begins = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self.begins = np.cumsum(parts.counts) - parts.counts
 
     def __iter__(self) -> Iterator[tuple[SingleArchive, int]]:
         return zip(self.parts, self.begins.tolist(), strict=True)
@@ -68,6 +68,10 @@ class _Shards:
         for begin, end in pairwise(edges.tolist()):
             at = order[begin:end]
             yield self.parts[part[at[0]]], inner[at], at
+
+    def known(self, nnames: int) -> bool:
+        """Return whether a catalogue states the parts of names, and so few names are asked for."""
+        return self.parts.named and 0 < nnames <= len(self.parts)
 
     def collected(self, ask: Callable[[SingleArchive], Keys]) -> Keys:
         """Return the keys that each part gives, as keys of all, in the order of the parts."""
@@ -214,6 +218,9 @@ class _ShardedNames:
 
     def first_in(self, domain: bytes, iids: Sequence[Text]) -> NDArray[np.int64]:
         found = np.full(len(iids), -1, np.int64)
+        if self._shards.known(len(iids)):
+            listed = [self._listed((domain, as_bytes(iid))) for iid in iids]
+            return np.array([keys[0] if keys else -1 for keys in listed], np.int64)
         keys, counts = self._by_name.find(name_hashes(domain, iids, seed=self._seed))
         wanted = np.repeat(np.arange(len(iids)), counts).tolist()
         for i, key, name in zip(wanted, keys.tolist(), self.each(keys), strict=True):
@@ -223,8 +230,19 @@ class _ShardedNames:
 
     def all_of(self, domain: Text, iid: Text) -> Keys:
         wanted = as_bytes(domain), as_bytes(iid)
+        if self._shards.known(1):
+            return np.array(self._listed(wanted), np.uint32)
         keys, _ = self._by_name.find(name_hashes(wanted[0], [wanted[1]], seed=self._seed))
         return keys[[name == wanted for name in self.each(keys)]]
+
+    def _listed(self, name: Pair) -> list[int]:
+        """Return the keys of a name, where a catalogue states which parts may have it."""
+        numbers = self._shards.parts.with_name(name)
+        found: list[int] = []
+        for k in () if numbers is None else numbers.tolist():
+            keys = self._shards.parts[k]._names.all_of(*name).astype(np.int64)
+            found += (keys + self._shards.begins[k]).tolist()
+        return found
 
     def with_iid(self, iid: bytes) -> Keys:
         keys, _ = self._by_iid.find(name_hashes(b"", [iid], "iid", self._seed))
@@ -281,30 +299,30 @@ class ShardedArchive(Archive):
 
     Attributes
     ----------
-    parts : tuple of SingleArchive
-        The archives.
+    parts : sequence of SingleArchive
+        The archives.  Those of a catalogue are opened when they are used.
     """
 
     def __init__(self, parts: Sequence[SingleArchive]) -> None:
-        self.parts = tuple(parts)
-        self.source = self.parts[0].source  # of the first file
-        self._shards = _Shards(parts)
+        self.parts = parts if isinstance(parts, Parts) else OpenParts(parts)
+        self.source = self.parts.examples[0].source
+        self._shards = _Shards(self.parts)
         self._bits = _ShardedBits(self._shards)
         self._names = _ShardedNames(self._shards)
         self.groups = _ShardedGroups(self)
-        self._n = sum(map(len, parts))
+        self._n = int(self.parts.counts.sum())
         self._begins: list[int] = self._shards.begins.tolist()
 
     @property
     def path(self) -> str:
-        """Path of the first file, and how many more there are."""
-        more = len(self.parts) - 1
-        return self.parts[0].path + (f" and {more} more" if more else "")
+        """Path of the catalogue; or of the first file, and how many more there are."""
+        return self.parts.path
 
     @property
     def header(self) -> tuple[int, int]:
         """Version and rformat of the first file."""
-        return self.parts[0].header
+        found: tuple[int, int] = self.parts.examples[0].header
+        return found
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -323,7 +341,8 @@ class ShardedArchive(Archive):
     @property
     def nbytes(self) -> int:
         """Bytes of all files."""
-        return sum(part.nbytes for part in self.parts)
+        known = self.parts.nbytes
+        return sum(part.nbytes for part in self.parts) if known is None else known
 
     @cached_property
     def bboxes(self) -> NDArray[np.uint16]:
@@ -410,6 +429,7 @@ class ShardedArchive(Archive):
             found = [part.verify(show(begin), map=map) for part, begin in self._shards]
         report = Report.merge(self.path, found, self._shards.begins.tolist())
         report.checked = found[-1].checked
+        report.problems += self.parts.problems()
         return report
 
     def warm(self, progress: Callable[[int, int], object] | None = None) -> None:
@@ -430,12 +450,14 @@ class ShardedArchive(Archive):
     @property
     def closed(self) -> bool:
         """Whether ``close`` was called."""
-        return all(part.closed for part in self.parts)
+        return self.parts.closed
 
     def close(self) -> None:
         """Release all files."""
-        for part in self.parts:
-            part.close()
+        self.parts.close()
+
+    def _origin(self) -> tuple[str, str, dict[str, Any], Fingerprint]:
+        return self.parts.reopening() or super()._origin()
 
     def _reopening(self) -> tuple[str, dict[str, Any], Fingerprint]:
         first, *others = ((part.source.full_path, part.source.identity) for part in self.parts)
@@ -448,6 +470,8 @@ def _verified(archive: SingleArchive) -> Report:
 
 def join(archives: Sequence[Archive]) -> ShardedArchive:
     """Return archives as one; of those that are several already, their parts."""
+    if isinstance(archives, Parts):
+        return ShardedArchive(archives)
     parts: list[Any] = []
     for a in archives:
         if not isinstance(a, Archive):

@@ -508,5 +508,9 @@ class Dataset(record_types.Rows, Batching):
         """Release the file.  Arrays taken from it stay valid; further calls raise ClosedError."""
         self._gatherer.close()
 
+    def _schema(self) -> str:
+        kind = "records" if self._gatherer.fixed_nbytes else "pickle"
+        return " ".join([kind, *map(repr, self.parameters.values())])
+
     def _reopening(self) -> tuple[str, dict[str, Any], Fingerprint]:
         return self.source.full_path, dict(self._options), self.source.identity
