@@ -109,6 +109,10 @@ def verify_file(ds: Dataset, progress: Progress | None = None, map: Map | None =
                     "the decoded file in the cache does not match the pickle: remove "
                     f"{file.pixels.path}"
                 )
+            if not file.check_labels():
+                report.problems.append(
+                    "the labels in the cache do not match the pickle: open it with index='rebuild'"
+                )
         except MapixError as e:
             report.problems.append(f"structure: {e}")
     if report.problems:

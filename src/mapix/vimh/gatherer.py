@@ -340,6 +340,10 @@ class Gatherer(record_types.File):
         """Return whether decoded images and factors, if there are any, are those of the file."""
         return True
 
+    def check_labels(self) -> bool:
+        """Return whether stored labels, if there are any, are those of the file."""
+        return True
+
     def over(self, index: RecordIndex) -> Gatherer:
         """Return a gatherer of the same file with another index."""
         how: dict[str, Any] = {"interleaved": self.interleaved, "access": self.access}

@@ -91,7 +91,7 @@ def _index(
     return found
 
 
-def _pickled(source: Source) -> PickledBatch | FormatError | None:
+def _pickled(source: Source, stored: str) -> PickledBatch | FormatError | None:
     """Return the file as a pickle; None, or the reason where it begins like one, if it is not."""
     named = source.path.endswith(PICKLE_SUFFIX)
     head = source.mapping.front()
@@ -103,7 +103,7 @@ def _pickled(source: Source) -> PickledBatch | FormatError | None:
     if not (named or looks_pickled(source)):
         return None
     try:
-        return PickledBatch(source)
+        return PickledBatch(source, stored)
     except FormatError as e:
         if named:
             raise
@@ -254,7 +254,7 @@ def _gatherer(
     """Index a file of records, or read a pickle."""
     path, hint = source.path, hint_of(info)
     how = {"interleaved": options["order"] == "HWC", "access": options["access"]}
-    batch = _pickled(source) if options["dialect"] is None else None
+    batch = _pickled(source, options["index"]) if options["dialect"] is None else None
     if batch is not None and not isinstance(batch, FormatError):
         from mapix.vimh.pickle_gatherer import PickleGatherer
 

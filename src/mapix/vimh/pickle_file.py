@@ -18,11 +18,13 @@ from mapix import _native
 from mapix.errors import FormatError, LimitError, MapixError
 from mapix.source import Source
 from mapix.unpacked import cached, same
+from mapix.vimh import pickle_labels
 from mapix.vimh.parameters import Parameter, Parameters
+from mapix.vimh.pickle_labels import Facts, LabelRows
 from mapix.vimh.pickles import Array, Machine, Span, Text
 from mapix.vimh.pickles.decode import pieces
 
-__all__ = ["LabelRows", "PickledBatch", "looks_pickled"]
+__all__ = ["PickledBatch", "looks_pickled"]
 
 FORMAT = "vimh pickle"
 LABEL_KEYS = ("vimh_labels", "labels", "multihead_labels", "cifar100mh_labels")
@@ -45,47 +47,6 @@ def looks_pickled(source: Source) -> bool:
     return head.startswith((b"(d", b"}"))
 
 
-class LabelRows:
-    """Labels of all records, as pairs of id and code.
-
-    Attributes
-    ----------
-    pairs : ndarray
-        uint8 (sum of N, 2), read-only.
-    starts : ndarray
-        int64 (n + 1,): record i has ``pairs[starts[i]:starts[i + 1]]``.
-    """
-
-    def __init__(self, pairs: NDArray[np.uint8], counts: NDArray[np.int64] | int, n: int) -> None:
-        self.pairs = pairs
-        self.pairs.flags.writeable = False
-        self.each = counts if isinstance(counts, int) else None
-        self.starts = np.zeros(n + 1, np.int64)
-        self.starts[1:] = np.cumsum(np.broadcast_to(counts, (n,)))
-
-    def ids(self) -> tuple[int, ...]:
-        """Return all ids that occur, ascending."""
-        return tuple(np.unique(self.pairs[:, 0]).tolist())
-
-    def of(self, row: int) -> NDArray[np.uint8]:
-        """Return the pairs of one record, uint8 (N, 2)."""
-        return self.pairs[self.starts[row] : self.starts[row + 1]]
-
-    def table(
-        self, columns: NDArray[np.int16], ncolumns: int
-    ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        """Return codes (0 where missing) and presence of all records, (n, ncolumns)."""
-        n = len(self.starts) - 1
-        codes = np.zeros((n, ncolumns), np.uint8)
-        present = np.zeros((n, ncolumns), np.bool_)
-        rows = np.repeat(np.arange(n), np.diff(self.starts))
-        at = columns[self.pairs[:, 0]]
-        # of an id that is repeated the last code counts, as the format has it
-        codes[rows, at] = self.pairs[:, 1]
-        present[rows, at] = True
-        return codes, present
-
-
 class PickledBatch:
     """A pickled dict of images and labels, read as far as it is needed.
 
@@ -93,6 +54,8 @@ class PickledBatch:
     ----------
     source : Source
         The pickle.
+    stored : {"auto", "never", "rebuild"}
+        Whether labels in the user's cache folder are used and stored.
 
     Raises
     ------
@@ -100,12 +63,13 @@ class PickledBatch:
         It is not a pickle of that kind, or asks for more than data.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, stored: str = "auto") -> None:
         self.source = source
+        self._stored = stored
         self._lock = threading.Lock()
         self._machine: Machine | None = Machine(source)
         self._dict: dict[str, Any] | None = None
-        self._labels: LabelRows | None = None
+        self._facts: Facts | None = None
         # A dict of one array that is complete: everything else can wait.
         whole = self._machine.run(lambda stack: len(stack) >= 3 and stack[-2] == "data")
         if self._machine.finished:
@@ -159,7 +123,24 @@ class PickledBatch:
                 self._dict = found
             return self._dict
 
-    def stated(self) -> tuple[int | None, ...]:
+    def facts(self) -> Facts:
+        """Return what the pickle states besides images and ranges: stored, or read at first use."""
+        if self._facts is None:
+            n = self.shape[0]
+            known = None
+            if self._stored == "auto":
+                known = pickle_labels.load(self.source, n, tuple(FLAT_KEYS))
+            if known is None:
+                known = self._read_facts()
+                if self._stored != "never":
+                    pickle_labels.store(self.source, known, n, tuple(FLAT_KEYS))
+            self._facts = known
+        return self._facts
+
+    def _read_facts(self) -> Facts:
+        return Facts(self._read_stated(), tuple(self._columns()), self._read_labels())
+
+    def _read_stated(self) -> tuple[int | None, ...]:
         """Return (h, w, c) as the pickle states them; None where it states no integer."""
         found = (self.rest().get(k) for k in SIZE_KEYS)
         return tuple(d if type(d) is int else None for d in found)
@@ -170,7 +151,7 @@ class PickledBatch:
         if said is not None and said[0] * said[1] * said[2] == nbytes:
             return said
         rest = self.rest()
-        found: tuple[Any, ...] = self.stated()
+        found: tuple[Any, ...] = self._read_stated()
         text = rest.get("image_size")
         if isinstance(text, str) and text.count("x") == 2 and None in found:
             found = tuple(int(t) if t.isascii() and t.isdigit() else 0 for t in text.split("x"))
@@ -203,6 +184,12 @@ class PickledBatch:
             factors = self._factors(data, data.data)
             sound = sound and same(factors, pieces(self.source, data.data), data.nbytes)
         return sound
+
+    def check_labels(self) -> bool:
+        """Return whether labels that were stored are those of the pickle."""
+        known, now = self.facts().labels, self._read_labels()
+        same = known.pairs.tobytes() == now.pairs.tobytes()
+        return same and known.counts().tobytes() == now.counts().tobytes()
 
     def _factors(self, data: Array, text: Text) -> Source:
         return cached(
@@ -243,9 +230,7 @@ class PickledBatch:
 
     def labels(self) -> LabelRows:
         """Return the labels of all records."""
-        if self._labels is None:
-            self._labels = self._read_labels()
-        return self._labels
+        return self.facts().labels
 
     def _columns(self) -> list[str]:
         """Return the keys of flat lists of class numbers."""
@@ -305,7 +290,7 @@ class PickledBatch:
 
     def parameters(self, named: Parameters) -> Parameters:
         """Return the parameters of the labels: names and classes."""
-        flat = self._columns() if not len(named) else []
+        flat = self.facts().flat if not len(named) else ()
         if not flat:
             return named.with_ids(self.labels().ids())
         rows = self.labels()

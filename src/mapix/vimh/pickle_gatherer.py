@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,10 +62,9 @@ class PickleGatherer(Gatherer):
         self._batch = batch
         self._size_checked = False
 
-    def _rest(self) -> dict[str, Any]:
-        """Return the pickle's other keys, after checking that it states the image size in use."""
-        rest = self._batch.rest()
-        stated = self._batch.stated()
+    def _check_size(self) -> None:
+        """Check once that the pickle states the image size in use."""
+        stated = self._batch.facts().stated
         if not self._size_checked and None not in stated and self.index.nrecords:
             used = self.index.first[1:4]
             if stated != used:
@@ -77,12 +75,11 @@ class PickleGatherer(Gatherer):
                     "pass info=False to use the pickle's",
                 )
         self._size_checked = True
-        return rest
 
     @cached_property
     def parameters(self) -> Parameters:
         """Labels: those of the info JSON, then ids without a name, or CIFAR's class numbers."""
-        self._rest()
+        self._check_size()
         return self._batch.parameters(self._named)
 
     @property
@@ -97,7 +94,7 @@ class PickleGatherer(Gatherer):
 
     def uniform_labels(self, which: int) -> NDArray[np.uint8]:
         """Return ids (0) or codes (1) of all records, (n, N)."""
-        self._rest()
+        self._check_size()
         rows = self._batch.labels()
         if rows.each is None:
             raise UnsupportedError(
@@ -109,16 +106,20 @@ class PickleGatherer(Gatherer):
         """Decode the pickle again, and return whether the cache holds the same."""
         return self._batch.check_cached(self.pixels)
 
+    def check_labels(self) -> bool:
+        """Read the labels again, and return whether the stored ones are the same."""
+        return self._batch.check_labels()
+
     def label_counts(self) -> NDArray[np.uint8]:
         """Return the number of labels of each record."""
-        return np.diff(self._batch.labels().starts).astype(np.uint8)
+        return self._batch.labels().counts()
 
     def labels_beside(self, record: Record, which: int) -> NDArray[np.uint8]:
         """Return ``record.label_ids`` (0) or ``record.label_bytes`` (1)."""
         return self._batch.labels().of(record.index)[:, which]
 
     def _pairs(self, record: Record) -> list[tuple[int, int]]:
-        self._rest()
+        self._check_size()
         return [(int(i), int(code)) for i, code in self._batch.labels().of(record.index)]
 
     @cached_property
@@ -134,13 +135,15 @@ class PickleGatherer(Gatherer):
 
     @cached_property
     def _table(self) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-        self._rest()
+        self._check_size()
         columns, names = self.label_columns
         return self._batch.labels().table(columns, len(names))
 
     def label_table(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Return codes and presence of records."""
         codes, present = self._table
+        if len(rows) == len(codes) > 0 and rows[0] == 0 and (np.diff(rows) == 1).all():
+            return codes.copy(), present.copy()
         return codes[rows], present[rows]
 
     def complete(
