@@ -91,6 +91,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
         date = email.utils.formatdate(s.st_mtime, usegmt=True)
         return place, s.st_size, f"W/{etag}" if self.server.weak else etag, date
 
+    def do_HEAD(self) -> None:
+        """Answer a request for the facts alone, for other libraries."""
+        server = self.server
+        server.requests.append((self.path, "HEAD"))
+        time.sleep(server.latency_s)
+        try:
+            _, size, etag, date = self.facts()
+        except OSError:
+            self.answer(404, b"")
+            return
+        facts = {"ETag": etag, "Last-Modified": date, "Accept-Ranges": "bytes"}
+        self.answer(200, b"", facts, size)
+
     def serve(self) -> None:
         """Answer as a good server does."""
         try:
@@ -109,11 +122,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     return
             if self.server.dates:
                 headers["Last-Modified"] = date
-            found = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+            found = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
             if found is None or self.server.ranges_ignored:
                 self.answer(200, f.read(), headers)
                 return
-            begin, stop = int(found[1]), min(int(found[2]) + 1, size)
+            begin = int(found[1]) if found[1] else max(0, size - int(found[2]))
+            stop = min(int(found[2]) + 1, size) if found[1] and found[2] else size
             if begin >= stop:
                 self.answer(416, b"", {"Content-Range": f"bytes */{size}"})
                 return

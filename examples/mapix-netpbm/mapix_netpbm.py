@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -37,7 +38,8 @@ class Netpbm(FileDataset[np.ndarray]):
 
     def _record(self, row: int) -> np.ndarray:
         at, shape, dtype = self._places[row]
-        return np.ndarray(shape, dtype, self.source.view, at)
+        view = self.source.viewed(at, math.prod(shape) * dtype.itemsize)
+        return np.ndarray(shape, dtype, view, at)
 
     @property
     def image_shape(self) -> tuple[int, ...] | None:

@@ -149,6 +149,7 @@ def front(source: Source, layout: Layout) -> int:
     """Return the CRC32C of header and lookup table, which ties an index to its file."""
     crc = _native.crc32c(_native.copy(source.mapping, 0, HEAD.size, NAME))
     at, nbytes = layout.lut
+    source.mapping.willneed(at, nbytes)
     for begin in range(at, at + nbytes, SUMMED_NBYTES):
         size = min(SUMMED_NBYTES, at + nbytes - begin)
         crc = _sum(_native.copy(source.mapping, begin, size, NAME), crc)

@@ -35,7 +35,8 @@ MOST_BLOCKS = 1 << 26  # a byte of memory each; blocks of larger objects are lar
 MOST_EXTENTS = 8192  # mapped stretches: Linux allows 65,530 maps, and each may need two
 MOST_SPANS = 4096  # separate stretches that one call needs
 FAULT_NBYTES, MOST_FAULT_NBYTES = 32 << 10, 32 << 20  # requested at a fault that nothing foresaw
-AHEAD_NBYTES = 1 << 20  # in a scan that reads so much at once, as much is requested ahead
+NEAR_NBYTES = 256 << 10  # a fault so close to what the last one brought goes on with a scan
+SCAN_NBYTES = 128 << 10  # of a window from which on the next one is requested ahead
 IDLE_WAIT_S = 1.0
 MOST_FAULTS = 1000  # at one byte that is mapped
 
@@ -100,7 +101,7 @@ class Arrival:
         self._state = np.zeros(-(-self.nbytes // self._block), np.uint8)
         self._base = _native.address_of(self._buffer)
         self._extents = 0
-        self._next_fault, self._fault_nbytes = 0, FAULT_NBYTES
+        self._next_fault, self._window = -NEAR_NBYTES - 1, FAULT_NBYTES
         self._strange = -1, 0  # a block that is mapped and raised a fault, and how often
         self.requests, self.read_nbytes = 1, len(remote.first)
         self.estimates = Estimates()
@@ -185,17 +186,26 @@ class Arrival:
         if self._state[block]:
             self._again(block)
             return
+        begin = end = block * self._block
         if needs is not None:
-            self.ensure(*needs())
-            if self._state[block]:
-                return
-        begin, last = block * self._block, self._fault_nbytes
-        follows = 0 <= begin - self._next_fault <= last
-        n = self._fault_nbytes = min(2 * last, MOST_FAULT_NBYTES) if follows else FAULT_NBYTES
-        self._next_fault = begin + n
-        if n >= AHEAD_NBYTES:
-            self.expect(begin, 2 * n)
-        self.ensure(begin, n)
+            at, nbytes = (np.asarray(each) for each in needs())
+            self.ensure(at, nbytes)
+            if at.size and int((at + nbytes).max() - at.min()) <= 2 * int(nbytes.sum()):
+                begin, end = int(at.min()), int((at + nbytes).max())
+        window = self._window_at(begin)
+        if not self._state[block]:
+            self.ensure(begin, window)
+            end = begin + window
+        self._next_fault = end
+        if window >= SCAN_NBYTES:
+            self.expect(end, window)
+
+    def _window_at(self, begin: int) -> int:
+        """Return how many bytes are requested at a fault: twice as many where a scan goes on."""
+        follows = abs(begin - self._next_fault) <= NEAR_NBYTES
+        most = min(2 * self._window, MOST_FAULT_NBYTES)
+        self._window = most if follows else FAULT_NBYTES
+        return self._window
 
     def _again(self, block: int) -> None:
         """Count faults at a block that is there: another thread brought it, or its file was cut."""

@@ -5,15 +5,18 @@ from __future__ import annotations
 import errno
 import hashlib
 import time
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from mapix.errors import FileChangedError, UnsupportedError, warn
 from mapix.optional import library
+from mapix.remote import settings
 from mapix.remote.objects import Reading, first_nbytes, plain_url
 
 __all__ = ["FsspecObject", "StoreObject"]
 
+TRIES = 5  # at one range
 CHECKED_S = 5.0  # between two questions to fsspec whether an object is still the same
 
 
@@ -31,19 +34,29 @@ class StoreObject:
         self._key = parts.path.lstrip("/")
         try:
             self._store = library("obstore.store", "remote").from_url(
-                urlunsplit((parts.scheme, parts.netloc, "", "", ""))
+                urlunsplit((parts.scheme, parts.netloc, "", "", "")),
+                retry_config={
+                    "max_retries": TRIES - 1,
+                    "retry_timeout": timedelta(seconds=TRIES * settings.timeout_s()),
+                },
             )
         except Exception as e:  # of configuration; obstore has several types
             raise OSError(errno.EINVAL, f"obstore: {_line(e)}", self.url) from e
         self._get = obstore.get
         self._etag: str | None = None
-        found = self._answer(0, first_nbytes(url))
-        meta = found.meta
+        try:
+            found = self._answer(0, first_nbytes(url))
+            meta, self.first = found.meta, bytes(found.bytes())
+        except (FileNotFoundError, PermissionError):
+            raise
+        except OSError:  # of an empty object, too: it has no range
+            meta, self.first = obstore.head(self._store, self._key), b""
+            if meta["size"]:
+                raise
         self.nbytes = int(meta["size"])
         self._etag = meta["e_tag"]
         self.modified_ns = int(meta["last_modified"].timestamp()) * 1_000_000_000
         self.tag: str | None = self._etag or f"modified {meta['last_modified'].isoformat()}"
-        self.first = bytes(found.bytes())
 
     def _answer(self, begin: int, stop: int) -> Any:
         options: dict[str, Any] = {"range": (begin, stop)}
@@ -123,6 +136,8 @@ class FsspecObject:
             info = self._fs.info(self._path)
         except FileNotFoundError as e:
             raise FileNotFoundError(errno.ENOENT, "not there", self.url) from e
+        except Exception as e:  # of many libraries
+            raise OSError(errno.EIO, f"fsspec: {_line(e)}", self.url) from e
         names = ("ETag", "etag", "mtime", "LastModified", "last_modified", "created", "generation")
         return info.get("size"), *(info.get(name) for name in names)
 
@@ -136,6 +151,8 @@ class FsspecObject:
             data = self._fs.cat_file(self._path, start=at, end=at + len(into)) if into else b""
         except FileNotFoundError as e:
             raise FileNotFoundError(errno.ENOENT, "not there", self.url) from e
+        except Exception as e:  # of many libraries
+            raise OSError(errno.EIO, f"fsspec: {_line(e)}", self.url) from e
         if len(data) != len(into):
             raise OSError(errno.EIO, f"{len(data)} bytes came in place of {len(into)}", self.url)
         into[:] = data
