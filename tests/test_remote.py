@@ -20,11 +20,13 @@ import numpy as np
 import pytest
 
 import mapix
+from mapix.__main__ import main
 from mapix.remote import arrival, http_object, mirror, opening, settings
 from mapix.remote.estimates import Estimates, runs
 from mapix.source import Source
 from range_server import Handler, Server, serving
 from slow_vimh import Slow
+from viewers import Client
 
 N, SIDE = 300, 24
 ROWS = np.random.default_rng(0).integers(0, 256, (N, SIDE, SIDE, 3), np.uint8)
@@ -592,3 +594,41 @@ def test_runs():
     assert runs(np.array([], np.int64)) == []
     assert runs(np.array([1, 2, 5, 6, 9])) == [(1, 3), (5, 7), (9, 10)]
     assert runs(np.array([1, 2, 5, 6, 9]), 2) == [(1, 10)]
+
+
+# --- the command line, and the viewer -------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_commands_take_urls(server, url, capsys, tmp_path):
+    path = vimh(server.folder / "d")
+    place = f"{server.url}/d/train"
+    for command in (
+        ["info", place],
+        ["head", "-n", "2", place],
+        ["get", place, "3"],
+        ["query", place, "param_0 < 2"],
+        ["verify", place],
+        ["stats", place],
+        ["columns", place],
+        ["diff", place, str(path)],
+        ["convert", url, str(tmp_path / "out.idx")],
+    ):
+        assert main(command) == 0, command
+        assert capsys.readouterr().out
+    np.testing.assert_array_equal(mapix.open(tmp_path / "out.idx").view(), ROWS)
+    assert main(["index", place]) != 0
+    assert "put NAME.mapix beside the object" in capsys.readouterr().err
+    assert main(["info", f"{server.url}/nothing"]) != 0
+    assert "not there (404" in capsys.readouterr().err
+
+
+def test_the_viewer_shows_an_object(url):
+    shown = mapix.view(mapix.open(url), browser=False)
+    try:
+        client = Client(shown)
+        assert client.json("dataset")["records"] == N
+        found = client.tiles(start=3, count=5, size=SIDE)["images"]
+        assert len(found) == 5
+    finally:
+        shown.close()
