@@ -6,13 +6,16 @@ import json
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 import termios
 import threading
 import tty
+import zlib
 from base64 import b64decode
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -309,6 +312,14 @@ def test_segments(tmp_path, capsys):
         ran(capsys, "iid", "overlay", path, "--keys", "2,3", "-o", drawn)
         assert Path(drawn).read_bytes() == png(overlay(a, None, [2, 3]))
         np.save(tmp_path / "below.npy", np.full((80, 80), 9, np.uint8))
+        bomb = tmp_path / "bomb.png"
+        head = b"IHDR" + struct.pack(">IIBBBBB", 10_000, 10_000, 1, 0, 0, 0, 0)
+        head += struct.pack(">I", zlib.crc32(head))
+        small = png(np.zeros((9, 9), np.uint8))
+        bomb.write_bytes(small[:12] + head + small[12 + len(head) :])
+        how = ("--image", str(bomb), "-o", str(tmp_path / "b.png"))
+        if find_spec("PIL"):
+            assert "max_pixels" in failed(capsys, "iid", "overlay", path, *how)
         how = ("--image", str(tmp_path / "below.npy"), "--bbox", "0,0,40,50")
         ran(capsys, "iid", "overlay", path, *how, "-o", str(tmp_path / "p.png"))
         ran(capsys, "show", path, "-o", str(tmp_path / "s.png"))

@@ -382,6 +382,9 @@ def test_the_first_records_may_be_damaged(tmp_path: Path):
         found = client.json("dataset")
         assert found["pixels"]["shape"][:2] == [3, 4]
         assert found["panels"][0]["name"] == "grid"
+        for i in range(12):
+            (tmp_path / f"{i}.png").unlink()
+        assert client.json("dataset") == found  # no picture is decoded again
 
 
 # --- a file that changes --------------------------------------------------------------------------

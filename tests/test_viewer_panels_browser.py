@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import mapix
+from mapix.iid.overlay import colours_of
 from mapix.pink import write_data, write_map, write_rot, write_som
 from mapix.viewer.companions import opened
 from mapix.viewer.session import View
@@ -301,8 +302,9 @@ def test_the_painting_is_archives(show: Any, archive: Any) -> None:
     painted = archive.paint()
     places = [[x, y, int(painted[y, x])] for y in range(0, 70, 7) for x in range(0, 90, 7)]
     assert any(key < 0 for *_, key in places)
-    for found, wanted in page.evaluate(read, places):
+    for (*_, key), (found, wanted) in zip(places, page.evaluate(read, places), strict=True):
         assert np.abs(np.subtract(found, wanted)).max() <= 1
+        assert key < 0 or wanted == colours_of([key])[0].tolist()
 
 
 def test_an_archive_by_keys_alone(show: Any, archive: Any) -> None:

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix.columns import facts_of
+from mapix.columns import facts_of_all
 from mapix.drawing import contact_sheet
-from mapix.errors import MapixError, UnsupportedError
+from mapix.errors import MapixError
 from mapix.notebook import thumbnails
 from mapix.selection import spread
 from mapix.text import plain_line
@@ -36,7 +36,10 @@ LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
 HUB_READS = frozenset({".arrow", ".csv", ".json", ".jsonl", ".parquet", ".tar"})
 SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"))
 MORE_SIZES = ((10**7, "1M<n<10M"), (10**8, "10M<n<100M"), (10**9, "100M<n<1B"))
-HEADS = ("name", "label", "type", "values", "missing", "low", "high", "unit", "description")
+HEADS = (
+    *("name", "label", "type", "values", "missing", "low", "high"),
+    *("unit", "description", "problem"),
+)
 
 USUAL = {1: ("no",), 4: ("0",)}  # columns of the table that are left out if they hold only this
 
@@ -86,7 +89,7 @@ def card(
     ds = next(iter(parts.values()))
     facts = ds.describe()
     classes = _classes(ds, facts)
-    columns = _columns(ds)
+    columns = facts_of_all(ds.columns, ds._label_names())
     matter = {
         "license": license or UNKNOWN,
         "pretty_name": plain_line(name, MOST_CELL),
@@ -150,20 +153,6 @@ def _classes(ds: Any, facts: Mapping[str, Any]) -> dict[str, list[str]]:
     if isinstance(found, list | tuple) and found and len(labels) == 1:
         return {labels[0]: list(map(str, found))}
     return {}
-
-
-def _columns(ds: Any) -> list[dict[str, Any]]:
-    """Return facts of each column; of one that cannot be read the problem."""
-    labels, found = set(ds._label_names()), []
-    for name in ds.columns:
-        try:
-            facts = facts_of(ds.columns[name])
-        except UnsupportedError:
-            raise
-        except (MapixError, OSError) as e:  # of a file that a record names
-            facts = {"name": name, "description": f"cannot be read: {e}"}
-        found.append(facts | {"label": name in labels})
-    return found
 
 
 def _tasks(ds: Any, columns: Sequence[Any], classes: Mapping[str, Any]) -> list[str]:

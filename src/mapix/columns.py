@@ -11,11 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix.arrow_capsules import array_capsules, stream_capsule
-from mapix.errors import UnsupportedError
+from mapix.errors import MapixError, UnsupportedError
 from mapix.selection import Rows
 from mapix.views import exported
 
-__all__ = ["Column", "Columns", "column_of", "facts_of", "identifier", "merged_counts"]
+__all__ = [
+    "Column",
+    "Columns",
+    "column_of",
+    "facts_of",
+    "facts_of_all",
+    "identifier",
+    "merged_counts",
+    "naming",
+]
 
 MOST_NUMBER = 1 << 1023  # integers above it are not a float64
 TYPES = {"str": "text", "bytes": "bytes"}
@@ -336,6 +345,31 @@ def _kind(value: Any) -> str:
         if all(type(v) is str for v in value):
             return "texts"
     return ""
+
+
+def facts_of_all(columns: Mapping[str, Column], labels: Iterable[str]) -> list[dict[str, Any]]:
+    """Return ``facts_of`` of each column, and ``label``: whether it is one of these labels.
+
+    Of a column that cannot be read, because of a file that a record names, only its name is known,
+    and ``problem``.
+    """
+    labels, found = set(labels), []
+    for name in columns:
+        facts: dict[str, Any] = {"name": name}
+        try:
+            facts = facts_of(columns[name])
+        except UnsupportedError:
+            raise
+        except (MapixError, OSError) as e:
+            facts["problem"] = str(e)
+        found.append(facts | {"label": name in labels})
+    return found
+
+
+def naming(columns: Mapping[str, Column], names: Iterable[str]) -> list[Column] | None:
+    """Return the columns of ``Dataset.NAMES`` that name all records; None if some have no name."""
+    found = [columns[name] for name in names if name in columns]
+    return found if found and all(column.present.all() for column in found) else None
 
 
 def facts_of(column: Column) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mapix.columns import naming
 from mapix.report import report_progress
 
 if TYPE_CHECKING:
@@ -112,8 +113,8 @@ def _paired(a: Dataset[Any], b: Dataset[Any]) -> tuple[Difference, Pairs]:
 
 def _names(ds: Dataset[Any]) -> dict[Any, int] | None:
     """Return name -> record where each record has a name of its own."""
-    columns = [ds.columns[name] for name in ds.NAMES if name in ds.columns]
-    if not columns or not all(column.present.all() for column in columns):
+    columns = naming(ds.columns, ds.NAMES)
+    if columns is None:
         return None
     names = zip(*(column.values.tolist() for column in columns), strict=True)
     found = {name: i for i, name in enumerate(names)}

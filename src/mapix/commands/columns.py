@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from mapix.columns import facts_of
+from mapix.columns import facts_of_all
 from mapix.commands.arguments import add_paths, add_records, opened
 from mapix.commands.output import Table, add_output, emit
-from mapix.errors import MapixError, UnsupportedError
 
 __all__ = ["add"]
 
@@ -28,15 +27,7 @@ def add(parser: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     with opened(arguments) as ds:
-        labels = set(ds._label_names())
-        found = []
-        for name in ds.columns:
-            try:
-                found.append(facts_of(ds.columns[name]) | {"label": name in labels})
-            except UnsupportedError:
-                raise
-            except (MapixError, OSError) as e:  # of a file that a record names
-                found.append({"name": name, "label": name in labels, "problem": str(e)})
+        found = facts_of_all(ds.columns, ds._label_names())
     used = [head for head in HEADS if any(entry.get(head) not in (None, "") for entry in found)]
     rows = [[entry.get(head) for head in used] for entry in found]
     emit(arguments, found, Table(used, rows) if found else "no columns")

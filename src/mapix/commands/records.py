@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mapix.columns import naming
 from mapix.commands.arguments import check_column
 from mapix.commands.output import CommandError, Table, cell
 from mapix.errors import MapixError
@@ -146,8 +147,8 @@ def _range(n: int) -> str:
 
 def names_of(ds: Any) -> list[str] | None:
     """Return the names of all records; None where the format does not name them."""
-    columns = [ds.columns[name] for name in ds.NAMES if name in ds.columns]
-    if not columns or not all(column.present.all() for column in columns):
+    columns = naming(ds.columns, ds.NAMES)
+    if columns is None:
         return None
     parts = [map(cell, column.values.tolist()) for column in columns]
     return ["/".join(filter(None, name)) for name in zip(*parts, strict=True)]

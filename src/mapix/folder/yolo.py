@@ -12,6 +12,7 @@ from mapix.folder.layout import NAME
 from mapix.folder.listing import FolderSource, ListedFile, Rows
 from mapix.folder.pictures import IMAGES, LABELS, pictures_in
 from mapix.folder.record import Record
+from mapix.folder.tables import NUMBER
 from mapix.source import Fingerprint
 
 __all__ = ["Yolo", "class_names"]
@@ -19,7 +20,6 @@ __all__ = ["Yolo", "class_names"]
 YAML, CLASSES = ("data.yaml", "data.yml", "dataset.yaml"), "classes.txt"
 MOST_LABELS_NBYTES = 1 << 24  # of one text file
 MOST_CLASSES = 1 << 16
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 
 class Yolo(ListedFile):

@@ -18,16 +18,20 @@ __all__ = ["colours_of", "overlay"]
 GROUND = 40  # grey of pixels without a segment, where there is no image
 STEP_ROWS = 256
 EDGE = 0.35  # brightness of outlines
-TURN = 0.618034  # of the circle of hues, between two keys: neighbours differ
+# Parts of the circle of hues, and of the range of lightness, between two keys: neighbours differ.
+TURN, LIGHT_TURN = 0.6180339887498949, 0.7548776662466927
 
 Bytes = NDArray[np.uint8]
 
 
 def colours_of(keys: ArrayLike) -> Bytes:
-    """Return the colour of each key, uint8 (n, 3)."""
-    hue = np.asarray(keys, np.float64)[:, None] * TURN + np.array([0, 2 / 3, 1 / 3])
-    bright = 0.25 + 0.75 * np.clip(np.abs(hue % 1 * 6 - 3) - 1, 0, 1)
-    found: Bytes = (255 * bright).astype(np.uint8)
+    """Return the colour of each key, uint8 (n, 3): that of the viewer, ``hue`` in levels.js."""
+    number = np.asarray(keys, np.float64)[:, None] + 1
+    light = 0.55 + 0.15 * (number * LIGHT_TURN % 1)
+    t = (np.array([0, 8, 4]) + 12 * (number * TURN % 1)) % 12
+    wave = np.maximum(-1, np.minimum(np.minimum(t - 3, 9 - t), 1))
+    level = light - 0.75 * np.minimum(light, 1 - light) * wave
+    found: Bytes = np.floor(255 * level + 0.5).astype(np.uint8)
     return found
 
 

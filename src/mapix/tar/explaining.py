@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["byte_ranges"]
 
+MOST_VALUE_NBYTES = 400  # that are shown
 FIELDS = (
     *(("name", 100), ("mode", 8), ("owner", 8), ("group", 8), ("size", 12), ("time", 12)),
     *(("checksum", 8), ("type", 1), ("link", 100), ("magic and version", 8)),
@@ -35,18 +36,17 @@ def byte_ranges(core: OpenShard, row: int) -> list[ByteRange]:
             text = block[at : at + size].strip(b"\0 ").decode("utf-8", "backslashreplace")
             kind: Kind = "checksum" if name == "checksum" else "header"
             walk.take(name, "name" if name == "name" else kind, size, text)
-        kind, value = _content(core, row, extension)
+        kind, value = _content(core, begin, nbytes, extension)
         walk.take(extension, kind, nbytes, value)
     return walk.found
 
 
-def _content(core: OpenShard, row: int, extension: str) -> tuple[Kind, str]:
-    """Return kind and value of a member."""
+def _content(core: OpenShard, begin: int, nbytes: int, extension: str) -> tuple[Kind, str]:
+    """Return kind and value of a member, which begins at a byte and has so many."""
     kind = kind_of(extension)
     if kind in PICTURES or kind in ARRAYS:
         return "pixels", f"a file of {kind}"
     if kind in INTEGERS or kind in TEXTS or kind == "json":
-        begin = next(m for m in core.members(row) if core.index.extensions[m] == extension)
-        raw = core.source.read(core.begin(begin), min(int(core.index.sizes[begin]), 400))
+        raw = core.source.read(begin, min(nbytes, MOST_VALUE_NBYTES))
         return "label", raw.decode("utf-8", "backslashreplace").strip()
     return "data", ""

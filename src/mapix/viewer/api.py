@@ -40,17 +40,22 @@ def dataset(view: View, request: Request) -> Reply:
             "word": ds.RECORDS,
             "columns": [{"name": name, "label": name in labels} for name in ds._column_names()],
             "pixels": pixels,
-            "panels": [
-                {"name": p.name, "title": p.title, "place": p.place}
-                for p in panels_of(ds.PANELS)
-                if p.place != "frame" and p.applies(ds)
-            ],
+            "panels": view.cached("panels", lambda: _panels(ds)),
             "problem": problem,
             "selected": len(view.selected),
             "exports": view.export_folder is not None,
             "reopens": view.reopens,
         }
     )
+
+
+def _panels(ds: Any) -> list[dict[str, str]]:
+    """Return the panels that show something of a dataset; some decode images to find that out."""
+    return [
+        {"name": p.name, "title": p.title, "place": p.place}
+        for p in panels_of(ds.PANELS)
+        if p.place != "frame" and p.applies(ds)
+    ]
 
 
 def _first(ds: Any) -> tuple[dict[str, Any] | None, str]:

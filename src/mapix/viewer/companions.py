@@ -11,7 +11,7 @@ from mapix.errors import FormatError
 from mapix.registry import open_dataset
 from mapix.source import read_small
 
-__all__ = ["opened"]
+__all__ = ["opened", "picture"]
 
 MOST_NBYTES = 1 << 28  # of a picture's file
 
@@ -30,13 +30,19 @@ def opened(companion: Any) -> Any:
         return open_dataset(companion)
     except FormatError as no_dataset:
         try:
-            return _picture(companion)
+            return picture(companion)
         except FormatError:
             raise no_dataset from None
 
 
-def _picture(path: str | os.PathLike[str]) -> NDArray[Any]:
-    """Return the pixels of a picture's file, (h, w, c)."""
+def picture(path: str | os.PathLike[str]) -> NDArray[Any]:
+    """Return the pixels of a picture's file, (h, w, c).
+
+    Raises
+    ------
+    FormatError, LimitError
+        It is not a picture, or is larger than pictures of datasets may be.
+    """
     from mapix.pictures.decoding import EncodedPicture, image_of
 
     name = os.fspath(path)

@@ -16,7 +16,7 @@ from mapix.vimh.files import PICKLE_SUFFIX, split_names
 from mapix.vimh.info_json import INFO_NAME, INFO_NBYTES, parse_info, with_count
 from mapix.vimh.journal import Appending
 from mapix.vimh.opening import open_path
-from mapix.vimh.packing import Packer, Shape, Split
+from mapix.vimh.packing import Packer, Shape
 
 __all__ = ["Appender"]
 
@@ -100,7 +100,7 @@ class Appender(Packer, Closing):
             return ds.parameters.values(), ds.header_nbytes if len(ds) else dialect or 14
 
     def _put(
-        self, block: bytes | memoryview, shapes: Sequence[Shape], n: int, split: Split | None
+        self, block: bytes | memoryview, shapes: Sequence[Shape], n: int, split: str | None
     ) -> None:
         if split is not None and os.path.basename(self.path) != split:
             raise ValueError(f"{self.path} is open, not split {split!r}")

@@ -14,12 +14,11 @@ from mapix.errors import warn
 from mapix.vimh import layout
 from mapix.vimh.parameters import Parameter
 
-__all__ = ["Packer", "Shape", "Split", "finite"]
+__all__ = ["Packer", "Shape", "finite"]
 
 BLOCK_NBYTES = 4 << 20  # packed at once
 ROUNDING = 1e-9  # share of a range by which computed values may exceed it
 
-Split = str
 Shape = tuple[int, int, int]
 
 
@@ -50,7 +49,7 @@ class Packer:
         )
 
     def _put(
-        self, block: bytes | memoryview, shapes: Sequence[Shape], n: int, split: Split | None
+        self, block: bytes | memoryview, shapes: Sequence[Shape], n: int, split: str | None
     ) -> None:
         """Write n packed records, contiguous bytes; ``shapes`` are those of their images."""
         raise NotImplementedError
@@ -62,7 +61,7 @@ class Packer:
         *,
         codes: Mapping[str, int | None] | None = None,
         spec_range: tuple[float, float] = (0.0, 0.0),
-        split: Split | None = None,
+        split: str | None = None,
     ) -> None:
         """Write one record.
 
@@ -149,7 +148,7 @@ class Packer:
         *,
         codes: Mapping[str, ArrayLike | None] | None = None,
         spec_range: ArrayLike = (0.0, 0.0),
-        split: Split | None = None,
+        split: str | None = None,
     ) -> None:
         """Write many records of one shape, which all have the same labels.
 
@@ -180,13 +179,13 @@ class Packer:
         ids: NDArray[np.uint8],
         codes: NDArray[np.uint8],
         spec: NDArray[np.float32],
-        split: Split | None,
+        split: str | None,
     ) -> None:
         h, w, c = (int(d) for d in images.shape[1:])
         block = layout.pack(images, ids, codes, spec if self.dialect == 14 else None)
         self._put(block.data, [(h, w, c)], len(block), split)
 
-    def extend_flat(self, batch: Batch, *, split: Split | None = None) -> None:
+    def extend_flat(self, batch: Batch, *, split: str | None = None) -> None:
         """Write the records of a batch of mixed sizes, with the labels that each has.
 
         Parameters

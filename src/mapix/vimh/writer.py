@@ -14,7 +14,7 @@ from mapix.store import SYSTEM, Calls, Closing, NewDirectory, NewFile
 from mapix.vimh import layout
 from mapix.vimh.files import PICKLE_SUFFIX, SPLIT_NAME, SPLITS, TOTALS
 from mapix.vimh.info_json import INFO_NAME
-from mapix.vimh.packing import Packer, Shape, Split, finite
+from mapix.vimh.packing import Packer, Shape, finite
 from mapix.vimh.parameters import Parameter
 
 __all__ = ["Writer", "spectrogram_bytes", "write"]
@@ -115,7 +115,7 @@ class Writer(Packer, Closing):
             raise
 
     def _put(
-        self, block: bytes | memoryview, shapes: Sequence[Shape], n: int, split: Split | None
+        self, block: bytes | memoryview, shapes: Sequence[Shape], n: int, split: str | None
     ) -> None:
         split = split or self.splits[0]
         if split not in self.counts:

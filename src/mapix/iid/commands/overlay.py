@@ -43,9 +43,10 @@ def _run(arguments: argparse.Namespace) -> None:
 def _image(path: str) -> Any:
     import numpy as np
 
-    from mapix.optional import library
+    from mapix.registry import open_dataset
+    from mapix.viewer.companions import picture
 
     if path.endswith(".npy"):
-        return np.load(path, allow_pickle=False)
-    with library("PIL.Image", "images").open(path) as image:
-        return np.asarray(image.convert("RGB"))
+        return np.array(open_dataset(path, format="npy"))
+    found = picture(path)
+    return found[..., :1] if found.shape[2] == 2 else found  # of grey and alpha grey alone
