@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import json
 import math
+import multiprocessing
 import os
 import pickle
 import shutil
 import tarfile
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -482,3 +483,16 @@ def test_parts_open_copies_on_another_device_under_the_same_path(tmp_path):
         os.utime(data, ns=(0, data.stat().st_mtime_ns + 10**10))  # the same bytes, another time
         with pytest.raises(mapix.FileChangedError, match="train"):
             pickle.loads(parts)
+
+
+@pytest.mark.slow
+def test_processes_that_share_nothing(tmp_path):
+    ds = mapix.open([vimh(tmp_path / str(k), 20, mixed=True, seed=k) for k in range(2)])
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        assert ds.verify(map=pool.map) == ds.verify()
+        assert equal(ds.statistics(map=pool.map), ds.statistics())
+        found = plans.find(ds, bright, map=pool.map)
+        mapix.convert(ds, tmp_path / "x", to="vimh", map=pool.map)
+    assert found.rows.tolist() == ds.where(bright(ds)).rows.tolist()
+    images = [record.image.tobytes() for record in mapix.open(tmp_path / "x", split="train")]
+    assert images == [record.image.tobytes() for record in ds]

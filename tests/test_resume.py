@@ -267,3 +267,15 @@ def test_workers_may_store_the_same_part(tmp_path):
 
 def images_of(piece):
     return [piece.part.batch(np.arange(len(piece.part))).images, None]
+
+
+def test_the_command(tmp_path, capsys):
+    from mapix.__main__ import main
+
+    source = rows(tmp_path / "source")
+    (tmp_path / "out").mkdir()
+    command = ["convert", str(source), str(tmp_path / "out" / "x.npy"), "--lossy"]
+    assert main([*command, "--threads", "2", "--resume"]) == 0
+    assert os.listdir(tmp_path / "out") == ["x.npy"]
+    assert np.array_equal(np.load(tmp_path / "out" / "x.npy"), np.load(source)["images"])
+    capsys.readouterr()

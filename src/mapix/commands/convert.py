@@ -54,7 +54,12 @@ def add_target(parser: Any) -> None:
     parser.add_argument("--size", help="HEIGHTxWIDTH of the images of an image folder")
     parser.add_argument("--fit", help="how: resize, letterbox, cover, pad or crop")
     parser.add_argument("--mode", help="channels: L, LA, RGB or RGBA")
-    parser.add_argument("--threads", type=int, help="threads that decode images")
+    parser.add_argument("--threads", type=natural, help="threads that read and decode")
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="store what is decoded in .TARGET.parts, and go on with it after a stop",
+    )
     parser.add_argument(
         "--lossy", action="store_true", help="go on when something is lost, and report it"
     )
@@ -74,7 +79,7 @@ def add_target(parser: Any) -> None:
 
 def _images(a: argparse.Namespace) -> dict[str, Any]:
     """Options of an image folder's ``batch``."""
-    given = {name: getattr(a, name) for name in ("fit", "mode", "threads", "size")}
+    given = {name: getattr(a, name) for name in ("fit", "mode", "size")}
     if a.size is not None:
         height, _, width = a.size.partition("x")
         if not (height.isdigit() and width.isdigit()):
@@ -109,6 +114,8 @@ def write(a: argparse.Namespace, source: Any, target: str, split: str | None = N
             axes=a.axes,
             images=_images(a),
             progress=show,
+            map=a.threads,
+            resume=a.resume,
             **sharding(a),
             **given,
         )
