@@ -122,6 +122,9 @@ def walk_seeds() -> dict[str, bytes]:
                 out[f"{order}_{name}_{head}"] = bytes([flags | head | big]) + tail + programme
             for name, data in golden().items() if not flags else ():
                 out[f"{order}_{name}_{head}"] = bytes([flags | 2 | head]) + tail + data
+    for head in (0, 1):  # labels and pixels of seven bytes, the last record at the end of memory
+        order = bytes([head, 0xFF, 0xFF, 0, 0, 0])
+        out[f"pairs_{head}"] = order + records(9, 1, 1, 1, 3)
     return out
 
 

@@ -329,7 +329,7 @@ def written(path: Path, writer: Any, *, large: bool) -> tuple[list[Any], bytes]:
         if large:
             add("d", "large", np.ones((3000, 3000), bool))
             add("d", "next", ones)
-        found += [len(out), out.nbytes]
+        found += [len(out), out.nbytes, out._rows.reserved]
     return found, path.read_bytes()
 
 
