@@ -359,3 +359,67 @@ def test_the_buffer(tmp_path: Path) -> None:
         with pytest.raises(TypeError, match="5 arguments"):
             rows.add(b"", b"")
         assert len(rows) == key + 1
+
+
+def test_memory_that_runs_out(path: Path, tmp_path: Path) -> None:
+    """The n-th allocation of an object fails: MemoryError, or the right result; nothing changes."""
+    memory = pytest.importorskip("_testcapi", reason="needs CPython's own test module")
+    a = mapix.open(path)
+    segment, name = a[59], a.name(59)
+    a.at(1, 1)
+    a.find(*name)
+    acts: list[Any] = [
+        segment.mask,
+        lambda: segment.bbox,
+        lambda: segment.iid,
+        lambda: a._file.find(*name),
+        lambda: a._file.find_many(name[0], [name[1], "ü"]),
+        lambda: a._file.at(60, 60),
+        lambda: a._file.region((50, 50, 70, 70)),
+        lambda: a._file.head(7),
+        lambda: type(segment)(a._file, 7).key,
+    ]
+    failed = 0
+    for act in acts:
+        want = outcome(act)
+        for n in range(1, 40):
+            memory.set_nomemory(n, n + 1)
+            try:
+                found = act()
+            except MemoryError:
+                failed += 1
+                continue
+            finally:
+                memory.remove_mem_hooks()
+            assert outcome(lambda found=found: found) == want
+        assert outcome(act) == want
+    assert failed
+    with Writer(tmp_path / "x.iid") as out:
+        rows, mask = out._rows, np.ones((3, 4), bool)
+        for n in range(1, 20):
+            before = len(rows)
+            memory.set_nomemory(n, n + 1)
+            try:
+                key = rows.add("d", "i", mask, (1, 2), 0)
+            except MemoryError:
+                key = None
+            finally:
+                memory.remove_mem_hooks()
+            assert key in (None, before)
+            assert len(rows) - before <= 1
+            taken = rows.names_nbytes, rows.segs_nbytes
+            memory.set_nomemory(n, n + 1)
+            try:
+                names, segs = rows.take()
+            except MemoryError:
+                names = segs = b""
+            finally:
+                memory.remove_mem_hooks()
+            assert (rows.names_nbytes, rows.segs_nbytes) == taken
+            out._iids.write(names)
+            out._segs.write(segs)
+        n = len(rows)
+    again = mapix.open(tmp_path / "x.iid")
+    assert len(again) == n
+    assert again.verify().ok
+    assert all(s.mask().all() for s in again)
