@@ -361,7 +361,8 @@ def stated(text: str, path: str = "") -> str:
 
 CONTRACT: dict[str, Op] = {  # of every family
     **dict.fromkeys(
-        ("BATCH_OPTIONS", "FAMILY", "LABEL_UNITS", "NO_BATCH", "RECORDS"), lambda a: None
+        ("BATCH_OPTIONS", "FAMILY", "LABEL_UNITS", "NO_BATCH", "RECORDS", "UNPICKLED"),
+        lambda a: None,
     ),
     "__array__": lambda a: array_of(a),
     "batch_shape": lambda a: a.batch_shape([0, len(a) - 1]),

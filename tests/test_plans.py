@@ -485,6 +485,35 @@ def test_parts_open_copies_on_another_device_under_the_same_path(tmp_path):
             pickle.loads(parts)
 
 
+@pytest.mark.parametrize("family", ["vimh", "idx", "folder"])
+def test_what_was_opened_as_a_directory_is_checked_as_one(tmp_path, family):
+    for k in range(2):
+        folder = tmp_path / str(k)
+        if family == "vimh":
+            place = vimh(folder, 5) / "test"
+        elif family == "idx":
+            folder.mkdir()
+            for split in ("train", "t10k"):
+                rows = np.zeros((5, 4, 4), np.float32)
+                rows[2, 1, 1] = np.nan if split == "t10k" else 0
+                place = folder / f"{split}-images-idx3-ubyte"
+                mapix.idx.write(place, rows)
+        else:
+            image = pytest.importorskip("PIL.Image").new("RGB", (5, 4))
+            for split in ("train", "test"):
+                place = folder / split / "metadata.jsonl"
+                place.parent.mkdir(parents=True)
+                image.save(place.with_name("a.png"))
+                place.write_text(json.dumps({"file_name": "a.png"}))
+        if family != "idx":
+            place.write_bytes(b"{}" * 50)
+    ds = mapix.open([tmp_path / "0", tmp_path / "1"])
+    whole = ds.verify()
+    assert len(whole.problems) >= 2
+    for how in (2, in_other_processes):
+        assert ds.verify(map=how) == whole
+
+
 @pytest.mark.slow
 def test_processes_that_share_nothing(tmp_path):
     ds = mapix.open([vimh(tmp_path / str(k), 20, mixed=True, seed=k) for k in range(2)])

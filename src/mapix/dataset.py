@@ -125,6 +125,9 @@ class Dataset(abc.ABC, Generic[R]):
         Columns that together name a record; empty where records have no names.
     JOINED : str, callable or None
         Called with a list of datasets by ``joined``; None where the family cannot join them.
+    UNPICKLED : tuple of str
+        Names of attributes that a pickle leaves out, and that ``verify`` needs: what was opened as
+        a directory is checked as one by other workers, too.
     PANELS : tuple of str
         ``"module:NAME"`` of each panel of the viewer that only this family has: see
         ``mapix.viewer.panels.Panel``.
@@ -139,6 +142,7 @@ class Dataset(abc.ABC, Generic[R]):
 
     NAMES: ClassVar[tuple[str, ...]] = ()
     JOINED: ClassVar[Deferred | None] = "mapix.joined:Joined"
+    UNPICKLED: ClassVar[tuple[str, ...]] = ()
     PANELS: ClassVar[tuple[Deferred, ...]] = ()
 
     _rows: Rows = None

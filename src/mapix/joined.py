@@ -32,6 +32,7 @@ __all__ = ["Joined"]
 R = TypeVar("R", covariant=True)
 Where = slice | NDArray[np.int64]
 Asked = tuple[Dataset[Any], NDArray[np.int64], Where]
+FileItem = tuple[Piece, int, dict[str, Any]]
 MOST_JOINTS = 64  # sets of options that are remembered
 SHARES = 1000  # of a part, in which progress is counted
 MISSING = {"u": 0, "i": -1, "f": np.nan}  # labels that a record lacks, by kind of number
@@ -522,12 +523,15 @@ class Joined(Dataset[R]):
         found = mapped(map, _columns_of_file, self._files())
         return columns_of_all(list(zip(self.parts.counts.tolist(), found, strict=True)))
 
-    def _files(self) -> list[tuple[Piece, int]]:
+    def _files(self) -> list[FileItem]:
         """Return the parts as arguments of tasks, for ``_file``: none is opened."""
         if self.parts.reopening() is None:
-            return [(Piece(ds, ds._rows), -1) for ds in self.parts]
+            return [
+                (Piece(ds, ds._rows), -1, {name: getattr(ds, name) for name in ds.UNPICKLED})
+                for ds in self.parts
+            ]
         whole = Piece(self._part(None), None)
-        return [(whole, k) for k in range(len(self.parts))]
+        return [(whole, k, {}) for k in range(len(self.parts))]
 
     def _record_sizes(self) -> int | NDArray[np.int64]:
         known = []
@@ -672,20 +676,23 @@ class Joined(Dataset[R]):
         return _rejoined, (type(self), tuple(self.parts), self._rows)
 
 
-def _file(item: tuple[Piece, int]) -> Any:
+def _file(item: FileItem) -> Any:
     """Return the dataset that an item of ``Joined._files`` stands for."""
-    piece, k = item
+    piece, k, unpickled = item
     ds: Any = piece.part
-    return ds if k < 0 else ds.parts[k]
+    if k >= 0:
+        return ds.parts[k]
+    vars(ds).update(unpickled)
+    return ds
 
 
-def _columns_of_file(item: tuple[Piece, int]) -> dict[str, ColumnStatistics]:
+def _columns_of_file(item: FileItem) -> dict[str, ColumnStatistics]:
     from mapix.statistics import column_statistics
 
     return column_statistics(_file(item))
 
 
-def _report_of_file(item: tuple[Piece, int]) -> Report | str:
+def _report_of_file(item: FileItem) -> Report | str:
     return _report_of(lambda: _file(item), None, None)
 
 

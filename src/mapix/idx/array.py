@@ -37,6 +37,8 @@ class IdxArray(RowArray):
 
     FAMILY = NAME
 
+    UNPICKLED = ("_of_directory",)
+
     def __init__(
         self,
         source: Source,

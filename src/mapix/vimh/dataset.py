@@ -71,6 +71,7 @@ class Dataset(record_types.Rows, Batching):
         The directory that was opened without ``split``: ``verify`` checks all of its data files.
     """
 
+    UNPICKLED = ("directory",)
     directory: str | None = None
     _table: tuple[NDArray[np.uint8], NDArray[np.bool_]] | None = None  # all label columns
 
