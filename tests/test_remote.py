@@ -21,6 +21,7 @@ import pytest
 
 import mapix
 from mapix.__main__ import main
+from mapix._native.core import ffi, lib
 from mapix.remote import arrival, http_object, mirror, opening, settings
 from mapix.remote.estimates import Estimates, runs
 from mapix.source import Source
@@ -234,6 +235,16 @@ def test_more_stretches_than_can_be_mapped(url, monkeypatch):
     remote_of(ds)._unmap_idle()
     with pytest.raises(mapix.LimitError, match=r"ds\.batch"):
         held.extend(ds[i] for i in range(0, N, 15))
+
+
+def test_a_fault_brings_its_own_block(server, url):
+    mapping = mapix.open(url).source.mapping
+    at, n = 50 * PAGE + 17, len(server.requests)
+    into, where = ffi.new("uint8_t[1]"), ffi.new("mapix_where *")
+    assert mapping.guarded(lambda m: lib.mapix_copy(m, at, 1, into, where)) == 0
+    assert into[0] == (server.folder / "rows.npy").read_bytes()[at]
+    (asked,) = ranges_of(server, "rows.npy")[n:]
+    assert asked.startswith(f"bytes={50 * PAGE}-")
 
 
 # --- the mirror -----------------------------------------------------------------------------------

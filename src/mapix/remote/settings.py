@@ -49,7 +49,7 @@ def timeout_s() -> float:
 
 
 def most_mirror_nbytes(used: int, free: int) -> int:
-    """Return the bytes that all mirrors may take: by default half of the disk's free space.
+    """Return the bytes that all mirrors may take: by default half of what they could take.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def most_mirror_nbytes(used: int, free: int) -> int:
         Bytes that the mirrors take, and free bytes of the disk.
     """
     found = _number(MAX_NBYTES, LEAST_MIRROR_NBYTES, 1 << 62)
-    return (used + free) // 2 if found is None else int(found)
+    return max((used + free) // 2, LEAST_MIRROR_NBYTES) if found is None else int(found)
 
 
 def waste() -> float:
