@@ -402,7 +402,7 @@ def test_many_fixed_parameters_are_told_apart_in_one_go():
         ('{"a": 1e999}', mapix.FormatError, "1e999 is not a finite number"),
         ('{"a": -1e999}', mapix.FormatError, "-1e999 is not a finite number"),
         ('{"a": ' + "9" * 5000 + "}", mapix.FormatError, "digits"),
-        ("[" * 100_000, mapix.FormatError, "recursion"),
+        ("[" * 100_000, mapix.FormatError, "nested too deeply"),
         ("{}" + " " * 20 + "x", mapix.FormatError, "Extra data"),
         ('{"a": [' + "[]," * 200_000 + "[]]}", mapix.LimitError, "lists and objects"),
         ('{"parameter_names": ["a"], "parameter_mappings": {"a": {"min": ' + "9" * 400 + "}}}",

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import weakref
 import zlib
@@ -225,12 +226,22 @@ class Ahead(Generic[T]):
         """Release a result, so that its slot can be reused."""
         self._free.put(slot)
 
-    def close(self, getpid: Callable[[], int] = os.getpid) -> None:
+    def close(
+        self,
+        # defaults: at the interpreter's exit, os and sys may be None
+        getpid: Callable[[], int] = os.getpid,
+        finalizing: Callable[[], bool] = sys.is_finalizing,
+    ) -> None:
         """End the thread, and wait until its current call returns."""
         self._stopped[0] = True
         self._free.put(0)  # the thread may be waiting for a slot
-        if getpid() == self._pid:  # a default: at the interpreter's exit, os may be None
+        if getpid() != self._pid:
+            return
+        try:
             self._thread.join()
+        except RuntimeError:
+            if not finalizing():  # from Python 3.14 on, no thread can be waited for then
+                raise
 
 
 def _work(

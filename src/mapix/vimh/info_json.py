@@ -148,7 +148,9 @@ def _parsed(data: bytes, path: str) -> dict[str, Any]:
             parse_float=_finite,
             parse_constant=_refuse,
         )
-    except (ValueError, RecursionError) as e:
+    except RecursionError as e:  # whose text differs among versions of Python
+        raise FormatError(path, WHAT, "lists and objects are nested too deeply") from e
+    except ValueError as e:
         raise FormatError(path, WHAT, str(e)) from e
     if not isinstance(info, dict):
         raise FormatError(path, WHAT, f"expected an object, got {type(info).__name__}")
