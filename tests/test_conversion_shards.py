@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import mapix
+import mapix.catalogue
 import mapix.conversion.stream
 import mapix.iid
 from mapix import LossError, UnsupportedError
@@ -123,6 +124,8 @@ def test_shards_hold_what_one_file_holds(tmp_path, to, source, monkeypatch):
     assert [len(part) for part in parts] == [4, 4, 4, 5]
     names_of_files = "file_name" if to == "folder" and source == "records" else ""
     same(mapix.open(made.shards), mapix.open(one.path), but=names_of_files)
+    mapix.catalogue.write(made.shards, tmp_path / "all.catalogue")
+    same(mapix.open(tmp_path / "all.catalogue"), mapix.open(one.path), but=names_of_files)
     return None
 
 
@@ -249,7 +252,10 @@ def test_shards_of_an_archive(archive, tmp_path):
         archive, tmp_path / "s.iid", shards=4, progress=lambda *done: steps.append(done)
     )
     assert (made.records, len(made.shards), steps[-1]) == ({"segments": N}, 4, (N, N))
-    for back in (mapix.open(made.shards[2]), mapix.open(made.shards)):
+    mapix.catalogue.write(made.shards, tmp_path / "all.catalogue")
+    for path in (made.shards[2], made.shards, tmp_path / "all.catalogue"):
+        back = mapix.open(path)
+        assert back.find("d1", "s3").tolist() == [3]
         assert back.names() == archive.names()
         assert back.meta == archive.meta
         assert back.table()["groups"] == archive.table()["groups"]

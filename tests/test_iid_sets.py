@@ -322,10 +322,21 @@ QUERIES = {
     "duplicates": lambda a, keys: [d.tolist() for d in a.duplicates()],
     "names": lambda a, keys: a.names(keys),
     "masks": lambda a, keys: [m.tolist() for m in a.masks(keys)],
+    "paint": lambda a, keys: [
+        [v.tolist() for v in a.paint(keys, (1, 0, 25, 24), order=order, depth=True)]
+        for order in ("key", "given", "area")
+    ],
+    "paint all": lambda a, keys: a.paint(keys, order="given").tolist(),
+    "unions": lambda a, keys: [
+        ask([] if keys is None else keys)[0].tolist()
+        for ask in (a.union, a.intersection, a.difference)
+    ],
 }
 
 
-def test_queries_of_a_set_are_exact(tmp_path):
+def test_queries_of_a_set_are_exact(tmp_path, monkeypatch):
+    monkeypatch.setattr(sharded_archive, "BAND_ROWS", 7)
+
     @settings(max_examples=12)
     @given(st.data())
     def check(data):

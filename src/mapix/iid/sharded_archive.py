@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["ShardedArchive", "join"]
 
 MOST_DEPTH = 65535  # of a painting
+BAND_ROWS = 256  # that are painted for all files before the next ones
 HALF, NUMBER = np.uint64(32), np.uint64(0xFFFFFFFF)
 NO_HASHES = np.empty(0, np.uint64)
 
@@ -117,16 +118,54 @@ class _ShardedBits:
         labels: NDArray[np.int32],
         depth: NDArray[np.uint16] | None,
     ) -> None:
+        order, parts = list(self._shards.runs(keys)), list(self._shards.by_part(keys))
+        if len(order) > len(parts):  # segments of the same file above and below others
+            for begin in range(0, len(labels), BAND_ROWS):
+                rows = slice(begin, begin + BAND_ROWS)
+                band = window.copy()
+                band[0] = window[0] + begin
+                band[2] = min(int(band[0]) + BAND_ROWS, int(window[2]))
+                deep = None if depth is None else depth[rows]
+                self._paint_mixed(parts, values, boxes, band, labels[rows], deep)
+            return
         deep = None if depth is None else np.empty_like(depth)
-        for part, inner, run in self._shards.runs(keys):
+        for part, inner, run in order:
             part._bits.paint(inner, values[run], boxes[run], window, labels, deep)
             if depth is not None and deep is not None:
-                np.add(depth, np.minimum(deep, MOST_DEPTH - depth), out=depth)
+                _add(depth, deep)
+
+    def _paint_mixed(
+        self,
+        parts: Sequence[tuple[SingleArchive, Keys, NDArray[np.int64]]],
+        values: NDArray[np.int32],
+        boxes: NDArray[np.uint16],
+        window: NDArray[np.uint16],
+        labels: NDArray[np.int32],
+        depth: NDArray[np.uint16] | None,
+    ) -> None:
+        """Paint the segments of each file alone, with their positions: the highest is on top."""
+        top = np.full(labels.shape, -1, np.int32)
+        some = np.empty_like(top)
+        deep = None if depth is None else np.empty_like(depth)
+        for part, inner, at in parts:
+            meets = np.flatnonzero((boxes[at, 0] < window[2]) & (boxes[at, 2] > window[0]))
+            if not len(meets):
+                continue
+            numbers = at[meets]
+            some.fill(-1)
+            part._bits.paint(
+                inner[meets], numbers.astype(np.int32), boxes[numbers], window, some, deep
+            )
+            np.maximum(top, some, out=top)
+            if depth is not None and deep is not None:
+                _add(depth, deep)
+        seen = top >= 0
+        labels[seen] = values[top[seen]]
 
     def combine(
         self, keys: Keys, what: int, window: NDArray[np.uint16], canvas: NDArray[np.uint64]
     ) -> None:
-        for part, inner, _run in self._shards.runs(keys):
+        for part, inner, _ in self._shards.by_part(keys):  # the order makes no difference
             part._bits.combine(inner, what, window, canvas)
 
     def rle(self, keys: Keys, size: tuple[int, int], *, text: bool) -> list[Any]:
@@ -135,6 +174,10 @@ class _ShardedBits:
             for i, one in zip(at.tolist(), part._bits.rle(inner, size, text=text), strict=True):
                 found[i] = one
         return found
+
+
+def _add(depth: NDArray[np.uint16], more: NDArray[np.uint16]) -> None:
+    np.add(depth, np.minimum(more, MOST_DEPTH - depth), out=depth)
 
 
 class _ByHash:
