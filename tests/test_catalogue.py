@@ -35,6 +35,7 @@ from slow_vimh import pack, record
 from test_store import Failing
 
 SIZES = (3, 1, 0, 4, 2)
+PLAIN: dict[str, Any] = {"dialect": 14, "info": False}
 
 
 def shard(folder: Path, k: int, n: int = 3, *, label: int = 0) -> Path:
@@ -208,7 +209,7 @@ def test_the_layout_is_what_the_slow_reader_reads(made, archives, tmp_path):
     assert found[-1][6] == {"path": "077.vimh", "options": found[0][6]["options"]}
 
 
-@pytest.mark.parametrize("step", [151, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [151, pytest.param(7, marks=pytest.mark.slow)])
 def test_damaged_bytes_are_found(made, archives, step, monkeypatch):
     """A file that is cut, or in which a byte differs, is the same catalogue or an error."""
     monkeypatch.setattr(packing, "SPARE", 1)
@@ -792,6 +793,31 @@ def test_ranges_exclude():
         assert bounds_of(text, known, 2).tolist() == expected, text
 
 
+# --- repairing ------------------------------------------------------------------------------------
+
+
+def test_repairing(made, shards, tmp_path, capsys):
+    whole = shards[3].read_bytes()
+    shards[3].write_bytes(whole[:-5])  # its last record is cut
+    shards[1].unlink()
+    new = tmp_path / "new"
+    assert main(["repair", str(made), str(new)]) == 1
+    said = capsys.readouterr().out
+    assert "001.vimh: left out" in said
+    assert f"{new}/000003-003.vimh: 3 records" in said
+    assert sorted(p.name for p in new.iterdir()) == ["000003-003.vimh", made.name]
+    assert codes(mapix.open(new / made.name)) == [0, 1, 2, 30, 31, 32, 40, 41]
+    assert shards[3].read_bytes() == whole[:-5]
+    new.rename(tmp_path / "moved")
+    assert len(mapix.open(tmp_path / "moved" / made.name)) == 8
+    for path in shards:
+        path.write_bytes(b"")
+        path.unlink()
+    with pytest.raises(mapix.UnsupportedError, match="no shard could be saved"):
+        mapix.registry.resolved(mapix.registry.named("catalogue").repair)(made, new)
+    assert not new.exists()
+
+
 # --- the command ----------------------------------------------------------------------------------
 
 
@@ -816,3 +842,73 @@ def test_the_command(tmp_path, shards, capsys):
     assert main(["catalogue", new, "-o", out]) == 2
     assert "exists" in capsys.readouterr().err
     assert main(["verify", out]) == 0
+
+
+# --- many, and large ------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_ten_thousand_files(tmp_path, opened):
+    folder = tmp_path / "many"
+    folder.mkdir()
+    records = [record(3, 4, 1, [(0, k)], seed=k) for k in range(256)]
+    for k in range(10_000):
+        (folder / f"{k:05}.vimh").write_bytes(pack([records[k % 256], records[(k + 1) % 256]]))
+    path = tmp_path / "many.catalogue"
+    seen: list[tuple[int, int]] = []
+    catalogue.write(
+        folder, path, format="vimh", progress=lambda *numbers: seen.append(numbers), **PLAIN
+    )
+    assert seen[-1] == (10_000, 10_000)
+    before = descriptors()
+    ds = mapix.open(path, most_open=500)
+    assert len(opened) == 1
+    assert len(ds) == 20_000
+    assert descriptors() <= before + 3
+    rng = np.random.default_rng(0)
+    for _ in range(12):
+        rows = rng.integers(0, len(ds), 256)
+        opened.clear()
+        batch = ds.batch(rows)
+        labels = (rows // 2 + rows % 2) % 256
+        assert batch.labels.ravel().tolist() == labels.tolist()
+        assert len(opened) <= len(set((rows // 2).tolist()))
+        assert any(joint is not None for joint in ds._joints.values())  # one call
+        assert len(ds.parts._open) <= 500
+        assert descriptors() < before + 64
+    opened.clear()
+    found = ds.where("param_0 == 7")
+    assert len(opened) < 150
+    assert found.rows.tolist() == [
+        2 * k + j for k in range(10_000) for j in (0, 1) if (k + j) % 256 == 7
+    ]
+    catalogue.add(path, shard(tmp_path, 1), format="vimh", **PLAIN)
+    assert len(mapix.open(path)) == 20_003
+
+
+@pytest.mark.slow
+@pytest.mark.maps
+@pytest.mark.linux
+def test_ten_terabytes(tmp_path):
+    folder = tmp_path / "large"
+    folder.mkdir()
+    shape = (5 << 30) // 4096, 64, 64
+    first = folder / "000.npy"
+    np.lib.format.open_memmap(first, "w+", np.uint8, shape).flush()
+    head = first.read_bytes()[:128]
+    for k in range(2000):
+        path = folder / f"{k:05}.npy"
+        path.write_bytes(head)
+        os.truncate(path, 128 + (5 << 30))
+    first.unlink()
+    with (folder / "01723.npy").open("r+b") as out:
+        out.seek(128 + 4096 * 77)
+        out.write(bytes(range(64)))
+    catalogue.write(folder, tmp_path / "large.catalogue")
+    ds = mapix.open(tmp_path / "large.catalogue")
+    assert len(ds) == 2000 * shape[0]
+    assert ds.describe()["nbytes"] > 10 * 10**12
+    row = 1723 * shape[0] + 77
+    assert ds[row][0].tolist() == list(range(64))
+    batch = ds.batch([row, len(ds) - 1, 0, row + 1, row])
+    assert batch.images.any(axis=(1, 2)).tolist() == [True, False, False, False, True]

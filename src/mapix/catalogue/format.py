@@ -10,6 +10,7 @@ FORMAT = Format(
     open="mapix.catalogue.opening:open_path",
     magic=((0, b"mapix catalogue\n"),),
     suffixes=(".catalogue",),
+    repair="mapix.catalogue.salvage:repair",
     commands="mapix.catalogue.commands:add",
     command_names={"catalogue": "list datasets in a file that opens them as one"},
 )
