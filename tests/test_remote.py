@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import pickle
@@ -283,6 +284,45 @@ def test_the_disk_space_is_bounded(server, monkeypatch, own_cache):
             pass
 
 
+@pytest.mark.slow
+def test_processes_share_mirrors_that_are_removed_all_the_time(server, monkeypatch):
+    rows = np.tile(ROWS, (6, 1, 1, 1))
+    np.save(server.folder / "rows.npy", rows)
+    for name, value in {
+        (mirror, "LEAST_SEGMENT_NBYTES"): 1 << 18,
+        (mirror, "TRIM_NBYTES"): 1 << 17,
+        (settings, "LEAST_MIRROR_NBYTES"): 1,
+        (arrival, "MOST_EXTENTS"): 200,
+        (arrival, "MOST_SPANS"): 90,
+    }.items():
+        monkeypatch.setattr(*name, value)
+    monkeypatch.setenv("MAPIX_REMOTE_MAX_BYTES", str(5 << 18))
+    monkeypatch.setenv("MAPIX_REMOTE_WASTE", "2")
+
+    def right(seed: int) -> bool:
+        rng = np.random.default_rng(seed)
+        held: list[tuple[int, Any]] = []
+        for _ in range(12):
+            ds = mapix.open(f"{server.url}/rows.npy")
+            for _ in range(5):
+                chosen = rng.integers(0, len(rows), 24)
+                with contextlib.suppress(mapix.LimitError):  # views take the space
+                    if not np.array_equal(ds.batch(chosen, threads=2).images, rows[chosen]):
+                        return False
+                    held = [*held, (int(chosen[0]), ds[int(chosen[0])])][-4:]
+                if not all(np.array_equal(view, rows[i]) for i, view in held):
+                    return False
+        return True
+
+    children = []
+    for seed in range(3):
+        child = os.fork()
+        if not child:
+            os._exit(0 if right(seed) else 1)
+        children.append(child)
+    assert [os.waitstatus_to_exitcode(os.waitpid(c, 0)[1]) for c in children] == [0, 0, 0]
+
+
 def test_the_folder_of_mirrors_is_private(url, own_cache):
     (own_cache / "remote").mkdir()
     (own_cache / "remote").chmod(0o777)
@@ -537,6 +577,9 @@ def test_errors_of_opening(server):
         server.fault = lambda handler, n, status=status: handler.answer(status, b"") or True
         with pytest.raises(kind, match="/nothing"):
             mapix.open(f"{server.url}/nothing")
+    server.fault = lambda handler, n: "info" in handler.path and (handler.answer(403, b"") or True)
+    path = vimh(server.folder / "d")
+    assert len(mapix.open(f"{server.url}/d/train")) == len(mapix.open(path))
     for bad in ("http:///x", "http://host:port/x", "http://host/a b"):
         with pytest.raises(OSError, match="URL"):
             mapix.open(bad)

@@ -153,7 +153,8 @@ def open(path: Path | Sequence[Path], *, format: str | None = None, **options: A
     Parameters
     ----------
     path : str or os.PathLike, or a sequence of them
-        A data file or a dataset directory; several are opened as one, one after the other.
+        A data file or a dataset directory; several are opened as one, one after the other.  Or the
+        URL of a file: what is read of it is downloaded first.
     format : str, optional
         Name of the format (``mapix.registry.names()`` lists them); detected when not given.
     **options

@@ -826,11 +826,9 @@ def read_beside(path: str, limit: int) -> bytes | None:
     LimitError
         It has more than ``limit`` bytes.
     """
-    if not is_url(path) and not os.path.exists(path):
-        return None
+    if not is_url(path):
+        return read_small(path, limit) if os.path.exists(path) else None
     try:
         return read_small(path, limit)
-    except FileNotFoundError:
-        if is_url(path):
-            return None
-        raise
+    except (FileNotFoundError, PermissionError):  # some stores refuse what is not there
+        return None

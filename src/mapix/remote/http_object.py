@@ -150,6 +150,10 @@ class HttpObject:
             except FAULTS as e:
                 reason = f"{type(e).__name__}: {e}" if str(e) else type(e).__name__
                 self._location = self._start  # a redirect may have led to a server that is gone
+            except OSError as e:  # a certificate, or the network
+                if e.filename is not None:
+                    raise
+                raise OSError(e.errno or errno.EIO, e.strerror or str(e), self.url) from e
             if attempt < TRIES:
                 time.sleep(min(max(pause, wait * (0.5 + random.random())), MOST_PAUSE_S))
             wait *= 2
