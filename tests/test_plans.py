@@ -485,6 +485,23 @@ def test_parts_open_copies_on_another_device_under_the_same_path(tmp_path):
             pickle.loads(parts)
 
 
+def test_a_catalogue_travels_as_its_path(tmp_path):
+    shards = [vimh(tmp_path / str(k), n, seed=k, complete=True) for k, n in enumerate((9, 30, 4))]
+    mapix.catalogue.write([shard / "train" for shard in shards], tmp_path / "c")
+    ds = mapix.open(tmp_path / "c")
+    images = [record.image.tobytes() for record in ds]
+    size = ds.parts[0]._record_sizes()
+    parts = ds.plan(15 * (size if isinstance(size, int) else int(size[0])))
+    assert [len(part) for part in parts] == [9, 15, 15, 4]
+    assert all(len(pickle.dumps(part)) < 2000 for part in parts)
+    again = [pickle.loads(pickle.dumps(part)) for part in parts]
+    assert [record.image.tobytes() for part in again for record in part] == images
+    for how in (2, in_other_processes):
+        assert ds.verify(map=how) == ds.verify()
+        assert equal(ds.statistics(map=how), ds.statistics())
+        assert equal(ds[3:12].statistics(map=how), ds[3:12].statistics())
+
+
 @pytest.mark.parametrize("family", ["vimh", "idx", "folder"])
 def test_what_was_opened_as_a_directory_is_checked_as_one(tmp_path, family):
     for k in range(2):

@@ -428,6 +428,11 @@ class Dataset(abc.ABC, Generic[R]):
             np.int64,
         )
 
+    def _total_size(self) -> int:
+        """Return the bytes of all of this dataset's records in its files: see ``_record_sizes``."""
+        sizes = self._record_sizes()
+        return sizes * len(self) if isinstance(sizes, int) else int(sizes.sum())
+
     def _cut(self, nbytes: int) -> Iterator[tuple[Self, Rows]]:
         """Yield the parts of ``plan``: see ``_cut_at``."""
         yield from self._cut_at(cut(self._record_sizes(), len(self), nbytes))

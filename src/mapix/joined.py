@@ -540,6 +540,9 @@ class Joined(Dataset[R]):
             known.append((sizes, which, where, len(ds)))
         return self._placed(known, np.dtype(np.int64)) if known else np.empty(0, np.int64)
 
+    def _total_size(self) -> int:
+        return sum(self.parts.sizes()) if self._rows is None else super()._total_size()
+
     def _cut(self, nbytes: int) -> Iterator[tuple[Self, Rows]]:
         """Yield the parts of ``plan``: several small files, or records of a large one."""
         if self._rows is not None:

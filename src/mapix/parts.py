@@ -64,12 +64,8 @@ class Parts(Sequence[Any]):
         """Return what ``describe`` states of them: plain data."""
 
     def sizes(self) -> list[int]:
-        """Return the bytes of the records of each dataset, about.  Here each one is opened."""
-        found = []
-        for ds in self:
-            each = ds._record_sizes()
-            found.append(each * len(ds) if isinstance(each, int) else int(each.sum()))
-        return found
+        """Return the bytes of the records of each dataset, about."""
+        return [ds._total_size() for ds in self]
 
     def checked(self) -> list[str]:
         """Return what ``problems`` checks."""

@@ -168,9 +168,7 @@ def pieces(ds: Dataset[Any], nbytes: int | None = None) -> list[Piece]:
     By default they are smaller where the dataset is small, so that all workers have some.
     """
     if nbytes is None:
-        sizes = ds._record_sizes()
-        total = sizes * len(ds) if isinstance(sizes, int) else int(sizes.sum())
-        nbytes = min(PART_NBYTES, max(LEAST_NBYTES, total // PARTS))
+        nbytes = min(PART_NBYTES, max(LEAST_NBYTES, ds._total_size() // PARTS))
     found: list[Piece] = []
     for whole, rows in ds._cut(nbytes):
         piece = Piece(whole, rows)

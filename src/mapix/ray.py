@@ -54,13 +54,14 @@ def datasource(ds: Any) -> Any:
 
         def estimate_inmemory_data_size(self) -> int:
             """Return the bytes of all records in their files."""
-            return _total(ds)
+            size: int = ds._total_size()
+            return size
 
         def get_read_tasks(self, parallelism: int, *_: Any, **__: Any) -> list[Any]:
             """Return tasks for the parts of a plan, about ``parallelism`` of them."""
-            nbytes = max(LEAST_NBYTES, _total(ds) // max(1, parallelism))
+            nbytes = max(LEAST_NBYTES, ds._total_size() // max(1, parallelism))
             parts = pieces(ds, nbytes)
-            sizes = (_total(piece.part) for piece in parts)
+            sizes = (piece.part._total_size() for piece in parts)
             return [
                 task(
                     partial(_blocks, piece),
@@ -72,11 +73,6 @@ def datasource(ds: Any) -> Any:
             ]
 
     return Source()
-
-
-def _total(ds: Any) -> int:
-    sizes = ds._record_sizes()
-    return sizes * len(ds) if isinstance(sizes, int) else int(sizes.sum())
 
 
 def _blocks(piece: Piece) -> Iterator[Any]:
