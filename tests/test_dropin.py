@@ -36,7 +36,7 @@ def test_a_batch_is_an_array_of_its_images(ds):
     floats = np.asarray(batch, np.float32)
     assert floats.dtype == np.float32
     assert (floats == batch.images).all()
-    with pytest.raises(ValueError, match="images of uint8 become float32 by a copy"):
+    with pytest.raises(ValueError, match="uint8 as float32 needs a copy"):
         batch.__array__(np.float32, copy=False)
     copied = batch.__array__(copy=True)
     assert not np.shares_memory(copied, batch.images)

@@ -89,6 +89,7 @@ def test_large_labels_need_room(tmp_path: Path) -> None:
 def test_memory_does_not_grow_with_the_map(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("mapix.iid.label_files.STRIP_PIXELS", 1 << 16)
     monkeypatch.setattr("mapix.iid.label_maps.STRIPE_PIXELS", 1 << 16)
+    monkeypatch.setattr("mapix.store.BUFFER_NBYTES", 1 << 16)  # of each file that is written
     h = w = 1024
     small = np.zeros((h, w), np.uint16)
     small[: h // 2, : w // 2] = cells(h // 2, w // 2, 64)
