@@ -595,3 +595,15 @@ def test_statistics_are_exact(tmp_path):
     np.testing.assert_allclose(found.std, want.std(axis=(0, 1, 2)), rtol=1e-12)
     assert found.min.tolist() == want.min(axis=(0, 1, 2)).tolist()
     assert seen[-1] == (900, 900)
+
+
+def test_labels_beside_files_with_plain_names(tmp_path):
+    for stem in ("a-", "a_", ""):
+        mapix.idx.write(
+            tmp_path / f"{stem}images.idx", np.arange(8, dtype=np.uint8).reshape(2, 2, 2)
+        )
+        mapix.idx.write(tmp_path / f"{stem}labels.idx", np.array([7, 3], np.uint8))
+        with mapix.open(tmp_path / f"{stem}images.idx") as ds:
+            assert ds.columns["label"].values.tolist() == [7, 3]
+    with mapix.open(tmp_path / "a-labels.idx") as ds:
+        assert ds.labels is None

@@ -526,3 +526,18 @@ def test_conversion_from_and_to(tmp_path):
     np.save(tmp_path / "a.npy", X)
     mapix.convert(tmp_path / "a.npy", tmp_path / "b.npy")
     assert (tmp_path / "b.npy").read_bytes() == (tmp_path / "a.npy").read_bytes()
+
+
+def test_archives_as_scikit_learn_names_their_arrays(tmp_path):
+    images, target = np.arange(24, dtype=np.uint8).reshape(6, 2, 2), np.arange(6) % 4
+    np.savez(tmp_path / "a.npz", data=images.reshape(6, 4), target=target, images=images)
+    with mapix.open(tmp_path / "a.npz") as ds:
+        assert ds.columns["label"].values.tolist() == target.tolist()
+        assert np.array_equal(ds[3], images[3])
+    np.savez(tmp_path / "b.npz", data=images.reshape(6, 4), target=target)
+    with mapix.open(tmp_path / "b.npz") as ds:
+        assert ds.batch([5, 1]).labels.tolist() == [1, 1]
+        assert np.array_equal(ds[2], images[2].reshape(-1))
+    np.savez(tmp_path / "c.npz", images=images, target=np.arange(3))
+    with mapix.open(tmp_path / "c.npz") as ds:  # of something else
+        assert list(ds.columns) == []

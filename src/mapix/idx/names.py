@@ -12,6 +12,7 @@ __all__ = ["FILES", "IMAGES", "images_of", "labels_of", "splits_of"]
 
 FILES = {"train": "train-images-idx{}-ubyte", "test": "t10k-images-idx{}-ubyte"}
 IMAGES = re.compile(r"-images([-.])idx\d+-ubyte")  # in the name of a file that has labels
+PLAIN_IMAGES = re.compile(r"(.*[-_.]|)images(\.idx)")  # as other programs' users choose them
 LABELS = ("idx1-ubyte", "idx2-int", "idx2-ubyte", "idx1-int")  # MNIST's, QMNIST's, one-hot ones
 SETS = ("MNIST", "FashionMNIST", "KMNIST", "EMNIST", "QMNIST")  # folders that torchvision makes
 MOST_NAMES = 1000  # in a directory that is searched: a folder of pictures can have millions
@@ -74,7 +75,9 @@ def labels_of(path: str) -> str | None:
     name = name_of(path).removesuffix(".gz")
     m = IMAGES.search(name)
     if m is None:
-        return None
+        plain = PLAIN_IMAGES.fullmatch(name)
+        beside = plain and path_beside(path, f"{plain[1]}labels{plain[2]}")
+        return beside if beside and is_file(beside) else None
     stem = f"{name[: m.start()]}-labels{m[1]}"
     found = (path_beside(path, f"{stem}{end}{gz}") for end in LABELS for gz in ("", ".gz"))
     return next((p for p in found if is_file(p)), None)

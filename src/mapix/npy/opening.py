@@ -19,8 +19,9 @@ from mapix.unpacked import cached
 __all__ = ["npz_refusal", "open_npy", "open_npz"]
 
 END = ".npy"
-IMAGES = ("images", "x", "arr_0")
+IMAGES = ("images", "x", "arr_0", "data")
 LABELS = ("labels", "y")
+LIKELY_LABELS = ("target", "targets", "label")  # scikit-learn's, and others': if rows are as many
 INFLATED_NBYTES = 1 << 20  # bytes of each piece
 READ_STEP_NBYTES = 1 << 18
 MOST_LISTED = 20  # names of members in a message
@@ -209,9 +210,10 @@ def open_npz(
 ) -> NpzArray:
     """Open an array of a ``.npz`` archive, with its labels where there are some.
 
-    Without options the array is ``images``, ``x`` or ``arr_0``, with the labels ``labels`` or
-    ``y``; or the only array that there is.  Labels that ``mapix.convert`` wrote (``label/NAME``)
-    are columns; a single one that no record lacks is the label of each row.
+    Without options the array is ``images``, ``x``, ``arr_0`` or ``data``, or the only one that
+    there is.  Its labels are ``labels`` or ``y``, or ``target``, ``targets`` or ``label`` if it has
+    as many rows.  Labels that ``mapix.convert`` wrote (``label/NAME``) are columns; a single one
+    that no record lacks is the label of each row.
 
     Parameters
     ----------
@@ -262,6 +264,8 @@ def open_npz(
     found = archive.opened(beside)
     rows = archive.opened(name, found, axes)
     if len(rows) != len(found):
+        if labels is None and beside in LIKELY_LABELS:
+            return archive.opened(name, axes=axes)
         reason = (
             f"{len(rows)} rows in {name!r}, {len(found)} labels in {beside!r}; pass member= or "
             "labels= (False for none)"
@@ -308,4 +312,5 @@ def _default(archive: _Archive) -> str:
 
 def _default_labels(archive: _Archive, name: str) -> str | None:
     """Return the name of the labels of an array, where the archive has some."""
-    return next((n for n in LABELS if n in archive.arrays and n != name), None)
+    known = (*LABELS, *LIKELY_LABELS)
+    return next((n for n in known if n in archive.arrays and n != name), None)
