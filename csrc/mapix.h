@@ -561,11 +561,6 @@ int mapix_tree_search_many(const uint16_t *nodes, const uint32_t *order, uint64_
                            const uint16_t *windows, uint64_t nwindows, uint64_t *window,
                            uint32_t *found, uint64_t capacity, uint64_t *nfound, uint32_t *counts);
 
-/* Find the pairs of boxes that share a pixel, a < b, each once, from leaf *leaf on.  *leaf is set to the one
- * to continue with, n at the end. */
-int mapix_tree_pairs(const uint16_t *nodes, const uint32_t *order, uint64_t n, uint64_t *leaf,
-                     uint32_t *a, uint32_t *b, uint64_t capacity, uint64_t *nfound);
-
 /* --- JSON text: arrays of numbers -----------------------------------------------------------------
  *
  * `[1, -2.5]`, or rows, `[[1, 2], [3, 4]]`.  A number is read as the nearest float (ties to even), as infinite

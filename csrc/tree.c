@@ -188,26 +188,3 @@ int mapix_tree_search_many(const uint16_t *nodes, const uint32_t *order, uint64_
     }
     return MAPIX_OK;
 }
-
-int mapix_tree_pairs(const uint16_t *nodes, const uint32_t *order, uint64_t n, uint64_t *leaf,
-                     uint32_t *a, uint32_t *b, uint64_t capacity, uint64_t *nfound) {
-    const tree_shape s = tree_shape_of(n);
-    const search_fn search = MAPIX_AT_LEVEL(tree_search);
-    *nfound = 0;
-    for (; *leaf < n; ++*leaf) {
-        uint16_t box[4];
-        tree_box(nodes, *leaf, box);
-        const uint64_t left = capacity - *nfound;
-        const uint64_t more = search(nodes, &s, box, *leaf + 1, 1, b + *nfound, left);
-        if (more > left) {
-            return MAPIX_OK; /* the caller repeats it with a larger output */
-        }
-        for (uint64_t i = *nfound; i < *nfound + more; i++) {
-            const uint32_t one = order[*leaf], other = order[b[i]];
-            a[i] = one < other ? one : other;
-            b[i] = one < other ? other : one;
-        }
-        *nfound += more;
-    }
-    return MAPIX_OK;
-}

@@ -714,14 +714,6 @@ def test_trees_of_many_sizes():
             meets = (b[:, 0] < w[2]) & (b[:, 2] > w[0]) & (b[:, 1] < w[3]) & (b[:, 3] > w[1])
             want = np.flatnonzero(meets & full & (w[0] < w[2]) & (w[1] < w[3]))
             assert sorted(tree.search(w).tolist()) == want.tolist()
-        if n <= 300:
-            i, j = np.triu_indices(n, 1)
-            meets = (b[i, 0] < b[j, 2]) & (b[j, 0] < b[i, 2])
-            meets &= (b[i, 1] < b[j, 3]) & (b[j, 1] < b[i, 3]) & full[i] & full[j]
-            found = tree.pairs()
-            assert sorted(zip(*(v.tolist() for v in found), strict=True)) == sorted(
-                zip(i[meets].tolist(), j[meets].tolist(), strict=True)
-            )
 
 
 def test_archives_are_told_from_other_files(tmp_path):

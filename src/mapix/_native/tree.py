@@ -110,25 +110,3 @@ class Tree:
             if at[0] == before:
                 room *= 4
         return np.concatenate(every), counts
-
-    def pairs(self, most: int = 1 << 62) -> tuple[Keys, Keys] | None:
-        """Return all pairs a < b of boxes that share a pixel, or None if they exceed ``most``."""
-        leaf, count = ffi.new("uint64_t *"), ffi.new("uint64_t *")
-        room, total = max(1 << 16, self.n), 0
-        every: list[tuple[Keys, Keys]] = []
-        while leaf[0] < self.n:
-            a, b = np.empty(room, np.uint32), np.empty(room, np.uint32)
-            into = (write("uint32_t[]", a), write("uint32_t[]", b), room, count)
-            before = int(leaf[0])
-            lib.mapix_tree_pairs(*self._pointers, leaf, *into)
-            n = int(count[0])
-            total += n
-            if total > most:
-                return None
-            every.append((a[:n], b[:n]))
-            if leaf[0] == before:  # one leaf alone exceeds the memory
-                room *= 4
-        if not every:
-            return np.empty(0, np.uint32), np.empty(0, np.uint32)
-        one, two = zip(*every, strict=True)
-        return np.concatenate(one), np.concatenate(two)
