@@ -9,6 +9,7 @@ import pickle
 import random
 import shutil
 import struct
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -706,6 +707,44 @@ def test_pages_of_hashes(n, tmp_path):
             found = np.concatenate([np.empty(0, np.uint64), *file._between(where, low, high)])
             expected = run[(run >= np.uint64(low)) & (run <= np.uint64(high - 1))]
             assert found.tolist() == expected.tolist()
+
+
+def test_facts_and_reports_of_many_files_are_short(archives, tmp_path):
+    facts = mapix.open(archives).describe()
+    assert facts["shards"] == 6
+    assert "files" not in facts
+    folder = tmp_path / "n"
+    folder.mkdir()
+    for k in range(70):
+        np.save(folder / f"{k:03}.npy", np.full((2, 3), k, np.uint8))
+    catalogue.write(folder, tmp_path / "n.catalogue")
+    with (folder / "033.npy").open("ab") as out:
+        out.write(b"x")
+    report = mapix.open(tmp_path / "n.catalogue").verify()
+    assert report.nrecords == 138
+    assert len(report.checked) < 10
+    assert len(report.problems) == 1
+    assert "033.npy" in report.problems[0]
+
+
+def test_threads_share_a_catalogue(made):
+    ds = mapix.open(made, most_open=1)
+    wrong: list[Any] = []
+
+    def read(seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        for _ in range(30):
+            rows = rng.integers(0, len(ds), 8)
+            found = ds.batch(rows).labels.ravel().tolist()
+            if found != [EXPECTED[k] for k in rows.tolist()]:
+                wrong.append(found)
+
+    threads = [threading.Thread(target=read, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
 
 
 def test_names_of_other_families(tmp_path):

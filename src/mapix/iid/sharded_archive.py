@@ -448,6 +448,8 @@ class ShardedArchive(Archive):
         return np.concatenate([part._record_sizes() for part in self.parts])
 
     def _facts(self) -> dict[str, Any]:
+        if self.parts.lazy:
+            return {**super()._facts(), **self.parts.facts()}
         return {**super()._facts(), "files": [part.path for part in self.parts]}
 
     def verify(
