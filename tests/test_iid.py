@@ -796,6 +796,23 @@ def test_an_index_that_fits_and_lies_is_told_by_verify(tmp_path, monkeypatch):
         assert any(told in p for p in problems), problems
 
 
+def test_an_index_of_an_archive_as_large_is_not_believed(tmp_path):
+    """Both have the same sections; only the checksum of header and lookup table differs."""
+    masks = [np.ones((3, 40), bool), np.ones((50, 7), bool)]
+    for name, order in (("one", masks), ("two", masks[::-1])):
+        with Writer(tmp_path / f"{name}.iid", index=True) as out:
+            for k, mask in enumerate(order):
+                out.add("d", f"{k}", mask)
+    one, two = ((tmp_path / f"{name}.iid").read_bytes() for name in ("one", "two"))
+    assert len(one) == len(two)
+    end = mapix.open(tmp_path / "one.iid").layout.end
+    assert end == mapix.open(tmp_path / "two.iid").layout.end
+    (tmp_path / "mixed.iid").write_bytes(one[:end] + two[end:])
+    a = mapix.open(tmp_path / "mixed.iid")
+    assert a._index is None
+    assert a.bboxes.tolist() == [[0, 0, 3, 40], [0, 0, 50, 7]]
+
+
 def test_an_index_of_something_else_is_not_believed(tmp_path):
     path = indexed(tmp_path)
     good, plain = path.read_bytes(), mapix.open(tmp_path / "plain.iid")
