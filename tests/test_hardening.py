@@ -13,6 +13,8 @@ import pytest
 PT_LOAD, PT_DYNAMIC, PT_GNU_STACK, PT_GNU_RELRO = 1, 2, 0x6474E551, 0x6474E552
 PF_X, PF_W = 1, 2
 DT_STRTAB, DT_SYMTAB, DT_BIND_NOW, DT_FLAGS, DT_FLAGS_1 = 5, 6, 24, 30, 0x6FFFFFFB
+DT_HASH, DT_GNU_HASH, DT_VERSYM = 4, 0x6FFFFEF5, 0x6FFFFFF0
+TABLES = (DT_STRTAB, DT_HASH, DT_GNU_HASH, DT_VERSYM)
 DF_BIND_NOW, DF_1_NOW = 8, 1
 SYMBOL_NBYTES = 24
 
@@ -54,10 +56,15 @@ class Elf:
         )
 
     def symbols(self) -> set[str]:
-        """Names in the dynamic symbol table, which ends where its strings begin."""
-        begin, strings = self.at(self.dynamic[DT_SYMTAB]), self.at(self.dynamic[DT_STRTAB])
+        """Names in the dynamic symbol table, which ends where another table begins.
+
+        Which one that is differs among linkers.
+        """
+        table = self.dynamic[DT_SYMTAB]
+        after = min(v for tag in TABLES if (v := self.dynamic.get(tag, 0)) > table)
+        begin, end, strings = map(self.at, (table, after, self.dynamic[DT_STRTAB]))
         names = set()
-        for k in range(begin, strings - SYMBOL_NBYTES + 1, SYMBOL_NBYTES):
+        for k in range(begin, end - SYMBOL_NBYTES + 1, SYMBOL_NBYTES):
             name_at = strings + struct.unpack_from("<I", self.data, k)[0]
             names.add(self.data[name_at : self.data.index(b"\0", name_at)].decode())
         return names
