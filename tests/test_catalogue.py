@@ -483,6 +483,16 @@ def test_shards_move_with_their_catalogue(made, tmp_path):
     assert codes(mapix.open(other / made.name)) == EXPECTED
 
 
+def test_paths_are_relative_through_links(tmp_path, shards):
+    (tmp_path / "link").symlink_to(tmp_path)
+    (tmp_path / "shards" / "005.vimh").symlink_to(shards[0])
+    path = tmp_path / "link" / "all.catalogue"
+    catalogue.write([tmp_path / "link" / "shards", shards[1]], path, format="vimh")
+    file = CatalogueFile(Candidate(path))
+    texts = [json.loads(file.blob(k)[24 * int(e["nranges"]) :]) for k, e in enumerate(file.entries)]
+    assert [text["path"] for text in texts] == [f"shards/{k:03}.vimh" for k in range(6)]
+
+
 def test_pickles(made, tmp_path):
     ds = mapix.open(made)
     data = pickle.dumps(ds[3:])
@@ -558,6 +568,9 @@ def test_adding_what_does_not_fit(made, tmp_path):
 def test_removing(made, shards):
     found = catalogue.remove(made, [shards[0], shards[3]])
     assert [Path(p).name for p in found.removed] == ["000.vimh", "003.vimh"]
+    assert codes(mapix.open(made)) == [10, 40, 41]
+    catalogue.remove(made, shards[2])  # the only one without labels
+    assert len(CatalogueFile(Candidate(made)).schemas) == 1
     assert codes(mapix.open(made)) == [10, 40, 41]
     with pytest.raises(ValueError, match=r"no shard .*000"):
         catalogue.remove(made, shards[0])

@@ -45,8 +45,10 @@ class Draft:
 
 def stated(folder: str, path: str, options: dict[str, Any]) -> bytes:
     """Return the text of a shard: equal for the same path and options."""
-    if os.path.commonpath([folder, path]) == folder:
-        path = os.path.relpath(path, folder)
+    within, name = os.path.split(path)
+    place = os.path.join(os.path.realpath(within), name)  # not of the file: it may be a link
+    if os.path.commonpath([folder, place]) == folder:
+        path = os.path.relpath(place, folder)
     return json.dumps({"path": path, "options": options}, sort_keys=True).encode()
 
 

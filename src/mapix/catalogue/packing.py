@@ -49,13 +49,15 @@ def complete(
     capacity = len(drafts) + max(SPARE, len(drafts) // SHARE)
     at = HEAD_NBYTES + capacity * ENTRY.itemsize
     entries = np.zeros(capacity, ENTRY)
+    used, numbers = np.unique([draft.entry["schema"] for draft in drafts], return_inverse=True)
     blobs = []
     for k, draft in enumerate(drafts):
         text = draft.text(folder)
         blobs.append(draft.ranges.tobytes() + text)
         entries[k] = _entry(draft, blobs[-1], text, at)
         at += len(blobs[-1])
-    text = _schemas(schemas)
+    entries["schema"][: len(drafts)] = numbers.reshape(-1)
+    text = _schemas([schemas[int(k)] for k in used])  # each has a shard, which shows it
     hashes = [
         draft.hashes & ~LOW | np.uint64(k)
         for k, draft in enumerate(drafts)
