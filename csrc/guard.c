@@ -40,6 +40,7 @@ typedef struct frame {
     const mapix_part *parts; /* whose maps count as well */
     uint64_t nparts;
     struct frame *outer;
+    volatile int absent; /* the fault lay in a map whose pages are brought */
 } frame;
 
 /* A handler must not allocate.  glibc's dynamic model does, when a thread first uses a variable; musl's does
@@ -122,22 +123,23 @@ static void chain(int sig, siginfo_t *info, void *context) {
 }
 
 /* Whether the byte lies in the map, which then gets the address of the fault. */
-static int lies_in(const mapix_map *map, uintptr_t at) {
+static int lies_in(frame *f, const mapix_map *map, uintptr_t at) {
     if (at - (uintptr_t)map->base >= map->nbytes) {
         return 0;
     }
     if (map->fault) {
         __atomic_store_n(map->fault, (uint64_t)at, __ATOMIC_RELAXED);
+        f->absent = 1;
     }
     return 1;
 }
 
-static int covers(const frame *f, uintptr_t at) {
-    if ((f->map && lies_in(f->map, at)) || at - f->table_at < f->table_nbytes) {
+static int covers(frame *f, uintptr_t at) {
+    if ((f->map && lies_in(f, f->map, at)) || at - f->table_at < f->table_nbytes) {
         return 1;
     }
     for (uint64_t k = 0; k < f->nparts; k++) {
-        if (lies_in(f->parts[k].map, at)) {
+        if (lies_in(f, f->parts[k].map, at)) {
             return 1;
         }
     }
@@ -251,9 +253,11 @@ static int run_framed(frame *f, mapix_guarded_fn fn, void *arg) {
         unblocked = 1;
     }
     f->outer = top_frame;
+    f->absent = 0;
     if (sigsetjmp(f->env, 0)) { /* the handler has popped the frame */
         unblock();
-        return MAPIX_E_FAULT;
+        /* not by the map's `fault`, which another thread may have settled */
+        return f->absent ? MAPIX_E_CHANGED : MAPIX_E_FAULT;
     }
     top_frame = f;
     atomic_signal_fence(memory_order_seq_cst);

@@ -12,9 +12,10 @@ typedef struct {
     uint64_t nbytes;
 } mapix_span;
 
-/* Run fn(arg); a fault inside the map, or inside `table` unless it is null, gives MAPIX_E_FAULT.  fn must only
- * read these and write plain memory: it must not allocate, lock, or make system calls that acquire anything,
- * since it might not return.  Does not check the file: call mapix_map_check afterwards. */
+/* Run fn(arg); a fault inside the map, or inside `table` unless it is null, gives MAPIX_E_FAULT, or
+ * MAPIX_E_CHANGED if the map has a `fault`.  fn must only read these and write plain memory: it must not
+ * allocate, lock, or make system calls that acquire anything, since it might not return.  Does not check the
+ * file: call mapix_map_check afterwards. */
 int mapix_guarded(const mapix_map *map, const mapix_span *table, mapix_guarded_fn fn, void *arg);
 
 /* The same for a fault inside the map of any of the parts; tables are not covered. */

@@ -211,6 +211,7 @@ def test_threads_share_what_comes(server, url):
     def read(seed: int) -> None:
         for rows in np.array_split(np.random.default_rng(seed).permutation(N), 6):
             wrong.extend([] if np.array_equal(ds.batch(rows).images, ROWS[rows]) else [seed])
+            remote_of(ds)._unmap_idle()  # under the calls of the others
 
     threads = [threading.Thread(target=read, args=(seed,)) for seed in range(4)]
     for t in threads:

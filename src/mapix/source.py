@@ -419,14 +419,6 @@ class RemoteMapping(Mapping):
         if address:  # another thread may have settled it
             self.remote.fault(address, needs)
 
-    def guarded(self, call: Callable[[_native.CData], int], needs: Needs | None = None) -> int:
-        """See ``Mapping.guarded``.  Calls that do not check the file for changes may fault."""
-        while (status := call(self.cmap)) == _native.CHANGED or (
-            status == _native.FAULT and self._fault[0]
-        ):
-            self.settle(needs)
-        return status
-
 
 def _fingerprint_of(tag: str | None, nbytes: int, modified_ns: int) -> Fingerprint:
     """Return the fingerprint of a remote object; without a tag it equals no other one."""
