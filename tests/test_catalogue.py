@@ -48,20 +48,28 @@ def shard(folder: Path, k: int, n: int = 3, *, label: int = 0) -> Path:
     return settle(path)
 
 
-@pytest.fixture
-def shards(tmp_path) -> list[Path]:
-    folder = tmp_path / "shards"
-    folder.mkdir()
-    return [shard(folder, k, n) for k, n in enumerate(SIZES)]
-
-
-@pytest.fixture
-def made(tmp_path, shards) -> Path:
-    path = tmp_path / "all.catalogue"
-    found = catalogue.write(tmp_path / "shards", path, format="vimh")
+@pytest.fixture(scope="module")
+def template(tmp_path_factory) -> Path:
+    """A folder of shards, and their catalogue."""
+    folder = tmp_path_factory.mktemp("template")
+    (folder / "shards").mkdir()
+    paths = [shard(folder / "shards", k, n) for k, n in enumerate(SIZES)]
+    path = folder / "all.catalogue"
+    found = catalogue.write(folder / "shards", path, format="vimh")
     assert found[:3] == (str(path), len(SIZES), sum(SIZES))
-    assert [Path(p).name for p in found.added] == [p.name for p in shards]
-    return path
+    assert found.added == tuple(map(str, paths))
+    return folder
+
+
+@pytest.fixture
+def shards(tmp_path, template) -> list[Path]:
+    shutil.copytree(template / "shards", tmp_path / "shards")  # with their times
+    return sorted((tmp_path / "shards").iterdir())
+
+
+@pytest.fixture
+def made(tmp_path, template, shards) -> Path:
+    return Path(shutil.copy2(template / "all.catalogue", tmp_path))
 
 
 def codes(ds: Any) -> list[int]:
