@@ -271,6 +271,7 @@ def test_a_block_counts_only_with_its_number_and_its_sum(url, server, own_cache)
 def test_the_disk_space_is_bounded(server, monkeypatch, own_cache):
     monkeypatch.setattr(mirror, "LEAST_SEGMENT_NBYTES", 16 * PAGE)
     monkeypatch.setattr(mirror, "TRIM_NBYTES", 1)
+    monkeypatch.setattr(arrival, "MOST_FAULT_NBYTES", arrival.FAULT_NBYTES)  # nothing runs ahead
     monkeypatch.setattr(settings, "LEAST_MIRROR_NBYTES", 1)
     monkeypatch.setenv("MAPIX_REMOTE_WASTE", "1")
     monkeypatch.setenv("MAPIX_REMOTE_MAX_BYTES", str(60 * PAGE))
