@@ -235,13 +235,9 @@ class Ahead(Generic[T]):
         """End the thread, and wait until its current call returns."""
         self._stopped[0] = True
         self._free.put(0)  # the thread may be waiting for a slot
-        if getpid() != self._pid:
-            return
-        try:
+        # When Python ends, no thread gets the lock again: before 3.14, waiting for one never ended.
+        if getpid() == self._pid and not finalizing():
             self._thread.join()
-        except RuntimeError:
-            if not finalizing():  # from Python 3.14 on, no thread can be waited for then
-                raise
 
 
 def _work(
