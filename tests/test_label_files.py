@@ -86,7 +86,6 @@ def test_large_labels_need_room(tmp_path: Path) -> None:
         found.save(tmp_path / "x.npy")
 
 
-@pytest.mark.maps
 def test_memory_does_not_grow_with_the_map(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("mapix.iid.label_files.STRIP_PIXELS", 1 << 16)
     monkeypatch.setattr("mapix.iid.label_maps.STRIPE_PIXELS", 1 << 16)
