@@ -54,6 +54,10 @@ def test_the_readme_has_each_extra_of_users():
     assert re.findall(r"`(\w+)`", listed) == list(USERS)
 
 
+def test_the_readme_has_at_most_150_lines():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
 def test_the_core_needs_numpy_and_cffi_alone():
     needs = [re.match(r"\w+", need)[0] for need in PROJECT["dependencies"]]
     assert sorted(needs) == ["cffi", "numpy"]
