@@ -36,6 +36,7 @@ LIBRARIES = {
     "safetensors": "safetensors",
     "torch": "torch",
     "PIL": "PIL.Image",
+    "matplotlib": "matplotlib",
     "skimage": "skimage.data",
     "jax": "jax",
     "grain": "grain",
