@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mapix.errors import UnsupportedError
+
 __all__ = ["OpenParts", "Parts"]
 
 Shape = tuple[int, ...] | None
@@ -40,6 +42,9 @@ class Parts(Sequence[Any]):
     nbytes: int | None = None
     named: bool = False
     lazy: bool = True
+
+    def __array__(self, dtype: object = None, copy: bool | None = None) -> NDArray[Any]:
+        raise UnsupportedError("datasets are one array each: np.asarray(parts[k])")
 
     @property
     @abc.abstractmethod

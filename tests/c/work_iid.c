@@ -135,7 +135,9 @@ QUIET static void measure(const mapix_map *map, const mapix_iid *iid) {
     uint64_t *box_sort = need((size_t)n * 16);
     (void)mapix_tree_build(boxes, n, box_nodes, box_order, box_sort);
     MEASURE("places", mapix_iid_places(map, iid, box_order, n, places, &where));
-    mapix_iid_join join = {box_nodes, box_order, places, n, need((size_t)16 << 20), (size_t)8 << 20, canvas};
+    mapix_iid_join join = {.nodes = box_nodes, .keys = box_order, .places = places, .n = n, .rows = canvas};
+    join.canvas = need((size_t)16 << 20);
+    join.canvas_nbytes = (size_t)8 << 20;
     mapix_iid_pairs pairs = {.pairs = need((size_t)ROOM * 12), .capacity = ROOM};
     MEASURE("overlaps", all_pairs(map, iid, &join, &pairs));
     printf("overlaps_told=%llu ", (unsigned long long)pairs.work);

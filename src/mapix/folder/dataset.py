@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mapix.byte_ranges import ByteRange, shortened
 from mapix.columns import Column, class_numbers
 from mapix.dataset import Annotations, Progress
-from mapix.errors import FormatError, MapixError
+from mapix.errors import FileChangedError, FormatError, MapixError
 from mapix.folder.fields import LABEL, field_column, fields_of, is_number, labels_are_numbers
 from mapix.folder.metadata_file import MetadataFile
 from mapix.folder.record import Record
@@ -254,6 +254,8 @@ class ImageFolder(PictureDataset[Record]):
         """Return the bytes of a picture's file; 0 where it cannot be found."""
         try:
             return self._record(row).nbytes
+        except FileChangedError:
+            raise
         except (MapixError, OSError, ValueError):
             return 0
 
