@@ -148,8 +148,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body) if length is None else length))
         self.end_headers()
+        self.server.sent_nbytes += len(body)  # before the client can have it
         self.wfile.write(body)
-        self.server.sent_nbytes += len(body)
 
 
 @contextlib.contextmanager
