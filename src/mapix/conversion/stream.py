@@ -29,6 +29,8 @@ __all__ = [
     "encodable",
     "facts_of",
     "has_range",
+    "kept_by_facts",
+    "lost_by_facts",
     "nameable",
     "pictures",
     "row_blocks",
@@ -521,6 +523,17 @@ def facts_of(block: Block, stream: Stream) -> Iterator[dict[str, Any]]:
         if twice := facts.keys() & columns.keys():
             raise UnsupportedError(f"{stream.path}: {min(twice)!r} is the name of two columns")
         yield facts | {name: column[k] for name, column in columns.items() if column[k] is not None}
+
+
+def kept_by_facts(stream: Stream) -> set[str]:
+    """Return what ``facts_of`` gives of a stream, for ``Target.keeps``."""
+    return {"names", "facts", "spec_range", *(label.key for label in stream.labels)}
+
+
+def lost_by_facts(stream: Stream) -> list[str]:
+    """Return what ``facts_of`` does not give of labels, for ``Target.narrowed``."""
+    ranges = [label.name for label in stream.labels if label.parameter is not None]
+    return [f"ranges of labels {', '.join(ranges)}"] if ranges else []
 
 
 def has_range(label: Label) -> bool:

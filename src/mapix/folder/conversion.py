@@ -17,6 +17,8 @@ from mapix.conversion.stream import (
     Label,
     Stream,
     encodable,
+    kept_by_facts,
+    lost_by_facts,
     nameable,
     pictures,
     user_values,
@@ -398,8 +400,7 @@ class Folder(Target):
 
     def keeps(self, stream: Stream) -> set[str]:
         """See ``Target``."""
-        labels = {label.key for label in stream.labels}
-        kept = {"names", "facts", "spec_range", *labels}
+        kept = kept_by_facts(stream)
         return kept if stream.copies is None else {*kept, "files", *OF_PICTURES}
 
     def narrowed(self, streams: Mapping[str, Stream]) -> list[str]:
@@ -410,9 +411,7 @@ class Folder(Target):
                 continue
             encodable(stream)
             _check_keys(stream)
-            ranges = [lb.name for lb in stream.labels if lb.parameter is not None]
-            if ranges:
-                found.append(f"ranges of labels {', '.join(ranges)}")
+            found += lost_by_facts(stream)
         return found
 
     def write(self, streams: Mapping[str, Stream], path: str, count: Count) -> None:

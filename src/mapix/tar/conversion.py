@@ -16,6 +16,8 @@ from mapix.conversion.stream import (
     classes_of,
     encodable,
     facts_of,
+    kept_by_facts,
+    lost_by_facts,
     nameable,
     pictures,
 )
@@ -23,10 +25,10 @@ from mapix.conversion.target import Count, Target
 from mapix.drawing import png
 from mapix.errors import UnsupportedError
 from mapix.store import NewWhole
+from mapix.tar.layout import BLOCK_NBYTES
 
 __all__ = ["Tar"]
 
-BLOCK_NBYTES = 512
 LEAST_DIGITS = 6  # of a key
 
 
@@ -44,7 +46,7 @@ class Tar(Target):
 
     def keeps(self, stream: Stream) -> set[str]:
         """See ``Target``."""
-        return {"names", "facts", "spec_range", *(label.key for label in stream.labels)}
+        return kept_by_facts(stream)
 
     def narrowed(self, streams: Mapping[str, Stream]) -> list[str]:
         """See ``Target``."""
@@ -56,8 +58,7 @@ class Tar(Target):
             self._png = True
         except UnsupportedError:
             self._png = False
-        ranges = [label.name for label in stream.labels if label.parameter is not None]
-        return [f"ranges of labels {', '.join(ranges)}"] if ranges else []
+        return lost_by_facts(stream)
 
     def write(self, streams: Mapping[str, Stream], path: str, count: Count) -> None:
         """See ``Target``."""

@@ -15,6 +15,8 @@ from mapix.conversion.stream import (
     classes_of,
     encodable,
     facts_of,
+    kept_by_facts,
+    lost_by_facts,
     nameable,
     pictures,
 )
@@ -39,7 +41,7 @@ class TFRecord(Target):
 
     def keeps(self, stream: Stream) -> set[str]:
         """See ``Target``."""
-        return {"names", "facts", "spec_range", *(label.key for label in stream.labels)}
+        return kept_by_facts(stream)
 
     def narrowed(self, streams: Mapping[str, Stream]) -> list[str]:
         """See ``Target``."""
@@ -47,8 +49,7 @@ class TFRecord(Target):
         encodable(stream)
         names = [label.name for label in stream.labels]
         nameable(names, stream.path, ("file_name", "spec_min", "spec_max"))
-        ranges = [label.name for label in stream.labels if label.parameter is not None]
-        return [f"ranges of labels {', '.join(ranges)}"] if ranges else []
+        return lost_by_facts(stream)
 
     def write(self, streams: Mapping[str, Stream], path: str, count: Count) -> None:
         """See ``Target``."""
