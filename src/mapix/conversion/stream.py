@@ -30,6 +30,7 @@ __all__ = [
     "facts_of",
     "has_range",
     "kept_by_facts",
+    "label_columns",
     "lost_by_facts",
     "nameable",
     "pictures",
@@ -498,11 +499,27 @@ def facts_of(block: Block, stream: Stream) -> Iterator[dict[str, Any]]:
     UnsupportedError
         A fact has the name of a label.
     """
+    columns = label_columns(block, stream, named=True)
+    if block.names is not None:
+        columns["file_name"] = list(block.names)
+    for k in range(len(block)):
+        facts = block.facts[k] if block.facts is not None else {}
+        if twice := facts.keys() & columns.keys():
+            raise UnsupportedError(f"{stream.path}: {min(twice)!r} is the name of two columns")
+        yield facts | {name: column[k] for name, column in columns.items() if column[k] is not None}
+
+
+def label_columns(block: Block, stream: Stream, *, named: bool) -> dict[str, list[Any]]:
+    """Return labels and spec ranges of a block by name: a value for each record, None without one.
+
+    With ``named``, the name of a class where classes have names; otherwise its number, except for
+    ``categories``.
+    """
     columns: dict[str, list[Any]] = {}
     for label in stream.labels:
         present = block.present[label.name].tolist()
         values: list[Any] = user_values(label, block.values[label.name]).tolist()
-        if label.classes and not has_range(label):
+        if label.classes and (named or label.listed) and not has_range(label):
             values = [label.classes[v] if p else None for v, p in zip(values, present, strict=True)]
         name = "categories" if label.listed else label.name
         columns[name] = [
@@ -516,13 +533,7 @@ def facts_of(block: Block, stream: Stream) -> Iterator[dict[str, Any]]:
             ]
     if block.spec_range is not None and "spec_range" in stream.besides:
         columns["spec_min"], columns["spec_max"] = block.spec_range.T.tolist()
-    if block.names is not None:
-        columns["file_name"] = list(block.names)
-    for k in range(len(block)):
-        facts = block.facts[k] if block.facts is not None else {}
-        if twice := facts.keys() & columns.keys():
-            raise UnsupportedError(f"{stream.path}: {min(twice)!r} is the name of two columns")
-        yield facts | {name: column[k] for name, column in columns.items() if column[k] is not None}
+    return columns
 
 
 def kept_by_facts(stream: Stream) -> set[str]:

@@ -18,10 +18,10 @@ from mapix.conversion.stream import (
     Stream,
     encodable,
     kept_by_facts,
+    label_columns,
     lost_by_facts,
     nameable,
     pictures,
-    user_values,
     writable,
 )
 from mapix.conversion.target import Count, Target
@@ -490,20 +490,7 @@ def _images(block: Block, stream: Stream) -> Iterator[NDArray[np.uint8]]:
 
 def _lines(block: Block, stream: Stream) -> Iterator[dict[str, Any]]:
     """Yield the fields of each record's line except its name."""
-    columns: dict[str, list[Any]] = {}
-    for label in stream.labels:
-        values, present = block.values[label.name], block.present[label.name].tolist()
-        meaning: list[Any] = user_values(label, values).tolist()
-        if label.listed:
-            named = [[label.classes[v]] if label.classes else [v] for v in meaning]
-            columns["categories"] = [v if p else None for v, p in zip(named, present, strict=True)]
-            continue
-        columns[label.name] = [v if p else None for v, p in zip(meaning, present, strict=True)]
-        if label.parameter is not None:
-            codes = zip(values.tolist(), present, strict=True)
-            columns[f"{label.name}_code"] = [v if p else None for v, p in codes]
-    if block.spec_range is not None and "spec_range" in stream.besides:
-        columns["spec_min"], columns["spec_max"] = block.spec_range.T.tolist()
+    columns = label_columns(block, stream, named=False)
     for k in range(len(block)):
         line = dict(block.facts[k]) if block.facts is not None else {}
         for key in all_files({FILE_NAME: "", **line}):  # their files are not copied
