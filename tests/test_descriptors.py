@@ -413,7 +413,7 @@ def test_a_mapping_dies_without_its_modules(tmp_path, monkeypatch):
     (path,) = files(tmp_path, 1)
     before = descriptors_open()
     mapping, root = Source(path).mapping, Root(tmp_path)
-    for module in ("mapix.source", "mapix.rooted", "mapix.descriptors"):
+    for module in ("mapix.source.file_map", "mapix.rooted", "mapix.descriptors"):
         names = vars(sys.modules[module])
         for name in [n for n in names if not n.startswith("__")]:
             monkeypatch.setitem(names, name, None)

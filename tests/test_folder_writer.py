@@ -243,7 +243,7 @@ def test_a_second_appender_and_a_file_that_changes(tmp_path):
     out.append("new.png", picture(2, 2))
     with open(folder / "metadata.jsonl", "ab") as f:
         f.write(b'{"file_name": "0001.png"}\n')
-    with pytest.raises(mapix.FileChangedError, match="it was not replaced"):
+    with pytest.raises(mapix.FileChangedError, match="nothing was written"):
         out.close()
     assert len(mapix.open(folder)) == 6
     assert not (folder / "new.png").exists()

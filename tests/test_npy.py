@@ -499,13 +499,14 @@ def test_a_file_is_opened_once(tmp_path, monkeypatch):
     mapix.idx.write(tmp_path / "t-labels-idx1-ubyte", np.zeros(5, np.uint8))
     mapix.pink.write_data(tmp_path / "d.bin", X)
     opened: list[str] = []
-    usual = mapix.source._open
+    usual = mapix.source.paths.open_file
 
     def counted(path: Any) -> int:
         opened.append(Path(path).name)
         return usual(path)
 
-    monkeypatch.setattr("mapix.source._open", counted)
+    for module in ("file_map", "opened", "paths"):
+        monkeypatch.setattr(f"mapix.source.{module}.open_file", counted)
     for name, more in (
         ("a.npy", []),
         ("b.npz", []),

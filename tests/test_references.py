@@ -232,7 +232,7 @@ def test_what_cannot_be_referenced_says_why(tmp_path):
     ds = mapix.open(tmp_path / "p.idx")
     mapix.idx.write(tmp_path / "q.idx", np.zeros((4, 5), "u1"))
     (tmp_path / "q.idx").replace(tmp_path / "p.idx")
-    with pytest.raises(mapix.FileChangedError):
+    with pytest.raises(mapix.FileChangedError, match="again, then make references"):
         mapix.references(ds)
 
 

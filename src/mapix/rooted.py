@@ -1,6 +1,6 @@
 """Open files below one directory by names that come from a data file.
 
-No name leads out of the directory.  ``source.py`` maps the files that are opened here.
+No name leads out of the directory.  ``source`` maps the files that are opened here.
 """
 
 from __future__ import annotations

@@ -305,7 +305,7 @@ def _placement(ds: Any) -> Placement:
         raise UnsupportedError(f"{refused}records that lie in the file as they are") from e
     if found.mapping.full_path != ds.source.full_path:
         raise UnsupportedError(f"{refused}a file that is not compressed")
-    ds.source.confirm()
+    ds.source.confirm("open it again, then make references")
     return found
 
 

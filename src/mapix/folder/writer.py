@@ -197,8 +197,8 @@ class Appender(Closing):
         try:
             # the path is locked from here on: no other writer replaces the file opened now
             self._source = Source(METADATA, root=root)
-            self._source.confirm()
-            self._out.ready = self._source.confirm
+            self._source.confirm_for_writing()
+            self._out.ready = self._source.confirm_for_writing
             self._copy_old()
         except BaseException:
             self._out.abort()

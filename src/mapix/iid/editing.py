@@ -246,7 +246,7 @@ def _edit_parts(
     if len(set(paths)) < len(paths):
         raise ValueError(f"{archive.path}: a file is in the archive twice, edit it to a new path")
     for part in archive.parts:  # all of them before the first one changes
-        part.source.confirm()
+        part.source.confirm_for_writing()
     last = archive.parts[-1]
     for k, part in enumerate(archive.parts):
         gone_here = archive.keys_in(gone, k)

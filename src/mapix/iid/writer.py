@@ -144,8 +144,8 @@ class Writer(OneTimeWriter):
         The path is locked against other writers.  A change by an earlier writer, or by a program
         that takes no lock, must not be lost: it raises FileChangedError.
         """
-        source.confirm()
-        self._out.ready = source.confirm
+        source.confirm_for_writing()
+        self._out.ready = source.confirm_for_writing
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -1,0 +1,49 @@
+"""Open and map data files, read-only.  No other package maps a file.
+
+The package knows no format.  A mapping lives until the last array that aliases it is deleted, also
+after ``Source.close()``.
+"""
+
+from mapix.rooted import absolute, is_url
+from mapix.source.file_map import HUGE_NBYTES, Mapping, Needs
+from mapix.source.fingerprint import (
+    COARSE_NS,
+    SAMPLE_NBYTES,
+    SAMPLES,
+    Fingerprint,
+    same_time,
+    sample,
+)
+from mapix.source.opened import Source, Unmapped
+from mapix.source.paths import (
+    is_file,
+    is_folder,
+    name_of,
+    path_beside,
+    peek,
+    read_beside,
+    read_small,
+)
+
+__all__ = [
+    "COARSE_NS",
+    "HUGE_NBYTES",
+    "SAMPLES",
+    "SAMPLE_NBYTES",
+    "Fingerprint",
+    "Mapping",
+    "Needs",
+    "Source",
+    "Unmapped",
+    "absolute",
+    "is_file",
+    "is_folder",
+    "is_url",
+    "name_of",
+    "path_beside",
+    "peek",
+    "read_beside",
+    "read_small",
+    "same_time",
+    "sample",
+]

@@ -1,0 +1,275 @@
+"""Open files read-only and map them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from typing import Self
+
+from mapix import _native
+from mapix.errors import ClosedError, FileChangedError
+from mapix.rooted import Root, absolute, is_url
+from mapix.source.file_map import Mapping
+from mapix.source.fingerprint import Fingerprint, content_difference
+from mapix.source.paths import open_file
+
+WARM_STEP_NBYTES = 64 << 20  # brought into memory between two checks for Ctrl-C
+
+
+class Source:
+    """Open a file read-only and map it.
+
+    After that, the file needs no descriptor; see ``Mapping``.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        A regular file.
+    expect : Fingerprint, optional
+        The expected file; any other one raises FileChangedError.  If the fingerprint has a sample
+        (``Source.identity``), a copy with the same size, modification time and sampled bytes is
+        accepted, whatever its device, inode and change time.
+    limit : int, optional
+        Map only this many bytes, because another process appends after them.  Such a file changes
+        all the time, so it is not checked for changes; the guard against cut files stays.
+    root : Root, optional
+        A directory that the file must lie in or below; ``path`` is then a name in it.
+    fd : int, optional
+        A descriptor of the file, which the source owns after the call.
+
+    Raises
+    ------
+    OSError
+        The file cannot be opened or mapped, or is not a regular file.
+    FileChangedError
+        It is not the file of ``expect``.
+
+    Attributes
+    ----------
+    path : str
+        The path as it was passed, for messages.
+    full_path : str
+        The absolute path, for opening the file again after a change of the working directory.
+    """
+
+    __slots__ = ("_mapping", "_view", "full_path", "path")
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        expect: Fingerprint | None = None,
+        limit: int | None = None,
+        root: Root | None = None,
+        fd: int = -1,
+    ) -> None:
+        self.path = os.fspath(path)
+        mapping: Mapping
+        if is_url(self.path):
+            from mapix.source.remote_map import RemoteMapping
+
+            mapping = RemoteMapping(self.path)
+            self.path, self.full_path = mapping.path, mapping.full_path
+        elif root is not None:
+            fd = root.open(self.path)
+            self.full_path = os.path.join(root.full_path, self.path)
+            self.path = os.path.join(root.path, self.path)
+            mapping = Mapping(self.path, self.full_path, limit, fd)
+        else:
+            self.full_path = absolute(self.path)
+            mapping = Mapping(self.path, self.full_path, limit, fd)
+        moved = None if expect is None else content_difference(expect, mapping)
+        if moved is not None:
+            raise FileChangedError(self.path, f"{moved} since the dataset was opened")
+        self._mapping: Mapping | None = mapping
+        # of a remote object it is made when all bytes are there
+        self._view: memoryview | None = None if mapping.remote else mapping.memory
+
+    @classmethod
+    def unnamed(cls, fd: int, path: str, nbytes: int) -> Source:
+        """Map the first bytes of an open file that has no name.
+
+        The source owns ``fd`` after the call; ``path`` is for messages.
+        """
+        made = cls.__new__(cls)
+        made.path = made.full_path = path
+        made._mapping = Mapping(path, path, nbytes, fd)
+        made._view = made._mapping.view
+        return made
+
+    @property
+    def mapping(self) -> Mapping:
+        """The mapping; hold it in a local variable while you use it: close() may drop it."""
+        mapping = self._mapping
+        if mapping is None:
+            raise ClosedError(f"{self.path}: the dataset is closed")
+        return mapping
+
+    @property
+    def view(self) -> memoryview:
+        """The bytes of the file, read-only.
+
+        Raises
+        ------
+        UnsupportedError
+            Not all bytes of a remote object are there; see ``viewed``.
+        """
+        view = self._view
+        return self.mapping.view if view is None else view
+
+    def viewed(self, at: int, nbytes: int) -> memoryview:
+        """Return the bytes of the file, read-only, of which a caller reads only these ones.
+
+        Of a remote object, they are brought first.  The others must not be read.
+        """
+        view = self._view
+        if view is not None:
+            return view
+        mapping = self.mapping
+        mapping.hold(at, nbytes)
+        return mapping.memory
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the file in bytes when it was opened."""
+        return self.mapping.nbytes
+
+    def read(self, at: int, nbytes: int) -> bytes:
+        """Return a copy of bytes ``at`` to ``at + nbytes``, which have to lie in the file.
+
+        Raises
+        ------
+        FileChangedError
+            The file was cut or changed.
+        FormatError
+            They do not lie in the file.
+        """
+        return bytes(_native.copy(self.mapping, at, nbytes, "file"))
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """The fingerprint of the file when it was opened."""
+        return self.mapping.fingerprint
+
+    @property
+    def identity(self) -> Fingerprint:
+        """The fingerprint with a sample of the bytes, to recognise the same content elsewhere.
+
+        Cost: the first use reads at most 32 blocks of 4 KiB.
+        """
+        mapping = self.mapping
+        if mapping.remote:  # the ETag is enough
+            return mapping.fingerprint
+        return mapping.fingerprint._replace(sample=mapping.sample())
+
+    @property
+    def closed(self) -> bool:
+        """Whether close() was called."""
+        return self._mapping is None
+
+    def confirm(self, advice: str = "open it again") -> None:
+        """Raise FileChangedError unless the path still refers to this file, unchanged.
+
+        ``advice`` ends the message.
+        """
+        old = self.fingerprint
+        try:
+            now = Fingerprint.of(os.stat(self.full_path))
+        except FileNotFoundError as e:
+            raise FileChangedError(self.path, f"the file was removed; {advice}") from e
+        moved = old.difference(now)
+        if (old.dev, old.ino) != (now.dev, now.ino):
+            moved = "the file was replaced by another one"
+        if moved is not None:
+            raise FileChangedError(self.path, f"{moved} since it was opened; {advice}")
+
+    def confirm_for_writing(self) -> None:
+        """Call ``confirm`` for a writer that is about to replace the file by one made from it."""
+        self.confirm("nothing was written: open it again, and repeat the change")
+
+    def close(self) -> None:
+        """Close the source.  The file stays mapped until the last array over it is deleted."""
+        self._mapping = None
+        self._view = None
+
+    def warm(self) -> Iterator[int]:
+        """Read the file into the page cache, in order, and yield the number of bytes done.
+
+        A page cache that is filled in order holds large pages: later random reads are up to 1.5
+        times as fast, and the first access to a page up to 7 times.  A remote object is downloaded.
+        """
+        mapping = self.mapping
+        mapping.advise("sequential")
+        try:
+            for at in range(0, mapping.nbytes, WARM_STEP_NBYTES):
+                step = min(WARM_STEP_NBYTES, mapping.nbytes - at)
+                if mapping.remote:
+                    mapping.willneed(at, 2 * step)
+                    mapping.hold(at, step)
+                else:
+                    _native.warm(mapping, at, step)
+                yield at + step
+        finally:
+            mapping.advise("random")
+
+
+class Unmapped:
+    """A file that is open, and may be mapped later.
+
+    For a file of which the first bytes are enough: reading them takes one system call, a map six.
+
+    Attributes
+    ----------
+    path : str
+        As it was passed.
+    fingerprint : Fingerprint
+        Of the file when it was opened.
+    """
+
+    __slots__ = ("_fd", "_source", "fingerprint", "path")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._fd = -1
+        self._source: Source | None = None
+        if is_url(path):
+            self._source = Source(path)
+            self.fingerprint = self._source.fingerprint
+            return
+        self._fd = open_file(path)
+        found = os.fstat(self._fd)
+        self.fingerprint = Fingerprint.of(found)
+        if not stat.S_ISREG(found.st_mode):
+            self.close()
+            raise OSError(f"{path}: not a regular file")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def read(self, nbytes: int) -> bytes:
+        """Return the first bytes, fewer of a shorter file."""
+        if self._source is not None:
+            return self._source.read(0, min(nbytes, self._source.nbytes))
+        return os.pread(self._fd, nbytes, 0)
+
+    def mapped(self) -> Source:
+        """Map the file.
+
+        Raises
+        ------
+        FileChangedError
+            It was changed since it was opened.
+        """
+        if self._source is not None:
+            return self._source
+        fd, self._fd = self._fd, -1
+        return Source(self.path, self.fingerprint, fd=fd)
+
+    def close(self) -> None:
+        """Close the file, if it was not mapped."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
