@@ -22,7 +22,11 @@ from mapix.vimh import Parameter, Writer
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
+    from mapix.iid import conversion
+
     monkeypatch.setattr(stream, "BLOCK_NBYTES", 200)
+    monkeypatch.setattr(conversion, "BLOCK_SEGMENTS", 1)
+    monkeypatch.setattr(conversion, "BLOCK_NBYTES", 30)
 
 
 def vimh(folder: Path, *, mixed: bool = False, n: int = 40) -> Path:
@@ -65,6 +69,19 @@ def pictures(folder: Path) -> Path:
     return folder
 
 
+def segments(folder: Path) -> Path:
+    from mapix import iid
+
+    folder.mkdir()
+    rng = np.random.default_rng(5)
+    with iid.Writer(folder / "a.iid", {"image": {"width": 90, "height": 60}}) as out:
+        for i in range(40):
+            mask = rng.integers(0, 3, (3 + i % 4, 5))
+            groups = [f"g{k}" for k in range(3) if i % (k + 2) == 0]
+            out.add(f"d{i % 3}", f"s{i}", mask, at=(i, 2 * i), groups=groups)
+    return folder / "a.iid"
+
+
 def bytes_of(path: Path) -> dict[str, bytes]:
     """All files of a target: path below it -> bytes."""
     if path.is_file():
@@ -78,6 +95,8 @@ CASES = [
     (mixed, "x", {"to": "vimh"}),
     pytest.param(rows, "x", {"to": "vimh"}, marks=SLOW),
     (floats, "x", {"to": "vimh", "lossy": True}),
+    (segments, "x.iid", {}),
+    (segments, "x.parquet", {}),
     (pictures, "x", {"to": "vimh", "lossy": True}),
     (pictures, "x.npz", {"lossy": True, "images": {"size": (4, 4), "fit": "resize"}}),
 ]
@@ -86,6 +105,8 @@ CASES = [
 @pytest.mark.parametrize(("make", "name", "options"), CASES)
 @pytest.mark.parametrize("resume", [False, True])
 def test_a_conversion_in_parts_writes_the_same_bytes(tmp_path, make, name, options, resume):
+    if name.endswith(".parquet"):
+        pytest.importorskip("pyarrow")
     source = make(tmp_path / "source")
     whole = mapix.convert(source, tmp_path / name, **options)
     wanted = bytes_of(tmp_path / name)
@@ -164,12 +185,15 @@ def killed_at(k: int, convert) -> int:
         pytest.param(mixed, {}, 15, marks=pytest.mark.slow),
         pytest.param(rows, {"shards": 3}, 15, marks=pytest.mark.slow),
         pytest.param(rows, {"map": 2}, 15, marks=pytest.mark.slow),
+        pytest.param(segments, {"to": "iid"}, 100, marks=pytest.mark.slow),
+        pytest.param(segments, {"to": "iid", "shards": 3}, 30, marks=pytest.mark.slow),
     ],
 )
 def test_killed_at_random_calls_it_ends_in_the_same_bytes(tmp_path, make, options, kills):
     source = make(tmp_path / "source")
     (tmp_path / "whole").mkdir()
-    mapix.convert(source, tmp_path / "whole" / "x", to="vimh", **options)
+    options = {"to": "vimh"} | options
+    mapix.convert(source, tmp_path / "whole" / "x", **options)
     wanted = bytes_of(tmp_path / "whole")
     rng, killed, ended = np.random.default_rng(1), 0, 0
     while killed < kills:
@@ -180,7 +204,7 @@ def test_killed_at_random_calls_it_ends_in_the_same_bytes(tmp_path, make, option
             most += 10  # the end, which begins anew, takes more calls than others
             code = killed_at(
                 int(rng.integers(1, most)),
-                partial(mapix.convert, source, out / "x", to="vimh", resume=True, **options),
+                partial(mapix.convert, source, out / "x", resume=True, **options),
             )
             killed += code == KILLED
             seen = [name for name in os.listdir(out) if not name.startswith(".")]
@@ -220,7 +244,7 @@ def test_a_damaged_part_is_read_again(tmp_path, monkeypatch):
     (tmp_path / "whole").mkdir()
     mapix.convert(source, tmp_path / "whole" / "x", to="vimh")
     folder = tmp_path / "parts"
-    monkeypatch.setattr(blocks.Parts, "remove", lambda _: None)
+    monkeypatch.setattr(blocks.StoredBlocks, "remove", lambda _: None)
     mapix.convert(source, tmp_path / "x", to="vimh", resume=folder)
     for k, name in enumerate(sorted(os.listdir(folder))[1:4]):
         raw = bytearray((folder / name).read_bytes())
@@ -232,7 +256,7 @@ def test_a_damaged_part_is_read_again(tmp_path, monkeypatch):
 
 def test_parts_of_another_source_are_refused(tmp_path, monkeypatch):
     source, folder = rows(tmp_path / "source"), tmp_path / "parts"
-    monkeypatch.setattr(blocks.Parts, "remove", lambda _: None)
+    monkeypatch.setattr(blocks.StoredBlocks, "remove", lambda _: None)
     mapix.convert(source, tmp_path / "x", to="vimh", resume=folder)
     ds = mapix.open(source)
     with pytest.raises(ValueError, match="another source"):
@@ -245,13 +269,30 @@ def test_parts_of_another_source_are_refused(tmp_path, monkeypatch):
     assert not (tmp_path / "y").exists()
 
 
-def test_archives_have_no_blocks(tmp_path):
-    from mapix import iid
+def test_a_table_of_segments_goes_on_in_shards(tmp_path, monkeypatch):
+    pytest.importorskip("pyarrow")
+    source, folder = segments(tmp_path / "source"), tmp_path / "parts"
+    (tmp_path / "whole").mkdir()
+    part = mapix.open(source)[::-1]
+    mapix.convert(part, tmp_path / "whole" / "x.parquet", shards=3)
+    (tmp_path / "out").mkdir()
+    again = partial(mapix.convert, part, tmp_path / "out" / "x.parquet", resume=folder)
+    assert killed_at(90, partial(again, shards=3)) == KILLED
+    stored = sorted(name for name in os.listdir(folder) if name.endswith(".part"))
+    assert stored[0] == "00000-00000000-any.part"
+    assert stored[-1].startswith("00001")
+    with pytest.raises(ValueError, match="other options"):
+        again(shards=4)
+    again(shards=3)
+    assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "whole")
+    assert not folder.exists()
 
-    with iid.Writer(tmp_path / "a.iid") as out:
-        out.add("d", "s", np.ones((3, 3), bool))
-    with pytest.raises(mapix.UnsupportedError, match="no blocks"):
-        mapix.convert(tmp_path / "a.iid", tmp_path / "b.iid", resume=True)
+
+def test_models_have_no_blocks(tmp_path):
+    from mapix.conversion.blocks import check_storable
+
+    with pytest.raises(mapix.UnsupportedError, match=r"b\.json: .* no blocks"):
+        check_storable([lambda path, progress: {}], "b.json")
 
 
 def test_workers_may_store_the_same_part(tmp_path):

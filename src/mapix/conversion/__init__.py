@@ -10,12 +10,11 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from mapix import registry
-from mapix.errors import LossError, UnsupportedError
+from mapix.errors import LossError
 from mapix.progress import shown
 from mapix.text import brief
 
@@ -149,7 +148,7 @@ def convert(
     The target appears at ``path`` when it is complete, or not at all.  Shards get their names when
     all are complete, the first one last.
     """
-    from mapix.conversion.blocks import Parts, run_by
+    from mapix.conversion.blocks import StoredBlocks, check_storable, run_by
     from mapix.conversion.shards import Sharding
     from mapix.conversion.target import counter
 
@@ -167,33 +166,39 @@ def convert(
         source_of = _source(next(iter(opened.values())))
         given: dict[str, Any] = {"to": name, "target": target, "axes": axes, "images": images}
         streams = source_of(opened, **given, directory=directory)
-        parts = None
+        stored = None
         if resume is not False and resume is not None:
-            if callable(streams):
-                raise UnsupportedError(
-                    f"{path}: this conversion has no blocks that could be stored"
-                )
-            parts = Parts(_folder_of_parts(path, resume), opened, {"axes": axes, "images": images})
-        if callable(streams):
-            if sharding is None:
-                return Converted(path, name, streams(path, report))
-            records, made = sharding.write_parts(
-                opened, partial(source_of, **given), path, target, report
-            )
-            return Converted(path, name, records, (), made)
-        run_by(streams, map, parts)
-        lost = tuple(dict.fromkeys(target.lost(streams)))
-        if lost and not lossy:
-            raise LossError(path, name, lost)
-        counts = {k: s.n for k, s in streams.items()}
-        count = counter(sum(counts.values()), report)
+            check_storable([streams] if callable(streams) else streams.values(), path)
+            stored_with: dict[str, Any] = {"axes": axes, "images": images}
+            if callable(streams) and sharding is not None:
+                stored_with["shards"] = sharding
+            stored = StoredBlocks(_folder_of_parts(path, resume), opened, stored_with)
+        lost: tuple[str, ...] = ()
         paths: tuple[str, ...] = ()
-        if sharding is None:
-            target.write(streams, path, count)
+        if callable(streams) and sharding is None:
+            run_by({"all": streams}, map, stored)
+            counts = streams(path, report)
+        elif callable(streams) and sharding is not None:
+
+            def writer_of(k: int, parts: Mapping[str, Any]) -> Any:
+                writer = source_of(parts, **given)
+                run_by({f"{k:05}": writer}, map, stored)
+                return writer
+
+            counts, paths = sharding.write_parts(opened, writer_of, path, target, report)
         else:
-            paths = sharding.write_streams(streams, path, target, count)
-        if parts is not None:
-            parts.remove()
+            run_by(streams, map, stored)
+            lost = tuple(dict.fromkeys(target.lost(streams)))
+            if lost and not lossy:
+                raise LossError(path, name, lost)
+            counts = {k: s.n for k, s in streams.items()}
+            count = counter(sum(counts.values()), report)
+            if sharding is None:
+                target.write(streams, path, count)
+            else:
+                paths = sharding.write_streams(streams, path, target, count)
+        if stored is not None:
+            stored.remove()
         return Converted(path, name, counts, lost, paths)
     finally:
         for ds in opened.values() if opened_here else ():

@@ -7,7 +7,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix import _native
-from mapix.conversion.stream import Block, Stream, block_edges
+from mapix.conversion.stream import block_edges
 from mapix.errors import UnsupportedError
 from mapix.plans import Map, Piece, mapped
 from mapix.source import read_small
 from mapix.store import NewWhole
 
-__all__ = ["Arrays", "Blocks", "Parts", "run_by"]
+__all__ = ["Arrays", "Blocks", "StoredBlocks", "check_storable", "run_by"]
 
 MANIFEST = "manifest.json"
 CRC_NBYTES = 4
@@ -34,7 +34,7 @@ Arrays = list[Any]
 
 
 class Blocks:
-    """``Stream.blocks`` of a dataset.
+    """``Stream.blocks`` of a dataset, or the blocks of what is written without a stream.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Blocks:
     ----------
     map : callable, int or None
         What runs ``read``: see ``mapix.plans.Map``.
-    parts : Parts or None
+    stored : StoredBlocks or None
         Where its results are stored.
     """
 
@@ -61,17 +61,17 @@ class Blocks:
         ds: Any,
         largest: int,
         read: Callable[[Any, bool], Arrays],
-        block: Callable[[NDArray[np.int64], Arrays, bool], Block],
+        block: Callable[[NDArray[np.int64], Arrays, bool], Any],
     ) -> None:
         self.ds, self.largest, self.read, self.block = ds, largest, read, block
         self.map: Map | None = None
-        self.parts: Parts | None = None
+        self.stored: StoredBlocks | None = None
 
-    def __call__(self, c_order: bool = False) -> Iterator[Block]:
+    def __call__(self, c_order: bool = False) -> Iterator[Any]:
         """Yield the blocks of all records."""
         edges = list(block_edges(len(self.ds), self.largest))
         read: Iterator[Arrays]
-        if self.map is None and self.parts is None:
+        if self.map is None and self.stored is None:
             read = (self.read(self.ds[a:b], c_order) for a, b in edges)
         else:
             read = self._read(edges, c_order)
@@ -82,10 +82,10 @@ class Blocks:
         pieces = (Piece(whole, rows) for whole, rows in self.ds._cut_at(edges))
         task = partial(_read, self.read, c_order)
         ahead = 4 * self.map if isinstance(self.map, int) else AHEAD
-        if self.parts is None:
+        if self.stored is None:
             yield from mapped(self.map, task, pieces, ahead=ahead)
             return
-        places = [self.parts.place(k, c_order) for k in range(len(edges))]
+        places = [self.stored.place(k, c_order) for k in range(len(edges))]
         known = [_load(place) is not None for place in places]
         items = zip(places, pieces, strict=True)
         missing = (item for item, there in zip(items, known, strict=True) if not there)
@@ -103,20 +103,25 @@ def _read(read: Callable[[Any, bool], Arrays], c_order: bool, piece: Piece) -> A
     return read(piece.part, c_order)
 
 
-def run_by(streams: Mapping[str, Stream], map: Map | None, parts: Parts | None) -> None:
-    """Let a ``map`` read the blocks of streams, and store them."""
+def check_storable(streams: Iterable[Any], path: str) -> None:
+    """Raise UnsupportedError if streams, or what else writes ``path``, have no ``Blocks``."""
+    if not all(isinstance(getattr(stream, "blocks", None), Blocks) for stream in streams):
+        raise UnsupportedError(f"{path}: this conversion has no blocks that could be stored")
+
+
+def run_by(streams: Mapping[str, Any], map: Map | None, stored: StoredBlocks | None) -> None:
+    """Let a ``map`` read the blocks of streams, and store them under the names of the streams."""
     for name, stream in streams.items():
-        if isinstance(stream.blocks, Blocks):
-            stream.blocks.map = map
-            stream.blocks.parts = None if parts is None else parts.of(name)
-        elif parts is not None:
-            raise UnsupportedError(f"{stream.path}: this source cannot be resumed")
+        blocks = getattr(stream, "blocks", None)
+        if isinstance(blocks, Blocks):
+            blocks.map = map
+            blocks.stored = None if stored is None else stored.of(name)
 
 
 # --- stored parts ---------------------------------------------------------------------------------
 
 
-class Parts:
+class StoredBlocks:
     """A folder of blocks that were read, for a conversion that was stopped and goes on.
 
     Each block is a file that appears when it is complete.  ``manifest.json`` states what they were
@@ -159,9 +164,9 @@ class Parts:
                     "remove it, or pass another folder"
                 )
 
-    def of(self, split: str) -> Parts:
+    def of(self, split: str) -> StoredBlocks:
         """Return the same folder for the blocks of a split."""
-        made = Parts.__new__(Parts)
+        made = StoredBlocks.__new__(StoredBlocks)
         made.folder, made.split = self.folder, split
         return made
 

@@ -71,7 +71,9 @@ class Sharding:
     def write_parts(
         self,
         splits: Mapping[str, Any],
-        writer_of: Callable[[Mapping[str, Any]], Callable[[str, Progress | None], dict[str, int]]],
+        writer_of: Callable[
+            [int, Mapping[str, Any]], Callable[[str, Progress | None], dict[str, int]]
+        ],
         path: str,
         target: Target,
         progress: Progress | None,
@@ -83,7 +85,8 @@ class Sharding:
         splits : mapping of str to Dataset
             The datasets.
         writer_of : callable
-            Returns what writes some parts: see ``mapix.registry.Format.source``.
+            ``writer_of(k, parts)`` returns what writes the parts of shard k: see
+            ``mapix.registry.Format.source``.
         path : str
             The target.
         target : Target
@@ -112,7 +115,7 @@ class Sharding:
         def write(k: int, where: str) -> None:
             nonlocal done
             parts = {name: ds[edges[name][k] : edges[name][k + 1]] for name, ds in splits.items()}
-            for name, number in writer_of(parts)(where, show).items():
+            for name, number in writer_of(k, parts)(where, show).items():
                 written[name] = written.get(name, 0) + number
             done += sum(map(len, parts.values()))
             show(0, total)

@@ -34,11 +34,21 @@ def _copy(
         file, row = archive._place(key)
         box, area = file.head(row)
         new[key] = out.add(*file.name(row), bits=file.region_bytes(row), bbox=box, area=area)
+    copy_groups(archive, new, out, groups)
+    return new
+
+
+def copy_groups(
+    archive: Archive,
+    new: Mapping[int, int],
+    out: Writer,
+    groups: Mapping[str, Sequence[str]] | None = None,
+) -> None:
+    """Copy groups of segments that were copied: ``new`` has old key -> new key."""
     for name, group in archive.groups.items():
         members = [new[k] for k in group if k in new]
         for target in (name,) if groups is None else groups.get(name, (name,)):
             out.group(target, np.array(members, np.int64))
-    return new
 
 
 def _archive(archive: object) -> Archive:
@@ -60,12 +70,17 @@ def subset(archive: Archive, keys: ArrayLike, path: Path, *, replace: bool = Fal
         A key comes twice.
     """
     chosen = as_keys(keys, len(_archive(archive)), archive.path)
-    once, counts = np.unique(chosen, return_counts=True)
-    if len(once) < len(chosen):
-        twice = int(once[np.argmax(counts > 1)])
-        raise ValueError(f"{archive.path}: key {twice} comes twice in keys")
+    check_once(archive, chosen)
     with Writer(path, archive.meta, version=archive.header, replace=replace) as out:
         _copy(archive, chosen.tolist(), out, None)
+
+
+def check_once(archive: Archive, keys: Keys) -> None:
+    """Raise ValueError if a key comes twice."""
+    once, counts = np.unique(keys, return_counts=True)
+    if len(once) < len(keys):
+        twice = int(once[np.argmax(counts > 1)])
+        raise ValueError(f"{archive.path}: key {twice} comes twice in keys")
 
 
 def merge(
