@@ -1,8 +1,11 @@
 """Only what pyproject.toml cannot say: the compiled modules, and the wheel's abi3 tag."""
 
+import os
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -40,6 +43,17 @@ def records() -> list[Extension]:
     ]
 
 
+def on_all_cores(compile: Any) -> Any:
+    """Return the compiler's ``compile`` as one that compiles several sources at once."""
+
+    def made(sources: list[str], **options: Any) -> list[str]:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            objects = list(pool.map(lambda source: compile([source], **options), sources))
+        return [path for found in objects for path in found]
+
+    return made
+
+
 class BuildModules(build_ext):
     """Builds the compiled modules; without a compiler it states what to install, in one line."""
 
@@ -52,6 +66,7 @@ class BuildModules(build_ext):
                 "(Debian, Ubuntu: apt install gcc libc6-dev; Fedora: dnf install gcc), or name "
                 "yours by CC=..."
             )
+        self.compiler.compile = on_all_cores(self.compiler.compile)
         super().build_extensions()
 
 
