@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import itertools
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -15,6 +18,11 @@ GOLDEN = Path(__file__).parent / "golden"
 settings.register_profile("mapix", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("mapix")
 
+# Hundreds of tests start Python.  Where bytecode is not to be written beside the sources, it is
+# written elsewhere: once for all of these processes, and for the workers of pytest-xdist.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", "") and "PYTHONPYCACHEPREFIX" not in os.environ:
+    os.environ["PYTHONPYCACHEPREFIX"] = tempfile.mkdtemp(prefix="mapix-bytecode-")
+    atexit.register(shutil.rmtree, os.environ["PYTHONPYCACHEPREFIX"], ignore_errors=True)
 
 POSIX = os.environ.get("MAPIX_TEST_SYSTEM") == "posix"
 """Whether the tests run without what only Linux has."""
@@ -36,6 +44,11 @@ READ = os.environ.get("MAPIX_BACKEND") == "pread"
 """Whether files are read into memory when they are opened."""
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Start one process more than there are cores: many tests wait for the disk or the clock."""
+    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else 2
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip tests that take seconds, unless all were asked for, and those that need maps."""
     for item in items:
@@ -47,9 +60,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="files are not mapped: MAPIX_BACKEND=pread"))
 
 
+CACHES = itertools.count()
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give each test a cache folder of its own."""
-    folder = tmp_path_factory.mktemp("cache")
+    # numbered here: pytest would list all folders of the run for each
+    folder = tmp_path_factory.mktemp(f"cache{next(CACHES)}", numbered=False)
     monkeypatch.setenv("MAPIX_CACHE_DIR", str(folder))
     return folder

@@ -45,8 +45,8 @@ def store(path: Path, data: bytes) -> Path:
 
 
 def content(ds: Any) -> list[Any]:
-    """Return offset, pixels and labels of all records of a VIMH dataset."""
-    return [(r.offset, r.image.tolist(), r.labels) for r in ds]
+    """Return offset, shape, pixels and labels of all records of a VIMH dataset."""
+    return [(r.offset, r.image.shape, r.image.tobytes(), r.labels) for r in ds]
 
 
 def never_walk(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from mapix.source import Mapping, Source, peek
 from records import descriptors as descriptors_open
 from slow_vimh import pack, record
 
-SECONDS = float(os.environ.get("MAPIX_FAULT_SECONDS", "4"))
+SECONDS = float(os.environ.get("MAPIX_FAULT_SECONDS", "1"))
 
 
 @pytest.fixture

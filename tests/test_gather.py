@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import cache
 
 import numpy as np
 import pytest
@@ -34,6 +35,12 @@ def rounded_fma(x: int, a: np.float32, b: np.float32) -> np.float32:
     return next((v for v in ties if not v.view(np.uint32) & 1), ties[0])
 
 
+@cache
+def rounded_fmas(a: np.float32, b: np.float32) -> np.ndarray:
+    """``rounded_fma`` of all bytes."""
+    return np.array([rounded_fma(v, a, b) for v in range(256)], np.float32)
+
+
 def slow_batch(records, rows, *, dtype, layout, scale, mean, std, pad, crop, pad_value):
     """What ``batch`` documents, one pixel plane after the other."""
     chosen = [records[i] for i in rows]
@@ -57,8 +64,7 @@ def slow_batch(records, rows, *, dtype, layout, scale, mean, std, pad, crop, pad
             if dtype != "uint8":
                 a = np.float32((1.0 if scale is None else scale) / np.broadcast_to(std, c)[k])
                 b = np.float32(-np.broadcast_to(mean, c)[k] / np.broadcast_to(std, c)[k])
-                table = np.array([rounded_fma(v, a, b) for v in range(256)], np.float32)
-                plane = table[plane].astype(dtype)
+                plane = rounded_fmas(a, b)[plane].astype(dtype)
             image[: plane.shape[0], : plane.shape[1], k] = plane
     return out if layout == "NHWC" else out.transpose(0, 3, 1, 2)
 

@@ -177,7 +177,7 @@ def test_a_poisoned_entry_never_gives_other_bytes(tmp_path, fields):
     with pytest.raises(mapix.FormatError, match="index"):
         ds.batch([3, 17], flat=True)  # before any memory is asked for
     assert ds[16].labels == {"param_0": 16}
-    assert content(mapix.open(path, index="rebuild"))[17][2] == {"param_0": 17}
+    assert content(mapix.open(path, index="rebuild"))[17][3] == {"param_0": 17}
 
 
 def test_a_cache_that_cannot_be_written_is_no_trouble(tmp_path, monkeypatch):

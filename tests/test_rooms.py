@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import mapix
@@ -27,35 +28,35 @@ def room_of(module: str) -> str:
     return parts[1] if len(parts) > 1 else "mapix"
 
 
-def typing_only(tree: ast.AST) -> set[int]:
-    """The nodes of a module that only type checkers see."""
-    return {
-        id(n)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-        for branch in node.body
-        for n in ast.walk(branch)
-    }
+@cache
+def imported(path: Path) -> list[ast.Import | ast.ImportFrom]:
+    """The import statements of a module, those left out that only type checkers see."""
+    found: list[ast.Import | ast.ImportFrom] = []
+    waiting: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            assert isinstance(node, ast.Import) or node.level == 0, f"{path}: relative import"
+            found.append(node)
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            waiting += node.orelse
+        elif not isinstance(node, ast.expr):  # an expression holds no statement
+            waiting += ast.iter_child_nodes(node)
+    return found
 
 
 def imports(path: Path) -> set[str]:
     """Rooms that a module imports, type-checking imports left out."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    skipped = typing_only(tree)
     found: set[str] = set()
-    for node in ast.walk(tree):
-        if id(node) in skipped:
-            continue
+    for node in imported(path):
         if isinstance(node, ast.Import):
             found |= {room_of(a.name) for a in node.names if a.name.split(".")[0] == "mapix"}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            if node.module == "mapix":
-                submodules = {a.name for a in node.names if (ROOT / a.name).exists()}
-                submodules |= {a.name for a in node.names if (ROOT / f"{a.name}.py").exists()}
-                found |= submodules or {"mapix"}
-            elif node.module and node.module.startswith("mapix."):
-                found.add(room_of(node.module))
+        elif node.module == "mapix":
+            submodules = {a.name for a in node.names if (ROOT / a.name).exists()}
+            submodules |= {a.name for a in node.names if (ROOT / f"{a.name}.py").exists()}
+            found |= submodules or {"mapix"}
+        elif node.module and node.module.startswith("mapix."):
+            found.add(room_of(node.module))
     return found
 
 
@@ -86,19 +87,13 @@ def graph() -> dict[str, set[str]]:
     }
     found: dict[str, set[str]] = {name: set() for name in names}
     for name, path in names.items():
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        skipped = typing_only(tree)
-        for node in ast.walk(tree):
-            if id(node) in skipped:
-                continue
+        for node in imported(path):
             if isinstance(node, ast.Import):
                 found[name] |= {a.name for a in node.names if a.name in names}
-            elif isinstance(node, ast.ImportFrom) and node.module:
+            elif node.module:
                 for a in node.names:
                     full = f"{node.module}.{a.name}"
-                    found[name] |= {
-                        m for m in (full if full in names else node.module,) if m in names
-                    }
+                    found[name] |= {full if full in names else node.module} & set(names)
     return found
 
 

@@ -57,6 +57,7 @@ AVOIDED = {
 PATTERNS = {
     name: re.compile(rf"\b(?:{pattern})\b", re.IGNORECASE) for name, pattern in AVOIDED.items()
 }
+ANY = re.compile(rf"\b(?:{'|'.join(AVOIDED.values())})\b", re.IGNORECASE)
 # f-strings are tokens of their own since Python 3.12
 PROSE = {tokenize.STRING, tokenize.COMMENT, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}
 QUESTION = "a docstring begins with a verb"
@@ -83,6 +84,8 @@ def findings(path: Path) -> list[tuple[int, str, str]]:
     """Return line number, rule and text of each breach of the rules in a file."""
     found = []
     for number, line in prose(path):
+        if not ANY.search(line):
+            continue
         found += [(number, name, line.strip()) for name, p in PATTERNS.items() if p.search(line)]
     if path.suffix == ".py":
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -185,7 +185,7 @@ def test_verify_finds_a_changed_pixel(tmp_path):
     saved = ds.repair(tmp_path / "new")
     assert saved.damaged == [77]
     assert saved.nrecords == 399
-    assert content(mapix.open(tmp_path / "new"))[77][1] == ds[78].image.tolist()
+    assert content(mapix.open(tmp_path / "new"))[77][2] == ds[78].image.tobytes()
 
 
 def test_verify_tells_what_the_info_json_gets_wrong(tmp_path):
