@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from mapix.assembly import assembled
 from mapix.batch import Batch, Prepared, batches
 from mapix.columns import Column, Columns
+from mapix.copies import MOST_COPIED_NBYTES, copying
 from mapix.errors import MapixError, UnsupportedError
 from mapix.options import (
     BatchOptions,
@@ -190,6 +191,14 @@ class Dataset(abc.ABC, Generic[R]):
     @abc.abstractmethod
     def _reopening(self) -> tuple[str, dict[str, Any], Fingerprint]:
         """Return full path, options of ``open`` and fingerprint, for a pickle."""
+
+    def _snapshot(self) -> Any:
+        """Return this dataset, opened again: all files that are opened meanwhile are copied.
+
+        A family that opens files later, such as pictures when they are decoded, overrides it, and
+        reads these files here.
+        """
+        return reopen(*self._origin(), self._rows)
 
     def _gather(
         self, rows: NDArray[np.int64], options: BatchOptions, out: NDArray[Any] | Batch | None
@@ -1131,6 +1140,34 @@ class Dataset(abc.ABC, Generic[R]):
         for done in source.warm():
             if progress is not None:
                 progress(done, source.nbytes)
+
+    def snapshot(self, max_nbytes: int = MOST_COPIED_NBYTES) -> Self:
+        """Copy the files of this dataset into memory, and return the dataset on the copies.
+
+        Nothing that happens to the files afterwards concerns the snapshot: other processes may cut
+        and rewrite them, also while views of the snapshot are read.  Records, columns and batches
+        are equal to those of this dataset.  A pickle of the snapshot stands for the files, as that
+        of any dataset does: if they were changed, unpickling raises FileChangedError.
+
+        Copies: all bytes of the files, which are read once, whatever records this dataset has; of
+        files with a picture each, those of its records.  The copies are private memory of this
+        process.  Lifetime: until the snapshot is closed and the last view of it is deleted.
+
+        Parameters
+        ----------
+        max_nbytes : int
+            The most bytes of files to copy; by default 1 GiB.
+
+        Raises
+        ------
+        FileChangedError
+            A file is not the one that was opened, or was written to while it was copied.
+        LimitError
+            The files have more bytes.
+        """
+        with copying(self.path, max_nbytes):
+            found: Self = self._snapshot()
+        return found
 
     def explain(
         self, index: int | None = None, *, batch: ArrayLike | None = None, **options: Any

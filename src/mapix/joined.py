@@ -677,6 +677,9 @@ class Joined(Dataset[R]):
             raise UnsupportedError(f"{self.path}: several files have no one path")
         return known
 
+    def _snapshot(self) -> Any:
+        return _rejoined(type(self), [ds._snapshot() for ds in self.parts], self._rows)
+
     def __reduce__(self) -> tuple[Any, ...]:
         if self.parts.reopening() is not None:
             return super().__reduce__()

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from mapix import descriptors
+from mapix.copies import current
 from mapix.errors import FileChangedError, LimitError
 
 __all__ = ["Root", "absolute", "is_url"]
@@ -36,7 +37,7 @@ class Root:
         A directory.
     """
 
-    __slots__ = ("_is", "full_path", "path")
+    __slots__ = ("_copied", "_copies", "_is", "full_path", "path")
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
@@ -44,6 +45,8 @@ class Root:
         fd = _folder(self.path)
         found = os.fstat(fd)
         self._is = found.st_dev, found.st_ino
+        self._copies = current()
+        self._copied: dict[str, tuple[bytes, os.stat_result]] = {}
         descriptors.keep(id(self), fd)
 
     def __del__(self, close: Callable[[int], None] = descriptors.close) -> None:
@@ -102,16 +105,39 @@ class Root:
             fd = _by_kernel(root, name)
             return _by_components(root, parts) if fd is None else fd
 
+    def held(self, name: str) -> tuple[bytes, os.stat_result] | None:
+        """Return a file of a snapshot, as ``read`` found it when the snapshot was made.
+
+        None if the directory was not opened for a snapshot, or the snapshot is being made.
+        """
+        if self._copies is None or not self._copies.complete:
+            return None
+        try:
+            return self._copied[name]
+        except KeyError:
+            reason = "the file is not in the snapshot"
+            raise FileNotFoundError(errno.ENOENT, reason, self._named(name)) from None
+
     def read(self, name: str, limit: int) -> bytes:
         """Return the content of a file; raise LimitError above ``limit`` bytes."""
+        held = self.held(name)
+        if held is not None:
+            return held[0]
         fd = self.open(name)
         try:
-            return _read_all(fd, limit, self._named(name))
+            data = _read_all(fd, limit, self._named(name))
+            if self._copies is not None and name not in self._copied:
+                self._copies.take(len(data))
+                self._copied[name] = data, os.fstat(fd)
         finally:
             os.close(fd)
+        return data
 
     def first(self, name: str, nbytes: int) -> bytes:
         """Return the first bytes of a file; all of a shorter one."""
+        held = self.held(name)
+        if held is not None:
+            return held[0][:nbytes]
         fd = self.open(name)
         try:
             return os.pread(fd, nbytes, 0)
@@ -120,6 +146,9 @@ class Root:
 
     def nbytes(self, name: str) -> int:
         """Return the size of a file in bytes."""
+        held = self.held(name)
+        if held is not None:
+            return len(held[0])
         fd = self.open(name)
         try:
             return os.fstat(fd).st_size

@@ -149,6 +149,35 @@ class FormatTests:
         for view, copy in zip(views, copies, strict=True):
             np.testing.assert_array_equal(view, copy)
 
+    def test_a_snapshot_survives_its_files(self, path: Path) -> None:
+        ds = self.open(path)
+        expected, n = self.content(ds), len(ds)
+        last = [view.copy() for view in self.arrays(ds, ds[n - 1])]
+        snapshot, part = ds.snapshot(), ds[n - 1 :].snapshot()
+        assert type(snapshot) is type(ds)
+        views = self.arrays(snapshot, snapshot[0])
+        for view in views:
+            with pytest.raises(ValueError, match="WRITEABLE"):
+                view.flags.writeable = True
+        files = [p for p in path.parent.rglob("*") if p.is_file() and not p.is_symlink()]
+        for file in files:
+            with open(file, "r+b") as f:
+                f.write(bytes(file.stat().st_size))
+        assert self.content(snapshot) == expected
+        for file in files:
+            os.truncate(file, 0)
+        assert self.content(snapshot) == expected
+        assert part.rows.tolist() == [n - 1]
+        views += self.arrays(snapshot, part[0])
+        copies = [view.copy() for view in views]
+        snapshot.close()
+        part.close()
+        del snapshot, part
+        for view, copy in zip(views, copies, strict=True):
+            np.testing.assert_array_equal(view, copy)
+        for view, copy in zip(views[-len(last) :], last, strict=True):
+            np.testing.assert_array_equal(view, copy)
+
     def test_a_closed_dataset_says_so(self, path: Path) -> None:
         ds = self.open(path)
         record = ds[0]

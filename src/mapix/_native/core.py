@@ -44,6 +44,7 @@ __all__ = [
     "iid_reason",
     "lib",
     "map_file",
+    "new_held_map",
     "new_map",
     "new_sparse_map",
     "permute",
@@ -163,6 +164,13 @@ def new_map(buffer: CData, nbytes: int, fd: int, path: CData, stat: os.stat_resu
     m.size = stat.st_size
     m.mtime_ns = stat.st_mtime_ns
     m.ctime_ns = stat.st_ctime_ns
+    return m
+
+
+def new_held_map(buffer: CData, nbytes: int) -> CData:
+    """Make a ``mapix_map`` of memory that never changes; the caller keeps ``buffer`` alive."""
+    m = ffi.new("mapix_map *")
+    m.base, m.nbytes, m.fd = buffer, nbytes, UNCHECKED
     return m
 
 

@@ -119,6 +119,13 @@ class ImageFolder(PictureDataset[Record]):
     def _reopening(self) -> tuple[str, dict[str, Any], Fingerprint]:
         return self.metadata_file.reopening()
 
+    def _snapshot(self) -> Any:
+        made = super()._snapshot()
+        for record in made:
+            with contextlib.suppress(MapixError, OSError, ValueError):  # raised when it is used
+                record.read()
+        return made
+
     def _facts(self) -> dict[str, Any]:
         return {
             "folder": self.folder,

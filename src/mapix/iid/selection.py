@@ -178,6 +178,9 @@ class Selection(SegmentDataset):
     def _reopening(self) -> tuple[str, dict[str, Any], Fingerprint]:
         return self.archive._reopening()
 
+    def _snapshot(self) -> Any:
+        return self.archive._snapshot()._part(self._rows)
+
     def _origin(self) -> tuple[str, str, dict[str, Any], Fingerprint]:
         return self.archive._origin()
 

@@ -501,6 +501,9 @@ class ShardedArchive(Archive):
         """Release all files."""
         self.parts.close()
 
+    def _snapshot(self) -> Any:
+        return ShardedArchive([part._snapshot() for part in self.parts])
+
     def _origin(self) -> tuple[str, str, dict[str, Any], Fingerprint]:
         return self.parts.reopening() or super()._origin()
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mapix import _native, descriptors
+from mapix.copies import Copies, current
 from mapix.errors import FileChangedError
 from mapix.source.fingerprint import Fingerprint, sample
 from mapix.source.paths import open_file
@@ -57,8 +58,14 @@ def reserved(nbytes: int, path: str) -> tuple[_Memory, int]:
     return memory, -_native.address_of(_native.buffer_of(memory)) % room if room else 0
 
 
-def _fill(memory: _native.CData, nbytes: int, fd: int, path: str) -> None:
+def _fill(
+    memory: _native.CData, nbytes: int, fd: int, path: str, copies: Copies | None = None
+) -> None:
     """Map a file into reserved memory, or read it; errors name the path, unlike the system's."""
+    if copies is not None:
+        copies.take(nbytes)
+        _read(memory, nbytes, fd, path)
+        return
     backend = os.environ.get(BACKEND) or "mmap"
     if backend not in ("mmap", "pread"):
         raise ValueError(f"{BACKEND} is {backend!r}; it can be 'mmap' or 'pread'")
@@ -131,16 +138,21 @@ class Mapping:
             # not of the memoryview: Python's garbage collector clears one before its exports
             self._exported = _native.buffer_of(data)
             self._buffer = _native.cast("uint8_t *", self._exported) + begin
+            copies = current()
             if self.nbytes:
-                _fill(self._buffer, self.nbytes, fd, path)
+                _fill(self._buffer, self.nbytes, fd, path, copies)
+            if copies is not None and limit is None:
+                moved = self.fingerprint.difference(Fingerprint.of(os.fstat(fd)))
+                if moved is not None:
+                    raise FileChangedError(path, f"{moved} while it was copied; {self.advice}")
         except BaseException:
             os.close(fd)
             raise
-        self.limited = limit is not None
+        self.limited = limit is not None or copies is not None
         self._sample: int | None = None
         self._front: bytes | None = None
         self._place = _native.c_path(full_path)
-        # a file that another process appends to changes all the time, so it is never checked
+        # never checked: a copy, and a file that another process appends to all the time
         if self.limited:
             os.close(fd)
         else:
@@ -255,3 +267,25 @@ class Mapping:
         while (status := call(self.cmap)) == _native.CHANGED:
             self.settle(needs)
         return status
+
+
+class HeldMapping(Mapping):
+    """Bytes of a snapshot in the place of a map: they never change."""
+
+    def __init__(
+        self, path: str, full_path: str, data: bytes | bytearray, fingerprint: Fingerprint
+    ) -> None:
+        self.path, self.full_path = path, full_path
+        self.advice = "open it again"
+        self.fingerprint = fingerprint
+        self.nbytes, self.limited = len(data), True
+        self._mmap = None
+        self.memory = memoryview(data).toreadonly()
+        self._exported = _native.buffer_of(data)
+        self._buffer = _native.cast("uint8_t *", self._exported)
+        self._sample = self._front = None
+        self.cmap = _native.new_held_map(self._buffer, self.nbytes)
+        self._located = None
+
+    def settle(self, needs: Needs | None = None) -> None:
+        """Do nothing: nothing can have changed."""

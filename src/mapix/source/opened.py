@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from typing import Self
 
 from mapix import _native
+from mapix.copies import current
 from mapix.errors import ClosedError, FileChangedError
 from mapix.rooted import Root, absolute, is_url
-from mapix.source.file_map import Mapping
+from mapix.source.file_map import HeldMapping, Mapping
 from mapix.source.fingerprint import Fingerprint, content_difference
 from mapix.source.paths import open_file
 
@@ -70,11 +71,21 @@ class Source:
 
             mapping = RemoteMapping(self.path)
             self.path, self.full_path = mapping.path, mapping.full_path
+            copies = current()
+            if copies is not None:
+                copies.take(mapping.nbytes)
+                data = _native.copy(mapping, 0, mapping.nbytes, "file")
+                mapping = HeldMapping(self.path, self.full_path, data, mapping.fingerprint)
         elif root is not None:
-            fd = root.open(self.path)
-            self.full_path = os.path.join(root.full_path, self.path)
-            self.path = os.path.join(root.path, self.path)
-            mapping = Mapping(self.path, self.full_path, limit, fd)
+            name = self.path
+            self.full_path = os.path.join(root.full_path, name)
+            self.path = os.path.join(root.path, name)
+            held = root.held(name)
+            if held is None:
+                mapping = Mapping(self.path, self.full_path, limit, root.open(name))
+            else:
+                was = Fingerprint.of(held[1])
+                mapping = HeldMapping(self.path, self.full_path, held[0], was)
         else:
             self.full_path = absolute(self.path)
             mapping = Mapping(self.path, self.full_path, limit, fd)
