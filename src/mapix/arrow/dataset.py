@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix.arrow.file import IMAGE, MOST_GROUP_NBYTES, SHAPE, TableFile
+from mapix.arrow.file import IMAGE, SHAPE, TableFile
 from mapix.columns import Column, column_of
 from mapix.dataset import Annotations, FileDataset, Progress
 from mapix.errors import FileChangedError, FormatError, MapixError
 from mapix.pictures.dataset import PictureDataset
 from mapix.pictures.decoding import MAX_PIXELS, EncodedPicture, image_of
 from mapix.plans import Map, over
-from mapix.registry import Candidate
 from mapix.report import Report, report_progress
 from mapix.views import exported
 
-if TYPE_CHECKING:
-    from mapix.source import Source
-
-__all__ = ["ArrowTable", "TableRecord", "open_arrow", "open_parquet"]
+__all__ = ["ArrowTable", "ParquetTable", "TableRecord"]
 
 MOST_DIMS = 8
 CLASS_LABEL = "ClassLabel"
@@ -281,40 +276,3 @@ class ParquetTable(ArrowTable):
     """Rows of a Parquet file: see ``ArrowTable``."""
 
     FAMILY = "parquet"
-
-
-def open_arrow(
-    path: str | os.PathLike[str] | Candidate,
-    *,
-    max_group_nbytes: int = MOST_GROUP_NBYTES,
-    max_pixels: int = MAX_PIXELS,
-) -> ArrowTable:
-    """Open an Arrow file (IPC); needs pyarrow.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        The file.
-    max_group_nbytes, max_pixels : int
-        Limits: bytes of a group of rows of Parquet (1 GiB), pixels of a picture (89 million).
-
-    Raises
-    ------
-    FormatError
-        The file is damaged.
-    UnsupportedError
-        pyarrow is not installed.
-    """
-    source: Source = Candidate.of(path).source
-    return ArrowTable(TableFile(source, "arrow", max_group_nbytes), max_pixels)
-
-
-def open_parquet(
-    path: str | os.PathLike[str] | Candidate,
-    *,
-    max_group_nbytes: int = MOST_GROUP_NBYTES,
-    max_pixels: int = MAX_PIXELS,
-) -> ArrowTable:
-    """Open a Parquet file; needs pyarrow: see ``open_arrow``."""
-    source: Source = Candidate.of(path).source
-    return ParquetTable(TableFile(source, "parquet", max_group_nbytes), max_pixels)

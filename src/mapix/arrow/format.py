@@ -13,10 +13,11 @@ def _may_be_stream(front: bytes) -> bool:
 
 FORMAT = Format(
     name="arrow",
-    title="an Arrow file, or a stream of Arrow messages",
-    open="mapix.arrow.dataset:open_arrow",
+    title="an Arrow file, a stream of Arrow messages, or a directory of them",
+    open="mapix.arrow.opening:open_arrow",
     magic=((0, b"ARROW1\0\0"),),
     front=_may_be_stream,
     suffixes=(".arrow", ".arrows", ".feather"),
-    detect="mapix.arrow.stream:refusal",
+    detect="mapix.arrow.places:arrow_refusal",
+    verify="mapix.arrow.opening:verify_arrow",
 )

@@ -14,10 +14,17 @@ from typing import Any, NamedTuple
 
 from mapix.errors import FormatError, TruncatedError, UnsupportedError
 from mapix.optional import library
-from mapix.registry import Candidate
 from mapix.source import Source
 
-__all__ = ["FILE_BEGIN", "Message", "Stream", "is_stream", "messages", "refusal", "rows_of_batches"]
+__all__ = [
+    "CONTINUED",
+    "FILE_BEGIN",
+    "Message",
+    "Stream",
+    "is_stream",
+    "messages",
+    "rows_of_batches",
+]
 
 NAME = "arrow"
 FILE_BEGIN = 8  # bytes of a file before its messages
@@ -57,15 +64,6 @@ def is_stream(front: bytes) -> bool:
         return _Metadata(front[PREFIX_NBYTES:]).number("B", KIND) == SCHEMA
     except ValueError:
         return False
-
-
-def refusal(candidate: Candidate) -> str | None:
-    """Return why a path cannot be an Arrow file, or None: see ``mapix.registry.Format``."""
-    if candidate.is_directory:
-        return "a directory"
-    if candidate.front.startswith(CONTINUED) and not is_stream(candidate.front):
-        return "no message with a schema"
-    return None
 
 
 class _Metadata:
