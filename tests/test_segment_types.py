@@ -228,6 +228,34 @@ def test_a_closed_archive(path: Path) -> None:
             act()
 
 
+def test_no_memory_for_the_map_after_a_harmless_change(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "c.iid"
+    copy.write_bytes(path.read_bytes())
+    a = mapix.open(copy)
+    name, keys, at = a.name(3), a.find(*a.name(3)).tolist(), a.at(60, 60).tolist()
+    os.chmod(copy, 0o640)
+    a[3].mask()
+    kind, tried = type(a._file), []
+
+    def point(self: Any) -> None:
+        tried.append(1)
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, "_point", point)
+        assert a.name(3) == name
+        assert a.find(*name).tolist() == keys
+        assert a.at(60, 60).tolist() == at
+    assert tried
+    tried.clear()
+    assert a.name(3) == name
+    monkeypatch.setattr(kind, "_name", None)  # by the C type again
+    assert a.name(3) == name
+    assert not tried
+
+
 def test_life(path: Path) -> None:
     a = mapix.open(path)
     segment = a[5]

@@ -75,7 +75,12 @@ static int begin(segments_object *self, held *h) {
     if (MAPIX_UNLIKELY(self->changed)) {
         self->changed = 0;
         PyObject *done = PyObject_CallMethod((PyObject *)self, "_point", NULL);
-        Py_XDECREF(done);
+        if (!done) { /* closed, or no memory: the subclass finds out which, and raises */
+            PyErr_Clear();
+            self->changed = 1;
+            return -1;
+        }
+        Py_DECREF(done);
     }
     h->mapping = self->cmap ? PyObject_GetAttr(self->source, mapping_name) : NULL;
     if (!h->mapping || h->mapping == Py_None) {
