@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,12 @@ def records() -> list[Extension]:
             [
                 f"csrc/python/{name}.c"
                 for name in (
-                    *("archive", "file", "gather", "pack"),
-                    *("record", "segment_buffer", "module"),
+                    *("archive", "file", "gather", "module", "pack"),
+                    *("prepared", "record", "segment_buffer"),
                 )
             ],
             include_dirs=["csrc", numpy.get_include()],
-            depends=["csrc/mapix.h", "csrc/vimh.h", "csrc/python/record.h", "csrc/flags.py"],
+            depends=[*sorted(glob("csrc/*.h")), *sorted(glob("csrc/python/*.h")), "csrc/flags.py"],
             extra_compile_args=COMPILE,
             extra_link_args=LINK,
             define_macros=[ABI3],

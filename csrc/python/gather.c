@@ -3,14 +3,7 @@
  * _slowly in src/mapix/batch.py does the same in Python.  Addresses come as integers, and their owners are kept
  * alive by the caller, but for the map, which another thread may replace: it comes with its owner.
  */
-#include "record.h"
-
-#define NPY_NO_DEPRECATED_API NPY_1_25_API_VERSION
-#define NPY_TARGET_VERSION NPY_1_25_API_VERSION
-#include <numpy/arrayobject.h>
-
-typedef int (*gather_function)(const mapix_map *, const mapix_table *, const int64_t *,
-                               uint64_t, const mapix_gather *, mapix_where *);
+#include "arrays.h"
 
 enum { FUNCTION, MAP, INDEX, TEMPLATE, ROWS, IMAGES, H, W, OFFSETS, SHAPES, SPEC, THREADS, PROBE,
        NARGS };
@@ -64,21 +57,12 @@ static PyObject *images_of(PyObject *given, uint32_t dtype) {
     return PyArray_SimpleNew((int)ndim, dims, types[dtype]);
 }
 
-static PyObject *table_of(npy_intp b, npy_intp columns, int type) {
-    npy_intp dims[2] = {b, columns};
-    return PyArray_SimpleNew(2, dims, type);
-}
-
 static uint32_t u32_of(PyObject *number) {
     const unsigned long found = PyLong_AsUnsignedLong(number);
     if (found > UINT32_MAX && !PyErr_Occurred()) {
         PyErr_SetString(PyExc_OverflowError, "number too large");
     }
     return (uint32_t)found;
-}
-
-static void *data_of(PyObject *array) {
-    return array ? PyArray_DATA((PyArrayObject *)array) : NULL;
 }
 
 /* Make what the order wants, and put it into the order.  0, or -1 with an exception. */

@@ -105,6 +105,29 @@ def interleaved(
 def positions(key: Any, n: int, /) -> NDArray[np.int64] | None: ...
 
 @disjoint_base
+class Prepared:
+    def _bind(
+        self,
+        batch: type,
+        functions: tuple[int, int],
+        keep: Any,
+        addresses: tuple[int, int],
+        source: Any,
+        asking: tuple[int, int],
+        dtype: np.dtype[Any],
+        canvas_threads: tuple[int, int, int],
+        shape: tuple[int, ...],
+        flat_nbytes: int,
+        spec_range: bool,
+        record: NDArray[np.uint16] | None,
+        names: tuple[str, ...],
+        labels: tuple[Any, Any],
+        unit: tuple[Any, Any],
+        /,
+    ) -> None: ...
+    def made(self, rows: Any, out: Any, /) -> Any: ...
+
+@disjoint_base
 class SegmentFile:
     def _attach(
         self,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,11 +16,12 @@ from mapix import _native
 from mapix._native.compiled import fast
 from mapix.arrow_capsules import stream_capsule
 from mapix.selection import single
-from mapix.source import Mapping
+from mapix.source import Mapping, Source
 from mapix.text import brief
 from mapix.views import exported
 
 __all__ = [
+    "Apart",
     "Batch",
     "Collatable",
     "Lookout",
@@ -314,6 +316,19 @@ class Recipe:
         self.address = _native.address_of(plan)
         self.c = c
 
+    @classmethod
+    def copying(cls, dtype: np.dtype[Any], swap: int) -> Recipe:
+        """Return the recipe of rows as the file has them, bytes of each number reversed.
+
+        ``swap`` is the size of the numbers, or 1 where their bytes keep their order.
+        """
+        made = cls.__new__(cls)
+        made.dtype, made.nhwc, made.names, made.c, made._keep = dtype, True, (), 1, []
+        made.template = _native.new_gather()
+        made.template.swap = swap
+        made.address = _native.address_of(made.template)
+        return made
+
     def augmented(self, augment: _native.CData) -> Recipe:
         """Return the same recipe with random changes, for one batch."""
         made = copy(self)
@@ -448,75 +463,153 @@ def gather(
     return Batch(images, labels, present, shapes, spec, offsets, recipe.names)
 
 
-class Prepared:
-    """Batches of records that are all alike, with one set of options: all that is known before.
+class Apart(NamedTuple):
+    """Labels that lie in a file of their own, and were loaded.
+
+    Attributes
+    ----------
+    values : ndarray
+        (n, ...), C-contiguous, in this machine's byte order: a row for each record.
+    source : Source
+        The file.
+    names : tuple of str
+        Names of the columns.
+    """
+
+    values: NDArray[Any]
+    source: Source
+    names: tuple[str, ...]
+
+    def of(self, rows: IntArray) -> NDArray[Any]:
+        """Return the labels of records; raise FileChangedError if the file has changed."""
+        _native.check(self.source.mapping)
+        found: NDArray[Any] = self.values.take(rows, axis=0)
+        return found
+
+
+class _Fallback:
+    """``mapix._record.Prepared`` where there is no C module."""
+
+    __slots__ = ()
+
+    def _bind(self, *what: Any) -> None:
+        """Do nothing: there is no fast way."""
+
+    def made(self, rows: Any, out: Any) -> Batch | None:
+        """Return None: ``gather`` makes all batches."""
+
+
+if TYPE_CHECKING or fast is None:  # noqa: SIM108 - types
+    _Base = _Fallback
+else:
+    _Base = fast.Prepared
+
+
+class Prepared(_Base):
+    """Batches of one set of options, from one file: all that is known before their rows.
+
+    ``made(rows, out)`` is the fast way: one call without Python, for int64 rows and for an output
+    that fits exactly.  It returns None for other arguments, and if anything goes wrong; then
+    ``gather`` makes the batch, or raises.
 
     It refers to no dataset, so a dataset can keep it without a cycle.
 
     Parameters
     ----------
+    source : Source
+        The file.
     index : Table
-        The index of the file.
+        Its index.
     recipe : Recipe
         Type, layout, arithmetic, labels.
-    h, w : int
-        Size of the output.
+    canvas : (int, int)
+        h and w of the output.
     shape : tuple of int
         Shape of an image of the output.
-    record : (int, int, int)
-        h, w, c of each record.
+    record : array_like, optional
+        h, w, c of each record; None where these differ.
     threads : int
         Threads that copy, 1 to 16.
-    lookout : Lookout, optional
-        As for ``gather``.
+    flat : bool
+        Whether the images are bytes back to back.
+    spec_range : bool
+        Whether spec_min and spec_max are wanted.
+    unit : (ndarray, number), optional
+        (heads, 256), the value of each code of each label, and that of missing labels: see
+        ``translated``.
+    labels : Apart, optional
+        Labels that lie in a file of their own.
+    lookout : bool
+        Whether records are asked for first: see ``Lookout``.
     """
 
     __slots__ = (
-        "_h",
+        "_flat_nbytes",
         "_index",
-        "_lookout",
+        "_labels",
+        "_more",
         "_record",
-        "_shape",
-        "_shapes",
-        "_threads",
-        "_w",
+        "_source",
+        "_unit",
         "recipe",
+        "shape",
     )
 
     def __init__(
         self,
+        source: Source,
         index: _native.Table,
         recipe: Recipe,
-        h: int,
-        w: int,
+        *,
+        canvas: tuple[int, int],
         shape: tuple[int, ...],
-        record: tuple[int, int, int],
+        record: ArrayLike | None,
         threads: int,
-        lookout: Lookout | None = None,
+        flat: bool = False,
+        spec_range: bool = False,
+        unit: tuple[NDArray[Any], float] | None = None,
+        labels: Apart | None = None,
+        lookout: bool = False,
     ) -> None:
-        self._index, self.recipe, self._h, self._w = index, recipe, h, w
-        self._shape, self._record = shape, np.array(record, np.uint16)
-        self._threads, self._lookout = threads, lookout
-        self._shapes = np.empty((0, 3), np.uint16)
-
-    def gather(self, mapping: Mapping, rows: IntArray, out: NDArray[Any] | Batch | None) -> Batch:
-        """Copy records into a batch, as ``gather`` does."""
-        b, recipe, lookout = len(rows), self.recipe, self._lookout
-        shape: Any = (b, *self._shape)
-        if out is not None:
-            shape = given(out, shape, recipe.dtype)
-        probe = 0 if lookout is None else lookout.probes()
-        do = _slowly if fast is None else _fast
-        images, labels, present, _, _, nasked = do(
-            *(mapping, self._index, recipe, rows, shape, self._h, self._w),
-            *(None, False, False, self._threads, probe),
+        self._source, self._index, self.recipe, self.shape = source, index, recipe, shape
+        self._record = None if record is None else np.array(record, np.uint16)
+        self._flat_nbytes = math.prod(shape) if flat else 0
+        self._unit, self._labels = unit, labels
+        self._more: dict[str, Any] = {
+            **{"h": canvas[0], "w": canvas[1], "threads": threads},
+            **{"spec_range": spec_range, "lookout": Lookout() if lookout else None},
+        }
+        table = None if unit is None else np.ascontiguousarray(unit[0])
+        missing = None if unit is None or table is None else np.array([unit[1]], table.dtype)
+        asking = (Lookout.PROBES if lookout else 0, Lookout.MOST)
+        self._bind(
+            *(Batch, (_native.GATHER, _native.CHECK), (index, recipe)),
+            *((index.address, recipe.address), source, asking, recipe.dtype, (*canvas, threads)),
+            *(shape, self._flat_nbytes, spec_range, self._record),
+            recipe.names if labels is None else labels.names,
+            (None, None) if labels is None else (labels.values, labels.source),
+            (table, missing),
         )
-        if probe and lookout is not None:
-            lookout.saw(nasked)
-        shapes = self._shapes
-        if len(shapes) != b:
-            shapes = self._shapes = same_shapes(self._record, b)
-        return Batch(images, labels, present, shapes, None, None, recipe.names)
+
+    def gather(self, rows: IntArray, out: NDArray[Any] | Batch | None) -> Batch:
+        """Copy records into a batch: see ``gather``, whose errors it raises."""
+        b, record = len(rows), self._record
+        offsets = np.arange(b + 1) * self._flat_nbytes if self._flat_nbytes else None
+        shape = (b, *self.shape)
+        if out is None and offsets is None:
+            out = np.empty(shape, self.recipe.dtype)
+        found = gather(
+            *(self._source.mapping, self._index, rows, self.recipe),
+            shape=shape,
+            offsets=offsets,
+            shapes=None if record is None else same_shapes(record, b),
+            out=out,
+            **self._more,
+        )
+        if self._labels is not None:
+            found.labels, found.names = self._labels.of(rows), self._labels.names
+            found.present = np.ones(found.labels.shape, np.bool_)
+        return found if self._unit is None else in_unit(found, *self._unit)
 
 
 def same_shapes(record: NDArray[np.uint16], b: int) -> NDArray[np.uint16]:

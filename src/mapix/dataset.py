@@ -219,18 +219,12 @@ class Dataset(abc.ABC, Generic[R]):
         del options
         return None
 
-    def _gather_prepared(
-        self, prepared: Prepared, rows: NDArray[np.int64], out: NDArray[Any] | Batch | None
-    ) -> Batch:
-        """Copy records of the file, by number, into a batch that ``_prepare`` has prepared."""
-        raise NotImplementedError
-
-    def _remember(self, key: Hashable, options: BatchOptions) -> None:
+    def _remember(self, given: Hashable, options: BatchOptions) -> None:
         """Prepare batches with these options for the next calls with these arguments."""
         found = self._prepare(options)
         if found is not None:
             known = {} if len(self._prepared) >= MOST_PREPARED else dict(self._prepared)
-            self._prepared = {**known, key: found}
+            self._prepared = {**known, given: found}
 
     def _gather_augmented(
         self,
@@ -828,24 +822,39 @@ class Dataset(abc.ABC, Generic[R]):
         Copies: each image once.  Lifetime: the batch owns its arrays.  Threads: any number of
         calls at once.
         """
-        key = None
-        if augment is None and pad is False and crop is False:
-            key = (dtype, layout, scale, mean, std, pad_value, labels, threads)
+        given = (dtype, layout, scale, mean, std, pad, crop, pad_value, labels, threads)
+        return self._batched(indices, out, given, augment)
+
+    def _batched(
+        self,
+        indices: ArrayLike,
+        out: NDArray[Any] | Batch | None,
+        given: tuple[Any, ...],
+        augment: Draws | None,
+    ) -> Batch:
+        """Return a batch; ``given`` are its options in the order of ``BatchOptions``."""
+        prepared = None
+        again = augment is None
+        if again:
             try:
-                prepared = self._prepared.get(key)
-            except TypeError:  # a list or an array
-                prepared = key = None
-            if prepared is not None:
-                return self._gather_prepared(prepared, self._rows_of(indices), out)
-        options = BatchOptions(
-            *(dtype, layout, scale, numbers(mean), numbers(std)),
-            *(canvas_size(pad), crop, pad_value, labels, threads),
-        )
-        options = self._possible(options)
-        found = self._gathered(self._rows_of(indices), options, out, augment)
-        if key is not None:
-            self._remember(key, options)
-        return self._as_classes(found) if labels == "class" else found
+                prepared = self._prepared.get(given)
+            except TypeError:  # a list or an array is among the options
+                again = False
+        if prepared is not None:
+            found = prepared.made(indices if self._rows is None else self._rows_of(indices), out)
+            if found is None:
+                found = prepared.gather(self._rows_of(indices), out)
+        else:
+            dtype, layout, scale, mean, std, pad, *more = given
+            options = self._possible(
+                BatchOptions(
+                    *(dtype, layout, scale, numbers(mean), numbers(std), canvas_size(pad), *more)
+                )
+            )
+            found = self._gathered(self._rows_of(indices), options, out, augment)
+            if again:
+                self._remember(given, options)
+        return self._as_classes(found) if given[8] == "class" else found
 
     def _gathered(
         self,

@@ -87,9 +87,9 @@ def canvas_size(pad: Any) -> Any:
     Raises
     ------
     ValueError
-        It is neither a bool nor two or three sides in 1..65535.
+        It is neither a bool, 0 or 1, nor two or three sides in 1..65535.
     """
-    if isinstance(pad, bool) or pad is None:
+    if pad is None or (isinstance(pad, bool | int | np.bool_) and pad in (0, 1)):
         return bool(pad)
     sides = tuple(pad) if isinstance(pad, tuple | list | np.ndarray) else ()
     if len(sides) not in (2, 3) or not all(

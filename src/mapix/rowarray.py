@@ -21,6 +21,7 @@ from mapix.arrow_capsules import array_capsules
 from mapix.assembly import assembled, converted
 from mapix.augmentation import Draws
 from mapix.batch import (
+    Apart,
     Batch,
     Lookout,
     Prepared,
@@ -99,10 +100,10 @@ class _Plan:
         Shape of a row in the batch.
     dtype : numpy.dtype
         Type of the batch.
-    recipe : Recipe or None
+    recipe, index : Recipe and Table, or None
         For the C core; None where numpy makes the batch.
     canvas : tuple of int
-        (h, w, c) that the C core fills.
+        (h, w, c) that the C core fills; 0 where it copies rows as they are.
     fit : int
         ``_native.PAD``, ``CROP`` and ``CENTRE``, or-ed.
     copies : bool
@@ -112,6 +113,7 @@ class _Plan:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     recipe: Recipe | None = None
+    index: _native.Table | None = None
     canvas: tuple[int, int, int] = (0, 0, 0)
     fit: int = 0
     copies: bool = False
@@ -172,8 +174,7 @@ class RowArray(FileDataset[NDArray[Any]]):
         self._layout = "NCHW" if planar and len(shape) == 4 else "NHWC"  # of rows in the file
         self._plans: dict[BatchOptions, _Plan] = {}
         self._names = () if labels is None else _names(labels._shape[1:])
-        self._loaded: list[NDArray[Any]] = []  # all rows, once they were loaded as labels
-        self._shapes_of_rows = np.empty((0, 3), np.uint16)
+        self._loaded: list[Apart] = []  # all rows, once they were loaded as labels
         self._arrays: dict[int, _native.Array] = {}
 
     # --- what it is -------------------------------------------------------------------------------
@@ -322,26 +323,29 @@ class RowArray(FileDataset[NDArray[Any]]):
         plan = self._plans.get(options) or self._plan(options)
         if plan.recipe is None:
             images = self._in_numpy(rows, options, plan, out)
-            found = Batch(images, None, None, self._shapes(len(rows)), None, None, ())
+            shapes = same_shapes(self._one_shape, len(rows))
+            found = Batch(images, None, None, shapes, None, None, ())
         else:
-            found = self._fused(rows, plan, plan.recipe, out, options.threads)
+            found = self._fused(rows, plan, out, options.threads)
         return self._labelled(found, rows, options)
 
     def _prepare(self, options: BatchOptions) -> Prepared | None:
         plan = self._plans.get(options) or self._plan(options)
-        if plan.recipe is None or options.labels not in (None, "raw"):
+        apart = None
+        if self.labels is not None and options.labels is not None:
+            if not self.labels._loaded:
+                return None
+            apart = self.labels._loaded[0]
+        if plan.recipe is None or plan.index is None:
             return None
-        if options.labels is None and self.labels is not None:
-            return None
-        h, w, c = (min(side, MOST_SIDE) for side in self._hwc)
-        sides = plan.canvas[:2]
-        return Prepared(self._index, plan.recipe, *sides, plan.shape, (h, w, c), options.threads)
-
-    def _gather_prepared(
-        self, prepared: Prepared, rows: NDArray[np.int64], out: NDArray[Any] | Batch | None
-    ) -> Batch:
-        found = prepared.gather(self._numbers.mapping, rows, out)
-        return found if self.labels is None else self._with_labels(found, rows)
+        return Prepared(
+            *(self._numbers, plan.index, plan.recipe),
+            canvas=plan.canvas[:2],
+            shape=plan.shape,
+            record=self._one_shape,
+            threads=options.threads,
+            labels=apart,
+        )
 
     def _gather_augmented(
         self,
@@ -353,29 +357,21 @@ class RowArray(FileDataset[NDArray[Any]]):
         plan = self._plans.get(options) or self._plan(options)
         layout = options.layout or self._layout
         shape = draws.augment.shape(plan.shape, layout, self.path)
-        recipe = plan.recipe
-        if recipe is None:
+        if not plan.canvas[0]:
             made = options._replace(dtype=plan.dtype.name)
             if len(self._shape) == 4:
                 made = made._replace(layout=layout)
             return super()._gather_augmented(rows, made, draws, out)
         size = draws.augment.size(*plan.canvas[:2])
         plan = replace(plan, shape=shape)
-        found = self._fused(rows, plan, recipe, out, options.threads, draws.native(size))
+        found = self._fused(rows, plan, out, options.threads, draws.native(size))
         return self._labelled(found, rows, options)
 
     def _labelled(self, found: Batch, rows: NDArray[np.int64], options: BatchOptions) -> Batch:
         """Put labels into a batch, if they are wanted, and return it."""
         if self.labels is not None and options.labels is not None:
-            return self._with_labels(found, rows)
-        return found
-
-    def _with_labels(self, found: Batch, rows: NDArray[np.int64]) -> Batch:
-        assert self.labels is not None
-        labels = found.labels = self.labels._values_of(rows)
-        found.present = np.empty(labels.shape, np.bool_)
-        found.present.fill(True)
-        found.names = self._names
+            found.labels, found.names = self.labels._values_of(rows), self._names
+            found.present = np.ones(found.labels.shape, np.bool_)
         return found
 
     def _plan(self, options: BatchOptions) -> _Plan:
@@ -403,7 +399,10 @@ class RowArray(FileDataset[NDArray[Any]]):
             and (options.layout in (None, self._layout) or canvas[2] == 1)  # the same bytes
         )
         if self._picture is None or dtype.name not in FUSED_DTYPES:
-            return _Plan(shape, dtype, fit=fit, copies=copies and plain)
+            recipe = index = None
+            if copies and plain and self._swap and self._row_nbytes and not self._decodes:
+                recipe, index = Recipe.copying(dtype, self._swap), self._array(self._swap).table
+            return _Plan(shape, dtype, recipe, index, fit=fit, copies=copies and plain)
         canvas = self._picture if canvas is None else canvas
         layout = options.layout or self._layout
         recipe = Recipe(
@@ -414,7 +413,7 @@ class RowArray(FileDataset[NDArray[Any]]):
             columns=None,
             names=(),
         )
-        return _Plan(shape, dtype, recipe, canvas, fit, copies and plain)
+        return _Plan(shape, dtype, recipe, self._index, canvas, fit, copies and plain)
 
     @functools.cached_property
     def _hwc(self) -> tuple[int, int, int]:
@@ -484,22 +483,25 @@ class RowArray(FileDataset[NDArray[Any]]):
         self,
         rows: NDArray[np.int64],
         plan: _Plan,
-        recipe: Recipe,
         out: NDArray[Any] | Batch | None,
         threads: int,
         augment: _native.CData = None,
     ) -> Batch:
-        """Return a batch of bytes made by the C core, in one pass."""
-        n, (h, w, _) = len(rows), plan.canvas
+        """Return a batch made by the C core, in one pass."""
+        assert plan.recipe is not None
+        assert plan.index is not None
+        n, (h, w, c) = len(rows), plan.canvas
+        if not c and out is None:
+            out = np.empty((n, *plan.shape), plan.dtype)
         return gather(
             self._numbers.mapping,
-            self._index,
+            plan.index,
             rows,
-            recipe,
+            plan.recipe,
             h=h,
             w=w,
             shape=(n, *plan.shape),
-            shapes=self._shapes(n),
+            shapes=same_shapes(self._one_shape, n),
             out=out,
             threads=threads,
             augment=augment,
@@ -578,18 +580,14 @@ class RowArray(FileDataset[NDArray[Any]]):
             if self._shape[0] * self._row_nbytes > MOST_LOADED_NBYTES:
                 return self._gather(rows, BatchOptions(), None).images
             every = np.arange(self._shape[0])
-            self._loaded.append(self._gather(every, BatchOptions(), None).images)
-        _native.check(self._numbers.mapping)
-        found: NDArray[Any] = self._loaded[0].take(rows, axis=0)
-        return found
+            loaded = self._gather(every, BatchOptions(), None).images
+            self._loaded.append(Apart(loaded, self._numbers, _names(self._shape[1:])))
+        return self._loaded[0].of(rows)
 
-    def _shapes(self, n: int) -> NDArray[np.uint16]:
-        """Return the one shape of all rows n times, uint16 (n, 3), as a read-only view."""
-        known = self._shapes_of_rows
-        if len(known) != n:
-            one = np.array([min(side, MOST_SIDE) for side in self._hwc], np.uint16)
-            known = self._shapes_of_rows = same_shapes(one, n)
-        return known
+    @functools.cached_property
+    def _one_shape(self) -> NDArray[np.uint16]:
+        """(h, w, c) of all rows, uint16 (3,), as a batch states them."""
+        return np.array([min(side, MOST_SIDE) for side in self._hwc], np.uint16)
 
     def placement(self, **options: Any) -> Placement:
         """Describe where the rows lie in the file and in a batch, for copies on a device.

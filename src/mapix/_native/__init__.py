@@ -48,6 +48,7 @@ from mapix._native.joint import Joint, JointPart
 from mapix._native.records import (
     AT_MASK,
     CENTRE,
+    CHECK,
     COPY,
     CROP,
     DTYPES,
@@ -71,6 +72,7 @@ __all__ = [
     "BY_PATH",
     "CENTRE",
     "CHANGED",
+    "CHECK",
     "COPY",
     "CROP",
     "DTYPES",

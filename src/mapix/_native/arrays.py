@@ -28,7 +28,7 @@ class Array:
         The format, for error messages.
     """
 
-    __slots__ = ("_row_nbytes", "_swap", "_table")
+    __slots__ = ("_row_nbytes", "_swap", "table")
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Array:
         format: str = "rows",
     ) -> None:
         self._row_nbytes, self._swap = row_nbytes, swap
-        self._table = Table(
+        self.table = Table(
             nrecords=nrows,
             stride=row_nbytes,
             first=(at, 0, 0, 0, 0),
@@ -59,8 +59,8 @@ class Array:
         plan, into = new_gather(), writable(to)
         plan.images, plan.images_nbytes = into, to.nbytes
         plan.swap, plan.nthreads = self._swap, threads
-        self._table.gather(mapping, rows, plan)
+        self.table.gather(mapping, rows, plan)
 
     def willneed(self, mapping: Mapping, rows: IntArray, probe: int) -> int:
         """Have the kernel read rows in the background; return how many."""
-        return self._table.willneed(mapping, rows, probe)
+        return self.table.willneed(mapping, rows, probe)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AT_MASK",
     "CENTRE",
+    "CHECK",
     "COPY",
     "CROP",
     "DTYPES",
@@ -63,6 +64,7 @@ PAD: int = lib.MAPIX_PAD
 CROP: int = lib.MAPIX_CROP
 CENTRE: int = lib.MAPIX_CENTRE
 
+CHECK = int(ffi.cast("uintptr_t", ffi.addressof(lib, "mapix_map_check")))
 COPY = int(ffi.cast("uintptr_t", ffi.addressof(lib, "mapix_copy")))
 FIND = int(ffi.cast("uintptr_t", ffi.addressof(lib, "mapix_table_find")))
 FIND_NONE = int(ffi.cast("uintptr_t", ffi.addressof(lib, "mapix_table_find_none")))

@@ -52,7 +52,7 @@ class BatchPlan:
         self._fit = fit | _native.CENTRE if crop in (True, "centre") else fit
         self._flat, self._spec_range = flat, bool(more.get("spec_range"))
         self._options, self._dtype, self._layout = options, dtype, layout
-        self._recipes: dict[tuple[int, int], Recipe] = {}
+        self._recipes: dict[tuple[int, int, str], Recipe] = {}
 
     def canvas(self, file: Gatherer, rows: Rows) -> tuple[int, int, int, int]:
         """Return (h, w, c) of the output, and how records are made to fit it."""
@@ -82,34 +82,53 @@ class BatchPlan:
             )
         return h, w, c, fit
 
-    def _recipe(self, file: Gatherer, c: int, fit: int) -> Recipe:
-        with_labels = self._options.labels is not None and file.fixed_nbytes
-        columns, names = file.label_columns if with_labels else (None, ())
-        made = self._recipes[c, fit] = Recipe(
-            *(self._dtype, self._layout, *self._options[2:5]),
-            c=c,
-            fit=fit,
-            pad_value=self._options.pad_value,
-            columns=columns,
-            names=names,
-        )
-        return made
+    def _recipe(self, file: Gatherer, c: int, fit: int, layout: str) -> Recipe:
+        """Return the recipe for canvases of c channels, which is made once."""
+        key = c, fit, layout
+        if key not in self._recipes:
+            with_labels = self._options.labels is not None and file.fixed_nbytes
+            columns, names = file.label_columns if with_labels else (None, ())
+            self._recipes[key] = Recipe(
+                *(self._dtype, layout, *self._options[2:5]),
+                c=c,
+                fit=fit,
+                pad_value=self._options.pad_value,
+                columns=columns,
+                names=names,
+            )
+        return self._recipes[key]
 
     def prepared(self, file: Gatherer) -> Prepared | None:
-        """Return the batches of a uniform file with raw labels, or without: see ``_prepare``."""
-        uniform = file.index.stride and file.fixed_nbytes
-        if not uniform or self._fit or self._flat or self._spec_range:
+        """Return batches that depend on their rows alone, prepared; else None: see ``_prepare``."""
+        options, index = self._options, file.index
+        one_shape = index.stride or (isinstance(options.pad, tuple) and not self._flat)
+        if not one_shape or not file.fixed_nbytes:
             return None
-        if self._options.labels not in (None, "raw"):
-            return None
-        _, h, w, c, _ = file.index.first
+        record = index.first[1:4] if index.stride else None
+        layout = self._layout
+        if self._flat:  # the layout of the file: bytes as they are
+            (h, w, c), fit, layout = index.first[1:4], 0, "NHWC" if file.interleaved else "NCHW"
+        else:
+            h, w, c, fit = self.canvas(file, np.empty(0, np.int64))
+        unit = None
+        if options.labels not in (None, "raw"):
+            unit = file.table(options.labels), self._missing
         return Prepared(
-            *(file.native, self._recipes.get((c, 0)) or self._recipe(file, c, 0), h, w),
-            shape=(c, h, w) if self._layout == "NCHW" else (h, w, c),
-            record=(h, w, c),
-            threads=self._options.threads,
-            lookout=file.lookout,
+            *(file.pixels, file.native, self._recipe(file, c, fit, layout)),
+            canvas=(h, w),
+            shape=(c, h, w) if layout == "NCHW" else (h, w, c),
+            record=record,
+            threads=options.threads,
+            flat=self._flat,
+            spec_range=self._spec_range,
+            unit=unit,
+            lookout=True,
         )
+
+    @property
+    def _missing(self) -> float:
+        """The value of a label that a record lacks."""
+        return -1 if self._options.labels == "class" else np.nan
 
     def placement(self, file: Gatherer, rows: Selection) -> Placement:
         """Describe what ``batch`` of any records of ``rows`` does; see ``Dataset.placement``."""
@@ -185,7 +204,7 @@ class BatchPlan:
             h = w = c = fit = 0
         else:
             h, w, c, fit = self.canvas(file, rows)
-        recipe = self._recipes.get((c, fit)) or self._recipe(file, c, fit)
+        recipe = self._recipe(file, c, fit, self._layout)
         batch = gather(
             mapping,
             file.native,
@@ -206,7 +225,7 @@ class BatchPlan:
             file.complete(batch, rows, labels=unit is not None, spec_range=self._spec_range)
         if unit is None or unit == "raw":
             return batch
-        return in_unit(batch, file.table(unit), -1 if unit == "class" else np.nan)
+        return in_unit(batch, file.table(unit), self._missing)
 
     def explained(self, file: Gatherer, rows: Rows) -> dict[str, Any]:
         """Return what ``batch`` of ``rows`` reads, copies and converts: see ``Dataset.explain``."""

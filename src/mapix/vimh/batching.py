@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapix.batch import Batch
 from mapix.dataset import Dataset
-from mapix.options import BatchOptions, Crop, Dtype, Layout, canvas_size, numbers
+from mapix.options import Crop, Dtype, Layout
 from mapix.vimh.labels import Column
 from mapix.vimh.parameters import UNITS, Unit
 from mapix.vimh.record_types import Record
@@ -86,29 +86,6 @@ class Batching(Dataset[Record]):
         Copies: each image once.  Lifetime: the batch owns its arrays.  Threads: any number of
         calls at once, the GIL is released.  Cost: one scan of the records' bytes.
         """
-        key = None
-        if not (pad is not False or crop is not False or flat or spec_range or augment is not None):
-            key = (dtype, layout, scale, mean, std, pad_value, labels, threads)
-            try:
-                prepared = self._prepared.get(key)
-            except TypeError:  # a list or an array
-                prepared = key = None
-            if prepared is not None:
-                return self._gather_prepared(prepared, self._rows_of(indices), out)
-        options = BatchOptions(
-            dtype,
-            layout,
-            scale,
-            None if mean is None else numbers(mean),
-            None if std is None else numbers(std),
-            False if pad is False else canvas_size(pad),
-            crop,
-            pad_value,
-            labels,
-            threads,
-            (("flat", flat), ("spec_range", spec_range)) if flat or spec_range else (),
-        )
-        found = self._gathered(self._rows_of(indices), options, out, augment)
-        if key is not None:
-            self._remember(key, options)
-        return found
+        more = (("flat", flat), ("spec_range", spec_range)) if flat or spec_range else ()
+        given = (dtype, layout, scale, mean, std, pad, crop, pad_value, labels, threads, more)
+        return self._batched(indices, out, given, augment)

@@ -344,11 +344,6 @@ class Dataset(record_types.Rows, Batching):
     def _prepare(self, options: BatchOptions) -> Prepared | None:
         return self._plan(options).prepared(self._gatherer)
 
-    def _gather_prepared(
-        self, prepared: Prepared, rows: NDArray[np.int64], out: NDArray[Any] | Batch | None
-    ) -> Batch:
-        return prepared.gather(self._gatherer.pixels.mapping, rows, out)
-
     def _gather(
         self, rows: NDArray[np.int64], options: BatchOptions, out: NDArray[Any] | Batch | None
     ) -> Batch:

@@ -72,7 +72,6 @@ class Gatherer(record_types.File):
         self.key: str | None = None  # of the stored index; None where none is stored
         self._confirmed = 0  # headers that a stored stride was compared with
         self._sound: bool | None = None  # whether the stored labels are: checked once
-        self._shapes = np.empty((0, 3), np.uint16)
         self._tables: dict[str, NDArray[Any]] = {}
         self._heads: dict[int, tuple[str, tuple[float, ...]]] = {}
 
@@ -373,10 +372,7 @@ class Gatherer(record_types.File):
 
     def same_shapes(self, b: int) -> NDArray[np.uint16]:
         """Return the one shape of a uniform file, b times, as a read-only view."""
-        known = self._shapes
-        if len(known) != b:
-            known = self._shapes = same_shapes(self._one_shape, b)
-        return known
+        return same_shapes(self._one_shape, b)
 
     def table(self, unit: str) -> NDArray[Any]:
         """Return the value of each code of each label in a unit, (heads, 256)."""
