@@ -208,3 +208,7 @@ def test_python_packs_blocks_as_c_does(monkeypatch: pytest.MonkeyPatch) -> None:
     found = layout.pack_flat(*args)
     monkeypatch.setattr(layout, "fast", None)
     assert found.tobytes() == layout.pack_flat(*args).tobytes()
+    ids, codes = np.arange(256, dtype=np.uint8), np.zeros((1, 256), np.uint8)
+    one = np.ones((1, 3), np.uint16)
+    with pytest.raises(ValueError, match="a record of 256 labels; the format holds 255"):
+        layout.pack_flat(pixels[:1], one, ids, codes, codes == 0, None)

@@ -598,6 +598,9 @@ def test_archives_that_were_cut(tmp_path):
         assert [r.key for r in ds] == ["0", "1", "2"][:complete]
     with pytest.raises(mapix.TruncatedError, match="two blocks of zeros"):
         opened(tmp_path, whole, "noend.tar")
+    for describing in (pax(path="2.png"), pax(path="3.png")):  # of the last record, or of another
+        with pytest.raises(mapix.TruncatedError, match="an extended header.* 2 complete records"):
+            opened(tmp_path, whole + describing[:517], "pax.tar")
 
 
 def test_bytes_after_the_end(tmp_path):

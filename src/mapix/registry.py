@@ -6,8 +6,10 @@ packages add theirs through the entry-point group ``mapix.formats``: an entry na
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,6 +42,8 @@ ENTRY_POINTS = "mapix.formats"
 MOST_ALIKE = 20  # entries of a directory with the same ending that are inspected
 MOST_NAMED = 4  # of them that a message names
 TRIES = 9  # at reading the first bytes of a file that another process appends to
+
+NUMBERED = r"(.+)-\d{5}-of-(\d{5})(.*)"  # the name of a file of a set
 
 BUILT_IN = {
     "catalogue": "mapix.catalogue.format",
@@ -420,9 +424,33 @@ def open_dataset(
         first, *others = (open_dataset(p, format=format, **options) for p in each)
         return first.joined(others) if others else first
     candidate = Candidate.of(path)
+    _refuse_unfinished(candidate.path)
     if format is not None:
         return named(format).load(candidate, options)
     return open_candidate(candidate, options)
+
+
+def _refuse_unfinished(path: str) -> None:
+    """Raise FileNotFoundError for a file of a set that does not have its first file yet.
+
+    ``store.NewSet`` moves that file last.  So a set without it, beside the stage of its writer, is
+    one that the writer is about to finish, or one of a writer that was killed meanwhile.
+    """
+    if "-of-" not in path or is_url(path):  # the usual case, without a regular expression
+        return
+    folder, name = os.path.split(path)
+    found = re.fullmatch(NUMBERED, name, re.DOTALL)
+    if found is None:
+        return
+    begin, n, end = found.groups()
+    first = os.path.join(folder, f"{begin}-00000-of-{n}{end}")
+    stage = os.path.join(folder, f".{begin}{end}.writing")
+    if os.path.lexists(stage) and not os.path.lexists(first):
+        reason = (
+            "the set was not finished: its writer is at work, or was killed and has to run again; "
+            "the first file of the set is missing"
+        )
+        raise FileNotFoundError(errno.ENOENT, reason, first)
 
 
 def datasets_in(folder: str) -> Iterator[tuple[str, Format]]:

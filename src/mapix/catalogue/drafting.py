@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix.catalogue.file import CatalogueFile
+from mapix.catalogue.file import CatalogueFile, are_options
 from mapix.catalogue.layout import (
     ENTRY,
     HAS_RANGE,
@@ -101,7 +101,10 @@ class Drafting:
         """
         path, options, _ = ds._reopening()
         try:
-            return path, json.loads(json.dumps(options))
+            held = json.loads(json.dumps(options))
+            if not are_options(held):
+                raise TypeError("they are not texts, numbers, booleans, or lists of these")
+            return path, held
         except (TypeError, ValueError) as e:
             reason = f"it was opened with options that a catalogue does not hold: {e}"
             raise UnsupportedError(f"{ds.path}: {reason}") from e

@@ -26,11 +26,27 @@ from mapix.errors import FileChangedError, FormatError
 from mapix.registry import Candidate
 from mapix.source import Fingerprint, Source
 
-__all__ = ["CatalogueFile", "Entry"]
+__all__ = ["CatalogueFile", "Entry", "are_options"]
 
 TRIES = 9  # to read a catalogue that others replace
 WINDOW_NBYTES = 4 << 20  # copied at once
 MOST_GUESSES = 4  # of a page, before it is sought by bisection
+
+
+def are_options(found: object) -> bool:
+    """Return whether a value of JSON can be options of opening.
+
+    They are names with texts, numbers, booleans, None, or lists of these.
+    """
+    plain = str | int | float | bool | None
+    return isinstance(found, dict) and all(
+        name.isidentifier() and all(isinstance(one, plain) for one in _listed(value))
+        for name, value in found.items()
+    )
+
+
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 class Entry(NamedTuple):
@@ -157,7 +173,7 @@ class CatalogueFile:
         try:
             stated = json.loads(self.blob(k)[int(e["nranges"]) * RANGE.itemsize :])
             path, options = stated["path"], stated["options"]
-            if not isinstance(path, str) or not isinstance(options, dict) or "\0" in path:
+            if not isinstance(path, str) or "\0" in path or not are_options(options):
                 raise TypeError("a path and options expected")
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             reason = f"path and options are not understood: {error!r}"

@@ -45,6 +45,8 @@ class _Archive:
 
     def entry(self, name: str) -> Member:
         """Return a member by its name without ``.npy``."""
+        if not isinstance(name, str):
+            raise TypeError(f"the name of an array must be a text, got {name!r}")
         found = self.arrays.get(name.removesuffix(END))
         if found is None:
             raise FormatError(self.path, NPZ, f"no array {name!r}; there: {self.listed()}")

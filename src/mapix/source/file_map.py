@@ -188,6 +188,8 @@ class Mapping:
 
     def advise(self, access: str) -> None:
         """Announce to the kernel how the file will be read: random, sequential or normal."""
+        if access not in ADVICE:
+            raise ValueError(f"access must be one of {', '.join(ADVICE)}, got {access!r}")
         if self._mmap is not None:
             self._mmap.madvise(ADVICE[access])
 

@@ -165,8 +165,8 @@ class Scan:
             raise self._truncated(reason, begin, complete=not same)
 
     def _cut(self, at: int, extended: dict[bytes, bytes]) -> TruncatedError:
-        left = self.nbytes - at
-        if left or extended:
+        left = max(self.nbytes - at, 0)  # the padding may be cut, too
+        if at != self.nbytes or extended:
             reason = f"a header of {BLOCK_NBYTES} bytes expected, {left} are left in the file"
             return self._truncated(reason, at, complete=False)
         reason = "two blocks of zeros expected at the end, the file has none"
@@ -190,7 +190,11 @@ class Scan:
                 f"{self.path}: tar: an extended header of {size} bytes at byte {begin}, "
                 f"more than MAX_EXTENDED_NBYTES = {MAX_EXTENDED_NBYTES}"
             )
-        self._check(header.name, begin, size)
+        if size > self.nbytes - begin:  # what it describes may belong to the last record
+            reason = (
+                f"an extended header of {size} bytes, {self.nbytes - begin} are left in the file"
+            )
+            raise self._truncated(reason, begin, complete=False)
         data = bytes(self._copy(begin, size))
         if kind == LONG_LINK:
             return

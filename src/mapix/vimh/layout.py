@@ -473,6 +473,8 @@ def pack_flat(
     fixed = 7 if spec_range is None else 15
     npixels = shapes.astype(np.int64).prod(axis=1)
     counts = present.sum(axis=1, dtype=np.int64)
+    if len(counts) and counts.max() > MAX_LABELS:
+        raise ValueError(f"a record of {counts.max()} labels; the format holds {MAX_LABELS}")
     before = fixed + 2 * counts
     ends = np.cumsum(before + npixels)
     out = np.empty(int(ends[-1]) if len(ends) else 0, np.uint8)
