@@ -29,7 +29,7 @@ static int finish_ring(tracer *t, uint64_t from) {
     const uint64_t n = t->npath - from;
     uint64_t first = 0;
     int found = 0;
-    if (t->npoints + n > t->capacity || t->nrings == t->capacity) {
+    if (t->npoints + n > t->capacity) { /* so there are fewer rings, each of four points or more */
         return MAPIX_E_SHAPE;
     }
     for (uint64_t i = 0; i < n; i++) {

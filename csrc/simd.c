@@ -9,22 +9,21 @@
 /* __builtin_cpu_supports of clang before 16 does not know this one. */
 static int has_f16c(void) {
     unsigned eax, ebx, ecx = 0, edx;
-    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & bit_F16C);
+    const int known = __get_cpuid(1, &eax, &ebx, &ecx, &edx);
+    return known & !!(ecx & bit_F16C);
 }
 #endif
 
 static int best_level(void) {
 #if MAPIX_LEVELS > 1
     __builtin_cpu_init();
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !has_f16c() ||
-        !__builtin_cpu_supports("bmi") || !__builtin_cpu_supports("bmi2") ||
-        !__builtin_cpu_supports("popcnt")) {
-        return 0;
-    }
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                   __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")
-               ? 2
-               : 1;
+    /* No branches, of which a machine could take one only. */
+    const int avx2 = !!__builtin_cpu_supports("avx2") & !!__builtin_cpu_supports("fma") &
+                     !!__builtin_cpu_supports("bmi") & !!__builtin_cpu_supports("bmi2") &
+                     !!__builtin_cpu_supports("popcnt") & has_f16c();
+    const int avx512 = !!__builtin_cpu_supports("avx512f") & !!__builtin_cpu_supports("avx512bw") &
+                       !!__builtin_cpu_supports("avx512vl") & !!__builtin_cpu_supports("avx512dq");
+    return avx2 + (avx2 & avx512);
 #else
     return 0;
 #endif

@@ -250,16 +250,23 @@ static void check_mistakes(void) {
     const mapix_augment good = {.positions = &zero, .h = 1, .w = 1};
     mapix_augment lost = good;
     lost.positions = NULL;
-    mapix_gather g[5];
-    for (int k = 0; k < 5; k++) {
+    mapix_augment high = good, wide = good;
+    high.pad_h = wide.pad_w = UINT32_MAX;
+    float image[2] = {0, 0};
+    const float shares[2] = {0, 0};
+    CHECK(mapix_mix(NULL, 2, 1, shares) == MAPIX_E_ARGUMENT && mapix_mix(image, 2, 1, NULL) == MAPIX_E_ARGUMENT);
+    mapix_gather g[7];
+    for (int k = 0; k < 7; k++) {
         g[k] = (mapix_gather){.images = pixel, .images_nbytes = 1, .c = 1, .augment = &good};
     }
     g[1].augment = &lost;
     g[2].images = NULL;
     g[3].flat_at = flat_at;
     g[4].swap = 1;
+    g[5].augment = &high;
+    g[6].augment = &wide;
     mapix_where where;
-    for (int k = 0; k < 5; k++) {
+    for (int k = 0; k < 7; k++) {
         CHECK(mapix_table_gather(&map, &index, &zero, 1, &g[k], &where) == (k ? MAPIX_E_ARGUMENT : MAPIX_OK));
     }
     CHECK(pixel[0] == 77);

@@ -60,6 +60,7 @@ static void take_order(gather_case *t, input *in) {
     g->probe = size & 3;
     mapix_simd(size >> 2 & 3);
     t->own_canvas = size >> 4 & 1;
+    mapix_stream(size & 32 ? 1 : 1 << 25);
     const uint64_t threads = take_n(in, 2); /* rarely more than one: waking helpers takes long */
     g->nthreads = threads == 0xa2a2 ? 2 : threads == 0xa3a3 ? 3 : threads == 0xa9a9 ? 20 : 0;
     for (unsigned i = 0; i < 2 * MOST_CHANNELS; i++) {
@@ -612,6 +613,8 @@ static void check_joint(gather_case *t, input *in, const slow_file *slow, unsign
     }
     joint.nparts = 0;
     CHECK(!t->nrows || mapix_joint_gather(&joint, t->rows, t->nrows, &t->gather, &where) == MAPIX_E_ARGUMENT);
+    joint.nparts = (uint64_t)UINT32_MAX + 1;
+    CHECK(!t->nrows || mapix_joint_gather(&joint, t->rows, t->nrows, &t->gather, &where) == MAPIX_E_ARGUMENT);
     CHECK(!mapped || munmap(mapped, parts[gone].map.nbytes) == 0);
     for (unsigned k = 0; k < nparts; k++) {
         free((void *)(uintptr_t)parts[k].file);
@@ -632,8 +635,8 @@ static void check_mistakes(void) {
     const int64_t row = 0;
     const mapix_gather good = {.images = (uint8_t *)&pixel, .images_nbytes = sizeof pixel, .dtype = MAPIX_F32,
                                .h = 1, .w = 1, .c = 1, .affine = affine};
-    mapix_gather g[17];
-    for (int k = 0; k < 17; k++) {
+    mapix_gather g[18];
+    for (int k = 0; k < 18; k++) {
         g[k] = good;
     }
     g[0].dtype = MAPIX_F16 + 1;
@@ -649,8 +652,9 @@ static void check_mistakes(void) {
     g[14].images_nbytes = sizeof pixel - 1;
     g[15].swap = 1; /* of records with headers */
     g[16].swap = 3;
+    g[17].swap = 1, g[17].flat_at = flat_at;
     mapix_where where;
-    for (int k = 0; k < 17; k++) {
+    for (int k = 0; k < 18; k++) {
         CHECK(mapix_table_gather(&map, &index, &row, 1, &g[k], &where) == MAPIX_E_ARGUMENT);
     }
     uint64_t nasked = 9;

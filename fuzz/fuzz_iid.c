@@ -458,6 +458,13 @@ static void check_mistakes(void) {
     CHECK(mapix_iid_columns(&map, &none, 1, 0, NULL, NULL, words, &where) == wrong);
     CHECK(mapix_iid_columns(&map, &none, 0, 1, NULL, NULL, words, &where) == wrong);
     CHECK(mapix_iid_columns(&map, &none, 0, 0, boxes, NULL, words, &where) == wrong);
+    const mapix_map vast = {.base = file, .nbytes = UINT64_C(1) << 60, .fd = -1}; /* of which nothing is read */
+    const mapix_iid most = {.nsegments = UINT64_C(1) << 32}, wide = {.segs_nbytes = UINT64_C(1) << 32};
+    CHECK(mapix_iid_columns(&vast, &most, 0, 0, NULL, NULL, words, &where) == wrong);
+    CHECK(mapix_iid_own_mask(&vast, &most, key, boxes, bytes, 64, &where) == wrong);
+    at = 0;
+    CHECK(mapix_iid_parts(&vast, &wide, &at, 0, boxes, words, 1, &n, &where) == wrong);
+    at = 1;
     CHECK(mapix_iid_masks(&map, &none, &key, upside_down, 1, offsets, bytes, 64, &where) == wrong);
     CHECK(mapix_iid_count(&map, &none, &key, mirrored, 1, 0, &canvas, numbers, &where) == wrong);
     CHECK(mapix_iid_masks(&map, &none, &key, window, 1, offsets, bytes, 64, &where) == MAPIX_E_ROW);
@@ -520,7 +527,9 @@ static void check_mistakes(void) {
         CHECK(mapix_iid_rle(&map, &none, &key, 0, h, w, 0, scratch, words, bytes, 64, words, &done,
                             &where) == wrong);
         CHECK(mapix_iid_pack(bytes, 0, h, w, 0, 0, numbers, 64, bytes, 64, &n, &area, &nregions) == wrong);
+        const uint32_t all = h * w;
         CHECK(mapix_rle_box(numbers, 0, h, w, boxes) == wrong);
+        CHECK(mapix_rle_box(&all, 1, h, w, boxes) == wrong);
     }
     CHECK(mapix_iid_pack(bytes, 0, 8, 8, 65535, 0, numbers, 64, bytes, 64, &n, &area, &nregions) == wrong);
     CHECK(mapix_iid_pack(bytes, 0, 8, 8, 0, 65535, numbers, 64, bytes, 64, &n, &area, &nregions) == wrong);

@@ -381,6 +381,12 @@ static void check_tiles(input *in) {
         const mapix_tiling wrong = {.size = k == 0 ? 0 : k == 1 ? MOST_SIDE + 1 : 9, .nchannels = k == 2 ? 2 : 1};
         CHECK(mapix_tiles(given, n, &wrong, out, room, tiles) == MAPIX_E_ARGUMENT);
     }
+    const mapix_tiling right = {.size = 9, .nchannels = 1};
+    CHECK(mapix_tiles(given, n, NULL, out, room, tiles) == MAPIX_E_ARGUMENT);
+    CHECK(mapix_tiles(NULL, 1, &right, out, room, tiles) == MAPIX_E_ARGUMENT);
+    CHECK(mapix_tiles(given, 1, &right, NULL, room, tiles) == MAPIX_E_ARGUMENT);
+    CHECK(mapix_tiles(given, 1, &right, out, room, NULL) == MAPIX_E_ARGUMENT);
+    CHECK(mapix_tiles(NULL, 0, &right, NULL, 0, NULL) == MAPIX_OK);
     free(out);
     free(given);
     free(tiles);

@@ -74,6 +74,15 @@ static void check_crc(input *in) {
         const uint32_t half = mapix_crc32c(map.base, first, begin);
         CHECK(mapix_crc32c(map.base + first, map.nbytes - first, half) == want);
     }
+    const uint64_t size = cut % 9 + 1, nblocks = map.nbytes / size + (map.nbytes % size > 0);
+    uint32_t *sums = block(nblocks * sizeof *sums);
+    mapix_crc32c_blocks(map.base, map.nbytes, size, sums);
+    for (uint64_t k = 0; k < nblocks; k++) {
+        const uint64_t left = map.nbytes - k * size;
+        const uint32_t sum = slow_crc(map.base + k * size, left < size ? left : size, 0);
+        CHECK(sums[k] == (sum ? sum : 1));
+    }
+    free(sums);
     free_map(&map);
 }
 
@@ -607,6 +616,7 @@ static void check_permute(input *in) {
     CHECK(mapix_permute_network(n, key, network) == (n <= INT64_MAX / 2 ? MAPIX_OK : MAPIX_E_ARGUMENT));
     if (!fits) {
         CHECK(mapix_permute(n, key, begin, count, some) == MAPIX_E_ARGUMENT);
+        CHECK(n <= INT64_MAX / 2 || mapix_permute_at(n, key, 0, some) == MAPIX_E_ARGUMENT);
     } else if (count < MOST) {
         CHECK(mapix_permute(n, key, begin, count, some) == MAPIX_OK);
         for (uint64_t i = 0; i < count; i++) {
@@ -719,9 +729,39 @@ static void check_foreign(input *in) {
     CHECK(sigaction(SIGBUS, &before, NULL) == 0);
 }
 
+/* A page that can be written to until it is protected again; memory that is not there cannot be protected. */
+static void check_protect(input *in) {
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    const uint8_t value = take(in);
+    uint8_t *at = mmap(NULL, page, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(at != MAP_FAILED && mapix_protect(at, page, 1) == MAPIX_OK);
+    at[page - 1] = value;
+    CHECK(mapix_protect(at, page, 0) == MAPIX_OK && at[page - 1] == value);
+    CHECK(munmap(at, page) == 0 && mapix_protect(at, page, 0) == MAPIX_E_SYSTEM);
+}
+
+/* A map of which pages may be absent, as of remote objects: a fault gives the address, and nothing else counts. */
+static void check_absent(input *in) {
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    const uint64_t at = take_n(in, 2) % page, nbytes = 1 + take_n(in, 2) % (2 * page - at);
+    const int fd = memfd_create("fuzz", MFD_CLOEXEC);
+    CHECK(fd >= 0 && ftruncate(fd, (off_t)page) == 0);
+    uint8_t *base = mmap(NULL, 2 * page, PROT_READ, MAP_SHARED, fd, 0);
+    uint8_t *to = block(nbytes);
+    uint64_t fault = 0;
+    mapix_map map = {.base = base, .nbytes = 2 * page, .fd = 1 << 30, .fault = &fault};
+    mapix_where where;
+    const int status = mapix_copy(&map, at, nbytes, to, &where), absent = at + nbytes > page;
+    CHECK(status == (absent ? MAPIX_E_CHANGED : MAPIX_OK));
+    CHECK(absent ? fault >= (uint64_t)(uintptr_t)base + page && fault < (uint64_t)(uintptr_t)base + 2 * page : !fault);
+    CHECK(mapix_map_check(&map) == status);
+    free(to);
+    CHECK(munmap(base, 2 * page) == 0 && close(fd) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
     input in = {data, nbytes};
-    switch (take(&in) % 13) {
+    switch (take(&in) % 15) {
     case 0: check_copy(&in); break;
     case 1: check_crc(&in); break;
     case 2: check_extent(&in); break;
@@ -734,7 +774,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
     case 9: check_foreign(&in); break;
     case 10: check_lost_table(&in); break;
     case 11: check_permute(&in); break;
-    default: check_map_file(&in); break;
+    case 12: check_map_file(&in); break;
+    case 13: check_protect(&in); break;
+    default: check_absent(&in); break;
     }
     return 0;
 }

@@ -166,6 +166,11 @@ def gather_seeds() -> dict[str, bytes]:
         rows = bytes([3, 0, 0, *range(3)])
         name = f"kernels_{level}_{dtype}_{layout}_{w}"
         out[name] = (order + bytes([0, 0]) + rows).ljust(FRONT, b"\0") + records(3, 1, w, 3, 2)
+    for level, w in product(range(3), (5, 16, 33, 100)):  # written past the caches, line by line
+        order = bytes([0, 1, 2, 1 | level << 2 | 16 | 32]).ljust(18, b"\1")
+        rows = bytes([3, 0, 0, *range(3)])
+        data = (order + bytes([0, 0]) + rows).ljust(FRONT, b"\0") + records(3, 2, w, 3, 2)
+        out[f"stream_{level}_{w}"] = data
     for lacking in (0, 1, 30):  # flat images into memory of exactly their size, and into less
         order = bytes([0, 0, 128 | 64, 0]).ljust(18, b"\0") + bytes([lacking])
         rows = bytes([5, 0, 0, 0, 1, 2, 3, 4])
@@ -437,7 +442,7 @@ def small_seeds() -> dict[str, bytes]:
     """One of each entry point, and what lies at the edges of each."""
     rng = random.Random(12)
     out = {}
-    for which in range(13):
+    for which in range(15):
         for k in range(6):
             body = bytes(rng.choice([0, 1, 2, 3, k, 255]) for _ in range(20 + 30 * k))
             out[f"{which}_{k}"] = bytes([which]) + body
@@ -450,6 +455,8 @@ def small_seeds() -> dict[str, bytes]:
         for begin in (0, n, n + 1):
             order = bytes([11]) + rng.randbytes(8) + bytes([3]) + number(n, 8) + number(begin, 8)
             out[f"permute_{n}_{begin}"] = order + bytes([9])
+    for at, nbytes in product((0, 1, 4095), (0, 4094, 4095, 4096)):
+        out[f"absent_{at}_{nbytes}"] = bytes([14]) + number(at) + number(nbytes)
     for shared, broken, nbytes in product((0, 1), (0, 1), (0, 1, 4095, 4096, 8191)):
         out[f"map_{shared}_{broken}_{nbytes}"] = bytes([12, shared, broken]) + number(nbytes)
     for what in range(5):
@@ -866,7 +873,7 @@ def outline_seeds() -> dict[str, bytes]:
     found = {}
     for name, lines in masks.items():
         pixels = bytes(int(c == "#") for line in lines for c in line)
-        for small in (0, 130):
+        for small in (0, 130, 132, 134, 136, 140):
             head = bytes([192, len(lines), len(lines[0]), 5, 7, small])
             found[f"outline-{name}-{small}"] = head + pixels
     return found

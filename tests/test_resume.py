@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -15,6 +16,7 @@ import pytest
 
 import mapix
 from mapix import system_calls
+from mapix._native import crc32c
 from mapix.conversion import blocks, stream
 from mapix.testing import in_other_processes
 from mapix.vimh import Parameter, Writer
@@ -252,6 +254,27 @@ def test_a_damaged_part_is_read_again(tmp_path, monkeypatch):
     shutil.rmtree(tmp_path / "x")
     mapix.convert(source, tmp_path / "x", to="vimh", resume=folder)
     assert bytes_of(tmp_path / "x") == bytes_of(tmp_path / "whole" / "x")
+
+
+def test_a_part_that_states_more_than_it_holds_is_read_again(tmp_path):
+    """Its checksum is right; memory is taken for what is there, not for what is stated."""
+    place = tmp_path / "0.part"
+
+    def stored(data: bytes) -> str:
+        place.write_bytes(data + crc32c(data).to_bytes(4, "little"))
+        return str(place)
+
+    raw = io.BytesIO()
+    np.save(raw, np.array([True, False]))
+    np.save(raw, np.arange(6, dtype="<u2").reshape(2, 3))
+    good = raw.getvalue()
+    array, none = blocks._load(stored(good))
+    assert array.tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert none is None
+    for new in (b"(2, 4), ", b"(9999999999999, 3)", b"'x'", b"(-2, 3)"):
+        assert blocks._load(stored(good.replace(b"(2, 3), ", new))) is None
+    for damaged in (good[:60], good.replace(b"<u2", b"|O1"), good.replace(b"|b1", b"|u1")):
+        assert blocks._load(stored(damaged)) is None
 
 
 def test_parts_of_another_source_are_refused(tmp_path, monkeypatch):

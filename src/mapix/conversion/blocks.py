@@ -6,12 +6,15 @@ import contextlib
 import hashlib
 import io
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from mapix import _native
@@ -228,5 +231,22 @@ def _load(place: str) -> Arrays | None:
     if not len(data) or _native.crc32c(data) != int.from_bytes(raw[-CRC_NBYTES:], "little"):
         return None
     file = io.BytesIO(data)
-    there = np.load(file, allow_pickle=False)
-    return [np.load(file, allow_pickle=False) if known else None for known in there.tolist()]
+    try:
+        there = _array(file)
+        if there.dtype != np.bool_ or there.ndim != 1:
+            return None
+        return [_array(file) if known else None for known in there.tolist()]
+    except (ValueError, SyntaxError, TokenError, OverflowError):
+        return None
+
+
+def _array(file: io.BytesIO) -> NDArray[Any]:
+    """Return the next array as ``np.save`` writes it: a view of the bytes, so of no more of them.
+
+    ``np.load`` takes memory for the shape that is stated before it reads.
+    """
+    npy.read_magic(file)
+    shape, fortran, dtype = npy.read_array_header_1_0(file)
+    raw = np.frombuffer(file.getbuffer(), dtype, math.prod(shape), file.tell())
+    file.seek(raw.nbytes, os.SEEK_CUR)
+    return raw.reshape(shape, order="F" if fortran else "C")
