@@ -215,7 +215,7 @@ static int remember(const struct sigaction *action) {
  * what is displaced is published before our handler goes in. */
 static int arm(void) {
     struct sigaction now, ours, displaced;
-    (void)sigaction(SIGBUS, NULL, &now); /* fails for numbers that are no signals only */
+    (void)sigaction(SIGBUS, NULL, &now); /* fails for unknown signals only */
     if (is_ours(&now)) {
         return MAPIX_OK;
     }
