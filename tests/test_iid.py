@@ -766,26 +766,30 @@ def test_an_index_that_fits_and_lies_is_told_by_verify(tmp_path, monkeypatch):
     assert mapix.open(path).verify().ok
     honest = stored_index.pack
 
-    def wrong_boxes(end, crc, boxes, areas):
+    def wrong_boxes(end, crc, boxes, areas, names):
         moved = boxes.copy()
         moved[7] += 1
-        return honest(end, crc, moved, areas)
+        return honest(end, crc, moved, areas, names)
 
-    def wrong_areas(end, crc, boxes, areas):
-        return honest(end, crc, boxes, areas + np.uint32(1))
+    def wrong_areas(end, crc, boxes, areas, names):
+        return honest(end, crc, boxes, areas + np.uint32(1), names)
 
-    def wrong_tree(end, crc, boxes, areas):
+    def wrong_names(end, crc, boxes, areas, names):
+        return honest(end, crc, boxes, areas, names[::-1])
+
+    def wrong_tree(end, crc, boxes, areas, names):
         class Other(Tree):
             def __init__(self, boxes):
                 super().__init__(np.roll(boxes, 1, axis=0))
 
         monkeypatch.setattr(stored_index, "Tree", Other)
-        return honest(end, crc, boxes, areas)
+        return honest(end, crc, boxes, areas, names)
 
     for lie, told in (
         (wrong_boxes, "boxes are not the segments', first that of segment 7"),
         (wrong_areas, "areas are not the segments', first that of segment 0"),
         (wrong_tree, "tree is not one over"),
+        (wrong_names, "names are not the segments'"),
     ):
         monkeypatch.setattr(stored_index, "pack", lie)
         path = indexed(tmp_path / told.split()[0])
@@ -794,6 +798,29 @@ def test_an_index_that_fits_and_lies_is_told_by_verify(tmp_path, monkeypatch):
         assert a._index is not None
         problems = a.verify().problems
         assert any(told in p for p in problems), problems
+
+
+@pytest.mark.parametrize("n", [0, 1, 16, 17, 300])
+def test_searches_in_a_stored_index(tmp_path, n):
+    """Those of remote archives: the same as the tree and the table of names have."""
+    rng = np.random.default_rng(n)
+    with Writer(tmp_path / "a.iid", index=True) as out:
+        for k in range(n):
+            at = tuple(rng.integers(0, 300, 2).tolist())
+            out.add("d" * (k % 3), f"{k // 2}", np.ones(rng.integers(0, 9, 2), bool), at=at)
+    a = mapix.open(tmp_path / "a.iid")
+    index, hashes = a._index, a._name_hashes()
+    for corner in rng.integers(0, 300, (20, 2)):
+        box = np.concatenate([corner, corner + rng.integers(1, 60, 2)]).astype(np.uint16)
+        assert sorted(index.search(box).tolist()) == sorted(a._tree.search(box).tolist())
+    for name in hashes.tolist():
+        assert index.keys_of(name).tolist() == np.flatnonzero(hashes == name).tolist()
+    for name in (0, 1 << 63, (1 << 64) - 1):
+        assert index.keys_of(name).tolist() == []
+    alike = index.names.copy()
+    alike["hash"], alike["key"] = 7, np.arange(n)
+    index.__dict__["_rows"] = lambda _, numbers, dtype: alike[numbers]
+    assert index.keys_of(7).tolist() == list(range(n))
 
 
 def test_an_index_of_an_archive_as_large_is_not_believed(tmp_path):
@@ -817,7 +844,7 @@ def test_an_index_of_something_else_is_not_believed(tmp_path):
     path = indexed(tmp_path)
     good, plain = path.read_bytes(), mapix.open(tmp_path / "plain.iid")
     end = plain.layout.end
-    wrong = {"boxes": 0, "areas": 0, "tree": 0, "none": 0}
+    wrong = {"boxes": 0, "areas": 0, "tree": 0, "names": 0, "none": 0}
     for at in (*range(end, len(good), 97), *range(len(good) - 64, len(good))):
         data = bytearray(good)
         data[at] ^= 16
@@ -827,7 +854,7 @@ def test_an_index_of_something_else_is_not_believed(tmp_path):
         if at >= len(good) - 64:
             assert index is None, at
         elif at >= end + -end % 8:
-            (table,) = [k for k in ("boxes", "areas", "tree") if getattr(index, k) is None]
+            (table,) = [k for k in wrong if k != "none" and getattr(index, k) is None]
             wrong[table] += 1
             assert a.verify().problems == [f"the index's {table} do not match their checksum"]
         else:

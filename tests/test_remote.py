@@ -167,6 +167,32 @@ def test_an_index_of_another_file_is_found_wrong_at_use(server):
         ds.batch(np.arange(len(ds)), pad=True)
 
 
+def test_names_and_points_of_an_archive_read_little(server):
+    from mapix import iid
+
+    rng, n = np.random.default_rng(0), 4000
+    with iid.Writer(server.folder / "a.iid", index=True) as out:
+        for k in range(n):
+            at = tuple(rng.integers(0, 9000, 2).tolist())
+            out.add(f"d{k % 7}", f"{k}-{'x' * 40}", np.ones((20, 20), bool), at=at)
+        again = out.add("d3", f"{10}-{'x' * 40}", np.ones((2, 2), bool))
+    here, ds = mapix.open(server.folder / "a.iid"), mapix.open(f"{server.url}/a.iid")
+    before = server.sent_nbytes
+    assert ds.find("d3", f"{10}-{'x' * 40}").tolist() == [10, again]
+    assert ds.find("d3", "x").tolist() == []
+    found = ds.find("d5", [f"{k}-{'x' * 40}" for k in (5, 12, 13)])
+    assert found.tolist() == [5, 12, -1]
+    r, c = here.bboxes[1700, :2].tolist()
+    for window in ((r, c, r + 1, c + 1), (4000, 4000, 4200, 4200), (0, 0, 1, 1)):
+        assert ds.region(window).tolist() == here.region(window).tolist()
+    rows = np.arange(40) * 200
+    for one, other in zip(ds.at(rows, rows), here.at(rows, rows), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert server.sent_nbytes - before < ds.nbytes / 2
+    every = [f"{k}-{'x' * 40}" for k in range(5, n, 7)]
+    assert ds.find("d5", every).tolist() == list(range(5, n, 7))
+
+
 def test_a_folder_and_several_objects(server):
     path = vimh(server.folder / "d")
     local = mapix.open(path)

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mapix import _native
 from mapix.errors import FormatError, LimitError
 
@@ -23,6 +25,7 @@ __all__ = [
     "HEAD",
     "JSON_LIMIT",
     "LEAST_NBYTES",
+    "LUT_ROW",
     "MOST_SIDE",
     "NAME",
     "NAME_HEAD",
@@ -43,7 +46,10 @@ __all__ = [
 NAME = "iid"
 HEAD = struct.Struct("<12I")
 SECTIONS = ("lut", "iids", "meta", "groups", "segs")
-ROW_NBYTES = 20  # of the lookup table
+LUT_ROW = np.dtype(
+    [("key", "<u4"), ("name_at", "<u4"), ("name_nbytes", "<u4"), ("at", "<u4"), ("nbytes", "<u4")]
+)
+ROW_NBYTES = LUT_ROW.itemsize  # of the lookup table
 NAME_HEAD = struct.Struct("<III")
 SEGMENT_HEAD = struct.Struct("<I4HI")
 REGION_HEAD = struct.Struct("<I4H")

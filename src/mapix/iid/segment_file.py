@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix import _native
-from mapix._native.iid import FUNCTIONS, NONE, Iid, NameTable, array_at
+from mapix._native.iid import FUNCTIONS, NONE, Iid, NameTable, array_at, name_hashes
 from mapix.errors import FormatError, warn
-from mapix.iid import segment_types
+from mapix.iid import segment_types, stored_index
 from mapix.iid.argument_checks import Box, Keys, Text, as_box, as_bytes
 from mapix.iid.layout import (
     LEAST_NBYTES,
+    LUT_ROW,
     NAME,
     NAME_HEAD,
     ROW_NBYTES,
@@ -30,10 +31,8 @@ from mapix.source import Source
 
 __all__ = ["SegmentFile"]
 
-LUT_ROW = np.dtype(
-    [("key", "<u4"), ("name_at", "<u4"), ("name_nbytes", "<u4"), ("at", "<u4"), ("nbytes", "<u4")]
-)
 SEGMENTS_PER_CALL = 1 << 16  # whose headers are read between two checks for Ctrl-C
+SEARCHES_OF_ALL = 64  # one of so many names is searched for: then a table of all is made
 LONG_NAME_NBYTES = 1 << 12  # names of an unchecked table might all be the same bytes
 
 
@@ -207,6 +206,8 @@ class SegmentFile(segment_types.SegmentFile):
         name = as_bytes(domain), as_bytes(iid)
         if not self._n:
             return np.empty(0, np.uint32)
+        if self._searched is not None:
+            return np.array(self._found(name), np.uint32)
         table = self.names
         key = self.native.find_one(table, *name)
         found = []
@@ -219,4 +220,32 @@ class SegmentFile(segment_types.SegmentFile):
         n = len(iids)
         if not self._n or not n:
             return np.full(n, -1, np.int64)
+        if self._searched is not None and n * SEARCHES_OF_ALL <= self._n:
+            found = [self._found((domain, as_bytes(iid))) for iid in iids]
+            return np.array([keys[0] if keys else -1 for keys in found], np.int64)
         return self.native.find(self.names, *back_to_back(domain, iids))
+
+    @cached_property
+    def index(self) -> stored_index.Index | None:
+        """The stored index, if there is one that fits."""
+        return stored_index.read(self.source, self.layout)
+
+    @property
+    def _searched(self) -> stored_index.Index | None:
+        """The index whose names are searched where they lie: of a remote object."""
+        if self.source.mapping.remote is None or "names" in self.__dict__:
+            return None
+        return self.index if self.index is not None and self.index.has_names else None
+
+    def _found(self, name: tuple[bytes, bytes]) -> list[int]:
+        """Return the keys of a name, by a search in the index."""
+        index = self._searched
+        assert index is not None
+        domain, iid = name
+        ends = np.array([len(domain), len(domain) + len(iid)], np.uint64)
+        (hashed,) = name_hashes(domain + iid + b"\0", ends, "name", 0).tolist()
+        keys = index.keys_of(hashed).tolist()
+        if any(key >= self._n for key in keys):
+            reason = f"the index names segment {max(keys)} of {self._n}"
+            raise FormatError(self.path, NAME, reason)
+        return [key for key in keys if self.native.text(key) == name]

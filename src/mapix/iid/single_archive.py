@@ -33,6 +33,7 @@ LEAST_REGIONS = 1 << 20
 # An archive with a stored index has a tree over boxes: one over regions pays after so many queries.
 QUERIES_PER_SEGMENT = 1 / 64
 LEAST_QUERIES = 64
+FEW_WINDOWS = 64  # for which the tree of a remote archive is not brought
 
 
 class SingleArchive(Archive, FileDataset[Segment]):  # type: ignore[misc]  # parts are selections
@@ -111,9 +112,9 @@ class SingleArchive(Archive, FileDataset[Segment]):  # type: ignore[misc]  # par
         known = None if self._index is None else self._index.areas
         return self._file.heads[1] if known is None else known
 
-    @cached_property
+    @property
     def _index(self) -> stored_index.Index | None:
-        return stored_index.read(self.source, self.layout)
+        return self._file.index
 
     @cached_property
     def _tree(self) -> Tree:
@@ -136,9 +137,16 @@ class SingleArchive(Archive, FileDataset[Segment]):  # type: ignore[misc]  # par
         self._asked += nwindows
         known = "_regions" in self.__dict__
         enough = max(QUERIES_PER_SEGMENT * self._n, LEAST_QUERIES)
-        if not known and self._asked < enough and self._index is not None:
+        few = self._asked < enough or self._searched is not None
+        if not known and few and self._index is not None:
             return None
         return self._regions
+
+    @property
+    def _searched(self) -> stored_index.Index | None:
+        """The index whose tree is searched where it lies: of a remote archive."""
+        remote = self.source.mapping.remote is not None
+        return self._index if remote and "_tree" not in self.__dict__ else None
 
     def _in_window(self, window: Box, exact: bool) -> Keys:
         known = self.__dict__.get("_regions") or (self._regions_for(1) if exact else None)
@@ -146,7 +154,8 @@ class SingleArchive(Archive, FileDataset[Segment]):  # type: ignore[misc]  # par
             found: Keys = known.hits(window)
             return found
         box = np.array(window, np.uint16)
-        keys = np.sort(self._tree.search(box))
+        searched = self._searched
+        keys = np.sort((self._tree if searched is None else searched).search(box))
         if exact and len(keys):
             windows = np.ascontiguousarray(np.broadcast_to(box, (len(keys), 4)))
             keys = keys[self._bits.count(keys, windows, any=True) > 0]
@@ -156,7 +165,13 @@ class SingleArchive(Archive, FileDataset[Segment]):  # type: ignore[misc]  # par
         known = self._regions_for(len(windows)) if exact else None
         if known is not None:
             return known.many(windows)
-        keys, counts = self._tree.search_many(windows)
+        searched = self._searched if len(windows) <= FEW_WINDOWS else None
+        if searched is None:
+            keys, counts = self._tree.search_many(windows)
+        else:
+            each = [np.sort(searched.search(window)) for window in windows]
+            counts = np.array([len(found) for found in each], np.uint32)
+            keys = np.concatenate([np.empty(0, np.uint32), *each])
         if exact and len(keys):
             point = np.repeat(np.arange(len(windows)), counts)
             hit = self._bits.count(keys, windows[point], any=True) > 0

@@ -56,7 +56,8 @@ def verify(
         report.checked.append("index")
         report.problems.append(f"{more} bytes after the last section are not an index of it")
     elif index is not None:
-        wrong = [k for k in ("boxes", "areas", "tree") if getattr(index, k) is None]
+        tables = ("boxes", "areas", "tree", *(["names"] if index.has_names else []))
+        wrong = [k for k in tables if getattr(index, k) is None]
         check("index", lambda: report.problems.extend(_differences(file, index)))
         report.problems += [f"the index's {k} do not match their checksum" for k in wrong]
     return report
@@ -112,6 +113,12 @@ def _differences(file: SegmentFile, index: Index) -> list[str]:
             found.append(f"the index's {name} are not the segments', first that of segment {at}")
     if index.tree is not None and not _is_tree_of(index.tree, boxes):
         found.append("the index's tree is not one over the segments' boxes")
+    if index.names is not None:
+        hashes = file.native.hashes("name", 0)
+        keys = np.argsort(hashes, kind="stable")
+        stated = index.names["hash"], index.names["key"]
+        if not all(map(np.array_equal, stated, (hashes[keys], keys))):
+            found.append("the index's names are not the segments'")
     return found
 
 

@@ -29,7 +29,7 @@ from mapix.iid.argument_checks import (
     as_pixels,
     box_at,
 )
-from mapix.iid.layout import HEAD, NAME_HEAD, ROW_NBYTES, SEGMENT_HEAD
+from mapix.iid.layout import HEAD, LUT_ROW, NAME_HEAD, ROW_NBYTES, SEGMENT_HEAD
 from mapix.iid.segment_types import SegmentBuffer
 from mapix.source import Source
 from mapix.store import SYSTEM, Calls, Closing, NewWhole, Spill
@@ -384,8 +384,11 @@ class Writer(OneTimeWriter):
         head = HEAD.pack(self.version[0], self.version[1] if self.version[0] else 0, *places)
         self._out.write(head)
         self._out.write(lut)
+        hashes = _NameHashes(lut)
         for piece in self._iids.pieces(COPY_NBYTES):
             self._out.write(piece)
+            if self.index:
+                hashes.take(piece)
         self._out.write(meta + len(names).to_bytes(4, "little") + names)
         for keys in self._groups.values():
             self._out.write(_little(np.array(sorted(keys), np.uint32)))
@@ -394,7 +397,7 @@ class Writer(OneTimeWriter):
         if self.index:
             front = _native.crc32c(lut, _native.crc32c(head)) if len(lut) else _native.crc32c(head)
             tables = np.frombuffer(boxes, "<u2").reshape(-1, 4), np.frombuffer(areas, "<u4")
-            for piece in stored_index.pack(at, front, *tables):
+            for piece in stored_index.pack(at, front, *tables, hashes.found()):
                 self._out.write(piece)
 
     def _drop(self) -> None:
@@ -408,6 +411,31 @@ class Writer(OneTimeWriter):
         self._state = "closed"
         self._drop()
         self._out.abort()
+
+
+class _NameHashes:
+    """Hashes of names, from pieces of the section of names."""
+
+    def __init__(self, lut: bytes) -> None:
+        self._lut = np.frombuffer(lut, LUT_ROW)
+        self._ends = np.cumsum(self._lut["name_nbytes"], dtype=np.int64)
+        self._every: list[NDArray[np.uint64]] = [np.empty(0, np.uint64)]
+        self._begin, self._done, self._rest = 0, 0, b""
+
+    def take(self, piece: bytes) -> None:
+        """Take in the next bytes of the section."""
+        data = self._rest + piece
+        done = int(np.searchsorted(self._ends, self._begin + len(data), "right"))
+        if done > self._done:
+            used = int(self._ends[done - 1]) - self._begin
+            rows = self._lut[self._done : done]
+            self._every.append(stored_index.hashes_of(rows, data[:used], self._begin))
+            self._begin, self._done, data = self._begin + used, done, data[used:]
+        self._rest = data
+
+    def found(self) -> NDArray[np.uint64]:
+        """Return the hash of each name, uint64 (n,)."""
+        return np.concatenate(self._every)
 
 
 def _little(numbers: NDArray[np.uint32]) -> memoryview:
