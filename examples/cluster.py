@@ -12,7 +12,9 @@ Needs ``pip install 'mapix[dask,images]'``.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
+import multiprocessing
 import os
 import resource
 import shutil
@@ -21,15 +23,28 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 import mapix
 import mapix.dask
+import mapix.plans
 from mapix.report import Report
 
+if TYPE_CHECKING:
+    from distributed import Client
+
 SHARDS, PICTURES, SIDE = 200, 24, 96
+TOGETHER = 10  # shards of a task when times are measured: 0.2 s
+SETTINGS = {
+    # without MALLOC_TRIM_THRESHOLD_, by which each block of pixels is new memory of the system
+    "distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": 1},
+    "distributed.worker.profile.enabled": False,  # it samples the workers' stacks all the time
+}
 
 
 def make_shards(folder: Path, shards: int) -> None:
@@ -66,14 +81,22 @@ def shards_of(folder: Path, name: str = "out") -> list[tuple[str, str]]:
     return [(str(path), str(folder / name / path.stem)) for path in sources]
 
 
-def run(folder: Path, workers: int, kill_after: int | None) -> None:
-    """Convert and verify all shards on a local cluster."""
+@contextlib.contextmanager
+def local_cluster(workers: int) -> Iterator[Client]:
+    """Yield a client of new workers, which have a thread each."""
+    import dask
     from distributed import Client, LocalCluster
 
+    options = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
+    with dask.config.set(SETTINGS), LocalCluster(**options) as cluster, Client(cluster) as client:
+        yield client
+
+
+def run(folder: Path, workers: int, kill_after: int | None) -> None:
+    """Convert and verify all shards on a local cluster."""
     shards = shards_of(folder)
     there = sum(os.path.exists(target) for _, target in shards)
-    options = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
-    with LocalCluster(**options) as cluster, Client(cluster) as client:
+    with local_cluster(workers) as client:
         reports = []
         for report in mapix.dask.map(client)(convert_and_verify, shards):
             reports.append(report)
@@ -112,29 +135,42 @@ def demo(folder: Path, workers: int) -> None:
 
 
 def measure(folder: Path, workers: int, rounds: int = 3) -> None:
-    """Time serial runs and runs of workers in turn, each of the same shards."""
-    from distributed import Client, LocalCluster
+    """Time serial runs, a pool of processes and workers of dask in turn, on the same shards.
 
-    walls: dict[str, list[float]] = {"serial": [], "workers": []}
-    cpus: dict[str, list[float]] = {"serial": [], "workers": []}
-    options = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None}
-    with LocalCluster(**options) as cluster, Client(cluster) as client:
-        runs = {"serial": map, "workers": mapix.dask.map(client, size=5)}
-        for _ in range(rounds):
+    The pool shows what the machine gives: as many processes that have nothing else to do.
+    """
+    walls: dict[str, list[float]] = {}
+    cpus: dict[str, list[float]] = {}
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, spawn) as pool, local_cluster(workers) as client:
+        on_pool = mapix.plans.grouped(pool.map, TOGETHER)
+        on_dask = mapix.dask.map(client, size=TOGETHER)
+        runs = {"serial": map, "pool": on_pool, "dask": on_dask}
+        for k in range(rounds + 1):
             for name, how in runs.items():
                 shutil.rmtree(folder / "timed", ignore_errors=True)
+                shards = shards_of(folder, "timed")
                 begin, before = time.perf_counter(), cpu_of(client)
-                list(how(convert_and_verify, shards_of(folder, "timed")))
-                walls[name].append(time.perf_counter() - begin)
-                cpus[name].append(cpu_of(client) - before)
+                inside = sum(how(cpu_of_shard, shards))
+                if k:  # in the first round the workers import what they need
+                    walls.setdefault(name, []).append(time.perf_counter() - begin)
+                    spent = cpu_of(client) - before if name == "dask" else inside
+                    cpus.setdefault(name, []).append(spent)
     for name in runs:
-        wall, cpu = min(walls[name]), min(cpus[name])
-        print(f"{name}: {wall:.2f} s, {cpu:.2f} CPU s (the best of {rounds})")
-    ratios = [a / b for a, b in zip(walls["serial"], walls["workers"], strict=True)]
-    print(
-        f"{workers} workers are {min(ratios):.2f} to {max(ratios):.2f} times as fast; "
-        f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
-    )
+        ratios = [a / b for a, b in zip(walls["serial"], walls[name], strict=True)]
+        most = (1 if name == "serial" else workers) * min(cpus["serial"]) / min(cpus[name])
+        print(
+            f"{name}: {min(walls[name]):.2f} s, {min(cpus[name]):.2f} CPU s (best of {rounds}), "
+            f"{min(ratios):.2f} to {max(ratios):.2f} times as fast; by CPU time at most {most:.2f}"
+        )
+    print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+
+
+def cpu_of_shard(shard: tuple[str, str]) -> float:
+    """Convert and verify a shard, and return the CPU time that this took."""
+    before = cpu_seconds()
+    convert_and_verify(shard)
+    return cpu_seconds() - before
 
 
 def cpu_seconds() -> float:
