@@ -829,3 +829,58 @@ def test_a_missing_file_of_a_record_does_not_hide_the_others(tmp_path, capsys):
     found = {entry["name"]: entry for entry in facts(capsys, "columns", str(folder))}
     assert found["label"]["high"] == 1
     assert "b.png" in found["width"]["problem"]
+
+
+def test_options_that_a_format_does_not_have_are_named(tmp_path, capsys):
+    (tmp_path / "iid").mkdir()
+    for path, given, message in (
+        (
+            every_operation.npy(tmp_path),
+            "--split",
+            "npy has no option --split; it has --open axes=",
+        ),
+        (every_operation.iid(tmp_path / "iid"), "--open", "iid has no option --open records=; it"),
+    ):
+        assert main(["info", str(path), given, "records=images"]) == 2
+        assert message in capsys.readouterr().err
+    with pytest.raises(TypeError, match="npy has no option split=; it has axes="):
+        mapix.open(tmp_path / "x.npy", split="train")
+    with pytest.raises(TypeError, match="str"):  # another error stays what it is
+        registry.Format("x", lambda candidate, n=1: n + "").load(registry.Candidate("x"), {"n": 1})
+
+
+def test_a_name_in_a_catalogue_is_found_without_reading_all(tmp_path, capsys, monkeypatch):
+    folders = [tmp_path / f"{k}" for k in range(4)]
+    for k, folder in enumerate(folders):
+        folder.mkdir()
+        with mapix.iid.Writer(folder / "a.iid", {"image": {"height": 80, "width": 80}}) as out:
+            out.add("", f"s/{k}", np.ones((2, 2), bool), at=(k, k))
+            out.add("d", f"s{k}", np.ones((2, 2), bool), at=(k, k))
+    every_operation.tar(folders[0])
+    mapix.catalogue.write([f / "a.iid" for f in folders], tmp_path / "iid.catalogue")
+    mapix.catalogue.write([folders[0] / "x.tar"], tmp_path / "tar.catalogue")
+    tar = mapix.open(tmp_path / "tar.catalogue")
+    assert [tar._rows_named([name]).tolist() for name in ("4", "x")] == [[4], []]
+    monkeypatch.setattr("mapix.commands.records.names_of", None)  # reads the names of all records
+    for name, minr in (("d/s2", 2), ("s/3", 3)):
+        assert main(["get", str(tmp_path / "iid.catalogue"), name, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["minr"] == minr
+    assert main(["get", str(folders[1] / "a.iid"), "d/s1", "--json"]) == 0
+
+
+def test_numbers_and_types_are_written_alike(tmp_path, capsys):
+    rotation = str(every_operation.pink_rot(tmp_path))
+    labels = str(tmp_path / "labels.npy")
+    np.save(labels, np.arange(1500))
+    for arguments, status, found in (
+        (["info", rotation], 0, "flip uint8, angle float32"),
+        (["head", rotation], 0, "flip uint8, angle float32"),
+        (["convert", rotation, str(tmp_path / "x"), "--to", "vimh"], 2, "numbers expected"),
+        (["verify", labels], 0, "labels.npy: 1,500 records"),
+        (["catalogue", labels, "-o", str(tmp_path / "c")], 0, "1 shard, 1,500 records, 12,128 b"),
+        (["get", labels, "3", "-o", str(tmp_path / "x.png")], 2, "record 3 is not an image"),
+        (["query", labels, "a > 3"], 2, "the dataset has no columns"),
+        (["explain", labels, "--batch", "4"], 0, "copies bytes   32"),
+    ):
+        assert main(arguments) == status
+        assert found in "".join(capsys.readouterr())

@@ -361,7 +361,7 @@ def test_labels_that_records_lack_are_null_in_tables(tmp_path):
     for row, r in zip(parquet.read_table(tmp_path / "x.parquet").to_pylist(), ds, strict=True):
         for name in ds.parameters:
             assert row[f"{name}_code"] == r.labels.get(name)
-    with pytest.raises(UnsupportedError, match="PNG holds bytes in 1, 3 or 4 channels"):
+    with pytest.raises(UnsupportedError, match="PNG holds uint8 in 1, 3 or 4 channels, not .*npz"):
         mapix.convert(source, tmp_path / "y.parquet", encoding="png")
 
 
@@ -538,7 +538,7 @@ def test_models(tmp_path, end):
         np.testing.assert_array_equal(
             load_file(tmp_path / "x.safetensors")["Weights"], model.weights
         )
-    with pytest.raises(UnsupportedError, match="models become json, npz or safetensors"):
+    with pytest.raises(UnsupportedError, match="a model becomes json, npz or safetensors"):
         mapix.convert(source, tmp_path / "v", to="vimh")
     with pytest.raises(UnsupportedError, match="are for VisualRBM's models"):
         mapix.convert(mnist(tmp_path / "mnist"), tmp_path / f"y.{end}", split="train", to="json")

@@ -351,6 +351,14 @@ class Dataset(abc.ABC, Generic[R]):
         """
         return ""
 
+    def _rows_named(self, name: Sequence[str]) -> NDArray[np.int64] | None:
+        """Return the records of a name, by number in the file; it has a part for each of ``NAMES``.
+
+        None where the names of all records have to be read for that.
+        """
+        del name
+        return None
+
     def _name_hashes(self) -> NDArray[np.uint64] | None:
         """Return a hash of each record's name, uint64 (n,); None: of the columns ``NAMES``.
 

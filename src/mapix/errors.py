@@ -20,6 +20,7 @@ __all__ = [
     "LossError",
     "MapixError",
     "MapixWarning",
+    "OptionError",
     "SizeError",
     "TruncatedError",
     "UnknownFormatError",
@@ -157,6 +158,10 @@ class LockedError(MapixError, OSError):
 
 class ClosedError(MapixError, ValueError):
     """The dataset is closed.  Arrays that were taken from it before stay valid."""
+
+
+class OptionError(MapixError, TypeError):
+    """A format has no such option; the message lists those that it has."""
 
 
 class UnsupportedError(MapixError, NotImplementedError):

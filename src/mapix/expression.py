@@ -107,9 +107,9 @@ def _parsed(text: str, known: Iterable[str]) -> tuple[ast.expr, str, set[str]]:
         raise ValueError(f"{text!r} is nested too deeply") from e
     for name in sorted(names):
         if name not in known:
+            there = f"the columns: {', '.join(known)}" if known else "the dataset has no columns"
             raise ValueError(
-                f"{text!r}: there is no column {name!r}; the columns: {', '.join(known)}; a text "
-                "stands in quotes"
+                f"{text!r}: there is no column {name!r}; {there}; a text stands in quotes"
             )
     return body, text, names
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -248,6 +249,22 @@ class Joined(Dataset[R]):
             found[where] = piece
         return found
 
+    def _rows_named(self, name: Sequence[str]) -> NDArray[np.int64] | None:
+        numbers = self.parts.with_name([os.fsencode(text) for text in name])
+        if numbers is None:
+            return None
+        found = [np.empty(0, np.int64)]
+        for k in numbers.tolist():
+            part, wanted = self.parts[k], list(map(str, name))
+            columns = [part.columns[of].values.tolist() for of in part.NAMES]
+            rows = [
+                i
+                for i, values in enumerate(zip(*columns, strict=True))
+                if list(map(str, values)) == wanted
+            ]
+            found.append(np.array(rows, np.int64) + int(self._ends[k] - self.parts.counts[k]))
+        return np.concatenate(found)
+
     def where(self, condition: str | Callable[[Mapping[str, Any]], ArrayLike] | ArrayLike) -> Self:
         """Return the records for which a condition holds, in their order: see ``Dataset.where``.
 
@@ -481,7 +498,8 @@ class Joined(Dataset[R]):
         return self.parts.facts()
 
     def _summary(self) -> str:
-        return f"{len(self)} {self.RECORDS} in {len(self.parts)} files"
+        n = len(self.parts)
+        return f"{len(self)} {self.RECORDS} in {n} file{'' if n == 1 else 's'}"
 
     def _explained(self, row: int) -> dict[str, Any]:
         part, i = self._place(row)

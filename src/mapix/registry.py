@@ -18,7 +18,14 @@ from itertools import islice
 from typing import Any
 
 from mapix.appearance import looks_like, with_appearance
-from mapix.errors import FileChangedError, FormatError, MapixError, UnknownFormatError, warn
+from mapix.errors import (
+    FileChangedError,
+    FormatError,
+    MapixError,
+    OptionError,
+    UnknownFormatError,
+    warn,
+)
 from mapix.selection import Rows
 from mapix.source import Fingerprint, Source, is_file, is_folder, is_url
 
@@ -238,9 +245,20 @@ class Format:
         ------
         FormatError
             The bytes break the format; the error states what the file looks like instead.
+        OptionError
+            The format has no such option.
         """
+        opened = resolved(self.open)
         try:
-            return resolved(self.open)(candidate, **options)
+            return opened(candidate, **options)
+        except TypeError as e:
+            known = _options_of(opened)
+            wrong = None if known is None else next((n for n in options if n not in known), None)
+            if known is None or wrong is None:
+                raise
+            listed = ", ".join(f"{name}=" for name in known) or "no options"
+            reason = f"{self.name} has no option {wrong}=; it has {listed}"
+            raise OptionError(f"{candidate.path}: {reason}") from e
         except FormatError as e:
             reason = with_appearance(e.path, e.format, e.reason)
             if reason == e.reason or not e.format:
@@ -248,6 +266,16 @@ class Format:
             found = type(e)(e.path, e.format, reason, record=e.record, at=e.at)
             found.recognised = e.recognised
             raise found from e
+
+
+def _options_of(function: Callable[..., Any]) -> list[str] | None:
+    """Return the names of the options of a function that opens files; None if it takes any."""
+    import inspect
+
+    found = list(inspect.signature(function).parameters.values())[1:]
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in found):
+        return None
+    return [parameter.name for parameter in found]
 
 
 @cache

@@ -111,13 +111,13 @@ class Report:
 
     def __repr__(self) -> str:
         found = f"{len(self.problems)} problems" if self.problems else "no problems"
-        what = f"{self.nrecords} records, {len(self.checked)} properties checked, {found}"
+        what = f"{self.nrecords:,} records, {len(self.checked)} properties checked, {found}"
         lines = [f"<{type(self).__name__} {printable(self.path)}: {what}", *self.problems[:3]]
         more = len(self.problems) - 3
         lines += [f"{more} other problems"] if more > 0 else []
         return "\n  ".join(plain_line(line) for line in lines) + ">"
 
     def __str__(self) -> str:
-        lines = [f"{self.path}: {self.nrecords} records, checked {', '.join(self.checked)}"]
+        lines = [f"{self.path}: {self.nrecords:,} records, checked {', '.join(self.checked)}"]
         lines += [f"  {problem}" for problem in self.problems or ["no problems"]]
         return "\n".join([*lines, *(f"  not checked: {text}" for text in self.unchecked)])

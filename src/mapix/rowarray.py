@@ -43,6 +43,7 @@ from mapix.report import Report
 from mapix.selection import Rows, axes
 from mapix.source import Source
 from mapix.statistics import Sums, sums_of
+from mapix.text import type_name
 from mapix.views import exported, selected
 
 __all__ = ["RowArray", "stored"]
@@ -738,7 +739,7 @@ class RowArray(FileDataset[NDArray[Any]]):
 
     def _summary(self) -> str:
         more = ", with labels" if self.labels is not None else ""
-        return f"{self.dtype.str} {self.shape}{more}"
+        return f"{type_name(self.dtype)} {self.shape}{more}"
 
     def _explained(self, row: int) -> dict[str, Any]:
         how = f"a read-only view of the file from byte {self._at + row * self._row_nbytes} on"

@@ -47,7 +47,7 @@ class Saved:
         return not self.lost and not self.damaged
 
     def __str__(self) -> str:
-        lines = [f"{self.path}: {self.nrecords} records, {self.nbytes} bytes"]
+        lines = [f"{self.path}: {self.nrecords:,} records, {self.nbytes:,} bytes"]
         lines += [f"  lost: bytes {a} to {b} ({b - a} bytes)" for a, b in self.lost]
         lines += [f"  left out: record {i}, its checksum is wrong" for i in self.damaged]
         return "\n".join([*lines, "  nothing was lost"] if self.complete else lines)

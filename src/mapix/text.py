@@ -12,6 +12,7 @@ __all__ = [
     "Progress",
     "amount",
     "brief",
+    "counted",
     "described",
     "description",
     "fitting",
@@ -23,12 +24,13 @@ __all__ = [
     "ratio",
     "seconds",
     "table",
+    "type_name",
 ]
 
 MOST_CHARACTERS = 100  # of a value in a description
-MOST_CODE = 8  # characters of a type's code
 BYTE_ORDERS = {"<": "little", ">": "big"}
 SIZES = ("shape", "image")  # ends of the names of facts that are sides
+RANGES = ("area",)  # names of facts that are the least and the largest value
 MOST_NAMED = 8  # values of a tuple that ``brief`` names
 
 
@@ -48,6 +50,11 @@ def seconds(value: float) -> str:
 def amount(value: float) -> str:
     """Return a count: ``812``, ``38,400``, ``1.09 M``."""
     return f"{_three(value / 1e6)} M" if value >= 1e6 else f"{value:,.0f}"
+
+
+def counted(n: int, what: str) -> str:
+    """Return a number of things: ``1 thread``, ``1,024 threads``."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def nbytes(value: float) -> str:
@@ -204,7 +211,7 @@ def description(facts: Mapping[str, Any]) -> str:
     for name, value in facts.items():
         if name == "path" or value is None or value in ({}, [], ""):
             continue
-        title = name.replace("_", " ")
+        title = name.replace("nbytes", "bytes").replace("_", " ")
         if name == "splits":
             rows.append([title, ", ".join(value)])
         elif isinstance(value, Mapping):
@@ -238,15 +245,23 @@ def _numeric(text: str) -> bool:
     return not text or text.replace(",", "").replace(".", "").lstrip("-").isdigit()
 
 
-def _type_name(code: str) -> str:
-    """Return the name of a type for its code of numpy: ``uint8`` for ``|u1``."""
+def type_name(code: object) -> str:
+    """Return the name of a type for numpy's code of it: ``uint8`` for ``|u1``.
+
+    Of a type with fields, their names and types: ``flip uint8, angle float32``.
+    """
+    import ast
+
     import numpy as np
 
     try:
-        dtype = np.dtype(code)
-    except TypeError:
-        return code
-    return f"{dtype.name}, big-endian" if code.startswith(">") else dtype.name
+        fields = isinstance(code, str) and code.startswith("[")
+        dtype: Any = np.dtype(ast.literal_eval(code) if fields else code)  # type: ignore[arg-type]
+    except (TypeError, ValueError, SyntaxError):
+        return str(code)
+    if dtype.fields:
+        return ", ".join(f"{name} {type_name(dtype[name])}" for name in dtype.fields)
+    return f"{dtype.name}, big-endian" if dtype.str.startswith(">") else dtype.name
 
 
 def _value(value: Any, name: str = "") -> str:
@@ -260,9 +275,11 @@ def _value(value: Any, name: str = "") -> str:
         return f"{value:.6g}"
     if name == "byteorder":
         return BYTE_ORDERS.get(value, str(value))
-    if name == "dtype" and len(str(value)) <= MOST_CODE:
-        return _type_name(str(value))
+    if name == "dtype":
+        return type_name(value)
     if isinstance(value, list | tuple):
+        if name in RANGES and len(value) == 2:
+            return " to ".join(_value(v) for v in value)
         return (" x " if name.endswith(SIZES) else ", ").join(_value(v) for v in value)
     if isinstance(value, Mapping):
         return ", ".join(f"{k} {_value(v)}" for k, v in value.items())

@@ -9,6 +9,7 @@ from typing import Any
 from mapix.catalogue import writing
 from mapix.commands.arguments import add_opening, opening
 from mapix.commands.output import UsageError, emit, progress
+from mapix.text import counted
 
 __all__ = ["add"]
 
@@ -54,7 +55,8 @@ def _run(arguments: argparse.Namespace) -> None:
             options |= {"ranges": not arguments.no_ranges, "names": not arguments.no_names}
             found = writing.write(paths, out, progress=show, **options)
     facts = {**found._asdict(), "catalogue_nbytes": os.path.getsize(out)}
-    text = f"{out}: {found.shards} shards, {found.records} records, {found.nbytes} bytes"
+    shards, records = counted(found.shards, "shard"), counted(found.records, "record")
+    text = f"{out}: {shards}, {records}, {found.nbytes:,} bytes"
     changes = {name: getattr(found, name) for name in ("added", "refreshed", "removed")}
     said = ", ".join(f"{len(paths)} {name}" for name, paths in changes.items() if paths)
     emit(

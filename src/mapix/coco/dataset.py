@@ -180,6 +180,7 @@ class CocoImages(PictureDataset[CocoImage], _OfFile):
     """
 
     RECORDS = "images"
+    NAMES = ("file_name",)
     BATCH = CocoBatch
     _fixed = COLUMNS
 

@@ -83,7 +83,7 @@ def _png(ds: Any, row: int) -> bytes:
     from mapix.drawing import png, thumbnail
 
     content = _content(ds, row)
-    if content.dtype.kind not in "biuf":
+    if content.dtype.kind not in "biuf" or not content.ndim:
         raise CommandError(
             f"{ds.path}: record {row} is not an image; -o FILE.npy or FILE.json hold it"
         )

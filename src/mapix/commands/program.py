@@ -108,8 +108,8 @@ def _say(what: str, message: object, options: Iterable[str] = ()) -> None:
         if name in known:
             words = {"True": "", "False": "none", "(h, w)": "HEIGHTxWIDTH"}
             return f"--{known[name]} {words.get(value, value)}".rstrip()
-        if "open" in known and value in ("True", "False"):
-            return f"--open {name}={value.lower()}"
+        if "open" in known and found[1]:
+            return f"--open {name}={value.lower() if value in ('True', 'False') else value}"
         return found[0]
 
     text = " ".join(str(message).split())
@@ -150,6 +150,7 @@ def main(argv: list[str]) -> int:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         return PIPE_CLOSED
     except (MapixError, OSError, ValueError) as e:
-        _say("error", _text(e) + _next_step(e), options)
+        next_step = "" if argv[0] == "repair" else _next_step(e)
+        _say("error", _text(e) + next_step, options)
         return _status(e)
     return status

@@ -12,6 +12,7 @@ from mapix.columns import naming
 from mapix.commands.arguments import check_column
 from mapix.commands.output import CommandError, Table, cell
 from mapix.errors import MapixError
+from mapix.text import type_name
 
 __all__ = [
     "captions",
@@ -90,7 +91,7 @@ def pixel_facts(ds: Any, i: int) -> dict[str, Any]:
     image = ds._content(int(ds._rows_of([i])[0]))
     if image is None:
         return {}
-    facts: dict[str, Any] = {"shape": list(image.shape), "dtype": str(image.dtype)}
+    facts: dict[str, Any] = {"shape": list(image.shape), "dtype": type_name(image.dtype)}
     if image.size and image.dtype.kind in "biuf":
         numbers = image.astype(np.float64) if image.dtype.kind == "f" else image
         numbers = image.view(np.uint8) if image.dtype.kind == "b" else numbers
@@ -154,7 +155,22 @@ def names_of(ds: Any) -> list[str] | None:
     return ["/".join(filter(None, name)) for name in zip(*parts, strict=True)]
 
 
+def _at_once(ds: Any, text: str) -> list[int]:
+    """Return the records whose complete name is known without reading all names."""
+    if ds._rows is not None or not ds.NAMES:
+        return []
+    pieces = text.split("/")
+    names = [[text]]  # a name of several parts is written with slashes, without the empty parts
+    for _ in ds.NAMES[1:]:
+        names = [["/".join(pieces[:k]), "/".join(pieces[k:])] for k in range(len(pieces))]
+    rows = [ds._rows_named(name) for name in names]
+    return [row for some in rows if some is not None for row in some.tolist()]
+
+
 def _named(ds: Any, text: str) -> int:
+    known = _at_once(ds, text)
+    if len(known) == 1:
+        return known[0]
     names = names_of(ds)
     if names is None:
         raise CommandError(

@@ -65,7 +65,7 @@ def _drawn(arguments: argparse.Namespace, ds: Any, pictures: bool) -> Any:
     found = [ds._drawing(row, size) for row in ds._rows_of(np.arange(n)).tolist()]
     known = [i for i, picture in enumerate(found) if picture is not None]
     if not known:
-        raise CommandError(f"{ds.path}: no {ds.RECORDS} with anything to draw")
+        raise CommandError(f"{ds.path}: no {ds.RECORDS} with pixels to draw; `mapix ls` lists them")
     images = [found[i] for i in known]
     if pictures:
         return contact_sheet(images, arguments.across, captions(ds, known), gap=8)

@@ -18,6 +18,8 @@ def fit(stream: Stream, dtype: np.dtype[Any]) -> bool:
 
     Cost: none where the type of the stream implies it, else one scan of the source.
     """
+    if stream.dtype.fields:
+        raise UnsupportedError(f"{stream.path}: numbers expected, got rows of {stream.dtype}")
     if np.can_cast(stream.dtype, dtype, "safe"):
         return True
     with np.errstate(invalid="ignore", over="ignore"):  # values that do not fit are expected

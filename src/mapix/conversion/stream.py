@@ -434,7 +434,10 @@ def pictures(stream: Stream, run: NDArray[Any]) -> NDArray[Any]:
         raise UnsupportedError(
             f"{stream.path}: rows of {run.shape[1:]} may be HWC or CHW: pass axes="
         )
-    raise UnsupportedError(f"{stream.path}: rows of {run.shape[1:]} are not images")
+    raise UnsupportedError(
+        f"{stream.path}: rows of the shape {run.shape[1:]} are not images; npz, safetensors and "
+        "Parquet hold them"
+    )
 
 
 def encodable(stream: Stream) -> None:
@@ -445,9 +448,10 @@ def encodable(stream: Stream) -> None:
     else:
         channels = {pictures(stream, run).shape[3] for b in stream.blocks() for run in b.runs}
     if stream.dtype != np.uint8 or not channels <= CHANNELS:
+        found = " or ".join(map(str, sorted(channels)))
         raise UnsupportedError(
-            f"{stream.path}: PNG holds bytes in 1, 3 or 4 channels, not {stream.dtype} in "
-            f"{sorted(channels)}"
+            f"{stream.path}: PNG holds uint8 in 1, 3 or 4 channels, not {stream.dtype} in {found}; "
+            "npz, safetensors and Parquet hold all numbers"
         )
 
 

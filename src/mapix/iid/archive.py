@@ -63,6 +63,9 @@ class Archive(PixelQueries, PlaceQueries):
         """Return the keys that share a name: one array per name of several segments."""
         return self._names.duplicates()
 
+    def _rows_named(self, name: Sequence[str]) -> NDArray[np.int64]:
+        return self._names.all_of(*name).astype(np.int64)
+
     def _name_hashes(self) -> NDArray[np.uint64]:
         """Return a hash of (domain, iid) of each segment, uint64 (n,), in the order of keys.
 

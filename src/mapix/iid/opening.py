@@ -40,7 +40,6 @@ def open_path(
     path: str | os.PathLike[str] | Candidate,
     *,
     others: Sequence[tuple[str, Fingerprint | None]] | None = None,
-    **unknown: object,
 ) -> Archive:
     """Open an archive; only its header is read.
 
@@ -60,14 +59,10 @@ def open_path(
 
     Raises
     ------
-    TypeError
-        There is no such option.
     FormatError
         The header is not that of an archive, a section is not in the file, or files of a set are
         missing.
     """
-    if unknown:
-        raise TypeError(f"archives have no option {', '.join(sorted(unknown))}; they have others")
     candidate = Candidate.of(path)
     if others is None:
         shards = files_of_set(candidate.path, candidate.among)

@@ -473,7 +473,7 @@ class ShardedArchive(Archive):
         else:
             found = [part.verify(show(begin), map=map) for part, begin in self._shards]
         report = Report.merge(self.path, found, self._shards.begins.tolist())
-        report.checked = found[-1].checked
+        report.checked = [*self.parts.checked(), *found[-1].checked]
         report.problems += self.parts.problems()
         return report
 

@@ -19,6 +19,7 @@ from mapix.pictures.batching import OPTIONS, PictureBatch, PicturePlan
 from mapix.pictures.decoding import MODES, EncodedPicture, header_of, image_of, small_picture
 from mapix.pictures.threads import Threads
 from mapix.selection import positions
+from mapix.text import counted
 
 __all__ = ["PictureDataset"]
 
@@ -369,7 +370,8 @@ class PictureDataset(Dataset[R]):
             h, w = plan.fit.size or header.shape[:2]
             copied += h * w * header.shape[2] * (plan.dtype or header.dtype).itemsize
         scaled = plan.fit.smallest is not None or plan.fit.fit in ("resize", "letterbox", "cover")
-        how = [f"{options.threads} threads read and decode the files"]
+        threads = options.threads
+        how = [f"the files are read and decoded by {counted(threads, 'thread')}"]
         how += [f"pictures are scaled ({plan.fit.fit}, {plan.fit.resample})"] if scaled else []
         return {
             "reads_nbytes": read,

@@ -16,6 +16,7 @@ from mapix.pink.lattice import Lattice
 from mapix.pink.layout import END, NAME, Header, Kind, Layout, fields_of
 from mapix.rowarray import RowArray
 from mapix.source import Source
+from mapix.text import type_name
 
 __all__ = ["PinkFile", "PinkOnSom"]
 
@@ -95,7 +96,7 @@ class PinkFile(RowArray):
 
     def _summary(self) -> str:
         part = f"{self._n} rows of " if self._rows is not None else ""
-        numbers = f", {self.dtype.str}" if self.dtype.names is None else ""
+        numbers = f", {type_name(self.dtype)}" if self.dtype.names is None else ""
         return f"{part}{self._header.text}{numbers}"
 
 

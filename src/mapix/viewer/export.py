@@ -73,7 +73,9 @@ def write_page(ds: Any, path: str | os.PathLike[str], *, title: str | None = Non
 def page(ds: Any, *, title: str | None = None) -> str:
     """Return such a page as text."""
     n = len(ds)
-    if not 0 < n <= MOST_RECORDS:
+    if not n:
+        raise ValueError(f"{ds.path}: there is no record to show")
+    if n > MOST_RECORDS:
         raise ValueError(
             f"{ds.path}: a page holds 1 to {MOST_RECORDS} records, not {n}; choose some of them"
         )

@@ -13,6 +13,7 @@ from mapix.batch import Batch, Prepared, Recipe, affine, gather, in_unit
 from mapix.errors import UnsupportedError
 from mapix.options import BatchOptions
 from mapix.selection import Rows as Selection
+from mapix.text import counted
 
 if TYPE_CHECKING:
     from mapix.augmentation import Draws
@@ -249,5 +250,6 @@ class BatchPlan:
             "reads_nbytes": read,
             "copies_nbytes": out_nbytes,
             "converts": ", ".join(step for step, done in steps.items() if done),
-            "how": f"one call of the C core copies each image once, with {options.threads} threads",
+            "how": "one call of the C core copies each image once, with "
+            + counted(options.threads, "thread"),
         }

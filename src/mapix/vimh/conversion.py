@@ -198,9 +198,9 @@ class Vimh(Target):
             self._scale[split] = not fit(stream, BYTES)
             if self._scale[split]:
                 within_float32(stream)
-                text = f"numbers of {stream.dtype}: bytes, each record scaled from least to largest"
-                kept = ", which spec_range keeps" if self.options["dialect"] != 6 else ""
-                found.append(text + kept)
+                text = f"numbers of {stream.dtype}, which become bytes: each record is scaled from "
+                kept = " (spec_range keeps both)" if self.options["dialect"] != 6 else ""
+                found.append(f"{text}its least to its largest{kept}")
             if self.options["output"] != "binary":
                 stream.one_shape("a pickle")
         return found

@@ -78,7 +78,7 @@ def keep_index(
     file = ds._gatherer
     if file.key is None:
         raise UnsupportedError(
-            f"{ds.path}: nothing to store: pickles need no index, and index='never' disables it"
+            f"{ds.path}: no index to store: pickles need none, and index='never' disables it"
         )
     place = index_store.beside(file.source.full_path)
     if is_url(place):

@@ -30,7 +30,7 @@ def stream(
             found.write(path, **(target.options if isinstance(target, Json) else {}))
             return {"layers": len(found.layers)}
         raise UnsupportedError(
-            f"models become json, npz or safetensors, schedules json; not {to}: {path}"
+            f"{path}: a model becomes json, npz or safetensors, a schedule json; not {to}"
         )
 
     return written
