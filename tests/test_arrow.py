@@ -250,6 +250,17 @@ def test_damaged_metadata_of_streams(tmp_path):
                 assert "x.arrows" in str(e)  # noqa: PT017  # some damages change nothing
 
 
+def test_more_rows_than_a_file_can_hold_are_refused(tmp_path):
+    table = pa.table({"label": list(range(77))})
+    whole = written(tmp_path / "x.arrows", table, pa.ipc.new_stream, 77)
+    stated = (77).to_bytes(8, "little")  # by the batch, and again by its column
+    at = whole.index(stated)
+    forged = whole[:at] + (1 << 60).to_bytes(8, "little") + whole[at + 8 :]
+    (tmp_path / "x.arrows").write_bytes(forged)
+    with pytest.raises(mapix.LimitError, match=r"x\.arrows.*1152921504606846976 rows in"):
+        mapix.open(tmp_path / "x.arrows")
+
+
 def test_streams_of_hugging_face(tmp_path):
     datasets = pytest.importorskip("datasets")
     datasets.Dataset.from_dict({"label": [3, 1, 2]}).save_to_disk(str(tmp_path / "saved"))

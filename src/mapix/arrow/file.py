@@ -20,6 +20,7 @@ __all__ = ["TableFile"]
 MOST_GROUP_NBYTES = 1 << 30
 FRONT_NBYTES = 512  # of which is decided whether it is a stream
 MOST_GROUPS = 1 << 20
+MOST_ROWS_PER_NBYTE = 1 << 12  # what is stated is not in proportion to what is there
 IMAGE, SHAPE = "image", "shape"
 
 
@@ -117,6 +118,13 @@ class TableFile:
             self.schema = self._file.schema
         if ngroups > MOST_GROUPS:
             raise LimitError(f"{self.source.path}: {self.format}: more than {MOST_GROUPS} groups")
+        most = MOST_ROWS_PER_NBYTE * self.source.nbytes
+        if not 0 <= min(sizes, default=0) <= sum(sizes) <= most:
+            raise LimitError(
+                f"{self.source.path}: {self.format}: {sum(sizes)} rows in {self.source.nbytes} bytes, "
+                f"more than {MOST_ROWS_PER_NBYTE} per byte: the file is damaged, or compressed so "
+                "well that it is to be written again without compression"
+            )
         self.ends: NDArray[np.int64] = np.cumsum(np.array(sizes, np.int64))
 
     def _errors(self) -> _Errors:

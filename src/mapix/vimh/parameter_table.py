@@ -92,7 +92,12 @@ def read_table(
         splits = [None] * len(rows)
     found = Table(files, splits, [], {}, {})
     for name in names:
-        _add(found, name, _values(path, name, rows), dict(ranges or {}).get(name))
+        try:
+            _add(found, name, _values(path, name, rows), dict(ranges or {}).get(name))
+        except FormatError:
+            raise
+        except ValueError as e:
+            raise FormatError(path, WHAT, str(e)) from e
     unknown = set(ranges or {}) - set(names)
     if unknown:
         raise ValueError(f"{path}: there is no parameter {', '.join(sorted(unknown))}")
