@@ -179,7 +179,7 @@ def main() -> int:
         rng = random.Random(os.environ.get("MAPIX_FUZZ_SEED"))
         try:
             n, accepted, found = run(name, make, seconds, rng)
-        except ImportError as e:
+        except ModuleNotFoundError as e:
             print(f"{name:28} skipped: {e}")
             continue
         print(f"{name:28} {n:9} {n / seconds:9.0f} {accepted:9} {found:9}", flush=True)

@@ -600,9 +600,11 @@ class ResumeManifest(Parser):
         return self.path.read_bytes()
 
     def read(self) -> Any:
-        from mapix.conversion.blocks import Parts
+        from mapix.conversion.blocks import StoredBlocks
 
-        Parts(str(self.folder / "parts"), {"": mapix.open(self.folder / "x.idx")}, {"axes": None})
+        StoredBlocks(
+            str(self.folder / "parts"), {"": mapix.open(self.folder / "x.idx")}, {"axes": None}
+        )
         return True
 
     def truth(self, data: bytes) -> Any:

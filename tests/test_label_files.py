@@ -173,6 +173,17 @@ def test_tiff_files_of_tifffile(tmp_path: Path) -> None:
         tifffile.imwrite(tmp_path / f"{k}.tif", labels, **kind)
         found = read_labels(tmp_path / f"{k}.tif")
         assert np.array_equal(found, labels), kind
+    tifffile.imwrite(tmp_path / "one.tif", labels, compression="zlib", rowsperstrip=70)
+    data = (tmp_path / "one.tif").read_bytes()
+    rows = struct.pack("<HHII", 278, 4, 1, 70)
+    assert rows in data
+    for n, expected in ((2**32 - 1, labels), (0, None)):  # all rows, as some programs state them
+        (tmp_path / "one.tif").write_bytes(data.replace(rows, struct.pack("<HHII", 278, 4, 1, n)))
+        if expected is not None:
+            assert np.array_equal(read_labels(tmp_path / "one.tif"), expected)
+        else:
+            with pytest.raises(mapix.FormatError, match=r"one\.tif"):
+                read_labels(tmp_path / "one.tif")
     archive = archive_of(tmp_path / "a.iid", read_labels(tmp_path / "3.tif"))
     save_labels(archive, tmp_path / "back.tif")
     assert tifffile.imread(tmp_path / "back.tif").dtype == np.uint16

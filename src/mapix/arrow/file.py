@@ -121,9 +121,9 @@ class TableFile:
         most = MOST_ROWS_PER_NBYTE * self.source.nbytes
         if not 0 <= min(sizes, default=0) <= sum(sizes) <= most:
             raise LimitError(
-                f"{self.source.path}: {self.format}: {sum(sizes)} rows in "
-                f"{self.source.nbytes} bytes, more than {MOST_ROWS_PER_NBYTE} per byte: it is damaged, "
-                "or compressed so well that it is to be written again without compression"
+                f"{self.source.path}: {self.format}: {sum(sizes)} rows in {self.source.nbytes} "
+                f"bytes, more than {MOST_ROWS_PER_NBYTE} per byte; write it again without "
+                "compression, if it is not damaged"
             )
         self.ends: NDArray[np.int64] = np.cumsum(np.array(sizes, np.int64))
 

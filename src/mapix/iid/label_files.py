@@ -277,15 +277,20 @@ def _page(page: Any, source: Source, max_pixels: int) -> NDArray[Any]:
         stored = dtype.newbyteorder(page.parent.byteorder)
         return np.ndarray(shape, stored, source.view, page.dataoffsets[0])
     _check_size(shape, source.path, max_pixels)
-    return _stored(_bands(page, shape), shape, np.dtype(dtype).newbyteorder("="), source.path)
+    bands = _bands(page, shape, source.path)
+    return _stored(bands, shape, np.dtype(dtype).newbyteorder("="), source.path)
 
 
-def _bands(page: Any, shape: Shape) -> Iterator[NDArray[Any]]:
+def _bands(page: Any, shape: Shape, path: str) -> Iterator[NDArray[Any]]:
     """Yield strips of a page, or rows of its tiles; those that the file leaves out are zeros."""
     h, w = shape
-    height = int(page.tilelength if page.is_tiled else page.rowsperstrip)
+    # a strip of 2**32 - 1 rows is all of the picture
+    height = int(page.tilelength) if page.is_tiled else min(int(page.rowsperstrip), h)
     if height * w > MOST_BAND_PIXELS:
-        raise LimitError(f"strips of {height} x {w} pixels, more than {MOST_BAND_PIXELS}")
+        raise LimitError(
+            f"{path}: strips of {height} x {w} pixels, more than {MOST_BAND_PIXELS}; write it "
+            "again in smaller ones"
+        )
     top, band = 0, np.zeros((min(height, h), w), page.dtype)
     for data, where, _ in page.segments():
         row, column = int(where[2]), int(where[3])
