@@ -186,25 +186,19 @@ static int gather_usable(const mapix_gather *g, const mapix_table *table, uint64
     return 1;
 }
 
-/* Ask for the records of a run, if the gather has a probe, and then copy them. */
+/* Copy the records of a run; with a probe, ask for those that are not in memory. */
 static int run_gather(row_run run, gather_job *job, mapix_where *where) {
     const mapix_gather *g = job->gather;
+    uint64_t nasked;
     job->kernels = mapix_kernels_now();
-    if (g->probe) {
-        uint64_t nasked;
-        const int unready = mapix_run_willneed(run, g->probe, &nasked, where);
-        if (unready) {
-            return unready;
-        }
-        if (g->nasked) {
-            *g->nasked = nasked;
-        }
-    }
     run.nthreads = g->nthreads;
     run.each = gather_one;
     run.arg = job;
     run.reads = g->images ? READS_RECORD : READS_HEAD;
-    return mapix_run_rows(&run, where);
+    if (!g->probe) {
+        return mapix_run_rows(&run, where);
+    }
+    return mapix_run_cold(&run, g->probe, g->nasked ? g->nasked : &nasked, where);
 }
 
 int mapix_table_gather(const mapix_map *map, const mapix_table *table, const int64_t *rows,

@@ -168,6 +168,7 @@ int mapix_table_find_none(const mapix_map *map, const mapix_table *table, uint64
 enum { MAPIX_U8 = 0, MAPIX_F32 = 1, MAPIX_F16 = 2 };
 enum { MAPIX_NCHW = 0, MAPIX_NHWC = 1 };
 enum { MAPIX_EXACT = 0, MAPIX_PAD = 1, MAPIX_CROP = 2, MAPIX_CENTRE = 4 };
+enum { MAPIX_PROBE_NONE = 1 << 30 };
 
 /* Random changes of images, the same for equal keys and positions on every machine.  Each image is first put
  * on the gather's canvas, or stays as it is if the canvas is 0 x 0.  A window of h x w is taken at random from the
@@ -206,8 +207,9 @@ typedef struct {
     const uint64_t *flat_at; /* nrows + 1 offsets into `images`, from mapix_table_extent; or null */
     uint32_t swap;         /* 1: bytes as they are; 2, 4, 8: reversed in each number of that size; or 0 */
     uint32_t nthreads;     /* 0 and 1: the calling thread alone */
-    uint32_t probe;        /* if not 0, mapix_table_willneed is called first, with this probe */
-    uint64_t *nasked;      /* its result, or null */
+    uint32_t probe;        /* if not 0, records are asked for as mapix_table_willneed does with this probe,
+                              some ahead of copying; MAPIX_PROBE_NONE: without checking */
+    uint64_t *nasked;      /* with a probe, how many were asked for; or null */
     const mapix_augment *augment; /* null: images as they are */
 } mapix_gather;
 
@@ -247,9 +249,10 @@ int mapix_joint_gather(mapix_joint *joint, const int64_t *rows, uint64_t nrows,
 int mapix_table_extent(uint64_t nbytes, const mapix_table *table, const int64_t *rows,
                        uint64_t nrows, uint64_t *extent, uint64_t *flat_at, mapix_where *where);
 
-/* Ask the kernel to read the pages of `rows` in the background (MADV_WILLNEED).  With `probe` > 0, that
- * many of the rows, evenly spread, are checked first; if all are in memory, nothing is asked for.
- * *nasked is the number of records asked for. */
+/* Ask the kernel to read the pages of `rows` in the background (MADV_WILLNEED), in the order in which they
+ * lie in the file, neighbours at once.  With `probe` > 0, that many of the rows, evenly spread, are checked
+ * first; if all are in memory, nothing is asked for.  *nasked is the number of records asked for: 0 if
+ * memory for their order cannot be had. */
 int mapix_table_willneed(const mapix_map *map, const mapix_table *table, const int64_t *rows,
                          uint64_t nrows, uint32_t probe, uint64_t *nasked, mapix_where *where);
 

@@ -4,6 +4,8 @@
 
 #include <errno.h>
 
+#include <stdlib.h>
+
 enum { ENTRIES_AHEAD = 8 }; /* table entries prefetched ahead */
 
 /* --- the runner --------------------------------------------------------------------------------- */
@@ -21,10 +23,18 @@ typedef struct {
     unsigned part;
 } row_part;
 
-static inline void prefetch_entry(const row_run *run, uint64_t i, uint64_t end) {
+/* The position in rows of the k-th record of a run. */
+static inline uint64_t turn(const row_run *run, uint64_t k) {
+    return MAPIX_UNLIKELY(run->order != NULL) ? run->order[k].i : k;
+}
+
+static inline void prefetch_entry(const row_run *run, uint64_t k, uint64_t end) {
     const mapix_table *table = run->table;
-    if (!run->joint && table->entries && i < end && run->rows[i] >= 0 && (uint64_t)run->rows[i] < table->nrecords) {
-        MAPIX_PREFETCH(&table->entries[run->rows[i]], 0);
+    if (!run->joint && table->entries && k < end) {
+        const int64_t row = run->rows[turn(run, k)];
+        if (row >= 0 && (uint64_t)row < table->nrecords) {
+            MAPIX_PREFETCH(&table->entries[row], 0);
+        }
     }
 }
 
@@ -50,14 +60,15 @@ static int run_part(void *arg) {
     const uint64_t step = run->step ? run->step : 1;
     const int reads = run->reads != READS_NOTHING;
     mapix_where *where = &mine->parts->where[mine->part];
-    for (uint64_t i = lo; reads && i < hi && i < lo + RECORDS_AHEAD; i++) {
-        prefetch_record(run, i);
+    for (uint64_t k = lo; reads && k < hi && k < lo + RECORDS_AHEAD; k++) {
+        prefetch_record(run, turn(run, k));
     }
-    for (uint64_t i = lo; i < hi; i += step) {
+    for (uint64_t k = lo; k < hi; k += step) {
         located r;
-        prefetch_entry(run, i + ENTRIES_AHEAD, hi);
-        if (reads && i + RECORDS_AHEAD < hi) {
-            prefetch_record(run, i + RECORDS_AHEAD);
+        const uint64_t i = turn(run, k);
+        prefetch_entry(run, k + ENTRIES_AHEAD, hi);
+        if (reads && k + RECORDS_AHEAD < hi) {
+            prefetch_record(run, turn(run, k + RECORDS_AHEAD));
         }
         *(volatile uint64_t *)&where->record = i; /* for a fault, which cannot report where it was */
         const mapix_map *map = map_at(run, i);
@@ -227,10 +238,15 @@ int mapix_table_find_none(const mapix_map *map, const mapix_table *table, uint64
     return MAPIX_E_FAULT;
 }
 
-/* --- before a batch ------------------------------------------------------------------------------ */
+/* --- records that are not in memory --------------------------------------------------------------- */
 
 enum { COLD = -1 }; /* ends a run; no status of mapix.h */
-enum { SAME_READ_NBYTES = 4096 }; /* a gap that is read, too */
+enum {
+    SAME_READ_NBYTES = 4096,    /* a gap that is read, too */
+    SORTED_RECORDS = 1 << 16,   /* at once: 2 MiB of places */
+    AHEAD_RECORDS = 512,        /* asked for and not copied yet: no disk works on more at once */
+    AHEAD_NBYTES = 16 << 20,
+};
 
 static int look(const row_run *run, uint64_t i, const located *r, mapix_where *where) {
     (void)where;
@@ -239,57 +255,104 @@ static int look(const row_run *run, uint64_t i, const located *r, mapix_where *w
     return mapix_resident(map_at(run, i), r->at + r->size / 2) ? MAPIX_OK : COLD;
 }
 
-/* Records that follow one another in a file are asked for together: the disk reads them at once. */
 typedef struct {
-    const mapix_map *map;
-    uint64_t begin, end; /* of bytes that were not asked for yet */
-    uint64_t nrecords;
-} asking;
+    row_place *places;
+    uint64_t from; /* position in rows of the first one */
+} noting;
 
-static void ask_for(asking *job) {
-    if (job->map && job->end > job->begin) {
-        mapix_willneed(job->map, job->begin, job->end - job->begin);
-    }
-}
-
-static int ask(const row_run *run, uint64_t i, const located *r, mapix_where *where) {
+static int note(const row_run *run, uint64_t i, const located *r, mapix_where *where) {
     (void)where;
-    asking *job = run->arg;
-    const mapix_map *map = map_at(run, i);
-    if (map == job->map && r->at >= job->begin && r->at <= job->end + SAME_READ_NBYTES) {
-        job->end = r->at + r->size > job->end ? r->at + r->size : job->end;
-    } else {
-        ask_for(job);
-        job->map = map;
-        job->begin = r->at;
-        job->end = r->at + r->size;
-    }
-    job->nrecords++;
+    const noting *job = run->arg;
+    const uint32_t part = run->joint ? run->joint->which[i] : 0;
+    job->places[i - job->from] = (row_place){i, r->at, r->at + r->size, part};
     return MAPIX_OK;
 }
 
-int mapix_run_willneed(row_run run, uint32_t probe, uint64_t *nasked, mapix_where *where) {
-    *nasked = 0;
-    run.each = look;
-    run.step = probe && probe < run.nrows ? run.nrows / probe : 1;
-    const int looked = probe ? mapix_run_rows(&run, where) : COLD;
-    if (looked != COLD) {
-        return looked;
+static int compare_places(const void *left, const void *right) {
+    const row_place *a = left, *b = right;
+    return a->part != b->part ? (a->part < b->part ? -1 : 1) : (a->at > b->at) - (a->at < b->at);
+}
+
+/* Ask for records from `asked` on, as many as may be asked for when `copied` records were copied; those
+ * that follow one another in a file together.  Returns the first that was not asked for. */
+static uint64_t ask(const row_run *run, const row_place *places, uint64_t n, uint64_t asked,
+                    uint64_t copied) {
+    uint64_t nbytes = 0;
+    for (uint64_t k = copied; k < asked; k++) {
+        nbytes += places[k].end - places[k].at;
     }
-    asking job = {NULL, 0, 0, 0};
-    run.arg = &job;
-    run.each = ask;
-    run.step = 1;
-    const int status = mapix_run_rows(&run, where);
-    ask_for(&job);
-    *nasked = job.nrecords;
+    while (asked < n && (!run->each || asked == copied ||
+                         (asked - copied < AHEAD_RECORDS && nbytes < AHEAD_NBYTES))) {
+        const row_place *first = &places[asked];
+        uint64_t end = first->end;
+        do {
+            end = places[asked].end > end ? places[asked].end : end;
+            nbytes += places[asked].end - places[asked].at;
+            asked++;
+        } while (asked < n && places[asked].part == first->part &&
+                 places[asked].at <= end + SAME_READ_NBYTES && end - first->at < AHEAD_NBYTES);
+        mapix_willneed(map_at(run, first->i), first->at, end - first->at);
+    }
+    return asked;
+}
+
+/* mapix_run_cold of n records from rows[from] on, in `places`. */
+static int run_sorted(row_run run, uint64_t from, uint64_t n, row_place *places, mapix_where *where) {
+    noting job = {places, from};
+    row_run noted = {.map = run.map, .table = run.table, .joint = run.joint, .rows = run.rows,
+                     .order = places, .nrows = n, .each = note, .arg = &job};
+    for (uint64_t k = 0; k < n; k++) {
+        places[k].i = from + k;
+    }
+    int status = mapix_run_rows(&noted, where);
+    if (status) {
+        return status;
+    }
+    qsort(places, n, sizeof *places, compare_places);
+    uint64_t asked = 0, copied = 0;
+    while (!status && (asked < n || (run.each && copied < n))) {
+        asked = ask(&run, places, n, asked, copied);
+        if (run.each) { /* half of them, while the disk is at work on the other half */
+            run.order = places + copied;
+            run.nrows = asked < n ? (asked - copied + 1) / 2 : n - copied;
+            status = mapix_run_rows(&run, where);
+            copied += run.nrows;
+        }
+    }
     return status;
+}
+
+int mapix_run_cold(const row_run *run, uint32_t probe, uint64_t *nasked, mapix_where *where) {
+    const uint64_t n = run->nrows, most = n < SORTED_RECORDS ? n : SORTED_RECORDS;
+    int status = COLD;
+    *nasked = 0;
+    if (probe && probe != MAPIX_PROBE_NONE) {
+        const row_run looking = {.map = run->map, .table = run->table, .joint = run->joint,
+                                 .rows = run->rows, .nrows = n, .step = probe < n ? n / probe : 1,
+                                 .each = look};
+        status = mapix_run_rows(&looking, where);
+    }
+    if (status && status != COLD) {
+        return status;
+    }
+    row_place *places = status == COLD ? malloc((most + 1) * sizeof *places) : NULL;
+    if (!places) { /* in memory; or no memory for the order: then pages are read one by one */
+        return run->each ? mapix_run_rows(run, where) : MAPIX_OK;
+    }
+    do {
+        const uint64_t count = n - *nasked < most ? n - *nasked : most;
+        status = run_sorted(*run, *nasked, count, places, where);
+        *nasked += status ? 0 : count;
+    } while (!status && *nasked < n);
+    free(places);
+    /* of errors, that of the first record in the order of rows */
+    return status && run->each ? mapix_run_rows(run, where) : status;
 }
 
 int mapix_table_willneed(const mapix_map *map, const mapix_table *table, const int64_t *rows,
                          uint64_t nrows, uint32_t probe, uint64_t *nasked, mapix_where *where) {
     const row_run run = {.map = map, .table = table, .rows = rows, .nrows = nrows};
-    return mapix_run_willneed(run, probe, nasked, where);
+    return mapix_run_cold(&run, probe, nasked, where);
 }
 
 typedef struct {

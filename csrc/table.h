@@ -112,12 +112,20 @@ static inline int table_usable(const mapix_table *table) {
  * file has changed is not checked. */
 typedef enum { READS_NOTHING, READS_HEAD, READS_RECORD } row_reads;
 
+/* A record of a run and its bytes. */
+typedef struct {
+    uint64_t i; /* position in the rows of the run */
+    uint64_t at, end;
+    uint32_t part; /* of a joint; or 0 */
+} row_place;
+
 /* A function to be called for records rows[0..nrows), and what it needs. */
 typedef struct row_run {
     const mapix_map *map;
     const mapix_table *table;
     mapix_joint *joint; /* of records of several files: row i lies in part joint->which[i]; or null */
     const int64_t *rows;
+    const row_place *order; /* not null: call it for the nrows records of these positions, in this order */
     uint64_t nrows;
     uint64_t step; /* every step-th of the rows; 0 and 1: all */
     uint32_t nthreads;
@@ -142,7 +150,9 @@ static inline const mapix_table *table_at(const row_run *run, uint64_t i) {
  * not usable; MAPIX_E_CHANGED if the file changed meanwhile. */
 int mapix_run_rows(const row_run *run, mapix_where *where);
 
-/* mapix_table_willneed, of a run without `each`, `arg` and `step`. */
-int mapix_run_willneed(row_run run, uint32_t probe, uint64_t *nasked, mapix_where *where);
+/* Like mapix_run_rows, of a run without `order` and `step`; records that are not in memory, by
+ * mapix_table_willneed's `probe`, are asked for some ahead, in the order in which they lie in their files.
+ * Without `each`, they are asked for, and that is all. */
+int mapix_run_cold(const row_run *run, uint32_t probe, uint64_t *nasked, mapix_where *where);
 
 #endif

@@ -57,7 +57,7 @@ static void take_order(gather_case *t, input *in) {
     g->c = take(in) & 7;
     g->pad_value = a_float(take(in));
     g->ncolumns = take(in) % (MOST_COLUMNS + 1);
-    g->probe = size & 3;
+    g->probe = (size & 3) == 3 ? MAPIX_PROBE_NONE : size & 3;
     mapix_simd(size >> 2 & 3);
     t->own_canvas = size >> 4 & 1;
     mapix_stream(size & 32 ? 1 : 1 << 25);
@@ -661,6 +661,9 @@ static void check_mistakes(void) {
     mapix_gather probed = good;
     probed.probe = 1, probed.nasked = &nasked;
     CHECK(mapix_table_gather(&map, &index, &row, 1, &probed, &where) == MAPIX_OK && nasked <= 1);
+    CHECK(pixel == 155.0f);
+    pixel = 0, probed.probe = MAPIX_PROBE_NONE;
+    CHECK(mapix_table_gather(&map, &index, &row, 1, &probed, &where) == MAPIX_OK && nasked == 1);
     CHECK(pixel == 155.0f);
     mapix_map lost = map; /* whether the file changed cannot be found out */
     lost.fd = 1 << 30;

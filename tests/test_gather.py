@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import mapix
 from mapix import _native
+from mapix.batch import Lookout
 from slow_vimh import Slow, pack, record
 
 LEVELS = range(_native.simd() + 1)  # every set of kernels that this machine can run
@@ -357,6 +358,38 @@ def test_prefetch_and_warm(tmp_path):
     ds.advise("sequential")
     with pytest.raises(KeyError):
         ds.advise("sometimes")
+
+
+@pytest.fixture
+def asked_first(monkeypatch):
+    """Lets batches ask for all their records, as if none were in memory."""
+    monkeypatch.setattr(Lookout, "FEW", _native.PROBE_NONE)
+    monkeypatch.setattr(Lookout, "MANY", _native.PROBE_NONE)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_records_that_are_asked_for_come_in_the_order_of_the_rows(
+    tmp_path, asked_first, mixed, threads
+):
+    records = [record(3 + mixed * (i % 3), 4, 1, [(0, i % 251)], seed=i) for i in range(700)]
+    ds = open_records(tmp_path, records)
+    rng = np.random.default_rng(0)
+    # more than are asked for at once; twice, adjacent, and next to each other
+    rows = np.concatenate([rng.integers(0, 700, 1500), [5, 5, 6, 7, 8], np.arange(700)])
+    found = ds.batch(rows, flat=True, threads=threads)
+    assert found.labels[:, 0].tolist() == [i % 251 for i in rows.tolist()]
+    for k, i in enumerate(rows.tolist()):
+        image = found.images[found.offsets[k] : found.offsets[k + 1]]
+        assert np.array_equal(image, records[i].hwc().reshape(-1))
+
+
+def test_more_records_than_are_sorted_at_once(tmp_path, asked_first):
+    values = np.arange(7, dtype=np.uint8)
+    mapix.idx.write(tmp_path / "x-idx1-ubyte", values)
+    rows = np.arange((1 << 16) + 3)[::-1] % 7
+    with mapix.open(tmp_path / "x-idx1-ubyte") as ds:
+        assert np.array_equal(np.ravel(ds.batch(rows).images), rows)
 
 
 def test_padding_that_would_take_all_memory_is_refused(tmp_path):

@@ -37,7 +37,7 @@ typedef struct {
     PyObject *record; /* uint16 (3,): the shape of all records; or None */
     PyObject *shapes; /* of the last batch, if all are alike */
     labels_apart apart;
-    unsigned probe, most_skipped; /* see Lookout in batch.py; 0: records are not asked for */
+    unsigned few, many, most_skipped; /* see Lookout in batch.py; 0: records are not asked for */
     unsigned gap, skip;
     PyObject *table, *missing; /* (ncolumns, 256), value of each code, and (1,); or None */
 } prepared_object;
@@ -248,7 +248,7 @@ static int fill(prepared_object *self, const int64_t *rows, npy_intp b, mapix_ga
         Py_XDECREF(owner);
         return -1;
     }
-    order->probe = self->skip ? 0 : self->probe;
+    order->probe = self->skip ? 0 : self->gap ? self->few : self->many;
     order->nasked = &nasked;
     mapix_where where;
     int status;
@@ -308,16 +308,16 @@ static int is_array(PyObject *given, int ndim, npy_intp first, npy_intp last) {
            PyArray_DIM(a, 0) == first && (ndim == 1 || PyArray_DIM(a, 1) == last);
 }
 
-/* _bind(Batch, (gather, check), keep, (index, order), source, (probe, most), dtype, (h, w, threads), shape,
+/* _bind(Batch, (gather, check), keep, (index, order), source, (few, many, most), dtype, (h, w, threads), shape,
  *       flat nbytes, spec, record, names, (labels, their source), (table, missing)) */
 static PyObject *prepared_bind(prepared_object *self, PyObject *args) {
     PyObject *type, *keep, *source, *dtype, *shape, *record, *names, *values, *apart, *table, *missing;
     unsigned long long run, check, index, order;
-    unsigned h, w, threads, probe, most;
+    unsigned h, w, threads, few, many, most;
     Py_ssize_t nbytes;
     int spec;
-    if (!PyArg_ParseTuple(args, "O(KK)O(KK)O(II)O(III)O!npOO!(OO)(OO):_bind", &type, &run, &check, &keep, &index, &order,
-                          &source, &probe, &most, &dtype, &h, &w, &threads, &PyTuple_Type, &shape, &nbytes,
+    if (!PyArg_ParseTuple(args, "O(KK)O(KK)O(III)O(III)O!npOO!(OO)(OO):_bind", &type, &run, &check, &keep, &index, &order,
+                          &source, &few, &many, &most, &dtype, &h, &w, &threads, &PyTuple_Type, &shape, &nbytes,
                           &spec, &record, &PyTuple_Type, &names, &values, &apart, &table, &missing)) {
         return NULL;
     }
@@ -357,7 +357,8 @@ static PyObject *prepared_bind(prepared_object *self, PyObject *args) {
     self->order.nthreads = threads;
     self->keep = Py_NewRef(keep);
     self->source = Py_NewRef(source);
-    self->probe = probe;
+    self->few = few;
+    self->many = many;
     self->most_skipped = most;
     self->names = Py_NewRef(names);
     self->record = Py_NewRef(record);

@@ -210,14 +210,16 @@ class Lookout:
     """Decides when to check whether a file is in memory, so that it is read before it is needed.
 
     A check costs some per cent of a batch.  So after batches that were in memory the next one, then
-    three, seven, and at most fifteen are not checked.  After a batch that was not in memory each
-    one is checked again.  Concurrent threads may check once too often.
+    three, seven, and at most fifteen are not checked, and others briefly.  After a batch that was
+    not in memory each one is checked again, at many records: in a random epoch, more and more of
+    them are in memory, and a batch that is not asked for is read record by record.  Concurrent
+    threads may check once too often.
     """
 
     __slots__ = ("_gap", "_skip")
 
-    PROBES = 2  # records of a batch that are checked
-    PREFETCH_PROBES = 16  # the same by ``prefetch``: in a random epoch, more and more are in memory
+    FEW = 2  # records of a batch that are checked
+    MANY = 64  # the check ends at the first that is not in memory
     MOST = 15
 
     def __init__(self) -> None:
@@ -228,7 +230,7 @@ class Lookout:
         if self._skip:
             self._skip -= 1
             return 0
-        return self.PROBES
+        return self.FEW if self._gap else self.MANY
 
     def saw(self, nasked: int) -> None:
         """Note the result of a check: how many records had to be asked for."""
@@ -581,7 +583,7 @@ class Prepared(_Base):
         }
         table = None if unit is None else np.ascontiguousarray(unit[0])
         missing = None if unit is None or table is None else np.array([unit[1]], table.dtype)
-        asking = (Lookout.PROBES if lookout else 0, Lookout.MOST)
+        asking = (Lookout.FEW, Lookout.MANY, Lookout.MOST) if lookout else (0, 0, 0)
         self._bind(
             *(Batch, (_native.GATHER, _native.CHECK), (index, recipe)),
             *((index.address, recipe.address), source, asking, recipe.dtype, (*canvas, threads)),

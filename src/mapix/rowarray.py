@@ -699,7 +699,7 @@ class RowArray(FileDataset[NDArray[Any]]):
     def _prefetch(self, rows: NDArray[np.int64]) -> int:
         if not self._row_nbytes:
             return 0
-        return self._array(1).willneed(self._numbers.mapping, rows, Lookout.PREFETCH_PROBES)
+        return self._array(1).willneed(self._numbers.mapping, rows, Lookout.MANY)
 
     # --- labels and columns -----------------------------------------------------------------------
 

@@ -40,7 +40,7 @@ static void gather_once(uint64_t turn, int by_table, uint8_t *images, float *flo
     g.labels = labels;
     g.present = present;
     g.nthreads = 1 + (uint32_t)(turn % 4);
-    g.probe = (uint32_t)(turn % 3);
+    g.probe = turn % 3 == 2 ? MAPIX_PROBE_NONE : (uint32_t)(turn % 3);
     if (turn % 5 == 0) {
         g.images = (uint8_t *)floats;
         g.images_nbytes *= sizeof *floats;

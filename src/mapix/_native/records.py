@@ -41,6 +41,7 @@ __all__ = [
     "LAYOUTS",
     "MOMENTS",
     "PAD",
+    "PROBE_NONE",
     "Table",
     "Walk",
     "new_gather",
@@ -61,6 +62,7 @@ MOST_LABELS_NBYTES = 1 + 2 * 255
 DTYPES = {"uint8": lib.MAPIX_U8, "float32": lib.MAPIX_F32, "float16": lib.MAPIX_F16}
 LAYOUTS = {"NCHW": lib.MAPIX_NCHW, "NHWC": lib.MAPIX_NHWC}
 PAD: int = lib.MAPIX_PAD
+PROBE_NONE: int = lib.MAPIX_PROBE_NONE
 CROP: int = lib.MAPIX_CROP
 CENTRE: int = lib.MAPIX_CENTRE
 

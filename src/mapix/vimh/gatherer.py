@@ -382,4 +382,4 @@ class Gatherer(record_types.File):
 
     def willneed(self, rows: NDArray[np.int64]) -> int:
         """Ask the kernel for the pages of ``rows``; see ``Dataset.prefetch``."""
-        return self.native.willneed(self.pixels.mapping, rows, Lookout.PREFETCH_PROBES)
+        return self.native.willneed(self.pixels.mapping, rows, Lookout.MANY)
