@@ -162,7 +162,9 @@ def serving(folder: Path) -> Iterator[Server]:
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
-        yield server
+        with pytest.MonkeyPatch.context() as direct:
+            direct.setenv("no_proxy", "127.0.0.1,localhost")
+            yield server
     finally:
         server.shutdown()
         server.server_close()

@@ -602,6 +602,37 @@ def test_credentials_are_sent_to_the_server_of_the_url(server, url, monkeypatch,
     assert seen[-1] == "Basic eW91OmM="
 
 
+def test_proxies(server, url, monkeypatch):
+    seen = []
+
+    def noted(handler: Handler, n: int) -> bool:
+        seen.append((handler.path, handler.headers["Host"], handler.headers["Proxy-Authorization"]))
+        return False
+
+    def refused(handler: Handler) -> None:
+        seen.append((handler.path, handler.headers["Host"], handler.headers["Proxy-Authorization"]))
+        handler.answer(407, b"")
+
+    server.fault = noted
+    monkeypatch.setattr(Handler, "do_CONNECT", refused, raising=False)
+    monkeypatch.setenv("http_proxy", server.url.replace("http://", "http://me:secret@"))
+    monkeypatch.setenv("https_proxy", server.url.replace("http://", ""))
+    far = "http://far.invalid:8080/rows.npy"  # no server has such a name
+    np.testing.assert_array_equal(mapix.open(far).batch([200]).images, ROWS[[200]])
+    assert set(seen) == {(far, "far.invalid:8080", "Basic bWU6c2VjcmV0")}
+    seen.clear()
+    with pytest.raises(OSError, match=r"https://far\.invalid/x|407"):
+        mapix.open("https://far.invalid/x")
+    assert [(path, secret) for path, _, secret in seen] == [("far.invalid:443", None)]
+    seen.clear()
+    mapix.open(url)  # no_proxy has its host
+    assert set(seen) == {("/rows.npy", server.url[7:], None)}
+    for wrong in ("socks5://x:1", "http://x:y", "http://"):
+        monkeypatch.setenv("http_proxy", wrong)
+        with pytest.raises(OSError, match="http_proxy is not"):
+            mapix.open(far)
+
+
 def test_errors_of_opening(server):
     for status, kind in ((404, FileNotFoundError), (403, PermissionError), (400, OSError)):
         server.fault = lambda handler, n, status=status: handler.answer(status, b"") or True

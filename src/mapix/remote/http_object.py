@@ -44,6 +44,7 @@ BAD = re.compile(r"[\x00-\x20\x7f]")  # characters that a URL must not have
 SAFE = "/%:@!$&'()*+,;=~-._?"  # characters of a path that stay as they are
 
 _Server = tuple[str, str, int]
+_Proxy = tuple[str, int, str | None]  # host, port, and the header for user and password
 _Response = http.client.HTTPResponse
 _idle: dict[_Server, list[http.client.HTTPConnection]] = {}
 
@@ -341,12 +342,16 @@ def _send(
     server: _Server, target: str, headers: dict[str, str], end: float
 ) -> tuple[http.client.HTTPConnection, _Response]:
     """Send a GET over an idle connection or a new one."""
+    proxy = _proxy_of(server)
+    if proxy is not None and server[0] == "http":
+        target = f"http://{_netloc(server)}{target}"
+        headers |= {} if proxy[2] is None else {"Proxy-Authorization": proxy[2]}
 
     def timed(sock: socket.socket, *args: Any, **kwargs: Any) -> _Response:
         return _Response(_Timed(sock, end), *args, **kwargs)  # type: ignore[arg-type]
 
     while True:
-        connection, used = _taken(server)
+        connection, used = _taken(server, proxy)
         connection.response_class = timed  # type: ignore[assignment]
         try:
             connection.request("GET", target, headers=headers)
@@ -360,12 +365,41 @@ def _send(
             raise
 
 
-def _taken(server: _Server) -> tuple[http.client.HTTPConnection, bool]:
+def _taken(server: _Server, proxy: _Proxy | None) -> tuple[http.client.HTTPConnection, bool]:
     with contextlib.suppress(KeyError, IndexError):
         return _idle[server].pop(), True
     scheme, host, port = server
     kind = http.client.HTTPSConnection if scheme == "https" else http.client.HTTPConnection
-    return kind(host, port, timeout=settings.timeout_s()), False
+    if proxy is None:
+        return kind(host, port, timeout=settings.timeout_s()), False
+    found = kind(*proxy[:2], timeout=settings.timeout_s())
+    if scheme == "https":
+        headers = {} if proxy[2] is None else {"Proxy-Authorization": proxy[2]}
+        found.set_tunnel(host, port, headers)
+    return found, False
+
+
+def _proxy_of(server: _Server) -> _Proxy | None:
+    """Return the proxy for a server, as ``urllib.request`` takes it from the environment."""
+    from urllib.request import getproxies, proxy_bypass
+
+    url = getproxies().get(server[0])
+    if not url or proxy_bypass(_netloc(server)):
+        return None
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    name = f"{server[0]}_proxy"
+    try:
+        host, port = parts.hostname or "", parts.port or 80
+    except ValueError as e:
+        raise OSError(errno.EINVAL, f"{name} is not a URL: {e}") from e
+    if parts.scheme != "http" or not host:
+        raise OSError(errno.EINVAL, f"{name} is not the URL of a proxy: http://HOST:PORT")
+    return host, port, None if parts.username is None else _authorization(parts)
+
+
+def _netloc(server: _Server) -> str:
+    _, host, port = server
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _give_back(server: _Server, connection: http.client.HTTPConnection) -> None:
