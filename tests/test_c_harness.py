@@ -160,46 +160,49 @@ def test_no_data_races(folder: Path, tmp_path: Path) -> None:
     assert counts(done.stdout)["faults"] > 0
 
 
-def replay(folder: Path, targets: list[str], *flags: str) -> Path:
-    """Compile all fuzz targets into one programme, each under a name of its own."""
-    out = folder / "replay"
-    strict = [*compiler(), *FLAGS, "-O0", "-DMAPIX_CHAIN_CAPACITY=64", f"-I{FUZZ}", *flags]
-    objects = []
-    for target in targets:
-        objects.append(str(folder / f"{target}.o"))
-        renamed = f"-DLLVMFuzzerTestOneInput=fuzz_{target}"
-        source = str(FUZZ / f"fuzz_{target}.c")
-        done = run([*strict, renamed, "-c", source, "-o", objects[-1]], 300)
-        assert done.returncode == 0, done.stderr
-    sources = [str(HERE / "c" / "replay.c"), *map(str, sorted(CORE.glob("*.c")))]
-    done = run([*strict, *sources, *objects, "-lm", "-lpthread", "-o", str(out)], 600)
-    assert done.returncode == 0, done.stderr
-    return out
-
-
-def test_inputs_of_the_fuzz_targets(folder: Path, tmp_path: Path) -> None:
-    """Every seed and every finding of the past, and each with a few small changes.
-
-    One test for all targets, which are compiled once.  With AddressSanitizer where there is one:
-    then a byte read or written outside a block is seen, too.
-    """
+@pytest.fixture(scope="module")
+def sanitised(folder: Path) -> tuple[list[str], list[str]]:
+    """Flags of a compiler with AddressSanitizer, if there is one; the core's objects by these."""
     if not FUZZ.is_dir():
         pytest.skip("the fuzz targets are not here")
-    targets = sorted(path.stem.removeprefix("fuzz_") for path in FUZZ.glob("fuzz_*.c"))
-    assert {"walk", "gather", "augment", "small", "iid", "join"} | {
-        *("json", "jsonl", "items", "pictures")
-    } <= set(targets)
-    prefix = sanitizer(folder, "address,undefined")
-    flags = [] if prefix is None else ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    programme = replay(folder, targets, *flags)
-    made = run([sys.executable, str(FUZZ / "seeds.py"), str(tmp_path)], 60)
+    flags = [*compiler(), *FLAGS, "-O0", "-DMAPIX_CHAIN_CAPACITY=64", f"-I{FUZZ}"]
+    if sanitizer(folder, "address,undefined") is not None:
+        flags += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    objects = []
+    for source in sorted(CORE.glob("*.c")):
+        objects.append(str(folder / f"{source.stem}.o"))
+        done = run([*flags, "-c", str(source), "-o", objects[-1]], 300)
+        assert done.returncode == 0, done.stderr
+    return flags, objects
+
+
+@pytest.fixture(scope="module")
+def seeds(folder: Path) -> Path:
+    made = run([sys.executable, str(FUZZ / "seeds.py"), str(folder / "seeds")], 60)
     assert made.returncode == 0, made.stderr
-    options = "use_sigaltstack=0:detect_leaks=0"
-    for target in targets:
-        inputs = sorted((tmp_path / target).iterdir())
-        inputs += sorted((FUZZ / "regressions").glob(f"{target}/*"))
-        command = [*(prefix or []), str(programme), target, str(CHANGES), *map(str, inputs)]
-        done = run(command, 300, ASAN_OPTIONS=options)
-        last = "\n".join(done.stdout.splitlines()[-1:])
-        assert done.returncode == 0, f"{target}: {last}\n{done.stderr[-4000:]}"
-        assert counts(last)["inputs"] == (1 + CHANGES) * len(inputs)
+    return folder / "seeds"
+
+
+@pytest.mark.parametrize(
+    "target", sorted(path.stem.removeprefix("fuzz_") for path in FUZZ.glob("fuzz_*.c"))
+)
+def test_inputs_of_the_fuzz_targets(
+    sanitised: tuple[list[str], list[str]], seeds: Path, tmp_path: Path, target: str
+) -> None:
+    """Every seed and every finding of the past, and each with a few small changes.
+
+    With AddressSanitizer where there is one: then a byte read or written outside a block is seen.
+    """
+    flags, objects = sanitised
+    sources = [str(HERE / "c" / "replay.c"), str(FUZZ / f"fuzz_{target}.c")]
+    program = str(tmp_path / "replay")
+    done = run([*flags, *sources, *objects, "-lm", "-lpthread", "-o", program], 600)
+    assert done.returncode == 0, done.stderr
+    inputs = sorted((seeds / target).iterdir())
+    inputs += sorted((FUZZ / "regressions").glob(f"{target}/*"))
+    prefix = sanitizer(tmp_path, "address,undefined") or []
+    command = [*prefix, program, str(CHANGES), *map(str, inputs)]
+    done = run(command, 300, ASAN_OPTIONS="use_sigaltstack=0:detect_leaks=0")
+    last = "\n".join(done.stdout.splitlines()[-1:])
+    assert done.returncode == 0, f"{last}\n{done.stderr[-4000:]}"
+    assert counts(last)["inputs"] == (1 + CHANGES) * len(inputs)

@@ -1,23 +1,13 @@
-/* replay.c - inputs of the fuzz targets, run once each and with a few bytes changed, without libFuzzer.
+/* replay.c - inputs of a fuzz target, run once each and with a few bytes changed, without libFuzzer.
  *
- * Usage: replay TARGET CHANGES FILE...  Exit 0 when every input passes; a check that fails aborts, and
- * the last line says which input it was. */
+ * Linked with one target.  Usage: replay CHANGES FILE...  Exit 0 when every input passes; a check that fails
+ * aborts, and the last line says which input it was. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-typedef int target_fn(const uint8_t *data, size_t nbytes);
-target_fn fuzz_walk, fuzz_gather, fuzz_augment, fuzz_small, fuzz_json, fuzz_jsonl, fuzz_iid, fuzz_join,
-    fuzz_items, fuzz_pictures;
-
-static const struct {
-    const char *name;
-    target_fn *run;
-} targets[] = {{"walk", fuzz_walk}, {"gather", fuzz_gather}, {"augment", fuzz_augment},
-               {"small", fuzz_small}, {"json", fuzz_json},   {"jsonl", fuzz_jsonl},
-               {"iid", fuzz_iid},     {"join", fuzz_join},   {"items", fuzz_items},
-               {"pictures", fuzz_pictures}};
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes);
 
 enum { MOST_NBYTES = 1 << 16, ROOM = MOST_NBYTES + 8 };
 
@@ -54,29 +44,25 @@ static size_t changed(uint8_t *data, size_t nbytes) {
 }
 
 /* An input in a block of just its size, so that AddressSanitizer sees what is read beyond it. */
-static void run(target_fn *target, const uint8_t *data, size_t nbytes) {
+static void run(const uint8_t *data, size_t nbytes) {
     uint8_t *copy = malloc(nbytes ? nbytes : 1);
     if (!copy) {
         exit(2);
     }
     memcpy(copy, data, nbytes);
-    target(copy, nbytes);
+    LLVMFuzzerTestOneInput(copy, nbytes);
     free(copy);
 }
 
 int main(int argc, char **argv) {
-    target_fn *target = NULL;
-    for (size_t i = 0; i < sizeof targets / sizeof *targets && argc > 2; i++) {
-        target = strcmp(argv[1], targets[i].name) ? target : targets[i].run;
-    }
-    if (!target) {
+    if (argc < 2) {
         return 2;
     }
     setvbuf(stdout, NULL, _IOLBF, 0);
-    const int changes = atoi(argv[2]);
+    const int changes = atoi(argv[1]);
     long ninputs = 0;
     static uint8_t data[ROOM];
-    for (int i = 3; i < argc; i++) {
+    for (int i = 2; i < argc; i++) {
         FILE *f = fopen(argv[i], "rb");
         if (!f) {
             perror(argv[i]);
@@ -85,12 +71,12 @@ int main(int argc, char **argv) {
         const size_t whole = fread(data, 1, MOST_NBYTES, f);
         fclose(f);
         printf("%s\n", argv[i]);
-        run(target, data, whole);
+        run(data, whole);
         ninputs++;
         size_t nbytes = whole;
         for (int k = 0; k < changes; k++) {
             nbytes = changed(data, nbytes);
-            run(target, data, nbytes);
+            run(data, nbytes);
             ninputs++;
         }
     }

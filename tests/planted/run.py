@@ -7,7 +7,9 @@ fail, as pytest takes them.  The tests also run once without any patch, and have
 
 Prints a line for each patch: ``caught`` and by which test, or ``NOT CAUGHT``.  Fails when one is
 not caught, or does not apply: then the code around it has changed, and the patch has to follow.
-It needs what the tests need, git, and a compiler; all patches take ten minutes or twenty.
+A bug that only ends pytest is not caught: the test has to see it in a process of its own.
+``--table FILE`` also writes the lines as a table.  It needs what the tests need, git, and a
+compiler; all patches take ten minutes or twenty.
 
 A bug that no test finds deserves a test first, and then a patch here.
 """
@@ -30,6 +32,7 @@ LEFT_OUT = shutil.ignore_patterns(
     ".git", "build", "out", "__pycache__", ".*_cache", ".hypothesis", "*.egg-info", ".venv*"
 )
 TIMEOUT = 900
+HEADING = "| patch | bug | caught by |\n|---|---|---|"
 QUICK = "-O0 -Wno-cpp"  # to build; _FORTIFY_SOURCE warns below -O1
 
 
@@ -52,6 +55,10 @@ class Plant:
     @property
     def needs_build(self) -> bool:
         return not all(test.startswith("tests/test_c_harness.py") for test in self.tests)
+
+
+class NoVerdictError(Exception):
+    """No test failed, and they did not all pass."""
 
 
 def read(path: Path) -> Plant:
@@ -93,18 +100,22 @@ def failing(folder: Path, tests: list[str]) -> str:
             command, cwd=folder, env=env, capture_output=True, text=True, timeout=TIMEOUT
         )
     except subprocess.TimeoutExpired:
-        return f"none within {TIMEOUT} s"
+        raise NoVerdictError(f"no result within {TIMEOUT} s") from None
     if done.returncode == 0:
         return ""
     failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.M)
-    return failed.group(1) if failed else f"pytest ended with status {done.returncode}"
+    if failed is None:
+        raise NoVerdictError(f"pytest ended with status {done.returncode}")
+    return failed.group(1)
 
 
 def main() -> int:
     """Run them; the number of bugs that were not caught."""
     parser = argparse.ArgumentParser(description="plant bugs, and see whether tests find them")
     parser.add_argument("name", nargs="*", help="patches to try; all, when none is named")
-    chosen = plants(parser.parse_args().name)
+    parser.add_argument("--table", type=Path, help="write a Markdown table to this file, too")
+    arguments = parser.parse_args()
+    chosen, rows = plants(arguments.name), [HEADING]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "mapix"
         shutil.copytree(ROOT, folder, ignore=LEFT_OUT)
@@ -123,12 +134,19 @@ def main() -> int:
             if plant.needs_build and (plant.in_c or stale):
                 build(folder)
                 stale = plant.in_c
-            caught = failing(folder, plant.tests)
+            try:
+                caught, reason = failing(folder, plant.tests), plant.what
+            except NoVerdictError as e:
+                caught, reason = "", str(e)
             missed += not caught
-            found = f"caught by {caught}" if caught else f"NOT CAUGHT: {plant.what}"
+            found = f"caught by {caught}" if caught else f"NOT CAUGHT: {reason}"
             print(f"{plant.name:24} {found}", flush=True)
+            rows.append(f"| {plant.name} | {plant.what} | `{caught.removeprefix('tests/')}` |")
             apply(folder, plant, "-R")
-        print(f"{len(chosen) - missed} of {len(chosen)} caught")
+        summary = f"{len(chosen) - missed} of {len(chosen)} caught"
+        print(summary)
+        if arguments.table:
+            arguments.table.write_text("\n".join([*rows, "", summary, ""]), encoding="utf-8")
     return missed
 
 
