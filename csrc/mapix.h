@@ -641,6 +641,11 @@ int mapix_png_rows(const uint8_t *filtered, uint64_t nrows, uint64_t nbytes, uin
 /* Copy nbytes at `at` to `to`, under the guard.  MAPIX_E_SPAN: expected and got are byte counts. */
 int mapix_copy(const mapix_map *map, uint64_t at, uint64_t nbytes, void *to, mapix_where *where);
 
+/* Continue *crc, a CRC32C, by nbytes from each of the places of a file, in order: read by `fd`, else from
+ * the map.  On error *crc stays. */
+int mapix_file_crc32c(const mapix_map *map, const uint64_t *places, uint64_t nplaces, uint64_t nbytes,
+                      uint32_t *crc);
+
 /* CRC32C (Castagnoli) of nbytes at data, continued from `crc` (0 to begin). */
 uint32_t mapix_crc32c(const void *data, uint64_t nbytes, uint32_t crc);
 

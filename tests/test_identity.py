@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import mapix
+from mapix import descriptors
 from mapix.source import SAMPLE_NBYTES, SAMPLES, Source, same_time, sample
 from slow_vimh import pack, record
 
@@ -202,3 +203,24 @@ def test_a_sample_is_of_the_bytes_that_were_there_before_a_file_grew(tmp_path):
     with path.open("ab") as f:
         f.write(b"more")
     assert sample(Source(path).mapping, 1 << 20) == want
+
+
+def test_a_sample_is_the_same_without_a_descriptor(tmp_path, monkeypatch):
+    path = tmp_path / "f"
+    path.write_bytes(np.random.default_rng(0).bytes(LARGE + 5000))
+    read = Source(path)
+    held = descriptors.held(id(read.mapping))
+    want = sample(read.mapping, LARGE + 5000)
+    monkeypatch.setenv("MAPIX_BACKEND", "pread")
+    copied = Source(path)
+    descriptors.close(id(copied.mapping))
+    copied.mapping._describe(path.stat())  # with the path in place of the descriptor
+    assert sample(copied.mapping, LARGE + 5000) == want
+    os.dup2(os.open(os.devnull, os.O_RDONLY), held)  # another thread closed it, and took the number
+    assert sample(read.mapping, LARGE + 5000) == want
+    with pytest.raises(mapix.FormatError):
+        sample(read.mapping, LARGE + 6000)
+    with path.open("ab") as f:
+        f.write(b"1")
+    with pytest.raises(mapix.FileChangedError):
+        sample(read.mapping, LARGE)

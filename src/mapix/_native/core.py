@@ -41,6 +41,7 @@ __all__ = [
     "crc32c_blocks",
     "faults_caught",
     "ffi",
+    "file_crc32c",
     "iid_reason",
     "lib",
     "map_file",
@@ -251,6 +252,27 @@ def copy(mapping: Mapping, at: int, nbytes: int, format: str) -> bytearray:
     if status:
         raise problem(status, where_of(where), mapping.path, format)
     return out
+
+
+def file_crc32c(mapping: Mapping, places: IntArray, nbytes: int) -> int:
+    """Return the CRC32C of ``nbytes`` from each place, in order: ``mapix_file_crc32c``.
+
+    Raises
+    ------
+    FormatError
+        Not all of these bytes lie in the file.
+    """
+    found, raw = ffi.new("uint32_t *"), ffi.from_buffer("uint64_t[]", places)
+    args = (raw, len(places), nbytes, found)
+
+    def needs() -> tuple[IntArray, IntArray]:
+        return places, np.full(len(places), nbytes)
+
+    status = mapping.guarded(lambda m: lib.mapix_file_crc32c(m, *args), needs)
+    if status:
+        where = Where(0, int(places.max(initial=0)), nbytes, mapping.nbytes)
+        raise problem(status, where, mapping.path, "file")
+    return int(found[0])
 
 
 def warm(mapping: Mapping, at: int, nbytes: int) -> None:

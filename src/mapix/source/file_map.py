@@ -251,6 +251,7 @@ class Mapping:
                 found = os.fstat(fd)
                 if (found.st_dev, found.st_ino) == (was.dev, was.ino):
                     return found
+            descriptors.take(id(self))  # its number is no longer ours: others closed it
         try:
             found = os.stat(self.full_path)
         except OSError as e:

@@ -6,6 +6,8 @@ import os
 import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from mapix import _native
 
 if TYPE_CHECKING:
@@ -96,7 +98,7 @@ def sample(mapping: Mapping, nbytes: int) -> int:
         The file was changed or cut.
     """
     if nbytes <= SAMPLES * SAMPLE_NBYTES:
-        places, size = [0], nbytes
+        places, size = [0] if nbytes else [], nbytes
     else:
         size, stretch = SAMPLE_NBYTES, (nbytes - 2 * SAMPLE_NBYTES) // (SAMPLES - 2)
         places, state = [0], nbytes
@@ -104,11 +106,7 @@ def sample(mapping: Mapping, nbytes: int) -> int:
             state = (state * 6364136223846793005 + 1442695040888963407) % (1 << 64)
             places.append(at + (state >> 32) % (stretch - size + 1))
         places.append(nbytes - size)
-    crc = 0
-    for at in places:
-        block = _native.copy(mapping, at, size, "file")
-        crc = _native.crc32c(block, crc) if block else crc
-    return crc
+    return _native.file_crc32c(mapping, np.array(places, np.int64), size)
 
 
 def same_time(a: int, b: int) -> bool:

@@ -9,13 +9,23 @@ more tables: the labels as columns, a CRC32C of each record, and sums over the p
 =========  =================================================================================
 at         what
 =========  =================================================================================
-0          magic, version, CRC32C of the fields; the fields (``_FIELDS``); zeros up to 4096
-4096       entries, 16 bytes per record; none when all records have one size
-then       codes, one byte per record, a column for each id; then as many bytes that are 1 where
+0          magic, version, CRC32C of the fields; the fields (``_FIELDS``); zeros up to 1024
+1024       the same once more, or zeros: the slot with the larger generation counts; zeros up to
+           4096
+4096       codes, one byte per record, a column for each id; then as many bytes that are 1 where
            the record has the label, unless all records have all labels
 then       from the next multiple of 8 on, CRC32C of each record, 4 bytes each
 then       from the next multiple of 8 on, sums over the pixels of each channel, 32 bytes each
+entries    from the byte that the fields state, entries, 16 bytes per record; none when all
+           records have one size
 =========  =================================================================================
+
+The entries are last, so that an index of a file that has grown grows as well (``extend``): new
+entries are written after the old ones and synced, then the other slot is written.  It states the
+checksum of all entries, which is computed from the old one, and no tables but the entries.  A
+process that is killed, or a power cut, leaves the old slot valid, or both.  Readers of the old
+index have the old file, which they find changed, too.  Processes that extend at once find a lock,
+or another slot than the one that they have read, and write nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +41,7 @@ import numpy as np
 
 from mapix import _native
 from mapix.cache import FINE_NS, cache_folder, cache_place, distrusted, racy_for, replacing
-from mapix.errors import MapixError
+from mapix.errors import FormatError, MapixError
 from mapix.source import (
     Mapping,
     Source,
@@ -42,6 +52,7 @@ from mapix.source import (
     same_time,
     sample,
 )
+from mapix.store import SYSTEM, Calls
 from mapix.vimh.record_index import (
     ENTRY,
     Checksums,
@@ -63,6 +74,7 @@ __all__ = [
     "beside",
     "cache_folder",
     "cache_place",
+    "extend",
     "load",
     "racy_for",
     "store",
@@ -70,15 +82,19 @@ __all__ = [
 ]
 
 MAGIC = b"MAPIXIDX"
-VERSION = 4
+VERSION = 5
 HEAD_NBYTES = 4096  # one page: the table after it starts aligned
+SLOT_NBYTES, NSLOTS = 1024, 2
+ALIGNED_NBYTES = 64  # entries begin at a multiple of a cache line
 _PREFIX = struct.Struct("<8sII")  # magic, version, CRC32C of the fields
 # dev, ino, size, mtime_ns, ctime_ns of the file; format; options; head_nbytes, ids_differ;
 # nrecords, nbytes, stride; first (at, h, w, c, N); most channels; ids as a set of 256 bits; which
-# more tables there are; CRC32C of entries, labels, checksums, moments; sample of the file.  Packed
-# numbers, not JSON: reading them is most of the time of opening a known file.
+# more tables there are; CRC32C of entries, labels, checksums, moments; sample of the file;
+# generation; byte of the first entry.  Packed numbers, not JSON: reading them is most of the time
+# of opening a known file.
 OPTIONS_NBYTES = 128
-_FIELDS = struct.Struct(f"<3Q2q16s{OPTIONS_NBYTES}s2I3QQ4HH32sI5I")
+_FIELDS = struct.Struct(f"<3Q2q16s{OPTIONS_NBYTES}s2I3QQ4HH32sI5I2Q")
+HAS_FIELD, CRC_FIELD, SAMPLE_FIELD = 19, 20, 24
 HAS_COLUMNS, HAS_PRESENT, HAS_CHECKSUMS, HAS_MOMENTS = 1, 2, 4, 8
 # Smaller files, of fewer records, are indexed faster than a stored index is found: a record takes
 # 40 ns, and each new page of a file more.
@@ -128,6 +144,10 @@ def _ids(bits: bytes) -> tuple[int, ...]:
     return tuple(found)
 
 
+def _may_store(source: Source, options: str) -> bool:
+    return not source.mapping.limited and not racy_for(source) and len(options) <= OPTIONS_NBYTES
+
+
 def store(
     source: Source, index: RecordIndex, options: str, *, place: str | None = None
 ) -> str | None:
@@ -150,7 +170,7 @@ def store(
     str or None
         Where the index is.
     """
-    if source.mapping.limited or racy_for(source) or len(options) > OPTIONS_NBYTES:
+    if not _may_store(source, options):
         return None
     small = source.nbytes < STORE_NBYTES and index.nrecords < STORE_RECORDS
     if place is None and small:
@@ -168,16 +188,17 @@ def store(
     return place
 
 
-def _write(source: Source, index: RecordIndex, options: str, place: str) -> str:
-    table = b"" if index.entries is None else table_bytes(index.table())
-    columns, sums = index.columns, index.checksums
-    labels = [] if columns is None else columns.tables()
-    has = HAS_COLUMNS if columns is not None else 0
-    has |= HAS_PRESENT if len(labels) == 2 else 0
-    has |= HAS_CHECKSUMS if sums is not None else 0
-    has |= HAS_MOMENTS if index.moments is not None else 0
-    pixels = b"" if index.moments is None else index.moments.values.tobytes()
-    sums_raw = b"" if sums is None else np.ascontiguousarray(sums.values, "<u4").tobytes()
+def _slot(
+    source: Source,
+    index: RecordIndex,
+    options: str,
+    *,
+    has: int = 0,
+    crcs: tuple[int, int, int, int],
+    generation: int = 0,
+    entries_at: int,
+) -> bytes:
+    """Return a slot of the header; ``crcs`` are those of entries, labels, checksums, moments."""
     fields = _FIELDS.pack(
         *_identity(source),
         index.format.encode(),
@@ -191,23 +212,107 @@ def _write(source: Source, index: RecordIndex, options: str, place: str) -> str:
         index.most_channels(),
         _bits(index.ids),
         has,
+        *crcs,
+        source.mapping.sample(),
+        generation,
+        entries_at,
+    )
+    return _PREFIX.pack(MAGIC, VERSION, _native.crc32c(fields)) + fields
+
+
+def _write(source: Source, index: RecordIndex, options: str, place: str) -> str:
+    table = b"" if index.entries is None else table_bytes(index.table())
+    columns, sums = index.columns, index.checksums
+    labels = [] if columns is None else columns.tables()
+    has = HAS_COLUMNS if columns is not None else 0
+    has |= HAS_PRESENT if len(labels) == 2 else 0
+    has |= HAS_CHECKSUMS if sums is not None else 0
+    has |= HAS_MOMENTS if index.moments is not None else 0
+    pixels = b"" if index.moments is None else index.moments.values.tobytes()
+    sums_raw = b"" if sums is None else np.ascontiguousarray(sums.values, "<u4").tobytes()
+    crcs = (
         _native.crc32c(table) if len(table) else 0,
         crc_of(labels),
         _native.crc32c(sums_raw) if sums_raw else 0,
         _native.crc32c(pixels) if pixels else 0,
-        sample(source.mapping, source.nbytes),
     )
-    head = _PREFIX.pack(MAGIC, VERSION, _native.crc32c(fields)) + fields
+    at = HEAD_NBYTES + sum(part.nbytes for part in labels)
+    parts: list[bytes | memoryview] = [np.ascontiguousarray(part).data for part in labels]
+    for raw in (sums_raw, pixels):
+        parts.append(bytes(-at % 8) + raw)
+        at += len(parts[-1])
+    entries_at = at + -at % ALIGNED_NBYTES
+    parts += [bytes(entries_at - at), table]
+    head = _slot(source, index, options, has=has, crcs=crcs, entries_at=entries_at)
     with replacing(place) as f:
-        at = HEAD_NBYTES + len(table) + sum(part.nbytes for part in labels)
         f.write(head.ljust(HEAD_NBYTES, b"\0"))
-        f.write(table)
-        for part in labels:
-            f.write(np.ascontiguousarray(part).data)
-        for raw in (sums_raw, pixels):
-            f.write(bytes(-at % 8) + raw)
-            at += -at % 8 + len(raw)
+        for part in parts:
+            f.write(part)
     return place
+
+
+def extend(
+    source: Source,
+    before: RecordIndex,
+    grown: RecordIndex,
+    options: str,
+    calls: Calls = SYSTEM,
+) -> RecordIndex | None:
+    """Append to a stored index what a file has grown by, and return the index, mapped.
+
+    Best effort, as ``store``.  None where nothing was written: the index is not in the cache, or
+    not that of this path and inode; another process works on it, or has changed it.
+
+    Parameters
+    ----------
+    source : Source
+        The file.
+    before : RecordIndex
+        Its index before it grew, as ``load`` returned it.
+    grown : RecordIndex
+        Its index now, of whose entries there are only the new ones.
+    options : str
+        Options with which the file was read.
+    """
+    place, head = before.loaded
+    if not _may_store(source, options) or place != _cache_place(source, options):
+        return None
+    if (before.entries is None) != (grown.entries is None):
+        return None  # records of one size, and now others: all entries are new
+    number, said = _newest(head)
+    table = b"" if grown.entries is None else table_bytes(grown.entries)
+    crc, entries_at = said[CRC_FIELD], said[-1]
+    slot = _slot(
+        source,
+        grown,
+        options,
+        crcs=(_native.crc32c(table, crc) if len(table) else crc, 0, 0, 0),
+        generation=said[-2] + 1,
+        entries_at=entries_at,
+    )
+    old_nbytes = 0 if before.entries is None else before.nrecords * ENTRY.itemsize
+    try:
+        fd = calls.reopen(place)
+        try:
+            calls.lock(fd)
+            if not calls.same(fd, place):
+                return None
+            if calls.read(fd, len(head), 0) == head:  # else another process was faster
+                _overwrite(calls, fd, memoryview(table), entries_at + old_nbytes)
+                calls.fsync(fd)
+                _overwrite(calls, fd, memoryview(slot), (1 - number) * SLOT_NBYTES)
+        finally:
+            calls.close(fd)
+    except OSError:
+        return None
+    found = _loaded(place, source, options)
+    return found if found is not None and _own(found) else None
+
+
+def _overwrite(calls: Calls, fd: int, data: memoryview, at: int) -> None:
+    while len(data):
+        n = calls.overwrite(fd, data, at)
+        data, at = data[n:], at + n
 
 
 def load(source: Source, options: str) -> RecordIndex | None:
@@ -219,21 +324,30 @@ def load(source: Source, options: str) -> RecordIndex | None:
     """
     found: list[RecordIndex] = []
     for place in _places(source, options, found):
-        try:
-            with Unmapped(place) as stored:
-                # beside an object lies what its owner put there
-                fingerprints = stored.fingerprint, source.fingerprint
-                if not is_url(place) and distrusted(place, *fingerprints) is not None:
-                    continue
-                index = _parse(stored, source, options)
-        except (OSError, MapixError, UnicodeDecodeError):
-            continue
+        index = _loaded(place, source, options)
         if index is None:
             continue
-        if not (index.sampled or index.grown or index.stale):
+        if _own(index):
             return index
         found.append(index)
     return min(found, key=lambda i: (i.stale, i.grown), default=None)
+
+
+def _own(index: RecordIndex) -> bool:
+    return not (index.sampled or index.grown or index.stale)
+
+
+def _loaded(place: str, source: Source, options: str) -> RecordIndex | None:
+    """Return the index stored at a place, mapped; None when it is not to be trusted."""
+    try:
+        with Unmapped(place) as stored:
+            # beside an object lies what its owner put there
+            fingerprints = stored.fingerprint, source.fingerprint
+            if not is_url(place) and distrusted(place, *fingerprints) is not None:
+                return None
+            return _parse(stored, source, options)
+    except (OSError, MapixError, UnicodeDecodeError):
+        return None
 
 
 def _places(source: Source, options: str, found: list[RecordIndex]) -> Iterator[str]:
@@ -285,16 +399,34 @@ def _belief(
     return "own" if made_for[1:] == now[1:] else "sampled"
 
 
+def _newest(head: bytes) -> tuple[int, tuple[Any, ...]]:
+    """Return number and fields of the slot that counts.
+
+    Raises
+    ------
+    FormatError
+        No slot is valid, or it is of another version.
+    """
+    found: list[tuple[int, tuple[Any, ...]]] = []
+    for number in range(NSLOTS):
+        at = number * SLOT_NBYTES
+        if head[at : at + len(MAGIC)] != MAGIC or len(head) < at + _PREFIX.size + _FIELDS.size:
+            continue
+        _, version, crc = _PREFIX.unpack_from(head, at)
+        at += _PREFIX.size
+        if version == VERSION and _native.crc32c(memoryview(head)[at : at + _FIELDS.size]) == crc:
+            found.append((number, _FIELDS.unpack_from(head, at)))
+    if not found:
+        raise FormatError("", "stored index", "no valid header")
+    return max(found, key=lambda slot: slot[1][-2])
+
+
 def _parse(stored: Unmapped, source: Source, options: str) -> RecordIndex | None:
     nbytes = stored.fingerprint.size
-    head = stored.read(_PREFIX.size + _FIELDS.size)
-    if nbytes < HEAD_NBYTES or len(head) < _PREFIX.size + _FIELDS.size:
+    head = stored.read(NSLOTS * SLOT_NBYTES)
+    if nbytes < HEAD_NBYTES:
         return None
-    magic, version, crc = _PREFIX.unpack_from(head)
-    fields = memoryview(head)[_PREFIX.size :]
-    if magic != MAGIC or version != VERSION or _native.crc32c(fields) != crc:
-        return None
-    said = _FIELDS.unpack(fields)
+    _, said = _newest(head)
     format, made_with = said[5].rstrip(b"\0"), said[6].rstrip(b"\0")
     if made_with != options.encode():
         return None
@@ -309,30 +441,31 @@ def _parse(stored: Unmapped, source: Source, options: str) -> RecordIndex | None
     entries = stored_table = None
     more: dict[str, Any] | None = {}
     table_nbytes = 0 if stride else n * ENTRY.itemsize
+    has, entries_at = said[HAS_FIELD], said[-1]
     if stride:
         size = head_nbytes + 1 + 2 * labels + h * w * c
         if size != stride or n * stride != covered:
             return None
-    elif table_nbytes > nbytes - HEAD_NBYTES:
+    if not HEAD_NBYTES <= entries_at <= nbytes or entries_at % ALIGNED_NBYTES:
         return None
-    belief = _belief(said[:5], said[24], source, beside_remote=is_url(stored.path))
+    if table_nbytes > nbytes - entries_at:
+        return None
+    belief = _belief(said[:5], said[SAMPLE_FIELD], source, beside_remote=is_url(stored.path))
     if belief is None:
         return None
-    if table_nbytes or said[19]:
+    if table_nbytes or has:
         mapping = stored.mapped().mapping
         # Entries are read at random; 8 MB of readahead for 16 bytes would be most of the open.
         mapping.advise("random")
         mapping.advice = "it is a stored index that is in use"
         if table_nbytes:
-            stored_table = StoredTable(mapping, HEAD_NBYTES, table_nbytes, said[20])
+            stored_table = StoredTable(mapping, entries_at, table_nbytes, said[CRC_FIELD])
             if mapping.remote:  # each record may need any of them
                 entries, stored_table = stored_table.entries(), None
             else:
-                entries = np.ndarray((n,), ENTRY, mapping.memory, HEAD_NBYTES)
+                entries = np.ndarray((n,), ENTRY, mapping.memory, entries_at)
         sizes = (n, len(ids), channels)
-        more = _tables(mapping, HEAD_NBYTES + table_nbytes, sizes, said[19], said[21:24])
-    elif nbytes != HEAD_NBYTES:
-        return None
+        more = _tables(mapping, entries_at, sizes, has, said[CRC_FIELD + 1 : SAMPLE_FIELD])
     if more is None:
         return None
     found = RecordIndex(
@@ -348,6 +481,7 @@ def _parse(stored: Unmapped, source: Source, options: str) -> RecordIndex | None
         stored=True,
         channels=channels,
         stored_table=stored_table,
+        loaded=(stored.path, head),
         **more,
     )
     if belief == "own":
@@ -360,20 +494,25 @@ def _parse(stored: Unmapped, source: Source, options: str) -> RecordIndex | None
 
 
 def _tables(
-    mapping: Mapping, at: int, sizes: tuple[int, int, int], has: int, crcs: tuple[int, int, int]
+    mapping: Mapping,
+    entries_at: int,
+    sizes: tuple[int, int, int],
+    has: int,
+    crcs: tuple[int, int, int],
 ) -> dict[str, Any] | None:
-    """Return the tables after the entries as fields of a RecordIndex; None when sizes do not fit.
+    """Return the tables before the entries as fields of a RecordIndex; None when sizes do not fit.
 
     ``sizes`` are the numbers of records, label ids and channels.
     """
     n, nids, nchannels = sizes
+    at = HEAD_NBYTES
     parts = (2 if has & HAS_PRESENT else 1) if has & HAS_COLUMNS else 0
     sums_at = at + parts * nids * n
     sums_at += -sums_at % 8
     moments_at = sums_at + (4 * n if has & HAS_CHECKSUMS else 0)
     moments_at += -moments_at % 8
     end = moments_at + (_native.MOMENTS.itemsize * nchannels if has & HAS_MOMENTS else 0)
-    if end != mapping.nbytes:
+    if has and end + -end % ALIGNED_NBYTES != entries_at:
         return None
     found: dict[str, Any] = {}
     if parts:

@@ -31,6 +31,7 @@ __all__ = [
     "best",
     "choose",
     "grown",
+    "joined",
     "pack",
     "pack_flat",
     "walk",
@@ -43,7 +44,7 @@ _DIMS = struct.Struct("<3H")
 DIMS_NBYTES = 6  # of height, width and channels, with which a record begins
 LARGE_NBYTES = 65536  # records this large are indexed header by header, not by reading the file
 
-SAMPLES = 256  # records of an old index that are checked when the file has grown
+SAMPLES = 64  # records of an old index that are checked when the file has grown
 MAX_GUESS = 1 << 22  # entries that are allocated at first, at most: 64 MiB
 
 Progress = Callable[[int, int], object]
@@ -146,6 +147,7 @@ def walk(
     -------
     Reading
         The index of the complete records found, and the exception that ended the walk, if any.
+        With ``after`` of records of any sizes, its entries are those of the new records alone.
         Cost: one cache line per record; the pixels are not read.
     """
     mapping = source.mapping
@@ -155,12 +157,10 @@ def walk(
     pace = _Pace(mapping.nbytes, progress)
     status = _native.OK
     entries: NDArray[np.void] | None = None
-    known = None
     if after is not None:
         state.start_behind(after.nbytes, after.nrecords, after.ids, ids_differ=after.ids_differ)
-        known = None if after.entries is None else after.table()
     advised = False
-    stalled = known is not None  # of mixed sizes already: no run to try
+    mixed = stalled = after is not None and after.entries is not None  # no run to try
     while state.at < mapping.nbytes and not status and not stalled:
         stop, began = pace.limits(state)
         before = state.at
@@ -178,8 +178,8 @@ def walk(
         found = _native.problem(status, state.where, source.path, NAME)
         return Reading(_index(state, 0, first, None), found)
     if state.at < mapping.nbytes:
-        status, entries = _table(source, state, first, size, pace, known)
-        if len(entries) == nalike and known is None:  # only a tail after records of one size
+        status, entries = _table(source, state, first, size, pace, 0 if mixed else nalike)
+        if len(entries) == nalike and not mixed:  # only a tail after records of one size
             entries = None
     problem = _native.problem(status, state.where, source.path, NAME) if status else None
     stride = size if entries is None else 0
@@ -224,20 +224,17 @@ def _table(
     first: tuple[int, int, int, int, int],
     size: int,
     pace: _Pace,
-    known: NDArray[np.void] | None,
+    nalike: int,
 ) -> tuple[int, NDArray[np.void]]:
-    """Return the entries of all records: known ones or those of the run so far, then a walk's."""
+    """Return the entries of the last ``nalike`` records, which are alike, and those of a walk."""
     mapping = source.mapping
-    n = state.nrecords
+    n = nalike
     # Allocated by the size seen so far, within limits; pages that are not written cost nothing.
     guess = (mapping.nbytes - state.at) // max(size // 2, 64) + 1024
     entries = np.empty(n + min(guess, MAX_GUESS), ENTRY)
-    if known is not None:
-        entries.view(np.uint64)[: 2 * n] = known.view(np.uint64)  # not field by field
-    else:
-        entries["at_n"][:n] = np.arange(n, dtype=np.uint64) * np.uint64(size) | np.uint64(
-            first[4] << 56
-        )
+    if n:
+        at = np.arange(n, dtype=np.uint64) * np.uint64(size)
+        entries["at_n"][:n] = at | np.uint64(first[4] << 56)
         for field, value in zip(("h", "w", "c", "reserved"), (*first[1:4], 0), strict=True):
             entries[field][:n] = value
     scratch = _native.scratch()
@@ -253,7 +250,7 @@ def _table(
 
 
 def grown(source: Source, before: RecordIndex, progress: Progress | None) -> RecordIndex | None:
-    """Return the index of a file that has grown, from its index before.
+    """Return the index of a file that has grown, from its index before; see ``walk`` for entries.
 
     SAMPLES records of the old part, evenly spread, are checked, and the new part is walked.  None
     when a record differs from the index, or the new part does not end with a complete record.
@@ -271,12 +268,25 @@ def grown(source: Source, before: RecordIndex, progress: Progress | None) -> Rec
         return None
     if not reading.complete:
         return None
-    # The old part was not walked: its entries are confirmed when they are used.
     found = reading.index
-    if found.entries is None:
+    if found.entries is None or before.entries is None:
         return found
-    new = int(found.entries["c"][n:].max(initial=0))
-    return found._replace(stored=True, channels=max(before.most_channels(), new))
+    channels = max(before.most_channels(), int(found.entries["c"].max(initial=0)))
+    return found._replace(stored=True, channels=channels)
+
+
+def joined(before: RecordIndex, grown: RecordIndex) -> RecordIndex:
+    """Return the index of ``grown`` with entries of all records, in memory.
+
+    The old part was not walked: its entries are confirmed when they are used.
+    """
+    if before.entries is None or grown.entries is None:
+        return grown
+    entries = np.empty(grown.nrecords, ENTRY)
+    words, n = entries.view(np.uint64), 2 * before.nrecords  # not field by field
+    words[:n] = before.table().view(np.uint64)
+    words[n:] = grown.entries.view(np.uint64)
+    return grown._replace(entries=entries)
 
 
 def choose(

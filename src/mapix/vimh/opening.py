@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
-from mapix.errors import FileChangedError, FormatError, MapixWarning, warn
+import numpy as np
+from numpy.typing import NDArray
+
+from mapix.errors import FileChangedError, FormatError, MapixError, MapixWarning, warn
 from mapix.progress import shown
 from mapix.registry import Candidate
 from mapix.source import Fingerprint, Source, absolute
@@ -54,6 +57,28 @@ def _believed(source: Source, known: RecordIndex | None, *, strict: bool) -> Rec
     return known if layout.agrees_at_first(source, known) else None
 
 
+def _renewing(source: Source, known: RecordIndex) -> Callable[[], NDArray[np.void] | None]:
+    return lambda: layout.walk(source, known.head_nbytes).index.entries
+
+
+def _grown(
+    source: Source, before: RecordIndex, key: str, progress: Progress | None
+) -> RecordIndex | None:
+    """Return the index of a file that has grown, and let the stored index grow with it."""
+    found = layout.grown(source, before, progress)
+    if found is None:
+        return None
+    extended = index_store.extend(source, before, found, key)
+    if extended is not None:
+        return extended
+    try:
+        found = layout.joined(before, found)
+    except MapixError:  # the stored entries are damaged
+        return None
+    index_store.store(source, found, key)
+    return found
+
+
 def _index(
     source: Source,
     *,
@@ -67,13 +92,10 @@ def _index(
     """Return the stored index of a file, or a new one, which is stored for the next open."""
     known = index_store.load(source, key) if stored == "auto" else None
     found = _believed(source, known, strict=strict)
-    if found is not None and found.stored_table is not None:
-        head = found.head_nbytes
-        found.stored_table.renew = lambda: layout.walk(source, head).index.entries
     if found is not None and found.grown:
-        found = layout.grown(source, found, progress)
-        if found is not None:
-            index_store.store(source, found, key)
+        found = _grown(source, found, key, progress)
+    if found is not None and found.stored_table is not None:
+        found.stored_table.renew = _renewing(source, found)
     if found is None:
         reading = layout.choose(
             source, dialect=dialect, hint=hint, strict=strict, progress=progress

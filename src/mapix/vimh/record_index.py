@@ -256,6 +256,8 @@ class RecordIndex(NamedTuple):
     stale : bool
         Whether the file has other bytes than a stored index was made for, at the same size and
         modification time: only its checksums are of use.
+    loaded : tuple of str and bytes
+        Of a stored index: where it is, and its header.
     """
 
     format: str
@@ -276,6 +278,7 @@ class RecordIndex(NamedTuple):
     grown: bool = False
     sampled: bool = False
     stale: bool = False
+    loaded: tuple[str, bytes] = ("", b"")
 
     @property
     def uniform(self) -> bool:
