@@ -8,12 +8,12 @@ enum {
     MAPIX_POOL_MAX = 16,
     MAPIX_PARTS_A_THREAD = 4, /* so that a thread that comes late finds something left to do */
     MAPIX_LEAST_ROWS = 8,     /* of a part */
-    MAPIX_MAX_PARTS = MAPIX_POOL_MAX * MAPIX_PARTS_A_THREAD
+    MAPIX_MAX_PARTS = MAPIX_POOL_MAX * MAPIX_PARTS_A_THREAD /* 64: a bit for each */
 };
 
-/* Run fn(arg, part) for every part in [0, nparts) on the calling thread and up to nthreads - 1
- * others, in no order, each part once, and return when all are done.  Give it several parts a
- * thread: whoever is free takes the next.  When the pool is busy with another caller, or threads
+/* Run fn(arg, part) for every part in [0, nparts), at most MAPIX_MAX_PARTS, on the calling thread and
+ * up to nthreads - 1 others, in no order, each part once, and return when all are done.  Give it several
+ * parts a thread: whoever has done its own takes those of others.  When the pool is busy with another caller, or threads
  * cannot be made, the calling thread does all parts itself: the result is the same.
  * Safe across fork: a child starts with an empty pool. */
 void mapix_pool_run(void (*fn)(void *arg, unsigned part), void *arg, unsigned nparts,
