@@ -1,32 +1,21 @@
 /* permute.c - stretches of a random order. */
 #include "permute.h"
-#include "mapix.h"
+#include "simd.h"
 
 #include <string.h>
 
-enum { GROUP = 16 }; /* positions that go through the network side by side, in vectors */
+enum { VECTOR = 32, GROUP = 64 }; /* positions that go through the network side by side, and at a time */
 
-static void step(const permute_network *f, uint64_t x[GROUP]) {
-    uint32_t low[GROUP], high[GROUP];
-    for (unsigned i = 0; i < GROUP; i++) {
-        low[i] = (uint32_t)x[i] & f->low_mask;
-        high[i] = (uint32_t)(x[i] >> f->low_bits) & f->high_mask;
-    }
-    for (unsigned r = 0; r < f->nrounds; r += 2) {
-        for (unsigned i = 0; i < GROUP; i++) {
-            high[i] ^= permute_mixed(low[i] ^ f->keys[r]) & f->high_mask;
-            low[i] ^= permute_mixed(high[i] ^ f->keys[r + 1]) & f->low_mask;
-        }
-    }
-    for (unsigned i = 0; i < GROUP; i++) {
-        x[i] = (uint64_t)high[i] << f->low_bits | low[i];
-    }
-}
+#define BODY "permute_body.h"
+#include "each_level.h"
+
+typedef void (*step_function)(const permute_network *, uint64_t *, unsigned);
 
 /* Positions begin, begin + 1 and so on; or those of a table, which may be `to` itself. */
 static void permute(uint64_t n, uint64_t key, uint64_t begin, const int64_t *positions,
                     uint64_t count, int64_t *to) {
     const permute_network f = permute_network_of(n, key);
+    const step_function step = MAPIX_AT_LEVEL(step);
     uint64_t x[GROUP] = {0}, place[GROUP] = {0}, given = 0;
     unsigned nheld = 0;
     while (nheld || given < count) {
@@ -35,15 +24,13 @@ static void permute(uint64_t n, uint64_t key, uint64_t begin, const int64_t *pos
             x[nheld] = positions ? (uint64_t)positions[given] : begin + given;
             place[nheld++] = given++;
         }
-        step(&f, x);
+        step(&f, x, nheld);
         unsigned nleft = 0;
-        for (unsigned i = 0; i < nheld; i++) {
-            if (x[i] < n) {
-                to[place[i]] = (int64_t)x[i];
-            } else {
-                x[nleft] = x[i];
-                place[nleft++] = place[i];
-            }
+        for (unsigned i = 0; i < nheld; i++) { /* without a branch, which half of them would take */
+            to[place[i]] = (int64_t)x[i];      /* again, if it is not below n yet */
+            x[nleft] = x[i];
+            place[nleft] = place[i];
+            nleft += x[i] >= n;
         }
         nheld = nleft;
     }

@@ -71,9 +71,13 @@ FROZEN_PLAN = [759, 522, 569, 216, 565, 868]
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 100, 257, 4096, 4097, 5000])
 @pytest.mark.parametrize("key", [0, 1, 12345678901234567890])
 def test_an_order_is_the_references_permutation(n, key):
-    found = _native.permute(n, key, 0, n).tolist()
-    assert found == slow_permutation(n, key)
-    assert sorted(found) == list(range(n))
+    best, wanted = _native.simd(), slow_permutation(n, key)
+    assert sorted(wanted) == list(range(n))
+    for level in range(best + 1):  # every set of kernels that this machine can run
+        assert _native.simd(level) == level
+        assert _native.permute(n, key, 0, n).tolist() == wanted
+        assert _native.permute_at(n, key, np.arange(n)[::-1]).tolist() == wanted[::-1]
+    assert _native.simd(best) == best
 
 
 def test_orders_stay_the_same_in_all_versions():

@@ -15,6 +15,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import repeat
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
@@ -37,6 +38,7 @@ MASK = (1 << 64) - 1
 STATE_VERSION = 1
 MOST_ASKED = 8  # batches whose pages are asked for before they are needed
 ASKED_NBYTES = 32 << 20  # of these batches, about
+ORDERED_RECORDS = 4096  # of whose positions the records are computed at once, about
 OWNER_SECONDS = 1.0  # between two checks of a waiting thread whether its owner still exists
 
 
@@ -468,11 +470,13 @@ class Loader:
         """Yield batches in memory from a position of an epoch, without changing the state."""
         jobs = self._jobs(epoch, position, nbatches)
         soon = self._soon(epoch, position, nbatches)
-        make = Gathering(self.dataset, jobs, self.options, self._buffers(), soon)
-        if not self.ahead:
-            for _ in range(nbatches):
-                yield make(0)
-            return
+        gathering = Gathering(self.dataset, jobs, self.options, self._buffers(), soon)
+        if self.ahead:
+            return self._ahead(gathering.next, nbatches)
+        return map(gathering.next, repeat(0, nbatches))
+
+    def _ahead(self, make: Callable[[int], Any], nbatches: int) -> Iterator[Any]:
+        """Yield batches that a thread makes."""
         ahead, slot = Ahead(make, self.ahead + 1), -1
         try:
             for _ in range(nbatches):
@@ -489,8 +493,17 @@ class Loader:
             for rows, positions in self.plan.listed(epoch, position):
                 yield rows, self._drawn(epoch, positions)
             return
-        for k in range(nbatches):
-            yield self._job(epoch, position + k * self.plan.step)
+        plan, done = self.plan, 0
+        size = plan.batch_size
+        most = max(1, ORDERED_RECORDS // size)  # batches
+        while done < nbatches:
+            n = min(most, nbatches - done)
+            rows = plan.rows_of(epoch, position, n)
+            for k in range(n):
+                drawn = {} if self.augment is None else self._drawn(epoch, plan.positions(position))
+                yield rows[k * size : (k + 1) * size], drawn
+                position += plan.step
+            done += n
 
     def _soon(self, epoch: int, position: int, nbatches: int) -> Iterator[IntArray] | None:
         """Yield records to ask the disk for with each batch, if the order names such."""
@@ -503,11 +516,6 @@ class Loader:
         steps = (np.arange(b, min(b + step, n), dtype=np.int64) for b in begins)
         mine = (np.array_split(each, self.plan.world)[self.plan.rank] for each in steps)
         return (sampling.soon(key, each) for each in mine)
-
-    def _job(self, epoch: int, position: int) -> Job:
-        """Return the records of this rank's batch at a position, and what is drawn for them."""
-        drawn = {} if self.augment is None else self._drawn(epoch, self.plan.positions(position))
-        return self.plan.rows(epoch, position), drawn
 
     def _drawn(self, epoch: int, positions: IntArray) -> dict[str, Draws]:
         """Return the option ``augment=`` of ``ds.batch`` for positions of an epoch, if any."""
@@ -569,33 +577,30 @@ class Gathering:
         buffers: list[NDArray[Any]] | None,
         soon: Iterator[IntArray] | None,
     ) -> None:
-        self._ds, self._jobs, self._options, self._buffers = ds, jobs, options, buffers
-        self._soon = soon
+        self._jobs, self._soon, self._batch, self._prefetch = jobs, soon, ds.batch, ds.prefetch
+        # what is passed for each slot: the thread makes no dict per batch
+        self._options = [options] if buffers is None else [{**options, "out": x} for x in buffers]
         self._asked: deque[Job] = deque()
         self._distance = 1  # batches; known better when there was one
+        self._nbytes = 0  # of the last batch of which it was computed
         self._lookout = Lookout()
 
-    def _ask(self) -> None:
-        """Ask for pages up to the distance."""
-        while len(self._asked) <= self._distance:
-            job = next(self._jobs, None)
-            if job is None:
-                return
+    def next(self, slot: int) -> Any:
+        """Return the next batch, in the buffer of a slot, or None at the end."""
+        asked = self._asked
+        while len(asked) <= self._distance and (job := next(self._jobs, None)) is not None:
+            asked.append(job)
             rows = job[0] if self._soon is None else next(self._soon)
             if self._lookout.probes():
-                self._lookout.saw(self._ds.prefetch(rows))
-            self._asked.append(job)
-
-    def __call__(self, slot: int) -> Any:
-        """Return the next batch, or None at the end."""
-        self._ask()
-        if not self._asked:
+                self._lookout.saw(self._prefetch(rows))
+        if not asked:
             return None
-        rows, drawn = self._asked.popleft()
-        options = {**self._options, **drawn}
-        if self._buffers is not None:
-            options = {**options, "out": self._buffers[slot]}
-        batch = self._ds.batch(rows, **options)
+        rows, drawn = asked.popleft()
+        options = self._options[slot if len(self._options) > 1 else 0]
+        batch = self._batch(rows, **({**options, **drawn} if drawn else options))
         batch.rows = rows
-        self._distance = max(1, min(MOST_ASKED, ASKED_NBYTES // max(1, batch.images.nbytes)))
+        nbytes = batch.images.nbytes
+        if nbytes != self._nbytes:
+            self._nbytes = nbytes
+            self._distance = max(1, min(MOST_ASKED, ASKED_NBYTES // max(1, nbytes)))
         return batch
