@@ -13,7 +13,7 @@ import pytest
 from mapix.colour import palette
 from mapix.drawing import contact_sheet, half_blocks, png, png_file, thumbnail
 from mapix.drawing.letters import written
-from mapix.drawing.scaling import MISSING
+from mapix.drawing.scaling import MISSING, brightened
 
 RNG = np.random.default_rng(0)
 
@@ -278,3 +278,12 @@ def test_half_blocks_fit_the_width():
     plain = re.sub("\x1b[^m]*m", "", text).splitlines()
     assert [len(line) for line in plain] == [40] * 10  # 20 rows of pixels
     assert text.count("\x1b[38") == 10  # one colour is set once per line
+
+
+def test_bytes_of_few_values_are_drawn_with_contrast():
+    dim = [np.full((2, 2, 3), 16, np.uint8), None, np.full((1, 1, 3), 4, np.uint8)]
+    found = brightened(dim)
+    assert found[1] is None
+    assert [int(found[k].min()) for k in (0, 2)] == [255, 63]
+    for usual in ([np.full((2, 2, 3), 32, np.uint8)], [np.zeros((1, 1, 3), np.uint8)], [None]):
+        assert all(a is b for a, b in zip(brightened(usual), usual, strict=True))

@@ -36,14 +36,14 @@ WRITES = """
 OPENS_A_PATH = "convert from_coco index lint open open_path read_labels read_png repair verify"
 HAS_NO_FILE = """
     Augment AutoEncoder Batch ClosedError CocoBatch FileChangedError FormatError LabelMap
-    Lattice Layer LimitError LockedError LossError MapixError MapixWarning Masks Model
+    Lattice Layer LimitError LockedError LossError OptionError MapixError MapixWarning Masks Model
     MultilayerPerceptron Objects Overlaps Parameter Parameters Region RestrictedBoltzmannMachine
     Schedule SizeError Stage TruncatedError UnknownFormatError UnsupportedError decay_time
     decibels model_config read_png records soft_targets spectrogram_bytes stack transformed
 """
 ASKS_A_DATASET = "Loader Run"  # for batches; for columns, batches and rotations
 READS_A_SOURCE = "Lines"  # as ImageFolder does, which is tried
-NEEDS_PYARROW = "ArrowTable TableRecord"  # test_arrow.py damages files
+NEEDS_PYARROW = "ArrowTable SavedTables TableRecord"  # test_arrow.py damages files
 STARTS_A_SERVER = "view"  # test_viewer.py changes the file meanwhile
 OTHERS = {*f"{WRITES} {OPENS_A_PATH} {HAS_NO_FILE} {ASKS_A_DATASET} {READS_A_SOURCE}".split()}
 OTHERS |= {STARTS_A_SERVER, *NEEDS_PYARROW.split()}

@@ -20,9 +20,11 @@ import mapix
 from mapix import notebook, text
 from mapix.batch import Batch
 from mapix.drawing import thumbnail
+from mapix.drawing.scaling import brightened
 from mapix.iid import Writer
 from mapix.iid.overlay import GROUND, colours_of, overlay
 from mapix.report import Report
+from mapix.selection import spread
 from test_drawing import decoded
 
 VARIANTS = (
@@ -114,7 +116,8 @@ def test_html_of_datasets(opened):
         assert page.tags <= KNOWN
         assert "not shown" not in page.text
         assert opened.path in page.text
-        drawn = ds._drawing(int(ds._rows_of([0])[0]), notebook.SIDE)
+        rows = ds._rows_of(spread(len(ds), 16)).tolist()
+        drawn = brightened([ds._drawing(row, notebook.SIDE) for row in rows])[0]
         overview = ds._overview()
         at = 0 if overview is None else 1
         assert len(page.pictures) == at + (0 if drawn is None else min(len(ds), 16))

@@ -252,6 +252,13 @@ class TestRotation(OfPink):
         )
         return path
 
+    def test_angles_are_drawn_at_the_places_of_the_neurons(self, tmp_path: Path) -> None:
+        with mapix.open(self.sample(tmp_path)) as ds:
+            found = ds._thumbnail(1) * 3
+            wanted = [[np.nan, 7, 8], [9, 10, 11], [12, 13, np.nan]]
+            np.testing.assert_allclose(found, wanted, rtol=1e-6)
+            assert ds._drawing(1, 9).shape == (9, 9, 3)
+
 
 class TestVersion1(OfPink):
     """Entries of a data file; where its bytes become another reading's, the slow reader says so."""

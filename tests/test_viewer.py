@@ -279,6 +279,13 @@ def test_any_type_is_drawn(tmp_path: Path, dtype: str):
         np.testing.assert_array_equal(np.stack(found["images"])[..., 0], want)
 
 
+def test_bytes_of_few_values_are_drawn_with_contrast(tmp_path: Path):
+    for most, high in ((16, 16), (40, 255)):
+        np.save(tmp_path / f"{most}.npy", np.full((20, 4, 5), most, np.uint8))
+        with mapix.open(tmp_path / f"{most}.npy") as ds, shown(ds) as (_, client):
+            assert client.json("range") == {"low": 0, "high": high}
+
+
 def test_records_of_mixed_sizes_and_channels(tmp_path: Path):
     (tmp_path / "mixed").write_bytes(
         pack([record(2 + i % 3, 3, 1 + 2 * (i % 2), [(1, i)], seed=i) for i in range(9)])

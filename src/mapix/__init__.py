@@ -176,6 +176,8 @@ def open(path: Path | Sequence[Path], *, format: str | None = None, **options: A
         No format recognises the path; the message states what was tried and why each refused.
     FormatError
         The format is clear, and the bytes break it.
+    OptionError
+        The format has no such option.
     OSError
         The path cannot be opened.
     """

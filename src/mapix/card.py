@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mapix.columns import facts_of_all
 from mapix.drawing import contact_sheet
+from mapix.drawing.scaling import brightened
 from mapix.errors import MapixError
 from mapix.notebook import thumbnails
 from mapix.selection import spread
@@ -133,7 +134,7 @@ def picture(ds: Any) -> NDArray[np.uint8] | None:
     if not drawn:
         return None
     images, captions = zip(*drawn, strict=True)
-    return contact_sheet(images, None, captions, gap=8)
+    return contact_sheet(brightened(images), None, captions, gap=8)
 
 
 # --- facts ----------------------------------------------------------------------------------------

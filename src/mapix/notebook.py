@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix.drawing import contact_sheet, png, thumbnail
-from mapix.drawing.scaling import value_range_of
+from mapix.drawing.scaling import brightened, value_range_of
 from mapix.errors import UnsupportedError
 from mapix.optional import library
 from mapix.selection import spread
@@ -120,7 +120,7 @@ def sheet(ds: Any, indices: NDArray[np.int64] | None, size: int, columns: int | 
     if not found:
         raise UnsupportedError(f"{ds.path}: there is nothing to draw: {ds.RECORDS} without pixels")
     drawn, captions = zip(*found, strict=True)
-    return image.fromarray(contact_sheet(drawn, columns, captions, gap=8))
+    return image.fromarray(contact_sheet(brightened(drawn), columns, captions, gap=8))
 
 
 def thumbnails(
@@ -189,13 +189,16 @@ def dataset_html(ds: Any) -> str:
 
 def _each_picture(ds: Any) -> Iterator[str]:
     """Yield the HTML of some records' pictures; of one that cannot be read its error."""
-    for i in spread(len(ds), MOST_PICTURES):
-        which = np.array([i])
-        yield attempted(partial(_pictures_of, ds, which))
+    found: list[tuple[Bytes, str]] = []
 
+    def drawn(which: NDArray[np.int64]) -> str:
+        found.extend(thumbnails(ds, SIDE, which))
+        return ""
 
-def _pictures_of(ds: Any, which: NDArray[np.int64]) -> str:
-    return pictures(thumbnails(ds, SIDE, which))
+    problems = [attempted(partial(drawn, np.array([i]))) for i in spread(len(ds), MOST_PICTURES)]
+    arrays = brightened([array for array, _ in found])
+    yield pictures(zip(arrays, [caption for _, caption in found], strict=True))
+    yield from problems
 
 
 def _overview(ds: Any) -> str:

@@ -429,6 +429,7 @@ def _chart(figures: Sequence[Figure], target: str) -> None:
             axes.barh(places, rates, 0.38, label=name, color=colour)
         axes.set_yticks(range(len(some)), [f.how for f in some])
         axes.invert_yaxis()
+        axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.set_title(f"{what}, records per second", loc="left", fontsize=10)
         if k == 0:
             axes.legend(frameon=False)

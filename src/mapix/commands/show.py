@@ -55,6 +55,7 @@ def _drawn(arguments: argparse.Namespace, ds: Any, pictures: bool) -> Any:
 
     from mapix.commands.records import captions
     from mapix.drawing import contact_sheet
+    from mapix.drawing.scaling import brightened
 
     everything = arguments.where is arguments.range is arguments.sort is None
     if everything and (overview := ds._overview()) is not None:
@@ -62,13 +63,13 @@ def _drawn(arguments: argparse.Namespace, ds: Any, pictures: bool) -> Any:
     wide = shutil.get_terminal_size().columns
     size = arguments.size or (128 if pictures else max(8, min(32, wide // 4 - 1)))
     n = min(arguments.number, len(ds))
-    found = [ds._drawing(row, size) for row in ds._rows_of(np.arange(n)).tolist()]
-    known = [i for i, picture in enumerate(found) if picture is not None]
+    found = brightened([ds._drawing(row, size) for row in ds._rows_of(np.arange(n)).tolist()])
+    known = {i: picture for i, picture in enumerate(found) if picture is not None}
     if not known:
         raise CommandError(f"{ds.path}: no {ds.RECORDS} with pixels to draw; `mapix ls` lists them")
-    images = [found[i] for i in known]
+    images = list(known.values())
     if pictures:
-        return contact_sheet(images, arguments.across, captions(ds, known), gap=8)
+        return contact_sheet(images, arguments.across, captions(ds, list(known)), gap=8)
     across = arguments.across or max(1, wide // (max(i.shape[1] for i in images) + 1))
     return contact_sheet(images, across, gap=1)
 

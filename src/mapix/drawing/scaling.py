@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "DIM",
     "MISSING",
     "MOST_DRAWN_PIXELS",
+    "brightened",
     "drawn",
     "finite_range",
     "outlined",
@@ -21,10 +24,12 @@ __all__ = [
 MISSING = (96, 96, 96)  # colour of pixels that are NaN
 MOST_DRAWN_PIXELS = 1 << 26  # of an image of a dataset of which a thumbnail is made
 BOX_COLOURS = ((255, 77, 77), (77, 210, 255), (255, 210, 77), (125, 255, 77), (210, 77, 255))
+DIM = 32  # bytes that are all below are drawn with more contrast
 MOST_SAMPLES = 4  # per pixel of the thumbnail and direction
 
 Bytes = NDArray[np.uint8]
 Range = tuple[float, float]
+Drawn = TypeVar("Drawn", Bytes, Bytes | None)
 
 
 def thumbnail(
@@ -126,6 +131,18 @@ def outlined(picture: Bytes, boxes: ArrayLike, size: tuple[int, int]) -> Bytes:
 def rgb(image: ArrayLike, colours: Bytes | None = None, value_range: Range | None = None) -> Bytes:
     """Return an image in its own size as ``thumbnail`` draws it, uint8 (h, w, 3)."""
     return _coloured(_levels(_pixels(image), value_range), colours)
+
+
+def brightened(pictures: Sequence[Drawn]) -> list[Drawn]:
+    """Return pictures with more contrast if all their numbers are below 32, else as they are.
+
+    Bytes that stand for few values, as 0 to 16 of scikit-learn's digits, would be black.
+    """
+    most = max((int(p.max()) for p in pictures if p is not None and p.size), default=0)
+    if not 0 < most < DIM:
+        return list(pictures)
+    levels = np.minimum(np.arange(256) * 255 // most, 255).astype(np.uint8)
+    return [p if p is None else levels[p] for p in pictures]
 
 
 def value_range_of(image: ArrayLike) -> Range:

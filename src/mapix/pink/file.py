@@ -120,3 +120,11 @@ class PinkOnSom(PinkFile):
     def lattice(self) -> Lattice:
         """The lattice of the neurons: places and numbers, distances, neighbours."""
         return Lattice(self.layout, self.som_shape)
+
+    def _placed(self, values: NDArray[Any]) -> NDArray[np.float64] | None:
+        """Return a number of each neuron at its place, (h, w), NaN elsewhere; None of blocks."""
+        placed = self.lattice.dense(values.astype(np.float64))
+        if placed.ndim > 2:
+            return None
+        filled = np.ma.filled(placed, np.nan)
+        return filled.T if self.layout == "hexagonal" else filled

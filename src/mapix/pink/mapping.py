@@ -211,11 +211,8 @@ class Mapping(PinkOnSom):
     def _drawing(self, row: int, size: int) -> NDArray[np.uint8] | None:
         """Draw the distances of an entry at the places of the neurons."""
         found = self._image(row)
-        placed = None if found is None else self.lattice.dense(found.reshape(-1).astype(np.float64))
-        if placed is None or placed.ndim > 2:
-            return super()._drawing(row, size)
-        filled = np.ma.filled(placed, np.nan)
-        return drawn(filled.T if self.layout == "hexagonal" else filled, size, palette())
+        placed = None if found is None else self._placed(found.reshape(-1))
+        return super()._drawing(row, size) if placed is None else drawn(placed, size, palette())
 
     def picture(self, values: ArrayLike | None = None, size: int = 48, gap: int = 2) -> Image:
         """Draw the heatmap: a colour at the place of each neuron.

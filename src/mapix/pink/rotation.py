@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mapix.colour import palette
+from mapix.drawing.scaling import drawn
 from mapix.pink.file import PinkOnSom
 from mapix.selection import single
 
@@ -36,6 +38,15 @@ class Rotation(PinkOnSom):
         """Angles of the turns in radians: float32 (n, neurons), aliasing the file."""
         found: NDArray[np.float32] = self.view()["angle"]
         return found
+
+    def _thumbnail(self, row: int) -> NDArray[Any]:
+        """Return the angles of an entry, at the places of the neurons."""
+        angles = self.of(np.array([row])).batch([0]).images[0]["angle"].astype(np.float64)
+        placed = self._placed(angles)
+        return angles if placed is None else placed
+
+    def _drawing(self, row: int, size: int) -> NDArray[np.uint8] | None:
+        return drawn(self._thumbnail(row), size, palette())
 
     def best_fit(
         self,

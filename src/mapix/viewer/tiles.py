@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix import _native
+from mapix.drawing.scaling import DIM
 from mapix.errors import FileChangedError, MapixError
 from mapix.selection import spread
 from mapix.viewer.routes import RefusedError, Reply, Request
@@ -24,6 +25,7 @@ MOST_NBYTES = 32 << 20  # of a reply
 CHUNK_NUMBERS = 1 << 18  # of images that are copied at once: they stay in a processor's cache
 MOST_THREADS = 4
 SAMPLE = 256  # records whose numbers give the range of all
+FEW = 16  # the same, of bytes
 UNREADABLE, SELECTED = 2, 1
 BINARY = "application/octet-stream"
 
@@ -122,8 +124,15 @@ def range_of(view: View, channels: tuple[int, int]) -> tuple[float, float]:
     def found() -> tuple[float, float]:
         records = spread(len(view.ds), SAMPLE)
         image = next((x for i in records if (x := _readable(view, int(i))) is not None), None)
-        if image is None or image.dtype == np.uint8:
+        if image is None:
             return 0.0, 255.0
+        if image.dtype == np.uint8:
+            if image.max(initial=0) >= DIM:
+                return 0.0, 255.0
+            records = spread(len(view.ds), FEW)
+            _, table, _ = drawn(view, records, 64, nchannels=nchannels, channel=channel)
+            most = float(table["high"].max())
+            return 0.0, most if 0 < most < DIM else 255.0
         _, table, sides = drawn(view, records, 64, nchannels=nchannels, channel=channel)
         there = sides[:, 0] > 0
         return float(table["low"][there].min()), float(table["high"][there].max())
