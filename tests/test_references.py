@@ -7,6 +7,7 @@ import gzip
 import itertools
 import json
 import math
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -294,6 +295,74 @@ def test_a_last_chunk_in_the_dict_is_read(zarr, tmp_path):
     group = zarr.open_group("reference://", mode="r", storage_options=store, zarr_format=2)
     assert group["images"].chunks[0] == 20
     np.testing.assert_array_equal(group["images"][:], ds.images.transpose(0, 3, 1, 2))
+
+
+@QUIET
+def test_a_store_over_any_dataset(zarr, opened):
+    import dask.array
+    import xarray
+
+    from mapix.zarr import Store
+
+    ds, _, _ = opened
+    want = ds.batch(range(len(ds)), labels=None).images
+    for rows, part in ((500, slice(None)), (7, slice(None)), (7, [5, 5, 0]), (2, slice(4, 4))):
+        group = zarr.open_group(Store(ds[part], rows), mode="r")
+        found = group["images"]
+        assert found.chunks[0] == rows
+        np.testing.assert_array_equal(found[:], want[part])
+        assert found.dtype.newbyteorder("=") == want.dtype
+    again = pickle.loads(pickle.dumps(Store(ds, 7)))
+    found = zarr.open_group(again, mode="r")["images"]
+    np.testing.assert_array_equal(found.oindex[[3, 20]], want[[3, 20]])
+    np.testing.assert_array_equal(dask.array.from_zarr(found)[5:].compute(), want[5:])
+    with xarray.open_zarr(Store(ds, 7), consolidated=False) as data:
+        assert data.images.dims[0] == "record"
+        assert set(data) == {"images", *(k for k, v in ds.columns.items() if v.values.ndim == 1)}
+        for name, column in ds.columns.items():
+            np.testing.assert_array_equal(data[name].values, column.values)
+
+
+@QUIET
+def test_a_store_copies_once_and_writes_nothing(zarr, tmp_path):
+    import asyncio
+
+    from zarr.abc.store import OffsetByteRequest, RangeByteRequest, SuffixByteRequest
+    from zarr.core.buffer import default_buffer_prototype
+
+    from mapix.zarr import Store
+
+    ds, images, _ = of_npy(tmp_path)
+    store, prototype = Store(ds, 5), default_buffer_prototype()
+    key = "images/c/1" + "/0" * (images.ndim - 1)
+
+    def got(key, some=None):
+        return asyncio.run(store.get(key, prototype, some))
+
+    raw = images[5:10].tobytes()
+    assert np.shares_memory(got(key).as_numpy_array(), ds.view())
+    for some, part in (
+        (RangeByteRequest(3, 9), slice(3, 9)),
+        (OffsetByteRequest(7), slice(7, None)),
+        (SuffixByteRequest(4), slice(-4, None)),
+    ):
+        assert got(key, some).to_bytes() == raw[part]
+    for wrong in ("images/c/99/0/0", "images/c/x", "nothing/c/0", key + "/1", "images"):
+        assert got(wrong) is None
+        assert not asyncio.run(store.exists(wrong))
+    assert asyncio.run(store.exists(key))
+    group = zarr.open_group(store, mode="r")
+    assert "images" in set(group)
+    with pytest.raises((mapix.UnsupportedError, ValueError)):
+        asyncio.run(store.set(key, got(key)))
+    with pytest.raises(ValueError, match="at least 1"):
+        Store(ds, 0)
+    other = vimh(tmp_path / "m", 3)
+    assert Store(other) == Store(other) != Store(other, 7)
+    planes = pickle.loads(pickle.dumps(Store(other, 2, layout="NCHW", dtype="float32")))
+    found = zarr.open_group(planes, mode="r")["images"]
+    assert found.metadata.dimension_names == ("record", "channel", "y", "x")
+    np.testing.assert_array_equal(found[:], other.images.transpose(0, 3, 1, 2).astype("f4"))
 
 
 @QUIET
