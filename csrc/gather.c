@@ -258,20 +258,31 @@ static int divide(mapix_joint *joint, const int64_t *rows, uint64_t nrows, const
     return MAPIX_OK;
 }
 
-int mapix_joint_gather(mapix_joint *joint, const int64_t *rows, uint64_t nrows,
-                       const mapix_gather *gather, mapix_where *where) {
-    gather_job job = {.gather = gather};
-    if (nrows == 0) {
-        return MAPIX_OK;
-    }
+/* Divide the rows, and describe the run over all of them. */
+static int joint_run(mapix_joint *joint, const int64_t *rows, uint64_t nrows, const mapix_gather *gather,
+                     gather_job *job, row_run *run, mapix_where *where) {
     if (!joint->nparts || joint->nparts > UINT32_MAX || gather->flat_at) {
         return MAPIX_E_ARGUMENT;
     }
     memset(joint->touched, 0, joint->nparts);
-    const int divided = divide(joint, rows, nrows, gather, &job, where);
-    if (divided) {
-        return divided;
-    }
-    const row_run run = {.joint = joint, .rows = joint->local, .nrows = nrows};
-    return run_gather(run, &job, where);
+    *run = (row_run){.joint = joint, .rows = joint->local, .nrows = nrows};
+    return divide(joint, rows, nrows, gather, job, where);
+}
+
+int mapix_joint_gather(mapix_joint *joint, const int64_t *rows, uint64_t nrows,
+                       const mapix_gather *gather, mapix_where *where) {
+    gather_job job = {.gather = gather};
+    row_run run;
+    const int unusable = nrows ? joint_run(joint, rows, nrows, gather, &job, &run, where) : MAPIX_OK;
+    return unusable || !nrows ? unusable : run_gather(run, &job, where);
+}
+
+int mapix_joint_willneed(mapix_joint *joint, const int64_t *rows, uint64_t nrows, uint32_t probe,
+                         uint64_t *nasked, mapix_where *where) {
+    const mapix_gather nothing = {0};
+    gather_job job = {.gather = &nothing};
+    row_run run;
+    *nasked = 0;
+    const int unusable = nrows ? joint_run(joint, rows, nrows, &nothing, &job, &run, where) : MAPIX_OK;
+    return unusable || !nrows ? unusable : mapix_run_cold(&run, probe, nasked, where);
 }

@@ -242,6 +242,10 @@ typedef struct {
 int mapix_joint_gather(mapix_joint *joint, const int64_t *rows, uint64_t nrows,
                        const mapix_gather *gather, mapix_where *where);
 
+/* mapix_table_willneed over records of several files. */
+int mapix_joint_willneed(mapix_joint *joint, const int64_t *rows, uint64_t nrows, uint32_t probe,
+                         uint64_t *nasked, mapix_where *where);
+
 /* Sizes of the images of `rows`: extent[0..2] the largest h, w, c, [3..5] the smallest, [6] the sum of
  * bytes.  If `flat_at` is not null: nrows + 1 offsets, where each image begins when all lie back to back,
  * and where the last one ends.  Reads the table only.  MAPIX_E_SPAN for a record that does not lie within

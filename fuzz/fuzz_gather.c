@@ -611,7 +611,12 @@ static void check_joint(gather_case *t, input *in, const slow_file *slow, unsign
     if (status == MAPIX_OK) {
         check_outputs(t);
     }
+    uint64_t nasked = 9;
+    const int asked = mapix_joint_willneed(&joint, t->rows, t->nrows, MAPIX_PROBE_NONE, &nasked, &where);
+    CHECK(nasked == (asked ? 0 : t->nrows) && (asked || status != MAPIX_E_ROW));
+    CHECK(!asked || status || (lost < nparts && touched[lost]));
     joint.nparts = 0;
+    CHECK(!t->nrows || mapix_joint_willneed(&joint, t->rows, t->nrows, 1, &nasked, &where) == MAPIX_E_ARGUMENT);
     CHECK(!t->nrows || mapix_joint_gather(&joint, t->rows, t->nrows, &t->gather, &where) == MAPIX_E_ARGUMENT);
     joint.nparts = (uint64_t)UINT32_MAX + 1;
     CHECK(!t->nrows || mapix_joint_gather(&joint, t->rows, t->nrows, &t->gather, &where) == MAPIX_E_ARGUMENT);

@@ -412,6 +412,25 @@ def test_a_shard_is_opened_when_it_is_used(made, opened):
             act()
 
 
+def test_shards_of_a_batch_are_asked_for_before_the_first_is_opened(made, shards, monkeypatch):
+    ds = mapix.open(made)
+    happened: list[Any] = []
+    opened = Shards._opened
+    monkeypatch.setattr(Shards, "_opened", lambda s, k: happened.append(k) or opened(s, k))
+    monkeypatch.setattr(
+        "mapix.catalogue.shards.ask_for_ends", lambda path: happened.append(Path(path).name)
+    )
+    assert ds.batch([4, 7, 3, 0]).labels.ravel().tolist() == [30, 33, 10, 0]
+    assert happened == [shards[1].name, shards[3].name, 1, 3]
+    happened.clear()
+    ds.batch([4, 7, 3, 0])
+    assert happened == []
+    shards[1].write_bytes(b"")
+    again = mapix.open(made)
+    with pytest.raises(mapix.FileChangedError, match=shards[1].name):
+        again.batch([4, 7, 3, 0])
+
+
 def test_a_bounded_number_stays_open(made, opened):
     ds = mapix.open(made, most_open=2)
     for rows in ([0, 3, 4, 8], [8, 0, 3, 9], [1, 4, 5, 9]):

@@ -356,7 +356,7 @@ def test_prefetch_and_warm(tmp_path):
         numbers = np.array(rows, np.int64)
         assert ds._gatherer.native.willneed(ds.source.mapping, numbers, 0) == len(numbers)
     ds.advise("sequential")
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError, match="access must be one of random"):
         ds.advise("sometimes")
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 
 import numpy as np
 import pytest
 
 import mapix
+from mapix import _native
+from mapix.batch import Lookout
 from mapix.vimh import Joined, Parameter, Writer
 
 A = Parameter("a", 0, min=0.0, max=10.0, step=2.5, num_classes=5)
@@ -155,6 +158,24 @@ def test_parameters_have_to_agree(tmp_path):
     assert len(mapix.open([tmp_path / "x"])) == 1
     with pytest.raises(ValueError, match="no path"):
         mapix.open([])
+
+
+def test_records_of_several_files_are_asked_for_by_one_call(tmp_path, monkeypatch):
+    paths = [tmp_path / f"{k}.npy" for k in range(3)]
+    for path in paths:
+        np.save(path, np.zeros((5, 2, 2, 1), np.uint8))
+    ds = mapix.open(paths)
+    rows = [14, 0, 7, 7]
+    assert ds.prefetch(rows) == ds.prefetch([]) == 0  # in memory; file by file
+    ds.batch(rows)
+    monkeypatch.setattr(type(ds.parts[0]), "prefetch", None)  # from now on together
+    assert ds.prefetch(rows) == ds.prefetch([]) == 0
+    monkeypatch.setattr(Lookout, "MANY", _native.PROBE_NONE)
+    assert ds.prefetch(rows) == 4
+    os.truncate(paths[1], 100)  # bytes that are gone are no error before they are read
+    assert ds.prefetch(rows) == 4
+    with pytest.raises(IndexError):
+        ds.prefetch([15])
 
 
 def test_files_without_names_may_have_other_ids(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 
 import mapix
 from mapix import _native, errors
-from mapix.source import HUGE_NBYTES, Source, read_small
+from mapix.source import HUGE_NBYTES, Source, ask_for_ends, read_small
 from records import crc32c, settle
 from records import descriptors as descriptors_open
 from slow_vimh import pack, record
@@ -193,6 +193,34 @@ def test_a_file_replaced_by_rename_is_read_on(path):
     path.with_name("new").write_bytes(b"something else")
     os.replace(path.with_name("new"), path)
     np.testing.assert_array_equal(ds.batch([7]).images, want)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="no posix_fadvise here")
+def test_asking_for_ends(tmp_path, monkeypatch):
+    asked: list[tuple[int, int]] = []
+    real = os.posix_fadvise
+    monkeypatch.setattr(
+        os, "posix_fadvise", lambda fd, *what: asked.append(what) or real(fd, *what)
+    )
+    k, need = 1 << 10, os.POSIX_FADV_WILLNEED
+    before = descriptors_open()
+    for nbytes, last in (
+        (0, None),
+        (16 * k, None),
+        (16 * k + 1, 1),
+        (20 * k, 4 * k),
+        (99 * k, 16 * k),
+    ):
+        (tmp_path / "f").write_bytes(bytes(nbytes))
+        asked.clear()
+        ask_for_ends(str(tmp_path / "f"))
+        second = [] if last is None else [(nbytes - last, last, need)]
+        assert asked == [(0, 16 * k, need), *second]
+    os.mkfifo(tmp_path / "pipe")  # nothing of these is an error, and none is waited for
+    for name in ("pipe", "missing", "."):
+        ask_for_ends(str(tmp_path / name))
+    ask_for_ends("https://host.invalid/f")
+    assert descriptors_open() == before
 
 
 def test_read_small(tmp_path):

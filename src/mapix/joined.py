@@ -181,7 +181,9 @@ class Joined(Dataset[R]):
         if not len(rows):
             yield self.parts.examples[0], rows, slice(0, 0)
         part = np.searchsorted(self._ends, rows, side="right")
-        for k in np.unique(part).tolist():
+        numbers = np.unique(part).tolist()
+        self.parts.expect(numbers)
+        for k in numbers:
             at = np.flatnonzero(part == k)
             begin = int(self._ends[k - 1]) if k else 0
             adjacent = int(at[-1]) - int(at[0]) + 1 == len(at)
@@ -490,6 +492,12 @@ class Joined(Dataset[R]):
         return Batch(images, labels, present, shapes, spec, None, names)
 
     def _prefetch(self, rows: NDArray[np.int64]) -> int:
+        joint = next((known for known in self._joints.values() if known is not None), None)
+        if joint is not None and len(rows):
+            try:
+                return joint.willneed(rows)
+            except UnsupportedError:  # parts that differ from those of earlier batches
+                pass
         return sum(ds.prefetch(indices) for ds, indices, _ in self._by_part(rows))
 
     # --- facts and health -------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -178,10 +178,16 @@ class JointGather:
 
     def _hold(self, numbers: NDArray[np.int64]) -> list[_Held]:
         known = self._held
+        self._parts.expect(k for k in numbers.tolist() if k not in known)
         found = [known.get(k) or self._part(k) for k in numbers.tolist()]
         while len(known) > self._parts.most_open:
             known.pop(next(iter(known)), None)
         return found
+
+    def willneed(self, rows: NDArray[np.int64]) -> int:
+        """Ask for records that are not in memory, and return how many were asked for."""
+        asked, numbers = self._asked(rows)
+        return asked.joint.willneed(numbers, Lookout.MANY)
 
     def batch(self, rows: NDArray[np.int64], out: NDArray[Any] | Batch | None) -> Batch:
         """Gather records, counted through all files; labels as they are stored.
@@ -248,6 +254,9 @@ class _Apart(Sequence[Any]):
 
     def __len__(self) -> int:
         return len(self._parts)
+
+    def expect(self, numbers: Iterable[int]) -> None:
+        """Do nothing: the datasets of the labels are open."""
 
     def __getitem__(self, k: Any) -> Any:
         ds = self._parts[k]

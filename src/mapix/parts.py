@@ -68,6 +68,14 @@ class Parts(Sequence[Any]):
     def facts(self) -> dict[str, Any]:
         """Return what ``describe`` states of them: plain data."""
 
+    def expect(self, numbers: Iterable[int]) -> None:
+        """Prepare that these datasets are used next, one after the other.
+
+        Those that have to be opened are asked for at once, so that their openings do not wait for
+        the disk one by one.
+        """
+        del numbers
+
     def sizes(self) -> list[int]:
         """Return the bytes of the records of each dataset, about."""
         return [ds._total_size() for ds in self]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +86,34 @@ class Joint:
         cells["begin"] = np.cumsum(counts) - counts
         self._cells = cells
 
+    def _over(self, rows: IntArray) -> tuple[CData, tuple[NDArray[Any], ...]]:
+        """Return a ``mapix_joint`` for rows; and file, number there, and which files have a row."""
+        n, nparts = len(rows), len(self._parts)
+        scratch = np.empty(n, np.uint32), np.empty(n, np.int64), np.empty(nparts, np.uint8)
+        which, local, touched = (ffi.from_buffer(array) for array in scratch)
+        joint = ffi.new("mapix_joint *")
+        joint.parts, joint.nparts = ffi.from_buffer("mapix_part[]", self._cells), nparts
+        joint.which, joint.local = ffi.cast("uint32_t *", which), ffi.cast("int64_t *", local)
+        joint.touched = ffi.cast("uint8_t *", touched)
+        return joint, scratch
+
+    def willneed(self, rows: IntArray, probe: int) -> int:
+        """Have the kernel read records; return how many: ``mapix_joint_willneed``.
+
+        Those of remote objects are requested in the background.
+        """
+        joint, (which, local, touched) = self._over(rows)
+        nasked, where = ffi.new("uint64_t *"), ffi.new("mapix_where *")
+        args = ffi.from_buffer("int64_t[]", rows), len(rows), probe, nasked, where
+        status = lib.mapix_joint_willneed(joint, *args)
+        if status:
+            path = self._parts[joint.failed].mapping.path
+            raise problem(status, where_of(where), path, self._format)
+        for k in np.flatnonzero(touched).tolist():
+            if self._parts[k].mapping.remote:
+                self._parts[k].expect(local[which == k])
+        return int(nasked[0])
+
     def gather(self, rows: IntArray, plan: CData) -> tuple[NDArray[np.int64], int]:
         """Call ``mapix_joint_gather``.
 
@@ -102,20 +130,11 @@ class Joint:
             The numbers of the files that were read; and the number of records that the kernel was
             asked for, if ``plan.probe`` is set.
         """
-        n, nparts = len(rows), len(self._parts)
-        scratch = np.empty(n, np.uint32), np.empty(n, np.int64), np.empty(nparts, np.uint8)
-        which, local, touched = (ffi.from_buffer(array) for array in scratch)
-        joint, nasked, where = (
-            ffi.new("mapix_joint *"),
-            ffi.new("uint64_t *"),
-            ffi.new("mapix_where *"),
-        )
-        joint.parts, joint.nparts = ffi.from_buffer("mapix_part[]", self._cells), nparts
-        joint.which, joint.local = ffi.cast("uint32_t *", which), ffi.cast("int64_t *", local)
-        joint.touched = ffi.cast("uint8_t *", touched)
+        joint, scratch = self._over(rows)
+        nasked, where = ffi.new("uint64_t *"), ffi.new("mapix_where *")
         plan.nasked = nasked
         pointer = ffi.from_buffer("int64_t[]", rows)
-        while status := lib.mapix_joint_gather(joint, pointer, n, plan, where):
+        while status := lib.mapix_joint_gather(joint, pointer, len(rows), plan, where):
             if status != CHANGED:
                 path = self._parts[joint.failed].mapping.path
                 raise problem(status, where_of(where), path, self._format)

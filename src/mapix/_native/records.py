@@ -109,8 +109,12 @@ class Walk:
     @property
     def ids(self) -> tuple[int, ...]:
         """Label ids found so far, ascending."""
-        words = [int(w) for w in self._c.ids]
-        return tuple(i for i in range(256) if words[i >> 6] >> (i & 63) & 1)
+        left = sum(int(word) << 64 * k for k, word in enumerate(self._c.ids))
+        found = []
+        while left:
+            found.append((left & -left).bit_length() - 1)
+            left &= left - 1
+        return tuple(found)
 
     @property
     def where(self) -> Where:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix.catalogue.file import CatalogueFile
+from mapix.catalogue.file import CatalogueFile, Entry
 from mapix.catalogue.layout import HAS_RANGE, NAME, NO_VALUE
 from mapix.catalogue.names import hash_of
 from mapix.errors import ClosedError, FileChangedError, FormatError, MapixError
 from mapix.expression import Bounds, bounds_of
 from mapix.parts import Parts, Shape
 from mapix.registry import reopen
+from mapix.source import ask_for_ends
 
 __all__ = ["Shards"]
 
@@ -54,6 +55,7 @@ class Shards(Parts):
         self._lock = threading.Lock()
         self._open: dict[int, Any] = {}  # the one that was used last is the last
         self._pinned: dict[int, Any] = {}
+        self._expected: dict[int, Entry] = {}  # of shards that are asked for, and not open yet
         self._examples = [self._example(k) for k in range(len(file.schemas))]
 
     def __len__(self) -> int:
@@ -83,6 +85,19 @@ class Shards(Parts):
                 self._open.pop(next(iter(self._open)))
         return found
 
+    def expect(self, numbers: Iterable[int]) -> None:
+        """Have the kernel read the ends of shards that are not open, all at once."""
+        closed = [k for k in numbers if k not in self._open and k not in self._pinned]
+        if len(closed) < 2:
+            return
+        self._expected = {}
+        for k in closed[: self.most_open]:
+            try:
+                stated = self._expected[k] = self.file.entry(k)
+            except MapixError:  # opening it reports what is wrong
+                continue
+            ask_for_ends(stated.path)
+
     def _opened(self, k: int) -> Any:
         """Open a shard, and compare it with its entry.
 
@@ -93,7 +108,7 @@ class Shards(Parts):
         FormatError
             It is not what the entry states.
         """
-        stated = self.file.entry(k)
+        stated = self._expected.pop(k, None) or self.file.entry(k)
         family = self.file.schemas[self.file.entries[k]["schema"]].family
         try:
             ds = reopen(family, stated.path, stated.options, stated.fingerprint, None)

@@ -16,6 +16,7 @@ from mapix.source.fingerprint import (
 )
 from mapix.source.opened import Source, Unmapped
 from mapix.source.paths import (
+    ask_for_ends,
     is_file,
     is_folder,
     name_of,
@@ -36,6 +37,7 @@ __all__ = [
     "Source",
     "Unmapped",
     "absolute",
+    "ask_for_ends",
     "is_file",
     "is_folder",
     "is_url",

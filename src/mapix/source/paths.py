@@ -12,6 +12,7 @@ from mapix.rooted import is_url
 
 # O_NONBLOCK: opening a FIFO must not hang; for regular files it has no effect.
 READ_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+END_NBYTES = 16 << 10  # of a file, of which opening reads headers and trailers
 
 
 def open_file(path: str | os.PathLike[str] | bytes) -> int:
@@ -71,6 +72,30 @@ def read_small(path: str | os.PathLike[str], limit: int) -> bytes:
     if len(data) > limit:
         raise LimitError(f"{os.fspath(path)}: the file is larger than the limit of {limit} bytes")
     return data
+
+
+def ask_for_ends(path: str) -> None:
+    """Have the kernel read both ends of a local file, in the background.
+
+    Of many files that are opened after that, one after the other, none waits for the disk.  A file
+    that cannot be opened is not an error here.
+    """
+    if is_url(path) or not hasattr(os, "posix_fadvise"):
+        return
+    try:
+        fd = open_file(path)
+    except OSError:
+        return
+    try:
+        nbytes = os.fstat(fd).st_size
+        os.posix_fadvise(fd, 0, END_NBYTES, os.POSIX_FADV_WILLNEED)
+        if nbytes > END_NBYTES:
+            begin = max(nbytes - END_NBYTES, END_NBYTES)
+            os.posix_fadvise(fd, begin, nbytes - begin, os.POSIX_FADV_WILLNEED)
+    except OSError:  # a pipe
+        pass
+    finally:
+        os.close(fd)
 
 
 def is_folder(path: str) -> bool:
