@@ -211,6 +211,10 @@ def test_a_hexagon_of_version_1_of_one_row(tmp_path):
 # --- commands -------------------------------------------------------------------------------------
 
 
+def table_of(capsys):
+    return [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
+
+
 def test_commands(tmp_path, capsys):
     pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[images]'")
     som, old = str(PINK / "hand_som_hexlabelled_5x5_n4x4.bin"), str(PINK / "map_v1_cart_3x2.bin")
@@ -226,24 +230,26 @@ def test_commands(tmp_path, capsys):
         assert (tmp_path / "x.png").read_bytes()[:4] == b"\x89PNG"
     m = mapix.open(new)
     assert main(["pink", "best", old]) == 0
-    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    lines = table_of(capsys)
     assert [int(line[1]) for line in lines] == m.best_match().tolist()
-    assert [np.float32(line[3]) for line in lines] == m.best_distance().tolist()
+    assert [np.float32(line[-1]) for line in lines] == m.best_distance().tolist()
     place = mapix.open(old).lattice.position(m.best_match(0))
-    assert lines[0][2] == " ".join(map(str, place))
+    assert lines[0][2:-1] == [*map(str, place)]
     assert main(["pink", "counts", old]) == 0
-    counts = [int(line.split("\t")[2]) for line in capsys.readouterr().out.splitlines()]
+    counts = [int(line[-1]) for line in table_of(capsys)]
     assert counts == m.counts().tolist()
     assert main(["pink", "outliers", old, "-n", "2"]) == 0
-    found = [int(line.split("\t")[0]) for line in capsys.readouterr().out.splitlines()]
+    found = [int(line[0]) for line in table_of(capsys)]
     assert found == m.outliers(2).tolist()
     assert main(["pink", "best", som]) == 2
     assert "a mapping expected" in capsys.readouterr().err
     data = str(PINK / "data_v2_2d_6x8x8.bin")
-    assert main(["pink", "picture", data, str(tmp_path / "y.png"), "--each"]) == 0
+    assert main(["pink", "picture", data, "-o", str(tmp_path / "y.png"), "--each"]) == 0
     assert (tmp_path / "y.png").read_bytes()[:4] == b"\x89PNG"
     assert main(["pink", "picture", str(PINK / "rot_cart_3x2.bin"), new]) == 2
     assert "no picture of a rot" in capsys.readouterr().err
+    assert main(["pink", "picture", som]) == 3
+    assert "by -o" in capsys.readouterr().err
     assert main(["info", som]) == 0
     printed = capsys.readouterr().out
     assert "hexagonal" in printed

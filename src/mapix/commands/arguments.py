@@ -11,11 +11,13 @@ from typing import Any
 from mapix.commands.output import CommandError, UsageError
 
 __all__ = [
+    "add_new",
     "add_opening",
     "add_paths",
     "add_records",
     "each_opened",
     "natural",
+    "new_file",
     "opened",
     "opened_splits",
     "opening",
@@ -45,6 +47,26 @@ def add_opening(parser: Any) -> None:
         metavar="NAME=VALUE",
         help="an option of the format, as kind=som; more than once",
     )
+
+
+def add_new(parser: Any, help: str, metavar: str = "OUT") -> None:
+    """Add the new file of a tool: as the last argument, or by ``-o``; see ``new_file``."""
+    parser.add_argument("new", metavar=metavar, nargs="?", help=help)
+    parser.add_argument("-o", dest="out", metavar=metavar, help="the same")
+
+
+def new_file(arguments: argparse.Namespace) -> str:
+    """Return the path of the new file.
+
+    Raises
+    ------
+    UsageError
+        None was given, or two.
+    """
+    given = [path for path in (arguments.new, arguments.out) if path is not None]
+    if len(given) != 1:
+        raise UsageError("one new file has to be named, as the last argument or by -o")
+    return str(given[0])
 
 
 def add_records(parser: Any) -> None:

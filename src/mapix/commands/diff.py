@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mapix.commands.arguments import add_opening, opened_splits
-from mapix.commands.output import add_output, emit, progress
+from mapix.commands.output import CommandError, add_output, emit, progress
 from mapix.commands.status import BAD_DATA, GOOD
 
 __all__ = ["add"]
@@ -39,6 +39,13 @@ def _run(arguments: argparse.Namespace) -> int:
         opened_splits(arguments, [second]) as theirs,
         progress(f"comparing {first} and {second}") as show,
     ):
+        for path, mine, other in ((first, ours, theirs), (second, theirs, ours)):
+            if None in mine and len(other) > 1:
+                names = ", ".join(map(str, other))
+                raise CommandError(
+                    f"{path} has no splits, the other one has {names}: compare it with the files "
+                    "of one split"
+                )
         if len(ours) == len(theirs) == 1:  # a file may be compared with the only split of another
             theirs = {next(iter(ours)): next(iter(theirs.values()))}
         for split in dict.fromkeys([*ours, *theirs]):

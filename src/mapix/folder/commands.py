@@ -6,6 +6,7 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
+from mapix.commands.arguments import add_new, new_file
 from mapix.commands.output import add_output, emit
 
 __all__ = ["add"]
@@ -30,7 +31,7 @@ def add(commands: Any) -> None:
 
     sheet = below.add_parser("sheet", help="draw records with captions and boxes (needs Pillow)")
     sheet.add_argument("path", metavar="PATH")
-    sheet.add_argument("out", metavar="OUT", help="the picture to write")
+    add_new(sheet, "the picture to write")
     sheet.add_argument("--split", help="one of its splits")
     sheet.add_argument("--first", type=int, default=12, help="how many records (default: 12)")
     sheet.add_argument("--columns", type=int, default=3)
@@ -61,7 +62,8 @@ def _sheet(a: argparse.Namespace) -> None:
     from mapix.folder.writing import encoded
     from mapix.store import NewWhole
 
+    path = new_file(a)
     with open_path(a.path, split=a.split) as ds:
-        data = encoded(sheet(ds[: max(1, a.first)], columns=a.columns), a.out, None)
-    with NewWhole(a.out, replace=True) as out:
+        data = encoded(sheet(ds[: max(1, a.first)], columns=a.columns), path, None)
+    with NewWhole(path, replace=True) as out:
         out.write(data)

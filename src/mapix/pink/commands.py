@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from mapix.commands.output import add_output, emit
+from mapix.commands.arguments import add_new, new_file
+from mapix.commands.output import Table, add_output, emit
 from mapix.pink.converting import convert
 from mapix.pink.data import Data
 from mapix.pink.file import PinkFile
@@ -34,15 +35,16 @@ def add(commands: Any) -> None:
         return parser
 
     add_output(command("info", "version, kind, layout, dimensions, comment", "files"))
-    one = command("convert", "convert a file of version 1 to version 2", "file", "out")
+    one = command("convert", "convert a file of version 1 to version 2", "file")
+    add_new(one, "the new file")
     one.add_argument(
         "--strict-spec",
         action="store_true",
         help="state hexagons as 1, unlike PINK's programs",
     )
-    two = command(
-        "picture", "draw the neurons of a SOM, the heatmap of a mapping, or images", "file", "out"
-    )
+    what = "draw the neurons of a SOM, the heatmap of a mapping, or images"
+    two = command("picture", what, "file")
+    add_new(two, "the picture to write")
     two.add_argument("--size", type=int, default=96, help="height of a neuron in pixels")
     two.add_argument(
         "--each", action="store_true", help="stretch the contrast of each neuron by itself"
@@ -71,15 +73,16 @@ def _info(a: argparse.Namespace) -> None:
     for path in a.files:
         with _open(path, a.kind) as opened:
             facts.append({**opened.describe(), "header": list(opened.header)})
-            lines += [str(opened), *opened.header]
+            lines += [opened._described(), *opened.header]
     emit(a, facts, *lines)
 
 
 def _convert(a: argparse.Namespace) -> None:
-    convert(a.file, a.out, kind=a.kind, strict_spec=a.strict_spec)
+    convert(a.file, new_file(a), kind=a.kind, strict_spec=a.strict_spec)
 
 
 def _picture(a: argparse.Namespace) -> None:
+    path = new_file(a)
     with _open(a.file, a.kind) as opened:
         if isinstance(opened, Som):
             picture = opened.picture(a.size, each=a.each)
@@ -88,8 +91,10 @@ def _picture(a: argparse.Namespace) -> None:
         elif isinstance(opened, Mapping):
             picture = opened.picture(size=a.size)
         else:
-            raise ValueError(f"{a.file}: no picture of a {opened.kind}")
-    picture.save(a.out)
+            raise ValueError(
+                f"{a.file}: no picture of a {opened.kind}; `mapix show` draws its entries"
+            )
+    picture.save(path)
 
 
 def _place(m: Mapping, neuron: int) -> str:
@@ -100,28 +105,26 @@ def _best(a: argparse.Namespace) -> None:
     with _mapping(a) as m:
         found = list(zip(m.best_match().tolist(), m.best_distance().tolist(), strict=True))
         rows = [(e, neuron, _place(m, neuron), away) for e, (neuron, away) in enumerate(found)]
-    lines = (f"{entry}\t{neuron}\t{place}\t{away:.9g}" for entry, neuron, place, away in rows)
-    _emit(a, ("entry", "neuron", "position", "distance"), rows, lines)
+    _emit(a, ("entry", "neuron", "position", "distance"), rows)
 
 
 def _counts(a: argparse.Namespace) -> None:
     with _mapping(a) as m:
         rows = [(n, _place(m, n), count) for n, count in enumerate(m.counts().tolist())]
-    _emit(a, ("neuron", "position", "entries"), rows, (f"{n}\t{p}\t{c}" for n, p, c in rows))
+    _emit(a, ("neuron", "position", "entries"), rows)
 
 
 def _outliers(a: argparse.Namespace) -> None:
     with _mapping(a) as m:
         away = m.best_distance()
         rows = [(entry, float(away[entry])) for entry in m.outliers(a.n).tolist()]
-    _emit(a, ("entry", "distance"), rows, (f"{entry}\t{far:.9g}" for entry, far in rows))
+    _emit(a, ("entry", "distance"), rows)
 
 
-def _emit(
-    a: argparse.Namespace, names: Sequence[str], rows: Sequence[Any], lines: Iterable[str]
-) -> None:
-    """Print rows: as JSON with their names, or as lines."""
-    emit(a, [dict(zip(names, row, strict=True)) for row in rows], *lines)
+def _emit(a: argparse.Namespace, names: Sequence[str], rows: Sequence[Any]) -> None:
+    """Print rows: as JSON with their names, or as a table, which has all digits of a float32."""
+    shown = [[f"{v:.9g}" if isinstance(v, float) else v for v in row] for row in rows]
+    emit(a, [dict(zip(names, row, strict=True)) for row in rows], Table(names, shown))
 
 
 _RUN = {
