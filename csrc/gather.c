@@ -12,7 +12,7 @@ typedef struct {
     const mapix_kernels *kernels;
     uint64_t canvas_nbytes; /* or, of records as they are, of a record */
     size_t item;
-    int streams; /* whether lines of floats are written past the caches */
+    int streams; /* whether lines of floats, or complete records of bytes, are written past the caches */
 } gather_job;
 
 /* The part of a record that lands on the canvas, as lines of pixels: steps in source and target. */
@@ -44,6 +44,15 @@ static placing place(const mapix_gather *g, const vimh_header *r, int interleave
     return p;
 }
 
+/* Copy a record's bytes as they are. */
+static void copy_record(const gather_job *job, uint8_t *to, const uint8_t *from) {
+    if (job->streams) {
+        job->kernels->stream[MAPIX_U8](to, 1, from, 1, job->canvas_nbytes, 1.0f, 0.0f);
+    } else {
+        memcpy(to, from, job->canvas_nbytes);
+    }
+}
+
 static void put_image(const gather_job *job, const vimh_header *r, uint32_t interleaved_file,
                       const uint8_t *image, uint8_t *canvas) {
     const mapix_gather *g = job->gather;
@@ -51,15 +60,15 @@ static void put_image(const gather_job *job, const vimh_header *r, uint32_t inte
     const int exact = r->h == g->h && r->w == g->w && r->c == g->c;
     const int same_order = r->c == 1 ? g->c == 1 : interleaved == (g->layout == MAPIX_NHWC);
     if (exact && same_order && g->dtype == MAPIX_U8) {
-        memcpy(canvas, image, job->canvas_nbytes);
+        copy_record(job, canvas, image);
         return;
     }
     if (r->h < g->h || r->w < g->w || r->c < g->c) {
         mapix_fill(canvas, job->canvas_nbytes, g->dtype, g->pad_value);
     }
     const placing p = place(g, r, interleaved);
-    const line_fn line = job->streams && p.from_col == 1 && p.to_col == 1 ? job->kernels->stream
-                                                                            : job->kernels->line[g->dtype];
+    const int streams = job->streams && g->dtype == MAPIX_F32 && p.from_col == 1 && p.to_col == 1;
+    const line_fn line = streams ? job->kernels->stream[MAPIX_F32] : job->kernels->line[g->dtype];
     const int triple = r->c == 3 && g->c == 3 && !interleaved && g->layout == MAPIX_NHWC;
     for (uint64_t y = 0; y < p.nlines; y++) {
         const uint8_t *from = image + p.skip + y * p.from_row;
@@ -107,7 +116,9 @@ static int gather_one(const row_run *run, uint64_t i, const located *r, mapix_wh
     const uint32_t head = table->head_nbytes;
     const uint8_t *p = map->base + r->at;
     const uint8_t *image = p + before_image(head, r->header.n);
-    if (g->swap) {
+    if (g->swap == 1) {
+        copy_record(job, g->images + i * job->canvas_nbytes, p);
+    } else if (g->swap) {
         job->kernels->swap[g->swap](g->images + i * job->canvas_nbytes, p, r->size);
     } else if (g->flat_at) {
         const uint64_t nbytes = pixels(r->header.h, r->header.w, r->header.c);
@@ -182,7 +193,9 @@ static int gather_usable(const mapix_gather *g, const mapix_table *table, uint64
     if (__builtin_mul_overflow(job->canvas_nbytes, nrows, &all) || all > g->images_nbytes) {
         return 0;
     }
-    job->streams = g->dtype == MAPIX_F32 && all > mapix_stream(0);
+    /* Of bytes, several buffers that are used in turns and what is read for them fill the last cache sooner. */
+    const uint64_t from = g->dtype == MAPIX_U8 ? mapix_stream(0) / 4 : mapix_stream(0);
+    job->streams = g->dtype != MAPIX_F16 && all > from && (g->dtype == MAPIX_F32 || job->canvas_nbytes > from / 512);
     return 1;
 }
 

@@ -22,8 +22,8 @@ typedef void (*swap_fn)(uint8_t *to, const uint8_t *from, uint64_t nbytes);
 typedef struct {
     line_fn line[3]; /* by MAPIX_U8, MAPIX_F32, MAPIX_F16 */
     triple_fn triple[3];
-    swap_fn swap[9]; /* by the size of a number: 1, 2, 4, 8 */
-    line_fn stream;  /* line[MAPIX_F32] with both steps 1, written past the caches, in order with later stores */
+    swap_fn swap[9]; /* by the size of a number: 2, 4, 8 */
+    line_fn stream[2]; /* line[] with both steps 1, written past the caches, in order with later stores */
 } mapix_kernels;
 
 /* The kernels for the level in force. */

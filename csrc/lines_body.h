@@ -92,6 +92,30 @@ TARGET static void NAME(stream_f32)(void *to, size_t to_step, const uint8_t *fro
     }
 }
 
+/* The same for bytes as they are. */
+TARGET static void NAME(stream_u8)(void *to, size_t to_step, const uint8_t *from, size_t from_step,
+                                   size_t n, float a, float b) {
+    uint8_t *out = to;
+    size_t i = 0;
+    (void)to_step;
+    (void)from_step;
+    (void)a;
+    (void)b;
+#if LEVEL > 0
+    const size_t before = -(uintptr_t)out % STREAMED_NBYTES;
+    i = before < n ? before : n;
+    memcpy(out, from, i);
+    for (; i + STREAMED_NBYTES <= n; i += STREAMED_NBYTES) {
+        for (size_t k = 0; k < STREAMED_NBYTES; k += 32) {
+            _mm256_stream_si256((__m256i *)(void *)(out + i + k),
+                                _mm256_loadu_si256((const __m256i *)(const void *)(from + i + k)));
+        }
+    }
+    _mm_sfence();
+#endif
+    memcpy(out + i, from + i, n - i);
+}
+
 TARGET static void NAME(line_f16)(void *to, size_t to_step, const uint8_t *from, size_t from_step,
                                   size_t n, float a, float b) {
     uint16_t *restrict out = to;
@@ -158,10 +182,6 @@ TARGET static void NAME(triple_f16)(void *to, const uint8_t *from, size_t plane,
     }
 }
 
-TARGET static void NAME(swap_1)(uint8_t *to, const uint8_t *from, uint64_t nbytes) {
-    memcpy(to, from, nbytes);
-}
-
 /* Neither side is aligned; the compiler makes vector instructions of these. */
 #define SWAP(name, type, reversed)                                                              \
     TARGET static void name(uint8_t *restrict to, const uint8_t *restrict from, uint64_t nbytes) { \
@@ -179,8 +199,8 @@ SWAP(NAME(swap_8), uint64_t, __builtin_bswap64)
 static const mapix_kernels NAME(kernels) = {
     {NAME(line_u8), NAME(line_f32), NAME(line_f16)},
     {NAME(triple_u8), NAME(triple_f32), NAME(triple_f16)},
-    {[1] = NAME(swap_1), [2] = NAME(swap_2), [4] = NAME(swap_4), [8] = NAME(swap_8)},
-    NAME(stream_f32),
+    {[2] = NAME(swap_2), [4] = NAME(swap_4), [8] = NAME(swap_8)},
+    {NAME(stream_u8), NAME(stream_f32)},
 };
 
 #undef FMA

@@ -663,8 +663,8 @@ int mapix_simd(int level);
 /* Name and version of the compiler that built the core. */
 const char *mapix_compiler(void);
 
-/* Set the bytes above which batches of float32 are written past the caches; 0 sets nothing.  Returns the number in
- * force, at first 32 MiB.  For tests. */
+/* Set the bytes above which batches of float32 are written past the caches; 0 sets nothing.  Batches of bytes are from
+ * a quarter of that on, if a record has 1/512 of the quarter.  Returns the number in force, at first 32 MiB.  For tests. */
 uint64_t mapix_stream(uint64_t nbytes);
 
 /* How many faults the guard has caught in this process. */

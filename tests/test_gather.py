@@ -177,6 +177,29 @@ def test_floats_that_bypass_the_caches_are_the_same(tmp_path, level, n):
 
 
 @pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("n", [1, 20, 64, 65, 500])
+@pytest.mark.parametrize("dtype", ["u1", "<f4"])
+def test_bytes_that_bypass_the_caches_are_the_same(tmp_path, level, n, dtype):
+    numbers = np.random.default_rng(n).integers(0, 256, (5, n), np.uint8).astype(dtype)
+    np.save(tmp_path / "a.npy", numbers)
+    ds = mapix.open(tmp_path / "a.npy")
+    rows = np.array([3, 1, 4, 1, -2])
+    usual = _native.stream()
+    _native.simd(level)
+    try:
+        assert _native.stream(1) == 1
+        for begin in range(3):  # not at the beginning of a cache line
+            room = np.full(5 * n + 2 * begin, 77, dtype)
+            out = room[begin : begin + 5 * n].reshape(5, n)
+            ds.batch(rows, out)
+            np.testing.assert_array_equal(out, numbers[rows])
+            assert (room[:begin] == 77).all()
+            assert (room[begin + 5 * n :] == 77).all()
+    finally:
+        _native.stream(usual)
+
+
+@pytest.mark.parametrize("level", LEVELS)
 def test_half_floats_round_as_numpy(tmp_path, level):
     """All bytes under many scales: subnormal, tiny, huge and infinite halves among them."""
     r = Slow(16, 16, 1, [], bytes(range(256)), (0.0, 1.0))
