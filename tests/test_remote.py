@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import pickle
 import re
@@ -205,6 +206,48 @@ def test_a_folder_and_several_objects(server):
     np.testing.assert_array_equal(both.batch(rows).labels, want.labels)
     with pytest.raises(mapix.UnknownFormatError, match="servers do not list"):
         mapix.open(f"{server.url}/other/")
+
+
+def test_a_directory_of_idx_files_by_their_usual_names(server):
+    from mapix import idx
+
+    images = {"train": ROWS[:9, ..., 0], "t10k": ROWS[9:15, ..., 0]}
+    for name, rows in images.items():
+        idx.write(server.folder / f"{name}-images-idx3-ubyte", rows)
+        idx.write(server.folder / f"{name}-labels-idx1-ubyte", np.arange(len(rows), dtype="u1"))
+    ds = mapix.open(f"{server.url}/")
+    np.testing.assert_array_equal(ds.batch([8, 0]).images, images["train"][[8, 0]])
+    test = pickle.loads(pickle.dumps(mapix.open(f"{server.url}/", split="test")))
+    batch = test.batch([5])
+    np.testing.assert_array_equal(batch.images, images["t10k"][[5]])
+    assert np.asarray(batch.labels).tolist() == [5]
+    assert sorted(ds.splits) == ["test", "train"]
+
+
+def test_an_image_folder_with_metadata(server):
+    image = pytest.importorskip("PIL.Image")
+    folder = server.folder / "pictures" / "train"
+    folder.mkdir(parents=True)
+    lines = []
+    for k, name in enumerate(("a.png", "b c.png", "../x.png")):
+        lines.append(json.dumps({"file_name": name, "label": k}))
+        if k < 2:
+            image.fromarray(ROWS[k]).save(folder / name)
+    (folder / "metadata.jsonl").write_text("\n".join(lines))
+    ds = mapix.open(f"{server.url}/pictures/")
+    np.testing.assert_array_equal(ds.batch([1, 0]).images, ROWS[[1, 0]])
+    assert ds[1].shape == ROWS[1].shape
+    assert ds[1].nbytes == (folder / "b c.png").stat().st_size
+    assert ds[0].source.nbytes == (folder / "a.png").stat().st_size
+    again = pickle.loads(pickle.dumps(ds[:2]))
+    np.testing.assert_array_equal(again.batch([0]).images, ROWS[:1])
+    before = len(server.requests)
+    again.batch([0, 1])
+    assert len(server.requests) == before + 2  # one for each picture
+    with pytest.raises(mapix.FormatError, match="leaves the folder"):
+        ds[2].read()
+    direct = mapix.open(f"{server.url}/pictures/train/metadata.jsonl")
+    assert direct.columns["label"].values.tolist() == [0, 1, 2]
 
 
 def test_a_loader_runs_ahead_and_the_second_epoch_is_local(server, url):

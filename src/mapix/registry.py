@@ -186,6 +186,9 @@ class Format:
         Ends of the names of files.
     files : tuple of str
         Names of files of which a directory of this format has one.
+    objects : tuple of str
+        Further names of files, below a directory, by which the URL of a folder is recognised:
+        servers do not list it, so ``detect`` finds nothing.
     detect : callable or str, optional
         ``detect(candidate)`` returns why a path is not of this format, or None.  It is called
         for a file whose first bytes or name fit, and for every directory; ``open`` decides.
@@ -218,6 +221,7 @@ class Format:
     front: Callable[[bytes], bool] | None = None
     suffixes: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
+    objects: tuple[str, ...] = ()
     detect: Deferred | None = None
     unmarked: bool = False
     source: Deferred | None = None
@@ -365,7 +369,9 @@ class Evidence:
         """
         if candidate.is_directory:
             yield from (f for f in self.formats if candidate.has(*f.files))
-            if not is_url(candidate.path):  # servers do not list files
+            if is_url(candidate.path):
+                yield from (f for f in self.formats if candidate.has(*f.objects))
+            else:
                 yield from (f for f in self.formats if f.detect is not None)
             return
         front = candidate.front

@@ -13,7 +13,7 @@ from mapix.folder.layout import canonical, meanings, spellings
 from mapix.folder.lines import MAX_LINE_NBYTES
 from mapix.pictures.decoding import MAX_PIXELS
 from mapix.rooted import Root
-from mapix.source import Source, absolute
+from mapix.source import RemoteFolder, Source, absolute, is_url
 
 __all__ = ["Files", "OtherFileError", "Settings"]
 
@@ -64,9 +64,10 @@ class Files:
             if self._below[:1] == ("..",):
                 raise ValueError(f"root={root!r} is not above {folder}")
         self.root = None if root is None else absolute(root)
-        self._root: Root | None = Root(folder if root is None else root)
+        top = folder if root is None else root
+        self._root: Root | RemoteFolder | None = RemoteFolder(top) if is_url(top) else Root(top)
 
-    def _named(self, name: str) -> tuple[Root, str]:
+    def _named(self, name: str) -> tuple[Root | RemoteFolder, str]:
         root = self._root
         if root is None:
             raise ClosedError(f"{self.folder}: the dataset is closed")
@@ -87,6 +88,8 @@ class Files:
     def source(self, name: str, **options: Any) -> Source:
         """Open and map a file."""
         root, name = self._named(name)
+        if isinstance(root, RemoteFolder):
+            return Source(root.url_of(name), **options)
         return Source(name, root=root, **options)
 
     def read(self, name: str, limit: int) -> bytes:

@@ -11,6 +11,7 @@ FORMAT = Format(
     open="mapix.folder.opening:open_path",
     suffixes=(".jsonl", *METADATA_FILES),
     files=METADATA_FILES,
+    objects=("train/metadata.jsonl", "test/metadata.jsonl"),
     detect="mapix.folder.opening:refusal",
     repair="mapix.folder.salvage:repair",
     source="mapix.folder.conversion:stream",

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from mapix.errors import FormatError
 from mapix.folder.layout import METADATA, METADATA_FILES, NAME
 from mapix.folder.pictures import IMAGES, has_pictures, is_yolo, subfolders
+from mapix.source import is_file, is_folder, is_url
 
 __all__ = [
     "NOTHING",
@@ -19,6 +20,7 @@ __all__ = [
     "splits_of",
 ]
 
+SPLITS = ("train", "test", "validation")  # of a remote folder
 USUAL = ("train", "test", "validation", "valid", "val", "dev", "all")
 NOTHING = f"no {METADATA} in it, nor in a folder in it, and no pictures"
 
@@ -46,7 +48,7 @@ class Place(NamedTuple):
 
 def metadata_name(folder: str) -> str | None:
     """Return the name of the metadata file of a folder; None without one of its own."""
-    there = (n for n in METADATA_FILES if os.path.isfile(os.path.join(folder, n)))
+    there = (n for n in METADATA_FILES if is_file(os.path.join(folder, n)))
     return next(there, None)
 
 
@@ -62,6 +64,8 @@ def splits_of(folder: str) -> tuple[str, ...]:
     or those that have ``images`` and ``labels``; or, where no pictures lie beside them and all
     others are empty, those with the usual names of splits.
     """
+    if is_url(folder):  # servers do not list folders
+        return tuple(n for n in SPLITS if has_metadata(os.path.join(folder, n)))
     below = subfolders(folder, links=True)
     found = [n for n in below if has_metadata(os.path.join(folder, n))]
     if not found and is_yolo(folder):
@@ -122,7 +126,7 @@ def located(path: str, split: str | None, root: str | None, *, sure: bool = Fals
     """
     if split is not None and sure:
         return place_of_split(path, split, root)
-    if not os.path.isdir(path):
+    if not is_folder(path):
         if split is not None:
             raise ValueError(f"{path} is a file; split= chooses among the folders of a directory")
         return Place(path, root)

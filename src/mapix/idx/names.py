@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import re
+from collections.abc import Iterable
 
-from mapix.source import is_file, name_of, path_beside
+from mapix.source import is_file, is_url, name_of, path_beside
 
 __all__ = ["FILES", "IMAGES", "images_of", "labels_of", "splits_of"]
 
@@ -28,14 +29,17 @@ def _in(folder: str, split: str) -> list[str]:
 
 def _by_prefix(folder: str, split: str) -> dict[str, str]:
     """Return the images of a split in one directory by what their names begin with."""
+    if is_url(folder):
+        each = (path_beside(f"{folder.rstrip('/')}/", name) for name in _usual([split]))
+        found = next((path for path in each if is_file(path)), None)
+        return {} if found is None else {"": found}
     try:
         with os.scandir(folder) as entries:
             names = [e.name for e in itertools.islice(entries, MOST_NAMES + 1)]
     except OSError:
         return {}
     if len(names) > MOST_NAMES:
-        usual = itertools.product(FILES.values(), (3, 4), ("", ".gz"))
-        names = [name.format(ndim) + end for name, ndim, end in usual]
+        names = _usual(FILES)
     best: dict[str, tuple[tuple[str, ...], str]] = {}
     for name in names:
         m = _NAME.fullmatch(name)
@@ -46,6 +50,11 @@ def _by_prefix(folder: str, split: str) -> dict[str, str]:
         if os.path.isfile(path) and (m[1] not in best or rank < best[m[1]][0]):
             best[m[1]] = rank, path
     return {prefix: path for prefix, (_, path) in best.items()}
+
+
+def _usual(splits: Iterable[str]) -> list[str]:
+    usual = itertools.product([FILES[split] for split in splits], (3, 4), ("", ".gz"))
+    return [name.format(ndim) + end for name, ndim, end in usual]
 
 
 def images_of(folder: str, split: str) -> list[str]:
@@ -67,6 +76,8 @@ def images_of(folder: str, split: str) -> list[str]:
         found = _in(os.path.join(folder, below), split)
         if found:
             return found
+    if is_url(folder):  # each name would cost requests
+        return []
     return [path for name in SETS for path in _in(os.path.join(folder, name, "raw"), split)]
 
 

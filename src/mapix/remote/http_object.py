@@ -98,9 +98,11 @@ class HttpObject:
     url : str
         ``http://`` or ``https://``, perhaps with user and password; otherwise ~/.netrc may have
         them.
+    nbytes : int, optional
+        First bytes that opening reads.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, nbytes: int | None = None) -> None:
         parts = urlsplit(url)
         self.url = plain_url(url)
         try:
@@ -115,7 +117,7 @@ class HttpObject:
         self._answered_complete = False
         self._etag: str | None = None
         self._date: str | None = None
-        data = bytearray(first_nbytes(url))
+        data = bytearray(first_nbytes(url, nbytes))
         got = self._tried(0, memoryview(data))[0]
         self.first = bytes(data[:got])
         if self._answered_complete and got < self.nbytes:  # a server without ranges

@@ -63,6 +63,8 @@ def plain_url(url: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def first_nbytes(url: str) -> int:
-    """Return how many bytes the request that opens an object reads."""
+def first_nbytes(url: str, nbytes: int | None = None) -> int:
+    """Return how many bytes the request that opens an object reads: ``nbytes`` if given."""
+    if nbytes is not None:
+        return nbytes
     return INDEX_FIRST_NBYTES if urlsplit(url).path.endswith(INDEX) else FIRST_NBYTES

@@ -15,8 +15,15 @@ __all__ = ["opened", "read_all"]
 STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl")  # schemes of obstore
 
 
-def opened(url: str) -> RemoteObject:
+def opened(url: str, nbytes: int | None = None) -> RemoteObject:
     """Open an object.
+
+    Parameters
+    ----------
+    url : str
+        Its URL.
+    nbytes : int, optional
+        How many of its first bytes are read by the same request: by default 16 KiB.
 
     Raises
     ------
@@ -29,19 +36,19 @@ def opened(url: str) -> RemoteObject:
     if re.search(r"[\x00-\x20\x7f]", url):
         raise OSError(errno.EINVAL, "a URL has no spaces and control characters", plain_url(url))
     if scheme in ("http", "https"):
-        return HttpObject(url)
-    return StoreObject(url) if scheme in STORES else FsspecObject(url)
+        return HttpObject(url, nbytes)
+    return StoreObject(url, nbytes) if scheme in STORES else FsspecObject(url, nbytes)
 
 
-def read_all(url: str, limit: int) -> bytes:
-    """Return the content of a small object.
+def read_all(url: str, limit: int, first: int | None = None) -> bytes:
+    """Return the content of a small object; ``first`` bytes of it by one request.
 
     Raises
     ------
     LimitError
         It has more than ``limit`` bytes.
     """
-    found = opened(url)
+    found = opened(url, first)
     if found.nbytes > limit:
         raise LimitError(f"{found.url}: {found.nbytes} bytes, above the limit of {limit} bytes")
     data = bytearray(found.nbytes)

@@ -26,7 +26,7 @@ class StoreObject:
     Credentials, region and endpoint come from the environment, as obstore documents.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, nbytes: int | None = None) -> None:
         obstore = library("obstore", "remote")
         self._errors = library("obstore.exceptions", "remote")
         self.url = plain_url(url)
@@ -45,7 +45,7 @@ class StoreObject:
         self._get = obstore.get
         self._etag: str | None = None
         try:
-            found = self._answer(0, first_nbytes(url))
+            found = self._answer(0, first_nbytes(url, nbytes))
             meta, self.first = found.meta, bytes(found.bytes())
         except (FileNotFoundError, PermissionError):
             raise
@@ -104,7 +104,7 @@ class FsspecObject:
     five seconds while ranges are read.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, nbytes: int | None = None) -> None:
         self.url = plain_url(url)
         core = library("fsspec.core", "remote")
         try:
@@ -125,7 +125,7 @@ class FsspecObject:
             )
         self.modified_ns = 0
         self._checked = time.monotonic()
-        data = bytearray(min(first_nbytes(url), self.nbytes))
+        data = bytearray(min(first_nbytes(url, nbytes), self.nbytes))
         self.read(0, memoryview(data))
         self.first = bytes(data)
 

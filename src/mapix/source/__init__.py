@@ -25,6 +25,7 @@ from mapix.source.paths import (
     read_beside,
     read_small,
 )
+from mapix.source.remote_folder import RemoteFolder
 
 __all__ = [
     "COARSE_NS",
@@ -34,6 +35,7 @@ __all__ = [
     "Fingerprint",
     "Mapping",
     "Needs",
+    "RemoteFolder",
     "Source",
     "Unmapped",
     "absolute",
