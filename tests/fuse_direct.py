@@ -1,6 +1,8 @@
 """A file system of one file, ``x.idx``, with direct I/O: it allows private maps only.
 
 ``python tests/fuse_direct.py FOLDER`` mounts it, prints ``ready``, and serves until its input ends.
+With ``broken`` after it, the file can be mapped as usual, and all reads of its second page fail as
+those of a broken disk do.
 Speaks to ``/dev/fuse`` itself; needs the right to mount.
 """
 
@@ -18,6 +20,8 @@ ROOT, FILE = 1, 2
 LOOKUP, FORGET, GETATTR, OPEN, READ, RELEASE = 1, 2, 3, 14, 15, 18
 FLUSH, INIT, OPENDIR, BATCH_FORGET = 25, 26, 27, 42
 DIRECT_IO = 1
+BROKEN = sys.argv[2:] == ["broken"]
+PAGE = 4096
 
 
 def attributes(node: int) -> bytes:
@@ -36,9 +40,11 @@ def answer(operation: int, node: int, body: bytes) -> bytes | None:
     if operation == LOOKUP and body.rstrip(b"\0") == b"x.idx":
         return struct.pack("<4Q2I", FILE, 0, 1, 1, 0, 0) + attributes(FILE)
     if operation in (OPEN, OPENDIR):
-        return struct.pack("<Q2I", 1, DIRECT_IO if operation == OPEN else 0, 0)
+        return struct.pack("<Q2I", 1, DIRECT_IO if operation == OPEN and not BROKEN else 0, 0)
     if operation == READ:
         _, at, size = struct.unpack_from("<2QI", body)
+        if BROKEN and at < 2 * PAGE and at + size > PAGE:
+            raise OSError(errno.EIO, "")
         return DATA[at : at + size]
     if operation in (FLUSH, RELEASE):
         return b""

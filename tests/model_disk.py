@@ -23,11 +23,11 @@ class Inode:
         self.now = b""
         self.synced = b""
 
-    def after_crash(self, rng: random.Random) -> bytes:
+    def after_crash(self, rng: random.Random, sector: int = SECTOR) -> bytes:
         size = rng.randint(*sorted((len(self.synced), len(self.now))))
         out = bytearray(size)
-        for at in range(0, size, SECTOR):
-            end = min(at + SECTOR, size)
+        for at in range(0, size, sector):
+            end = min(at + sector, size)
             new, old = self.now[at:end], self.synced[at:end]
             choices = [old, new] if at < len(self.synced) else [b"", new]
             if new == old or not new:  # or it was cut off, and what comes back is what was there
@@ -38,6 +38,8 @@ class Inode:
 
 class ModelDisk:
     """``mapix.store.Calls`` over the model; ``leave_out`` names calls that do nothing."""
+
+    SECTOR = SECTOR
 
     def __init__(self, root: str, leave_out: str = "") -> None:
         self.root = root
@@ -191,7 +193,7 @@ class ModelDisk:
                     found[new + path[len(old) :]] = found.pop(path)
             elif kind == "unlink":
                 found.pop(paths[0])
-        return {p: i.after_crash(rng) for p, i in found.items() if i is not None}
+        return {p: i.after_crash(rng, self.SECTOR) for p, i in found.items() if i is not None}
 
 
 def below(state: dict[str, bytes], folder: str) -> dict[str, bytes]:

@@ -337,6 +337,37 @@ print(len(ds), ds.batch([99]).images.tobytes() == ds[99].tobytes() == bytes(rang
 
 
 @pytest.mark.maps
+def test_a_page_that_the_disk_cannot_deliver(tmp_path):
+    """An error that names file, record and byte; the other records are read."""
+    server = subprocess.Popen(
+        [sys.executable, fuse_direct.__file__, str(tmp_path), "broken"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        said = server.stdout.readline().strip()
+        if said != "ready":
+            pytest.skip(f"no file system can be mounted here: {said}")
+        ds = mapix.open(tmp_path / "x.idx")
+        for use, record in (
+            (lambda: ds.batch([0, 70]), 70),
+            (lambda: np.asarray(ds), 63),
+            (ds.verify, 63),
+            (ds.statistics, 63),
+            (ds.snapshot, 0),
+        ):
+            with pytest.raises(OSError, match=f"record {record} at byte") as error:
+                use()
+            assert error.value.errno == errno.EIO
+            assert error.value.filename == str(tmp_path / "x.idx")
+            assert "vimh" not in str(error.value)
+            assert ds.batch([62]).images.tobytes() == bytes((62 * 64 + k) % 100 for k in range(64))
+    finally:
+        server.communicate("", timeout=60)
+
+
+@pytest.mark.maps
 def test_what_cannot_be_mapped_is_named(tmp_path, monkeypatch):
     (path,) = files(tmp_path, 1)
 

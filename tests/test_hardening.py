@@ -116,3 +116,10 @@ def test_copies_are_checked() -> None:
     if platform.libc_ver()[0] != "glibc":
         pytest.skip("a C library without checked calls")
     assert any(name.startswith("__") and name.endswith("_chk") for name in names), sorted(names)
+
+
+def test_the_core_allocates_nothing() -> None:
+    """So no ``malloc`` can fail in it: what it needs is allocated by Python."""
+    names = built("mapix._core").symbols()
+    assert "memcpy" in names
+    assert not names & {"malloc", "calloc", "realloc", "aligned_alloc", "posix_memalign", "free"}

@@ -10,6 +10,7 @@ There is no lock: each step is one operation of a dict.  A forked child has its 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import resource
@@ -55,6 +56,7 @@ def close(
     key: int,
     pop: Callable[[int, int], int] = _pool.pop,
     shut: Callable[[int], None] = os.close,
+    ignoring: type[contextlib.suppress] = contextlib.suppress,
 ) -> None:
     """Close the descriptor of ``key``, if there is one.
 
@@ -62,7 +64,8 @@ def close(
     """
     fd = pop(key, -1)
     if fd >= 0:
-        shut(fd)
+        with ignoring(OSError):  # the file was only read
+            shut(fd)
 
 
 def _close_oldest() -> bool:

@@ -161,6 +161,7 @@ class JointGather:
             entries=None,
             head_nbytes=p.head_nbytes,
             interleaved=p.interleaved,
+            format=ds.FAMILY,
         )
         found = self._held[k] = _Held(ds, _native.JointPart(p.mapping, table))
         return found

@@ -43,11 +43,16 @@ class Root:
         self.path = os.fspath(path)
         self.full_path = absolute(self.path)
         fd = _folder(self.path)
-        found = os.fstat(fd)
-        self._is = found.st_dev, found.st_ino
-        self._copies = current()
-        self._copied: dict[str, tuple[bytes, os.stat_result]] = {}
-        descriptors.keep(id(self), fd)
+        try:
+            found = os.fstat(fd)
+            self._is = found.st_dev, found.st_ino
+            self._copies = current()
+            self._copied: dict[str, tuple[bytes, os.stat_result]] = {}
+            descriptors.keep(id(self), fd)
+        except BaseException:
+            descriptors.take(id(self))
+            os.close(fd)
+            raise
 
     def __del__(self, close: Callable[[int], None] = descriptors.close) -> None:
         close(id(self))
@@ -95,9 +100,12 @@ class Root:
             if e.errno == errno.EXDEV:
                 raise self._leaves(name) from e
             raise OSError(e.errno, os.strerror(e.errno or 0), self._named(name)) from e
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise OSError(f"{self._named(name)}: not a regular file")
+        except BaseException:
             os.close(fd)
-            raise OSError(f"{self._named(name)}: not a regular file")
+            raise
         return fd
 
     def _open(self, name: bytes, parts: list[bytes]) -> int:

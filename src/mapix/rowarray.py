@@ -519,6 +519,7 @@ class RowArray(FileDataset[NDArray[Any]]):
             entries=None,
             head_nbytes=0,
             interleaved=self._layout == "NHWC",
+            format=self.FAMILY,
         )
 
     def _in_numpy(

@@ -691,6 +691,7 @@ class NewSet(NewDirectory):
         self, path: str | os.PathLike[str], names: tuple[str, str], calls: Calls = SYSTEM
     ) -> None:
         self._names = names
+        self._stuck = False  # whether entries that were moved cannot be moved back
         super().__init__(path, calls)
 
     def _refuse(self) -> None:
@@ -730,11 +731,24 @@ class NewSet(NewDirectory):
                     self._calls.fsync_directory(folder)
                 self._calls.appear(os.path.join(self.stage, name), os.path.join(folder, name))
         except BaseException:
+            self._stuck = True
             for name in names:
                 hidden = os.path.join(self.stage, name)
                 if not self._calls.exists(hidden):
                     self._calls.rename(os.path.join(folder, name), hidden)
+            self._stuck = False
             raise
+
+    def abort(self) -> None:
+        """Remove everything that was written.  Does nothing after ``commit`` or ``abort``.
+
+        If entries cannot be moved back, the stage stays, as that of a killed writer: without it,
+        these entries would look like those of a set whose first one was removed.
+        """
+        if self._stuck:
+            self._stage.release()
+        else:
+            super().abort()
 
     def _let_go(self) -> None:
         if self.placed is not None:

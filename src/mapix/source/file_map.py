@@ -145,24 +145,25 @@ class Mapping:
                 moved = self.fingerprint.difference(Fingerprint.of(os.fstat(fd)))
                 if moved is not None:
                     raise FileChangedError(path, f"{moved} while it was copied; {self.advice}")
+            self.limited = limit is not None or copies is not None
+            self._sample: int | None = None
+            self._front: bytes | None = None
+            self._place = _native.c_path(full_path)
+            if not self.limited:
+                descriptors.keep(id(self), fd)
         except BaseException:
+            descriptors.take(id(self))
             os.close(fd)
             raise
-        self.limited = limit is not None or copies is not None
-        self._sample: int | None = None
-        self._front: bytes | None = None
-        self._place = _native.c_path(full_path)
         # never checked: a copy, and a file that another process appends to all the time
         if self.limited:
             os.close(fd)
-        else:
-            descriptors.keep(id(self), fd)
         self._describe(found)
 
     def _describe(self, found: os.stat_result) -> None:
-        fd = descriptors.held(id(self))
-        if fd < 0:
-            fd = _native.UNCHECKED if self.limited else _native.BY_PATH
+        fd = _native.UNCHECKED if self.limited else descriptors.held(id(self))
+        if fd < 0 and not self.limited:
+            fd = _native.BY_PATH
         self.cmap = _native.new_map(self._buffer, self.nbytes, fd, self._place, found)
         self._located: tuple[_native.CData, int] | None = None
 

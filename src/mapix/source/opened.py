@@ -248,11 +248,14 @@ class Unmapped:
             self.fingerprint = self._source.fingerprint
             return
         self._fd = open_file(path)
-        found = os.fstat(self._fd)
-        self.fingerprint = Fingerprint.of(found)
-        if not stat.S_ISREG(found.st_mode):
+        try:
+            found = os.fstat(self._fd)
+            self.fingerprint = Fingerprint.of(found)
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError(f"{path}: not a regular file")
+        except BaseException:
             self.close()
-            raise OSError(f"{path}: not a regular file")
+            raise
 
     def __enter__(self) -> Self:
         return self

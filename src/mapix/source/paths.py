@@ -104,9 +104,22 @@ def is_folder(path: str) -> bool:
 
 
 def is_file(path: str) -> bool:
-    """Return whether a path is a file, or the URL of an object; a URL costs a request."""
+    """Return whether a path is a file, or the URL of an object; a URL costs a request.
+
+    Raises
+    ------
+    OSError
+        The disk does not tell: labels that lie in a file must not be missing without an error.
+    """
     if not is_url(path):
-        return os.path.isfile(path)
+        try:
+            return stat.S_ISREG(os.stat(path).st_mode)
+        except OSError as e:
+            if e.errno in (errno.EIO, errno.ENOMEM, errno.ESTALE):
+                raise
+            return False
+        except ValueError:  # a NUL in it
+            return False
     from mapix.remote import opened
 
     try:
