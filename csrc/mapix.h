@@ -723,6 +723,37 @@ typedef struct {
 int mapix_tiles(const mapix_picture *pictures, uint64_t n, const mapix_tiling *how, uint8_t *out,
                 uint64_t out_nbytes, mapix_tile *tiles);
 
+/* --- pictures of another size ----------------------------------------------------------------------
+ *
+ * Bytes in memory become the numbers of a batch: no file is read. */
+
+/* Filters, as Pillow has them: where pixels become fewer, each is a sum over the area that it covers. */
+enum { MAPIX_BOX = 0, MAPIX_BILINEAR = 1, MAPIX_HAMMING = 2, MAPIX_BICUBIC = 3, MAPIX_LANCZOS = 4 };
+
+/* A picture, h lines of w pixels of c (1..4) bytes, `row` bytes from one line to the next.  Its part `box` (left, top,
+ * right, bottom, in pixels) becomes to_h lines of to_w pixels at `to`; to_row, to_col and to_channel are steps
+ * there, in numbers.  Sides are 1..65535. */
+typedef struct {
+    const uint8_t *pixels;
+    uint64_t row;
+    uint32_t h, w, c;
+    uint32_t filter;
+    float box[4];
+    void *to;
+    uint64_t to_row, to_col, to_channel;
+    uint32_t to_h, to_w;
+    uint32_t dtype;      /* MAPIX_U8, MAPIX_F32, MAPIX_F16 */
+    const float *affine; /* c pairs (a, b): out = fma(byte, a, b); null: the byte.  Ignored for MAPIX_U8 */
+} mapix_resizing;
+
+/* How many bytes of scratch mapix_resize needs: weights, and the lines of the picture that become one line; 0 if the
+ * arguments are wrong. */
+uint64_t mapix_resize_scratch(const mapix_resizing *r);
+
+/* Scale in one direction, then in the other; each rounds to bytes, with weights of 22 bits.  These are the bytes of
+ * Pillow 13's Image.resize.  The scratch memory is aligned for doubles. */
+int mapix_resize(const mapix_resizing *r, void *scratch, uint64_t nscratch);
+
 /* cdef: end */
 
 #endif

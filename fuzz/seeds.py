@@ -884,6 +884,22 @@ def picture_seeds() -> dict[str, bytes]:
     return png_seeds() | polygon_seeds() | tile_seeds() | outline_seeds()
 
 
+def resize_seeds() -> dict[str, bytes]:
+    """All filters, levels, channels and types; to fewer and to more pixels; parts."""
+    found = {}
+    sizes = {"down": (20, 9, 7, 4), "tall": (22, 3, 5, 2), "up": (3, 4, 20, 17)}
+    sizes["copy"] = (6, 7, 6, 7)
+    boxes = [bytes([kind, 64, 20, 17, 210]) for kind in (1, 2, 0)]
+    for (name, (h, w, to_h, to_w)), kind, c in product(sizes.items(), range(15), range(4)):
+        same = 16 * (h == to_h) + 32 * (w == to_w)
+        more = 128 + 64 * (c == 1) + same + 4 * (kind % 3) + c
+        to = [n - 1 for n, bit in ((to_h, 16), (to_w, 32)) if not same & bit]
+        head = bytes([kind, more, h - 1, w - 1, *to])
+        box = boxes[(kind + c) % 3]
+        found[f"{name}-{kind}-{c}"] = head + box + box + bytes([5, 77, kind, 40])
+    return found
+
+
 def main() -> None:
     """Write them all."""
     seeds = {
@@ -897,6 +913,7 @@ def main() -> None:
         "jsonl": jsonl_seeds(),
         "items": item_seeds(),
         "pictures": picture_seeds(),
+        "resize": resize_seeds(),
     }
     for target, inputs in seeds.items():
         folder = Path(sys.argv[1]) / target
