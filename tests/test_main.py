@@ -6,6 +6,7 @@ import platform
 import re
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import numpy
@@ -224,10 +225,20 @@ def modules_after(argv: list[str]) -> tuple[str, set[str]]:
     return done.stdout, set(done.stderr.splitlines())
 
 
+def installed(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "missing"
+
+
 def test_version_imports_no_format_and_no_numpy():
     out, loaded = modules_after(["--version"])
     core = r"\(C core: (plain C|AVX2|AVX-512), (gcc|clang) [\w. -]+; C types there; "
-    assert re.fullmatch(rf"mapix [\d.]+ {core}Python [\d.]+, numpy [\d.]+\)\n", out)
+    decoders = r", Pillow ([\d.]+|missing), simplejpeg ([\d.]+|missing)"
+    assert re.fullmatch(rf"mapix [\d.]+ {core}Python [\d.]+, numpy [\d.]+{decoders}\)\n", out)
+    for name in ("pillow", "simplejpeg"):
+        assert f"{name} {installed(name)}" in out.lower()
     for version in (mapix.__version__, platform.python_version(), numpy.__version__):
         assert version in out
     assert not loaded & {

@@ -9,14 +9,15 @@ from mapix import __version__
 
 __all__ = ["version"]
 
+LIBRARIES = ("numpy", "Pillow", "simplejpeg")  # the last two decode pictures
 LEVELS = ("plain C", "AVX2", "AVX-512")
 
 
 def version() -> str:
-    """Return one line: versions of mapix, Python and numpy, and the state of the C core."""
+    """Return one line: versions of mapix and libraries, and the state of the C core."""
     return (
         f"mapix {__version__} ({_core()}; C types {_types()}; "
-        f"Python {sys.version.split()[0]}, numpy {_numpy()})"
+        f"Python {sys.version.split()[0]}, {_installed()})"
     )
 
 
@@ -35,10 +36,12 @@ def _types() -> str:
     return "there" if find_spec("mapix._record") else "missing"
 
 
-def _numpy() -> str:
-    """Return numpy's version from the name of its metadata: importing it takes too long."""
+def _installed() -> str:
+    """Return versions from names of metadata: importing the libraries takes too long."""
+    found: dict[str, str] = {}
     for folder in sys.path:
         for name in os.listdir(folder) if os.path.isdir(folder) else ():
-            if name.startswith("numpy-") and name.endswith(".dist-info"):
-                return name.removeprefix("numpy-").removesuffix(".dist-info")
-    return "missing"
+            library, _, version = name.removesuffix(".dist-info").partition("-")
+            if name.endswith(".dist-info"):
+                found.setdefault(library.lower(), version)
+    return ", ".join(f"{name} {found.get(name.lower(), 'missing')}" for name in LIBRARIES)

@@ -25,7 +25,7 @@ def _colour(category: Any, known: dict[Any, str]) -> str:
 
 def _shown(record: Record) -> Any:
     """Return a record's picture; the numbers of a deep one are scaled to 0..255."""
-    picture, _ = decode(record.encoded(), deep=True)
+    picture, _ = decode(record.encoded(), arrays=True)
     if not isinstance(picture, np.ndarray):
         return picture
     numbers = np.nan_to_num(picture.astype(np.float64))

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mapix._native.records import DTYPES as OF_CORE
+from mapix._native.resize import FILTERS, resize
 from mapix.assembly import check_padding
 from mapix.augmentation import Choices, Draws, put
 from mapix.batch import Batch, affine, given
 from mapix.errors import LimitError
 from mapix.options import MOST_SIDE, BatchOptions, Dtype
-from mapix.pictures.decoding import EncodedPicture
-from mapix.pictures.fitting import Fit, Fitted, picture_size
+from mapix.pictures.decoding import MODES, EncodedPicture
+from mapix.pictures.fitting import Fit, Fitted, Scaling, picture_size
 from mapix.pictures.threads import Threads
 from mapix.text import brief
 
 __all__ = ["OPTIONS", "PictureBatch", "PicturePlan"]
 
 DTYPES = get_args(Dtype)
+BYTE = np.dtype(np.uint8)
+NO_PIXELS = np.empty((0, 0, 0), np.uint8)
 OPTIONS = ("size", "fit", "mode", "resample", "draft")
 """Options of batches that only pictures have."""
 
@@ -115,8 +119,51 @@ class PicturePlan:
         batch : type
             The class of the batch.
         """
-        wait = decoders.begin(lambda record: self.fit.fitted(encoded(record)), records)
-        return lambda: self._placed(wait(), list(records), out, placers, batch)
+        prepared = self._prepared(len(records), out)
+
+        def decoded(k: int) -> Fitted:
+            part = self.fit.decoded(encoded(records[k]))
+            if max(part.shape[:2]) > MOST_SIDE:
+                what = f"{part.shape[0]} x {part.shape[1]} pixels, a side above {MOST_SIDE}"
+                raise LimitError(f"{self.path}: {part.name}: {what}")
+            if prepared is None:
+                return part.scaled()
+            images, table = prepared
+            self._put(images[k], part, table)
+            return replace(part, pixels=NO_PIXELS, scaling=None)
+
+        wait = decoders.begin(decoded, range(len(records)))
+
+        def made() -> PictureBatch:
+            parts = wait()
+            if prepared is None:
+                return self._placed(parts, list(records), out, placers, batch)
+            return self._batch(prepared[0], parts, [p.place for p in parts], list(records), batch)
+
+        return made
+
+    def _prepared(
+        self, n: int, out: NDArray[Any] | Batch | None
+    ) -> tuple[NDArray[Any], NDArray[Any] | None] | None:
+        """Return images and table of a batch whose shape and type the options alone state.
+
+        Then the threads that decode also scale and cast, straight into the batch.
+        """
+        if self.draws is not None or self.fit.size is None or self.fit.mode is None:
+            return None
+        c = self.channels or MODES[self.fit.mode]
+        if c < MODES[self.fit.mode]:  # an error that names a picture
+            return None
+        return self._output((n, *self.fit.size, c), self.dtype or BYTE, out)
+
+    def _output(
+        self, shape: tuple[int, ...], kind: np.dtype[Any], out: NDArray[Any] | Batch | None
+    ) -> tuple[NDArray[Any], NDArray[Any] | None]:
+        """Return the images of a batch of a shape (n, h, w, c), and the pairs of its channels."""
+        n, h, w, c = shape
+        shape = (n, c, h, w) if self.planar else shape
+        images = np.empty(shape, kind) if out is None else given(out, shape, kind)
+        return images, None if self.numbers is None else affine(kind.name, *self.numbers, c)
 
     def _placed(
         self,
@@ -131,11 +178,8 @@ class PicturePlan:
         h, w = self._canvas(parts)
         if self.fit.size is None and self.fit.fit == "crop":
             parts = [p.cut(h, w, centre=self.fit.crop != "corner") for p in parts]
-        c = self._channels(parts)
-        kind = self._kind(parts)
-        shape = (len(parts), c, h, w) if self.planar else (len(parts), h, w, c)
-        images = np.empty(shape, kind) if out is None else given(out, shape, kind)
-        table = None if self.numbers is None else affine(kind.name, *self.numbers, c)
+        shape = (len(parts), h, w, self._channels(parts))
+        images, table = self._output(shape, self._kind(parts), out)
         placers.run(lambda k: self._put(images[k], parts[k], table), range(len(parts)))
         return self._batch(images, parts, [p.place for p in parts], records, batch)
 
@@ -161,9 +205,7 @@ class PicturePlan:
             )
         h, w = sizes.pop() if sizes else augment.crop or self.fit.size or (0, 0)
         c, kind = self._channels(parts), self._kind(parts)
-        shape = (len(parts), c, h, w) if self.planar else (len(parts), h, w, c)
-        images = np.empty(shape, kind) if out is None else given(out, shape, kind)
-        table = None if self.numbers is None else affine(kind.name, *self.numbers, c)
+        images, table = self._output((len(parts), h, w, c), kind, out)
         chosen = draws.choices(np.array(canvases, np.int64).reshape(-1, 2))
 
         def change(k: int) -> None:
@@ -200,10 +242,6 @@ class PicturePlan:
         )
 
     def _canvas(self, parts: list[Fitted]) -> tuple[int, int]:
-        for part in parts:
-            if max(part.shape[:2]) > MOST_SIDE:
-                what = f"{part.shape[0]} x {part.shape[1]} pixels, a side above {MOST_SIDE}"
-                raise LimitError(f"{self.path}: {part.name}: {what}")
         if self.fit.size is not None:
             return self.fit.size
         if not parts:
@@ -268,11 +306,18 @@ class PicturePlan:
         """Put a picture onto its canvas, converted."""
         target = to.transpose(1, 2, 0) if self.planar else to
         top, left = part.corner
+        in_core = part.pixels.dtype == BYTE and to.dtype.name in OF_CORE
+        if not in_core:
+            part = part.scaled()
         pixels = part.pixels
-        n, m, c = pixels.shape
-        if pixels.shape != target.shape:
+        box, (n, m), resample = part.scaling or _as_it_is(pixels)
+        c = pixels.shape[2]
+        if (n, m, c) != target.shape:
             target[...] = self.pad_value
         target = target[top : top + n, left : left + m, :c]
+        if in_core:
+            resize(pixels, box, resample, target, table)
+            return
         if table is None:
             if target.dtype.kind in "iu" and pixels.dtype.kind == "f":  # scaled: integers again
                 limits = np.iinfo(part.dtype)
@@ -282,17 +327,19 @@ class PicturePlan:
         else:
             for channel, (a, b) in enumerate(table.astype(np.longdouble)[:c]):
                 from_ = pixels[:, :, channel]
-                if from_.dtype == np.uint8:  # 256 values, each rounded once, as the C core does
-                    values = (np.arange(256) * a + b).astype(np.float32).astype(to.dtype)
-                    target[:, :, channel] = values[from_]
-                else:
-                    with np.errstate(over="ignore"):
-                        target[:, :, channel] = from_ * np.float64(a) + np.float64(b)
+                with np.errstate(over="ignore"):
+                    target[:, :, channel] = from_ * np.float64(a) + np.float64(b)
         if part.dtype != np.uint8 and to.dtype == np.float16 and np.isinf(target).any():
             raise ValueError(
                 f"{self.path}: {part.name}: numbers of {part.dtype} that float16 does not reach: "
                 "pass scale=, or dtype='float32'"
             )
+
+
+def _as_it_is(pixels: NDArray[Any]) -> Scaling:
+    """Return the scaling that copies pixels."""
+    h, w = pixels.shape[:2]
+    return Scaling((0.0, 0.0, float(w), float(h)), (h, w), FILTERS[0])
 
 
 def _moved(

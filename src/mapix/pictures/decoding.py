@@ -1,4 +1,4 @@
-"""Decode the files of pictures with Pillow, and turn its pictures into arrays."""
+"""Decode the files of pictures, with Pillow or simplejpeg, and turn them into arrays."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mapix.drawing import thumbnail
 from mapix.errors import FormatError, LimitError
 from mapix.optional import library
+from mapix.pictures import jpeg
 from mapix.pictures.depth import GREY, Numbers, numbers_of, read, turned
 
 __all__ = [
@@ -126,7 +127,7 @@ def _identified(image: Any, data: bytes) -> Any:
 
 
 def decode(
-    file: EncodedPicture, draft: tuple[int, int] | None = None, deep: bool = False
+    file: EncodedPicture, draft: tuple[int, int] | None = None, arrays: bool = False
 ) -> tuple[Any, tuple[int, int]]:
     """Decode a picture, and turn it as its EXIF orientation states.
 
@@ -136,9 +137,9 @@ def decode(
         What to decode.
     draft : (h, w), optional
         A JPEG may be decoded at a smaller size, but not below this one.
-    deep : bool
-        Return a picture of more than 8 bits per channel as an array (h, w, c) of its numbers.
-        Pillow's picture has 8 bits of each number where there are several channels.
+    arrays : bool
+        Return an array (h, w, c) where that has more bits than Pillow's picture, which has 8 bits
+        of each number where there are several channels; and where simplejpeg decodes.
 
     Returns
     -------
@@ -157,22 +158,27 @@ def decode(
     picture = _opened(file)
     full = picture.height, picture.width
     numbers = _numbers(picture, file)
+    found: Any = None
     try:
-        if deep and numbers.dtype != np.uint8:
-            found: Any = read(picture, numbers, file.data)
-            orientation = _orientation(_exif(picture, file.data)) if file.orientation else 1
-            found = turned(found, orientation)
+        if arrays and numbers.dtype != np.uint8:
+            found = read(picture, numbers, file.data)
         else:
+            here = arrays and jpeg.is_decoded_here(picture)
             if draft is not None and picture.format == "JPEG":
                 side = max(draft)  # both sides: the picture may be turned afterwards
                 picture.draft(None, (side, side))
-            picture.load()
-            orientation = _orientation(_exif(picture, file.data)) if file.orientation else 1
+            found = jpeg.decoded(picture, file.data, full) if here else None
+            if found is None:
+                picture.load()
+        orientation = _orientation(_exif(picture, file.data)) if file.orientation else 1
+        if found is not None:
+            found = turned(found, orientation)
+        elif orientation == 1:
             found = picture
-            if orientation != 1:
-                from PIL import ImageOps
+        else:
+            from PIL import ImageOps
 
-                found = ImageOps.exif_transpose(picture)
+            found = ImageOps.exif_transpose(picture)
     except Exception as e:
         raise file.broken(f"cannot be decoded: {_text(e)}") from e
     return found, full[::-1] if orientation in ON_ITS_SIDE else full
@@ -180,7 +186,7 @@ def decode(
 
 def image_of(file: EncodedPicture) -> NDArray[Any]:
     """Decode a picture to an array (h, w, c), C-contiguous, in memory of its own."""
-    found = decode(file, deep=True)[0]
+    found = decode(file, arrays=True)[0]
     return np.ascontiguousarray(found) if isinstance(found, np.ndarray) else as_array(found)
 
 
@@ -189,7 +195,7 @@ def small_picture(file: EncodedPicture, size: int) -> NDArray[np.uint8]:
 
     A JPEG is decoded at a smaller size, as far as its format allows it.
     """
-    found = decode(file, draft=(size, size), deep=True)[0]
+    found = decode(file, draft=(size, size), arrays=True)[0]
     if isinstance(found, np.ndarray):
         return thumbnail(found, size)
     found = plain(found)
@@ -259,6 +265,8 @@ class Header:
         EXIF's, 1..8, whether or not the picture is turned.
     format : str
         Pillow's name of the format: "PNG".
+    decoder : str
+        The library that decodes the picture for an array: "Pillow", or "simplejpeg".
     """
 
     shape: tuple[int, int, int]
@@ -266,6 +274,7 @@ class Header:
     besides: tuple[str, ...]
     orientation: int
     format: str
+    decoder: str = "Pillow"
 
 
 BESIDES = {
@@ -316,7 +325,8 @@ def _header(picture: Any, file: EncodedPicture) -> Header:
         raise file.broken(f"cannot be decoded: {_text(e)}") from e
     on_its_side = file.orientation and orientation in ON_ITS_SIDE
     shape = (*((w, h) if on_its_side else (h, w)), numbers.channels or MODES.get(mode, 1))
-    return Header(shape, numbers.dtype, besides, orientation, format)
+    decoder = "simplejpeg" if jpeg.is_decoded_here(picture) else "Pillow"
+    return Header(shape, numbers.dtype, besides, orientation, format, decoder)
 
 
 def _besides(picture: Any, numbers: Numbers, exif: set[int], turned: bool) -> Iterator[str]:

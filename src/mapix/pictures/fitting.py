@@ -8,16 +8,35 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mapix._native.resize import FILTERS, resize
 from mapix.options import MOST_SIDE
 from mapix.pictures.decoding import MODES, EncodedPicture, as_array, decode, pillow, plain
 from mapix.pictures.depth import eight_bits, scaled_channels
 
-__all__ = ["FITS", "Fit", "Fitted", "Placing", "picture_size", "without_range"]
+__all__ = ["FITS", "Fit", "Fitted", "Placing", "Scaling", "picture_size", "without_range"]
 
 FITS = ("exact", "resize", "letterbox", "cover", "pad", "crop")
 SCALING = ("resize", "letterbox", "cover")
 SIZED = (*SCALING, "crop")
-RESAMPLES = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+RESAMPLES = ("nearest", *FILTERS)
+
+
+class Scaling(NamedTuple):
+    """A change of size that the compiled core still has to make.
+
+    Attributes
+    ----------
+    box : tuple of float
+        Left, top, right, bottom of the part that is used, in pixels.
+    new : tuple of int
+        h, w that it becomes.
+    resample : str
+        The filter.
+    """
+
+    box: tuple[float, float, float, float]
+    new: tuple[int, int]
+    resample: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +46,7 @@ class Fitted:
     Attributes
     ----------
     pixels : ndarray
-        (h, w, c), not larger than the canvas.
+        (h, w, c), not larger than the canvas unless they have to be scaled.
     corner : tuple of int
         Row and column of the canvas where the pixels begin.
     place : tuple of float
@@ -39,6 +58,8 @@ class Fitted:
         Type of the picture in the file.  Scaled numbers that are not bytes are float32.
     name : str
         Name of the picture.
+    scaling : Scaling, optional
+        How ``pixels``, uint8, have still to be scaled.
     """
 
     pixels: NDArray[Any]
@@ -47,6 +68,15 @@ class Fitted:
     shape: tuple[int, int, int]
     dtype: np.dtype[Any]
     name: str
+    scaling: Scaling | None = None
+
+    def scaled(self) -> Fitted:
+        """Return the picture with pixels that are scaled."""
+        if self.scaling is None:
+            return self
+        pixels = np.empty((*self.scaling.new, self.pixels.shape[2]), np.uint8)
+        resize(self.pixels, self.scaling.box, self.scaling.resample, pixels)
+        return replace(self, pixels=pixels, scaling=None)
 
     def cut(self, h: int, w: int, *, centre: bool) -> Fitted:
         """Return a picture that was not scaled, cut to at most h x w."""
@@ -116,42 +146,41 @@ class Fit:
 
     def fitted(self, file: EncodedPicture) -> Fitted:
         """Decode a picture, and fit it."""
-        return self.put(*decode(file, self.smallest, True), file.name)
+        return self.decoded(file).scaled()
 
-    def put(self, picture: Any, full: tuple[int, int], name: str) -> Fitted:
-        """Fit a decoded picture.
-
-        Parameters
-        ----------
-        picture : PIL.Image.Image or ndarray
-            An array (h, w, c) holds numbers deeper than 8 bits.  ``mode`` makes 8 bits of 16:
-            number / 257, rounded.
-        full : tuple of int
-            (h, w) of the picture in the file, which may have been decoded at a smaller size.
-        name : str
-            For errors.
+    def decoded(self, file: EncodedPicture) -> Fitted:
+        """Decode a picture, and find its place; it may still have to be scaled.
 
         Raises
         ------
         ValueError
             The picture does not fit, or ``mode`` has no rule for its numbers.
         """
-        if isinstance(picture, np.ndarray) and self.mode is not None:
-            picture = _eight_bits(picture, name)
-        if self.mode is not None and picture.mode != self.mode:
-            picture = picture.convert(self.mode)
-        placing = self.placing(*full, name)
-        deep = isinstance(picture, np.ndarray)
-        dtype = picture.dtype if deep else np.dtype(np.uint8)
-        h, w = full
+        picture, full = decode(file, self.smallest, arrays=True)
+        picture = self._in_mode(picture, file.name)
+        placing = self.placing(*full, file.name)
+        dtype = picture.dtype if isinstance(picture, np.ndarray) else np.dtype(np.uint8)
+        scaling = None
         if self.fit in SCALING:
-            pixels = self._scaled(picture if deep else plain(picture), h, w, placing)
+            pixels, scaling = self._scaled(picture, *full, placing)
         else:
-            pixels = picture if deep else as_array(picture)
             left, top, right, bottom = (int(x) for x in placing.box)
-            pixels = pixels[top:bottom, left:right]
-        shape = (h, w, pixels.shape[2])
-        return Fitted(pixels, placing.corner, placing.place, shape, dtype, name)
+            pixels = _array(picture)[top:bottom, left:right]
+        shape = (*full, pixels.shape[2])
+        return Fitted(pixels, placing.corner, placing.place, shape, dtype, file.name, scaling)
+
+    def _in_mode(self, picture: Any, name: str) -> Any:
+        """Return a decoded picture as an array, or as Pillow's in a mode that is an array.
+
+        16 bits become 8 by number / 257, rounded.
+        """
+        if self.mode is None:
+            return picture if isinstance(picture, np.ndarray) else plain(picture)
+        if isinstance(picture, np.ndarray):
+            if picture.dtype == np.uint8 and picture.shape[2] == MODES[self.mode]:
+                return picture
+            picture = _picture(picture if picture.dtype == np.uint8 else _eight_bits(picture, name))
+        return picture if picture.mode == self.mode else picture.convert(self.mode)
 
     def placing(self, h: int, w: int, name: str) -> Placing:
         """Return where a picture of h x w pixels gets to.
@@ -195,18 +224,47 @@ class Fit:
         if self.fit == "crop" and (h < to_h or w < to_w):
             raise ValueError(f"{what} do not cover {size} by fit='crop'; {ways}")
 
-    def _scaled(self, picture: Any, h: int, w: int, placing: Placing) -> NDArray[Any]:
-        deep = isinstance(picture, np.ndarray)
-        size = picture.shape[:2] if deep else (picture.height, picture.width)
-        fy, fx = size[0] / h, size[1] / w  # below 1 if it was decoded at a smaller size
+    def _scaled(
+        self, picture: Any, h: int, w: int, placing: Placing
+    ) -> tuple[NDArray[Any], Scaling | None]:
+        """Return pixels, and how they have still to be scaled.
+
+        The core scales grey and colour, to Pillow's pixels; all else is scaled here.
+        """
+        deep = isinstance(picture, np.ndarray) and picture.dtype != np.uint8
+        rows, columns, c = _shape(picture)
+        fy, fx = rows / h, columns / w  # below 1 if it was decoded at a smaller size
         new, box = placing.new, placing.box
         if box == (0.0, 0.0, float(new[1]), float(new[0])) and (fx, fy) == (1.0, 1.0):
-            return picture if deep else as_array(picture)
+            return _array(picture), None
         part = (box[0] * fx, box[1] * fy, box[2] * fx, box[3] * fy)
+        in_core = c in (1, 3) and self.resample in FILTERS and max(rows, columns) <= MOST_SIDE
+        if in_core and not deep:
+            return _array(picture), Scaling(part, new, self.resample)
         how = pillow().Resampling[self.resample.upper()]
         if deep:
-            return scaled_channels(picture, new, how, part)
-        return as_array(picture.resize((new[1], new[0]), how, box=part))
+            return scaled_channels(picture, new, how, part), None
+        return as_array(_picture(picture).resize((new[1], new[0]), how, box=part)), None
+
+
+def _shape(picture: Any) -> tuple[int, int, int]:
+    if isinstance(picture, np.ndarray):
+        h, w, c = picture.shape
+        return h, w, c
+    return picture.height, picture.width, MODES[picture.mode]
+
+
+def _array(picture: Any) -> NDArray[Any]:
+    return picture if isinstance(picture, np.ndarray) else as_array(picture)
+
+
+def _picture(found: Any) -> Any:
+    """Return an array (h, w, c) of uint8 as Pillow's picture."""
+    if not isinstance(found, np.ndarray):
+        return found
+    return pillow().fromarray(
+        np.ascontiguousarray(found[:, :, 0] if found.shape[2] == 1 else found)
+    )
 
 
 def without_range(name: str, dtype: np.dtype[Any]) -> str:
@@ -217,8 +275,8 @@ def without_range(name: str, dtype: np.dtype[Any]) -> str:
     )
 
 
-def _eight_bits(array: NDArray[Any], name: str) -> Any:
-    """Return a deep picture as Pillow's.
+def _eight_bits(array: NDArray[Any], name: str) -> NDArray[np.uint8]:
+    """Return a deep picture with 8 bits per channel.
 
     Raises
     ------
@@ -227,10 +285,7 @@ def _eight_bits(array: NDArray[Any], name: str) -> Any:
     """
     if array.dtype != np.uint16:
         raise ValueError(without_range(name, array.dtype))
-    found = eight_bits(array)
-    return pillow().fromarray(
-        np.ascontiguousarray(found[:, :, 0] if found.shape[2] == 1 else found)
-    )
+    return eight_bits(array)
 
 
 def picture_size(size: Any) -> tuple[int, int] | None:
