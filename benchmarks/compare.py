@@ -31,6 +31,7 @@ MEASURES = (
     "arrays",
     "pink",
     "folder",
+    "photos",
 )
 MODULES = {"open": "opening"}
 
