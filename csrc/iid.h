@@ -184,7 +184,7 @@ static inline uint64_t iid_word(const uint8_t *bits, uint64_t nbytes, uint64_t f
         word = __builtin_bswap64(word) << shift;
         return shift ? word | (uint64_t)bits[byte + 8] >> (8 - shift) : word;
     }
-    for (unsigned k = 0; k < 9 && byte + k < nbytes; k++) {
+    for (unsigned k = 0; byte + k < nbytes; k++) { /* fewer than nine */
         const int up = 56 - 8 * (int)k + (int)shift;
         word |= up >= 0 ? (uint64_t)bits[byte + k] << up : (uint64_t)bits[byte + k] >> -up;
     }

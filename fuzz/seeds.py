@@ -8,13 +8,15 @@ records, decoys, chains that fill up, bad records late in a file.
 
 from __future__ import annotations
 
+import base64
 import random
 import struct
 import sys
 from itertools import product
 from pathlib import Path
 
-GOLDEN = Path(__file__).resolve().parent.parent / "tests" / "golden" / "vimh"
+HERE = Path(__file__).resolve().parent
+GOLDEN = HERE.parent / "tests" / "golden" / "vimh"
 GOLDEN_NBYTES = 2048
 FRONT = 96  # fuzz_gather: bytes of order before the file
 TIMES_64, TWO_BYTES, IDS_VARY = 8, 16, 32
@@ -916,6 +918,9 @@ def main() -> None:
         "resize": resize_seeds(),
     }
     for target, inputs in seeds.items():
+        corpus = HERE / "corpus" / target  # what fuzzing found: fuzz/minimise
+        lines = corpus.read_text().split() if corpus.exists() else []
+        inputs |= {f"corpus_{k}": base64.b64decode(line) for k, line in enumerate(lines)}
         folder = Path(sys.argv[1]) / target
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in inputs.items():
