@@ -72,6 +72,25 @@ def test_an_object_of_s3(bucket: Any) -> None:
             mapix.open(missing)
 
 
+def test_folders_of_s3(bucket: Any) -> None:
+    image = pytest.importorskip("PIL.Image")
+    raw = b"\0\0\x08\x04" + b"".join(n.to_bytes(4, "big") for n in ROWS.shape) + ROWS.tobytes()
+    out = io.BytesIO()
+    image.fromarray(ROWS[3]).save(out, "PNG")
+    for key, body in (
+        ("mnist/raw/train-images-idx4-ubyte", raw),
+        ("pictures/metadata.jsonl", b'{"file_name": "sub/a.png"}'),
+        ("pictures/sub/a.png", out.getvalue()),
+    ):
+        bucket.put_object(Bucket="bucket", Key=key, Body=body)
+    ds = mapix.open("s3://bucket/mnist/raw/", format="idx")
+    np.testing.assert_array_equal(ds.batch([299, 0]).images, ROWS[[299, 0]])
+    found = mapix.open("s3://bucket/pictures/")
+    np.testing.assert_array_equal(found.batch([0]).images, ROWS[[3]])
+    with pytest.raises(mapix.UnknownFormatError, match="servers do not list"):
+        mapix.open("s3://bucket/nothing/")
+
+
 def test_an_empty_object_of_s3(bucket: Any) -> None:
     bucket.put_object(Bucket="bucket", Key="empty.npy", Body=b"")
     with pytest.raises(mapix.MapixError, match=r"empty\.npy"):
