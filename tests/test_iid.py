@@ -823,6 +823,28 @@ def test_searches_in_a_stored_index(tmp_path, n):
     assert index.keys_of(7).tolist() == list(range(n))
 
 
+def test_an_index_of_version_2_has_no_names(tmp_path):
+    from mapix._native import crc32c
+    from mapix.iid.stored_index import _FIELDS, _PREFIX, FOOT_NBYTES
+
+    data = indexed(tmp_path).read_bytes()
+    whole = mapix.open(tmp_path / "indexed.iid")
+    fields = [*_FIELDS.unpack_from(data, len(data) - FOOT_NBYTES + _PREFIX.size)][:-1]
+    foot = _FIELDS.pack(*fields, 0)
+    tables = data[: whole._index._places[4]]
+    old = tmp_path / "old.iid"
+    old.write_bytes(tables + _PREFIX.pack(b"MAPIXIID", 2, crc32c(foot)) + foot)
+    a = mapix.open(old)
+    assert a._index is not None
+    assert not a._index.has_names
+    assert a._index.names is None
+    np.testing.assert_array_equal(a._index.boxes, whole._index.boxes)
+    np.testing.assert_array_equal(a._index.tree.order, whole._index.tree.order)
+    assert a.verify().ok
+    old.write_bytes(tables + _PREFIX.pack(b"MAPIXIID", 4, crc32c(foot)) + foot)
+    assert mapix.open(old)._index is None
+
+
 def test_an_index_of_an_archive_as_large_is_not_believed(tmp_path):
     """Both have the same sections; only the checksum of header and lookup table differs."""
     masks = [np.ones((3, 40), bool), np.ones((50, 7), bool)]

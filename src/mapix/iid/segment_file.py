@@ -244,8 +244,8 @@ class SegmentFile(segment_types.SegmentFile):
         domain, iid = name
         ends = np.array([len(domain), len(domain) + len(iid)], np.uint64)
         (hashed,) = name_hashes(domain + iid + b"\0", ends, "name", 0).tolist()
-        keys = index.keys_of(hashed).tolist()
-        if any(key >= self._n for key in keys):
-            reason = f"the index names segment {max(keys)} of {self._n}"
+        keys = np.unique(index.keys_of(hashed)).tolist()
+        if keys and keys[-1] >= self._n:
+            reason = f"the index names segment {keys[-1]} of {self._n}"
             raise FormatError(self.path, NAME, reason)
         return [key for key in keys if self.native.text(key) == name]
