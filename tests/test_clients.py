@@ -67,7 +67,7 @@ def test_each_program_is_short_and_checks_what_it_gets():
 
 
 def test_the_clients_are_those_that_ci_installs():
-    """Nothing of the page is skipped in CI for want of a library, unless the page says so."""
+    """Nothing of the page is skipped in CI for want of a library."""
     text = (ROOT / ".ci/run").read_text(encoding="utf-8")
     pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     packages = {"PIL": "pillow", "sklearn": "scikit-learn", "skimage": "scikit-image"}
@@ -75,9 +75,8 @@ def test_the_clients_are_those_that_ci_installs():
     for block in PROGRAMS:
         for library in libraries(block.code):
             name = library.partition(".")[0]
-            if name != "tensorflow":
-                name = packages.get(name, name)
-                assert f" {name}" in text or f'"{name}' in pyproject, name
+            name = packages.get(name, name)
+            assert f" {name}" in text or f'"{name}' in pyproject, name
 
 
 def test_views_and_copies_are_those_of_the_table(tmp_path):
