@@ -21,7 +21,7 @@ enum {
     CHAIN_CAPACITY = MAPIX_CHAIN_CAPACITY, /* entries a chain may hold in a window */
     CHAIN_AIM = CHAIN_CAPACITY / 4 * 3,    /* records that a stretch is sized for */
     PROVE = 16,            /* plausible headers in a row that make a start */
-    IDS_AHEAD = 64,        /* records whose label ids are prefetched ahead */
+    NSEEN = 257,
     NEAR_IDS = 8,          /* labels of a record that are read together */
     TESTED_PAGES = 4,             /* pages of a window that are tested for being in memory */
     LEARN = 64,            /* records hopped to learn what is plausible */
@@ -130,7 +130,29 @@ typedef struct {
     uint64_t start, at, goal;
     mapix_entry *entries;
     uint64_t n;
+    uint8_t seen[NSEEN]; /* 1 for each label id; the last place is for what is not a label */
 } chain;
+
+/* Note the label ids of a record.  Records list different numbers of labels, so that a loop over them ends
+ * at a guess that is mostly wrong, which ends the processor's speculation: up to eight are noted without one. */
+static inline void note_ids(const mapix_map *map, uint64_t pairs_at, unsigned nlabels, uint8_t *seen) {
+    const uint8_t *pairs = map->base + pairs_at;
+    if (MAPIX_LIKELY(nlabels <= NEAR_IDS && map->nbytes - pairs_at >= 2 * NEAR_IDS)) {
+        for (unsigned i = 0; i < NEAR_IDS; i++) {
+            seen[i < nlabels ? pairs[2 * i] : NSEEN - 1] = 1;
+        }
+    } else {
+        for (unsigned i = 0; i < nlabels; i++) {
+            seen[pairs[2 * i]] = 1;
+        }
+    }
+}
+
+static void add_ids(table_job *job, const uint8_t *seen) {
+    for (unsigned id = 0; id < 256; id++) {
+        job->walk.ids[id >> 6] |= (uint64_t)seen[id] << (id & 63);
+    }
+}
 
 /* Walk all chains a record at a time in turn, so that up to NCHAINS misses are under way. */
 static void walk_chains(const mapix_map *map, uint32_t head_nbytes, chain *chains) {
@@ -150,6 +172,7 @@ static void walk_chains(const mapix_map *map, uint32_t head_nbytes, chain *chain
                 vimh_decode(map->base, map->nbytes, c->at, head_nbytes, &header, &ignored);
             if (MAPIX_LIKELY(status == MAPIX_OK)) {
                 entry_set(&c->entries[c->n++], c->at, &header);
+                note_ids(map, c->at + head_nbytes + 1, header.n, c->seen);
                 c->at += header.size;
                 MAPIX_PREFETCH(map->base, c->at);
                 MAPIX_PREFETCH(map->base, c->at + head_nbytes + 2 * NEAR_IDS); /* and its ids */
@@ -175,43 +198,21 @@ static uint64_t chain_find(const chain *c, uint64_t at) {
     return lo < c->n && entry_at(&c->entries[lo]) == at ? lo : c->n;
 }
 
-/* Note the label ids of n records.  Not while walking, where the loop over a record's labels would
- * end the processor's speculation.  Records list different numbers of labels, so that a loop over
- * them ends at a guess that is mostly wrong: up to eight are noted without one. */
-static void note_ids(table_job *job, const mapix_entry *from, uint64_t n) {
-    uint8_t seen[257] = {0}; /* the last place is for what is not a label */
-    const uint64_t pairs_at = job->walk.head_nbytes + 1;
-    for (uint64_t k = 0; k < n; k++) {
-        if (k + IDS_AHEAD < n) {
-            const uint64_t later = entry_at(&from[k + IDS_AHEAD]) + pairs_at;
-            MAPIX_PREFETCH(job->map->base, later);
-            MAPIX_PREFETCH(job->map->base, later + 2 * NEAR_IDS - 1); /* often the same line */
-        }
-        const uint64_t at = entry_at(&from[k]) + pairs_at;
-        const uint8_t *pairs = job->map->base + at;
-        const unsigned nlabels = entry_n(&from[k]);
-        if (MAPIX_LIKELY(nlabels <= NEAR_IDS && job->map->nbytes - at >= 2 * NEAR_IDS)) {
-            for (unsigned i = 0; i < NEAR_IDS; i++) {
-                seen[i < nlabels ? pairs[2 * i] : 256] = 1;
-            }
-        } else {
-            for (unsigned i = 0; i < nlabels; i++) {
-                seen[pairs[2 * i]] = 1;
-            }
-        }
-    }
-    for (unsigned id = 0; id < 256; id++) {
-        job->walk.ids[id >> 6] |= (uint64_t)seen[id] << (id & 63);
-    }
-}
-
 /* Take the entries of `c` from number `i` on, now proven, into the table. */
 static void chain_take(table_job *job, const chain *c, uint64_t i) {
     const uint64_t left = job->capacity - job->nwritten;
     const uint64_t n = c->n - i < left ? c->n - i : left;
     const mapix_entry *from = c->entries + i;
     memcpy(job->entries + job->nwritten, from, n * sizeof *from);
-    note_ids(job, from, n);
+    if (n == c->n) {
+        add_ids(job, c->seen);
+    } else { /* a part of the chain */
+        uint8_t seen[NSEEN] = {0};
+        for (uint64_t k = 0; k < n; k++) {
+            note_ids(job->map, entry_at(&from[k]) + job->walk.head_nbytes + 1, entry_n(&from[k]), seen);
+        }
+        add_ids(job, seen);
+    }
     job->nwritten += n;
     job->walk.nrecords += n;
     job->walk.at = n == c->n - i ? c->at : entry_at(&from[n]);
@@ -230,6 +231,7 @@ static int window(table_job *job, const habits *seen, uint64_t stop) {
         const uint64_t from = begin + (uint64_t)k * span;
         c->entries = job->scratch + (uint64_t)k * CHAIN_CAPACITY;
         c->n = 0;
+        memset(c->seen, 0, sizeof c->seen);
         c->start = k == 0 ? begin
                           : from < stop ? find_start(map, job->walk.head_nbytes, seen, from, stop)
                                         : UINT64_MAX;

@@ -125,6 +125,19 @@ def test_chains_give_exactly_the_plain_hops_answer(tmp_path, kind, head, tail):
     assert layout.walk(source, head).index.entries.tobytes() == hop[0].tobytes()
 
 
+def test_ids_are_those_of_the_records_before(tmp_path):
+    """A table that is full in the middle of a chain: the rest of the chain has other ids."""
+    n, full = 4000, 2990
+    sizes = np.random.default_rng(0).integers(20, 40, (n, 2)).tolist()
+    parts = [record(h, w, 1, [(0 if i < full else 9, 1)], seed=0) for i, (h, w) in enumerate(sizes)]
+    source = source_of(tmp_path / "f", pack(parts))
+    walk, entries = _native.Walk(14), np.zeros(n, _native.ENTRY)
+    assert walk.table(source.mapping, 1 << 40, entries[:full], _native.scratch()) == (0, full)
+    assert walk.ids == (0,)
+    assert walk.table(source.mapping, 1 << 40, entries[full:], _native.scratch()) == (0, n - full)
+    assert walk.ids == (0, 9)
+
+
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 31, 40, 41, 1000])
 @pytest.mark.parametrize("nlabels", [0, 1, 3, 4, 5, 9])
 def test_runs_of_alike_records(tmp_path, n, nlabels):
