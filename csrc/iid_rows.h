@@ -161,7 +161,7 @@ static inline uint64_t count_part(const iid_region *r, const uint16_t part[4]) {
 /* Whether regions are few, and no two boxes meet: then no pixel is in two of them. */
 static inline int are_apart(const checked *c) {
     uint16_t both[4];
-    int apart = c->all_near && c->nnear <= FEW;
+    int apart = c->nnear <= FEW; /* fewer than MOST_NEAR: so these are all */
     for (unsigned i = 1; apart && i < c->nnear; i++) {
         for (unsigned k = 0; apart && k < i; k++) {
             apart = !iid_meet(c->near[i].box, c->near[k].box, both);

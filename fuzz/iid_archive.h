@@ -61,7 +61,8 @@ static inline archive take_archive(input *in, uint8_t *room) {
             put_16(&segs, box[k]);
         }
         put_32(&segs, take(in));
-        for (unsigned regions = take(in) % 3; regions; regions--) {
+        const unsigned code = take(in);
+        for (unsigned regions = code == 255 ? 30 : code % 3; regions; regions--) {
             const unsigned a = h ? take(in) % (h + 1) : 0, b = w ? take(in) % (w + 1) : 0;
             const unsigned rh = h > a ? take(in) % (h - a + 1) : 0;
             const unsigned rw = w > b ? take(in) % (w - b + 1) : 0;

@@ -345,8 +345,6 @@ def index_seeds() -> dict[str, bytes]:
     """Each question about records, of files that are as the index says, or a byte shorter."""
     out = {}
     for head, (name, shapes), table in product((0, 6, 14), SHAPES.items(), (False, True)):
-        if table and head == 0:
-            continue  # bare images have no table
         told = an_index(head, shapes, table=table)
         n = len(shapes)
         rows = [r for r in ROWS if -n <= r < n]
@@ -491,6 +489,12 @@ def an_archive(rng: random.Random, n: int, *, kind: str = "blobs", changes: byte
         r, c = (0, 0) if kind == "nested" else (rng.randrange(8), rng.randrange(8))
         h, w = (11, 71) if kind == "nested" else (rng.randrange(12), rng.randrange(72))
         nregions = {"nested": 1, "parts": 2}.get(kind, rng.randrange(3))
+        if kind == "many":  # 30 regions of a pixel or a few
+            h, w = 11, 40
+            out += bytes([r, c, h, w, rng.randrange(256), 255])
+            for k in range(30):
+                out += bytes([k % 10, 35 - k, 1, 1 + k % 4, rng.choice([255, rng.randrange(256)])])
+            continue
         out += bytes([r, c, h, w, rng.randrange(256), nregions])
         for _ in range(nregions):
             a, b = (0, 0) if kind == "nested" else (rng.randrange(h + 1), rng.randrange(w + 1))
@@ -552,7 +556,10 @@ def iid_seeds() -> dict[str, bytes]:
             )
             out[f"{which}_{k}"] = bytes([which, 3 + k]) + body
     for level, n, kind, which in product(
-        range(3), (0, 1, 2, 6, 9, 18, 33, 48), ("blobs", "one name", "nested", "parts"), range(4)
+        range(3),
+        (0, 1, 2, 6, 9, 18, 33, 48),
+        ("blobs", "one name", "nested", "parts", "many"),
+        range(4),
     ):
         rest = bytes(rng.randrange(256) for _ in range(24))
         out[f"archive_{which}_{level}_{n}_{kind.replace(' ', '_')}"] = (
