@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import faulthandler
+import inspect
 import os
 import pickle
 import signal
@@ -17,10 +18,11 @@ import pytest
 import mapix
 import mapix.folder
 from every_operation import families, in_child
-from mapix import copies, source
+from mapix import copies, registry, source
 from mapix.drawing import png
 from range_server import serving
 
+LIMITS = Path(__file__).parent.parent / "docs" / "limits.md"
 X = np.arange(24 * 4096, dtype=np.float32).reshape(24, 4096)
 
 
@@ -151,3 +153,16 @@ def test_joined_and_other_families(tmp_path, name):
             with open(file, "r+b") as f:
                 f.write(b"\xaa" * file.stat().st_size)
     assert repr((content(snapshot), content(part))) == repr(expected)
+
+
+@pytest.mark.parametrize("name", ["folder", "coco", "tar", "tfrecord"])
+def test_limits_of_opening_are_checked(tmp_path, name):
+    """In one place for all families; docs/limits.md has the table."""
+    opener = registry.resolved(registry.named(name).open)
+    limits = [p for p in inspect.signature(opener).parameters if p.startswith("max_")]
+    assert "max_pixels" in limits
+    for limit in limits:
+        assert f"`{limit}`" in LIMITS.read_text(encoding="utf-8")
+        for wrong in (0, -1, True, 1.5, "9", [1]):
+            with pytest.raises(ValueError, match=f"{limit} must be a whole number above 0"):
+                opener(tmp_path / "not opened", **{limit: wrong})

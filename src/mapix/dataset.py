@@ -34,6 +34,7 @@ from mapix.options import (
     Layout,
     batch_options,
     canvas_size,
+    check_limits,
     checked,
     numbers,
 )
@@ -1182,6 +1183,7 @@ class Dataset(abc.ABC, Generic[R]):
         LimitError
             The files have more bytes.
         """
+        check_limits(max_nbytes=max_nbytes)
         with copying(self.path, max_nbytes):
             found: Self = self._snapshot()
         return found

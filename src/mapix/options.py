@@ -8,7 +8,16 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["BatchOptions", "Crop", "Dtype", "Layout", "batch_options", "checked", "numbers"]
+__all__ = [
+    "BatchOptions",
+    "Crop",
+    "Dtype",
+    "Layout",
+    "batch_options",
+    "check_limits",
+    "checked",
+    "numbers",
+]
 
 Dtype = Literal["uint8", "uint16", "int32", "uint32", "float32", "float16"]
 Layout = Literal["NHWC", "NCHW"]
@@ -138,3 +147,13 @@ def checked(options: BatchOptions) -> BatchOptions:
     if options.threads < 1:
         raise ValueError(f"threads must be at least 1, got {options.threads}")
     return options._replace(dtype=name, threads=min(options.threads, MOST_THREADS))
+
+
+def check_limits(**limits: object) -> None:
+    """Raise ValueError unless limits of opening, by name, are whole numbers above 0.
+
+    docs/limits.md lists those of all families.
+    """
+    for name, value in limits.items():
+        if type(value) is not int or value < 1:
+            raise ValueError(f"{name} must be a whole number above 0, got {value!r}")

@@ -11,6 +11,7 @@ from mapix.arrow.places import ARROW, PARQUET, TRAIN, files_of_splits
 from mapix.arrow.saved import SavedTables
 from mapix.dataset import Progress
 from mapix.errors import FormatError
+from mapix.options import check_limits
 from mapix.pictures.decoding import MAX_PIXELS
 from mapix.registry import Candidate
 from mapix.report import Report
@@ -69,6 +70,8 @@ def open_parquet(
 def _opened(
     candidate: Candidate, format: str, split: str | None, max_group_nbytes: int, max_pixels: int
 ) -> ArrowTable | SavedTables:
+    check_limits(max_group_nbytes=max_group_nbytes, max_pixels=max_pixels)
+
     def table(path: str | Candidate) -> ArrowTable:
         file = TableFile(Candidate.of(path).source, format, max_group_nbytes)
         return KINDS[format](file, max_pixels)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mapix.coco.layout import MOST_ITEM_NBYTES, NAME, Layout, Table, scan
 from mapix.errors import ClosedError, MapixError, UnsupportedError
+from mapix.options import check_limits
 from mapix.pictures.decoding import MAX_PIXELS, EncodedPicture
 from mapix.registry import reopen
 from mapix.rooted import Root, absolute
@@ -36,10 +37,12 @@ class Settings:
     max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
-        for name in ("max_item_nbytes", "max_image_nbytes", "max_pixels"):
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise ValueError(f"{name} must be a whole number above 0, got {value!r}")
+        check_limits(
+            **{
+                name: getattr(self, name)
+                for name in ("max_item_nbytes", "max_image_nbytes", "max_pixels")
+            }
+        )
 
 
 class CocoFile:

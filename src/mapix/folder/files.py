@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from mapix.errors import ClosedError
 from mapix.folder.layout import canonical, meanings, spellings
 from mapix.folder.lines import MAX_LINE_NBYTES
+from mapix.options import check_limits
 from mapix.pictures.decoding import MAX_PIXELS
 from mapix.rooted import Root
 from mapix.source import RemoteFolder, Source, absolute, is_url
@@ -37,10 +38,12 @@ class Settings:
     max_pixels: int = MAX_PIXELS
 
     def __post_init__(self) -> None:
-        for name in ("max_line_nbytes", "max_image_nbytes", "max_pixels"):
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise ValueError(f"{name} must be a whole number above 0, got {value!r}")
+        check_limits(
+            **{
+                name: getattr(self, name)
+                for name in ("max_line_nbytes", "max_image_nbytes", "max_pixels")
+            }
+        )
 
 
 class Files:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mapix.byte_ranges import ByteRange
 from mapix.columns import Column, class_numbers
 from mapix.dataset import FileDataset
+from mapix.options import check_limits
 from mapix.pictures.dataset import PictureDataset
 from mapix.pictures.decoding import MAX_PIXELS, EncodedPicture
 from mapix.plans import Map
@@ -163,6 +164,9 @@ def open_path(
     -----
     Cost: 5 to 8 us per member; one page per member is read from disk.
     """
+    check_limits(
+        max_value_nbytes=max_value_nbytes, max_image_nbytes=max_image_nbytes, max_pixels=max_pixels
+    )
     candidate = Candidate.of(path)
     source = candidate.source
     index = scan(source.mapping, strict=strict)

@@ -13,6 +13,7 @@ from mapix.byte_ranges import ByteRange
 from mapix.columns import Column, class_numbers, identifier
 from mapix.dataset import FileDataset
 from mapix.errors import FormatError, LimitError
+from mapix.options import check_limits
 from mapix.pictures.dataset import PictureDataset
 from mapix.pictures.decoding import MAX_PIXELS, EncodedPicture
 from mapix.plans import Map
@@ -158,6 +159,7 @@ def open_path(
     -----
     Cost: about 3 us per record; one page per record is read from disk.
     """
+    check_limits(max_record_nbytes=max_record_nbytes, max_pixels=max_pixels)
     candidate = Candidate.of(path)
     source = candidate.source
     index = scan(source.mapping, strict=strict)
