@@ -104,6 +104,57 @@ def test_records_that_are_alike(tmp_path, loaders, way, options, shape):
         same(part, loaders(part, 8, way, **options), **known)
 
 
+def files(tmp_path: Any, sizes: list[int], *, shape: Any = (5, 7, 3)) -> list[Any]:
+    """Paths of files of these numbers of records, which differ in their labels."""
+    found = []
+    tmp_path.mkdir(exist_ok=True)
+    for k, n in enumerate(sizes):
+        found.append(tmp_path / f"train_{k}")
+        each = [
+            record(*(shape or (3 + i % 3, 4 + k, 3)), [(0, i), (3, 9 * k + i)], seed=100 * k + i)
+            for i in range(n)
+        ]
+        found[-1].write_bytes(pack(each))
+    return found
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("options", [OPTIONS[1], OPTIONS[4]])
+def test_records_of_several_files(tmp_path, loaders, way, options):
+    ds = mapix.open(files(tmp_path, [40, 1, 17]), dialect=14)
+    known = {"layout": "NCHW", "labels": "class", **options}
+    if known["dtype"] == "bfloat16":
+        known["dtype"] = "float32"
+    for part in (ds, ds[50:3:-2], ds[[40, 40, 1, 57]]):
+        same(part, loaders(part, 8, way, **options), **known)
+    mixed = mapix.open(files(tmp_path / "mixed", [9, 30], shape=None), dialect=14)
+    pad = {"pad": (6, 8), "pad_value": 2.0}
+    same(mixed, loaders(mixed, 8, way, **options, **pad), **known, **pad)
+
+
+def test_files_that_a_gpu_reads_on_their_own(tmp_path, loaders):
+    paths = files(tmp_path, [20, 20])
+    loader = loaders(mapix.open(paths, dialect=14), 4)
+    assert f"{sum(p.stat().st_size for p in paths)} bytes in 2 files, which" in loader.explain()
+    batches = iter(loader)
+    next(batches)
+    os.truncate(paths[1], 300)
+    with pytest.raises(mapix.FileChangedError):
+        list(batches) + list(loader)
+
+
+def test_files_that_a_gpu_does_not_read_together(tmp_path, loaders):
+    paths = files(tmp_path, [20, 20])
+    ds = mapix.open(paths, dialect=14)
+    small = loaders(ds, 4, pin_limit=1000)
+    assert small.explain().startswith("pinned: ")
+    assert "not pages: 2 files have" in small.explain()
+    other = mapix.open([*paths, *files(tmp_path / "other", [5], shape=(5, 8, 3))], dialect=14)
+    assert "records are copied in another way" in loaders(other, 4, pad=True).explain()
+    many = mapix.open([paths[0]] * 65, dialect=14)
+    assert "records of 1 to 64 files, got 65" in loaders(many, 4).explain()
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_labels_that_are_missing(tmp_path, loaders, way):
     records = [record(4, 4, 1, [(0, i)] if i % 3 else [(1, 9)], seed=i) for i in range(40)]

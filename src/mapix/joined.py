@@ -17,7 +17,7 @@ from mapix.columns import Column
 from mapix.dataset import Annotations, Dataset, Progress
 from mapix.errors import FormatError, MapixError, UnsupportedError
 from mapix.expression import names_in
-from mapix.joint import JointGather, Labels
+from mapix.joint import JointGather, Labels, placed
 from mapix.options import BatchOptions, Crop, Layout
 from mapix.parts import OpenParts, Parts
 from mapix.plans import PART_NBYTES, Map, Piece, cut, mapped
@@ -25,6 +25,7 @@ from mapix.report import Report
 from mapix.selection import Rows
 
 if TYPE_CHECKING:
+    from mapix.placement import Placement
     from mapix.source import Fingerprint
     from mapix.statistics import ColumnStatistics, Sums
 
@@ -389,6 +390,18 @@ class Joined(Dataset[R]):
             return JointGather(self.parts, options, labels)
         except UnsupportedError:
             return None
+
+    def placement(self, **options: Any) -> Placement:
+        """Describe where the pixels lie in the files and in a batch, for copies on a device.
+
+        Opens all files.
+
+        Raises
+        ------
+        UnsupportedError
+            There are more than 64 files, or their records are copied in different ways.
+        """
+        return placed(self.parts, self._rows, options)
 
     def _labels_of_records(self) -> Labels | None:
         """Return where the labels of records are; None without labels."""

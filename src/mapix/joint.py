@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,8 +15,9 @@ from mapix.errors import ClosedError, UnsupportedError
 from mapix.options import BatchOptions
 from mapix.parts import Parts
 from mapix.placement import Placement
+from mapix.selection import Rows
 
-__all__ = ["JointGather", "Labels"]
+__all__ = ["JointGather", "Labels", "placed"]
 
 FEW = 64  # open datasets that all calls name, which is faster than naming some
 COPIED = ("dtype", "layout", "scale", "mean", "std", "pad", "crop", "pad_value")
@@ -232,6 +234,27 @@ class JointGather:
             labels, names = self._beside.batch(rows, None).images, self._labels.names
             present = np.ones(labels.shape, np.bool_)
         return Batch(images, labels, present, shapes, None, None, names)
+
+
+def placed(parts: Parts, rows: Rows, options: dict[str, Any]) -> Placement:
+    """Return where the records of several datasets lie; see ``Joined.placement``."""
+    numbers = np.flatnonzero(parts.counts)
+    if not 0 < len(numbers) <= FEW:
+        raise UnsupportedError(
+            f"{parts.path}: a device copies records of 1 to {FEW} files, got {len(numbers)}"
+        )
+    begins = np.cumsum(parts.counts) - parts.counts
+    found: list[tuple[int, Placement]] = [
+        (int(begins[k]), parts[k].placement(**options)) for k in numbers.tolist()
+    ]
+    first = found[0][1]
+    for _, each in found:
+        if _way(each) != _way(first) or each.rows is not None:
+            raise UnsupportedError(
+                f"{each.mapping.path}: records are copied in another way than those of "
+                f"{first.mapping.path}"
+            )
+    return replace(first, nrecords=int(parts.counts.sum()), rows=rows, parts=tuple(found))
 
 
 def _way(p: Placement) -> tuple[Any, ...]:

@@ -58,6 +58,10 @@ class Placement:
         Shape of one record in the batch.
     out : numpy.dtype
         dtype of the batch.
+    parts : tuple of (int, Placement)
+        Of records in several files: the number of the first record of each file, and where its
+        records lie.  What describes one file above is then that of the first one; ``nrecords`` and
+        ``rows`` count the records of all.
     """
 
     mapping: Mapping
@@ -78,6 +82,7 @@ class Placement:
     pad_value: float
     shape: tuple[int, ...]
     out: np.dtype[Any]
+    parts: tuple[tuple[int, Placement], ...] = ()
 
     __repr__ = brief
 

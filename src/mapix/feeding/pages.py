@@ -35,7 +35,8 @@ class Pages(Chunked):
 
     A file of at most ``pin_limit`` bytes is pinned at once, and the GPU computes the order.  Of a
     larger one, windows are pinned; a thread computes the order, pins windows, and gathers the
-    records of other windows as ``pinned`` does.
+    records of other windows as ``pinned`` does.  Of several files, each that has records of a
+    launch is launched on its own, and all have to fit ``pin_limit``.
     """
 
     way = "pages"
@@ -44,27 +45,42 @@ class Pages(Chunked):
         if loader.augment is not None:
             raise UnsupportedError("images are changed by augment= on the CPU")
         super().__init__(loader, NSLOTS)
-        mapping = self.placement.mapping
+        files = self._files = self.placement.parts or ((0, self.placement),)
+        mappings = [file.mapping for _, file in files]
+        self._nbytes = sum(mapping.nbytes for mapping in mappings)
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         self._limit = int(PIN_SHARE * total) if loader.pin_limit is None else loader.pin_limit
         if not self.cuda.reads_host_memory():
             raise UnsupportedError("this GPU cannot read memory that is mapped read-only")
-        pages: Registered | Windows
-        self._windows: Windows | None = None
-        with self.cuda.using():
-            if mapping.nbytes <= self._limit:
-                pages = Registered(mapping)
-                base = pages.device_address
-            else:
-                pages = self._windows = Windows(mapping, self._limit)
-                base = 0
+        if self._nbytes > self._limit and len(files) > 1:
+            raise UnsupportedError(
+                f"{len(files)} files have {self._nbytes} bytes, and pin_limit={self._limit}"
+            )
+        pages: list[Registered | Windows] = []
         # the pages are released after the last launch, also if close() is never called
         streams = [slot.stream for slot in self.slots]
         self._release = weakref.finalize(self, _release, streams, pages)
+        self._windows: Windows | None = None
+        bases = [0] * len(files)
+        with self.cuda.using():
+            if self._nbytes > self._limit:
+                self._windows = Windows(mappings[0], self._limit)
+                pages.append(self._windows)
+            else:
+                for k, mapping in enumerate(mappings):
+                    registered = Registered(mapping)
+                    pages.append(registered)
+                    bases[k] = registered.device_address
         self._tables: list[torch.Tensor] = []
-        self._rows = [self.cuda.pinned((self.nrecords,), torch.int64) for _ in self.slots]
+        shape = (len(files), self.nrecords)  # each launch reads a table of its own
+        self._rows = [self.cuda.pinned(shape, torch.int64) for _ in self.slots]
         self._failed = [self.cuda.pinned((1,), torch.int64) for _ in self.slots]
-        self._job = self._described(base)
+        side = self._labels_by_record()
+        self._jobs = [
+            self._described(file, base, side + begin * self.labels.nbytes)
+            for (begin, file), base in zip(files, bases, strict=True)
+        ]
+        self._begins = np.array([begin for begin, _ in files])
         self._part = self._part_of(self.placement.rows)
         network = _native.permute_network(1, 0)  # only its size is used
         self._network = self.cuda.empty((len(network),), torch.int32)
@@ -77,10 +93,11 @@ class Pages(Chunked):
     @property
     def text(self) -> str:
         """Description of the way, for ``explain``."""
-        nbytes, windows = self.placement.mapping.nbytes, self._windows
+        nbytes, windows = self._nbytes, self._windows
         start = f"the GPU gathers {self.nbatches} batches per launch from the file's own pages, "
         if windows is None:
-            return f"{start}{nbytes} bytes, which are pinned"
+            files = f" in {len(self._files)} files" if len(self._files) > 1 else ""
+            return f"{start}{nbytes} bytes{files}, which are pinned"
         records, staged = self._counts
         return (
             f"{start}of whose {nbytes} bytes pin_limit={self._limit} allows {windows.most} windows "
@@ -95,21 +112,26 @@ class Pages(Chunked):
         self._tables.append(there)
         return int(there.data_ptr())
 
-    def _described(self, base: int) -> Job:
-        placement = self.placement
+    def _labels_by_record(self) -> int:
+        """Return the address of a table of the labels of all records of the files; 0 for none."""
+        values, rows = self.labels.values, self.placement.rows
+        if values is None or not values.size:
+            return 0
+        if rows is not None:  # 0 for records that are not used
+            chosen = values
+            values = np.zeros((self.placement.nrecords, *chosen.shape[1:]), chosen.dtype)
+            values[np.asarray(rows)] = chosen
+        return self._table(values)
+
+    def _described(self, placement: Placement, base: int, side: int) -> Job:
         job = described(placement, bfloat16=self.loader.dtype is torch.bfloat16)
         job.base = base
         if placement.entries is not None:
             job.entries = self._table(np.ascontiguousarray(placement.entries))
         if placement.affine is not None:
             job.affine = self._table(placement.affine)
-        values = self.labels.values
-        if values is not None and values.size:
-            if placement.rows is not None:  # indexed by record of the file; 0 for unused records
-                chosen = values
-                values = np.zeros((placement.nrecords, *chosen.shape[1:]), chosen.dtype)
-                values[np.asarray(placement.rows)] = chosen
-            job.side, job.side_nbytes = self._table(values), self.labels.nbytes
+        if side and self.labels.nbytes:
+            job.side, job.side_nbytes = side, self.labels.nbytes
         return job
 
     def _part_of(self, rows: Rows) -> tuple[int, int, int]:
@@ -119,8 +141,14 @@ class Pages(Chunked):
         return (0, 0, 1) if rows is None else (self._table(rows), 0, 1)
 
     def _launch(self, k: int, chunk: Chunk) -> None:
-        job, plan = self._job, self.loader.plan
-        computed = self._windows is None and plan.shuffle and plan.sampling is None
+        plan, slot = self.loader.plan, self.slots[k]
+        self._failed[k].zero_()
+        if len(self._files) > 1:
+            self._launch_files(k, compose(self.placement.rows, plan.rows_of(*chunk)))
+            return
+        job = self._jobs[0]
+        job.failed = self._failed[k].data_ptr()
+        computed = plan.shuffle and plan.sampling is None
         if computed and chunk.position + chunk.nbatches * plan.step <= plan.n:
             job.order_n, job.order_begin = plan.n, chunk.position + plan.rank * plan.batch_size
             job.order_batch, job.order_step = plan.batch_size, plan.step
@@ -128,15 +156,28 @@ class Pages(Chunked):
             job.order, job.nrows = self._network.data_ptr(), chunk.nbatches * plan.batch_size
         else:  # no shuffle, or a last batch that is divided differently
             rows = compose(self.placement.rows, plan.rows_of(*chunk))
-            job.order_n, job.nrows, job.rows = 0, len(rows), self._rows[k].data_ptr()
-            self._rows[k].numpy()[: len(rows)] = rows
-        self._failed[k].zero_()
-        job.failed = self._failed[k].data_ptr()
-        self.slots[k].launch(self.kernel, job)
+            job.order_n = 0
+            self._put(job, self._rows[k][0], rows)
+        slot.launch(self.kernel, job)
+
+    def _put(self, job: Job, table: torch.Tensor, rows: NDArray[np.int64]) -> None:
+        """Let a job copy records, whose numbers are put into a table that it reads."""
+        table.numpy()[: len(rows)] = rows
+        job.rows, job.nrows = table.data_ptr(), len(rows)
+
+    def _launch_files(self, k: int, rows: NDArray[np.int64]) -> None:
+        """Launch each file that has records of a chunk: a launch writes the places of its own."""
+        which = np.searchsorted(self._begins, rows, side="right") - 1
+        for i in np.unique(which).tolist():
+            job = self._jobs[i]
+            own = np.where(which == i, rows - self._begins[i], ELSEWHERE)
+            self._put(job, self._rows[k][i], own)
+            job.failed = self._failed[k].data_ptr()
+            self.slots[k].launch(self.kernel, job)
 
     def _launch_windows(self, k: int, chunk: Chunk) -> None:
         """Launch a chunk from pinned windows, and its other records from pinned memory."""
-        windows, job, slot = self._windows, self._job, self.slots[k]
+        windows, job, slot = self._windows, self._jobs[0], self.slots[k]
         assert windows is not None
         slot.ready.synchronize()  # until the last launch has read its windows and rows
         self._in_use[k] = set()
@@ -148,9 +189,8 @@ class Pages(Chunked):
             here, self._in_use[k] = windows.hold(
                 *spans(self.placement, rows), set().union(*self._in_use)
             )
-            job.base, job.order_n, job.nrows = windows.base, 0, len(rows)
-            job.rows = self._rows[k].data_ptr()
-            self._rows[k].numpy()[: len(rows)] = np.where(here, rows, ELSEWHERE)
+            job.base, job.order_n = windows.base, 0
+            self._put(job, self._rows[k][0], np.where(here, rows, ELSEWHERE))
             job.failed = self._failed[k].data_ptr()
             if here.any():
                 slot.launch(self.kernel, job)
@@ -183,11 +223,14 @@ class Pages(Chunked):
         """Wait for a launch; raise an error if it refused a record or the file changed."""
         self.slots[k].ready.synchronize()
         self._in_use[k] = set()
-        _native.check(self.placement.mapping)
+        for _, file in self._files:
+            _native.check(file.mapping)
         failed = int(self._failed[k][0])
         if failed:
             rows = compose(self.placement.rows, self.loader.plan.rows_of(*chunk))
-            raise _refused(self.placement, int(rows[failed >> 8]), Reason(failed & 255))
+            row = int(rows[failed >> 8])
+            begin, file = self._files[int(np.searchsorted(self._begins, row, side="right")) - 1]
+            raise _refused(file, row - begin, Reason(failed & 255))
 
     def batches(self, epoch: int, position: int, nbatches: int) -> Iterator[Value]:
         """Yield batches from a position of an epoch."""
@@ -217,10 +260,11 @@ class Pages(Chunked):
         self._release()
 
 
-def _release(streams: list[Any], pages: Registered | Windows) -> None:
+def _release(streams: list[Any], pages: list[Registered | Windows]) -> None:
     for stream in streams:
         stream.synchronize()
-    pages.close()
+    for each in pages:
+        each.close()
 
 
 def _refused(placement: Placement, row: int, reason: Reason) -> Exception:
