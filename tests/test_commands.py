@@ -868,6 +868,16 @@ def test_a_name_in_a_catalogue_is_found_without_reading_all(tmp_path, capsys, mo
     assert main(["get", str(folders[1] / "a.iid"), "d/s1", "--json"]) == 0
 
 
+def test_what_was_repaired_is_json_too(tmp_path, capsys):
+    path = every_operation.vimh(tmp_path, mixed=False)
+    path.write_bytes(path.read_bytes()[:-3])
+    assert main(["repair", str(path), str(tmp_path / "new"), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["nrecords"] == N - 1
+    assert not found["complete"]
+    assert found["lost"] == [[found["nbytes"], path.stat().st_size]]
+
+
 def test_numbers_and_types_are_written_alike(tmp_path, capsys):
     rotation = str(every_operation.pink_rot(tmp_path))
     labels = str(tmp_path / "labels.npy")

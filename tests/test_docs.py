@@ -29,6 +29,7 @@ PAGES = [ROOT / "README.md", *sorted({*(ROOT / "docs").rglob("*.md")} - SEPARATE
 BLOCK = re.compile(
     r"(?:<!-- (?P<mark>[^\n]*) -->\n)?```(?P<language>\w+)\n(?P<code>.*?)^```$", re.S | re.M
 )
+HEX = re.compile(r"[0-9a-f]{8}  ")
 LEFT_OUT = re.compile(r"(not run: \S|demo command|test command)")
 LIBRARIES = {
     "parquet": "pyarrow",
@@ -89,13 +90,19 @@ def run(block: Block, page: str, names: dict[str, Any]) -> None:
             out = io.StringIO()
             with redirect_stdout(out), redirect_stderr(io.StringIO()):
                 main(shlex.split(command)[1:])
-            pattern = re.escape(wanted).replace(re.escape("..."), ".*?")
+            pattern = "".join(map(_pattern, wanted.splitlines(keepends=True)))
             assert re.fullmatch(pattern, out.getvalue(), re.S), f"{command}\n{out.getvalue()}"
         return
     for line in block.code.splitlines():
         words = shlex.split(line, comments=True)
         if words and words[0] == "mapix":
             assert not main(words[1:]), f"{page}:{block.line}: {line}"
+
+
+def _pattern(line: str) -> str:
+    """Return the pattern of a line; of a hex dump dots are bytes."""
+    dots = re.escape("...")
+    return re.escape(line) if HEX.match(line) else re.escape(line).replace(dots, ".*?")
 
 
 def transcript(code: str) -> Iterator[tuple[str, str]]:

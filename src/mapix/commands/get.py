@@ -38,7 +38,7 @@ def _run(arguments: argparse.Namespace) -> None:
         if arguments.hex:
             from mapix.byte_ranges import hex_dump
 
-            print(hex_dump(ds.byte_ranges(i)), end="")
+            print(hex_dump(ds.byte_ranges(i)))
             return
         target = arguments.out
         if target is not None and not target.endswith(".json"):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from typing import Any
 
 from mapix.commands.arguments import add_opening, opening
-from mapix.commands.output import CommandError, UsageError, progress
+from mapix.commands.output import CommandError, UsageError, emit, progress
 from mapix.commands.status import BAD_DATA, GOOD
 
 __all__ = ["add"]
@@ -22,6 +23,7 @@ def add(parser: Any) -> None:
     parser.add_argument("path", metavar="PATH", help="the damaged file or directory")
     parser.add_argument("new", metavar="NEW", nargs="?", help="the new one; nothing may be there")
     parser.add_argument("-o", dest="out", metavar="NEW", help="the same")
+    parser.add_argument("--json", action="store_true", help="print JSON")
     add_opening(parser)
     parser.set_defaults(run=_run)
 
@@ -44,5 +46,6 @@ def _run(arguments: argparse.Namespace) -> int:
         )
     with progress(f"repairing {arguments.path}") as show:
         saved = registry.resolved(found.repair)(arguments.path, new, progress=show, **options)
-    print(saved)
+    facts = {**asdict(saved), "complete": saved.complete}
+    emit(argparse.Namespace(json=arguments.json, out=None), facts, str(saved))
     return GOOD if saved.complete else BAD_DATA
