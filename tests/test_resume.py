@@ -27,8 +27,8 @@ def small_blocks(monkeypatch):
     from mapix.iid import conversion
 
     monkeypatch.setattr(stream, "BLOCK_NBYTES", 200)
-    monkeypatch.setattr(conversion, "BLOCK_SEGMENTS", 1)
-    monkeypatch.setattr(conversion, "BLOCK_NBYTES", 30)
+    monkeypatch.setattr(conversion, "BLOCK_SEGMENTS", 5)
+    monkeypatch.setattr(conversion, "BLOCK_NBYTES", 400)
 
 
 def vimh(folder: Path, *, mixed: bool = False, n: int = 40) -> Path:

@@ -43,8 +43,8 @@ class Blocks:
     ----------
     ds : Dataset
         The records.
-    largest : int
-        Bytes of the largest record.
+    largest : int or sequence of (int, int)
+        Bytes of the largest record; or begin and end of each block, where sizes differ much.
     read : callable
         ``read(part, c_order)`` returns arrays of all records of a part of the dataset: what costs
         time.  A function of a module, or a ``functools.partial`` of one.
@@ -62,7 +62,7 @@ class Blocks:
     def __init__(
         self,
         ds: Any,
-        largest: int,
+        largest: int | Sequence[tuple[int, int]],
         read: Callable[[Any, bool], Arrays],
         block: Callable[[NDArray[np.int64], Arrays, bool], Any],
     ) -> None:
@@ -72,7 +72,8 @@ class Blocks:
 
     def __call__(self, c_order: bool = False) -> Iterator[Any]:
         """Yield the blocks of all records."""
-        edges = list(block_edges(len(self.ds), self.largest))
+        largest = self.largest
+        edges = list(block_edges(len(self.ds), largest)) if isinstance(largest, int) else largest
         read: Iterator[Arrays]
         if self.map is None and self.stored is None:
             read = (self.read(self.ds[a:b], c_order) for a, b in edges)

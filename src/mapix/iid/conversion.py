@@ -20,6 +20,7 @@ from mapix.iid.editing import check_once, copy_groups
 from mapix.iid.selection import Selection
 from mapix.iid.writer import Writer
 from mapix.optional import library
+from mapix.plans import cut
 from mapix.store import NewWhole
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Iid", "stream"]
 
-BLOCK_SEGMENTS = 4096  # that are held at once
+BLOCK_SEGMENTS = 4096  # that are held at once, or fewer of more than 8 MiB
 
 
 def stream(
@@ -54,7 +55,9 @@ class _Segments:
 
     def __init__(self, segments: Archive | Selection, read: Callable[[Any, bool], Arrays]) -> None:
         self.segments, self.archive = segments, _archive_of(segments)
-        self.blocks = Blocks(segments, BLOCK_NBYTES // BLOCK_SEGMENTS, read, self._block)
+        sizes = np.maximum(segments._record_sizes(), BLOCK_NBYTES // BLOCK_SEGMENTS)
+        edges = list(cut(sizes, len(segments), BLOCK_NBYTES)) if len(segments) else []
+        self.blocks = Blocks(segments, edges, read, self._block)
 
     def _block(self, rows: NDArray[np.int64], arrays: Arrays, _: bool) -> tuple[Keys, Arrays]:
         return self.segments.keys[rows], arrays

@@ -74,7 +74,8 @@ class Source:
             copies = current()
             if copies is not None:
                 copies.take(mapping.nbytes)
-                data = _native.copy(mapping, 0, mapping.nbytes, "file")
+                # of a bytearray numpy would make arrays that can be made writeable
+                data = bytes(_native.copy(mapping, 0, mapping.nbytes, "file"))
                 mapping = HeldMapping(self.path, self.full_path, data, mapping.fingerprint)
         elif root is not None:
             name = self.path
