@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from mapix.batch import Recipe
 SIDE = 28
 SCALE = 1 / 255
 CORE, LOOP = "C gather", "memcpy loop"
+LIMIT = "C gather, 2 threads, a batch each"
 Work = Callable[[NDArray[np.int64]], Any]
 
 
@@ -231,6 +233,32 @@ def _works(data: Data, options: dict[str, Any]) -> dict[str, Work]:
     return works | _peers(data, options)
 
 
+def _at_once(data: Data, name: str, works: list[Work]) -> Case:
+    """The C function in two threads at once, a batch each: the limit of what two threads gain.
+
+    Seconds per batch: half of what both take.
+    """
+    rng = np.random.default_rng(5)
+    times = 0
+
+    def run() -> float:
+        nonlocal times
+        times = times or repeats(lambda: works[0](data.rows(rng)), 0.004, 64)
+        rows = [[data.rows(rng) for _ in range(times)] for _ in works]
+
+        def several(k: int) -> None:
+            for each in rows[k]:
+                works[k](each)
+
+        with ThreadPoolExecutor(len(works)) as pool:
+            list(pool.map(several, range(len(works))))  # awake
+            return seconds(lambda: list(pool.map(several, range(len(works))))) / (
+                times * len(works)
+            )
+
+    return Case(name, run)
+
+
 def _same(works: dict[str, Work], data: Data) -> None:
     """Compare the results of all before anything is timed."""
     rows = np.random.default_rng(3).integers(0, data.n, data.b)
@@ -259,7 +287,11 @@ def _table(report: Report, data: Data, title: str, options: dict[str, Any]) -> N
         Goal("ds.batch, out given", "faster", 1, peer)
         for peer in ("np.take", "np.memmap", "pyarrow")
     ]
+    goals.append(Goal("ds.batch, out given, 2 threads", "at most", 1.1, LIMIT))
     cases = [_case(data, name, work) for name, work in works.items()]
+    shape = works[f"{CORE}, out given"](np.zeros(data.b, np.int64))[0]
+    both = [data.core(options, np.empty_like(shape), labels=False) for _ in range(2)]
+    cases.append(_at_once(data, LIMIT, both))
     report.table(title, "us", f"{CORE}, out given", cases, goals)
 
 
