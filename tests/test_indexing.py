@@ -611,3 +611,13 @@ def test_indices_of_a_torch_batch_are_checked(tmp_path):
     with pytest.raises(IndexError):
         ds.__getitems__([N])
     assert ds.__getitems__(np.array([1, -1])).value[1]["param_0"].tolist() == [1, N - 1]
+
+
+@pytest.mark.parametrize("values", [[], [3], [2, 2, 2], [5, 1, 5, 0, 1], [[4, 1], [1, 9]]])
+@pytest.mark.parametrize("dtype", ["int64", "uint32"])
+def test_distinct_values(values, dtype):
+    array = np.array(values, dtype)
+    found = selection.distinct(array)
+    assert found.dtype == dtype
+    assert found.tolist() == np.unique(array).tolist()
+    assert array.tolist() == values

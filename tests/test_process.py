@@ -131,10 +131,27 @@ for event in at_work:
         assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_importing_mapix_is_light():
-    """No torch, no pillow, no test tools, unless asked for."""
-    code = "import sys, mapix; print(*sys.modules)"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+def test_importing_mapix_is_light(tmp_path):
+    """No torch, no pillow, no test tools; opening, names and batches import no numpy.ma either."""
+    code = """
+import sys, numpy as np, mapix
+from mapix import catalogue, iid
+assert "numpy.ma" not in sys.modules
+for k in range(2):
+    mapix.idx.write(f"{sys.argv[1]}/{k}.idx", np.zeros((9, 2, 2), np.uint8))
+    with iid.Writer(f"{sys.argv[1]}/{k}.iid") as out:
+        out.add("cells", f"{k}", mask=np.ones((2, 2), bool))
+archives = [f"{sys.argv[1]}/{k}.iid" for k in range(2)]
+catalogue.write(archives, f"{sys.argv[1]}/c")
+assert mapix.open(f"{sys.argv[1]}/c").find("cells", "1") == [1]
+assert mapix.open(archives).find("cells", "1") == [1]
+ds = mapix.open([f"{sys.argv[1]}/{k}.idx" for k in range(2)])
+assert ds.batch([3, 12]).images.shape[0] == 2
+print(*sys.modules)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    out = subprocess.run(command, capture_output=True, text=True, check=True)
     loaded = set(out.stdout.split())
     assert "mapix" in loaded
     assert not loaded & {"torch", "PIL", "pytest", "hypothesis", "psutil", "matplotlib"}
+    assert "numpy.ma" not in loaded

@@ -22,7 +22,7 @@ from mapix.options import BatchOptions, Crop, Layout
 from mapix.parts import OpenParts, Parts
 from mapix.plans import PART_NBYTES, Map, Piece, cut, mapped
 from mapix.report import Report
-from mapix.selection import Rows
+from mapix.selection import Rows, distinct
 
 if TYPE_CHECKING:
     from mapix.placement import Placement
@@ -182,7 +182,7 @@ class Joined(Dataset[R]):
         if not len(rows):
             yield self.parts.examples[0], rows, slice(0, 0)
         part = np.searchsorted(self._ends, rows, side="right")
-        numbers = np.unique(part).tolist()
+        numbers = distinct(part).tolist()
         self.parts.expect(numbers)
         for k in numbers:
             at = np.flatnonzero(part == k)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native
+from mapix.selection import distinct
 
 if TYPE_CHECKING:
     from mapix.dataset import Dataset
@@ -182,7 +183,7 @@ class Stratified(Sampling):
         """See ``Sampling``."""
         of, rank = self._class[positions], self._rank[positions]
         found = np.empty(len(positions), np.int64)
-        for c in np.unique(of).tolist():
+        for c in distinct(of).tolist():
             at = np.flatnonzero(of == c)
             inner = permuted(int(self._counts[c]), key + 1 + c, rank[at])
             found[at] = self._members[self._begins[c] + inner]
@@ -246,7 +247,7 @@ class Bucketed(Sampling):
             which = permuted(nsteps, key, positions[full] // step)
             at[full] = which * step + positions[full] % step
         window = step * BUCKET_STEPS
-        for w in np.unique(at // window).tolist():
+        for w in distinct(at // window).tolist():
             here = np.flatnonzero(at // window == w)
             begin = w * window
             size = min(window, self.n - begin)
@@ -307,7 +308,7 @@ class Blocks(Sampling):
         at = positions.copy()
         full = positions < nblocks * block
         window = block * self._window
-        for w in np.unique(positions[full] // window).tolist():
+        for w in distinct(positions[full] // window).tolist():
             here = np.flatnonzero(full & (positions // window == w))
             begin = w * window
             size = min(window, nblocks * block - begin)

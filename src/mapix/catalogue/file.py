@@ -24,6 +24,7 @@ from mapix.catalogue.layout import (
 )
 from mapix.errors import FileChangedError, FormatError
 from mapix.registry import Candidate
+from mapix.selection import distinct
 from mapix.source import Fingerprint, Source
 
 __all__ = ["CatalogueFile", "Entry", "are_options"]
@@ -268,7 +269,7 @@ class CatalogueFile:
         if not found:
             return np.empty(0, np.int64)
         bits = np.uint64((1 << SHARD_BITS) - 1)
-        shards = np.unique(np.concatenate(found) & bits).astype(np.int64)
+        shards = distinct(np.concatenate(found) & bits).astype(np.int64)
         return shards[shards < len(self.entries)]
 
     def _between(self, run: tuple[int, int, int], low: int, high: int) -> list[NDArray[np.uint64]]:

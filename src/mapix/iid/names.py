@@ -14,6 +14,7 @@ from mapix._native import iid as native
 from mapix._native.iid import NONE
 from mapix.iid.argument_checks import Text, as_bytes
 from mapix.iid.layout import NAME, NAME_HEAD
+from mapix.selection import distinct
 
 if TYPE_CHECKING:
     from mapix.iid.segment_file import SegmentFile
@@ -151,7 +152,7 @@ def _unique_texts(
     """Return the different texts, sorted, and the number of each place's text among them."""
     texts: list[bytes] = []
     number = np.empty(len(at), np.int64)
-    for length in np.unique(lengths).tolist():
+    for length in distinct(lengths).tolist():
         rows = np.flatnonzero(lengths == length)
         if length == 0:
             number[rows] = len(texts)

@@ -14,7 +14,7 @@ from mapix.iid.argument_checks import Keys, as_bytes
 from mapix.iid.segment import Segment
 from mapix.plans import Map
 from mapix.report import Report
-from mapix.selection import Rows
+from mapix.selection import Rows, distinct
 from mapix.source import Fingerprint
 
 if TYPE_CHECKING:
@@ -61,13 +61,11 @@ class Selection(SegmentDataset):
     def _rows(self) -> Rows:  # type: ignore[override]  # made when it is first needed
         """Keys for which the conditions hold, ascending."""
         a = self.archive
-        found: NDArray[Any] | None = (
-            None if self._among is None else np.unique(a._some(self._among))
-        )
+        found: NDArray[Any] | None = None if self._among is None else distinct(a._some(self._among))
         if self._groups is not None:
             names: Sequence[str] = self._groups
             every = [np.empty(0, np.uint32), *(a.groups[name].keys for name in names)]
-            found = _both(found, np.unique(np.concatenate(every)))
+            found = _both(found, distinct(np.concatenate(every)))
         if self._domains is not None:
             found = _both(found, a._names.in_domains([as_bytes(d) for d in self._domains]))
         if self._area is not None:

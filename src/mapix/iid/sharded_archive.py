@@ -22,6 +22,7 @@ from mapix.iid.segment import Segment
 from mapix.parts import OpenParts, Parts
 from mapix.plans import PART_NBYTES, Map, mapped
 from mapix.report import Report
+from mapix.selection import distinct
 
 if TYPE_CHECKING:
     from mapix.iid.names import Pair
@@ -256,7 +257,7 @@ class _ShardedNames:
 
     @cached_property
     def _parts_by_domain(self) -> _ByHash:
-        once = (np.unique(part._names.hashes("domain", self._seed)) for part, _ in self._shards)
+        once = (distinct(part._names.hashes("domain", self._seed)) for part, _ in self._shards)
         return _ByHash((h, np.full(len(h), k, np.uint32)) for k, h in enumerate(once))
 
     def first_in(self, domain: bytes, iids: Sequence[Text]) -> NDArray[np.int64]:
@@ -293,7 +294,7 @@ class _ShardedNames:
 
     def in_domains(self, domains: Sequence[bytes]) -> Keys:
         hashes = [name_hashes(domain, [b""], "domain", self._seed) for domain in domains]
-        some = np.unique(self._parts_by_domain.find(np.concatenate([NO_HASHES, *hashes]))[0])
+        some = distinct(self._parts_by_domain.find(np.concatenate([NO_HASHES, *hashes]))[0])
         found = [np.empty(0, np.int64)]
         for k in some.tolist():
             keys = self._shards.parts[k]._names.in_domains(domains)
