@@ -235,10 +235,11 @@ def installed(name: str) -> str:
 def test_version_imports_no_format_and_no_numpy():
     out, loaded = modules_after(["--version"])
     core = r"\(C core: (plain C|AVX2|AVX-512), (gcc|clang) [\w. -]+; C types there; "
-    decoders = r", Pillow ([\d.]+|missing), simplejpeg ([\d.]+|missing)"
+    names = ("Pillow", "simplejpeg", "imagecodecs")
+    decoders = "".join(rf", {name} ([\d.]+|missing)" for name in names)
     assert re.fullmatch(rf"mapix [\d.]+ {core}Python [\d.]+, numpy [\d.]+{decoders}\)\n", out)
-    for name in ("pillow", "simplejpeg"):
-        assert f"{name} {installed(name)}" in out.lower()
+    for name in names:
+        assert f"{name} {installed(name)}" in out
     for version in (mapix.__version__, platform.python_version(), numpy.__version__):
         assert version in out
     assert not loaded & {

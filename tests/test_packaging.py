@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-USERS = ("images", "jpeg", "torch", "gpu", "arrow", "cli", "view", "sound", "remote", "all")
+USERS = ("images", "decoders", "torch", "gpu", "arrow", "cli", "view", "sound", "remote", "all")
 DEVELOPERS = ("test", "dev", "bench", "peers")
 
 

@@ -9,7 +9,7 @@ from mapix import __version__
 
 __all__ = ["version"]
 
-LIBRARIES = ("numpy", "Pillow", "simplejpeg")  # the last two decode pictures
+LIBRARIES = ("numpy", "Pillow", "simplejpeg", "imagecodecs")  # the last three decode pictures
 LEVELS = ("plain C", "AVX2", "AVX-512")
 
 

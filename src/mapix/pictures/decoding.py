@@ -1,4 +1,4 @@
-"""Decode the files of pictures, with Pillow or simplejpeg, and turn them into arrays."""
+"""Decode the files of pictures, with Pillow or faster libraries, and turn them into arrays."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mapix.drawing import thumbnail
 from mapix.errors import FormatError, LimitError
 from mapix.optional import library
-from mapix.pictures import jpeg
+from mapix.pictures.decoders import decoded, decoder_of
 from mapix.pictures.depth import GREY, Numbers, numbers_of, read, turned
 
 __all__ = [
@@ -139,7 +139,7 @@ def decode(
         A JPEG may be decoded at a smaller size, but not below this one.
     arrays : bool
         Return an array (h, w, c) where that has more bits than Pillow's picture, which has 8 bits
-        of each number where there are several channels; and where simplejpeg decodes.
+        of each number where there are several channels; and where another library decodes.
 
     Returns
     -------
@@ -163,11 +163,11 @@ def decode(
         if arrays and numbers.dtype != np.uint8:
             found = read(picture, numbers, file.data)
         else:
-            here = arrays and jpeg.is_decoded_here(picture)
+            here = arrays and decoder_of(picture) != "Pillow"
             if draft is not None and picture.format == "JPEG":
                 side = max(draft)  # both sides: the picture may be turned afterwards
                 picture.draft(None, (side, side))
-            found = jpeg.decoded(picture, file.data, full) if here else None
+            found = decoded(picture, file.data, full) if here else None
             if found is None:
                 picture.load()
         orientation = _orientation(_exif(picture, file.data)) if file.orientation else 1
@@ -266,7 +266,8 @@ class Header:
     format : str
         Pillow's name of the format: "PNG".
     decoder : str
-        The library that decodes the picture for an array: "Pillow", or "simplejpeg".
+        The library that decodes the picture for an array: "Pillow", "simplejpeg"
+        or "imagecodecs".
     """
 
     shape: tuple[int, int, int]
@@ -311,6 +312,7 @@ def decoded_header(file: EncodedPicture) -> Header:
 
 def _header(picture: Any, file: EncodedPicture) -> Header:
     numbers = _numbers(picture, file)
+    decoder = decoder_of(picture) if numbers.dtype == np.uint8 else "Pillow"
     h, w = picture.height, picture.width
     mode, format = picture.mode, str(picture.format)
     if mode == "P":
@@ -325,7 +327,6 @@ def _header(picture: Any, file: EncodedPicture) -> Header:
         raise file.broken(f"cannot be decoded: {_text(e)}") from e
     on_its_side = file.orientation and orientation in ON_ITS_SIDE
     shape = (*((w, h) if on_its_side else (h, w)), numbers.channels or MODES.get(mode, 1))
-    decoder = "simplejpeg" if jpeg.is_decoded_here(picture) else "Pillow"
     return Header(shape, numbers.dtype, besides, orientation, format, decoder)
 
 

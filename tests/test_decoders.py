@@ -1,4 +1,4 @@
-"""JPEG files decoded by simplejpeg: Pillow's pixels, and Pillow's opinion on what is damaged."""
+"""Faster decoders: Pillow's pixels, and Pillow's opinion on what is damaged."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 import mapix
-from mapix.pictures import EncodedPicture, jpeg
+from mapix.pictures import EncodedPicture, decoders, decoding
 from mapix.pictures.decoding import decode, header_of, image_of, small_picture
 from test_tfrecord import message
 from test_tfrecord import record as example
 
 Image = pytest.importorskip("PIL.Image", reason="needs Pillow")
-simplejpeg = pytest.importorskip("simplejpeg")
+pytest.importorskip("simplejpeg")
+pytest.importorskip("imagecodecs")
 features = pytest.importorskip("PIL.features")
 if not features.check_feature("libjpeg_turbo"):
     pytest.skip("needs a Pillow with libjpeg-turbo", allow_module_level=True)
@@ -32,6 +33,13 @@ KINDS: dict[str, dict[str, Any]] = {
     **{f"orientation {k}": {"orientation": k} for k in (2, 3, 6, 7)},
 }
 
+OTHERS: dict[str, dict[str, Any]] = {
+    **{f"PNG {mode}": {"mode": mode, "format": "PNG"} for mode in ("L", "LA", "RGB", "RGBA")},
+    **{f"WebP {mode}": {"mode": mode, "format": "WEBP"} for mode in ("RGB", "RGBA")},
+    "WebP lossless": {"format": "WEBP", "lossless": True},
+    "PNG turned": {"format": "PNG", "orientation": 6},
+}
+
 
 def scene(h: int, w: int) -> Any:
     """A picture like a photograph: soft shapes, and a little noise."""
@@ -41,10 +49,15 @@ def scene(h: int, w: int) -> Any:
     return Image.fromarray((pixels + rng.normal(0, 5, pixels.shape)).clip(0, 255).astype(np.uint8))
 
 
-def encoded(h: int, w: int, mode: str = "RGB", orientation: int = 1, **save: Any) -> bytes:
+def encoded(
+    h: int, w: int, mode: str = "RGB", orientation: int = 1, format: str = "JPEG", **save: Any
+) -> bytes:
     out, exif = io.BytesIO(), Image.Exif()
     exif[0x0112] = orientation
-    scene(h, w).convert(mode).save(out, "JPEG", exif=exif, **save)
+    found = scene(h, w).convert(mode)
+    if mode in ("LA", "RGBA"):
+        found.putalpha(scene(h, w).convert("L"))
+    found.save(out, format, exif=exif, **save)
     return out.getvalue()
 
 
@@ -54,9 +67,9 @@ def file(data: bytes) -> EncodedPicture:
 
 @pytest.fixture
 def used(monkeypatch):
-    """How many pictures were decoded by simplejpeg, as a list of their shapes."""
+    """How many pictures were decoded by another library, as a list of their shapes."""
     found: list[tuple[int, ...]] = []
-    real = jpeg.decoded
+    real = decoding.decoded
 
     def counted(picture: Any, data: bytes, full: tuple[int, int]) -> Any:
         pixels = real(picture, data, full)
@@ -64,17 +77,17 @@ def used(monkeypatch):
             found.append(pixels.shape)
         return pixels
 
-    monkeypatch.setattr(jpeg, "decoded", counted)
+    monkeypatch.setattr(decoding, "decoded", counted)
     return found
 
 
 @pytest.fixture
 def without(monkeypatch):
-    """Return a function that calls another one without simplejpeg."""
+    """Return a function that calls another one with Pillow alone."""
 
     def call(do: Any) -> Any:
         with monkeypatch.context() as m:
-            m.setattr(jpeg, "library", lambda: None)
+            m.setattr(decoders, "library", lambda name: None)
             return do()
 
     return call
@@ -97,6 +110,15 @@ def test_pixels_are_pillows(kind, used, without):
     assert without(lambda: header_of(file(data))).decoder == "Pillow"
 
 
+@pytest.mark.parametrize("kind", OTHERS)
+def test_pixels_of_other_formats_are_pillows(kind, used, without):
+    data = encoded(65, 71, **OTHERS[kind])
+    want = without(lambda: image_of(file(data)))
+    np.testing.assert_array_equal(image_of(file(data)), want)
+    assert len(used) == 1
+    assert header_of(file(data)).decoder == "imagecodecs"
+
+
 @pytest.mark.parametrize("size", [(63, 200), (200, 63), (1, 1), (8, 8)])
 def test_small_pictures_are_pillows(size, used):
     data = encoded(*size)
@@ -107,11 +129,17 @@ def test_small_pictures_are_pillows(size, used):
 
 
 def test_what_pillow_decodes(used):
-    out = io.BytesIO()
-    scene(70, 80).save(out, "MPO", save_all=True, append_images=[scene(70, 80)])
-    for data in (encoded(70, 80, mode="CMYK"), out.getvalue()):
-        assert image_of(file(data)).shape == (70, 80, 3)
-        assert header_of(file(data)).decoder == "Pillow"
+    several = {"save_all": True, "append_images": [scene(70, 80).rotate(180)]}
+    for options in (
+        {"mode": "CMYK"},
+        *({"format": "MPO"} | several, {"format": "PNG"} | several, {"format": "WEBP"} | several),
+        *({"format": "PNG", "mode": "P"}, {"format": "PNG", "mode": "1"}, {"format": "BMP"}),
+        {"format": "PNG", "mode": "L", "bits": 4},
+        {"format": "PNG", "transparency": (1, 2, 3)},
+    ):
+        data = encoded(70, 80, **options)
+        assert image_of(file(data)).shape[:2] == (70, 80)
+        assert header_of(file(data)).decoder == "Pillow", options
     assert used == []
     assert isinstance(decode(file(encoded(70, 80)))[0], Image.Image)  # as ``record.pil()`` wants
 
@@ -123,10 +151,10 @@ def outcome(data: bytes) -> Any:
         return str(e)
 
 
-@pytest.mark.parametrize("kind", ["usual", "progressive", "grey"])
+@pytest.mark.parametrize("kind", ["usual", "progressive", "grey", "PNG RGBA", "WebP RGB"])
 def test_damaged_is_what_pillow_finds_damaged(kind, used, without):
-    """Cut or with bytes changed: the same pixels, or the same error, as without simplejpeg."""
-    data = encoded(66, 67, **KINDS[kind])
+    """Cut or with bytes changed: the same pixels, or the same error, as with Pillow alone."""
+    data = encoded(66, 67, **(KINDS | OTHERS)[kind])
     rng = np.random.default_rng(4)
     damaged = [data[:n] for n in (len(data) - 1, len(data) - 2, len(data) - 40, 700, 300, 3)]
     damaged += [data + b"\0" * 9, data[:-2] + b"\0" * 7 + data[-2:]]
@@ -138,7 +166,7 @@ def test_damaged_is_what_pillow_finds_damaged(kind, used, without):
     found = [outcome(d) for d in damaged]
     n = len(used)
     assert found == [without(lambda d=d: outcome(d)) for d in damaged]
-    assert 0 < n < len(damaged)  # changed bytes may be harmless, and then simplejpeg decodes
+    assert 0 < n < len(damaged)  # changed bytes may be harmless, and then Pillow is not asked
     assert sum(isinstance(f, str) for f in found) > 4
     assert found[4].startswith("shard: picture: a.jpg: ")
 
@@ -159,7 +187,7 @@ def test_no_memory_for_a_size_that_pillow_did_not_read(monkeypatch):
 
     data = encoded(70, 80)
     want = image_of(file(data))
-    monkeypatch.setattr(jpeg, "library", lambda: Other)
+    monkeypatch.setattr(decoders, "library", lambda name: Other)
     np.testing.assert_array_equal(image_of(file(data)), want)
     assert decoded == []
 
@@ -215,10 +243,10 @@ def test_batches_of_all_families(tmp_path, family, used, without):
         want = without(lambda o=options: ds.batch(range(len(ds)), **o))
         np.testing.assert_array_equal(batch.images, want.images)
         np.testing.assert_array_equal(batch.places, want.places)
-    assert len(used) == len(BATCHES) * len(KINDS)
+    assert len(used) == len(BATCHES) * (len(KINDS) + 1)
     assert ds.explain(0)["decodes"] == "JPEG by simplejpeg"
     both = ds.explain(batch=[0, len(ds) - 1], size=(32, 24), fit="cover", mode="RGB")
-    assert both["decodes"] == "JPEG by simplejpeg; PNG by Pillow"
+    assert both["decodes"] == "JPEG by simplejpeg; PNG by imagecodecs"
 
 
 def test_the_distance_of_a_draft(tmp_path):
