@@ -97,8 +97,66 @@ def _peers() -> tuple[dict[str, Callable[[bytes], Any]], dict[str, str]]:
     return found, left_out
 
 
+def formats(report: Report) -> None:
+    """PNG and WebP of 640 x 480 and 1024 x 768: a record's array, beside decoders alone."""
+    import io
+
+    from PIL import Image
+
+    sources = [Image.open(photos() / f"{k:04}.jpg").convert("RGB") for k in range(16)]
+    for title, options in {
+        "PNG": {"format": "PNG"},
+        "WebP": {"format": "WEBP", "quality": 85},
+        "WebP, lossless": {"format": "WEBP", "lossless": True},
+    }.items():
+        path = FOLDER / f"photos-{title.replace(', ', '-').lower()}"
+        if not path.exists():
+            with mapix.folder.Writer(path) as out:
+                for k, source in enumerate(sources):
+                    data = io.BytesIO()
+                    source.save(data, **options)
+                    out.append(f"{k:04}.{title[:4].lower()}", data.getvalue())
+        ds = mapix.open(path)
+        files = [record.read() for record in ds]
+        ways: dict[str, Callable[[bytes], Any]] = {
+            "Pillow": lambda data: np.asarray(Image.open(io.BytesIO(data)))
+        }
+        left_out = {}
+        try:
+            import cv2
+
+            ways["OpenCV"] = lambda data: cv2.cvtColor(
+                cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB
+            )
+        except ImportError as e:
+            left_out["OpenCV"] = str(e)
+        try:
+            import imagecodecs
+
+            ways["imagecodecs"] = getattr(imagecodecs, f"{title[:4].lower().strip(',')}_decode")
+        except ImportError as e:
+            left_out["imagecodecs"] = str(e)
+        for name, one in ways.items():
+            if not all(
+                np.array_equal(one(d), r.image) for d, r in zip(files[:4], ds, strict=False)
+            ):
+                raise AssertionError(f"{name}: other pixels of {title}")
+        cases = [
+            Case("mapix", lambda ds=ds: seconds(lambda: [r.image for r in ds]) / len(ds)),
+            *(
+                Case(name, lambda o=one, f=files: seconds(lambda: [o(d) for d in f]) / len(f))
+                for name, one in ways.items()
+            ),
+        ]
+        report.table(
+            f"{title} of 640 x 480 and 1024 x 768 to an array ({_decoder(ds)}), a picture",
+            *("ms", "Pillow", cases, [], left_out),
+            rounds=min(report.rounds, 7),
+        )
+
+
 def measure(report: Report, long: bool) -> None:
-    """One table: photographs a second, as milliseconds each."""
+    """Tables: milliseconds for each photograph."""
     del long
     try:
         from PIL import Image  # noqa: F401
@@ -149,6 +207,7 @@ def measure(report: Report, long: bool) -> None:
         left_out,
         rounds=min(report.rounds, 9),
     )
+    formats(report)
 
 
 def _decoder(ds: Any) -> str:
