@@ -868,6 +868,14 @@ def test_a_name_in_a_catalogue_is_found_without_reading_all(tmp_path, capsys, mo
     assert main(["get", str(folders[1] / "a.iid"), "d/s1", "--json"]) == 0
 
 
+def test_a_file_is_compared_with_the_only_split_that_has_records(tmp_path, capsys):
+    path = str(every_operation.vimh(tmp_path, mixed=False))
+    assert main(["convert", path, str(tmp_path / "new"), "--to", "vimh"]) == 0
+    (tmp_path / "new" / "test").write_bytes(b"")
+    assert main(["diff", path, str(tmp_path / "new")]) == 0
+    assert "equal" in capsys.readouterr().out
+
+
 def test_what_was_repaired_is_json_too(tmp_path, capsys):
     path = every_operation.vimh(tmp_path, mixed=False)
     path.write_bytes(path.read_bytes()[:-3])

@@ -41,11 +41,7 @@ def _run(arguments: argparse.Namespace) -> int:
     ):
         for path, mine, other in ((first, ours, theirs), (second, theirs, ours)):
             if None in mine and len(other) > 1:
-                names = ", ".join(map(str, other))
-                raise CommandError(
-                    f"{path} has no splits, the other one has {names}: compare it with the files "
-                    "of one split"
-                )
+                _keep_filled(path, other)
         if len(ours) == len(theirs) == 1:  # a file may be compared with the only split of another
             theirs = {next(iter(ours)): next(iter(theirs.values()))}
         for split in dict.fromkeys([*ours, *theirs]):
@@ -62,6 +58,24 @@ def _run(arguments: argparse.Namespace) -> int:
     equal = all(entry["equal"] for entry in facts)
     emit(arguments, facts[0] if len(facts) == 1 else facts, *lines)
     return GOOD if equal else BAD_DATA
+
+
+def _keep_filled(path: str, other: dict[str | None, Any]) -> None:
+    """Leave of splits, which are compared with a dataset without any, the one with records.
+
+    Raises
+    ------
+    CommandError
+        Several have records.
+    """
+    filled = [name for name, ds in other.items() if len(ds)] or list(other)[:1]
+    if len(filled) > 1:
+        raise CommandError(
+            f"{path} has no splits, the other one has {', '.join(map(str, filled))}: compare it "
+            "with the files of one split"
+        )
+    for name in set(other) - set(filled):
+        del other[name]
 
 
 def _lines(found: Any, sizes: Sequence[Mapping[str, Any]]) -> list[str]:
