@@ -305,6 +305,8 @@ def extend(
             calls.close(fd)
     except OSError:
         return None
+    if grown.stride:
+        return grown  # has no table to map
     found = _loaded(place, source, options)
     return found if found is not None and _own(found) else None
 

@@ -269,7 +269,9 @@ def grown(source: Source, before: RecordIndex, progress: Progress | None) -> Rec
     if not reading.complete:
         return None
     found = reading.index
-    if found.entries is None or before.entries is None:
+    if found.entries is None:
+        return found._replace(stored=True, channels=found.first[3])
+    if before.entries is None:
         return found
     channels = max(before.most_channels(), int(found.entries["c"].max(initial=0)))
     return found._replace(stored=True, channels=channels)
