@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import mapix
 from mapix import _native
-from mapix.batch import Lookout
+from mapix.batch import Lookout, batches_ahead
 from slow_vimh import Slow, pack, record
 
 LEVELS = range(_native.simd() + 1)  # every set of kernels that this machine can run
@@ -405,6 +405,29 @@ def test_records_that_are_asked_for_come_in_the_order_of_the_rows(
     for k, i in enumerate(rows.tolist()):
         image = found.images[found.offsets[k] : found.offsets[k + 1]]
         assert np.array_equal(image, records[i].hwc().reshape(-1))
+
+
+def test_batches_ask_for_each_record_once_some_batches_ahead(tmp_path, asked_first, monkeypatch):
+    ds = open_records(tmp_path, [record(2, 2, 1, [], seed=i) for i in range(90)])
+    asked, real = [], type(ds).prefetch
+    monkeypatch.setattr(type(ds), "prefetch", lambda s, r: asked.extend(r.tolist()) or real(s, r))
+    for k, _ in enumerate(ds.batches(2)):
+        ahead = 32 if k else 1  # how large a batch is, is known after the first
+        assert asked == list(range(2, min(2 * (k + 1 + ahead), 90)))
+    shapes = ((16, 10), (256, 10), (600, 10), (16, 1 << 19), (16, 1 << 22), (0, 1))
+    found = [batches_ahead(np.broadcast_to(np.uint8(0), shape)) for shape in shapes]
+    assert found == [32, 8, 3, 4, 1, 32]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_more_records_than_are_asked_for_ahead(tmp_path, asked_first, threads):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (1400, 60, 70), np.uint8)  # larger than a gap that is read, too
+    mapix.idx.write(tmp_path / "x-idx3-ubyte", pixels)
+    rows = 2 * rng.permutation(700)
+    with mapix.open(tmp_path / "x-idx3-ubyte") as ds:
+        images = ds.batch(rows, threads=threads).images
+    assert np.array_equal(images.reshape(700, 60, 70), pixels[rows])
 
 
 def test_more_records_than_are_sorted_at_once(tmp_path, asked_first):

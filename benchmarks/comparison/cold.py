@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,51 +17,59 @@ from comparison.rounds import Case, seconds
 from comparison.stores import Stores, enter, go_cold, indexed
 from contenders.base import Contender, kind_of
 
-B = 256
-SAMPLES = 20_000
+BATCH = {"uniform": 256, "mixed": 256, "large": 64}
+SAMPLES = {"uniform": 20_000, "mixed": 20_000, "large": 3_000}
 MOST_ROUNDS = 7  # a round takes half a minute
 THREADS, DEPTH = 32, 256
 LIMIT, THREADED = f"io_uring O_DIRECT, {DEPTH} deep", f"pread, {THREADS} threads"
+OTHER_WAYS = {"io_uring, buffered": "buffered", "io_uring, MADV_WILLNEED, not copied": "advised"}
 PEERS = ("np.memmap, fixed stride", "pyarrow", "LMDB", "bagz", "ArrayRecord, seek + read")
 
 
-def _orders(n: int) -> Callable[[], Any]:
+def _orders(kind: str, n: int) -> Callable[[], Any]:
     rng = np.random.default_rng(13)
-    return lambda: rng.permutation(n)[: min(SAMPLES, n)]
+    return lambda: rng.permutation(n)[: min(SAMPLES[kind], n)]
 
 
-def _mapix(source: Path, order: Callable[[], Any], ahead: bool) -> Case:
-    """Opened before the clock runs, as all others; ``ahead``: with the next batch known."""
+def _mapix(source: Path, order: Callable[[], Any], b: int) -> list[Case]:
+    """Opened before the clock runs, as all others."""
     how: dict[str, Any] = {"layout": "NCHW"} if kind_of(source) == "uniform" else {"flat": True}
 
-    def run() -> float:
+    def ahead(ds: Any, rows: Any) -> None:
+        for _ in ds.batches(b, rows, **how):
+            pass
+
+    def alone(ds: Any, rows: Any, b: int = b) -> None:
+        for k in range(0, len(rows), b):
+            ds.batch(rows[k : k + b], **how)
+
+    def loader(ds: Any, rows: Any) -> None:
+        for _ in mapix.Loader(ds[rows], b, shuffle=False, **how):
+            pass
+
+    def run(read: Callable[[Any, Any], None]) -> float:
         ds, rows = mapix.open(source), order()
         go_cold(source)
-
-        def read() -> None:
-            if ahead:
-                for _ in ds.batches(B, rows, **how):
-                    pass
-            else:
-                for k in range(0, len(rows), B):
-                    ds.batch(rows[k : k + B], **how)
-
-        took = seconds(read)
+        took = seconds(lambda: read(ds, rows))
         ds.close()
         return took / len(rows)
 
-    name = "mapix" if ahead else "mapix, next batch not known"
-    return Case(name, run, "ds.batches" if ahead else "ds.batch alone")
+    return [
+        Case("mapix", partial(run, ahead), "ds.batches"),
+        Case("mapix, next batch not known", partial(run, alone), "ds.batch alone"),
+        Case("mapix, one batch", partial(run, partial(alone, b=1 << 30)), "one ds.batch of all"),
+        Case("mapix.Loader", partial(run, loader), "with a thread ahead"),
+    ]
 
 
-def _peer(entrant: type[Contender], source: Path, order: Callable[[], Any]) -> Case:
+def _peer(entrant: type[Contender], source: Path, order: Callable[[], Any], b: int) -> Case:
     def run() -> float:
         go_cold(entrant.prepared(source))
         store, rows = entrant(source), order()
 
         def read() -> None:
-            for k in range(0, len(rows), B):
-                store.batch(rows[k : k + B])
+            for k in range(0, len(rows), b):
+                store.batch(rows[k : k + b])
 
         took = seconds(read)
         store.close()
@@ -101,7 +110,10 @@ def _limits(source: Path, order: Callable[[], Any], left_out: dict[str, str]) ->
     except (OSError, subprocess.CalledProcessError) as e:
         left_out[LIMIT] = str(e)
         return cases
-    return [case(LIMIT, reference.read_uring, DEPTH), *cases]
+    cases.insert(0, case(LIMIT, reference.read_uring, DEPTH))
+    for name, how in OTHER_WAYS.items():
+        cases.append(case(name, partial(reference.read_uring, how=how), DEPTH))
+    return cases
 
 
 def _table(report: Report, kind: str) -> None:
@@ -109,18 +121,21 @@ def _table(report: Report, kind: str) -> None:
     stores = Stores(source)
     with mapix.open(source) as ds:
         n = len(ds)
-    order = _orders(n)
-    cases = [_mapix(source, order, True), _mapix(source, order, False)]
+    order, b = _orders(kind, n), BATCH[kind]
+    cases = _mapix(source, order, b)
     cases += _limits(source, order, stores.left_out)
-    cases += [_peer(entrant, source, order) for entrant in enter(stores, kind, PEERS)]
+    peers = PEERS[:1] if kind == "large" else PEERS  # whose stores take room on the disk
+    cases += [_peer(entrant, source, order, b) for entrant in enter(stores, kind, peers)]
     limit = THREADED if LIMIT in stores.left_out else LIMIT
-    goals = [Goal("mapix", "share", 0.8, limit)]
-    title = f"cold disk, {min(SAMPLES, n):,} random samples in batches of {B}: {kind}, samples"
+    goals = [Goal(who, "share", 0.95, limit) for who in ("mapix", "mapix.Loader")]
+    title = (
+        f"cold disk, {min(SAMPLES[kind], n):,} random samples in batches of {b}: {kind}, samples"
+    )
     rounds = min(report.rounds, MOST_ROUNDS)
     report.table(title, RATE, limit, cases, goals, stores.left_out, rounds)
 
 
 def measure(report: Report, long: bool) -> None:
     """All tables of this measure."""
-    for kind in ("uniform", "mixed"):
+    for kind in BATCH:
         _table(report, kind)

@@ -32,6 +32,7 @@ __all__ = [
     "Samples",
     "affine",
     "batches",
+    "batches_ahead",
     "gather",
     "given",
     "in_unit",
@@ -39,6 +40,10 @@ __all__ = [
     "same_shapes",
     "translated",
 ]
+
+MOST_ASKED = 32  # batches whose pages are asked for before they are needed
+ASKED_RECORDS = 2048  # in these batches, about
+ASKED_NBYTES = 32 << 20  # of these batches, about
 
 IntArray = NDArray[np.int64]
 
@@ -241,16 +246,25 @@ class Lookout:
 def batches(
     ds: Any, batch_size: int, indices: IntArray, *, drop_last: bool, options: dict[str, Any]
 ) -> Iterator[Batch]:
-    """Yield batches of a dataset's ``indices``; the next one is read from disk ahead of use."""
+    """Yield batches of a dataset's ``indices``; the next ones are read from disk ahead of use."""
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     end = len(indices) - len(indices) % batch_size if drop_last else len(indices)
-    lookout = Lookout()
+    lookout, distance, asked = Lookout(), 1, batch_size
     for begin in range(0, end, batch_size):
-        stop = min(begin + batch_size, end)
-        if lookout.probes() and stop < end:
-            lookout.saw(ds.prefetch(indices[stop : min(stop + batch_size, end)]))
-        yield ds.batch(indices[begin:stop], **options)
+        until = min(begin + (1 + distance) * batch_size, end)
+        if asked < until and lookout.probes():
+            lookout.saw(ds.prefetch(indices[asked:until]))
+        asked = max(asked, until)
+        found = ds.batch(indices[begin : min(begin + batch_size, end)], **options)
+        distance = batches_ahead(found.images)
+        yield found
+
+
+def batches_ahead(images: NDArray[Any]) -> int:
+    """Return how many batches like these images to read from disk ahead of use."""
+    nbytes, n = max(1, images.nbytes), max(1, len(images))
+    return max(1, min(MOST_ASKED, ASKED_RECORDS // n, ASKED_NBYTES // nbytes))
 
 
 class Recipe:

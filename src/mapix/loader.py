@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native
 from mapix.augmentation import Augment, Draws
-from mapix.batch import Lookout
+from mapix.batch import Lookout, batches_ahead
 from mapix.errors import UnsupportedError
 from mapix.placement import Placement
 from mapix.sampling import Sampling, Weighted
@@ -36,8 +36,6 @@ IntArray = NDArray[np.int64]
 Job = tuple[IntArray, dict[str, Draws]]
 MASK = (1 << 64) - 1
 STATE_VERSION = 1
-MOST_ASKED = 8  # batches whose pages are asked for before they are needed
-ASKED_NBYTES = 32 << 20  # of these batches, about
 ORDERED_RECORDS = 4096  # of whose positions the records are computed at once, about
 OWNER_SECONDS = 1.0  # between two checks of a waiting thread whether its owner still exists
 
@@ -564,8 +562,8 @@ def _weights(ds: Any, weights: Any) -> Any:
 class Gathering:
     """Gather the next batch into the buffer of a slot; ask for the pages of those after it.
 
-    Pages are asked for up to ``MOST_ASKED`` batches, or about ``ASKED_NBYTES``, before they are
-    needed, so that the disk always has work.  Batches that are in memory are checked less and less
+    Pages are asked for some batches (``batches_ahead``) before they are needed, so that the disk
+    always has work.  Batches that are in memory are checked less and less
     often: see ``Lookout``.
     """
 
@@ -602,5 +600,5 @@ class Gathering:
         nbytes = batch.images.nbytes
         if nbytes != self._nbytes:
             self._nbytes = nbytes
-            self._distance = max(1, min(MOST_ASKED, ASKED_NBYTES // max(1, nbytes)))
+            self._distance = batches_ahead(batch.images)
         return batch

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Self
 
@@ -109,6 +109,8 @@ class _Plan:
         ``_native.PAD``, ``CROP`` and ``CENTRE``, or-ed.
     copies : bool
         Whether the numbers of the file are copied as they are, apart from their byte order.
+    lookout : Lookout
+        Decides when the disk is asked for rows first.
     """
 
     shape: tuple[int, ...]
@@ -118,6 +120,7 @@ class _Plan:
     canvas: tuple[int, int, int] = (0, 0, 0)
     fit: int = 0
     copies: bool = False
+    lookout: Lookout = field(default_factory=Lookout)
 
 
 class RowArray(FileDataset[NDArray[Any]]):
@@ -346,6 +349,7 @@ class RowArray(FileDataset[NDArray[Any]]):
             record=self._one_shape,
             threads=options.threads,
             labels=apart,
+            lookout=True,
         )
 
     def _gather_augmented(
@@ -506,6 +510,7 @@ class RowArray(FileDataset[NDArray[Any]]):
             out=out,
             threads=threads,
             augment=augment,
+            lookout=plan.lookout,
         )
 
     @functools.cached_property
