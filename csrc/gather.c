@@ -45,12 +45,19 @@ static placing place(const mapix_gather *g, const vimh_header *r, int interleave
 }
 
 /* Copy a record's bytes as they are. */
-static void copy_record(const gather_job *job, uint8_t *to, const uint8_t *from) {
+static void copy_record(const gather_job *job, uint8_t *to, const uint8_t *from, uint64_t nbytes) {
     if (job->streams) {
-        job->kernels->stream[MAPIX_U8](to, 1, from, 1, job->canvas_nbytes, 1.0f, 0.0f);
+        job->kernels->stream[MAPIX_U8](to, 1, from, 1, nbytes, 1.0f, 0.0f);
     } else {
-        memcpy(to, from, job->canvas_nbytes);
+        memcpy(to, from, nbytes);
     }
+}
+
+/* Whether a batch of so many bytes is written past the caches; `each` are those of a record.  Of bytes, several
+ * buffers that are used in turns, and what is read for them, fill the last cache sooner. */
+static int streams(const mapix_gather *g, uint64_t all, uint64_t each) {
+    const uint64_t from = g->dtype == MAPIX_U8 ? mapix_stream(0) / 4 : mapix_stream(0);
+    return g->dtype != MAPIX_F16 && all > from && (g->dtype == MAPIX_F32 || each > from / 512);
 }
 
 static void put_image(const gather_job *job, const vimh_header *r, uint32_t interleaved_file,
@@ -60,7 +67,7 @@ static void put_image(const gather_job *job, const vimh_header *r, uint32_t inte
     const int exact = r->h == g->h && r->w == g->w && r->c == g->c;
     const int same_order = r->c == 1 ? g->c == 1 : interleaved == (g->layout == MAPIX_NHWC);
     if (exact && same_order && g->dtype == MAPIX_U8) {
-        copy_record(job, canvas, image);
+        copy_record(job, canvas, image, job->canvas_nbytes);
         return;
     }
     if (r->h < g->h || r->w < g->w || r->c < g->c) {
@@ -117,7 +124,7 @@ static int gather_one(const row_run *run, uint64_t i, const located *r, mapix_wh
     const uint8_t *p = map->base + r->at;
     const uint8_t *image = p + before_image(head, r->header.n);
     if (g->swap == 1) {
-        copy_record(job, g->images + i * job->canvas_nbytes, p);
+        copy_record(job, g->images + i * job->canvas_nbytes, p, job->canvas_nbytes);
     } else if (g->swap) {
         job->kernels->swap[g->swap](g->images + i * job->canvas_nbytes, p, r->size);
     } else if (g->flat_at) {
@@ -127,7 +134,7 @@ static int gather_one(const row_run *run, uint64_t i, const located *r, mapix_wh
                            nbytes > g->images_nbytes - to)) {
             return stale(map, r, where); /* the table was changed meanwhile */
         }
-        memcpy(g->images + to, image, nbytes);
+        copy_record(job, g->images + to, image, nbytes);
     } else if (g->augment) {
         const int status = mapix_augment_image(g, job->kernels, i, &r->header, table->interleaved != 0,
                                                image, g->images + i * job->canvas_nbytes, where);
@@ -182,6 +189,7 @@ static int gather_usable(const mapix_gather *g, const mapix_table *table, uint64
             return 0;
         }
     } else if (!g->images || g->flat_at) {
+        job->streams = streams(g, g->images_nbytes, g->images_nbytes / nrows);
         return !g->flat_at || g->images;
     } else {
         if (!h || !w || !g->c || h > 65535 || w > 65535 || g->c > 65535 ||
@@ -193,9 +201,7 @@ static int gather_usable(const mapix_gather *g, const mapix_table *table, uint64
     if (__builtin_mul_overflow(job->canvas_nbytes, nrows, &all) || all > g->images_nbytes) {
         return 0;
     }
-    /* Of bytes, several buffers that are used in turns and what is read for them fill the last cache sooner. */
-    const uint64_t from = g->dtype == MAPIX_U8 ? mapix_stream(0) / 4 : mapix_stream(0);
-    job->streams = g->dtype != MAPIX_F16 && all > from && (g->dtype == MAPIX_F32 || job->canvas_nbytes > from / 512);
+    job->streams = streams(g, all, job->canvas_nbytes);
     return 1;
 }
 

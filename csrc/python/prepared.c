@@ -236,6 +236,7 @@ static int make_outputs(prepared_object *self, npy_intp b, PyObject *given, mapi
     order->present = ncolumns ? data_of(made[PRESENT]) : NULL;
     order->shapes = self->record == Py_None ? data_of(made[SHAPES]) : NULL;
     order->spec_range = data_of(made[SPEC]);
+    order->flat_at = data_of(made[OFFSETS]);
     return 0;
 }
 

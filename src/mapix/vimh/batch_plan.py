@@ -107,10 +107,7 @@ class BatchPlan:
             return None
         record = index.first[1:4] if index.stride else None
         layout = self._layout
-        if self._flat:  # the layout of the file: bytes as they are
-            (h, w, c), fit, layout = index.first[1:4], 0, "NHWC" if file.interleaved else "NCHW"
-        else:
-            h, w, c, fit = self.canvas(file, np.empty(0, np.int64))
+        h, w, c, fit = self.canvas(file, np.empty(0, np.int64))
         unit = None
         if options.labels not in (None, "raw"):
             unit = file.table(options.labels), self._missing
