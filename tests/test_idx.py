@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import json
@@ -9,6 +10,7 @@ import os
 import pickle
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -607,3 +609,19 @@ def test_labels_beside_files_with_plain_names(tmp_path):
             assert ds.columns["label"].values.tolist() == [7, 3]
     with mapix.open(tmp_path / "a-labels.idx") as ds:
         assert ds.labels is None
+
+
+def test_labels_that_the_disk_does_not_find(tmp_path, monkeypatch):
+    """An error of the disk is not taken for a missing file."""
+    write(tmp_path / "x-images-idx3-ubyte", np.zeros((2, 3, 4), np.uint8))
+    write(tmp_path / "x-labels-idx1-ubyte", np.zeros(2, np.uint8))
+    usual = os.stat
+
+    def failing(path: Any, **options: Any) -> os.stat_result:
+        if "labels" in str(path):
+            raise OSError(errno.EIO, "the disk", str(path))
+        return usual(path, **options)
+
+    monkeypatch.setattr(os, "stat", failing)
+    with pytest.raises(OSError, match="labels"):
+        mapix.open(tmp_path / "x-images-idx3-ubyte")
