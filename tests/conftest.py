@@ -67,6 +67,6 @@ CACHES = itertools.count()
 def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give each test a cache folder of its own."""
     # numbered here: pytest would list all folders of the run for each
-    folder = tmp_path_factory.mktemp(f"cache{next(CACHES)}", numbered=False)
+    folder = tmp_path_factory.mktemp(f"own-cache-{next(CACHES)}", numbered=False)
     monkeypatch.setenv("MAPIX_CACHE_DIR", str(folder))
     return folder
