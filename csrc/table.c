@@ -243,7 +243,7 @@ int mapix_table_find_none(const mapix_map *map, const mapix_table *table, uint64
 enum { COLD = -1 }; /* ends a run; no status of mapix.h */
 enum {
     SAME_READ_NBYTES = 4096,    /* a gap that is read, too */
-    SORTED_RECORDS = 1 << 16,   /* at once: 2 MiB of places */
+    SORTED_RECORDS = 1 << 10,   /* at once: 32 KiB of places, on the stack */
     AHEAD_RECORDS = 512,        /* asked for and not copied yet: no disk works on more at once */
     AHEAD_NBYTES = 16 << 20,
 };
@@ -323,7 +323,7 @@ static int run_sorted(row_run run, uint64_t from, uint64_t n, row_place *places,
 }
 
 int mapix_run_cold(const row_run *run, uint32_t probe, uint64_t *nasked, mapix_where *where) {
-    const uint64_t n = run->nrows, most = n < SORTED_RECORDS ? n : SORTED_RECORDS;
+    const uint64_t n = run->nrows;
     int status = COLD;
     *nasked = 0;
     if (probe && probe != MAPIX_PROBE_NONE) {
@@ -335,16 +335,15 @@ int mapix_run_cold(const row_run *run, uint32_t probe, uint64_t *nasked, mapix_w
     if (status && status != COLD) {
         return status;
     }
-    row_place *places = status == COLD ? malloc((most + 1) * sizeof *places) : NULL;
-    if (!places) { /* in memory; or no memory for the order: then pages are read one by one */
+    if (status != COLD) { /* in memory */
         return run->each ? mapix_run_rows(run, where) : MAPIX_OK;
     }
+    row_place places[SORTED_RECORDS];
     do {
-        const uint64_t count = n - *nasked < most ? n - *nasked : most;
+        const uint64_t left = n - *nasked, count = left < SORTED_RECORDS ? left : SORTED_RECORDS;
         status = run_sorted(*run, *nasked, count, places, where);
         *nasked += status ? 0 : count;
     } while (!status && *nasked < n);
-    free(places);
     /* of errors, that of the first record in the order of rows */
     return status && run->each ? mapix_run_rows(run, where) : status;
 }
