@@ -436,6 +436,16 @@ def test_a_dump(tmp_path: Path) -> None:
     assert shown.splitlines()[1].index("byte") == shown.splitlines()[6].index("row")
 
 
+def test_a_dump_moves_no_cursor(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        member = tarfile.TarInfo("a.txt")
+        member.size = 9
+        tar.addfile(member, io.BytesIO(b"\x1b[2J\x00 end"))
+    lines = hex_dump(mapix.open(tmp_path / "a.tar").byte_ranges(0)).splitlines()
+    assert all(line.isprintable() for line in lines)
+    assert lines[-1].endswith("txt = \\x1b[2J\\x00 end")
+
+
 def test_a_file_that_was_cut(tmp_path: Path) -> None:
     path = tmp_path / "train"
     path.write_bytes(vimh(b"", b"\7\2") * 400)

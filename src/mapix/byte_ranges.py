@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from mapix.source import Source
+from mapix.text import printable
 
 __all__ = ["KINDS", "ByteRange", "Kind", "Walk", "hex_dump", "shortened"]
 
@@ -142,9 +143,9 @@ def _lines(ranges: Iterable[ByteRange], width: int, most: int) -> Iterator[str]:
     for found in ranges:
         if found.path != path:
             path = found.path
-            yield f"{path}:"
+            yield f"{printable(path)}:"
         raw = found.read(most)
-        meaning = f"{found.name} = {found.text}" if found.text else found.name
+        meaning = printable(f"{found.name} = {found.text}" if found.text else found.name)
         for at in range(0, len(raw), width):
             part = raw[at : at + width]
             shown = "".join(chr(b) if 32 <= b < 127 else "." for b in part)
