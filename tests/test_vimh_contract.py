@@ -202,7 +202,7 @@ def test_joined_facts_and_statistics(folder):
     codes, present, names = both.label_array()
     assert names == ("note", "loud")
     assert codes[present].tolist() == [c for pair in CODES for c in pair if c is not None]
-    with pytest.raises(mapix.UnsupportedError, match="not copied by a device"):
+    with pytest.raises(mapix.UnsupportedError, match="mixed sizes need pad="):
         both.placement()
 
 

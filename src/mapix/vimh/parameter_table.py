@@ -92,11 +92,14 @@ def read_table(
         splits = [None] * len(rows)
     found = Table(files, splits, [], {}, {})
     for name in names:
+        asked = dict(ranges or {}).get(name)
         try:
-            _add(found, name, _values(path, name, rows), dict(ranges or {}).get(name))
+            _add(found, name, _values(path, name, rows), asked)
         except FormatError:
             raise
         except ValueError as e:
+            if asked is not None:  # the caller's range, not the file's
+                raise ValueError(f"{path}: {e}") from e
             raise FormatError(path, WHAT, str(e)) from e
     unknown = set(ranges or {}) - set(names)
     if unknown:
