@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,6 +123,24 @@ def test_a_file_shorter_than_its_journal_says(path: Path) -> None:
     path.write_bytes(OLD[:-1])
     assert pending(str(path)) is None
     assert recovered(path) == OLD[:-1]
+
+
+def test_a_file_may_grow_while_its_journal_is_compared(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    length = path.stat().st_size
+    journal_of_path = Path(journal_of(str(path)))
+    journal_of_path.write_bytes(journal._packed(length, path.read_bytes()[-journal.TAIL_NBYTES :]))
+    tail, grown = journal._tail, []
+
+    def later(*given: Any) -> bytearray:
+        with path.open("ab") as file:
+            grown.append(file.write(b"more"))
+        return tail(*given)
+
+    monkeypatch.setattr(journal, "_tail", later)
+    assert pending(str(path)) == length
+    assert grown
 
 
 def test_appending_does_not_follow_a_link(tmp_path: Path) -> None:

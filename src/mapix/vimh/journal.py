@@ -82,9 +82,10 @@ def pending(path: str, kept: str | None = None) -> int | None:
     length = counting(journal)
     if length is None:
         return None
-    source = Source(path)
-    if source.nbytes < length:
+    if os.stat(path).st_size < length:
         return None
+    # limited to what counts, so that it may grow meanwhile
+    source = Source(path, limit=length)
     # the file may have been replaced by another one since the journal was made
     return length if journal == _packed(length, _tail(source, length)) else None
 
