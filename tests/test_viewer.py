@@ -720,7 +720,10 @@ def test_the_command_prints_its_address_and_ends_at_an_interrupt(tmp_path: Path)
             assert found["records"] == len(ds.where("label > 3"))
         assert found["reopens"] is True
         program.send_signal(signal.SIGINT)
-        out, err = program.communicate(timeout=30)
+        try:
+            out, err = program.communicate(timeout=30)
+        finally:
+            program.kill()
         assert (program.returncode, out, err) == (0, "", "")
 
 
