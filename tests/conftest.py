@@ -49,6 +49,7 @@ READ = os.environ.get("MAPIX_BACKEND") == "pread"
 """Whether files are read into memory when they are opened."""
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Start one process more than there are cores: many tests wait for the disk or the clock."""
     return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else 2
