@@ -138,14 +138,16 @@ def vimh_index(data: bytes) -> bytes:
         return data
     out, stated = bytearray(data), list(fields.unpack_from(data, prefix))
     n, stride, channels, ids, has = stated[9], stated[11], stated[17], stated[18], stated[19]
-    at, sizes = index_store.HEAD_NBYTES, [0 if stride else 16 * n]
-    nids = int.from_bytes(ids, "little").bit_count()
-    sizes.append((has & 1) * n * nids * (1 + (has >> 1 & 1)))
+    nids, entries_at = int.from_bytes(ids, "little").bit_count(), stated[-1]
+    sizes = [(has & 1) * n * nids * (1 + (has >> 1 & 1))]
     sizes += [(has >> 2 & 1) * 4 * n, (has >> 3 & 1) * 32 * channels]
+    at = index_store.HEAD_NBYTES
     for k, size in enumerate(sizes):
-        at += -at % 8 if k > 1 else 0
-        stated[20 + k] = _crc(out[at : at + min(size, len(out))])
+        at += -at % 8 if k else 0
+        stated[21 + k] = _crc(out[at : at + min(size, len(out))])
         at += size
+    entries_nbytes = 0 if stride else min(16 * n, len(out))
+    stated[20] = _crc(out[entries_at : entries_at + entries_nbytes])
     packed = fields.pack(*stated)
     out[prefix : prefix + len(packed)] = packed
     _put(out, prefix - 4, _crc(packed))
@@ -160,8 +162,10 @@ def iid_with_index(data: bytes) -> bytes:
         return data
     stated = list(iid_index._FIELDS.unpack_from(out, at))
     start, n, nnodes = (min(value, len(out)) for value in stated[:3])
-    places = iid_index._places(start, n, nnodes)
-    stated[4:8] = (_crc(out[a:b]) for a, b in pairwise(places))
+    named = int.from_bytes(out[foot + 8 : foot + 12], "little") == iid_index.VERSION
+    places = iid_index._places(start, n, nnodes, named=named)
+    sums = [_crc(out[a:b]) for a, b in pairwise(places)]
+    stated[4 : 4 + len(sums)] = sums
     packed = iid_index._FIELDS.pack(*stated)
     out[at:] = packed
     _put(out, at - 4, _crc(packed))
