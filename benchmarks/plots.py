@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 OURS, OTHERS = "#d1602f", "#3b6fb6"
+MOST_LINEAR = 30  # larger ratios would hide the smaller ones
 
 
 def groups(data: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
@@ -34,6 +35,7 @@ def draw(measures: list[dict[str, Any]], path: Path, facts: dict[str, Any]) -> N
         cases = measure["cases"]
         ratios = [case["ratio"] for case in cases.values()]
         colours = [OURS if name.startswith("mapix") else OTHERS for name in cases]
+        one.set_xscale("log" if max(ratios) > MOST_LINEAR else "linear")
         bars = one.barh(range(len(cases)), ratios, color=colours)
         one.bar_label(bars, [f"{ratio:.2f}" for ratio in ratios], padding=3, fontsize=7)
         one.set_yticks(range(len(cases)), cases, fontsize=8)
