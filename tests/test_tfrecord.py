@@ -189,6 +189,11 @@ def plain(record: Any) -> dict[str, list[Any]]:
     }
 
 
+def comparable(features: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Features whose NaNs equal one another: fuzzing makes some."""
+    return {name: ["NaN" if v != v else v for v in values] for name, values in features.items()}
+
+
 def opened(tmp_path: Path, data: bytes, name: str = "x.tfrecord", **options: Any) -> Any:
     (tmp_path / name).write_bytes(data)
     return mapix.open(tmp_path / name, **options)
@@ -207,10 +212,11 @@ class TestTfrecord(FormatTests):
         return path
 
     def read_slowly(self, data: bytes) -> list[Any] | None:
-        return slow(data)
+        found = slow(data)
+        return None if found is None else [(content, comparable(f)) for content, f in found]
 
     def content(self, dataset: Any) -> list[Any]:
-        return [(bytes(r.bytes), plain(r)) for r in dataset]
+        return [(bytes(r.bytes), comparable(plain(r))) for r in dataset]
 
     def arrays(self, dataset: Any, record: Any) -> list[np.ndarray[Any, Any]]:
         return [record.image, np.frombuffer(record.bytes, np.uint8)]
