@@ -75,10 +75,10 @@ def test_splits(tmp_path: Path, made: Any) -> None:
     assert numbers(mapix.open(folder, split="test")) == list(range(100, 104))
     with pytest.raises(ValueError, match="no split 'dev'; there are: train, test"):
         mapix.open(folder, split="dev")
-    again = pickle.loads(pickle.dumps(ds[2:7]))
-    assert numbers(again) == [2, 3, 4, 5, 6]
-    assert again.path == ds.path
-    assert again.splits == ds.splits
+    for again in (pickle.loads(pickle.dumps(ds[2:7])), ds[2:7].snapshot()):
+        assert numbers(again) == [2, 3, 4, 5, 6]
+        assert again.path == ds.path
+        assert again.splits == ds.splits
     assert numbers(ds.where("n >= 4 and text != 't6'")) == [4, 5, 7]
 
 

@@ -717,7 +717,11 @@ class Joined(Dataset[R]):
         return known
 
     def _snapshot(self) -> Any:
-        return _rejoined(type(self), [ds._snapshot() for ds in self.parts], self._rows)
+        return self._of([ds._snapshot() for ds in self.parts])
+
+    def _of(self, parts: Sequence[Dataset[R]]) -> Self:
+        """Return the same records of other datasets of the same files."""
+        return type(self)(parts, rows=self._rows)
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.parts.reopening() is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from mapix.arrow.dataset import ArrowTable, TableRecord
 from mapix.pictures.joined import JoinedPictures
@@ -62,6 +62,9 @@ class SavedTables(JoinedPictures[TableRecord]):
 
     def _facts(self) -> dict[str, Any]:
         return {**super()._facts(), "image_column": self.image_column, "classes": self.classes}
+
+    def _of(self, parts: Sequence[Any]) -> Self:
+        return type(self)(parts, rows=self._rows, folder=self._folder, splits=self._splits)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (tuple(self.parts), self._rows, self._folder, self._splits)
