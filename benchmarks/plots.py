@@ -26,8 +26,10 @@ def groups(data: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
 
 def draw(measures: list[dict[str, Any]], path: Path, facts: dict[str, Any]) -> None:
     """Draw measures below one another; the title states the unit, a time or a rate."""
+    import matplotlib
     from matplotlib.figure import Figure
 
+    matplotlib.rcParams["svg.fonttype"] = "none"  # texts, not outlines of each letter
     heights = [1 + len(measure["cases"]) for measure in measures]
     drawing = Figure(figsize=(9, 0.28 * sum(heights) + 0.6), layout="constrained")
     axes = drawing.subplots(len(measures), 1, squeeze=False, height_ratios=heights)[:, 0]
