@@ -95,6 +95,19 @@ def dataset(name: str) -> Path:
 # --- the page cache -----------------------------------------------------------------------------
 
 
+def photograph(
+    rng: np.random.Generator, size: tuple[int, int], *, grey_noise: bool = False
+) -> np.ndarray:
+    """Soft shapes with noise, as a photograph has them: uint8 (h, w, 3)."""
+    from PIL import Image
+
+    h, w = size
+    coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), np.uint8))
+    image = np.asarray(coarse.resize((w, h), Image.Resampling.BICUBIC), np.int16)
+    noise = rng.normal(0, 6, (h, w, 1 if grey_noise else 3))
+    return (image + noise).clip(0, 255).astype(np.uint8)
+
+
 def files_of(path: Path) -> Iterator[Path]:
     """The file itself, or all files of a folder."""
     if path.is_dir():

@@ -185,12 +185,7 @@ class Failing(Writer):
             again = name in ("rename", "appear") and self.failures > 1  # it cannot be undone
             self.removed &= name not in CLEANING and not again
             raise OSError(self.code, f"planted in {name}")
-        found = really(name, *args)
-        if name in OPENING:
-            self.fds.add(found)
-        elif name == "close":
-            self.fds.discard(args[0])
-        return found
+        return self.made(name, *args)
 
 
 def cells(calls: list[str]) -> Iterator[tuple[int, int, bool]]:

@@ -107,6 +107,10 @@ class Writer:
             self.pause()
         if self.dead:
             raise DeadError(name)
+        return self.made(name, *args)
+
+    def made(self, name: str, *args: Any) -> Any:
+        """Make a call, and note the descriptors that are open."""
         found = really(name, *args)
         if name in OPENING:
             self.fds.add(found)

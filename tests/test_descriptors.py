@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gc
 import os
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -303,10 +305,11 @@ def test_a_file_that_has_private_maps_alone(tmp_path, monkeypatch):
         ds.batch([3])
 
 
-def test_a_file_system_with_direct_io(tmp_path):
-    """The same with a real one, where this is allowed."""
+@contextlib.contextmanager
+def mounted(folder: Path, *how: str) -> Iterator[None]:
+    """Mount the file system of fuse_direct.py; the test is skipped where that is not allowed."""
     server = subprocess.Popen(
-        [sys.executable, fuse_direct.__file__, str(tmp_path)],
+        [sys.executable, fuse_direct.__file__, str(folder), *how],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -315,6 +318,14 @@ def test_a_file_system_with_direct_io(tmp_path):
         said = server.stdout.readline().strip()
         if said != "ready":
             pytest.skip(f"no file system can be mounted here: {said}")
+        yield
+    finally:
+        server.communicate("", timeout=60)
+
+
+def test_a_file_system_with_direct_io(tmp_path):
+    """The same with a real one, where this is allowed."""
+    with mounted(tmp_path):
         code = """
 import errno, mmap, sys, mapix
 path = sys.argv[1]
@@ -332,23 +343,12 @@ print(len(ds), ds.batch([99]).images.tobytes() == ds[99].tobytes() == bytes(rang
             [sys.executable, "-c", code, path], capture_output=True, text=True, timeout=60
         )
         assert (done.returncode, done.stdout) == (0, "ENODEV\n100 True\n"), done.stderr
-    finally:
-        server.communicate("", timeout=60)
 
 
 @pytest.mark.maps
 def test_a_page_that_the_disk_cannot_deliver(tmp_path):
     """An error that names file, record and byte; the other records are read."""
-    server = subprocess.Popen(
-        [sys.executable, fuse_direct.__file__, str(tmp_path), "broken"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        said = server.stdout.readline().strip()
-        if said != "ready":
-            pytest.skip(f"no file system can be mounted here: {said}")
+    with mounted(tmp_path, "broken"):
         ds = mapix.open(tmp_path / "x.idx")
         for use, record in (
             (lambda: ds.batch([0, 70]), 70),
@@ -363,8 +363,6 @@ def test_a_page_that_the_disk_cannot_deliver(tmp_path):
             assert error.value.filename == str(tmp_path / "x.idx")
             assert "vimh" not in str(error.value)
             assert ds.batch([62]).images.tobytes() == bytes((62 * 64 + k) % 100 for k in range(64))
-    finally:
-        server.communicate("", timeout=60)
 
 
 @pytest.mark.maps

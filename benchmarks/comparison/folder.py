@@ -19,7 +19,7 @@ import mapix
 import mapix.folder
 from comparison.report import Goal, Report
 from comparison.rounds import Case, seconds, told
-from data_files import FOLDER, refill
+from data_files import FOLDER, photograph, refill
 from mapix.folder.lines import Lines
 from mapix.source import Source
 
@@ -66,14 +66,10 @@ def pictures() -> Path:
         return path
     told(f"making {path.name}")
     FOLDER.mkdir(parents=True, exist_ok=True)
-    from PIL import Image
-
     rng = np.random.default_rng(1)
     with mapix.folder.Writer(path) as out:
         for k in range(n):
-            coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), np.uint8))
-            image = np.asarray(coarse.resize(SIDES[::-1], Image.Resampling.BICUBIC), np.int16)
-            image = (image + rng.normal(0, 6, image.shape)).clip(0, 255).astype(np.uint8)
+            image = photograph(rng, SIDES)
             boxes = rng.integers(0, 100, (2, 4)).tolist()
             out.append(
                 f"{k:04}.jpg", image, caption="x", objects=(boxes, [0, 1]), save={"quality": 90}

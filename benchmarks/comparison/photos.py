@@ -14,7 +14,7 @@ import mapix
 import mapix.folder
 from comparison.report import Goal, Report
 from comparison.rounds import Case, seconds, told
-from data_files import FOLDER, refill
+from data_files import FOLDER, photograph, refill
 
 MOST, SIDE = 256, 224
 SIZES = ((480, 640), (768, 1024))
@@ -33,15 +33,10 @@ def photos() -> Path:
         return path
     told(f"making {path.name}")
     FOLDER.mkdir(parents=True, exist_ok=True)
-    from PIL import Image
-
     rng = np.random.default_rng(3)
     with mapix.folder.Writer(path) as out:
         for k in range(n):
-            h, w = SIZES[k % 2]
-            coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), np.uint8))
-            image = np.asarray(coarse.resize((w, h), Image.Resampling.BICUBIC), np.int16)
-            image = (image + rng.normal(0, 6, (h, w, 1))).clip(0, 255).astype(np.uint8)
+            image = photograph(rng, SIZES[k % 2], grey_noise=True)
             out.append(f"{k:04}.jpg", image, save={"quality": 88})
     return path
 
