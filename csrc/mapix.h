@@ -255,8 +255,7 @@ int mapix_table_extent(uint64_t nbytes, const mapix_table *table, const int64_t 
 
 /* Ask the kernel to read the pages of `rows` in the background (MADV_WILLNEED), in the order in which they
  * lie in the file, neighbours at once.  With `probe` > 0, that many of the rows, evenly spread, are checked
- * first; if all are in memory, nothing is asked for.  *nasked is the number of records asked for: 0 if
- * memory for their order cannot be had. */
+ * first; if all are in memory, nothing is asked for.  *nasked is the number of records asked for. */
 int mapix_table_willneed(const mapix_map *map, const mapix_table *table, const int64_t *rows,
                          uint64_t nrows, uint32_t probe, uint64_t *nasked, mapix_where *where);
 

@@ -592,8 +592,11 @@ class Prepared(_Base):
         self._flat_nbytes = math.prod(shape) if flat else 0
         self._unit, self._labels = unit, labels
         self._more: dict[str, Any] = {
-            **{"h": canvas[0], "w": canvas[1], "threads": threads},
-            **{"spec_range": spec_range, "lookout": Lookout() if lookout else None},
+            "h": canvas[0],
+            "w": canvas[1],
+            "threads": threads,
+            "spec_range": spec_range,
+            "lookout": Lookout() if lookout else None,
         }
         table = None if unit is None else np.ascontiguousarray(unit[0])
         missing = None if unit is None or table is None else np.array([unit[1]], table.dtype)

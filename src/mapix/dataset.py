@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 __all__ = ["Annotations", "Dataset", "FileDataset", "Progress", "Unit"]
 
 MOST_PREPARED = 16  # sets of options
+LABELS = BatchOptions._fields.index("labels")
 MOST_SHOWN = 8  # columns that ``repr`` lists
 
 R = TypeVar("R", covariant=True)
@@ -863,7 +864,7 @@ class Dataset(abc.ABC, Generic[R]):
             found = self._gathered(self._rows_of(indices), options, out, augment)
             if again:
                 self._remember(given, options)
-        return self._as_classes(found) if given[8] == "class" else found
+        return self._as_classes(found) if given[LABELS] == "class" else found
 
     def _gathered(
         self,

@@ -130,18 +130,27 @@ class Store(store.Store):  # type: ignore[misc, unused-ignore]  # where zarr is 
     def _nchunks(self) -> int:
         return -(-len(self._ds) // self._rows)
 
-    def _chunk(self, key: str) -> NDArray[Any] | None:
-        """Return the numbers of a chunk; None where there is none of that name."""
+    def _place(self, key: str) -> tuple[str, int] | None:
+        """Return array and number of a chunk; None where there is none of that name."""
         name, _, place = key.rpartition("/c/")
         numbers = place.split("/")
         if not all(number.isdecimal() for number in numbers) or any(map(int, numbers[1:])):
             return None
         k = int(numbers[0])
-        if name in self._columns and len(numbers) == 1 and not k:
-            values = self._columns[name]
-            return values if len(values) else None
-        if name != IMAGES or len(numbers) != len(self._shape) or k >= self._nchunks:
+        if name in self._columns:
+            there = len(numbers) == 1 and not k and len(self._columns[name])
+        else:
+            there = name == IMAGES and len(numbers) == len(self._shape) and k < self._nchunks
+        return (name, k) if there else None
+
+    def _chunk(self, key: str) -> NDArray[Any] | None:
+        """Return the numbers of a chunk; None where there is none of that name."""
+        place = self._place(key)
+        if place is None:
             return None
+        name, k = place
+        if name != IMAGES:
+            return self._columns[name]
         begin, end = k * self._rows, min((k + 1) * self._rows, len(self._ds))
         if self._view is not None:
             found = self._view[begin:end]
@@ -179,9 +188,7 @@ class Store(store.Store):  # type: ignore[misc, unused-ignore]  # where zarr is 
 
     async def exists(self, key: str) -> bool:
         """Return whether there is a chunk or metadata of that name."""
-        if key in self._metadata:
-            return True
-        return key in [found async for found in self.list()]
+        return key in self._metadata or self._place(key) is not None
 
     async def list(self) -> AsyncIterator[str]:
         """Yield all names."""

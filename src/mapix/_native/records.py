@@ -44,6 +44,7 @@ __all__ = [
     "PROBE_NONE",
     "Table",
     "Walk",
+    "ids_of",
     "new_gather",
     "pickle_rows",
     "scratch",
@@ -72,6 +73,15 @@ FIND = int(ffi.cast("uintptr_t", ffi.addressof(lib, "mapix_table_find")))
 FIND_NONE = int(ffi.cast("uintptr_t", ffi.addressof(lib, "mapix_table_find_none")))
 GATHER = int(ffi.cast("uintptr_t", ffi.addressof(lib, "mapix_table_gather")))
 """Addresses of C functions, for ``mapix._record``."""
+
+
+def ids_of(bits: int) -> tuple[int, ...]:
+    """Return the label ids of a set, a bit for each, ascending."""
+    found = []
+    while bits:
+        found.append((bits & -bits).bit_length() - 1)
+        bits &= bits - 1
+    return tuple(found)
 
 
 class Walk:
@@ -109,12 +119,7 @@ class Walk:
     @property
     def ids(self) -> tuple[int, ...]:
         """Label ids found so far, ascending."""
-        left = sum(int(word) << 64 * k for k, word in enumerate(self._c.ids))
-        found = []
-        while left:
-            found.append((left & -left).bit_length() - 1)
-            left &= left - 1
-        return tuple(found)
+        return ids_of(sum(int(word) << 64 * k for k, word in enumerate(self._c.ids)))
 
     @property
     def where(self) -> Where:

@@ -19,9 +19,9 @@ from itertools import islice
 from typing import Any
 
 from mapix.arrow.stream import CONTINUED, is_stream
-from mapix.errors import FormatError
+from mapix.errors import FormatError, LimitError
 from mapix.registry import Candidate
-from mapix.source import Source, is_file, is_url
+from mapix.source import is_file, is_url, read_small
 
 __all__ = ["ARROW", "PARQUET", "TRAIN", "arrow_refusal", "files_of_splits", "parquet_refusal"]
 
@@ -163,13 +163,11 @@ def _in_order(folder: str, stems: list[str], format: str) -> list[str]:
 def _json(folder: str, name: str) -> dict[str, Any]:
     path = os.path.join(folder, name)
     try:
-        source = Source(path)
+        found = json.loads(read_small(path, MOST_JSON_NBYTES))
     except FileNotFoundError as e:
         raise _error(folder, name, "the file is missing") from e
-    if source.nbytes > MOST_JSON_NBYTES:
-        raise _error(folder, name, f"{source.nbytes} bytes are more than {MOST_JSON_NBYTES}")
-    try:
-        found = json.loads(source.read(0, source.nbytes))
+    except LimitError as e:
+        raise _error(folder, name, f"it has more than {MOST_JSON_NBYTES} bytes") from e
     except (ValueError, RecursionError) as e:
         raise _error(folder, name, f"it is not JSON: {e}") from e
     if not isinstance(found, dict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from mapix.byte_ranges import ByteRange
 from mapix.coco.record import CocoAnnotation, CocoImage
 from mapix.columns import Column, column_of
 from mapix.dataset import Annotations, FileDataset, Progress
-from mapix.errors import MapixError, UnsupportedError
+from mapix.errors import UnsupportedError
 from mapix.options import BatchOptions
 from mapix.pictures.batching import PictureBatch
 from mapix.pictures.dataset import PictureDataset
@@ -98,15 +97,6 @@ class _OfFile(FileDataset[Any]):
     def _reopening(self) -> tuple[str, dict[str, Any], Fingerprint]:
         options = {**self.file.options(), "records": self._table.name}
         return self.source.full_path, options, self.source.identity
-
-    def _snapshot(self) -> Any:
-        made = super()._snapshot()
-        for row in made.rows.tolist() if made.file.folder is not None else ():
-            made._hold(row)
-        return made
-
-    def _hold(self, row: int) -> None:
-        """Read what a snapshot needs of a record beside the file itself; nothing by default."""
 
     def _count(self) -> int:
         _ = self.source.mapping  # ClosedError
@@ -202,9 +192,11 @@ class CocoImages(PictureDataset[CocoImage], _OfFile):
     def _record(self, row: int) -> CocoImage:
         return CocoImage(self.file, row)
 
-    def _hold(self, row: int) -> None:
-        with contextlib.suppress(MapixError, OSError, ValueError):  # raised when it is used
-            self._record(row).encoded()
+    def _snapshot(self) -> Any:
+        made = super()._snapshot()
+        if made.file.folder is not None:
+            made._hold_pictures()
+        return made
 
     def _made(self, name: str, **about: Any) -> Column:
         if name == "id":

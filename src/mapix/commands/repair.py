@@ -6,7 +6,7 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
-from mapix.commands.arguments import add_opening, opening
+from mapix.commands.arguments import add_new, add_opening, opening
 from mapix.commands.output import CommandError, UsageError, emit, progress
 from mapix.commands.status import BAD_DATA, GOOD
 
@@ -21,8 +21,7 @@ def add(parser: Any) -> None:
     """Add the arguments."""
     parser.description = DESCRIPTION
     parser.add_argument("path", metavar="PATH", help="the damaged file or directory")
-    parser.add_argument("new", metavar="NEW", nargs="?", help="the new one; nothing may be there")
-    parser.add_argument("-o", dest="out", metavar="NEW", help="the same")
+    add_new(parser, "the new one; nothing may be there", "NEW")
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_opening(parser)
     parser.set_defaults(run=_run)

@@ -175,17 +175,18 @@ def convert(
             stored = StoredBlocks(_folder_of_parts(path, resume), opened, stored_with)
         lost: tuple[str, ...] = ()
         paths: tuple[str, ...] = ()
-        if callable(streams) and sharding is None:
-            run_by({"all": streams}, map, stored)
-            counts = streams(path, report)
-        elif callable(streams) and sharding is not None:
+        if callable(streams):  # the source writes the target
 
             def writer_of(k: int, parts: Mapping[str, Any]) -> Any:
                 writer = source_of(parts, **given)
                 run_by({f"{k:05}": writer}, map, stored)
                 return writer
 
-            counts, paths = sharding.write_parts(opened, writer_of, path, target, report)
+            if sharding is None:
+                run_by({"all": streams}, map, stored)
+                counts = streams(path, report)
+            else:
+                counts, paths = sharding.write_parts(opened, writer_of, path, target, report)
         else:
             run_by(streams, map, stored)
             lost = tuple(dict.fromkeys(target.lost(streams)))

@@ -19,7 +19,7 @@ from mapix.gpu.driver import Registered
 from mapix.gpu.job import ELSEWHERE, Job, Reason, described, spans
 from mapix.gpu.windows import Windows
 from mapix.placement import Placement
-from mapix.selection import Rows, compose
+from mapix.selection import Rows, compose, distinct
 
 if TYPE_CHECKING:
     from mapix.feeding.loader import Loader
@@ -168,7 +168,7 @@ class Pages(Chunked):
     def _launch_files(self, k: int, rows: NDArray[np.int64]) -> None:
         """Launch each file that has records of a chunk: a launch writes the places of its own."""
         which = np.searchsorted(self._begins, rows, side="right") - 1
-        for i in np.unique(which).tolist():
+        for i in distinct(which).tolist():
             job = self._jobs[i]
             own = np.where(which == i, rows - self._begins[i], ELSEWHERE)
             self._put(job, self._rows[k][i], own)

@@ -121,9 +121,7 @@ class ImageFolder(PictureDataset[Record]):
 
     def _snapshot(self) -> Any:
         made = super()._snapshot()
-        for record in made:
-            with contextlib.suppress(MapixError, OSError, ValueError):  # raised when it is used
-                record.read()
+        made._hold_pictures()
         return made
 
     def _facts(self) -> dict[str, Any]:

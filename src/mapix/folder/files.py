@@ -39,10 +39,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_limits(
-            **{
-                name: getattr(self, name)
-                for name in ("max_line_nbytes", "max_image_nbytes", "max_pixels")
-            }
+            max_line_nbytes=self.max_line_nbytes,
+            max_image_nbytes=self.max_image_nbytes,
+            max_pixels=self.max_pixels,
         )
 
 

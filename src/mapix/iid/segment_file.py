@@ -27,6 +27,7 @@ from mapix.iid.layout import (
     read_layout,
 )
 from mapix.iid.names import back_to_back
+from mapix.selection import distinct
 from mapix.source import Source
 
 __all__ = ["SegmentFile"]
@@ -244,7 +245,7 @@ class SegmentFile(segment_types.SegmentFile):
         domain, iid = name
         ends = np.array([len(domain), len(domain) + len(iid)], np.uint64)
         (hashed,) = name_hashes(domain + iid + b"\0", ends, "name", 0).tolist()
-        keys = np.unique(index.keys_of(hashed)).tolist()
+        keys = distinct(index.keys_of(hashed)).tolist()
         if keys and keys[-1] >= self._n:
             reason = f"the index names segment {keys[-1]} of {self._n}"
             raise FormatError(self.path, NAME, reason)

@@ -24,6 +24,7 @@ from mapix.iid.segment_file import SegmentFile
 from mapix.iid.verification import verify
 from mapix.plans import Map
 from mapix.report import Report
+from mapix.selection import distinct
 from mapix.source import Source
 
 __all__ = ["SingleArchive"]
@@ -155,7 +156,7 @@ class SingleArchive(Archive, FileDataset[Segment]):  # type: ignore[misc]  # par
             return found
         box = np.array(window, np.uint16)
         searched = self._searched
-        keys = np.unique((self._tree if searched is None else searched).search(box))
+        keys = distinct((self._tree if searched is None else searched).search(box))
         if exact and len(keys):
             windows = np.ascontiguousarray(np.broadcast_to(box, (len(keys), 4)))
             keys = keys[self._bits.count(keys, windows, any=True) > 0]
@@ -169,7 +170,7 @@ class SingleArchive(Archive, FileDataset[Segment]):  # type: ignore[misc]  # par
         if searched is None:
             keys, counts = self._tree.search_many(windows)
         else:
-            each = [np.unique(searched.search(window)) for window in windows]
+            each = [distinct(searched.search(window)) for window in windows]
             counts = np.array([len(found) for found in each], np.uint32)
             keys = np.concatenate([np.empty(0, np.uint32), *each])
         if exact and len(keys):

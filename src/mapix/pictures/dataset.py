@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, TypeVar
 
@@ -13,7 +14,7 @@ from mapix.augmentation import Draws
 from mapix.batch import Batch
 from mapix.dataset import Dataset
 from mapix.drawing.scaling import outlined
-from mapix.errors import UnsupportedError
+from mapix.errors import MapixError, UnsupportedError
 from mapix.options import BatchOptions, Crop, Dtype, Layout, batch_options
 from mapix.pictures.batching import OPTIONS, PictureBatch, PicturePlan
 from mapix.pictures.decoding import MODES, EncodedPicture, header_of, image_of, small_picture
@@ -48,6 +49,12 @@ class PictureDataset(Dataset[R]):
     @abc.abstractmethod
     def _encoded(self, record: Any) -> EncodedPicture:
         """Read the file of a record's picture.  Called by several threads at once."""
+
+    def _hold_pictures(self) -> None:
+        """Read the files of all pictures, for a snapshot of records whose pictures lie apart."""
+        for row in self.rows.tolist():
+            with contextlib.suppress(MapixError, OSError, ValueError):  # raised when it is used
+                self._encoded(self._record(row))
 
     def _has_pictures(self, rows: NDArray[np.int64]) -> bool:
         """Return whether records, by number in the file, hold pictures or plain arrays."""

@@ -53,7 +53,7 @@ class BatchPlan:
         self._fit = fit | _native.CENTRE if crop in (True, "centre") else fit
         self._flat, self._spec_range = flat, bool(more.get("spec_range"))
         self._options, self._dtype, self._layout = options, dtype, layout
-        self._recipes: dict[tuple[int, int, str], Recipe] = {}
+        self._recipes: dict[tuple[int, int], Recipe] = {}
 
     def canvas(self, file: Gatherer, rows: Rows) -> tuple[int, int, int, int]:
         """Return (h, w, c) of the output, and how records are made to fit it."""
@@ -83,14 +83,14 @@ class BatchPlan:
             )
         return h, w, c, fit
 
-    def _recipe(self, file: Gatherer, c: int, fit: int, layout: str) -> Recipe:
+    def _recipe(self, file: Gatherer, c: int, fit: int) -> Recipe:
         """Return the recipe for canvases of c channels, which is made once."""
-        key = c, fit, layout
+        key = c, fit
         if key not in self._recipes:
             with_labels = self._options.labels is not None and file.fixed_nbytes
             columns, names = file.label_columns if with_labels else (None, ())
             self._recipes[key] = Recipe(
-                *(self._dtype, layout, *self._options[2:5]),
+                *(self._dtype, self._layout, *self._options[2:5]),
                 c=c,
                 fit=fit,
                 pad_value=self._options.pad_value,
@@ -106,15 +106,14 @@ class BatchPlan:
         if not one_shape or not file.fixed_nbytes:
             return None
         record = index.first[1:4] if index.stride else None
-        layout = self._layout
         h, w, c, fit = self.canvas(file, np.empty(0, np.int64))
         unit = None
         if options.labels not in (None, "raw"):
             unit = file.table(options.labels), self._missing
         return Prepared(
-            *(file.pixels, file.native, self._recipe(file, c, fit, layout)),
+            *(file.pixels, file.native, self._recipe(file, c, fit)),
             canvas=(h, w),
-            shape=(c, h, w) if layout == "NCHW" else (h, w, c),
+            shape=(c, h, w) if self._layout == "NCHW" else (h, w, c),
             record=record,
             threads=options.threads,
             flat=self._flat,
@@ -202,7 +201,7 @@ class BatchPlan:
             h = w = c = fit = 0
         else:
             h, w, c, fit = self.canvas(file, rows)
-        recipe = self._recipe(file, c, fit, self._layout)
+        recipe = self._recipe(file, c, fit)
         batch = gather(
             mapping,
             file.native,

@@ -136,14 +136,6 @@ def _bits(ids: tuple[int, ...]) -> bytes:
     return sum(1 << i for i in ids).to_bytes(32, "little")
 
 
-def _ids(bits: bytes) -> tuple[int, ...]:
-    left, found = int.from_bytes(bits, "little"), []
-    while left:
-        found.append((left & -left).bit_length() - 1)
-        left &= left - 1
-    return tuple(found)
-
-
 def _may_store(source: Source, options: str) -> bool:
     return not source.mapping.limited and not racy_for(source) and len(options) <= OPTIONS_NBYTES
 
@@ -433,7 +425,7 @@ def _parse(stored: Unmapped, source: Source, options: str) -> RecordIndex | None
     if made_with != options.encode():
         return None
     head_nbytes, ids_differ, n, covered, stride, at, h, w, c, labels, channels, bits = said[7:19]
-    ids = _ids(bits)
+    ids = _native.ids_of(int.from_bytes(bits, "little"))
     if head_nbytes not in (6, 14) or labels > 255 or covered > source.nbytes:
         return None
     if n >> 48:  # else the sizes below exceed 64 bits

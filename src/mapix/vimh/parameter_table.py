@@ -91,8 +91,9 @@ def read_table(
     else:
         splits = [None] * len(rows)
     found = Table(files, splits, [], {}, {})
+    known = dict(ranges or {})
     for name in names:
-        asked = dict(ranges or {}).get(name)
+        asked = known.get(name)
         try:
             _add(found, name, _values(path, name, rows), asked)
         except FormatError:
@@ -101,7 +102,7 @@ def read_table(
             if asked is not None:  # the caller's range, not the file's
                 raise ValueError(f"{path}: {e}") from e
             raise FormatError(path, WHAT, str(e)) from e
-    unknown = set(ranges or {}) - set(names)
+    unknown = known.keys() - set(names)
     if unknown:
         raise ValueError(f"{path}: there is no parameter {', '.join(sorted(unknown))}")
     return found
