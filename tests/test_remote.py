@@ -204,8 +204,37 @@ def test_a_folder_and_several_objects(server):
     want = local.batch([3, 40, 1, 59])
     np.testing.assert_array_equal(both.batch(rows).images, want.images)
     np.testing.assert_array_equal(both.batch(rows).labels, want.labels)
-    with pytest.raises(mapix.UnknownFormatError, match="servers do not list"):
+    with pytest.raises(mapix.UnknownFormatError, match="the server does not list"):
         mapix.open(f"{server.url}/other/")
+
+
+def test_a_set_of_archives_and_a_catalogue_beside_its_shards(server):
+    from mapix import iid
+
+    for k in range(2):
+        with iid.Writer(server.folder / f"c-{k:05}-of-00002.iid", {}) as out:
+            out.add("d", f"n{k}", np.ones((4, 4), bool))
+    both = mapix.open(f"{server.url}/c-00001-of-00002.iid")
+    assert [s.iid for s in both] == [b"n0", b"n1"]
+    (server.folder / "c-00000-of-00002.iid").unlink()
+    with pytest.raises(mapix.FormatError, match=r"missing: c-00000-of-00002\.iid"):
+        mapix.open(f"{server.url}/c-00001-of-00002.iid")
+
+    for k in range(2):
+        np.save(server.folder / f"{k}.npy", ROWS[k::2])
+    place = server.folder / "all.catalogue"
+    mapix.catalogue.write([server.folder / f"{k}.npy" for k in range(2)], place)
+    ds = mapix.open(f"{server.url}/all.catalogue")
+    assert len(ds) == N
+    np.testing.assert_array_equal(ds.batch([0, N - 1]).images, ROWS[[0, N - 1]])
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(ds))[1], ROWS[2])
+    np.save(server.folder / "1.npy", ROWS[::2])
+    with pytest.raises(mapix.FileChangedError, match=r"1\.npy"):
+        mapix.open(f"{server.url}/all.catalogue").batch([N - 1])
+    np.save(server.folder.parent / "out.npy", ROWS)
+    mapix.catalogue.write([server.folder.parent / "out.npy"], server.folder / "other.catalogue")
+    with pytest.raises(mapix.FormatError, match="a catalogue at a URL cannot have the path"):
+        mapix.open(f"{server.url}/other.catalogue")[0]
 
 
 def test_a_directory_of_idx_files_by_their_usual_names(server):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import pickle
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import mapix
-from mapix.remote import store_object
+from mapix.remote import listing, store_object
 
 ROWS = np.random.default_rng(0).integers(0, 256, (300, 24, 24, 3), np.uint8)
 
@@ -87,8 +88,135 @@ def test_folders_of_s3(bucket: Any) -> None:
     np.testing.assert_array_equal(ds.batch([299, 0]).images, ROWS[[299, 0]])
     found = mapix.open("s3://bucket/pictures/")
     np.testing.assert_array_equal(found.batch([0]).images, ROWS[[3]])
-    with pytest.raises(mapix.UnknownFormatError, match="servers do not list"):
+    with pytest.raises(FileNotFoundError, match="no objects are below it"):
         mapix.open("s3://bucket/nothing/")
+    with pytest.raises(OSError, match="nobucket"):
+        mapix.open("s3://nobucket/x/")
+
+
+# --- folders, listed ------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["s3", "memory"])
+def put(request: pytest.FixtureRequest) -> Any:
+    """Return a function that stores files of a local folder, and returns the URL of a folder."""
+    if request.param == "s3":
+        client = request.getfixturevalue("bucket")
+    else:
+        memory = pytest.importorskip("fsspec").filesystem("memory")
+
+    def stored(folder: Path, below: str) -> str:
+        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            key = f"{below}/{path.relative_to(folder)}"
+            if request.param == "s3":
+                client.put_object(Bucket="bucket", Key=key, Body=path.read_bytes())
+            else:
+                memory.pipe(f"/bucket/{key}", path.read_bytes())
+        return f"{request.param}://bucket/{below}/"
+
+    listing._known.clear()
+    return stored
+
+
+def pictures(folder: Path, *names: str) -> Path:
+    image = pytest.importorskip("PIL.Image")
+    for k, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image.fromarray(ROWS[k]).save(path)
+    return folder
+
+
+def test_a_folder_of_classes_is_that_of_a_disk(put: Any, tmp_path: Path) -> None:
+    folder = pictures(
+        tmp_path / "t", "dog/2.png", "cat/b c.png", "dog/10.png", "cat/a.png", "cat/deep/0.png",
+        "zebra/q%20#é.PNG", "cat/a-b/1.png", "cat/.hidden.png",
+    )  # fmt: skip
+    (folder / "cat" / "notes.txt").write_text("no picture")
+    here, ds = mapix.open(folder), mapix.open(put(folder, "classes"))
+    assert [r.metadata for r in ds] == [r.metadata for r in here]
+    assert ds.classes == here.classes == ("cat", "dog", "zebra")
+    rows = [6, 0, 3]
+    np.testing.assert_array_equal(ds.batch(rows).images, here.batch(rows).images)
+    np.testing.assert_array_equal(ds.batch(rows).labels, here.batch(rows).labels)
+    again = pickle.loads(pickle.dumps(ds[2:4]))
+    np.testing.assert_array_equal(again[1].image, here[3].image)
+    listing._known.clear()
+    put(pictures(tmp_path / "more", "dog/3.png"), "classes")
+    with pytest.raises(mapix.FileChangedError, match="other pictures"):
+        pickle.loads(pickle.dumps(ds[2:4]))
+
+
+def test_splits_yolo_and_shards_are_those_of_a_disk(put: Any, tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "s", "train/a/0.png", "train/b/1.png", "test/a/2.png")
+    url = put(folder, "splits")
+    ds = mapix.open(url)
+    assert (ds.split_name, list(ds.splits), ds.classes) == ("train", ["train", "test"], ("a", "b"))
+    for test in (mapix.open(url, split="test"), mapix.open(ds.splits["test"])):
+        assert [r.file_name for r in test] == ["a/2.png"]
+    assert pickle.loads(pickle.dumps(ds)).splits == ds.splits
+
+    yolo = pictures(tmp_path / "y", "images/a.png")
+    (yolo / "labels").mkdir()
+    (yolo / "labels" / "a.txt").write_text("1 0.5 0.5 0.25 0.5\n")
+    (yolo / "classes.txt").write_text("cat\ndog\n")
+    ds = mapix.open(put(yolo, "yolo"))
+    assert ds[0].objects.categories == ["dog"]
+    np.testing.assert_allclose(ds[0].objects.bbox, mapix.open(yolo)[0].objects.bbox)
+
+    with mapix.vimh.Writer(tmp_path / "v") as out:
+        out.extend(ROWS[:7])
+    data = (tmp_path / "v" / "train").read_bytes()
+    (tmp_path / "shards").mkdir()
+    cut = len(data) // 7 * 3
+    (tmp_path / "shards" / "train-00000-of-00002").write_bytes(data[:cut])
+    (tmp_path / "shards" / "train-00001-of-00002").write_bytes(data[cut:])
+    ds = mapix.open(put(tmp_path / "shards", "vimh"))
+    assert len(ds.parts) == 2
+    np.testing.assert_array_equal(ds.batch([6, 2]).images, ROWS[[6, 2]])
+
+
+def test_shards_of_pictures_are_catalogued(put: Any, tmp_path: Path) -> None:
+    source = mapix.open(pictures(tmp_path / "t", *(f"{k}.png" for k in range(7))))
+    (tmp_path / "tars").mkdir()
+    mapix.convert(source, tmp_path / "tars" / "w.tar", shards=3)
+    url = put(tmp_path / "tars", "tars")
+    with pytest.raises(mapix.UnknownFormatError, match=r"open what is in it: .*w-00000-of-00003"):
+        mapix.open(url)
+    written = mapix.catalogue.write(url, tmp_path / "all.catalogue")
+    assert (written.shards, written.records) == (3, 7)
+    ds = mapix.open(tmp_path / "all.catalogue")
+    np.testing.assert_array_equal(ds.batch([6, 0]).images, ROWS[[6, 0]])
+    url = put(tmp_path, "here")  # the catalogue, too: its shards have URLs
+    np.testing.assert_array_equal(mapix.open(f"{url}all.catalogue")[5].image, ROWS[5])
+
+
+def test_a_directory_of_the_hub(put: Any, tmp_path: Path) -> None:
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    (tmp_path / "hub" / "data").mkdir(parents=True)
+    for name, k in (("train-00000-of-00002", 0), ("train-00001-of-00002", 1), ("test-0", 9)):
+        name = "test-00000-of-00001" if k == 9 else name
+        parquet.write_table(pa.table({"x": [k, k]}), tmp_path / "hub" / "data" / f"{name}.parquet")
+    ds = mapix.open(put(tmp_path / "hub", "hub"))
+    assert ds.columns["x"].values.tolist() == [0, 0, 1, 1]
+    assert mapix.open(ds.splits["train"]).path == ds.path
+    assert mapix.open(ds.path, split="test").columns["x"].values.tolist() == [9, 9]
+
+
+def test_a_listing_that_is_refused(bucket: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(url: str) -> Iterator[tuple[str, int]]:
+        raise PermissionError(url)
+        yield
+
+    bucket.put_object(Bucket="bucket", Key="private/train", Body=b"")
+    raw = b"\0\0\x08\x04" + b"".join(n.to_bytes(4, "big") for n in ROWS.shape) + ROWS.tobytes()
+    bucket.put_object(Bucket="bucket", Key="private/idx/train-images-idx4-ubyte", Body=raw)
+    listing._known.clear()
+    monkeypatch.setattr(listing, "names_below", refused)
+    ds = mapix.open("s3://bucket/private/idx/", format="idx")
+    np.testing.assert_array_equal(ds.batch([299]).images, ROWS[[299]])
+    with pytest.raises(mapix.UnknownFormatError, match="the server does not list"):
+        mapix.open("s3://bucket/private/other/")
 
 
 def test_an_empty_object_of_s3(bucket: Any) -> None:

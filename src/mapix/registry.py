@@ -27,7 +27,7 @@ from mapix.errors import (
     warn,
 )
 from mapix.selection import Rows
-from mapix.source import Fingerprint, Source, is_file, is_folder, is_url
+from mapix.source import Fingerprint, Source, is_file, is_folder, is_listed, is_url, scan
 
 __all__ = [
     "BUILT_IN",
@@ -188,10 +188,11 @@ class Format:
         Names of files of which a directory of this format has one.
     objects : tuple of str
         Further names of files, below a directory, by which the URL of a folder is recognised:
-        servers do not list it, so ``detect`` finds nothing.
+        where the server does not list it, ``detect`` finds nothing.
     detect : callable or str, optional
         ``detect(candidate)`` returns why a path is not of this format, or None.  It is called
-        for a file whose first bytes or name fit, and for every directory; ``open`` decides.
+        for a file whose first bytes or name fit, for every directory, and for the URL of a folder
+        that ``mapix.source.scan`` lists; ``open`` decides.
     unmarked : bool
         Whether files have nothing to recognise them by: the format is tried after all others.
     source : callable or str, optional
@@ -368,8 +369,9 @@ class Evidence:
         directory one of their files, then those that inspect it.
         """
         if candidate.is_directory:
+            listed = is_listed(candidate.path)
             yield from (f for f in self.formats if candidate.has(*f.files))
-            if is_url(candidate.path):
+            if not listed:
                 yield from (f for f in self.formats if candidate.has(*f.objects))
             else:
                 yield from (f for f in self.formats if f.detect is not None)
@@ -403,6 +405,8 @@ def open_candidate(candidate: Candidate, options: Mapping[str, Any]) -> Any:
     ------
     UnknownFormatError
         No format does; the message states what the file looks like, and why each refused.
+    FileNotFoundError
+        There is no such file.
     FormatError
         The format is clear, and the bytes break it.
     """
@@ -427,6 +431,9 @@ def open_candidate(candidate: Candidate, options: Mapping[str, Any]) -> Any:
         refusals += [
             (f.name, asked.get(f.name) or _unasked(f, candidate)) for f in evidence.formats
         ]
+    path = candidate.path
+    if candidate.is_directory and is_url(path) and is_listed(path) and _is_empty(path):
+        raise FileNotFoundError(errno.ENOENT, "no objects are below it", path)
     raise UnknownFormatError(_tried(candidate, refusals)) from broken
 
 
@@ -496,13 +503,13 @@ def datasets_in(folder: str) -> Iterator[tuple[str, Format]]:
     below = []
     for path in _few_of_each_kind(folder):
         found = _recognised_or_none(path)
-        if found is not None and (os.path.isdir(path) or not found.unmarked):
+        if found is not None and (is_folder(path) or not found.unmarked):
             yield path, found
-        if os.path.isdir(path):
+        if is_folder(path):
             below.append(path)
     for directory in below:
         for path in _few_of_each_kind(directory):
-            found = None if os.path.isdir(path) else _recognised_or_none(path)
+            found = None if is_folder(path) else _recognised_or_none(path)
             if found is not None and not found.unmarked:
                 yield path, found
 
@@ -511,14 +518,15 @@ def _few_of_each_kind(folder: str) -> Iterator[str]:
     """Yield paths in a directory in the order of their names, few of those that end alike."""
     seen: Counter[str] = Counter()
     try:
-        names = sorted(os.listdir(folder))
+        with scan(folder) as entries:
+            paths = sorted((entry.name, entry.path) for entry in entries)
     except OSError:
         return
-    for name in names:
+    for name, path in paths:
         ending = os.path.splitext(name)[1]
         seen[ending] += 1
         if seen[ending] <= MOST_ALIKE:
-            yield os.path.join(folder, name)
+            yield path
 
 
 def _recognised_or_none(path: str) -> Format | None:
@@ -531,9 +539,12 @@ def _recognised_or_none(path: str) -> Format | None:
 def _tried(candidate: Candidate, refusals: list[tuple[str, str]]) -> str:
     """Return the text of an UnknownFormatError."""
     lines = "".join(f"\n  {name}: {why}" for name, why in refusals)
-    if candidate.is_directory and is_url(candidate.path):
-        return f"{candidate.path}: no files of known names are there, and servers do not list them"
-    if candidate.is_directory and not os.listdir(candidate.path):
+    if candidate.is_directory and not is_listed(candidate.path):
+        return (
+            f"{candidate.path}: no files of known names are there, and the server does not list "
+            "what is there: open files by their URLs, mapix.open([url, url])"
+        )
+    if candidate.is_directory and _is_empty(candidate.path):
         kind: str | None = "an empty directory"
     else:
         kind = looks_like(candidate.path)
@@ -542,6 +553,11 @@ def _tried(candidate: Candidate, refusals: list[tuple[str, str]]) -> str:
         inside = [path for path, _ in islice(datasets_in(candidate.path), MOST_NAMED)]
         hint = f"; open what is in it: {', '.join(inside)}" if inside else ""
     return f"{candidate.path}: no format recognises it{hint}\n tried:{lines}"
+
+
+def _is_empty(folder: str) -> bool:
+    with scan(folder) as entries:
+        return next(iter(entries), None) is None
 
 
 def reopen(

@@ -15,6 +15,7 @@ from mapix.options import check_limits
 from mapix.pictures.decoding import MAX_PIXELS
 from mapix.registry import Candidate
 from mapix.report import Report
+from mapix.source import is_url, path_beside
 
 __all__ = ["open_arrow", "open_parquet", "verify_arrow", "verify_parquet"]
 
@@ -85,16 +86,20 @@ def _opened(
     if not found:
         raise FormatError(path, format, "no files of a dataset in this directory")
     files = found[_chosen(path, [name for name in found if name], split)]
-    places = {
-        name: os.path.abspath(os.path.dirname(paths[0])) for name, paths in found.items() if name
-    }
+    places = {name: _folder_of(paths[0]) for name, paths in found.items() if name}
     parts = []
     for file in files:
         try:
             parts.append(table(file))
         except FileNotFoundError as e:
             raise FormatError(file, format, "the file is missing") from e
-    return SavedTables(parts, folder=os.path.dirname(files[0]), splits=places)
+    folder = _folder_of(files[0]) if is_url(path) else os.path.dirname(files[0])
+    return SavedTables(parts, folder=folder, splits=places)
+
+
+def _folder_of(path: str) -> str:
+    """Return the absolute path of the folder of a file; a URL ends with a slash."""
+    return path_beside(path, "") if is_url(path) else os.path.abspath(os.path.dirname(path))
 
 
 def _chosen(path: str, names: Sequence[str], split: str | None) -> str:

@@ -21,7 +21,7 @@ from typing import Any
 from mapix.arrow.stream import CONTINUED, is_stream
 from mapix.errors import FormatError, LimitError
 from mapix.registry import Candidate
-from mapix.source import is_file, is_url, read_small
+from mapix.source import is_file, is_listed, read_small, scan
 
 __all__ = ["ARROW", "PARQUET", "TRAIN", "arrow_refusal", "files_of_splits", "parquet_refusal"]
 
@@ -128,10 +128,10 @@ def _stems(folder: str, format: str) -> list[str]:
 
 
 def _listed(folder: str) -> Iterator[str]:
-    if is_url(folder):  # servers do not list files
+    if not is_listed(folder):
         return
     try:
-        with os.scandir(folder) as entries:
+        with scan(folder) as entries:
             yield from (entry.name for entry in islice(entries, MOST_ENTRIES))
     except OSError:
         return

@@ -24,6 +24,7 @@ from mapix.catalogue.names import hashes_of
 from mapix.catalogue.shards import dtype_of
 from mapix.columns import Column
 from mapix.errors import UnsupportedError
+from mapix.source import is_url
 
 __all__ = ["Draft", "Drafting", "stated"]
 
@@ -45,10 +46,11 @@ class Draft:
 
 def stated(folder: str, path: str, options: dict[str, Any]) -> bytes:
     """Return the text of a shard: equal for the same path and options."""
-    within, name = os.path.split(path)
-    place = os.path.join(os.path.realpath(within), name)  # not of the file: it may be a link
-    if os.path.commonpath([folder, place]) == folder:
-        path = os.path.relpath(place, folder)
+    if not is_url(path):
+        within, name = os.path.split(path)
+        place = os.path.join(os.path.realpath(within), name)  # not of the file: it may be a link
+        if os.path.commonpath([folder, place]) == folder:
+            path = os.path.relpath(place, folder)
     return json.dumps({"path": path, "options": options}, sort_keys=True).encode()
 
 

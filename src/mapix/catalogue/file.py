@@ -25,7 +25,7 @@ from mapix.catalogue.layout import (
 from mapix.errors import FileChangedError, FormatError
 from mapix.registry import Candidate
 from mapix.selection import distinct
-from mapix.source import Fingerprint, Source
+from mapix.source import Fingerprint, Source, is_url, path_beside, real_path
 
 __all__ = ["CatalogueFile", "Entry", "are_options"]
 
@@ -107,7 +107,7 @@ class CatalogueFile:
     def _open(self, candidate: Candidate) -> None:
         source = self.source = candidate.source
         self.path = source.path
-        self.folder = os.path.dirname(os.path.realpath(source.full_path))
+        self.folder = os.path.dirname(real_path(source.full_path))
         slot = newest_slot(
             source.read(0, min(HEAD_NBYTES, source.nbytes)), source.nbytes, self.path
         )
@@ -183,7 +183,18 @@ class CatalogueFile:
         sample = int(e["sample"])
         times = {name: int(e[name]) for name in names}
         known = Fingerprint(**times, sample=None if sample < 0 else sample)
-        return Entry(os.path.join(self.folder, path), options, known)
+        return Entry(self._place(path), options, known)
+
+    def _place(self, path: str) -> str:
+        """Return the path of a shard, which may be relative to the catalogue."""
+        if is_url(path):
+            return path
+        if not is_url(self.folder):
+            return os.path.join(self.folder, path)
+        if os.path.isabs(path):
+            reason = f"a catalogue at a URL cannot have the path {path!r} of this machine"
+            raise FormatError(self.path, NAME, reason)
+        return path_beside(self.source.full_path, path)
 
     def has(self, text: bytes) -> bool:
         """Return whether a shard has this text of path and options."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from mapix.errors import MapixError
 from mapix.registry import recognised
+from mapix.source import is_folder, is_url, scan
 
 __all__ = ["find"]
 
@@ -32,8 +33,9 @@ def find(paths: Path | Iterable[Path], opening: Mapping[str, Any]) -> list[str]:
     each = [paths] if isinstance(paths, str | os.PathLike) else paths
     found: dict[str, None] = {}
     for path in (os.fspath(one) for one in each):
-        if not os.path.isdir(path) or recognised(path) is not None:
-            os.stat(path)
+        if not is_folder(path) or recognised(path) is not None:
+            if not is_url(path):
+                os.stat(path)
             found[path] = None
         else:
             found |= dict.fromkeys(_inside(path, opening.get("format")))
@@ -42,7 +44,7 @@ def find(paths: Path | Iterable[Path], opening: Mapping[str, Any]) -> list[str]:
 
 def _inside(folder: str, format: str | None) -> Iterator[str]:
     """Yield the datasets in a folder and in its folders, sorted by name."""
-    with os.scandir(folder) as entries:
+    with scan(folder) as entries:
         inside = sorted(entries, key=lambda entry: entry.name)
     for entry in inside:
         if entry.name.startswith(".") or not (entry.is_dir() or entry.is_file()):

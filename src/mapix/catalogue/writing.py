@@ -18,6 +18,7 @@ from mapix.catalogue.packing import append, complete, folder_of
 from mapix.errors import FileChangedError, UnsupportedError
 from mapix.progress import Progress, shown
 from mapix.registry import Candidate, named, open_dataset, reopen, resolved
+from mapix.source import real_path
 from mapix.store import SYSTEM, Calls, NewWhole, Stage
 
 __all__ = ["Written", "add", "refresh", "remove", "write"]
@@ -171,10 +172,10 @@ def remove(path: Path, shards: Path | Iterable[Path], *, calls: Calls = SYSTEM) 
         A path is that of no shard, or no shard would be left.
     """
     each = [shards] if isinstance(shards, str | os.PathLike) else list(shards)
-    gone = [os.path.realpath(p) for p in each]
+    gone = [real_path(p) for p in each]
 
     def chosen(file: CatalogueFile) -> Chosen:
-        paths = [os.path.realpath(entry.path) for entry in _entries(file)]
+        paths = [real_path(entry.path) for entry in _entries(file)]
         for name, place in zip(each, gone, strict=True):
             if not any(_below(p, place) for p in paths):
                 raise ValueError(f"{file.path} has no shard {os.fspath(name)}")
@@ -254,17 +255,17 @@ def _drafts(
     found: list[Draft] = []
     apart = set[str]()
     for done, path in enumerate(paths):
-        if os.path.realpath(path) not in apart:
+        if real_path(path) not in apart:
             for ds in _each(open_dataset(path, **opening), path):
                 beside = ds._labels_apart()
                 draft = making.new(ds)
                 if beside is not None and beside.path != ds.path:
-                    apart.add(os.path.realpath(beside.path))
+                    apart.add(real_path(beside.path))
                 if draft is not None:
                     found.append(draft)
         if progress is not None:
             progress(done + 1, len(paths))
-    return [draft for draft in found if os.path.realpath(draft.path) not in apart]
+    return [draft for draft in found if real_path(draft.path) not in apart]
 
 
 def _each(ds: Any, path: str) -> Iterator[Any]:

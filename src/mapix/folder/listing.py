@@ -15,7 +15,7 @@ from mapix.errors import ClosedError, FileChangedError, FormatError
 from mapix.folder.layout import NAME
 from mapix.folder.metadata_file import MetadataFile
 from mapix.rooted import absolute
-from mapix.source import Fingerprint
+from mapix.source import Fingerprint, fingerprint_of_object, is_url
 
 __all__ = ["FolderSource", "ListedFile", "Rows"]
 
@@ -45,8 +45,8 @@ class FolderSource:
         sample = 0
         for name in names:
             sample = zlib.crc32(os.fsencode(name) + b"\0", sample)
-        stat = Fingerprint.of(os.stat(path))
-        self.identity = stat._replace(size=len(names), mtime_ns=0, ctime_ns=0, sample=sample)
+        own = fingerprint_of_object("", 0, 0) if is_url(path) else Fingerprint.of(os.stat(path))
+        self.identity = own._replace(size=len(names), mtime_ns=0, ctime_ns=0, sample=sample)
         if expect is not None and (expect.size, expect.sample) != (len(names), sample):
             raise FileChangedError(f"{path}: the folder has other pictures than it had")
 

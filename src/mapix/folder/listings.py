@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
-
 from mapix.folder.files import Settings
 from mapix.folder.metadata_file import MetadataFile
 from mapix.folder.pictures import is_yolo
 from mapix.folder.splits import Place, place_of_split
-from mapix.source import Fingerprint
+from mapix.source import Fingerprint, is_folder
 
 __all__ = ["listing", "of_split"]
 
 
 def listing(place: Place, settings: Settings, expect: Fingerprint | None = None) -> MetadataFile:
     """Open the listing at a place: see ``MetadataFile``."""
-    if os.path.isdir(place.path):
+    if is_folder(place.path):
         if is_yolo(place.path):
             from mapix.folder.yolo import Yolo
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 from mapix.errors import LimitError
+from mapix.source import Entry, is_listed, is_url, scan
 
 __all__ = ["IMAGES", "LABELS", "has_pictures", "is_picture", "is_yolo", "pictures_in", "subfolders"]
 
@@ -28,12 +29,12 @@ def subfolders(folder: str, *, links: bool = False) -> list[str]:
 
     Links to folders count with ``links=True``.
     """
-    with os.scandir(folder) as entries:
+    with scan(folder) as entries:
         there = [e.name for e in entries if not e.name.startswith(".") and _is_folder(e, links)]
     return sorted(there)
 
 
-def _is_folder(entry: os.DirEntry[str], links: bool = False) -> bool:
+def _is_folder(entry: Entry, links: bool = False) -> bool:
     try:
         return entry.is_dir(follow_symlinks=links)
     except OSError:
@@ -44,7 +45,7 @@ def has_pictures(folder: str, deep: int = 2) -> bool:
     """Return whether there are pictures among the first entries of a folder, or of those in it."""
     below: list[str] = []
     try:
-        with os.scandir(folder) as entries:
+        with scan(folder) as entries:
             for _, entry in zip(range(MOST_FIRST), entries, strict=False):
                 if entry.name.startswith("."):
                     continue
@@ -71,7 +72,7 @@ def pictures_in(folder: str, below: str = "", deep: int = 0) -> Iterator[str]:
         raise LimitError(f"{folder}: folders in it are nested more than {MOST_DEEP} deep")
     names: list[str] = []
     folders: list[str] = []
-    with os.scandir(os.path.join(folder, below)) as entries:
+    with scan(os.path.join(folder, below)) as entries:
         for entry in entries:
             if _is_folder(entry):
                 if not entry.name.startswith("."):
@@ -87,4 +88,6 @@ def pictures_in(folder: str, below: str = "", deep: int = 0) -> Iterator[str]:
 
 def is_yolo(folder: str) -> bool:
     """Return whether a folder has pictures and boxes side by side, as YOLO reads them."""
-    return all(os.path.isdir(os.path.join(folder, name)) for name in (IMAGES, LABELS))
+    if not is_url(folder):
+        return all(os.path.isdir(os.path.join(folder, name)) for name in (IMAGES, LABELS))
+    return is_listed(folder) and {IMAGES, LABELS} <= set(subfolders(folder))

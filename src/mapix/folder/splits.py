@@ -8,7 +8,7 @@ from typing import NamedTuple
 from mapix.errors import FormatError
 from mapix.folder.layout import METADATA, METADATA_FILES, NAME
 from mapix.folder.pictures import IMAGES, has_pictures, is_yolo, subfolders
-from mapix.source import is_file, is_folder, is_url
+from mapix.source import folder_in, is_file, is_folder, is_listed
 
 __all__ = [
     "NOTHING",
@@ -20,7 +20,7 @@ __all__ = [
     "splits_of",
 ]
 
-SPLITS = ("train", "test", "validation")  # of a remote folder
+SPLITS = ("train", "test", "validation")  # of the URL of a folder that is not listed
 USUAL = ("train", "test", "validation", "valid", "val", "dev", "all")
 NOTHING = f"no {METADATA} in it, nor in a folder in it, and no pictures"
 
@@ -64,7 +64,7 @@ def splits_of(folder: str) -> tuple[str, ...]:
     or those that have ``images`` and ``labels``; or, where no pictures lie beside them and all
     others are empty, those with the usual names of splits.
     """
-    if is_url(folder):  # servers do not list folders
+    if not is_listed(folder):
         return tuple(n for n in SPLITS if has_metadata(os.path.join(folder, n)))
     below = subfolders(folder, links=True)
     found = [n for n in below if has_metadata(os.path.join(folder, n))]
@@ -83,21 +83,21 @@ def splits_of(folder: str) -> tuple[str, ...]:
 
 def split_folders(directory: str) -> dict[str, str]:
     """Return name -> folder of the splits of a directory."""
-    below = os.path.join(directory, IMAGES) if is_yolo(directory) else directory
-    return {name: os.path.join(below, name) for name in splits_of(directory)}
+    below = folder_in(directory, IMAGES) if is_yolo(directory) else directory
+    return {name: folder_in(below, name) for name in splits_of(directory)}
 
 
 def place_of_split(directory: str, name: str, root: str | None) -> Place:
     """Return the place of the listing of a split."""
     # A link in the place of a split must not leave the directory, either: it is the root.
     above = directory if root is None else root
-    folder = os.path.join(directory, name)
+    folder = folder_in(directory, name)
     listed = metadata_name(folder)
     if listed is not None:
         return Place(os.path.join(folder, listed), above, name, directory)
     if is_yolo(directory):
         return Place(directory, above, name, directory)
-    if os.path.isdir(folder) and (is_yolo(folder) or has_pictures(folder)):
+    if is_folder(folder) and (is_yolo(folder) or has_pictures(folder)):
         return Place(folder, above, name, directory)
     return Place(os.path.join(folder, METADATA), above, name, directory)
 

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterable
 
-from mapix.source import is_file, is_url, name_of, path_beside
+from mapix.source import is_file, is_listed, name_of, path_beside, scan
 
 __all__ = ["FILES", "IMAGES", "images_of", "labels_of", "splits_of"]
 
@@ -29,12 +29,12 @@ def _in(folder: str, split: str) -> list[str]:
 
 def _by_prefix(folder: str, split: str) -> dict[str, str]:
     """Return the images of a split in one directory by what their names begin with."""
-    if is_url(folder):
+    if not is_listed(folder):
         each = (path_beside(f"{folder.rstrip('/')}/", name) for name in _usual([split]))
         found = next((path for path in each if is_file(path)), None)
         return {} if found is None else {"": found}
     try:
-        with os.scandir(folder) as entries:
+        with scan(folder) as entries:
             names = [e.name for e in itertools.islice(entries, MOST_NAMES + 1)]
     except OSError:
         return {}
@@ -47,7 +47,7 @@ def _by_prefix(folder: str, split: str) -> dict[str, str]:
             continue
         path = os.path.join(folder, name)
         rank = (m[4], m[3], m[5] or "", m[2])  # idx3 before idx4, a dash before a dot, plain files
-        if os.path.isfile(path) and (m[1] not in best or rank < best[m[1]][0]):
+        if is_file(path) and (m[1] not in best or rank < best[m[1]][0]):
             best[m[1]] = rank, path
     return {prefix: path for prefix, (_, path) in best.items()}
 
@@ -76,7 +76,7 @@ def images_of(folder: str, split: str) -> list[str]:
         found = _in(os.path.join(folder, below), split)
         if found:
             return found
-    if is_url(folder):  # each name would cost requests
+    if not is_listed(folder):  # each name would cost requests
         return []
     return [path for name in SETS for path in _in(os.path.join(folder, name, "raw"), split)]
 

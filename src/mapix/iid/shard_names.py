@@ -7,6 +7,7 @@ import re
 
 from mapix.errors import FormatError
 from mapix.iid.layout import NAME
+from mapix.source import is_file, is_listed, name_of
 
 __all__ = ["files_of_set", "files_with_stem", "shard_path"]
 
@@ -39,7 +40,8 @@ def files_of_set(path: str, among: frozenset[str] = frozenset()) -> list[str]:
     paths = [shard_path(stem, k, n) for k in range(n)]
     if any(p in among and p != path for p in paths):
         return []
-    missing = [os.path.basename(p) for p in paths if not os.path.isfile(p)]
+    is_listed(folder)  # of an object store, one request in place of one for each file
+    missing = [name_of(p) for p in paths if not is_file(p)]
     if missing:
         shown = ", ".join(missing[:SHOWN_NAMES])
         more = f" and {len(missing) - SHOWN_NAMES} more" if len(missing) > SHOWN_NAMES else ""

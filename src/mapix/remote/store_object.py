@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 import time
+from collections.abc import Iterator
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from mapix.errors import FileChangedError, UnsupportedError, warn
 from mapix.optional import library
 from mapix.remote import settings
 from mapix.remote.objects import Reading, first_nbytes, plain_url
 
-__all__ = ["FsspecObject", "StoreObject"]
+__all__ = ["FsspecObject", "StoreObject", "names_by_fsspec", "names_in_store"]
 
 TRIES = 5  # at one range
+LISTED = 1000  # names of a response
+CONFIGURED = ("AWS_", "AZURE_", "GOOGLE_")  # variables that obstore reads
+MOST_STORES = 8
 CHECKED_S = 5.0  # between two questions to fsspec whether an object is still the same
 
 
@@ -28,20 +33,8 @@ class StoreObject:
 
     def __init__(self, url: str, nbytes: int | None = None) -> None:
         obstore = library("obstore", "remote")
-        self._errors = library("obstore.exceptions", "remote")
         self.url = plain_url(url)
-        parts = urlsplit(url)
-        self._key = parts.path.lstrip("/")
-        try:
-            self._store = library("obstore.store", "remote").from_url(
-                urlunsplit((parts.scheme, parts.netloc, "", "", "")),
-                retry_config={
-                    "max_retries": TRIES - 1,
-                    "retry_timeout": timedelta(seconds=TRIES * settings.timeout_s()),
-                },
-            )
-        except Exception as e:  # of configuration; obstore has several types
-            raise OSError(errno.EINVAL, f"obstore: {_line(e)}", self.url) from e
+        self._store, self._key = _store_of(url)
         self._get = obstore.get
         self._etag: str | None = None
         try:
@@ -67,17 +60,7 @@ class StoreObject:
         except FileNotFoundError as e:
             raise FileNotFoundError(errno.ENOENT, "not there", self.url) from e
         except Exception as e:
-            raise self._named(e) from e
-
-    def _named(self, e: Exception) -> Exception:
-        known = self._errors
-        if isinstance(e, known.PreconditionError):
-            return FileChangedError(self.url, "the object changed; open it again")
-        if isinstance(e, known.NotFoundError):
-            return FileNotFoundError(errno.ENOENT, "not there", self.url)
-        if isinstance(e, known.PermissionDeniedError | known.UnauthenticatedError):
-            return PermissionError(errno.EACCES, f"refused: {_line(e)}", self.url)
-        return OSError(errno.EIO, f"obstore: {_line(e)}", self.url)
+            raise _named(e, self.url) from e
 
     def read(self, at: int, into: memoryview) -> Reading:
         """See ``RemoteObject``."""
@@ -90,11 +73,65 @@ class StoreObject:
         try:
             data = memoryview(found.bytes())
         except Exception as e:
-            raise self._named(e) from e
+            raise _named(e, self.url) from e
         if tuple(found.range) != (at, at + len(into)) or len(data) != len(into):
             raise OSError(errno.EIO, f"{len(data)} bytes came in place of {len(into)}", self.url)
         into[:] = data
         return Reading(1, wait_s)
+
+
+def _store_of(url: str) -> tuple[Any, str]:
+    """Return obstore's store of a URL, and the key: all after the bucket, as it is."""
+    scheme, _, rest = url.partition("://")
+    bucket, _, key = rest.partition("/")
+    known = frozenset(item for item in os.environ.items() if item[0].startswith(CONFIGURED))
+    try:
+        store = _store(f"{scheme}://{bucket}", settings.timeout_s(), known)
+    except UnsupportedError:
+        raise
+    except Exception as e:  # of configuration; obstore has several types
+        raise OSError(errno.EINVAL, f"obstore: {_line(e)}", plain_url(url)) from e
+    return store, key.lstrip("/")
+
+
+@lru_cache(MOST_STORES)
+def _store(bucket: str, timeout_s: float, environment: frozenset[tuple[str, str]]) -> Any:
+    """Return the store of a bucket, whose connections are used again."""
+    del environment  # obstore reads it
+    return library("obstore.store", "remote").from_url(
+        bucket,
+        retry_config={
+            "max_retries": TRIES - 1,
+            "retry_timeout": timedelta(seconds=TRIES * timeout_s),
+        },
+    )
+
+
+os.register_at_fork(after_in_child=_store.cache_clear)
+
+
+def _named(e: Exception, url: str) -> Exception:
+    """Return an exception of obstore as one that names the object."""
+    known = library("obstore.exceptions", "remote")
+    if isinstance(e, known.PreconditionError):
+        return FileChangedError(url, "the object changed; open it again")
+    if isinstance(e, known.NotFoundError | FileNotFoundError):
+        return FileNotFoundError(errno.ENOENT, "not there", url)
+    if isinstance(e, known.PermissionDeniedError | known.UnauthenticatedError):
+        return PermissionError(errno.EACCES, f"refused: {_line(e)}", url)
+    return OSError(errno.EIO, f"obstore: {_line(e)}", url)
+
+
+def names_in_store(url: str) -> Iterator[tuple[str, int]]:
+    """Yield name and size of the objects below a folder, by requests for 1,000 each."""
+    store, key = _store_of(url)
+    folder = key.rstrip("/")
+    front = len(folder) + 1 if folder else 0
+    try:
+        for some in library("obstore", "remote").list(store, folder or None, chunk_size=LISTED):
+            yield from ((meta["path"][front:], meta["size"]) for meta in some)
+    except Exception as e:
+        raise _named(e, plain_url(url)) from e
 
 
 class FsspecObject:
@@ -106,11 +143,7 @@ class FsspecObject:
 
     def __init__(self, url: str, nbytes: int | None = None) -> None:
         self.url = plain_url(url)
-        core = library("fsspec.core", "remote")
-        try:
-            self._fs, self._path = core.url_to_fs(url)
-        except (ValueError, ImportError) as e:
-            raise UnsupportedError(f"{self.url}: {_line(e)}") from e
+        self._fs, self._path = _file_system_of(url)
         self._facts = self._asked()
         size = self._facts[0]
         if size is None:
@@ -157,6 +190,36 @@ class FsspecObject:
             raise OSError(errno.EIO, f"{len(data)} bytes came in place of {len(into)}", self.url)
         into[:] = data
         return Reading(1, 0.0)
+
+
+def _file_system_of(url: str) -> tuple[Any, str]:
+    """Return fsspec's file system of a URL, and the path in it."""
+    core = library("fsspec.core", "remote")
+    try:
+        found: tuple[Any, str] = core.url_to_fs(url)
+    except (ValueError, ImportError) as e:
+        raise UnsupportedError(f"{plain_url(url)}: {_line(e)}") from e
+    return found
+
+
+def names_by_fsspec(url: str) -> Iterator[tuple[str, int]]:
+    """Yield name and size of the files below a folder, folder by folder."""
+    fs, path = _file_system_of(url)
+    front = path.rstrip("/") + "/"
+    try:
+        fs.invalidate_cache(path)
+        for folder, _, files in fs.walk(path, detail=True, on_error="raise"):
+            here = folder.rstrip("/") + "/"
+            for name, info in files.items():
+                yield (here + name).removeprefix(front), info.get("size") or 0
+    except FileNotFoundError:
+        return
+    except NotImplementedError as e:
+        raise PermissionError(errno.EACCES, "fsspec: it does not list", plain_url(url)) from e
+    except OSError:
+        raise
+    except Exception as e:  # of many libraries
+        raise OSError(errno.EIO, f"fsspec: {_line(e)}", plain_url(url)) from e
 
 
 def _line(e: Exception) -> str:

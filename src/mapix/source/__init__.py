@@ -11,19 +11,25 @@ from mapix.source.fingerprint import (
     SAMPLE_NBYTES,
     SAMPLES,
     Fingerprint,
+    fingerprint_of_object,
     same_time,
     sample,
 )
 from mapix.source.opened import Source, Unmapped
 from mapix.source.paths import (
+    Entry,
     ask_for_ends,
+    folder_in,
     is_file,
     is_folder,
+    is_listed,
     name_of,
     path_beside,
     peek,
     read_beside,
     read_small,
+    real_path,
+    scan,
 )
 from mapix.source.remote_folder import RemoteFolder
 
@@ -32,6 +38,7 @@ __all__ = [
     "HUGE_NBYTES",
     "SAMPLES",
     "SAMPLE_NBYTES",
+    "Entry",
     "Fingerprint",
     "Mapping",
     "Needs",
@@ -40,14 +47,19 @@ __all__ = [
     "Unmapped",
     "absolute",
     "ask_for_ends",
+    "fingerprint_of_object",
+    "folder_in",
     "is_file",
     "is_folder",
+    "is_listed",
     "is_url",
     "name_of",
     "path_beside",
     "peek",
     "read_beside",
     "read_small",
+    "real_path",
     "same_time",
     "sample",
+    "scan",
 ]

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Protocol
 
 from mapix import descriptors
 from mapix.errors import LimitError, MapixError
@@ -13,6 +17,24 @@ from mapix.rooted import is_url
 # O_NONBLOCK: opening a FIFO must not hang; for regular files it has no effect.
 READ_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 END_NBYTES = 16 << 10  # of a file, of which opening reads headers and trailers
+
+
+class Entry(Protocol):
+    """Describe what ``scan`` yields: the part of ``os.DirEntry`` that URLs have, too."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def path(self) -> str:
+        """Its path; that of a folder below a URL ends with a slash."""
+
+    def is_dir(self, *, follow_symlinks: bool = True) -> bool:
+        """Return whether it is a folder."""
+
+    def is_file(self, *, follow_symlinks: bool = True) -> bool:
+        """Return whether it is a file."""
 
 
 def open_file(path: str | os.PathLike[str] | bytes) -> int:
@@ -98,6 +120,35 @@ def ask_for_ends(path: str) -> None:
         os.close(fd)
 
 
+def is_listed(folder: str) -> bool:
+    """Return whether ``scan`` lists a folder: not of the URL of a web server.
+
+    Of the URL of an object store it costs a request, unless the folder was listed just before.
+    """
+    if not is_url(folder):
+        return True
+    from mapix import remote
+
+    return remote.is_listed(folder)
+
+
+def scan(folder: str) -> AbstractContextManager[Iterator[Entry]]:
+    """Return the entries of a folder, as ``os.scandir`` does, also of the URL of one.
+
+    Raises
+    ------
+    OSError
+        It is not there, or cannot be listed.
+    LimitError
+        More than two million objects are below the URL.
+    """
+    if not is_url(folder):
+        return os.scandir(folder)
+    from mapix import remote
+
+    return contextlib.nullcontext(remote.entries(folder))
+
+
 def is_folder(path: str) -> bool:
     """Return whether a path is a directory; a URL is one if it ends with a slash."""
     return path.endswith("/") if is_url(path) else os.path.isdir(path)
@@ -120,10 +171,13 @@ def is_file(path: str) -> bool:
             return False
         except ValueError:  # a NUL in it
             return False
-    from mapix.remote import opened
+    from mapix import remote
 
+    known = remote.is_there(path)
+    if known is not None:
+        return known
     try:
-        opened(path)
+        remote.opened(path)
     except (OSError, MapixError):
         return False
     return True
@@ -133,13 +187,30 @@ def path_beside(path: str, name: str) -> str:
     """Return the path of the file of that name in the folder of a file, or beside an object."""
     if not is_url(path):
         return os.path.join(os.path.dirname(path), name)
-    plain, mark, query = path.partition("?")
-    return f"{plain.rpartition('/')[0]}/{name}{mark}{query}"
+    plain, query = _without_query(path)
+    return f"{plain.rpartition('/')[0]}/{name}{query}"
+
+
+def real_path(path: str | os.PathLike[str]) -> str:
+    """Return the absolute path of a file or folder without links in it; a URL as it is."""
+    text = os.fspath(path)
+    return text if is_url(text) else os.path.realpath(text)
+
+
+def folder_in(folder: str, name: str) -> str:
+    """Return the path of a folder in a folder; its URL ends with a slash."""
+    return os.path.join(folder, name, "") if is_url(folder) else os.path.join(folder, name)
+
+
+def _without_query(url: str) -> tuple[str, str]:
+    """Return a URL without its query, and the query; keys of object stores have none."""
+    plain, mark, query = url.partition("?") if url.startswith("http") else (url, "", "")
+    return plain, mark + query
 
 
 def name_of(path: str) -> str:
     """Return the name of a file, or of an object."""
-    return os.path.basename(path.partition("?")[0] if is_url(path) else path)
+    return os.path.basename(_without_query(path)[0] if is_url(path) else path)
 
 
 def read_beside(path: str, limit: int) -> bytes | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from mapix.errors import FormatError, LimitError
 from mapix.registry import Candidate
-from mapix.source import is_file, is_url, name_of, read_small
+from mapix.source import is_file, is_listed, is_url, name_of, read_small, scan
 from mapix.vimh.info_json import INFO_NAME, INFO_NBYTES
 from mapix.vimh.layout import NAME
 
@@ -99,7 +99,10 @@ def shards(folder: str, split: str) -> list[str]:
     FormatError
         Some are missing, or two numbers of shards are mixed.
     """
-    names = [] if is_url(folder) else os.listdir(folder)  # servers list no files
+    names: list[str] = []
+    if is_listed(folder):
+        with scan(folder) as entries:
+            names = [entry.name for entry in entries]
     found = sorted(n for n in names if re.fullmatch(rf"{re.escape(split)}-\d{{5}}-of-\d{{5}}", n))
     if found:
         n = int(found[0][-5:])
