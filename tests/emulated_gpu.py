@@ -11,10 +11,11 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import mmap
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -22,7 +23,27 @@ from mapix.gpu.job import Job
 
 POISON = 0xEE  # what the device sees of pages that are not pinned
 PAGE = mmap.PAGESIZE
+SHIFT = 1 << 44  # from a byte to its place on the "device": one for all maps
+MAP_KIND = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x100000  # MAP_FIXED_NOREPLACE
 ALREADY_REGISTERED, NOT_REGISTERED, OUT_OF_MEMORY, INVALID = 712, 713, 2, 1
+
+
+LIBC = ctypes.CDLL(None)
+LIBC.mmap.restype = ctypes.c_void_p
+LIBC.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+
+
+class Span(ctypes.Structure):
+    """The struct ``iovec``."""
+
+    _fields_ = (("at", ctypes.c_void_p), ("nbytes", ctypes.c_size_t))
+
+
+LIBC.process_vm_readv.restype = ctypes.c_ssize_t
+LIBC.process_vm_readv.argtypes = [
+    *(ctypes.c_int, ctypes.POINTER(Span), ctypes.c_ulong),
+    *(ctypes.POINTER(Span), ctypes.c_ulong, ctypes.c_ulong),
+]
 
 
 class Stream:
@@ -132,26 +153,27 @@ class Driver:
         Bytes that may be pinned.
     """
 
+    shadows: ClassVar[set[int]] = set()  # pages of maps that have memory on the "device"
+
     def __init__(self, kernel: Any, limit: int = 1 << 40) -> None:
         self.kernel, self.limit = kernel, limit
         self.pinned: dict[int, int] = {}  # address -> bytes
         self.most = 0  # bytes that were pinned at one time
         self.npins = self.nlaunches = 0
-        self._views: dict[int, tuple[int, Any, int]] = {}  # of a map: end, memory, address
 
-    def _view(self, address: int) -> tuple[int, int]:
-        """The device's memory for the map around an address: its address, and that of the map."""
+    @classmethod
+    def _shadow(cls, address: int) -> None:
+        """Make the device's memory for the map around an address."""
         with open("/proc/self/maps") as f:
             for line in f:
                 begin, end = (int(x, 16) for x in line.split()[0].split("-"))
                 if begin <= address < end:
                     break
-        if begin not in self._views or self._views[begin][0] != end:
-            memory = mmap.mmap(-1, end - begin)
-            at = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-            ctypes.memset(at, POISON, end - begin)
-            self._views[begin] = end, memory, at
-        return self._views[begin][2], begin
+        for page in set(range(begin, end, PAGE)) - cls.shadows:
+            at = page - SHIFT
+            assert LIBC.mmap(at, PAGE, 3, MAP_KIND, -1, 0) == at
+            ctypes.memset(at, POISON, PAGE)
+            cls.shadows.add(page)
 
     def cuMemHostRegister_v2(self, address: int, nbytes: int, flags: int) -> int:  # noqa: N802
         if address % PAGE or nbytes % PAGE or not nbytes or flags != 11:
@@ -160,8 +182,10 @@ class Driver:
             return ALREADY_REGISTERED
         if sum(self.pinned.values()) + nbytes > self.limit:
             return OUT_OF_MEMORY
-        there, begin = self._view(address)
-        ctypes.memmove(there + address - begin, address, nbytes)
+        self._shadow(address)
+        copied = Span(address - SHIFT, nbytes), Span(address, nbytes)
+        if LIBC.process_vm_readv(os.getpid(), *(x for s in copied for x in (s, 1)), 0) != nbytes:
+            return INVALID  # the file was cut: pages after its end cannot be pinned
         self.pinned[address] = nbytes
         self.npins += 1
         self.most = max(self.most, sum(self.pinned.values()))
@@ -170,15 +194,13 @@ class Driver:
     def cuMemHostUnregister(self, address: int) -> int:  # noqa: N802
         if address not in self.pinned:
             return NOT_REGISTERED
-        there, begin = self._view(address)
-        ctypes.memset(there + address - begin, POISON, self.pinned.pop(address))
+        ctypes.memset(address - SHIFT, POISON, self.pinned.pop(address))
         return 0
 
     def cuMemHostGetDevicePointer_v2(self, out: Any, address: int, flags: int) -> int:  # noqa: N802
         if not any(a <= address < a + n for a, n in self.pinned.items()):
             return INVALID
-        there, begin = self._view(address)
-        out._obj.value = there + address - begin
+        out._obj.value = address - SHIFT
         return 0
 
     def cuModuleLoadData(self, out: Any, text: bytes) -> int:  # noqa: N802

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 import mapix
 from mapix import _native
-from mapix.gpu.job import ELSEWHERE, Job, Reason, described
+from mapix.gpu.job import ELSEWHERE, FILE, Files, Job, Reason, described, file_cell
 from mapix.loader import Plan
 from slow_vimh import pack, record
 from test_c_harness import CORE, compiler
@@ -24,6 +25,8 @@ SOURCE = CORE / "gpu" / "gather.cu"
 FLAGS = ["-x", "c", "-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Wconversion", "-Werror"]
 SANITIZE = ["-fsanitize=undefined", "-fno-sanitize-recover=all"]
 POISON = 0xA5
+# as the kernel sees it: numbers of 64 bits have no sign
+CELL = np.dtype([(n, np.uint64 if FILE[n] == np.int64 else FILE[n]) for n in FILE.names])
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +52,8 @@ def kernel(tmp_path_factory: pytest.TempPathFactory) -> Any:
     lib.mapix_gather.argtypes = [ctypes.POINTER(Job), ctypes.c_uint64]
     lib.mapix_gather_job_nbytes.restype = ctypes.c_uint64
     assert lib.mapix_gather_job_nbytes() == ctypes.sizeof(Job)
+    lib.mapix_gather_file_nbytes.restype = ctypes.c_uint64
+    assert lib.mapix_gather_file_nbytes() == FILE.itemsize
     return lib
 
 
@@ -79,6 +84,7 @@ def gather(
 ) -> tuple[np.ndarray, np.ndarray | None, int]:
     """The kernel's batch, its rows of the side table, and what it reported as failed."""
     job = described(placement, bfloat16=bfloat16)
+    table = np.array([file_cell(placement)], FILE)
     snapshot = Snapshot(bytes(placement.mapping.view) if data is None else data)
     rows = np.ascontiguousarray(rows, np.int64)
     out = np.dtype(np.uint16) if bfloat16 else placement.out
@@ -86,13 +92,14 @@ def gather(
     images = np.full((len(rows) + 1, *placement.shape), POISON, np.uint8).astype(out)
     images.view(np.uint8)[...] = POISON
     failed = ctypes.c_uint64(0)
-    job.base, job.nbytes = snapshot.base, snapshot.nbytes
+    table["base"], table["nbytes"] = snapshot.base, snapshot.nbytes
+    job.files, job.nfiles = table.ctypes.data, 1
     job.rows, job.nrows, job.images = rows.ctypes.data, len(rows), images.ctypes.data
     job.failed = ctypes.addressof(failed)
     entries = placement.entries
     if entries is not None:
         entries = np.ascontiguousarray(entries)
-        job.entries = entries.ctypes.data
+        table["entries"] = entries.ctypes.data
     if placement.affine is not None:
         job.affine = placement.affine.ctypes.data
     taken = None
@@ -101,7 +108,10 @@ def gather(
         job.side, job.side_out = side.ctypes.data, taken.ctypes.data
         job.side_nbytes = side.nbytes // len(side)
     for name, value in (fields or {}).items():
-        setattr(job, name, value)
+        if name in FILE.names:
+            table.view(CELL)[name] = value
+        else:
+            setattr(job, name, value)
     kernel.mapix_gather(ctypes.byref(job), nthreads)
     assert (images[-1:].view(np.uint8) == POISON).all(), "written behind the batch"
     return images[:-1], taken, failed.value
@@ -212,12 +222,64 @@ def test_every_byte_as_float16_and_bfloat16(kernel, tmp_path):
         assert got.tobytes() == want.to(torch.float16).numpy().tobytes()
 
 
+@settings(max_examples=15, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 5), min_size=1, max_size=9),
+    mixed=st.lists(st.booleans(), min_size=9, max_size=9),
+    heads=st.lists(st.sampled_from([6, 14]), min_size=9, max_size=9),
+    seed=st.integers(0, 99),
+)
+def test_records_of_several_files(kernel, tmp_path_factory, sizes, mixed, heads, seed):
+    """Each file has its own index or stride, header and order of channels."""
+    folder, parts, packed = tmp_path_factory.mktemp("files"), [], []
+    for k, (n, by_index, head) in enumerate(zip(sizes, mixed, heads, strict=False)):
+        shapes = [(3 + i % 4 if by_index else 5, 6, 3) for i in range(n)]
+        records = [
+            record(*s, [(0, i)] * (1 + i % 2 * by_index), head=head, seed=seed + 9 * k + i)
+            for i, s in enumerate(shapes)
+        ]
+        packed.append([each.pack() for each in records])
+        (folder / str(k)).write_bytes(pack(records))
+        order = {"order": "HWC"} if k % 2 else {}
+        parts.append(mapix.open(folder / str(k), dialect=head, **order))
+    options = {"pad": (5, 7, 3), "crop": True, "dtype": "float32", "std": 2.0}
+    placements = [part.placement(**options) for part in parts]
+    begins = np.cumsum([0, *sizes])
+    together = replace(
+        placements[0],
+        nrecords=int(begins[-1]),
+        parts=tuple(zip(begins.tolist(), placements, strict=False)),
+    )
+    files = Files(together)
+    snapshots = [Snapshot(bytes(p.mapping.view)) for p in placements]
+    entries = [None if p.entries is None else np.ascontiguousarray(p.entries) for p in placements]
+    files.table["base"] = [snapshot.base for snapshot in snapshots]
+    files.table["entries"] = [0 if e is None else e.ctypes.data for e in entries]
+    rows = np.random.default_rng(seed).permutation(int(begins[-1]))
+    which = files.of(rows)
+    assert which.tolist() == [int(np.flatnonzero(begins <= row)[-1]) for row in rows]
+    inner = rows - begins[which]
+    want = [
+        parts[k].batch([i], labels=None, **options).images[0]
+        for k, i in zip(which, inner, strict=True)
+    ]
+    fields = {"files": files.table.ctypes.data, "nfiles": len(parts)}
+    side = np.arange(int(begins[-1]))
+    got, taken, failed = gather(kernel, together, rows, fields=fields, side=side)
+    assert failed == 0
+    assert got.tobytes() == np.array(want).tobytes()
+    assert taken.tolist() == rows.tolist()
+    for k, i, begin, end in zip(which, inner, *files.spans(rows, which), strict=True):
+        assert placements[k].mapping.view[begin:end] == packed[k][i]
+    assert gather(kernel, together, [int(begins[-1])], fields=fields)[2] == Reason.ROW
+
+
 def test_rows_of_a_table_go_along(kernel, tmp_path):
     ds = vimh(tmp_path, [record(2, 2, 1, [(0, i)], seed=i) for i in range(10)])
     side = np.random.default_rng(0).integers(0, 1000, (10, 3))
-    _, taken, failed = gather(kernel, ds.placement(), [9, 0, -1, 4], side=side)
+    _, taken, failed = gather(kernel, ds.placement(), [9, 0, 4], side=side)
     assert failed == 0
-    assert (taken == side[[9, 0, 9, 4]]).all()
+    assert (taken == side[[9, 0, 4]]).all()
 
 
 @given(
@@ -274,7 +336,7 @@ def refused(kernel: Any, ds: Any, rows: Any, **more: Any) -> tuple[int, Reason]:
 
 def test_rows_out_of_range(kernel, tmp_path):
     ds = vimh(tmp_path, [record(2, 2, 1, [], seed=i) for i in range(4)])
-    for bad in (4, -5, 1 << 62, ELSEWHERE + 1):
+    for bad in (4, -1, -5, 1 << 62, ELSEWHERE + 1):
         assert refused(kernel, ds, [0, 1, bad]) == (2, Reason.ROW)
 
 

@@ -1,10 +1,11 @@
-/* gather.cu - records of a file into one batch, read by a GPU from the file's own pages.
+/* gather.cu - records of files into one batch, read by a GPU from the files' own pages.
  *
- * The file is mapped read-only and its pages are registered with CUDA, so that the device can load
- * them over the bus.  One launch copies any number of records: it finds each record by a stride or
- * by a table of offsets, checks that it lies within the file, converts its pixels, and writes them
- * where the batch wants them.  The result equals that of mapix_vimh_gather and mapix_rows_gather,
- * byte for byte where both have the type.
+ * The files are mapped read-only and their pages are registered with CUDA, so that the device can
+ * load them over the bus.  One launch copies any number of records of any number of files: it finds
+ * the file of each record by bisection and the record by a stride or by a table of offsets, checks
+ * that it lies within the file, converts its pixels, and writes them where the batch wants them.
+ * The result equals that of mapix_vimh_gather and mapix_rows_gather, byte for byte where both have
+ * the type.
  *
  * The source is C without a library.  A CUDA compiler makes a kernel of it; a C compiler makes a
  * function of it, so that tests and fuzzing reach the same lines on machines without a GPU.
@@ -44,15 +45,25 @@ typedef struct {
     u16 h, w, c, reserved;
 } gather_entry;
 
-/* One launch.  The Python side has the same struct; every pointer takes 8 bytes. */
+/* One file.  The Python side has the same struct; every pointer takes 8 bytes. */
 typedef struct {
-    const u8 *base;    /* byte 0 of the file as the device sees it, aligned to 16 bytes */
-    u64 nbytes;        /* of the file; memory up to the next multiple of 16 can be loaded */
+    const u8 *base;    /* byte 0 as the device sees it, aligned to 16 bytes */
+    u64 nbytes;        /* memory up to the next multiple of 16 can be loaded */
     const gather_entry *entries; /* nrecords of them, or null when all records are alike */
+    u64 first;         /* number of the file's first record among those of all files */
     u64 nrecords;
     u64 first_at, stride;        /* of records that are alike */
-    const i64 *rows;   /* record numbers; negative ones count from the end; or null.  ELSEWHERE: the
-                        * position is left as it is, since another launch writes it. */
+    u32 head_nbytes;   /* of a record before its label count; 0: the records are bare pixels */
+    u32 nlabels, record_h, record_w, record_c; /* of records that are alike */
+    u32 interleaved;   /* whether a record's channels alternate; else plane follows plane */
+} gather_file;
+
+/* One launch.  The Python side has the same struct, too. */
+typedef struct {
+    const gather_file *files; /* in ascending order of `first`, which is 0 for the first one */
+    u64 nfiles;        /* at least 1 */
+    const i64 *rows;   /* record numbers, counted through all files, or null.  ELSEWHERE: the position
+                        * is left as it is, since another launch writes it. */
     u64 nrows;
     /* Where order_n is not 0, the batch is a stretch of a random order of order_n records: batches of
      * order_batch positions, each order_step after the one before, the first at order_begin.  Record
@@ -66,9 +77,6 @@ typedef struct {
     u8 *side_out;      /* its rows in the order of `rows` */
     u64 side_nbytes;
     u64 *failed;       /* position in rows << 8 | reason of a record that was refused; else as it was */
-    u32 head_nbytes;   /* of a record before its label count; 0: the records are bare pixels */
-    u32 nlabels, record_h, record_w, record_c; /* of records that are alike */
-    u32 interleaved;   /* whether a record's channels alternate; else plane follows plane */
     u32 h, w, c;       /* of the canvas */
     u32 layout, dtype, fit;
     u32 swap;          /* 1: bytes as they are; 2, 4, 8: numbers of that size, bytes reversed */
@@ -132,10 +140,10 @@ INLINE u32 half_bits(float x) {
 }
 #endif
 
-/* n (1 to 16) bytes of the file from `at` on, by loads of aligned words: the bus moves those whole.
+/* n (1 to 16) bytes of a file from `at` on, by loads of aligned words: the bus moves those whole.
  * Bytes after the n-th have no meaning.  at + n is at most nbytes. */
-INLINE pair load_bytes(const gather_job *job, u64 at, u32 n) {
-    const u8 *p = job->base + (at & ~15ull);
+INLINE pair load_bytes(const u8 *base, u64 at, u32 n) {
+    const u8 *p = base + (at & ~15ull);
     const u32 shift = (u32)(at & 15);
     const pair one = load_pair(p);
     pair two = {0, 0};
@@ -201,14 +209,16 @@ INLINE u32 item_nbytes(u32 dtype) { return dtype == UINT8 ? 1 : dtype == FLOAT32
 /* --- one record ------------------------------------------------------------------------------ */
 
 typedef struct {
+    const u8 *base; /* of its file */
     u64 at;        /* of its first pixel */
     u64 head_at;   /* of its header */
     u32 h, w, c, n;
+    u32 head_nbytes, interleaved;
 } record;
 
 INLINE u64 smaller(u64 a, u64 b) { return a < b ? a : b; }
 
-/* The record number at a position of the batch. */
+/* The record number at a position of the batch, counted through all files. */
 INLINE i64 asked_for(const gather_job *job, u64 position) {
     if (!job->order_n) {
         return job->rows[position];
@@ -216,7 +226,7 @@ INLINE i64 asked_for(const gather_job *job, u64 position) {
     u64 k = job->order_begin + position / job->order_batch * job->order_step +
             position % job->order_batch;
     if (k >= job->order_n) {
-        return (i64)job->nrecords; /* refused as any row out of range */
+        return -1; /* refused as any row out of range */
     }
     do {
         k = permute_step(job->order, k);
@@ -224,52 +234,67 @@ INLINE i64 asked_for(const gather_job *job, u64 position) {
     return job->rows ? job->rows[k] : job->part_first + (i64)k * job->part_step;
 }
 
-/* Find the record at a position of the batch, within the file; a reason to refuse it, or 0. */
-INLINE u32 find(const gather_job *job, u64 position, u64 *row, record *found) {
-    const i64 asked = asked_for(job, position);
-    *row = (u64)(asked < 0 ? asked + (i64)job->nrecords : asked);
-    if (*row >= job->nrecords) {
+/* The last file that begins at or before a record. */
+INLINE const gather_file *file_of(const gather_job *job, u64 row) {
+    const gather_file *found = job->files;
+    for (u64 n = job->nfiles; n > 1;) {
+        const u64 half = n / 2;
+        if (found[half].first <= row) {
+            found += half;
+        }
+        n -= half;
+    }
+    return found;
+}
+
+/* Find a record of all files, within its file; a reason to refuse it, or 0. */
+INLINE u32 find(const gather_job *job, i64 asked, record *found) {
+    const gather_file *file = file_of(job, (u64)asked);
+    const u64 row = (u64)asked - file->first, nbytes = file->nbytes;
+    if (row >= file->nrecords) { /* negative numbers are very large ones */
         return BAD_ROW;
     }
-    if (job->entries) {
-        const gather_entry e = job->entries[*row];
+    if (file->entries) {
+        const gather_entry e = file->entries[row];
         found->head_at = e.at_n & 0xffffffffffffffull;
         found->n = (u32)(e.at_n >> 56);
         found->h = e.h;
         found->w = e.w;
         found->c = e.c;
     } else {
-        if (job->stride && *row > (job->nbytes - smaller(job->first_at, job->nbytes)) / job->stride) {
+        if (file->stride && row > (nbytes - smaller(file->first_at, nbytes)) / file->stride) {
             return BAD_SPAN; /* and the product below could be too large for 64 bits */
         }
-        found->head_at = job->first_at + *row * job->stride;
-        found->n = job->nlabels;
-        found->h = job->record_h;
-        found->w = job->record_w;
-        found->c = job->record_c;
+        found->head_at = file->first_at + row * file->stride;
+        found->n = file->nlabels;
+        found->h = file->record_h;
+        found->w = file->record_w;
+        found->c = file->record_c;
     }
-    const u64 before = job->head_nbytes ? job->head_nbytes + 1ull + 2ull * found->n : 0;
+    found->head_nbytes = file->head_nbytes;
+    const u64 before = found->head_nbytes ? found->head_nbytes + 1ull + 2ull * found->n : 0;
     const u64 lines = (u64)found->h * found->w; /* h, w and c are below 2^32, but not their product */
-    if (found->c && lines > job->nbytes / found->c) {
+    if (found->c && lines > nbytes / found->c) {
         return BAD_SPAN;
     }
     const u64 size = before + lines * found->c;
-    if (found->head_at > job->nbytes || size > job->nbytes - found->head_at) {
+    if (found->head_at > nbytes || size > nbytes - found->head_at) {
         return BAD_SPAN;
     }
     found->at = found->head_at + before;
+    found->base = file->base;
+    found->interleaved = file->interleaved && found->c > 1;
     return 0;
 }
 
 /* Whether the file's own header is the one that the index has. */
-INLINE int confirmed(const gather_job *job, const record *r) {
-    if (!job->head_nbytes) {
+INLINE int confirmed(const record *r) {
+    if (!r->head_nbytes) {
         return 1;
     }
-    const pair head = load_bytes(job, r->head_at, 6);
+    const pair head = load_bytes(r->base, r->head_at, 6);
     const u64 expected = (u64)r->h | (u64)r->w << 16 | (u64)r->c << 32;
-    return (head.low & 0xffffffffffffull) == expected &&
-           job->base[r->head_at + job->head_nbytes] == r->n;
+    return (head.low & 0xffffffffffffull) == expected && r->base[r->head_at + r->head_nbytes] == r->n;
 }
 
 INLINE int fits(const gather_job *job, const record *r) {
@@ -365,9 +390,8 @@ INLINE void put_padding(const gather_job *job, u8 *canvas, const record *r, u64 
 
 /* One record's image: groups of its lines are dealt out to the threads. */
 INLINE void put_image(const gather_job *job, u8 *canvas, const record *r, u64 thread, u64 nthreads) {
-    const int interleaved = job->interleaved && r->c > 1;
     const int exact = r->h == job->h && r->w == job->w && r->c == job->c;
-    const int same_order = r->c == 1 ? job->c == 1 : interleaved == (job->layout == NHWC);
+    const int same_order = r->c == 1 ? job->c == 1 : (int)r->interleaved == (job->layout == NHWC);
     const u64 to_col = job->layout == NHWC ? job->c : 1;
     const u64 to_row = job->w * to_col;
     const u64 to_channel = job->layout == NHWC ? 1 : (u64)job->h * job->w;
@@ -382,7 +406,7 @@ INLINE void put_image(const gather_job *job, u8 *canvas, const record *r, u64 th
     } else {
         const u64 over_y = r->h > job->h ? r->h - job->h : 0;
         const u64 over_x = r->w > job->w ? r->w - job->w : 0;
-        const u64 pixel = interleaved ? r->c : 1;
+        const u64 pixel = r->interleaved ? r->c : 1;
         from_row = r->w * pixel;
         from_plane = (u64)r->h * r->w;
         if (job->fit & CENTRE) {
@@ -396,7 +420,7 @@ INLINE void put_image(const gather_job *job, u8 *canvas, const record *r, u64 th
         }
         length = ncols * pixel;
         to.nchannels = (u32)pixel;
-        nplanes = interleaved ? 1 : r->c;
+        nplanes = r->interleaved ? 1 : r->c;
     }
     const u64 ngroups = (length + GROUP_NBYTES - 1) / GROUP_NBYTES;
     for (u64 k = thread; k < nplanes * nrows * ngroups; k += nthreads) {
@@ -409,7 +433,7 @@ INLINE void put_image(const gather_job *job, u8 *canvas, const record *r, u64 th
         put_group(job, canvas,
                   plane * to_channel + y * to_row + begin / to.nchannels * to.col_step +
                       channel * to_channel,
-                  &to, load_bytes(job, from, n), n, channel);
+                  &to, load_bytes(r->base, from, n), n, channel);
     }
 }
 
@@ -417,16 +441,16 @@ INLINE void put_image(const gather_job *job, u8 *canvas, const record *r, u64 th
 
 /* The share of `thread` of `nthreads` in the record at a position of rows. */
 INLINE void gather_share(const gather_job *job, u64 position, u64 thread, u64 nthreads) {
-    u64 row;
     record r;
-    if (!job->order_n && job->rows[position] == ELSEWHERE) {
+    const i64 row = asked_for(job, position);
+    if (row == ELSEWHERE) {
         return;
     }
-    u32 reason = find(job, position, &row, &r);
+    u32 reason = find(job, row, &r);
     if (!reason && !fits(job, &r)) {
         reason = BAD_SHAPE;
     }
-    if (!reason && thread == 0 && !confirmed(job, &r)) {
+    if (!reason && thread == 0 && !confirmed(&r)) {
         *job->failed = position << 8 | BAD_HEADER; /* the others go on: the batch is refused anyway */
     }
     if (reason) {
@@ -442,7 +466,7 @@ INLINE void gather_share(const gather_job *job, u64 position, u64 thread, u64 nt
     }
     put_image(job, canvas, &r, thread, nthreads);
     for (u64 i = thread; i < job->side_nbytes; i += nthreads) {
-        job->side_out[position * job->side_nbytes + i] = job->side[row * job->side_nbytes + i];
+        job->side_out[position * job->side_nbytes + i] = job->side[(u64)row * job->side_nbytes + i];
     }
 }
 
@@ -464,4 +488,5 @@ void mapix_gather(const gather_job *job, u64 nthreads) {
     }
 }
 u64 mapix_gather_job_nbytes(void) { return sizeof(gather_job); }
+u64 mapix_gather_file_nbytes(void) { return sizeof(gather_file); }
 #endif

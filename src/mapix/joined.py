@@ -394,12 +394,12 @@ class Joined(Dataset[R]):
     def placement(self, **options: Any) -> Placement:
         """Describe where the pixels lie in the files and in a batch, for copies on a device.
 
-        Opens all files.
+        Opens one shard of a catalogue; ``parts`` opens the others when they are read.
 
         Raises
         ------
         UnsupportedError
-            There are more than 64 files, or their records are copied in different ways.
+            Open files' records are copied in different ways, or batches have no common shape.
         """
         return placed(self.parts, self._rows, options)
 

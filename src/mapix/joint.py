@@ -236,25 +236,59 @@ class JointGather:
         return Batch(images, labels, present, shapes, None, None, names)
 
 
-def placed(parts: Parts, rows: Rows, options: dict[str, Any]) -> Placement:
-    """Return where the records of several datasets lie; see ``Joined.placement``."""
-    numbers = np.flatnonzero(parts.counts)
-    if not 0 < len(numbers) <= FEW:
-        raise UnsupportedError(
-            f"{parts.path}: a device copies records of 1 to {FEW} files, got {len(numbers)}"
-        )
-    begins = np.cumsum(parts.counts) - parts.counts
-    found: list[tuple[int, Placement]] = [
-        (int(begins[k]), parts[k].placement(**options)) for k in numbers.tolist()
-    ]
-    first = found[0][1]
-    for _, each in found:
-        if _way(each) != _way(first) or each.rows is not None:
+class _Places(Sequence[tuple[int, Placement]]):
+    """Where the records of each of several datasets lie.
+
+    Parameters
+    ----------
+    parts : Parts
+        The datasets; those without records are left out.
+    options : dict
+        Options of ``placement``.
+    """
+
+    def __init__(self, parts: Parts, options: dict[str, Any]) -> None:
+        self._parts, self._options = parts, options
+        self._numbers = np.flatnonzero(parts.counts)
+        self._begins = np.cumsum(parts.counts) - parts.counts
+        if not len(self):
+            raise UnsupportedError(f"{parts.path}: there are no records")
+        self.first = self._of(0)
+
+    def _of(self, k: int) -> Placement:
+        found: Placement = self._parts[int(self._numbers[k])].placement(**self._options)
+        return found
+
+    def __repr__(self) -> str:
+        return f"({len(self)})"
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, k: Any) -> Any:
+        """Return the number of the first record of a dataset, and where its records lie."""
+        if isinstance(k, slice):
+            return tuple(self[i] for i in range(*k.indices(len(self))))
+        first, found = self.first, self._of(k)
+        if _way(found) != _way(first) or found.rows is not None:
             raise UnsupportedError(
-                f"{each.mapping.path}: records are copied in another way than those of "
+                f"{found.mapping.path}: records are copied in another way than those of "
                 f"{first.mapping.path}"
             )
-    return replace(first, nrecords=int(parts.counts.sum()), rows=rows, parts=tuple(found))
+        return int(self._begins[self._numbers[k]]), found
+
+
+def placed(parts: Parts, rows: Rows, options: dict[str, Any]) -> Placement:
+    """Return where the records of several datasets lie; see ``Joined.placement``."""
+    places = _Places(parts, options)
+    shapes = parts.shapes()
+    known = len(shapes) == 1 and None not in shapes
+    if not known and isinstance(options.get("pad", False), bool):
+        raise UnsupportedError(f"{parts.path}: records of mixed sizes need pad=(h, w)")
+    if not known and not parts.lazy:
+        known = len(tuple(places)) > 0  # all are open, and an item that differs is an error
+    nrecords = int(parts.counts.sum())
+    return replace(places.first, nrecords=nrecords, rows=rows, parts=places, shape_known=known)
 
 
 def _way(p: Placement) -> tuple[Any, ...]:

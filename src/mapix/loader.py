@@ -546,6 +546,8 @@ class Loader:
             placement = self.placement()
         except UnsupportedError:
             return None  # the shape of a batch is known only after it was gathered
+        if not placement.shape_known:
+            return None
         shape = (self.plan.batch_size, *placement.shape)
         return [np.empty(shape, placement.out) for _ in range(self.ahead + 1)]
 

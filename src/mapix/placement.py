@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,10 +59,13 @@ class Placement:
         Shape of one record in the batch.
     out : numpy.dtype
         dtype of the batch.
-    parts : tuple of (int, Placement)
+    parts : sequence of (int, Placement)
         Of records in several files: the number of the first record of each file, and where its
         records lie.  What describes one file above is then that of the first one; ``nrecords`` and
-        ``rows`` count the records of all.
+        ``rows`` count the records of all.  An item opens its file, if it is not open, and raises
+        UnsupportedError if its records are copied in another way than those of the first one.
+    shape_known : bool
+        Whether all batches have this shape, also if ``parts`` is not read.
     """
 
     mapping: Mapping
@@ -82,7 +86,8 @@ class Placement:
     pad_value: float
     shape: tuple[int, ...]
     out: np.dtype[Any]
-    parts: tuple[tuple[int, Placement], ...] = ()
+    parts: Sequence[tuple[int, Placement]] = ()
+    shape_known: bool = True
 
     __repr__ = brief
 

@@ -292,11 +292,11 @@ class Blocks(Sampling):
         Parameters
         ----------
         ds : Dataset
-            A complete file.
+            A complete file, or several.
         window_nbytes, block_nbytes : int
             Bytes of a window and of a block.
         """
-        nbytes = int(ds.source.nbytes)  # type: ignore[attr-defined]
+        nbytes = ds._total_size()
         each = max(1, nbytes // max(1, len(ds)))
         block = max(1, block_nbytes // each)
         return cls(len(ds), block, max(2, window_nbytes // (block * each)))

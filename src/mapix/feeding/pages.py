@@ -1,4 +1,4 @@
-"""The feeder ``pages``: the GPU reads the pages of the file, and the CPU copies nothing."""
+"""The feeder ``pages``: the GPU reads the pages of the files, and the CPU copies nothing."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from mapix import _native
 from mapix.errors import FormatError, UnsupportedError
-from mapix.feeding.slots import Chunk, Chunked, Value
+from mapix.feeding.slots import Chunk, Chunked, Value, end
 from mapix.feeding.staging import Staging
-from mapix.gpu.driver import Registered
-from mapix.gpu.job import ELSEWHERE, Job, Reason, described, spans
+from mapix.gpu.job import ELSEWHERE, Files, Job, Reason, described
 from mapix.gpu.windows import Windows
 from mapix.placement import Placement
 from mapix.selection import Rows, compose, distinct
@@ -26,17 +25,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Pages"]
 
-PIN_SHARE = 0.5  # share of this machine's memory that a file may pin
+PIN_SHARE = 0.5  # share of this machine's memory that files may pin
+MOST_FILES = 16_384  # each takes up to three maps, of which a process may have 65,530
+FEW_FILES = 64  # that are checked after each launch, whether it read them or not
 NSLOTS = 3  # one in use and two in flight: one launch begins while the other ends
 
 
 class Pages(Chunked):
     """Compute the order and gather several batches per launch, two launches ahead.
 
-    A file of at most ``pin_limit`` bytes is pinned at once, and the GPU computes the order.  Of a
-    larger one, windows are pinned; a thread computes the order, pins windows, and gathers the
-    records of other windows as ``pinned`` does.  Of several files, each that has records of a
-    launch is launched on its own, and all have to fit ``pin_limit``.
+    Files of at most ``pin_limit`` bytes together are pinned at once, and the GPU computes the
+    order.  Of larger ones, windows are pinned; a thread computes the order, pins windows, and
+    gathers the records of other windows as ``pinned`` does.
     """
 
     way = "pages"
@@ -45,64 +45,49 @@ class Pages(Chunked):
         if loader.augment is not None:
             raise UnsupportedError("images are changed by augment= on the CPU")
         super().__init__(loader, NSLOTS)
-        files = self._files = self.placement.parts or ((0, self.placement),)
-        mappings = [file.mapping for _, file in files]
+        if len(self.placement.parts) > MOST_FILES:
+            raise UnsupportedError(
+                f"{len(self.placement.parts)} files: at most {MOST_FILES} are mapped at a time"
+            )
+        if not self.cuda.reads_host_memory():
+            raise UnsupportedError("this GPU cannot read memory that is mapped read-only")
+        self._files = Files(self.placement)
+        mappings = [each.mapping for each in self._files.placements]
         self._nbytes = sum(mapping.nbytes for mapping in mappings)
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         self._limit = int(PIN_SHARE * total) if loader.pin_limit is None else loader.pin_limit
-        if not self.cuda.reads_host_memory():
-            raise UnsupportedError("this GPU cannot read memory that is mapped read-only")
-        if self._nbytes > self._limit and len(files) > 1:
-            raise UnsupportedError(
-                f"{len(files)} files have {self._nbytes} bytes, and pin_limit={self._limit}"
-            )
-        pages: list[Registered | Windows] = []
+        with self.cuda.using():
+            self._windows = Windows(mappings, self._limit)
         # the pages are released after the last launch, also if close() is never called
         streams = [slot.stream for slot in self.slots]
-        self._release = weakref.finalize(self, _release, streams, pages)
-        self._windows: Windows | None = None
-        bases = [0] * len(files)
-        with self.cuda.using():
-            if self._nbytes > self._limit:
-                self._windows = Windows(mappings[0], self._limit)
-                pages.append(self._windows)
-            else:
-                for k, mapping in enumerate(mappings):
-                    registered = Registered(mapping)
-                    pages.append(registered)
-                    bases[k] = registered.device_address
+        self._release = weakref.finalize(self, _release, self._running, streams, self._windows)
         self._tables: list[torch.Tensor] = []
-        shape = (len(files), self.nrecords)  # each launch reads a table of its own
-        self._rows = [self.cuda.pinned(shape, torch.int64) for _ in self.slots]
+        self._rows = [self.cuda.pinned((self.nrecords,), torch.int64) for _ in self.slots]
         self._failed = [self.cuda.pinned((1,), torch.int64) for _ in self.slots]
-        side = self._labels_by_record()
-        self._jobs = [
-            self._described(file, base, side + begin * self.labels.nbytes)
-            for (begin, file), base in zip(files, bases, strict=True)
-        ]
-        self._begins = np.array([begin for begin, _ in files])
+        self._read: list[list[int]] = [[] for _ in self.slots]  # files that a launch reads
+        self._job = self._described()
         self._part = self._part_of(self.placement.rows)
         network = _native.permute_network(1, 0)  # only its size is used
         self._network = self.cuda.empty((len(network),), torch.int32)
         self._staging: Staging | None = None
         self._staged_rows: list[torch.Tensor] = []
-        self._in_use: list[set[int]] = [set() for _ in self.slots]  # windows, by slot
         self._counts = [0, 0]  # records that were launched, and those of them that were staged
         self.cuda.current().synchronize()  # the tables are on the device
 
     @property
     def text(self) -> str:
         """Description of the way, for ``explain``."""
-        nbytes, windows = self._nbytes, self._windows
-        start = f"the GPU gathers {self.nbatches} batches per launch from the file's own pages, "
-        if windows is None:
-            files = f" in {len(self._files)} files" if len(self._files) > 1 else ""
-            return f"{start}{nbytes} bytes{files}, which are pinned"
+        windows, nfiles = self._windows, len(self._files)
+        start = f"the GPU gathers {self.nbatches} batches per launch from the files' own pages, "
+        files = f"{self._nbytes} bytes in {nfiles} files" if nfiles > 1 else f"{self._nbytes} bytes"
+        if windows.complete:
+            return f"{start}{files}, which are pinned"
         records, staged = self._counts
+        refused = f"; the driver pins no more ({windows.refused})" if windows.refused else ""
         return (
-            f"{start}of whose {nbytes} bytes pin_limit={self._limit} allows {windows.most} windows "
-            f"of {windows.window_nbytes} to be pinned; a thread gathers the records of other "
-            f"windows, so far {staged} of {records} records"
+            f"{start}of whose {files} pin_limit={self._limit} allows {windows.limit} to be pinned, "
+            f"in windows of at most {windows.window_nbytes}{refused}; a thread gathers the records "
+            f"of other windows, so far {staged} of {records} records"
         )
 
     def _table(self, array: NDArray[Any]) -> int:
@@ -123,82 +108,66 @@ class Pages(Chunked):
             values[np.asarray(rows)] = chosen
         return self._table(values)
 
-    def _described(self, placement: Placement, base: int, side: int) -> Job:
-        job = described(placement, bfloat16=self.loader.dtype is torch.bfloat16)
-        job.base = base
-        if placement.entries is not None:
-            job.entries = self._table(np.ascontiguousarray(placement.entries))
-        if placement.affine is not None:
-            job.affine = self._table(placement.affine)
-        if side and self.labels.nbytes:
-            job.side, job.side_nbytes = side, self.labels.nbytes
+    def _described(self) -> Job:
+        """Return a job over all files."""
+        job = described(self.placement, bfloat16=self.loader.dtype is torch.bfloat16)
+        table, shift = self._files.table, self._windows.shift or 0
+        for cell, each in zip(table, self._files.placements, strict=True):
+            cell["base"] = _native.base_of(each.mapping) + shift
+            if each.entries is not None:
+                cell["entries"] = self._table(np.ascontiguousarray(each.entries))
+        job.files, job.nfiles = self._table(table), len(table)
+        if self.placement.affine is not None:
+            job.affine = self._table(self.placement.affine)
+        job.side = self._labels_by_record()
+        job.side_nbytes = self.labels.nbytes if job.side else 0
         return job
 
     def _part_of(self, rows: Rows) -> tuple[int, int, int]:
-        """Return how positions map to records of the file: a table's address, or first and step."""
+        """Return how positions map to records: the address of a table, or first and step."""
         if isinstance(rows, range):
             return 0, rows.start, rows.step
         return (0, 0, 1) if rows is None else (self._table(rows), 0, 1)
 
+    # --- launches ---------------------------------------------------------------------------------
+
     def _launch(self, k: int, chunk: Chunk) -> None:
-        plan, slot = self.loader.plan, self.slots[k]
-        self._failed[k].zero_()
-        if len(self._files) > 1:
-            self._launch_files(k, compose(self.placement.rows, plan.rows_of(*chunk)))
-            return
-        job = self._jobs[0]
-        job.failed = self._failed[k].data_ptr()
-        computed = plan.shuffle and plan.sampling is None
-        if computed and chunk.position + chunk.nbatches * plan.step <= plan.n:
-            job.order_n, job.order_begin = plan.n, chunk.position + plan.rank * plan.batch_size
-            job.order_batch, job.order_step = plan.batch_size, plan.step
-            job.rows, job.part_first, job.part_step = self._part
-            job.order, job.nrows = self._network.data_ptr(), chunk.nbatches * plan.batch_size
-        else:  # no shuffle, or a last batch that is divided differently
-            rows = compose(self.placement.rows, plan.rows_of(*chunk))
-            job.order_n = 0
-            self._put(job, self._rows[k][0], rows)
-        slot.launch(self.kernel, job)
-
-    def _put(self, job: Job, table: torch.Tensor, rows: NDArray[np.int64]) -> None:
-        """Let a job copy records, whose numbers are put into a table that it reads."""
-        table.numpy()[: len(rows)] = rows
-        job.rows, job.nrows = table.data_ptr(), len(rows)
-
-    def _launch_files(self, k: int, rows: NDArray[np.int64]) -> None:
-        """Launch each file that has records of a chunk: a launch writes the places of its own."""
-        which = np.searchsorted(self._begins, rows, side="right") - 1
-        for i in distinct(which).tolist():
-            job = self._jobs[i]
-            own = np.where(which == i, rows - self._begins[i], ELSEWHERE)
-            self._put(job, self._rows[k][i], own)
-            job.failed = self._failed[k].data_ptr()
-            self.slots[k].launch(self.kernel, job)
-
-    def _launch_windows(self, k: int, chunk: Chunk) -> None:
         """Launch a chunk from pinned windows, and its other records from pinned memory."""
-        windows, job, slot = self._windows, self._jobs[0], self.slots[k]
-        assert windows is not None
-        slot.ready.synchronize()  # until the last launch has read its windows and rows
-        self._in_use[k] = set()
+        plan, job, files = self.loader.plan, self._job, self._files
+        self.slots[k].ready.synchronize()  # until the last launch has read its windows and rows
         self._failed[k].zero_()
-        positions = self.loader.plan.rows_of(*chunk)
-        rows = compose(self.placement.rows, positions)
+        full = (
+            chunk.position + chunk.nbatches * plan.step <= plan.n
+        )  # no batch is divided differently
+        few = len(files) <= FEW_FILES
         with self.cuda.using():
             self.cuda.bind()
-            here, self._in_use[k] = windows.hold(
-                *spans(self.placement, rows), set().union(*self._in_use)
-            )
-            job.base, job.order_n = windows.base, 0
-            self._put(job, self._rows[k][0], np.where(here, rows, ELSEWHERE))
-            job.failed = self._failed[k].data_ptr()
+            if self._windows.complete and few and full and plan.shuffle and plan.sampling is None:
+                self._read[k] = list(range(len(files)))
+                job.order_n, job.order_begin = plan.n, chunk.position + plan.rank * plan.batch_size
+                job.order_batch, job.order_step = plan.batch_size, plan.step
+                job.rows, job.part_first, job.part_step = self._part
+                job.order, job.nrows = self._network.data_ptr(), chunk.nbatches * plan.batch_size
+                self._send(k, job)
+                return
+            positions = plan.rows_of(*chunk)
+            rows = compose(self.placement.rows, positions)
+            which = files.of(rows)
+            self._read[k] = distinct(which).tolist()
+            here = self._windows.hold(k, which, *files.spans(rows, which))
             if here.any():
-                slot.launch(self.kernel, job)
+                self._rows[k].numpy()[: len(rows)] = np.where(here, rows, ELSEWHERE)
+                job.order_n, job.rows, job.nrows = 0, self._rows[k].data_ptr(), len(rows)
+                self._send(k, job)
             elsewhere = np.flatnonzero(~here)
             if len(elsewhere):
                 self._launch_staged(k, positions[elsewhere], elsewhere, len(rows))
         self._counts[0] += len(rows)
         self._counts[1] += len(elsewhere)
+
+    def _send(self, k: int, job: Job) -> None:
+        job.failed = self._failed[k].data_ptr()
+        self.slots[k].launch(self.kernel, job)
 
     def _launch_staged(
         self, k: int, rows: NDArray[np.int64], at: NDArray[np.int64], nrows: int
@@ -216,29 +185,31 @@ class Pages(Chunked):
         table[at] = np.arange(len(at))
         job = self._staging.gather(k, rows)
         job.rows, job.nrows = self._staged_rows[k].data_ptr(), nrows
-        job.failed = self._failed[k].data_ptr()
-        self.slots[k].launch(self.kernel, job)
+        self._send(k, job)
 
     def _check(self, k: int, chunk: Chunk) -> None:
-        """Wait for a launch; raise an error if it refused a record or the file changed."""
+        """Wait for a launch; raise an error if it refused a record or a file changed."""
         self.slots[k].ready.synchronize()
-        self._in_use[k] = set()
-        for _, file in self._files:
-            _native.check(file.mapping)
+        self._windows.leave(k)
+        files = self._files
+        for i in self._read[k]:
+            _native.check(files.placements[i].mapping)
         failed = int(self._failed[k][0])
         if failed:
-            rows = compose(self.placement.rows, self.loader.plan.rows_of(*chunk))
-            row = int(rows[failed >> 8])
-            begin, file = self._files[int(np.searchsorted(self._begins, row, side="right")) - 1]
-            raise _refused(file, row - begin, Reason(failed & 255))
+            row = compose(self.placement.rows, self.loader.plan.rows_of(*chunk))[failed >> 8]
+            i = int(files.of(row[None])[0])
+            row -= files.table["first"][i]
+            raise _refused(files.placements[i], int(row), Reason(failed & 255))
 
     def batches(self, epoch: int, position: int, nbatches: int) -> Iterator[Value]:
         """Yield batches from a position of an epoch."""
         plan = self.loader.plan
         chunks = self.chunks(epoch, position, nbatches)
         self.finish()  # launches of an unfinished iteration may still read the network
-        if self._windows is not None:
-            yield from self.from_thread(chunks, self._launch_windows, self._check)
+        for k in range(NSLOTS):
+            self._windows.leave(k)
+        if not self._windows.complete:
+            yield from self.from_thread(chunks, self._launch, self._check)
             return
         with self.cuda.using():
             network = _native.permute_network(plan.n, plan.key(epoch))
@@ -247,8 +218,7 @@ class Pages(Chunked):
         for i in range(len(chunks) + NSLOTS - 1):
             self.check_open()
             if i < len(chunks):
-                with self.cuda.using():
-                    self._launch(i % NSLOTS, chunks[i])
+                self._launch(i % NSLOTS, chunks[i])
             done = i - NSLOTS + 1
             if done >= 0:
                 self._check(done % NSLOTS, chunks[done])
@@ -260,11 +230,11 @@ class Pages(Chunked):
         self._release()
 
 
-def _release(streams: list[Any], pages: list[Registered | Windows]) -> None:
+def _release(running: list[Any], streams: list[Any], windows: Windows) -> None:
+    end(running)  # at the interpreter's exit, a thread may be launching
     for stream in streams:
         stream.synchronize()
-    for each in pages:
-        each.close()
+    windows.close()
 
 
 def _refused(placement: Placement, row: int, reason: Reason) -> Exception:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,7 +20,7 @@ from mapix.loader import Ahead, Listed
 if TYPE_CHECKING:
     from mapix.feeding.loader import Loader
 
-__all__ = ["Chunk", "Chunked", "Labels", "Slot", "Value", "torch_dtype"]
+__all__ = ["Chunk", "Chunked", "Labels", "Slot", "Value", "end", "torch_dtype"]
 
 Value = tuple[Any, ...]
 CHUNK_RECORDS = 4096  # records per launch: fewer do not saturate the bus
@@ -32,6 +33,13 @@ class Chunk(NamedTuple):
     epoch: int
     position: int
     nbatches: int
+
+
+def end(running: list[weakref.ref[Ahead[Chunk]]]) -> None:
+    """End threads that launch, where they still run."""
+    for ahead in [each() for each in running]:
+        if ahead is not None:
+            ahead.close()
 
 
 def torch_dtype(array: NDArray[Any]) -> torch.dtype:
@@ -119,10 +127,13 @@ class Chunked:
         if isinstance(loader.plan, Listed):
             raise UnsupportedError("batch_sampler= names batches of any size, one after the other")
         placement = loader.placement()
+        if not placement.shape_known:
+            for _ in placement.parts:  # raises UnsupportedError where a file has another shape
+                pass
         if not placement.mapping.nbytes or not placement.nbytes:
             raise UnsupportedError(f"{placement.mapping.path}: the dataset has no bytes to read")
         self.loader, self.placement = loader, placement
-        self._ahead: Ahead[Chunk] | None = None
+        self._running: list[weakref.ref[Ahead[Chunk]]] = []
         self._stopped = False
         self.cuda = Cuda(loader.device)
         self.labels = Labels(loader)
@@ -168,7 +179,8 @@ class Chunked:
                 send(k, chunk)
             return chunk
 
-        ahead = self._ahead = Ahead(make, len(self.slots))
+        ahead = Ahead(make, len(self.slots))
+        self._running[:] = [weakref.ref(ahead)]
         try:
             while True:
                 self.check_open()
@@ -202,8 +214,7 @@ class Chunked:
     def stop(self) -> None:
         """End the thread of an iteration that is under way."""
         self._stopped = True
-        if self._ahead is not None:
-            self._ahead.close()
+        end(self._running)
 
     def finish(self) -> None:
         """Wait for all launches."""

@@ -13,7 +13,7 @@ from mapix import _native
 from mapix.augmentation import mix
 from mapix.feeding.cuda import Cuda
 from mapix.feeding.slots import Chunk, Labels, torch_dtype
-from mapix.gpu.job import Job, described
+from mapix.gpu.job import DTYPES, FILE, Job, described
 from mapix.placement import Placement
 
 if TYPE_CHECKING:
@@ -75,22 +75,30 @@ class Staging:
                 self._options.pop(name, None)
             self._options["dtype"] = "uint8"
             self._affine = cuda.sent(torch.from_numpy(np.array(placement.affine)))
-        self._job = self._described(loader)
-
-    def _described(self, loader: Loader) -> Job:
-        """Return a job over batches in pinned memory, which have the layout of the output."""
-        placement = self._placement
-        job = described(placement, bfloat16=loader.dtype is torch.bfloat16)
-        job.entries = job.first_at = job.head_nbytes = job.nlabels = job.fit = 0
-        job.swap = 1
+        # each buffer is a file of records that have the layout of the output
         h, w, c = placement.canvas
         if self._affine is None:  # numbers are copied unchanged
-            job.dtype, h, w, c = 0, 1, self._host[0][0].nbytes, 1
+            h, w, c = 1, self._host[0][0].nbytes, 1
+        stride, nhwc = h * w * c, placement.layout == "NHWC"
+        bases = [host.data_ptr() for host in self._host]
+        cells = [
+            (base, nrecords * stride, 0, 0, nrecords, 0, stride, 0, 0, h, w, c, nhwc)
+            for base in bases
+        ]
+        tables = np.array(cells, FILE).view(np.uint8).reshape(nslots, FILE.itemsize)
+        self._tables = cuda.sent(torch.from_numpy(tables))
+        self._jobs = [self._described(loader, table, (h, w, c)) for table in self._tables]
+
+    def _described(self, loader: Loader, table: torch.Tensor, canvas: tuple[int, int, int]) -> Job:
+        """Return a job over the records in one buffer."""
+        job = described(self._placement, bfloat16=loader.dtype is torch.bfloat16)
+        job.files, job.nfiles = table.data_ptr(), 1
+        job.fit, job.swap = 0, 1
+        job.h, job.w, job.c = canvas
+        if self._affine is None:
+            job.dtype = DTYPES["uint8"]
         else:
             job.affine = self._affine.data_ptr()
-        job.h, job.w, job.c = job.record_h, job.record_w, job.record_c = h, w, c
-        job.stride = h * w * c
-        job.interleaved = placement.layout == "NHWC"
         return job
 
     def _gather(self, rows: NDArray[np.int64], to: NDArray[Any], chunk: Chunk | None) -> None:
@@ -116,7 +124,7 @@ class Staging:
         ``rows`` and ``nrows``, ``failed`` and the outputs of the job are the caller's to set.  The
         last launch from this buffer must have ended.
         """
-        host, labels, job = self._host[k], self._host_labels[k], self._job
+        host, labels, job = self._host[k], self._host_labels[k], self._jobs[k]
         n = len(rows)
         if self._floats is None:
             self._gather(rows, host.numpy(), chunk)
@@ -126,5 +134,4 @@ class Staging:
         if labels is not None and self._labels.values is not None:
             np.take(self._labels.values, rows, 0, out=labels.numpy()[:n], mode="clip")
             job.side, job.side_nbytes = labels.data_ptr(), self._labels.nbytes
-        job.base, job.nbytes, job.nrecords = host.data_ptr(), n * job.stride, n
         return job

@@ -93,13 +93,13 @@ class Registered:
         The file.
     at : int
         First byte, a multiple of a page.
-    nbytes : int, optional
-        Bytes that are pinned, to the end of their page; by default those to the end of the file.
+    nbytes : int
+        Bytes that are pinned, a multiple of a page.
 
     Attributes
     ----------
-    device_address : int
-        Address of byte ``at`` of the file on a device.
+    shift : int
+        What is added to an address of this process to get that on a device; 0 on most systems.
 
     Raises
     ------
@@ -110,14 +110,13 @@ class Registered:
     _users: ClassVar[dict[tuple[int, int], int]] = {}  # address and size -> number of users
     _lock = threading.Lock()
 
-    def __init__(self, mapping: Mapping, at: int = 0, nbytes: int | None = None) -> None:
+    def __init__(self, mapping: Mapping, at: int, nbytes: int) -> None:
         address = _native.base_of(mapping) + at
-        size = -(-(mapping.nbytes - at if nbytes is None else nbytes) // PAGE_NBYTES) * PAGE_NBYTES
-        self._pages = (address, size)
+        self._pages = (address, nbytes)
         with self._lock:
             if not self._users.get(self._pages):
                 flags = PORTABLE | DEVICE_MAP | READ_ONLY
-                _call("cuMemHostRegister_v2", address, size, flags)
+                _call("cuMemHostRegister_v2", address, nbytes, flags)
             self._users[self._pages] = self._users.get(self._pages, 0) + 1
             self._mapping: Mapping | None = mapping  # must stay mapped while it is registered
         seen = ctypes.c_void_p()
@@ -126,7 +125,7 @@ class Registered:
         except DriverError:
             self.close()
             raise
-        self.device_address = int(seen.value or 0)
+        self.shift = int(seen.value or 0) - address
 
     def close(self) -> None:
         """Unpin the pages.  No launch must be reading them.  A second call does nothing."""
