@@ -105,7 +105,7 @@ def test_the_command_line_reads_all_splits(tmp_path: Path, capsys: Any) -> None:
     folder = saved_dict(tmp_path / "x")
     assert main(["verify", str(folder), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert [(r["nrecords"], r["ok"]) for r in found] == [(8, True), (4, True)]
+    assert [(r["records"], r["ok"]) for r in found] == [(8, True), (4, True)]
     assert main(["diff", str(folder), str(folder)]) == 0
     assert main(["diff", str(folder), str(saved(tmp_path / "y", range(8)))]) == 2
     assert "y has no splits, the other one has train, test" in capsys.readouterr().err

@@ -60,7 +60,7 @@ dataset_info:
 
 # Digits
 
-![Some rows](card.png)
+![Some records](card.png)
 
 ## Facts
 
@@ -68,15 +68,15 @@ dataset_info:
 | --- | --- |
 | format | idx |
 | records | 6 |
-| byteorder | &gt; |
-| dtype | \\|u1 |
+| bytes | 196 |
+| byte order | big |
+| dtype | uint8 |
 | shape | 6 x 6 x 5 |
 | labels | x-labels-idx1-ubyte |
-| nbytes | 196 |
 
 ## Columns
 
-| name | label | type | values | low | high |
+| name | label | type | distinct | low | high |
 | --- | --- | --- | --- | --- | --- |
 | label | yes | uint8 | 6 | 0 | 5 |
 

@@ -231,7 +231,8 @@ def test_parts_are_written_and_come_together(tmp_path, capsys):
         first, second = ds.split(0.75, seed=1, stratify="label")
         np.testing.assert_array_equal(a.view(), np.stack(list(first)))
         np.testing.assert_array_equal(b.view(), np.stack(list(second)))
-    ran(capsys, "merge", *paths, "-o", str(tmp_path / "y-images-idx3-ubyte"))
+    ran(capsys, "merge", *paths, str(tmp_path / "y-images-idx3-ubyte"))
+    assert "mapix merge PATH ... TARGET" in failed(capsys, "merge", paths[0], status=3)
     with mapix.open(tmp_path / "y-images-idx3-ubyte") as ds:
         assert len(ds) == 20
     assert "is something" in failed(capsys, "split", source, "-o", target)
@@ -271,12 +272,64 @@ def test_what_differs_is_listed(tmp_path, capsys):
     # the other pixels are those of another random array: of 21 records
     assert 3 in found["pixels"]
     text = ran(capsys, "diff", one, two, "--no-pixels", status=1)
-    assert "label differs in 1: 5" in text
+    assert "label differs in 1 record: 5" in text
     assert "1 only in the second: 20" in text
     np.save(tmp_path / "bare.npy", np.array(mapix.open(one).batch(range(20)).images))
     assert "columns only in the first: label" in ran(
         capsys, "diff", one, str(tmp_path / "bare.npy"), status=1
     )
+
+
+def test_what_storing_changes_is_named_a_step(tmp_path, capsys):
+    one, two = digits(tmp_path / "a"), str(tmp_path / "b")
+    with open(tmp_path / "a" / "train-labels-idx1-ubyte", "r+b") as f:
+        f.seek(8)
+        f.write(bytes(k % 10 for k in range(20)))
+    ran(capsys, "convert", one, two, "--to", "vimh")
+    found = facts(capsys, "diff", one, two, status=1)
+    with mapix.open(one) as a, mapix.open(two) as b:
+        moved = a.columns["label"].values != b.columns["label"].values
+    assert (found["equal"], found["columns"]) == (False, {"label": np.flatnonzero(moved).tolist()})
+    assert found["rounded"] == {"label": pytest.approx(9 / 255)}  # 256 levels from 0 to 9
+    text = ran(capsys, "diff", one, two, status=1)
+    n = int(moved.sum())
+    assert f"label differs in {n} records, by no more than the step of its storage, 0.0353" in text
+    with open(tmp_path / "a" / "train-labels-idx1-ubyte", "r+b") as f:
+        f.seek(8 + 5)
+        f.write(b"\4")  # was 5
+    assert facts(capsys, "diff", one, two, status=1)["rounded"] == {}
+
+
+def test_one_is_not_plural(tmp_path, capsys):
+    path = digits(tmp_path / "a", 1)
+    assert ran(capsys, "verify", path).startswith(f"{path}/train-images-idx3-ubyte: 1 record, ")
+    assert ran(capsys, "stats", path).startswith("1 record\n")
+    assert ran(capsys, "diff", path, path).startswith(f"{path}/train-images-idx3-ubyte: 1 record\n")
+    assert "<mapix.idx.IdxArray" in repr(mapix.open(path))
+    assert "1 record, 4 x 5 of uint8, with labels" in repr(mapix.open(path))
+
+
+def test_a_report_of_a_directory_names_the_directory(tmp_path, capsys):
+    path = digits(tmp_path / "a")
+    mapix.idx.write(tmp_path / "a" / "t10k-images-idx3-ubyte", np.zeros((7, 4, 5), np.uint8))
+    mapix.idx.write(tmp_path / "a" / "t10k-labels-idx1-ubyte", np.zeros(7, np.uint8))
+    (found,) = facts(capsys, "verify", path)
+    assert (found["path"], found["records"], found["ok"]) == (path, 27, True)
+
+
+def test_facts_have_one_order_and_one_name(path, capsys):
+    found = list(facts(capsys, "info", path))
+    assert found[:3] == ["format", "path", "records"]
+    assert "nbytes" not in found or found[3] == "nbytes"
+    (report, *_) = facts(capsys, "verify", path)
+    assert {"records", "nbytes"} <= report.keys()
+
+
+def test_a_text_that_is_no_condition_is_wrong_usage(tmp_path, capsys):
+    path = digits(tmp_path / "a")
+    assert "it ends too early" in failed(capsys, "query", path, "label >", status=3)
+    assert "it ends too early" in failed(capsys, "ls", path, "--where", "label >", status=3)
+    assert "no column 'x'" in failed(capsys, "query", path, "x > 1", status=2)
 
 
 def test_segments(tmp_path, capsys):
@@ -369,9 +422,9 @@ def test_pages_of_records(tmp_path, capsys):
     assert main(["ls", path, "-n", "3", "--range", "5:"]) == 0
     out, err = capsys.readouterr()
     assert [line.split()[0] for line in out.splitlines()[2:]] == ["5", "6", "7"]
-    assert err == "3 of 15 rows; --range 8:11 prints the next\n"
+    assert err == "3 of 15 records; --range 8:11 prints the next\n"
     assert main(["ls", path, "-n", "3", "--where", "label == 1"]) == 0
-    assert capsys.readouterr().err == "3 of 5 rows; -n 5 prints all\n"
+    assert capsys.readouterr().err == "3 of 5 records; -n 5 prints all\n"
     assert "no column 'x'" in failed(capsys, "ls", path, "--columns", "x")
     assert "no column 'x'" in failed(capsys, "ls", path, "--sort", "x")
     assert "FROM:TO" in failed(capsys, "ls", path, "--range", "5", status=3)
@@ -732,6 +785,25 @@ def test_files_in_memory_are_not_called_cold(tmp_path, monkeypatch):
     assert all(figure["cold"] is None for figure in found["figures"])
 
 
+def test_small_files_are_not_measured_cold(tmp_path, monkeypatch, capsys):
+    path = digits(tmp_path / "a")
+    monkeypatch.setattr(bench, "_in_memory", lambda path: False)
+    found = facts(capsys, "bench", path, "--seconds", "0.0001")
+    assert found["nbytes"] == 16 + 20 * 20  # those of the images that are read
+    assert found["cold"] is False
+    cold = {figure["what"]: figure["cold"] for figure in found["figures"]}
+    assert cold.pop("open") > 0
+    assert set(cold.values()) == {None}
+    text = ran(capsys, "bench", path, "--seconds", "0.0001")
+    assert "Below 4.00 MB, reading from the disk is not measured" in text
+    assert "records per second" in text
+    assert text.count("cold") == 1
+    monkeypatch.setattr(bench, "LEAST_COLD_NBYTES", 1)
+    found = facts(capsys, "bench", path, "--seconds", "0.0001")
+    assert found["cold"] is True
+    assert all(f["cold"] for f in found["figures"] if f["what"] != "open for the first time")
+
+
 def test_measuring_shows_progress(tmp_path, monkeypatch, capsys):
     called = []
 
@@ -884,7 +956,7 @@ def test_what_was_repaired_is_json_too(tmp_path, capsys):
     path.write_bytes(path.read_bytes()[:-3])
     assert main(["repair", str(path), str(tmp_path / "new"), "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
-    assert found["nrecords"] == N - 1
+    assert found["records"] == N - 1
     assert not found["complete"]
     assert found["lost"] == [[found["nbytes"], path.stat().st_size]]
 

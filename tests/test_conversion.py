@@ -540,7 +540,7 @@ def test_models(tmp_path, end):
         )
     with pytest.raises(UnsupportedError, match="a model becomes json, npz or safetensors"):
         mapix.convert(source, tmp_path / "v", to="vimh")
-    with pytest.raises(UnsupportedError, match="are for VisualRBM's models"):
+    with pytest.raises(UnsupportedError, match="are written of VisualRBM's models alone"):
         mapix.convert(mnist(tmp_path / "mnist"), tmp_path / f"y.{end}", split="train", to="json")
 
 

@@ -403,7 +403,7 @@ def test_other_objects_are_short(archive, tmp_path):
 def test_reports_state_their_first_problems():
     report = Report("x", 3, 9, ["all"], [f"problem {k}" for k in range(9)])
     assert repr(report).splitlines() == [
-        "<Report x: 3 records, 1 properties checked, 9 problems",
+        "<Report x: 3 records, 1 check, 9 problems",
         "  problem 0",
         "  problem 1",
         "  problem 2",

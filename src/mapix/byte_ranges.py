@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from mapix.source import Source
-from mapix.text import printable
+from mapix.text import counted, printable
 
 __all__ = ["KINDS", "ByteRange", "Kind", "Walk", "hex_dump", "shortened"]
 
@@ -152,4 +152,4 @@ def _lines(ranges: Iterable[ByteRange], width: int, most: int) -> Iterator[str]:
             line = f"{found.at + at:08x}  {part.hex(' '):<{3 * width}} {shown:<{width}}"
             yield f"{line}  {meaning}" if at == 0 else line.rstrip()
         if len(raw) < found.nbytes:
-            yield f"{found.at + len(raw):08x}  ... {found.nbytes - len(raw)} more bytes"
+            yield f"{found.at + len(raw):08x}  ... {counted(found.nbytes - len(raw), 'more byte')}"

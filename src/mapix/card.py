@@ -20,7 +20,7 @@ from mapix.drawing.scaling import brightened
 from mapix.errors import MapixError
 from mapix.notebook import thumbnails
 from mapix.selection import spread
-from mapix.text import plain_line
+from mapix.text import plain_line, title_of, value_text
 
 __all__ = ["card", "picture", "yaml"]
 
@@ -38,7 +38,7 @@ HUB_READS = frozenset({".arrow", ".csv", ".json", ".jsonl", ".parquet", ".tar"})
 SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"))
 MORE_SIZES = ((10**7, "1M<n<10M"), (10**8, "10M<n<100M"), (10**9, "100M<n<1B"))
 HEADS = (
-    *("name", "label", "type", "values", "missing", "low", "high"),
+    *("name", "label", "type", "distinct", "missing", "low", "high"),
     *("unit", "description", "problem"),
 )
 
@@ -233,8 +233,8 @@ def _facts(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             isinstance(item, str | int | float) for item in items
         ):
             continue
-        between = " x " if key.endswith("shape") else ", "
-        yield key.replace("_", " "), between.join(_cell(item) for item in items)
+        local = isinstance(value, str) and os.path.isabs(value)
+        yield title_of(key), os.path.basename(value) if local else value_text(value, key)
 
 
 def _cell(value: Any) -> str:

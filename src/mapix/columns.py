@@ -144,6 +144,10 @@ class Column:
         unique[:] = sorted(known)
         return unique, np.array([known[value] for value in unique], np.int64)
 
+    def rounding(self) -> NDArray[np.float64] | None:
+        """Return the most by which storing may have changed each value, (n,); None: not at all."""
+        return None
+
     def class_counts(self) -> NDArray[np.int64] | None:
         """Return the number of records of each class, int64; None where values are not classes."""
         return None
@@ -373,7 +377,7 @@ def naming(columns: Mapping[str, Column], names: Iterable[str]) -> list[Column] 
 
 
 def facts_of(column: Column) -> dict[str, Any]:
-    """Return name, type, numbers of values and of missing ones, range, unit and description.
+    """Return name, type, numbers of distinct and of missing values, range, unit and description.
 
     The type is numpy's name, ``"text"``, ``"bytes"``, ``"list"``, or "" where there are no values.
     """
@@ -385,7 +389,7 @@ def facts_of(column: Column) -> dict[str, Any]:
     return {
         "name": column.name,
         "type": kind,
-        "values": len(column.counts()[0]),
+        "distinct": len(column.counts()[0]),
         "missing": len(column) - len(values),
         "low": values.min() if numbers else None,
         "high": values.max() if numbers else None,

@@ -43,7 +43,7 @@ from mapix.progress import Progress, shown, with_bar
 from mapix.registry import Deferred, reopen, resolved
 from mapix.sampling import spread
 from mapix.selection import Rows, chosen, compose, positions
-from mapix.text import printable
+from mapix.text import counted, printable
 from mapix.views import exported
 
 if TYPE_CHECKING:
@@ -161,6 +161,8 @@ class Dataset(abc.ABC, Generic[R]):
                 setattr(cls, name, with_bar(vars(cls)[name], task, unit))
         if "verify" in vars(cls) and not _has_argument(vars(cls)["verify"], "map"):
             cls.verify = _without_map(cls.verify)  # type: ignore[method-assign]
+        if "verify" in vars(cls):
+            cls.verify = _in_own_words(cls.verify)  # type: ignore[method-assign]
 
     # --- what a subclass supplies -----------------------------------------------------------------
 
@@ -378,7 +380,7 @@ class Dataset(abc.ABC, Generic[R]):
 
     def _summary(self) -> str:
         """Return what ``repr`` states of an open dataset."""
-        return f"{len(self)} {self.RECORDS}"
+        return counted(len(self), self.RECORDS)
 
     def _sample(self, rows: NDArray[np.int64]) -> Mapping[str, Column]:
         """Return the columns of a few records of the file, by number, for ``repr`` and notebooks.
@@ -1116,11 +1118,12 @@ class Dataset(abc.ABC, Generic[R]):
         columns = [
             {"name": name, "label": name in self._label_names()} for name in self._column_names()
         ]
+        found = {"format": self.FAMILY, "path": self.path, "records": len(self), "nbytes": None}
+        found |= self._facts()
+        if found["nbytes"] is None:  # the family does not state it
+            del found["nbytes"]
         return {
-            "format": self.FAMILY,
-            "path": self.path,
-            "records": len(self),
-            **self._facts(),
+            **found,
             "columns": columns,
             "splits": dict(self.splits),
         }
@@ -1410,6 +1413,18 @@ def _has_argument(method: Callable[..., Any], name: str) -> bool:
         method = method.__wrapped__
     code = getattr(method, "__code__", None)
     return code is None or name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+
+
+def _in_own_words(method: Callable[..., Report]) -> Callable[..., Report]:
+    """Return ``verify`` whose report calls the records as the family does."""
+
+    @wraps(method)
+    def made(self: Any, *args: Any, **options: Any) -> Report:
+        report = method(self, *args, **options)
+        report.unit = self.RECORDS
+        return report
+
+    return made
 
 
 def _without_map(method: Callable[..., Report]) -> Callable[..., Report]:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Difference", "difference"]
 
+ROUNDING_ERRORS = 1e-6  # of the arithmetic on floats
+
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
@@ -35,6 +37,9 @@ class Difference:
         Columns that only one of them has.
     columns : dict of str to list of int
         Column -> records whose values differ.
+    rounded : dict of str to float
+        Column -> the most by which storing may have changed its values, for columns of which no
+        value differs by more: a format may store one of 256 numbers in place of each.
     shapes, types, pixels : list of int
         Records whose pixels differ in shape, in type, and in numbers.
     largest : float
@@ -47,6 +52,7 @@ class Difference:
     columns_first: list[str] = field(default_factory=list)
     columns_second: list[str] = field(default_factory=list)
     columns: dict[str, list[int]] = field(default_factory=dict)
+    rounded: dict[str, float] = field(default_factory=dict)
     shapes: list[int] = field(default_factory=list)
     types: list[int] = field(default_factory=list)
     pixels: list[int] = field(default_factory=list)
@@ -87,6 +93,8 @@ def difference(
             wrong = _unequal(a.columns[name], ours, b.columns[name], theirs)
             if wrong.any():
                 found.columns[name] = ours[wrong].tolist()
+                most = _rounding(a.columns[name], ours[wrong], b.columns[name], theirs[wrong])
+                found.rounded |= {} if most is None else {name: most}
     if pixels:
         rows_a, rows_b = a._rows_of(ours).tolist(), b._rows_of(theirs).tolist()
         for k, (row_a, row_b) in enumerate(zip(rows_a, rows_b, strict=True)):
@@ -136,6 +144,21 @@ def _unequal(
             other &= ~(np.isnan(values_a) & np.isnan(values_b))
     unequal: NDArray[np.bool_] = (there_a != there_b) | (there_a & other)
     return unequal
+
+
+def _rounding(
+    a: Column, ours: NDArray[np.int64], b: Column, theirs: NDArray[np.int64]
+) -> float | None:
+    """Return the most by which storing may have changed values; None where they differ by more."""
+    steps = ((a.rounding(), ours), (b.rounding(), theirs))
+    may = [step[rows] for step, rows in steps if step is not None]
+    if not may or not (a.numeric and b.numeric):
+        return None
+    if not (a.present[ours].all() and b.present[theirs].all()):
+        return None
+    most = np.sum(may, axis=0)
+    gap = np.abs(a.values[ours].astype(np.float64) - b.values[theirs].astype(np.float64))
+    return float(most.max()) if (gap <= most * (1 + ROUNDING_ERRORS)).all() else None
 
 
 def _compare(found: Difference, i: int, one: NDArray[Any] | None, two: NDArray[Any] | None) -> None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from mapix.columns import Column
 
-__all__ = ["Bounds", "bounds_of", "evaluate", "names_in"]
+__all__ = ["Bounds", "ConditionError", "bounds_of", "evaluate", "names_in"]
 
 MOST_TEXT = 10_000  # characters
 QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
@@ -53,6 +53,10 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 _BOOL = {ast.And: np.logical_and, ast.Or: np.logical_or}
 
 
+class ConditionError(ValueError):
+    """A text is not a condition, whatever the columns are."""
+
+
 def evaluate(text: str, columns: Mapping[str, Column]) -> tuple[Any, set[str]]:
     """Evaluate a condition for each record; return the result and the names that occur.
 
@@ -77,7 +81,7 @@ def evaluate(text: str, columns: Mapping[str, Column]) -> tuple[Any, set[str]]:
     except TypeError as e:
         raise ValueError(f"{text!r} compares values of different types: {e}") from e
     except RecursionError as e:
-        raise ValueError(f"{text!r} is nested too deeply") from e
+        raise ConditionError(f"{text!r} is nested too deeply") from e
 
 
 def names_in(text: str, known: Iterable[str]) -> list[str]:
@@ -94,17 +98,19 @@ def names_in(text: str, known: Iterable[str]) -> list[str]:
 def _parsed(text: str, known: Iterable[str]) -> tuple[ast.expr, str, set[str]]:
     """Return a condition, its text without blanks around it, and the names that occur."""
     if len(text) > MOST_TEXT:
-        raise ValueError(f"a condition may have {MOST_TEXT} characters, this one has {len(text)}")
+        raise ConditionError(
+            f"a condition may have {MOST_TEXT:,} characters, this one has {len(text):,}"
+        )
     text = text.strip()
     try:
         body = ast.parse(text, mode="eval").body
         names = _names(body)
     except SyntaxError as e:
-        raise ValueError(f"{text!r} is not a condition: {_syntax(e, text)}") from e
+        raise ConditionError(f"{text!r} is not a condition: {_syntax(e, text)}") from e
     except MemoryError as e:
-        raise ValueError(f"{text!r} is not a condition: {e}") from e
+        raise ConditionError(f"{text!r} is not a condition: {e}") from e
     except RecursionError as e:
-        raise ValueError(f"{text!r} is nested too deeply") from e
+        raise ConditionError(f"{text!r} is nested too deeply") from e
     for name in sorted(names):
         if name not in known:
             there = f"the columns: {', '.join(known)}" if known else "the dataset has no columns"
@@ -206,7 +212,7 @@ def _apply(
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value
     part = ast.get_source_segment(text, node) or type(node).__name__
-    raise ValueError(f"{text!r}: {part!r} is not understood here; a callable may do it")
+    raise ConditionError(f"{text!r}: {part!r} is not understood here; a callable may do it")
 
 
 # --- what can be true, from the ranges of columns ------------------------------------------------

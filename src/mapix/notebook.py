@@ -321,7 +321,7 @@ def statistics_html(found: Any) -> str:
         counts, ends = s.bars(BARS)
         cells = [escaped(name, MOST_CELL), *numbers, f"{len(s.unique):,}", f"{s.missing:,}"]
         rows.append([*cells, bars(counts, ends)])
-    heads = ("column", "min", "max", "mean", "std", "values", "missing", "how often")
+    heads = ("column", "low", "high", "mean", "std", "distinct", "missing", "how often")
     parts.append(table(rows, heads))
     return page(type(found).__name__, f"{found.n:,} records", *parts)
 

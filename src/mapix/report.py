@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from mapix.text import plain_line, printable
+from mapix.text import counted, plain_line, printable
 
 __all__ = ["Report", "report_progress"]
 
@@ -40,6 +40,8 @@ class Report:
         Numbers of records whose bytes do not match their checksums or counts.
     unchecked : list of str
         What was not checked because a library is not installed, and which one.
+    unit : str
+        What the records are called: "records", or "segments", "images", ...
     """
 
     path: str
@@ -49,6 +51,7 @@ class Report:
     problems: list[str] = field(default_factory=list)
     damaged: list[int] = field(default_factory=list)
     unchecked: list[str] = field(default_factory=list)
+    unit: str = "records"
 
     @property
     def ok(self) -> bool:
@@ -77,6 +80,7 @@ class Report:
 
     def add(self, found: Report, begin: int) -> None:
         """Add the report of a file whose first record has the number ``begin`` here."""
+        self.unit = found.unit
         self.nrecords += found.nrecords
         self.nbytes += found.nbytes
         self.checked.append(f"{found.path}: {', '.join(found.checked)}")
@@ -110,14 +114,16 @@ class Report:
         return [int(number) for number in NUMBERED.findall(own)]
 
     def __repr__(self) -> str:
-        found = f"{len(self.problems)} problems" if self.problems else "no problems"
-        what = f"{self.nrecords:,} records, {len(self.checked)} properties checked, {found}"
+        found = counted(len(self.problems), "problem") if self.problems else "no problems"
+        checks = counted(len(self.checked), "check")
+        what = f"{counted(self.nrecords, self.unit)}, {checks}, {found}"
         lines = [f"<{type(self).__name__} {printable(self.path)}: {what}", *self.problems[:3]]
         more = len(self.problems) - 3
-        lines += [f"{more} other problems"] if more > 0 else []
+        lines += [counted(more, "other problem")] if more > 0 else []
         return "\n  ".join(plain_line(line) for line in lines) + ">"
 
     def __str__(self) -> str:
-        lines = [f"{self.path}: {self.nrecords:,} records, checked {', '.join(self.checked)}"]
+        n = counted(self.nrecords, self.unit)
+        lines = [f"{self.path}: {n}, checked {', '.join(self.checked)}"]
         lines += [f"  {problem}" for problem in self.problems or ["no problems"]]
         return "\n".join([*lines, *(f"  not checked: {text}" for text in self.unchecked)])

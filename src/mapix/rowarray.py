@@ -43,7 +43,7 @@ from mapix.report import Report
 from mapix.selection import Rows, axes
 from mapix.source import Source
 from mapix.statistics import Sums, sums_of
-from mapix.text import type_name
+from mapix.text import counted, type_name
 from mapix.views import exported, selected
 
 __all__ = ["RowArray", "stored"]
@@ -151,8 +151,6 @@ class RowArray(FileDataset[NDArray[Any]]):
     options : mapping, optional
         Options with which the file was opened.
     """
-
-    RECORDS = "rows"
 
     def __init__(
         self,
@@ -745,7 +743,8 @@ class RowArray(FileDataset[NDArray[Any]]):
 
     def _summary(self) -> str:
         more = ", with labels" if self.labels is not None else ""
-        return f"{type_name(self.dtype)} {self.shape}{more}"
+        shape = " x ".join(map(str, self.shape[1:])) or "single numbers"
+        return f"{counted(len(self), self.RECORDS)}, {shape} of {type_name(self.dtype)}{more}"
 
     def _explained(self, row: int) -> dict[str, Any]:
         how = f"a read-only view of the file from byte {self._at + row * self._row_nbytes} on"
@@ -817,6 +816,7 @@ class RowArray(FileDataset[NDArray[Any]]):
         size = math.prod(plan.shape) * plan.dtype.itemsize
         arithmetic = ", (number * scale - mean) / std" if options.arithmetic else ""
         same = plan.dtype == self._native_dtype and not arithmetic
+        shape = " x ".join(map(str, (len(rows), *plan.shape)))
         by = "by the C core in one pass" if plan.recipe or plan.copies else "by numpy"
         swaps = "" if self._dtype.isnative else f"numbers of {self._dtype.str}, in the same pass"
         return {
@@ -824,7 +824,7 @@ class RowArray(FileDataset[NDArray[Any]]):
             "copies_nbytes": len(rows) * size,
             "swaps": swaps,
             "converts": "" if same else f"{self._native_dtype} to {plan.dtype}{arithmetic}",
-            "how": f"rows are copied {by} to {plan.dtype} {(len(rows), *plan.shape)}",
+            "how": f"records are copied {by} to {shape} of {plan.dtype}",
         }
 
     def verify(self, progress: Progress | None = None, *, map: Map | None = None) -> Report:

@@ -10,7 +10,7 @@ from mapix.errors import FormatError
 from mapix.progress import shown
 from mapix.source import Source
 from mapix.store import NewWhole
-from mapix.text import brief
+from mapix.text import brief, counted
 
 __all__ = ["Saved", "Stretches"]
 
@@ -47,8 +47,9 @@ class Saved:
         return not self.lost and not self.damaged
 
     def __str__(self) -> str:
-        lines = [f"{self.path}: {self.nrecords:,} records, {self.nbytes:,} bytes"]
-        lines += [f"  lost: bytes {a} to {b} ({b - a} bytes)" for a, b in self.lost]
+        held = f"{counted(self.nrecords, 'record')}, {counted(self.nbytes, 'byte')}"
+        lines = [f"{self.path}: {held}"]
+        lines += [f"  lost: bytes {a} to {b} ({counted(b - a, 'byte')})" for a, b in self.lost]
         lines += [f"  left out: record {i}, its checksum is wrong" for i in self.damaged]
         return "\n".join([*lines, "  nothing was lost"] if self.complete else lines)
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mapix.columns import Column, merged_counts
 from mapix.plans import Map, over
 from mapix.report import report_progress
-from mapix.text import plain_line, printable
+from mapix.text import counted, plain_line, printable
 
 if TYPE_CHECKING:
     from mapix.dataset import Dataset
@@ -264,18 +264,18 @@ class Statistics:
         return cls(n, pixels, columns_of_all([(s.n, s.columns) for s in every]))
 
     def __str__(self) -> str:
-        lines = [f"{self.n} records"]
+        lines = [counted(self.n, "record")]
         if (p := self.pixels) is not None:
             lines += [
                 f"  channel {k}: mean {p.mean[k]:.3f}, std {p.std[k]:.3f}, "
-                f"{p.min[k]:g}..{p.max[k]:g}, {p.count[k]} pixels"
+                f"{p.min[k]:g}..{p.max[k]:g}, {counted(p.count[k], 'pixel')}"
                 for k in range(len(p.count))
             ]
         lines += [f"  {s.name}: {s._text()}" for s in self.columns.values()]
         return "\n".join(lines)
 
     def __repr__(self) -> str:
-        lines = [f"<Statistics of {self.n} records"]
+        lines = [f"<Statistics of {counted(self.n, 'record')}"]
         if self.pixels is not None:
             lines.append(repr(self.pixels)[1:-1])
         if self.columns:

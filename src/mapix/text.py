@@ -24,7 +24,9 @@ __all__ = [
     "ratio",
     "seconds",
     "table",
+    "title_of",
     "type_name",
+    "value_text",
 ]
 
 MOST_CHARACTERS = 100  # of a value in a description
@@ -53,8 +55,12 @@ def amount(value: float) -> str:
 
 
 def counted(n: int, what: str) -> str:
-    """Return a number of things: ``1 thread``, ``1,024 threads``."""
-    return f"{n:,} {what}{'' if n == 1 else 's'}"
+    """Return a number of things, of which ``what`` names one or several.
+
+    ``1 thread``, ``1,024 threads``, both for ``"thread"`` and for ``"threads"``.
+    """
+    one = what.removesuffix("s")
+    return f"{n:,} {one}{'' if n == 1 else 's'}"
 
 
 def nbytes(value: float) -> str:
@@ -211,16 +217,16 @@ def description(facts: Mapping[str, Any]) -> str:
     for name, value in facts.items():
         if name == "path" or value is None or value in ({}, [], ""):
             continue
-        title = name.replace("nbytes", "bytes").replace("_", " ")
+        title = title_of(name)
         if name == "splits":
             rows.append([title, ", ".join(value)])
         elif isinstance(value, Mapping):
-            found = [[str(k), _value(v)] for k, v in value.items() if _plain(v)]
+            found = [[str(k), value_text(v)] for k, v in value.items() if _plain(v)]
             sections += [(title, found)] if found else []
         elif isinstance(value, list) and all(isinstance(v, Mapping) for v in value):
             sections.append((title, _records(value)))
         else:
-            rows.append([title, _value(value, name)])
+            rows.append([title, value_text(value, name)])
     parts = [str(facts.get("path", "")), table(rows)]
     for title, found in sections:
         right = [k for k in range(len(found[0])) if all(_numeric(row[k]) for row in found[1:])]
@@ -228,12 +234,17 @@ def description(facts: Mapping[str, Any]) -> str:
     return "\n".join(parts)
 
 
+def title_of(name: str) -> str:
+    """Return the name of a fact as people read it: ``bytes`` for ``nbytes``."""
+    return name.replace("nbytes", "bytes").replace("byteorder", "byte order").replace("_", " ")
+
+
 def _records(values: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """Return mappings as rows below a row of their keys; a key without any value is left out."""
     keys = dict.fromkeys(
         k for v in values for k in v if any(u.get(k) not in (None, "") for u in values)
     )
-    return [list(keys), *([_value(v.get(key), key) for key in keys] for v in values)]
+    return [list(keys), *([value_text(v.get(key), key) for key in keys] for v in values)]
 
 
 def _plain(value: Any) -> bool:
@@ -264,7 +275,8 @@ def type_name(code: object) -> str:
     return f"{dtype.name}, big-endian" if dtype.str.startswith(">") else dtype.name
 
 
-def _value(value: Any, name: str = "") -> str:
+def value_text(value: Any, name: str = "") -> str:
+    """Return the value of a fact of ``ds.describe()``, by its name, as text on one line."""
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -279,10 +291,10 @@ def _value(value: Any, name: str = "") -> str:
         return type_name(value)
     if isinstance(value, list | tuple):
         if name in RANGES and len(value) == 2:
-            return " to ".join(_value(v) for v in value)
-        return (" x " if name.endswith(SIZES) else ", ").join(_value(v) for v in value)
+            return " to ".join(value_text(v) for v in value)
+        return (" x " if name.endswith(SIZES) else ", ").join(value_text(v) for v in value)
     if isinstance(value, Mapping):
-        return ", ".join(f"{k} {_value(v)}" for k, v in value.items())
+        return ", ".join(f"{k} {value_text(v)}" for k, v in value.items())
     return " ".join(str(value).split())[:MOST_CHARACTERS]
 
 

@@ -14,6 +14,7 @@ __all__ = [
     "add_new",
     "add_opening",
     "add_paths",
+    "add_paths_and_target",
     "add_records",
     "each_opened",
     "natural",
@@ -22,6 +23,7 @@ __all__ = [
     "opened_splits",
     "opening",
     "range_of",
+    "target_of",
 ]
 
 _VALUES = {"true": True, "yes": True, "false": False, "no": False, "none": None}
@@ -34,6 +36,28 @@ def add_paths(parser: Any, *, several: bool = True) -> None:
     else:
         parser.add_argument("paths", metavar="PATH", nargs=1)
     add_opening(parser)
+
+
+def add_paths_and_target(parser: Any) -> None:
+    """Add ``PATH ... TARGET``, and ``-o`` for the target; see ``target_of``."""
+    parser.add_argument("paths", metavar="PATH", nargs="+", help="several are written as one")
+    parser.add_argument("-o", dest="out", metavar="TARGET", help="by default the last PATH")
+
+
+def target_of(arguments: argparse.Namespace, command: str) -> str:
+    """Return the new dataset of ``add_paths_and_target``, and leave the others as paths.
+
+    Raises
+    ------
+    UsageError
+        None was named.
+    """
+    target, arguments.out = arguments.out, None
+    if target is None:
+        if len(arguments.paths) == 1:
+            raise UsageError(f"name the new file or directory: mapix {command} PATH ... TARGET")
+        target = arguments.paths.pop()
+    return str(target)
 
 
 def add_opening(parser: Any) -> None:
@@ -182,7 +206,12 @@ def chosen(ds: Any, arguments: argparse.Namespace) -> Any:
     if getattr(arguments, "range", None) is not None:
         ds = ds[arguments.range]
     if getattr(arguments, "where", None) is not None:
-        ds = ds.where(arguments.where)
+        from mapix.expression import ConditionError
+
+        try:
+            ds = ds.where(arguments.where)
+        except ConditionError as e:
+            raise UsageError(str(e)) from e
     if getattr(arguments, "sort", None) is not None:
         check_column(ds, arguments.sort)
         ds = ds.sort_by(arguments.sort, descending=arguments.descending)

@@ -16,7 +16,7 @@ from typing import Any
 from mapix.commands.arguments import add_paths, natural, opening
 from mapix.commands.output import CommandError, Table, UsageError, add_output, emit, progress
 from mapix.errors import MapixError
-from mapix.text import nbytes, seconds
+from mapix.text import counted, nbytes, seconds
 
 __all__ = ["add"]
 
@@ -26,10 +26,10 @@ cache (warm), and from the disk (cold). Beside it: np.memmap and plain reads of 
 random places of the same file. -o CHART.svg or .png draws a chart (extra cli)."""
 RECORDS = 4096  # that are read in one round at most
 BAR = 24  # characters of the longest bar
-PROBES = 64  # places of a file where is checked whether it is in the page cache
 MOST_IN_ONE_FILE = 0.6  # of all bytes: then that file is read beside
 SIDES = (224, 224)  # of pictures in a batch
 MOST_FILES = 100_000
+LEAST_COLD_NBYTES = 4_000_000  # of a dataset that is also read from the disk
 CHARTS = (".svg", ".png", ".pdf")
 
 
@@ -79,15 +79,24 @@ def _run(arguments: argparse.Namespace) -> None:
         "records": bench.n,
         "nbytes": bench.nbytes,
         "batch": bench.batch,
-        "cold": bench.can_evict,
+        "cold": bench.cold,
         "figures": [asdict(figure) for figure in figures],
     }
     target = arguments.out
     if target is not None and target.endswith(CHARTS):
         _chart(figures, target)
         arguments.out = None
-    notes = [] if bench.can_evict else ["the page cache cannot be emptied here: nothing is cold"]
-    head = f"{arguments.paths[0]}: {bench.n:,} {bench.unit}, {nbytes(bench.nbytes)}"
+    notes = []
+    if not bench.can_evict:
+        notes = ["", "The page cache cannot be emptied here, so nothing is read from the disk."]
+    elif not bench.cold:
+        least = nbytes(LEAST_COLD_NBYTES)
+        notes = [
+            "",
+            f"Below {least}, reading from the disk is not measured: with its first pages, the",
+            "kernel reads most of so small a dataset.",
+        ]
+    head = f"{arguments.paths[0]}: {counted(bench.n, bench.unit)}, {nbytes(bench.nbytes)}"
     emit(arguments, facts, head, "", *_tables(figures, bench.unit), *notes)
 
 
@@ -104,19 +113,22 @@ class _Bench:
         with self._open() as ds:
             if not hasattr(ds, "columns") or not len(ds):
                 raise CommandError(f"{self._paths[0]}: there are no records to read")
+            every = sum(os.path.getsize(path) for path in self.files)
+            self.nbytes = ds.describe().get("nbytes") or every
             self.n, self.unit = len(ds), ds.RECORDS
             self.batch = 0 if ds.NO_BATCH else min(arguments.batch, self.n)
             order = np.random.default_rng(arguments.seed).permutation(self.n)
             some = order[: max(self.batch, 1)].tolist()
             self.how, self.how_text = _batch_options(ds, some) if self.batch else ({}, "")
             file = ds.path if os.path.isfile(ds.path) else None
-        self.nbytes = sum(os.path.getsize(path) for path in self.files)
         # read beside by np.memmap and plain reads, if most of the records are in one file
         alone = file is not None and os.path.getsize(file) >= MOST_IN_ONE_FILE * self.nbytes
         self._file = file if alone else None
         self.nfigures = 2 + (3 if self.batch else 2) * (3 if alone else 1)
         self._rng_seed = arguments.seed
-        self.can_evict = self._evicted()
+        self.can_evict = self._can_evict()
+        # of a smaller one the readahead of the first pages brings the others
+        self.cold = self.can_evict and self.nbytes >= LEAST_COLD_NBYTES
 
     def _open(self) -> Any:
         from mapix.registry import open_dataset
@@ -124,8 +136,16 @@ class _Bench:
         paths = self._paths
         return open_dataset(paths[0] if len(paths) == 1 else paths, **self._options)
 
-    def _evicted(self) -> bool:
-        """Take the files out of the page cache; return whether that worked."""
+    def _can_evict(self) -> bool:
+        """Return whether files can be taken out of the page cache.
+
+        The check itself makes the kernel read ahead, so what it checks is evicted again afterwards.
+        """
+        self._evict()
+        return not _in_memory(max(self.files, key=os.path.getsize))
+
+    def _evict(self) -> None:
+        """Take the files out of the page cache."""
         for path in self.files:
             fd = os.open(path, os.O_RDONLY)
             try:
@@ -133,13 +153,15 @@ class _Bench:
                 os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
             finally:
                 os.close(fd)
-        return not _in_memory(max(self.files, key=os.path.getsize))
 
     # --- opening ----------------------------------------------------------------------------------
 
     def opening(self) -> Iterator[Figure]:
         """Measure opening: with the indexes that are stored, and without any."""
-        cold = self._timed_open() if self.can_evict and self._evicted() else None
+        cold = None
+        if self.can_evict:
+            self._evict()
+            cold = self._timed_open()
         warm = median(self._timed_open() for _ in range(5))
         yield Figure("open", "mapix", warm, cold, 0)
         with _no_stored_indexes():
@@ -192,32 +214,42 @@ class _Bench:
     def _figure(self, what: str, how: str, mean: float, rounds: Callable[[], Any]) -> Figure:
         """Measure a generator: it yields 0 when the file is open, then the records that it read."""
         cold = None
-        if self.can_evict and self._evicted():
-            cold = self._rate(rounds, once=True)
-        self._rate(rounds, once=True)  # into the page cache
-        return Figure(what, how, self._rate(rounds), cold, mean)
+        if self.cold:
+            self._evict()
+            cold, _ = self._round(rounds)
+        _, n = self._round(rounds)  # into the page cache
+        return Figure(what, how, self._rate(rounds, n), cold, mean)
 
-    def _rate(self, rounds: Callable[[], Any], *, once: bool = False) -> float:
-        """Return records per second; a short file is read again and again, unless ``once``."""
-        done, took = 0, 0.0
-        while True:
-            with closing(rounds()) as read:  # so that no file stays mapped
-                next(read)  # it is open
-                began = time.perf_counter()
-                for n in read:
-                    done += n
-                    if took + time.perf_counter() - began > self._seconds:
-                        break
-                took += time.perf_counter() - began
-            if once or took > self._seconds:
-                return done / max(took, 1e-9)
+    def _rate(self, rounds: Callable[[], Any], n: int) -> float:
+        """Return records per second: the median of rounds that read the first n records.
+
+        Not the mean: a round of less than a millisecond may be interrupted.
+        """
+        rates: list[float] = []
+        began = time.perf_counter()
+        while not rates or time.perf_counter() - began < self._seconds:
+            rates.append(self._round(rounds, n)[0])
+        return median(rates)
+
+    def _round(self, rounds: Callable[[], Any], most: int | None = None) -> tuple[float, int]:
+        """Return records per second, and how many were read, before the time was over."""
+        done = 0
+        with closing(rounds()) as read:  # so that no file stays mapped
+            next(read)  # it is open
+            began = time.perf_counter()
+            for n in read:
+                done += n
+                if done == most or time.perf_counter() - began > self._seconds:
+                    break
+            took = time.perf_counter() - began
+        return done / max(took, 1e-9), done
 
     def _singles(self, order: Any) -> Callable[[], Iterator[int]]:
         def rounds() -> Iterator[int]:
             with self._open() as ds:
                 yield 0
-                for i in order.tolist():
-                    found = _content(ds, i)
+                for row in ds._rows_of(order).tolist():
+                    found = ds._content(row)
                     if found is not None:
                         found.copy()  # a view is read only then
                     yield 1
@@ -345,20 +377,18 @@ def _files(paths: Sequence[str]) -> Iterator[str]:
 
 
 def _in_memory(path: str) -> bool:
-    """Return whether most of a file is in the page cache: reads that must not wait succeed."""
-    size = os.path.getsize(path)
+    """Return whether a file is in the page cache: a read in its middle, which must not wait.
+
+    One read only, since the kernel reads ahead for it, and would answer the next ones by that.
+    """
     fd = os.open(path, os.O_RDONLY)
-    there = 0
     try:
-        for k in range(PROBES):
-            try:
-                os.preadv(fd, [bytearray(1)], k * size // PROBES, os.RWF_NOWAIT)
-                there += 1
-            except OSError:
-                continue  # it would have to wait for the disk
+        os.preadv(fd, [bytearray(1)], os.path.getsize(path) // 2, os.RWF_NOWAIT)
+    except OSError:
+        return False  # it would have to wait for the disk
     finally:
         os.close(fd)
-    return there > PROBES // 2
+    return True
 
 
 @contextmanager
@@ -382,7 +412,7 @@ def _no_stored_indexes() -> Iterator[None]:
 def _tables(figures: Sequence[Figure], unit: str) -> list[Table | str]:
     opened = [f for f in figures if not f.mean_nbytes]
     rows = [[f.what, seconds(f.warm or 0), seconds(f.cold) if f.cold else None] for f in opened]
-    parts: list[Table | str] = [Table(["", "warm", "cold"], rows), ""]
+    parts: list[Table | str] = [_measured(["", "warm", "cold"], rows), ""]
     read = [f for f in figures if f.mean_nbytes]
     most = {f.what: max(g.warm or 0 for g in read if g.what == f.what) for f in read}
     rows = [
@@ -396,7 +426,13 @@ def _tables(figures: Sequence[Figure], unit: str) -> list[Table | str]:
         for f in read
     ]
     heads = [f"{unit} per second", "by", "warm", "cold", ""]
-    return [*parts, Table(heads, rows)]
+    return [*parts, _measured(heads, rows)]
+
+
+def _measured(heads: Sequence[str], rows: Sequence[Sequence[str | None]]) -> Table:
+    """Return a table without the columns of which nothing was measured."""
+    used = [k for k in range(len(heads)) if any(row[k] for row in rows)]
+    return Table([heads[k] for k in used], [[row[k] for k in used] for row in rows])
 
 
 def _per_second(rate: float | None) -> str | None:

@@ -12,7 +12,7 @@ from mapix.commands.output import Table, add_output, emit
 __all__ = ["add"]
 
 HEADS = (
-    *("name", "label", "type", "values", "missing", "low", "high"),
+    *("name", "label", "type", "distinct", "missing", "low", "high"),
     *("unit", "description", "problem"),
 )
 

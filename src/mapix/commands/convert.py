@@ -6,7 +6,14 @@ import argparse
 from typing import Any
 
 from mapix import conversion, registry
-from mapix.commands.arguments import add_opening, add_records, natural, opened
+from mapix.commands.arguments import (
+    add_opening,
+    add_paths_and_target,
+    add_records,
+    natural,
+    opened,
+    target_of,
+)
 from mapix.commands.output import UsageError, emit, progress
 
 __all__ = ["add", "add_target", "facts", "write"]
@@ -17,8 +24,7 @@ _VALUES = {"big": ">", "little": "<", "none": False}
 
 def add(parser: Any) -> None:
     """Add the arguments."""
-    parser.add_argument("paths", metavar="PATH", nargs="+", help="several are written as one")
-    parser.add_argument("-o", dest="out", metavar="TARGET", help="by default the last PATH")
+    add_paths_and_target(parser)
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
     add_opening(parser)
     add_records(parser)
@@ -27,11 +33,7 @@ def add(parser: Any) -> None:
 
 
 def _convert(a: argparse.Namespace) -> None:
-    if a.out is None:
-        if len(a.paths) == 1:
-            raise UsageError("name the new file or directory: mapix convert PATH TARGET")
-        a.out = a.paths.pop()
-    target, a.out = a.out, None
+    target = target_of(a, "convert")
     if len(a.paths) == 1 and a.where is a.range is a.sort is None and not (a.format or a.open):
         made = write(a, a.paths[0], target, a.split)
     else:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mapix.commands.arguments import add_opening, opened_splits
 from mapix.commands.output import CommandError, add_output, emit, progress
 from mapix.commands.status import BAD_DATA, GOOD
+from mapix.text import counted
 
 __all__ = ["add"]
 
@@ -54,7 +55,7 @@ def _run(arguments: argparse.Namespace) -> int:
             found = difference(a, b, pixels=not arguments.no_pixels, progress=show)
             sizes = [{"path": ds.path, "records": len(ds)} for ds in (a, b)]
             facts.append({"equal": found.equal, "split": split, "datasets": sizes, **vars(found)})
-            lines += _lines(found, sizes)
+            lines += _lines(found, a, b)
     equal = all(entry["equal"] for entry in facts)
     emit(arguments, facts[0] if len(facts) == 1 else facts, *lines)
     return GOOD if equal else BAD_DATA
@@ -78,9 +79,10 @@ def _keep_filled(path: str, other: dict[str | None, Any]) -> None:
         del other[name]
 
 
-def _lines(found: Any, sizes: Sequence[Mapping[str, Any]]) -> list[str]:
+def _lines(found: Any, a: Any, b: Any) -> list[str]:
     """Return a line for each difference of two datasets."""
-    lines = [f"{size['path']}: {size['records']:,} records" for size in sizes]
+    lines = [f"{ds.path}: {counted(len(ds), ds.RECORDS)}" for ds in (a, b)]
+    unit = a.RECORDS
     if found.equal:
         return [*lines, "  equal"]
     for which, alone in (("first", found.only_first), ("second", found.only_second)):
@@ -90,13 +92,17 @@ def _lines(found: Any, sizes: Sequence[Mapping[str, Any]]) -> list[str]:
         if names:
             lines.append(f"  columns only in the {which}: {', '.join(names)}")
     for name, records in found.columns.items():
-        lines.append(f"  {name} differs in {len(records):,}: {_some(records)}")
+        most = found.rounded.get(name)
+        why = "" if most is None else f", by no more than the step of its storage, {most:.3g}"
+        lines.append(f"  {name} differs in {counted(len(records), unit)}{why}: {_some(records)}")
     for what, records in (("shapes", found.shapes), ("types", found.types)):
         if records:
-            lines.append(f"  {what} differ in {len(records):,}: {_some(records)}")
+            n = counted(len(records), unit)
+            lines.append(f"  {what} differ in {n}: {_some(records)}")
     if found.pixels:
         most = f", by at most {found.largest:.6g}" if found.largest else ""
-        lines.append(f"  pixels differ in {len(found.pixels):,}{most}: {_some(found.pixels)}")
+        n = counted(len(found.pixels), unit)
+        lines.append(f"  pixels differ in {n}{most}: {_some(found.pixels)}")
     return lines
 
 

@@ -69,7 +69,7 @@ def facts(ds: Any) -> dict[str, Any]:
         shown[entry["name"]] = column
         entry["missing"] = len(column) - len(values) or None
         if column.numeric and len(values):
-            entry |= {"min": values.min().item(), "max": values.max().item(), "unit": column.unit}
+            entry |= {"low": values.min().item(), "high": values.max().item(), "unit": column.unit}
     found["first_records"] = [
         {"record": i} | {name: _cell(column, i) for name, column in shown.items()}
         for i in range(min(FIRST, len(ds)))

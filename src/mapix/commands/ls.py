@@ -47,6 +47,6 @@ def print_listing(
         hint = f"-n {len(ds)} prints all"
         part = arguments.range or slice(0, None)
         if arguments.where is arguments.sort is None and (part.start or 0) >= 0 and not part.step:
-            at = (part.start or 0) + n
-            hint = f"--range {at}:{at + n} prints the next"
+            start = part.start or 0
+            hint = f"--range {start + n}:{start + min(2 * n, len(ds))} prints the next"
         print(f"{n:,} of {len(ds):,} {ds.RECORDS}; {hint}", file=sys.stderr)

@@ -45,6 +45,13 @@ def _run(arguments: argparse.Namespace) -> int:
         )
     with progress(f"repairing {arguments.path}") as show:
         saved = registry.resolved(found.repair)(arguments.path, new, progress=show, **options)
-    facts = {**asdict(saved), "complete": saved.complete}
+    facts = {**_facts(asdict(saved)), "complete": saved.complete}
     emit(argparse.Namespace(json=arguments.json, out=None), facts, str(saved))
     return GOOD if saved.complete else BAD_DATA
+
+
+def _facts(found: Any) -> Any:
+    """Return the attributes of what was saved, with the names that other commands print."""
+    if not isinstance(found, dict):
+        return found
+    return {"records" if name == "nrecords" else name: _facts(v) for name, v in found.items()}

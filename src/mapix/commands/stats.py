@@ -7,9 +7,11 @@ from typing import Any
 
 from mapix.commands.arguments import add_paths, add_records, opened
 from mapix.commands.output import Table, add_output, emit, progress
+from mapix.text import counted
 
 __all__ = ["add"]
 
+COUNTS = ("pixels", "distinct", "missing")
 MOST_VALUES = 256  # of a column whose counts are in the JSON
 
 
@@ -34,17 +36,21 @@ def _run(arguments: argparse.Namespace) -> None:
             for k in range(len(p.count))
         ]
     facts["columns"] = [_column(s) for s in found.columns.values()]
-    parts: list[Any] = [f"{found.n:,} {what}"]
+    parts: list[Any] = [counted(found.n, what)]
     for title, key in (("pixels", "channels"), ("columns", "columns")):
         if facts[key]:
             heads = [name for name in facts[key][0] if name != "counts"]
-            rows = [[entry[name] for name in heads] for entry in facts[key]]
+            rows = [[_shown(name, entry[name]) for name in heads] for entry in facts[key]]
             parts += ["", Table(heads, rows, title)]
     emit(arguments, facts, *parts)
 
 
+def _shown(name: str, value: Any) -> Any:
+    return f"{value:,}" if name in COUNTS else value
+
+
 def _column(s: Any) -> dict[str, Any]:
-    facts = {"name": s.name, "values": len(s.unique), "missing": s.missing}
+    facts = {"name": s.name, "distinct": len(s.unique), "missing": s.missing}
     facts |= {"low": s.min, "median": s.median, "high": s.max, "mean": s.mean, "std": s.std}
     if len(s.unique) <= MOST_VALUES:
         facts["counts"] = [

@@ -55,5 +55,6 @@ def _reports(path: str, options: dict[str, Any], show: Callable[[int, int], None
 
 
 def _facts(report: Any) -> dict[str, Any]:
-    names = ("path", "ok", "nrecords", "nbytes", "checked", "problems", "damaged", "unchecked")
-    return {name: getattr(report, name) for name in names}
+    facts = {"path": report.path, "ok": report.ok, "records": report.nrecords}
+    names = ("nbytes", "checked", "problems", "damaged", "unchecked")
+    return facts | {name: getattr(report, name) for name in names}

@@ -306,7 +306,7 @@ def _check_splits(opened: Mapping[str, Any], target: Target, name: str) -> None:
         return
     if not target.splits and len(opened) > 1:
         there = ", ".join(opened)
-        raise ValueError(f"{name} holds one array of records: split= has to name one of {there}")
+        raise ValueError(f"{name} holds one split of a dataset: split= has to name one of {there}")
     wrong = [k for k in opened if target.splits and k not in target.splits]
     if wrong:
         raise ValueError(f"{name} has splits {', '.join(target.splits)}, not {', '.join(wrong)}")

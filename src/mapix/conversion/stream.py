@@ -451,7 +451,7 @@ def encodable(stream: Stream) -> None:
         found = " or ".join(map(str, sorted(channels)))
         raise UnsupportedError(
             f"{stream.path}: PNG holds uint8 in 1, 3 or 4 channels, not {stream.dtype} in {found}; "
-            "npz, safetensors and Parquet hold all numbers"
+            "npz and Parquet hold all numbers"
         )
 
 

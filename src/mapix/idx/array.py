@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -88,6 +89,7 @@ class IdxArray(RowArray):
         for path in others.values():
             if path == self.source.full_path:
                 continue
+            report.path = os.path.dirname(self.path)
             try:
                 with open_dataset(path, format=NAME) as other:
                     found = other.verify(map=map)

@@ -16,7 +16,7 @@ from mapix.pink.lattice import Lattice
 from mapix.pink.layout import END, NAME, Header, Kind, Layout, fields_of
 from mapix.rowarray import RowArray
 from mapix.source import Source
-from mapix.text import type_name
+from mapix.text import counted, type_name
 
 __all__ = ["PinkFile", "PinkOnSom"]
 
@@ -95,7 +95,7 @@ class PinkFile(RowArray):
         walk.numbers("<i", *fields_of(self._header, (self._at - walk.at) // 4))
 
     def _summary(self) -> str:
-        part = f"{self._n} rows of " if self._rows is not None else ""
+        part = f"{counted(self._n, self.RECORDS)} of " if self._rows is not None else ""
         numbers = f", {type_name(self.dtype)}" if self.dtype.names is None else ""
         return f"{part}{self._header.text}{numbers}"
 
@@ -114,7 +114,9 @@ class PinkOnSom(PinkFile):
         return self._header.nneurons
 
     def _facts(self) -> dict[str, Any]:
-        return {"som_shape": list(self.som_shape), "neurons": self.nneurons, **super()._facts()}
+        found = super()._facts()
+        first = {name: found.pop(name) for name in ("kind", "version", "layout")}
+        return {**first, "som_shape": list(self.som_shape), "neurons": self.nneurons, **found}
 
     @cached_property
     def lattice(self) -> Lattice:

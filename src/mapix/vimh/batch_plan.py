@@ -236,7 +236,7 @@ class BatchPlan:
             out_nbytes = len(rows) * h * w * c * np.dtype(self._dtype).itemsize
         transposed = file.interleaved == (self._layout == "NCHW") and not self._flat
         steps = {
-            f"to {self._dtype}": self._dtype != "uint8",
+            f"uint8 to {self._dtype}": self._dtype != "uint8",
             "scaled and shifted": options.arithmetic,
             f"to {self._layout}": transposed,
             "padded": bool(options.pad),

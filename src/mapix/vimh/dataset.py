@@ -17,6 +17,7 @@ from mapix.options import BatchOptions, Crop, Layout, batch_options
 from mapix.plans import Map
 from mapix.progress import shown
 from mapix.selection import Rows, positions
+from mapix.text import counted
 from mapix.vimh import record_batch as record_batch  # registers Record
 from mapix.vimh import record_types
 from mapix.vimh.batch_plan import BatchPlan
@@ -212,7 +213,7 @@ class Dataset(record_types.Rows, Batching):
         else:
             sizes = "mixed sizes"
         heads = ", ".join(f"{k}: {v}" for k, v in list(self.heads.items())[:MOST_SHOWN])
-        return f"{self._n} records, {sizes}, heads {{{heads}}}"
+        return f"{counted(self._n, self.RECORDS)}, {sizes}, heads {{{heads}}}"
 
     def _drawing(self, row: int, size: int) -> NDArray[np.uint8] | None:
         return self._gatherer.thumbnail(row, size)
@@ -395,8 +396,9 @@ class Dataset(record_types.Rows, Batching):
 
     def _explained(self, row: int) -> dict[str, Any]:
         h, w, c = (int(side) for side in self.index.shapes()[row])
-        how = f"a view of {h * w * c} bytes at their place in {self._gatherer.pixels.path}"
-        return {"how": how if self.interleaved else f"{how}, planes shown as (h, w, c) by strides"}
+        how = f"a view of {h * w * c:,} bytes at their place in {self._gatherer.pixels.path}"
+        how = how if self.interleaved else f"{how}, planes shown as (h, w, c) by strides"
+        return {"reads_nbytes": h * w * c, "how": how}
 
     def _explained_batch(self, rows: NDArray[np.int64], options: BatchOptions) -> dict[str, Any]:
         return self._plan(options).explained(self._gatherer, rows)

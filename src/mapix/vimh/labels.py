@@ -64,6 +64,11 @@ class Column(columns.Column):
         """Values in the parameter's own unit, float64 (n,).  Copies: yes."""
         return self.by_code[self.codes]
 
+    def rounding(self) -> NDArray[np.float64]:
+        """Return the step between two codes, (n,): writers of VIMH cut values to whole ones."""
+        step = abs(float(self.by_code[1] - self.by_code[0]))
+        return np.full(len(self), 0.0 if self.parameter.direct else step)
+
     def _masked(self, values: NDArray[Any]) -> Masked:
         return np.ma.MaskedArray(values, ~self.present)
 

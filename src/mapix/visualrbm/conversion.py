@@ -53,7 +53,10 @@ class Json(Target):
     def narrowed(self, streams: Mapping[str, Stream]) -> list[str]:
         """See ``Target``."""
         path = next(iter(streams.values())).path
-        raise UnsupportedError(f"{path}: json and safetensors are for VisualRBM's models")
+        raise UnsupportedError(
+            f"{path}: .json and .safetensors are written of VisualRBM's models alone; npz and "
+            "Parquet hold images"
+        )
 
     def write(self, streams: Mapping[str, Stream], path: str, count: Count) -> None:
         """See ``Target``."""
