@@ -65,7 +65,7 @@ class Column(columns.Column):
         return self.by_code[self.codes]
 
     def rounding(self) -> NDArray[np.float64]:
-        """Return the step between two codes, (n,): writers of VIMH cut values to whole ones."""
+        """Return the step between two codes, (n,): writers of VIMH round values to these."""
         step = abs(float(self.by_code[1] - self.by_code[0]))
         return np.full(len(self), 0.0 if self.parameter.direct else step)
 
