@@ -5,8 +5,10 @@
 one to four places, by fields of 1, 2, 4 or 8 bytes and by numbers in text rather than by random
 bytes alone.  In half of the inputs the checksums are made right afterwards (``mending.py``), so
 that what they protect is reached.  What is read has to be what the slow reader reads, and an error
-one of mapix's own, which names the file.  What differs is stored in ``fuzz/out/found/files-NAME``.
-Prints a table; fails on any finding.
+one of mapix's own, which names the file, and neither takes longer than ``MOST_SECONDS``.  What
+differs is stored in ``fuzz/out/found/files-NAME``; inputs in ``fuzz/regressions/files-NAME`` are
+read first.  ``MAPIX_FUZZ_SEED`` sets the seed of random numbers; the one in use is printed.  Prints
+a table; fails on any finding.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import importlib
 import os
 import random
 import re
+import signal
 import sys
 import tempfile
 import time
@@ -39,6 +42,28 @@ EDGES += ((1 << 32) - 1, 1 << 32, (1 << 63) - 1, (1 << 64) - 1)
 DIGITS = re.compile(rb"[0-9]+")
 MOST_PLACES = 4
 MOST_NBYTES = 1 << 16
+MOST_SECONDS = 30  # for one file, on a machine with other work
+
+
+class TooSlowError(BaseException):
+    """A file took longer than ``MOST_SECONDS``.  No reader takes it for an error of its own."""
+
+
+def too_slow(*_: object) -> None:
+    """Handle the signal of the timer."""
+    raise TooSlowError
+
+
+def finding(target: parsers.Parser, data: bytes) -> str | None:
+    """Return what is wrong with how the file is read, and how long that takes; None if nothing."""
+    signal.setitimer(signal.ITIMER_REAL, MOST_SECONDS)
+    try:
+        return target.finding(data)
+    except TooSlowError:
+        return f"it takes more than {MOST_SECONDS} seconds"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
 
 
 def field(rng: random.Random, data: bytes) -> bytes:
@@ -144,9 +169,14 @@ def run(name: str, make: Make, seconds: float, rng: random.Random) -> tuple[int,
         target = make(place)
         corpus = list(target.seeds)
         for seed in corpus:
-            wrong = target.finding(seed) or (None if target.accepted else "a seed is refused")
+            wrong = finding(target, seed) or (None if target.accepted else "a seed is refused")
             if wrong is not None:
                 raise SystemExit(f"{name}: {wrong}")
+        for path in sorted((HERE / "regressions" / f"files-{name}").glob("*")):
+            wrong = finding(target, path.read_bytes())
+            if wrong is not None:
+                nfound += 1
+                print(f"{name}: {path.name}: {wrong}", flush=True)
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             data = rng.choice(corpus)
@@ -156,7 +186,7 @@ def run(name: str, make: Make, seconds: float, rng: random.Random) -> tuple[int,
             if rng.random() < 0.5:
                 data = target.mended(data)
             n += 1
-            wrong = target.finding(data)
+            wrong = finding(target, data)
             naccepted += target.accepted
             if wrong is not None:
                 nfound += 1
@@ -173,10 +203,13 @@ def main() -> int:
     """Fuzz all targets, or the named ones; return 1 if there is a finding."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 10
     warnings.simplefilter("ignore", mapix.MapixWarning)
+    signal.signal(signal.SIGALRM, too_slow)
+    chosen = os.environ.get("MAPIX_FUZZ_SEED") or f"{random.randrange(1 << 32)}"
+    print(f"MAPIX_FUZZ_SEED={chosen}")
     total = 0
     print(f"{'target':28} {'files':>9} {'files/s':>9} {'accepted':>9} {'findings':>9}")
     for name, make in targets(sys.argv[2:]):
-        rng = random.Random(os.environ.get("MAPIX_FUZZ_SEED"))
+        rng = random.Random(chosen)
         try:
             n, accepted, found = run(name, make, seconds, rng)
         except ModuleNotFoundError as e:

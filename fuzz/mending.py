@@ -196,7 +196,9 @@ def catalogue(data: bytes) -> bytes:
             _put(out, sums + 4 * k, _crc(out[at : min(at + 65536, sums)]))
         _put(out, slot + 52, _crc(out[sums : sums + 4 * -(-min(nnames, len(out)) // 8192)]))
         crc = 0
-        nblocks = min(int.from_bytes(out[slot + 60 : slot + 64], "little"), 56)
+        nblocks = min(
+            int.from_bytes(out[slot + 60 : slot + 64], "little"), catalogue_layout.MOST_BLOCKS
+        )
         for block in range(slot + 72, slot + 72 + 16 * nblocks, 16):
             at, _, used = struct.unpack_from("<QII", out, block)
             for entry in range(at, min(at + 512 * used, len(out) - 511), 512):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -16,6 +17,7 @@ import mapix
 from mapix.iid import (
     Writer,
     add_label_map,
+    label_files,
     label_map,
     read_labels,
     read_png,
@@ -307,3 +309,110 @@ def test_polygons_are_valid_for_shapely() -> None:
         for y in range(h):
             for x in range(w):
                 assert whole.contains(geometry.Point(x + 0.5, y + 0.5)) == mask[y, x]
+
+
+# --- hostile TIFF files ---------------------------------------------------------------------------
+
+
+def tiff_file(w: int, h: int, tags: dict[int, int | list[int]], data: bytes = b"") -> bytes:
+    """A TIFF of one channel of 8 bits, by hand; ``data`` lies at byte 8."""
+    fields = {256: w, 257: h, 258: 8, 259: 1, 262: 1, 277: 1} | tags
+    at = 8 + len(data)
+    end, more, entries = at + 6 + 12 * len(fields), b"", b""
+    for tag in sorted(fields):
+        value = fields[tag]
+        values = value if isinstance(value, list) else [value]
+        raw = struct.pack(f"<{len(values)}I", *values)
+        place = raw if len(raw) == 4 else struct.pack("<I", end + len(more))
+        more += b"" if len(raw) == 4 else raw
+        entries += struct.pack("<HHI", tag, 4, len(values)) + place
+    head = b"II*\0" + struct.pack("<I", at) + data + struct.pack("<H", len(fields))
+    return head + entries + bytes(4) + more
+
+
+OFFSETS, NROWS, COUNTS = 273, 278, 279
+TILE_W, TILE_H, TILE_OFFSETS, TILE_COUNTS = 322, 323, 324, 325
+ZEROS = zlib.compress(bytes(1 << 20))
+HOSTILE_TIFFS = {
+    "no columns": (
+        tiff_file(0, 2**32 - 1, {OFFSETS: 8, NROWS: 1, COUNTS: 4}, b"1234"),
+        (mapix.FormatError, "4294967295 x 0 pixels"),
+    ),
+    "tiles of one pixel": (
+        tiff_file(1 << 15, 1 << 13, {TILE_W: 1, TILE_H: 1, TILE_OFFSETS: 8, TILE_COUNTS: 1}, b"x"),
+        (mapix.FormatError, "268435456 tiles expected, the file lists 1"),
+    ),
+    "strips of one row": (
+        tiff_file(1, 1 << 24, {259: 8, NROWS: 1, OFFSETS: [8, 9], COUNTS: [1, 1]}, b"xy"),
+        (mapix.FormatError, "16777216 strips expected, the file lists 2"),
+    ),
+    "a tile of 2^30 pixels": (
+        tiff_file(
+            *(16, 16, {259: 8, TILE_W: 1 << 20, TILE_H: 1 << 10, TILE_OFFSETS: 8, TILE_COUNTS: 9}),
+            b"123456789",
+        ),
+        (mapix.LimitError, "tiles of 1024 x 1048576 pixels"),
+    ),
+    "tiles much wider than the picture": (
+        tiff_file(
+            *(
+                1,
+                600 << 12,
+                {259: 8, TILE_W: 1 << 12, TILE_H: 1 << 12}
+                | {TILE_OFFSETS: [8] * 600, TILE_COUNTS: [8] * 600},
+            ),
+            b"12345678",
+        ),
+        (mapix.LimitError, "600 tiles of 4096 x 4096 pixels, more than max_pixels"),
+    ),
+    "a strip after the end": (
+        tiff_file(2, 2, {259: 8, OFFSETS: 8, NROWS: 2, COUNTS: 2**32 - 1}),
+        (mapix.TruncatedError, "strip 0 of 4294967295 bytes expected"),
+    ),
+    "JPEG": (
+        tiff_file(2, 2, {259: 7, OFFSETS: 8, NROWS: 2, COUNTS: 4}, b"1234"),
+        (mapix.UnsupportedError, "compression 7"),
+    ),
+}
+
+
+@pytest.mark.parametrize("which", HOSTILE_TIFFS)
+def test_hostile_tiff_files(tmp_path: Path, which: str) -> None:
+    """Each took minutes, or gigabytes: an error comes before anything is decoded."""
+    pytest.importorskip("tifffile", reason="needs tifffile")
+    data, (kind, words) = HOSTILE_TIFFS[which]
+    path = tmp_path / "x.tif"
+    path.write_bytes(data)
+    with pytest.raises(kind, match=words) as caught:
+        read_labels(path)
+    assert "x.tif" in str(caught.value)
+
+
+def test_tiff_files_that_are_odd_and_right(tmp_path: Path, monkeypatch: Any) -> None:
+    pytest.importorskip("tifffile", reason="needs tifffile")
+    path = tmp_path / "x.tif"
+    tile = zlib.compress(bytes(range(256)))
+    tiles = {259: 8, TILE_W: 16, TILE_H: 16}
+    tiles |= {TILE_OFFSETS: [8, 8, 0, 8], TILE_COUNTS: [len(tile), len(tile), 0, len(tile)]}
+    path.write_bytes(tiff_file(20, 30, tiles, tile))  # three tiles have the same bytes
+    square = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    whole = np.block([[square, square], [0 * square, square]])[:30, :20]
+    assert np.array_equal(read_labels(path), whole)
+    monkeypatch.setattr(label_files, "DECODED_NBYTES", 1)  # one after the other
+    assert np.array_equal(read_labels(path), whole)
+    strips = {NROWS: 2, OFFSETS: [9, 20], COUNTS: [10, 5]}
+    path.write_bytes(tiff_file(5, 3, strips, b"." + bytes(range(10)) + b"." + b"abcde"))
+    assert read_labels(path).tolist() == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], list(b"abcde")]
+
+
+def test_a_strip_that_is_a_bomb_without_imagecodecs(tmp_path: Path, monkeypatch: Any) -> None:
+    pytest.importorskip("tifffile", reason="needs tifffile")
+    monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    path = tmp_path / "x.tif"
+    strip = {259: 8, NROWS: 4, OFFSETS: 8}
+    path.write_bytes(tiff_file(5, 4, strip | {COUNTS: len(ZEROS)}, ZEROS))
+    with pytest.raises(mapix.FormatError, match=r"x\.tif.*are decompressed to more than 65556"):
+        read_labels(path)
+    good = zlib.compress(bytes(range(20)))
+    path.write_bytes(tiff_file(5, 4, strip | {COUNTS: len(good)}, good))
+    assert read_labels(path).ravel().tolist() == list(range(20))

@@ -202,8 +202,13 @@ def test_entries_and_neurons_that_are_hexagons(tmp_path):
 
 
 class OfPink(FormatTests):
+    """Where damage makes a file a mapping of version 1, its numbers are compared as they are."""
+
     def open(self, path: Path):
-        return mapix.open(path, format="pink")  # 0 bytes are VIMH without records
+        opened = mapix.open(path, format="pink")  # 0 bytes are VIMH without records
+        if (opened.kind, opened.version) == ("map", 1):
+            return mapix.open(path, format="pink", raw=True)
+        return opened
 
     def content(self, dataset):
         return [(dataset.kind, dataset.layout, dataset.version, row.tobytes()) for row in dataset]
@@ -269,10 +274,6 @@ class TestVersion1(OfPink):
         comment = b"# old\n# END OF HEADER\n"
         path.write_bytes(pack_1("data", [3, 1, 3, 3], payload, comment))
         return path
-
-    def open(self, path):
-        opened = super().open(path)
-        return mapix.open(path, raw=True) if opened.kind == "map" else opened
 
 
 # --- rows, batches, loaders ----------------------------------------------------------------------

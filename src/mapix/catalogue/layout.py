@@ -55,6 +55,7 @@ MOST_RECORDS = 1 << 62
 PAGE = 8192  # hashes that have a checksum
 NO_SHAPE = 0xFFFFFFFF  # in place of a number of dimensions
 HAS_RANGE, NO_VALUE = 1, 2  # flags of a range
+NAMED, RANGED = 1, 2  # flags of a slot
 
 ENTRY = np.dtype(
     [
@@ -170,7 +171,8 @@ def packed_slot(s: Slot) -> bytes:
     """Return the bytes of a slot."""
     data = _SLOT.pack(
         *(s.generation, s.nbytes, s.schemas_at, s.schemas_nbytes, s.names_at, s.nnames),
-        *(s.schemas_crc, s.names_crc, s.entries_crc, len(s.blocks), s.named + 2 * s.ranged),
+        *(s.schemas_crc, s.names_crc, s.entries_crc, len(s.blocks)),
+        NAMED * s.named | RANGED * s.ranged,
     )
     data += b"".join(_BLOCK.pack(*block) for block in s.blocks)
     data = data.ljust(SLOT_NBYTES - _CRC.size, b"\0")
@@ -220,6 +222,8 @@ def _slot(data: bytes, file_nbytes: int) -> Slot | str:
         body
     )
     schemas_crc, names_crc, entries_crc, nblocks, flags = rest
+    if flags & ~(NAMED | RANGED):
+        return f"its flags are {flags:#x}, of which {NAMED | RANGED:#x} are known"
     if nbytes > file_nbytes:
         return f"it states {nbytes} bytes, the file has {file_nbytes}"
     if not 0 < nblocks <= MOST_BLOCKS:
@@ -235,7 +239,7 @@ def _slot(data: bytes, file_nbytes: int) -> Slot | str:
     if not _hold_names(names_at, nnames, nbytes):
         return f"{nnames} hashes at byte {names_at} are not in it"
     numbers = generation, nbytes, schemas_at, schemas_nbytes, schemas_crc
-    known = bool(flags & 1), bool(flags & 2)
+    known = bool(flags & NAMED), bool(flags & RANGED)
     return Slot(*numbers, names_at, nnames, names_crc, entries_crc, *known, blocks)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import math
 import os
 import struct
 import tempfile
@@ -30,6 +32,12 @@ __all__ = ["read_labels", "read_png", "save_labels", "write_strips"]
 STRIP_PIXELS = 1 << 20  # that are in memory at once
 MOST_PIXELS = 1 << 30  # of a file, by default
 MOST_BAND_PIXELS = 1 << 28  # of a strip, or a row of tiles, of TIFF
+DECODED_NBYTES = 64 << 20  # of strips or tiles that are decoded at once, if one has fewer
+MOST_SLACK_NBYTES = 1 << 16  # after the pixels of a strip
+DEFLATED = (8, 32946)
+# Those of TIFF whose decoder is told how many bytes to return: none, CCITT, LZW, deflate, PackBits,
+# LZMA, zstd.  The headers of others (JPEG, PNG) state sizes of their own.
+COMPRESSIONS = (1, 2, 3, 4, 5, *DEFLATED, 32773, 34925, 50000)
 MOST_OF_16_BITS = (1 << 16) - 1
 MOST_OF_RGB = (1 << 24) - 1
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -272,27 +280,93 @@ def _page(page: Any, source: Source, max_pixels: int) -> NDArray[Any]:
     shape, dtype = tuple(map(int, page.shape)), page.dtype
     if len(shape) != 2 or dtype is None or dtype.kind not in "biu":
         return np.empty((0,) * len(shape), np.float64 if dtype is None else dtype)
+    if not shape[0] * shape[1]:
+        raise FormatError(source.path, "tiff", f"{shape[0]} x {shape[1]} pixels")
     nbytes = shape[0] * shape[1] * dtype.itemsize
     if page.is_memmappable and page.dataoffsets[0] + nbytes <= source.nbytes:
         stored = dtype.newbyteorder(page.parent.byteorder)
         return np.ndarray(shape, stored, source.view, page.dataoffsets[0])
     _check_size(shape, source.path, max_pixels)
-    bands = _bands(page, shape, source.path)
+    bands = _bands(page, shape, source, max_pixels)
     return _stored(bands, shape, np.dtype(dtype).newbyteorder("="), source.path)
 
 
-def _bands(page: Any, shape: Shape, path: str) -> Iterator[NDArray[Any]]:
+def _segment_shape(page: Any, h: int) -> Shape:
+    """Return rows and columns of a tile, or of a strip."""
+    if page.is_tiled:
+        return int(page.tilelength), int(page.tilewidth)
+    # a strip of 2**32 - 1 rows is all of the picture
+    return min(int(page.rowsperstrip), h), int(page.imagewidth)
+
+
+def _check_segments(page: Any, h: int, source: Source, max_pixels: int) -> None:
+    """Compare what a page states of its strips or tiles with the file, before one is decoded.
+
+    Raises
+    ------
+    LimitError
+        They have many more pixels than the picture, or one of them too many.
+    UnsupportedError
+        They are compressed such that their own headers decide how much memory decoding takes.
+    FormatError
+        The file lists fewer than the picture has.
+    TruncatedError
+        One is not in the file.
+    """
+    path, (rows, columns) = source.path, _segment_shape(page, h)
+    n, listed = math.prod(page.chunked), (page.dataoffsets, page.databytecounts)
+    what = "tiles" if page.is_tiled else "strips"
+    if page.compression not in COMPRESSIONS:
+        raise UnsupportedError(
+            f"{path}: label maps in TIFF files with compression {int(page.compression)} are not "
+            "read; save it again with deflate"
+        )
+    if min(map(len, listed)) < n:
+        reason = f"{n} {what} expected, the file lists {min(map(len, listed))}"
+        raise FormatError(path, "tiff", reason)
+    most = min(MOST_BAND_PIXELS, max_pixels)
+    if rows * max(columns, int(page.imagewidth)) > most:
+        raise LimitError(
+            f"{path}: {what} of {rows} x {columns} pixels, more than {most} in a row of them; "
+            "write it again in smaller ones"
+        )
+    if page.is_tiled and n * rows * columns > max_pixels:
+        raise LimitError(
+            f"{path}: {n} tiles of {rows} x {columns} pixels, more than max_pixels = {max_pixels}"
+        )
+    for k, (at, nbytes) in enumerate(zip(*listed, strict=False)):
+        if nbytes > source.nbytes or at > source.nbytes - nbytes:
+            reason = f"{what[:-1]} {k} of {nbytes} bytes expected, the file has {source.nbytes}"
+            raise TruncatedError(path, "tiff", reason, at=int(at))
+
+
+def _check_inflated(page: Any, nbytes: int, source: Source) -> None:
+    """Raise a FormatError for deflated strips or tiles of more than ``nbytes``, and a few.
+
+    For tifffile without imagecodecs, which takes memory for whatever they have.
+    """
+    for at, n in zip(page.dataoffsets, page.databytecounts, strict=False):
+        if n and at:
+            engine = zlib.decompressobj()
+            engine.decompress(source.read(int(at), int(n)), nbytes + MOST_SLACK_NBYTES)
+            if engine.unconsumed_tail:
+                reason = f"{n} bytes are decompressed to more than {nbytes + MOST_SLACK_NBYTES}"
+                raise FormatError(source.path, "tiff", reason, at=int(at))
+
+
+def _bands(page: Any, shape: Shape, source: Source, max_pixels: int) -> Iterator[NDArray[Any]]:
     """Yield strips of a page, or rows of its tiles; those that the file leaves out are zeros."""
     h, w = shape
-    # a strip of 2**32 - 1 rows is all of the picture
-    height = int(page.tilelength) if page.is_tiled else min(int(page.rowsperstrip), h)
-    if height * w > MOST_BAND_PIXELS:
-        raise LimitError(
-            f"{path}: strips of {height} x {w} pixels, more than {MOST_BAND_PIXELS}; write it "
-            "again in smaller ones"
-        )
+    _check_segments(page, h, source, max_pixels)
+    height, width = _segment_shape(page, h)
+    nbytes = height * width * page.dtype.itemsize
+    if page.compression in DEFLATED and importlib.util.find_spec("imagecodecs") is None:
+        _check_inflated(page, nbytes, source)
+    # how many are decoded at once; tifffile counts the bytes that are read for them
+    most = max(1, DECODED_NBYTES // nbytes)
+    least = min((int(n) for n in page.databytecounts if n), default=0)
     top, band = 0, np.zeros((min(height, h), w), page.dtype)
-    for data, where, _ in page.segments():
+    for data, where, _ in page.segments(buffersize=(most - 1) * least):
         row, column = int(where[2]), int(where[3])
         while row > top:
             yield band
