@@ -50,7 +50,10 @@ enum {
     MAPIX_E_JSON_TOKEN = 16,   /* an unexpected byte at `at`: expected is the state, got the byte */
     MAPIX_E_JSON_COLUMNS = 17, /* a row has another number of columns: expected, got */
     MAPIX_E_JSON_ROWS = 18,    /* another number of rows: expected, got */
-    MAPIX_E_JSON_LONG = 19     /* an item does not end within the bytes that it may have */
+    MAPIX_E_JSON_LONG = 19,    /* an item does not end within the bytes that it may have */
+    /* of tables */
+    MAPIX_E_CHAIN = 20 /* a record does not begin where the one before ends, or the last one does not end
+                          at `end`: expected is the byte where it should, got the one that the table has */
 };
 
 /* Where and why a call stopped.  Written only if the status is not MAPIX_OK. */
@@ -141,7 +144,9 @@ uint64_t mapix_scratch_entries(void);
 
 /* --- tables of records ---------------------------------------------------------------------------- */
 
-/* Where the records of a file are.  With `entries`, record i is entries[i].  Without, record i is at
+/* Where the records of a file are.  With `entries`, record i is entries[i]; if `end` is not 0, they lie one
+ * after the other, from first.at to `end`, and functions that read record i in the file compare where it
+ * ends with where record i + 1 begins: who reads all of them has those of the file.  Without `entries`, record i is at
  * first.at + i * stride, and all are like `first`.  With head_nbytes 0, records are numbers without
  * header and labels, which need a stride; h, w and c of `first` are then their shape, or 0 if they are
  * not images.  Untrusted: the functions below check the bounds of every record, and those that read a
@@ -150,6 +155,7 @@ typedef struct {
     uint64_t nrecords;
     uint64_t stride;
     const mapix_entry *entries;
+    uint64_t end; /* of the last entry; 0: the entries may lie anywhere */
     mapix_entry first;
     uint32_t head_nbytes; /* 0, 6 or 14 */
     uint32_t interleaved; /* 0: pixels are (c, h, w); 1: (h, w, c) */

@@ -34,6 +34,7 @@ static inline void prefetch_entry(const row_run *run, uint64_t k, uint64_t end) 
         const int64_t row = run->rows[turn(run, k)];
         if (row >= 0 && (uint64_t)row < table->nrecords) {
             MAPIX_PREFETCH(&table->entries[row], 0);
+            MAPIX_PREFETCH(&table->entries[row] + 1, 0); /* with which `chained` compares it */
         }
     }
 }
@@ -75,7 +76,8 @@ static int run_part(void *arg) {
         const mapix_table *table = table_at(run, i);
         int status = locate_row(table, map->nbytes, run->rows, i, &r, where);
         if (reads && !status) {
-            status = confirm(map, table->head_nbytes, &r, where);
+            status = chained(table, &r, where);
+            status = status ? status : confirm(map, table->head_nbytes, &r, where);
         }
         status = status ? status : run->each(run, i, &r, where);
         if (MAPIX_UNLIKELY(status)) {
@@ -194,6 +196,7 @@ static int find(void *arg) {
     find_job *job = arg;
     located r;
     int status = locate(job->table, job->map->nbytes, job->row, &r, &job->where);
+    status = status ? status : chained(job->table, &r, &job->where);
     if (!status) {
         job->where.at = r.at; /* for a fault */
         status = confirm(job->map, job->table->head_nbytes, &r, &job->where);

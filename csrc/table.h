@@ -14,8 +14,27 @@ typedef struct {
     vimh_header header;
 } located;
 
-/* Locate record `row`: MAPIX_OK, or MAPIX_E_SPAN if it does not lie within a file of `nbytes`.  Reads
- * the table, and not the file. */
+/* Whether an entry is at its place in the chain, if there is one: MAPIX_OK, or MAPIX_E_CHAIN. */
+static inline int chained(const mapix_table *table, const located *found, mapix_where *where) {
+    if (!table->entries || !table->end) {
+        return MAPIX_OK;
+    }
+    const uint64_t row = found->row, end = found->at + found->size, begin = entry_at(&table->first);
+    const int last = row + 1 >= table->nrecords;
+    const uint64_t next = last ? table->end : entry_at(&table->entries[row + 1]);
+    const int first = row == 0 && found->at != begin;
+    if (MAPIX_LIKELY(next == end && !first)) {
+        return MAPIX_OK;
+    }
+    where->record = row;
+    where->at = found->at;
+    where->expected = first ? begin : end;
+    where->got = first ? found->at : next;
+    return MAPIX_E_CHAIN;
+}
+
+/* Locate record `row`, by its entry alone: MAPIX_OK, or MAPIX_E_SPAN if it does not lie within a file of
+ * `nbytes`.  Reads the table, and not the file. */
 static inline int locate(const mapix_table *table, uint64_t nbytes, uint64_t row, located *found,
                          mapix_where *where) {
     uint64_t at;
@@ -70,7 +89,7 @@ static inline int confirm(const mapix_map *map, uint32_t head_nbytes, const loca
     return stale(map, found, where);
 }
 
-/* Locate record rows[i]; negative numbers count from the end. */
+/* Locate record rows[i], by its entry alone; negative numbers count from the end. */
 static inline int locate_row(const mapix_table *table, uint64_t nbytes, const int64_t *rows,
                              uint64_t i, located *found, mapix_where *where) {
     const uint64_t n = table->nrecords;
@@ -108,8 +127,8 @@ static inline int table_usable(const mapix_table *table) {
 
 /* --- many records ------------------------------------------------------------------------------- */
 
-/* What `each` reads of a record in the file.  For NOTHING, headers are not confirmed, and whether the
- * file has changed is not checked. */
+/* What `each` reads of a record in the file.  For NOTHING, headers and the places of other
+ * entries are not confirmed, and whether the file has changed is not checked. */
 typedef enum { READS_NOTHING, READS_HEAD, READS_RECORD } row_reads;
 
 /* A record of a run and its bytes. */

@@ -65,7 +65,6 @@ def finding(target: parsers.Parser, data: bytes) -> str | None:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-
 def field(rng: random.Random, data: bytes) -> bytes:
     """Set a number in binary to an edge, or to one near what it is."""
     n = rng.choice((1, 2, 4, 8))

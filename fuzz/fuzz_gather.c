@@ -111,6 +111,7 @@ static void take_index(gather_case *t, input *in, const slow_file *slow) {
         }
         x->entries = entries;
         x->stride = 0;
+        x->end = kind & 8 && x->nrecords ? slow->records[x->nrecords - 1].end : 0;
     }
     for (unsigned k = 0; k < nlies; k++) {
         const unsigned where = take(in), which = take(in);
@@ -124,7 +125,10 @@ static void take_index(gather_case *t, input *in, const slow_file *slow) {
         case 4: e->c = (uint16_t)(e->c ^ lie); break;
         case 5: x->stride = entries ? 0 : x->stride ^ lie; break;
         case 6: x->stride = entries ? 0 : lie; break;
-        default: x->nrecords = entries ? x->nrecords : lie; break;
+        default:
+            x->nrecords = entries ? x->nrecords : lie;
+            x->end ^= x->end ? lie : 0;
+            break;
         }
     }
 }
@@ -184,6 +188,16 @@ static int slow_locate(const gather_case *t, uint64_t i, slow_record *r, mapix_w
     }
     where->at = r->at = (uint64_t)at;
     r->end = r->at + size;
+    if (x->entries && x->end) {
+        const uint64_t mask = (UINT64_C(1) << 56) - 1, begin = x->first.at_n & mask;
+        const uint64_t next = row + 1 == n ? x->end : x->entries[row + 1].at_n & mask;
+        const int first = row == 0 && r->at != begin;
+        if (first || next != r->end) {
+            where->expected = first ? begin : r->end;
+            where->got = first ? r->at : next;
+            return MAPIX_E_CHAIN;
+        }
+    }
     r->pairs_at = r->at + x->head_nbytes + 1;
     r->image_at = r->at + front;
     return MAPIX_OK;

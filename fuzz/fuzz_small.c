@@ -102,6 +102,28 @@ static mapix_entry take_entry(input *in, unsigned kind) {
     return e;
 }
 
+/* Bytes of a record; without a header it is as long as the stride. */
+static uint64_t slow_size(const mapix_table *x, const mapix_entry *e) {
+    const uint64_t image = (uint64_t)e->h * e->w * e->c;
+    return x->head_nbytes == 0 ? x->stride : x->head_nbytes + 1 + 2 * (e->at_n >> 56) + image;
+}
+
+/* Let entries lie one after the other, or all but one, and let them end where they do, or elsewhere. */
+static void take_chain(input *in, mapix_table *x, mapix_entry *entries) {
+    const unsigned lies = take(in);
+    uint64_t at = 0;
+    for (uint64_t i = 0; i < x->nrecords; i++) {
+        entries[i].at_n = (entries[i].at_n >> 56 << 56) | at;
+        at += slow_size(x, &entries[i]);
+    }
+    x->end = at + (lies & 1 ? take(in) : 0);
+    x->first.at_n = lies & 2 ? take(in) : 0;
+    if (lies & 4 && x->nrecords) {
+        mapix_entry *e = &entries[take(in) % x->nrecords];
+        e->at_n ^= take(in);
+    }
+}
+
 static any_index take_index(input *in) {
     any_index t = {.index = {.head_nbytes = 6}};
     const unsigned kind = take(in);
@@ -122,6 +144,9 @@ static any_index take_index(input *in) {
         mapix_entry *entries = block(t.index.nrecords * sizeof *entries);
         for (uint64_t i = 0; i < t.index.nrecords; i++) {
             entries[i] = take_entry(in, kind);
+        }
+        if ((kind & 0x30) == 0x10) {
+            take_chain(in, &t.index, entries);
         }
         t.index.entries = entries;
     }
@@ -146,12 +171,6 @@ static int slow_row(const any_index *t, uint64_t i, uint64_t *row) {
     return at >= 0 && at < n;
 }
 
-/* Bytes of a record; without a header it is as long as the stride. */
-static uint64_t slow_size(const mapix_table *x, const mapix_entry *e) {
-    const uint64_t image = (uint64_t)e->h * e->w * e->c;
-    return x->head_nbytes == 0 ? x->stride : x->head_nbytes + 1 + 2 * (e->at_n >> 56) + image;
-}
-
 static int slow_usable(const mapix_table *x) {
     const uint64_t image = (uint64_t)x->first.h * x->first.w * x->first.c;
     if (x->head_nbytes == 0) {
@@ -173,6 +192,21 @@ static int slow_lookup(const any_index *t, uint64_t i, uint64_t nbytes) {
                                  (unsigned __int128)(x->entries ? 0 : row) * x->stride;
     const unsigned __int128 end = at + slow_size(x, &e);
     return end <= nbytes ? MAPIX_OK : MAPIX_E_SPAN;
+}
+
+/* The same, and of comparing its place with those of its neighbours. */
+static int slow_place(const any_index *t, uint64_t i, uint64_t nbytes) {
+    const mapix_table *x = &t->index;
+    const int status = slow_lookup(t, i, nbytes);
+    uint64_t row;
+    if (status || !x->entries || !x->end || !slow_row(t, i, &row)) {
+        return status;
+    }
+    const uint64_t mask = (UINT64_C(1) << 56) - 1, at = x->entries[row].at_n & mask;
+    const uint64_t end = at + slow_size(x, &x->entries[row]);
+    const int begins = row > 0 || at == (x->first.at_n & mask);
+    const int ends = row + 1 == x->nrecords ? end == x->end : end == (x->entries[row + 1].at_n & mask);
+    return begins && ends ? MAPIX_OK : MAPIX_E_CHAIN;
 }
 
 static void check_extent(input *in) {
@@ -284,7 +318,7 @@ static void check_find(input *in) {
         mapix_entry e = {0};
         uint64_t at = 0;
         any_index one = {.index = *x, .rows = &t.rows[i], .nrows = 1};
-        if (!want && row <= INT64_MAX && !(want = slow_lookup(&one, 0, map.nbytes))) {
+        if (!want && row <= INT64_MAX && !(want = slow_place(&one, 0, map.nbytes))) {
             e = x->entries ? x->entries[row] : x->first;
             at = (e.at_n & ((UINT64_C(1) << 56) - 1)) + (x->entries ? 0 : row) * x->stride;
             if (truths >> (i & 7) & 1) {
@@ -328,7 +362,7 @@ static void check_scan(input *in) {
     int expected = usable ? MAPIX_OK : MAPIX_E_ARGUMENT, moments = expected;
     for (uint64_t i = 0; usable && i < t.nrows && !expected; i++) {
         uint64_t row;
-        expected = slow_lookup(&t, i, map.nbytes);
+        expected = slow_place(&t, i, map.nbytes);
         if (expected || !slow_row(&t, i, &row)) {
             break;
         }

@@ -338,6 +338,8 @@ SHAPES = {
     "large": [(70, 80, 3, 1), (130, 129, 1, 0)],
     "pixelless": [(1, 1, 1, 0), (0, 5, 3, 1), (2, 2, 2, 0)],
 }
+# of a chain of entries: none; another end; another beginning; an entry elsewhere
+LIES = [bytes([0]), bytes([1, 1]), bytes([2, 1]), bytes([4, 1, 1])]
 ROWS = [0, 1, 2, 3, 4, -1, -2]
 
 
@@ -371,6 +373,10 @@ def index_seeds() -> dict[str, bytes]:
         out[f"scan_{key}_stale"] = bytes([6]) + told + good + bytes([0, 3]) + bytes(stale)
         stale[0] ^= 1
         out[f"find_{key}_stale"] = bytes([5, 0]) + told + good + bytes(stale)
+        for lies in LIES if table and head else ():
+            chain = bytes([told[0] | 16]) + told[1:] + lies + good
+            out[f"find_{key}_chain_{lies[0]}"] = bytes([5, 255]) + chain + data
+            out[f"scan_{key}_chain_{lies[0]}"] = bytes([6]) + chain + bytes([0, 3]) + data
         for probe, touched in ((0, 0), (2, 255), (2, 0)):
             order = bytes([3, probe, 7, touched]) + told + good + bytes([1])
             out[f"willneed_{key}_{probe}_{touched}"] = order

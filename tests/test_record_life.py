@@ -149,7 +149,7 @@ def test_what_cannot_be_attached_is_refused() -> None:
 
     def attach(n: int, stride: int, first: Any, table: Any = None, head: int = 14) -> Any:
         file = _record.File()
-        file._attach(bytes(100), n, stride, first, table, head, False, 0)
+        file._attach(bytes(100), n, stride, first, table, 0, head, False, 0)
         return file
 
     one = (0, 1, 1, 1, 0)  # 16 bytes

@@ -31,6 +31,7 @@ FIELDS = {"head": 7, "ids_differ": 8, "n": 9, "covered": 10, "stride": 11, "at":
     "channels": 17,
     "ids": 18,
     "has": 19,
+    "entries_crc": 20,
     "labels_crc": 21,
     "moments_crc": 23,
     "generation": 25,
@@ -400,6 +401,67 @@ def test_a_forged_uniform_index_never_gives_other_bytes(tmp_path, changes):
     assert content(ds) == want
     assert ds.images.shape == (300, 6, 20, 1)
     assert ds.verify().ok
+
+
+# Records of the file in the order of a forged table, and those of its rows that have to be refused.
+ALL = list(range(300))
+FORGED = {
+    "a record twice": ([*ALL[:20], 0, *ALL[21:]], [19, 20]),  # seed 2 of the fuzzer
+    "two exchanged": ([*ALL[:5], 20, *ALL[6:20], 5, *ALL[21:]], [4, 5, 19, 20]),
+    "without the first": (ALL[1:], [0]),
+    "without the last": (ALL[:-1], [298]),
+    "without one": ([*ALL[:7], *ALL[8:]], [6]),
+    "the last one twice": ([*ALL, 299], [299]),
+}
+
+
+@pytest.mark.parametrize("which", FORGED)
+def test_a_forged_table_of_right_headers_is_refused_where_it_is_wrong(tmp_path, which):
+    """All checksums are right, and each entry is that of a record of the file."""
+    order, wrong = FORGED[which]
+    path = make(tmp_path / "f", mixed=True)
+    want = truth(path)
+    mapix.open(path)
+    (place,) = stored()
+    table = np.frombuffer(place.read_bytes()[index_store.HEAD_NBYTES :], index_store.ENTRY)
+    forged = table[order].tobytes()
+    forge(place, forged, entries_crc=_native.crc32c(forged), n=len(order))
+    ds = mapix.open(path)
+    assert ds.index.stored
+    for row, record_ in enumerate(order):
+        if row in wrong:
+            for act in (lambda row=row: ds[row], lambda row=row: ds.batch([row], flat=True)):
+                with pytest.raises(mapix.FormatError, match="index='rebuild'"):
+                    act()
+        else:
+            assert content(ds[row : row + 1]) == [want[record_]]
+    with pytest.raises(mapix.FormatError):
+        content(ds)
+    assert f"the index in use has {len(order)} records, the file 300" in str(ds.verify())
+    if len(ds) == 300:  # all entries are compared when they are copied
+        with pytest.warns(mapix.MapixWarning, match="do not lie one after another"):
+            assert ds.offsets.tolist() == [offset for offset, *_ in want]
+        assert content(mapix.open(path, index="rebuild")) == want
+
+
+@pytest.mark.parametrize("channels", [0, 2, 65535])
+def test_a_forged_number_of_channels_makes_no_batch(tmp_path, channels):
+    path = make(tmp_path / "f", mixed=True)
+    mapix.open(path)
+    (place,) = stored()
+    forge(place, channels=channels)
+    with pytest.raises(mapix.FormatError, match=f"states {channels} channels, which no record has"):
+        mapix.open(path).batch([0, 1], pad=(8, 8))
+    ds = mapix.open(path, index="rebuild")
+    assert ds.batch([0, 1], pad=(8, 8)).images.shape == (2, 8, 8, 1)
+
+
+def test_an_index_with_tables_that_are_not_known_is_not_used(tmp_path):
+    path = make(tmp_path / "f", mixed=True)
+    mapix.open(path)
+    (place,) = stored()
+    forge(place, has=16)
+    assert not mapix.open(path).index.stored
 
 
 def test_a_stride_is_confirmed_before_the_first_view(tmp_path):

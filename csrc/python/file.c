@@ -287,14 +287,14 @@ static int take(file_object *self, PyObject *data, PyObject *entries) {
     return 0;
 }
 
-/* _attach(data, nrecords, stride, first, entries, head_nbytes, interleaved, find): see record_fallback.py */
+/* _attach(data, nrecords, stride, first, entries, end, head_nbytes, interleaved, find): see record_fallback.py */
 static PyObject *file_attach(file_object *self, PyObject *args) {
     PyObject *data, *entries;
-    unsigned long long n, stride, at, find;
+    unsigned long long n, stride, at, end, find;
     unsigned h, w, c, nlabels, head_nbytes;
     int interleaved;
-    if (!PyArg_ParseTuple(args, "OKK(KIIII)OIpK", &data, &n, &stride, &at, &h, &w, &c, &nlabels,
-                          &entries, &head_nbytes, &interleaved, &find)) {
+    if (!PyArg_ParseTuple(args, "OKK(KIIII)OKIpK", &data, &n, &stride, &at, &h, &w, &c, &nlabels,
+                          &entries, &end, &head_nbytes, &interleaved, &find)) {
         return NULL;
     }
     if (self->data.obj) { /* another thread was faster */
@@ -313,6 +313,7 @@ static PyObject *file_attach(file_object *self, PyObject *args) {
     entry_set(&self->index.first, at, &header);
     self->index.nrecords = n;
     self->index.stride = stride;
+    self->index.end = end;
     self->index.head_nbytes = head_nbytes;
     self->index.interleaved = (uint32_t)interleaved;
     if (take(self, data, entries)) {

@@ -116,6 +116,12 @@ def problem(
             "open it with index='rebuild'"
         )
         return FormatError(path, format, reason, **place)
+    if status == lib.MAPIX_E_CHAIN:
+        reason = (
+            f"{index} says that one record ends and another begins at byte {got}, the file at byte "
+            f"{expected}: the index is not this file's; open it with index='rebuild'"
+        )
+        return FormatError(path, format, reason, **place)
     if status == lib.MAPIX_E_ROW:
         row = got - (1 << 64) if got >> 63 else got
         return IndexError(f"{path}: index {row} at position {record} of {expected} records")

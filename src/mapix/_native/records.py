@@ -177,6 +177,7 @@ class Table:
         stride: int,
         first: tuple[int, int, int, int, int],
         entries: NDArray[np.void] | None,
+        end: int = 0,
         head_nbytes: int,
         interleaved: bool,
         stored: StoredTable | None = None,
@@ -189,6 +190,7 @@ class Table:
         c.nrecords = nrecords
         c.stride = stride
         c.entries = self._keep[0] if self._keep else ffi.NULL
+        c.end = end
         at, h, w, channels, n = first
         if at > AT_MASK:
             raise ValueError(f"a record at byte {at}: at most {AT_MASK} is possible")

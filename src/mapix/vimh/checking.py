@@ -20,7 +20,7 @@ from mapix.vimh.files import data_files
 from mapix.vimh.indexing import checksums_of, warn_of_unused
 from mapix.vimh.info_json import disagreements, hint_of
 from mapix.vimh.layout import Progress
-from mapix.vimh.record_index import Columns, RecordIndex
+from mapix.vimh.record_index import Columns, RecordIndex, table_bytes
 from mapix.vimh.statistics import added, moments_of
 
 if TYPE_CHECKING:
@@ -203,7 +203,9 @@ def _check_structure(ds: Dataset, report: Report, progress: Progress | None) -> 
         same = False
         report.problems.append(f"{stored.path}: the stored index in use was cut, or written to")
     elif same and found.entries is not None and index.entries is not None:
-        same = bool((found.entries == index.table()).all())
+        # not ``table``, which makes wrong entries anew
+        used = table_bytes(index.entries) if stored is None else stored.read(0, stored.nbytes)
+        same = used == table_bytes(found.entries)
     elif same:
         same = found.stride == index.stride and found.first == index.first
     if not same:

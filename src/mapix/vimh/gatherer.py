@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mapix import _native, views
 from mapix.batch import Batch, Lookout, label_codes, same_shapes
 from mapix.drawing.scaling import MOST_DRAWN_PIXELS, drawn
-from mapix.errors import FileChangedError, UnsupportedError
+from mapix.errors import FileChangedError, FormatError, UnsupportedError
 from mapix.options import BatchOptions, checked
 from mapix.registry import reopen
 from mapix.selection import spread
@@ -114,8 +114,22 @@ class Gatherer(record_types.File):
 
     @cached_property
     def most_channels(self) -> int:
-        """The largest number of channels in the file."""
-        return self.index.most_channels()
+        """The largest number of channels in the file.
+
+        That of a stored index is confirmed by one record: else it might make batches of any size.
+        A number that is too small shows in the first batch with a record of more.
+        """
+        index = self.index
+        if index.stored and index.entries is not None:
+            row = index.widest()
+            if row is None:
+                reason = (
+                    f"the index states {index.channels} channels, which no record has; open with "
+                    "index='rebuild'"
+                )
+                raise FormatError(self.source.path, "vimh", reason)
+            self._find(row)
+        return index.most_channels()
 
     @cached_property
     def native(self) -> _native.Table:
@@ -163,6 +177,7 @@ class Gatherer(record_types.File):
             index.stride,
             index.first,
             index.entries,
+            index.chain_end,
             index.head_nbytes,
             self.interleaved,
             _native.FIND_NONE if mapping.remote else find,  # ``_find`` brings records

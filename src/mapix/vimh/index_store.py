@@ -430,6 +430,8 @@ def _parse(stored: Unmapped, source: Source, options: str) -> RecordIndex | None
         return None
     if n >> 48:  # else the sizes below exceed 64 bits
         return None
+    if said[HAS_FIELD] & ~(HAS_COLUMNS | HAS_PRESENT | HAS_CHECKSUMS | HAS_MOMENTS):
+        return None
     if bool(n) != bool(covered) or at != 0:
         return None
     entries = stored_table = None
@@ -453,7 +455,8 @@ def _parse(stored: Unmapped, source: Source, options: str) -> RecordIndex | None
         mapping.advise("random")
         mapping.advice = "it is a stored index that is in use"
         if table_nbytes:
-            stored_table = StoredTable(mapping, entries_at, table_nbytes, said[CRC_FIELD])
+            chain = head_nbytes, covered
+            stored_table = StoredTable(mapping, entries_at, table_nbytes, said[CRC_FIELD], chain)
             if mapping.remote:  # each record may need any of them
                 entries, stored_table = stored_table.entries(), None
             else:

@@ -96,6 +96,7 @@ class File:
         stride: int,
         first: tuple[int, int, int, int, int],
         entries: NDArray[np.void] | None,
+        end: int,
         head_nbytes: int,
         interleaved: bool,
         find: int,

@@ -28,7 +28,7 @@ __all__ = [
 
 ENTRY = _native.ENTRY
 STORED = "stored index"
-SCAN_NBYTES = 1 << 20  # of a stored index, read at once to compare its checksum
+SCAN_NBYTES = 1 << 20  # of a stored index, read at once
 
 
 def crc_of(tables: list[NDArray[np.uint8]]) -> int:
@@ -39,6 +39,14 @@ def crc_of(tables: list[NDArray[np.uint8]]) -> int:
             _native.crc32c(np.ascontiguousarray(table).reshape(-1).data, crc) if table.size else crc
         )
     return crc
+
+
+def _chained(entries: NDArray[np.void], head_nbytes: int, end: int) -> bool:
+    """Return whether entries lie one after another, from byte 0 to ``end``."""
+    begins = entries["at_n"] & np.uint64(_native.AT_MASK)
+    ends = begins + (entries["at_n"] >> np.uint64(56)) * np.uint64(2) + np.uint64(head_nbytes + 1)
+    ends += entries["h"].astype(np.uint64) * entries["w"] * entries["c"]
+    return bool(begins[0] == 0 and ends[-1] == end and (begins[1:] == ends[:-1]).all())
 
 
 class StoredTable:
@@ -52,6 +60,9 @@ class StoredTable:
         Where the bytes lie in it.
     crc : int
         Their CRC32C, as the header of the index states it.
+    chain : tuple of int
+        Of entries: the bytes of a record before its label count, and the byte where the last one
+        ends.
 
     Attributes
     ----------
@@ -59,10 +70,12 @@ class StoredTable:
         Makes the entries anew from the indexed file; None of bytes that are not entries.
     """
 
-    __slots__ = ("_entries", "_mapping", "at", "crc", "nbytes", "renew")
+    __slots__ = ("_chain", "_entries", "_mapping", "at", "crc", "nbytes", "renew")
 
-    def __init__(self, mapping: Mapping, at: int, nbytes: int, crc: int) -> None:
-        self._mapping = mapping
+    def __init__(
+        self, mapping: Mapping, at: int, nbytes: int, crc: int, chain: tuple[int, int] = (0, 0)
+    ) -> None:
+        self._mapping, self._chain = mapping, chain
         self.at, self.nbytes, self.crc = at, nbytes, crc
         self._entries: NDArray[np.void] | None = None
         self.renew: Callable[[], NDArray[np.void] | None] | None = None
@@ -102,9 +115,10 @@ class StoredTable:
         return crc == self.crc
 
     def entries(self) -> NDArray[np.void]:
-        """Return the bytes as entries, copied once, and compared with their checksum.
+        """Return the bytes as entries, copied once.
 
-        Where they do not match, they are made anew, with a warning.
+        They are compared with their checksum, and each with the next.  Where they do not match,
+        they are made anew, with a warning.
 
         Raises
         ------
@@ -117,7 +131,11 @@ class StoredTable:
                 if _native.crc32c(raw) != self.crc:
                     reason = "its entries do not match their checksum; open with index='rebuild'"
                     raise FormatError(self._mapping.path, STORED, reason, at=self.at)
-                self._entries = np.frombuffer(raw, ENTRY)
+                entries = np.frombuffer(raw, ENTRY)
+                if not _chained(entries, *self._chain):
+                    reason = "its records do not lie one after another; open with index='rebuild'"
+                    raise FormatError(self._mapping.path, STORED, reason, at=self.at)
+                self._entries = entries
             except (MapixError, OSError) as e:
                 found = None if self.renew is None else self.renew()
                 if found is None or found.nbytes != self.nbytes:
@@ -285,6 +303,11 @@ class RecordIndex(NamedTuple):
         """Whether all records have one shape and one number of labels."""
         return self.stride > 0 or self.nrecords == 0
 
+    @property
+    def chain_end(self) -> int:
+        """Byte where stored entries, which are compared with one another, end; 0 of others."""
+        return self.nbytes if self.stored and self.entries is not None else 0
+
     def table(self) -> NDArray[np.void]:
         """Return the entries in memory of this process, (n,), when ``stride`` is 0.
 
@@ -328,6 +351,26 @@ class RecordIndex(NamedTuple):
             return self.first[3]
         return self.channels if self.stored else int(self.entries["c"].max())
 
+    def widest(self) -> int | None:
+        """Return the number of a record that has ``channels`` channels; None if there is none.
+
+        Cost: a scan of the entries up to that record, whose header the caller compares.
+        """
+        table, at = self.stored_table, 0
+        try:
+            while table is not None and at < table.nbytes:
+                raw = table.read(at, min(SCAN_NBYTES, table.nbytes - at))
+                found = np.flatnonzero(np.frombuffer(raw, ENTRY)["c"] == self.channels)
+                if len(found):
+                    return at // ENTRY.itemsize + int(found[0])
+                at += len(raw)
+        except FileChangedError:
+            table = None  # ``self.table`` makes the entries anew
+        if table is not None:
+            return None
+        found = np.flatnonzero(self.table()["c"] == self.channels)
+        return int(found[0]) if len(found) else None
+
     def native(self, *, interleaved: bool) -> _native.Table:
         """Return the index for the C core."""
         return _native.Table(
@@ -336,6 +379,7 @@ class RecordIndex(NamedTuple):
             stride=self.stride if self.nrecords else 1,
             first=self.first,
             entries=self.entries,
+            end=self.chain_end,
             head_nbytes=self.head_nbytes,
             interleaved=interleaved,
             stored=self.stored_table,
