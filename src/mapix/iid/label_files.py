@@ -35,8 +35,8 @@ MOST_BAND_PIXELS = 1 << 28  # of a strip, or a row of tiles, of TIFF
 DECODED_NBYTES = 64 << 20  # of strips or tiles that are decoded at once, if one has fewer
 MOST_SLACK_NBYTES = 1 << 16  # after the pixels of a strip
 DEFLATED = (8, 32946)
-# Those of TIFF whose decoder is told how many bytes to return: none, CCITT, LZW, deflate, PackBits,
-# LZMA, zstd.  The headers of others (JPEG, PNG) state sizes of their own.
+# Those of TIFF whose decoder is given the number of bytes to return: none, CCITT, LZW, deflate,
+# PackBits, LZMA, zstd.  The headers of others (JPEG, PNG) state sizes of their own.
 COMPRESSIONS = (1, 2, 3, 4, 5, *DEFLATED, 32773, 34925, 50000)
 MOST_OF_16_BITS = (1 << 16) - 1
 MOST_OF_RGB = (1 << 24) - 1
