@@ -844,11 +844,11 @@ def test_tools_of_formats_print_json(tmp_path, capsys):
     for name in ("idx", "map", "model"):
         (tmp_path / name).mkdir()
     path = str(FAMILIES["idx"](tmp_path / "idx"))
-    assert facts(capsys, "idx", "info", path)[0]["records"] == N
+    assert facts(capsys, "idx", "info", path)["records"] == N
     path = str(every_operation.model(tmp_path / "model"))
-    assert facts(capsys, "visualrbm", "info", path)[0]["format"] == "visualrbm"
+    assert facts(capsys, "visualrbm", "info", path)["format"] == "visualrbm"
     path = str(FAMILIES["map"](tmp_path / "map"))
-    assert facts(capsys, "pink", "info", path)[0]["kind"] == "map"
+    assert facts(capsys, "pink", "info", path)["kind"] == "map"
     with mapix.open(path) as ds:
         found = facts(capsys, "pink", "best", path)
         assert [entry["neuron"] for entry in found] == ds.best_match().tolist()

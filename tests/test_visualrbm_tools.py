@@ -90,7 +90,7 @@ def test_info_convert_and_schedule(tmp_path, capsys):
     assert mapix.open(tmp_path / "x0.json") == mapix.open(model)
     assert run("convert", SCHEDULES / "mlp_minimal.json", tmp_path / "s.json") == 0
     assert run("schedule", tmp_path / "s.json") == 0
-    assert "epochs 0..0: learning_rate 0.1, " in capsys.readouterr().out
+    assert "epoch 0: learning_rate 0.1, " in capsys.readouterr().out
     assert run("schedule", SCHEDULES / "rbm_L1L2_short_names.json", "--strict") == 0
     out, err = capsys.readouterr()
     assert "l1 0," in out

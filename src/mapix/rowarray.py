@@ -43,7 +43,7 @@ from mapix.report import Report
 from mapix.selection import Rows, axes
 from mapix.source import Source
 from mapix.statistics import Sums, sums_of
-from mapix.text import counted, type_name
+from mapix.text import array_text, counted, type_name
 from mapix.views import exported, selected
 
 __all__ = ["RowArray", "stored"]
@@ -387,7 +387,9 @@ class RowArray(FileDataset[NDArray[Any]]):
         shape, native = self._shape[1:], self._native_dtype
         dtype = native if options.dtype is None else np.dtype(options.dtype)
         if native.kind not in "biuf" and (dtype != native or options.arithmetic):
-            raise UnsupportedError(f"{self.path}: rows of {native} are not converted to numbers")
+            raise UnsupportedError(
+                f"{self.path}: records of {type_name(native)} are not converted to numbers"
+            )
         if options.arithmetic and dtype.kind != "f":
             raise ValueError("scale, mean and std need dtype float32 or float16")
         canvas, fit = self._canvas(options), 0
@@ -453,7 +455,7 @@ class RowArray(FileDataset[NDArray[Any]]):
         if len(self._shape) not in (3, 4) or self._dtype.kind not in "biuf":
             raise ValueError(
                 f"{self.path}: layout, pad and crop need images of two or three dimensions, "
-                f"got rows of {self._dtype} {self._shape[1:]}"
+                f"got {array_text(self._shape[1:], self._dtype)}"
             )
         h, w, c = self._hwc
         if not isinstance(options.pad, tuple):
@@ -743,8 +745,8 @@ class RowArray(FileDataset[NDArray[Any]]):
 
     def _summary(self) -> str:
         more = ", with labels" if self.labels is not None else ""
-        shape = " x ".join(map(str, self.shape[1:])) or "single numbers"
-        return f"{counted(len(self), self.RECORDS)}, {shape} of {type_name(self.dtype)}{more}"
+        what = array_text(self.shape[1:], self.dtype)
+        return f"{counted(len(self), self.RECORDS)}, {what}{more}"
 
     def _explained(self, row: int) -> dict[str, Any]:
         how = f"a read-only view of the file from byte {self._at + row * self._row_nbytes} on"
@@ -816,7 +818,7 @@ class RowArray(FileDataset[NDArray[Any]]):
         size = math.prod(plan.shape) * plan.dtype.itemsize
         arithmetic = ", (number * scale - mean) / std" if options.arithmetic else ""
         same = plan.dtype == self._native_dtype and not arithmetic
-        shape = " x ".join(map(str, (len(rows), *plan.shape)))
+        what = array_text((len(rows), *plan.shape), plan.dtype)
         by = "by the C core in one pass" if plan.recipe or plan.copies else "by numpy"
         swaps = "" if self._dtype.isnative else f"numbers of {self._dtype.str}, in the same pass"
         return {
@@ -824,7 +826,7 @@ class RowArray(FileDataset[NDArray[Any]]):
             "copies_nbytes": len(rows) * size,
             "swaps": swaps,
             "converts": "" if same else f"{self._native_dtype} to {plan.dtype}{arithmetic}",
-            "how": f"records are copied {by} to {shape} of {plan.dtype}",
+            "how": f"records are copied {by} to {what}",
         }
 
     def verify(self, progress: Progress | None = None, *, map: Map | None = None) -> Report:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 __all__ = [
     "Progress",
     "amount",
+    "array_text",
     "brief",
     "counted",
     "described",
@@ -23,6 +24,7 @@ __all__ = [
     "printable",
     "ratio",
     "seconds",
+    "shortened",
     "table",
     "title_of",
     "type_name",
@@ -30,6 +32,7 @@ __all__ = [
 ]
 
 MOST_CHARACTERS = 100  # of a value in a description
+MOST_IN_TABLE = 60  # characters of a cell
 BYTE_ORDERS = {"<": "little", ">": "big"}
 SIZES = ("shape", "image")  # ends of the names of facts that are sides
 RANGES = ("area",)  # names of facts that are the least and the largest value
@@ -76,6 +79,11 @@ def ratio(value: float) -> str:
     return (
         f"{value:,.0f} x" if value >= 10 else f"{value:.1f} x" if value >= 1 else f"{value:.2f} x"
     )
+
+
+def array_text(shape: Iterable[int], dtype: object) -> str:
+    """Return shape and type of an array: ``60000 x 28 x 28 of uint8``."""
+    return f"{' x '.join(map(str, shape)) or 'one number'} of {type_name(dtype)}"
 
 
 def plain_line(text: str, most: int = 400) -> str:
@@ -244,7 +252,14 @@ def _records(values: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     keys = dict.fromkeys(
         k for v in values for k in v if any(u.get(k) not in (None, "") for u in values)
     )
-    return [list(keys), *([value_text(v.get(key), key) for key in keys] for v in values)]
+    return [list(keys), *([_cell(v.get(key), key) for key in keys] for v in values)]
+
+
+def _cell(value: Any, name: str) -> str:
+    """Return a value in a table of records: numbers may be years or numbers of classes."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return shortened(value_text(value, name), MOST_IN_TABLE)
 
 
 def _plain(value: Any) -> bool:
@@ -295,7 +310,17 @@ def value_text(value: Any, name: str = "") -> str:
         return (" x " if name.endswith(SIZES) else ", ").join(value_text(v) for v in value)
     if isinstance(value, Mapping):
         return ", ".join(f"{k} {value_text(v)}" for k, v in value.items())
-    return " ".join(str(value).split())[:MOST_CHARACTERS]
+    return shortened(str(value), MOST_CHARACTERS)
+
+
+def shortened(text: str, most: int) -> str:
+    """Return text on one line; of a longer one about ``most`` characters, up to a blank."""
+    line = " ".join(text.split())
+    if len(line) <= most:
+        return line
+    cut = line[: most - 3]
+    head = cut.rpartition(" ")[0]
+    return f"{head if len(head) > most // 2 else cut}..."
 
 
 # --- progress -------------------------------------------------------------------------------------

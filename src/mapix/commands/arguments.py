@@ -38,10 +38,10 @@ def add_paths(parser: Any, *, several: bool = True) -> None:
     add_opening(parser)
 
 
-def add_paths_and_target(parser: Any) -> None:
+def add_paths_and_target(parser: Any, path: str = "PATH", target: str = "TARGET") -> None:
     """Add ``PATH ... TARGET``, and ``-o`` for the target; see ``target_of``."""
-    parser.add_argument("paths", metavar="PATH", nargs="+", help="several are written as one")
-    parser.add_argument("-o", dest="out", metavar="TARGET", help="by default the last PATH")
+    parser.add_argument("paths", metavar=path, nargs="+", help="several are written as one")
+    parser.add_argument("-o", dest="out", metavar=target, help=f"by default the last {path}")
 
 
 def target_of(arguments: argparse.Namespace, command: str) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mapix.errors import MapixError
-from mapix.text import description, fitting, table
+from mapix.text import MOST_IN_TABLE, description, fitting, shortened, table
 
 __all__ = [
     "CommandError",
@@ -32,7 +32,6 @@ __all__ = [
 ]
 
 PROGRESS_AFTER = 1.0  # seconds that something takes before its progress is shown
-MOST_CHARACTERS = 60  # of a cell
 
 
 class CommandError(MapixError):
@@ -172,8 +171,7 @@ def cell(value: Any) -> str:
         return f"{value:.6g}"
     if isinstance(value, list):
         return ", ".join(map(cell, value))
-    text = " ".join(str(value).split())
-    return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 3] + "..."
+    return shortened(str(value), MOST_IN_TABLE)
 
 
 def plain(value: Any) -> Any:

@@ -16,6 +16,7 @@ from mapix.errors import FormatError, MapixError, MapixWarning, UnknownFormatErr
 
 __all__ = ["main"]
 
+LINE_END = re.compile(r"(?<![:;,])\s*\n\s*")
 ARGUMENT = re.compile(
     r"""(?<![=\w])'[^']*'|(?<![=\w])"[^"]*"|"""
     r"""(?<![-\w.])([a-z_]+)=(True\b|False\b|'\w+'|\(h, w\)|\d+\b)?|"""
@@ -112,8 +113,8 @@ def _say(what: str, message: object, options: Iterable[str] = ()) -> None:
             return f"--open {name}={value.lower() if value in ('True', 'False') else value}"
         return found[0]
 
-    text = " ".join(str(message).split())
-    text = ARGUMENT.sub(named, text)
+    text = LINE_END.sub("; ", str(message).strip())
+    text = ARGUMENT.sub(named, " ".join(text.split()))
     print(f"mapix: {what}: {text}", file=sys.stderr)
 
 

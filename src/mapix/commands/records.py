@@ -78,9 +78,10 @@ def listing(
 
 def shape_of(ds: Any, i: int) -> tuple[int, ...] | None:
     """Return the shape of a record's pixels, where it is known without decoding them."""
-    if ds.image_shape is not None:
-        return tuple(ds.image_shape)
     try:
+        if ds.image_shape is not None:  # planes are shown as (h, w, c): see ``_image``
+            content = ds._content(int(ds._rows_of([i])[0]))
+            return tuple(ds.image_shape if content is None else content.shape)
         return getattr(ds[i], "shape", None)
     except (MapixError, OSError):  # a library, or a file that the record names, is missing
         return None

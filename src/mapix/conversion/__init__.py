@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from mapix import registry
 from mapix.errors import LossError
 from mapix.progress import shown
-from mapix.text import brief
+from mapix.text import brief, counted
 
 if TYPE_CHECKING:
     from mapix.conversion.stream import Axes
@@ -62,7 +62,10 @@ class Converted:
         counts = ", ".join(f"{n:,} {split}" for split, n in self.records.items())
         number = f", shards: {len(self.shards):,}" if self.shards else ""
         place = f"{self.shards[0]} ..." if self.shards else self.path
-        lines = [f"{place}: {self.format}{number}, records: {counts}"]
+        held = f"records: {counts}"
+        if set(self.records) == {"layers"}:  # of a model
+            held = counted(self.records["layers"], "layer")
+        lines = [f"{place}: {self.format}{number}, {held}"]
         return "\n".join([*lines, *(f"lost: {text}" for text in self.lost)])
 
 

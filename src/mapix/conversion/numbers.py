@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mapix.conversion.stream import Stream
 from mapix.errors import UnsupportedError
+from mapix.text import type_name
 
 __all__ = ["fit", "scaled", "within_float32"]
 
@@ -19,7 +20,9 @@ def fit(stream: Stream, dtype: np.dtype[Any]) -> bool:
     Cost: none where the type of the stream implies it, else one scan of the source.
     """
     if stream.dtype.fields:
-        raise UnsupportedError(f"{stream.path}: numbers expected, got rows of {stream.dtype}")
+        raise UnsupportedError(
+            f"{stream.path}: numbers expected, got records of {type_name(stream.dtype)}"
+        )
     if np.can_cast(stream.dtype, dtype, "safe"):
         return True
     with np.errstate(invalid="ignore", over="ignore"):  # values that do not fit are expected

@@ -39,7 +39,7 @@ def dataset_streams(
     """
     if images:
         path = next(iter(splits.values())).path
-        raise UnsupportedError(f"{path}: images cannot be resized here: images= has to be empty")
+        raise UnsupportedError(f"{path}: size=, mode= and fit= are for image folders")
     classes = _classes(splits.values())
     return {name: dataset_stream(ds, axes, classes) for name, ds in splits.items()}
 

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from mapix._native.compiled import fast
 from mapix.batch import Batch
 from mapix.errors import UnsupportedError
+from mapix.text import array_text
 
 __all__ = [
     "BESIDES",
@@ -435,7 +436,7 @@ def pictures(stream: Stream, run: NDArray[Any]) -> NDArray[Any]:
             f"{stream.path}: rows of {run.shape[1:]} may be HWC or CHW: pass axes="
         )
     raise UnsupportedError(
-        f"{stream.path}: rows of the shape {run.shape[1:]} are not images; npz, safetensors and "
+        f"{stream.path}: records of {array_text(run.shape[1:], run.dtype)} are not images; npz and "
         "Parquet hold them"
     )
 

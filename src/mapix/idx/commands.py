@@ -6,10 +6,12 @@ import argparse
 import sys
 from typing import Any
 
+from mapix.commands.arguments import add_new, add_paths_and_target, new_file, target_of
 from mapix.commands.output import add_output, emit
 from mapix.idx import tools
 from mapix.idx.layout import CODES
 from mapix.registry import open_dataset
+from mapix.text import counted
 
 __all__ = ["add"]
 
@@ -20,21 +22,27 @@ def add(commands: Any) -> None:
     below = idx.add_subparsers(dest="tool", required=True, metavar="TOOL")
 
     def command(name: str, text: str, *names: str, **given: Any) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = below.add_parser(name, help=text)
+        what = f"{text[0].upper()}{text[1:]}."
+        parser: argparse.ArgumentParser = below.add_parser(name, help=text, description=what)
         for n in names:
-            parser.add_argument(n, metavar=n.upper(), nargs=given.get(n))
+            if n == "new":
+                add_new(parser, "the new file")
+            elif n == "target":
+                add_paths_and_target(parser, "FILE", "OUT")
+            else:
+                parser.add_argument(n, metavar=n.upper(), nargs=given.get(n))
         parser.set_defaults(run=_RUN[name])
         return parser
 
     add_output(command("info", "byte order, type and dimensions", "file", file="+"))
-    csv = command("csv2idx", "comma-separated numbers to an IDX file", "csv", "out")
+    csv = command("csv2idx", "comma-separated numbers to an IDX file", "csv", "new")
     csv.add_argument("--dtype", default="f4", choices=[*CODES.values()], help="float32 by default")
-    join = command("join", "join the columns of several files", "file", "out", file="+")
-    cat = command("cat", "join the rows of several files", "file", "out", file="+")
+    join = command("join", "join the columns of several files", "target")
+    cat = command("cat", "join the rows of several files", "target")
     one = command("split", "copy some rows of a file", "file", "out")
     one.add_argument("begin", metavar="FROM", type=int)
     one.add_argument("count", metavar="COUNT", type=int, nargs="?")
-    two = command("shuffle", "shuffle rows, in the same way on every machine", "file", "out")
+    two = command("shuffle", "shuffle rows, in the same way on every machine", "file", "new")
     two.add_argument("--seed", type=int, default=1)
     three = command("idx2csv", "write rows as lines of numbers", "file")
     four = command(
@@ -50,7 +58,7 @@ def add(commands: Any) -> None:
         help="flatten rows, as VisualRBM does; libstdc++: also use its permutation, as if it was "
         "built with that library",
     )
-    command("append", "append the rows of files to a file", "file", "out", file="+")
+    command("append", "append the rows of files to a file", "target")
     for parser in (csv, join, cat, one, two):
         parser.add_argument(
             "--byteorder",
@@ -67,11 +75,22 @@ def _info(a: argparse.Namespace) -> None:
     for path in a.file:
         with open_dataset(path, format="idx") as ds:
             facts.append(ds.describe())
-    emit(a, facts, *map(tools.describe, a.file))
+    emit(a, facts[0] if len(facts) == 1 else facts, *map(tools.describe, a.file))
 
 
 def _append(a: argparse.Namespace) -> None:
-    print(f"{a.out}: {tools.append_files(a.file, a.out)} rows")
+    out = target_of(a, "idx append")
+    print(f"{out}: {counted(tools.append_files(a.paths, out), 'record')}")
+
+
+def _join(a: argparse.Namespace) -> None:
+    out = target_of(a, "idx join")
+    tools.join(a.paths, out, byteorder=_byteorder(a))
+
+
+def _cat(a: argparse.Namespace) -> None:
+    out = target_of(a, "idx cat")
+    tools.cat(a.paths, out, byteorder=_byteorder(a))
 
 
 def _byteorder(a: argparse.Namespace) -> Any:
@@ -81,14 +100,14 @@ def _byteorder(a: argparse.Namespace) -> Any:
 _RUN = {
     "append": _append,
     "info": _info,
-    "csv2idx": lambda a: tools.csv2idx(a.csv, a.out, dtype=a.dtype, byteorder=_byteorder(a)),
-    "join": lambda a: tools.join(a.file, a.out, byteorder=_byteorder(a)),
-    "cat": lambda a: tools.cat(a.file, a.out, byteorder=_byteorder(a)),
+    "csv2idx": lambda a: tools.csv2idx(a.csv, new_file(a), dtype=a.dtype, byteorder=_byteorder(a)),
+    "join": _join,
+    "cat": _cat,
     "split": lambda a: tools.split(
         a.file, a.out, a.begin, a.count, compat=a.compat, byteorder=_byteorder(a)
     ),
     "shuffle": lambda a: tools.shuffle(
-        a.file, a.out, seed=a.seed, compat=a.compat, byteorder=_byteorder(a)
+        a.file, new_file(a), seed=a.seed, compat=a.compat, byteorder=_byteorder(a)
     ),
     "idx2csv": lambda a: tools.idx2csv(a.file, sys.stdout, compat=a.compat),
     "image2csv": lambda a: tools.image2csv(a.file, sys.stdout, compat=a.compat),

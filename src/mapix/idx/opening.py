@@ -12,6 +12,7 @@ from mapix.idx.layout import MOST_DIMS, NAME, PREFIX_NBYTES, Header, parse
 from mapix.idx.names import FILES, images_of, labels_of
 from mapix.registry import Candidate
 from mapix.source import Source
+from mapix.text import array_text
 from mapix.unpacked import cached
 
 __all__ = ["header_of", "open_path", "refusal"]
@@ -123,13 +124,12 @@ def _unpacked_front(source: Source) -> bytes:
 
 def _check(header: Header, source: Source) -> None:
     want, got = header.file_nbytes, source.nbytes
+    what = array_text(header.shape, header.dtype)
     if got < want:
-        reason = f"{header.shape} of {header.dtype.str} is {want} bytes, the file has {got}"
+        reason = f"{what} takes {want:,} bytes, the file has {got:,}"
         raise TruncatedError(source.path, NAME, reason, at=got)
     if got > want:
-        reason = (
-            f"{header.shape} of {header.dtype.str} is {want} bytes, the file has {got - want} more"
-        )
+        reason = f"{what} takes {want:,} bytes, the file has {got - want:,} more"
         if header.shape[0] == 0:
             reason += "; its writer was not closed, and did not write the number of rows"
         raise FormatError(source.path, NAME, reason, at=want)

@@ -87,7 +87,7 @@ def parse(data: bytes, path: str, format: str = NPY) -> Header:
         A limit of this module is exceeded.
     """
     if data[: len(MAGIC)] != MAGIC:
-        reason = f"{MAGIC!r} expected, got {data[: len(MAGIC)].hex() or 'nothing'}"
+        reason = f"{MAGIC.hex()} expected, got {data[: len(MAGIC)].hex() or 'nothing'}"
         raise FormatError(path, format, reason, at=0)
     version = (data[6], data[7]) if len(data) > 7 else (-1, -1)
     if version not in LENGTHS:

@@ -14,6 +14,7 @@ from mapix.npy.layout import FRONT_NBYTES, NPY, Header, parse
 from mapix.npy.zip_layout import DEFLATED, NPZ, STORED, Member, data_at, members
 from mapix.registry import Candidate
 from mapix.source import Source
+from mapix.text import array_text
 from mapix.unpacked import cached
 
 __all__ = ["npz_refusal", "open_npy", "open_npz"]
@@ -150,7 +151,8 @@ def _check_size(header: Header, nbytes: int, path: str, format: str) -> None:
     want = header.nbytes + header.array_nbytes
     if nbytes == want:
         return
-    reason = f"{header.shape} of {header.dtype} takes {want} bytes, there are {nbytes}"
+    what = array_text(header.shape, header.dtype)
+    reason = f"{what} takes {want:,} bytes, there are {nbytes:,}"
     kind = TruncatedError if nbytes < want else FormatError
     raise kind(path, format, reason, at=min(nbytes, want))
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from mapix.commands.arguments import add_new, new_file
+from mapix.commands.arguments import add_new, natural, new_file
 from mapix.commands.output import Table, add_output, emit
 from mapix.pink.converting import convert
 from mapix.pink.data import Data
@@ -25,9 +25,10 @@ def add(commands: Any) -> None:
     below = pink.add_subparsers(dest="tool", required=True, metavar="TOOL")
 
     def command(name: str, text: str, *names: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = below.add_parser(name, help=text)
+        what = f"{text[0].upper()}{text[1:]}."
+        parser: argparse.ArgumentParser = below.add_parser(name, help=text, description=what)
         for n in names:
-            parser.add_argument(n, metavar=n.upper(), nargs="+" if n == "files" else None)
+            parser.add_argument(n, metavar="FILE", nargs="+" if n == "files" else None)
         parser.add_argument(
             "--kind", choices=KINDS, help="kind of the file, where its length does not decide"
         )
@@ -45,7 +46,7 @@ def add(commands: Any) -> None:
     what = "draw the neurons of a SOM, the heatmap of a mapping, or images"
     two = command("picture", what, "file")
     add_new(two, "the picture to write")
-    two.add_argument("--size", type=int, default=96, help="height of a neuron in pixels")
+    two.add_argument("--size", type=natural, default=96, help="height of a neuron in pixels (96)")
     two.add_argument(
         "--each", action="store_true", help="stretch the contrast of each neuron by itself"
     )
@@ -53,7 +54,7 @@ def add(commands: Any) -> None:
     add_output(command("counts", "print the number of entries nearest to each neuron", "file"))
     three = command("outliers", "print the entries farthest from their nearest neuron", "file")
     add_output(three)
-    three.add_argument("-n", type=int, default=10, help="number of entries")
+    three.add_argument("-n", type=natural, default=10, help="number of entries (10)")
 
 
 def _open(path: str, kind: str | None) -> PinkFile:
@@ -74,7 +75,7 @@ def _info(a: argparse.Namespace) -> None:
         with _open(path, a.kind) as opened:
             facts.append({**opened.describe(), "header": list(opened.header)})
             lines += [opened._described(), *opened.header]
-    emit(a, facts, *lines)
+    emit(a, facts[0] if len(facts) == 1 else facts, *lines)
 
 
 def _convert(a: argparse.Namespace) -> None:

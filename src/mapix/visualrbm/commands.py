@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from mapix.commands.arguments import add_new, new_file
 from mapix.commands.output import add_output, emit
 
 __all__ = ["add"]
@@ -17,7 +18,8 @@ def add(commands: Any) -> None:
     below = rbm.add_subparsers(dest="tool", required=True, metavar="TOOL")
 
     def command(name: str, run: Callable[[Any], None], text: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = below.add_parser(name, help=text)
+        what = f"{text[0].upper()}{text[1:]}."
+        parser: argparse.ArgumentParser = below.add_parser(name, help=text, description=what)
         parser.set_defaults(run=run)
         return parser
 
@@ -63,7 +65,7 @@ def add(commands: Any) -> None:
 
     convert = command("convert", _convert, "a model as .json, .npz or .safetensors")
     convert.add_argument("file", metavar="FILE")
-    convert.add_argument("out", metavar="OUT")
+    add_new(convert, "the new file, .json, .npz or .safetensors")
     convert.add_argument("--strict", **strict)
     convert.add_argument("--compat", **compat)
 
@@ -105,7 +107,7 @@ def _info(a: argparse.Namespace) -> None:
         with open_dataset(path, format="visualrbm", strict=a.strict) as opened:
             facts.append(opened.describe())
             lines.append(tools.line_of(opened))
-    emit(a, facts, *lines)
+    emit(a, facts[0] if len(facts) == 1 else facts, *lines)
 
 
 def _hidden(a: argparse.Namespace) -> None:
@@ -123,7 +125,9 @@ def _stack(a: argparse.Namespace) -> None:
 def _convert(a: argparse.Namespace) -> None:
     from mapix.visualrbm import tools
 
-    tools.convert(a.file, a.out, strict=a.strict, **({"compat": "visualrbm"} if a.compat else {}))
+    tools.convert(
+        a.file, new_file(a), strict=a.strict, **({"compat": "visualrbm"} if a.compat else {})
+    )
 
 
 def _schedule(a: argparse.Namespace) -> None:

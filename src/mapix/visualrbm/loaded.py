@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
@@ -22,6 +23,7 @@ class Loaded:
 
     FAMILY: ClassVar[str] = "visualrbm"
     SEVERAL: ClassVar[str] = "several schedules cannot be opened as one"
+    PARTS: ClassVar[str] = "stages"
     path: str | None
 
     def _facts(self) -> dict[str, Any]:
@@ -39,7 +41,10 @@ class Loaded:
     def verify(self, progress: Callable[[int, int], object] | None = None) -> Report:
         """Check what opening the file does not: that numbers are finite, and that layers fit."""
         checked = ["the complete text", "finite numbers", "layers"]
-        report = Report(self.path or "", checked=checked, problems=self._problems())
+        path = self.path or ""
+        nbytes = os.path.getsize(path) if os.path.isfile(path) else 0
+        parts = len(getattr(self, self.PARTS))
+        report = Report(path, parts, nbytes, checked, self._problems(), unit=self.PARTS)
         if progress is not None:
             progress(1, 1)
         return report

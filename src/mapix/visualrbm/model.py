@@ -40,6 +40,7 @@ class Model(Loaded):
     """
 
     SEVERAL = "several models cannot be opened as one; see mapix.visualrbm.stack"
+    PARTS = "layers"
     kind: ClassVar[str]
     path: str | None = None
     unknown: tuple[str, ...] = ()
@@ -101,7 +102,12 @@ class Model(Loaded):
             {"inputs": la.inputs, "outputs": la.outputs, "function": la.function}
             for la in self.layers
         ]
-        return {"kind": self.kind, "unknown names": list(self.unknown), "layers": layers}
+        return {
+            "holds": "a model",
+            "kind": self.kind,
+            "unknown_names": list(self.unknown),
+            "layers": layers,
+        }
 
     def _problems(self) -> list[str]:
         fields = self.document().arrays()

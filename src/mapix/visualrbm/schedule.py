@@ -221,7 +221,7 @@ class Schedule(Loaded):
         ]
         trained = {"layers": list(self.layers), "functions": list(self.functions)}
         sizes = {"minibatch_size": self.minibatch_size, "seed": self.seed, "epochs": len(self)}
-        return {"kind": self.kind, **trained, **sizes, "stages": stages}
+        return {"holds": "a schedule", "kind": self.kind, **trained, **sizes, "stages": stages}
 
     def __repr__(self) -> str:
         units = " -> ".join(map(str, self.layers))

@@ -147,7 +147,9 @@ def schedule_text(schedule: Schedule) -> str:
     first = 0
     for stage in schedule.stages:
         values = (f"{k} {_short(v)}" for k, v in _given(stage))
-        lines.append(f"  epochs {first}..{first + stage.epochs - 1}: {', '.join(values)}")
+        last = first + stage.epochs - 1
+        which = f"epoch {first}" if first == last else f"epochs {first} to {last}"
+        lines.append(f"  {which}: {', '.join(values)}")
         first += stage.epochs
     return "\n".join(lines)
 
@@ -160,5 +162,5 @@ def _given(stage: Stage) -> list[tuple[str, Any]]:
 
 def _short(value: Any) -> str:
     if isinstance(value, tuple):
-        return f"{value[0]:g}" if len(set(value)) == 1 else str(list(value))
+        return f"{value[0]:g}" if len(set(value)) == 1 else " and ".join(f"{v:g}" for v in value)
     return f"{value:g}"
