@@ -977,3 +977,43 @@ def test_numbers_and_types_are_written_alike(tmp_path, capsys):
     ):
         assert main(arguments) == status
         assert found in "".join(capsys.readouterr())
+
+
+def test_what_people_read_has_no_words_of_python(tmp_path, capsys):
+    np.save(tmp_path / "a.npy", np.zeros((3, 4, 5), np.uint8))
+    with open(tmp_path / "a.npy", "r+b") as f:
+        f.truncate(150)
+    text = failed(capsys, "info", str(tmp_path / "a.npy"), status=1)
+    assert "3 x 4 x 5 of uint8 takes 188 bytes, there are 150" in text
+    (tmp_path / "b.idx").touch()
+    text = failed(capsys, "idx", "info", str(tmp_path / "b.idx"), status=1)
+    assert "the file looks like an empty file; 0000 or ffff expected" in text
+    facts = np.zeros(2, [("year", "<i4"), ("name", "<U90")])
+    facts["year"], facts["name"] = 2019, "a long name of a picture, " * 3
+    np.save(tmp_path / "c.npy", facts)
+    text = ran(capsys, "info", str(tmp_path / "c.npy"))
+    assert re.search(
+        r"^ +0 +2019 +a long name of a picture, a long name of a picture, a...$", text, re.M
+    )
+    assert repr(mapix.open(tmp_path / "c.npy").columns["name"]) == "<Column name: 2 values of text>"
+
+
+def test_planes_have_one_shape_in_all_commands(tmp_path, capsys):
+    path = str(tmp_path / "a.npy")
+    np.save(path, np.zeros((2, 3, 4, 5), np.uint8))
+    how = ("--open", "axes=CHW")
+    assert [e["shape"] for e in facts(capsys, "ls", path, *how)] == [[4, 5, 3]] * 2
+    assert facts(capsys, "get", path, "0", *how)["shape"] == [4, 5, 3]
+
+
+def test_tools_take_the_new_file_last_or_by_an_option(tmp_path, capsys):
+    one = tmp_path / "a.idx"
+    mapix.idx.write(one, np.arange(6, dtype=np.uint8).reshape(3, 2))
+    ran(capsys, "idx", "cat", str(one), str(one), str(tmp_path / "b.idx"))
+    ran(capsys, "idx", "cat", str(one), str(one), "-o", str(tmp_path / "c.idx"))
+    assert (tmp_path / "b.idx").read_bytes() == (tmp_path / "c.idx").read_bytes()
+    with mapix.open(tmp_path / "c.idx") as ds:
+        assert ds.view()[:, 1].tolist() == [1, 3, 5, 1, 3, 5]
+    ran(capsys, "idx", "shuffle", str(one), "-o", str(tmp_path / "d.idx"))
+    assert ran(capsys, "idx", "append", str(one), str(tmp_path / "d.idx")).endswith(": 6 records\n")
+    assert "mapix idx cat" in failed(capsys, "idx", "cat", str(one), status=3)

@@ -284,7 +284,7 @@ def test_errors_name_options_as_the_command_has_them(tmp_path, capsys):
     assert err.endswith("pass --lossy to allow it\n")
     err = failed(capsys, "convert", str(two), str(tmp_path / "x"))
     assert "--to has to name a format" in err
-    err = failed(capsys, "query", str(two / "train_batch"), "note_number > 3 and split=3", status=2)
+    err = failed(capsys, "query", str(two / "train_batch"), "note_number > 3 and split=3", status=3)
     assert "'note_number > 3 and split=3' is not a condition: == compares" in err
     err = failed(capsys, "query", str(two), "note_number", ">", "3", status=3)
     assert 'in quotes: mapix query PATH "label == 3"' in err

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mapix.arrow_capsules import array_capsules, stream_capsule
 from mapix.errors import MapixError, UnsupportedError
 from mapix.selection import Rows
+from mapix.text import counted
 from mapix.views import exported
 
 __all__ = [
@@ -191,9 +192,10 @@ class Column:
 
     def __repr__(self) -> str:
         missing = 0 if self.complete else int((~self.present).sum())
-        unit = f" {self.unit}" if self.unit else ""
-        lack = f", {missing} without a value" if missing else ""
-        return f"<Column {self.name}: {len(self)} values of {self.values.dtype}{unit}{lack}>"
+        unit = f", in {self.unit}" if self.unit else ""
+        lack = f", {missing:,} without a value" if missing else ""
+        kind = _type_of(self.values[self.present][:1]) or self.values.dtype
+        return f"<Column {self.name}: {counted(len(self), 'value')} of {kind}{unit}{lack}>"
 
 
 def class_numbers(
@@ -376,15 +378,20 @@ def naming(columns: Mapping[str, Column], names: Iterable[str]) -> list[Column] 
     return found if found and all(column.present.all() for column in found) else None
 
 
+def _type_of(values: NDArray[Any]) -> str:
+    """Return the type of values that are present: see ``facts_of``."""
+    if values.dtype.kind != "O":
+        return values.dtype.name
+    return TYPES.get(type(values[0]).__name__, "list") if len(values) else ""
+
+
 def facts_of(column: Column) -> dict[str, Any]:
     """Return name, type, numbers of distinct and of missing values, range, unit and description.
 
     The type is numpy's name, ``"text"``, ``"bytes"``, ``"list"``, or "" where there are no values.
     """
     values = column.values[column.present]
-    kind = values.dtype.name
-    if kind == "object":
-        kind = TYPES.get(type(values[0]).__name__, "list") if len(values) else ""
+    kind = _type_of(values)
     numbers = column.numeric and len(values)
     return {
         "name": column.name,

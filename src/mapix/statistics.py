@@ -96,7 +96,8 @@ class PixelStatistics:
     def __repr__(self) -> str:
         channels = [f"{self.min[k]:g}..{self.max[k]:g}" for k in range(min(len(self.count), 4))]
         more = ", ..." if len(self.count) > len(channels) else ""
-        what = f"{len(self.count)} channels, {int(self.count.sum())} pixels"
+        channels_ = counted(len(self.count), "channel")
+        what = f"{channels_}, {counted(int(self.count.sum()), 'pixel')}"
         return f"<PixelStatistics: {what}, {', '.join(channels)}{more}>"
 
     @classmethod
@@ -153,7 +154,7 @@ class ColumnStatistics:
         spread = ""
         if self._numeric:
             spread = f"{self.min:g}..{self.max:g}, mean {self.mean:.4g}, std {self.std:.4g}, "
-        return f"{spread}{len(self.unique)} values, {self.missing} missing"
+        return f"{spread}{counted(len(self.unique), 'distinct value')}, {self.missing:,} missing"
 
     @classmethod
     def of(cls, column: Column) -> ColumnStatistics:

@@ -83,7 +83,11 @@ def ratio(value: float) -> str:
 
 def array_text(shape: Iterable[int], dtype: object) -> str:
     """Return shape and type of an array: ``60000 x 28 x 28 of uint8``."""
-    return f"{' x '.join(map(str, shape)) or 'one number'} of {type_name(dtype)}"
+    sides = [str(side) for side in shape]
+    what = (
+        " x ".join(sides) if len(sides) > 1 else f"{sides[0]} values" if sides else "single values"
+    )
+    return f"{what} of {type_name(dtype)}"
 
 
 def plain_line(text: str, most: int = 400) -> str:
@@ -287,6 +291,11 @@ def type_name(code: object) -> str:
         return str(code)
     if dtype.fields:
         return ", ".join(f"{name} {type_name(dtype[name])}" for name in dtype.fields)
+    if dtype.subdtype:
+        return array_text(dtype.shape, dtype.base)
+    if dtype.kind in "SU":
+        n = dtype.itemsize // (4 if dtype.kind == "U" else 1)
+        return f"{'text' if dtype.kind == 'U' else 'bytes'} of length {n}"
     return f"{dtype.name}, big-endian" if dtype.str.startswith(">") else dtype.name
 
 

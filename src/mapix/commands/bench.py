@@ -24,7 +24,7 @@ DESCRIPTION = """Measure how fast your data are read from your disk: opening (al
 indexes), single records and batches at random, all records in order. Each is measured from the page
 cache (warm), and from the disk (cold). Beside it: np.memmap and plain reads of as many bytes, at
 random places of the same file. -o CHART.svg or .png draws a chart (extra cli)."""
-RECORDS = 4096  # that are read in one round at most
+LEAST_RECORDS = 64  # that are read in one round, whatever the time
 BAR = 24  # characters of the longest bar
 MOST_IN_ONE_FILE = 0.6  # of all bytes: then that file is read beside
 SIDES = (224, 224)  # of pictures in a batch
@@ -68,6 +68,8 @@ class Figure:
 def _run(arguments: argparse.Namespace) -> None:
     if not arguments.seconds > 0:
         raise UsageError(f"--seconds has to be above 0, got {arguments.seconds}")
+    if arguments.out is not None and os.path.lexists(arguments.out):
+        raise CommandError(f"{arguments.out} exists already; nothing was measured")
     bench = _Bench(arguments)
     figures = []
     with progress(f"measuring {arguments.paths[0]}") as show:
@@ -239,7 +241,8 @@ class _Bench:
             began = time.perf_counter()
             for n in read:
                 done += n
-                if done == most or time.perf_counter() - began > self._seconds:
+                enough = done >= LEAST_RECORDS and time.perf_counter() - began > self._seconds
+                if done == most or enough:
                     break
             took = time.perf_counter() - began
         return done / max(took, 1e-9), done
@@ -455,11 +458,13 @@ def _chart(figures: Sequence[Figure], target: str) -> None:
         raise CommandError("charts need matplotlib: pip install 'mapix[cli]'") from e
     read = [f for f in figures if f.mean_nbytes]
     groups = list(dict.fromkeys(f.what for f in read))
+    shown = [(-0.2, "warm", "#d1602f"), (0.2, "cold", "#3b6fb6")]
+    shown = shown if any(f.cold for f in read) else [(0.0, "warm", "#d1602f")]
     drawing = Drawing(figsize=(8, 1 + 1.6 * len(groups)), layout="constrained")
     for k, what in enumerate(groups):
         axes = drawing.add_subplot(len(groups), 1, k + 1)
         some = [f for f in read if f.what == what]
-        for shift, name, colour in ((-0.2, "warm", "#d1602f"), (0.2, "cold", "#3b6fb6")):
+        for shift, name, colour in shown:
             rates = [getattr(f, name) or 0 for f in some]
             places = [i + shift for i in range(len(some))]
             axes.barh(places, rates, 0.38, label=name, color=colour)

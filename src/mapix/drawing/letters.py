@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from functools import cache
 
@@ -27,6 +28,7 @@ LETTERS = (
     "00uhhugg00fhhf1100mpggg000fge1u088s8896000hhhjd000hhha4000hhlla000ha4ah000hhhf1e"
     "00v248v0244844204444444084424480008l2000"
 )
+NUMBER_AT_END = re.compile(r" -?[0-9.]+(e[-+][0-9]+)?$")
 OTHER = "vhhhhhv0"  # of a character without a letter
 
 
@@ -47,13 +49,15 @@ def written(text: str, width: int) -> NDArray[np.bool_]:
     text : str
         Accents are left out; other characters beyond ASCII are boxes.
     width : int
-        Most pixels: a longer text is cut, and ends with two points.
+        Most pixels: a longer text is cut, and ends with two points.  A number at its end stays.
     """
     plain = unicodedata.normalize("NFKD", " ".join(text[: width + 1].split()))
     plain = "".join(c for c in plain if not unicodedata.combining(c))
     most = max(0, width // WIDTH)
     if len(plain) > most:
-        plain = (plain[: most - 2] + "..")[:most]
+        number = NUMBER_AT_END.search(plain)
+        end = f"..{number[0]}" if number and len(number[0]) < most // 2 else ".."
+        plain = (plain[: most - len(end)] + end)[:most]
     codes = [ord(c) - 32 if " " <= c <= "~" else len(LETTERS) // ROWS for c in plain]
     cells = _letters()[codes]
     return np.hstack(list(cells)) if len(cells) else np.zeros((HEIGHT, 0), np.bool_)

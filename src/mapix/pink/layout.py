@@ -110,7 +110,7 @@ class Header:
     @property
     def text(self) -> str:
         """The reading as text, for lists of readings."""
-        what = "entries of" if self.kind == "data" else f"on a {self.layout} SOM"
+        what = "entries of" if self.kind == "data" else f"entries on a {self.layout} SOM of"
         dims = " x ".join(map(str, self.row_shape if self.kind == "data" else self.dims))
         if self.kind == "som":
             size = " x ".join(map(str, self.row_shape))
