@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+from zarr.storage import MemoryStore
 
 import mapix
 from mapix.zarr import Store
@@ -60,6 +61,19 @@ def main(folder: Path) -> None:
         acts["zarr, mapix.zarr.Store"] = (
             lambda found=found: found[:],
             lambda found=found: found.oindex[some],
+        )
+        if layout:
+            turned = zarr.open_group(Store(ds), mode="r")["images"]
+            acts["zarr, mapix.zarr.Store, channels last"] = (
+                lambda turned=turned: turned[:],
+                lambda turned=turned: turned.oindex[some],
+            )
+        images = ds.batch(np.arange(N), labels=None, **layout).images
+        how = {"chunks": found.chunks, "compressors": None, "filters": None}
+        own = zarr.create_array(MemoryStore(), data=images, **how)
+        acts["zarr, its own memory, as many chunks"] = (
+            lambda own=own: own[:],
+            lambda own=own: own.oindex[some],
         )
         for rows in (500, 32, 1):
             found = array(ds, rows)

@@ -366,6 +366,33 @@ def test_a_store_copies_once_and_writes_nothing(zarr, tmp_path):
 
 
 @QUIET
+@pytest.mark.parametrize("rows", [None, 1, 4, 500])
+def test_images_between_headers_are_views(zarr, tmp_path, rows):
+    import asyncio
+
+    from zarr.core.buffer import default_buffer_prototype
+
+    from mapix.zarr import Store
+
+    ds = vimh(tmp_path / "v", 11)
+    want = ds.images.transpose(0, 3, 1, 2)
+    store = pickle.loads(pickle.dumps(Store(ds, rows, layout="NCHW")))
+    key = "images/c/0" + "/0" * (want.ndim - 1)
+    chunk = asyncio.run(store.get(key, default_buffer_prototype())).as_numpy_array()
+    assert np.shares_memory(chunk, store._ds.images)
+    found = pickle.loads(pickle.dumps(zarr.open_group(store, mode="r")["images"]))
+    np.testing.assert_array_equal(found[:], want)
+    np.testing.assert_array_equal(found[9:, 1, 2:4], want[9:, 1, 2:4])
+    np.testing.assert_array_equal(found.oindex[[1, 10]], want[[1, 10]])
+    assert asyncio.run(Store(ds).get(key, default_buffer_prototype())) is not None
+    backwards = zarr.open_group(Store(ds[::-1], rows, layout="NCHW"), mode="r")["images"]
+    np.testing.assert_array_equal(backwards[:], want[::-1])
+    with pytest.raises(ValueError, match="need a copy"):
+        np.asarray(ds[[3, 1]], copy=False)
+    assert np.shares_memory(np.asarray(ds, copy=False), ds.images)
+
+
+@QUIET
 def test_files_may_lie_elsewhere(zarr, tmp_path):
     import fsspec
 

@@ -11,12 +11,15 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
-from zarr.abc import store
+from zarr.abc import codec, store
+from zarr.registry import register_codec
 
 from mapix.errors import UnsupportedError
 
@@ -24,6 +27,50 @@ __all__ = ["Store"]
 
 SIDES = {1: ("value",), 2: ("y", "x"), 3: ("y", "x", "channel")}  # of an image
 IMAGES = "images"
+RECORDS = "mapix.records"
+COPIED_ROWS, VIEW_NBYTES = 500, 16 << 20  # of a chunk
+PLANES = {"layout": "NCHW"}
+
+
+@dataclass(frozen=True)
+class Records(codec.ArrayBytesCodec):  # type: ignore[misc, unused-ignore]
+    """Decode images in a file, perhaps with other bytes between them, as a view: a codec of zarr.
+
+    Attributes
+    ----------
+    stride : int
+        Bytes from one image to the next.
+    """
+
+    stride: int
+    is_fixed_size = True
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """Return the codec of an array's metadata."""
+        return cls(data["configuration"]["stride"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the codec as an array's metadata have it."""
+        return {"name": RECORDS, "configuration": {"stride": self.stride}}
+
+    async def _decode_single(self, chunk_bytes: Any, chunk_spec: Any) -> Any:
+        raw, dtype = chunk_bytes.as_array_like(), chunk_spec.dtype.to_native_dtype()
+        one = dtype.itemsize * int(np.prod(chunk_spec.shape[1:]))
+        n = 1 + (len(raw) - one) // self.stride  # the last chunk has fewer
+        first = raw[:one].view(dtype).reshape(chunk_spec.shape[1:])
+        found = as_strided(first, (n, *first.shape), (self.stride, *first.strides), writeable=False)
+        return chunk_spec.prototype.nd_buffer.from_ndarray_like(found)
+
+    async def _encode_single(self, chunk_array: Any, chunk_spec: Any) -> Any:
+        raise UnsupportedError("the store is read-only")
+
+    def compute_encoded_size(self, input_byte_length: int, _chunk_spec: Any) -> int:
+        """Return the bytes of a chunk: not known to zarr."""
+        return input_byte_length
+
+
+register_codec(RECORDS, Records)
 
 
 class Store(store.Store):  # type: ignore[misc, unused-ignore]  # where zarr is not installed
@@ -36,9 +83,9 @@ class Store(store.Store):  # type: ignore[misc, unused-ignore]  # where zarr is 
     ----------
     ds : mapix.Dataset
         Images of one shape.
-    rows : int
-        Records of a chunk of images: what zarr reads at once.  Any number; zarr takes 0.1 ms for
-        each chunk.
+    rows : int, optional
+        Records of a chunk of images, which zarr takes 0.1 ms for.  By default 500; where images are
+        views, which are copied only as far as they are selected, as many as 16 MiB hold.
     **options
         For ``ds.batch``: ``layout="NCHW"``, ``dtype``, ``scale`` and so on.
 
@@ -51,21 +98,25 @@ class Store(store.Store):  # type: ignore[misc, unused-ignore]  # where zarr is 
 
     Notes
     -----
-    Copies: zarr's own.  Arrays in one file that are not compressed are views, and dangerous where
-    another process cuts the file, as ``ds.view()`` is; all others are read by ``ds.batch``.
+    Copies: zarr's own.  Arrays in one file that are not compressed are views, if the options leave
+    their bytes as they are: of VIMH with ``layout="NCHW"``.  Views are dangerous where another
+    process cuts the file, as ``ds.view()`` is.  All others are read by ``ds.batch``.
     Pickles as the dataset.
     """
 
     supports_writes = supports_deletes = supports_partial_writes = False
     supports_listing = True
 
-    def __init__(self, ds: Any, rows: int = 500, **options: Any) -> None:
+    def __init__(self, ds: Any, rows: int | None = None, **options: Any) -> None:
         super().__init__(read_only=True)
-        if rows < 1:
+        if rows is not None and rows < 1:
             raise ValueError(f"rows must be at least 1, got {rows}")
         if ds.image_shape is None:
             raise UnsupportedError(f"{ds.path}: only images of one shape are an array")
-        self._ds, self._rows, self._options = ds, rows, options
+        self._ds, self._options = ds, options
+        if rows is None and self._view is not None and self._view.size:
+            rows = max(1, VIEW_NBYTES // self._view[0].nbytes)
+        self._rows = rows or COPIED_ROWS
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(Store, **self._options), (self._ds, self._rows)
@@ -82,13 +133,33 @@ class Store(store.Store):  # type: ignore[misc, unused-ignore]  # where zarr is 
     @cached_property
     def _view(self) -> NDArray[Any] | None:
         """The images as an array in the file; None where ``ds.batch`` has to copy them."""
-        if self._options:
+        if self._options not in ({}, PLANES):
             return None
         try:
             found = np.asarray(self._ds, copy=False)
         except (ValueError, UnsupportedError):
             return None
-        return found if found.flags.c_contiguous else None  # numpy turns planes slowly
+        if self._options:
+            found = np.moveaxis(found, -1, 1)
+        if found.flags.c_contiguous:
+            return found
+        # numpy turns planes slowly
+        apart = len(found) and found[0].flags.c_contiguous and found.strides[0] >= found[0].nbytes
+        return found if apart and found.dtype.isnative else None
+
+    @property
+    def _stride(self) -> int:
+        """Bytes from one image of ``_view`` to the next; 0 where zarr's own codec reads it."""
+        view = self._view
+        return 0 if view is None or not view.size or not view.dtype.isnative else view.strides[0]
+
+    @cached_property
+    def _gathers(self) -> bool:
+        """Whether chunks are gathered from local files: another thread would take longer."""
+        try:
+            return self._ds.placement(**self._options).mapping.remote is None
+        except (UnsupportedError, TypeError):
+            return False
 
     @cached_property
     def _like(self) -> NDArray[Any]:
@@ -115,6 +186,8 @@ class Store(store.Store):  # type: ignore[misc, unused-ignore]  # where zarr is 
         about = {"format": self._ds.FAMILY, "records": len(self._ds)}
         group = {"zarr_format": 3, "node_type": "group", "attributes": about}
         images = _array(self._like, self._shape, self._rows)
+        if self._stride:
+            images["codecs"] = [Records(self._stride).to_dict()]
         if self._options.get("layout") == "NCHW":
             images["dimension_names"] = ["record", "channel", "y", "x"]
         found = {"zarr.json": group, f"{IMAGES}/zarr.json": images}
@@ -154,6 +227,9 @@ class Store(store.Store):  # type: ignore[misc, unused-ignore]  # where zarr is 
         begin, end = k * self._rows, min((k + 1) * self._rows, len(self._ds))
         if self._view is not None:
             found = self._view[begin:end]
+            if self._stride:
+                first = found[0].reshape(-1).view(np.uint8)
+                return as_strided(first, ((end - begin - 1) * self._stride + first.size,), (1,))
         else:
             found = self._batch(np.arange(begin, end))
         if end - begin < self._rows:  # zarr wants full chunks
@@ -171,14 +247,12 @@ class Store(store.Store):  # type: ignore[misc, unused-ignore]  # where zarr is 
         if key in self._metadata:
             raw = np.frombuffer(self._metadata[key], np.uint8)
         else:
-            found = self._chunk(key) if self._view is not None else await self._copied(key)
+            here = self._view is not None or self._gathers
+            found = self._chunk(key) if here else await asyncio.to_thread(self._chunk, key)
             if found is None:
                 return None
             raw = found.reshape(-1).view(np.uint8)
         return prototype.buffer.from_array_like(raw[_part(byte_range, len(raw))])
-
-    async def _copied(self, key: str) -> NDArray[Any] | None:
-        return await asyncio.to_thread(self._chunk, key)
 
     async def get_partial_values(
         self, prototype: Any, key_ranges: Iterable[tuple[str, store.ByteRequest | None]]

@@ -244,6 +244,20 @@ class Dataset(record_types.Rows, Batching):
             array = self._gatherer.uniform_images(shape_of(self.info) or (0, 0, 0))
         return views.selected(array, rows)
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return the images as ``batch`` does, copied; with ``copy=False`` those of ``images``.
+
+        Raises
+        ------
+        UnsupportedError
+            Records differ in size; not all bytes of a remote object are there.
+        ValueError
+            ``copy`` is False, and ``dtype`` or an index array needs a copy.
+        """
+        if copy is False and self.index.uniform and not isinstance(self._rows, np.ndarray):
+            return views.exported(self.images, dtype, copy)
+        return super().__array__(dtype, copy)
+
     def _label_view(self, which: int) -> NDArray[np.uint8]:
         rows = self._uniform("label_bytes" if which else "label_ids")
         return views.selected(self._gatherer.uniform_labels(which), rows)
