@@ -784,7 +784,10 @@ COCO_ANNOTATION: dict[str, Op] = {
         k: lambda d, k=k: getattr(d[LAST], k)
         for k in ("area", "bbox", "category", "category_id", "id", "image_id", "index", "iscrowd")
     },
-    **{k: lambda d, k=k: getattr(d[LAST], k) for k in ("metadata", "segmentation")},
+    **{
+        k: lambda d, k=k: getattr(d[LAST], k)
+        for k in ("metadata", "segmentation", "segments", "all_categories")
+    },
 }
 
 # functions of modules that take an opened dataset and read it

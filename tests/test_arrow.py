@@ -78,7 +78,8 @@ def test_pictures_with_captions_and_boxes(tmp_path: Path, kind: str) -> None:
     assert ds[1]["caption"] == "number 1"
     assert ds[1]["objects"]["bbox"] == [[0, 1, 2, 3.5], [1, 1, 2, 2]]
     assert ds[3]["objects"] is None
-    assert json.loads(ds[1]["facts"]) == {"more": 1}
+    assert ds[1]["more"] == 1
+    assert "facts" not in ds[1]  # all are columns
     assert ds.classes == {"category": ["cat", "dog"]}
     assert ds.columns["category"].values.tolist() == [0, 1, 0, 1, 0, 1]
     batch = ds.batch([0, 1], size=(8, 8), fit="resize", labels="class")
@@ -201,8 +202,47 @@ def test_captions_and_boxes_that_differ_stay_facts(tmp_path: Path) -> None:
         mapix.convert(folder, tmp_path / f"{k}.parquet", encoding="png")
         for row, line in zip(mapix.open(tmp_path / f"{k}.parquet"), some, strict=True):
             own = {name: row[name] for name in ("caption", "objects") if row.get(name) is not None}
-            assert {**json.loads(row["facts"]), **own, "file_name": row["file_name"]} == line
+            rest = json.loads(row["facts"]) if "facts" in row else {}
+            assert {**rest, **own, "file_name": row["file_name"]} == line
             assert bool(own) == (k > 2 and "objects" in line)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_texts_and_numbers_of_lines_are_columns(tmp_path: Path, kind: str) -> None:
+    image = pytest.importorskip("PIL.Image", reason="needs Pillow")
+    lines = [
+        {"text": "a", "score": 1, "good": True, "many": 3, "odd": 1, "place": [1, 2]},
+        {"text": None, "score": 2.5, "good": False, "many": 1 << 60, "odd": "x"},
+    ]
+    for k, line in enumerate(lines):
+        (tmp_path / "f" / "ab"[k]).mkdir(parents=True)
+        name = f"{'ab'[k]}/{k}.png"
+        image.new("L", (4, 4)).save(tmp_path / "f" / name)
+        line["file_name"] = name
+    text = "\n".join(map(json.dumps, lines))
+    (tmp_path / "f" / "metadata.jsonl").write_text(text, encoding="utf-8")
+    mapix.convert(tmp_path / "f", tmp_path / f"x.{kind}")
+    first, second = mapix.open(tmp_path / f"x.{kind}")
+    assert [first[name] for name in ("text", "score", "good")] == ["a", 1, True]
+    assert [second[name] for name in ("text", "score", "good")] == [None, 2.5, False]
+    assert json.loads(first["facts"]) == {"many": 3, "odd": 1, "place": [1, 2]}
+    assert json.loads(second["facts"]) == {"text": None, "many": 1 << 60, "odd": "x"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_classes_of_sub_folders_are_a_label(tmp_path: Path, kind: str) -> None:
+    image = pytest.importorskip("PIL.Image", reason="needs Pillow")
+    for name in ("b/0.png", "a/1.png", "b/2.png"):
+        (tmp_path / "f" / name).parent.mkdir(parents=True, exist_ok=True)
+        image.new("L", (4, 4)).save(tmp_path / "f" / name)
+    mapix.convert(tmp_path / "f", tmp_path / f"x.{kind}")
+    ds = mapix.open(tmp_path / f"x.{kind}")
+    assert list(ds._label_names()) == ["label"]
+    assert ds.classes == {"label": ["a", "b"]}
+    assert ds.columns["label"].values.tolist() == [0, 1, 1]
+    assert ds.columns["class_name"].values.tolist() == ["a", "b", "b"]
+    mapix.convert(ds, tmp_path / "x.tar")
+    assert mapix.open(tmp_path / "x.tar").columns["cls"].values.tolist() == [0, 1, 1]
 
 
 def written(path, table, new, rows=3):
@@ -309,3 +349,11 @@ def test_bytes_that_only_begin_like_a_stream(tmp_path):
     (tmp_path / "x").write_bytes(b"\xff" * 600)
     with pytest.raises(mapix.UnknownFormatError, match="no message with a schema"):
         mapix.open(tmp_path / "x")
+
+
+def test_pictures_that_are_only_paths(tmp_path):
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    table = pa.table({"image": pa.array([{"bytes": None, "path": "a/b.png"}], kind)})
+    parquet.write_table(table, tmp_path / "x.parquet")
+    with pytest.raises(mapix.FormatError, match=r"record 0: .*only its path is: a/b\.png; "):
+        _ = mapix.open(tmp_path / "x.parquet")[0].image

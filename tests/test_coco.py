@@ -464,3 +464,38 @@ def test_a_file_that_pycocotools_reads(tmp_path: Path, path: Path) -> None:
     found = mapix.open(written(tmp_path / "results.json", results.dataset)).annotations
     assert found.columns["score"].values.tolist() == [0.5]
     assert found[0].mask().sum() == 12
+
+
+def test_panoptic_files_have_categories_and_need_no_ids(tmp_path):
+    segments = [{"id": 1, "category_id": 100}, {"id": 258, "category_id": 3}]
+    content = {
+        "images": [{"id": 5, "file_name": "a.jpg", "height": 4, "width": 6}],
+        "annotations": [{"image_id": 5, "file_name": "a.png", "segments_info": segments}],
+        "categories": [{"id": 3, "name": "cat"}, {"id": 100, "name": "wall"}],
+    }
+    path = tmp_path / "panoptic.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    ds = mapix.open(path)
+    assert ds.columns["categories"].values.tolist() == [("cat", "wall")]
+    assert ds.annotations[0].segments == segments
+    assert ds.verify().ok
+    segments[1]["category_id"] = 7
+    path.write_text(json.dumps(content), encoding="utf-8")
+    ds = mapix.open(path)
+    assert ds.columns["categories"].values.tolist() == [("7", "wall")]
+    assert [p for p in ds.verify().problems if "no category with id 7" in p]
+    del content["annotations"][0]["segments_info"]
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert mapix.open(path).verify().problems == [f"{path}: annotation 0 has no id"]
+
+
+def test_errors_name_the_folder_that_was_not_found(tmp_path):
+    path = tmp_path / "x.json"
+    image = {"id": 5, "file_name": "a.jpg", "height": 4, "width": 6}
+    path.write_text(json.dumps({"images": [image]}), encoding="utf-8")
+    ds = mapix.open(path)
+    with pytest.raises(mapix.UnsupportedError, match="open the file with images=FOLDER"):
+        ds.show()
+    with pytest.raises(mapix.UnsupportedError, match="open the file with images=FOLDER"):
+        mapix.convert(ds, tmp_path / "x.npz")
+    assert "images=FOLDER" in ds.explain(0)["how"]

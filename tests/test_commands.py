@@ -1017,3 +1017,51 @@ def test_tools_take_the_new_file_last_or_by_an_option(tmp_path, capsys):
     ran(capsys, "idx", "shuffle", str(one), "-o", str(tmp_path / "d.idx"))
     assert ran(capsys, "idx", "append", str(one), str(tmp_path / "d.idx")).endswith(": 6 records\n")
     assert "mapix idx cat" in failed(capsys, "idx", "cat", str(one), status=3)
+
+
+def test_names_that_are_like_a_text():
+    from mapix.commands.records import similar_names
+
+    names = ["a/other.jpg", "color/cats.jpg", "color/cat.jpg", "grey/camera.png"]
+    assert similar_names("cat", names) == ["color/cat.jpg", "color/cats.jpg"]
+    assert similar_names("CAMERA.PNG", names) == ["grey/camera.png"]
+    assert similar_names("camrea.png", names) == ["grey/camera.png"]
+    assert similar_names("nothing like it", names) == []
+
+
+def test_a_folder_of_several_datasets_lists_them(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.zeros((3, 4)))
+    with mapix.iid.Writer(tmp_path / "a.iid") as out:
+        out.add("d", "i", np.ones((2, 2)))
+    assert main(["info", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert [line.split()[:2] for line in shown.splitlines()[4:6]] == [
+        [str(tmp_path / "a.iid"), "iid"],
+        [str(tmp_path / "x.npy"), "npy"],
+    ]
+    assert shown.endswith(f"to open one: mapix info {tmp_path / 'a.iid'}\n")
+    assert main(["info", str(tmp_path), "--json"]) == 0
+    here = json.loads(capsys.readouterr().out)["datasets_here"]
+    assert [entry["format"] for entry in here] == ["iid", "npy"]
+
+
+def test_archives_state_what_was_written(tmp_path, capsys):
+    path = str(tmp_path / "a.iid")
+    with mapix.iid.Writer(path, {"image": {"height": 4, "width": 4}}) as out:
+        out.add("d", "full", np.ones((2, 2)))
+        out.add("d", "empty", np.zeros((2, 2)))
+    for tool, facts in (
+        (["to-coco", path, "-o", "C"], {"images": 1, "segments": 2}),
+        (["to-geojson", path, "C"], {"segments": 1}),
+        (["from-coco", "coco.json", "-o", "C"], {"images": 1, "segments": 2, "without_mask": 1}),
+    ):
+        new = str(tmp_path / tool[0])
+        given = [{"C": new, "coco.json": str(tmp_path / "to-coco")}.get(arg, arg) for arg in tool]
+        assert main(["iid", *given, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == {"path": new, **facts}
+    assert main(["iid", "find", path, "ful"]) == 2
+    assert capsys.readouterr().err.endswith("no segment is named 'ful'; did you mean d/full?\n")
+    (tmp_path / "empty").mkdir()
+    assert main(["iid", "to-coco", str(tmp_path / "empty"), str(tmp_path / "no.json")]) == 1
+    assert "it has no .iid file" in capsys.readouterr().err
+    assert not (tmp_path / "no.json").exists()

@@ -110,9 +110,17 @@ def read_table(path: Path) -> Records:
         if "spec_min" in row:
             r["spec"] = row["spec_min"], row["spec_max"]
         if "file_name" in row:
-            r["line"] = {"file_name": row["file_name"], **json.loads(row.get("facts", "{}"))}
+            r["line"] = line_of(row, about)
         found.append(r)
     return found
+
+
+def line_of(row: dict[str, Any], about: dict[str, Any]) -> dict[str, Any]:
+    """The line of a picture: columns of its own facts, and the JSON of all others."""
+    taken = {"image", "shape", "spec_min", "spec_max", "facts"}
+    taken |= {f"{name}{end}" for name in about["labels"] for end in ("", "_code")}
+    own = {name: value for name, value in row.items() if name not in taken and value is not None}
+    return {**own, **json.loads(row.get("facts") or "{}")}
 
 
 def read_huggingface(path: Path) -> Records:
@@ -132,9 +140,7 @@ def read_huggingface(path: Path) -> Records:
         if "spec_min" in row:
             r["spec"] = row["spec_min"], row["spec_max"]
         if "file_name" in row:
-            r["line"] = {"file_name": row["file_name"], **json.loads(row.get("facts") or "{}")}
-            own = {name: row.get(name) for name in ("caption", "objects")}  # columns of their own
-            r["line"] |= {name: value for name, value in own.items() if value is not None}
+            r["line"] = line_of(row, about)
         found.append(r)
     return found
 
@@ -441,6 +447,8 @@ def check_line(r: dict[str, Any], line: dict[str, Any], lost: str) -> None:
     for key, value in line.items():
         if key in said and json.dumps(said[key]) == json.dumps(value):
             continue
+        if type(value) is int and type(said.get(key)) is float and said[key] == value:
+            continue  # the same number, in a column of float64
         if value is None and key in OPSML and said.get(key) is None:
             continue
         if (

@@ -1014,3 +1014,21 @@ def test_parts_and_folders_cross_process_borders(mixed):
 
 def resized(ds: ImageFolder) -> np.ndarray:
     return ds.batch([0, 1], size=(8, 8), fit="resize", threads=2).images
+
+
+def test_sizes_of_pictures(tmp_path, monkeypatch):
+    data = b"\x89PNG\r\n\x1a\n"
+    for k, name in enumerate(("a/0.png", "b/1.png")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(data + bytes(k * 100))
+    ds = mapix.open(tmp_path)
+    assert ds._files_nbytes() == ds[1:]._files_nbytes() == 2 * len(data) + 100
+    (tmp_path / "a/0.png").unlink()
+    assert ds._record_sizes().tolist() == [0, len(data) + 100]
+
+    def fails(*_):
+        raise OSError(errno.EIO, "disk")
+
+    monkeypatch.setattr("mapix.rooted.Root.nbytes", fails)
+    with pytest.raises(OSError, match="disk"):
+        ds.plan()

@@ -301,8 +301,18 @@ def test_what_is_no_dataset_says_what_to_open(tmp_path, capsys):
     numpy.save(tmp_path / "x.npy", numpy.zeros((3, 4)))
     (tmp_path / "v").mkdir()
     (tmp_path / "v" / "train").write_bytes(b"")
-    err = failed(capsys, "info", str(tmp_path), status=1)
-    assert err.endswith(f"open what is in it: {tmp_path / 'v'}, {tmp_path / 'x.npy'}\n")
+    err = failed(capsys, "ls", str(tmp_path), status=1)
+    inside = f"open what is in it: {tmp_path / 'v'}, {tmp_path / 'x.npy'}"
+    assert err.endswith(f"{inside}; `mapix catalogue` opens all of one format as one\n")
+    assert main(["info", str(tmp_path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == str(tmp_path)
+    assert [line.split()[:2] for line in lines[2:6]] == [
+        ["datasets", "here"],
+        ["path", "format"],
+        [str(tmp_path / "v"), "vimh"],
+        [str(tmp_path / "x.npy"), "npy"],
+    ]
 
 
 def test_descriptions_of_datasets_are_tables():

@@ -73,7 +73,7 @@ def with_appearance(path: str, format: str, reason: str) -> str:
     found = _kind(path)
     if found is None or format in OWN.get(found[0], ()):
         return reason
-    return f"the file looks like {'; '.join(found)}\n  {reason}"
+    return f"the file looks like {'; '.join(found)};\n  {reason}"
 
 
 def _kind(path: str | os.PathLike[str]) -> tuple[str, ...] | None:

@@ -317,6 +317,10 @@ class Dataset(abc.ABC, Generic[R]):
         found = record if isinstance(record, np.ndarray) else getattr(record, "image", None)
         return found
 
+    def _without_pixels(self) -> str:
+        """Return why ``_image`` returns None, and what can be done, for errors; "" by default."""
+        return ""
+
     def _thumbnail(self, row: int) -> NDArray[Any] | None:
         """Return what stands for a record in pictures of many: its ``_image`` by default.
 
@@ -447,6 +451,11 @@ class Dataset(abc.ABC, Generic[R]):
         """Return the bytes of all of this dataset's records in its files: see ``_record_sizes``."""
         sizes = self._record_sizes()
         return sizes * len(self) if isinstance(sizes, int) else int(sizes.sum())
+
+    def _files_nbytes(self) -> int:
+        """Return the bytes of all files of the dataset, for catalogues."""
+        source = getattr(self, "source", None)
+        return int(self._reopening()[2].size if source is None else source.nbytes)
 
     def _cut(self, nbytes: int) -> Iterator[tuple[Self, Rows]]:
         """Yield the parts of ``plan``: see ``_cut_at``."""

@@ -36,7 +36,6 @@ Where = slice | NDArray[np.int64]
 Asked = tuple[Dataset[Any], NDArray[np.int64], Where]
 FileItem = tuple[Piece, int, dict[str, Any]]
 MOST_JOINTS = 64  # sets of options that are remembered
-MOST_LISTED = 64  # files whose checked properties a report lists one by one
 SHARES = 1000  # of a part, in which progress is counted
 MISSING = {"u": 0, "i": -1, "f": np.nan}  # labels that a record lacks, by kind of number
 
@@ -651,17 +650,14 @@ class Joined(Dataset[R]):
         report = Report(self.path)
         report.checked += self.parts.checked()
         report.problems += self.parts.problems()
-        n, properties = len(self.parts), dict[str, None]()
+        n = len(self.parts)
         for k, found in enumerate(self._reports(progress, map)):
             if isinstance(found, Report):
                 report.add(found, int(self._ends[k] - self.parts.counts[k]))
-                properties |= dict.fromkeys(found.checked)
             else:
                 report.problems.append(found)
             if progress is not None:
                 progress(SHARES * (k + 1), SHARES * n)
-        if n > MOST_LISTED:
-            report.checked = [*self.parts.checked(), *properties]
         return report
 
     def _reports(self, progress: Progress | None, map: Map | None) -> Iterator[Report | str]:

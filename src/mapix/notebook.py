@@ -118,7 +118,8 @@ def sheet(ds: Any, indices: NDArray[np.int64] | None, size: int, columns: int | 
     image = library("PIL.Image", "images")
     found = list(thumbnails(ds, size, indices))
     if not found:
-        raise UnsupportedError(f"{ds.path}: there is nothing to draw: {ds.RECORDS} without pixels")
+        why = ds._without_pixels() or f"there is nothing to draw: {ds.RECORDS} without pixels"
+        raise UnsupportedError(f"{ds.path}: {why}")
     drawn, captions = zip(*found, strict=True)
     return image.fromarray(contact_sheet(brightened(drawn), columns, captions, gap=8))
 

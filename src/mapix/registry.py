@@ -550,8 +550,9 @@ def _tried(candidate: Candidate, refusals: list[tuple[str, str]]) -> str:
         kind = looks_like(candidate.path)
     hint = "" if kind is None else f"; it looks like {kind}"
     if kind is None and candidate.is_directory:
-        inside = [path for path, _ in islice(datasets_in(candidate.path), MOST_NAMED)]
-        hint = f"; open what is in it: {', '.join(inside)}" if inside else ""
+        inside = [path for path, _ in islice(datasets_in(candidate.path), MOST_NAMED + 1)]
+        more = ", ..." if len(inside) > MOST_NAMED else ""
+        hint = f"; open what is in it: {', '.join(inside[:MOST_NAMED])}{more}" if inside else ""
     return f"{candidate.path}: no format recognises it{hint}\n tried:{lines}"
 
 

@@ -83,7 +83,7 @@ class Report:
         self.unit = found.unit
         self.nrecords += found.nrecords
         self.nbytes += found.nbytes
-        self.checked.append(f"{found.path}: {', '.join(found.checked)}")
+        self.checked = list(dict.fromkeys([*self.checked, *found.checked]))
         self.problems += [f"{found.path}: {problem}" for problem in found.problems]
         self.damaged += [begin + i for i in found.damaged]
         self.unchecked = list(dict.fromkeys([*self.unchecked, *found.unchecked]))

@@ -17,10 +17,14 @@ from mapix import descriptors
 from mapix.copies import current
 from mapix.errors import FileChangedError, LimitError
 
-__all__ = ["Root", "absolute", "is_url"]
+__all__ = ["ABSENT", "Root", "absolute", "is_url"]
 
 READ_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://", re.ASCII)
+ABSENT = frozenset(
+    (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL, errno.EACCES)
+)
+"""Numbers of the errors of a name without a file that may be read; a disk that fails has others."""
 MOST_LINKS = 40  # symbolic links followed on the path to one file, as in Linux
 
 

@@ -239,7 +239,7 @@ def description(facts: Mapping[str, Any]) -> str:
             sections.append((title, _records(value)))
         else:
             rows.append([title, value_text(value, name)])
-    parts = [str(facts.get("path", "")), table(rows)]
+    parts = [str(facts.get("path", "")), *([table(rows)] if rows else [])]
     for title, found in sections:
         right = [k for k in range(len(found[0])) if all(_numeric(row[k]) for row in found[1:])]
         parts += ["", f"  {title}", table(found, right=right if len(found) > 1 else (), indent=4)]

@@ -22,6 +22,7 @@ __all__ = ["ArrowTable", "ParquetTable", "TableRecord"]
 
 MOST_DIMS = 8
 CLASS_LABEL = "ClassLabel"
+EMBED = "`datasets` stores pictures by push_to_hub, mapix.convert those of their folder"
 
 
 class TableRecord(Mapping[str, Any]):
@@ -73,9 +74,12 @@ class TableRecord(Mapping[str, Any]):
         """
         found = self[self._ds.image_column] if self._ds.image_column else None
         data = found.get("bytes") if isinstance(found, dict) else None
-        if not isinstance(data, bytes):
-            raise self._ds.error(self.index, "bytes of a picture expected, there are none")
         name = found.get("path") if isinstance(found, dict) else None
+        if not isinstance(data, bytes):
+            reason = "bytes of a picture expected, there are none"
+            if name:
+                reason = f"the picture is not in the file, only its path is: {name}; {EMBED}"
+            raise self._ds.error(self.index, reason)
         return EncodedPicture(
             *(data, str(name or f"row {self.index}"), self._ds.path),
             error=lambda reason: self._ds.error(self.index, reason),

@@ -128,10 +128,9 @@ class Drafting:
         if shape is not None and (len(shape) > 8 or max(shape, default=0) > 0xFFFFFFFF):
             raise UnsupportedError(f"{ds.path}: rows of shape {shape}")
         entry = np.zeros((), ENTRY)
-        source = getattr(ds, "source", None)
         values: dict[str, Any] = {
             "nrecords": len(ds),
-            "nbytes": f.size if source is None else source.nbytes,
+            "nbytes": ds._files_nbytes(),
             "schema": schema,
             **{name: getattr(f, name) for name in ("dev", "ino", "size", "mtime_ns", "ctime_ns")},
             **{name: getattr(f, name) for name in ("mode", "uid", "gid", "nlink")},

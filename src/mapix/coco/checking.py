@@ -90,8 +90,12 @@ def _others(file: CocoFile) -> Problems:
         numbers, counts = np.unique(values[present].astype(str), return_counts=True)
         for number in numbers[counts > 1].tolist()[:10]:
             yield f"{path}: several {name} have the id {number}"
-        if not present.all():
-            yield f"{path}: {name[:-1]} {int(np.argmin(present))} has no id"
+        for row in np.flatnonzero(~present).tolist():
+            if "segments_info" not in file.layout.table(name).parsed(
+                row
+            ):  # panoptic ones need none
+                yield f"{path}: {name[:-1]} {row} has no id"
+                break
     ids = [c.get("id") for c in file.categories]
     for number in sorted({str(i) for i in ids if ids.count(i) > 1}):
         yield f"{path}: several categories have the id {number}"
@@ -114,9 +118,10 @@ def _image(image: CocoImage) -> Problems:
 
 def _annotation(one: CocoAnnotation) -> Problems:
     h, w = one.parent.size
-    number: Any = one.category_id
-    if number is not None and one.category is None:
-        yield str(one._error(f"there is no category with id {number!r}"))
+    for found in (one.metadata, *one.segments):
+        number: Any = found.get("category_id")
+        if number is not None and number not in one._file.names:
+            yield str(one._error(f"there is no category with id {number!r}"))
     box = one.bbox
     if box is not None:
         x, y, width, height = box

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix.byte_ranges import ByteRange
+from mapix.coco.file import NO_FOLDER
 from mapix.coco.record import CocoAnnotation, CocoImage
 from mapix.columns import Column, column_of
 from mapix.dataset import Annotations, FileDataset, Progress
@@ -216,6 +217,8 @@ class CocoImages(PictureDataset[CocoImage], _OfFile):
         there = known & (rows >= 0)
         for row, number in zip(rows[there].tolist(), numbers[there].tolist(), strict=True):
             found[row].add(names.get(number, str(number)))
+        for k in np.flatnonzero(~known & (rows >= 0)).tolist():  # of panoptic files all
+            found[rows[k]] |= CocoAnnotation(self.file, k).all_categories
         values = np.empty(len(found), object)
         values[:] = [tuple(sorted(one)) for one in found]
         return Column(name, values, **about)
@@ -228,6 +231,9 @@ class CocoImages(PictureDataset[CocoImage], _OfFile):
     def _encoded(self, record: CocoImage) -> EncodedPicture:
         found: EncodedPicture = record.encoded()
         return found
+
+    def _without_pixels(self) -> str:
+        return NO_FOLDER if self.file.folder is None else ""
 
     def _has_pictures(self, rows: NDArray[np.int64]) -> bool:
         del rows
@@ -257,8 +263,10 @@ class CocoImages(PictureDataset[CocoImage], _OfFile):
         return Annotations(boxes, names, "\n".join(captions))
 
     def _explained(self, row: int) -> dict[str, Any]:
-        base = _OfFile if self.file.folder is None else PictureDataset
-        return base._explained(self, row)
+        if self.file.folder is not None:
+            return super()._explained(row)
+        found = _OfFile._explained(self, row)
+        return found | {"how": f"{NO_FOLDER}; {found['how']}"}
 
     def _gather_arrays(
         self,
@@ -268,10 +276,7 @@ class CocoImages(PictureDataset[CocoImage], _OfFile):
         draws: Draws | None = None,
     ) -> Batch:
         del rows, options, out, draws
-        raise UnsupportedError(
-            f"{self.path}: the folder of the pictures was not found; open the file with "
-            "images=FOLDER"
-        )
+        raise UnsupportedError(f"{self.path}: {NO_FOLDER}")
 
     def _labels_of(
         self, names: tuple[str, ...], rows: NDArray[np.int64]
@@ -279,9 +284,8 @@ class CocoImages(PictureDataset[CocoImage], _OfFile):
         del names
         values = np.empty((len(rows), 1), object)
         for k, row in enumerate(rows.tolist()):
-            found = self._record(row).annotations
-            listed = {a.category or str(a.category_id) for a in found if a.category_id is not None}
-            values[k, 0] = tuple(sorted(listed))
+            listed = (one.all_categories for one in self._record(row).annotations)
+            values[k, 0] = tuple(sorted(set().union(*listed)))
         return values, np.ones(values.shape, np.bool_)
 
 

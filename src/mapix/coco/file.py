@@ -16,13 +16,14 @@ from mapix.errors import ClosedError, MapixError, UnsupportedError
 from mapix.options import check_limits
 from mapix.pictures.decoding import MAX_PIXELS, EncodedPicture
 from mapix.registry import reopen
-from mapix.rooted import Root, absolute
+from mapix.rooted import ABSENT, Root, absolute
 from mapix.source import Fingerprint, Source
 
-__all__ = ["CocoFile", "Settings"]
+__all__ = ["NO_FOLDER", "CocoFile", "Settings"]
 
 MAX_IMAGE_NBYTES = 1 << 28
 PREFIXES = ("instances_", "person_keypoints_", "captions_", "stuff_", "panoptic_", "image_info_")
+NO_FOLDER = "the folder of the pictures was not found; open the file with images=FOLDER"
 MOST_TRIED = 8  # images whose files are searched for
 Id = int | str
 
@@ -141,7 +142,7 @@ class CocoFile:
         if not self._searched:
             self._root = self._found()
             self._searched = True
-        return None if self._root is None else self._root.full_path
+        return None if self._root is None else os.path.normpath(self._root.full_path)
 
     def _found(self) -> Root | None:
         """Search for the folder that has the file of one of the first images."""
@@ -172,7 +173,11 @@ class CocoFile:
         try:
             name = self.images.parsed(row).get("file_name")
             return self._root.nbytes(name) if isinstance(name, str) else 0
-        except (MapixError, OSError, ValueError):
+        except OSError as e:
+            if e.errno not in ABSENT:
+                raise
+            return 0
+        except (MapixError, ValueError):
             return 0
 
     def encoded(self, name: str, row: int) -> EncodedPicture:
@@ -186,10 +191,7 @@ class CocoFile:
         if self.source.closed:
             raise ClosedError(f"{self.source.path}: the dataset is closed")
         if self.folder is None or self._root is None:
-            raise UnsupportedError(
-                f"{self.source.path}: the folder of the pictures was not found; open the file with "
-                "images=FOLDER"
-            )
+            raise UnsupportedError(f"{self.source.path}: {NO_FOLDER}")
         data = self._root.read(name, self.settings.max_image_nbytes)
         return EncodedPicture(
             *(data, name, self.source.path),

@@ -209,6 +209,23 @@ class CocoAnnotation(_Object):
         return self._file.names.get(number) if isinstance(number, int | str) else None
 
     @property
+    def segments(self) -> list[dict[str, Any]]:
+        """``segments_info`` of a panoptic annotation, as the file has it; empty of all others."""
+        found = self.metadata.get("segments_info")
+        if found is None:
+            return []
+        if not isinstance(found, list) or not all(isinstance(one, dict) for one in found):
+            raise self._error("segments_info: a list of objects expected")
+        return found
+
+    @property
+    def all_categories(self) -> set[str]:
+        """Names of its category, or of its segments' categories; numbers where there is no name."""
+        numbers = (one.get("category_id") for one in (self.metadata, *self.segments))
+        names = self._file.names
+        return {names.get(n, str(n)) for n in numbers if isinstance(n, int | str)}
+
+    @property
     def area(self) -> float | None:
         """``area``, as the file states it; None without it."""
         return self._number("area")

@@ -22,6 +22,7 @@ __all__ = [
     "opened",
     "opened_splits",
     "opening",
+    "port",
     "range_of",
     "target_of",
 ]
@@ -110,6 +111,13 @@ def natural(text: str) -> int:
     """Return a count of at least 1, for argparse."""
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"a number above 0 expected, got {text!r}")
+    return int(text)
+
+
+def port(text: str) -> int:
+    """Return the number of a port, for argparse; 0 for any that is free."""
+    if not text.isdecimal() or int(text) >= 1 << 16:
+        raise argparse.ArgumentTypeError(f"a port is a number below 65,536, got {text!r}")
     return int(text)
 
 

@@ -38,7 +38,10 @@ def _run(arguments: argparse.Namespace) -> None:
         if arguments.hex:
             from mapix.byte_ranges import hex_dump
 
-            print(hex_dump(ds.byte_ranges(i)))
+            ranges = ds.byte_ranges(i)
+            if not ranges:
+                raise CommandError(f"{ds.path}: {ds.FAMILY} does not state the bytes of a record")
+            print(hex_dump(ranges))
             return
         target = arguments.out
         if target is not None and not target.endswith(".json"):
@@ -74,7 +77,8 @@ def _write(ds: Any, i: int, target: str) -> None:
 def _content(ds: Any, row: int) -> Any:
     found = ds._content(row)
     if found is None or not found.size:
-        raise CommandError(f"{ds.path}: record {row} has no pixels; --json prints what it has")
+        why = ds._without_pixels() or "--json prints what it has"
+        raise CommandError(f"{ds.path}: record {row} has no pixels; {why}")
     return found
 
 

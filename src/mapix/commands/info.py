@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from mapix import registry
-from mapix.commands.arguments import add_paths, each_opened
+from mapix.commands.arguments import add_paths, each_opened, opening
 from mapix.commands.output import add_output, emit
 from mapix.errors import MapixError
 
@@ -30,23 +30,42 @@ def add(parser: Any) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     found: list[dict[str, Any]] = []
     parts: list[str | dict[str, Any]] = []
-    for path, ds in zip(arguments.paths, each_opened(arguments), strict=True):
-        shown = facts(ds)
-        parts += ["", shown]
-        if os.path.isdir(path) and (others := _others(path, ds)):
-            shown["also_here"] = others
-            parts += ["", f"  to open one: mapix info {shlex.quote(others[0]['path'])}"]
-        found.append(shown)
+    for path in arguments.paths:
+        alone = argparse.Namespace(**{**vars(arguments), "paths": [path]})
+        try:
+            for ds in each_opened(alone):
+                others = _datasets_in(path, ds.FAMILY)
+                found.append(_with_others(facts(ds), others))
+        except (MapixError, ValueError):  # a directory of several datasets is not one itself
+            others = [] if opening(arguments) else _datasets_in(path)
+            if not others:
+                raise
+            found.append({"path": path, "datasets_here": others})
+        parts += ["", found[-1]]
+        if others:
+            some = f"the first {MOST_OTHERS} are listed; " if len(others) == MOST_OTHERS else ""
+            parts += ["", f"  {some}to open one: mapix info {shlex.quote(others[0]['path'])}"]
     emit(arguments, found[0] if len(found) == 1 else found, *parts[1:])
 
 
-def _others(folder: str, ds: Any) -> list[dict[str, str]]:
-    """Return what a directory has that is of other formats: annotations beside pictures."""
-    found = registry.datasets_in(folder)
+def _datasets_in(path: str, family: str = "") -> list[dict[str, str]]:
+    """Return the datasets in a directory that are not of a family: annotations beside pictures."""
+    if not os.path.isdir(path):
+        return []
+    found = (one for one in registry.datasets_in(path) if one[1].name != family)
     return [
         {"path": path, "format": one.name, "holds": one.title}
-        for path, one in islice((f for f in found if f[1].name != ds.FAMILY), MOST_OTHERS)
+        for path, one in islice(found, MOST_OTHERS)
     ]
+
+
+def _with_others(shown: dict[str, Any], others: list[dict[str, str]]) -> dict[str, Any]:
+    """Return facts with the other datasets of the directory, before the columns."""
+    if not others:
+        return shown
+    last = ("columns", "first_records")
+    front = {name: value for name, value in shown.items() if name not in last}
+    return {**front, "also_here": others, **{k: shown[k] for k in last if k in shown}}
 
 
 def facts(ds: Any) -> dict[str, Any]:

@@ -76,7 +76,10 @@ def _text(e: Exception) -> str:
         from mapix.registry import names
 
         refused = ", ".join(name for name in names() if f"\n  {name}: " in tried)
-        if not tried or "; it looks like" in head or "; open what is in it" in head:
+        if "; open what is in it" in head:
+            several = ", " in head.partition("; open what is in it")[2]
+            return head + "; `mapix catalogue` opens all of one format as one" * several
+        if not tried or "; it looks like" in head:
             return head
         return f"{head}; --format NAME states why one refuses it: {refused}"
     return text.removesuffix("; a callable may do it")
@@ -86,6 +89,8 @@ def _next_step(e: Exception) -> str:
     """Return what can be done about a damaged file; empty where its format saves nothing."""
     if not isinstance(e, FormatError) or not e.recognised or "looks like" in str(e):
         return ""  # it is a file of another kind
+    if os.path.isdir(e.path):
+        return ""  # a picture in a folder
     from mapix.registry import recognised
 
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,12 @@ __all__ = [
     "listing",
     "names_of",
     "pixel_facts",
+    "similar_names",
     "table_of",
 ]
 
 BLOCK = 4096  # records whose columns are read at once
+MOST_COMPARED = 100_000  # names that are compared with one that is wrong
 
 
 def chosen_names(ds: Any, wanted: str | None, default: Sequence[str]) -> list[str]:
@@ -156,6 +159,25 @@ def names_of(ds: Any) -> list[str] | None:
     return ["/".join(filter(None, name)) for name in zip(*parts, strict=True)]
 
 
+def similar_names(text: str, names: Sequence[str]) -> list[str]:
+    """Return at most two of the first 100,000 names that are like a text.
+
+    Those whose last part is the text before its ending come first, then those that contain it, then
+    those of a similar last part.
+    """
+    wanted, some = text.casefold(), names[:MOST_COMPARED]
+    lasts = [name.casefold().rpartition("/")[2] for name in some]
+    same = (k for k, last in enumerate(lasts) if last.partition(".")[0] == wanted)
+    within = (k for k, last in enumerate(lasts) if wanted and wanted in last)
+    found = list(dict.fromkeys(islice(chain(same, within), 4)))[:2]
+    if not found:
+        from difflib import get_close_matches
+
+        near = get_close_matches(wanted.rpartition("/")[2], lasts[:BLOCK], n=2)
+        found = list(dict.fromkeys(lasts.index(last) for last in near))
+    return [some[k] for k in found]
+
+
 def _at_once(ds: Any, text: str) -> list[int]:
     """Return the records whose complete name is known without reading all names."""
     if ds._rows is not None or not ds.NAMES:
@@ -182,9 +204,7 @@ def _named(ds: Any, text: str) -> int:
     if len(places) == 1:
         return places[0]
     if not places:
-        from difflib import get_close_matches
-
-        near = get_close_matches(text, names[:BLOCK], n=2)
+        near = similar_names(text, names)
         hint = f"did you mean {' or '.join(near)}?" if near else "`mapix ls` lists the names"
         raise CommandError(f"{ds.path}: no record is named {text!r}; {hint}")
     some = ", ".join(map(str, places[:10]))

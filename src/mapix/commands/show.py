@@ -66,7 +66,8 @@ def _drawn(arguments: argparse.Namespace, ds: Any, pictures: bool) -> Any:
     found = brightened([ds._drawing(row, size) for row in ds._rows_of(np.arange(n)).tolist()])
     known = {i: picture for i, picture in enumerate(found) if picture is not None}
     if not known:
-        raise CommandError(f"{ds.path}: no {ds.RECORDS} with pixels to draw; `mapix ls` lists them")
+        why = ds._without_pixels() or f"no {ds.RECORDS} with pixels to draw; `mapix ls` lists them"
+        raise CommandError(f"{ds.path}: {why if n else f'there are no {ds.RECORDS}'}")
     images = list(known.values())
     if pictures:
         return contact_sheet(images, arguments.across, captions(ds, list(known)), gap=8)

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 from typing import Any
 
-from mapix.commands.arguments import add_paths, add_records, chosen, opening
+from mapix.commands.arguments import add_paths, add_records, chosen, opening, port
 from mapix.commands.output import CommandError
 
 __all__ = ["add"]
@@ -20,7 +20,7 @@ def add(parser: Any) -> None:
     parser.description = DESCRIPTION
     add_paths(parser)
     add_records(parser)
-    parser.add_argument("--port", type=int, default=0, help="of 127.0.0.1 (default: a free one)")
+    parser.add_argument("--port", type=port, default=0, help="of 127.0.0.1 (default: a free one)")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     parser.add_argument(
         "--export-folder",

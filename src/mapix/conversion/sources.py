@@ -127,7 +127,8 @@ def _shapes(ds: Any) -> tuple[list[tuple[int, ...]], np.dtype[Any]]:
 def _pixels(ds: Any, row: int) -> NDArray[Any]:
     image: NDArray[Any] | None = ds._image(row)
     if image is None:
-        raise UnsupportedError(f"{ds.path}: {ds.RECORDS} of {ds.FAMILY} have no image to convert")
+        why = ds._without_pixels() or f"{ds.RECORDS} of {ds.FAMILY} have no image to convert"
+        raise UnsupportedError(f"{ds.path}: {why}")
     return image
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -42,6 +43,8 @@ def _raw(block: Block) -> Any:
 
 
 MOST_INTEGER = 1 << 63
+MOST_EXACT = 1 << 53  # of integers that float64 holds
+MOST_OWN = 64  # facts that are columns of their own
 KEPT = ("spec_range", "info", "fixed", "names", "facts")
 FIXED = ("image", "shape", "spec_min", "spec_max", "file_name", "facts")
 
@@ -60,7 +63,8 @@ class Table(Target):
     Columns: ``image`` (the numbers in C order as bytes; with ``encoding="png"`` a struct of bytes
     and path, as Hugging Face's ``Image``), ``shape``, for each label its value (a class number, or
     in physical units where it has a range) and ``NAME_code``, ``spec_min`` and ``spec_max``,
-    ``file_name`` and ``facts`` (JSON).  The schema's metadata, key ``mapix``, has dtype, axes,
+    ``file_name``, texts and numbers that records have by their names, and ``facts`` (all others, as
+    JSON).  The schema's metadata, key ``mapix``, has dtype, axes,
     ranges and the info JSON.
 
     Parameters
@@ -76,7 +80,7 @@ class Table(Target):
         if encoding not in ("raw", "png"):
             raise ValueError(f"encoding must be raw or png, got {encoding!r}")
         self.encoding = encoding
-        self._own_of: tuple[Stream, dict[str, str]] | None = None
+        self._own_of: tuple[Stream, _Own] | None = None
 
     def keeps(self, stream: Stream) -> set[str]:
         """See ``Target``."""
@@ -121,20 +125,15 @@ class Table(Target):
             fields.append(("file_name", pa.string()))
         if "facts" in stream.besides:
             own = self._own(stream)
-            fields += [(name, _fact_type(pa, kind)) for name, kind in own.items()]
-            fields.append(("facts", pa.string()))
+            fields += [(name, _fact_type(pa, kind)) for name, kind in own.kinds.items()]
+            fields += [("facts", pa.string())] if own.others else []
         return pa.schema(fields, metadata=self._about(stream))
 
-    def _own(self, stream: Stream) -> dict[str, str]:
-        """Return the facts that are columns of their own: captions and boxes, beside pictures."""
-        if self.encoding == "raw":
-            return {}
+    def _own(self, stream: Stream) -> _Own:
+        """Return the facts that are columns of their own; boxes are beside PNG alone."""
         source = stream.source  # all files of a set have the same columns
         if self._own_of is None or self._own_of[0] is not source:
-            found = _facts_alike(source)
-            for label in source.labels:
-                found.pop(label.name, None)
-            self._own_of = source, found
+            self._own_of = source, _facts_alike(source, boxes=self.encoding == "png")
         return self._own_of[1]
 
     def _about(self, stream: Stream) -> dict[str, str]:
@@ -175,42 +174,82 @@ class Table(Target):
             columns["file_name"] = block.names
         if "facts" in stream.besides:
             facts, own = block.facts or [], self._own(stream)
-            columns |= {name: [f.get(name) for f in facts] for name in own}
-            columns["facts"] = [
-                json.dumps({k: v for k, v in f.items() if k not in own}) for f in facts
-            ]
+            columns |= {name: [f.get(name) for f in facts] for name in own.kinds}
+            if own.others:
+                columns["facts"] = [json.dumps(own.rest(f)) for f in facts]
         return columns
 
 
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """The facts that are columns of their own.
+
+    Attributes
+    ----------
+    kinds : dict of str to str
+        Name -> kind of the values: see ``_kind``.
+    others : bool
+        Whether records have other facts, which are JSON.
+    """
+
+    kinds: dict[str, str]
+    others: bool
+
+    def rest(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the facts that are not in columns; nulls, which a column takes for missing."""
+        return {k: v for k, v in facts.items() if k not in self.kinds or v is None}
+
+
 def _fact_type(pa: Any, kind: str) -> Any:
-    """Return the type of a column of captions or boxes."""
-    if kind == "text":
-        return pa.string()
+    """Return the type of a column of facts."""
+    plain = {"text": pa.string, "truth": pa.bool_, "integer": pa.int64, "number": pa.float64}
+    if kind in plain:
+        return plain[kind]()
     names = pa.int64() if kind == "boxes of numbers" else pa.string()
     boxes = pa.list_(pa.list_(pa.float64()))
     return pa.struct([("bbox", boxes), ("categories", pa.list_(names))])
 
 
-def _facts_alike(stream: Stream) -> dict[str, str]:
-    """Return the kind of ``caption`` and ``objects``, if all records that have them are alike."""
-    kinds: dict[str, set[str]] = {"caption": set(), "objects": set()}
+def _facts_alike(stream: Stream, *, boxes: bool) -> _Own:
+    """Return the facts whose values are alike in all records that have them."""
+    taken = {*FIXED, *(f"{lb.name}{end}" for lb in stream.labels for end in ("", "_code"))}
+    kinds: dict[str, set[str]] = {}
+    others = False
     for line in stream.lines():
-        for name, found in kinds.items():
-            if name in line:
-                found.add(_kind(line[name]))
-    alike = {}
-    if kinds["caption"] == {"text"}:
-        alike["caption"] = "text"
-    named = kinds["objects"] - {"no boxes"}
-    if named == {"boxes of numbers"}:
-        alike["objects"] = "boxes of numbers"
-    elif kinds["objects"] and named <= {"boxes of texts"}:  # also where no record has a box
-        alike["objects"] = "boxes of texts"
-    return alike
+        for name, value in line.items():
+            if name in taken:
+                others |= name != "file_name"
+            elif value is None:  # of missing values JSON states which are null
+                others = True
+            elif name in kinds or len(kinds) < MOST_OWN:
+                kinds.setdefault(name, set()).add(_kind(value))
+            else:
+                others = True
+    own = {name: kind for name, found in kinds.items() if (kind := _common(found, boxes))}
+    own = {name: kind for name, kind in own.items() if name and writable(name)}
+    return _Own(own, others or len(own) < len(kinds))
+
+
+def _common(kinds: set[str], boxes: bool) -> str:
+    """Return the kind of a column that holds values of these kinds; empty without one."""
+    if len(kinds) == 1 and kinds <= {"text", "truth", "integer", "number"}:
+        return next(iter(kinds))
+    if kinds == {"integer", "number"}:
+        return "number"
+    named = kinds - {"no boxes"}
+    if not boxes or not named <= {"boxes of texts"}:  # without any box they are of texts
+        return "boxes of numbers" if boxes and named == {"boxes of numbers"} else ""
+    return "boxes of texts"
 
 
 def _kind(value: Any) -> str:
-    """Return the kind of a fact: text, or boxes with as many texts or numbers and no more."""
+    """Return the kind of a fact: text, a number, or boxes with as many texts or numbers only."""
+    if isinstance(value, bool):
+        return "truth"
+    if isinstance(value, int):
+        return "integer" if abs(value) < MOST_EXACT else "another"
+    if isinstance(value, float):
+        return "number"
     if not isinstance(value, dict):
         return "text" if writable(value) else "another"
     boxes, names = value.get("bbox"), value.get("categories")
@@ -229,7 +268,7 @@ def _is_box(box: Any) -> bool:
     return (
         isinstance(box, list)
         and len(box) == 4
-        and all(type(v) is float or (type(v) is int and abs(v) < 1 << 53) for v in box)
+        and all(type(v) is float or (type(v) is int and abs(v) < MOST_EXACT) for v in box)
     )
 
 
@@ -320,7 +359,7 @@ class HuggingFace(Target):
         made.info.description = table._about(stream)["mapix"]
         return made
 
-    def _features(self, datasets: Any, stream: Stream, own: Mapping[str, str]) -> Any:
+    def _features(self, datasets: Any, stream: Stream, own: _Own) -> Any:
         value = datasets.Value
         found = {"image": datasets.Image(), "shape": datasets.Sequence(value("int32"))}
         for label in stream.labels:
@@ -337,6 +376,7 @@ class HuggingFace(Target):
         found |= {"file_name": value("string")} if "names" in stream.besides else {}
         if "facts" in stream.besides:
             pa = library("pyarrow", "arrow")
-            schema = pa.schema([(name, _fact_type(pa, kind)) for name, kind in own.items()])
-            found |= datasets.Features.from_arrow_schema(schema) | {"facts": value("string")}
+            types = [(name, _fact_type(pa, kind)) for name, kind in own.kinds.items()]
+            found |= datasets.Features.from_arrow_schema(pa.schema(types))
+            found |= {"facts": value("string")} if own.others else {}
         return datasets.Features(found)

@@ -195,7 +195,7 @@ class _Linter:
             return False
         self.seen[canonical(name)] = _Seen(line)
         try:
-            record.file(key).nbytes  # noqa: B018
+            self.report.nbytes += record.file(key).nbytes
         except FileNotFoundError:
             self.note("missing", line, name, "no such file", record.index)
             return False

@@ -27,6 +27,7 @@ from mapix.conversion.stream import (
 from mapix.conversion.target import Count, Target
 from mapix.errors import UnsupportedError
 from mapix.folder import ImageFolder, Record
+from mapix.folder.fields import LABEL
 from mapix.folder.layout import FIELDS, FILE_NAME, FILEPATH, LISTS, all_files, boxes, canonical
 from mapix.folder.splits import splits_of
 from mapix.folder.writer import Writer
@@ -74,7 +75,11 @@ def stream(
         how.pad_to([s.shapes for s in seen.values()])
         seen = {split: _Seen(ds, how) for split, ds in splits.items()}
     known = _classes([s for s in seen.values() if s.values_by_name])
-    found = {split: _stream(ds, seen[split], how, known) for split, ds in splits.items()}
+    alike = len({ds.classes for ds in splits.values()}) == 1
+    found = {}
+    for split, ds in splits.items():
+        label = _label(seen[split], known) or (_numbered(ds, seen[split]) if alike else None)
+        found[split] = _stream(ds, seen[split], how, label)
     (only,) = splits.values() if len(splits) == 1 else (None,)
     if directory is not None and os.path.isdir(directory) and only is not None:
         below = ", ".join(splits_of(os.fspath(directory))) if only.split_name is None else ""
@@ -131,6 +136,7 @@ class _Seen:
         self.kinds: set[type] = set()
         self.one_each = True
         self.values = np.full(len(ds), -1, np.int32)  # categories, by first occurrence
+        self.labels: list[Any] = []
         with Threads(how.threads) as threads:
             for at in range(0, len(ds), CHUNK):
                 records = [ds[k] for k in range(at, min(at + CHUNK, len(ds)))]
@@ -163,6 +169,7 @@ class _Seen:
         line, key = record.metadata, record.picture_key
         self.keys |= dict.fromkeys(facts_of(record))
         self.others |= dict.fromkeys(k for k in all_files(line) if k != key)
+        self.labels.append(line.get(LABEL))
         given = line.get("categories")
         if given is None:
             return
@@ -244,9 +251,19 @@ def _label(seen: _Seen, known: list[Any] | None) -> Label | None:
     return Label(CATEGORY, lambda: (values, present), classes=classes, listed=True)
 
 
-def _stream(ds: ImageFolder, seen: _Seen, how: _How, known: list[Any] | None) -> Stream:
-    category, dtype = _label(seen, known), seen.dtype(how.fit)
-    of_lines = _Lines(seen, how.fit, category)
+def _numbered(ds: ImageFolder, seen: _Seen) -> Label | None:
+    """Return the classes of sub-folders as a label; None where not every record has one."""
+    n = len(ds.classes)
+    if not n or not all(type(value) is int and 0 <= value < n for value in seen.labels):
+        return None
+    values = np.array(seen.labels, np.int64)
+    present = np.ones(len(values), np.bool_)
+    return Label(LABEL, lambda: (values, present), classes=ds.classes)
+
+
+def _stream(ds: ImageFolder, seen: _Seen, how: _How, label: Label | None) -> Stream:
+    dtype = seen.dtype(how.fit)
+    of_lines = _Lines(seen, how.fit, label)
     found = Stream(
         ds.path,
         len(ds),
@@ -255,14 +272,14 @@ def _stream(ds: ImageFolder, seen: _Seen, how: _How, known: list[Any] | None) ->
         int(seen.sizes.sum()),
         "HWC",
         Blocks(ds, seen.largest, partial(_pixels, how, dtype), partial(_block, ds, of_lines)),
-        [category] if category is not None else [],
+        [label] if label is not None else [],
         sizes=seen.sizes if seen.shape is None else None,
     )
     found.lines = lambda: (of_lines.named(k, ds[k]) for k in range(len(ds)))
     if how.fit is None:
         found.copies = lambda: map(_copied, (ds[k] for k in range(len(ds))))
     found.besides["names"] = "file names"
-    said = sorted(k for k in seen.keys if category is None or k != "categories")
+    said = sorted(k for k in seen.keys if k != of_lines.key)
     if said:
         found.besides["facts"] = f"fields of the lines: {', '.join(said)}"
     if seen.others:
@@ -298,14 +315,15 @@ def facts_of(record: Record) -> dict[str, Any]:
 class _Lines:
     """The fields of lines, with boxes moved as the pictures are."""
 
-    def __init__(self, seen: _Seen, fit: Fit | None, category: Label | None) -> None:
-        self.seen, self.fit, self.category = seen, fit, category
+    def __init__(self, seen: _Seen, fit: Fit | None, label: Label | None) -> None:
+        self.seen, self.fit, self.label = seen, fit, label
+        self.key = None if label is None else "categories" if label.listed else label.name
 
     def facts(self, row: int, record: Record) -> dict[str, Any]:
         """Return all fields but the picture's name and the label."""
         found = facts_of(record)
-        if self.category is not None:
-            found.pop("categories", None)
+        if self.key is not None:
+            found.pop(self.key, None)
         if self.fit is not None:
             h, w = self.seen.sides[row].tolist()
             found = _moved(found, self.fit.placing(h, w, record.file_name).place)
@@ -364,10 +382,10 @@ def _block(
     records: list[Record] = [ds[int(row)] for row in rows]
     facts = [lines.facts(int(row), r) for row, r in zip(rows, records, strict=True)]
     block = Block(arrays, names=[r.file_name for r in records], facts=facts)
-    if lines.category is not None:
-        values, present = lines.category.read()
-        block.values = {CATEGORY: values[rows]}
-        block.present = {CATEGORY: present[rows]}
+    if lines.label is not None:
+        values, present = lines.label.read()
+        block.values = {lines.label.name: values[rows]}
+        block.present = {lines.label.name: present[rows]}
     return block
 
 

@@ -24,6 +24,7 @@ from mapix.pictures.dataset import PictureDataset
 from mapix.pictures.decoding import EncodedPicture
 from mapix.plans import Map
 from mapix.report import Report
+from mapix.rooted import ABSENT
 from mapix.selection import Rows, integer
 from mapix.source import Fingerprint
 from mapix.text import brief
@@ -255,13 +256,21 @@ class ImageFolder(PictureDataset[Record]):
     def _record_sizes(self) -> NDArray[np.int64]:
         return np.array([self._size_of(row) for row in self.rows.tolist()], np.int64)
 
+    def _files_nbytes(self) -> int:
+        whole = self if self._rows is None else self._part(None)
+        return self.metadata_file.source.nbytes + whole._total_size()
+
     def _size_of(self, row: int) -> int:
         """Return the bytes of a picture's file; 0 where it cannot be found."""
         try:
             return self._record(row).nbytes
         except FileChangedError:
             raise
-        except (MapixError, OSError, ValueError):
+        except OSError as e:
+            if e.errno not in ABSENT:
+                raise
+            return 0
+        except (MapixError, ValueError):
             return 0
 
     def verify(self, progress: Progress | None = None, *, map: Map | None = None) -> Report:

@@ -119,7 +119,9 @@ class Rows:
 
     def error(self, row: int, reason: str, at: int = 0) -> FormatError:
         """Return the error about a record."""
-        return FormatError(self._file.path, NAME, self._file.place_of(row) + reason, record=row)
+        place = self._file.place_of(row)
+        reason = reason if reason.startswith(place) else place + reason  # the picture's name
+        return FormatError(self._file.path, NAME, reason, record=row)
 
 
 class ListedFile(MetadataFile):

@@ -21,6 +21,7 @@ from mapix.iid.writer import Writer, path_of
 from mapix.registry import open_dataset
 from mapix.rooted import Root
 from mapix.store import NewDirectory
+from mapix.text import counted
 
 __all__ = ["CONTENT", "CROWD", "FromCoco", "from_coco", "number_of"]
 
@@ -53,10 +54,8 @@ class FromCoco:
     without_mask: int
 
     def __str__(self) -> str:
-        return (
-            f"{self.images} images, {self.segments} segments, "
-            f"{self.without_mask} of them without a mask"
-        )
+        without = f", {self.without_mask:,} of them without a mask" if self.without_mask else ""
+        return f"{counted(self.images, 'image')}, {counted(self.segments, 'segment')}{without}"
 
 
 def from_coco(

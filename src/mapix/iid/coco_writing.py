@@ -58,6 +58,8 @@ class _Set:
                 raise FormatError(content, "coco", "a list of archives, and an object expected")
             order = {name: k for k, name in enumerate(map(str, listed))}
             names.sort(key=lambda name: order.get(name, len(order)))
+        if not names:
+            raise FormatError(path, "iid", "a directory of archives expected, it has no .iid file")
         return [os.path.join(path, name) for name in names]
 
     def __len__(self) -> int:
@@ -233,6 +235,8 @@ def to_coco(
     ------
     ValueError
         ``segmentation`` is another word.
+    FormatError
+        A directory has no archives.
     FileExistsError
         ``path`` exists.
 

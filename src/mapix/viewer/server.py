@@ -109,12 +109,12 @@ class Server(ThreadingHTTPServer):
     allow_reuse_address = True
 
     def __init__(self, view: View, port: int = 0) -> None:
+        self._stop, self._stopping = socket.socketpair()  # closed if the port cannot be had
         super().__init__((ADDRESS, port), Handler)
         self.view = view
         self.token = secrets.token_urlsafe(16)
         self.hosts = {f"{name}:{self.server_port}" for name in (ADDRESS, "localhost")}
         self.cookie = f"mapix-{self.server_port}"  # cookies do not know ports
-        self._stop, self._stopping = socket.socketpair()
         self._connections: set[socket.socket] = set()
         self._free = threading.BoundedSemaphore(MOST_CONNECTIONS)
 

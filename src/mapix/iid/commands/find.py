@@ -30,8 +30,10 @@ def _run(arguments: argparse.Namespace) -> None:
         else:
             keys = archive.find(domain=domain, iid=name)
         if not len(keys):
+            from mapix.commands.records import names_of, similar_names
+
+            near = similar_names(name, names_of(archive) or [])
             domains = ", ".join(d.decode(errors="backslashreplace") for d in archive.domains[:20])
-            raise CommandError(
-                f"{archive.path}: no segment is named {name!r}; the domains: {domains or 'none'}"
-            )
+            hint = f"did you mean {' or '.join(near)}?" if near else f"the domains: {domains}"
+            raise CommandError(f"{archive.path}: no segment is named {name!r}; {hint}")
         emit_segments(arguments, archive, keys)

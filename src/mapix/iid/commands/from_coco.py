@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from typing import Any
+
+from mapix.commands.output import emit, progress
 
 __all__ = ["add"]
 
@@ -24,16 +27,20 @@ def add(parser: Any) -> None:
     parser.add_argument(
         "--no-attributes", action="store_true", help="without what segments do not hold"
     )
+    parser.add_argument("--json", action="store_true", help="print what was written as JSON")
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> None:
     from mapix.iid.coco_reading import from_coco
 
-    found = from_coco(
-        arguments.file,
-        arguments.out,
-        masks=arguments.masks,
-        attributes=not arguments.no_attributes,
-    )
-    print(f"{arguments.out}: {found}")
+    target, arguments.out = arguments.out, None
+    with progress(f"writing {target}") as show:
+        found = from_coco(
+            arguments.file,
+            target,
+            masks=arguments.masks,
+            attributes=not arguments.no_attributes,
+            progress=show,
+        )
+    emit(arguments, {"path": target, **asdict(found)}, f"{target}: {found}")

@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from mapix.commands.output import UsageError, emit
+from mapix.text import counted
 
 __all__ = ["add"]
 
@@ -42,4 +43,4 @@ def _run(arguments: argparse.Namespace) -> None:
     with Writer(target, {"image": {"height": h, "width": w}}) as out:
         keys = add_label_map(out, labels, domain, background=arguments.background)
     facts = {"path": target, "shape": [h, w], "segments": len(keys)}
-    emit(arguments, facts, f"{target}: {h} x {w}, {len(keys):,} segments")
+    emit(arguments, facts, f"{target}: {h} x {w}, {counted(len(keys), 'segment')}")

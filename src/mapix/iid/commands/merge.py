@@ -7,6 +7,7 @@ from typing import Any
 
 from mapix.commands.arguments import add_paths, opening
 from mapix.commands.output import emit
+from mapix.text import counted
 
 __all__ = ["add"]
 
@@ -35,4 +36,4 @@ def _run(arguments: argparse.Namespace) -> None:
         merge(archives, target, unique=arguments.unique)
     with open_dataset(target, format="iid") as made:
         n = len(made)
-    emit(arguments, {"path": target, "segments": n}, f"{target}: {n:,} segments")
+    emit(arguments, {"path": target, "segments": n}, f"{target}: {counted(n, 'segment')}")

@@ -8,6 +8,7 @@ from typing import Any
 from mapix.commands.arguments import add_paths
 from mapix.commands.output import UsageError, emit, progress
 from mapix.iid.commands.segments import add_choice, chosen_keys, opened_archive
+from mapix.text import counted
 
 __all__ = ["add"]
 
@@ -37,11 +38,13 @@ def _run(arguments: argparse.Namespace) -> None:
 
     target, arguments.out = arguments.out, None
     if not target.endswith(ENDINGS):
-        raise UsageError(f"{target}: the name has to end in {', '.join(ENDINGS)}")
+        raise UsageError(
+            f"{target}: the name has to end in {', '.join(ENDINGS[:-1])} or {ENDINGS[-1]}"
+        )
     with opened_archive(arguments) as archive, progress(f"painting {archive.path}") as show:
         keys = chosen_keys(archive, arguments)
         how = {"order": arguments.order, "rgb": arguments.rgb}
         save_labels(archive, target, keys, progress=show, **how)
         h, w = archive.shape
     facts = {"path": target, "shape": [h, w], "segments": len(keys)}
-    emit(arguments, facts, f"{target}: {h} x {w}, labels of {len(keys):,} segments")
+    emit(arguments, facts, f"{target}: {h} x {w}, labels of {counted(len(keys), 'segment')}")

@@ -8,6 +8,7 @@ from typing import Any
 from mapix.commands.arguments import add_paths
 from mapix.commands.output import emit
 from mapix.iid.commands.segments import add_choice, chosen_keys, opened_archive
+from mapix.text import counted
 
 __all__ = ["add"]
 
@@ -29,4 +30,4 @@ def _run(arguments: argparse.Namespace) -> None:
         keys = chosen_keys(archive, arguments)
         subset(archive, keys, target)
     n = len(keys)
-    emit(arguments, {"path": target, "segments": n}, f"{target}: {n:,} segments")
+    emit(arguments, {"path": target, "segments": n}, f"{target}: {counted(n, 'segment')}")
