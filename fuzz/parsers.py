@@ -165,7 +165,9 @@ class VimhIndex(Parser):
         ds = mapix.open(self.folder / "train")
         list(ds.columns)
         ds.verify()
-        return records(ds)
+        found = records(ds)
+        assert ds.offsets.tolist() == [offset for offset, *_ in found]
+        return found
 
     def truth(self, data: bytes) -> Any:
         del data
