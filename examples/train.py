@@ -1,11 +1,12 @@
 """Train a small network on any dataset that mapix opens, and go on where a run was stopped.
 
     python examples/train.py                                  # makes MNIST-like IDX files itself
-    python examples/train.py PATH --label note_number --device cuda
+    python examples/train.py PATH --label note_number --device cuda --shift 0
     python examples/train.py PATH --checkpoint run.pt         # twice: the second run goes on
 
-Needs PyTorch.  With ``--device cuda`` the GPU reads the file's own pages where that is possible;
-the first line printed states which way is taken, and why.
+Needs PyTorch.  With ``--device cuda --shift 0`` the GPU reads the file's own pages where that is
+possible; random shifts are made by the CPU.  The first line printed states which way is taken, and
+why.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def main() -> None:
     classes = getattr(ds, "heads", {}).get(label) or int(ds.columns[label].values.max()) + 1
 
     options = {"scale": 1 / 255, "device": arguments.device}
-    augment = mapix.Augment(pad=arguments.shift)
+    augment = mapix.Augment(pad=arguments.shift) if arguments.shift else None
     loader = mapix.torch.Loader(training, arguments.batch_size, seed=1, augment=augment, **options)
     print(loader.explain())
     images, _ = next(iter(mapix.torch.Loader(training, 2, ahead=0, **options)))
