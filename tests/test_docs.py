@@ -37,11 +37,9 @@ LIBRARIES = {
     "safetensors": "safetensors",
     "torch": "torch",
     "PIL": "PIL.Image",
-    "matplotlib": "matplotlib",
-    "skimage": "skimage.data",
-    "jax": "jax",
-    "grain": "grain",
 }
+"""Word of an example -> the library that it needs, beside those that it imports."""
+IMPORT = re.compile(r"^ *(?:from|import) (\w+)", re.M)
 
 NAMES: dict[str, str] = {
     "README.md": "train_step = lambda images, labels: None",
@@ -124,6 +122,8 @@ def test_the_examples_run(page, tmp_path, monkeypatch):
     for word, library in LIBRARIES.items():
         if re.search(rf"\b{word}\b", text):
             pytest.importorskip(library)
+    for library in IMPORT.findall(text):
+        pytest.importorskip(library)
     monkeypatch.chdir(tmp_path)
     for file in FILES:
         if re.search(rf"""["' ]{re.escape(file)}["'\s]""", text):
