@@ -357,3 +357,14 @@ def test_pictures_that_are_only_paths(tmp_path):
     parquet.write_table(table, tmp_path / "x.parquet")
     with pytest.raises(mapix.FormatError, match=r"record 0: .*only its path is: a/b\.png; "):
         _ = mapix.open(tmp_path / "x.parquet")[0].image
+
+
+def test_several_folders_of_classes_are_joined(tmp_path):
+    image = pytest.importorskip("PIL.Image", reason="needs Pillow")
+    for name in ("x/a/0", "x/b/1", "y/b/2", "y/c/3"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        image.new("L", (4, 4)).save(tmp_path / f"{name}.png")
+    both = mapix.open([tmp_path / "x", tmp_path / "y"])
+    mapix.convert(both, tmp_path / "z.parquet")
+    found = mapix.open(tmp_path / "z.parquet").columns["class_name"].values.tolist()
+    assert found == ["a", "b", "b", "c"]

@@ -87,7 +87,7 @@ def boxed(*box: float) -> dict:
         ({"file_name": "b.png", "categories": "x"}, "field", "a list expected"),
         ({"file_name": "b.png", "objects": []}, "field", "an object expected"),
         ({"file_name": "b.png", "objects": {"bbox": [[1, 2, 3]]}}, "field", "four numbers"),
-        ({**BOX, "objects": {"bbox": [[1, 2, 3, 4]]}}, "count", "1 boxes and 0 categories"),
+        ({**BOX, "objects": {"bbox": [[1, 2, 3, 4]]}}, "count", "1 box and 0 categories"),
         (boxed(-1, 0, 3, 3), "box", "begins outside"),
         (boxed(0, -0.5, 3, 3), "box", "begins outside"),
         (boxed(28, 0, 3, 3), "box", "ends outside the picture of 30 x 20"),
@@ -338,7 +338,7 @@ def test_commands(good, capsys, tmp_path):
         assert drawn.size[0] > 600
     assert main(["folder", "sheet", str(V1), str(tmp_path / "sheet.what")]) == 2
     assert main(["index", str(V1)]) == 2
-    assert "needs no index" in capsys.readouterr().err
+    assert "need no index" in capsys.readouterr().err
 
 
 def test_boxes_are_drawn_where_they_are(tmp_path):

@@ -169,7 +169,9 @@ def test_facts(archive: Archive) -> None:
 def test_explained(archive: Archive) -> None:
     found = archive.explain(1)
     assert (found["reads_nbytes"], found["copies_nbytes"], found["decodes"]) == (0, 0, "")
-    assert "27 bytes of regions to 120 bytes" in found["how"]  # a header of 12, 15 of bits
+    assert (
+        "its mask of 10 x 12 is decoded from 27 bytes" in found["how"]
+    )  # a header of 12, 15 of bits
     assert archive[::-1].explain(2) == found
 
 

@@ -93,7 +93,7 @@ def test_where(tmp_path):
         ("note >", "not a condition: it ends too early"),
         ("", "not a condition: it is empty"),
         ("note=3", "not a condition: == compares, = does not"),
-        ("class == 3", "'class' cannot be the name of a column here"),
+        ("class == 3", "'class' cannot be the name of a column here; the columns: note, loud"),
         ("note > 3)", r"not a condition: '\)' is not understood"),
         ("note == 'a'", "numbers are compared with the text 'a'"),
         ("'a' != loud", "numbers are compared with the text 'a'"),

@@ -348,6 +348,15 @@ def test_overlay_draws_small_segments_over_large_ones(archive):
         overlay(archive, image, opacity=2)
 
 
+def test_overlay_refuses_the_image_of_another_archive(tmp_path):
+    with mapix.iid.Writer(tmp_path / "a.iid", {"image": {"height": 6, "width": 8}}) as out:
+        out.add("d", "i", np.ones((2, 2)))
+    a = mapix.open(tmp_path / "a.iid")
+    assert a.overlay(np.zeros((6, 8), np.uint8)).size == (8, 6)
+    with pytest.raises(ValueError, match="of an image of 6 x 8, got one of 7 x 8"):
+        a.overlay(np.zeros((7, 8), np.uint8))
+
+
 def test_overlay_in_stripes_is_the_same(archive, monkeypatch):
     module = sys.modules["mapix.iid.overlay"]
     wanted = overlay(archive)

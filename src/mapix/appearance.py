@@ -33,8 +33,8 @@ SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (b"MM\0*", "a TIFF picture", PICTURE),
     (b"\x93NUMPY", "a NumPy array", "name it .npy"),
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file", "read it with h5py"),
-    (b"PAR1", "a Parquet file", "read it with pyarrow"),
-    (b"ARROW1", "an Arrow file", "read it with pyarrow"),
+    (b"PAR1", "a Parquet file", "mapix finds its format by itself"),
+    (b"ARROW1", "an Arrow file", "mapix finds its format by itself"),
     (b"%PDF", "a PDF document", "did the download go wrong?"),
     (b"\x7fELF", "a program", "is this the right file?"),
 )

@@ -106,7 +106,7 @@ def _parsed(text: str, known: Iterable[str]) -> tuple[ast.expr, str, set[str]]:
         body = ast.parse(text, mode="eval").body
         names = _names(body)
     except SyntaxError as e:
-        raise ConditionError(f"{text!r} is not a condition: {_syntax(e, text)}") from e
+        raise ConditionError(f"{text!r} is not a condition: {_syntax(e, text, known)}") from e
     except MemoryError as e:
         raise ConditionError(f"{text!r} is not a condition: {e}") from e
     except RecursionError as e:
@@ -120,14 +120,15 @@ def _parsed(text: str, known: Iterable[str]) -> tuple[ast.expr, str, set[str]]:
     return body, text, names
 
 
-def _syntax(e: SyntaxError, text: str) -> str:
+def _syntax(e: SyntaxError, text: str, known: Iterable[str]) -> str:
     """Return what is wrong with the syntax, in the words of conditions."""
     bare = QUOTED.sub("", text)
     if SINGLE_EQUALS.search(bare):
         return "== compares, = does not"
     for word in WORD.findall(bare):
         if keyword.iskeyword(word) and word not in WORDS:
-            return f"{word!r} cannot be the name of a column here; a callable may do it"
+            there = f"; the columns: {', '.join(known)}" if known else ""
+            return f"{word!r} cannot be the name of a column here{there}"
     at = e.offset or 0
     if not 0 < at <= len(text):
         return "it ends too early" if text else "it is empty"

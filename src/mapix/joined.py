@@ -699,7 +699,9 @@ class Joined(Dataset[R]):
         for ds, show in self._each(progress):
             keep = getattr(ds, "keep_index", None)
             if keep is None:
-                raise UnsupportedError(f"{ds.path}: {ds.FAMILY} needs no index; it opens at once")
+                raise UnsupportedError(
+                    f"{ds.path}: files of {ds.FAMILY} need no index: they open at once"
+                )
             found.append(keep(**options, progress=show))
         return found
 

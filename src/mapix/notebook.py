@@ -22,7 +22,7 @@ from mapix.drawing.scaling import brightened, value_range_of
 from mapix.errors import UnsupportedError
 from mapix.optional import library
 from mapix.selection import spread
-from mapix.text import described, plain_line
+from mapix.text import counted, described, plain_line
 
 __all__ = [
     "batch_html",
@@ -236,7 +236,11 @@ def _values(column: Any) -> tuple[str, str, str]:
     texts = list(dict.fromkeys(map(_number, values.tolist())))
     shown = ", ".join(repr(plain_line(text, 24)) for text in texts[:3])
     kind = "text" if isinstance(values.flat[0], str) else "list"
-    return kind, shown + (f", {len(texts) - 3} others" if len(texts) > 3 else ""), lacking
+    return (
+        kind,
+        shown + (f", {counted(len(texts) - 3, 'other')}" if len(texts) > 3 else ""),
+        lacking,
+    )
 
 
 def _number(value: Any, digits: int = 6) -> str:

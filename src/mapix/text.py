@@ -36,6 +36,7 @@ MOST_IN_TABLE = 60  # characters of a cell
 BYTE_ORDERS = {"<": "little", ">": "big"}
 SIZES = ("shape", "image")  # ends of the names of facts that are sides
 RANGES = ("area",)  # names of facts that are the least and the largest value
+WHOLE = ("path", "how")  # names of facts that are never cut: paths are copied, sentences read
 MOST_NAMED = 8  # values of a tuple that ``brief`` names
 
 
@@ -263,7 +264,8 @@ def _cell(value: Any, name: str) -> str:
     """Return a value in a table of records: numbers may be years or numbers of classes."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    return shortened(value_text(value, name), MOST_IN_TABLE)
+    text = value_text(value, name)
+    return text if name in WHOLE else shortened(text, MOST_IN_TABLE)
 
 
 def _plain(value: Any) -> bool:
@@ -315,11 +317,11 @@ def value_text(value: Any, name: str = "") -> str:
         return type_name(value)
     if isinstance(value, list | tuple):
         if name in RANGES and len(value) == 2:
-            return " to ".join(value_text(v) for v in value)
+            return " to ".join(value_text(v, name) for v in value)
         return (" x " if name.endswith(SIZES) else ", ").join(value_text(v) for v in value)
     if isinstance(value, Mapping):
         return ", ".join(f"{k} {value_text(v)}" for k, v in value.items())
-    return shortened(str(value), MOST_CHARACTERS)
+    return str(value) if name in WHOLE else shortened(str(value), MOST_CHARACTERS)
 
 
 def shortened(text: str, most: int) -> str:

@@ -33,7 +33,9 @@ def _run(arguments: argparse.Namespace) -> None:
         with progress(f"indexing {ds.path}") as show:
             keep = getattr(ds, "keep_index", None)
             if keep is None:
-                raise CommandError(f"{ds.path}: {ds.FAMILY} needs no index; it opens at once")
+                raise CommandError(
+                    f"{ds.path}: files of {ds.FAMILY} need no index: they open at once"
+                )
             found = keep(**wanted, progress=show)
             places = [found] if isinstance(found, str) else found
             stored += [{"path": ds.path, "index": place} for place in places]

@@ -34,7 +34,7 @@ def _run(arguments: argparse.Namespace) -> None:
         alone = argparse.Namespace(**{**vars(arguments), "paths": [path]})
         try:
             for ds in each_opened(alone):
-                others = _datasets_in(path, ds.FAMILY)
+                others = _datasets_in(path, ds)
                 found.append(_with_others(facts(ds), others))
         except (MapixError, ValueError):  # a directory of several datasets is not one itself
             others = [] if opening(arguments) else _datasets_in(path)
@@ -48,11 +48,14 @@ def _run(arguments: argparse.Namespace) -> None:
     emit(arguments, found[0] if len(found) == 1 else found, *parts[1:])
 
 
-def _datasets_in(path: str, family: str = "") -> list[dict[str, str]]:
-    """Return the datasets in a directory that are not of a family: annotations beside pictures."""
+def _datasets_in(path: str, ds: Any = None) -> list[dict[str, str]]:
+    """Return the datasets in a directory of other formats than ``ds``: annotations of pictures."""
     if not os.path.isdir(path):
         return []
-    found = (one for one in registry.datasets_in(path) if one[1].name != family)
+    own = (None, None) if ds is None else (ds.path, ds.FAMILY)  # not its metadata.parquet
+    found = (
+        one for one in registry.datasets_in(path) if one[0] != own[0] and one[1].name != own[1]
+    )
     return [
         {"path": path, "format": one.name, "holds": one.title}
         for path, one in islice(found, MOST_OTHERS)

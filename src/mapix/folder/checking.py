@@ -176,7 +176,8 @@ class _Linter:
             self.note("field", line, name, str(e), row)
             return
         if len(bbox) != len(categories):
-            what = f"{len(bbox)} boxes and {len(categories)} categories"
+            box = "box" if len(bbox) == 1 else "boxes"
+            what = f"{len(bbox)} {box} and {len(categories)} categories"
             self.note("count", line, name, what, row)
         seen = self.seen.get(canonical(name or ""))
         for k, box in enumerate(bbox.tolist()):

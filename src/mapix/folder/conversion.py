@@ -75,7 +75,9 @@ def stream(
         how.pad_to([s.shapes for s in seen.values()])
         seen = {split: _Seen(ds, how) for split, ds in splits.items()}
     known = _classes([s for s in seen.values() if s.values_by_name])
-    alike = len({ds.classes for ds in splits.values()}) == 1
+    alike = (
+        len({getattr(ds, "classes", ()) for ds in splits.values()}) == 1
+    )  # () of several folders
     found = {}
     for split, ds in splits.items():
         label = _label(seen[split], known) or (_numbered(ds, seen[split]) if alike else None)
@@ -253,12 +255,13 @@ def _label(seen: _Seen, known: list[Any] | None) -> Label | None:
 
 def _numbered(ds: ImageFolder, seen: _Seen) -> Label | None:
     """Return the classes of sub-folders as a label; None where not every record has one."""
-    n = len(ds.classes)
+    classes = getattr(ds, "classes", ())
+    n = len(classes)
     if not n or not all(type(value) is int and 0 <= value < n for value in seen.labels):
         return None
     values = np.array(seen.labels, np.int64)
     present = np.ones(len(values), np.bool_)
-    return Label(LABEL, lambda: (values, present), classes=ds.classes)
+    return Label(LABEL, lambda: (values, present), classes=classes)
 
 
 def _stream(ds: ImageFolder, seen: _Seen, how: _How, label: Label | None) -> Stream:

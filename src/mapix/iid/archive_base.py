@@ -26,6 +26,7 @@ from mapix.iid.names import Pair
 from mapix.iid.segment import Segment
 from mapix.iid.segment_file import SegmentFile
 from mapix.source import Source
+from mapix.text import counted
 
 __all__ = ["ArchiveBase", "Bits", "NameQueries", "SegmentDataset"]
 
@@ -169,8 +170,8 @@ class SegmentDataset(Dataset[Segment]):
         segment = self._record(row)
         h, w = segment.shape
         return {
-            "how": "nothing is read until an attribute of the segment is asked for; "
-            f"mask() decodes {len(segment.bits)} bytes of regions to {h * w} bytes",
+            "how": "nothing is read until an attribute of the segment is used; its mask of "
+            f"{h} x {w} is decoded from {counted(len(segment.bits), 'byte')}",
         }
 
     def _byte_ranges(self, row: int) -> list[ByteRange]:

@@ -40,7 +40,10 @@ def stream(
     if isinstance(target, Iid):
         return _Copy(segments)
     if not isinstance(target, Table):
-        raise UnsupportedError(f"{segments.path}: archives become iid, parquet or arrow, not {to}")
+        raise UnsupportedError(
+            f"{segments.path}: archives become iid, parquet or arrow, not {to}; "
+            "`mapix iid to-coco`, `to-geojson` and `paint` write other files"
+        )
     return _Rows(segments, target)
 
 

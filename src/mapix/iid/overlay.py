@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix.drawing.scaling import rgb
+from mapix.iid.layout import image_size
 
 if TYPE_CHECKING:
     from mapix.iid.archive import Archive
@@ -55,6 +56,12 @@ def overlay(
         below = np.asarray(image)
         if below.ndim not in (2, 3):
             raise ValueError(f"an image is (h, w) or (h, w, c), got {below.shape}")
+        stated = image_size(archive.meta)
+        if stated is not None and below.shape[:2] not in (stated, archive.shape):
+            got, expected = (" x ".join(map(str, sides)) for sides in (below.shape[:2], stated))
+            raise ValueError(
+                f"{archive.path}: segments of an image of {expected}, got one of {got}"
+            )
         window = (0, 0, *below.shape[:2]) if bbox is None else bbox
         labels = archive.paint(keys, window, order="area")
         minr, minc, maxr, maxc = window
