@@ -6,6 +6,8 @@ All tests run on an emulation of a GPU, too: ``emulated_gpu.py``.
 from __future__ import annotations
 
 import gc
+import gzip
+import json
 import os
 from typing import Any
 
@@ -111,7 +113,11 @@ def files(tmp_path: Any, sizes: list[int], *, shape: Any = (5, 7, 3)) -> list[An
     for k, n in enumerate(sizes):
         found.append(tmp_path / f"train_{k}")
         each = [
-            record(*(shape or (3 + i % 3, 4 + k, 3)), [(0, i), (3, 9 * k + i)], seed=100 * k + i)
+            record(
+                *(shape or (3 + i % 3, 4 + k, 3)),
+                [(0, i % 256), (3, (9 * k + i) % 256)],
+                seed=100 * k + i,
+            )
             for i in range(n)
         ]
         found[-1].write_bytes(pack(each))
@@ -234,6 +240,69 @@ def test_arrays_in_both_byte_orders(tmp_path, loaders, way, dtype):
     for part in (ds, ds[40:3:-3]):
         same(part, loaders(part, 8, way, dtype=None), layout="NCHW")
         same(part, loaders(part, 8, way, dtype=None, layout=None))
+
+
+def idx_gzipped(folder: Any, numbers: Any) -> Any:
+    mapix.idx.write(folder / "x.idx", numbers)
+    path = folder / "x.idx.gz"
+    path.write_bytes(gzip.compress((folder / "x.idx").read_bytes()))
+    return mapix.open(path)
+
+
+def npz(folder: Any, numbers: Any) -> Any:
+    np.savez(folder / "x.npz", numbers)
+    return mapix.open(folder / "x.npz")
+
+
+def npy(folder: Any, numbers: Any) -> Any:
+    np.save(folder / "x.npy", numbers.astype(">f8"))
+    return mapix.open(folder / "x.npy")
+
+
+def pink(folder: Any, numbers: Any) -> Any:
+    mapix.pink.write_data(folder / "x.bin", numbers.astype(np.float32))
+    return mapix.open(folder / "x.bin")
+
+
+def safetensors(folder: Any, numbers: Any) -> Any:
+    head = {"x": {"dtype": "U8", "shape": numbers.shape, "data_offsets": [0, numbers.nbytes]}}
+    text = json.dumps(head).encode()
+    path = folder / "x.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text + numbers.tobytes())
+    return mapix.open(path)
+
+
+def old_vimh(folder: Any, numbers: Any) -> Any:
+    records = [record(5, 7, 3, [(0, i % 256)], head=6, seed=i) for i in range(len(numbers))]
+    (folder / "train").write_bytes(pack(records))
+    return mapix.open(folder / "train", dialect=6, order="HWC")
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("limit", [None, 16 << 12])
+@pytest.mark.parametrize("make", [idx_gzipped, npz, npy, pink, safetensors, old_vimh])
+def test_families(tmp_path, loaders, way, limit, make):
+    if limit is not None and way != "pages":
+        pytest.skip("only pages are pinned")
+    numbers = np.random.default_rng(0).integers(0, 256, (1500, 7, 9), np.uint8)
+    ds = make(tmp_path, numbers)
+    options: dict[str, Any] = {"dtype": None, "layout": None}  # numbers as the file has them
+    if make not in (npy, pink):
+        options = {"dtype": "float16", "layout": "NCHW", "scale": 1 / 255, "std": 3.0}
+    if make is old_vimh:
+        options["labels"] = "class"
+    loader = loaders(ds, 64, way, pin_limit=limit, **options)
+    same(ds, loader, **options)
+    assert loader.explain().startswith(f"{way}: ")
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_windows_of_several_files(tmp_path, loaders, shuffle):
+    ds = mapix.open(files(tmp_path, [700, 1, 900, 400]), dialect=14)
+    options = {"dtype": "float32", "labels": "raw", "mean": [1, 2, 3]}
+    loader = loaders(ds, 64, "pages", pin_limit=40 << 12, shuffle=shuffle, **options)
+    same(ds, loader, layout="NCHW", **options)
+    assert "in 4 files pin_limit=163840 allows" in loader.explain()
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -386,6 +455,28 @@ def test_cupy_takes_batches(tmp_path, loaders):
     for array in (cupy.from_dlpack(images), cupy.asarray(images)):
         assert array.data.ptr == images.data_ptr()
         assert (cupy.asnumpy(array) == images.cpu().numpy()).all()
+
+
+@needs_gpu
+def test_the_protocols_of_arrays_on_a_gpu(tmp_path, loaders):
+    """Without a library: the address, shape and type that others are given."""
+    ds = vimh(tmp_path, [record(8, 8, 3, [(0, i % 256)], seed=i) for i in range(64)])
+    images, _ = next(iter(loaders(ds, 16, dtype="uint8")))
+    facts = images.__cuda_array_interface__
+    assert facts["data"] == (images.data_ptr(), False)
+    assert (facts["shape"], facts["typestr"]) == ((16, 3, 8, 8), "|u1")
+    assert images.__dlpack_device__() == (2, images.device.index)  # kDLCUDA
+    assert torch.from_dlpack(images).data_ptr() == images.data_ptr()
+
+
+@needs_gpu
+def test_jax_takes_batches(tmp_path, loaders):
+    jax = pytest.importorskip("jax")
+    if not any(device.platform == "gpu" for device in jax.devices()):
+        pytest.skip("JAX finds no GPU")
+    ds = vimh(tmp_path, [record(8, 8, 3, [(0, i % 256)], seed=i) for i in range(64)])
+    images, _ = next(iter(loaders(ds, 16, dtype="uint8")))
+    assert (np.asarray(jax.dlpack.from_dlpack(images)) == images.cpu().numpy()).all()
 
 
 @needs_gpu

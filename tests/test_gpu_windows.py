@@ -179,8 +179,13 @@ FAMILIES = {
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("joined", ["list", "catalogue"])
-@pytest.mark.parametrize("how", ["complete", "shuffled", "in order", "blocks"])
+@pytest.mark.parametrize(
+    ("joined", "how"),
+    [
+        *(("list", how) for how in ("complete", "shuffled", "in order", "blocks")),
+        *(("catalogue", how) for how in ("complete", "blocks")),
+    ],
+)
 def test_several_files(tmp_path, driver, loaders, family, joined, how):
     make, options = FAMILIES[family]
     paths = make(tmp_path)
@@ -237,6 +242,36 @@ def test_more_files_than_are_checked_after_each_launch(tmp_path, driver, loaders
         read = [np.unique(np.concatenate(rows[k : k + 8]) // 20) for k in range(0, len(rows), 8)]
         list(loader)
         assert checked == np.concatenate(read).tolist()
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_catalogue_opens_shards_when_it_needs_them(tmp_path, loaders, monkeypatch, mixed):
+    """Where only the shape of a batch is asked for, it opens none but the one that is open."""
+    paths = shards(tmp_path, [20] * 5, mixed=mixed)
+    mapix.catalogue.write(paths, tmp_path / "all.catalogue", dialect=14)
+    ds = mapix.open(tmp_path / "all.catalogue")
+    opened: list[int] = []
+    real = type(ds.parts)._opened
+    monkeypatch.setattr(
+        type(ds.parts), "_opened", lambda self, k: (opened.append(k), real(self, k))[1]
+    )
+    pad = {"pad": (6, 8), "crop": True} if mixed else {}
+    placement = ds.placement(**pad)
+    assert (len(placement.parts), placement.nrecords) == (5, 100)
+    assert placement.shape_known is not mixed
+    assert opened == []
+    assert [first for first, _ in placement.parts] == [0, 20, 40, 60, 80]
+    assert sorted(opened) == [1, 2, 3, 4]
+    here = mapix.Loader(ds, 16, **pad)  # with buffers, if the shape is known
+    for k, batch in enumerate(here):
+        want = ds.batch(here.plan.rows(0, 16 * k), **pad)
+        assert batch.images.tolist() == want.images.tolist()
+    if mixed:
+        with pytest.raises(mapix.UnsupportedError, match=r"mixed sizes need pad=\(h, w\)"):
+            ds.placement()
+    for way in ("pages", "pinned"):
+        loader = loaders(ds, 16, way=way, dtype="uint8", pin_limit=1 << 30, **pad)
+        same(ds, loader, dtype="uint8", layout="NCHW", labels="class", **pad)
 
 
 def test_more_files_than_are_mapped(tmp_path, loaders, monkeypatch):
@@ -465,13 +500,8 @@ for one in iterations:
 """
 
 
-@pytest.mark.parametrize(
-    "end",
-    [
-        *(pytest.param(end, marks=pytest.mark.slow) for end in ("", "sys.exit(3)")),
-        "signal.raise_signal(signal.SIGINT)",
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("end", ["", "sys.exit(3)", "signal.raise_signal(signal.SIGINT)"])
 def test_nothing_is_pinned_at_exit(tmp_path, kernel, end):  # noqa: F811
     """Iterations are under way, and a thread launches ahead; no loader is closed."""
     paths = [str(path) for path in shards(tmp_path, [300, 300])]

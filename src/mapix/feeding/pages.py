@@ -154,7 +154,9 @@ class Pages(Chunked):
             rows = compose(self.placement.rows, positions)
             which = files.of(rows)
             self._read[k] = distinct(which).tolist()
-            here = self._windows.hold(k, which, *files.spans(rows, which))
+            here = np.ones(len(rows), np.bool_)
+            if not self._windows.complete:
+                here = self._windows.hold(k, which, *files.spans(rows, which))
             if here.any():
                 self._rows[k].numpy()[: len(rows)] = np.where(here, rows, ELSEWHERE)
                 job.order_n, job.rows, job.nrows = 0, self._rows[k].data_ptr(), len(rows)
