@@ -28,7 +28,7 @@ B = 256
 STEP_SECONDS = 1e-3
 STEPS, DRAINED = 50, 96  # batches that are taken with a consumer, and without
 GROUP = 16  # batches whose mean counts
-LOOP, CONSUMER = "C loop", "consumer alone"
+LOOP, KNOWN, CONSUMER = "C loop", "C loop, order known before", "consumer alone"
 Batches = Iterator[tuple[Any, Any]]
 Epoch = Callable[[], Batches]  # a new epoch
 FILES = ("mapix", "C gather", "np.memmap, fixed stride", "pyarrow", "LMDB", "bagz")
@@ -47,14 +47,26 @@ def _by_batch(store: Any, n: int) -> Epoch:
     return epoch
 
 
-def _c_loop(store: Any, n: int) -> Epoch:
-    """The same over plain C, into one array; the order is known beforehand."""
+def _c_loop(store: Any, n: int, *, ordering: bool) -> Epoch:
+    """The same over plain C, into one array, with labels.
+
+    The order comes from the C function of mapix, as in a loader; or it is known beforehand.
+    """
+    from mapix import _native
+
     a = store.alike
-    order, out = np.random.default_rng(2).permutation(n), np.empty((B, a.c, a.h, a.w), np.uint8)
+    known, out = np.random.default_rng(2).permutation(n), np.empty((B, a.c, a.h, a.w), np.uint8)
+    keys = itertools.count(3)
 
     def epoch() -> Batches:
-        for k in range(0, n - B + 1, B):
-            yield store.batch(order[k : k + B], out)
+        key = next(keys)
+        for begin in range(0, n - B + 1, GROUP * B):
+            count = min(GROUP * B, (n - begin) // B * B)
+            order = known[begin : begin + count]
+            if ordering:
+                order = _native.permute(n, key, begin, count)
+            for k in range(0, count, B):
+                yield store.batch(order[k : k + B], out)
 
     return epoch
 
@@ -129,7 +141,10 @@ def _webdataset(source: Path) -> dict[str, Epoch]:
 def _loaders(stores: Any) -> tuple[dict[str, Epoch], dict[str, str]]:
     """All loaders, and why others are left out."""
     n = stores.open["mapix"].alike.n
-    found = {LOOP: _c_loop(stores.open["C gather"], n)} if "C gather" in stores.open else {}
+    found: dict[str, Epoch] = {}
+    if "C gather" in stores.open:
+        for name, ordering in ((LOOP, True), (KNOWN, False)):
+            found[name] = _c_loop(stores.open["C gather"], n, ordering=ordering)
     left_out = {**stores.left_out, "ffcv": "does not install here"}
     for make, name in ((_mapix, "mapix"), (_torch, "PyTorch"), (_webdataset, "WebDataset")):
         try:

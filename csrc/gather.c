@@ -13,6 +13,7 @@ typedef struct {
     uint64_t canvas_nbytes; /* or, of records as they are, of a record */
     size_t item;
     int streams; /* whether lines of floats, or complete records of bytes, are written past the caches */
+    int copies;  /* whether copy_one does all that is wanted */
 } gather_job;
 
 /* The part of a record that lands on the canvas, as lines of pixels: steps in source and target. */
@@ -115,6 +116,31 @@ static void put_labels(const mapix_gather *g, uint64_t i, const uint8_t *pairs, 
 
 /* --- records ------------------------------------------------------------------------------------ */
 
+/* The most usual record, by a function of its own: the more instructions lie between two copies, the less
+ * the second one overlaps with the first.  256 records of 3 KB take 87 us, and 96 by gather_one. */
+static int copy_one(const row_run *run, uint64_t i, const located *r, mapix_where *where) {
+    const gather_job *job = run->arg;
+    const mapix_gather *g = job->gather;
+    const uint32_t head = table_at(run, i)->head_nbytes;
+    const uint8_t *p = map_at(run, i)->base + r->at;
+    (void)where;
+    copy_record(job, g->images + i * job->canvas_nbytes, p + before_image(head, r->header.n),
+                job->canvas_nbytes);
+    if (g->labels) {
+        put_labels(g, i, p + head + 1, head ? r->header.n : 0);
+    }
+    return MAPIX_OK;
+}
+
+/* Whether records of a table are copied as they are, with labels alone: one stride, and no canvas. */
+static int copies(const mapix_gather *g, const mapix_table *table) {
+    const mapix_entry *e = &table->first;
+    const int exact = e->h == g->h && e->w == g->w && e->c == g->c && g->dtype == MAPIX_U8 &&
+                      (e->c == 1 || (table->interleaved != 0) == (g->layout == MAPIX_NHWC));
+    return !table->entries && g->images && !g->flat_at && !g->augment && !g->shapes && !g->spec_range &&
+           (g->swap == 1 || (!g->swap && exact));
+}
+
 static int gather_one(const row_run *run, uint64_t i, const located *r, mapix_where *where) {
     const gather_job *job = run->arg;
     const mapix_gather *g = job->gather;
@@ -211,7 +237,7 @@ static int run_gather(row_run run, gather_job *job, mapix_where *where) {
     uint64_t nasked;
     job->kernels = mapix_kernels_now();
     run.nthreads = g->nthreads;
-    run.each = gather_one;
+    run.each = job->copies ? copy_one : gather_one;
     run.arg = job;
     run.reads = g->images ? READS_RECORD : READS_HEAD;
     if (!g->probe) {
@@ -222,7 +248,7 @@ static int run_gather(row_run run, gather_job *job, mapix_where *where) {
 
 int mapix_table_gather(const mapix_map *map, const mapix_table *table, const int64_t *rows,
                        uint64_t nrows, const mapix_gather *gather, mapix_where *where) {
-    gather_job job = {.gather = gather};
+    gather_job job = {.gather = gather, .copies = copies(gather, table)};
     if (nrows == 0) {
         return MAPIX_OK;
     }
@@ -266,6 +292,7 @@ static int divide(mapix_joint *joint, const int64_t *rows, uint64_t nrows, const
             const uint64_t canvas = job->canvas_nbytes;
             joint->touched[k] = 1;
             joint->failed = k;
+            job->copies = job->copies && copies(gather, table);
             if (table->entries || !table_usable(table) || !gather_usable(gather, table, nrows, job) ||
                 (i && job->canvas_nbytes != canvas)) {
                 return MAPIX_E_ARGUMENT;
@@ -290,7 +317,7 @@ static int joint_run(mapix_joint *joint, const int64_t *rows, uint64_t nrows, co
 
 int mapix_joint_gather(mapix_joint *joint, const int64_t *rows, uint64_t nrows,
                        const mapix_gather *gather, mapix_where *where) {
-    gather_job job = {.gather = gather};
+    gather_job job = {.gather = gather, .copies = 1};
     row_run run;
     const int unusable = nrows ? joint_run(joint, rows, nrows, gather, &job, &run, where) : MAPIX_OK;
     return unusable || !nrows ? unusable : run_gather(run, &job, where);

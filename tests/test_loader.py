@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 import mapix
 from mapix import _native
+from mapix.batch import AskedAhead
 from mapix.loader import Ahead, Loader, Plan
 from slow_vimh import pack, record
 
@@ -157,6 +158,51 @@ def test_copies_stay_and_buffers_are_reused(ds):
         assert (batch.images == ds.batch(range(8 * k, 8 * k + 8)).images).all()
     addresses = {b.images.ctypes.data for b in Loader(ds, 8, ahead=2)}
     assert len(addresses) == 3
+
+
+@pytest.mark.parametrize("kind", ["file", "part", "classes", "numbers", "without C"])
+def test_batches_have_their_rows(ds, tmp_path, kind, monkeypatch):
+    """However a batch is made: by one C call, or by Python."""
+    options: dict[str, Any] = {}
+    if kind == "part":
+        ds = ds[5:45]
+    elif kind == "classes":
+        options = {"labels": "class"}
+    elif kind == "numbers":
+        mapix.idx.write(tmp_path / "x.idx", np.arange(318, dtype=">i2").reshape(53, 6))
+        ds = mapix.open(tmp_path / "x.idx")
+    elif kind == "without C":
+        monkeypatch.setattr(type(ds), "_prepare", lambda self, options: None)
+    seen = []
+    for batch in Loader(ds, 8, ahead=0, seed=2, **options):  # the last one is smaller
+        want = ds.batch(batch.rows, **options)
+        assert batch.images.tobytes() == want.images.tobytes()
+        assert (batch.labels is None) == (want.labels is None)
+        if want.labels is not None:
+            assert batch.labels.tolist() == want.labels.tolist()
+        seen += batch.rows.tolist()
+    assert sorted(seen) == list(range(len(ds)))
+
+
+def test_records_in_memory_are_checked_ever_less_often():
+    asked: list[list[int]] = []
+    rows = [np.arange(10 * k, 10 * k + 10) for k in range(60)]
+
+    def prefetch(numbers: Any) -> int:
+        asked.append(numbers.tolist())
+        return 10 if numbers[0] >= 500 else 0  # the last ones are on the disk
+
+    ahead = AskedAhead(iter(rows), prefetch)
+    ahead.distance = 4
+    found = [each[0] for each in itertools.chain.from_iterable(ahead)]
+    assert found == list(range(0, 600, 10))
+    # at first all records, then some; after a batch that is not in memory each one, completely
+    assert [each[0] for each in asked] == [10, 30, 70, 150, 310, 470]
+    assert [len(each) for each in asked] == [10, 2, 2, 2, 2, 2]
+    rows, asked[:] = rows[45:], []
+    assert len(list(itertools.chain.from_iterable(AskedAhead(iter(rows), prefetch)))) == 15
+    assert [each[0] for each in asked][-4:] == [560, 570, 580, 590]
+    assert {len(each) for each in asked[-4:]} == {10}
 
 
 @pytest.mark.parametrize("n", [0, 1, 7])

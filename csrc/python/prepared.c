@@ -1,7 +1,7 @@
 /* prepared.c - Prepared: the batches of one set of options, each made by one call.
  *
  * Base class of Prepared in src/mapix/batch.py.  `made` takes the usual arguments alone.  For all others, and if the
- * file cannot be read, it returns None: then Python does the same by gather(), which raises.
+ * file cannot be read, it returns None: then Python does the same by gather(), which raises.  `loaded` does both.
  */
 #include "arrays.h"
 
@@ -209,7 +209,7 @@ static int labels_from_apart(const prepared_object *self, const int64_t *rows, n
 
 /* --- a batch ------------------------------------------------------------------------------------ */
 
-enum { IMAGES, LABELS, PRESENT, SHAPES, SPEC, OFFSETS, NAMES };
+enum { IMAGES, LABELS, PRESENT, SHAPES, SPEC, OFFSETS, NAMES, ROWS };
 
 /* Make what the order wants, and put it into the order: 0; 1 if Python has to; -1 with an exception. */
 static int make_outputs(prepared_object *self, npy_intp b, PyObject *given, mapix_gather *order,
@@ -298,6 +298,19 @@ static PyObject *prepared_made(prepared_object *self, PyObject *const *args, Py_
         Py_XDECREF(made[k]);
     }
     return done < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+/* loaded(rows, out): a Batch that has its rows. */
+static PyObject *prepared_loaded(prepared_object *self, PyObject *const *args, Py_ssize_t nargs) {
+    PyObject *batch = prepared_made(self, args, nargs);
+    if (batch == Py_None) {
+        Py_DECREF(batch);
+        batch = PyObject_CallMethod((PyObject *)self, "gather", "OO", args[0], args[1]);
+    }
+    if (batch && set_field(fields[ROWS], batch, args[0])) {
+        Py_CLEAR(batch);
+    }
+    return batch;
 }
 
 /* --- what is known before ----------------------------------------------------------------------- */
@@ -405,6 +418,8 @@ static PyMethodDef prepared_methods[] = {
     {"_bind", (PyCFunction)prepared_bind, METH_VARARGS, NULL},
     {"made", (PyCFunction)(void (*)(void))prepared_made, METH_FASTCALL,
      "Return the batch of these rows, or None if Python has to make it."},
+    {"loaded", (PyCFunction)(void (*)(void))prepared_loaded, METH_FASTCALL,
+     "Return the batch of these rows, with its rows."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import abc
 import math
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field, fields
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -22,6 +24,7 @@ from mapix.views import exported
 
 __all__ = [
     "Apart",
+    "AskedAhead",
     "Batch",
     "Collatable",
     "Lookout",
@@ -242,6 +245,71 @@ class Lookout:
         self._gap = 0 if nasked else min(2 * self._gap + 1, self.MOST)
         self._skip = self._gap
 
+    def ask(self, prefetch: Callable[[IntArray], int], rows: IntArray) -> int:
+        """Check the records of a batch, and have the kernel read what is not in memory.
+
+        Parameters
+        ----------
+        prefetch : callable
+            ``Dataset.prefetch``, which checks many records.
+        rows : ndarray
+            int64 (b,).
+
+        Returns
+        -------
+        int
+            How many batches after this one need no check.
+        """
+        some = rows[:: len(rows) // self.FEW + 1]
+        in_memory = self._gap and not prefetch(some)
+        self.saw(0 if in_memory else prefetch(rows))
+        return self._skip
+
+
+class AskedAhead:
+    """The rows of batches, in order; the kernel is asked for their records before they are used.
+
+    An iteration yields lists of consecutive batches.  Batches that are in memory are checked less
+    and less often: see ``Lookout``.
+
+    Parameters
+    ----------
+    rows : iterator of ndarray
+        int64 (b,) for each batch.
+    prefetch : callable
+        ``Dataset.prefetch``.
+    soon : iterator of ndarray, optional
+        Other records to ask for with each batch.
+
+    Attributes
+    ----------
+    distance : int
+        How many batches ahead; ``batches_ahead`` of a batch, once there was one.
+    """
+
+    def __init__(
+        self,
+        rows: Iterator[IntArray],
+        prefetch: Callable[[IntArray], int],
+        soon: Iterator[IntArray] | None = None,
+    ) -> None:
+        self._rows, self._prefetch, self._soon, self.distance = rows, prefetch, soon, 1
+
+    def __iter__(self) -> Iterator[list[IntArray]]:
+        lookout, distance = Lookout(), 1
+        # the first batch is used at once
+        asked = list(islice(self._rows, 1)) if self._soon is None else []
+        for rows in self._rows:
+            skip = lookout.ask(self._prefetch, rows if self._soon is None else next(self._soon))
+            asked += (rows, *islice(self._rows, skip))
+            if self._soon is not None:
+                deque(islice(self._soon, skip), 0)
+            if len(asked) > distance:
+                yield asked[:-distance]
+                del asked[:-distance]
+                distance = self.distance
+        yield asked
+
 
 def batches(
     ds: Any, batch_size: int, indices: IntArray, *, drop_last: bool, options: dict[str, Any]
@@ -250,14 +318,11 @@ def batches(
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     end = len(indices) - len(indices) % batch_size if drop_last else len(indices)
-    lookout, distance, asked = Lookout(), 1, batch_size
-    for begin in range(0, end, batch_size):
-        until = min(begin + (1 + distance) * batch_size, end)
-        if asked < until and lookout.probes():
-            lookout.saw(ds.prefetch(indices[asked:until]))
-        asked = max(asked, until)
-        found = ds.batch(indices[begin : min(begin + batch_size, end)], **options)
-        distance = batches_ahead(found.images)
+    begins = range(0, end, batch_size)
+    ahead = AskedAhead((indices[k : min(k + batch_size, end)] for k in begins), ds.prefetch)
+    for rows in chain.from_iterable(ahead):
+        found = ds.batch(rows, **options)
+        ahead.distance = batches_ahead(found.images)
         yield found
 
 
@@ -514,6 +579,12 @@ class _Fallback:
     def made(self, rows: Any, out: Any) -> Batch | None:
         """Return None: ``gather`` makes all batches."""
 
+    def loaded(self, rows: Any, out: Any) -> Batch:
+        """Return a batch with its rows."""
+        found: Batch = self.gather(rows, out)  # type: ignore[attr-defined]
+        found.rows = rows
+        return found
+
 
 if TYPE_CHECKING or fast is None:  # noqa: SIM108 - types
     _Base = _Fallback
@@ -526,7 +597,8 @@ class Prepared(_Base):
 
     ``made(rows, out)`` is the fast way: one call without Python, for int64 rows and for an output
     that fits exactly.  It returns None for other arguments, and if anything goes wrong; then
-    ``gather`` makes the batch, or raises.
+    ``gather`` makes the batch, or raises.  ``loaded(rows, out)`` does both, and sets ``rows`` of
+    the batch.
 
     It refers to no dataset, so a dataset can keep it without a cycle.
 

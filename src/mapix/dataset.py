@@ -230,6 +230,25 @@ class Dataset(abc.ABC, Generic[R]):
             known = {} if len(self._prepared) >= MOST_PREPARED else dict(self._prepared)
             self._prepared = {**known, given: found}
 
+    def _loading(
+        self, options: dict[str, Any]
+    ) -> Callable[[NDArray[np.int64], NDArray[Any] | None], Batch]:
+        """Return a function of rows and output for loaders: ``batch``, with the rows of the batch.
+
+        It skips what ``batch`` does for options that differ from call to call.
+        """
+        if self._rows is None and options.get("labels") != "class":
+            prepared = self._prepare(self._possible(batch_options(**options)))
+            if prepared is not None:
+                return prepared.loaded
+
+        def loaded(rows: NDArray[np.int64], out: NDArray[Any] | None) -> Batch:
+            found = self.batch(rows, out, **options)
+            found.rows = rows
+            return found
+
+        return loaded
+
     def _gather_augmented(
         self,
         rows: NDArray[np.int64],

@@ -12,10 +12,9 @@ import sys
 import threading
 import weakref
 import zlib
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import repeat
+from itertools import chain, islice, repeat, tee
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
@@ -24,16 +23,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native
 from mapix.augmentation import Augment, Draws
-from mapix.batch import Lookout, batches_ahead
+from mapix.batch import AskedAhead, batches_ahead
 from mapix.errors import UnsupportedError
 from mapix.placement import Placement
 from mapix.sampling import Sampling, Weighted
 
-__all__ = ["Ahead", "Gathering", "Listed", "Loader", "Plan"]
+__all__ = ["Ahead", "Listed", "Loader", "Plan"]
 
 T = TypeVar("T")
 IntArray = NDArray[np.int64]
-Job = tuple[IntArray, dict[str, Draws]]
+Make = Callable[[IntArray, NDArray[Any] | None], Any]  # of rows and an output, a batch
 MASK = (1 << 64) - 1
 STATE_VERSION = 1
 ORDERED_RECORDS = 4096  # of whose positions the records are computed at once, about
@@ -168,19 +167,15 @@ class Listed(Plan):
         """See ``Plan``."""
         return max(0, len(self.sampler) - position)
 
-    def listed(self, epoch: int, position: int) -> Iterator[tuple[IntArray, IntArray]]:
-        """Yield records, and positions in the epoch, of the batches from a position on.
+    def listed(self, epoch: int, position: int) -> tuple[int, Iterator[IntArray]]:
+        """Return the records of the batches from a position on, and how many come before them.
 
         The batches before it are drawn from the sampler, and not gathered.
         """
         if hasattr(self.sampler, "set_epoch"):
             self.sampler.set_epoch(epoch)
-        begin = 0
-        for k, numbers in enumerate(self.sampler):
-            rows = np.asarray(numbers, np.int64)
-            if k >= position:
-                yield rows, begin + np.arange(len(rows), dtype=np.int64)
-            begin += len(rows)
+        batches = (np.asarray(numbers, np.int64) for numbers in self.sampler)
+        return sum(map(len, islice(batches, position))), batches
 
 
 class Ahead(Generic[T]):
@@ -466,42 +461,72 @@ class Loader:
 
     def host_batches(self, epoch: int, position: int, nbatches: int) -> Iterator[Any]:
         """Yield batches in memory from a position of an epoch, without changing the state."""
-        jobs = self._jobs(epoch, position, nbatches)
+        rows, make = self._parts_of_epoch(epoch, position, nbatches)
+        outs = self._buffers()
         soon = self._soon(epoch, position, nbatches)
-        gathering = Gathering(self.dataset, jobs, self.options, self._buffers(), soon)
-        if self.ahead:
-            return self._ahead(gathering.next, nbatches)
-        return map(gathering.next, repeat(0, nbatches))
+        asked = AskedAhead(rows, self.dataset.prefetch, soon)
+        if outs[0] is None:
+            make = _watched(make, asked)
+        else:
+            asked.distance = batches_ahead(outs[0])
+        due = chain.from_iterable(asked)
+        if not self.ahead:
+            return map(make, due, repeat(outs[0]))
+        return self._ahead(due, make, outs)
 
-    def _ahead(self, make: Callable[[int], Any], nbatches: int) -> Iterator[Any]:
+    def _ahead(
+        self, due: Iterator[IntArray], make: Make, outs: Sequence[NDArray[Any] | None]
+    ) -> Iterator[Any]:
         """Yield batches that a thread makes."""
-        ahead, slot = Ahead(make, self.ahead + 1), -1
+
+        def gather(slot: int) -> Any:
+            rows = next(due, None)
+            return None if rows is None else make(rows, outs[slot])
+
+        ahead = Ahead(gather, len(outs))
         try:
-            for _ in range(nbatches):
-                if slot >= 0:
-                    ahead.release(slot)
-                slot, batch = ahead.next()
+            slot, batch = ahead.next()
+            while batch is not None:
                 yield batch
+                ahead.release(slot)
+                slot, batch = ahead.next()
         finally:
             ahead.close()
 
-    def _jobs(self, epoch: int, position: int, nbatches: int) -> Iterator[Job]:
-        """Yield the records of this rank's batches from a position on, and what is drawn."""
-        if isinstance(self.plan, Listed):
-            for rows, positions in self.plan.listed(epoch, position):
-                yield rows, self._drawn(epoch, positions)
-            return
-        plan, done = self.plan, 0
-        size = plan.batch_size
+    def _parts_of_epoch(
+        self, epoch: int, position: int, nbatches: int
+    ) -> tuple[Iterator[IntArray], Make]:
+        """Return the records of this rank's batches from a position on, and what makes a batch."""
+        plan = self.plan
+        if isinstance(plan, Listed):
+            begin, batches = plan.listed(epoch, position)
+            rows, again = tee(islice(batches, nbatches))
+            positions = _counted(begin, again)
+        else:
+            rows = self._ordered(epoch, position, nbatches)
+            begins = range(position, position + nbatches * plan.step, plan.step)
+            positions = map(plan.positions, begins)
+        if self.augment is None:
+            return rows, self.dataset._loading(self.options)
+        draws = (self._drawn(epoch, each) for each in positions)
+
+        def make(rows: IntArray, out: NDArray[Any] | None) -> Any:
+            batch = self.dataset.batch(rows, out, **self.options, **next(draws))
+            batch.rows = rows
+            return batch
+
+        return rows, make
+
+    def _ordered(self, epoch: int, position: int, nbatches: int) -> Iterator[IntArray]:
+        """Yield the records of this rank's batches from a position of the order on."""
+        plan, size = self.plan, self.plan.batch_size
         most = max(1, ORDERED_RECORDS // size)  # batches
-        while done < nbatches:
-            n = min(most, nbatches - done)
-            rows = plan.rows_of(epoch, position, n)
-            for k in range(n):
-                drawn = {} if self.augment is None else self._drawn(epoch, plan.positions(position))
-                yield rows[k * size : (k + 1) * size], drawn
-                position += plan.step
-            done += n
+        for done in range(0, nbatches, most):
+            rows = plan.rows_of(epoch, position + done * plan.step, min(most, nbatches - done))
+            full = len(rows) // size * size
+            yield from rows[:full].reshape(-1, size)
+            if full < len(rows):
+                yield rows[full:]
 
     def _soon(self, epoch: int, position: int, nbatches: int) -> Iterator[IntArray] | None:
         """Yield records to ask the disk for with each batch, if the order names such."""
@@ -538,18 +563,19 @@ class Loader:
             canvas = (*self.augment.size(*canvas[:2]), canvas[2])
         return replace(found, shape=self._shape, canvas=canvas)
 
-    def _buffers(self) -> list[NDArray[Any]] | None:
-        """Return reused outputs, one per slot; None if each batch has its own."""
+    def _buffers(self) -> Sequence[NDArray[Any] | None]:
+        """Return reused outputs, one per slot; None in each slot if each batch has its own."""
+        none = [None] * (self.ahead + 1)
         if self.copy or isinstance(self.plan, Listed):
-            return None  # the next batch of a sampler can have any size
+            return none  # the next batch of a sampler can have any size
         try:
             placement = self.placement()
         except UnsupportedError:
-            return None  # the shape of a batch is known only after it was gathered
+            return none  # the shape of a batch is known only after it was gathered
         if not placement.shape_known:
-            return None
+            return none
         shape = (self.plan.batch_size, *placement.shape)
-        return [np.empty(shape, placement.out) for _ in range(self.ahead + 1)]
+        return [np.empty(shape, placement.out) for _ in none]
 
 
 def _weights(ds: Any, weights: Any) -> Any:
@@ -561,46 +587,19 @@ def _weights(ds: Any, weights: Any) -> Any:
     return weights
 
 
-class Gathering:
-    """Gather the next batch into the buffer of a slot; ask for the pages of those after it.
+def _counted(begin: int, batches: Iterator[IntArray]) -> Iterator[IntArray]:
+    """Yield the positions of batches that follow one another."""
+    for rows in batches:
+        yield np.arange(begin, begin + len(rows), dtype=np.int64)
+        begin += len(rows)
 
-    Pages are asked for some batches (``batches_ahead``) before they are needed, so that the disk
-    always has work.  Batches that are in memory are checked less and less
-    often: see ``Lookout``.
-    """
 
-    def __init__(
-        self,
-        ds: Any,
-        jobs: Iterator[Job],
-        options: dict[str, Any],
-        buffers: list[NDArray[Any]] | None,
-        soon: Iterator[IntArray] | None,
-    ) -> None:
-        self._jobs, self._soon, self._batch, self._prefetch = jobs, soon, ds.batch, ds.prefetch
-        # what is passed for each slot: the thread makes no dict per batch
-        self._options = [options] if buffers is None else [{**options, "out": x} for x in buffers]
-        self._asked: deque[Job] = deque()
-        self._distance = 1  # batches; known better when there was one
-        self._nbytes = 0  # of the last batch of which it was computed
-        self._lookout = Lookout()
+def _watched(make: Make, asked: AskedAhead) -> Make:
+    """Return a function that also finds out how many batches to ask for ahead."""
 
-    def next(self, slot: int) -> Any:
-        """Return the next batch, in the buffer of a slot, or None at the end."""
-        asked = self._asked
-        while len(asked) <= self._distance and (job := next(self._jobs, None)) is not None:
-            asked.append(job)
-            rows = job[0] if self._soon is None else next(self._soon)
-            if self._lookout.probes():
-                self._lookout.saw(self._prefetch(rows))
-        if not asked:
-            return None
-        rows, drawn = asked.popleft()
-        options = self._options[slot if len(self._options) > 1 else 0]
-        batch = self._batch(rows, **({**options, **drawn} if drawn else options))
-        batch.rows = rows
-        nbytes = batch.images.nbytes
-        if nbytes != self._nbytes:
-            self._nbytes = nbytes
-            self._distance = batches_ahead(batch.images)
+    def watched(rows: IntArray, out: NDArray[Any] | None) -> Any:
+        batch = make(rows, out)
+        asked.distance = batches_ahead(batch.images)
         return batch
+
+    return watched
