@@ -275,6 +275,11 @@ def test_an_image_folder_with_metadata(server):
     assert len(server.requests) == before + 2  # one for each picture
     with pytest.raises(mapix.FormatError, match="leaves the folder"):
         ds[2].read()
+    assert bytes(ds[0].bytes) == (folder / "a.png").read_bytes()
+    held, before = ds[:2].snapshot(), len(server.requests)
+    np.testing.assert_array_equal(held.batch([1, 0]).images, ROWS[[1, 0]])
+    assert (held[0].nbytes, bytes(held[1].bytes)) == (ds[0].nbytes, ds[1].read())
+    assert len(server.requests) == before + 2  # of ds
     direct = mapix.open(f"{server.url}/pictures/train/metadata.jsonl")
     assert direct.columns["label"].values.tolist() == [0, 1, 2]
 
@@ -721,6 +726,20 @@ def test_errors_of_opening(server):
     server.fault = lambda handler, n: handler.answer(200, b"", {"Content-Encoding": "gzip"}) or True
     with pytest.raises(mapix.UnsupportedError, match="compressed"):
         mapix.open(f"{server.url}/x")
+
+
+def test_a_label_map(server):
+    from mapix import iid
+    from mapix.iid.label_files import write_strips
+
+    labels = np.arange(6000, dtype=np.uint16).reshape(60, 100)
+    np.save(server.folder / "labels.npy", labels)
+    write_strips(server.folder / "labels.png", labels.shape, [labels], 5999)
+    for name in ("labels.npy", "labels.png"):
+        np.testing.assert_array_equal(iid.read_labels(f"{server.url}/{name}"), labels)
+    (server.folder / "labels.tif").write_bytes(b"II*\0\x08\0\0\0")
+    with pytest.raises(mapix.UnsupportedError, match=r"labels\.tif: TIFF .* download it"):
+        iid.read_labels(f"{server.url}/labels.tif")
 
 
 def test_an_empty_object(server):

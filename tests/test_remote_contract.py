@@ -6,8 +6,12 @@ A hole raises SIGBUS: a read that is not prepared for it ends the process.
 
 from __future__ import annotations
 
+import gzip
+import io
+import json
 import os
 import shutil
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +27,9 @@ from range_server import serving
 from slow_vimh import Slow
 from test_idx import write as write_idx
 from test_safetensors import file_of
+from test_tar import npy
+from test_tfrecord import message
+from test_tfrecord import record as tf_record
 
 pytestmark = pytest.mark.slow  # test_remote.py has a part of it
 
@@ -203,6 +210,130 @@ class TestIid(Remote):
         local = mapix.open(path)
         for ask in asked:
             assert ask(self.open(path)) == ask(local)
+
+
+class TestIdxPacked(Rows):
+    NAME = "rows.idx.gz"
+
+    def sample(self, folder: Path) -> Path:
+        write_idx(folder / "rows.idx", ROWS)
+        path = folder / self.NAME
+        path.write_bytes(gzip.compress((folder / "rows.idx").read_bytes(), mtime=0))
+        return path
+
+    test_a_closed_dataset_says_so = None  # its error names the file of unpacked bytes
+
+    def bytes_of(self, path: str) -> bytes:
+        return Path(path).read_bytes()
+
+    def views_of_all(self, ds: Any) -> list[Any]:
+        return []  # unpacked bytes are local
+
+
+class TestTar(Remote):
+    NAME = "shard.tar"
+
+    def sample(self, folder: Path) -> Path:
+        with tarfile.open(folder / self.NAME, "w") as out:
+            for k, row in enumerate(ROWS):
+                for end, data in ((".npy", npy(row)), (".cls", b"%d" % (k % 3)), (".txt", b"x")):
+                    info = tarfile.TarInfo(f"d/{k}{end}")
+                    info.size = len(data)
+                    out.addfile(info, io.BytesIO(data))
+        return folder / self.NAME
+
+    def content(self, dataset: Any) -> list[Any]:
+        return [
+            (r.key, r["npy"].tolist(), {x: bytes(v) for x, v in r.members.items()}) for r in dataset
+        ]
+
+    def arrays(self, dataset: Any, record: Any) -> list[Any]:
+        return [record["npy"], *(np.frombuffer(v, np.uint8) for v in record.members.values())]
+
+
+class TestTfrecord(Remote):
+    NAME = "rows.tfrecord"
+
+    def sample(self, folder: Path) -> Path:
+        path = folder / self.NAME
+        shape = {"height": [20], "width": [30], "depth": [3]}
+        features = (
+            {"image_raw": [row.tobytes()], **shape, "label": [k]} for k, row in enumerate(ROWS)
+        )
+        path.write_bytes(b"".join(tf_record(message(some)) for some in features))
+        return path
+
+    def content(self, dataset: Any) -> list[Any]:
+        return [(bytes(r.bytes), r.image.tolist(), r["label"].tolist()) for r in dataset]
+
+    def arrays(self, dataset: Any, record: Any) -> list[Any]:
+        return [record.image, np.frombuffer(record.bytes, np.uint8)]
+
+
+class TestCoco(Remote):
+    NAME = "instances.json"
+
+    def sample(self, folder: Path) -> Path:
+        images = [{"id": k, "height": 9, "width": 8, "note": "x" * 700} for k in range(30)]
+        polygon = [[1, 1, 5, 1, 5, 6]]
+        boxes = [
+            {"id": k, "image_id": k % 30, "bbox": [1, 1, 4, 5], "segmentation": polygon}
+            for k in range(90)
+        ]
+        text = json.dumps({"images": images, "annotations": boxes, "categories": []})
+        (folder / self.NAME).write_text(text)
+        return folder / self.NAME
+
+    def content(self, dataset: Any) -> list[Any]:
+        return [[r.metadata, r.target] for r in dataset]
+
+    def arrays(self, dataset: Any, record: Any) -> list[Any]:
+        _ = dataset.columns["id"]  # there are no views
+        return []
+
+
+class TestFolder(Remote):
+    NAME = "metadata.jsonl"
+
+    @pytest.fixture(autouse=True)
+    def _pillow(self) -> None:
+        pytest.importorskip("PIL", reason="pictures need Pillow")
+
+    def sample(self, folder: Path) -> Path:
+        from PIL import Image
+
+        lines = []
+        for k, row in enumerate(ROWS):
+            Image.fromarray(row).save(folder / f"{k}.png")
+            lines.append(json.dumps({"file_name": f"{k}.png", "label": k, "text": "x" * 700}))
+        (folder / self.NAME).write_text("\n".join(lines))
+        return folder / self.NAME
+
+    def content(self, dataset: Any) -> list[Any]:
+        return [(r.metadata, r.image.tolist()) for r in dataset]
+
+    def read_slowly(self, data: bytes) -> list[Any] | None:
+        return self.content(mapix.open(self.server.folder / self.NAME))
+
+    def arrays(self, dataset: Any, record: Any) -> list[Any]:
+        return [np.frombuffer(record.bytes, np.uint8)]
+
+
+class TestArrow(Remote):
+    NAME = "rows.arrow"
+
+    def sample(self, folder: Path) -> Path:
+        pytest.importorskip("pyarrow")
+        np.save(folder / "rows.npy", ROWS)
+        mapix.convert(folder / "rows.npy", folder / self.NAME, lossy=True)
+        return folder / self.NAME
+
+    def content(self, dataset: Any) -> list[Any]:
+        return [np.asarray(r.image).tolist() for r in dataset]
+
+    def arrays(self, dataset: Any, record: Any) -> list[Any]:
+        dataset.batch([0])  # there are no views
+        return []
 
 
 del Remote, Rows, Vimh  # base classes, which pytest must not collect

@@ -91,7 +91,7 @@ class Files:
         """Open and map a file."""
         root, name = self._named(name)
         if isinstance(root, RemoteFolder):
-            return Source(root.url_of(name), **options)
+            return root.source(name, **options)
         return Source(name, root=root, **options)
 
     def read(self, name: str, limit: int) -> bytes:

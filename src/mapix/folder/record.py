@@ -235,7 +235,8 @@ class Record:
         Copies: none.  Lifetime: the view keeps the mapping and one descriptor.  Cost: the file is
         opened and mapped at each access.
         """
-        return self.source.view
+        source = self.source
+        return source.viewed(0, source.nbytes)
 
     def read(self) -> _Bytes:
         """Return a copy of the picture's file: a decoder must not read a mapping of it."""

@@ -21,7 +21,7 @@ from mapix.errors import FormatError, LimitError, TruncatedError, UnsupportedErr
 from mapix.iid.argument_checks import KeysLike
 from mapix.optional import library
 from mapix.registry import open_dataset
-from mapix.source import Source
+from mapix.source import Source, is_url
 from mapix.store import NewWhole
 
 if TYPE_CHECKING:
@@ -89,9 +89,14 @@ def read_labels(
     if front == PNG:
         found = _read_png(source, rgb, max_pixels)
     elif front[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        if is_url(name):
+            raise UnsupportedError(f"{source.path}: TIFF files are read from disk: download it")
         found = _read_tiff(source, max_pixels)
     elif front.startswith(b"\x93NUMPY"):
-        found = open_dataset(name, format="npy").view()
+        dataset = open_dataset(name, format="npy")
+        if is_url(name):  # a view needs all bytes
+            dataset.warm()
+        found = dataset.view()
     else:
         raise FormatError(name, "label map", "a .npy, TIFF or PNG file expected")
     if rgb and found.ndim == 3 and found.shape[2] == 3 and found.dtype == np.uint8:

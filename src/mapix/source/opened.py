@@ -12,7 +12,7 @@ from mapix.copies import current
 from mapix.errors import ClosedError, FileChangedError
 from mapix.rooted import Root, absolute, is_url
 from mapix.source.file_map import HeldMapping, Mapping
-from mapix.source.fingerprint import Fingerprint, content_difference
+from mapix.source.fingerprint import Fingerprint, content_difference, fingerprint_of_object
 from mapix.source.paths import open_file
 
 WARM_STEP_NBYTES = 64 << 20  # brought into memory between two checks for Ctrl-C
@@ -106,6 +106,15 @@ class Source:
         made = cls.__new__(cls)
         made.path = made.full_path = path
         made._mapping = Mapping(path, path, nbytes, fd)
+        made._view = made._mapping.view
+        return made
+
+    @classmethod
+    def of_bytes(cls, path: str, data: bytes) -> Source:
+        """Return the source of an object that a snapshot has copied."""
+        made = cls.__new__(cls)
+        made.path = made.full_path = path
+        made._mapping = HeldMapping(path, path, data, fingerprint_of_object("", len(data), 0))
         made._view = made._mapping.view
         return made
 

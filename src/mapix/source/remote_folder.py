@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+from typing import Any
 from urllib.parse import quote
 
+from mapix.copies import current
+from mapix.source.opened import Source
 from mapix.source.paths import path_beside
 
 __all__ = ["RemoteFolder"]
@@ -15,7 +18,8 @@ FIRST_NBYTES = 256 << 10  # of a file that is read completely: mostly all, by on
 class RemoteFolder:
     """The part of ``mapix.rooted.Root`` that readers need, of a folder on a server.
 
-    Nothing is stored: each call makes a request, or two for files above 256 KiB.
+    Nothing is stored: each call makes a request, or two for files above 256 KiB.  A folder that was
+    opened for a snapshot has what was read until the snapshot was made, and makes no requests.
 
     Parameters
     ----------
@@ -23,10 +27,12 @@ class RemoteFolder:
         The folder, with or without a slash at its end.
     """
 
-    __slots__ = ("full_path", "path")
+    __slots__ = ("_copied", "_copies", "full_path", "path")
 
     def __init__(self, url: str) -> None:
         self.path = self.full_path = url
+        self._copies = current()
+        self._copied: dict[str, bytes] = {}
 
     def url_of(self, name: str) -> str:
         """Return the URL of a file.
@@ -42,20 +48,49 @@ class RemoteFolder:
         plain = self.full_path.startswith("http")  # keys of object stores are not quoted
         return path_beside(f"{self.full_path.rstrip('/')}/", quote(name) if plain else name)
 
+    def _held(self, name: str) -> bytes | None:
+        """Return a file of a snapshot; None if there is no snapshot, or it is being made."""
+        if self._copies is None or not self._copies.complete:
+            return None
+        try:
+            return self._copied[name]
+        except KeyError:
+            reason = "the file is not in the snapshot"
+            raise FileNotFoundError(errno.ENOENT, reason, self.url_of(name)) from None
+
+    def source(self, name: str, **options: Any) -> Source:
+        """Open a file."""
+        held = self._held(name)
+        url = self.url_of(name)
+        return Source(url, **options) if held is None else Source.of_bytes(url, held)
+
     def read(self, name: str, limit: int) -> bytes:
         """Return the content of a file; raise LimitError above ``limit`` bytes."""
+        held = self._held(name)
+        if held is not None:
+            return held
         from mapix.remote import read_all
 
-        return read_all(self.url_of(name), limit, FIRST_NBYTES)
+        data = read_all(self.url_of(name), limit, FIRST_NBYTES)
+        if self._copies is not None and name not in self._copied:
+            self._copies.take(len(data))
+            self._copied[name] = data
+        return data
 
     def first(self, name: str, nbytes: int) -> bytes:
         """Return the first bytes of a file; all of a shorter one."""
+        held = self._held(name)
+        if held is not None:
+            return held[:nbytes]
         from mapix.remote import opened
 
         return opened(self.url_of(name), nbytes).first[:nbytes]
 
     def nbytes(self, name: str) -> int:
         """Return the size of a file in bytes."""
+        held = self._held(name)
+        if held is not None:
+            return len(held)
         from mapix.remote import opened
 
         return opened(self.url_of(name)).nbytes
