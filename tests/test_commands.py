@@ -526,6 +526,39 @@ def test_tables_of_rich(monkeypatch, tmp_path):
     assert "label" in out.text
 
 
+def test_tables_that_are_wider_than_a_terminal():
+    heads = ("record", "name", "shape", "description")
+    rows = [
+        [7, "first", "3 x 4", "words that are many more than thirty characters"],
+        [8] + [""] * 3,
+    ]
+    whole = output.Table(heads, rows, "title")
+    (piece,) = output._pieces(whole, 80, wraps=False)
+    assert list(piece.heads) == list(heads)
+    pieces = output._pieces(whole, 40, wraps=True)
+    assert [list(p.heads) for p in pieces] == [
+        ["record", "name", "shape"],
+        ["record", "description"],
+    ]
+    assert [p.title for p in pieces] == ["title", ""]
+    assert [list(row) for row in pieces[0].rows] == [["7", "first", "3 x 4"], ["8", "", ""]]
+    narrow = output._pieces(whole, 5, wraps=True)  # each column beside the first one
+    assert [p.heads[1] for p in narrow] == ["name", "shape", "description"]
+    assert [p.heads for p in output._pieces(output.Table(["a"], []), 5, wraps=True)] == [["a"]]
+
+
+def test_formats_of_other_packages_come_before_unmarked_ones(monkeypatch, tmp_path, capsys):
+    path = tmp_path / "x.other"
+    path.write_bytes(b"OTHER" + bytes(60))
+    other = registry.Format("other", "nowhere:open", title="another", magic=((0, b"OTHER"),))
+    monkeypatch.setattr(registry, "_plugins", lambda: iter([other]))
+    assert registry.recognised(path) is other
+    assert main(["repair", str(path), str(tmp_path / "new")]) == 2
+    assert "another cannot be repaired" in capsys.readouterr().err
+    path.write_bytes(bytes(60))
+    assert registry.recognised(path).name == "vimh"
+
+
 def test_pictures_in_terminals(monkeypatch):
     rgb = np.zeros((2, 3, 3), np.uint8)
     rgb[0, :, 0] = 255

@@ -443,11 +443,15 @@ def recognised(path: str | os.PathLike[str]) -> Format | None:
     So it may be a damaged file.
     """
     candidate = Candidate(path)
+    unmarked = None
     for evidence in _asked_in_turn():
         for found in evidence.speaking(candidate):
-            if found.detected(candidate) is None:
+            if found.detected(candidate) is not None:
+                continue
+            if candidate.is_directory or not found.unmarked:
                 return found
-    return None
+            unmarked = unmarked or found  # of any file: a format of another package may be marked
+    return unmarked
 
 
 def open_dataset(

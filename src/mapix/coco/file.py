@@ -142,7 +142,7 @@ class CocoFile:
         if not self._searched:
             self._root = self._found()
             self._searched = True
-        return None if self._root is None else os.path.normpath(self._root.full_path)
+        return None if self._root is None else self._root.full_path.rstrip("/") or "/"
 
     def _found(self) -> Root | None:
         """Search for the folder that has the file of one of the first images."""

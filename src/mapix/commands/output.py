@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,6 +32,8 @@ __all__ = [
     "progress",
 ]
 
+LEAST_WRAPPED = 30  # characters of a cell that are on one line
+EDGE = 3  # characters between two columns
 PROGRESS_AFTER = 1.0  # seconds that something takes before its progress is shown
 
 
@@ -100,11 +103,55 @@ def _print(as_json: bool, facts: Any, parts: Sequence[Any]) -> None:
         print(json_text(facts))
         return
     console = _console() if any(isinstance(part, Table) for part in parts) else None
+    wide = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for part in parts:
-        if console is not None and isinstance(part, Table):
-            console.print(_rich_table(part))
-        else:
-            print(fitting(_plain_text(part), sys.stdout.encoding or "utf-8"))
+        pieces: Sequence[Any] = [part]
+        if isinstance(part, Table) and wide is not None:
+            pieces = _pieces(part, wide, wraps=console is not None)
+        for piece in pieces:
+            if console is not None and isinstance(piece, Table):
+                console.print(_rich_table(piece))
+            else:
+                print(fitting(_plain_text(piece), sys.stdout.encoding or "utf-8"))
+
+
+def _pieces(part: Table, wide: int, *, wraps: bool) -> list[Table]:
+    """Return a table as several that fit into a terminal, each with the first column.
+
+    Parameters
+    ----------
+    part : Table
+        The table.
+    wide : int
+        Characters of a line.
+    wraps : bool
+        Whether cells of more than ``LEAST_WRAPPED`` characters take several lines.
+    """
+    rows = [[cell(value) for value in row] for row in part.rows]
+    most = LEAST_WRAPPED if wraps else wide
+    widths = [
+        EDGE + max(_longest_word(column), min(most, max(map(len, column))))
+        for column in zip(part.heads, *rows, strict=True)
+    ]
+    groups: list[list[int]] = [[]]
+    for k in range(1, len(widths)):
+        used = 1 + widths[0] + sum(widths[j] for j in groups[-1]) + widths[k]
+        if groups[-1] and used > wide:
+            groups.append([])
+        groups[-1].append(k)
+    return [
+        Table(
+            [part.heads[k] for k in (0, *group)],
+            [[row[k] for k in (0, *group)] for row in rows],
+            "" if number else part.title,
+        )
+        for number, group in enumerate(groups)
+    ]
+
+
+def _longest_word(texts: Iterable[str]) -> int:
+    """Return the characters of the longest word of some texts."""
+    return max((len(word) for text in texts for word in text.split()), default=0)
 
 
 def _plain_text(part: str | Table | Mapping[str, Any]) -> str:
@@ -153,8 +200,10 @@ def _rich_table(part: Table) -> Any:
     rows = [[cell(value) for value in row] for row in part.rows]
     right = _numbers(part.heads, rows)
     made = RichTable(title=Text(part.title) if part.title else None, title_justify="left")
-    for k, head in enumerate(part.heads):
-        made.add_column(Text(head), justify="right" if k in right else "left", overflow="fold")
+    for k, (head, *cells) in enumerate(zip(part.heads, *rows, strict=True)):
+        short = max(map(len, (head, *cells))) <= LEAST_WRAPPED
+        justify: Any = "right" if k in right else "left"
+        made.add_column(Text(head), justify=justify, overflow="fold", no_wrap=short)
     for row in rows:
         made.add_row(*map(Text, row))
     return made
