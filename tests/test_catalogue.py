@@ -311,6 +311,22 @@ def rewritten(path: Path, change: Any) -> None:
     path.write_bytes(data)
 
 
+@pytest.mark.parametrize("other", [b'"ra.dom"', b"[10, 99]"])
+def test_options_that_the_format_does_not_have_name_the_catalogue(made, other):
+    def change(entries: Any, data: Any) -> None:
+        for e in entries:
+            place = slice(int(e["blob_at"]), int(e["blob_at"]) + int(e["blob_nbytes"]))
+            blob = bytes(data[place]).replace(b'"random"', other)
+            assert other in blob
+            data[place] = blob
+            e["blob_crc"] = crc32c(blob)
+            e["text_crc"] = crc32c(blob[24 * int(e["nranges"]) :])
+
+    rewritten(made, change)
+    with pytest.raises(mapix.FormatError, match=r"catalogue.*options of .* are not understood"):
+        mapix.open(made)[0]
+
+
 HOSTILE = {
     "nrecords": (1 << 63, "records"),
     "blob_at": ((1 << 64) - 8, "blob"),

@@ -117,7 +117,9 @@ class Shards(Parts):
             raise self._changed(stated.path, reason) from e
         except (FileNotFoundError, NotADirectoryError) as e:
             raise self._changed(stated.path, "the file was removed, or moved") from e
-        except TypeError as e:
+        except MapixError:
+            raise
+        except (TypeError, ValueError) as e:
             reason = f"the options of {stated.path} are not understood: {e}"
             raise FormatError(self.path, NAME, reason, record=k) from e
         found = (len(ds), ds.image_shape, dtype_of(ds))
