@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix import _native
-from mapix.batch import Batch, Lookout, Recipe, given
+from mapix.batch import Batch, Lookout, Recipe, given, same_shapes
 from mapix.errors import ClosedError, UnsupportedError
 from mapix.options import BatchOptions
 from mapix.parts import Parts
@@ -19,7 +19,7 @@ from mapix.selection import Rows
 
 __all__ = ["JointGather", "Labels", "placed"]
 
-FEW = 64  # open datasets that all calls name, which is faster than naming some
+FEW = 1024  # open datasets that all calls name, which is faster than naming some
 COPIED = ("dtype", "layout", "scale", "mean", "std", "pad", "crop", "pad_value")
 Columns = tuple[NDArray[np.int16], tuple[str, ...]]
 
@@ -127,7 +127,7 @@ class JointGather:
         like = self._placement(ds)
         # one record as its own file gives it, which also checks the options
         one = ds._gather(np.zeros(1, np.int64), self._options, None)
-        self._shape = one.shapes[0]
+        self._shape = one.shapes[0].copy()
         if one.images.shape[1:] != like.shape or one.images.dtype != like.out:
             raise UnsupportedError("batches are not what the placement describes")
         return like
@@ -211,10 +211,10 @@ class JointGather:
             plan.swap = like.swap
         plan.h, plan.w = like.canvas[:2]
         plan.nthreads, plan.probe = self._options.threads, self._lookout.probes()
-        shapes = np.empty((n, 3), np.uint16)
-        if self._copies:
-            shapes[:] = self._shape
+        if self._copies or not like.fit:  # then records of another shape are an error
+            shapes = same_shapes(self._shape, n)
         else:
+            shapes = np.empty((n, 3), np.uint16)
             shapes_at = _native.writable(shapes)
             plan.shapes = _native.cast("uint16_t *", shapes_at)
         labels = present = None
