@@ -29,12 +29,16 @@ static int best_level(void) {
 #endif
 }
 
-static atomic_int level_now = -1;
+static atomic_int level_now = -1, level_known = -1; /* a virtual machine takes microseconds for cpuid */
 
 int mapix_simd(int level) {
     int now = atomic_load_explicit(&level_now, memory_order_relaxed);
     if (now < 0 || level >= 0) {
-        const int best = best_level();
+        int best = atomic_load_explicit(&level_known, memory_order_relaxed);
+        if (best < 0) {
+            best = best_level();
+            atomic_store_explicit(&level_known, best, memory_order_relaxed);
+        }
         now = level < 0 || level > best ? best : level;
         atomic_store_explicit(&level_now, now, memory_order_relaxed);
     }

@@ -24,6 +24,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes);
         }                                                                           \
     } while (0)
 
+/* For checks that are the same with every input: made by the first one of a process. */
+#define ONCE(checks)     \
+    do {                 \
+        static int done; \
+        if (!done) {     \
+            done = 1;    \
+            checks;      \
+        }                \
+    } while (0)
+
 /* --- an input ---------------------------------------------------------------------------------*/
 
 typedef struct {
@@ -52,6 +62,14 @@ static inline void *block(size_t nbytes) {
     void *p = malloc(nbytes);
     CHECK(p || nbytes == 0);
     return p;
+}
+
+/* strchr, without the checks that AddressSanitizer adds to each call of it. */
+static inline int is_one_of(uint8_t c, const char *some) {
+    while (*some && (uint8_t)*some != c) {
+        some++;
+    }
+    return *some != 0;
 }
 
 /* --- a file from an input ---------------------------------------------------------------------*/

@@ -22,7 +22,7 @@ typedef struct {
 } slow_text;
 
 static int at_any(const slow_text *t, uint64_t at, const char *some) {
-    return at < t->nbytes && t->text[at] && strchr(some, t->text[at]) != NULL;
+    return at < t->nbytes && is_one_of(t->text[at], some);
 }
 
 static uint64_t skip_blanks(const slow_text *t, uint64_t at) {

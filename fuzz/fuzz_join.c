@@ -101,8 +101,8 @@ static void check_hits(const reader *r, input *in) {
 
 static uint32_t slow_shared(const slow_segment *a, const slow_segment *b) {
     uint32_t found = 0;
-    for (unsigned y = 0; y < SIDE; y++) {
-        for (unsigned x = 0; x < WIDE; x++) {
+    for (unsigned y = a->box[0]; y < a->box[2]; y++) {
+        for (unsigned x = a->box[1]; x < a->box[3]; x++) {
             found += slow_has(a, y, x) && slow_has(b, y, x);
         }
     }
@@ -199,7 +199,7 @@ static void check_all_rle(const reader *r, uint32_t h, uint32_t w, uint16_t *scr
         keys[k] = k;
     }
     enum { ROOM = 1 << 20, SLACK = 32 };
-    uint8_t *out = block(ROOM);
+    static uint8_t out[ROOM]; /* a block would be mapped anew each time */
     mapix_where where;
     const int status = mapix_iid_rle(&r->map, &r->a->iid, keys, n, h, w, 1, scratch, rows, out, ROOM,
                                      ends, &done, &where);
@@ -214,7 +214,7 @@ static void check_all_rle(const reader *r, uint32_t h, uint32_t w, uint16_t *scr
     } else {
         CHECK(n == 0 || where.record < n);
     }
-    free(keys), free(ends), free(out);
+    free(keys), free(ends);
 }
 
 /* The run lengths of each segment, made in calls with small outputs, and decoded. */

@@ -30,7 +30,7 @@ static int stop(slow_text *t, int status, uint64_t expected, uint64_t got) {
 }
 
 static unsigned ahead(slow_text *t) {
-    while (t->at < t->nbytes && t->text[t->at] && strchr(" \t\r\n", t->text[t->at])) {
+    while (t->at < t->nbytes && is_one_of(t->text[t->at], " \t\r\n")) {
         t->at++;
     }
     return t->at < t->nbytes ? t->text[t->at] : MAPIX_JSON_END;
@@ -39,7 +39,7 @@ static unsigned ahead(slow_text *t) {
 /* One of `wanted` is next, or it stops, telling `state`. */
 static unsigned want(slow_text *t, uint64_t state, const char *wanted) {
     const unsigned c = ahead(t);
-    if (c == MAPIX_JSON_END || c == 0 || !strchr(wanted, (int)c)) {
+    if (c == MAPIX_JSON_END || !is_one_of((uint8_t)c, wanted)) {
         return (unsigned)stop(t, MAPIX_E_JSON_TOKEN, state, c);
     }
     return c;
@@ -54,7 +54,7 @@ static uint64_t digits(slow_text *t, char *to, uint64_t *n) {
 }
 
 static int meets(const slow_text *t, const char *some) {
-    return t->at < t->nbytes && t->text[t->at] && strchr(some, t->text[t->at]) != NULL;
+    return t->at < t->nbytes && is_one_of(t->text[t->at], some);
 }
 
 /* The number that begins here, spelt out as strtof wants it. */

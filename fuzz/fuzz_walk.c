@@ -11,8 +11,8 @@
 
 enum {
     ROOM = 160 << 10, /* enough for a chain to fill up: more than 8192 records of 14 bytes */
-    SMALL_ROOM = 6 << 10, /* enough for windows of chains, and much faster */
-    MOST_CALLS = 40   /* per walk: a table call of a few entries still walks a complete window */
+    SMALL_ROOM = 768, /* or two, four, eight times as much: enough for windows of chains, and much faster */
+    MOST_CALLS = 16   /* per walk: a table call of a few entries still walks a complete window */
 };
 
 typedef struct {
@@ -198,8 +198,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
     t.capacity = 1 + take_n(&in, 2);
     t.step = take_n(&in, 2) << (flags >> 6);
     const uint64_t nth = take(&in);
-    draft d = {.bytes = room, .room = SMALL_ROOM, .head_nbytes = t.head_nbytes};
-    d.room = (flags & 48) == 48 ? ROOM : d.room;
+    draft d = {.bytes = room, .room = SMALL_ROOM << (flags >> 4 & 3), .head_nbytes = t.head_nbytes};
+    d.room = (flags & 48) == 48 && nth == 127 ? ROOM : d.room; /* few, because each takes a thousand times as long */
     draft_file(&d, &in, flags & 2);
 
     uint8_t *file = block(d.nbytes);

@@ -105,7 +105,7 @@ def golden() -> dict[str, bytes]:
 
 
 def walk_seeds() -> dict[str, bytes]:
-    """Flags (1: 14-byte header, 2: literal, 12: mapped too, 48: large), capacity, step, nth."""
+    """Flags (1: 14-byte header, 2: literal, 12: mapped too, 48: room), capacity, step, nth."""
     orders = {
         "complete": (0, 0xFFFF, 0, 0),
         "calls": (0, 70, 0, 0),
@@ -116,16 +116,18 @@ def walk_seeds() -> dict[str, bytes]:
     out = {}
     for order, (flags, capacity, step, nth) in orders.items():
         for head in (0, 1):
-            tail = capacity.to_bytes(2, "little") + step.to_bytes(2, "little") + bytes([nth])
+            sizes = capacity.to_bytes(2, "little") + step.to_bytes(2, "little")
             for name, programme in programmes().items():
                 if flags and name not in ("tiny", "larger"):
                     continue  # a mapping costs more than a hundred walks
-                big = 48 if name in ("no_start", "shrinks") else 0
-                out[f"{order}_{name}_{head}"] = bytes([flags | head | big]) + tail + programme
+                huge = 127 if name in ("no_start", "shrinks") else nth
+                begin = bytes([flags | 48 | head]) + sizes + bytes([huge])
+                out[f"{order}_{name}_{head}"] = begin + programme
             for name, data in golden().items() if not flags else ():
-                out[f"{order}_{name}_{head}"] = bytes([flags | 2 | head]) + tail + data
+                begin = bytes([flags | 48 | 2 | head]) + sizes + bytes([nth])
+                out[f"{order}_{name}_{head}"] = begin + data
     for head in (0, 1):  # labels and pixels of seven bytes, the last record at the end of memory
-        order = bytes([head, 0xFF, 0xFF, 0, 0, 0])
+        order = bytes([48 | head, 0xFF, 0xFF, 0, 0, 0])
         out[f"pairs_{head}"] = order + records(9, 1, 1, 1, 3)
     return out
 
