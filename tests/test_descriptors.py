@@ -23,7 +23,7 @@ import mapix
 import stress_faults
 from mapix import _native, descriptors
 from mapix.rooted import Root
-from mapix.source import Mapping, Source, peek
+from mapix.source import Mapping, Source, Unmapped, peek
 from records import descriptors as descriptors_open
 from slow_vimh import pack, record
 
@@ -468,3 +468,70 @@ def test_a_file_that_is_attacked_while_it_is_checked_by_path(tmp_path, monkeypat
         assert count[enough] >= least, (enough, count)
     for never in ("wrong", "died", "unexpected", "unnamed", "attacker died"):
         assert not count[never], (never, count)
+
+
+def lost(folder: Path) -> list[str]:
+    """Return what below a folder is open by a descriptor that is not in the pool."""
+    found = []
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # the descriptor of the listing
+            path = os.readlink(f"/proc/self/fd/{fd}")
+            if path.startswith(str(folder)) and int(fd) not in descriptors._pool.values():
+                found.append(path)
+    return found
+
+
+def open_again(root: Root) -> None:
+    """Read a file in a directory whose descriptor another thread or the pool has closed."""
+    descriptors.close(id(root))
+    root.read("below/0", 10_000)
+
+
+def mapped_later(path: str) -> None:
+    """Read the beginning of a file, and then map it."""
+    with Unmapped(path) as file:
+        file.read(9)
+        file.mapped()
+
+
+QUIET = 20  # calls in a row in which nothing failed: there is no n-th allocation any more
+
+
+@pytest.mark.linux
+@pytest.mark.parametrize(
+    "begin", ["root", "root by components", "again", "file", "in root", "later"]
+)
+def test_no_descriptor_is_lost_when_memory_runs_out(tmp_path, monkeypatch, few, begin):
+    """The n-th allocation fails, for each n: no descriptor stays open but those of the pool."""
+    memory = pytest.importorskip("_testcapi", reason="needs CPython's own test module")
+    (tmp_path / "below").mkdir()
+    (path,) = files(tmp_path / "below", 1)
+    (tmp_path / "link").symlink_to("below")
+    if begin == "root by components":
+        monkeypatch.setattr("mapix.rooted._openat2", None)
+    root = Root(tmp_path)
+    acts = {
+        "root": lambda: Root(tmp_path).read("below/0", 10_000),
+        "root by components": lambda: root.first("link/0", 10),
+        "again": lambda: open_again(root),
+        "file": lambda: Source(path),
+        "in root": lambda: Source("link/0", root=root),
+        "later": lambda: mapped_later(str(path)),
+    }
+    act = acts[begin]
+    act()
+    failed, n, well = 0, 0, 0
+    while well < QUIET:
+        memory.set_nomemory(n, n + 1)
+        try:
+            act()
+            well += 1
+        except Exception:  # Python gives other errors, too, when it has no memory
+            failed += 1
+            well = 0
+        finally:
+            memory.remove_mem_hooks()
+        n += 1
+    assert failed > QUIET
+    gc.collect()
+    assert lost(tmp_path) == []

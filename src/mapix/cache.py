@@ -117,11 +117,14 @@ def replacing(place: str) -> Iterator[Writing]:
             yield out
         os.chmod(place, stat.S_IMODE(os.stat(place).st_mode) & ~OTHERS_WRITE)
         return
-    with os.fdopen(fd, "wb") as f:
-        yield f
-        f.flush()
-        os.fsync(fd)
-        _name(fd, folder, name)
+    try:
+        with os.fdopen(fd, "wb", closefd=False) as f:
+            yield f
+            f.flush()
+            os.fsync(fd)
+            _name(fd, folder, name)
+    finally:
+        os.close(fd)
 
 
 def _make(folder: str) -> None:

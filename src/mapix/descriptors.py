@@ -6,17 +6,22 @@ last, because a descriptor shows more than a path: a file that was replaced by a
 checked.  The oldest descriptors are closed.
 
 There is no lock: each step is one operation of a dict.  A forked child has its own copies.
+
+A descriptor is a number, so nothing closes it when an exception is raised between the call that
+opens it and the code that closes it.  Python raises MemoryError wherever it allocates.  Therefore
+nothing is allocated there: a key is made before the call, and a descriptor is never an argument
+of a call that might fail.  Functions on that way have no closures either: when Python 3.11 or 3.12
+has no memory for the variables of a closure, the arguments of the call live for ever.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import resource
 from collections.abc import Callable
 
-__all__ = ["close", "held", "keep", "opened", "take"]
+__all__ = ["close", "held", "keep", "opened", "shut", "take"]
 
 LEAST, MOST = 3, 48  # bounds of the pool's size
 SHARE = 8  # between the bounds, the pool has 1/SHARE of the descriptors that the process may open
@@ -30,12 +35,29 @@ def _most() -> int:
 
 
 def keep(key: int, fd: int) -> None:
-    """Add a descriptor under ``key``; the pool closes it when it needs space."""
+    """Add a descriptor under ``key``; the pool closes it when it needs space.
+
+    Without memory it is closed at once, or one more than there should be stays open.
+    """
     before = _pool.pop(key, -1)
-    _pool[key] = fd
+    try:
+        _pool[key] = fd
+    except MemoryError:
+        shut(fd)
     if before >= 0:
-        os.close(before)
-    while len(_pool) > LEAST and len(_pool) > _most() and _close_oldest():
+        shut(before)
+    try:
+        while len(_pool) > LEAST and len(_pool) > _most() and _close_oldest():
+            pass
+    except MemoryError:
+        pass
+
+
+def shut(fd: int) -> None:
+    """Close a descriptor of something that was only read; an error is no harm."""
+    try:  # noqa: SIM105  (suppress() allocates)
+        os.close(fd)
+    except OSError:
         pass
 
 
@@ -56,7 +78,6 @@ def close(
     key: int,
     pop: Callable[[int, int], int] = _pool.pop,
     shut: Callable[[int], None] = os.close,
-    ignoring: type[contextlib.suppress] = contextlib.suppress,
 ) -> None:
     """Close the descriptor of ``key``, if there is one.
 
@@ -64,8 +85,10 @@ def close(
     """
     fd = pop(key, -1)
     if fd >= 0:
-        with ignoring(OSError):  # the file was only read
+        try:  # noqa: SIM105  (see shut)
             shut(fd)
+        except OSError:  # the file was only read
+            pass
 
 
 def _close_oldest() -> bool:
@@ -80,11 +103,11 @@ def _close_oldest() -> bool:
     return True
 
 
-def opened(call: Callable[[], int]) -> int:
-    """Return the descriptor that ``call`` opens; close others of the pool if there are too many."""
+def opened(call: Callable[..., int], *arguments: object) -> int:
+    """Return the descriptor that a call opens; close others of the pool if there are too many."""
     while True:
         try:
-            return call()
+            return call(*arguments)
         except OSError as e:
             if e.errno not in (errno.EMFILE, errno.ENFILE) or not _close_oldest():
                 raise

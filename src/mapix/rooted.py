@@ -5,13 +5,12 @@ No name leads out of the directory.  ``source`` maps the files that are opened h
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from mapix import descriptors
 from mapix.copies import current
@@ -41,44 +40,37 @@ class Root:
         A directory.
     """
 
-    __slots__ = ("_copied", "_copies", "_is", "full_path", "path")
+    __slots__ = ("_copied", "_copies", "_is", "_key", "full_path", "path")
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
         self.full_path = absolute(self.path)
+        self._copies = current()
+        self._copied: dict[str, tuple[bytes, os.stat_result]] = {}
+        key = self._key = id(self)
         fd = _folder(self.path)
         try:
             found = os.fstat(fd)
             self._is = found.st_dev, found.st_ino
-            self._copies = current()
-            self._copied: dict[str, tuple[bytes, os.stat_result]] = {}
-            descriptors.keep(id(self), fd)
         except BaseException:
-            descriptors.take(id(self))
             os.close(fd)
             raise
+        descriptors.keep(key, fd)
 
     def __del__(self, close: Callable[[int], None] = descriptors.close) -> None:
-        close(id(self))
+        close(getattr(self, "_key", 0))
 
-    @contextlib.contextmanager
-    def _descriptor(self) -> Iterator[int]:
-        """Yield a descriptor of the directory; raise FileChangedError if it was replaced.
-
-        The descriptor is out of the pool meanwhile, so no other thread can close it; another thread
-        opens its own.
-        """
-        fd = descriptors.take(id(self))
-        if fd < 0:
-            fd = _folder(self.full_path)
+    def _again(self) -> int:
+        """Open the directory again; raise FileChangedError if it was replaced."""
+        fd = _folder(self.full_path)
+        try:
             found = os.fstat(fd)
             if (found.st_dev, found.st_ino) != self._is:
-                os.close(fd)
                 raise FileChangedError(self.path, "another directory has its path; open it again")
-        try:
-            yield fd
-        finally:
-            descriptors.keep(id(self), fd)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
 
     def open(self, name: str) -> int:
         """Open a regular file for reading and return its descriptor, which the caller closes.
@@ -97,7 +89,7 @@ class Root:
         if not parts[0] or b".." in parts or b"\0" in raw:
             raise self._leaves(name)
         try:
-            fd = descriptors.opened(lambda: self._open(raw, parts))
+            fd = descriptors.opened(self._open, raw, parts)
         except FileChangedError:
             raise
         except OSError as e:
@@ -113,9 +105,17 @@ class Root:
         return fd
 
     def _open(self, name: bytes, parts: list[bytes]) -> int:
-        with self._descriptor() as root:
+        # The directory's descriptor is out of the pool meanwhile, so no other thread can close it;
+        # another thread opens its own.
+        key = self._key
+        root = descriptors.take(key)
+        if root < 0:
+            root = self._again()
+        try:
             fd = _by_kernel(root, name)
             return _by_components(root, parts) if fd is None else fd
+        finally:
+            descriptors.keep(key, root)
 
     def held(self, name: str) -> tuple[bytes, os.stat_result] | None:
         """Return a file of a snapshot, as ``read`` found it when the snapshot was made.
@@ -192,7 +192,7 @@ def absolute(path: str) -> str:
 
 def _folder(path: str) -> int:
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-    return descriptors.opened(lambda: os.open(path, flags))
+    return descriptors.opened(os.open, path, flags)
 
 
 def _read_all(fd: int, limit: int, path: str) -> bytes:
@@ -285,9 +285,11 @@ def _by_components(root: int, parts: list[bytes]) -> int:
                 left = left or [b"."]
                 continue
             flags = PASSING_FLAGS if left else READ_FLAGS
+            way.append(-1)  # its place, as there might be no memory for it later
             try:
                 found = os.open(part, flags | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
             except OSError as e:
+                way.pop()
                 if e.errno not in (errno.ELOOP, errno.ENOTDIR):
                     raise
                 link = _link(part, here, e)
@@ -300,10 +302,13 @@ def _by_components(root: int, parts: list[bytes]) -> int:
                 continue
             if not left:
                 return found
-            way.append(found)
+            way[-1] = found
     finally:
-        for fd in way:
-            os.close(fd)
+        k = len(way)
+        while k:  # neither an iterator nor pop(), which allocate
+            k -= 1
+            if way[k] >= 0:
+                descriptors.shut(way[k])
 
 
 def _link(name: bytes, fd: int, error: OSError) -> bytes:

@@ -114,10 +114,9 @@ def _unnamed(source: Source, data: Data, nbytes: int, format: str, why: OSError)
             try:
                 with os.fdopen(fd, "wb", closefd=False) as f:
                     _fill(f, source, data, nbytes, format)
-            except BaseException:
+                return Source.unnamed(fd, source.path, nbytes)
+            finally:
                 os.close(fd)
-                raise
-            return Source.unnamed(fd, source.path, nbytes)
         except FileChangedError:
             raise
         except OSError:

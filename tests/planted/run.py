@@ -87,7 +87,8 @@ def compiler(folder: Path) -> dict[str, str]:
     objects = folder.parent / "objects"
     objects.mkdir(exist_ok=True)
     wrapped = os.environ.get("CC", "cc")
-    return {"CC": str(HERE / "cached_cc"), "PLANTED_CC": wrapped, "PLANTED_OBJECTS": str(objects)}
+    cached = folder / "tests" / "planted" / "cached_cc"
+    return {"CC": str(cached), "PLANTED_CC": wrapped, "PLANTED_OBJECTS": str(objects)}
 
 
 def build(folder: Path) -> None:

@@ -139,7 +139,7 @@ def _stored(strips: Iterable[NDArray[Any]], shape: Shape, dtype: Any, path: str)
         for strip in strips:
             nbytes += file.write(np.ascontiguousarray(strip, dtype).reshape(-1).view(np.uint8).data)
         file.flush()
-        source = Source.unnamed(os.dup(file.fileno()), path, nbytes)
+        source = Source.unnamed(file.fileno(), path, nbytes)
     return np.frombuffer(source.view, dtype).reshape(shape)
 
 

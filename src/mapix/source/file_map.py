@@ -106,18 +106,24 @@ class Mapping:
     """
 
     __slots__ = (
-        *("_buffer", "_exported", "_front", "_located", "_mmap", "_place", "_sample", "advice"),
-        *("cmap", "fingerprint", "full_path", "limited", "memory", "nbytes", "path"),
+        *("_buffer", "_exported", "_front", "_key", "_located", "_mmap", "_place", "_sample"),
+        *("advice", "cmap", "fingerprint", "full_path", "limited", "memory", "nbytes", "path"),
     )
 
     remote: Arrival | None = None  # of a remote object: the blocks that are there
 
-    def __init__(self, path: str, full_path: str, limit: int | None = None, fd: int = -1) -> None:
+    def __init__(
+        self,
+        path: str,
+        full_path: str,
+        limit: int | None = None,
+        open: Callable[[], int] | None = None,
+    ) -> None:
         self.path = path
         self.full_path = full_path
         self.advice = "open it again"  # end of the error for a changed file
-        if fd < 0:
-            fd = open_file(path)
+        key = self._key = id(self)
+        fd = open_file(path) if open is None else open()  # see descriptors: nothing may fail now
         try:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):
@@ -149,19 +155,18 @@ class Mapping:
             self._sample: int | None = None
             self._front: bytes | None = None
             self._place = _native.c_path(full_path)
-            if not self.limited:
-                descriptors.keep(id(self), fd)
         except BaseException:
-            descriptors.take(id(self))
             os.close(fd)
             raise
         # never checked: a copy, and a file that another process appends to all the time
         if self.limited:
             os.close(fd)
+        else:
+            descriptors.keep(key, fd)
         self._describe(found)
 
     def _describe(self, found: os.stat_result) -> None:
-        fd = _native.UNCHECKED if self.limited else descriptors.held(id(self))
+        fd = _native.UNCHECKED if self.limited else descriptors.held(self._key)
         if fd < 0 and not self.limited:
             fd = _native.BY_PATH
         self.cmap = _native.new_map(self._buffer, self.nbytes, fd, self._place, found)
@@ -177,7 +182,7 @@ class Mapping:
         return known
 
     def __del__(self, close: Callable[[int], None] = descriptors.close) -> None:
-        close(id(self))
+        close(getattr(self, "_key", 0))
 
     @property
     def view(self) -> memoryview:
@@ -246,13 +251,13 @@ class Mapping:
     def _status(self) -> os.stat_result:
         """Return the current stat result, by the descriptor, or by the path if that is closed."""
         was = self.fingerprint
-        fd = descriptors.held(id(self))
+        fd = descriptors.held(self._key)
         if fd >= 0:
             with contextlib.suppress(OSError):  # another thread closed it
                 found = os.fstat(fd)
                 if (found.st_dev, found.st_ino) == (was.dev, was.ino):
                     return found
-            descriptors.take(id(self))  # its number is no longer ours: others closed it
+            descriptors.take(self._key)  # its number is no longer ours: others closed it
         try:
             found = os.stat(self.full_path)
         except OSError as e:
@@ -279,6 +284,7 @@ class HeldMapping(Mapping):
     def __init__(
         self, path: str, full_path: str, data: bytes | bytearray, fingerprint: Fingerprint
     ) -> None:
+        self._key = 0
         self.path, self.full_path = path, full_path
         self.advice = "open it again"
         self.fingerprint = fingerprint

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Self
 
 from mapix import _native
@@ -36,8 +37,8 @@ class Source:
         all the time, so it is not checked for changes; the guard against cut files stays.
     root : Root, optional
         A directory that the file must lie in or below; ``path`` is then a name in it.
-    fd : int, optional
-        A descriptor of the file, which the source owns after the call.
+    open : callable, optional
+        Returns a descriptor of the file, which the source owns then.
 
     Raises
     ------
@@ -62,7 +63,7 @@ class Source:
         expect: Fingerprint | None = None,
         limit: int | None = None,
         root: Root | None = None,
-        fd: int = -1,
+        open: Callable[[], int] | None = None,
     ) -> None:
         self.path = os.fspath(path)
         mapping: Mapping
@@ -83,13 +84,14 @@ class Source:
             self.path = os.path.join(root.path, name)
             held = root.held(name)
             if held is None:
-                mapping = Mapping(self.path, self.full_path, limit, root.open(name))
+                opener = functools.partial(root.open, name)
+                mapping = Mapping(self.path, self.full_path, limit, opener)
             else:
                 was = Fingerprint.of(held[1])
                 mapping = HeldMapping(self.path, self.full_path, held[0], was)
         else:
             self.full_path = absolute(self.path)
-            mapping = Mapping(self.path, self.full_path, limit, fd)
+            mapping = Mapping(self.path, self.full_path, limit, open)
         moved = None if expect is None else content_difference(expect, mapping)
         if moved is not None:
             raise FileChangedError(self.path, f"{moved} since the dataset was opened")
@@ -101,11 +103,11 @@ class Source:
     def unnamed(cls, fd: int, path: str, nbytes: int) -> Source:
         """Map the first bytes of an open file that has no name.
 
-        The source owns ``fd`` after the call; ``path`` is for messages.
+        The caller still owns ``fd``; ``path`` is for messages.
         """
         made = cls.__new__(cls)
         made.path = made.full_path = path
-        made._mapping = Mapping(path, path, nbytes, fd)
+        made._mapping = Mapping(path, path, nbytes, functools.partial(os.dup, fd))
         made._view = made._mapping.view
         return made
 
@@ -273,6 +275,9 @@ class Unmapped:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __del__(self) -> None:
+        self.close()
+
     def read(self, nbytes: int) -> bytes:
         """Return the first bytes, fewer of a shorter file."""
         if self._source is not None:
@@ -289,8 +294,11 @@ class Unmapped:
         """
         if self._source is not None:
             return self._source
+        return Source(self.path, self.fingerprint, open=self._taken)
+
+    def _taken(self) -> int:
         fd, self._fd = self._fd, -1
-        return Source(self.path, self.fingerprint, fd=fd)
+        return fd
 
     def close(self) -> None:
         """Close the file, if it was not mapped."""

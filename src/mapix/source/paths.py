@@ -44,7 +44,7 @@ def open_file(path: str | os.PathLike[str] | bytes) -> int:
     except OSError as e:
         if e.errno not in (errno.EMFILE, errno.ENFILE):
             raise
-    return descriptors.opened(lambda: os.open(path, READ_FLAGS))
+    return descriptors.opened(os.open, path, READ_FLAGS)
 
 
 def peek(path: str | os.PathLike[str], nbytes: int) -> bytes:

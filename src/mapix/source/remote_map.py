@@ -21,6 +21,7 @@ class RemoteMapping(Mapping):
     remote: Arrival
 
     def __init__(self, url: str) -> None:
+        self._key = 0  # it has no descriptor
         found = opened(url)
         self.path, self.full_path = found.url, url
         self.advice = "open it again"

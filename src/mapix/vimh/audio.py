@@ -49,7 +49,7 @@ class Audio:
 
     def __init__(self, root: Root, name: str) -> None:
         self.path = os.path.join(root.path, name)
-        self._file = os.fdopen(root.open(name), "rb")
+        self._file = open(self.path, "rb", opener=lambda *_: root.open(name))  # noqa: SIM115
         try:
             is_wave = self._file.read(4) == b"RIFF"
             self._file.seek(0)
