@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import wave
 from types import TracebackType
@@ -49,7 +50,7 @@ class Audio:
 
     def __init__(self, root: Root, name: str) -> None:
         self.path = os.path.join(root.path, name)
-        self._file = open(self.path, "rb", opener=lambda *_: root.open(name))  # noqa: SIM115
+        self._file = io.BufferedReader(io.FileIO(self.path, opener=lambda *_: root.open(name)))
         try:
             is_wave = self._file.read(4) == b"RIFF"
             self._file.seek(0)
