@@ -105,7 +105,7 @@ def golden() -> dict[str, bytes]:
 
 
 def walk_seeds() -> dict[str, bytes]:
-    """Flags (1: 14-byte header, 2: literal, 12: mapped too, 48: room), capacity, step, nth."""
+    """Flags (1: 14-byte header, 2: literal, 12: mapped too, 48: size), capacity, step, nth."""
     orders = {
         "complete": (0, 0xFFFF, 0, 0),
         "calls": (0, 70, 0, 0),

@@ -54,7 +54,7 @@ def keep(key: int, fd: int) -> None:
 
 
 def shut(fd: int) -> None:
-    """Close a descriptor of something that was only read; an error is no harm."""
+    """Close a descriptor of something that was only read, and ignore an error."""
     try:  # noqa: SIM105  (suppress() allocates)
         os.close(fd)
     except OSError:
