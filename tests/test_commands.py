@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tarfile
 import termios
 import threading
 import tty
@@ -514,6 +516,23 @@ class NoTimer:
     def start(self) -> None: ...
 
     def cancel(self) -> None: ...
+
+
+def test_verify_speaks_the_words_of_the_command_line(tmp_path, capsys):
+    with tarfile.open(tmp_path / "a.tar", "w") as out:
+        for k in range(3):
+            entry = tarfile.TarInfo(f"{k}.txt")
+            entry.size = 5
+            out.addfile(entry, io.BytesIO(b"hello"))
+    cut = tmp_path / "cut.tar"
+    cut.write_bytes((tmp_path / "a.tar").read_bytes()[: 5 * 512 + 100])
+    (found,) = facts(capsys, "verify", str(cut), status=1)
+    assert found["problems"][0].endswith("; `mapix repair` saves the complete records")
+    for source in (Path(__file__).parent / "golden" / "vimh" / "hand" / "truncated_tail").iterdir():
+        (tmp_path / source.name).write_bytes(source.read_bytes())
+    (found,) = facts(capsys, "verify", str(tmp_path / "train"), status=1)
+    assert "(--open strict=false opens it)" in found["problems"][0]
+    assert "1 complete record in 19 bytes" in found["problems"][0]
 
 
 def test_tables_of_rich(monkeypatch, tmp_path):

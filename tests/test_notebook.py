@@ -435,3 +435,12 @@ def test_batches_of_any_layout_are_drawn():
             wanted = thumbnail(image, notebook.SIDE, value_range=(low, high))
             np.testing.assert_array_equal(found, wanted)
         assert "1 a|2 b|4 b" in page.text
+
+
+def test_batches_of_few_values_are_drawn_with_contrast(tmp_path):
+    images = np.zeros((2, 4, 5), np.uint8)
+    images[0, 1, 2], images[1, 3, 4] = 16, 8
+    np.save(tmp_path / "a.npy", images)
+    batch = mapix.open(tmp_path / "a.npy").batch([0, 1])
+    shown = [picture for picture, _ in notebook._of_batch(batch)]
+    assert [picture.max() for picture in shown] == [255, 127]

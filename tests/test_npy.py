@@ -337,7 +337,9 @@ def test_images_with_labels(tmp_path, save, names):
 def test_which_array_is_opened(tmp_path):
     path = tmp_path / "a.npz"
     np.savez(path, x_train=X, y_train=Y, x_test=X[:2], y_test=Y[:3])
-    with pytest.raises(mapix.FormatError, match="several arrays .x_train, y_train, .*pass member"):
+    with pytest.raises(
+        mapix.UnsupportedError, match="several arrays .x_train, y_train, .*pass member"
+    ):
         mapix.open(path)
     a = mapix.open(path, images="x_train", labels="y_train")
     assert a.batch([2]).labels.tolist() == [4]

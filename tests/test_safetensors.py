@@ -93,7 +93,7 @@ def test_tensors_and_labels_are_chosen(tmp_path: Path) -> None:
         with pytest.raises(mapix.FormatError, match=words):
             mapix.open(path, **options)
     path.write_bytes(file_of({"a": other, "b": other}))
-    with pytest.raises(mapix.FormatError, match="2 tensors"):
+    with pytest.raises(mapix.UnsupportedError, match="2 tensors"):
         mapix.open(path)
     no_name = tmp_path / "model"
     no_name.write_bytes(file_of({"a": other}))

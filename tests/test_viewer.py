@@ -284,6 +284,7 @@ def test_bytes_of_few_values_are_drawn_with_contrast(tmp_path: Path):
         np.save(tmp_path / f"{most}.npy", np.full((20, 4, 5), most, np.uint8))
         with mapix.open(tmp_path / f"{most}.npy") as ds, shown(ds) as (_, client):
             assert client.json("range") == {"low": 0, "high": high}
+            assert client.json("record", n=3)["image"]["full"] == high  # the inspector draws alike
 
 
 def test_records_of_mixed_sizes_and_channels(tmp_path: Path):

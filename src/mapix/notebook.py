@@ -292,9 +292,10 @@ def _of_batch(batch: Any) -> Iterable[tuple[Bytes, str]]:
         some = np.moveaxis(some, 1, 3)  # NCHW
     span = value_range_of(some)
     labels = batch.labels
-    for k, image in enumerate(some):
+    shown = brightened([thumbnail(image, SIDE, value_range=span) for image in some])
+    for k, image in enumerate(shown):
         text = "" if labels is None else _labels(labels[k], batch.present, k, batch.names)
-        yield thumbnail(image, SIDE, value_range=span), text
+        yield image, text
 
 
 def _labels(values: Any, present: Any, k: int, names: Sequence[str]) -> str:
@@ -319,7 +320,7 @@ def statistics_html(found: Any) -> str:
             [str(k), *map(_number, (p.min[k], p.max[k], p.mean[k], p.std[k])), f"{p.count[k]:,}"]
             for k in range(len(p.count))
         ]
-        parts.append(table(rows, ("channel", "min", "max", "mean", "std", "pixels")))
+        parts.append(table(rows, ("channel", "low", "high", "mean", "std", "pixels")))
     rows = []
     for name, s in found.columns.items():
         numbers = [f"{v:.4g}" for v in (s.min, s.max, s.mean, s.std)] if s._numeric else [""] * 4

@@ -234,7 +234,7 @@ def description(facts: Mapping[str, Any]) -> str:
         if name == "splits":
             rows.append([title, ", ".join(value)])
         elif isinstance(value, Mapping):
-            found = [[str(k), value_text(v)] for k, v in value.items() if _plain(v)]
+            found = [[str(k), value_text(v)] for k, v in value.items() if _plain(v) and v != []]
             sections += [(title, found)] if found else []
         elif isinstance(value, list) and all(isinstance(v, Mapping) for v in value):
             sections.append((title, _records(value)))

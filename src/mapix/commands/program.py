@@ -5,25 +5,16 @@ from __future__ import annotations
 import argparse
 import io
 import os
-import re
 import sys
 import warnings
 from collections.abc import Iterable
 
 from mapix.commands.parsing import options_of, parser, subparsers
 from mapix.commands.status import BAD_DATA, FAILED, GOOD, PIPE_CLOSED, USAGE
+from mapix.commands.wording import next_step, worded
 from mapix.errors import FormatError, MapixError, MapixWarning, UnknownFormatError
 
 __all__ = ["main"]
-
-LINE_END = re.compile(r"(?<![:;,])\s*\n\s*")
-ARGUMENT = re.compile(
-    r"""(?<![=\w])'[^']*'|(?<![=\w])"[^"]*"|"""
-    r"""(?<![-\w.])([a-z_]+)=(True\b|False\b|'\w+'|\(h, w\)|\d+\b)?|"""
-    r"""(?<![-\w.])([a-z_]+)(?= must be )"""
-)
-"""A quoted text, or an argument of Python as errors name it: its name and perhaps its value, or its
-name before what it must be."""
 
 
 def _parsed(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -85,42 +76,9 @@ def _text(e: Exception) -> str:
     return text.removesuffix("; a callable may do it")
 
 
-def _next_step(e: Exception) -> str:
-    """Return what can be done about a damaged file; empty where its format saves nothing."""
-    if not isinstance(e, FormatError) or not e.recognised or "looks like" in str(e):
-        return ""  # it is a file of another kind
-    if os.path.isdir(e.path):
-        return ""  # a picture in a folder
-    from mapix.registry import recognised
-
-    try:
-        found = recognised(e.path)  # not the format of a picture that a record names
-    except (MapixError, OSError):
-        return ""
-    able = found is not None and found.name == e.format and found.repair is not None
-    return "; `mapix repair` saves the complete records" if able else ""
-
-
 def _say(what: str, message: object, options: Iterable[str] = ()) -> None:
-    """Print one line on stderr, in the words of the command line.
-
-    An option that an error names as an argument of Python (``split=``, ``mode='RGB'``) is named as
-    the command has it (``--split``, ``--mode RGB``).
-    """
-    known = {name.replace("-", "_"): name for name in options}
-
-    def named(found: re.Match[str]) -> str:  # a quoted text has no name
-        name, value = found[1] or found[3], (found[2] or "").strip("'")
-        if name in known:
-            words = {"True": "", "False": "none", "(h, w)": "HEIGHTxWIDTH"}
-            return f"--{known[name]} {words.get(value, value)}".rstrip()
-        if "open" in known and found[1]:
-            return f"--open {name}={value.lower() if value in ('True', 'False') else value}"
-        return found[0]
-
-    text = LINE_END.sub("; ", str(message).strip())
-    text = ARGUMENT.sub(named, " ".join(text.split()))
-    print(f"mapix: {what}: {text}", file=sys.stderr)
+    """Print one line on stderr, in the words of the command line."""
+    print(f"mapix: {what}: {worded(message, options)}", file=sys.stderr)
 
 
 def _run(arguments: argparse.Namespace, options: Iterable[str]) -> int:
@@ -156,7 +114,7 @@ def main(argv: list[str]) -> int:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         return PIPE_CLOSED
     except (MapixError, OSError, ValueError) as e:
-        next_step = "" if argv[0] == "repair" else _next_step(e)
-        _say("error", _text(e) + next_step, options)
+        step = "" if argv[0] == "repair" else next_step(e)
+        _say("error", _text(e) + step, options)
         return _status(e)
     return status

@@ -10,6 +10,7 @@ from typing import Any
 from mapix.commands.arguments import add_paths, opening
 from mapix.commands.output import add_output, emit, progress
 from mapix.commands.status import BAD_DATA, FAILED, GOOD
+from mapix.commands.wording import next_step, worded
 from mapix.errors import FormatError
 from mapix.report import Report
 
@@ -17,6 +18,9 @@ __all__ = ["add"]
 
 DESCRIPTION = """Check everything in files, or in all files of dataset directories. Exit status: 0
 when nothing is wrong, 1 when something is, 2 when a library is missing that decodes pictures."""
+
+
+OPTIONS = ("split", "format", "open")  # that errors name
 
 
 def add(parser: Any) -> None:
@@ -34,8 +38,10 @@ def _run(arguments: argparse.Namespace) -> int:
             try:
                 reports += _reports(path, opening(arguments), show)
             except FormatError as e:  # the other files are checked nevertheless
-                problem = str(e).partition("\n tried:")[0]
+                problem = str(e).partition("\n tried:")[0] + next_step(e)
                 reports.append(Report(path, checked=["opening"], problems=[problem]))
+    for report in reports:
+        report.problems = [worded(problem, OPTIONS) for problem in report.problems]
     emit(arguments, [_facts(report) for report in reports], *map(str, reports))
     if not all(report.ok for report in reports):
         return BAD_DATA

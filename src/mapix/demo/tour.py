@@ -60,7 +60,9 @@ def _compared(name: str, ours: dict[str, Any], usual: dict[str, Any]) -> list[li
     rows = [[f"{name.upper()}   {ours['n']:,} records", "mapix", "usual way", "ratio"]]
     for what, key, form in FIGURES:
         a, b = ours[key], usual[key]
-        if form is nbytes and a < LEAST_NBYTES <= b:
+        if form is nbytes and a < LEAST_NBYTES and b < LEAST_NBYTES:
+            rows.append([what, "< 1 MB", "< 1 MB", ""])
+        elif form is nbytes and a < LEAST_NBYTES:
             rows.append([what, "< 1 MB", nbytes(b), f"> {ratio(b / LEAST_NBYTES)}"])
         else:
             better = a / b if form is amount else b / max(a, 1e-9)

@@ -110,9 +110,10 @@ def parse(data: bytes, path: str, format: str = NPY) -> Header:
     dtype = _dtype(stated["descr"], path, format, begin)
     shape = _shape(stated["shape"], dtype, path, format, begin)
     if stated["fortran_order"] and sum(side != 1 for side in shape) > 1:
+        sides = " x ".join(map(str, shape))
         raise UnsupportedError(
-            f"{path}: {format}: the array {shape} is stored in Fortran order, so that its rows do "
-            "not lie together: save numpy.ascontiguousarray(array)"
+            f"{path}: {format}: the array of {sides} is stored in Fortran order, so that its rows "
+            "do not lie together: save numpy.ascontiguousarray(array)"
         )
     return Header(version, dtype, shape, begin + nbytes)
 

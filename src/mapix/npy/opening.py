@@ -308,9 +308,12 @@ def _default(archive: _Archive) -> str:
     if found is None and len(names) == 1:
         found = names[0]
     if found is None:
-        what = "several arrays" if names else "no arrays"
-        reason = f"{what} ({archive.listed()}): pass member=, or images= and labels="
-        raise FormatError(archive.path, NPZ, reason)
+        if not names:
+            raise FormatError(archive.path, NPZ, "no arrays in it")
+        raise UnsupportedError(
+            f"{archive.path}: {NPZ}: several arrays ({archive.listed()}): pass member=, or images= "
+            "and labels="
+        )
     return found
 
 

@@ -251,10 +251,8 @@ def _cells(
     layout = None if rest else _fits(field, dims, cells)
     if layout is not None:
         return layout, cells
-    size = " x ".join(map(str, dims))
-    reason = (
-        f"{size} is {_wanted(field, dims)} cells of {each} bytes each, the file has {left} left"
-    )
+    size, wanted = " x ".join(map(str, dims)), _wanted(field, dims)
+    reason = f"{size} is {wanted} cells of {each} bytes each, the file has {left} bytes left"
     least = each * min(c for c in (math.prod(dims), hexagonal(dims)) if c)
     kind = TruncatedError if left < least else FormatError
     raise kind(ints.path, NAME, reason, at=ints.at)

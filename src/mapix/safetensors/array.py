@@ -126,8 +126,12 @@ def open_path(
         if name is None and len(names) == 1:
             name = names[0]
     if name is None:
-        reason = f"{len(names)} tensors ({listed}): pass tensor=, and labels= if there are some"
-        raise FormatError(source.path, NAME, reason)
+        if not names:
+            raise FormatError(source.path, NAME, "no tensors in it")
+        raise UnsupportedError(
+            f"{source.path}: {NAME}: {len(names)} tensors ({listed}): pass tensor=, and labels= if "
+            "there are some"
+        )
     beside = labels or None
     if labels is None and tensor is None:
         beside = next((n for n in LABELS if n in header.tensors and n != name), None)

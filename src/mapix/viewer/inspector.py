@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mapix.errors import MapixError
 from mapix.viewer.routes import RefusedError, Reply, Request
 from mapix.viewer.session import View
+from mapix.viewer.tiles import range_of
 
 __all__ = ["ROUTES"]
 
@@ -92,6 +93,7 @@ def record(view: View, request: Request) -> Reply:
             "dtype": image.dtype.name,
             "low": finite.min() if finite.size else 0,
             "high": finite.max() if finite.size else 0,
+            "full": range_of(view, (1, 0))[1] if image.dtype == np.uint8 else None,
             "place": _place(ds, n),
         }
     try:

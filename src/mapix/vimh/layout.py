@@ -20,6 +20,7 @@ from mapix._native.compiled import fast
 from mapix.errors import FormatError, SizeError, TruncatedError
 from mapix.selection import spread
 from mapix.source import Mapping, Source
+from mapix.text import counted
 from mapix.vimh.record_index import ENTRY, RecordIndex
 
 __all__ = [
@@ -89,7 +90,8 @@ class Reading:
 
     def __str__(self) -> str:
         n, covered = self.index.nrecords, self.index.nbytes
-        text = f"as {self.head_nbytes}-byte headers: {n} complete records in {covered} bytes"
+        records = counted(n, "complete record")
+        text = f"as {self.head_nbytes}-byte headers: {records} in {counted(covered, 'byte')}"
         if self.index.uniform and n:
             h, w, c = self.index.first[1:4]
             text += f", {h} x {w} x {c}, {self.index.first[4]} labels"

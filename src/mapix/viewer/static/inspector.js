@@ -106,10 +106,10 @@ export function create(app) {
     look = now;
     const mine = part;
     const table_ = await palette(app, map);
-    const { dtype, low, high, shape } = facts.image;
+    const { shape } = facts.image;
     const width = Math.ceil((mine.right - mine.left) / mine.step);
     const image = new ImageData(width, Math.ceil((mine.bottom - mine.top) / mine.step));
-    mine.image = paint(image, mine.values, shape[2], limits(range, dtype, low, high), table_, channel);
+    mine.image = paint(image, mine.values, shape[2], limits(range, facts.image), table_, channel);
     mine.canvas = canvasOf(mine.image);
     stage.dirty();
   }

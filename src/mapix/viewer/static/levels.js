@@ -24,11 +24,12 @@ function half(bits) {
   return sign * (exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -14 * (fraction / 1024));
 }
 
-// The lowest and the highest number that are shown, by the state's `range`.
-export function limits(range, dtype, low, high) {
+// The lowest and the highest number that are shown, by the state's `range`; bytes as in the grid,
+// where `full` is white.
+export function limits(range, { dtype, low, high, full }) {
   const given = range.split(",").map(Number);
   if (given.length === 2 && given.every(Number.isFinite)) return given;
-  return dtype === "uint8" && range !== "tile" ? [0, 255] : [Number(low), Number(high)];
+  return dtype === "uint8" && range !== "tile" ? [0, full ?? 255] : [Number(low), Number(high)];
 }
 
 // 256 colours, as colour.js has them; a map that is not known is grey.
