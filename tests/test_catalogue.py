@@ -940,6 +940,23 @@ def test_ranges_exclude():
         assert bounds_of(text, known, 2).tolist() == expected, text
 
 
+def test_each_shard_is_indexed(tmp_path):
+    (tmp_path / "shards").mkdir()
+    for k in range(2):
+        with mapix.vimh.Writer(tmp_path / "shards" / str(k)) as out:
+            for i in range(5):
+                out.append(np.full((3 + i % 2, 4, 3), i + k, np.uint8))
+    catalogue.write(tmp_path / "shards", tmp_path / "all.catalogue")
+    paths = [tmp_path / "shards" / str(k) for k in range(2)]
+    wanted = [str(path / "train.mapix") for path in paths]
+    for several in (tmp_path / "all.catalogue", paths):
+        assert mapix.index(several) == wanted
+        for place in wanted:
+            os.unlink(place)
+    mapix.index(tmp_path / "all.catalogue")
+    assert mapix.open(tmp_path / "all.catalogue")[9].image.max() == 5
+
+
 # --- repairing ------------------------------------------------------------------------------------
 
 

@@ -100,6 +100,27 @@ def test_a_random_batch_takes_few_requests(server, url):
     assert len(server.requests) < 30  # and not one per record
 
 
+def test_requests_of_a_batch_run_at_once(server, url, monkeypatch):
+    """A server that answers no request before four are there, each after some latency."""
+    monkeypatch.setenv("MAPIX_REMOTE_WASTE", "1")
+    server.latency_s, four, lock, waiting = 0.02, threading.Event(), threading.Lock(), [0]
+    ds = mapix.open(url)
+
+    def far(handler: Handler, n: int) -> bool:
+        with lock:
+            waiting[0] += 1
+            if waiting[0] == 4:
+                four.set()
+        if not four.wait(20):
+            handler.answer(400, b"")
+        return not four.is_set()
+
+    server.fault = far
+    rows = np.arange(50, N, 16)
+    np.testing.assert_array_equal(ds.batch(rows).images, ROWS[rows])
+    assert remote_of(ds).estimates.latency_s > 0.01
+
+
 def test_exact_ranges_read_little_more_than_is_needed(server, monkeypatch):
     monkeypatch.setenv("MAPIX_REMOTE_WASTE", "1")
     big = np.random.default_rng(0).integers(0, 256, (40, 25, PAGE), np.uint8)

@@ -80,6 +80,7 @@ def test_listings_are_bounded(asked: list[str], monkeypatch: pytest.MonkeyPatch)
     assert is_listed(URL)
     assert asked == [URL, "train", "a/x.png"], "opening asks for the first names alone"
     assert is_file(URL + "train")
+    assert listing.is_there(URL + "both") is None, "it may come later"
     with pytest.raises(mapix.LimitError, match=r"s3://bucket/d/: more than 4 objects are below"):
         listed(URL)
     assert len(asked) == 1 + 5
