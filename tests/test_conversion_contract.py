@@ -173,7 +173,7 @@ def test_several_records_of_one_file_stay_several(tmp_path):
 
 
 def test_what_cannot_be_converted_is_refused(tmp_path):
-    with pytest.raises(UnsupportedError, match="images= has to be empty"):
+    with pytest.raises(UnsupportedError, match="are for image folders"):
         mapix.convert(toy(), tmp_path / "x.npz", images={"size": (2, 2)})
     with pytest.raises(UnsupportedError, match="has several numbers per record"):
         mapix.convert(Toy(images((2, 3)), ("box",)), tmp_path / "x.npz")
