@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -472,6 +473,30 @@ def test_a_loader_that_is_closed_or_left(ds, loaders, driver, way, limit):
     del one, loader
     gc.collect()
     assert not [t for t in threading.enumerate() if t.name == "mapix-ahead"]
+
+
+def test_windows_are_released_after_the_thread(ds, loaders, driver, monkeypatch):
+    """As when the interpreter ends while the thread is about to launch."""
+    loader = loaders(ds, 8, dtype="uint8")
+    feeder, began, pinned = loader._feed(), threading.Event(), []
+    launch = feeder.kernel.launch
+
+    def slow(*arguments: Any) -> None:
+        began.set()
+        time.sleep(0.1)
+        pinned.append(len(driver.pinned))
+        launch(*arguments)
+
+    monkeypatch.setattr(feeder.kernel, "launch", slow)
+    one = iter(loader)
+    next(one)
+    began.clear()
+    assert began.wait(60)  # the thread launches into the next slot
+    feeder._release()
+    assert driver.pinned == {}
+    one.close()
+    assert len(pinned) >= 2
+    assert all(pinned)
 
 
 AT_EXIT = """
