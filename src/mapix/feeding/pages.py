@@ -136,13 +136,12 @@ class Pages(Chunked):
         plan, job, files = self.loader.plan, self._job, self._files
         self.slots[k].ready.synchronize()  # until the last launch has read its windows and rows
         self._failed[k].zero_()
-        full = (
-            chunk.position + chunk.nbatches * plan.step <= plan.n
-        )  # no batch is divided differently
+        shuffled = plan.shuffle and plan.sampling is None
+        full = chunk.position + chunk.nbatches * plan.step <= plan.n  # no last batch, divided anew
         few = len(files) <= FEW_FILES
         with self.cuda.using():
             self.cuda.bind()
-            if self._windows.complete and few and full and plan.shuffle and plan.sampling is None:
+            if self._windows.complete and few and full and shuffled:  # the GPU computes the order
                 self._read[k] = list(range(len(files)))
                 job.order_n, job.order_begin = plan.n, chunk.position + plan.rank * plan.batch_size
                 job.order_batch, job.order_step = plan.batch_size, plan.step
