@@ -89,6 +89,24 @@ def test_listings_are_bounded(asked: list[str], monkeypatch: pytest.MonkeyPatch)
     assert len(listing._known) == 2
 
 
+def test_a_listing_that_broke_off_is_asked_for_again(
+    asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = listing.names_below
+
+    def broken(url: str) -> Iterator[tuple[str, int]]:
+        yield from list(whole(url))[:3]
+        raise ConnectionResetError(url)
+
+    monkeypatch.setattr(listing, "FIRST_NAMES", 2)
+    monkeypatch.setattr(listing, "names_below", broken)
+    assert is_listed(URL)
+    with pytest.raises(ConnectionResetError):
+        listed(URL)
+    monkeypatch.setattr(listing, "names_below", whole)
+    assert len(listed(URL)) == 6
+
+
 def refused(url: str) -> Iterator[tuple[str, int]]:
     raise PermissionError(url)
     yield

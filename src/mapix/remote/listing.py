@@ -76,6 +76,9 @@ class _Listing:
                     self._add(name.split("/"), nbytes)
             except PermissionError:  # objects may be read, and not listed
                 self.refused = True
+            except BaseException:
+                self.until = 0.0  # the iterator has ended, and names are missing
+                raise
             self.complete = self.count < most
             now = time.monotonic()
             self.until = now + max(LISTED_S, now - start)
@@ -124,8 +127,10 @@ def _listing(url: str) -> tuple[_Listing, str] | None:
         return None
     made = _Listing(names)
     made.reach(FIRST_NAMES)
-    while len(_known) >= MOST_KNOWN:
-        _known.pop(next(iter(_known), ""), None)
+    now = time.monotonic()
+    current = [above for above, one in list(_known.items()) if now < one.until]
+    for above in {*list(_known)} - {*current[1 - MOST_KNOWN :]}:
+        _known.pop(above, None)
     _known[url] = made
     return made, ""
 
@@ -149,8 +154,6 @@ def entries(url: str) -> Iterator[Entry]:
     ------
     LimitError
         There are more than two million names below it.
-    FileNotFoundError
-        Nothing is below it.
     OSError
         It cannot be listed.
     """
