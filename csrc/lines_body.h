@@ -43,11 +43,17 @@ TARGET static void NAME(halves)(uint16_t *to, const float *from, size_t n) {
 
 TARGET static void NAME(line_u8)(void *to, size_t to_step, const uint8_t *from, size_t from_step,
                                  size_t n, float a, float b) {
-    uint8_t *out = to;
+    uint8_t *restrict out = to;
     (void)a;
     (void)b;
     if (to_step == 1 && from_step == 1) {
         memcpy(out, from, n);
+        return;
+    }
+    if (to_step == 1 && from_step == 3) { /* a step that the compiler knows becomes vector instructions */
+        for (size_t i = 0; i < n; i++) {
+            out[i] = from[3 * i];
+        }
         return;
     }
     for (size_t i = 0; i < n; i++) {
@@ -61,6 +67,12 @@ TARGET static void NAME(line_f32)(void *to, size_t to_step, const uint8_t *from,
     if (to_step == 1 && from_step == 1) {
         for (size_t i = 0; i < n; i++) {
             out[i] = FMA((float)from[i], a, b);
+        }
+        return;
+    }
+    if (to_step == 1 && from_step == 3) {
+        for (size_t i = 0; i < n; i++) {
+            out[i] = FMA((float)from[3 * i], a, b);
         }
         return;
     }

@@ -200,9 +200,23 @@ static uint8_t *in_place(const mapix_resizing *r, uint32_t y) {
     return (uint8_t *)r->to + y * r->to_row;
 }
 
+/* Whether lines lie as the kernels write them, and all channels are cast alike. */
+static int one_line(const mapix_resizing *r) {
+    int alike = r->to_channel == 1 && r->to_col == r->c;
+    for (uint32_t k = 1; alike && r->affine && k < r->c; k++) {
+        alike = memcmp(r->affine, r->affine + 2 * k, 2 * sizeof *r->affine) == 0;
+    }
+    return alike;
+}
+
 /* Cast line y. */
 static void emit(const mapix_resizing *r, const mapix_kernels *kernels, const uint8_t *line, uint32_t y) {
     uint8_t *to = (uint8_t *)r->to + y * r->to_row * item_nbytes(r->dtype);
+    if (one_line(r)) {
+        const float a = r->affine ? r->affine[0] : 1.0f, b = r->affine ? r->affine[1] : 0.0f;
+        kernels->line[r->dtype](to, 1, line, 1, (uint64_t)r->to_w * r->c, a, b);
+        return;
+    }
     for (uint32_t k = 0; k < r->c; k++) {
         const float a = r->affine ? r->affine[2 * k] : 1.0f, b = r->affine ? r->affine[2 * k + 1] : 0.0f;
         uint8_t *channel = to + k * r->to_channel * item_nbytes(r->dtype);

@@ -159,6 +159,15 @@ def test_numbers_of_any_type_at_any_place(dtype, level):
         np.testing.assert_array_equal(canvas[1:-1, 2:-1, 1:4], want)
         assert (canvas[:, :, [0, 4]] == 9).all()
         assert (canvas[[0, -1]] == 9).all()
+        # lines that are cast at once, where all channels are cast alike, and others
+        for pairs in (np.repeat(affine[:1], 3, axis=0), affine):
+            canvas = np.full((size[0], size[1] + 1, 3), 9, dtype)
+            resize(pixels, whole(pixels), "bilinear", canvas[:, :-1], pairs)
+            apart = np.full((3, *size), 9, dtype)
+            resize(pixels, whole(pixels), "bilinear", apart.transpose(1, 2, 0), pairs)
+            np.testing.assert_array_equal(canvas[:, :-1], apart.transpose(1, 2, 0))
+            np.testing.assert_array_equal(canvas[:, :-1, 0], want[:, :, 0])
+            assert (canvas[:, -1] == 9).all()
 
 
 def test_pixels_of_any_steps():
