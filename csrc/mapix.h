@@ -259,6 +259,11 @@ int mapix_joint_willneed(mapix_joint *joint, const int64_t *rows, uint64_t nrows
 int mapix_table_extent(uint64_t nbytes, const mapix_table *table, const int64_t *rows,
                        uint64_t nrows, uint64_t *extent, uint64_t *flat_at, mapix_where *where);
 
+/* Whether the first record, the last one and those evenly between them, `count` in all, have the headers that
+ * the table states: read by `fd`, all at once from a disk, without touching the map.  0, too, if that cannot
+ * be found out: without `fd`, or with more than 1024. */
+int mapix_table_agrees(const mapix_map *map, const mapix_table *table, uint64_t count);
+
 /* Ask the kernel to read the pages of `rows` in the background (MADV_WILLNEED), in the order in which they
  * lie in the file, neighbours at once.  With `probe` > 0, that many of the rows, evenly spread, are checked
  * first; if all are in memory, nothing is asked for.  *nasked is the number of records asked for. */
@@ -649,6 +654,10 @@ int mapix_png_rows(const uint8_t *filtered, uint64_t nrows, uint64_t nbytes, uin
 
 /* Copy nbytes at `at` to `to`, under the guard.  MAPIX_E_SPAN: expected and got are byte counts. */
 int mapix_copy(const mapix_map *map, uint64_t at, uint64_t nbytes, void *to, mapix_where *where);
+
+/* The same by reading the file through `fd`, without touching the map: of a map that is not advised yet, the
+ * first touch has megabytes read ahead.  Without a descriptor, as mapix_copy. */
+int mapix_read(const mapix_map *map, uint64_t at, uint64_t nbytes, void *to, mapix_where *where);
 
 /* Continue *crc, a CRC32C, by nbytes from each of the places of a file, in order: read by `fd`, else from
  * the map.  On error *crc stays. */

@@ -3,6 +3,7 @@
 #include "pages.h"
 #include "guard.h"
 
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -54,6 +55,14 @@ void mapix_willneed(const mapix_map *map, uint64_t at, uint64_t nbytes) {
     }
 }
 
+void mapix_expect(const mapix_map *map, uint64_t at, uint64_t nbytes) {
+#ifdef POSIX_FADV_WILLNEED
+    (void)posix_fadvise((int)map->fd, (off_t)at, (off_t)nbytes, POSIX_FADV_WILLNEED);
+#else
+    (void)map, (void)at, (void)nbytes;
+#endif
+}
+
 typedef struct {
     const uint8_t *from;
     void *to;
@@ -80,6 +89,15 @@ int mapix_copy(const mapix_map *map, uint64_t at, uint64_t nbytes, void *to, map
     return status;
 }
 
+int mapix_read(const mapix_map *map, uint64_t at, uint64_t nbytes, void *to, mapix_where *where) {
+    const int lies_in = at <= map->nbytes && nbytes <= map->nbytes - at;
+    if (lies_in && map->fd >= 0 && pread((int)map->fd, to, nbytes, (off_t)at) == (ssize_t)nbytes &&
+        mapix_map_check(map) == MAPIX_OK) {
+        return MAPIX_OK;
+    }
+    return mapix_copy(map, at, nbytes, to, where); /* there is no descriptor, or another thread closed it */
+}
+
 typedef struct {
     const mapix_map *map;
     const uint64_t *places;
@@ -98,6 +116,9 @@ static int sum_mapped(void *arg) {
 /* The same by reading the file, in a quarter of the time that a new map takes to fault its pages in. */
 static int sum_read(sum_job *job) {
     uint8_t block[4096];
+    for (uint64_t i = 0; job->nplaces > 1 && i < job->nplaces; i++) { /* a disk reads them side by side */
+        mapix_expect(job->map, job->places[i], job->nbytes);
+    }
     for (uint64_t i = 0; i < job->nplaces; i++) {
         for (uint64_t done = 0; done < job->nbytes; done += sizeof block) {
             const uint64_t left = job->nbytes - done;

@@ -8,4 +8,7 @@
  * call; reads no page. */
 int mapix_resident(const mapix_map *map, uint64_t at);
 
+/* Have the kernel read bytes of the file through `fd`, in the background. */
+void mapix_expect(const mapix_map *map, uint64_t at, uint64_t nbytes);
+
 #endif

@@ -1,10 +1,11 @@
 /* table.c - see table.h; and functions that locate records: find, willneed, extent. */
+#define _GNU_SOURCE
 #include "table.h"
 #include "pages.h"
 
 #include <errno.h>
-
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { ENTRIES_AHEAD = 8 }; /* table entries prefetched ahead */
 
@@ -239,6 +240,53 @@ int mapix_table_find_none(const mapix_map *map, const mapix_table *table, uint64
                           mapix_entry *found, mapix_where *where) {
     (void)map, (void)table, (void)row, (void)found, (void)where;
     return MAPIX_E_FAULT;
+}
+
+/* --- headers that are read, not mapped -------------------------------------------------------------- */
+
+enum { MOST_HEADS = 1 << 10, HEAD_NBYTES = 14 };
+
+typedef struct {
+    const mapix_map *map;
+    const mapix_table *table;
+    uint64_t count;
+} heads_job;
+
+static int has_head(const heads_job *job, const located *r) {
+    uint8_t p[HEAD_NBYTES + 1];
+    const uint32_t n = job->table->head_nbytes;
+    const vimh_header *want = &r->header;
+    return pread((int)job->map->fd, p, n + 1, (off_t)r->at) == (ssize_t)n + 1 && load_u16(p) == want->h &&
+           load_u16(p + 2) == want->w && load_u16(p + 4) == want->c && p[n] == want->n;
+}
+
+static int read_heads(void *arg) {
+    const heads_job *job = arg;
+    for (int reading = 0; reading < 2; reading++) {
+        for (uint64_t k = 0; k < job->count; k++) {
+            const uint64_t row = job->count > 1 ? k * (job->table->nrecords - 1) / (job->count - 1) : 0;
+            located r;
+            mapix_where ignored;
+            if (locate(job->table, job->map->nbytes, row, &r, &ignored)) {
+                return MAPIX_E_STALE;
+            }
+            if (!reading) {
+                mapix_expect(job->map, r.at, job->table->head_nbytes);
+            } else if (!has_head(job, &r)) {
+                return MAPIX_E_STALE;
+            }
+        }
+    }
+    return MAPIX_OK;
+}
+
+int mapix_table_agrees(const mapix_map *map, const mapix_table *table, uint64_t count) {
+    if (map->fd < 0 || !table_usable(table) || !table->head_nbytes || count > MOST_HEADS ||
+        count > table->nrecords) {
+        return 0;
+    }
+    heads_job job = {map, table, count};
+    return !with_table(map, table, read_heads, &job) && !mapix_map_check(map);
 }
 
 /* --- records that are not in memory --------------------------------------------------------------- */

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix.optional import library
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 __all__ = ["array_capsules", "stream_capsule"]
 
-Values = tuple[NDArray[Any], NDArray[np.bool_] | None]
+Values: TypeAlias = "tuple[NDArray[Any], NDArray[np.bool_] | None]"
 """Values (n, ...), and whether each is present, bool (n,); None where all are."""
 
 

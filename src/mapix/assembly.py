@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix.batch import Batch, affine, given
 from mapix.errors import LimitError
 from mapix.options import BatchOptions
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from mapix.augmentation import Draws
 
 __all__ = ["assembled", "check_padding", "place"]

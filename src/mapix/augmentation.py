@@ -12,17 +12,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native
 from mapix.sampling import random_words
 
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
 __all__ = ["Augment", "Choices", "Draws", "mix", "put"]
 
-IntArray = NDArray[np.int64]
+IntArray: TypeAlias = "NDArray[np.int64]"
 MASK = (1 << 64) - 1
 MOST_SIDE = 65535
 WORDS = 4  # random numbers of 64 bits for each position: window, flips, cutout, mixup

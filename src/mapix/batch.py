@@ -9,10 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field, fields
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native
 from mapix._native.compiled import fast
@@ -21,6 +20,9 @@ from mapix.selection import single
 from mapix.source import Mapping, Source
 from mapix.text import brief
 from mapix.views import exported
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "Apart",
@@ -48,7 +50,7 @@ MOST_ASKED = 32  # batches whose pages are asked for before they are needed
 ASKED_RECORDS = 2048  # in these batches, about
 ASKED_NBYTES = 32 << 20  # of these batches, about
 
-IntArray = NDArray[np.int64]
+IntArray: TypeAlias = "NDArray[np.int64]"
 
 
 @dataclass(slots=True, eq=False)

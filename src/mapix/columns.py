@@ -5,16 +5,18 @@ from __future__ import annotations
 import keyword
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix.arrow_capsules import array_capsules, stream_capsule
 from mapix.errors import MapixError, UnsupportedError
 from mapix.selection import Rows
 from mapix.text import counted
 from mapix.views import exported
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = [
     "Column",

@@ -20,7 +20,6 @@ from typing import (
 )
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from mapix.assembly import assembled
 from mapix.batch import Batch, Prepared, batches
@@ -47,6 +46,8 @@ from mapix.text import counted, printable
 from mapix.views import exported
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
     from mapix.augmentation import Draws
     from mapix.byte_ranges import ByteRange
     from mapix.placement import Placement
@@ -1466,7 +1467,7 @@ def _without_map(method: Callable[..., Report]) -> Callable[..., Report]:
     return made
 
 
-class _Filled(Mapping[str, NDArray[Any]]):
+class _Filled(Mapping[str, "NDArray[Any]"]):
     """Name -> values of a column, NaN or None where missing."""
 
     def __init__(self, columns: Columns) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix.selection import Rows
 from mapix.source import Mapping
 from mapix.text import brief
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Placement"]
 

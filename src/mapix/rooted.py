@@ -177,7 +177,7 @@ class Root:
 
 def is_url(path: str | bytes) -> bool:
     """Return whether a path is a URL: ``scheme://...``."""
-    return isinstance(path, str) and _URL.match(path) is not None
+    return isinstance(path, str) and "://" in path and _URL.match(path) is not None
 
 
 def absolute(path: str) -> str:

@@ -11,10 +11,9 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native
 from mapix.arrow_capsules import array_capsules
@@ -45,6 +44,9 @@ from mapix.source import Source
 from mapix.statistics import Sums, sums_of
 from mapix.text import array_text, counted, type_name
 from mapix.views import exported, selected
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["RowArray", "stored"]
 
@@ -123,7 +125,7 @@ class _Plan:
     lookout: Lookout = field(default_factory=Lookout)
 
 
-class RowArray(FileDataset[NDArray[Any]]):
+class RowArray(FileDataset["NDArray[Any]"]):
     """Rows of a file.  Base class of the datasets that are arrays; made by ``mapix.open``.
 
     Indexing with an integer gives a row as a read-only view; with a slice, indices or a mask it

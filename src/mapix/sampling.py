@@ -12,20 +12,21 @@ from __future__ import annotations
 import abc
 import math
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native
 from mapix.selection import distinct
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
     from mapix.dataset import Dataset
 
 __all__ = ["Blocks", "Bucketed", "Sampling", "Stratified", "Weighted", "random_words", "spread"]
 
-IntArray = NDArray[np.int64]
+IntArray: TypeAlias = "NDArray[np.int64]"
 MASK = (1 << 64) - 1
 CHANCE_BITS = 53  # what weights are rounded to: 2**-53 of their sum
 BLOCK_NBYTES = 256 << 10  # of records that are read together

@@ -6,12 +6,14 @@ All families of datasets index through this module, so a key has one meaning eve
 from __future__ import annotations
 
 import operator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix._native.compiled import fast
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = [
     "Rows",
@@ -28,7 +30,7 @@ __all__ = [
 ]
 
 T = TypeVar("T", bound=np.generic)
-Rows = range | NDArray[np.int64] | None
+Rows: TypeAlias = "range | NDArray[np.int64] | None"
 """Record numbers of a dataset: None (all records), a range, or a C-contiguous array."""
 
 KEYS = "an int, a slice, or a 1-D array of ints or booleans"

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from functools import reduce
 from itertools import zip_longest
 from operator import or_
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix.columns import Column, merged_counts
 from mapix.plans import Map, over
@@ -20,6 +18,10 @@ from mapix.report import report_progress
 from mapix.text import counted, plain_line, printable
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
+    from numpy.typing import NDArray
+
     from mapix.dataset import Dataset
 
 __all__ = [
@@ -41,7 +43,7 @@ MOST_NAMES = 8  # of columns that ``repr`` lists
 Progress = Callable[[int, int], object]
 
 
-Sum = int | Fraction | float
+Sum: TypeAlias = "int | Fraction | float"
 
 
 class Sums(NamedTuple):
@@ -428,6 +430,8 @@ def sums_of(records: NDArray[Any]) -> Sums:
 
 def _exact(values: NDArray[np.float64]) -> Sum:
     """Return the exact sum of floats; a float where it is not finite."""
+    from fractions import Fraction  # here: it imports decimal, and arrays import this module
+
     if not np.isfinite(values).all():
         return float(values.sum())
     left, parts = values.tolist(), []

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import re
 import time
@@ -707,6 +706,8 @@ class NewSet(NewDirectory):
         except OSError:  # it was killed before
             return
         written = NewFile(path, self._calls, 0, fd=fd, before=self._calls.size(fd))
+        import json  # here: whoever opens a file imports this module, too
+
         try:
             moved = json.loads(b"".join(written.pieces(BUFFER_NBYTES)))
         except ValueError:  # the list is not complete: nothing was moved
@@ -723,6 +724,8 @@ class NewSet(NewDirectory):
     def _place(self) -> None:
         folder, names = os.path.dirname(self.path), sorted(self._calls.listdir(self.stage))
         stamps = {name: _stamp(os.path.join(self.stage, name)) for name in names}
+        import json  # here, as above
+
         self.file(MOVED).write(json.dumps(stamps).encode())
         self._sync()
         try:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix.errors import UnsupportedError
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 __all__ = ["bytes_at", "exported", "selected", "uniform_images", "uniform_labels"]
 
-Bytes = NDArray[np.uint8]
+Bytes: TypeAlias = "NDArray[np.uint8]"
 _U8 = np.dtype(np.uint8)
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
-
 from mapix._native.core import IntArray, writable
 from mapix._native.records import Table, new_gather
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from mapix.source import Mapping
 
 __all__ = ["Array"]

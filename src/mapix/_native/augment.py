@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix._native.core import CData, IntArray, ffi, lib
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["mix", "new_augment"]
 

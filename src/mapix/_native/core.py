@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix._core import ffi, lib
 from mapix.errors import FormatError, MapixError, SizeError, TruncatedError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from mapix.source import Mapping
 
 __all__ = [
@@ -63,9 +64,10 @@ __all__ = [
 ]
 
 READ_STEP_NBYTES = 64 << 20  # read between two checks for Ctrl-C
+HEADER_NBYTES = 4096  # copies up to this size may be of the header of a file
 
 CData = Any
-IntArray = NDArray[np.int64]
+IntArray: TypeAlias = "NDArray[np.int64]"
 WARM_BLOCK_NBYTES = 1 << 20
 
 # --- status -------------------------------------------------------------------------------------
@@ -247,14 +249,19 @@ def willneed(mapping: Mapping, at: int, nbytes: int) -> None:
 
 
 def copy(mapping: Mapping, at: int, nbytes: int, format: str) -> bytearray:
-    """Copy ``nbytes`` of the file from byte ``at``, under the guard: ``mapix_copy``."""
+    """Copy ``nbytes`` of the file from byte ``at``, under the guard: ``mapix_copy``.
+
+    Few bytes of a map that is not advised yet are read past it: ``mapix_read``.
+    """
+    past = nbytes <= HEADER_NBYTES and not mapping.access
+    call = lib.mapix_read if past else lib.mapix_copy
     out, where = bytearray(nbytes), ffi.new("mapix_where *")
     into = ffi.from_buffer("uint8_t[]", out, require_writable=True)
 
     def needs() -> tuple[IntArray, IntArray]:
         return np.array([at]), np.array([nbytes])
 
-    status = mapping.guarded(lambda m: lib.mapix_copy(m, at, nbytes, into, where), needs)
+    status = mapping.guarded(lambda m: call(m, at, nbytes, into, where), needs)
     if status:
         raise problem(status, where_of(where), mapping.path, format)
     return out

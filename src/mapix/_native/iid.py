@@ -10,7 +10,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix._native.core import (
     CData,
@@ -26,6 +25,8 @@ from mapix._native.iid_bulk import FORMAT, ROW_NBYTES, SEGMENTS_PER_CALL, Bulk
 from mapix._native.tree import Boxes, Keys, Tree, read, write
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from mapix.source import Source
 
 __all__ = [

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix._native.arrays import Array
 from mapix._native.core import CHANGED, CData, IntArray, address_of, ffi, lib, problem, where_of
@@ -15,6 +14,8 @@ from mapix._native.joint import PART
 from mapix._native.tree import Boxes, Keys, Tree, read, write
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from mapix.source import Needs, Source
 
 __all__ = ["FORMAT", "ROW_NBYTES", "SEGMENTS_PER_CALL", "Bulk", "overlaps"]

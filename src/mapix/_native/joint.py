@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix._native.core import CHANGED, CData, IntArray, address_of, ffi, lib, problem, where_of
 from mapix._native.records import Table
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from mapix.source import Mapping
 
 __all__ = ["Joint", "JointPart"]

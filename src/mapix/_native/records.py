@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix._native.core import (
     CHANGED,
@@ -24,6 +23,8 @@ from mapix._native.core import (
 from mapix.errors import FormatError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from mapix.source import Mapping
     from mapix.vimh.record_index import StoredTable
 
@@ -258,6 +259,14 @@ class Table:
             elif not self._renewed():  # the file has not confirmed the entries
                 found: list[int] = ffi.unpack(out, 7)
                 return found
+
+    def agrees(self, mapping: Mapping, most: int) -> bool:
+        """Return whether up to ``most`` records, as ``selection.spread``, are read as stated here.
+
+        False, too, where only ``gather`` can find out: then it raises what is wrong.
+        """
+        n = min(most, self._c.nrecords)
+        return bool(lib.mapix_table_agrees(mapping.cmap, self._c, n))
 
     def find(self, mapping: Mapping, row: int) -> tuple[int, int, int, int]:
         """Return (at_n, h, w, c) of a record, confirmed by the file."""

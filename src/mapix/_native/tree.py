@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix._native.core import CData, ffi, lib
 from mapix.errors import MapixError
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 __all__ = ["Boxes", "Keys", "Tree", "read", "write"]
 
-Keys = NDArray[np.uint32]
-Boxes = NDArray[np.uint16]
+Keys: TypeAlias = "NDArray[np.uint32]"
+Boxes: TypeAlias = "NDArray[np.uint16]"
 
 
 ITEM_NBYTES = {f"{sign}int{8 * n}_t[]": n for n in (2, 4, 8) for sign in ("", "u")}

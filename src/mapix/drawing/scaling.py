@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "DIM",
@@ -27,9 +29,9 @@ BOX_COLOURS = ((255, 77, 77), (77, 210, 255), (255, 210, 77), (125, 255, 77), (2
 DIM = 32  # bytes that are all below are drawn with more contrast
 MOST_SAMPLES = 4  # per pixel of the thumbnail and direction
 
-Bytes = NDArray[np.uint8]
+Bytes: TypeAlias = "NDArray[np.uint8]"
 Range = tuple[float, float]
-Drawn = TypeVar("Drawn", Bytes, Bytes | None)
+Drawn = TypeVar("Drawn", Bytes, "Bytes | None")
 
 
 def thumbnail(

@@ -9,10 +9,9 @@ from __future__ import annotations
 import abc
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix._native.tree import Tree
 from mapix.byte_ranges import ByteRange
@@ -28,9 +27,12 @@ from mapix.iid.segment_file import SegmentFile
 from mapix.source import Source
 from mapix.text import counted
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 __all__ = ["ArchiveBase", "Bits", "NameQueries", "SegmentDataset"]
 
-Boxes = NDArray[np.uint16]
+Boxes: TypeAlias = "NDArray[np.uint16]"
 SIDES = ("minr", "minc", "maxr", "maxc")
 COLUMNS = {
     "area": ("pixels", "pixels of the segment, as the file states them"),

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import operator
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from mapix.errors import LimitError
 from mapix.iid.layout import JSON_LIMIT, MOST_SIDE
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
     "Box",
@@ -34,7 +35,7 @@ Text = str | bytes
 Box = tuple[int, int, int, int]
 """minr, minc, maxr, maxc: rows and columns, half open."""
 
-Keys = NDArray[np.uint32]
+Keys: TypeAlias = "NDArray[np.uint32]"
 
 
 class HasKeys(Protocol):
@@ -45,7 +46,7 @@ class HasKeys(Protocol):
         """Keys, uint32 (n,)."""
 
 
-KeysLike = HasKeys | ArrayLike
+KeysLike: TypeAlias = "HasKeys | ArrayLike"
 
 BYTE_VALUES = 1 << 8
 WORD_NBYTES = 4
@@ -226,6 +227,8 @@ def as_json(value: Mapping[str, Any] | None, what: str) -> bytes:
     """
     if value is not None and not isinstance(value, Mapping):
         raise TypeError(f"{what} must be a mapping, got {_shown(value)}")
+    import json  # here: queries do not need it
+
     try:
         found = _plain(value or {}, what)
         text = json.dumps(found, allow_nan=False).encode()

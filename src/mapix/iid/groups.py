@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from mapix import _native
 from mapix.errors import FormatError, UnsupportedError
@@ -16,11 +15,13 @@ from mapix.iid.layout import NAME, Place, read_groups
 from mapix.views import exported
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
     from mapix.iid.segment_file import SegmentFile
 
 __all__ = ["FileGroups", "Group", "Groups"]
 
-Keys = NDArray[np.uint32]
+Keys: TypeAlias = "NDArray[np.uint32]"
 
 
 class Group:

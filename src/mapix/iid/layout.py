@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import struct
 from collections.abc import Mapping
@@ -134,6 +133,8 @@ def _finite(text: str) -> float:
 def _json(source: Source, at: int, nbytes: int, what: str) -> Any:
     if nbytes > JSON_LIMIT:
         raise LimitError(f"{source.path}: {what} of {nbytes} bytes, more than {JSON_LIMIT}")
+    import json  # here: names, boxes and masks do not need it
+
     raw = bytes(_native.copy(source.mapping, at, nbytes, NAME))
     try:
         return json.loads(

@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix import _native
 from mapix._native import iid as native
@@ -17,6 +16,8 @@ from mapix.iid.layout import NAME, NAME_HEAD
 from mapix.selection import distinct
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from mapix.iid.segment_file import SegmentFile
 
 __all__ = ["Names", "Pair", "back_to_back", "name_hashes"]

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, SupportsIndex
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix._native.tree import Tree
 from mapix.errors import LimitError, UnsupportedError
@@ -16,6 +15,9 @@ from mapix.iid.argument_checks import Box, Keys, KeysLike, as_box, as_pair
 from mapix.iid.layout import LEAST_NBYTES, MOST_SIDE
 from mapix.selection import single
 from mapix.text import brief
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Masks", "Overlaps", "PixelQueries"]
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from mapix.iid.archive_base import ArchiveBase
 from mapix.iid.argument_checks import Keys
 from mapix.iid.layout import MOST_SIDE
 from mapix.iid.segment_fallback import SegmentFile
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["PlaceQueries"]
 

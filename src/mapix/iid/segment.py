@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from mapix import views
 from mapix._native.iid import outlines
@@ -17,6 +16,8 @@ from mapix.text import never_failing
 from mapix.views import exported
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
     from mapix.iid.segment_file import SegmentFile
 
 __all__ = ["Box", "Region", "Segment", "polygons"]

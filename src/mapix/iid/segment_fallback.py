@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import operator
 import struct
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix.iid.argument_checks import Box, Keys
 from mapix.iid.layout import NAME_HEAD, SEGMENT_HEAD
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Segment", "SegmentBuffer", "SegmentFile"]
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix import _native
 from mapix._native.iid import FUNCTIONS, NONE, Iid, NameTable, array_at, name_hashes
@@ -29,6 +28,9 @@ from mapix.iid.layout import (
 from mapix.iid.names import back_to_back
 from mapix.selection import distinct
 from mapix.source import Source
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["SegmentFile"]
 
@@ -199,7 +201,7 @@ class SegmentFile(segment_types.SegmentFile):
         """The table of names."""
         self.check_table()
         # A random seed: a file cannot have names that all collide.
-        table = self.native.names(secrets.randbits(64))
+        table = self.native.names(int.from_bytes(os.urandom(8), "little"))
         self._use_names(table, *table.numbers)
         return table
 

@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix.iid.archive_base import SegmentDataset
 from mapix.iid.argument_checks import Keys, as_bytes
@@ -18,6 +17,8 @@ from mapix.selection import Rows, distinct
 from mapix.source import Fingerprint
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from mapix.iid.archive import Archive
     from mapix.iid.pixel_queries import Masks, Overlaps
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
@@ -10,7 +10,6 @@ from itertools import pairwise, repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix._native.iid_bulk import overlaps
 from mapix._native.tree import Tree
@@ -25,6 +24,8 @@ from mapix.report import Report
 from mapix.selection import distinct
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from mapix.iid.names import Pair
     from mapix.iid.segment_file import SegmentFile
     from mapix.iid.single_archive import SingleArchive
@@ -224,7 +225,8 @@ class _ShardedNames:
 
     def __init__(self, shards: _Shards) -> None:
         self._shards = shards
-        self._seed = secrets.randbits(64)  # a file cannot have names that all collide
+        # so that a file cannot have names that all collide
+        self._seed = int.from_bytes(os.urandom(8), "little")
 
     @cached_property
     def domains(self) -> list[bytes]:

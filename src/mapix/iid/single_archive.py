@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import repeat
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix._native.iid import RegionTree
 from mapix._native.tree import Tree
@@ -26,6 +25,9 @@ from mapix.plans import Map
 from mapix.report import Report
 from mapix.selection import distinct
 from mapix.source import Source
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["SingleArchive"]
 

@@ -15,10 +15,9 @@ import math
 import struct
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix import _native
 from mapix._native.iid import name_hashes
@@ -26,6 +25,9 @@ from mapix._native.tree import Tree
 from mapix.errors import FormatError
 from mapix.iid.layout import HEAD, NAME, NAME_HEAD, Layout
 from mapix.source import Source
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Index", "front", "hashes_of", "pack", "read"]
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix._native.tree import Tree
 from mapix.errors import MapixError
@@ -16,6 +15,8 @@ from mapix.progress import Progress
 from mapix.report import Report
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from mapix.iid.archive import Archive
     from mapix.iid.segment_file import SegmentFile
     from mapix.iid.stored_index import Index

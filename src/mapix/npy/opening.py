@@ -25,9 +25,24 @@ LABELS = ("labels", "y")
 LIKELY_LABELS = ("target", "targets", "label")  # scikit-learn's, and others': if rows are as many
 INFLATED_NBYTES = 1 << 20  # bytes of each piece
 READ_STEP_NBYTES = 1 << 18
+PAGE_NBYTES = 4096
 MOST_LISTED = 20  # names of members in a message
 
 Axes = Literal["HWC", "CHW"]
+
+
+def _header(source: Source, at: int, nbytes: int, path: str, format: str) -> Header:
+    """Return the header of an array of ``nbytes`` at byte ``at``.
+
+    Of the first page, which nearly always has all of it; else of as much as a header may take.
+    """
+    page, most = min(PAGE_NBYTES, nbytes), min(FRONT_NBYTES, nbytes)
+    try:
+        return parse(bytes(_native.copy(source.mapping, at, page, format)), path, format)
+    except TruncatedError:
+        if page == most:
+            raise
+    return parse(bytes(_native.copy(source.mapping, at, most, format)), path, format)
 
 
 class _Archive:
@@ -86,8 +101,7 @@ class _Archive:
             numbers = self._unpacked(entry, at)
             at = 0
         mapping = numbers.mapping
-        size = min(FRONT_NBYTES, entry.nbytes)
-        header = parse(bytes(_native.copy(mapping, at, size, NPZ)), self._place(entry), NPZ)
+        header = _header(numbers, at, entry.nbytes, self._place(entry), NPZ)
         _check_size(header, entry.nbytes, self._place(entry), NPZ)
         mapping.advise("random")
         return NpzArray(
@@ -185,8 +199,7 @@ def open_npy(path: str | os.PathLike[str] | Candidate, *, axes: Axes = "HWC") ->
     """
     _checked_axes(axes)
     source = Candidate.of(path).source
-    front = _native.copy(source.mapping, 0, min(FRONT_NBYTES, source.nbytes), NPY)
-    header = parse(bytes(front), source.path)
+    header = _header(source, 0, source.nbytes, source.path, NPY)
     _check_size(header, source.nbytes, source.path, NPY)
     source.mapping.advise("random")
     return NpyArray(source, header, axes=axes)

@@ -103,11 +103,17 @@ class Mapping:
     (``descriptors``).  While it is open, changes of the file are found through it.  After that they
     are found through the path, if this leads to the same device and inode: the map holds the inode,
     so no other file can have it.
+
+    Attributes
+    ----------
+    access : str
+        How the file will be read, as it was announced last; empty before.
     """
 
     __slots__ = (
-        *("_buffer", "_exported", "_front", "_key", "_located", "_mmap", "_place", "_sample"),
-        *("advice", "cmap", "fingerprint", "full_path", "limited", "memory", "nbytes", "path"),
+        *("_begin", "_buffer", "_exported", "_front", "_key", "_located", "_mmap", "_place"),
+        *("_sample", "access", "advice", "cmap", "fingerprint", "full_path", "limited", "memory"),
+        *("nbytes", "path"),
     )
 
     remote: Arrival | None = None  # of a remote object: the blocks that are there
@@ -122,6 +128,7 @@ class Mapping:
         self.path = path
         self.full_path = full_path
         self.advice = "open it again"  # end of the error for a changed file
+        self.access = ""
         key = self._key = id(self)
         fd = open_file(path) if open is None else open()  # see descriptors: nothing may fail now
         try:
@@ -138,6 +145,7 @@ class Mapping:
             begin = 0
             if self.nbytes:
                 self._mmap, begin = reserved(self.nbytes, path)
+            self._begin = begin
             data: mmap.mmap | bytes = b"" if self._mmap is None else self._mmap
             # Read-only memory exports read-only buffers, so no array over it can be made writable.
             self.memory = memoryview(data)[begin : begin + self.nbytes]
@@ -196,8 +204,9 @@ class Mapping:
         """Announce to the kernel how the file will be read: random, sequential or normal."""
         if access not in ADVICE:
             raise ValueError(f"access must be one of {', '.join(ADVICE)}, got {access!r}")
+        self.access = access
         if self._mmap is not None:
-            self._mmap.madvise(ADVICE[access])
+            self._mmap.madvise(ADVICE[access], self._begin, self.nbytes)
 
     def willneed(self, at: int, nbytes: int) -> None:
         """Ask the kernel to read bytes ``at`` to ``at + nbytes`` from disk in the background."""
@@ -288,7 +297,7 @@ class HeldMapping(Mapping):
         self.path, self.full_path = path, full_path
         self.advice = "open it again"
         self.fingerprint = fingerprint
-        self.nbytes, self.limited = len(data), True
+        self.nbytes, self.limited, self.access = len(data), True, ""
         self._mmap = None
         self.memory = memoryview(data).toreadonly()
         self._exported = _native.buffer_of(data)

@@ -186,7 +186,7 @@ def is_file(path: str) -> bool:
 def path_beside(path: str, name: str) -> str:
     """Return the path of the file of that name in the folder of a file, or beside an object."""
     if not is_url(path):
-        return os.path.join(os.path.dirname(path), name)
+        return path[: path.rfind("/") + 1] + name
     plain, query = _without_query(path)
     return f"{plain.rpartition('/')[0]}/{name}{query}"
 

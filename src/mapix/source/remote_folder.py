@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 from typing import Any
-from urllib.parse import quote
 
 from mapix.copies import current
 from mapix.source.opened import Source
@@ -45,6 +44,8 @@ class RemoteFolder:
         parts = name.split("/")
         if not parts[0] or ".." in parts or "\0" in name:
             raise OSError(errno.EXDEV, f"the name {name!r} leaves the folder, or could", self.path)
+        from urllib.parse import quote  # here: opening a local file does not need it
+
         plain = self.full_path.startswith("http")  # keys of object stores are not quoted
         return path_beside(f"{self.full_path.rstrip('/')}/", quote(name) if plain else name)
 

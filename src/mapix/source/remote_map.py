@@ -24,7 +24,7 @@ class RemoteMapping(Mapping):
         self._key = 0  # it has no descriptor
         found = opened(url)
         self.path, self.full_path = found.url, url
-        self.advice = "open it again"
+        self.advice, self.access = "open it again", ""
         self.nbytes, self.limited = found.nbytes, False
         self._mmap, begin = reserved(max(1, memory_nbytes(self.nbytes)), self.path)
         self.memory = memoryview(self._mmap)[begin : begin + self.nbytes]

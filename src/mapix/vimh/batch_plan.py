@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix import _native
 from mapix.assembly import check_padding
@@ -16,13 +15,15 @@ from mapix.selection import Rows as Selection
 from mapix.text import counted
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from mapix.augmentation import Draws
     from mapix.placement import Placement
     from mapix.vimh.gatherer import Gatherer
 
 __all__ = ["BatchPlan"]
 
-Rows = NDArray[np.int64]
+Rows: TypeAlias = "NDArray[np.int64]"
 
 
 class BatchPlan:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from numpy.typing import ArrayLike, NDArray
-
 from mapix.batch import Batch
 from mapix.dataset import Dataset
 from mapix.options import Crop, Dtype, Layout
@@ -15,6 +13,8 @@ from mapix.vimh.parameters import UNITS, Unit
 from mapix.vimh.record_types import Record
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
     from mapix.augmentation import Draws
 
 __all__ = ["Batching"]

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from mapix import views
 from mapix.batch import Batch, Prepared, translated
@@ -31,6 +30,8 @@ from mapix.vimh.parameters import LEVELS, Parameters
 from mapix.vimh.record_types import Record
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
     from mapix.augmentation import Draws
     from mapix.byte_ranges import ByteRange
     from mapix.placement import Placement

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix import _native, views
 from mapix.batch import Batch, Lookout, label_codes, same_shapes
@@ -25,6 +24,9 @@ from mapix.vimh.labels import CODES
 from mapix.vimh.parameters import Parameters
 from mapix.vimh.record_index import Columns, RecordIndex
 from mapix.vimh.record_types import Record
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Gatherer"]
 
@@ -194,11 +196,13 @@ class Gatherer(record_types.File):
         index = self.index
         if not (index.stored and index.stride) or self._confirmed >= min(most, index.nrecords):
             return
-        rows = spread(index.nrecords, most)
-        for at in range(0, len(rows), STEP_RECORDS):
-            part = rows[at : at + STEP_RECORDS]
-            self.native.gather(self.pixels.mapping, part, _native.new_gather())  # headers alone
-        self._confirmed = len(rows)
+        mapping = self.pixels.mapping
+        if not self.native.agrees(mapping, most):
+            rows = spread(index.nrecords, most)
+            for at in range(0, len(rows), STEP_RECORDS):
+                part = rows[at : at + STEP_RECORDS]
+                self.native.gather(mapping, part, _native.new_gather())  # headers alone
+        self._confirmed = min(most, index.nrecords)
 
     def _find(self, row: int) -> tuple[int, int, int, int]:
         mapping = self.pixels.mapping

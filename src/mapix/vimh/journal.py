@@ -105,11 +105,12 @@ def settled(path: str, expect: Fingerprint | None = None, ready: Source | None =
     if is_url(path):  # nothing appends to an object
         return Source(path, expect) if ready is None else ready
     kept = journal_of(path)
+    # It was open before this check, so what was committed until then made the file longer.
+    if ready and pending(path, kept) is None and os.stat(path).st_size == ready.nbytes:
+        return ready
     for _ in range(TRIES):
         before = pending(path, kept)
-        reuse = ready if before is None else None
-        source = Source(path, expect, before) if reuse is None else reuse
-        ready = None
+        source = Source(path, expect, before)
         after = pending(path, kept)
         # Committed in between: what the file was when it was opened may be a part of it.
         if before == after and (before is not None or os.stat(path).st_size == source.nbytes):

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix import columns
 from mapix.vimh.parameters import Parameter
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Column"]
 

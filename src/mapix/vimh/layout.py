@@ -10,10 +10,9 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix import _native
 from mapix._native.compiled import fast
@@ -22,6 +21,9 @@ from mapix.selection import spread
 from mapix.source import Mapping, Source
 from mapix.text import counted
 from mapix.vimh.record_index import ENTRY, RecordIndex
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = [
     "DIALECTS",
@@ -262,9 +264,9 @@ def grown(source: Source, before: RecordIndex, progress: Progress | None) -> Rec
         return None
     try:
         native = before.native(interleaved=False)
-        native.gather(
-            source.mapping, spread(n, SAMPLES), _native.new_gather()
-        )  # checks headers, copies nothing
+        if not native.agrees(source.mapping, SAMPLES):
+            # checks headers, copies nothing
+            native.gather(source.mapping, spread(n, SAMPLES), _native.new_gather())
         reading = walk(source, before.head_nbytes, progress, after=before)
     except FormatError:
         return None

@@ -9,7 +9,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix.errors import FileChangedError, FormatError, MapixError, MapixWarning, warn
 from mapix.progress import shown
@@ -35,6 +34,8 @@ from mapix.vimh.parameters import Parameters
 from mapix.vimh.record_index import RecordIndex
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from mapix.vimh.joined import Joined
     from mapix.vimh.pickle_file import PickledBatch
 
@@ -57,8 +58,9 @@ def _believed(source: Source, known: RecordIndex | None, *, strict: bool) -> Rec
     return known if layout.agrees_at_first(source, known) else None
 
 
-def _renewing(source: Source, known: RecordIndex) -> Callable[[], NDArray[np.void] | None]:
-    return lambda: layout.walk(source, known.head_nbytes).index.entries
+def _renewing(source: Source, head_nbytes: int) -> Callable[[], NDArray[np.void] | None]:
+    # It knows no index: in a cycle with its own table, the files would stay mapped.
+    return lambda: layout.walk(source, head_nbytes).index.entries
 
 
 def _grown(
@@ -95,7 +97,7 @@ def _index(
     if found is not None and found.grown:
         found = _grown(source, found, key, progress)
     if found is not None and found.stored_table is not None:
-        found.stored_table.renew = _renewing(source, found)
+        found.stored_table.renew = _renewing(source, found.head_nbytes)
     if found is None:
         reading = layout.choose(
             source, dialect=dialect, hint=hint, strict=strict, progress=progress
@@ -253,7 +255,9 @@ def _open(
         raise FormatError(path, WHAT, str(e)) from e
     gatherer = _gatherer(source, info, named, options, progress)
     gatherer.options = options
-    gatherer.pixels.mapping.advise(options["access"])
+    mapping, access = gatherer.pixels.mapping, options["access"]
+    if mapping.access != access:
+        mapping.advise(access)
     ds = Dataset(info, gatherer=gatherer, options=options)
     differs = disagreements(info, ds.split_name, gatherer.index)
     if differs:  # the records count, not the info JSON
@@ -281,6 +285,7 @@ def _gatherer(
         from mapix.vimh.pickle_gatherer import PickleGatherer
 
         return PickleGatherer(batch, named, hint.shape, **how)
+    source.mapping.advise(options["access"])  # before the map is touched: else much is read ahead
     key = _key(options["dialect"], hint, strict=options["strict"])
     try:
         index = _index(

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix import _native
 from mapix.errors import FileChangedError, FormatError, MapixError, warn
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from mapix.source import Mapping
 
 __all__ = [

@@ -1,0 +1,159 @@
+"""What an open costs: modules that are imported, pages that are read, memory that is released."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import mmap
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mapix
+from mapix import descriptors, errors
+from mapix.source import Source
+from mapix.vimh import Parameter, Writer
+from records import mapped, settle
+from slow_vimh import pack, record
+
+NOT_NEEDED = {
+    *("json", "urllib.parse", "ipaddress", "numpy.typing", "numpy.ma", "logging", "ssl"),
+    *("concurrent.futures", "asyncio", "tempfile", "importlib.metadata", "hashlib", "decimal"),
+    *("mapix.joined", "mapix.loader", "mapix.conversion", "mapix.viewer", "mapix.remote", "PIL"),
+    *("mapix.vimh.writer", "mapix.vimh.appender", "mapix.notebook", "mapix.iid.writer"),
+}
+PAGES = 20  # of a file that is read to open it, and for its first record
+
+
+def uniform(path: Path) -> None:
+    images = np.zeros((17_000, 16, 16, 1), np.uint8)
+    with Writer(path, [Parameter("a", 0)]) as out:
+        out.extend(images, codes={"a": np.arange(len(images)) % 256})
+
+
+def test_a_first_open_imports_little(tmp_path):
+    uniform(tmp_path / "vimh")
+    (tmp_path / "vimh" / "train").rename(tmp_path / "alone")  # an info JSON does need json
+    mapix.idx.write(tmp_path / "a.idx", np.zeros((9, 2, 2), np.uint8))
+    with mapix.iid.Writer(tmp_path / "a.iid") as out:
+        out.add("cells", "1", mask=np.ones((2, 2), bool))
+    code = """
+import sys, numpy
+before = set(sys.modules)
+import mapix
+for path in sys.argv[1:]:
+    mapix.open(path)[0]
+print(*(set(sys.modules) - before))
+"""
+    paths = [tmp_path / "alone", tmp_path / "a.idx", tmp_path / "a.iid"]
+    command = [sys.executable, "-c", code, *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert {"mapix.vimh.opening", "mapix.idx.opening", "mapix.iid.opening"} <= loaded
+    assert sorted(loaded & NOT_NEEDED) == []
+
+
+def resident(path: Path) -> int:
+    """Return how many pages of a file are in memory."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with open(path, "rb") as f, mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ) as memory:
+        view = np.frombuffer(memory, np.uint8)
+        flags = (ctypes.c_ubyte * -(-len(view) // mmap.PAGESIZE))()
+        failed = libc.mincore(ctypes.c_void_p(view.ctypes.data), ctypes.c_size_t(len(view)), flags)
+        del view
+    assert not failed, os.strerror(ctypes.get_errno())
+    return sum(flag & 1 for flag in flags)
+
+
+def evict(path: Path) -> None:
+    with open(path, "rb") as f:
+        os.fsync(f.fileno())
+        os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def idx(path: Path) -> Path:
+    mapix.idx.write(path / "a.idx", np.zeros((5_000, 28, 28), np.uint8))
+    return path / "a.idx"
+
+
+def npy(path: Path) -> Path:
+    np.save(path / "a.npy", np.zeros((5_000, 28, 28), np.uint8))
+    return path / "a.npy"
+
+
+def vimh(path: Path) -> Path:
+    uniform(path / "vimh")
+    settle(path / "vimh" / "train")
+    assert not mapix.open(path / "vimh" / "train").index.stored
+    return path / "vimh" / "train"
+
+
+@pytest.mark.maps
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the kernel takes no advice")
+@pytest.mark.parametrize("make", [vimh, idx, npy])
+def test_opening_a_cold_file_reads_few_pages(make: Callable[[Path], Path], tmp_path):
+    """Readahead, 128 KiB and on some disks megabytes, is off before the first touch of the map."""
+    path = make(tmp_path)
+    mapix.open(path).close()  # what it imports may take memory
+    evict(path)
+    if resident(path) > PAGES:
+        pytest.skip("the file system keeps the pages of the file")
+    ds: Any = mapix.open(path)
+    np.asarray(ds[0] if make is not vimh else ds[0].image).sum()
+    assert make is not vimh or ds.index.stored
+    assert 1 <= resident(path) <= PAGES
+
+
+@pytest.mark.maps
+def test_a_dataset_with_a_stored_index_is_in_no_cycle(tmp_path):
+    """Else its files would stay mapped until the garbage collector runs."""
+    path = tmp_path / "mixed"
+    path.write_bytes(pack([record(2 + i, 2, 1, [(0, 7)]) for i in range(3)]) * 6_000)
+    settle(path)
+    mapix.open(path)
+    gc.collect()
+    gc.disable()
+    try:
+        ds = mapix.open(path)
+        assert ds.index.stored_table is not None
+        assert ds[16_999].shape == (3, 2, 1)
+        assert mapped(path)
+        del ds
+        assert not mapped(path)
+    finally:
+        gc.enable()
+
+
+def test_the_first_bytes_of_a_file_without_a_descriptor(tmp_path):
+    path = tmp_path / "data"
+    path.write_bytes(bytes(range(256)))
+    source = Source(path)
+    fd = descriptors.take(id(source.mapping))
+    other = os.open(tmp_path, os.O_RDONLY)
+    os.dup2(other, fd)  # another thread opened something under the number that was ours
+    os.close(other)
+    try:
+        assert source.mapping.front() == bytes(range(256))
+        assert source.read(250, 6) == bytes(range(250, 256))
+    finally:
+        os.close(fd)
+    with pytest.raises(errors.FormatError, match="6 left"):
+        source.read(250, 7)
+
+
+def test_the_first_bytes_of_a_file_that_changed(tmp_path):
+    path = tmp_path / "data"
+    path.write_bytes(bytes(300))
+    source = Source(path)
+    path.write_bytes(b"x" * 300)
+    os.utime(path, ns=(0, 0))
+    with pytest.raises(errors.FileChangedError):
+        source.mapping.front()
+    with pytest.raises(errors.FileChangedError):
+        source.read(0, 10)
