@@ -307,11 +307,11 @@ def test_flips_and_truncations_of_an_index_that_grew(tmp_path):
     for data in bad:
         place.write_bytes(data)
         assert content(mapix.open(path)) == want
-    for at in range(4096, size, 101):  # an entry is compared with its record
+    for at in range(4096, size, 101):  # an entry is compared with its record, and the next entry
         place.write_bytes(good[:at] + bytes([good[at] ^ 0x55]) + good[at + 1 :])
         ds = mapix.open(path)
         for i, right in enumerate(want):
             try:
                 assert content([ds[i]]) == [right]
             except mapix.FormatError:
-                assert i == (at - 4096) // 16
+                assert 0 <= (at - 4096) // 16 - i <= 1
