@@ -112,6 +112,24 @@ def test_c_and_python_pack_the_same(
 
 
 @needs_c
+@pytest.mark.parametrize(("note", "code"), [(49.9, 0), (50.0, 0), (52.3, 255), (52.31, 255)])
+def test_values_at_the_ends_of_a_range(note: float, code: int) -> None:
+    """Outside of it, a value is clipped with a warning, or refused by ``strict``."""
+    image, labels = np.ones((1, 1, 1), "u1"), {"note": note, "still": 4}
+    codes = {"kind": 3, "turned": None}  # plain ones, so that C packs what lies inside
+    outside = not 50 <= note <= 52.3
+    for strict in (False, True):
+        ours = outcome(packing.fast, 6, strict, image, labels, codes=codes)
+        assert ours == outcome(None, 6, strict, image, labels, codes=codes)
+        if strict and outside:
+            assert ours[0] is ValueError
+        else:
+            ((record, *_),), said = ours
+            assert record[:9] == bytes([1, 0, 1, 0, 1, 0, 3, 0, code])
+            assert len(said) == outside
+
+
+@needs_c
 @pytest.mark.parametrize("dialect", [6, 14])
 @pytest.mark.parametrize("shape", [(4, 17, 3), (1, 1, 1), (5, 40, 3), (3, 2, 4), (7, 9)])
 def test_bytes_of_a_plain_record(dialect: int, shape: tuple[int, ...]) -> None:
