@@ -37,6 +37,7 @@ LIBRARIES = {
     "safetensors": "safetensors",
     "torch": "torch",
     "PIL": "PIL.Image",
+    "matplotlib": "matplotlib",
 }
 """Word of an example -> the library that it needs, beside those that it imports."""
 IMPORT = re.compile(r"^ *(?:from|import) (\w+)", re.M)

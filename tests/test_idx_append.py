@@ -202,7 +202,7 @@ def test_command(tmp_path, capsys):
     shutil.copy(IDX / "be_u8_3x4x5.idx", path)
     other = IDX / "le_u8_3x4x5.idx"
     assert main(["idx", "append", str(other), str(other), str(path)]) == 0
-    assert capsys.readouterr().out == f"{path}: 9 rows\n"
+    assert capsys.readouterr().out == f"{path}: 9 records\n"
     both = mapix.open(path)
     assert both.byteorder == ">"
     assert (both.view()[3:6] == mapix.open(other).view()).all()

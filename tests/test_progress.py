@@ -106,6 +106,7 @@ def test_formats_of_other_packages_have_it_too(tmp_path, monkeypatch):
     class Own(IdxArray):
         def verify(self, progress=None):
             calls.append(progress)
+            return mapix.Report("own")
 
     made = object.__new__(Own)
     made.verify(True)

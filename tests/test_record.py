@@ -217,7 +217,7 @@ def test_hostile_tables(tmp_path: Path) -> None:
                 assert found == look(twins, row) == look(ours, row)
                 if isinstance(found, tuple):
                     refused += 1
-                    assert row in entries
+                    assert entries.keys() & {row, row + 1}  # an entry ends where the next begins
                     assert found[0] in ("FormatError", "SizeError")
                     continue
                 taken += 1

@@ -100,7 +100,7 @@ def test_the_repaired_shard_opens(tmp_path, capsys):
     assert main(["repair", str(path), str(new)]) == 1
     assert capsys.readouterr().out.splitlines() == [
         f"{new}: 3 records, {at[6] + 1024:,} bytes",
-        f"  lost: bytes {at[6]} to {at[7] + 30} ({at[7] + 30 - at[6]} bytes)",
+        f"  lost: bytes {at[6]} to {at[7] + 30} ({at[7] + 30 - at[6]:,} bytes)",
     ]
     with mapix.open(new) as ds:
         assert [r.key for r in ds] == ["a", LONG, "c"]

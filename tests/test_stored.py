@@ -631,10 +631,10 @@ for when in range(1, 200):
     child = os.fork()
     if not child:
         real = os.fdopen
-        def fdopen(fd, mode):
+        def fdopen(fd, mode, **how):
             half = Half.__new__(Half)
             half.when = when
-            half.__init__(real(fd, mode), when)
+            half.__init__(real(fd, mode, **how), when)
             return half
         os.fdopen = fdopen
         for name in ("open", "fsync", "link", "unlink", "mkdir", "rename", "write", "close"):

@@ -242,8 +242,8 @@ def test_ambiguity_shows_both_readings(tmp_path):
     path.write_bytes(ambiguous())
     with pytest.raises(mapix.FormatError, match="both dialects fit") as e:
         mapix.open(path)
-    assert "as 14-byte headers: 1 complete records" in str(e.value)
-    assert "as 6-byte headers: 1 complete records" in str(e.value)
+    assert "as 14-byte headers: 1 complete record in" in str(e.value)
+    assert "as 6-byte headers: 1 complete record in" in str(e.value)
     assert mapix.open(path, dialect=14)[0].label_ids.tolist() == [0]
     assert len(mapix.open(path, dialect=6)[0].label_ids) == 5
 
