@@ -10,6 +10,7 @@ import pytest
 import mapix
 from mapix import progress
 from mapix.idx.array import IdxArray
+from mapix.report import Report
 
 
 def test_a_callback_is_used_as_it_is():
@@ -106,7 +107,7 @@ def test_formats_of_other_packages_have_it_too(tmp_path, monkeypatch):
     class Own(IdxArray):
         def verify(self, progress=None):
             calls.append(progress)
-            return mapix.Report("own")
+            return Report("own")
 
     made = object.__new__(Own)
     made.verify(True)

@@ -135,7 +135,7 @@ def test_explanations(ds):
     batch = ds.batch(rows, pad=True, dtype="float32", scale=0.5)
     assert found["copies_nbytes"] == batch.images.nbytes
     assert found["reads_nbytes"] == sum(ds[i].nbytes for i in rows)
-    assert found["converts"] == "to float32, scaled and shifted, to NHWC, padded"
+    assert found["converts"] == "uint8 to float32, scaled and shifted, to NHWC, padded"
     flat = ds.explain(batch=rows, flat=True)
     assert flat["copies_nbytes"] == ds.batch(rows, flat=True).images.nbytes
     assert flat["converts"] == ""
