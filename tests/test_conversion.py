@@ -687,7 +687,7 @@ def test_the_command(tmp_path, capsys):
 
     source = mnist(tmp_path / "mnist")
     assert main(["convert", str(source), str(tmp_path / "v"), "--to", "vimh"]) == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'v'}: vimh, records: 40 train, 10 test\n"
+    assert capsys.readouterr().out == f"{tmp_path / 'v'}: vimh, 50 records: 40 train, 10 test\n"
     target = str(tmp_path / "x.npy")
     assert main(["convert", str(source), target, "--split", "train"]) == 2
     assert "would lose: label label" in capsys.readouterr().err

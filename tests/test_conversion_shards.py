@@ -189,7 +189,7 @@ def test_how_many_shards(tmp_path, options, sizes):
     made = mapix.convert(uniform(), tmp_path / "x.npz", **options)
     assert [len(mapix.open(path)) for path in made.shards] == sizes
     assert len(os.listdir(tmp_path)) == len(sizes)
-    assert str(made).startswith(f"{made.shards[0]} ...: npz, shards: {len(sizes)}, records: 17")
+    assert str(made).startswith(f"{made.shards[0]} ...: npz, {len(sizes)} shards, 17 records")
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_the_command_line_writes_shards(tmp_path, capsys):
     want = mapix.open(tmp_path / "x.npz")
     same(mapix.open(made["shards"]), want)
     assert main(["merge", *made["shards"], "-o", str(tmp_path / "m.npz"), "--shards", "2"]) == 0
-    assert "shards: 2, records: 17" in capsys.readouterr().out
+    assert "2 shards, 17 records" in capsys.readouterr().out
     again = [str(tmp_path / f"m-{k:05}-of-00002.npz") for k in range(2)]
     same(mapix.open(again), want)
     command = ["split", *again, "-o", str(tmp_path / "s.npz"), "--share", "0.5", "--shards", "2"]

@@ -19,6 +19,7 @@ import every_operation
 import mapix
 from mapix import notebook, text
 from mapix.batch import Batch
+from mapix.columns import Column
 from mapix.drawing import thumbnail
 from mapix.drawing.scaling import brightened
 from mapix.iid import Writer
@@ -103,7 +104,7 @@ def test_repr_of_datasets_states_type_path_and_number(opened):
         found = check_repr(ds)
         assert type(ds).__name__ in found
         assert opened.path in found
-        assert str(len(ds)) in found or " x ".join(map(str, ds.som_shape)) in found
+        assert f"{len(ds):,}" in found or " x ".join(map(str, ds.som_shape)) in found
         for name in list(ds._shown_names())[:3]:
             assert name in found
         if ds.FAMILY == "vimh":
@@ -279,6 +280,39 @@ def test_a_record_that_cannot_be_described_is_stated():
 
 
 # --- pictures -------------------------------------------------------------------------------------
+
+
+class Labelled:
+    """A dataset of two labels; the names of the classes of one of them are known."""
+
+    def _label_names(self):
+        return ["kind", "note"]
+
+    def _class_names(self):
+        return {"kind": ("cat", "dog")}
+
+    def _rows_of(self, indices):
+        return indices
+
+    def _sample(self, rows):
+        kinds = Column("kind", np.array([1, 2, 0]), np.array([True, True, False]))
+        return {"kind": kinds, "note": Column("note", np.array([51, 52, 53]))}
+
+
+def test_captions_name_classes():
+    found = notebook.captions(Labelled(), np.arange(3), [10, 11, 12])
+    assert found == ["10\ndog\n51 note", "11\n2 kind\n52 note", "12: 53 note"]
+
+
+def test_captions_of_a_folder_of_classes(tmp_path):
+    image = pytest.importorskip("PIL.Image", reason="needs Pillow: pip install 'mapix[images]'")
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        image.new("L", (4, 4)).save(tmp_path / name / "a.png")
+    ds = mapix.open(tmp_path)
+    assert [line for _, line in notebook.thumbnails(ds, 16)] == ["0: cat", "1: dog"]
+    twice = mapix.open([tmp_path, tmp_path])
+    assert notebook.captions(twice, np.array([3]), [3]) == ["3: dog"]
 
 
 def test_show_puts_records_side_by_side(tmp_path):

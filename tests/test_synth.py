@@ -160,7 +160,10 @@ def test_the_command(tmp_path, capsys):
     config = tmp_path / "config.json"
     config.write_text(json.dumps(CONFIG))
     assert not main(["vimh", "synth", str(config), "-o", str(tmp_path)])
-    assert "vimh-32x24x1_28160Hz_0p375s_60dss_saw_2p: records: 45 train" in capsys.readouterr().out
+    assert (
+        "vimh-32x24x1_28160Hz_0p375s_60dss_saw_2p: 60 records: 45 train, 15 test"
+        in capsys.readouterr().out
+    )
     config.write_text("{")
     with pytest.raises(FormatError, match="config.json"):
         synth(config, tmp_path / "x")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix.columns import facts_of_all
+from mapix.columns import FACTS, facts_of_all
 from mapix.drawing import contact_sheet
 from mapix.drawing.scaling import brightened
 from mapix.errors import MapixError
@@ -37,10 +37,6 @@ LICENSE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
 HUB_READS = frozenset({".arrow", ".csv", ".json", ".jsonl", ".parquet", ".tar"})
 SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"))
 MORE_SIZES = ((10**7, "1M<n<10M"), (10**8, "10M<n<100M"), (10**9, "100M<n<1B"))
-HEADS = (
-    *("name", "label", "type", "distinct", "missing", "low", "high"),
-    *("unit", "description", "problem"),
-)
 
 USUAL = {1: ("no",), 4: ("0",)}  # columns of the table that are left out if they hold only this
 
@@ -89,7 +85,7 @@ def card(
             )
     ds = next(iter(parts.values()))
     facts = ds.describe()
-    classes = _classes(ds, facts)
+    classes = {k: v for k, v in ds._class_names().items() if k in ds._label_names() and v}
     columns = facts_of_all(ds.columns, ds._label_names())
     matter = {
         "license": license or UNKNOWN,
@@ -143,17 +139,6 @@ def picture(ds: Any) -> NDArray[np.uint8] | None:
 def _size(n: int) -> str:
     """Return the Hub's name of the size of a dataset."""
     return next((name for most, name in (*SIZES, *MORE_SIZES) if n < most), "1B<n<10B")
-
-
-def _classes(ds: Any, facts: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Return names of classes, by the label that numbers them."""
-    found = facts.get("classes")
-    labels = list(ds._label_names())
-    if isinstance(found, Mapping):
-        return {k: list(map(str, v)) for k, v in found.items() if k in labels and v}
-    if isinstance(found, list | tuple) and found and len(labels) == 1:
-        return {labels[0]: list(map(str, found))}
-    return {}
 
 
 def _tasks(ds: Any, columns: Sequence[Any], classes: Mapping[str, Any]) -> list[str]:
@@ -251,11 +236,11 @@ def _cell(value: Any) -> str:
 
 
 def _column_table(columns: Sequence[Mapping[str, Any]]) -> str:
-    rows = [[_cell(facts.get(head)) for head in HEADS] for facts in columns]
+    rows = [[_cell(facts.get(head)) for head in FACTS] for facts in columns]
     used = [
-        k for k in range(len(HEADS)) if any(row[k] not in ("", *USUAL.get(k, ())) for row in rows)
+        k for k in range(len(FACTS)) if any(row[k] not in ("", *USUAL.get(k, ())) for row in rows)
     ]
-    return _table([HEADS[k] for k in used], ([row[k] for k in used] for row in rows))
+    return _table([FACTS[k] for k in used], ([row[k] for k in used] for row in rows))
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

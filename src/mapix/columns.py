@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "FACTS",
     "Column",
     "Columns",
     "column_of",
@@ -30,6 +31,11 @@ __all__ = [
 ]
 
 MOST_NUMBER = 1 << 1023  # integers above it are not a float64
+FACTS = (
+    *("name", "label", "type", "distinct", "missing", "low", "high"),
+    *("unit", "description", "problem"),
+)
+"""The facts of ``facts_of_all``, in the order of tables."""
 TYPES = {"str": "text", "bytes": "bytes"}
 
 

@@ -398,6 +398,10 @@ class Dataset(abc.ABC, Generic[R]):
         """Return the names of the columns that are labels: what ``weights()`` balances."""
         return ()
 
+    def _class_names(self) -> Mapping[str, Sequence[str]]:
+        """Return the names of classes, by the label that numbers them; empty if not known."""
+        return {}
+
     def _facts(self) -> dict[str, Any]:
         """Return what only this family states, for ``describe``: plain data."""
         return {}

@@ -23,6 +23,7 @@ from mapix.parts import OpenParts, Parts
 from mapix.plans import PART_NBYTES, Map, Piece, cut, mapped
 from mapix.report import Report
 from mapix.selection import Rows, distinct
+from mapix.text import counted
 
 if TYPE_CHECKING:
     from mapix.placement import Placement
@@ -214,6 +215,10 @@ class Joined(Dataset[R]):
 
     def _label_names(self) -> Sequence[str]:
         return self._known_labels
+
+    def _class_names(self) -> Mapping[str, Sequence[str]]:
+        first, *others = (ds._class_names() for ds in self.parts.examples)
+        return first if all(other == first for other in others) else {}
 
     def _column(self, name: str) -> Column:
         known: list[tuple[Column | None, NDArray[np.int64] | None, Where, int]] = [
@@ -518,8 +523,7 @@ class Joined(Dataset[R]):
         return self.parts.facts()
 
     def _summary(self) -> str:
-        n = len(self.parts)
-        return f"{len(self)} {self.RECORDS} in {n} file{'' if n == 1 else 's'}"
+        return f"{counted(len(self), self.RECORDS)} in {counted(len(self.parts), 'file')}"
 
     def _explained(self, row: int) -> dict[str, Any]:
         part, i = self._place(row)

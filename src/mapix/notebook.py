@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 MOST_PICTURES = 16
+MOST_NAME = 24  # characters of the name of a class
 SAMPLE_RECORDS = 256  # whose columns are read
 SAMPLE_SECONDS = 0.5  # after which no other column is read
 SIDE, LARGE_SIDE = 96, 256  # pixels of thumbnails, and of a record's picture
@@ -129,28 +130,37 @@ def thumbnails(
 ) -> Iterator[tuple[Bytes, str]]:
     """Yield picture and caption of each record that has pixels; by default of 16, spread evenly."""
     which = spread(len(ds), MOST_PICTURES) if indices is None else indices
-    rows, labels = ds._rows_of(which).tolist(), captions(ds, which)
-    for i, row, label in zip(which.tolist(), rows, labels, strict=True):
+    rows, texts = ds._rows_of(which).tolist(), captions(ds, which, which.tolist())
+    for row, text in zip(rows, texts, strict=True):
         found = ds._drawing(row, size)
         if found is not None:
-            between = "\n" if "\n" in label else ": "
-            yield found, f"{i}{between}{label}" if label else str(i)
+            yield found, text
 
 
-def captions(ds: Any, indices: NDArray[np.int64]) -> list[str]:
-    """Return the labels of records, a line each; of a single label its value alone."""
+def captions(ds: Any, indices: NDArray[np.int64], numbers: Sequence[int]) -> list[str]:
+    """Return the number of each record, and its labels: ``"12: cat"``, or a line each.
+
+    A class is named where its name is known.  A label without one is a number, with the name of
+    the label where there are several.
+    """
     texts: list[list[str]] = [[] for _ in indices]
     names = list(ds._label_names()) if len(indices) else []
     sample = ds._sample(ds._rows_of(indices)) if names else {}
     known = [sample[name] for name in names if name in sample]
-    alone = len(known) == 1
+    alone, classes = len(known) == 1, ds._class_names()
     for column in known:
+        named = classes.get(column.name, ())
         values, present = column.values.tolist(), column.present.tolist()
         for text, value, there in zip(texts, values, present, strict=True):
             if there:
-                shown = _number(value, 4)
-                text.append(shown if alone else f"{shown} {column.name}")
-    return ["\n".join(text) for text in texts]
+                if isinstance(value, int) and 0 <= value < len(named):
+                    text.append(plain_line(named[value], MOST_NAME))
+                else:
+                    text.append(_number(value, 4) + ("" if alone else f" {column.name}"))
+    return [
+        (": " if len(text) == 1 else "\n").join([str(number), *text])
+        for number, text in zip(numbers, texts, strict=True)
+    ]
 
 
 def sampled(ds: Any) -> tuple[dict[str, Any], list[str]]:

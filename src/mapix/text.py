@@ -14,6 +14,7 @@ __all__ = [
     "array_text",
     "brief",
     "counted",
+    "counted_splits",
     "described",
     "description",
     "fitting",
@@ -36,7 +37,7 @@ MOST_IN_TABLE = 60  # characters of a cell
 BYTE_ORDERS = {"<": "little", ">": "big"}
 SIZES = ("shape", "image")  # ends of the names of facts that are sides
 RANGES = ("area",)  # names of facts that are the least and the largest value
-WHOLE = ("path", "how")  # names of facts that are never cut: paths are copied, sentences read
+UNCUT = ("path", "how")  # names of facts that are never cut: paths are copied, sentences read
 MOST_NAMED = 8  # values of a tuple that ``brief`` names
 
 
@@ -65,6 +66,16 @@ def counted(n: int, what: str) -> str:
     """
     one = what.removesuffix("s")
     return f"{n:,} {one}{'' if n == 1 else 's'}"
+
+
+def counted_splits(records: Mapping[str, int], what: str = "records") -> str:
+    """Return the number of records, and of each split if there are several.
+
+    ``8 records``, or ``50 records: 40 train, 10 test``.
+    """
+    held = counted(sum(records.values()), what)
+    parts = ", ".join(f"{n:,} {split}" for split, n in records.items())
+    return f"{held}: {parts}" if len(records) > 1 else held
 
 
 def nbytes(value: float) -> str:
@@ -265,7 +276,7 @@ def _cell(value: Any, name: str) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     text = value_text(value, name)
-    return text if name in WHOLE else shortened(text, MOST_IN_TABLE)
+    return text if name in UNCUT else shortened(text, MOST_IN_TABLE)
 
 
 def _plain(value: Any) -> bool:
@@ -321,7 +332,7 @@ def value_text(value: Any, name: str = "") -> str:
         return (" x " if name.endswith(SIZES) else ", ").join(value_text(v) for v in value)
     if isinstance(value, Mapping):
         return ", ".join(f"{k} {value_text(v)}" for k, v in value.items())
-    return str(value) if name in WHOLE else shortened(str(value), MOST_CHARACTERS)
+    return str(value) if name in UNCUT else shortened(str(value), MOST_CHARACTERS)
 
 
 def shortened(text: str, most: int) -> str:

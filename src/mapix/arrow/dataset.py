@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from mapix.pictures.dataset import PictureDataset
 from mapix.pictures.decoding import MAX_PIXELS, EncodedPicture, image_of
 from mapix.plans import Map, over
 from mapix.report import Report, report_progress
+from mapix.text import title_of
 from mapix.views import exported
 
 __all__ = ["ArrowTable", "ParquetTable", "TableRecord"]
@@ -107,6 +108,7 @@ class ArrowTable(PictureDataset[TableRecord], FileDataset[TableRecord]):
     """
 
     FAMILY = "arrow"
+    GROUPS: ClassVar[str] = "record_batches"
 
     def __init__(self, file: TableFile, max_pixels: int = MAX_PIXELS) -> None:
         options = {"max_group_nbytes": file.limit, "max_pixels": max_pixels}
@@ -152,7 +154,7 @@ class ArrowTable(PictureDataset[TableRecord], FileDataset[TableRecord]):
         return {
             **super()._facts(),
             "image_column": self.image_column,
-            "groups": len(self.file.ends),
+            self.GROUPS: len(self.file.ends),
             "types": {name: str(kind) for name, kind in self.file.types},
             "classes": self.classes,
         }
@@ -237,6 +239,9 @@ class ArrowTable(PictureDataset[TableRecord], FileDataset[TableRecord]):
     def _label_names(self) -> Sequence[str]:
         return tuple(name for name in self.classes if name in self._column_names())
 
+    def _class_names(self) -> Mapping[str, Sequence[str]]:
+        return self.classes
+
     # --- health -----------------------------------------------------------------------------------
 
     def _record_sizes(self) -> int:
@@ -252,7 +257,9 @@ class ArrowTable(PictureDataset[TableRecord], FileDataset[TableRecord]):
         map : callable or int, optional
             What runs the check in parts: see ``statistics``.  The report is the same.
         """
-        report = Report(self.path, len(self), self.source.nbytes, checked=["groups", "images"])
+        report = Report(
+            self.path, len(self), self.source.nbytes, checked=[title_of(self.GROUPS), "images"]
+        )
         for found in over(self._part(None), _check, map=map, progress=progress):
             for row, problem in found:
                 report.problems.append(problem)
@@ -280,3 +287,4 @@ class ParquetTable(ArrowTable):
     """Rows of a Parquet file: see ``ArrowTable``."""
 
     FAMILY = "parquet"
+    GROUPS = "row_groups"

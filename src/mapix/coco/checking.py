@@ -91,9 +91,8 @@ def _others(file: CocoFile) -> Problems:
         for number in numbers[counts > 1].tolist()[:10]:
             yield f"{path}: several {name} have the id {number}"
         for row in np.flatnonzero(~present).tolist():
-            if "segments_info" not in file.layout.table(name).parsed(
-                row
-            ):  # panoptic ones need none
+            found = file.layout.table(name).parsed(row)
+            if "segments_info" not in found:  # panoptic annotations need none
                 yield f"{path}: {name[:-1]} {row} has no id"
                 break
     ids = [c.get("id") for c in file.categories]

@@ -81,7 +81,7 @@ def add_new(parser: Any, help: str, metavar: str = "OUT") -> None:
 
 
 def new_file(arguments: argparse.Namespace) -> str:
-    """Return the path of the new file.
+    """Return the path of the new file; ``emit`` then prints, and does not write there.
 
     Raises
     ------
@@ -89,6 +89,7 @@ def new_file(arguments: argparse.Namespace) -> str:
         None was given, or two.
     """
     given = [path for path in (arguments.new, arguments.out) if path is not None]
+    arguments.out = None
     if len(given) != 1:
         raise UsageError("one new file has to be named, as the last argument or by -o")
     return str(given[0])

@@ -5,16 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from mapix.columns import facts_of_all
+from mapix.columns import FACTS, facts_of_all
 from mapix.commands.arguments import add_paths, add_records, opened
 from mapix.commands.output import Table, add_output, emit
 
 __all__ = ["add"]
-
-HEADS = (
-    *("name", "label", "type", "distinct", "missing", "low", "high"),
-    *("unit", "description", "problem"),
-)
 
 
 def add(parser: Any) -> None:
@@ -28,6 +23,6 @@ def add(parser: Any) -> None:
 def _run(arguments: argparse.Namespace) -> None:
     with opened(arguments) as ds:
         found = facts_of_all(ds.columns, ds._label_names())
-    used = [head for head in HEADS if any(entry.get(head) not in (None, "") for entry in found)]
+    used = [head for head in FACTS if any(entry.get(head) not in (None, "") for entry in found)]
     rows = [[entry.get(head) for head in used] for entry in found]
     emit(arguments, found, Table(used, rows) if found else "no columns")

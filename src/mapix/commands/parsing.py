@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from mapix.commands.catalogue import COMMANDS
 from mapix.commands.status import USAGE
 
-__all__ = ["Parser", "options_of", "parser", "subparsers"]
+__all__ = ["Parser", "add_tool", "options_of", "parser", "subparsers"]
 
 EPILOG = """Exit status: 0 good, 1 the data are bad (or differ), 2 it could not be done, 3 wrong
 usage. `mapix COMMAND --help` prints the options of a command."""
@@ -34,6 +34,13 @@ def _of_formats() -> Iterator[tuple[str, str, Any]]:
                 yield name, text, found.commands
 
 
+def add_tool(commands: Any, name: str, text: str) -> argparse.ArgumentParser:
+    """Add a command, or a tool of a format, and return its parser; ``text`` is its line of help."""
+    what = f"{text[0].upper()}{text[1:]}."
+    found: argparse.ArgumentParser = commands.add_parser(name, help=text, description=what)
+    return found
+
+
 def _add(parser: Any, module: str) -> None:
     importlib.import_module(module).add(parser)
 
@@ -51,10 +58,7 @@ def parser(command: str | None) -> Parser:
         return found
     if command in COMMANDS:
         text, module = COMMANDS[command]
-        _add(
-            commands.add_parser(command, help=text, description=f"{text[0].upper()}{text[1:]}."),
-            module,
-        )
+        _add(add_tool(commands, command, text), module)
         return found
     for name, (text, _) in COMMANDS.items():
         commands.add_parser(name, help=text)

@@ -16,7 +16,6 @@ from mapix.errors import MapixError
 from mapix.text import type_name
 
 __all__ = [
-    "captions",
     "chosen_names",
     "found_record",
     "listing",
@@ -101,16 +100,6 @@ def pixel_facts(ds: Any, i: int) -> dict[str, Any]:
         numbers = image.view(np.uint8) if image.dtype.kind == "b" else numbers
         facts |= {"low": numbers.min(), "mean": float(numbers.mean()), "high": numbers.max()}
     return facts
-
-
-def captions(ds: Any, indices: Sequence[int]) -> list[str]:
-    """Return number and labels of records as text."""
-    names = [name for name in ds._label_names() if name in ds.columns]
-    texts = []
-    for record in listing(ds, np.array(indices, np.int64), names):
-        values = [f"{name} {cell(record[name])}" for name in names if name in record]
-        texts.append("\n".join([str(record["record"]), *values]))
-    return texts
 
 
 def table_of(records: Iterable[dict[str, Any]], title: str = "") -> Table:

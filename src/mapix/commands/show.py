@@ -53,9 +53,9 @@ def _drawn(arguments: argparse.Namespace, ds: Any, pictures: bool) -> Any:
     """Return what is shown, uint8 (h, w, 3)."""
     import numpy as np
 
-    from mapix.commands.records import captions
     from mapix.drawing import contact_sheet
     from mapix.drawing.scaling import brightened
+    from mapix.notebook import captions
 
     everything = arguments.where is arguments.range is arguments.sort is None
     if everything and (overview := ds._overview()) is not None:
@@ -70,7 +70,9 @@ def _drawn(arguments: argparse.Namespace, ds: Any, pictures: bool) -> Any:
         raise CommandError(f"{ds.path}: {why if n else f'there are no {ds.RECORDS}'}")
     images = list(known.values())
     if pictures:
-        return contact_sheet(images, arguments.across, captions(ds, list(known)), gap=8)
+        indices = np.array(list(known))
+        texts = captions(ds, indices, ds._rows_of(indices).tolist())
+        return contact_sheet(images, arguments.across, texts, gap=8)
     across = arguments.across or max(1, wide // (max(i.shape[1] for i in images) + 1))
     return contact_sheet(images, across, gap=1)
 

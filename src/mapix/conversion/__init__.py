@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from mapix import registry
 from mapix.errors import LossError
 from mapix.progress import shown
-from mapix.text import brief, counted
+from mapix.text import brief, counted, counted_splits
 
 if TYPE_CHECKING:
     from mapix.conversion.stream import Axes
@@ -34,6 +34,9 @@ TARGETS = {
 """Targets that are not formats of ``mapix.open``: name -> ``"module:class"``."""
 
 
+UNITS = ("layers", "segments")  # of models and archives, which have no splits
+
+
 @dataclass(frozen=True, slots=True)
 class Converted:
     """The result of ``convert``.
@@ -43,7 +46,7 @@ class Converted:
     path, format : str
         The file or directory, and its format.
     records : dict of str to int
-        Number of records in each split.
+        Number of records in each split; of a model its ``layers``, of an archive its ``segments``.
     lost : tuple of str
         Descriptions of everything that the target cannot hold; empty unless ``lossy=True``.
     shards : tuple of str
@@ -59,12 +62,10 @@ class Converted:
     __repr__ = brief
 
     def __str__(self) -> str:
-        counts = ", ".join(f"{n:,} {split}" for split, n in self.records.items())
-        number = f", shards: {len(self.shards):,}" if self.shards else ""
+        unit = next((name for name in self.records if name in UNITS), "records")
+        held = counted_splits(self.records, unit)
+        number = f", {counted(len(self.shards), 'shard')}" if self.shards else ""
         place = f"{self.shards[0]} ..." if self.shards else self.path
-        held = f"records: {counts}"
-        if set(self.records) == {"layers"}:  # of a model
-            held = counted(self.records["layers"], "layer")
         lines = [f"{place}: {self.format}{number}, {held}"]
         return "\n".join([*lines, *(f"lost: {text}" for text in self.lost)])
 

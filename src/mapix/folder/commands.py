@@ -8,6 +8,7 @@ from typing import Any
 
 from mapix.commands.arguments import add_new, new_file
 from mapix.commands.output import add_output, emit
+from mapix.commands.parsing import add_tool
 
 __all__ = ["add"]
 
@@ -17,7 +18,7 @@ def add(commands: Any) -> None:
     folder = commands.add_parser("folder")
     below = folder.add_subparsers(dest="tool", required=True, metavar="TOOL")
 
-    lint = below.add_parser("lint", help="check lines, files, boxes; exit status 1 for findings")
+    lint = add_tool(below, "lint", "check lines, files, boxes; exit status 1 for findings")
     lint.add_argument("path", metavar="PATH")
     lint.add_argument("--split", help="one of its splits; by default all")
     lint.add_argument("--no-pictures", action="store_true", help="do not decode pictures")
@@ -29,7 +30,7 @@ def add(commands: Any) -> None:
     add_output(lint)
     lint.set_defaults(run=_lint)
 
-    sheet = below.add_parser("sheet", help="draw records with captions and boxes (needs Pillow)")
+    sheet = add_tool(below, "sheet", "draw records with captions and boxes (needs Pillow)")
     sheet.add_argument("path", metavar="PATH")
     add_new(sheet, "the picture to write")
     sheet.add_argument("--split", help="one of its splits")

@@ -75,12 +75,11 @@ def stream(
         how.pad_to([s.shapes for s in seen.values()])
         seen = {split: _Seen(ds, how) for split, ds in splits.items()}
     known = _classes([s for s in seen.values() if s.values_by_name])
-    alike = (
-        len({getattr(ds, "classes", ()) for ds in splits.values()}) == 1
-    )  # () of several folders
+    named = [tuple(ds._class_names().get(LABEL, ())) for ds in splits.values()]
+    classes = named[0] if len(set(named)) == 1 else ()
     found = {}
     for split, ds in splits.items():
-        label = _label(seen[split], known) or (_numbered(ds, seen[split]) if alike else None)
+        label = _label(seen[split], known) or _numbered(seen[split], classes)
         found[split] = _stream(ds, seen[split], how, label)
     (only,) = splits.values() if len(splits) == 1 else (None,)
     if directory is not None and os.path.isdir(directory) and only is not None:
@@ -253,9 +252,8 @@ def _label(seen: _Seen, known: list[Any] | None) -> Label | None:
     return Label(CATEGORY, lambda: (values, present), classes=classes, listed=True)
 
 
-def _numbered(ds: ImageFolder, seen: _Seen) -> Label | None:
+def _numbered(seen: _Seen, classes: tuple[str, ...]) -> Label | None:
     """Return the classes of sub-folders as a label; None where not every record has one."""
-    classes = getattr(ds, "classes", ())
     n = len(classes)
     if not n or not all(type(value) is int and 0 <= value < n for value in seen.labels):
         return None

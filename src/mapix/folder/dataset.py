@@ -242,6 +242,9 @@ class ImageFolder(PictureDataset[Record]):
     def _label_names(self) -> Sequence[str]:
         return (LABEL,) if LABEL in fields_of(self.metadata_file) else ()
 
+    def _class_names(self) -> Mapping[str, Sequence[str]]:
+        return {LABEL: self.classes}
+
     def _labels_of(
         self, names: tuple[str, ...], rows: NDArray[np.int64]
     ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -257,8 +260,8 @@ class ImageFolder(PictureDataset[Record]):
         return np.array([self._size_of(row) for row in self.rows.tolist()], np.int64)
 
     def _files_nbytes(self) -> int:
-        whole = self if self._rows is None else self._part(None)
-        return self.metadata_file.source.nbytes + whole._total_size()
+        every = self if self._rows is None else self._part(None)
+        return self.metadata_file.source.nbytes + every._total_size()
 
     def _size_of(self, row: int) -> int:
         """Return the bytes of a picture's file; 0 where it cannot be found."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from mapix.commands.arguments import add_new, add_paths_and_target, new_file, target_of
 from mapix.commands.output import add_output, emit
+from mapix.commands.parsing import add_tool
 from mapix.idx import tools
 from mapix.idx.layout import CODES
 from mapix.registry import open_dataset
@@ -22,8 +23,7 @@ def add(commands: Any) -> None:
     below = idx.add_subparsers(dest="tool", required=True, metavar="TOOL")
 
     def command(name: str, text: str, *names: str, **given: Any) -> argparse.ArgumentParser:
-        what = f"{text[0].upper()}{text[1:]}."
-        parser: argparse.ArgumentParser = below.add_parser(name, help=text, description=what)
+        parser = add_tool(below, name, text)
         for n in names:
             if n == "new":
                 add_new(parser, "the new file")

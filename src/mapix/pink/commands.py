@@ -8,6 +8,7 @@ from typing import Any
 
 from mapix.commands.arguments import add_new, natural, new_file
 from mapix.commands.output import Table, add_output, emit
+from mapix.commands.parsing import add_tool
 from mapix.pink.converting import convert
 from mapix.pink.data import Data
 from mapix.pink.file import PinkFile
@@ -25,8 +26,7 @@ def add(commands: Any) -> None:
     below = pink.add_subparsers(dest="tool", required=True, metavar="TOOL")
 
     def command(name: str, text: str, *names: str) -> argparse.ArgumentParser:
-        what = f"{text[0].upper()}{text[1:]}."
-        parser: argparse.ArgumentParser = below.add_parser(name, help=text, description=what)
+        parser = add_tool(below, name, text)
         for n in names:
             parser.add_argument(n, metavar="FILE", nargs="+" if n == "files" else None)
         parser.add_argument(

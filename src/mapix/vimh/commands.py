@@ -7,6 +7,7 @@ from typing import Any
 
 from mapix.commands.output import emit, progress
 from mapix.registry import open_dataset
+from mapix.text import counted_splits
 from mapix.vimh.audio_dataset import from_audio
 from mapix.vimh.spectrogram import CHANNELS, TYPES, WINDOWS, Spectrogram
 from mapix.vimh.synthesis import synth
@@ -127,5 +128,4 @@ def _report(a: argparse.Namespace, path: str) -> None:
     """Print what was written."""
     with open_dataset(path, format="vimh") as ds:
         records = {name: ds.info[f"{name}_samples"] for name in ds.splits}
-    counts = ", ".join(f"{n:,} {name}" for name, n in records.items())
-    emit(a, {"path": path, "records": records}, f"{path}: records: {counts}")
+    emit(a, {"path": path, "records": records}, f"{path}: {counted_splits(records)}")

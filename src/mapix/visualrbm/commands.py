@@ -8,6 +8,7 @@ from typing import Any
 
 from mapix.commands.arguments import add_new, new_file
 from mapix.commands.output import add_output, emit
+from mapix.commands.parsing import add_tool
 
 __all__ = ["add"]
 
@@ -18,8 +19,7 @@ def add(commands: Any) -> None:
     below = rbm.add_subparsers(dest="tool", required=True, metavar="TOOL")
 
     def command(name: str, run: Callable[[Any], None], text: str) -> argparse.ArgumentParser:
-        what = f"{text[0].upper()}{text[1:]}."
-        parser: argparse.ArgumentParser = below.add_parser(name, help=text, description=what)
+        parser = add_tool(below, name, text)
         parser.set_defaults(run=run)
         return parser
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from mapix.commands.parsing import add_tool
+
 __all__ = ["TOOLS", "add"]
 
 TOOLS: dict[str, tuple[str, str]] = {
@@ -28,5 +30,4 @@ def add(commands: Any) -> None:
     iid = commands.add_parser("iid")
     below = iid.add_subparsers(dest="tool", required=True, metavar="TOOL")
     for name, (text, module) in TOOLS.items():
-        parser = below.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
-        importlib.import_module(module).add(parser)
+        importlib.import_module(module).add(add_tool(below, name, text))

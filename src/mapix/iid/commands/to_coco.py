@@ -33,7 +33,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from mapix.iid.coco_writing import to_coco
     from mapix.registry import open_dataset
 
-    target, arguments.out = new_file(arguments), None
+    target = new_file(arguments)
     with progress(f"writing {target}") as show:
         to_coco(
             arguments.path,

@@ -29,7 +29,7 @@ def _run(arguments: argparse.Namespace) -> None:
     from mapix.iid.geojson import to_geojson
     from mapix.iid.opening import open_path
 
-    target, arguments.out = new_file(arguments), None
+    target = new_file(arguments)
     with open_path(arguments.path) as archive, progress(f"writing {target}") as show:
         to_geojson(archive, target, object_type=arguments.object_type, progress=show)
         n = int((archive.counts() > 0).sum())  # segments without pixels have no outline
