@@ -17,6 +17,7 @@ import mapix.conversion.stream
 import mapix.iid
 from mapix import LossError, UnsupportedError
 from mapix.__main__ import main
+from mapix.text import counted
 from test_conversion_contract import Toy, images
 
 N = 17
@@ -189,7 +190,8 @@ def test_how_many_shards(tmp_path, options, sizes):
     made = mapix.convert(uniform(), tmp_path / "x.npz", **options)
     assert [len(mapix.open(path)) for path in made.shards] == sizes
     assert len(os.listdir(tmp_path)) == len(sizes)
-    assert str(made).startswith(f"{made.shards[0]} ...: npz, {len(sizes)} shards, 17 records")
+    number = counted(len(sizes), "shard")
+    assert str(made).startswith(f"{made.shards[0]} ...: npz, {number}, 17 records")
 
 
 @pytest.mark.parametrize(

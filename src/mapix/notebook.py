@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 MOST_PICTURES = 16
-MOST_NAME = 24  # characters of the name of a class
+MOST_NAME = 24  # characters of a text or the name of a class
 SAMPLE_RECORDS = 256  # whose columns are read
 SAMPLE_SECONDS = 0.5  # after which no other column is read
 SIDE, LARGE_SIDE = 96, 256  # pixels of thumbnails, and of a record's picture
@@ -244,13 +244,10 @@ def _values(column: Any) -> tuple[str, str, str]:
         unit = f" {column.unit}" if column.unit else ""
         return kind, f"{_number(low)} to {_number(high)}{unit}", lacking
     texts = list(dict.fromkeys(map(_number, values.tolist())))
-    shown = ", ".join(repr(plain_line(text, 24)) for text in texts[:3])
+    shown = ", ".join(repr(plain_line(text, MOST_NAME)) for text in texts[:3])
+    more = f", {counted(len(texts) - 3, 'other')}" if len(texts) > 3 else ""
     kind = "text" if isinstance(values.flat[0], str) else "list"
-    return (
-        kind,
-        shown + (f", {counted(len(texts) - 3, 'other')}" if len(texts) > 3 else ""),
-        lacking,
-    )
+    return kind, shown + more, lacking
 
 
 def _number(value: Any, digits: int = 6) -> str:
@@ -339,7 +336,7 @@ def statistics_html(found: Any) -> str:
         rows.append([*cells, bars(counts, ends)])
     heads = ("column", "low", "high", "mean", "std", "distinct", "missing", "how often")
     parts.append(table(rows, heads))
-    return page(type(found).__name__, f"{found.n:,} records", *parts)
+    return page(type(found).__name__, counted(found.n, "record"), *parts)
 
 
 def bars(counts: Sequence[int], names: Sequence[str]) -> str:

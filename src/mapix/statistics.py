@@ -98,8 +98,8 @@ class PixelStatistics:
     def __repr__(self) -> str:
         channels = [f"{self.min[k]:g}..{self.max[k]:g}" for k in range(min(len(self.count), 4))]
         more = ", ..." if len(self.count) > len(channels) else ""
-        channels_ = counted(len(self.count), "channel")
-        what = f"{channels_}, {counted(int(self.count.sum()), 'pixel')}"
+        n, pixels = len(self.count), int(self.count.sum())
+        what = f"{counted(n, 'channel')}, {counted(pixels, 'pixel')}"
         return f"<PixelStatistics: {what}, {', '.join(channels)}{more}>"
 
     @classmethod
