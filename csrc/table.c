@@ -252,12 +252,10 @@ typedef struct {
     uint64_t count;
 } heads_job;
 
-static int has_head(const heads_job *job, const located *r) {
+static int read_head_agrees(const heads_job *job, const located *r) {
     uint8_t p[HEAD_NBYTES + 1];
     const uint32_t n = job->table->head_nbytes;
-    const vimh_header *want = &r->header;
-    return pread((int)job->map->fd, p, n + 1, (off_t)r->at) == (ssize_t)n + 1 && load_u16(p) == want->h &&
-           load_u16(p + 2) == want->w && load_u16(p + 4) == want->c && p[n] == want->n;
+    return pread((int)job->map->fd, p, n + 1, (off_t)r->at) == (ssize_t)n + 1 && has_head(p, n, &r->header);
 }
 
 static int read_heads(void *arg) {
@@ -272,7 +270,7 @@ static int read_heads(void *arg) {
             }
             if (!reading) {
                 mapix_expect(job->map, r.at, job->table->head_nbytes);
-            } else if (!has_head(job, &r)) {
+            } else if (!read_head_agrees(job, &r)) {
                 return MAPIX_E_STALE;
             }
         }

@@ -74,16 +74,19 @@ static inline int stale(const mapix_map *map, const located *found, mapix_where 
     return MAPIX_E_STALE;
 }
 
+/* Whether a record of the file begins with a header. */
+static inline int has_head(const uint8_t *p, uint32_t head_nbytes, const vimh_header *want) {
+    return load_u16(p) == want->h && load_u16(p + 2) == want->w && load_u16(p + 4) == want->c &&
+           p[head_nbytes] == want->n;
+}
+
 /* Compare the table's header of a record with the file's.  Records without headers always agree. */
 static inline int confirm(const mapix_map *map, uint32_t head_nbytes, const located *found,
                           mapix_where *where) {
     if (!head_nbytes) {
         return MAPIX_OK;
     }
-    const uint8_t *p = map->base + found->at;
-    const vimh_header *want = &found->header;
-    if (MAPIX_LIKELY(load_u16(p) == want->h && load_u16(p + 2) == want->w &&
-                     load_u16(p + 4) == want->c && p[head_nbytes] == want->n)) {
+    if (MAPIX_LIKELY(has_head(map->base + found->at, head_nbytes, &found->header))) {
         return MAPIX_OK;
     }
     return stale(map, found, where);

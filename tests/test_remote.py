@@ -458,6 +458,21 @@ def test_the_folder_of_mirrors_is_private(url, own_cache):
         mapix.open(url)
 
 
+def test_a_process_that_begins_the_same_mirror_is_no_error(url, own_cache, monkeypatch):
+    replace = os.replace
+
+    def removed_before(new, place):
+        os.unlink(new)  # as another process does, which found no description of the object
+        replace(new, place)
+
+    with monkeypatch.context() as m:
+        m.setattr(os, "replace", removed_before)
+        mapix.open(url)
+    for _ in range(2):
+        np.testing.assert_array_equal(mapix.open(url).batch(np.arange(N)).images, ROWS)
+    assert len(list(own_cache.glob("remote/*/about.json"))) == 1
+
+
 def test_a_mirror_that_is_cut_is_an_error(url, own_cache, monkeypatch):
     monkeypatch.setattr(arrival, "MOST_FAULTS", 3)
     ds = mapix.open(url)

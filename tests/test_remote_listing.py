@@ -107,6 +107,23 @@ def test_a_listing_that_broke_off_is_asked_for_again(
     assert len(listed(URL)) == 6
 
 
+def test_a_listing_that_was_refused_later_is_an_error_in_all_threads(
+    asked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused_later(url: str) -> Iterator[tuple[str, int]]:
+        yield from (("a", 1), ("b", 1))
+        raise PermissionError(url)
+
+    monkeypatch.setattr(listing, "FIRST_NAMES", 1)
+    monkeypatch.setattr(listing, "names_below", refused_later)
+    assert is_listed(URL)
+    known = listing._known[URL]
+    with pytest.raises(PermissionError):
+        listed(URL)
+    with pytest.raises(OSError, match="another thread"):  # of one that waited for the lock
+        known.reach(9)
+
+
 def refused(url: str) -> Iterator[tuple[str, int]]:
     raise PermissionError(url)
     yield

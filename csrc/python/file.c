@@ -287,7 +287,8 @@ static int take(file_object *self, PyObject *data, PyObject *entries) {
     return 0;
 }
 
-/* _attach(data, nrecords, stride, first, entries, end, head_nbytes, interleaved, find): see record_fallback.py */
+/* _attach(data, nrecords, stride, first, entries, end, head_nbytes, interleaved, find):
+ * see record_fallback.py */
 static PyObject *file_attach(file_object *self, PyObject *args) {
     PyObject *data, *entries;
     unsigned long long n, stride, at, end, find;

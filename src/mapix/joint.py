@@ -286,7 +286,9 @@ def placed(parts: Parts, rows: Rows, options: dict[str, Any]) -> Placement:
     if not known and isinstance(options.get("pad", False), bool):
         raise UnsupportedError(f"{parts.path}: records of mixed sizes need pad=(h, w)")
     if not known and not parts.lazy:
-        known = len(tuple(places)) > 0  # all are open, and an item that differs is an error
+        for _ in places:  # raises UnsupportedError where a file has another shape
+            pass
+        known = True
     nrecords = int(parts.counts.sum())
     return replace(places.first, nrecords=nrecords, rows=rows, parts=places, shape_known=known)
 

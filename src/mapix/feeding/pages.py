@@ -56,10 +56,10 @@ class Pages(Chunked):
         self._nbytes = sum(mapping.nbytes for mapping in mappings)
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         self._limit = int(PIN_SHARE * total) if loader.pin_limit is None else loader.pin_limit
+        streams = [slot.stream for slot in self.slots]
         with self.cuda.using():
             self._windows = Windows(mappings, self._limit)
         # the pages are released after the last launch, also if close() is never called
-        streams = [slot.stream for slot in self.slots]
         self._release = weakref.finalize(self, _release, self._running, streams, self._windows)
         self._tables: list[torch.Tensor] = []
         self._rows = [self.cuda.pinned((self.nrecords,), torch.int64) for _ in self.slots]
@@ -132,7 +132,7 @@ class Pages(Chunked):
     # --- launches ---------------------------------------------------------------------------------
 
     def _launch(self, k: int, chunk: Chunk) -> None:
-        """Launch a chunk from pinned windows, and its other records from pinned memory."""
+        """Launch a chunk from pinned pages, and its other records from pinned memory."""
         plan, job, files = self.loader.plan, self._job, self._files
         self.slots[k].ready.synchronize()  # until the last launch has read its windows and rows
         self._failed[k].zero_()

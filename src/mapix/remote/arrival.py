@@ -16,7 +16,7 @@ import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,11 +49,9 @@ _every: weakref.WeakSet[Arrival] = weakref.WeakSet()
 
 
 @functools.cache
-def _empty() -> int:
-    """Return a descriptor of an empty file, into which all memory without a block is mapped."""
-    fd, path = tempfile.mkstemp()
-    os.unlink(path)
-    return fd
+def _empty() -> IO[bytes]:
+    """Return an empty file, into which all memory without a block is mapped."""
+    return tempfile.TemporaryFile()
 
 
 def _submitted(call: Callable[..., None], *args: Any) -> Future[None]:
@@ -329,7 +327,7 @@ class Arrival:
     def _unmap(self, first: int, end: int) -> None:
         at = first * self._block
         nbytes = (end - first) * self._block
-        _native.map_file(self._buffer + at, nbytes, _empty(), begin=at, shared=True)
+        _native.map_file(self._buffer + at, nbytes, _empty().fileno(), begin=at, shared=True)
         self._state[first:end] = MISSING
 
     def _unmap_idle(self) -> None:

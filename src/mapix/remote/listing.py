@@ -5,6 +5,7 @@ Plain HTTP servers have no listings: their index pages are made for people, each
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -56,7 +57,7 @@ class Entry:
 class _Listing:
     """The names below a folder, as far as they were asked for."""
 
-    names: Iterator[tuple[str, int]]  # and bytes
+    names: Iterator[tuple[str, int]] | None  # and bytes; None after an error
     folders: dict[str, dict[str, int]] = field(default_factory=lambda: {"": {}})
     lock: threading.Lock = field(default_factory=threading.Lock)
     count: int = 0
@@ -69,16 +70,18 @@ class _Listing:
         with self.lock:
             if self.complete or self.count >= most:
                 return
+            if self.names is None:
+                raise OSError(errno.EIO, "another thread could not list all that is below the URL")
             start = time.monotonic()
             try:
                 for name, nbytes in islice(self.names, most - self.count):
                     self.count += 1
                     self._add(name.split("/"), nbytes)
-            except PermissionError:  # objects may be read, and not listed
-                self.refused = True
-            except BaseException:
-                self.until = 0.0  # the iterator has ended, and names are missing
-                raise
+            except BaseException as e:
+                if self.count or not isinstance(e, PermissionError):
+                    self.names, self.until = None, 0.0  # the iterator has ended, names are missing
+                    raise
+                self.refused = True  # objects may be read, and not listed
             self.complete = self.count < most
             now = time.monotonic()
             self.until = now + max(LISTED_S, now - start)
@@ -129,7 +132,7 @@ def _listing(url: str) -> tuple[_Listing, str] | None:
     made.reach(FIRST_NAMES)
     now = time.monotonic()
     current = [above for above, one in list(_known.items()) if now < one.until]
-    for above in {*list(_known)} - {*current[1 - MOST_KNOWN :]}:
+    for above in set(_known).difference(current[1 - MOST_KNOWN :]):
         _known.pop(above, None)
     _known[url] = made
     return made, ""
@@ -160,7 +163,8 @@ def entries(url: str) -> Iterator[Entry]:
     url = _with_slash(url)
     found = _listing(url)
     if found is None or found[0].refused:
-        raise PermissionError(f"{plain_url(url)}: the server does not list what is below it")
+        reason = "the server does not list what is below it"
+        raise PermissionError(errno.EACCES, reason, plain_url(url))
     listing, below = found
     listing.reach(MOST_NAMES + 1)
     if not listing.complete:

@@ -125,10 +125,11 @@ class Mirror:
         for name in os.listdir(self.folder):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(self.folder, name))
-        fd, new = tempfile.mkstemp(dir=self.folder)
-        with os.fdopen(fd, "wb") as out:
+        new = f"{place}.{os.urandom(8).hex()}"
+        with open(new, "xb") as out:
             out.write(about)
-        os.replace(new, place)
+        with contextlib.suppress(FileNotFoundError):  # another process begins anew, too
+            os.replace(new, place)
 
     # --- segments ---------------------------------------------------------------------------------
 

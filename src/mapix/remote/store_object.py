@@ -57,8 +57,6 @@ class StoreObject:
             options["if_match"] = self._etag
         try:
             return self._get(self._store, self._key, options=options)
-        except FileNotFoundError as e:
-            raise FileNotFoundError(errno.ENOENT, "not there", self.url) from e
         except Exception as e:
             raise _named(e, self.url) from e
 
