@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 import mapix
 from mapix.remote import listing, store_object
+from mapix.source import is_file
 
 ROWS = np.random.default_rng(0).integers(0, 256, (300, 24, 24, 3), np.uint8)
 
@@ -51,6 +53,26 @@ def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1")
     client.create_bucket(Bucket="bucket")
     return client
+
+
+def test_a_store_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("obstore")
+    monkeypatch.setattr(store_object, "TRIES", 1)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        for name, value in {
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{silent.getsockname()[1]}",
+            "AWS_ALLOW_HTTP": "true",
+        }.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(OSError, match="obstore: .*s3://silent/rows.npy"):
+            mapix.open("s3://silent/rows.npy")
+        with pytest.raises(OSError, match="obstore: .*s3://silent/d/"):
+            mapix.open("s3://silent/d/")
+        assert not is_file("s3://silent/d/rows.npy")
 
 
 def test_an_object_of_s3(bucket: Any) -> None:

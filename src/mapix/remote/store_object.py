@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -39,11 +40,13 @@ class StoreObject:
         self._etag: str | None = None
         try:
             found = self._answer(0, first_nbytes(url, nbytes))
-            meta, self.first = found.meta, bytes(found.bytes())
+            with _named_errors(self.url):
+                meta, self.first = found.meta, bytes(found.bytes())
         except (FileNotFoundError, PermissionError):
             raise
         except OSError:  # of an empty object, too: it has no range
-            meta, self.first = obstore.head(self._store, self._key), b""
+            with _named_errors(self.url):
+                meta, self.first = obstore.head(self._store, self._key), b""
             if meta["size"]:
                 raise
         self.nbytes = int(meta["size"])
@@ -55,10 +58,8 @@ class StoreObject:
         options: dict[str, Any] = {"range": (begin, stop)}
         if self._etag is not None:
             options["if_match"] = self._etag
-        try:
+        with _named_errors(self.url):
             return self._get(self._store, self._key, options=options)
-        except Exception as e:
-            raise _named(e, self.url) from e
 
     def read(self, at: int, into: memoryview) -> Reading:
         """See ``RemoteObject``."""
@@ -68,10 +69,8 @@ class StoreObject:
         meta = found.meta
         if int(meta["size"]) != self.nbytes or meta["e_tag"] != self._etag:
             raise FileChangedError(self.url, "the object changed; open it again")
-        try:
+        with _named_errors(self.url):
             data = memoryview(found.bytes())
-        except Exception as e:
-            raise _named(e, self.url) from e
         if tuple(found.range) != (at, at + len(into)) or len(data) != len(into):
             raise OSError(errno.EIO, f"{len(data)} bytes came in place of {len(into)}", self.url)
         into[:] = data
@@ -120,16 +119,22 @@ def _named(e: Exception, url: str) -> Exception:
     return OSError(errno.EIO, f"obstore: {_line(e)}", url)
 
 
+@contextlib.contextmanager
+def _named_errors(url: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as e:
+        raise _named(e, url) from e
+
+
 def names_in_store(url: str) -> Iterator[tuple[str, int]]:
     """Yield name and size of the objects below a folder, by requests for 1,000 each."""
     store, key = _store_of(url)
     folder = key.rstrip("/")
     front = len(folder) + 1 if folder else 0
-    try:
+    with _named_errors(plain_url(url)):
         for some in library("obstore", "remote").list(store, folder or None, chunk_size=LISTED):
             yield from ((meta["path"][front:], meta["size"]) for meta in some)
-    except Exception as e:
-        raise _named(e, plain_url(url)) from e
 
 
 class FsspecObject:
