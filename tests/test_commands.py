@@ -127,7 +127,11 @@ def test_one_record_as_every_kind_of_file(path, tmp_path, capsys):
         entry = facts(capsys, "get", path, "-1")
         assert entry["record"] == len(ds) - 1
         assert f"record {len(ds) - 1}" in ran(capsys, "get", path, str(len(ds) - 1))
-        ran(capsys, "get", path, "-1", "-o", str(tmp_path / "x.npy"))
+        said = ran(capsys, "get", path, "-1", "-o", str(tmp_path / "x.npy"))
+        sides = " x ".join(map(str, content.shape))
+        assert said.startswith(f"{tmp_path / 'x.npy'}: {sides} of {content.dtype.name}")
+        if content.dtype.kind in "iuf":
+            assert said.endswith(f", {content.min()} to {content.max()}\n")
         np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), content)
         assert np.load(tmp_path / "x.npy").dtype == content.dtype
         ran(capsys, "get", path, "-1", "-o", str(tmp_path / "x.json"))
@@ -380,7 +384,9 @@ def test_segments(tmp_path, capsys):
             assert "100000000 pixels" in failed(capsys, "iid", "overlay", path, *how)
         how = ("--image", str(tmp_path / "below.npy"), "--bbox", "0,0,40,50")
         ran(capsys, "iid", "overlay", path, *how, "-o", str(tmp_path / "p.png"))
-        ran(capsys, "show", path, "-o", str(tmp_path / "s.png"))
+        said = ran(capsys, "show", path, "-o", str(tmp_path / "s.png"))
+        h, w = a._overview()[0].shape[:2]
+        assert said == f"{tmp_path / 's.png'}: {h} x {w} pixels\n"
         assert (tmp_path / "s.png").read_bytes() == png(a._overview()[0])
         part = str(tmp_path / "part.iid")
         ran(capsys, "iid", "subset", path, "--group", "h", "-o", part)

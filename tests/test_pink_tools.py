@@ -227,6 +227,7 @@ def test_commands(tmp_path, capsys):
     assert mapix.open(new).version == 2
     for source in (som, new):
         assert main(["pink", "picture", source, str(tmp_path / "x.png"), "--size", "20"]) == 0
+        assert capsys.readouterr().out.endswith(" pixels\n")
         assert (tmp_path / "x.png").read_bytes()[:4] == b"\x89PNG"
     m = mapix.open(new)
     assert main(["pink", "best", old]) == 0

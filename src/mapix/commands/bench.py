@@ -14,7 +14,15 @@ from statistics import median
 from typing import Any
 
 from mapix.commands.arguments import add_paths, natural, opening
-from mapix.commands.output import CommandError, Table, UsageError, add_output, emit, progress
+from mapix.commands.output import (
+    CommandError,
+    Table,
+    UsageError,
+    add_output,
+    emit,
+    progress,
+    write_file,
+)
 from mapix.errors import MapixError
 from mapix.text import counted, nbytes, seconds
 
@@ -450,8 +458,6 @@ def _chart(figures: Sequence[Figure], target: str) -> None:
     """Draw the rates as bars, by matplotlib."""
     import io
 
-    from mapix.store import NewWhole
-
     try:
         from matplotlib.figure import Figure as Drawing
     except ImportError as e:
@@ -476,5 +482,4 @@ def _chart(figures: Sequence[Figure], target: str) -> None:
             axes.legend(frameon=False)
     out = io.BytesIO()
     drawing.savefig(out, format=target.rpartition(".")[2])
-    with NewWhole(target) as file:
-        file.write(out.getvalue())
+    write_file(target, out.getvalue())

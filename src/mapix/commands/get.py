@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from mapix.commands.arguments import add_opening, opened
-from mapix.commands.output import CommandError, UsageError, cell, emit, json_text
+from mapix.commands.output import CommandError, UsageError, cell, emit, json_text, write_file
 
 __all__ = ["add"]
 
@@ -49,7 +49,7 @@ def _run(arguments: argparse.Namespace) -> None:
             return
         (facts,) = listing(ds, np.array([i]), list(ds.columns), pixels=True)
         if target is not None:
-            _write_bytes(target, (json_text(facts) + "\n").encode(errors="backslashreplace"))
+            write_file(target, (json_text(facts) + "\n").encode(errors="backslashreplace"))
             return
         shown = table_of([facts])
         rows = zip(shown.heads, *shown.rows, strict=True)
@@ -65,13 +65,18 @@ def _write(ds: Any, i: int, target: str) -> None:
 
         import numpy as np
 
-        out = io.BytesIO()
-        np.save(out, _content(ds, row), allow_pickle=False)
-        _write_bytes(target, out.getvalue())
+        content, out = _content(ds, row), io.BytesIO()
+        np.save(out, content, allow_pickle=False)
+        data = out.getvalue()
     elif target.endswith(".png"):
-        _write_bytes(target, _png(ds, row))
+        content = _content(ds, row)
+        data = _png(ds, row, content)
     else:
         raise UsageError(f"{target}: the name has to end in .png, .npy or .json")
+    write_file(target, data)
+    sides = " x ".join(map(str, content.shape))
+    values = f", {content.min()} to {content.max()}" if content.dtype.kind in "iuf" else ""
+    print(f"{target}: {sides} of {content.dtype.name}{values}")
 
 
 def _content(ds: Any, row: int) -> Any:
@@ -82,11 +87,10 @@ def _content(ds: Any, row: int) -> Any:
     return found
 
 
-def _png(ds: Any, row: int) -> bytes:
+def _png(ds: Any, row: int, content: Any) -> bytes:
     """Return a picture of a record: its own numbers where PNG holds them, else as it is drawn."""
     from mapix.drawing import png, thumbnail
 
-    content = _content(ds, row)
     if content.dtype.kind not in "biuf" or not content.ndim:
         raise CommandError(
             f"{ds.path}: record {row} is not an image; -o FILE.npy or FILE.json hold it"
@@ -95,10 +99,3 @@ def _png(ds: Any, row: int) -> bytes:
         return png(content)
     except (TypeError, ValueError):
         return png(thumbnail(content, max(content.shape[:2])))
-
-
-def _write_bytes(path: str, data: bytes) -> None:
-    from mapix.store import NewWhole
-
-    with NewWhole(path) as out:
-        out.write(data)

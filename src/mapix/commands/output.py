@@ -30,6 +30,8 @@ __all__ = [
     "json_text",
     "plain",
     "progress",
+    "write_file",
+    "write_picture",
 ]
 
 LEAST_WRAPPED = 30  # characters of a cell that are on one line
@@ -90,12 +92,25 @@ def emit(
     if path is None:
         _print(arguments.json, facts, parts)
         return
-    from mapix.store import NewWhole
-
     wanted = arguments.json or path.endswith(".json")
     text = json_text(facts) if wanted else "\n".join(map(_plain_text, parts))
+    write_file(path, (text + "\n").encode(errors="backslashreplace"))
+
+
+def write_file(path: str, data: bytes) -> None:
+    """Write a new file, which appears complete or not at all."""
+    from mapix.store import NewWhole
+
     with NewWhole(path) as out:
-        out.write((text + "\n").encode(errors="backslashreplace"))
+        out.write(data)
+
+
+def write_picture(path: str, drawn: Any) -> None:
+    """Write a picture, uint8 (h, w, 3), as a new PNG, and print its size."""
+    from mapix.drawing import png
+
+    write_file(path, png(drawn))
+    print(f"{path}: {drawn.shape[0]} x {drawn.shape[1]} pixels")
 
 
 def _print(as_json: bool, facts: Any, parts: Sequence[Any]) -> None:

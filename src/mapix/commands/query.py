@@ -7,7 +7,7 @@ from typing import Any
 
 from mapix.commands.arguments import add_opening, natural, opened, range_of
 from mapix.commands.convert import add_target, facts, write
-from mapix.commands.output import UsageError, emit, json_text
+from mapix.commands.output import UsageError, emit, json_text, write_file
 
 __all__ = ["add"]
 
@@ -63,8 +63,6 @@ def _write(numbers: Any, target: str) -> None:
 
     import numpy as np
 
-    from mapix.store import NewWhole
-
     if target.endswith(".npy"):
         array = io.BytesIO()
         np.save(array, numbers)
@@ -73,5 +71,4 @@ def _write(numbers: Any, target: str) -> None:
         data = (str(numbers.tolist()) + "\n").encode()
     else:
         data = "".join(f"{number}\n" for number in numbers.tolist()).encode()
-    with NewWhole(target) as out:
-        out.write(data)
+    write_file(target, data)

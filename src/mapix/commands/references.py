@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from mapix.commands.arguments import add_paths, add_records, natural, opened
+from mapix.commands.output import write_file
 
 __all__ = ["add"]
 
@@ -32,12 +33,10 @@ def add(parser: Any) -> None:
 
 def _run(arguments: argparse.Namespace) -> None:
     import mapix
-    from mapix.store import NewWhole
 
     with opened(arguments) as ds:
         text = json.dumps(mapix.references(ds, arguments.rows, folder=arguments.folder))
     if arguments.out is None:
         print(text)
         return
-    with NewWhole(arguments.out) as out:
-        out.write(text.encode())
+    write_file(arguments.out, text.encode())

@@ -10,7 +10,7 @@ from typing import Any
 
 from mapix.commands import terminal
 from mapix.commands.arguments import add_paths, add_records, natural, opened
-from mapix.commands.output import CommandError, UsageError
+from mapix.commands.output import CommandError, UsageError, write_picture
 
 __all__ = ["add"]
 
@@ -42,11 +42,7 @@ def _run(arguments: argparse.Namespace) -> None:
     if target is None:
         sys.stdout.write(in_terminal(drawn, graphics))
         return
-    from mapix.drawing import png
-    from mapix.store import NewWhole
-
-    with NewWhole(target) as out:
-        out.write(png(drawn))
+    write_picture(target, drawn)
 
 
 def _drawn(arguments: argparse.Namespace, ds: Any, pictures: bool) -> Any:

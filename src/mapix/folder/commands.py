@@ -65,6 +65,8 @@ def _sheet(a: argparse.Namespace) -> None:
 
     path = new_file(a)
     with open_path(a.path, split=a.split) as ds:
-        data = encoded(sheet(ds[: max(1, a.first)], columns=a.columns), path, None)
+        drawn = sheet(ds[: max(1, a.first)], columns=a.columns)
+        data = encoded(drawn, path, None)
     with NewWhole(path, replace=True) as out:
         out.write(data)
+    print(f"{path}: {drawn.height} x {drawn.width} pixels")

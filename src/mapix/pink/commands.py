@@ -96,6 +96,7 @@ def _picture(a: argparse.Namespace) -> None:
                 f"{a.file}: no picture of a {opened.kind}; `mapix show` draws its entries"
             )
     picture.save(path)
+    print(f"{path}: {picture.height} x {picture.width} pixels")
 
 
 def _place(m: Mapping, neuron: int) -> str:

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from mapix.commands.arguments import add_paths
-from mapix.commands.output import UsageError
+from mapix.commands.output import UsageError, write_picture
 from mapix.iid.commands.segments import add_choice, box_of, chosen_keys, opened_archive
 
 __all__ = ["add"]
@@ -24,9 +24,7 @@ def add(parser: Any) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from mapix.drawing import png
     from mapix.iid.overlay import overlay
-    from mapix.store import NewWhole
 
     if not arguments.out.endswith(".png"):
         raise UsageError(f"{arguments.out}: pictures are written as .png")
@@ -36,8 +34,7 @@ def _run(arguments: argparse.Namespace) -> None:
         keys = chosen_keys(archive, arguments)
         image = None if arguments.image is None else _image(arguments.image)
         drawn = overlay(archive, image, keys, bbox=arguments.bbox, opacity=arguments.opacity)
-    with NewWhole(arguments.out) as out:
-        out.write(png(drawn))
+    write_picture(arguments.out, drawn)
 
 
 def _image(path: str) -> Any:
