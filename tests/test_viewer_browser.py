@@ -397,7 +397,7 @@ def test_a_file_that_changes_shows_a_notice(browser: Any, tmp_path: Path):
         page.problems.clear()
         page.select_option("[aria-label='Range of values']", "auto")
         page.click(".notice button:has-text('Open it again')")
-        page.wait_for_selector(".about:has-text('90 rows')")
+        page.wait_for_selector(".about:has-text('90 records')")
         complete(page)
         want = images[7].repeat(4, axis=0).repeat(4, axis=1)
         np.testing.assert_array_equal(tile(canvas(page), 7, (48, 40))[..., 0], want)

@@ -454,7 +454,7 @@ def test_problems_lead_to_records(show: Any, tmp_path: Path) -> None:
     page.wait_for_selector(".problems-panel[data-state=done]")
     assert page.locator(".problem-list li").count() == 1
     links = page.locator(".record-link")
-    assert [link.text_content() for link in links.all()] == ["row 1", "row 4"]
+    assert [link.text_content() for link in links.all()] == ["record 1", "record 4"]
     links.nth(1).click()
     page.wait_for_selector(".inspector .about")
     assert state(page)["open"] == "4"
