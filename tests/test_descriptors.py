@@ -511,7 +511,16 @@ QUIET = 20  # calls in a row in which nothing failed: there is no n-th allocatio
     [
         *("root", "root by components", "again", "file", "in root", "later"),
         # a file object that open() did not return closes itself, and warns
-        pytest.param("mirror", marks=pytest.mark.filterwarnings("ignore::ResourceWarning")),
+        pytest.param(
+            "mirror",
+            marks=[
+                pytest.mark.filterwarnings("ignore::ResourceWarning"),
+                pytest.mark.skipif(
+                    sys.version_info[:2] == (3, 13),
+                    reason="CPython 3.13.0 ends by a signal in json when memory runs out",
+                ),
+            ],
+        ),
     ],
 )
 def test_no_descriptor_is_lost_when_memory_runs_out(tmp_path, monkeypatch, few, begin):
