@@ -147,10 +147,10 @@ uint64_t mapix_scratch_entries(void);
 /* Where the records of a file are.  With `entries`, record i is entries[i]; if `end` is not 0, they lie one
  * after the other, from first.at to `end`, and functions that read record i in the file compare where it
  * ends with where record i + 1 begins: a caller that reads all of them has read the records of the file.
- * Without `entries`, record i is at first.at + i * stride, and all are like `first`.  With head_nbytes 0, records are numbers without
- * header and labels, which need a stride; h, w and c of `first` are then their shape, or 0 if they are
- * not images.  Untrusted: the functions below check the bounds of every record, and those that read a
- * record compare its header. */
+ * Without `entries`, record i is at first.at + i * stride, and all are like `first`.  With head_nbytes 0,
+ * records are numbers without header and labels, which need a stride; h, w and c of `first` are then their
+ * shape, or 0 if they are not images.  Untrusted: the functions below check the bounds of every record, and
+ * those that read a record compare its header. */
 typedef struct {
     uint64_t nrecords;
     uint64_t stride;

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import errno
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from typing import Generic, TypeVar
 
 from mapix.errors import LimitError
 
-__all__ = ["MOST_COPIED_NBYTES", "Copies", "copying", "current"]
+__all__ = ["MOST_COPIED_NBYTES", "Copies", "FolderCopies", "copying", "current"]
 
 MOST_COPIED_NBYTES = 1 << 30
+
+T = TypeVar("T")
 
 
 class Copies:
@@ -53,6 +57,42 @@ _CURRENT: ContextVar[Copies | None] = ContextVar("mapix snapshot", default=None)
 def current() -> Copies | None:
     """Return the snapshot that this thread makes; None if it makes none."""
     return _CURRENT.get()
+
+
+class FolderCopies(Generic[T]):
+    """The files of one folder that the snapshot which this thread makes has copied, by name."""
+
+    __slots__ = ("_copies", "_files")
+
+    def __init__(self) -> None:
+        self._copies = current()
+        self._files: dict[str, T] = {}
+
+    def held(self, name: str, path_of: Callable[[str], str]) -> T | None:
+        """Return what was held of a file; None if there is no snapshot, or it is being made.
+
+        Raises
+        ------
+        FileNotFoundError
+            The snapshot is made, without this file; ``path_of(name)`` is for the message.
+        """
+        if self._copies is None or not self._copies.complete:
+            return None
+        try:
+            return self._files[name]
+        except KeyError:
+            reason = "the file is not in the snapshot"
+            raise FileNotFoundError(errno.ENOENT, reason, path_of(name)) from None
+
+    def wants(self, name: str) -> bool:
+        """Return whether a snapshot is to hold a file that it does not hold yet."""
+        return self._copies is not None and name not in self._files
+
+    def hold(self, name: str, nbytes: int, content: T) -> None:
+        """Hold a file of ``nbytes`` that is wanted; raise LimitError above the limit."""
+        if self._copies is not None:
+            self._copies.take(nbytes)
+        self._files[name] = content
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 
 from mapix import descriptors
-from mapix.copies import current
+from mapix.copies import FolderCopies
 from mapix.errors import FileChangedError, LimitError
 
 __all__ = ["ABSENT", "Root", "absolute", "is_url"]
@@ -40,13 +40,12 @@ class Root:
         A directory.
     """
 
-    __slots__ = ("_copied", "_copies", "_is", "_key", "full_path", "path")
+    __slots__ = ("_copies", "_is", "_key", "full_path", "path")
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
         self.full_path = absolute(self.path)
-        self._copies = current()
-        self._copied: dict[str, tuple[bytes, os.stat_result]] = {}
+        self._copies: FolderCopies[tuple[bytes, os.stat_result]] = FolderCopies()
         key = self._key = id(self)
         fd = _folder(self.path)
         try:
@@ -122,13 +121,7 @@ class Root:
 
         None if the directory was not opened for a snapshot, or the snapshot is being made.
         """
-        if self._copies is None or not self._copies.complete:
-            return None
-        try:
-            return self._copied[name]
-        except KeyError:
-            reason = "the file is not in the snapshot"
-            raise FileNotFoundError(errno.ENOENT, reason, self._named(name)) from None
+        return self._copies.held(name, self._named)
 
     def read(self, name: str, limit: int) -> bytes:
         """Return the content of a file; raise LimitError above ``limit`` bytes."""
@@ -138,9 +131,8 @@ class Root:
         fd = self.open(name)
         try:
             data = _read_all(fd, limit, self._named(name))
-            if self._copies is not None and name not in self._copied:
-                self._copies.take(len(data))
-                self._copied[name] = data, os.fstat(fd)
+            if self._copies.wants(name):
+                self._copies.hold(name, len(data), (data, os.fstat(fd)))
         finally:
             os.close(fd)
         return data

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import Any
 
-from mapix.copies import current
+from mapix.copies import FolderCopies
 from mapix.source.opened import Source
 from mapix.source.paths import path_beside
 
@@ -26,12 +26,11 @@ class RemoteFolder:
         The folder, with or without a slash at its end.
     """
 
-    __slots__ = ("_copied", "_copies", "full_path", "path")
+    __slots__ = ("_copies", "full_path", "path")
 
     def __init__(self, url: str) -> None:
         self.path = self.full_path = url
-        self._copies = current()
-        self._copied: dict[str, bytes] = {}
+        self._copies: FolderCopies[bytes] = FolderCopies()
 
     def url_of(self, name: str) -> str:
         """Return the URL of a file.
@@ -49,38 +48,27 @@ class RemoteFolder:
         plain = self.full_path.startswith("http")  # keys of object stores are not quoted
         return path_beside(f"{self.full_path.rstrip('/')}/", quote(name) if plain else name)
 
-    def _held(self, name: str) -> bytes | None:
-        """Return a file of a snapshot; None if there is no snapshot, or it is being made."""
-        if self._copies is None or not self._copies.complete:
-            return None
-        try:
-            return self._copied[name]
-        except KeyError:
-            reason = "the file is not in the snapshot"
-            raise FileNotFoundError(errno.ENOENT, reason, self.url_of(name)) from None
-
     def source(self, name: str, **options: Any) -> Source:
         """Open a file."""
-        held = self._held(name)
+        held = self._copies.held(name, self.url_of)
         url = self.url_of(name)
         return Source(url, **options) if held is None else Source.of_bytes(url, held)
 
     def read(self, name: str, limit: int) -> bytes:
         """Return the content of a file; raise LimitError above ``limit`` bytes."""
-        held = self._held(name)
+        held = self._copies.held(name, self.url_of)
         if held is not None:
             return held
         from mapix.remote import read_all
 
         data = read_all(self.url_of(name), limit, FIRST_NBYTES)
-        if self._copies is not None and name not in self._copied:
-            self._copies.take(len(data))
-            self._copied[name] = data
+        if self._copies.wants(name):
+            self._copies.hold(name, len(data), data)
         return data
 
     def first(self, name: str, nbytes: int) -> bytes:
         """Return the first bytes of a file; all of a shorter one."""
-        held = self._held(name)
+        held = self._copies.held(name, self.url_of)
         if held is not None:
             return held[:nbytes]
         from mapix.remote import opened
@@ -89,7 +77,7 @@ class RemoteFolder:
 
     def nbytes(self, name: str) -> int:
         """Return the size of a file in bytes."""
-        held = self._held(name)
+        held = self._copies.held(name, self.url_of)
         if held is not None:
             return len(held)
         from mapix.remote import opened
