@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import mapix
-from mapix.registry import BUILT_IN
+from mapix.registry import built_in
 
 ROOT = Path(mapix.__file__).parent
 TABLE = Path(__file__).parent.parent / "ARCHITECTURE.md"
@@ -128,7 +128,7 @@ USERS_OF_MAPIX = {"compat", "demo", "torch", "testing", "commands"}
 
 
 def test_no_format_is_named_outside_its_folder_and_the_registry():
-    families = {module.split(".")[1] for module in BUILT_IN.values()}
+    families = {str(f.open).split(".")[1] for f in built_in().values()}
     for name, imported in graph().items():
         room = room_of(name)
         others = {room_of(m) for m in imported} & families - {room}

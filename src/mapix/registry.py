@@ -1,7 +1,8 @@
 """The registry of formats: what a format declares, and which format a path is of.
 
-A format is one folder or module that holds a ``Format``, and one line in ``BUILT_IN``.  Other
+A format is one folder and a ``Format`` in ``built_in``, which names functions in the folder.  Other
 packages add theirs through the entry-point group ``mapix.formats``: an entry names a ``Format``.
+What an open needs is here; what only errors and searches need is imported when it is used.
 """
 
 from __future__ import annotations
@@ -12,12 +13,11 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from itertools import islice
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-from mapix.appearance import looks_like, with_appearance
 from mapix.errors import (
     FileChangedError,
     FormatError,
@@ -30,10 +30,10 @@ from mapix.selection import Rows
 from mapix.source import Fingerprint, Source, is_file, is_folder, is_listed, is_url, scan
 
 __all__ = [
-    "BUILT_IN",
     "Candidate",
     "Evidence",
     "Format",
+    "built_in",
     "datasets_in",
     "formats",
     "named",
@@ -51,25 +51,6 @@ MOST_NAMED = 4  # of them that a message names
 TRIES = 9  # at reading the first bytes of a file that another process appends to
 
 NUMBERED = r"(.+)-\d{5}-of-(\d{5})(.*)"  # the name of a file of a set
-
-BUILT_IN = {
-    "catalogue": "mapix.catalogue.format",
-    "vimh": "mapix.vimh.format",
-    "iid": "mapix.iid.format",
-    "idx": "mapix.idx.format",
-    "npy": "mapix.npy.format",
-    "npz": "mapix.npy.npz_format",
-    "pink": "mapix.pink.format",
-    "visualrbm": "mapix.visualrbm.format",
-    "coco": "mapix.coco.format",
-    "safetensors": "mapix.safetensors.format",
-    "parquet": "mapix.arrow.parquet_format",
-    "arrow": "mapix.arrow.format",
-    "folder": "mapix.folder.format",
-    "tar": "mapix.tar.format",
-    "tfrecord": "mapix.tfrecord.format",
-}
-"""Name of each format -> the module with its ``FORMAT``: the one line that a format needs here."""
 
 
 class Candidate:
@@ -165,8 +146,7 @@ def resolved(what: Deferred) -> Any:
     return getattr(importlib.import_module(name), attribute)
 
 
-@dataclass(frozen=True)
-class Format:
+class Format(NamedTuple):
     """The declaration of a format.
 
     Attributes
@@ -191,8 +171,10 @@ class Format:
         where the server does not list it, ``detect`` finds nothing.
     detect : callable or str, optional
         ``detect(candidate)`` returns why a path is not of this format, or None.  It is called
-        for a file whose first bytes or name fit, for every directory, and for the URL of a folder
-        that ``mapix.source.scan`` lists; ``open`` decides.
+        for a file whose first bytes or name fit, for every directory (see ``directories``), and for
+        the URL of a folder that ``mapix.source.scan`` lists; ``open`` decides.
+    directories : bool
+        Whether ``detect`` may find that a directory is of this format; with False it is not asked.
     unmarked : bool
         Whether files have nothing to recognise them by: the format is tried after all others.
     source : callable or str, optional
@@ -224,13 +206,14 @@ class Format:
     files: tuple[str, ...] = ()
     objects: tuple[str, ...] = ()
     detect: Deferred | None = None
+    directories: bool = True
     unmarked: bool = False
     source: Deferred | None = None
     verify: Deferred | None = None
     repair: Deferred | None = None
-    targets: Mapping[str, str] = field(default_factory=dict)
+    targets: Mapping[str, str] = MappingProxyType({})
     commands: Deferred | None = None
-    command_names: Mapping[str, str] = field(default_factory=dict)
+    command_names: Mapping[str, str] = MappingProxyType({})
 
     def refusal(self, candidate: Candidate) -> str | None:
         """Return why a path is not of this format; None when it may be."""
@@ -265,6 +248,8 @@ class Format:
             reason = f"{self.name} has no option {wrong}=; it has {listed}"
             raise OptionError(f"{candidate.path}: {reason}") from e
         except FormatError as e:
+            from mapix.appearance import with_appearance
+
             reason = with_appearance(e.path, e.format, e.reason)
             if reason == e.reason or not e.format:
                 raise
@@ -284,8 +269,9 @@ def _options_of(function: Callable[..., Any]) -> list[str] | None:
 
 
 @cache
-def _built_in(name: str) -> Format:
-    found: Format = importlib.import_module(BUILT_IN[name]).FORMAT
+def built_in() -> dict[str, Format]:
+    """Return the name and the declaration of each format of mapix, in the order of asking."""
+    found: dict[str, Format] = importlib.import_module("mapix.built_in").BUILT_IN
     return found
 
 
@@ -299,7 +285,7 @@ def _entry_points() -> Any:
 def _plugins() -> Iterator[Format]:
     """Formats of other packages; one that cannot be imported is a warning."""
     for entry in _entry_points():
-        if entry.name in BUILT_IN:
+        if entry.name in built_in():
             continue
         try:
             found = entry.load()
@@ -314,7 +300,7 @@ def _plugins() -> Iterator[Format]:
 
 def names() -> list[str]:
     """Return the names of all formats, without importing those of other packages."""
-    return list(dict.fromkeys([*BUILT_IN, *(entry.name for entry in _entry_points())]))
+    return list(dict.fromkeys([*built_in(), *(entry.name for entry in _entry_points())]))
 
 
 def named(name: str) -> Format:
@@ -325,8 +311,8 @@ def named(name: str) -> Format:
     ValueError
         There is none; the message lists the names.
     """
-    if name in BUILT_IN:
-        return _built_in(name)
+    if name in built_in():
+        return built_in()[name]
     for found in _plugins():
         if found.name == name:
             return found
@@ -335,7 +321,7 @@ def named(name: str) -> Format:
 
 def formats() -> Iterator[Format]:
     """Yield all formats, mapix's own first."""
-    yield from map(_built_in, BUILT_IN)
+    yield from built_in().values()
     yield from _plugins()
 
 
@@ -374,7 +360,7 @@ class Evidence:
             if not listed:
                 yield from (f for f in self.formats if candidate.has(*f.objects))
             else:
-                yield from (f for f in self.formats if f.detect is not None)
+                yield from (f for f in self.formats if f.directories and f.detect is not None)
             return
         front = candidate.front
         for at, magic, found in self._magic:
@@ -389,7 +375,7 @@ class Evidence:
 
 @cache
 def _built_ins() -> Evidence:
-    return Evidence(map(_built_in, BUILT_IN))
+    return Evidence(built_in().values())
 
 
 def _asked_in_turn() -> Iterator[Evidence]:
@@ -551,6 +537,8 @@ def _tried(candidate: Candidate, refusals: list[tuple[str, str]]) -> str:
     if candidate.is_directory and _is_empty(candidate.path):
         kind: str | None = "an empty directory"
     else:
+        from mapix.appearance import looks_like
+
         kind = looks_like(candidate.path)
     hint = "" if kind is None else f"; it looks like {kind}"
     if kind is None and candidate.is_directory:

@@ -220,7 +220,7 @@ def _folder_of_parts(path: str, resume: bool | str | os.PathLike[str]) -> str:
 def target_classes() -> Iterator[tuple[str, str]]:
     """Yield the name of each target and ``"module:class"``, those of mapix first."""
     formats = registry.formats()
-    for found in islice(formats, len(registry.BUILT_IN)):
+    for found in islice(formats, len(registry.built_in())):
         yield from found.targets.items()
     yield from TARGETS.items()
     for found in formats:  # of other packages: finding them takes longer than a small conversion
@@ -269,7 +269,7 @@ def _source(opened: Any) -> Any:
     """Return what makes streams of a dataset: its format's own function, or the general one."""
     from mapix.conversion.sources import dataset_streams
 
-    if opened.FAMILY not in registry.BUILT_IN and opened.FAMILY not in registry.names():
+    if opened.FAMILY not in registry.built_in() and opened.FAMILY not in registry.names():
         return dataset_streams
     return registry.resolved(registry.named(opened.FAMILY).source or dataset_streams)
 
