@@ -157,6 +157,13 @@ def test_references_name_the_bytes(opened):
         np.testing.assert_array_equal(found, images[part])
         if labels is not None:
             np.testing.assert_array_equal(zarr_array(refs, "labels"), labels[part])
+        assert ("records/.zarray" in refs) == (ds.placement().head_nbytes > 0)
+        if "records/.zarray" in refs:
+            assert json.loads(refs["records/.zarray"])["filters"] is None
+            dtype = np.dtype(json.loads(refs["records/.zattrs"])["dtype"])
+            records = zarr_array(refs, "records").view(dtype)[:, 0]
+            np.testing.assert_array_equal(records["images"], images[part])
+            np.testing.assert_array_equal(records["labels"][..., 1], ds.label_bytes[part])
         facts = json.loads(refs["images/.zarray"])
         assert facts["chunks"][0] <= rows
         if part == slice(None):
@@ -286,6 +293,9 @@ def test_zarr_xarray_and_dask_read_equal_arrays(zarr, opened):
             np.testing.assert_array_equal(data.images.values, images)
             if labels is not None:
                 np.testing.assert_array_equal(data.labels.values, labels)
+        if "records" in group:
+            found = group["records"].oindex[[3, 20]].view(np.dtype(group["records"].attrs["dtype"]))
+            np.testing.assert_array_equal(found["images"][:, 0], images[[3, 20]])
 
 
 @QUIET
@@ -431,5 +441,9 @@ def test_virtualizarr_reads_equal_arrays(virtualizarr, opened):
         assert max(data.images.chunks[0]) == (1 if getattr(ds, "header_nbytes", 0) else 6)
         if labels is not None:
             np.testing.assert_array_equal(data.labels.values, labels)
+        if "records" in data:
+            assert max(data.records.chunks[0]) == 6
+            found = data.records.values.view(np.dtype(data.records.attrs["dtype"]))
+            np.testing.assert_array_equal(found["images"][:, 0], images)
     with pytest.raises(mapix.UnsupportedError, match="s3"):
         Parser()("s3://bucket/x", registry)

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -28,7 +29,7 @@ class Parser:
     ----------
     rows : int
         The most records of a chunk.  A chunk is the largest number of records that divides their
-        number; records with headers between them have a chunk each.
+        number; images and labels between headers have a chunk each, ``records`` have not.
     **options
         For ``mapix.open``.
 
@@ -89,6 +90,7 @@ def _virtual(chunks: Chunks) -> ManifestArray:
         chunk_shape=chunks.shape,
         codecs=[{"name": "bytes", "configuration": {"endian": _endian(array.dtype)}}],
         dimension_names=array.dims,
+        attributes=json.loads(array.fields),
     )
     return ManifestArray(metadata=metadata, chunkmanifest=manifest)
 

@@ -68,6 +68,8 @@ class Stored:
         Byte of the element in its record.
     pieces : sequence of Piece
         Its files, in order.
+    fields : str
+        JSON: ``dtype``, of what else may be seen in the numbers; ``{}`` if nothing.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Stored:
     shape: tuple[int, ...]
     offset: int
     pieces: tuple[Piece, ...]
+    fields: str = "{}"
 
     def __len__(self) -> int:
         return sum(len(piece.begins) for piece in self.pieces)
@@ -182,6 +185,9 @@ def references(ds: Any, rows: int = 500, *, folder: str | None = None) -> dict[s
         refs})``, for xarray's engines, and as JSON for other programs.  Arrays: ``images`` (n, ...)
         as the file has them (planes first where it has planes), and ``labels`` where they lie in
         the file or in a file of labels: (n, ...), or of VIMH uint8 (n, N, 2), id and code of each.
+        Where records have headers, also ``records``: uint8 (n, bytes of a record), all bytes as
+        they are.  ``numpy.dtype`` of their attribute ``dtype`` makes images and labels of them:
+        ``records[3:9].view(numpy.dtype(records.attrs["dtype"]))["images"]`` is a view (6, 1, ...).
 
     Raises
     ------
@@ -191,9 +197,10 @@ def references(ds: Any, rows: int = 500, *, folder: str | None = None) -> dict[s
     Notes
     -----
     Copies: none, but for a last chunk that is not full where no number near ``rows`` divides the
-    number of records: it lies in the dict, at most 1 MiB.  Cost: 80 bytes of JSON for each chunk.
-    Records of VIMH have headers between the images: their chunks need the filter ``record_member``
-    of the package kerchunk, unless ``rows`` is 1.  A file that changes later is not noticed.
+    number of records: it lies in the dict, at most 1 MiB for each array.  Cost: 80 bytes of JSON
+    for each chunk.  Records of VIMH have headers between the images: chunks of ``images`` and
+    ``labels`` need the filter ``record_member`` of the package kerchunk, unless ``rows`` is 1;
+    those of ``records`` need none.  A file that changes later is not noticed.
     """
     if rows < 1:
         raise ValueError(f"rows must be at least 1, got {rows}")
@@ -221,7 +228,9 @@ def _entries(chunks: Chunks, folder: str | None) -> dict[str, Any]:
     }
     found: dict[str, Any] = {
         f"{array.name}/.zarray": json.dumps(metadata),
-        f"{array.name}/.zattrs": json.dumps({"_ARRAY_DIMENSIONS": array.dims}),
+        f"{array.name}/.zattrs": json.dumps(
+            {"_ARRAY_DIMENSIONS": array.dims} | json.loads(array.fields)
+        ),
     }
     number = 0
     for mapping, begins, nbytes in chunks.places():
@@ -280,12 +289,28 @@ def _of_file(ds: Any) -> list[Stored]:
         dims = ("record", "label", "id_and_code")
         u1 = np.dtype(np.uint8)
         found.append(Stored("labels", dims, u1, (where.nlabels, 2), head + 1, (piece,)))
+    if head:
+        found.append(_records(found, stride))
     beside = ds._labels_apart()
     if beside is not None:
         (labels,) = _of_file(beside)
         names = ("record", *(f"label_{k}" for k in range(len(labels.shape))))
         found.append(replace(labels, name="labels", dims=names))
     return found
+
+
+def _records(arrays: list[Stored], nbytes: int) -> Stored:
+    """Return records of so many bytes as they are, and where in them the arrays lie."""
+    fields = {
+        "names": [array.name for array in arrays],
+        "formats": [f"({','.join(map(str, array.shape))}){array.dtype.str}" for array in arrays],
+        "offsets": [array.offset for array in arrays],
+        "itemsize": nbytes,
+    }
+    u1, dims = np.dtype(np.uint8), ("record", "byte")
+    return Stored(
+        "records", dims, u1, (nbytes,), 0, arrays[0].pieces, json.dumps({"dtype": fields})
+    )
 
 
 def _placement(ds: Any) -> Placement:
