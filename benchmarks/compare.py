@@ -1,7 +1,6 @@
 """mapix beside what else there is, and beside what plain C can do: one command, one table.
 
-    python benchmarks/compare.py [--only index,open,get,batch,gather,loader,cold,memory]
-                                 [--rounds N] [--json FILE] [--quick] [--long]
+    python benchmarks/compare.py [--only A,B] [--rounds N] [--json FILE] [--quick] [--long]
 
 See README.md here for what is measured how.  Ctrl-C prints what is there so far.
 """
@@ -20,13 +19,16 @@ ROUNDS, QUICK_ROUNDS = 15, 3
 MEASURES = (
     "index",
     "open",
+    "start",
     "get",
+    "calls",
     "batch",
     "gather",
     "loader",
     "cold",
     "memory",
     "keep",
+    "convert",
     "segments",
     "arrays",
     "pink",

@@ -83,7 +83,7 @@ def _warm(report: Report, path: Path, kind: str, hold: Held) -> None:
             case("original's way", lambda: original.parse(path, int(nbytes * share)), parsed, whole)
         )
     limit = LINES if kind == "uniform" else CHAINS
-    goals = [Goal("mapix", "at most", 1.3, limit), Goal("mapix", "faster", 14, PYTHON)]
+    goals = [Goal("mapix", "at most", 1.25, limit), Goal("mapix", "faster", 14, PYTHON)]
     if kind != "uniform":
         goals.append(Goal("mapix", "faster", 4, HOP))
     title = f"index, warm, fresh mapping: {kind}, {n:,} records, per record"

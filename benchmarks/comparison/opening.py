@@ -103,7 +103,7 @@ def warm(report: Report, kind: str, names: Iterable[str] = PEERS) -> None:
     told(f"filling the page cache: {kind}")
     with held(*(path for way in ways.values() for path in way.files)) as hold:
         cases = _warm_cases(source, ways, hold)
-        goals = [Goal("mapix", "below", 100)]
+        goals = [Goal("mapix", "below", 80)]
         report.table(_title("warm", source), "us", BY_HAND, cases, goals, left_out)
 
 
