@@ -12,9 +12,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "csrc"))
-from flags import COMPILE, LINK
-
-ABI3 = ("Py_LIMITED_API", "0x030B0000")
+from flags import COMPILE, EXTENSION, FREE_THREADED, LINK
 
 
 def records() -> list[Extension]:
@@ -37,9 +35,8 @@ def records() -> list[Extension]:
             depends=[*sorted(glob("csrc/*.h")), *sorted(glob("csrc/python/*.h")), "csrc/flags.py"],
             extra_compile_args=COMPILE,
             extra_link_args=LINK,
-            define_macros=[ABI3],
-            py_limited_api=True,
             optional=True,
+            **EXTENSION,
         )
     ]
 
@@ -75,5 +72,5 @@ setup(
     cmdclass={"build_ext": BuildModules},
     cffi_modules=["csrc/build_core.py:ffibuilder"],
     ext_modules=records(),
-    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+    options={} if FREE_THREADED else {"bdist_wheel": {"py_limited_api": "cp311"}},
 )

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from cffi import FFI
-from flags import COMPILE, LINK
+from flags import COMPILE, EXTENSION, LINK
 
 CSRC = Path(__file__).resolve().parent
 SOURCES = sorted(path.name for path in CSRC.glob("*.c"))
@@ -37,8 +37,7 @@ ffibuilder.set_source(
     libraries=["m", "pthread"],
     extra_compile_args=COMPILE,
     extra_link_args=LINK,
-    define_macros=[("Py_LIMITED_API", "0x030B0000")],
-    py_limited_api=True,
+    **EXTENSION,
 )
 
 if __name__ == "__main__":

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tomllib
 from pathlib import Path
@@ -61,6 +63,27 @@ def test_the_readme_has_at_most_150_lines():
 def test_the_core_needs_numpy_and_cffi_alone():
     needs = [re.match(r"\w+", need)[0] for need in PROJECT["dependencies"]]
     assert sorted(needs) == ["cffi", "numpy"]
+
+
+@pytest.mark.parametrize("without", [False, True])
+def test_flags_of_pythons_with_and_without_the_gil(monkeypatch, without):
+    ask = sysconfig.get_config_var
+    monkeypatch.setattr(
+        sysconfig, "get_config_var", lambda k: int(without) if k == "Py_GIL_DISABLED" else ask(k)
+    )
+    flags = runpy.run_path(str(ROOT / "csrc" / "flags.py"))
+    limited = {"define_macros": [("Py_LIMITED_API", "0x030B0000")], "py_limited_api": True}
+    assert flags["EXTENSION"] == ({} if without else limited)
+    assert flags["FREE_THREADED"] is without
+
+
+@pytest.mark.skipif(
+    not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="needs Python without the GIL"
+)
+def test_the_gil_stays_off():
+    code = "import sys, mapix; assert mapix._native.compiled.fast; print(sys._is_gil_enabled())"
+    command = [sys.executable, "-W", "error", "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True).stdout == "False\n"
 
 
 def built(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -72,25 +72,27 @@ typedef struct {
 
 /* 0, with the GIL released; -1 when there is no open file. */
 static int begin(segments_object *self, held *h) {
-    if (MAPIX_UNLIKELY(self->changed)) {
-        self->changed = 0;
+    if (MAPIX_UNLIKELY(PEEK(self->changed))) {
+        POKE(self->changed, 0);
         PyObject *done = PyObject_CallMethod((PyObject *)self, "_point", NULL);
         if (!done) { /* closed, or no memory: the subclass finds out which, and raises */
             PyErr_Clear();
-            self->changed = 1;
+            POKE(self->changed, 1);
             return -1;
         }
         Py_DECREF(done);
     }
-    h->mapping = self->cmap ? PyObject_GetAttr(self->source, mapping_name) : NULL;
+    h->mapping = self->source ? PyObject_GetAttr(self->source, mapping_name) : NULL;
     if (!h->mapping || h->mapping == Py_None) {
         PyErr_Clear();
         Py_CLEAR(h->mapping);
         return -1;
     }
+    Py_BEGIN_CRITICAL_SECTION(self);
     h->cmap = Py_NewRef(self->cmap);
-    h->self = Py_NewRef((PyObject *)self);
     h->map = self->map;
+    Py_END_CRITICAL_SECTION();
+    h->self = Py_NewRef((PyObject *)self);
     h->thread = PyEval_SaveThread();
     return 0;
 }
@@ -98,7 +100,7 @@ static int begin(segments_object *self, held *h) {
 static int end(held *h, int status) {
     PyEval_RestoreThread(h->thread);
     if (MAPIX_UNLIKELY(status == MAPIX_E_CHANGED)) {
-        ((segments_object *)h->self)->changed = 1;
+        POKE(((segments_object *)h->self)->changed, 1);
     }
     Py_DECREF(h->mapping);
     Py_DECREF(h->cmap);
@@ -136,8 +138,9 @@ static PyObject *new_array(int type, npy_intp n, const void *data, size_t nbytes
 /* --- heads, names and masks of rows in range ---------------------------------------------------- */
 
 static int head_of(segments_object *self, uint32_t row, uint16_t box[4], uint32_t *area) {
-    if (self->boxes) {
-        memcpy(box, self->boxes + 4 * (size_t)row, 8);
+    const uint16_t *boxes = KNOWN(self->boxes);
+    if (boxes) {
+        memcpy(box, boxes + 4 * (size_t)row, 8);
         *area = self->areas[row];
         return MAPIX_OK;
     }
@@ -255,7 +258,7 @@ static PyObject *segments_find(segments_object *self, PyObject *const *args, Py_
     int status = MAPIX_E_ARGUMENT;
     int64_t key = -1;
     held h;
-    if (second && self->slots && ndomain <= MOST_NAME && niid <= MOST_NAME - ndomain && !begin(self, &h)) {
+    if (second && KNOWN(self->slots) && ndomain <= MOST_NAME && niid <= MOST_NAME - ndomain && !begin(self, &h)) {
         uint8_t bytes[MOST_NAME];
         const uint64_t ends[2] = {(uint64_t)ndomain, (uint64_t)(ndomain + niid)};
         mapix_where where;
@@ -271,6 +274,14 @@ static PyObject *segments_find(segments_object *self, PyObject *const *args, Py_
 
 static PyObject *item_of(PyObject *names, Py_ssize_t i) {
     return PyList_CheckExact(names) ? PyList_GetItem(names, i) : PyTuple_GetItem(names, i);
+}
+
+/* The names of a list or tuple, as they are now; null, perhaps with an exception, for anything else. */
+static PyObject *fixed_names(PyObject *names) {
+    if (WITHOUT_GIL && PyList_CheckExact(names)) {
+        return PyList_AsTuple(names);
+    }
+    return PyList_CheckExact(names) || PyTuple_CheckExact(names) ? Py_NewRef(names) : NULL;
 }
 
 /* Put domain and name, for each name, into one piece of memory: their number, or -1 if they are not all text or bytes,
@@ -310,8 +321,8 @@ static PyObject *segments_find_many(segments_object *self, PyObject *args) {
     }
     uint8_t *bytes = NULL;
     uint64_t *ends = NULL;
-    const int known = self->slots && (PyList_CheckExact(names) || PyTuple_CheckExact(names));
-    const npy_intp n = known ? packed(domain, names, &bytes, &ends) : -1;
+    PyObject *fixed = KNOWN(self->slots) ? fixed_names(names) : NULL;
+    const npy_intp n = fixed ? packed(domain, fixed, &bytes, &ends) : -1;
     int status = MAPIX_E_ARGUMENT;
     held h;
     if (n >= 0 && (made = PyArray_SimpleNew(1, (npy_intp *)(uintptr_t)&n, NPY_INT64)) && !begin(self, &h)) {
@@ -322,6 +333,7 @@ static PyObject *segments_find_many(segments_object *self, PyObject *args) {
     }
     free(bytes);
     free(ends);
+    Py_XDECREF(fixed);
     if (status) {
         Py_CLEAR(made);
         PyErr_Clear(); /* no memory here, perhaps enough there */
@@ -339,7 +351,7 @@ static PyObject *hits_in(segments_object *self, const uint16_t box[4]) {
     int status = MAPIX_E_ARGUMENT;
     mapix_where where;
     held h;
-    if (self->parts && !begin(self, &h)) {
+    if (KNOWN(self->parts) && !begin(self, &h)) {
         status = end(&h, self->call.hits(h.map, &self->iid, self->parts, box, 1, &next, found, MOST_HITS,
                                          &nfound, &count, &where));
     }
@@ -397,23 +409,27 @@ static PyObject *segments_attach(segments_object *self, PyObject *args) {
         PyErr_SetString(PyExc_ValueError, "a file of segments is attached once");
         return NULL;
     }
-    if (!self->source) {
+    if (!self->source) { /* when it is made: no other thread knows it */
         self->iid = *(const mapix_iid *)(uintptr_t)iid;
         self->source = Py_NewRef(source);
+        self->call.columns = (__typeof__(self->call.columns))(uintptr_t)f[0];
+        self->call.texts = (__typeof__(self->call.texts))(uintptr_t)f[1];
+        self->call.own_mask = (__typeof__(self->call.own_mask))(uintptr_t)f[2];
+        self->call.find = (__typeof__(self->call.find))(uintptr_t)f[3];
+        self->call.hits = (__typeof__(self->call.hits))(uintptr_t)f[4];
     }
-    self->call.columns = (__typeof__(self->call.columns))(uintptr_t)f[0];
-    self->call.texts = (__typeof__(self->call.texts))(uintptr_t)f[1];
-    self->call.own_mask = (__typeof__(self->call.own_mask))(uintptr_t)f[2];
-    self->call.find = (__typeof__(self->call.find))(uintptr_t)f[3];
-    self->call.hits = (__typeof__(self->call.hits))(uintptr_t)f[4];
-    PyObject *old = self->cmap;
+    PyObject *old;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    old = self->cmap;
     self->cmap = Py_NewRef(cmap);
     self->map = (const mapix_map *)(uintptr_t)map;
+    Py_END_CRITICAL_SECTION();
     Py_XDECREF(old); /* a call of another thread may hold it */
     Py_RETURN_NONE;
 }
 
-/* A table is given once; another thread may have been faster, and made the same. */
+/* A table is given once; another thread may have been faster, and made the same.  The caller is in a critical
+ * section, and publishes the pointer by which the table is known last. */
 static int given_once(PyObject **owner, PyObject *given) {
     if (*owner) {
         return 0;
@@ -428,10 +444,12 @@ static PyObject *segments_use_heads(segments_object *self, PyObject *args) {
     if (!PyArg_ParseTuple(args, "OKK", &owner, &boxes, &areas)) {
         return NULL;
     }
+    Py_BEGIN_CRITICAL_SECTION(self);
     if (given_once(&self->heads, owner)) {
         self->areas = (const uint32_t *)(uintptr_t)areas;
-        self->boxes = (const uint16_t *)(uintptr_t)boxes;
+        PUBLISH(self->boxes, (const uint16_t *)(uintptr_t)boxes);
     }
+    Py_END_CRITICAL_SECTION();
     Py_RETURN_NONE;
 }
 
@@ -441,12 +459,14 @@ static PyObject *segments_use_names(segments_object *self, PyObject *args) {
     if (!PyArg_ParseTuple(args, "OKKKK", &owner, &seed, &slots, &nslots, &chain)) {
         return NULL;
     }
+    Py_BEGIN_CRITICAL_SECTION(self);
     if (given_once(&self->names, owner)) {
         self->seed = seed;
         self->nslots = nslots;
         self->chain = (const uint32_t *)(uintptr_t)chain;
-        self->slots = (const uint64_t *)(uintptr_t)slots;
+        PUBLISH(self->slots, (const uint64_t *)(uintptr_t)slots);
     }
+    Py_END_CRITICAL_SECTION();
     Py_RETURN_NONE;
 }
 
@@ -456,9 +476,11 @@ static PyObject *segments_use_tree(segments_object *self, PyObject *args) {
     if (!PyArg_ParseTuple(args, "OK", &owner, &parts)) {
         return NULL;
     }
+    Py_BEGIN_CRITICAL_SECTION(self);
     if (given_once(&self->tree, owner)) {
-        self->parts = (const mapix_parts *)(uintptr_t)parts;
+        PUBLISH(self->parts, (const mapix_parts *)(uintptr_t)parts);
     }
+    Py_END_CRITICAL_SECTION();
     Py_RETURN_NONE;
 }
 
@@ -476,8 +498,8 @@ static int segments_clear(segments_object *self) {
     self->boxes = NULL;
     self->slots = NULL;
     self->parts = NULL;
+    Py_CLEAR(self->source); /* first: without it, `begin` takes nothing */
     Py_CLEAR(self->cmap);
-    Py_CLEAR(self->source);
     Py_CLEAR(self->heads);
     Py_CLEAR(self->names);
     Py_CLEAR(self->tree);

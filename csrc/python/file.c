@@ -10,13 +10,30 @@ enum { KNOWN_LEAST_BITS = 12, KNOWN_MOST_BITS = 18, KNOWN_MOST_TAG = 0xFFFF };
 
 PyTypeObject *mapix_file_type;
 
+/* Twice: another thread may close the file after the first time, and the second one raises. */
 int mapix_make_ready(file_object *self) {
-    PyObject *done = PyObject_CallMethod((PyObject *)self, "_ready", NULL);
-    Py_XDECREF(done);
-    if (done && !self->data.obj) {
-        PyErr_SetString(PyExc_RuntimeError, "_ready() has not attached the file");
+    for (int k = 0; k < 2; k++) {
+        PyObject *done = PyObject_CallMethod((PyObject *)self, "_ready", NULL);
+        if (!done) {
+            return -1;
+        }
+        Py_DECREF(done);
+        if (KNOWN(self->data.obj)) {
+            return 0;
+        }
     }
-    return self->data.obj ? 0 : -1;
+    PyErr_SetString(PyExc_RuntimeError, "_ready() has not attached the file");
+    return -1;
+}
+
+PyObject *mapix_memory(file_object *self) {
+    PyObject *owner;
+    do {
+        Py_BEGIN_CRITICAL_SECTION(self);
+        owner = Py_XNewRef(self->data.obj);
+        Py_END_CRITICAL_SECTION();
+    } while (MAPIX_UNLIKELY(!owner) && !mapix_make_ready(self));
+    return owner;
 }
 
 static int in_bounds(const file_object *self, const mapix_entry *e) {
@@ -40,7 +57,11 @@ static int find_slowly(file_object *self, uint64_t row, mapix_entry *e) {
 /* Without the GIL: a page may have to come from disk. */
 static int find_quickly(file_object *self, uint64_t row, mapix_entry *e) {
     const mapix_map map = {.base = self->base, .nbytes = self->nbytes, .fd = -1};
-    PyObject *owner = Py_NewRef(self->data.obj); /* another thread may close the file meanwhile */
+    PyObject *owner = mapix_memory(self); /* another thread may close the file meanwhile */
+    if (!owner) {
+        PyErr_Clear(); /* `_find` raises it again */
+        return MAPIX_E_CHANGED;
+    }
     PyObject *own = Py_NewRef((PyObject *)self);
     mapix_where where;
     int status;
@@ -58,31 +79,59 @@ static int locate(file_object *self) {
     unsigned long long map, copy;
     const int parsed = found && PyArg_ParseTuple(found, "OKK", &owner, &map, &copy);
     if (parsed) {
-        PyObject *before = self->map_owner;
+        PyObject *before;
+        Py_BEGIN_CRITICAL_SECTION(self);
+        before = self->map_owner;
         self->map_owner = Py_NewRef(owner);
         self->map = (const mapix_map *)(uintptr_t)map;
         self->copy = (copy_function)(uintptr_t)copy;
+        Py_END_CRITICAL_SECTION();
         Py_XDECREF(before);
     }
     Py_XDECREF(found);
     return parsed ? 0 : -1;
 }
 
-int mapix_copied(file_object *self, uint64_t at, uint64_t nbytes, void *to) {
-    if (MAPIX_UNLIKELY(!self->map_owner) && locate(self)) {
-        return -1;
+static void forget_map(file_object *self, PyObject *owner) {
+    PyObject *forgotten = NULL;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    if (self->map_owner == owner) {
+        forgotten = owner;
+        self->map_owner = NULL;
     }
+    Py_END_CRITICAL_SECTION();
+    Py_XDECREF(forgotten);
+}
+
+int mapix_copied(file_object *self, uint64_t at, uint64_t nbytes, void *to) {
     /* Another thread may close the file, or replace the map, meanwhile. */
-    PyObject *owner = Py_NewRef(self->map_owner), *memory = Py_NewRef(self->data.obj);
-    const mapix_map *map = self->map;
-    const copy_function copy = self->copy;
+    PyObject *owner, *memory;
+    const mapix_map *map;
+    copy_function copy;
+    for (;;) {
+        Py_BEGIN_CRITICAL_SECTION(self);
+        memory = Py_XNewRef(self->data.obj);
+        owner = Py_XNewRef(self->map_owner);
+        map = self->map;
+        copy = self->copy;
+        Py_END_CRITICAL_SECTION();
+        if (MAPIX_LIKELY(memory && owner)) {
+            break;
+        }
+        const int closed = !memory;
+        Py_XDECREF(memory);
+        Py_XDECREF(owner);
+        if (closed || locate(self)) {
+            return closed ? 1 : -1;
+        }
+    }
     mapix_where where;
     int status;
     Py_BEGIN_ALLOW_THREADS
     status = copy(map, at, nbytes, to, &where);
     Py_END_ALLOW_THREADS
-    if (MAPIX_UNLIKELY(status != MAPIX_OK) && self->map_owner == owner) {
-        Py_CLEAR(self->map_owner);
+    if (MAPIX_UNLIKELY(status != MAPIX_OK)) {
+        forget_map(self, owner);
     }
     Py_DECREF(owner);
     Py_DECREF(memory);
@@ -91,32 +140,38 @@ int mapix_copied(file_object *self, uint64_t at, uint64_t nbytes, void *to) {
 
 enum { NIDS = 256, NCODES = 256 };
 
-PyObject *mapix_head(file_object *self, uint8_t id) {
+/* Have the subclass make a head, and keep the first one that any thread has made: borrowed. */
+static PyObject *make_head(file_object *self, uint8_t id) {
+    PyObject *made = PyObject_CallMethod((PyObject *)self, "_head", "B", id), *kept = NULL;
+    if (made && (!PyTuple_Check(made) || PyTuple_Size(made) != 2 ||
+                 !PyTuple_Check(PyTuple_GetItem(made, 1)) ||
+                 PyTuple_Size(PyTuple_GetItem(made, 1)) != NCODES)) {
+        PyErr_SetString(PyExc_TypeError, "_head() must return a name and 256 values");
+        Py_CLEAR(made);
+    }
+    if (!made) {
+        return NULL;
+    }
+    Py_BEGIN_CRITICAL_SECTION(self);
     if (!self->heads) {
-        self->heads = PyMem_Calloc(NIDS, sizeof *self->heads);
-        if (!self->heads) {
-            return PyErr_NoMemory();
-        }
+        PUBLISH(self->heads, PyMem_Calloc(NIDS, sizeof *self->heads));
     }
-    if (MAPIX_UNLIKELY(!self->heads[id])) {
-        PyObject *made = PyObject_CallMethod((PyObject *)self, "_head", "B", id);
-        if (made && (!PyTuple_Check(made) || PyTuple_Size(made) != 2 ||
-                     !PyTuple_Check(PyTuple_GetItem(made, 1)) ||
-                     PyTuple_Size(PyTuple_GetItem(made, 1)) != NCODES)) {
-            PyErr_SetString(PyExc_TypeError, "_head() must return a name and 256 values");
-            Py_CLEAR(made);
-        }
-        if (made && self->heads[id]) { /* another thread was faster */
-            Py_DECREF(made);
-        } else {
-            self->heads[id] = made;
-        }
+    if (self->heads && !self->heads[id]) {
+        PUBLISH(self->heads[id], Py_NewRef(made));
     }
-    return self->heads[id];
+    kept = self->heads ? self->heads[id] : PyErr_NoMemory();
+    Py_END_CRITICAL_SECTION();
+    Py_DECREF(made);
+    return kept;
+}
+
+PyObject *mapix_head(file_object *self, uint8_t id) {
+    PyObject **heads = KNOWN(self->heads), *head = heads ? KNOWN(heads[id]) : NULL;
+    return MAPIX_LIKELY(head != NULL) ? head : make_head(self, id);
 }
 
 static mapix_entry *known_slot(const file_object *self, uint64_t row) {
-    return &self->known[row & ((UINT64_C(1) << self->known_bits) - 1)];
+    return &PEEK(self->known)[row & ((UINT64_C(1) << PEEK(self->known_bits)) - 1)];
 }
 
 static uint64_t known_tag(const file_object *self, uint64_t row) {
@@ -150,8 +205,8 @@ static void make_room(file_object *self) {
     if (!more) {
         return;
     }
-    self->known = more;
-    self->known_bits = bits;
+    POKE(self->known, more);
+    POKE(self->known_bits, bits);
     self->nknown = 0;
     for (uint64_t i = 0; i < had; i++) {
         if (old[i].reserved) {
@@ -161,13 +216,23 @@ static void make_room(file_object *self) {
     free(old);
 }
 
-static int stored_entry(file_object *self, uint64_t row, mapix_entry *e) {
+static int is_known(file_object *self, uint64_t row, mapix_entry *e) {
+    int found = 0;
+    Py_BEGIN_CRITICAL_SECTION(self);
     if (MAPIX_LIKELY(self->known != NULL)) {
         const mapix_entry *slot = known_slot(self, row);
         if (MAPIX_LIKELY(slot->reserved == known_tag(self, row))) {
             *e = *slot;
-            return 0;
+            found = 1;
         }
+    }
+    Py_END_CRITICAL_SECTION();
+    return found;
+}
+
+static int stored_entry(file_object *self, uint64_t row, mapix_entry *e) {
+    if (MAPIX_LIKELY(is_known(self, row, e))) {
+        return 0;
     }
     if (find_quickly(self, row, e) != MAPIX_OK && find_slowly(self, row, e)) {
         return -1;
@@ -175,8 +240,10 @@ static int stored_entry(file_object *self, uint64_t row, mapix_entry *e) {
     if (MAPIX_UNLIKELY(ready(self))) { /* closed meanwhile */
         return -1;
     }
+    Py_BEGIN_CRITICAL_SECTION(self);
     make_room(self); /* now, as other threads may have been here */
     keep(self, row, e);
+    Py_END_CRITICAL_SECTION();
     return 0;
 }
 
@@ -203,7 +270,7 @@ PyObject *mapix_record_at(file_object *self, uint64_t row) {
     /* A cache miss, which takes as long as all the rest: under way while the record is made. */
     if (!self->find && self->index.entries) {
         MAPIX_PREFETCH(self->index.entries, row * sizeof(mapix_entry));
-    } else if (self->known) {
+    } else if (PEEK(self->known)) { /* perhaps with the bits of another table: nothing is read */
         MAPIX_PREFETCH(known_slot(self, row), 0);
     }
     record_object *made = PyObject_New(record_object, mapix_record_type);
@@ -251,13 +318,13 @@ static int fits(const file_object *self) {
 }
 
 /* Hold the memory of which `data` is a view: a view can be released while arrays refer to it. */
-static int take_data(file_object *self, PyObject *data) {
+static int take_data(file_object *self, PyObject *data, Py_buffer *held) {
     Py_buffer view;
     PyObject *owner = PyMemoryView_Check(data) ? PyObject_GetAttrString(data, "obj") : Py_NewRef(data);
     if (!owner) {
         return -1;
     }
-    const int failed = PyObject_GetBuffer(owner, &self->data, PyBUF_SIMPLE) < 0;
+    const int failed = PyObject_GetBuffer(owner, held, PyBUF_SIMPLE) < 0;
     Py_DECREF(owner);
     if (failed || PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
         return -1;
@@ -269,9 +336,9 @@ static int take_data(file_object *self, PyObject *data) {
 }
 
 /* The buffers are released by the caller when this fails. */
-static int take(file_object *self, PyObject *data, PyObject *entries) {
+static int take(file_object *self, PyObject *data, PyObject *entries, Py_buffer *held) {
     self->index.entries = NULL;
-    if (take_data(self, data)) {
+    if (take_data(self, data, held)) {
         return -1;
     }
     if (entries != Py_None) {
@@ -287,6 +354,28 @@ static int take(file_object *self, PyObject *data, PyObject *entries) {
     return 0;
 }
 
+/* Whoever comes second, or after the file was closed, changes nothing. */
+static int attach_once(file_object *self, const mapix_table *index, PyObject *data, PyObject *entries,
+                       find_function find) {
+    if (self->data.obj || self->nbytes) {
+        return 0;
+    }
+    Py_buffer held = {0};
+    self->index = *index;
+    self->find = find;
+    if (take(self, data, entries, &held)) {
+        PyBuffer_Release(&held);
+        PyBuffer_Release(&self->entries);
+        self->nbytes = 0;
+        return -1;
+    }
+    PyObject *owner = held.obj;
+    held.obj = NULL; /* it comes last: with it, all the rest may be read */
+    self->data = held;
+    PUBLISH(self->data.obj, owner);
+    return 0;
+}
+
 /* _attach(data, nrecords, stride, first, entries, end, head_nbytes, interleaved, find):
  * see record_fallback.py */
 static PyObject *file_attach(file_object *self, PyObject *args) {
@@ -298,39 +387,34 @@ static PyObject *file_attach(file_object *self, PyObject *args) {
                           &entries, &end, &head_nbytes, &interleaved, &find)) {
         return NULL;
     }
-    if (self->data.obj) { /* another thread was faster */
-        Py_RETURN_NONE;
-    }
-    if (self->nbytes) {
-        PyErr_SetString(PyExc_RuntimeError, "a file is attached once");
-        return NULL;
-    }
     if (at > MAPIX_AT_MASK || (h | w | c) > UINT16_MAX || nlabels > UINT8_MAX) {
         PyErr_SetString(PyExc_ValueError, "no such record");
         return NULL;
     }
     const vimh_header header = {.h = (uint16_t)h, .w = (uint16_t)w, .c = (uint16_t)c,
                                 .n = (uint8_t)nlabels};
-    entry_set(&self->index.first, at, &header);
-    self->index.nrecords = n;
-    self->index.stride = stride;
-    self->index.end = end;
-    self->index.head_nbytes = head_nbytes;
-    self->index.interleaved = (uint32_t)interleaved;
-    if (take(self, data, entries)) {
-        PyBuffer_Release(&self->data);
-        PyBuffer_Release(&self->entries);
-        self->nbytes = 0;
-        return NULL;
-    }
-    self->find = (find_function)(uintptr_t)find;
-    Py_RETURN_NONE;
+    mapix_table index = {.nrecords = n, .stride = stride, .end = end, .head_nbytes = head_nbytes,
+                         .interleaved = (uint32_t)interleaved};
+    entry_set(&index.first, at, &header);
+    int failed;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    failed = attach_once(self, &index, data, entries, (find_function)(uintptr_t)find);
+    Py_END_CRITICAL_SECTION();
+    return failed ? NULL : Py_NewRef(Py_None);
 }
 
 /* Release the file.  The table stays: another thread might be reading it. */
 static PyObject *file_detach(file_object *self, PyObject *Py_UNUSED(none)) {
-    PyBuffer_Release(&self->data); /* does nothing when there is none */
-    Py_CLEAR(self->map_owner);
+    Py_buffer data;
+    PyObject *owner;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    data = self->data;
+    PUBLISH(self->data.obj, NULL);
+    owner = self->map_owner;
+    self->map_owner = NULL;
+    Py_END_CRITICAL_SECTION();
+    PyBuffer_Release(&data); /* does nothing when there is none */
+    Py_XDECREF(owner);
     Py_RETURN_NONE;
 }
 

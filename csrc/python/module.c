@@ -138,6 +138,11 @@ static PyModuleDef module = {
 PyMODINIT_FUNC PyInit__record(void);
 PyMODINIT_FUNC PyInit__record(void) {
     PyObject *made = PyModule_Create(&module);
+#ifdef Py_GIL_DISABLED
+    if (made && PyUnstable_Module_SetGIL(made, Py_MOD_GIL_NOT_USED) < 0) {
+        Py_CLEAR(made);
+    }
+#endif
     if (made && (mapix_add_file(made) || mapix_add_record(made) || mapix_add_gather(made) ||
                  mapix_add_pack(made) || mapix_add_prepared(made) || mapix_add_archive(made) ||
                  mapix_add_segment_buffer(made) || !mapix_add_type(made, "Rows", &rows_spec))) {

@@ -57,6 +57,34 @@ static int code_of(PyObject *given, uint8_t *code) {
     return 0;
 }
 
+/* What a dict has under a name, a new reference: another thread may change the dict.  Null, perhaps with an
+ * exception, without it, and without a dict. */
+static PyObject *item_of(PyObject *dict, PyObject *name) {
+    PyObject *found = NULL;
+    if (dict != Py_None) {
+        Py_BEGIN_CRITICAL_SECTION(dict);
+        found = Py_XNewRef(PyDict_GetItemWithError(dict, name));
+        Py_END_CRITICAL_SECTION();
+    }
+    return found;
+}
+
+/* Append the label of a parameter to the pairs; NOT_PLAIN unless it is given once. */
+static int add_pair(PyObject *head, PyObject *value, PyObject *code, uint8_t *pairs, unsigned *npairs) {
+    if (!value == !code) {
+        return NOT_PLAIN;
+    }
+    if (value == Py_None || code == Py_None) { /* the record lacks the label */
+        return 0;
+    }
+    if (*npairs == MOST_LABELS) {
+        return NOT_PLAIN;
+    }
+    uint8_t *pair = pairs + 2 * (*npairs)++;
+    pair[0] = (uint8_t)PyLong_AsLong(PyTuple_GetItem(head, ID));
+    return value ? quantised(head, value, &pair[1]) : code_of(code, &pair[1]);
+}
+
 /* The pairs of a record, in the order of the parameters; NOT_PLAIN unless each parameter is given once. */
 static int pairs_of(PyObject *heads, PyObject *labels, PyObject *codes, uint8_t *pairs, unsigned *npairs) {
     Py_ssize_t left = 0;
@@ -73,23 +101,14 @@ static int pairs_of(PyObject *heads, PyObject *labels, PyObject *codes, uint8_t 
     *npairs = 0;
     for (Py_ssize_t k = 0; k < nheads; k++) {
         PyObject *head = PyTuple_GetItem(heads, k), *name = PyTuple_GetItem(head, NAME);
-        PyObject *value = labels == Py_None ? NULL : PyDict_GetItemWithError(labels, name);
-        PyObject *code = codes == Py_None ? NULL : PyDict_GetItemWithError(codes, name);
-        if (!value == !code) {
-            return NOT_PLAIN;
+        PyObject *value = item_of(labels, name), *code = item_of(codes, name);
+        const int status = add_pair(head, value, code, pairs, npairs);
+        Py_XDECREF(value);
+        Py_XDECREF(code);
+        if (status) {
+            return status;
         }
         left--;
-        if (value == Py_None || code == Py_None) { /* the record lacks the label */
-            continue;
-        }
-        if (*npairs == MOST_LABELS) {
-            return NOT_PLAIN;
-        }
-        uint8_t *pair = pairs + 2 * (*npairs)++;
-        pair[0] = (uint8_t)PyLong_AsLong(PyTuple_GetItem(head, ID));
-        if (value ? quantised(head, value, &pair[1]) : code_of(code, &pair[1])) {
-            return NOT_PLAIN;
-        }
     }
     return left ? NOT_PLAIN : 0;
 }
@@ -245,6 +264,11 @@ static int has_dims(PyObject *array, npy_intp n, npy_intp m) {
     return PyArray_DIM(a, 0) == n && PyArray_DIM(a, 1) == m;
 }
 
+/* A table as it is now, or null with an exception.  Without the GIL it is a copy: what was counted has to stay. */
+static PyObject *fixed(PyObject *array) {
+    return WITHOUT_GIL ? PyArray_NewCopy((PyArrayObject *)array, NPY_CORDER) : Py_NewRef(array);
+}
+
 static uint64_t npixels_of(const uint16_t *shape) {
     return pixels(shape[0], shape[1], shape[2]);
 }
@@ -305,13 +329,8 @@ static void write_records(const records *r, uint8_t *to) {
 
 enum { FLAT_PIXELS, FLAT_SHAPES, FLAT_IDS, FLAT_CODES, FLAT_PRESENT, FLAT_SPEC, NFLAT };
 
-/* pack_flat(pixels, shapes, ids, codes, present, spec_range) -> uint8 array, or None where layout.pack_flat has to
- * do it.  See there. */
-static PyObject *pack_flat(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
-    if (nargs != NFLAT) {
-        PyErr_SetString(PyExc_TypeError, "pack_flat: see layout.py");
-        return NULL;
-    }
+/* The records of arrays, of which nothing but shapes and presence has to stay as it is. */
+static PyObject *packed(PyObject *const *args) {
     const int with_spec = args[FLAT_SPEC] != Py_None;
     records r = {
         .pixels = data_of(args[FLAT_PIXELS], NPY_UINT8, 1),
@@ -346,6 +365,26 @@ static PyObject *pack_flat(PyObject *Py_UNUSED(module), PyObject *const *args, P
     return made;
 }
 
+/* pack_flat(pixels, shapes, ids, codes, present, spec_range) -> uint8 array, or None where layout.pack_flat has to
+ * do it.  See there. */
+static PyObject *pack_flat(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
+    if (nargs != NFLAT) {
+        PyErr_SetString(PyExc_TypeError, "pack_flat: see layout.py");
+        return NULL;
+    }
+    PyObject *given[NFLAT];
+    memcpy(given, args, sizeof given);
+    if (!PyArray_Check(given[FLAT_SHAPES]) || !PyArray_Check(given[FLAT_PRESENT])) {
+        Py_RETURN_NONE;
+    }
+    given[FLAT_SHAPES] = fixed(given[FLAT_SHAPES]);
+    given[FLAT_PRESENT] = fixed(given[FLAT_PRESENT]);
+    PyObject *made = given[FLAT_SHAPES] && given[FLAT_PRESENT] ? packed(given) : NULL;
+    Py_XDECREF(given[FLAT_SHAPES]);
+    Py_XDECREF(given[FLAT_PRESENT]);
+    return made;
+}
+
 /* Write n pixels of planes as they are shown: (n, c). */
 static void pixels_of(uint8_t *restrict to, const uint8_t *restrict from, size_t n, unsigned c) {
     if (c == 1) {
@@ -365,16 +404,16 @@ static void pixels_of(uint8_t *restrict to, const uint8_t *restrict from, size_t
     }
 }
 
-/* interleaved(pixels, shapes) -> uint8 array: planar images back to back become (h, w, c) each; or None. */
-static PyObject *interleaved(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
-    const uint8_t *from = nargs == 2 ? data_of(args[0], NPY_UINT8, 1) : NULL;
-    const uint16_t *shape = from ? data_of(args[1], NPY_UINT16, 2) : NULL;
+/* Planar images back to back as (h, w, c) each, or None. */
+static PyObject *turned(PyObject *planes, PyObject *shapes) {
+    const uint8_t *from = data_of(planes, NPY_UINT8, 1);
+    const uint16_t *shape = from ? data_of(shapes, NPY_UINT16, 2) : NULL;
     if (!from || !shape) {
         Py_RETURN_NONE;
     }
-    const npy_intp n = PyArray_DIM((PyArrayObject *)args[1], 0);
-    npy_intp total = PyArray_DIM((PyArrayObject *)args[0], 0);
-    if (!has_dims(args[1], n, 3) || !shapes_fit(shape, n, total)) {
+    const npy_intp n = PyArray_DIM((PyArrayObject *)shapes, 0);
+    npy_intp total = PyArray_DIM((PyArrayObject *)planes, 0);
+    if (!has_dims(shapes, n, 3) || !shapes_fit(shape, n, total)) {
         Py_RETURN_NONE;
     }
     PyObject *made = PyArray_SimpleNew(1, &total, NPY_UINT8);
@@ -385,6 +424,14 @@ static PyObject *interleaved(PyObject *Py_UNUSED(module), PyObject *const *args,
         to += size;
         from += size;
     }
+    return made;
+}
+
+/* interleaved(pixels, shapes) -> uint8 array: planar images back to back become (h, w, c) each; or None. */
+static PyObject *interleaved(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs) {
+    PyObject *shapes = nargs == 2 && PyArray_Check(args[1]) ? fixed(args[1]) : Py_NewRef(Py_None);
+    PyObject *made = !shapes ? NULL : shapes == Py_None ? Py_NewRef(Py_None) : turned(args[0], shapes);
+    Py_XDECREF(shapes);
     return made;
 }
 

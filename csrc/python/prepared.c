@@ -55,7 +55,7 @@ static int find_fields(PyObject *type) {
     }
     set_field = (descrsetfunc)PyType_GetSlot(Py_TYPE(found[0]), Py_tp_descr_set);
     memcpy(fields, found, sizeof fields);
-    batch_type = (PyTypeObject *)Py_NewRef(type);
+    PUBLISH(batch_type, (PyTypeObject *)Py_NewRef(type));
     return 0;
 }
 
@@ -116,9 +116,14 @@ static PyObject *images_of(const prepared_object *self, npy_intp b, PyObject *gi
 
 /* The one shape of all records, b times: the last one again, if it has the length. */
 static PyObject *shapes_of(prepared_object *self, npy_intp b) {
-    if (self->shapes && PyArray_DIM((PyArrayObject *)self->shapes, 0) == b) {
-        return Py_NewRef(self->shapes);
+    PyObject *known;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    known = Py_XNewRef(self->shapes);
+    Py_END_CRITICAL_SECTION();
+    if (known && PyArray_DIM((PyArrayObject *)known, 0) == b) {
+        return known;
     }
+    Py_XDECREF(known);
     npy_intp dims[2] = {b, 3}, strides[2] = {0, sizeof(uint16_t)};
     PyObject *made = PyArray_New(&PyArray_Type, 2, dims, NPY_UINT16, strides, data_of(self->record), 0,
                                  NPY_ARRAY_ALIGNED, NULL);
@@ -126,8 +131,11 @@ static PyObject *shapes_of(prepared_object *self, npy_intp b) {
         Py_XDECREF(made);
         return NULL;
     }
-    Py_XDECREF(self->shapes); /* an array of numbers: nothing runs when it goes */
+    Py_BEGIN_CRITICAL_SECTION(self);
+    known = self->shapes;
     self->shapes = Py_NewRef(made);
+    Py_END_CRITICAL_SECTION();
+    Py_XDECREF(known);
     return made;
 }
 
@@ -249,7 +257,9 @@ static int fill(prepared_object *self, const int64_t *rows, npy_intp b, mapix_ga
         Py_XDECREF(owner);
         return -1;
     }
-    order->probe = self->skip ? 0 : self->gap ? self->few : self->many;
+    /* Numbers that another thread may count at the same time: it then asks once too often. */
+    const unsigned skip = PEEK(self->skip), gap = PEEK(self->gap);
+    order->probe = skip ? 0 : gap ? self->few : self->many;
     order->nasked = &nasked;
     mapix_where where;
     int status;
@@ -258,10 +268,11 @@ static int fill(prepared_object *self, const int64_t *rows, npy_intp b, mapix_ga
     Py_END_ALLOW_THREADS
     Py_DECREF(owner);
     if (order->probe) {
-        const unsigned gap = 2 * self->gap + 1 < self->most_skipped ? 2 * self->gap + 1 : self->most_skipped;
-        self->skip = self->gap = nasked ? 0 : gap;
-    } else if (self->skip) {
-        self->skip--;
+        const unsigned more = nasked ? 0 : 2 * gap + 1 < self->most_skipped ? 2 * gap + 1 : self->most_skipped;
+        POKE(self->gap, more);
+        POKE(self->skip, more);
+    } else if (skip) {
+        POKE(self->skip, skip - 1);
     }
     return status != MAPIX_OK;
 }
@@ -349,7 +360,13 @@ static PyObject *prepared_bind(prepared_object *self, PyObject *args) {
         PyErr_SetString(PyExc_ValueError, "_bind: see batch.py");
         return NULL;
     }
-    if ((!batch_type && find_fields(type)) || ndim > MOST_DIMS ||
+    int failed = 0;
+    if (!KNOWN(batch_type)) {
+        Py_BEGIN_CRITICAL_SECTION(type);
+        failed = !batch_type && find_fields(type);
+        Py_END_CRITICAL_SECTION();
+    }
+    if (failed || ndim > MOST_DIMS ||
         (values != Py_None && PyArray_NDIM(labels) > MOST_DIMS)) {
         return PyErr_Occurred() ? NULL : Py_NewRef(Py_None); /* `made` leaves all batches to Python */
     }

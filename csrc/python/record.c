@@ -9,9 +9,11 @@
 
 PyTypeObject *mapix_record_type;
 
-static PyObject *array_at(const file_object *file, uint64_t at, int ndim, npy_intp *shape,
-                          npy_intp *steps) {
-    PyObject *owner = Py_NewRef(file->data.obj);
+static PyObject *array_at(file_object *file, uint64_t at, int ndim, npy_intp *shape, npy_intp *steps) {
+    PyObject *owner = mapix_memory(file);
+    if (!owner) {
+        return NULL;
+    }
     /* Without NPY_ARRAY_WRITEABLE, and over a buffer that is read-only: it cannot be switched on. */
     PyObject *made = PyArray_NewFromDescr(&PyArray_Type, PyArray_DescrFromType(NPY_UINT8), ndim,
                                           shape, steps, file->base + at, 0, NULL);
@@ -29,9 +31,6 @@ static uint64_t image_at(const record_object *self) {
 }
 
 static PyObject *record_image(record_object *self, void *Py_UNUSED(closure)) {
-    if (ready(self->file)) {
-        return NULL;
-    }
     const mapix_entry *e = &self->entry;
     const npy_intp h = e->h, w = e->w, c = e->c;
     npy_intp shape[3] = {h, w, c}, planar[3] = {w, 1, h * w}, interleaved[3] = {w * c, c, 1};
@@ -40,12 +39,11 @@ static PyObject *record_image(record_object *self, void *Py_UNUSED(closure)) {
 
 /* closure: null for ids, else for codes */
 static PyObject *record_labels(record_object *self, void *closure) {
-    if (ready(self->file)) {
-        return NULL;
-    }
     const uint32_t head = self->file->index.head_nbytes;
     if (!head) { /* bare images: the labels lie elsewhere */
-        return PyObject_CallMethod((PyObject *)self->file, "labels_beside", "Oi", self, !!closure);
+        return ready(self->file)
+                   ? NULL
+                   : PyObject_CallMethod((PyObject *)self->file, "labels_beside", "Oi", self, !!closure);
     }
     npy_intp n = entry_n(&self->entry), step = 2;
     return array_at(self->file, entry_at(&self->entry) + head + 1 + (closure ? 1 : 0), 1, &n, &step);

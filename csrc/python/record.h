@@ -11,8 +11,12 @@
  * another process can change: it is read by mapix_table_find alone, under the guard of mapix._core, and what that
  * has confirmed is kept in `known`, private memory of bounded size.
  *
- * One interpreter, with the GIL: types are static variables, and initialisation has one phase, so
- * that other kinds of interpreters refuse the module and get the fallback.
+ * One interpreter: types are static variables, and initialisation has one phase, so that other kinds of
+ * interpreters refuse the module and get the fallback.
+ *
+ * Pythons without the GIL: what an object learns after it was made, and other threads may replace, is read and written in
+ * a critical section of the object.  What is learnt once is written before PUBLISH, and read after KNOWN.  A section ends
+ * early where a thread waits, so nothing that is checked in it is used after a call that may run Python code.
  */
 #ifndef MAPIX_RECORD_H
 #define MAPIX_RECORD_H
@@ -22,13 +26,33 @@
 
 #include "../vimh.h"
 
+#ifndef Py_BEGIN_CRITICAL_SECTION /* before Python 3.13, and in the limited API, the GIL is enough */
+#define Py_BEGIN_CRITICAL_SECTION(object) {
+#define Py_END_CRITICAL_SECTION() }
+#endif
+
+/* Whether another thread can change what a function of this module has checked, and is about to use. */
+#ifdef Py_GIL_DISABLED
+enum { WITHOUT_GIL = 1 };
+#else
+enum { WITHOUT_GIL = 0 };
+#endif
+
+/* A word that another thread may publish meanwhile, with all that was written before. */
+#define KNOWN(word) __atomic_load_n(&(word), __ATOMIC_ACQUIRE)
+#define PUBLISH(word, value) __atomic_store_n(&(word), value, __ATOMIC_RELEASE)
+/* A word that stands for itself. */
+#define PEEK(word) __atomic_load_n(&(word), __ATOMIC_RELAXED)
+#define POKE(word, value) __atomic_store_n(&(word), value, __ATOMIC_RELAXED)
+
 typedef int (*find_function)(const mapix_map *, const mapix_table *, uint64_t, mapix_entry *,
                              mapix_where *);
 typedef int (*copy_function)(const mapix_map *, uint64_t, uint64_t, void *, mapix_where *);
 
 typedef struct {
     PyObject_HEAD
-    Py_buffer data;    /* memory with the file; data.obj, which keeps it mapped, is the base of all arrays */
+    Py_buffer data;    /* memory with the file; data.obj, which keeps it mapped, is the base of all arrays, and null
+                          before the file was attached, and after it was closed */
     uint8_t *base;     /* of the file, in that memory */
     Py_buffer entries; /* the table, if there is one */
     mapix_table index;
@@ -66,6 +90,9 @@ PyTypeObject *mapix_add_type(PyObject *module, const char *name, PyType_Spec *sp
 /* A new record; the file is ready, and row < nrecords. */
 PyObject *mapix_record_at(file_object *file, uint64_t row);
 
+/* The owner of the memory with the file, or null with an exception once it is closed. */
+PyObject *mapix_memory(file_object *file);
+
 /* Copy bytes of the file under the guard, and check that the file is unchanged.  0; 1 if that failed, and a
  * method of the subclass has to find out why; -1 with an exception. */
 int mapix_copied(file_object *file, uint64_t at, uint64_t nbytes, void *to);
@@ -77,7 +104,7 @@ PyObject *mapix_head(file_object *file, uint8_t id);
 int mapix_make_ready(file_object *file);
 
 static inline int ready(file_object *file) {
-    return MAPIX_LIKELY(file->data.obj != NULL) ? 0 : mapix_make_ready(file);
+    return MAPIX_LIKELY(KNOWN(file->data.obj) != NULL) ? 0 : mapix_make_ready(file);
 }
 
 static inline uint64_t size_of(const file_object *file, const mapix_entry *e) {

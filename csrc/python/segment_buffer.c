@@ -2,6 +2,7 @@
  *
  * segment_fallback.py in src/mapix/iid has the same in Python; the writer decides when to write.  `add` takes the usual
  * arguments alone, and returns None for all others: the writer then checks, packs, and calls `put`.
+ * Each call is one critical section: threads that share a writer find a complete buffer.
  */
 #include "record.h"
 
@@ -124,11 +125,7 @@ static int corner(PyObject *at, long *row, long *column) {
     return wide[0] || wide[1] || *row < 0 || *column < 0 ? -1 : 0;
 }
 
-/* add(domain, iid, mask, at, listed): the key; or None if it is not this simple, or there is no space. */
-static PyObject *buffer_add(buffer_object *self, PyObject *const *args, Py_ssize_t nargs) {
-    if (nargs != 5) {
-        return PyErr_Format(PyExc_TypeError, "add takes 5 arguments, got %zd", nargs);
-    }
+static PyObject *add(buffer_object *self, PyObject *const *args) {
     Py_ssize_t ndomain = 0, niid;
     long row, column;
     const char *domain = args[0] == Py_None ? "" : name_text(args[0], &ndomain);
@@ -166,8 +163,19 @@ static PyObject *buffer_add(buffer_object *self, PyObject *const *args, Py_ssize
     return PyLong_FromUnsignedLongLong(key);
 }
 
-/* put(domain, iid, box, area, regions): the key; the writer has checked all. */
-static PyObject *buffer_put(buffer_object *self, PyObject *args) {
+/* add(domain, iid, mask, at, listed): the key; or None if it is not this simple, or there is no space. */
+static PyObject *buffer_add(buffer_object *self, PyObject *const *args, Py_ssize_t nargs) {
+    if (nargs != 5) {
+        return PyErr_Format(PyExc_TypeError, "add takes 5 arguments, got %zd", nargs);
+    }
+    PyObject *key;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    key = add(self, args);
+    Py_END_CRITICAL_SECTION();
+    return key;
+}
+
+static PyObject *put(buffer_object *self, PyObject *args) {
     const char *domain, *iid, *regions;
     Py_ssize_t ndomain, niid, nregions;
     uint16_t box[4];
@@ -185,6 +193,15 @@ static PyObject *buffer_put(buffer_object *self, PyObject *args) {
     return PyLong_FromUnsignedLongLong(key);
 }
 
+/* put(domain, iid, box, area, regions): the key; the writer has checked all. */
+static PyObject *buffer_put(buffer_object *self, PyObject *args) {
+    PyObject *key;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    key = put(self, args);
+    Py_END_CRITICAL_SECTION();
+    return key;
+}
+
 static PyObject *bytes_of(const memory *m) {
     return PyBytes_FromStringAndSize((const char *)m->bytes, (Py_ssize_t)m->n);
 }
@@ -198,7 +215,7 @@ static void empty(memory *m) {
     }
 }
 
-static PyObject *buffer_take(buffer_object *self, PyObject *Py_UNUSED(none)) {
+static PyObject *take(buffer_object *self) {
     PyObject *names = bytes_of(&self->names), *segs = bytes_of(&self->segs);
     PyObject *both = names && segs ? PyTuple_Pack(2, names, segs) : NULL;
     Py_XDECREF(names);
@@ -212,12 +229,28 @@ static PyObject *buffer_take(buffer_object *self, PyObject *Py_UNUSED(none)) {
     return both;
 }
 
-static PyObject *buffer_tables(buffer_object *self, PyObject *Py_UNUSED(none)) {
+static PyObject *buffer_take(buffer_object *self, PyObject *Py_UNUSED(none)) {
+    PyObject *both;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    both = take(self);
+    Py_END_CRITICAL_SECTION();
+    return both;
+}
+
+static PyObject *tables(buffer_object *self) {
     PyObject *lut = bytes_of(&self->lut), *boxes = bytes_of(&self->boxes), *areas = bytes_of(&self->areas);
     PyObject *all = lut && boxes && areas ? PyTuple_Pack(3, lut, boxes, areas) : NULL;
     Py_XDECREF(lut);
     Py_XDECREF(boxes);
     Py_XDECREF(areas);
+    return all;
+}
+
+static PyObject *buffer_tables(buffer_object *self, PyObject *Py_UNUSED(none)) {
+    PyObject *all;
+    Py_BEGIN_CRITICAL_SECTION(self);
+    all = tables(self);
+    Py_END_CRITICAL_SECTION();
     return all;
 }
 

@@ -237,8 +237,9 @@ class Lookout:
 
     def probes(self) -> int:
         """Return the number of records of the next batch to check."""
-        if self._skip:
-            self._skip -= 1
+        skip = self._skip  # another thread may change it meanwhile: it must not become negative
+        if skip:
+            self._skip = skip - 1
             return 0
         return self.FEW if self._gap else self.MANY
 

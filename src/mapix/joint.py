@@ -183,8 +183,8 @@ class JointGather:
         known = self._held
         self._parts.expect(k for k in numbers.tolist() if k not in known)
         found = [known.get(k) or self._part(k) for k in numbers.tolist()]
-        while len(known) > self._parts.most_open:
-            known.pop(next(iter(known)), None)
+        for k in list(known)[: max(0, len(known) - self._parts.most_open)]:
+            known.pop(k, None)
         return found
 
     def willneed(self, rows: NDArray[np.int64]) -> int:

@@ -184,6 +184,8 @@ class Gatherer(record_types.File):
             self.interleaved,
             _native.FIND_NONE if mapping.remote else find,  # ``_find`` brings records
         )
+        if self.source.closed:  # by another thread, before there was anything to detach
+            self._detach()
 
     def _confirm(self, most: int) -> None:
         """Compare a stored stride with up to ``most`` headers of the file, evenly spread.

@@ -117,9 +117,9 @@ class File:
     @property
     def data(self) -> Any:
         """Bytes of the file; ClosedError after ``close``."""
-        if self._data is None:
+        while (data := self._data) is None:  # again, if another thread closes the file
             self._ready()
-        return self._data
+        return data
 
     def record(self, row: int) -> Record:
         """Return the record of a row that is in range."""
