@@ -91,6 +91,9 @@ def _run(args: argparse.Namespace, cache: str) -> int:
         print("\ninterrupted: the tables above are what was measured", file=sys.stderr)
         status = 130
     print("\n" + "\n".join(report.summary()))
+    if failed := report.own_failures():
+        print("mapix itself failed:", *failed, sep="\n  ", file=sys.stderr)
+        status = status or 1
     if args.json:
         report.save(args.json)
     return status

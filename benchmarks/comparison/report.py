@@ -201,6 +201,15 @@ class Report:
         out = [f"{met} goals met, {len(missed)} not met, {unknown} not measured"]
         return out + missed
 
+    def own_failures(self) -> list[str]:
+        """Return the cases of mapix itself that raised."""
+        return [
+            f"{measure.title}: {name}: {why}"
+            for measure in self.measures
+            for name, why in measure.taken.failed.items()
+            if name.startswith(("mapix", "ds.batch"))
+        ]
+
     def save(self, path: Path) -> None:
         """Everything as JSON."""
         measures = [m.as_dict() for m in self.measures]
