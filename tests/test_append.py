@@ -19,7 +19,8 @@ import mapix
 from interleave import killed
 from mapix.store import SYSTEM
 from mapix.vimh import Appender, Parameter, Writer, journal
-from mapix.vimh.journal import Appending, journal_of
+from mapix.vimh.appending import Appending
+from mapix.vimh.journal import journal_of
 from model_disk import ModelDisk
 from slow_vimh import pack, record, tiles
 
@@ -40,7 +41,7 @@ def seen(state: dict[str, bytes], path: str) -> bytes:
     if (
         length is None
         or len(data) < length
-        or journal._packed(length, data[:length][-4096:]) != kept
+        or journal.packed(length, data[:length][-4096:]) != kept
     ):
         return data
     return data[:length]
@@ -324,7 +325,7 @@ def test_what_cannot_be_appended_to(tmp_path):
 def test_a_journal_of_another_file_is_not_obeyed(tmp_path):
     path = tmp_path / "train"
     path.write_bytes(records(9))
-    Path(journal_of(str(path))).write_bytes(journal._packed(len(records(5)), b"other bytes"))
+    Path(journal_of(str(path))).write_bytes(journal.packed(len(records(5)), b"other bytes"))
     assert len(mapix.open(path, dialect=14)) == 9
     Path(journal_of(str(path))).write_bytes(b"noise")
     assert len(mapix.open(path, dialect=14)) == 9

@@ -15,7 +15,8 @@ import pytest
 
 from mapix.store import SYSTEM
 from mapix.vimh import journal
-from mapix.vimh.journal import Appending, counting, journal_of, pending
+from mapix.vimh.appending import Appending
+from mapix.vimh.journal import counting, journal_of, pending
 from records import crc32c
 
 OLD = bytes(range(256)) * 40  # more than the 4096 bytes that a journal sums up
@@ -130,15 +131,15 @@ def test_a_file_may_grow_while_its_journal_is_compared(
 ) -> None:
     length = path.stat().st_size
     journal_of_path = Path(journal_of(str(path)))
-    journal_of_path.write_bytes(journal._packed(length, path.read_bytes()[-journal.TAIL_NBYTES :]))
-    tail, grown = journal._tail, []
+    journal_of_path.write_bytes(journal.packed(length, path.read_bytes()[-journal.TAIL_NBYTES :]))
+    tail, grown = journal.tail, []
 
     def later(*given: Any) -> bytearray:
         with path.open("ab") as file:
             grown.append(file.write(b"more"))
         return tail(*given)
 
-    monkeypatch.setattr(journal, "_tail", later)
+    monkeypatch.setattr(journal, "tail", later)
     assert pending(str(path)) == length
     assert grown
 

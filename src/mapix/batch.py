@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field, fields
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from mapix import _native
 from mapix._native.compiled import fast
 from mapix.arrow_capsules import stream_capsule
+from mapix.registry import COLLATED, resolved
 from mapix.selection import single
 from mapix.source import Mapping, Source
 from mapix.text import brief
@@ -159,18 +160,20 @@ class Collatable(metaclass=abc.ABCMeta):  # noqa: B024 - families are its virtua
     PyTorch's default collate function knows records by this class.
     """
 
-    _makers: ClassVar[dict[type, Callable[[Sequence[Any]], Batch]]] = {}
+    @classmethod
+    def __subclasshook__(cls, kind: type) -> Any:
+        return True if kind in COLLATED else NotImplemented
 
     @classmethod
     def add(cls, kind: type, make: Callable[[Sequence[Any]], Batch]) -> None:
         """Register a type of records, and the function that makes a batch of several."""
-        cls.register(kind)
-        cls._makers[kind] = make
+        COLLATED[kind] = make
 
     @classmethod
     def batch_of(cls, records: Sequence[Any]) -> Batch:
         """Return records of one registered type as a batch."""
-        return cls._makers[type(records[0])](records)
+        found: Batch = resolved(COLLATED[type(records[0])])(records)
+        return found
 
 
 class Row(np.ndarray[Any, Any]):

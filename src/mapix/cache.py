@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from mapix import _native
+from mapix.folders import cache_folder
 from mapix.source import COARSE_NS, Fingerprint, Source
-from mapix.store import NewWhole, cache_folder
 
 __all__ = ["cache_folder", "cache_place", "distrusted", "racy_for", "replacing", "trusted"]
 
@@ -113,6 +113,8 @@ def replacing(place: str) -> Iterator[Writing]:
         _clear(folder)
     fd = _unnamed(folder)
     if fd is None:
+        from mapix.store import NewWhole  # here: whoever reads stored files imports this module
+
         with NewWhole(place, replace=True) as out:
             yield out
         os.chmod(place, stat.S_IMODE(os.stat(place).st_mode) & ~OTHERS_WRITE)

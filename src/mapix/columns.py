@@ -22,6 +22,7 @@ __all__ = [
     "FACTS",
     "Column",
     "Columns",
+    "Filled",
     "column_of",
     "facts_of",
     "facts_of_all",
@@ -411,3 +412,19 @@ def facts_of(column: Column) -> dict[str, Any]:
         "unit": column.unit,
         "description": column.description,
     }
+
+
+class Filled(Mapping[str, "NDArray[Any]"]):
+    """Name -> values of a column, NaN or None where missing."""
+
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self._columns[name].filled()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
+
+    def __len__(self) -> int:
+        return len(self._columns)

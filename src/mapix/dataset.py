@@ -21,12 +21,10 @@ from typing import (
 
 import numpy as np
 
-from mapix.assembly import assembled
-from mapix.batch import Batch, Prepared, batches
-from mapix.columns import Column, Columns
-from mapix.copies import MOST_COPIED_NBYTES, copying
+from mapix.copies import MOST_COPIED_NBYTES
 from mapix.errors import MapixError, UnsupportedError
 from mapix.options import (
+    PART_NBYTES,
     BatchOptions,
     Crop,
     Dtype,
@@ -37,23 +35,24 @@ from mapix.options import (
     checked,
     numbers,
 )
-from mapix.plans import PART_NBYTES, Map, cut
-from mapix.progress import Progress, shown, with_bar
 from mapix.registry import Deferred, reopen, resolved
-from mapix.sampling import spread
 from mapix.selection import Rows, chosen, compose, positions
-from mapix.text import counted, printable
-from mapix.views import exported
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from mapix.augmentation import Draws
+    from mapix.batch import Batch, Prepared
     from mapix.byte_ranges import ByteRange
+    from mapix.columns import Column, Columns
     from mapix.placement import Placement
+    from mapix.plans import Map
+    from mapix.progress import Progress
     from mapix.report import Report
     from mapix.source import Fingerprint, Source
     from mapix.statistics import ColumnStatistics, Statistics, Sums
+else:
+    Progress = Callable[[int, int], object]
 
 __all__ = ["Annotations", "Dataset", "FileDataset", "Progress", "Unit"]
 
@@ -159,7 +158,7 @@ class Dataset(abc.ABC, Generic[R]):
         super().__init_subclass__(**options)
         for name, task, unit in (("verify", "checking", "steps"), ("warm", "reading", "bytes")):
             if name in vars(cls):
-                setattr(cls, name, with_bar(vars(cls)[name], task, unit))
+                setattr(cls, name, _with_bar(vars(cls)[name], task, unit))
         if "verify" in vars(cls) and not _has_argument(vars(cls)["verify"], "map"):
             cls.verify = _without_map(cls.verify)  # type: ignore[method-assign]
         if "verify" in vars(cls):
@@ -276,6 +275,8 @@ class Dataset(abc.ABC, Generic[R]):
         draws: Draws | None = None,
     ) -> Batch:
         """Read each record's ``_image``, and put it into a batch by numpy."""
+        from mapix.assembly import assembled
+
         images = []
         for row in rows.tolist():
             image = self._image(row)
@@ -408,6 +409,8 @@ class Dataset(abc.ABC, Generic[R]):
 
     def _summary(self) -> str:
         """Return what ``repr`` states of an open dataset."""
+        from mapix.text import counted
+
         return counted(len(self), self.RECORDS)
 
     def _sample(self, rows: NDArray[np.int64]) -> Mapping[str, Column]:
@@ -483,6 +486,8 @@ class Dataset(abc.ABC, Generic[R]):
 
     def _cut(self, nbytes: int) -> Iterator[tuple[Self, Rows]]:
         """Yield the parts of ``plan``: see ``_cut_at``."""
+        from mapix.plans import cut
+
         yield from self._cut_at(cut(self._record_sizes(), len(self), nbytes))
 
     def _cut_at(self, edges: Iterable[tuple[int, int]]) -> Iterator[tuple[Self, Rows]]:
@@ -550,6 +555,8 @@ class Dataset(abc.ABC, Generic[R]):
         ValueError
             ``copy`` is False: ``images`` or ``view()`` of some families is a view.
         """
+        from mapix.views import exported
+
         if self.image_shape is None:
             raise UnsupportedError(
                 f"{self.path}: {self.RECORDS} of {self.FAMILY} without a common shape are not one "
@@ -592,6 +599,8 @@ class Dataset(abc.ABC, Generic[R]):
     def columns(self) -> Columns:
         """Name -> column of one value per record, read without the pixels."""
         if self._columns_known is None:
+            from mapix.columns import Columns
+
             # read by a second dataset of the same records: in a reference cycle the file would
             # stay mapped until the garbage collector runs
             self._columns_known = Columns(self._column_names(), self._part(self._rows)._column)
@@ -617,7 +626,9 @@ class Dataset(abc.ABC, Generic[R]):
         if isinstance(condition, str):
             mask = self._fulfils(condition)
         elif callable(condition):
-            mask = np.asarray(condition(_Filled(self.columns)))
+            from mapix.columns import Filled
+
+            mask = np.asarray(condition(Filled(self.columns)))
         else:
             mask = np.asarray(condition)
         return self[mask]
@@ -724,6 +735,8 @@ class Dataset(abc.ABC, Generic[R]):
         chosen_ = np.zeros(n, bool)
         order = np.random.default_rng(seed).permutation(n)
         if stratify is not None:
+            from mapix.sampling import spread
+
             names = [stratify] if isinstance(stratify, str) else list(stratify)
             keys = np.stack([self._named(name).groups() for name in names], axis=1)[order]
             _, classes = np.unique(keys, axis=0, return_inverse=True)
@@ -1023,6 +1036,8 @@ class Dataset(abc.ABC, Generic[R]):
         **options
             As for ``batch``.
         """
+        from mapix.batch import batches
+
         n = len(self)
         indices = np.arange(n) if order is None else positions(order, n, self.path)
         return batches(self, batch_size, indices, drop_last=drop_last, options=options)
@@ -1058,6 +1073,8 @@ class Dataset(abc.ABC, Generic[R]):
 
         Reads no pixels.  Copies: yes.
         """
+        from mapix.batch import Batch
+
         self._check_unit(labels)
         names = tuple(self._label_names())
         if not names:
@@ -1115,6 +1132,8 @@ class Dataset(abc.ABC, Generic[R]):
 
     def _described(self) -> str:
         """Return path and summary; of a file that cannot be read the reason."""
+        from mapix.text import printable
+
         try:
             what = "closed" if self.closed else self._summary()
         except (MapixError, OSError) as e:
@@ -1122,6 +1141,8 @@ class Dataset(abc.ABC, Generic[R]):
         return f"{printable(self.path)}: {what}"
 
     def __repr__(self) -> str:
+        from mapix.text import printable
+
         module = type(self).__module__.split(".")
         found = f"<{'.'.join(module[:2])}.{type(self).__name__} {self._described()}"
         try:
@@ -1174,6 +1195,7 @@ class Dataset(abc.ABC, Generic[R]):
             What runs the job in parts: anything that is called like ``map``, such as the ``map`` of
             a pool, or a number of threads.  The result is the same, bit for bit.
         """
+        from mapix.progress import shown
         from mapix.statistics import statistics
 
         return statistics(self, shown(progress, "reading"), map)
@@ -1188,6 +1210,8 @@ class Dataset(abc.ABC, Generic[R]):
         progress : callable or True, optional
             ``progress(bytes_done, bytes_total)``; True shows a bar.
         """
+        from mapix.progress import shown
+
         progress = shown(progress, "reading", "bytes")
         source = getattr(self, "source", None)
         if source is None:
@@ -1220,6 +1244,8 @@ class Dataset(abc.ABC, Generic[R]):
         LimitError
             The files have more bytes.
         """
+        from mapix.copies import copying
+
         check_limits(max_nbytes=max_nbytes)
         with copying(self.path, max_nbytes):
             found: Self = self._snapshot()
@@ -1448,6 +1474,20 @@ def _has_argument(method: Callable[..., Any], name: str) -> bool:
     return code is None or name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
 
+def _with_bar(method: Callable[..., Any], task: str, unit: str) -> Callable[..., Any]:
+    """Return a method that has an argument ``progress``, and shows a bar for ``progress=True``."""
+
+    @wraps(method)
+    def made(self: Any, progress: Any = None, **options: Any) -> Any:
+        if progress is not None:
+            from mapix.progress import shown
+
+            progress = shown(progress, task, unit)
+        return method(self, progress=progress, **options)
+
+    return made
+
+
 def _in_own_words(method: Callable[..., Report]) -> Callable[..., Report]:
     """Return ``verify`` whose report calls the records as the family does."""
 
@@ -1469,19 +1509,3 @@ def _without_map(method: Callable[..., Report]) -> Callable[..., Report]:
         return method(self, progress, **options)
 
     return made
-
-
-class _Filled(Mapping[str, "NDArray[Any]"]):
-    """Name -> values of a column, NaN or None where missing."""
-
-    def __init__(self, columns: Columns) -> None:
-        self._columns = columns
-
-    def __getitem__(self, name: str) -> NDArray[Any]:
-        return self._columns[name].filled()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._columns)
-
-    def __len__(self) -> int:
-        return len(self._columns)

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 from collections.abc import Callable
 
 __all__ = ["close", "held", "keep", "opened", "shut", "take"]
@@ -30,6 +29,8 @@ _pool: dict[int, int] = {}  # key -> descriptor, the oldest first
 
 
 def _most() -> int:
+    import resource  # here: a process that opens few files does not need it
+
     allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return MOST if allowed == resource.RLIM_INFINITY else max(LEAST, min(MOST, allowed // SHARE))
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 __all__ = [
+    "PART_NBYTES",
     "BatchOptions",
     "Crop",
     "Dtype",
@@ -26,6 +27,7 @@ Layout = Literal["NHWC", "NCHW"]
 Crop = bool | Literal["centre", "corner"]
 MOST_SIDE = 65535
 MOST_THREADS = 16
+PART_NBYTES = 256 << 20  # of a part of a dataset, for jobs of several workers
 
 
 class BatchOptions(NamedTuple):

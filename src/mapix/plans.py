@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mapix.options import PART_NBYTES
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PART_NBYTES", "Map", "cut", "find", "grouped", "mapped", "over"]
 
-PART_NBYTES = 256 << 20
 LEAST_NBYTES = 1 << 20  # of a part of a job: a task on less costs more than it saves
 PARTS = 32  # of a job on a small dataset
 MOST_OPEN = 4  # datasets that a process keeps open for further tasks

@@ -5,12 +5,9 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
-from mapix.text import percent
-
-__all__ = ["Bar", "Progress", "shown", "with_bar"]
+__all__ = ["Bar", "Progress", "shown"]
 
 Progress = Callable[[int, int], object]
 """``progress(done, total)``; the last call has ``done == total``."""
@@ -29,16 +26,6 @@ def shown(progress: Progress | bool | None, task: str, unit: str = "records") ->
     if progress is True:
         return Bar(task, unit)
     return progress or None
-
-
-def with_bar(method: Callable[..., Any], task: str, unit: str) -> Callable[..., Any]:
-    """Return a method that has an argument ``progress``, and shows a bar for ``progress=True``."""
-
-    @wraps(method)
-    def made(self: Any, progress: Any = None, **options: Any) -> Any:
-        return method(self, progress=shown(progress, task, unit), **options)
-
-    return made
 
 
 class Bar:
@@ -61,7 +48,7 @@ class Bar:
     def __call__(self, done: int, total: int) -> None:
         """Show that so many of all are done."""
         if self._update is None:
-            self._update = _tqdm(self, total) or _rich(self, total) or percent
+            self._update = _tqdm(self, total) or _rich(self, total) or _percent
         self._update(done, total)
         if done >= total:
             self.close()
@@ -75,6 +62,12 @@ class Bar:
     def __del__(self) -> None:
         with contextlib.suppress(Exception):  # at the end of the interpreter
             self.close()
+
+
+def _percent(done: int, total: int) -> None:
+    from mapix.text import percent
+
+    percent(done, total)
 
 
 def _tqdm(bar: Bar, total: int) -> Progress | None:

@@ -30,6 +30,7 @@ from mapix.selection import Rows
 from mapix.source import Fingerprint, Source, is_file, is_folder, is_listed, is_url, scan
 
 __all__ = [
+    "COLLATED",
     "Candidate",
     "Evidence",
     "Format",
@@ -135,6 +136,10 @@ class Candidate:
 
 Deferred = str | Callable[..., Any]
 """A callable, or ``"package.module:name"`` of one that is imported when it is needed."""
+
+
+COLLATED: dict[type, Deferred] = {}
+"""Types of records, and of each the function that makes a batch of several of them."""
 
 
 def resolved(what: Deferred) -> Any:

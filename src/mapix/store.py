@@ -39,22 +39,12 @@ __all__ = [
     "NewWhole",
     "Placed",
     "Spill",
-    "cache_folder",
     "check_no_set",
 ]
 
 BUFFER_NBYTES = 1 << 20
 MOVED = ".moved"  # in the stage of a set: what is moved, and its stamps
 RETRY_SECONDS = 0.005  # between two tries to get a lock
-
-
-def cache_folder() -> str:
-    """Return the cache folder: ``$MAPIX_CACHE_DIR``, or ``mapix`` in the user's cache folder."""
-    own = os.environ.get("MAPIX_CACHE_DIR")
-    if own:
-        return own
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return os.path.join(base, "mapix")
 
 
 class Closing:

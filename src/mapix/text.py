@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields
 from functools import wraps
 from typing import Any, TypeVar
 
@@ -125,6 +124,8 @@ def brief(what: Any) -> str:
 
     Attributes that are None or empty are left out.
     """
+    from dataclasses import fields  # here: the first open of a process needs none
+
     values = ((f.name, getattr(what, f.name)) for f in fields(what))
     shown = (f"{name} {text}" for name, value in values if (text := _brief(value)))
     return f"<{type(what).__name__}: {', '.join(shown)}>"

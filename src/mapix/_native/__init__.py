@@ -3,11 +3,11 @@
 ``core`` has exceptions, maps and pointers, ``records`` tables of records, ``joint`` several of
 them, ``arrays`` rows of numbers, ``augment`` random changes of images; ``iid``, ``iid_bulk`` and
 ``tree`` serve segmentation archives, ``json`` and ``lines`` text files.  The names that most
-callers need can be imported from here.
+callers need can be imported from here, those of rarely used modules when they are used.
 """
 
-from mapix._native.arrays import Array
-from mapix._native.augment import mix, new_augment
+from typing import TYPE_CHECKING
+
 from mapix._native.core import (
     BY_PATH,
     CHANGED,
@@ -45,7 +45,6 @@ from mapix._native.core import (
     willneed,
     writable,
 )
-from mapix._native.joint import Joint, JointPart
 from mapix._native.records import (
     AT_MASK,
     CENTRE,
@@ -68,7 +67,13 @@ from mapix._native.records import (
     pickle_rows,
     scratch,
 )
-from mapix._native.tiles import MOST_TILE_SIDE, TILE, draw_batch, draw_tiles
+from mapix.lazy import attach
+
+if TYPE_CHECKING:
+    from mapix._native.arrays import Array
+    from mapix._native.augment import mix, new_augment
+    from mapix._native.joint import Joint, JointPart
+    from mapix._native.tiles import MOST_TILE_SIDE, TILE, draw_batch, draw_tiles
 
 __all__ = [
     "AT_MASK",
@@ -136,3 +141,17 @@ __all__ = [
     "willneed",
     "writable",
 ]
+
+_MODULES = {
+    "Array": "arrays",
+    "Joint": "joint",
+    "JointPart": "joint",
+    "MOST_TILE_SIDE": "tiles",
+    "TILE": "tiles",
+    "draw_batch": "tiles",
+    "draw_tiles": "tiles",
+    "mix": "augment",
+    "new_augment": "augment",
+}
+
+__getattr__, __dir__ = attach(__name__, _MODULES)

@@ -32,9 +32,9 @@ from numpy.typing import NDArray
 
 from mapix import _native
 from mapix.errors import LimitError
+from mapix.folders import cache_folder
 from mapix.remote import settings
 from mapix.remote.estimates import runs
-from mapix.store import cache_folder
 
 __all__ = ["Mirror"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zlib
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -80,6 +79,8 @@ class Fingerprint(NamedTuple):
 
 def fingerprint_of_object(tag: str | None, nbytes: int, modified_ns: int) -> Fingerprint:
     """Return the fingerprint of a remote object; without a tag it equals no other one."""
+    import zlib
+
     raw = os.urandom(16) if tag is None else tag.encode()
     number = _native.crc32c(raw) << 31 | zlib.crc32(raw) >> 1
     owner = os.geteuid(), os.getegid()

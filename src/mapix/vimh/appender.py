@@ -11,10 +11,10 @@ from typing import Any, Literal
 from mapix.errors import MapixWarning, UnsupportedError
 from mapix.source import read_small
 from mapix.store import SYSTEM, Calls, Closing, NewWhole
+from mapix.vimh.appending import Appending
 from mapix.vimh.dataset import Dataset
 from mapix.vimh.files import PICKLE_SUFFIX, split_names
 from mapix.vimh.info_json import INFO_NAME, INFO_NBYTES, parse_info, with_count
-from mapix.vimh.journal import Appending
 from mapix.vimh.opening import open_path
 from mapix.vimh.packing import Packer, Shape
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from mapix.batch import Batch
 from mapix.dataset import Dataset
-from mapix.options import Crop, Dtype, Layout
-from mapix.vimh.labels import Column
 from mapix.vimh.parameters import UNITS, Unit
 from mapix.vimh.record_types import Record
 
@@ -16,6 +13,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from mapix.augmentation import Draws
+    from mapix.batch import Batch
+    from mapix.options import Crop, Dtype, Layout
+    from mapix.vimh.labels import Column
 
 __all__ = ["Batching"]
 

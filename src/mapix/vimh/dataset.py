@@ -9,35 +9,34 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from mapix import views
-from mapix.batch import Batch, Prepared, translated
 from mapix.dataset import Annotations, Unit
 from mapix.errors import UnsupportedError
-from mapix.options import BatchOptions, Crop, Layout, batch_options
-from mapix.plans import Map
-from mapix.progress import shown
+from mapix.options import BatchOptions, batch_options
 from mapix.selection import Rows, positions
-from mapix.text import counted
-from mapix.vimh import record_batch as record_batch  # registers Record
 from mapix.vimh import record_types
-from mapix.vimh.batch_plan import BatchPlan
 from mapix.vimh.batching import Batching
 from mapix.vimh.files import PICKLE_SUFFIX
 from mapix.vimh.gatherer import Gatherer
 from mapix.vimh.info_json import shape_of
-from mapix.vimh.labels import Column
-from mapix.vimh.layout import Progress
-from mapix.vimh.parameters import LEVELS, Parameters
+from mapix.vimh.parameters import LEVELS
 from mapix.vimh.record_types import Record
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from mapix.augmentation import Draws
+    from mapix.batch import Batch, Prepared
     from mapix.byte_ranges import ByteRange
+    from mapix.options import Crop, Layout
     from mapix.placement import Placement
+    from mapix.plans import Map
     from mapix.report import Report
     from mapix.source import Fingerprint
     from mapix.statistics import Sums
+    from mapix.vimh.batch_plan import BatchPlan
+    from mapix.vimh.labels import Column
+    from mapix.vimh.layout import Progress
+    from mapix.vimh.parameters import Parameters
     from mapix.vimh.salvage import Saved
 
 __all__ = ["Dataset"]
@@ -207,6 +206,8 @@ class Dataset(record_types.Rows, Batching):
         }
 
     def _summary(self) -> str:
+        from mapix.text import counted
+
         if not self._n:
             sizes = "empty"
         elif self.uniform:
@@ -309,6 +310,8 @@ class Dataset(record_types.Rows, Batching):
     _label_names = _column_names
 
     def _column(self, name: str) -> Column:
+        from mapix.vimh.labels import Column
+
         file, rows = self._gatherer, self._rows
         parameter = file.parameters[name]
         known = None if parameter.id is None else file.known_column(parameter.id)
@@ -334,6 +337,8 @@ class Dataset(record_types.Rows, Batching):
 
         Reads the labels alone, in one scan.  Copies: yes.
         """
+        from mapix.batch import translated
+
         self._check_unit(labels)
         file = self._gatherer
         codes, present = file.label_table(self.rows)
@@ -486,6 +491,7 @@ class Dataset(record_types.Rows, Batching):
         map: Map | None = None,
     ) -> str:
         """Store the index beside the file, and return its path: see ``mapix.index``."""
+        from mapix.progress import shown
         from mapix.vimh import indexing
 
         report = shown(progress, "indexing", "bytes")

@@ -9,24 +9,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mapix import _native, views
-from mapix.batch import Batch, Lookout, label_codes, same_shapes
-from mapix.drawing.scaling import MOST_DRAWN_PIXELS, drawn
 from mapix.errors import FileChangedError, FormatError, UnsupportedError
 from mapix.options import BatchOptions, checked
 from mapix.registry import reopen
 from mapix.selection import spread
 from mapix.source import Fingerprint, Source
-from mapix.text import printable
 from mapix.vimh import index_store, record_types
-from mapix.vimh.batch_plan import BatchPlan
-from mapix.vimh.files import splits_beside
-from mapix.vimh.labels import CODES
 from mapix.vimh.parameters import Parameters
 from mapix.vimh.record_index import Columns, RecordIndex
 from mapix.vimh.record_types import Record
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from mapix.batch import Batch, Lookout
+    from mapix.vimh.batch_plan import BatchPlan
 
 __all__ = ["Gatherer"]
 
@@ -69,7 +66,6 @@ class Gatherer(record_types.File):
         self.fixed_nbytes = index.head_nbytes + 1 if index.head_nbytes else 0
         self._named = named
         self._plans: dict[BatchOptions, BatchPlan] = {}
-        self.lookout = Lookout()
         self.options: Mapping[str, Any] = {}  # of ``open``, for pickles of records
         self.key: str | None = None  # of the stored index; None where none is stored
         self._confirmed = 0  # headers that a stored stride was compared with
@@ -88,8 +84,17 @@ class Gatherer(record_types.File):
         return self.index.ids
 
     @cached_property
+    def lookout(self) -> Lookout:
+        """Decides which batches are checked for records that are not in memory."""
+        from mapix.batch import Lookout
+
+        return Lookout()
+
+    @cached_property
     def splits(self) -> dict[str, str]:
         """Name -> full path of the splits beside the file."""
+        from mapix.vimh.files import splits_beside
+
         return splits_beside(self.source.full_path)
 
     def label_counts(self) -> NDArray[np.uint8]:
@@ -219,6 +224,8 @@ class Gatherer(record_types.File):
     def _head(self, id: int) -> tuple[str, tuple[float, ...]]:
         known = self._heads.get(id)
         if known is None:
+            from mapix.vimh.labels import CODES
+
             p = self.parameters.by_id(id)
             known = self._heads[id] = p.name, tuple(p.dequantise(CODES).tolist())
         return known
@@ -234,6 +241,8 @@ class Gatherer(record_types.File):
 
     def label_table(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Return codes (0 where missing) and presence of records, (b, heads); reads no pixels."""
+        from mapix.batch import label_codes
+
         columns, names = self.label_columns
         codes = np.empty((len(rows), len(names)), np.uint8)
         present = np.empty((len(rows), len(names)), np.bool_)
@@ -329,6 +338,8 @@ class Gatherer(record_types.File):
 
     def repr_of(self, record: Record) -> str:
         """Return ``repr(record)``."""
+        from mapix.text import printable
+
         h, w, c = record.shape
         path = printable(self.source.path)
         return f"<Record {record.index} of {path}: {h} x {w} x {c}, {record.nlabels} labels>"
@@ -349,6 +360,8 @@ class Gatherer(record_types.File):
 
     def thumbnail(self, row: int, size: int) -> NDArray[np.uint8] | None:
         """Return a picture of a record, uint8 (h, w, 3); None of one of too many pixels."""
+        from mapix.drawing.scaling import MOST_DRAWN_PIXELS, drawn
+
         h, w, c = self.record(row).shape
         if not 0 < h * w * c <= MOST_DRAWN_PIXELS:
             return None
@@ -386,6 +399,8 @@ class Gatherer(record_types.File):
         """Return the plan for options of a batch, which are checked once: plans are cached."""
         found = self._plans.get(options)
         if found is None:
+            from mapix.vimh.batch_plan import BatchPlan
+
             if len(self._plans) >= MOST_PLANS:
                 self._plans.clear()
             found = self._plans[options] = BatchPlan(check(options))
@@ -393,6 +408,8 @@ class Gatherer(record_types.File):
 
     def same_shapes(self, b: int) -> NDArray[np.uint16]:
         """Return the one shape of a uniform file, b times, as a read-only view."""
+        from mapix.batch import same_shapes
+
         return same_shapes(self._one_shape, b)
 
     def table(self, unit: str) -> NDArray[Any]:
@@ -403,4 +420,4 @@ class Gatherer(record_types.File):
 
     def willneed(self, rows: NDArray[np.int64]) -> int:
         """Ask the kernel for the pages of ``rows``; see ``Dataset.prefetch``."""
-        return self.native.willneed(self.pixels.mapping, rows, Lookout.MANY)
+        return self.native.willneed(self.pixels.mapping, rows, self.lookout.MANY)

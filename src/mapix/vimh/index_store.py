@@ -35,7 +35,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -52,7 +52,6 @@ from mapix.source import (
     same_time,
     sample,
 )
-from mapix.store import SYSTEM, Calls
 from mapix.vimh.record_index import (
     ENTRY,
     Checksums,
@@ -64,6 +63,9 @@ from mapix.vimh.record_index import (
     crc_of,
     table_bytes,
 )
+
+if TYPE_CHECKING:
+    from mapix.store import Calls
 
 __all__ = [
     "FINE_NS",
@@ -248,7 +250,7 @@ def extend(
     before: RecordIndex,
     grown: RecordIndex,
     options: str,
-    calls: Calls = SYSTEM,
+    calls: Calls | None = None,
 ) -> RecordIndex | None:
     """Append to a stored index what a file has grown by, and return the index, mapped.
 
@@ -265,7 +267,12 @@ def extend(
         Its index now, of whose entries there are only the new ones.
     options : str
         Options with which the file was read.
+    calls : Calls, optional
+        The operating system.
     """
+    from mapix.store import SYSTEM  # here: most openings need no writer
+
+    calls = SYSTEM if calls is None else calls
     place, head = before.loaded
     if not _may_store(source, options) or place != _cache_place(source, options):
         return None

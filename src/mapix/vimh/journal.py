@@ -1,4 +1,4 @@
-"""Appending to a file so that no reader sees a part of what is being appended.
+"""Journals of files that are appended to, so that no reader sees a part of what is being appended.
 
 Before the first new byte, a small journal beside the file states the length of the file, and a
 checksum of its last bytes; it is on the disk before the file grows.  While it is there, bytes after
@@ -12,16 +12,14 @@ The journal of ``train`` is ``.train.appending``: 8 bytes magic, u64 length, u32
 
 from __future__ import annotations
 
-import contextlib
 import os
 import struct
 
 from mapix import _native
-from mapix.errors import ClosedError, FileChangedError, LockedError, MapixError
+from mapix.errors import MapixError
 from mapix.source import Fingerprint, Source, is_url, read_small
-from mapix.store import BUFFER_NBYTES, SYSTEM, Calls, NewFile
 
-__all__ = ["Appending", "counting", "journal_of", "pending", "settled"]
+__all__ = ["counting", "journal_of", "packed", "pending", "settled", "tail"]
 
 MAGIC = b"MAPIXAPP"
 _FIELDS = struct.Struct("<8sQI")
@@ -37,7 +35,8 @@ def journal_of(path: str) -> str:
     return f"{folder}{slash}.{name}.appending"
 
 
-def _packed(length: int, tail: bytes | bytearray) -> bytes:
+def packed(length: int, tail: bytes | bytearray) -> bytes:
+    """Return a journal that states the length of a file, and a checksum of its last bytes."""
     fields = _FIELDS.pack(MAGIC, length, _native.crc32c(tail) if tail else 0)
     return fields + _CRC.pack(_native.crc32c(fields))
 
@@ -55,7 +54,8 @@ def counting(journal: bytes) -> int | None:
     return length
 
 
-def _tail(source: Source, length: int) -> bytearray:
+def tail(source: Source, length: int) -> bytearray:
+    """Return the last bytes of a file of that length, of which a journal has the checksum."""
     nbytes = min(length, TAIL_NBYTES)
     return _native.copy(source.mapping, length - nbytes, nbytes, FORMAT)
 
@@ -87,7 +87,7 @@ def pending(path: str, kept: str | None = None) -> int | None:
     # limited to what counts, so that it may grow meanwhile
     source = Source(path, limit=length)
     # the file may have been replaced by another one since the journal was made
-    return length if journal == _packed(length, _tail(source, length)) else None
+    return length if journal == packed(length, tail(source, length)) else None
 
 
 def settled(path: str, expect: Fingerprint | None = None, ready: Source | None = None) -> Source:
@@ -116,150 +116,3 @@ def settled(path: str, expect: Fingerprint | None = None, ready: Source | None =
         if before == after and (before is not None or os.stat(path).st_size == source.nbytes):
             break
     return source
-
-
-class Appending:
-    """Bytes that are being appended to a file.
-
-    Parameters
-    ----------
-    path : str
-        The file, which must exist.
-    calls : Calls
-        The operating system.
-    buffer_nbytes : int
-        Small writes are collected up to so many bytes.
-
-    Raises
-    ------
-    LockedError
-        Another writer appends to it.
-    FileChangedError
-        It was replaced by another file while it was being opened.
-    OSError
-        The file cannot be read, or the bytes of a writer that died cannot be cut off.
-    """
-
-    def __init__(
-        self, path: str, calls: Calls = SYSTEM, *, buffer_nbytes: int = BUFFER_NBYTES
-    ) -> None:
-        self.path = os.path.abspath(path)
-        self._folder = os.path.dirname(self.path)
-        self._calls = calls
-        self._buffer_nbytes = buffer_nbytes
-        self._file: NewFile | None = None  # while something is being appended
-        self._lock = calls.reopen(self.path)
-        try:
-            try:
-                calls.lock(self._lock)
-            except BlockingIOError as e:
-                raise LockedError(f"{path}: another writer appends to it") from e
-            self._confirm()
-            self._recover()
-            self.nbytes = calls.size(self._lock)  #: committed
-        except BaseException:
-            calls.close(self._lock)
-            raise
-
-    def _confirm(self) -> None:
-        """Raise FileChangedError if the path means another file than the one that is locked."""
-        if not self._calls.same(self._lock, self.path):
-            reason = "the file was replaced by another one; open it again"
-            raise FileChangedError(self.path, reason)
-
-    def _recover(self) -> None:
-        """Cut off the bytes of a writer that died."""
-        journal = journal_of(self.path)
-        if not os.path.lexists(journal):
-            return
-        length = pending(self.path)
-        if length is not None:
-            self._cut(length)
-        self._calls.unlink(journal)
-        self._calls.fsync_directory(self._folder)
-
-    def _cut(self, length: int) -> None:
-        fd = self._calls.append(self.path)
-        try:
-            self._calls.truncate(fd, length)
-            self._calls.fsync(fd)
-        finally:
-            self._calls.close(fd)
-
-    def _begin(self) -> NewFile:
-        if self._lock < 0:
-            raise ClosedError(f"{self.path}: the writer is closed")
-        if self._file is None:
-            self._confirm()
-            source = Source(self.path)
-            state = _packed(self.nbytes, _tail(source, self.nbytes))
-            source.close()
-            try:
-                journal = NewFile(journal_of(self.path), self._calls, self._buffer_nbytes)
-                try:
-                    journal.write(state)
-                    journal.sync()
-                finally:
-                    journal.close()
-                self._calls.fsync_directory(self._folder)
-                fd = self._calls.append(self.path)
-                self._file = NewFile(
-                    self.path, self._calls, self._buffer_nbytes, fd=fd, before=self.nbytes
-                )
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    self._calls.unlink(journal_of(self.path))
-                raise
-        return self._file
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Append bytes, which count after ``commit``.
-
-        When it fails, nothing of what was appended since the last commit remains.
-        """
-        file = self._begin()
-        try:
-            file.write(data)
-        except BaseException:
-            self.rollback()
-            raise
-
-    def commit(self) -> None:
-        """Make the appended bytes count; after it returns they survive a power cut.
-
-        When it fails, the file is what it was at the last commit.
-        """
-        file = self._file
-        if file is None:
-            return
-        try:
-            file.finish()
-            self._calls.unlink(journal_of(self.path))
-        except BaseException:
-            self.rollback()
-            raise
-        self._file = None
-        self.nbytes += file.nbytes
-        self._calls.fsync_directory(self._folder)
-
-    def rollback(self) -> None:
-        """Cut off what was appended since the last commit."""
-        file, self._file = self._file, None
-        if file is None:
-            return
-        with contextlib.suppress(OSError):
-            file.close()
-        self._cut(self.nbytes)
-        self._calls.unlink(journal_of(self.path))
-        self._calls.fsync_directory(self._folder)
-
-    def close(self) -> None:
-        """Unlock the file; what was not committed is cut off."""
-        if self._lock < 0:
-            return
-        try:
-            self.rollback()
-        finally:
-            lock, self._lock = self._lock, -1
-            with contextlib.suppress(OSError):  # what counts was synced before
-                self._calls.close(lock)

@@ -19,7 +19,6 @@ from mapix._native.compiled import fast
 from mapix.errors import FormatError, SizeError, TruncatedError
 from mapix.selection import spread
 from mapix.source import Mapping, Source
-from mapix.text import counted
 from mapix.vimh.record_index import ENTRY, RecordIndex
 
 if TYPE_CHECKING:
@@ -91,6 +90,8 @@ class Reading:
         return known and hint.shape in (None, shape) and hint.nparameters in (None, count)
 
     def __str__(self) -> str:
+        from mapix.text import counted
+
         n, covered = self.index.nrecords, self.index.nbytes
         records = counted(n, "complete record")
         text = f"as {self.head_nbytes}-byte headers: {records} in {counted(covered, 'byte')}"

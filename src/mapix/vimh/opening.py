@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from mapix.errors import FileChangedError, FormatError, MapixError, MapixWarning, warn
-from mapix.progress import shown
 from mapix.registry import Candidate
 from mapix.source import Fingerprint, Source, absolute
 from mapix.vimh import index_store, layout
@@ -199,7 +198,11 @@ def open_path(
         return _open_again(candidate, options)
     files = files_to_open(candidate, split)
     ready = None if candidate.is_directory else candidate.source
-    report = shown(progress, "finding records", "bytes")
+    report: Progress | None = None
+    if progress:
+        from mapix.progress import shown
+
+        report = shown(progress, "finding records", "bytes")
     opened = [_open_settled(path, options, report, ready) for path in files]
     if len(opened) > 1:
         joined: Joined = opened[0].joined(opened[1:])

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from mapix.batch import Batch, Collatable
+from mapix.batch import Batch
 from mapix.options import BatchOptions
-from mapix.vimh.record_types import Record
 
 __all__ = ["batch_of"]
 
@@ -44,6 +43,3 @@ def batch_of(records: Sequence[Any]) -> Batch:
     stacked = np.stack(images)
     shapes = np.array([image.shape for image in images], np.uint16)
     return Batch(stacked, labels, present, shapes, None, None, names)
-
-
-Collatable.add(Record, batch_of)

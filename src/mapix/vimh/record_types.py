@@ -6,6 +6,7 @@ import copyreg
 from typing import TYPE_CHECKING, Any
 
 from mapix._native.compiled import fast
+from mapix.registry import COLLATED
 
 __all__ = ["FAST", "File", "Record", "Rows"]
 
@@ -30,3 +31,4 @@ def _reduced(record: Any) -> tuple[Any, ...]:
 
 # Records pickle as their file and their number in it, whichever of the two types they are.
 copyreg.pickle(Record, _reduced)
+COLLATED[Record] = "mapix.vimh.record_batch:batch_of"
