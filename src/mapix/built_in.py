@@ -128,10 +128,10 @@ FORMATS = (
     Format(
         name="npz",
         title="a zip archive of NumPy arrays",
-        open="mapix.npy.opening:open_npz",
+        open="mapix.npy.npz_opening:open_npz",
         magic=((0, b"PK\3\4"),),
         suffixes=(".npz",),
-        detect="mapix.npy.opening:npz_refusal",
+        detect="mapix.npy.npz_opening:npz_refusal",
         directories=False,
         source="mapix.conversion.sources:array_streams",
         targets={"npz": "mapix.npy.conversion:Npz"},

@@ -9,44 +9,32 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from mapix import _native
-from mapix.arrow_capsules import array_capsules
-from mapix.assembly import assembled, converted
-from mapix.augmentation import Draws
-from mapix.batch import (
-    Apart,
-    Batch,
-    Lookout,
-    Prepared,
-    Recipe,
-    Samples,
-    affine,
-    gather,
-    given,
-    same_shapes,
-)
-from mapix.byte_ranges import ByteRange, Kind, Walk
-from mapix.columns import Column
-from mapix.dataset import FileDataset, Progress
+from mapix.dataset import FileDataset
 from mapix.errors import MapixError, UnsupportedError
 from mapix.options import MOST_SIDE, BatchOptions, Crop, Layout, canvas_size, numbers
-from mapix.placement import Placement
-from mapix.plans import Map, over
-from mapix.report import Report
 from mapix.selection import Rows, axes
 from mapix.source import Source
-from mapix.statistics import Sums, sums_of
-from mapix.text import array_text, counted, type_name
 from mapix.views import exported, selected
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
+    from mapix.augmentation import Draws
+    from mapix.batch import Apart, Batch, Prepared, Samples
+    from mapix.byte_ranges import ByteRange, Kind, Walk
+    from mapix.columns import Column
+    from mapix.dataset import Progress
+    from mapix.placement import Placement
+    from mapix.plans import Map
+    from mapix.report import Report
+    from mapix.row_batches import Plan
+    from mapix.statistics import Sums
 
 __all__ = ["RowArray", "stored"]
 
@@ -54,7 +42,6 @@ MOST_NAMED = 1024  # columns of labels; of more all have one name
 MOST_PLANS = 64  # sets of options that are remembered
 MOST_LOADED_NBYTES = 4 << 20  # labels that are loaded at once, and held
 BLOCK_NBYTES = 8 << 20  # rows that are read at once in a scan of all rows
-FUSED_DTYPES = ("uint8", "float32", "float16")  # types that the C core makes of bytes
 SUMS_NBYTES = 1 << 20  # rows whose pixels are summed at once: they stay in a processor's cache
 MOST_LISTED = 10  # rows that a report names
 MOST_SHOWN = 64  # elements of a row whose values are shown
@@ -91,38 +78,6 @@ def stored(
     if not held:
         raise ValueError(f"numbers that {dtype} does not hold")
     return len(array), made.reshape(-1).view(np.uint8).data
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Plan:
-    """One set of options, worked out for the rows of a file.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        Shape of a row in the batch.
-    dtype : numpy.dtype
-        Type of the batch.
-    recipe, index : Recipe and Table, or None
-        For the C core; None where numpy makes the batch.
-    canvas : tuple of int
-        (h, w, c) that the C core fills; 0 where it copies rows as they are.
-    fit : int
-        ``_native.PAD``, ``CROP`` and ``CENTRE``, or-ed.
-    copies : bool
-        Whether the numbers of the file are copied as they are, apart from their byte order.
-    lookout : Lookout
-        Decides when the disk is asked for rows first.
-    """
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    recipe: Recipe | None = None
-    index: _native.Table | None = None
-    canvas: tuple[int, int, int] = (0, 0, 0)
-    fit: int = 0
-    copies: bool = False
-    lookout: Lookout = field(default_factory=Lookout)
 
 
 class RowArray(FileDataset["NDArray[Any]"]):
@@ -176,7 +131,7 @@ class RowArray(FileDataset["NDArray[Any]"]):
         self._row_nbytes = dtype.itemsize * math.prod(shape[1:])
         self._n = shape[0]
         self._layout = "NCHW" if planar and len(shape) == 4 else "NHWC"  # of rows in the file
-        self._plans: dict[BatchOptions, _Plan] = {}
+        self._plans: dict[BatchOptions, Plan] = {}
         self._names = () if labels is None else _names(labels._shape[1:])
         self._loaded: list[Apart] = []  # all rows, once they were loaded as labels
         self._arrays: dict[int, _native.Array] = {}
@@ -240,6 +195,8 @@ class RowArray(FileDataset["NDArray[Any]"]):
 
         Copies: yes, under the guard.
         """
+        from mapix.arrow_capsules import array_capsules
+
         return array_capsules((np.asarray(self), None), requested_schema)
 
     def _copied(self, rows: NDArray[np.int64]) -> NDArray[Any]:
@@ -316,6 +273,8 @@ class RowArray(FileDataset["NDArray[Any]"]):
         PyTorch's DataLoader calls it: the loader makes ``images`` of the rows, or ``[images,
         labels]``.
         """
+        from mapix.batch import Samples
+
         batch = self.batch(indices)
         return Samples(batch.images, batch.labels)
 
@@ -324,33 +283,14 @@ class RowArray(FileDataset["NDArray[Any]"]):
     def _gather(
         self, rows: NDArray[np.int64], options: BatchOptions, out: NDArray[Any] | Batch | None
     ) -> Batch:
-        plan = self._plans.get(options) or self._plan(options)
-        if plan.recipe is None:
-            images = self._in_numpy(rows, options, plan, out)
-            shapes = same_shapes(self._one_shape, len(rows))
-            found = Batch(images, None, None, shapes, None, None, ())
-        else:
-            found = self._fused(rows, plan, out, options.threads)
-        return self._labelled(found, rows, options)
+        from mapix.row_batches import gathered
+
+        return gathered(self, rows, options, out)
 
     def _prepare(self, options: BatchOptions) -> Prepared | None:
-        plan = self._plans.get(options) or self._plan(options)
-        apart = None
-        if self.labels is not None and options.labels is not None:
-            if not self.labels._loaded:
-                return None
-            apart = self.labels._loaded[0]
-        if plan.recipe is None or plan.index is None:
-            return None
-        return Prepared(
-            *(self._numbers, plan.index, plan.recipe),
-            canvas=plan.canvas[:2],
-            shape=plan.shape,
-            record=self._one_shape,
-            threads=options.threads,
-            labels=apart,
-            lookout=True,
-        )
+        from mapix.row_batches import prepared
+
+        return prepared(self, options)
 
     def _gather_augmented(
         self,
@@ -359,7 +299,7 @@ class RowArray(FileDataset["NDArray[Any]"]):
         draws: Draws,
         out: NDArray[Any] | Batch | None,
     ) -> Batch:
-        plan = self._plans.get(options) or self._plan(options)
+        plan = self._plan(options)
         layout = options.layout or self._layout
         shape = draws.augment.shape(plan.shape, layout, self.path)
         if not plan.canvas[0]:
@@ -367,60 +307,20 @@ class RowArray(FileDataset["NDArray[Any]"]):
             if len(self._shape) == 4:
                 made = made._replace(layout=layout)
             return super()._gather_augmented(rows, made, draws, out)
-        size = draws.augment.size(*plan.canvas[:2])
-        plan = replace(plan, shape=shape)
-        found = self._fused(rows, plan, out, options.threads, draws.native(size))
-        return self._labelled(found, rows, options)
+        from mapix.row_batches import augmented
 
-    def _labelled(self, found: Batch, rows: NDArray[np.int64], options: BatchOptions) -> Batch:
-        """Put labels into a batch, if they are wanted, and return it."""
-        if self.labels is not None and options.labels is not None:
-            found.labels, found.names = self.labels._values_of(rows), self._names
-            found.present = np.ones(found.labels.shape, np.bool_)
-        return found
+        return augmented(self, plan, shape, rows, options, draws, out)
 
-    def _plan(self, options: BatchOptions) -> _Plan:
+    def _plan(self, options: BatchOptions) -> Plan:
         """Return what a set of options means, worked out once per file."""
-        if len(self._plans) >= MOST_PLANS:
-            self._plans.clear()
-        return self._plans.setdefault(options, self._planned(options))
+        found = self._plans.get(options)
+        if found is None:
+            from mapix.row_batches import planned
 
-    def _planned(self, options: BatchOptions) -> _Plan:
-        shape, native = self._shape[1:], self._native_dtype
-        dtype = native if options.dtype is None else np.dtype(options.dtype)
-        if native.kind not in "biuf" and (dtype != native or options.arithmetic):
-            raise UnsupportedError(
-                f"{self.path}: records of {type_name(native)} are not converted to numbers"
-            )
-        if options.arithmetic and dtype.kind != "f":
-            raise ValueError("scale, mean and std need dtype float32 or float16")
-        canvas, fit = self._canvas(options), 0
-        if canvas is not None:
-            fit = (_native.PAD if options.pad else 0) | (_native.CROP if options.crop else 0)
-            fit |= _native.CENTRE if options.crop and options.crop != "corner" else 0
-            planar = (options.layout or self._layout) == "NCHW"
-            shape = (canvas[2], *canvas[:2]) if planar else canvas
-        copies = dtype == native and not options.arithmetic
-        plain = canvas is None or (
-            canvas == self._hwc
-            and (options.layout in (None, self._layout) or canvas[2] == 1)  # the same bytes
-        )
-        if self._picture is None or dtype.name not in FUSED_DTYPES:
-            recipe = index = None
-            if copies and plain and self._swap and self._row_nbytes and not self._decodes:
-                recipe, index = Recipe.copying(dtype, self._swap), self._array(self._swap).table
-            return _Plan(shape, dtype, recipe, index, fit=fit, copies=copies and plain)
-        canvas = self._picture if canvas is None else canvas
-        layout = options.layout or self._layout
-        recipe = Recipe(
-            *(dtype.name, layout, options.scale, options.mean, options.std),
-            c=canvas[2],
-            fit=fit,
-            pad_value=options.pad_value,
-            columns=None,
-            names=(),
-        )
-        return _Plan(shape, dtype, recipe, self._index, canvas, fit, copies and plain)
+            if len(self._plans) >= MOST_PLANS:
+                self._plans.clear()
+            found = self._plans.setdefault(options, planned(self, options))
+        return found
 
     @functools.cached_property
     def _hwc(self) -> tuple[int, int, int]:
@@ -444,33 +344,6 @@ class RowArray(FileDataset["NDArray[Any]"]):
         h, w, c = self._hwc if len(self._shape) > 2 else (1, self._row_nbytes, 1)
         return (h, w, c) if min(h, w, c) > 0 and max(h, w, c) <= MOST_SIDE else None
 
-    def _canvas(self, options: BatchOptions) -> tuple[int, int, int] | None:
-        """Return (h, w, c) of images in a batch; None where rows keep their own shape.
-
-        Raises
-        ------
-        ValueError
-            Rows are not images, or exceed the canvas without ``crop``.
-        """
-        if not (options.layout or options.pad or options.crop):
-            return None
-        if len(self._shape) not in (3, 4) or self._dtype.kind not in "biuf":
-            raise ValueError(
-                f"{self.path}: layout, pad and crop need images of two or three dimensions, "
-                f"got {array_text(self._shape[1:], self._dtype)}"
-            )
-        h, w, c = self._hwc
-        if not isinstance(options.pad, tuple):
-            return h, w, c
-        canvas = (options.pad[0], options.pad[1], (*options.pad, c)[2])
-        if c > canvas[2]:
-            raise ValueError(f"{self.path}: {c} channels exceed the {canvas[2]} of pad=")
-        if not options.crop and (h > canvas[0] or w > canvas[1]):
-            raise ValueError(
-                f"{self.path}: images of {h} x {w} exceed pad={canvas[:2]}: pass crop=True"
-            )
-        return canvas
-
     def batch_shape(
         self,
         indices: ArrayLike,
@@ -486,35 +359,6 @@ class RowArray(FileDataset["NDArray[Any]"]):
         options = BatchOptions(layout=layout, pad=canvas_size(pad), crop=crop)
         return (len(self._rows_of(indices)), *self._plan(self._possible(options)).shape)
 
-    def _fused(
-        self,
-        rows: NDArray[np.int64],
-        plan: _Plan,
-        out: NDArray[Any] | Batch | None,
-        threads: int,
-        augment: _native.CData = None,
-    ) -> Batch:
-        """Return a batch made by the C core, in one pass."""
-        assert plan.recipe is not None
-        assert plan.index is not None
-        n, (h, w, c) = len(rows), plan.canvas
-        if not c and out is None:
-            out = np.empty((n, *plan.shape), plan.dtype)
-        return gather(
-            self._numbers.mapping,
-            plan.index,
-            rows,
-            plan.recipe,
-            h=h,
-            w=w,
-            shape=(n, *plan.shape),
-            shapes=same_shapes(self._one_shape, n),
-            out=out,
-            threads=threads,
-            augment=augment,
-            lookout=plan.lookout,
-        )
-
     @functools.cached_property
     def _index(self) -> _native.Table:
         """The rows as pictures, for the C core."""
@@ -528,37 +372,6 @@ class RowArray(FileDataset["NDArray[Any]"]):
             interleaved=self._layout == "NHWC",
             format=self.FAMILY,
         )
-
-    def _in_numpy(
-        self,
-        rows: NDArray[np.int64],
-        options: BatchOptions,
-        plan: _Plan,
-        out: NDArray[Any] | Batch | None,
-    ) -> NDArray[Any]:
-        """Return a batch of numbers that the C core copies, and numpy converts."""
-        shape = (len(rows), *plan.shape)
-        target = None if out is None else given(out, shape, plan.dtype)
-        if plan.copies:
-            made = np.empty(shape, plan.dtype) if target is None else target
-            return self._native_rows(rows, made, options.threads)
-        made = np.empty((len(rows), *self._shape[1:]), self._native_dtype)
-        made = self._native_rows(rows, made, options.threads)
-        if self._layout == "NCHW":
-            made = made.transpose(0, 2, 3, 1)
-        if options.layout or options.pad or options.crop:
-            options = options._replace(layout=options.layout or self._layout)
-            found = assembled(
-                *(self.path, list(made), options, target), row_shape=self._hwc, dtype=plan.dtype
-            )
-            return found.images
-        made = converted(made, options, plan.dtype, self._hwc[2] if len(self._shape) == 4 else 1)
-        if self._layout == "NCHW":
-            made = made.transpose(0, 3, 1, 2)
-        if target is None:
-            return np.ascontiguousarray(made)
-        np.copyto(target, made, casting="unsafe")
-        return target
 
     def _native_rows(
         self, rows: NDArray[np.int64], made: NDArray[Any], threads: int = 1
@@ -588,6 +401,8 @@ class RowArray(FileDataset["NDArray[Any]"]):
         if not self._loaded:
             if self._shape[0] * self._row_nbytes > MOST_LOADED_NBYTES:
                 return self._gather(rows, BatchOptions(), None).images
+            from mapix.batch import Apart
+
             every = np.arange(self._shape[0])
             loaded = self._gather(every, BatchOptions(), None).images
             self._loaded.append(Apart(loaded, self._numbers, _names(self._shape[1:])))
@@ -611,6 +426,9 @@ class RowArray(FileDataset["NDArray[Any]"]):
         UnsupportedError
             ``batch`` converts these numbers in a way that is not a copy by the device.
         """
+        from mapix.batch import affine
+        from mapix.placement import Placement
+
         for name, plain in (("mean", numbers), ("std", numbers), ("pad", canvas_size)):
             if name in options:
                 options[name] = plain(options[name])
@@ -681,6 +499,8 @@ class RowArray(FileDataset["NDArray[Any]"]):
                 mapping.advise("random")
 
     def _pixel_sums(self, progress: Progress | None) -> list[Sums] | None:
+        from mapix.statistics import sums_of
+
         if self._dtype.kind not in "biuf":
             return None
         channels: list[Sums] = []
@@ -707,6 +527,8 @@ class RowArray(FileDataset["NDArray[Any]"]):
     def _prefetch(self, rows: NDArray[np.int64]) -> int:
         if not self._row_nbytes:
             return 0
+        from mapix.batch import Lookout
+
         return self._array(1).willneed(self._numbers.mapping, rows, Lookout.MANY)
 
     # --- labels and columns -----------------------------------------------------------------------
@@ -730,6 +552,8 @@ class RowArray(FileDataset["NDArray[Any]"]):
         return () if several else names
 
     def _column(self, name: str) -> Column:
+        from mapix.columns import Column
+
         assert self.labels is not None
         k = self._label_names().index(name)
         values = self.labels._values_of(self.rows).reshape(self._n, len(self._names))
@@ -746,6 +570,8 @@ class RowArray(FileDataset["NDArray[Any]"]):
         }
 
     def _summary(self) -> str:
+        from mapix.text import array_text, counted
+
         more = ", with labels" if self.labels is not None else ""
         what = array_text(self.shape[1:], self.dtype)
         return f"{counted(len(self), self.RECORDS)}, {what}{more}"
@@ -757,6 +583,8 @@ class RowArray(FileDataset["NDArray[Any]"]):
         return {"reads_nbytes": self._row_nbytes, "swaps": self._view_swaps(), "how": how}
 
     def _byte_ranges(self, row: int) -> list[ByteRange]:
+        from mapix.byte_ranges import Walk
+
         walk = Walk(self._numbers, 0)
         self._walk_header(walk)
         found = walk.found + self._row_ranges(row, "pixels" if len(self._shape) > 1 else "data")
@@ -783,6 +611,8 @@ class RowArray(FileDataset["NDArray[Any]"]):
 
     def _row_ranges(self, row: int, kind: Kind) -> list[ByteRange]:
         """Return the place of a row's numbers; of few records their fields one by one."""
+        from mapix.byte_ranges import ByteRange, Walk
+
         walk = Walk(self._numbers, self._at + row * self._row_nbytes)
         shape, count = self._shape[1:], math.prod(self._shape[1:])
         fields = self._dtype.fields
@@ -816,6 +646,8 @@ class RowArray(FileDataset["NDArray[Any]"]):
         return f"the view has the file's byte order ({self._dtype.str}): numpy swaps in each use"
 
     def _explained_batch(self, rows: NDArray[np.int64], options: BatchOptions) -> dict[str, Any]:
+        from mapix.text import array_text
+
         plan = self._plan(options)
         size = math.prod(plan.shape) * plan.dtype.itemsize
         arithmetic = ", (number * scale - mean) / std" if options.arithmetic else ""
@@ -846,6 +678,8 @@ class RowArray(FileDataset["NDArray[Any]"]):
         Report
             ``damaged`` are rows with numbers that are not finite.
         """
+        from mapix.report import Report
+
         file = self._part(None)
         nbytes = file._n * file._row_nbytes
         report = Report(self.path, file._n, nbytes, ["the size of the file"])
@@ -863,6 +697,8 @@ class RowArray(FileDataset["NDArray[Any]"]):
         self, file: Self, report: Report, progress: Progress | None, map: Map | None
     ) -> None:
         """Read all rows of the complete file into a report; subclasses add what they know."""
+        from mapix.plans import over
+
         finite = self._dtype.kind in "fc"
         report.checked += ["all bytes", "finite numbers"] if finite else ["all bytes"]
         try:

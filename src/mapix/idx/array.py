@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from mapix.byte_ranges import Walk
-from mapix.dataset import Progress
 from mapix.errors import MapixError
 from mapix.idx.layout import NAME, Header
 from mapix.idx.names import splits_of
-from mapix.plans import Map
 from mapix.registry import open_dataset
-from mapix.report import Report
 from mapix.rowarray import RowArray
 from mapix.source import Source
+
+if TYPE_CHECKING:
+    from mapix.byte_ranges import Walk
+    from mapix.dataset import Progress
+    from mapix.plans import Map
+    from mapix.report import Report
 
 __all__ = ["IdxArray"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator
 
 from mapix import _native
@@ -40,6 +39,8 @@ def inflated(source: Source, format: str) -> Iterator[bytes]:
     LimitError
         More than 1,000 members are empty.
     """
+    import zlib  # here: other IDX files do not need it
+
     at = nempty = 0
     while at < source.nbytes:
         begin = bytes(_native.copy(source.mapping, at, min(2, source.nbytes - at), format))

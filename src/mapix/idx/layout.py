@@ -3,10 +3,7 @@
 ``docs/idx.md`` has the byte table.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -23,8 +20,8 @@ MOST_EMPTY = 1 << 16  # rows without numbers: no bytes of the file prove that th
 PREFIX_NBYTES = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+# Annotations are not text in this module: a NamedTuple would compile each of them.
+class Header(NamedTuple):
     """The header of a file.
 
     Attributes

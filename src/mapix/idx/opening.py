@@ -12,8 +12,6 @@ from mapix.idx.layout import MOST_DIMS, NAME, PREFIX_NBYTES, Header, parse
 from mapix.idx.names import FILES, images_of, labels_of
 from mapix.registry import Candidate
 from mapix.source import Source
-from mapix.text import array_text
-from mapix.unpacked import cached
 
 __all__ = ["header_of", "open_path", "refusal"]
 
@@ -99,6 +97,8 @@ def header_of(source: Source) -> Header:
 def _open(source: Source, *, labels: bool, of_directory: bool = False) -> IdxArray:
     numbers = source
     if _front(source)[:2] == gzipped.MAGIC:
+        from mapix.unpacked import cached
+
         header = parse(_unpacked_front(source), source.path)
         numbers = cached(source, lambda: gzipped.inflated(source, NAME), header.file_nbytes, NAME)
     else:
@@ -124,6 +124,10 @@ def _unpacked_front(source: Source) -> bytes:
 
 def _check(header: Header, source: Source) -> None:
     want, got = header.file_nbytes, source.nbytes
+    if got == want:
+        return
+    from mapix.text import array_text
+
     what = array_text(header.shape, header.dtype)
     if got < want:
         reason = f"{what} takes {want:,} bytes, the file has {got:,}"

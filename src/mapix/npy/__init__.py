@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from mapix.lazy import attach
 
 if TYPE_CHECKING:
-    from mapix.npy.array import NpyArray, NpzArray
+    from mapix.npy.array import NpyArray
+    from mapix.npy.npz_array import NpzArray
 
 __all__ = ["NpyArray", "NpzArray"]
 
-_MODULES = {"NpyArray": "array", "NpzArray": "array"}
+_MODULES = {"NpyArray": "array", "NpzArray": "npz_array"}
 
 __getattr__, __dir__ = attach(__name__, _MODULES)

@@ -3,13 +3,10 @@
 The layout is documented by NumPy, in ``numpy.lib.format``; ``docs/npy.md`` states what is read.
 """
 
-from __future__ import annotations
-
 import ast
 import re
 import struct
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,8 +33,8 @@ TYPE = re.compile(
 LONG = re.compile(r"([0-9])L\b")  # an integer as Python 2 wrote it
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+# Annotations are not text in this module: a NamedTuple would compile each of them.
+class Header(NamedTuple):
     """The header of an array.
 
     Attributes

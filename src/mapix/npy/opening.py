@@ -1,37 +1,25 @@
-"""From a path to the rows of a ``.npy`` file, or of members of a ``.npz`` archive."""
+"""From a path to the rows of a ``.npy`` file."""
 
 from __future__ import annotations
 
 import os
-import zlib
-from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from mapix import _native
-from mapix.errors import FormatError, MapixError, TruncatedError, UnsupportedError
-from mapix.npy.array import LABEL, LabelMembers, NpyArray, NpzArray
+from mapix.errors import FormatError, TruncatedError
+from mapix.npy.array import NpyArray
 from mapix.npy.layout import FRONT_NBYTES, NPY, Header, parse
-from mapix.npy.zip_layout import DEFLATED, NPZ, STORED, Member, data_at, members
 from mapix.registry import Candidate
 from mapix.source import Source
-from mapix.text import array_text
-from mapix.unpacked import cached
 
-__all__ = ["npz_refusal", "open_npy", "open_npz"]
+__all__ = ["Axes", "check_axes", "check_size", "header_at", "open_npy"]
 
-END = ".npy"
-IMAGES = ("images", "x", "arr_0", "data")
-LABELS = ("labels", "y")
-LIKELY_LABELS = ("target", "targets", "label")  # scikit-learn's, and others': if rows are as many
-INFLATED_NBYTES = 1 << 20  # bytes of each piece
-READ_STEP_NBYTES = 1 << 18
 PAGE_NBYTES = 4096
-MOST_LISTED = 20  # names of members in a message
 
 Axes = Literal["HWC", "CHW"]
 
 
-def _header(source: Source, at: int, nbytes: int, path: str, format: str) -> Header:
+def header_at(source: Source, at: int, nbytes: int, path: str, format: str) -> Header:
     """Return the header of an array of ``nbytes`` at byte ``at``.
 
     Of the first page, which nearly always has all of it; else of as much as a header may take.
@@ -45,133 +33,21 @@ def _header(source: Source, at: int, nbytes: int, path: str, format: str) -> Hea
     return parse(bytes(_native.copy(source.mapping, at, most, format)), path, format)
 
 
-class _Archive:
-    """The members of an open zip archive."""
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self.path = source.path
-        found = members(self.read, source.nbytes, self.path)
-        self.arrays = {m.name.removesuffix(END): m for m in found if m.name.endswith(END)}
-        self._begins = sorted(m.at for m in found)
-
-    def read(self, at: int, nbytes: int) -> bytes:
-        """Return bytes of the file, copied under the guard."""
-        return bytes(_native.copy(self.source.mapping, at, nbytes, NPZ))
-
-    def entry(self, name: str) -> Member:
-        """Return a member by its name without ``.npy``."""
-        if not isinstance(name, str):
-            raise TypeError(f"the name of an array must be a text, got {name!r}")
-        found = self.arrays.get(name.removesuffix(END))
-        if found is None:
-            raise FormatError(self.path, NPZ, f"no array {name!r}; there: {self.listed()}")
-        return found
-
-    def listed(self) -> str:
-        """Return the names of the arrays, for messages."""
-        names = list(self.arrays)
-        more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
-        return ", ".join(names[:MOST_LISTED]) + more if names else "no arrays"
-
-    def opened(
-        self,
-        name: str,
-        labels: NpzArray | None = None,
-        axes: Axes = "HWC",
-        beside: Mapping[str, LabelMembers] | None = None,
-    ) -> NpzArray:
-        """Return the rows of a member."""
-        entry = self.entry(name)
-        if entry.encrypted:
-            raise UnsupportedError(f"{self.path}: npz: member {entry.name!r} is encrypted")
-        if entry.method not in (STORED, DEFLATED):
-            raise UnsupportedError(
-                f"{self.path}: npz: member {entry.name!r} is compressed by method {entry.method}; "
-                "numpy.savez writes members that are views"
-            )
-        if entry.method == STORED and entry.stored_nbytes != entry.nbytes:
-            reason = f"{entry.stored_nbytes} bytes of {entry.name!r} are stored, of {entry.nbytes}"
-            raise FormatError(self.path, NPZ, reason, at=entry.at)
-        follows = [at for at in self._begins if at > entry.at]
-        end = min(follows, default=self.source.nbytes)
-        at = data_at(self.read, entry, end, self.path)
-        numbers = self.source
-        if entry.method == DEFLATED:
-            numbers = self._unpacked(entry, at)
-            at = 0
-        mapping = numbers.mapping
-        header = _header(numbers, at, entry.nbytes, self._place(entry), NPZ)
-        _check_size(header, entry.nbytes, self._place(entry), NPZ)
-        mapping.advise("random")
-        return NpzArray(
-            *(self.source, header, at),
-            entry=entry,
-            members=tuple(self.arrays),
-            numbers=numbers,
-            labels=labels,
-            beside=beside,
-            axes=axes,
-        )
-
-    def label_members(self) -> dict[str, LabelMembers]:
-        """Return the labels that ``mapix.convert`` wrote into the archive, by name."""
-        found = {}
-        for member in self.arrays:
-            if not member.startswith(LABEL):
-                continue
-            name = member.removeprefix(LABEL)
-            present, span = (
-                self.opened(place) if place in self.arrays else None
-                for place in (f"present/{name}", f"range/{name}")
-            )
-            found[name] = LabelMembers(self.opened(member), present, span)
-        return found
-
-    def _place(self, entry: Member) -> str:
-        return f"{self.path}: member {entry.name}"
-
-    def _unpacked(self, entry: Member, at: int) -> Source:
-        """Return the data of a compressed member, which lies in the cache."""
-        what = f"member {entry.name}"
-        return cached(self.source, lambda: self._inflated(entry, at), entry.nbytes, NPZ, what)
-
-    def _inflated(self, entry: Member, begin: int) -> Iterator[bytes]:
-        """Yield the data of a compressed member; its CRC32 is checked at the end."""
-        engine, crc, done = zlib.decompressobj(-zlib.MAX_WBITS), 0, 0
-        end = begin + entry.stored_nbytes
-        reason = ""
-        for at in range(begin, end, READ_STEP_NBYTES):
-            raw = self.read(at, min(READ_STEP_NBYTES, end - at))
-            while raw and not engine.eof:
-                try:
-                    piece = engine.decompress(raw, INFLATED_NBYTES)
-                except zlib.error as e:
-                    reason = f"member {entry.name!r} cannot be decompressed: {e}"
-                    raise FormatError(self.path, NPZ, reason, at=begin) from e
-                raw = engine.unconsumed_tail
-                crc, done = zlib.crc32(piece, crc), done + len(piece)
-                yield piece
-        if not engine.eof:
-            reason = f"the data of member {entry.name!r} ends too early"
-        elif done == entry.nbytes and crc != entry.crc:
-            reason = f"member {entry.name!r} has the CRC32 {crc:08x}, {entry.crc:08x} is stated"
-        if reason:
-            raise FormatError(self.path, NPZ, reason, at=begin)
-
-
-def _check_size(header: Header, nbytes: int, path: str, format: str) -> None:
+def check_size(header: Header, nbytes: int, path: str, format: str) -> None:
     """Refuse an array that is not as long as its header states."""
     want = header.nbytes + header.array_nbytes
     if nbytes == want:
         return
+    from mapix.text import array_text
+
     what = array_text(header.shape, header.dtype)
     reason = f"{what} takes {want:,} bytes, there are {nbytes:,}"
     kind = TruncatedError if nbytes < want else FormatError
     raise kind(path, format, reason, at=min(nbytes, want))
 
 
-def _checked_axes(axes: str) -> None:
+def check_axes(axes: str) -> None:
+    """Raise ValueError for other axes than HWC and CHW."""
     if axes not in ("HWC", "CHW"):
         raise ValueError(f"axes must be HWC or CHW, got {axes!r}")
 
@@ -197,140 +73,9 @@ def open_npy(path: str | os.PathLike[str] | Candidate, *, axes: Axes = "HWC") ->
     UnsupportedError
         The array holds Python objects, or is stored in Fortran order.
     """
-    _checked_axes(axes)
+    check_axes(axes)
     source = Candidate.of(path).source
-    header = _header(source, 0, source.nbytes, source.path, NPY)
-    _check_size(header, source.nbytes, source.path, NPY)
+    header = header_at(source, 0, source.nbytes, source.path, NPY)
+    check_size(header, source.nbytes, source.path, NPY)
     source.mapping.advise("random")
     return NpyArray(source, header, axes=axes)
-
-
-def npz_refusal(candidate: Candidate) -> str | None:
-    """Return why a path cannot be an archive of arrays: see ``mapix.registry.Format``."""
-    if candidate.is_directory:
-        return "a directory"
-    if candidate.path.endswith(".npz"):
-        return None  # the error of opening states what is wrong with it
-    try:
-        return None if _Archive(candidate.source).arrays else "a zip archive without .npy members"
-    except MapixError as e:
-        return f"not a zip archive of arrays ({str(e)[-60:]})"
-
-
-def open_npz(
-    path: str | os.PathLike[str] | Candidate,
-    *,
-    member: str | None = None,
-    images: str | None = None,
-    labels: str | Literal[False] | None = None,
-    axes: Axes = "HWC",
-) -> NpzArray:
-    """Open an array of a ``.npz`` archive, with its labels where there are some.
-
-    Without options the array is ``images``, ``x``, ``arr_0`` or ``data``, or the only one that
-    there is.  Its labels are ``labels`` or ``y``, or ``target``, ``targets`` or ``label`` if it has
-    as many rows.  Labels that ``mapix.convert`` wrote (``label/NAME``) are columns; a single one
-    that no record lacks is the label of each row.
-
-    Parameters
-    ----------
-    path : str or os.PathLike
-        The archive.
-    member : str, optional
-        The array, without labels.
-    images, labels : str, optional
-        The array, and its labels, one row for each of its rows; ``labels=False`` for none.
-    axes : {"HWC", "CHW"}
-        Dimensions of a row that has three.
-
-    Returns
-    -------
-    NpzArray
-        Its numbers are views of the archive where members are stored as they are.  Compressed
-        members (``numpy.savez_compressed``) are decompressed into the cache, once.
-
-    Raises
-    ------
-    FormatError
-        The archive, or an array in it, is damaged; there are several arrays, or no such array; or
-        images and labels have different lengths.
-    UnsupportedError
-        The member is encrypted, compressed in another way, or an array that mapix does not read.
-    LimitError
-        It decompresses to more than 64 times the size of the archive, and more than 64 MiB.
-    """
-    _checked_axes(axes)
-    if member is not None and (images is not None or labels):
-        raise ValueError("member= is an array without labels: pass images= and labels= instead")
-    archive = _Archive(Candidate.of(path).source)
-    name, beside = member, None
-    if name is None:
-        name = images or _default(archive)
-        beside = _default_labels(archive, name) if labels is None else labels or None
-    if name == IMAGES[0] and beside is None and member is None:
-        if {"shapes", "offsets"} <= archive.arrays.keys():
-            raise UnsupportedError(
-                f"{archive.path}: npz: 'images' holds images of mixed sizes back to back, as "
-                "numpy.load reads them with shapes and offsets; VIMH, image folders and Parquet "
-                "open such images. As numbers: member='images'"
-            )
-        if labels is None:
-            return _with_labels(archive, axes)
-    if beside is None:
-        return archive.opened(name, axes=axes)
-    found = archive.opened(beside)
-    rows = archive.opened(name, found, axes)
-    if len(rows) != len(found):
-        if labels is None and beside in LIKELY_LABELS:
-            return archive.opened(name, axes=axes)
-        reason = (
-            f"{len(rows)} rows in {name!r}, {len(found)} labels in {beside!r}; pass member= or "
-            "labels= (False for none)"
-        )
-        raise FormatError(archive.path, NPZ, reason)
-    return rows
-
-
-def _with_labels(archive: _Archive, axes: Axes) -> NpzArray:
-    """Return ``images`` with the labels that ``mapix.convert`` wrote: one, or columns."""
-    beside = archive.label_members()
-    rows = archive.opened(IMAGES[0], axes=axes)
-    if not beside:
-        return rows
-    for name, found in beside.items():
-        for kind, member in (("label", found.values), ("present", found.present)):
-            if member is not None and member.shape != (len(rows),):
-                reason = f"{kind}/{name} of shape ({len(rows)},) expected, got {member.shape}"
-                raise FormatError(archive.path, NPZ, reason)
-        span = found.range
-        if span is not None and (span.shape != (3,) or span.dtype.kind != "f"):
-            reason = f"range/{name} of three floats expected, got {span.dtype} {span.shape}"
-            raise FormatError(archive.path, NPZ, reason)
-    if len(beside) == 1:
-        (found,) = beside.values()
-        every = found.present is None or found.present._values_of(found.present.rows).all()
-        if every and found.range is None:
-            return archive.opened(IMAGES[0], found.values, axes)
-    return archive.opened(IMAGES[0], axes=axes, beside=beside)
-
-
-def _default(archive: _Archive) -> str:
-    """Return the name of the array that is opened without options."""
-    names = list(archive.arrays)
-    found: str | None = next((name for name in IMAGES if name in archive.arrays), None)
-    if found is None and len(names) == 1:
-        found = names[0]
-    if found is None:
-        if not names:
-            raise FormatError(archive.path, NPZ, "no arrays in it")
-        raise UnsupportedError(
-            f"{archive.path}: {NPZ}: several arrays ({archive.listed()}): pass member=, or images= "
-            "and labels="
-        )
-    return found
-
-
-def _default_labels(archive: _Archive, name: str) -> str | None:
-    """Return the name of the labels of an array, where the archive has some."""
-    known = (*LABELS, *LIKELY_LABELS)
-    return next((n for n in known if n in archive.arrays and n != name), None)
