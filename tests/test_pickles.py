@@ -444,6 +444,8 @@ def hook(name, args):
 import mapix, mapix.vimh, mapix.vimh.pickle_file, mapix.vimh.pickle_gatherer, mapix.vimh.pickles
 import mapix.vimh.pickles.decode, numpy, tempfile, codecs, encodings.latin_1, linecache
 import encodings.raw_unicode_escape, os
+# what detection and errors import
+import mapix.appearance, mapix.tar.layout, mapix.tfrecord.layout, mapix.text
 mapix.open(sys.argv[1]).labels
 sys.addaudithook(hook)
 slowest, opened = 0, []

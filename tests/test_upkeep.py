@@ -66,7 +66,7 @@ def test_an_index_beside_the_file(tmp_path, monkeypatch, mixed):
 def test_labels_that_were_read_are_kept(tmp_path, monkeypatch, mixed):
     path = make(tmp_path / "f", mixed=mixed)
     want = mapix.open(path).labels["param_1"]
-    monkeypatch.setattr("mapix.vimh.gatherer.label_codes", None)  # nobody reads the file for them
+    monkeypatch.setattr("mapix.batch.label_codes", None)  # nobody reads the file for them
     again = mapix.open(path).labels["param_1"]
     assert (again.codes == want.codes).all()
     assert (again.present == want.present).all()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mapix.iid.geojson import to_geojson
     from mapix.iid.label_files import read_labels, read_png, save_labels
     from mapix.iid.label_maps import LabelMap, add_label_map, label_map
-    from mapix.iid.pixel_queries import Masks, Overlaps
+    from mapix.iid.pixel_results import Masks, Overlaps
     from mapix.iid.segment import Region, Segment
     from mapix.iid.selection import Selection
     from mapix.iid.sharded_archive import ShardedArchive
@@ -55,8 +55,8 @@ __all__ = [
 _MODULES = {
     "Archive": "archive",
     "LabelMap": "label_maps",
-    "Masks": "pixel_queries",
-    "Overlaps": "pixel_queries",
+    "Masks": "pixel_results",
+    "Overlaps": "pixel_results",
     "Region": "segment",
     "Segment": "segment",
     "Selection": "selection",

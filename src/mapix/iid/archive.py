@@ -12,7 +12,6 @@ from mapix.iid.archive_base import SIDES
 from mapix.iid.argument_checks import Box, Keys, KeysLike, Text, as_bytes
 from mapix.iid.pixel_queries import PixelQueries
 from mapix.iid.place_queries import PlaceQueries
-from mapix.iid.selection import Selection
 from mapix.selection import Rows, chosen, spread
 
 if TYPE_CHECKING:
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from mapix.iid.names import Pair
     from mapix.iid.segment import Segment
+    from mapix.iid.selection import Selection
 
 __all__ = ["Archive"]
 
@@ -152,6 +152,8 @@ class Archive(PixelQueries, PlaceQueries):
         keys : array_like, optional
             Among these.
         """
+        from mapix.iid.selection import Selection
+
         return Selection(self, groups=groups, domains=domains, area=area, bbox=bbox, keys=keys)
 
     def table(self, keys: KeysLike | None = None) -> dict[str, Any]:
@@ -244,6 +246,8 @@ class Archive(PixelQueries, PlaceQueries):
         return self._record(found) if isinstance(found, int) else self._part(found)
 
     def _part(self, rows: Rows) -> Selection:  # type: ignore[override]
+        from mapix.iid.selection import Selection
+
         return Selection(self, rows=rows)
 
     if TYPE_CHECKING:  # the contract's parts have its own type; those of an archive are selections

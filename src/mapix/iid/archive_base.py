@@ -9,28 +9,28 @@ from __future__ import annotations
 import abc
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from mapix._native.tree import Tree
-from mapix.byte_ranges import ByteRange
-from mapix.columns import Column
 from mapix.dataset import Dataset
 from mapix.errors import warn
-from mapix.iid.argument_checks import Box, Keys, KeysLike, Text, as_keys
+from mapix.iid.argument_checks import Box, Keys, KeysLike, as_keys
 from mapix.iid.groups import Groups
 from mapix.iid.layout import PIXELS_PER_BYTE, check_pixels, image_size
-from mapix.iid.names import Pair
 from mapix.iid.segment import Segment
 from mapix.iid.segment_file import SegmentFile
 from mapix.source import Source
-from mapix.text import counted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ArchiveBase", "Bits", "NameQueries", "SegmentDataset"]
+    from mapix.byte_ranges import ByteRange
+    from mapix.columns import Column
+    from mapix.iid.interfaces import Bits, NameQueries
+
+__all__ = ["ArchiveBase", "SegmentDataset"]
 
 Boxes: TypeAlias = "NDArray[np.uint16]"
 SIDES = ("minr", "minc", "maxr", "maxc")
@@ -45,74 +45,6 @@ COLUMNS = {
     "groups": ("", "names of the groups that the segment is in"),
 }
 """Name of each column -> its unit and description."""
-
-
-class Bits(Protocol):
-    """Calculations on the packed bits of many segments.  Keys are in range."""
-
-    def masks(
-        self, keys: Keys, windows: Boxes, offsets: NDArray[np.uint64], out: NDArray[np.uint8]
-    ) -> None:
-        """Write the masks within windows (n, 4) to ``out``, at offsets (n + 1,)."""
-
-    def count(self, keys: Keys, windows: Boxes, *, any: bool = False) -> Keys:
-        """Return the pixels within windows (n, 4), or 1 if there is any, uint32 (n,)."""
-
-    def overlaps(self, keys: Keys, tree: Tree, most: int, most_work: int) -> Keys | None:
-        """Return key, higher key and shared pixels of all pairs that share any, (n, 3), sorted.
-
-        ``tree`` is over the boxes of ``keys``.  Return None if there are more than ``most`` pairs,
-        or if more than about ``most_work`` ns are needed.
-        """
-
-    def paint(
-        self,
-        keys: Keys,
-        values: NDArray[np.int32],
-        boxes: Boxes,
-        window: Boxes,
-        labels: NDArray[np.int32],
-        depth: NDArray[np.uint16] | None,
-    ) -> None:
-        """Write the value of the last key at each pixel to ``labels``, and the count to ``depth``.
-
-        Both arrays have the shape of the window.
-        """
-
-    def combine(self, keys: Keys, what: int, window: Boxes, canvas: NDArray[np.uint64]) -> None:
-        """Combine masks in turn with packed rows (h, words): 0 or, 1 and, 2 and-not."""
-
-    def rle(self, keys: Keys, size: tuple[int, int], *, text: bool) -> list[str] | list[list[int]]:
-        """Return COCO's run lengths in an image (h, w), compressed text or lists."""
-
-
-class NameQueries(Protocol):
-    """Queries by name.  Returned keys are uint32, ascending."""
-
-    @property
-    def domains(self) -> list[bytes]:
-        """All domains, sorted."""
-
-    def each(self, keys: Keys) -> list[Pair]:
-        """Return (domain, iid) of keys."""
-
-    def first_in(self, domain: bytes, iids: Sequence[Text]) -> NDArray[np.int64]:
-        """Return the lowest key of each name in a domain, or -1."""
-
-    def all_of(self, domain: Text, iid: Text) -> Keys:
-        """Return all keys of a name."""
-
-    def with_iid(self, iid: bytes) -> Keys:
-        """Return the keys of an iid in any domain."""
-
-    def in_domains(self, domains: Sequence[bytes]) -> Keys:
-        """Return the keys of some domains."""
-
-    def hashes(self, part: str = "name", seed: int = 0) -> NDArray[np.uint64]:
-        """Return the hash of each name, or of its "iid" or "domain" alone, uint64 (n,)."""
-
-    def duplicates(self) -> list[Keys]:
-        """Return the keys that share a name, for each name of several segments."""
 
 
 MOST_THUMBNAIL = 1 << 24  # pixels of a box
@@ -141,6 +73,8 @@ class SegmentDataset(Dataset[Segment]):
         return tuple(COLUMNS)
 
     def _column(self, name: str) -> Column:
+        from mapix.columns import Column
+
         unit, description = COLUMNS[name]
         return Column(name, self._values(name), unit=unit, description=description)
 
@@ -169,6 +103,8 @@ class SegmentDataset(Dataset[Segment]):
         return self._record(row)._drawing(size)
 
     def _explained(self, row: int) -> dict[str, Any]:
+        from mapix.text import counted
+
         segment = self._record(row)
         h, w = segment.shape
         return {

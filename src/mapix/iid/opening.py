@@ -9,7 +9,6 @@ from mapix.errors import MapixError
 from mapix.iid.archive import Archive
 from mapix.iid.layout import HEAD, read_layout
 from mapix.iid.shard_names import files_of_set
-from mapix.iid.sharded_archive import ShardedArchive
 from mapix.iid.single_archive import SingleArchive
 from mapix.registry import Candidate
 from mapix.source import Fingerprint, Source
@@ -19,8 +18,6 @@ __all__ = ["open_path", "refusal"]
 
 def refusal(candidate: Candidate) -> str | None:
     """Return why a path cannot be IID, or None: see ``mapix.registry.Format``."""
-    if candidate.is_directory:
-        return "a directory"
     if candidate.path.endswith(".iid"):
         return None
     try:
@@ -64,12 +61,14 @@ def open_path(
         missing.
     """
     candidate = Candidate.of(path)
-    if others is None:
-        shards = files_of_set(candidate.path, candidate.among)
-        if len(shards) > 1:
-            return ShardedArchive([SingleArchive(Source(p)) for p in shards])
-        others = ()
-    first = SingleArchive(candidate.source)
-    if not others:
-        return first
-    return ShardedArchive([first, *(SingleArchive(Source(p, expect)) for p, expect in others)])
+    shards = () if others is not None else files_of_set(candidate.path, candidate.among)
+    if len(shards) > 1:
+        found = [SingleArchive(Source(p)) for p in shards]
+    else:
+        first = SingleArchive(candidate.source)
+        if not others:
+            return first
+        found = [first, *(SingleArchive(Source(p, expect)) for p, expect in others)]
+    from mapix.iid.sharded_archive import ShardedArchive
+
+    return ShardedArchive(found)

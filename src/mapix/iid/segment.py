@@ -12,7 +12,6 @@ from mapix.errors import FormatError, LimitError
 from mapix.iid import segment_types
 from mapix.iid.argument_checks import Box, as_pixels
 from mapix.iid.layout import NAME, REGION_HEAD
-from mapix.text import never_failing
 from mapix.views import exported
 
 if TYPE_CHECKING:
@@ -162,10 +161,17 @@ class Segment(segment_types.Segment):
             self, self._drawing, lambda: {name: getattr(self, name) for name in names}
         )
 
-    @never_failing
     def __repr__(self) -> str:
-        domain, iid = self._file.name(self._row)
-        return f"<Segment {self.key}: {domain!r} {iid[:20]!r}, {self.bbox}, {self.area} pixels>"
+        from mapix.text import never_failing
+
+        return never_failing(_shown)(self)
+
+
+def _shown(segment: Segment) -> str:
+    domain, iid = segment._file.name(segment._row)
+    return (
+        f"<Segment {segment.key}: {domain!r} {iid[:20]!r}, {segment.bbox}, {segment.area} pixels>"
+    )
 
 
 def _regions(file: SegmentFile, row: int) -> list[Region]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mapix.iid.archive import Archive
-    from mapix.iid.pixel_queries import Masks, Overlaps
+    from mapix.iid.pixel_results import Masks, Overlaps
 
 __all__ = ["Selection"]
 

@@ -20,14 +20,14 @@ from mapix.iid.layout import read_meta
 from mapix.iid.names import Names
 from mapix.iid.segment import Segment
 from mapix.iid.segment_file import SegmentFile
-from mapix.iid.verification import verify
-from mapix.plans import Map
-from mapix.report import Report
 from mapix.selection import distinct
 from mapix.source import Source
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from mapix.plans import Map
+    from mapix.report import Report
 
 __all__ = ["SingleArchive"]
 
@@ -198,4 +198,6 @@ class SingleArchive(Archive, FileDataset[Segment]):  # type: ignore[misc]  # par
         map : callable or int, optional
             What runs the check in parts: see ``statistics``.  The report is the same.
         """
+        from mapix.iid.verification import verify
+
         return verify(self, self._file, self._index, progress, map)
