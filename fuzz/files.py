@@ -7,8 +7,9 @@ bytes alone.  In half of the inputs the checksums are made right afterwards (``m
 that what they protect is reached.  What is read has to be what the slow reader reads, and an error
 one of mapix's own, which names the file, and neither takes longer than ``MOST_SECONDS``.  What
 differs is stored in ``fuzz/out/found/files-NAME``; inputs in ``fuzz/regressions/files-NAME`` are
-read first.  ``MAPIX_FUZZ_SEED`` sets the seed of random numbers; the one in use is printed.  Prints
-a table, with files per second of CPU time; fails on any finding.
+read first.  ``MAPIX_FUZZ_SEED`` sets the seed of random numbers; the one in use is printed.
+``EXECUTIONS=N`` reads N files per target instead, in any time.  Prints a table, with files per
+second of CPU time; fails on any finding.
 """
 
 from __future__ import annotations
@@ -158,8 +159,10 @@ def targets(names: list[str]) -> Iterator[tuple[str, Make]]:
             yield full, make
 
 
-def run(name: str, make: Make, seconds: float, rng: random.Random) -> tuple[int, float, int, int]:
-    """Fuzz one target.
+def run(
+    name: str, make: Make, seconds: float, most: float, rng: random.Random
+) -> tuple[int, float, int, int]:
+    """Fuzz one target, for so many seconds or with so many files.
 
     Return how many files were read, in how many seconds of CPU time, how many were accepted, and
     the findings.
@@ -181,7 +184,7 @@ def run(name: str, make: Make, seconds: float, rng: random.Random) -> tuple[int,
                 nfound += 1
                 print(f"{name}: {path.name}: {wrong}", flush=True)
         end, began = time.monotonic() + seconds, time.process_time()
-        while time.monotonic() < end:
+        while n < most and time.monotonic() < end:
             data = rng.choice(corpus)
             for _ in range(rng.randint(1, MOST_PLACES)):
                 data = rng.choice(CHANGES)(rng, data)
@@ -205,6 +208,8 @@ def run(name: str, make: Make, seconds: float, rng: random.Random) -> tuple[int,
 def main() -> int:
     """Fuzz all targets, or the named ones; return 1 if there is a finding."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 10
+    most = float(os.environ.get("EXECUTIONS", "inf"))
+    seconds = seconds if most == float("inf") else float("inf")
     warnings.simplefilter("ignore", mapix.MapixWarning)
     signal.signal(signal.SIGALRM, too_slow)
     chosen = os.environ.get("MAPIX_FUZZ_SEED") or f"{random.randrange(1 << 32)}"
@@ -214,7 +219,7 @@ def main() -> int:
     for name, make in targets(sys.argv[2:]):
         rng = random.Random(chosen)
         try:
-            n, cpu_seconds, accepted, found = run(name, make, seconds, rng)
+            n, cpu_seconds, accepted, found = run(name, make, seconds, most, rng)
         except ModuleNotFoundError as e:
             print(f"{name:28} skipped: {e}")
             continue
