@@ -3,13 +3,17 @@
 ``python tests/planted/run.py [NAME...]``: for each ``NAME.patch`` beside this file (all, when
 none is named), a copy of the project gets the patch and is built, and the tests that the patch
 names run.  A patch begins with what is wrong, and a line ``Tests: ...`` with the tests that are to
-fail, as pytest takes them.  The tests also run once without any patch, and have to pass.
+fail, as pytest takes them.  If they pass, all other quick tests run.  Those that patches name also
+run once without any patch, and have to pass.
 
 Prints a line for each patch: ``caught`` and by which test, or ``NOT CAUGHT``.  Fails when one is
 not caught, or does not apply: then the code around it has changed, and the patch has to follow.
 A bug that only ends pytest is not caught: the test has to see it in a process of its own.
-``--table FILE`` also writes the lines as a table.  It needs what the tests need, git, and a
-compiler, which compiles only the sources that a patch changes (``cached_cc``).
+
+``--table FILE`` also writes the lines as a table, after each patch.  A run with the same table on
+the same commit goes on where the last one ended.  It needs what the tests need, git, and a
+compiler, which compiles only the sources that a patch changes (``cached_cc``); patches of Python
+need no build, and come first.
 
 A bug that no test finds deserves a test first, and then a patch here.
 """
@@ -17,12 +21,17 @@ A bug that no test finds deserves a test first, and then a patch here.
 from __future__ import annotations
 
 import argparse
+import fcntl
+import hashlib
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,8 +40,9 @@ ROOT = HERE.parent.parent
 LEFT_OUT = shutil.ignore_patterns(
     ".git", "build", "out", "__pycache__", ".*_cache", ".hypothesis", "*.egg-info", ".venv*"
 )
+HARNESS = "tests/test_c_harness.py"  # builds what it runs
 TIMEOUT = 900
-HEADING = "| patch | bug | caught by |\n|---|---|---|"
+ROW = re.compile(r"^\| (\w+) \| .* \| `.*` \|$", re.M)
 QUICK = "-O0 -Wno-cpp"  # to build; _FORTIFY_SOURCE warns below -O1
 
 
@@ -54,7 +64,8 @@ class Plant:
 
     @property
     def needs_build(self) -> bool:
-        return not all(test.startswith("tests/test_c_harness.py") for test in self.tests)
+        """Whether the tests load the compiled modules that it changes."""
+        return self.in_c and not all(test.startswith(HARNESS) for test in self.tests)
 
 
 class NoVerdictError(Exception):
@@ -100,10 +111,10 @@ def build(folder: Path) -> None:
         sys.exit(f"the copy does not build:\n{done.stderr}")
 
 
-def failing(folder: Path, tests: list[str]) -> str:
+def failing(folder: Path, tests: list[str], slow: bool = True) -> str:
     """The first test that fails, or nothing."""
-    env = {**os.environ, **compiler(folder), "MAPIX_ALL_TESTS": "1"}
-    env["PYTHONPATH"] = str(folder / "src")
+    env = {**os.environ, **compiler(folder), "MAPIX_ALL_TESTS": str(int(slow))}
+    env |= {"PYTHONPATH": str(folder / "src"), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     try:
         done = subprocess.run(
@@ -116,49 +127,110 @@ def failing(folder: Path, tests: list[str]) -> str:
     failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.M)
     if failed is None:
         raise NoVerdictError(f"pytest ended with status {done.returncode}")
-    return failed.group(1)
+    found = failed.group(1)
+    return found if found.endswith("]") else found.partition("[")[0]  # of a name with spaces
+
+
+def caught(folder: Path, plant: Plant) -> tuple[str, str]:
+    """Return the test that finds a bug that is planted, or nothing; and what else is to be said."""
+    try:
+        found = failing(folder, plant.tests)
+        if not found:
+            if plant.in_c and not plant.needs_build:
+                build(folder)
+            found = failing(folder, ["tests"], slow=False)
+            return found, ", which the patch does not name" if found else plant.what
+    except NoVerdictError as e:
+        return "", str(e)
+    return found, ""
+
+
+def commit(but: Path | None) -> str:
+    """Return the commit and its date; nothing where other files than ``but`` have changed."""
+
+    def git(*command: str) -> str:
+        done = subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    changed = {ROOT / line[2:].strip() for line in git("status", "--porcelain").splitlines()}
+    return "" if changed - {but} else git("log", "-1", "--format=%h of %cs")
+
+
+@contextmanager
+def copy() -> Iterator[Path]:
+    """Give a copy of the project; objects of the compiler stay until a run ends by itself.
+
+    It lies in the same place each time, because objects contain the names of their sources.
+    """
+    place = hashlib.blake2b(os.fsencode(ROOT), digest_size=4).hexdigest()
+    scratch = Path(tempfile.gettempdir()) / f"mapix-planted-{os.getuid()}-{place}"
+    scratch.mkdir(mode=0o700, exist_ok=True)
+    with open(scratch / "lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit("another run has its copy there: only one at a time")
+        folder = scratch / "mapix"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(ROOT, folder, ignore=LEFT_OUT)
+        yield folder
+        shutil.rmtree(scratch)
+
+
+def order(plant: Plant) -> tuple[bool, bool, str]:
+    """Return a key to sort by: what needs no build first."""
+    return plant.needs_build, plant.in_c, plant.name
 
 
 def main() -> int:
-    """Run them; the number of bugs that were not caught."""
+    """Run them; 1 if a bug was not caught."""
     parser = argparse.ArgumentParser(description="plant bugs, and see whether tests find them")
     parser.add_argument("name", nargs="*", help="patches to try; all, when none is named")
-    parser.add_argument("--table", type=Path, help="write a Markdown table to this file, too")
+    parser.add_argument(
+        "--table", type=Path, help="write a Markdown table to this file, too; go on with one"
+    )
     arguments = parser.parse_args()
-    chosen, rows = plants(arguments.name), [HEADING]
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / "mapix"
-        shutil.copytree(ROOT, folder, ignore=LEFT_OUT)
+    table = arguments.table.resolve() if arguments.table else None
+    chosen = sorted(plants(arguments.name), key=order)
+    state = commit(table)
+    heading = f"Commit {state or 'with changes'}:"
+    rows: dict[str, str] = {}
+    if table and table.exists() and state:
+        before = table.read_text(encoding="utf-8")
+        if before.startswith(heading):
+            rows = {found[1]: found[0] for found in ROW.finditer(before)}
+    left = [plant for plant in chosen if plant.name not in rows]
+    with copy() as folder:
         build(folder)
-        tests = sorted({test for plant in chosen for test in plant.tests})
-        broken = failing(folder, tests)
+        tests = sorted({test for plant in left for test in plant.tests})
+        broken = failing(folder, tests) if tests else ""
         if broken:
             sys.exit(f"without any patch, this test fails: {broken}")
         missed = 0
-        stale = False  # whether the extensions are those of another patch
-        for plant in chosen:
+        for plant in left:
+            began = time.monotonic()
             if not apply(folder, plant):
                 missed += 1
                 print(f"{plant.name:24} DOES NOT APPLY", flush=True)
                 continue
-            if plant.needs_build and (plant.in_c or stale):
+            if plant.needs_build:
                 build(folder)
-                stale = plant.in_c
-            try:
-                caught, reason = failing(folder, plant.tests), plant.what
-            except NoVerdictError as e:
-                caught, reason = "", str(e)
-            missed += not caught
-            found = f"caught by {caught}" if caught else f"NOT CAUGHT: {reason}"
-            print(f"{plant.name:24} {found}", flush=True)
-            rows.append(f"| {plant.name} | {plant.what} | `{caught.removeprefix('tests/')}` |")
+            found, more = caught(folder, plant)
             apply(folder, plant, "-R")
-        summary = f"{len(chosen) - missed} of {len(chosen)} caught"
-        print(summary)
-        if arguments.table:
-            arguments.table.write_text("\n".join([*rows, "", summary, ""]), encoding="utf-8")
-    return missed
+            missed += not found
+            line = f"caught by {found}{more}" if found else f"NOT CAUGHT: {more}"
+            print(f"{plant.name:24} {time.monotonic() - began:4.0f} s {line}", flush=True)
+            if found:
+                where = found.removeprefix("tests/").replace("|", "/")
+                rows[plant.name] = f"| {plant.name} | {plant.what} | `{where}` |"
+            summary = f"{heading} {len(rows)} of {len(chosen)} bugs caught."
+            if table:
+                lines = [rows[name] for name in sorted(rows)]
+                lines = [summary, "", "| patch | bug | caught by |", "|---|---|---|", *lines, ""]
+                table.write_text("\n".join(lines), encoding="utf-8")
+        print(f"{len(chosen) - missed} of {len(chosen)} caught")
+    return min(missed, 1)
 
 
 if __name__ == "__main__":
-    sys.exit(min(main(), 1))
+    sys.exit(main())
