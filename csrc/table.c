@@ -359,7 +359,7 @@ static int run_sorted(row_run run, uint64_t from, uint64_t n, row_place *places,
     }
     qsort(places, n, sizeof *places, compare_places);
     uint64_t asked = 0, copied = 0;
-    while (!status && (asked < n || (run.each && copied < n))) {
+    while (!status && asked < n) {
         asked = ask(&run, places, n, asked, copied);
         if (run.each) { /* half of them, while the disk is at work on the other half */
             run.order = places + copied;
