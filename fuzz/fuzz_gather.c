@@ -5,6 +5,7 @@
  * file.  Whatever the index says, the gather must stay inside the file and its buffers, give the
  * error that the slow reference gives, and otherwise the reference's pixels, labels, shapes and ranges. */
 #define _GNU_SOURCE
+#include "../tests/c/residence.h"
 #include "fuzz.h"
 
 #include <math.h>
@@ -67,6 +68,8 @@ static void take_order(gather_case *t, input *in) {
         t->affine[i] = i < 6 ? a_float(take(in)) : (float)i;
     }
     const unsigned turn = take(in);
+    residence = turn; /* which pages are on the disk */
+    residence_ncalls = 0;
     for (unsigned i = 0; i < 256; i++) {
         t->columns[i] = (int16_t)((int)(i * 5 + turn) % 9 - 1); /* some beyond ncolumns */
     }

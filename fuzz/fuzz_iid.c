@@ -5,6 +5,8 @@
  * it, so that most files are nearly right. */
 #include "iid_archive.h"
 
+#include "../csrc/iid_rows.h"
+
 /* The mask of a segment within its box; and outputs that are too small. */
 static void check_own_mask(const archive *a, const mapix_map *map, uint32_t key,
                            const slow_segment *s) {
@@ -149,6 +151,43 @@ static void check_pixels(const archive *a, input *in) {
 }
 
 /* All names in one call, into memory of exactly their size, and found together. */
+/* A file that changes after a segment was checked, by another process: nothing outside of it is read, nothing
+ * outside of what is made is written, and pixels are counted as they are set. */
+static void check_changed(const archive *a, input *in) {
+    const mapix_map map = {.base = a->bytes, .nbytes = a->nbytes, .fd = -1};
+    const uint32_t key = take(in);
+    const uint16_t everything[4] = {0, 0, UINT16_MAX, UINT16_MAX};
+    checked c;
+    mapix_where where;
+    if (key >= a->iid.nsegments || check_segment(&map, &a->iid, key, everything, &c, &where) ||
+        c.bounds[MINR] >= c.bounds[MAXR]) {
+        return;
+    }
+    for (unsigned changes = take(in) % 4; changes; changes--) {
+        a->bytes[(uint64_t)(c.segment.regions - a->bytes) + take_n(in, 2) % c.segment.regions_nbytes] = take(in);
+    }
+    uint64_t row_nwords;
+    uint16_t band[4];
+    const mapix_canvas canvas = take_canvas();
+    for (uint32_t row = c.bounds[MINR]; next_band(c.bounds, &canvas, &row, band, &row_nwords);) {
+        const uint64_t n = (uint64_t)(band[MAXR] - band[MINR]) * row_nwords;
+        uint64_t *words = block(n * sizeof *words), found = 0;
+        memset(words, 0, n * sizeof *words);
+        const uint64_t added = use_canvas(&c, band, words, NULL, row_nwords, CANVAS_ADD);
+        for (uint64_t k = 0; k < n; k++) {
+            found += (uint64_t)__builtin_popcountll(words[k]);
+        }
+        CHECK(added == found && use_canvas(&c, band, words, NULL, row_nwords, CANVAS_TAKE) == found);
+        (void)use_canvas(&c, band, words, NULL, row_nwords, CANVAS_CLEAR);
+        free(words);
+    }
+    uint8_t *bits = block(iid_bitmap_nbytes(c.bounds));
+    uint64_t nwords = 0;
+    const iid_bitmap made = iid_flatten(&c.segment, c.bounds, bits, &nwords);
+    CHECK(made.bits == bits && memcmp(made.box, c.bounds, sizeof made.box) == 0);
+    free(bits);
+}
+
 static void check_all_names(const archive *a, const mapix_map *map, uint64_t seed,
                             const uint64_t *slots, uint64_t nslots, const uint32_t *next) {
     const uint64_t n = a->iid.nsegments;
@@ -564,6 +603,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
         archive a = take_archive(&in, room);
         if (is_readable(&a)) {
             which == 2 ? check_pixels(&a, &in) : check_names(&a, &in);
+            check_changed(&a, &in);
         } else { /* sections that do not lie in the file */
             const mapix_map map = {.base = a.bytes, .nbytes = a.nbytes, .fd = -1};
             mapix_where where;

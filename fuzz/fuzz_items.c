@@ -3,9 +3,12 @@
  *
  * An input begins with: how it is read (1: objects and keys; 2: the file is gone; 4: long items allowed), the
  * most bytes of an item, a step, a capacity, a seed of places; the rest is the text. */
+#define _GNU_SOURCE
 #include "fuzz.h"
 
 #include <ctype.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 enum { MOST_ITEMS = 1 << 13, NKEYS = 4, MOST_DEEP = 64, IN_ITEM = 5, NPLACES = 40 };
 
@@ -374,6 +377,25 @@ static void check_mistakes(const mapix_map *map, int lost) {
     }
 }
 
+/* A list whose second page is lost: no item of the first one counts. */
+static void check_lost_page(void) {
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    const int fd = memfd_create("fuzz", MFD_CLOEXEC);
+    CHECK(fd >= 0 && ftruncate(fd, (off_t)(2 * page)) == 0 && pwrite(fd, "[{},{", 5, 0) == 5);
+    uint8_t *base = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    CHECK(base != MAP_FAILED);
+    memset(base + 5, ' ', page - 5);
+    CHECK(ftruncate(fd, (off_t)page) == 0 && close(fd) == 0);
+    const mapix_map map = {.base = base, .nbytes = 2 * page, .fd = -1};
+    mapix_json_list list = {0};
+    uint64_t begins[2], n = 9;
+    uint32_t sizes[2], places[2];
+    mapix_where where;
+    CHECK(mapix_json_items(&map, &list, NULL, NULL, 0, 1 << 20, UINT64_MAX, begins, sizes, places, 2, &n,
+                           &where) == MAPIX_E_FAULT);
+    CHECK(n == 0 && munmap(base, 2 * page) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
     static slow_list slow;
     input in = {data, nbytes < 2 * MOST_ITEMS ? nbytes : 2 * MOST_ITEMS};
@@ -397,6 +419,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
     check_values(&map, &t, at);
     check_ends(&map, &t, at, most - (turn & 1));
     check_mistakes(&map, how & 2);
+    ONCE(check_lost_page());
     free(text);
     return 0;
 }

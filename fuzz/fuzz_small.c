@@ -30,6 +30,40 @@ static void free_map(const mapix_map *map) {
     free((void *)(uintptr_t)map->base);
 }
 
+/* What happens to a file after it was opened. */
+enum { NOTHING, WRITTEN, CUT, CLOSED, NO_DESCRIPTOR, NFATES };
+
+/* A map's bytes in a file, too, to which something happens; *fd is to be closed. */
+static mapix_map in_a_file(const mapix_map *map, unsigned *fate, int *fd) {
+    struct stat s;
+    *fd = memfd_create("fuzz", MFD_CLOEXEC);
+    *fate = *fate == CUT && !map->nbytes ? NOTHING : *fate;
+    CHECK(*fd >= 0 && pwrite(*fd, map->base, map->nbytes, 0) == (ssize_t)map->nbytes && fstat(*fd, &s) == 0);
+    const int64_t second = 1000000000;
+    mapix_map file = *map;
+    file.fd = *fate == CLOSED ? 1 << 30 : *fate == NO_DESCRIPTOR ? -1 : *fd;
+    file.dev = s.st_dev, file.ino = s.st_ino, file.size = (uint64_t)s.st_size;
+    file.mtime_ns = s.st_mtim.tv_sec * second + s.st_mtim.tv_nsec - (*fate == WRITTEN);
+    file.ctime_ns = s.st_ctim.tv_sec * second + s.st_ctim.tv_nsec;
+    CHECK(*fate != CUT || ftruncate(*fd, (off_t)(map->nbytes / 2)) == 0);
+    return file;
+}
+
+/* The same bytes, by reading the file: of one to which something happened, none count. */
+static void check_read(const mapix_map *map, uint64_t at, uint64_t nbytes, int inside) {
+    unsigned fate = map->nbytes % NFATES;
+    int fd;
+    const mapix_map file = in_a_file(map, &fate, &fd);
+    const int lost = fate != NOTHING && fate != NO_DESCRIPTOR;
+    uint8_t *to = block(inside ? nbytes : 0);
+    mapix_where where;
+    const int status = mapix_read(&file, at, nbytes, to, &where);
+    CHECK(status == (!inside ? MAPIX_E_SPAN : lost && nbytes ? MAPIX_E_CHANGED : MAPIX_OK));
+    CHECK(status || !nbytes || memcmp(to, map->base + at, nbytes) == 0);
+    free(to);
+    CHECK(close(fd) == 0);
+}
+
 static void check_copy(input *in) {
     input after = *in;
     (void)take_n(&after, 6);
@@ -46,6 +80,7 @@ static void check_copy(input *in) {
         CHECK(where.record == 0 && where.at == at && where.expected == nbytes);
         CHECK(where.got == (at > map.nbytes ? 0 : map.nbytes - at));
     }
+    check_read(&map, at, nbytes, inside);
     free(to);
     free_map(&map);
 }
@@ -60,6 +95,24 @@ static uint32_t slow_crc(const uint8_t *p, uint64_t nbytes, uint32_t crc) {
         }
     }
     return ~crc;
+}
+
+/* Some places of a file, one after the other. */
+static void check_sums(const mapix_map *map, uint64_t first, uint32_t begin) {
+    const uint64_t nbytes = (first + begin) % (map->nbytes + 2), places[3] = {first, 0, first / 2};
+    const uint64_t nplaces = begin % 4;
+    unsigned fate = begin / 4 % NFATES;
+    int fd, inside = 1;
+    const mapix_map file = in_a_file(map, &fate, &fd);
+    const int lost = fate != NOTHING && fate != NO_DESCRIPTOR;
+    uint32_t want = begin, got = begin;
+    for (uint64_t k = 0; k < nplaces && inside; k++) {
+        inside = places[k] + nbytes <= map->nbytes;
+        want = inside ? slow_crc(map->base + places[k], nbytes, want) : want;
+    }
+    const int status = mapix_file_crc32c(&file, places, nplaces, nbytes, &got);
+    CHECK(status == (!inside ? MAPIX_E_SPAN : lost ? MAPIX_E_CHANGED : MAPIX_OK));
+    CHECK(got == (status ? begin : want) && close(fd) == 0);
 }
 
 static void check_crc(input *in) {
@@ -83,6 +136,7 @@ static void check_crc(input *in) {
         CHECK(sums[k] == (sum ? sum : 1));
     }
     free(sums);
+    check_sums(&map, first, begin);
     free_map(&map);
 }
 
@@ -304,6 +358,22 @@ static int tells(const uint8_t *p, const mapix_table *x, const mapix_entry *e) {
             (p[4] | p[5] << 8) == e->c && p[x->head_nbytes] == e->at_n >> 56);
 }
 
+/* Whether the first record, the last and some between them have their headers in the file. */
+static void check_agrees(const mapix_map *map, const any_index *t, uint64_t count, unsigned fate) {
+    const mapix_table *x = &t->index;
+    int fd, want = slow_usable(x) && x->head_nbytes && count <= 1024 && count <= x->nrecords;
+    const mapix_map file = in_a_file(map, &fate, &fd);
+    for (uint64_t k = 0; want && k < count; k++) {
+        const uint64_t row = count > 1 ? k * (x->nrecords - 1) / (count - 1) : 0;
+        const mapix_entry e = x->entries ? x->entries[row] : x->first;
+        const unsigned __int128 at = (e.at_n & ((UINT64_C(1) << 56) - 1)) +
+                                     (unsigned __int128)(x->entries ? 0 : row) * x->stride;
+        want = at + slow_size(x, &e) <= map->nbytes && tells(map->base + (uint64_t)at, x, &e);
+    }
+    want = want && fate == NOTHING;
+    CHECK(mapix_table_agrees(&file, x, count) == want && close(fd) == 0);
+}
+
 static void check_find(input *in) {
     const unsigned truths = take(in);
     any_index t = take_index(in);
@@ -338,6 +408,8 @@ static void check_find(input *in) {
                        found.w == e.w && found.c == e.c && found.reserved == 0));
         CHECK(!want || want == MAPIX_E_ARGUMENT || where.record == row);
     }
+    const uint64_t counts[8] = {0, 1, 2, 3, 5, x->nrecords, 1025, t.nrows};
+    check_agrees(&map, &t, counts[truths & 7], truths & 8 ? (truths >> 4) % NFATES : NOTHING);
     free_map(&map);
     free_index(&t);
 }

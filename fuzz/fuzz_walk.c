@@ -2,12 +2,12 @@
  *
  * mapix_vimh_hop and mapix_vimh_table must give the slow reader's records, call by call, whatever
  * the capacities and borders of the calls; mapix_vimh_run must count the records that are like the
- * first.  An input is: flags, capacity, step, file. */
+ * first.  An input is: flags, capacity, step, which pages are on the disk or what happens to a mapped file, file. */
 #define _GNU_SOURCE
+#include "../tests/c/residence.h"
 #include "fuzz.h"
 
 #include <sys/mman.h>
-#include <unistd.h>
 
 enum {
     ROOM = 160 << 10, /* enough for a chain to fill up: more than 8192 records of 14 bytes */
@@ -216,7 +216,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t nbytes) {
     }
     check_run(&t);
     check_table(&t, 0);
+    residence = nth == 128 ? RESIDENCE_FAILS : nth & 128 ? (unsigned)nth & 127 : RESIDENCE_REAL;
+    residence_ncalls = 0;
     check_table(&t, 1);
+    residence = RESIDENCE_REAL;
     check_mistakes(&t);
     if ((flags & 12) == 12 && nth & 128) { /* a mapping and a fault cost more than all the rest */
         check_mapped(&t, nth & 64, nth & 63);

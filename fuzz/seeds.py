@@ -1,4 +1,4 @@
-"""Write the seed inputs of the fuzz targets: ``python3 seeds.py FOLDER``.
+"""Write the seed inputs of the fuzz targets: ``python3 seeds.py FOLDER [TARGET...]``.
 
 Each target's inputs begin with a few bytes of order (see the top of its C file); then comes a
 file, literally or as a small programme (fuzz.h, ``draft_file``).  The files are the small golden
@@ -105,13 +105,19 @@ def golden() -> dict[str, bytes]:
 
 
 def walk_seeds() -> dict[str, bytes]:
-    """Flags (1: 14-byte header, 2: literal, 12: mapped too, 48: size), capacity, step, nth."""
+    """Flags (1: 14-byte header, 2: literal, 12: mapped too, 48: size), capacity, step, nth.
+
+    Nth is where a mapped file is cut, or which pages are on the disk.
+    """
     orders = {
         "complete": (0, 0xFFFF, 0, 0),
         "calls": (0, 70, 0, 0),
         "steps": (0, 0xFFFF, 100, 0),
         "cut": (12, 100, 777, 128 + 1),
         "sparse": (12, 100, 0, 128 + 64 + 7),
+        "on_disk": (0, 0xFFFF, 0, 255),
+        "partly": (0, 0xFFFF, 0, 128 + 0b0010010),
+        "unknown": (0, 0xFFFF, 0, 128),
     }
     out = {}
     for order, (flags, capacity, step, nth) in orders.items():
@@ -465,6 +471,12 @@ def small_seeds() -> dict[str, bytes]:
             out[f"permute_{n}_{begin}"] = order + bytes([9])
     for at, nbytes in product((0, 1, 4095), (0, 4094, 4095, 4096)):
         out[f"absent_{at}_{nbytes}"] = bytes([14]) + number(at) + number(nbytes)
+    three = b"".join(number(8 * k) + bytes([1, 1, 1]) for k in range(3))
+    chain, rows = bytes([0x10, 3]) + three + b"\0", bytes([3, 4, 5, 6])
+    for what, truths in enumerate((3, 7, *(15 | fate << 4 for fate in range(5)))):
+        out[f"agrees_{what}"] = bytes([5, truths]) + chain + rows + bytes(24)
+    alike = bytes([6]) + number(0, 8) + bytes([1, 1, 1]) + number(0xF000) + number(2000, 8)
+    out["agrees_often"] = bytes([5, 6]) + alike + b"\0" + bytes(24)
     for shared, broken, nbytes in product((0, 1), (0, 1), (0, 1, 4095, 4096, 8191)):
         out[f"map_{shared}_{broken}_{nbytes}"] = bytes([12, shared, broken]) + number(nbytes)
     for what in range(5):
@@ -918,7 +930,7 @@ def resize_seeds() -> dict[str, bytes]:
 
 
 def main() -> None:
-    """Write them all."""
+    """Write those of the named targets, or all."""
     seeds = {
         "walk": walk_seeds(),
         "gather": gather_seeds(),
@@ -932,7 +944,8 @@ def main() -> None:
         "pictures": picture_seeds(),
         "resize": resize_seeds(),
     }
-    for target, inputs in seeds.items():
+    for target in sys.argv[2:] or seeds:
+        inputs = seeds[target]
         corpus = HERE / "corpus" / target  # what fuzzing found: fuzz/minimise
         lines = corpus.read_text().split() if corpus.exists() else []
         inputs |= {f"corpus_{k}": base64.b64decode(line) for k, line in enumerate(lines)}

@@ -23,7 +23,8 @@ CORE = HERE.parent / "csrc"
 FUZZ = HERE.parent / "fuzz"
 CHANGES = 5  # of each input of a fuzz target: most bounds are met by the inputs themselves
 FLAGS = ["-std=c11", "-g", "-O2", "-Wall", "-Wextra", "-Werror", f"-I{CORE}"]
-GATHER_CASES = ["cut", "lost_table", "changing_table", "first_calls", "blocked", "fork"]
+GATHER_CASES = ["cut", "lost_table", "changing_table", "cold", "first_calls"]
+GATHER_CASES += ["blocked", "fork"]
 HANDLER_CASES = [
     "displaced",
     "foreign_mended",
@@ -62,9 +63,12 @@ def build(folder: Path, name: str, *flags: str) -> Path:
     return out
 
 
-def run(command: list[str], timeout: float, **env: str) -> subprocess.CompletedProcess[str]:
+def run(
+    command: list[str], timeout: float, cwd: Path | None = None, **env: str
+) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **env}
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=timeout, env={**os.environ, **env}
+        command, capture_output=True, text=True, timeout=timeout, env=environment, cwd=cwd
     )
 
 
@@ -168,26 +172,17 @@ def sanitised(folder: Path) -> tuple[list[str], list[str]]:
     flags = [*compiler(), *FLAGS, "-O0", "-DMAPIX_CHAIN_CAPACITY=64", f"-I{FUZZ}"]
     if sanitizer(folder, "address,undefined") is not None:
         flags += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    objects = []
-    for source in sorted(CORE.glob("*.c")):
-        objects.append(str(folder / f"{source.stem}.o"))
-        done = run([*flags, "-c", str(source), "-o", objects[-1]], 300)
-        assert done.returncode == 0, done.stderr
-    return flags, objects
-
-
-@pytest.fixture(scope="module")
-def seeds(folder: Path) -> Path:
-    made = run([sys.executable, str(FUZZ / "seeds.py"), str(folder / "seeds")], 60)
-    assert made.returncode == 0, made.stderr
-    return folder / "seeds"
+    sources = sorted(CORE.glob("*.c"))
+    done = run([*flags, "-c", *map(str, sources)], 900, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return flags, [str(folder / f"{source.stem}.o") for source in sources]
 
 
 @pytest.mark.parametrize(
     "target", sorted(path.stem.removeprefix("fuzz_") for path in FUZZ.glob("fuzz_*.c"))
 )
 def test_inputs_of_the_fuzz_targets(
-    sanitised: tuple[list[str], list[str]], seeds: Path, tmp_path: Path, target: str
+    sanitised: tuple[list[str], list[str]], tmp_path: Path, target: str
 ) -> None:
     """Every seed and every finding of the past, and each with a few small changes.
 
@@ -198,7 +193,9 @@ def test_inputs_of_the_fuzz_targets(
     program = str(tmp_path / "replay")
     done = run([*flags, *sources, *objects, "-lm", "-lpthread", "-o", program], 600)
     assert done.returncode == 0, done.stderr
-    inputs = sorted((seeds / target).iterdir())
+    seeds = run([sys.executable, str(FUZZ / "seeds.py"), str(tmp_path / "seeds"), target], 60)
+    assert seeds.returncode == 0, seeds.stderr
+    inputs = sorted((tmp_path / "seeds" / target).iterdir())
     inputs += sorted((FUZZ / "regressions").glob(f"{target}/*"))
     prefix = sanitizer(tmp_path, "address,undefined") or []
     command = [*prefix, program, str(CHANGES), *map(str, inputs)]

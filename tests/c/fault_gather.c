@@ -1,6 +1,7 @@
 /* fault_gather.c - gathering from files, tables and threads that things happen to.
  *
  * Usage: fault_gather CASE [SECONDS]; fault_gather list.  Exit 0 when the case holds. */
+#include "residence.h"
 #include "scene.h"
 
 #include <pthread.h>
@@ -197,6 +198,84 @@ static void case_changing_table(void) {
     printf("stale=%lu\n", (unsigned long)nstale);
 }
 
+/* --- records that are on the disk -----------------------------------------------------------------*/
+
+static uint64_t asked_for(const scene *s, unsigned pages, uint32_t probe, uint64_t n, uint8_t *images) {
+    static int64_t rows[2 * NRECORDS];
+    uint64_t nasked = 0;
+    const mapix_gather g = {.images = images, .images_nbytes = n * IMAGE, .h = SIDE, .w = SIDE, .c = PLANES,
+                            .probe = probe, .nasked = &nasked};
+    mapix_where where;
+    some_rows(s, rows, n, pages + probe);
+    residence = pages;
+    residence_ncalls = 0;
+    CHECK(mapix_table_gather(&s->map, &s->index, rows, n, &g, &where) == MAPIX_OK);
+    CHECK(images_right(s, rows, n, images));
+    const uint64_t found = nasked;
+    rows[n - 1] = NRECORDS;
+    CHECK(mapix_table_gather(&s->map, &s->index, rows, n, &g, &where) == MAPIX_E_ROW && where.record == n - 1);
+    return found;
+}
+
+/* Records that are large, of which a disk gets some MiB at once. */
+static void ask_for_large(void) {
+    enum { LARGE = 1 << 10, NLARGE = 40 };
+    const uint64_t nbytes = (uint64_t)NLARGE * LARGE * LARGE;
+    const int fd = scene_file(1, "x");
+    CHECK(ftruncate(fd, (off_t)nbytes) == 0);
+    const uint8_t *base = mmap(NULL, nbytes, PROT_READ, MAP_SHARED, fd, 0);
+    uint8_t *images = malloc(nbytes);
+    CHECK(base != MAP_FAILED && images);
+    const mapix_map map = {.base = base, .nbytes = nbytes, .fd = -1};
+    const mapix_table table = {.nrecords = NLARGE, .stride = LARGE * LARGE, .first = {0, LARGE, LARGE, 1, 0}};
+    int64_t rows[NLARGE];
+    for (int i = 0; i < NLARGE; i++) {
+        rows[i] = i * 7 % NLARGE;
+    }
+    uint64_t nasked = 0;
+    mapix_where where;
+    CHECK(mapix_table_willneed(&map, &table, rows, NLARGE, MAPIX_PROBE_NONE, &nasked, &where) == MAPIX_OK);
+    CHECK(nasked == NLARGE);
+    const mapix_gather g = {.images = images, .images_nbytes = nbytes, .h = LARGE, .w = LARGE, .c = 1,
+                            .probe = MAPIX_PROBE_NONE, .nasked = &nasked};
+    nasked = 0;
+    CHECK(mapix_table_gather(&map, &table, rows, NLARGE, &g, &where) == MAPIX_OK && nasked == NLARGE);
+    for (int i = 0; i < NLARGE; i++) {
+        CHECK(images[(uint64_t)i * LARGE * LARGE] == (rows[i] ? 0 : 'x'));
+    }
+    free(images);
+    CHECK(munmap((void *)(uintptr_t)base, nbytes) == 0 && close(fd) == 0);
+}
+
+/* Records are asked for where some of those that are tested are on the disk, and copied as they come; the error
+ * is that of the first bad row. */
+static void case_cold(void) {
+    const scene s = scene_make(NRECORDS);
+    uint8_t *images = malloc(2 * NRECORDS * IMAGE);
+    CHECK(images);
+    for (uint64_t n = 1; n <= 2 * NRECORDS; n = n * 9 + 3) { /* 2 * 600: more than are sorted together */
+        CHECK(asked_for(&s, 255, 1, n, images) == n);
+        CHECK(asked_for(&s, RESIDENCE_FAILS, 1, n, images) == 0); /* taken to be in memory */
+        CHECK(asked_for(&s, 1 << 4, 2, n, images) == 0);
+        CHECK(asked_for(&s, 1 << 1, 2, n, images) == (n > 1 ? n : 0));
+        CHECK(asked_for(&s, 0, MAPIX_PROBE_NONE, n, images) == n);
+    }
+    CHECK(asked_for(&s, 255, 1, 2 * NRECORDS, images) == 2 * NRECORDS);
+    mapix_map unchecked = s.map;
+    unchecked.fd = -1;
+    CHECK(pwrite(s.fd, "\1", 1, 5 * STRIDE) == 1); /* another height: no record that is copied on the way */
+    const int64_t rows[3] = {7, 5, 6};
+    uint64_t nasked = 9;
+    const mapix_gather g = {.images = images, .images_nbytes = 3 * IMAGE, .h = SIDE, .w = SIDE, .c = PLANES,
+                            .probe = 1, .nasked = &nasked};
+    mapix_where where;
+    residence = 255;
+    CHECK(mapix_table_gather(&unchecked, &s.index, rows, 3, &g, &where) == MAPIX_E_STALE && where.record == 5);
+    CHECK(nasked == 0);
+    free(images);
+    ask_for_large();
+}
+
 /* --- threads and forks ------------------------------------------------------------------------*/
 
 static pthread_barrier_t barrier;
@@ -315,6 +394,7 @@ int main(int argc, char **argv) {
     static const named_case cases[] = {{"cut", case_cut},
                                        {"lost_table", case_lost_table},
                                        {"changing_table", case_changing_table},
+                                       {"cold", case_cold},
                                        {"first_calls", case_first_calls},
                                        {"blocked", case_blocked},
                                        {"fork", case_fork}};

@@ -220,6 +220,13 @@ static void case_many_owners(void) {
     leave_to(owners[7]);
     errno = 0;
     CHECK(lost_row() == MAPIX_E_SYSTEM && errno == EBUSY);
+    mapix_entry entry;
+    mapix_where where;
+    CHECK(mapix_table_find(&s.map, &s.index, 0, &entry, &where) == MAPIX_E_SYSTEM);
+    mapix_walk walk = {.head_nbytes = HEAD};
+    uint64_t n = 9;
+    CHECK(mapix_vimh_hop(&s.map, &walk, UINT64_MAX, &entry, 1, &n) == MAPIX_E_SYSTEM);
+    CHECK(n == 0 && walk.nrecords == 0 && walk.where.at == 0);
     leave_to(owners[2]);
     CHECK(lost_row() == MAPIX_E_FAULT && raise(SIGBUS) == 0 && *ncalls == 10);
 }
