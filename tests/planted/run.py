@@ -10,6 +10,8 @@ Prints a line for each patch: ``caught`` and by which test, or ``NOT CAUGHT``.  
 not caught, or does not apply: then the code around it has changed, and the patch has to follow.
 A bug that only ends pytest is not caught: the test has to see it in a process of its own.
 
+``--jobs N`` tries N patches at once, each in a copy of its own.
+
 ``--table FILE`` also writes the lines as a table, after each patch.  A run with the same table on
 the same commit goes on where the last one ended.  It needs what the tests need, git, and a
 compiler, which compiles only the sources that a patch changes (``cached_cc``); patches of Python
@@ -24,6 +26,7 @@ import argparse
 import fcntl
 import hashlib
 import os
+import queue
 import re
 import shutil
 import subprocess
@@ -31,6 +34,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,12 +98,12 @@ def apply(folder: Path, plant: Plant, *options: str) -> bool:
 
 
 def compiler(folder: Path) -> dict[str, str]:
-    """Return what makes programs in a copy use ``cached_cc``, with objects beside the copy."""
+    """Return what makes programs in a copy use ``cached_cc``, with objects beside all copies."""
     objects = folder.parent / "objects"
     objects.mkdir(exist_ok=True)
-    wrapped = os.environ.get("CC", "cc")
-    cached = folder / "tests" / "planted" / "cached_cc"
-    return {"CC": str(cached), "PLANTED_CC": wrapped, "PLANTED_OBJECTS": str(objects)}
+    cached, wrapped = folder / "tests" / "planted" / "cached_cc", os.environ.get("CC", "cc")
+    planted = {"CC": wrapped, "OBJECTS": str(objects), "COPY": str(folder)}
+    return {"CC": str(cached)} | {f"PLANTED_{name}": value for name, value in planted.items()}
 
 
 def build(folder: Path) -> None:
@@ -157,10 +161,10 @@ def commit(but: Path | None) -> str:
 
 
 @contextmanager
-def copy() -> Iterator[Path]:
-    """Give a copy of the project; objects of the compiler stay until a run ends by itself.
+def copies(n: int) -> Iterator[list[Path]]:
+    """Give copies of the project; objects of the compiler stay until a run ends by itself.
 
-    It lies in the same place each time, because objects contain the names of their sources.
+    They lie in the same place each time, because objects depend on the options, which name it.
     """
     place = hashlib.blake2b(os.fsencode(ROOT), digest_size=4).hexdigest()
     scratch = Path(tempfile.gettempdir()) / f"mapix-planted-{os.getuid()}-{place}"
@@ -169,11 +173,12 @@ def copy() -> Iterator[Path]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            sys.exit("another run has its copy there: only one at a time")
-        folder = scratch / "mapix"
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(ROOT, folder, ignore=LEFT_OUT)
-        yield folder
+            sys.exit("another run has its copies there: only one at a time")
+        folders = [scratch / f"mapix-{k}" for k in range(n)]
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.copytree(ROOT, folder, ignore=LEFT_OUT)
+        yield folders
         shutil.rmtree(scratch)
 
 
@@ -182,10 +187,40 @@ def order(plant: Plant) -> tuple[bool, bool, str]:
     return plant.needs_build, plant.in_c, plant.name
 
 
+def unpatched(folders: list[Path], tests: list[str]) -> None:
+    """Build the copies, and run the tests, which have to pass: the harness beside the others."""
+    halves = [[t for t in tests if t.startswith(HARNESS) == harness] for harness in (False, True)]
+
+    def run(folder: Path, half: list[str]) -> str:
+        build(folder)
+        return failing(folder, half) if half else ""
+
+    with ThreadPoolExecutor(len(folders)) as pool:
+        work = [*halves, *([] for _ in folders[2:])]
+        places = folders if len(folders) > 1 else [*folders, *folders]
+        for broken in pool.map(run, places, work):
+            if broken:
+                sys.exit(f"without any patch, this test fails: {broken}")
+
+
+def tried(folder: Path, plant: Plant) -> tuple[str, str]:
+    """Plant a bug in a copy; return the test that finds it, or nothing, and a line to print."""
+    began = time.monotonic()
+    if not apply(folder, plant):
+        return "", f"{plant.name:24} DOES NOT APPLY"
+    if plant.needs_build:
+        build(folder)
+    found, more = caught(folder, plant)
+    apply(folder, plant, "-R")
+    line = f"caught by {found}{more}" if found else f"NOT CAUGHT: {more}"
+    return found, f"{plant.name:24} {time.monotonic() - began:4.0f} s {line}"
+
+
 def main() -> int:
     """Run them; 1 if a bug was not caught."""
     parser = argparse.ArgumentParser(description="plant bugs, and see whether tests find them")
     parser.add_argument("name", nargs="*", help="patches to try; all, when none is named")
+    parser.add_argument("--jobs", type=int, default=1, help="how many to try at once (1)")
     parser.add_argument(
         "--table", type=Path, help="write a Markdown table to this file, too; go on with one"
     )
@@ -200,35 +235,34 @@ def main() -> int:
         if before.startswith(heading):
             rows = {found[1]: found[0] for found in ROW.finditer(before)}
     left = [plant for plant in chosen if plant.name not in rows]
-    with copy() as folder:
-        build(folder)
-        tests = sorted({test for plant in left for test in plant.tests})
-        broken = failing(folder, tests) if tests else ""
-        if broken:
-            sys.exit(f"without any patch, this test fails: {broken}")
-        missed = 0
-        for plant in left:
-            began = time.monotonic()
-            if not apply(folder, plant):
-                missed += 1
-                print(f"{plant.name:24} DOES NOT APPLY", flush=True)
-                continue
-            if plant.needs_build:
-                build(folder)
-            found, more = caught(folder, plant)
-            apply(folder, plant, "-R")
+    missed = 0
+    with copies(arguments.jobs) as folders, ThreadPoolExecutor(arguments.jobs) as pool:
+        unpatched(folders, sorted({test for plant in left for test in plant.tests}))
+        free: queue.SimpleQueue[Path] = queue.SimpleQueue()
+        for folder in folders:
+            free.put(folder)
+
+        def in_turn(plant: Plant) -> tuple[Plant, str]:
+            folder = free.get()
+            try:
+                found, line = tried(folder, plant)
+            finally:
+                free.put(folder)
+            print(line, flush=True)
+            return plant, found
+
+        for done in as_completed([pool.submit(in_turn, plant) for plant in left]):
+            plant, found = done.result()
             missed += not found
-            line = f"caught by {found}{more}" if found else f"NOT CAUGHT: {more}"
-            print(f"{plant.name:24} {time.monotonic() - began:4.0f} s {line}", flush=True)
             if found:
                 where = found.removeprefix("tests/").replace("|", "/")
                 rows[plant.name] = f"| {plant.name} | {plant.what} | `{where}` |"
-            summary = f"{heading} {len(rows)} of {len(chosen)} bugs caught."
             if table:
+                summary = f"{heading} {len(rows)} of {len(chosen)} bugs caught."
                 lines = [rows[name] for name in sorted(rows)]
                 lines = [summary, "", "| patch | bug | caught by |", "|---|---|---|", *lines, ""]
                 table.write_text("\n".join(lines), encoding="utf-8")
-        print(f"{len(chosen) - missed} of {len(chosen)} caught")
+    print(f"{len(chosen) - missed} of {len(chosen)} caught")
     return min(missed, 1)
 
 
