@@ -27,8 +27,8 @@ def records() -> list[Extension]:
             [
                 f"csrc/python/{name}.c"
                 for name in (
-                    *("archive", "file", "gather", "module", "pack"),
-                    *("prepared", "record", "segment_buffer"),
+                    *("archive", "file", "gather", "memory", "module"),
+                    *("pack", "prepared", "record", "segment_buffer"),
                 )
             ],
             include_dirs=["csrc", numpy.get_include()],

@@ -87,6 +87,33 @@ typedef struct {
  * checked. */
 int mapix_map_check(const mapix_map *map);
 
+/* What fstat states of a file, and its first bytes. */
+enum { MAPIX_UNREAD = 0xFFFF, MAPIX_FRONT_NBYTES = 2048 };
+typedef struct {
+    uint64_t dev, ino, size;
+    int64_t mtime_ns, ctime_ns;
+    uint64_t mode, uid, gid, nlink;
+    uint64_t nfront; /* bytes in `front`; MAPIX_UNREAD where they could not be read, or the file changed meanwhile */
+    uint8_t front[2048];
+} mapix_about;
+
+/* Open a file for reading: its descriptor, and what fstat states, go into `map`; what fstat states, and the first
+ * bytes of a regular file, into `about`: nfront, at most MAPIX_FRONT_NBYTES, or all of a shorter one.  Other fields
+ * of `map` are left as they are.  Returns MAPIX_OK; or MAPIX_E_SYSTEM with errno set, and nothing is open. */
+int mapix_open(const char *path, mapix_map *map, mapix_about *about, uint32_t nfront);
+
+/* The same for a descriptor that is in `map`, and stays open in any case. */
+int mapix_describe(mapix_map *map, mapix_about *about, uint32_t nfront);
+
+/* Close the descriptor in `map`, if there is one.  errno may change. */
+void mapix_shut(mapix_map *map);
+
+/* Whether `path` leads to a file of nbytes, and nothing is at `journal`. */
+int mapix_settled(const char *path, const char *journal, uint64_t nbytes);
+
+/* The mode of a file or directory, as stat states it; -1 with errno set. */
+int64_t mapix_mode(const char *path);
+
 /* Replace memory at `at`, complete pages that the caller has mapped, by nbytes of a file from byte `from`
  * on, a multiple of a page; read-only, `shared` or private.  Returns MAPIX_OK, or MAPIX_E_SYSTEM with errno
  * set and the memory unchanged. */
@@ -95,6 +122,9 @@ int mapix_map_file(uint8_t *at, uint64_t nbytes, int64_t fd, uint64_t from, int 
 /* Make memory at `at`, complete private pages of the caller, writable or read-only.  Returns MAPIX_OK,
  * or MAPIX_E_SYSTEM with errno set. */
 int mapix_protect(uint8_t *at, uint64_t nbytes, int writable);
+
+/* Advise the kernel, by one of madvise's numbers, of all memory of the map, which begins at a page. */
+void mapix_advise(const mapix_map *map, int advice);
 
 /* Ask the kernel to read bytes at .. at + nbytes, which lie in the map, in the background. */
 void mapix_willneed(const mapix_map *map, uint64_t at, uint64_t nbytes);

@@ -42,6 +42,10 @@ int mapix_resident(const mapix_map *map, uint64_t at) {
     return mincore((void *)p, 1, &flag) != 0 || (flag & 1);
 }
 
+void mapix_advise(const mapix_map *map, int advice) {
+    (void)madvise((void *)(uintptr_t)map->base, map->nbytes, advice);
+}
+
 /* Linux cuts a request to the readahead of the device, which is 128 KiB unless it was changed. */
 enum { REQUEST_NBYTES = 128 << 10 };
 

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 import mapix
+from mapix._native.compiled import fast
 from mapix.iid.selection import Selection
 from mapix.pictures.fitting import Fit
 from mapix.tfrecord.layout import masked
@@ -32,6 +33,7 @@ from records import settle
 
 Op = Callable[[Any], Any]
 N = 700  # records; several pages in each file
+MEMORY = mmap.mmap if fast is None else fast.Memory  # of a map
 OK, BAD = "as it has to", "not as it has to"
 
 
@@ -43,7 +45,7 @@ def aliases(array: np.ndarray) -> bool:
     base: Any = array
     while isinstance(base, np.ndarray):
         base = base.base
-    return isinstance(getattr(base, "obj", base), mmap.mmap)
+    return isinstance(getattr(base, "obj", base), MEMORY)
 
 
 def plain(x: Any) -> Any:

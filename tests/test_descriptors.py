@@ -24,7 +24,7 @@ import stress_faults
 from mapix import _native, descriptors
 from mapix.remote.mirror import Mirror
 from mapix.rooted import Root
-from mapix.source import Mapping, Source, Unmapped, peek
+from mapix.source import Mapping, Source, Unmapped, file_map, peek
 from records import descriptors as descriptors_open
 from slow_vimh import pack, record
 
@@ -35,7 +35,7 @@ SECONDS = float(os.environ.get("MAPIX_FAULT_SECONDS", "1"))
 def few(monkeypatch: pytest.MonkeyPatch) -> int:
     """Descriptors of three files are kept, and none of what other tests opened."""
     gc.collect()
-    while descriptors._close_oldest():
+    while descriptors.close_oldest():
         pass
     monkeypatch.setattr(descriptors, "MOST", 3)
     return 3
@@ -265,7 +265,7 @@ def test_descriptors_that_others_took_are_made_room_for(tmp_path, few):
         take_all(others)
         more = mapix.open(paths[3], dialect=14, info=False)
         for _ in range(len(descriptors._pool)):
-            descriptors._close_oldest()
+            descriptors.close_oldest()
         take_all(others)
         for ds in (*many, more):
             assert ds.batch([4]).labels.tolist() == [[4]]
@@ -286,15 +286,15 @@ def test_descriptors_that_others_took_are_made_room_for(tmp_path, few):
 def test_a_file_that_has_private_maps_alone(tmp_path, monkeypatch):
     """FUSE with direct I/O: MAP_SHARED is ENODEV."""
     kinds = []
-    real = _native.map_file
+    real = file_map.mapped
 
-    def only_private(memory: Any, nbytes: int, fd: int, *, shared: bool) -> None:
+    def only_private(nbytes: int, fd: int, path: str, *, shared: bool) -> Any:
         kinds.append(shared)
         if shared:
             raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
-        real(memory, nbytes, fd, shared=False)
+        return real(nbytes, fd, path, shared=False)
 
-    monkeypatch.setattr(_native, "map_file", only_private)
+    monkeypatch.setattr(file_map, "mapped", only_private)
     (path,) = files(tmp_path, 1)
     ds = mapix.open(path)
     assert kinds[-2:] == [True, False]
@@ -370,11 +370,11 @@ def test_a_page_that_the_disk_cannot_deliver(tmp_path):
 def test_what_cannot_be_mapped_is_named(tmp_path, monkeypatch):
     (path,) = files(tmp_path, 1)
 
-    def refuses(memory: Any, nbytes: int, fd: int, *, shared: bool) -> None:
+    def refuses(nbytes: int, fd: int, path: str, *, shared: bool) -> None:
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
     before = descriptors_open()
-    monkeypatch.setattr(_native, "map_file", refuses)
+    monkeypatch.setattr(file_map, "mapped", refuses)
     with pytest.raises(OSError, match="cannot map") as e:
         Source(path)
     assert (e.value.errno, e.value.filename) == (errno.ENOMEM, str(path))
@@ -457,7 +457,7 @@ def test_a_mapping_dies_without_its_modules(tmp_path, monkeypatch):
 def test_a_file_that_is_attacked_while_it_is_checked_by_path(tmp_path, monkeypatch):
     """The kill test without any descriptor."""
     gc.collect()
-    while descriptors._close_oldest():
+    while descriptors.close_oldest():
         pass
     monkeypatch.setattr(descriptors, "LEAST", 0)
     monkeypatch.setattr(descriptors, "MOST", 0)

@@ -14,7 +14,7 @@ import pytest
 
 import mapix
 from mapix import descriptors
-from mapix.source import SAMPLE_NBYTES, SAMPLES, Source, same_time, sample
+from mapix.source import SAMPLE_NBYTES, SAMPLES, Fingerprint, Source, same_time, sample
 from slow_vimh import pack, record
 
 LARGE = SAMPLES * SAMPLE_NBYTES
@@ -214,7 +214,9 @@ def test_a_sample_is_the_same_without_a_descriptor(tmp_path, monkeypatch):
     monkeypatch.setenv("MAPIX_BACKEND", "pread")
     copied = Source(path)
     descriptors.close(id(copied.mapping))
-    copied.mapping._describe(path.stat())  # with the path in place of the descriptor
+    copied.mapping._describe(
+        Fingerprint.of(path.stat())
+    )  # with the path in place of the descriptor
     assert sample(copied.mapping, LARGE + 5000) == want
     os.dup2(os.open(os.devnull, os.O_RDONLY), held)  # another thread closed it, and took the number
     assert sample(read.mapping, LARGE + 5000) == want

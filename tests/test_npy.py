@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import math
+import os
 import pickle
 import struct
 import warnings
@@ -501,14 +502,13 @@ def test_a_file_is_opened_once(tmp_path, monkeypatch):
     mapix.idx.write(tmp_path / "t-labels-idx1-ubyte", np.zeros(5, np.uint8))
     mapix.pink.write_data(tmp_path / "d.bin", X)
     opened: list[str] = []
-    usual = mapix.source.paths.open_file
+    usual = mapix._native.OpenFile.open
 
-    def counted(path: Any) -> int:
-        opened.append(Path(path).name)
-        return usual(path)
+    def counted(file: Any, path: bytes, nfront: int) -> int:
+        opened.append(Path(os.fsdecode(path)).name)
+        return usual(file, path, nfront)
 
-    for module in ("file_map", "opened", "paths"):
-        monkeypatch.setattr(f"mapix.source.{module}.open_file", counted)
+    monkeypatch.setattr(mapix._native.OpenFile, "open", counted)
     for name, more in (
         ("a.npy", []),
         ("b.npz", []),

@@ -13,7 +13,7 @@ import pytest
 
 import mapix
 from mapix import _native, errors
-from mapix.source import HUGE_NBYTES, Source, ask_for_ends, read_small
+from mapix.source import HUGE_NBYTES, Source, ask_for_ends, file_map, read_small
 from records import crc32c, settle
 from records import descriptors as descriptors_open
 from slow_vimh import pack, record
@@ -87,8 +87,10 @@ def test_views_of_large_files_keep_their_memory(tmp_path):
         owner = image.base
         while isinstance(owner, np.ndarray):
             owner = owner.base
-        with pytest.raises(BufferError):
-            owner.close()  # the memory, not a view of it that can be released
+        assert not isinstance(owner, memoryview)  # which can be released
+        if hasattr(owner, "close"):  # Python's mmap, where mapix has no own type
+            with pytest.raises(BufferError):
+                owner.close()
         np.testing.assert_array_equal(image, one.hwc())
     assert ds[5].labels == {"param_0": 7}
 
@@ -132,8 +134,11 @@ def test_nobody_can_unmap_under_an_array(path):
     while isinstance(base, np.ndarray):
         base = base.base
     gc.collect()
-    with pytest.raises(BufferError):
-        getattr(base, "obj", base).close()
+    if hasattr(memory := getattr(base, "obj", base), "close"):  # Python's mmap
+        with pytest.raises(BufferError):
+            memory.close()
+    del base, memory
+    gc.collect()
     assert image.sum() > 0
 
 
@@ -305,10 +310,10 @@ def test_a_file_that_the_system_does_not_map_is_read(tmp_path, monkeypatch):
     path = tmp_path / "f"
     path.write_bytes(b"content")
 
-    def refuses(memory: Any, nbytes: int, fd: int, *, shared: bool) -> None:
+    def refuses(nbytes: int, fd: int, path: str, *, shared: bool) -> None:
         raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
 
-    monkeypatch.setattr(_native, "map_file", refuses)
+    monkeypatch.setattr(file_map, "mapped", refuses)
     assert bytes(Source(path).view) == b"content"
 
 

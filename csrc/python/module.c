@@ -145,7 +145,8 @@ PyMODINIT_FUNC PyInit__record(void) {
 #endif
     if (made && (mapix_add_file(made) || mapix_add_record(made) || mapix_add_gather(made) ||
                  mapix_add_pack(made) || mapix_add_prepared(made) || mapix_add_archive(made) ||
-                 mapix_add_segment_buffer(made) || !mapix_add_type(made, "Rows", &rows_spec))) {
+                 mapix_add_segment_buffer(made) || mapix_add_memory(made) ||
+                 !mapix_add_type(made, "Rows", &rows_spec))) {
         Py_CLEAR(made);
     }
     return made;

@@ -82,6 +82,7 @@ int mapix_add_record(PyObject *module);
 int mapix_add_gather(PyObject *module);
 int mapix_add_pack(PyObject *module);
 int mapix_add_prepared(PyObject *module);
+int mapix_add_memory(PyObject *module);
 int mapix_add_function(PyObject *module, PyMethodDef *def);
 int mapix_add_archive(PyObject *module);
 int mapix_add_segment_buffer(PyObject *module);

@@ -65,7 +65,7 @@ def distrusted(path: str, found: Fingerprint, data: Fingerprint) -> str | None:
     shared = data.mode & stat.S_IWGRP if data.gid == found.gid else 0
     if found.mode & OTHERS_WRITE & ~shared:
         return f"other users may write to it (mode {stat.S_IMODE(found.mode):04o})"
-    folder = os.stat(os.path.dirname(path) or ".").st_mode
+    folder = _native.mode_of(path.rpartition("/")[0] or ("/" if path[:1] == "/" else "."))
     if folder & stat.S_IWOTH and not folder & stat.S_ISVTX:
         return "all users may replace files in its folder (no sticky bit)"
     return None

@@ -20,7 +20,7 @@ import errno
 import os
 from collections.abc import Callable
 
-__all__ = ["close", "held", "keep", "opened", "shut", "take"]
+__all__ = ["close", "close_oldest", "held", "keep", "opened", "shut", "take"]
 
 LEAST, MOST = 3, 48  # bounds of the pool's size
 SHARE = 8  # between the bounds, the pool has 1/SHARE of the descriptors that the process may open
@@ -48,7 +48,7 @@ def keep(key: int, fd: int) -> None:
     if before >= 0:
         shut(before)
     try:
-        while len(_pool) > LEAST and len(_pool) > _most() and _close_oldest():
+        while len(_pool) > LEAST and len(_pool) > _most() and close_oldest():
             pass
     except MemoryError:
         pass
@@ -92,7 +92,7 @@ def close(
             pass
 
 
-def _close_oldest() -> bool:
+def close_oldest() -> bool:
     """Close the oldest descriptor; return False if the pool is empty."""
     try:
         key = next(iter(_pool))
@@ -110,5 +110,5 @@ def opened(call: Callable[..., int], *arguments: object) -> int:
         try:
             return call(*arguments)
         except OSError as e:
-            if e.errno not in (errno.EMFILE, errno.ENFILE) or not _close_oldest():
+            if e.errno not in (errno.EMFILE, errno.ENFILE) or not close_oldest():
                 raise

@@ -27,7 +27,7 @@ from mapix.errors import (
     warn,
 )
 from mapix.selection import Rows
-from mapix.source import Fingerprint, Source, is_file, is_folder, is_listed, is_url, scan
+from mapix.source import Fingerprint, Source, Unmapped, is_file, is_folder, is_listed, is_url, scan
 
 __all__ = [
     "COLLATED",
@@ -78,6 +78,7 @@ class Candidate:
         self.path = os.fspath(path)
         self.expect = expect
         self.among = among
+        self._file: Unmapped | None = None  # while it is recognised
         self._source: Source | None = None
         self._front: bytes | None = None
         self._is_directory: bool | None = None
@@ -109,14 +110,43 @@ class Candidate:
             It is not the expected one.
         """
         if self._source is None:
-            self._source = Source(self.path, self.expect)
+            file = self._file
+            self._source = Source(self.path, self.expect) if file is None else file.mapped()
         return self._source
+
+    def begin(self) -> None:
+        """Open a file without mapping it; whoever recognises it ends that.
+
+        Raises
+        ------
+        OSError
+            It cannot be opened, or is neither a directory nor a regular file.
+        """
+        if self._source is not None or self.expect is not None or is_url(self.path):
+            if not self.is_directory:
+                _ = self.source
+            return
+        try:
+            self._file = Unmapped(self.path)
+            self._is_directory = False
+        except OSError:
+            if not self.is_directory:
+                raise
+
+    def end(self) -> None:
+        """Close the file, unless a format has mapped it."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
     @property
     def front(self) -> bytes:
         """The first 512 bytes, or all of a shorter file; empty of a directory."""
         if self._front is None:
-            self._front = b"" if self.is_directory else self._first_bytes()
+            known = None if self._file is None else self._file.front()
+            if known is None:
+                known = b"" if self.is_directory else self._first_bytes()
+            self._front = known
         return self._front
 
     def _first_bytes(self) -> bytes:
@@ -126,7 +156,9 @@ class Candidate:
             except FileChangedError:
                 if self.expect is not None:
                     raise
-                self._source = None  # another process appends to the file: open it as it is now
+                self._file = self._source = (
+                    None  # another process appends to the file: open it as it is now
+                )
         return self.source.mapping.front()
 
     def has(self, *names: str) -> bool:
@@ -146,6 +178,11 @@ def resolved(what: Deferred) -> Any:
     """Import what ``"package.module:name"`` names; a callable is returned as it is."""
     if not isinstance(what, str):
         return what
+    return _imported(what)
+
+
+@cache
+def _imported(what: str) -> Any:
     name, _, attribute = what.partition(":")
     # not from sys.modules: there it is before another thread has finished importing it
     return getattr(importlib.import_module(name), attribute)
@@ -349,6 +386,7 @@ class Evidence:
     def __init__(self, formats: Iterable[Format]) -> None:
         self.formats = tuple(formats)
         self._magic = [(at, magic, f) for f in self.formats for at, magic in f.magic]
+        self._by_byte: dict[bytes, list[tuple[int, bytes, Format]]] = {}  # of which a file begins
         self._suffixes = tuple(suffix for f in self.formats for suffix in f.suffixes)
         self._fronts = [(f.front, f) for f in self.formats if f.front is not None]
         self._unmarked = [f for f in self.formats if f.unmarked]
@@ -368,7 +406,10 @@ class Evidence:
                 yield from (f for f in self.formats if f.directories and f.detect is not None)
             return
         front = candidate.front
-        for at, magic, found in self._magic:
+        byte = front[:1]
+        if byte not in self._by_byte:
+            self._by_byte[byte] = [m for m in self._magic if m[0] or m[1].startswith(byte)]
+        for at, magic, found in self._by_byte[byte]:
             if front.startswith(magic, at):
                 yield found
         if candidate.path.endswith(self._suffixes):
@@ -401,8 +442,14 @@ def open_candidate(candidate: Candidate, options: Mapping[str, Any]) -> Any:
     FormatError
         The format is clear, and the bytes break it.
     """
-    if not candidate.is_directory:
-        _ = candidate.source  # a path that is not there is an OSError, not an unknown format
+    candidate.begin()  # a path that is not there is an OSError, not an unknown format
+    try:
+        return _opened(candidate, options)
+    finally:
+        candidate.end()
+
+
+def _opened(candidate: Candidate, options: Mapping[str, Any]) -> Any:
     broken: FormatError | None = None
     refusals: list[tuple[str, str]] = []
     for evidence in _asked_in_turn():
@@ -434,15 +481,19 @@ def recognised(path: str | os.PathLike[str]) -> Format | None:
     So it may be a damaged file.
     """
     candidate = Candidate(path)
-    unmarked = None
-    for evidence in _asked_in_turn():
-        for found in evidence.speaking(candidate):
-            if found.detected(candidate) is not None:
-                continue
-            if candidate.is_directory or not found.unmarked:
-                return found
-            unmarked = unmarked or found  # of any file: a format of another package may be marked
-    return unmarked
+    candidate.begin()
+    try:
+        unmarked = None
+        for evidence in _asked_in_turn():
+            for found in evidence.speaking(candidate):
+                if found.detected(candidate) is not None:
+                    continue
+                if candidate.is_directory or not found.unmarked:
+                    return found
+                unmarked = unmarked or found  # of any file: one of other packages may be marked
+        return unmarked
+    finally:
+        candidate.end()
 
 
 def open_dataset(
@@ -459,8 +510,9 @@ def open_dataset(
         each = (Candidate(p, among=among) for p in path)
         first, *others = (open_dataset(p, format=format, **options) for p in each)
         return first.joined(others) if others else first
-    candidate = Candidate.of(path)
-    _refuse_unfinished(candidate.path)
+    candidate = path if isinstance(path, Candidate) else Candidate(path)
+    if "-of-" in candidate.path:
+        _refuse_unfinished(candidate.path)
     if format is not None:
         return named(format).load(candidate, options)
     return open_candidate(candidate, options)
@@ -472,7 +524,7 @@ def _refuse_unfinished(path: str) -> None:
     ``store.NewSet`` moves that file last.  So a set without it, beside the stage of its writer, is
     one that the writer is about to finish, or one of a writer that was killed meanwhile.
     """
-    if "-of-" not in path or is_url(path):  # the usual case, without a regular expression
+    if is_url(path):
         return
     folder, name = os.path.split(path)
     found = re.fullmatch(NUMBERED, name, re.DOTALL)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -29,8 +31,10 @@ __all__ = [
     "UNCHECKED",
     "CData",
     "IntArray",
+    "OpenFile",
     "Where",
     "address_of",
+    "advise",
     "base_of",
     "buffer_of",
     "c_path",
@@ -44,8 +48,10 @@ __all__ = [
     "ffi",
     "file_crc32c",
     "iid_reason",
+    "is_settled",
     "lib",
     "map_file",
+    "mode_of",
     "new_held_map",
     "new_map",
     "new_sparse_map",
@@ -160,19 +166,108 @@ def iid_reason(status: int, where: Where) -> str:
 
 UNCHECKED: int = lib.MAPIX_UNCHECKED
 BY_PATH: int = lib.MAPIX_BY_PATH
+UNREAD: int = lib.MAPIX_UNREAD
+ABOUT = struct.Struct("=3Q2q5Q")  # mapix_about, without the first bytes
 
 
-def new_map(buffer: CData, nbytes: int, fd: int, path: CData, stat: os.stat_result) -> CData:
-    """Make a ``mapix_map``; the caller keeps ``buffer`` and ``path`` alive."""
+class OpenFile:
+    """A descriptor, what fstat states of its file, and the first bytes.
+
+    Whoever made it closes it: nothing closes it otherwise.
+
+    Attributes
+    ----------
+    cmap : CData
+        A ``mapix_map`` without memory, whose ``fd`` is the descriptor; -1 where none is open.
+    state : tuple
+        Device, inode, size, mtime and ctime in ns, mode, user, group, links: as ``Fingerprint``.
+    front : bytes or None
+        The first bytes; None where they could not be read, or the file was changed meanwhile.
+    given : bool
+        Whether the descriptor has another owner now: ``close`` does nothing.
+    """
+
+    __slots__ = ("cmap", "front", "given", "state")
+
+    def __init__(self) -> None:
+        self.cmap = ffi.new("mapix_map *")
+        self.cmap.fd = UNCHECKED
+        self.given = False
+
+    def open(self, path: bytes, nfront: int) -> int:
+        """Open a file and read its first bytes: ``mapix_open``.
+
+        Returns 0, or the system's errno.
+        """
+        if b"\0" in path:
+            raise ValueError("embedded null byte")
+        about = ffi.new("mapix_about *")
+        if lib.mapix_open(path, self.cmap, about, nfront):
+            return int(ffi.errno)
+        self._take(about)
+        return 0
+
+    def take(self, opener: Callable[[], int], nfront: int) -> None:
+        """Own the descriptor that ``opener`` returns, and read the first bytes.
+
+        Raises
+        ------
+        OSError
+            ``opener`` or fstat fails; the descriptor is closed.
+        """
+        about = ffi.new("mapix_about *")
+        self.cmap.fd = opener()
+        try:
+            if lib.mapix_describe(self.cmap, about, nfront):
+                raise OSError(ffi.errno, os.strerror(ffi.errno))
+        except BaseException:
+            self.close()
+            raise
+        self._take(about)
+
+    def _take(self, about: CData) -> None:
+        try:
+            raw = ffi.buffer(about)
+            *state, n = ABOUT.unpack_from(raw)
+            self.state = tuple(state)
+            self.front = None if n == UNREAD else raw[ABOUT.size : ABOUT.size + n]
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the descriptor, if it is open."""
+        if not self.given:
+            lib.mapix_shut(self.cmap)
+
+
+def is_settled(path: str, journal: str, nbytes: int) -> bool:
+    """Return whether a path leads to a file of ``nbytes``, and nothing is at ``journal``."""
+    return bool(lib.mapix_settled(os.fsencode(path), os.fsencode(journal), nbytes))
+
+
+def mode_of(path: str) -> int:
+    """Return the mode of a file or directory; raise OSError with the system's reason."""
+    mode: int = lib.mapix_mode(os.fsencode(path))
+    if mode < 0:
+        raise OSError(ffi.errno, os.strerror(ffi.errno), path)
+    return mode
+
+
+def new_map(
+    buffer: CData, nbytes: int, fd: int, path: CData | None, identity: tuple[int, ...]
+) -> CData:
+    """Make a ``mapix_map``; the caller keeps ``buffer`` and ``path`` alive.
+
+    ``identity`` is device, inode, size and the times of change in ns: mtime, ctime.
+    """
     m = ffi.new("mapix_map *")
     m.base = buffer
     m.nbytes = nbytes
     m.fd = fd
-    m.path = path
-    m.dev, m.ino = stat.st_dev, stat.st_ino
-    m.size = stat.st_size
-    m.mtime_ns = stat.st_mtime_ns
-    m.ctime_ns = stat.st_ctime_ns
+    if path is not None:
+        m.path = path
+    m.dev, m.ino, m.size, m.mtime_ns, m.ctime_ns = identity
     return m
 
 
@@ -241,6 +336,11 @@ def check(mapping: Mapping) -> None:
     """Raise FileChangedError if the file differs from the one that was mapped."""
     if lib.mapix_map_check(mapping.cmap):
         mapping.guarded(lib.mapix_map_check)
+
+
+def advise(mapping: Mapping, advice: int) -> None:
+    """Call ``mapix_advise``."""
+    lib.mapix_advise(mapping.cmap, advice)
 
 
 def willneed(mapping: Mapping, at: int, nbytes: int) -> None:
@@ -327,7 +427,7 @@ def address_of(pointer: CData) -> int:
 
 def crc32c(data: object, crc: int = 0) -> int:
     """Return the CRC32C of a buffer, continued from ``crc``."""
-    buffer = buffer_of(data)
+    buffer = data if type(data) is bytes else buffer_of(data)
     return int(lib.mapix_crc32c(buffer, len(buffer), crc))
 
 

@@ -8,13 +8,14 @@ import mmap
 import os
 import stat
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mapix import _native, descriptors
+from mapix._native.compiled import fast
 from mapix.copies import Copies, current
 from mapix.errors import FileChangedError
 from mapix.source.fingerprint import Fingerprint, sample
-from mapix.source.paths import open_file
+from mapix.source.paths import FRONT_NBYTES, opened, taken
 
 if TYPE_CHECKING:
     from mapix.remote import Arrival
@@ -26,13 +27,16 @@ BACKEND = "MAPIX_BACKEND"
 """Environment variable: "mmap" maps files; "pread" reads complete files into memory at opening."""
 
 HUGE_NBYTES = 2 << 20  # a huge page
-FRONT_NBYTES = 512
 
 ADVICE = {
     "random": mmap.MADV_RANDOM,
     "sequential": mmap.MADV_SEQUENTIAL,
     "normal": mmap.MADV_NORMAL,
 }
+
+
+Exporter = mmap.mmap | bytes | Any
+"""What exports the bytes of a map: ``mapix._record.Memory``, or what stands for it."""
 
 
 class _Memory(mmap.mmap):
@@ -58,30 +62,38 @@ def reserved(nbytes: int, path: str) -> tuple[_Memory, int]:
     return memory, -_native.address_of(_native.buffer_of(memory)) % room if room else 0
 
 
-def _fill(
-    memory: _native.CData, nbytes: int, fd: int, path: str, copies: Copies | None = None
-) -> None:
-    """Map a file into reserved memory, or read it; errors name the path, unlike the system's."""
-    if copies is not None:
-        copies.take(nbytes)
-        _read(memory, nbytes, fd, path)
-        return
+def mapped(nbytes: int, fd: int, path: str, *, shared: bool) -> tuple[Exporter, int]:
+    """Map the first bytes of a file; return the memory, and where in it the file begins.
+
+    Without the compiled module it is an anonymous Python ``mmap`` into which the file is mapped:
+    before Python 3.13 one of a file holds a descriptor.
+    """
+    if fast is not None:
+        return fast.Memory(fd, nbytes, shared), 0
+    memory, begin = reserved(nbytes, path)
+    where = _native.cast("uint8_t *", _native.buffer_of(memory)) + begin
+    _native.map_file(where, nbytes, fd, shared=shared)
+    return memory, begin
+
+
+def _filled(nbytes: int, fd: int, path: str, copies: Copies | None) -> tuple[Exporter, int]:
+    """Map a file, or read it into memory; errors name the path, unlike the system's."""
     backend = os.environ.get(BACKEND) or "mmap"
     if backend not in ("mmap", "pread"):
         raise ValueError(f"{BACKEND} is {backend!r}; it can be 'mmap' or 'pread'")
-    if backend == "pread":
-        _read(memory, nbytes, fd, path)
-        return
-    for shared in (True, False):
-        # FUSE with direct I/O allows private maps only; nothing is written, so both are equal
-        try:
-            _native.map_file(memory, nbytes, fd, shared=shared)
-        except OSError as e:
-            if e.errno != errno.ENODEV:
-                raise OSError(e.errno, f"cannot map: {e.strerror}", path) from e
-        else:
-            return
-    _read(memory, nbytes, fd, path)
+    if copies is not None:
+        copies.take(nbytes)
+    elif backend == "mmap":
+        for shared in (True, False):
+            # FUSE with direct I/O allows private maps only; nothing is written: both are equal
+            try:
+                return mapped(nbytes, fd, path, shared=shared)
+            except OSError as e:
+                if e.errno != errno.ENODEV:
+                    raise OSError(e.errno, f"cannot map: {os.strerror(e.errno or 0)}", path) from e
+    memory, begin = reserved(nbytes, path)
+    _read(_native.cast("uint8_t *", _native.buffer_of(memory)) + begin, nbytes, fd, path)
+    return memory, begin
 
 
 def _read(memory: _native.CData, nbytes: int, fd: int, path: str) -> None:
@@ -111,9 +123,8 @@ class Mapping:
     """
 
     __slots__ = (
-        *("_begin", "_buffer", "_exported", "_front", "_key", "_located", "_mmap", "_place"),
-        *("_sample", "access", "advice", "cmap", "fingerprint", "full_path", "limited", "memory"),
-        *("nbytes", "path"),
+        *("_buffer", "_exported", "_front", "_key", "_located", "_places", "_sample", "access"),
+        *("advice", "cmap", "fingerprint", "full_path", "limited", "memory", "nbytes", "path"),
     )
 
     remote: Arrival | None = None  # of a remote object: the blocks that are there
@@ -124,61 +135,67 @@ class Mapping:
         full_path: str,
         limit: int | None = None,
         open: Callable[[], int] | None = None,
+        file: _native.OpenFile | None = None,
     ) -> None:
         self.path = path
         self.full_path = full_path
         self.advice = "open it again"  # end of the error for a changed file
         self.access = ""
+        self._sample: int | None = None
+        self._located: tuple[_native.CData, int] | None = None
+        self._places: list[_native.CData] = []
         key = self._key = id(self)
-        fd = open_file(path) if open is None else open()  # see descriptors: nothing may fail now
+        if file is None:
+            file = opened(path) if open is None else taken(open)
         try:
-            found = os.fstat(fd)
-            if not stat.S_ISREG(found.st_mode):
+            cmap, self.fingerprint = file.cmap, Fingerprint.of_file(file)
+            fd, size = cmap.fd, self.fingerprint.size
+            if not stat.S_ISREG(self.fingerprint.mode):
                 raise OSError(f"{path}: not a regular file")
-            self.fingerprint = Fingerprint.of(found)
             # The size comes from the mapped descriptor, never from the path.
-            self.nbytes = found.st_size if limit is None else limit
-            if self.nbytes > found.st_size:
+            self.nbytes = size if limit is None else limit
+            if self.nbytes > size:
                 raise FileChangedError(path, "the file was cut while it was opened; open it again")
+            copies = current()
             # An empty file cannot be mapped, and there is nothing to read in it.
-            self._mmap: _Memory | None = None
-            begin = 0
-            if self.nbytes:
-                self._mmap, begin = reserved(self.nbytes, path)
-            self._begin = begin
-            data: mmap.mmap | bytes = b"" if self._mmap is None else self._mmap
+            data, begin = _filled(self.nbytes, fd, path, copies) if self.nbytes else (b"", 0)
             # Read-only memory exports read-only buffers, so no array over it can be made writable.
             self.memory = memoryview(data)[begin : begin + self.nbytes]
             # not of the memoryview: Python's garbage collector clears one before its exports
             self._exported = _native.buffer_of(data)
             self._buffer = _native.cast("uint8_t *", self._exported) + begin
-            copies = current()
-            if self.nbytes:
-                _fill(self._buffer, self.nbytes, fd, path, copies)
             if copies is not None and limit is None:
                 moved = self.fingerprint.difference(Fingerprint.of(os.fstat(fd)))
                 if moved is not None:
                     raise FileChangedError(path, f"{moved} while it was copied; {self.advice}")
+            # never checked: a copy, and a file that another process appends to all the time
             self.limited = limit is not None or copies is not None
-            self._sample: int | None = None
-            self._front: bytes | None = None
-            self._place = _native.c_path(full_path)
+            front = file.front
+            self._front = None if front is None else front[: min(FRONT_NBYTES, self.nbytes)]
+            cmap.base, cmap.nbytes = self._buffer, self.nbytes
         except BaseException:
-            os.close(fd)
+            file.close()
             raise
-        # never checked: a copy, and a file that another process appends to all the time
+        self.cmap = cmap
         if self.limited:
-            os.close(fd)
-        else:
-            descriptors.keep(key, fd)
-        self._describe(found)
+            file.close()
+            return
+        file.given = True
+        descriptors.keep(key, fd)  # nothing may fail before it
+        if descriptors.held(key) != fd:
+            self._describe(self.fingerprint)
 
-    def _describe(self, found: os.stat_result) -> None:
+    def _describe(self, now: Fingerprint) -> None:
+        """Make the C map anew, for the file as it is now."""
         fd = _native.UNCHECKED if self.limited else descriptors.held(self._key)
+        place = None
         if fd < 0 and not self.limited:
             fd = _native.BY_PATH
-        self.cmap = _native.new_map(self._buffer, self.nbytes, fd, self._place, found)
-        self._located: tuple[_native.CData, int] | None = None
+            if not self._places:  # maps that other threads use refer to it: it is never replaced
+                self._places.append(_native.c_path(self.full_path))
+            place = self._places[0]
+        self.cmap = _native.new_map(self._buffer, self.nbytes, fd, place, now[:5])
+        self._located = None
 
     @property
     def located(self) -> tuple[_native.CData, int]:
@@ -205,8 +222,8 @@ class Mapping:
         if access not in ADVICE:
             raise ValueError(f"access must be one of {', '.join(ADVICE)}, got {access!r}")
         self.access = access
-        if self._mmap is not None:
-            self._mmap.madvise(ADVICE[access], self._begin, self.nbytes)
+        if self.nbytes:
+            _native.advise(self, ADVICE[access])
 
     def willneed(self, at: int, nbytes: int) -> None:
         """Ask the kernel to read bytes ``at`` to ``at + nbytes`` from disk in the background."""
@@ -249,33 +266,32 @@ class Mapping:
         FileChangedError
             The bytes may have changed.
         """
-        found = self._status()
-        now = Fingerprint.of(found)
+        now = self._status()
         moved = self.fingerprint.difference(now)
         if moved is not None:
             raise FileChangedError(self.path, f"{moved}; {self.advice}")
         self.fingerprint = now
-        self._describe(found)
+        self._describe(now)
 
-    def _status(self) -> os.stat_result:
-        """Return the current stat result, by the descriptor, or by the path if that is closed."""
+    def _status(self) -> Fingerprint:
+        """Return the file as it is now, by the descriptor, or by the path if that is closed."""
         was = self.fingerprint
         fd = descriptors.held(self._key)
         if fd >= 0:
             with contextlib.suppress(OSError):  # another thread closed it
-                found = os.fstat(fd)
-                if (found.st_dev, found.st_ino) == (was.dev, was.ino):
-                    return found
+                now = Fingerprint.of(os.fstat(fd))
+                if now[:2] == was[:2]:
+                    return now
             descriptors.take(self._key)  # its number is no longer ours: others closed it
         try:
-            found = os.stat(self.full_path)
+            now = Fingerprint.of(os.stat(self.full_path))
         except OSError as e:
             reason = f"the file can no longer be checked ({e.strerror}); {self.advice}"
             raise FileChangedError(self.path, reason) from e
-        if (found.st_dev, found.st_ino) != (was.dev, was.ino):
+        if now[:2] != was[:2]:
             reason = "another file has its path, so the file can no longer be checked"
             raise FileChangedError(self.path, f"{reason}; {self.advice}")
-        return found
+        return now
 
     def guarded(self, call: Callable[[_native.CData], int], needs: Needs | None = None) -> int:
         """Run a C call over the map and return its status; raise FileChangedError on a change.
@@ -298,7 +314,6 @@ class HeldMapping(Mapping):
         self.advice = "open it again"
         self.fingerprint = fingerprint
         self.nbytes, self.limited, self.access = len(data), True, ""
-        self._mmap = None
         self.memory = memoryview(data).toreadonly()
         self._exported = _native.buffer_of(data)
         self._buffer = _native.cast("uint8_t *", self._exported)

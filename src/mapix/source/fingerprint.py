@@ -51,6 +51,11 @@ class Fingerprint(NamedTuple):
             s.st_nlink,
         )
 
+    @classmethod
+    def of_file(cls, file: _native.OpenFile) -> Fingerprint:
+        """Make a fingerprint of an open file, as it was when it was opened."""
+        return tuple.__new__(cls, (*file.state, None))
+
     def difference(self, now: Fingerprint) -> str | None:
         """Return a text that states what changed since then; None if the bytes can be the same.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Self
 
 from mapix import _native
@@ -14,7 +14,7 @@ from mapix.errors import ClosedError, FileChangedError
 from mapix.rooted import Root, absolute, is_url
 from mapix.source.file_map import HeldMapping, Mapping
 from mapix.source.fingerprint import Fingerprint, content_difference, fingerprint_of_object
-from mapix.source.paths import open_file
+from mapix.source.paths import FRONT_NBYTES, opened
 
 WARM_STEP_NBYTES = 64 << 20  # brought into memory between two checks for Ctrl-C
 
@@ -37,8 +37,8 @@ class Source:
         all the time, so it is not checked for changes; the guard against cut files stays.
     root : Root, optional
         A directory that the file must lie in or below; ``path`` is then a name in it.
-    open : callable, optional
-        Returns a descriptor of the file, which the source owns then.
+    file : OpenFile, optional
+        The same file, open: the source owns its descriptor then.
 
     Raises
     ------
@@ -63,11 +63,11 @@ class Source:
         expect: Fingerprint | None = None,
         limit: int | None = None,
         root: Root | None = None,
-        open: Callable[[], int] | None = None,
+        file: _native.OpenFile | None = None,
     ) -> None:
         self.path = os.fspath(path)
         mapping: Mapping
-        if is_url(self.path):
+        if file is None and is_url(self.path):
             from mapix.source.remote_map import RemoteMapping
 
             mapping = RemoteMapping(self.path)
@@ -91,7 +91,7 @@ class Source:
                 mapping = HeldMapping(self.path, self.full_path, held[0], was)
         else:
             self.full_path = absolute(self.path)
-            mapping = Mapping(self.path, self.full_path, limit, open)
+            mapping = Mapping(self.path, self.full_path, limit, file=file)
         moved = None if expect is None else content_difference(expect, mapping)
         if moved is not None:
             raise FileChangedError(self.path, f"{moved} since the dataset was opened")
@@ -249,22 +249,22 @@ class Unmapped:
         Of the file when it was opened.
     """
 
-    __slots__ = ("_fd", "_source", "fingerprint", "path")
+    __slots__ = ("_file", "_source", "fingerprint", "path")
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, nfront: int = FRONT_NBYTES) -> None:
         self.path = path
-        self._fd = -1
+        self._file: _native.OpenFile | None = None
         self._source: Source | None = None
         if is_url(path):
             self._source = Source(path)
             self.fingerprint = self._source.fingerprint
             return
-        self._fd = open_file(path)
+        self._file = opened(path, nfront)
         try:
-            found = os.fstat(self._fd)
-            self.fingerprint = Fingerprint.of(found)
-            if not stat.S_ISREG(found.st_mode):
-                raise OSError(f"{path}: not a regular file")
+            self.fingerprint = Fingerprint.of_file(self._file)
+            if not stat.S_ISREG(self.fingerprint.mode):
+                kind = IsADirectoryError if stat.S_ISDIR(self.fingerprint.mode) else OSError
+                raise kind(f"{path}: not a regular file")
         except BaseException:
             self.close()
             raise
@@ -276,32 +276,41 @@ class Unmapped:
         self.close()
 
     def __del__(self) -> None:
-        self.close()
+        if self._file is not None:
+            self._file.close()
+
+    def front(self) -> bytes | None:
+        """Return the first ``nfront`` bytes, or all of a shorter file.
+
+        None where they cannot be read, or the file was changed while they were.
+        """
+        return None if self._file is None else self._file.front
 
     def read(self, nbytes: int) -> bytes:
         """Return the first bytes, fewer of a shorter file."""
         if self._source is not None:
             return self._source.read(0, min(nbytes, self._source.nbytes))
-        return os.pread(self._fd, nbytes, 0)
+        assert self._file is not None
+        return os.pread(self._file.cmap.fd, nbytes, 0)
 
-    def mapped(self) -> Source:
-        """Map the file.
-
-        Raises
-        ------
-        FileChangedError
-            It was changed since it was opened.
-        """
+    def mapped(self, expect: Fingerprint | None = None) -> Source:
+        """Map the file, which is as for ``Source`` the one of ``expect``."""
         if self._source is not None:
             return self._source
-        return Source(self.path, self.fingerprint, open=self._taken)
+        found = Source(self.path, expect, file=self._file)
+        self._file = None
+        return found
 
-    def _taken(self) -> int:
-        fd, self._fd = self._fd, -1
-        return fd
+    def mapping(self) -> Mapping:
+        """Map the file, as ``mapped`` does, for those that need no source."""
+        if self._source is not None:
+            return self._source.mapping
+        found = Mapping(self.path, absolute(self.path), file=self._file)
+        self._file = None
+        return found
 
     def close(self) -> None:
         """Close the file, if it was not mapped."""
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
+        if self._file is not None:
+            self._file.close()
+            self._file = None

@@ -6,16 +6,17 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Protocol
 
-from mapix import descriptors
+from mapix import _native, descriptors
 from mapix.errors import LimitError, MapixError
 from mapix.rooted import is_url
 
 # O_NONBLOCK: opening a FIFO must not hang; for regular files it has no effect.
 READ_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+FRONT_NBYTES = 512  # of a file, by which it is recognised
 END_NBYTES = 16 << 10  # of a file, of which opening reads headers and trailers
 
 
@@ -45,6 +46,26 @@ def open_file(path: str | os.PathLike[str] | bytes) -> int:
         if e.errno not in (errno.EMFILE, errno.ENFILE):
             raise
     return descriptors.opened(os.open, path, READ_FLAGS)
+
+
+def opened(path: str, nfront: int = FRONT_NBYTES) -> _native.OpenFile:
+    """Open a file for reading and read its first bytes; the caller closes it.
+
+    Where there are too many descriptors, others of mapix are closed.
+    """
+    raw, file = os.fsencode(path), _native.OpenFile()
+    while reason := file.open(raw, nfront):
+        many = reason in (errno.EMFILE, errno.ENFILE)
+        if reason != errno.EINTR and not (many and descriptors.close_oldest()):
+            raise OSError(reason, os.strerror(reason), path)
+    return file
+
+
+def taken(open: Callable[[], int]) -> _native.OpenFile:
+    """Read the first bytes of a file that a function opens; the caller closes it."""
+    file = _native.OpenFile()
+    file.take(open, FRONT_NBYTES)
+    return file
 
 
 def peek(path: str | os.PathLike[str], nbytes: int) -> bytes:
@@ -222,7 +243,7 @@ def read_beside(path: str, limit: int) -> bytes | None:
         It has more than ``limit`` bytes.
     """
     if not is_url(path):
-        return read_small(path, limit) if os.path.exists(path) else None
+        return read_small(path, limit) if os.access(path, os.F_OK) else None
     try:
         return read_small(path, limit)
     except (FileNotFoundError, PermissionError):  # some stores refuse what is not there

@@ -26,9 +26,9 @@ class RemoteMapping(Mapping):
         self.path, self.full_path = found.url, url
         self.advice, self.access = "open it again", ""
         self.nbytes, self.limited = found.nbytes, False
-        self._mmap, begin = reserved(max(1, memory_nbytes(self.nbytes)), self.path)
-        self.memory = memoryview(self._mmap)[begin : begin + self.nbytes]
-        self._exported = _native.buffer_of(self._mmap)
+        memory, begin = reserved(max(1, memory_nbytes(self.nbytes)), self.path)
+        self.memory = memoryview(memory)[begin : begin + self.nbytes]
+        self._exported = _native.buffer_of(memory)
         self._buffer = _native.cast("uint8_t *", self._exported) + begin
         self.remote = Arrival(found, self._exported, begin)
         self.fingerprint = fingerprint_of_object(found.tag, self.nbytes, found.modified_ns)

@@ -108,7 +108,7 @@ STORE_NBYTES, STORE_RECORDS = 16 << 20, 1 << 14
 
 def beside(path: str) -> str:
     """Return the path of the index of ``path`` that is stored beside it."""
-    return path_beside(path, name_of(path) + ".mapix")
+    return path_beside(path, name_of(path) + ".mapix") if is_url(path) else path + ".mapix"
 
 
 def _cache_place(source: Source, options: str) -> str:
@@ -341,20 +341,22 @@ def _own(index: RecordIndex) -> bool:
 def _loaded(place: str, source: Source, options: str) -> RecordIndex | None:
     """Return the index stored at a place, mapped; None when it is not to be trusted."""
     try:
-        with Unmapped(place) as stored:
+        with Unmapped(place, NSLOTS * SLOT_NBYTES) as stored:
             # beside an object lies what its owner put there
+            remote = is_url(place)
             fingerprints = stored.fingerprint, source.fingerprint
-            if not is_url(place) and distrusted(place, *fingerprints) is not None:
+            if not remote and distrusted(place, *fingerprints) is not None:
                 return None
-            return _parse(stored, source, options)
+            return _parse(stored, source, options, remote=remote)
     except (OSError, MapixError, UnicodeDecodeError):
         return None
 
 
 def _places(source: Source, options: str, found: list[RecordIndex]) -> Iterator[str]:
     """Yield places of an index; other names in the cache only while ``found`` is empty."""
-    if is_url(source.full_path) or os.access(beside(source.full_path), os.F_OK):
-        yield beside(source.full_path)
+    near = beside(source.full_path)
+    if source.mapping.remote or os.access(near, os.F_OK):
+        yield near
     place = _cache_place(source, options)
     yield place
     if not found and source.nbytes >= STORE_NBYTES:
@@ -362,8 +364,7 @@ def _places(source: Source, options: str, found: list[RecordIndex]) -> Iterator[
 
 
 def _identity(source: Source) -> tuple[int, ...]:
-    f = source.fingerprint
-    return f.dev, f.ino, f.size, f.mtime_ns, f.ctime_ns
+    return source.fingerprint[:5]  # device, inode, size and times
 
 
 def _belief(
@@ -408,23 +409,27 @@ def _newest(head: bytes) -> tuple[int, tuple[Any, ...]]:
     FormatError
         No slot is valid, or it is of another version.
     """
-    found: list[tuple[int, tuple[Any, ...]]] = []
+    found: tuple[int, tuple[Any, ...]] | None = None
     for number in range(NSLOTS):
         at = number * SLOT_NBYTES
-        if head[at : at + len(MAGIC)] != MAGIC or len(head) < at + _PREFIX.size + _FIELDS.size:
+        fields = head[at + _PREFIX.size : at + _PREFIX.size + _FIELDS.size]
+        if not head.startswith(MAGIC, at) or len(fields) < _FIELDS.size:
             continue
         _, version, crc = _PREFIX.unpack_from(head, at)
-        at += _PREFIX.size
-        if version == VERSION and _native.crc32c(memoryview(head)[at : at + _FIELDS.size]) == crc:
-            found.append((number, _FIELDS.unpack_from(head, at)))
-    if not found:
+        if version == VERSION and _native.crc32c(fields) == crc:
+            said = _FIELDS.unpack(fields)
+            if found is None or said[-2] > found[1][-2]:
+                found = number, said
+    if found is None:
         raise FormatError("", "stored index", "no valid header")
-    return max(found, key=lambda slot: slot[1][-2])
+    return found
 
 
-def _parse(stored: Unmapped, source: Source, options: str) -> RecordIndex | None:
+def _parse(stored: Unmapped, source: Source, options: str, *, remote: bool) -> RecordIndex | None:
     nbytes = stored.fingerprint.size
-    head = stored.read(NSLOTS * SLOT_NBYTES)
+    head = stored.front()
+    if head is None:
+        head = stored.read(NSLOTS * SLOT_NBYTES)
     if nbytes < HEAD_NBYTES:
         return None
     _, said = _newest(head)
@@ -453,11 +458,11 @@ def _parse(stored: Unmapped, source: Source, options: str) -> RecordIndex | None
         return None
     if table_nbytes > nbytes - entries_at:
         return None
-    belief = _belief(said[:5], said[SAMPLE_FIELD], source, beside_remote=is_url(stored.path))
+    belief = _belief(said[:5], said[SAMPLE_FIELD], source, beside_remote=remote)
     if belief is None:
         return None
     if table_nbytes or has:
-        mapping = stored.mapped().mapping
+        mapping = stored.mapping()
         # Entries are read at random; 8 MB of readahead for 16 bytes would be most of the open.
         mapping.advise("random")
         mapping.advice = "it is a stored index that is in use"
@@ -469,7 +474,11 @@ def _parse(stored: Unmapped, source: Source, options: str) -> RecordIndex | None
             else:
                 entries = np.ndarray((n,), ENTRY, mapping.memory, entries_at)
         sizes = (n, len(ids), channels)
-        more = _tables(mapping, entries_at, sizes, has, said[CRC_FIELD + 1 : SAMPLE_FIELD])
+        more = (
+            {}
+            if not has
+            else _tables(mapping, entries_at, sizes, has, said[CRC_FIELD + 1 : SAMPLE_FIELD])
+        )
     if more is None:
         return None
     found = RecordIndex(

@@ -54,10 +54,10 @@ def info_of(
     ``beside`` is what ``text_beside`` returned, for ``info=True``.  Without an info JSON the
     result is empty.
     """
-    if isinstance(info, Mapping):
-        return dict(info)
     if isinstance(info, bool):
         return {} if beside is None or not info else parse_info(beside, _path_beside(data_path))
+    if isinstance(info, Mapping):
+        return dict(info)
     path = os.fspath(info)
     return parse_info(read_small(path, INFO_NBYTES), path)
 

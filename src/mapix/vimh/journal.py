@@ -102,11 +102,11 @@ def settled(path: str, expect: Fingerprint | None = None, ready: Source | None =
     ready : Source, optional
         The same file, already open: returned where no append is going on.
     """
-    if is_url(path):  # nothing appends to an object
+    if ready.mapping.remote if ready else is_url(path):  # nothing appends to an object
         return Source(path, expect) if ready is None else ready
     kept = journal_of(path)
     # It was open before this check, so what was committed until then made the file longer.
-    if ready and pending(path, kept) is None and os.stat(path).st_size == ready.nbytes:
+    if ready and _native.is_settled(path, kept, ready.nbytes):  # the usual case, by one call
         return ready
     for _ in range(TRIES):
         before = pending(path, kept)

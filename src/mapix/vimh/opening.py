@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["open_path"]
 
+UNNAMED = Parameters.from_info({})
 TRIES = 9  # at opening a file that another process appends to
 
 
@@ -190,7 +191,7 @@ def open_path(
         "dialect": dialect,
         "order": order,
         "strict": strict,
-        "info": info if isinstance(info, bool | Mapping) else absolute(os.fspath(info)),
+        "info": info if info is True else _named_info(info),
         "index": index,
         "access": access,
     }
@@ -210,6 +211,10 @@ def open_path(
     if split is None and candidate.is_directory:
         opened[0].directory = absolute(candidate.path)
     return opened[0]
+
+
+def _named_info(info: Mapping[str, Any] | str | os.PathLike[str] | bool) -> Any:
+    return info if isinstance(info, bool | Mapping) else absolute(os.fspath(info))
 
 
 def _open_again(candidate: Candidate, options: Mapping[str, Any]) -> Dataset:
@@ -250,7 +255,9 @@ def _open(
     beside = text_beside(path) if options["info"] is True else None
     info = info_of(path, options["info"], beside)
     try:
-        if beside is not None and len(beside) <= KNOWN_NBYTES:
+        if not info:
+            named = UNNAMED
+        elif beside is not None and len(beside) <= KNOWN_NBYTES:
             named = _named(beside, path)
         else:
             named = Parameters.from_info(info)
@@ -262,7 +269,7 @@ def _open(
     if mapping.access != access:
         mapping.advise(access)
     ds = Dataset(info, gatherer=gatherer, options=options)
-    differs = disagreements(info, ds.split_name, gatherer.index)
+    differs = disagreements(info, ds.split_name, gatherer.index) if info else []
     if differs:  # the records count, not the info JSON
         warn(f"{ds.path}: the info JSON states {'; '.join(differs)}")
     return ds

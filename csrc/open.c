@@ -1,0 +1,66 @@
+/* open.c - open a file and find out what it is, by one call. */
+#define _GNU_SOURCE
+#include "mapix.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const int64_t SECOND = 1000000000;
+
+int mapix_describe(mapix_map *map, mapix_about *about, uint32_t nfront) {
+    struct stat now;
+    about->nfront = MAPIX_UNREAD;
+    if (fstat((int)map->fd, &now)) {
+        return MAPIX_E_SYSTEM;
+    }
+    about->dev = map->dev = (uint64_t)now.st_dev;
+    about->ino = map->ino = (uint64_t)now.st_ino;
+    about->size = map->size = (uint64_t)now.st_size;
+    about->mtime_ns = map->mtime_ns = now.st_mtim.tv_sec * SECOND + now.st_mtim.tv_nsec;
+    about->ctime_ns = map->ctime_ns = now.st_ctim.tv_sec * SECOND + now.st_ctim.tv_nsec;
+    about->mode = now.st_mode;
+    about->uid = now.st_uid;
+    about->gid = now.st_gid;
+    about->nlink = (uint64_t)now.st_nlink;
+    const uint64_t most = nfront < sizeof about->front ? nfront : sizeof about->front;
+    const size_t want = (size_t)(map->size < most ? map->size : most);
+    if (S_ISREG(now.st_mode) && pread((int)map->fd, about->front, want, 0) == (ssize_t)want &&
+        mapix_map_check(map) == MAPIX_OK) {
+        about->nfront = want;
+    }
+    return MAPIX_OK;
+}
+
+void mapix_shut(mapix_map *map) {
+    if (map->fd >= 0) {
+        (void)close((int)map->fd); /* it was only read */
+        map->fd = MAPIX_UNCHECKED;
+    }
+}
+
+int mapix_open(const char *path, mapix_map *map, mapix_about *about, uint32_t nfront) {
+    /* O_NONBLOCK: opening a FIFO must not hang; for regular files it has no effect */
+    map->fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (map->fd < 0) {
+        return MAPIX_E_SYSTEM;
+    }
+    if (mapix_describe(map, about, nfront)) {
+        const int reason = errno;
+        mapix_shut(map);
+        errno = reason;
+        return MAPIX_E_SYSTEM;
+    }
+    return MAPIX_OK;
+}
+
+int mapix_settled(const char *path, const char *journal, uint64_t nbytes) {
+    struct stat now;
+    return access(journal, F_OK) != 0 && stat(path, &now) == 0 && (uint64_t)now.st_size == nbytes;
+}
+
+int64_t mapix_mode(const char *path) {
+    struct stat found;
+    return stat(path, &found) ? -1 : (int64_t)found.st_mode;
+}
