@@ -23,7 +23,15 @@ import mapix
 from mapix import iid, plans
 from mapix.columns import Column, merged_counts
 from mapix.report import Report
-from mapix.statistics import ColumnStatistics, PixelStatistics, Statistics, Sums, summed, sums_of
+from mapix.statistics import (
+    STEP,
+    ColumnStatistics,
+    PixelStatistics,
+    Statistics,
+    Sums,
+    summed,
+    sums_of,
+)
 from mapix.testing import equal, in_other_processes
 from mapix.tfrecord.layout import masked
 from mapix.vimh import Parameter, Writer
@@ -220,6 +228,12 @@ def test_sums_of_integers_are_whole_numbers(dtype):
     wanted = Sums(6, sum(numbers), sum(v * v for v in numbers), min(numbers), max(numbers))
     assert sums_of(values) == wanted
     assert sums_of(values[:1]) | sums_of(values[1:]) | Sums() == wanted
+    n = STEP // 4  # more than two steps
+    many = np.tile(values, (1, n))[:, 1:]  # the first column is missing
+    first = sums_of(values[:, :1])
+    lacking = Sums(6 * n - 2, n * wanted.total - first.total, n * wanted.squares - first.squares)
+    assert sums_of(many)[:3] == lacking[:3]
+    assert sums_of(many)[3:] == wanted[3:]
 
 
 def test_counts_of_columns_merge_by_value():

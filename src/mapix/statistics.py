@@ -39,6 +39,7 @@ __all__ = [
 
 MOST_BARS = 32  # of a plot
 MOST_NAMES = 8  # of columns that ``repr`` lists
+STEP = 1 << 15  # integers that are squared at once: their squares stay in the processor's cache
 
 Progress = Callable[[int, int], object]
 
@@ -418,14 +419,20 @@ def sums_of(records: NDArray[Any]) -> Sums:
         with np.errstate(over="ignore", invalid="ignore"):  # infinite sums are results
             total, squares = (_exact(x.sum(axis=1)) for x in (flat, flat * flat))
         return Sums(records.size, total, squares, float(flat.min()), float(flat.max()))
-    wide = records.astype(np.int64)
-    if records.dtype.itemsize <= 2:
-        squares = int((wide * wide).sum())
+    flat = records.reshape(-1)
+    return reduce(or_, (_whole(flat[at : at + STEP]) for at in range(0, flat.size, STEP)))
+
+
+def _whole(values: NDArray[Any]) -> Sums:
+    """Return the sums of integers of up to 32 bits, (n,), at most ``STEP`` of them."""
+    wide = values.astype(np.int64)
+    if values.dtype.itemsize <= 2:
+        squares = int(wide @ wide)
     else:  # squares of 32 bits, added up, exceed 64
         high, low = wide >> 16, wide & 0xFFFF
-        parts = (int((a * b).sum()) for a, b in ((high, high), (high, low), (low, low)))
+        parts = (int(a @ b) for a, b in ((high, high), (high, low), (low, low)))
         squares = sum(part << shift for part, shift in zip(parts, (32, 17, 0), strict=True))
-    return Sums(records.size, int(wide.sum()), squares, int(wide.min()), int(wide.max()))
+    return Sums(values.size, int(wide.sum()), squares, int(values.min()), int(values.max()))
 
 
 def _exact(values: NDArray[np.float64]) -> Sum:
