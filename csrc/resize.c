@@ -122,6 +122,7 @@ typedef struct {
     uint8_t *line;        /* a line of the output, as bytes */
     uint64_t line_nbytes;
     int across_first;
+    int one_line; /* lines lie as the kernels write them, and all channels are cast alike */
 } workshop;
 
 static uint64_t rounded(uint64_t nbytes) {
@@ -150,6 +151,15 @@ static int down_comes_first(const mapix_resizing *r) {
     return r->to_h < r->h && (int64_t)r->h - r->to_h > 2 * ((int64_t)r->w - r->to_w);
 }
 
+/* Whether lines lie as the kernels write them, and all channels are cast alike. */
+static int is_one_line(const mapix_resizing *r) {
+    int alike = r->to_channel == 1 && r->to_col == r->c;
+    for (uint32_t k = 1; alike && r->affine && k < r->c; k++) {
+        alike = memcmp(r->affine, r->affine + 2 * k, 2 * sizeof *r->affine) == 0;
+    }
+    return alike;
+}
+
 /* Lay out the scratch memory; returns its size. */
 static uint64_t plan(const mapix_resizing *r, workshop *s, uint8_t *scratch) {
     uint64_t used = 0;
@@ -161,6 +171,7 @@ static uint64_t plan(const mapix_resizing *r, workshop *s, uint8_t *scratch) {
     s->across.most = s->across.identical ? 0 : most_of(r->filter, r->box[0], r->box[2], r->to_w, r->w);
     s->down.most = s->down.identical ? 0 : most_of(r->filter, r->box[1], r->box[3], r->to_h, r->h);
     s->across_first = !s->across.identical && !s->down.identical && !down_comes_first(r);
+    s->one_line = is_one_line(r);
     s->line_nbytes = rounded((uint64_t)r->to_w * r->c + SPARE_NBYTES);
     const uint32_t most = s->across.most > s->down.most ? s->across.most : s->down.most;
 #define ROOM(pointer, count)                                                             \
@@ -200,19 +211,11 @@ static uint8_t *in_place(const mapix_resizing *r, uint32_t y) {
     return (uint8_t *)r->to + y * r->to_row;
 }
 
-/* Whether lines lie as the kernels write them, and all channels are cast alike. */
-static int one_line(const mapix_resizing *r) {
-    int alike = r->to_channel == 1 && r->to_col == r->c;
-    for (uint32_t k = 1; alike && r->affine && k < r->c; k++) {
-        alike = memcmp(r->affine, r->affine + 2 * k, 2 * sizeof *r->affine) == 0;
-    }
-    return alike;
-}
-
 /* Cast line y. */
-static void emit(const mapix_resizing *r, const mapix_kernels *kernels, const uint8_t *line, uint32_t y) {
+static void emit(const mapix_resizing *r, const workshop *s, const mapix_kernels *kernels, const uint8_t *line,
+                 uint32_t y) {
     uint8_t *to = (uint8_t *)r->to + y * r->to_row * item_nbytes(r->dtype);
-    if (one_line(r)) {
+    if (s->one_line) {
         const float a = r->affine ? r->affine[0] : 1.0f, b = r->affine ? r->affine[1] : 0.0f;
         kernels->line[r->dtype](to, 1, line, 1, (uint64_t)r->to_w * r->c, a, b);
         return;

@@ -143,7 +143,7 @@ TARGET static void NAME(resize)(const mapix_resizing *r, const workshop *s) {
             line = NAME(down_then_across)(r, s, y, to);
         }
         if (!place) {
-            emit(r, kernels, line, y);
+            emit(r, s, kernels, line, y);
         } else if (line != place) {
             memcpy(place, line, (uint64_t)r->to_w * r->c);
         }
