@@ -773,9 +773,28 @@ def test_a_label_map(server):
     write_strips(server.folder / "labels.png", labels.shape, [labels], 5999)
     for name in ("labels.npy", "labels.png"):
         np.testing.assert_array_equal(iid.read_labels(f"{server.url}/{name}"), labels)
-    (server.folder / "labels.tif").write_bytes(b"II*\0\x08\0\0\0")
-    with pytest.raises(mapix.UnsupportedError, match=r"labels\.tif: TIFF .* download it"):
-        iid.read_labels(f"{server.url}/labels.tif")
+
+
+def test_a_label_map_in_tiff(server):
+    from mapix import iid
+    from mapix.iid.label_files import write_strips
+
+    tifffile = pytest.importorskip("tifffile")
+    labels = np.arange(6000, dtype=np.uint16).reshape(60, 100)
+    write_strips(server.folder / "deflated.tif", labels.shape, [labels[:35], labels[35:]], 5999)
+    tifffile.imwrite(server.folder / "plain.tif", labels)
+    tifffile.imwrite(server.folder / "tiles.tif", labels, tile=(16, 32))
+    for name in ("deflated.tif", "plain.tif", "tiles.tif"):
+        found = iid.read_labels(f"{server.url}/{name}")
+        np.testing.assert_array_equal(found, labels)
+        assert not found.flags.writeable
+    for name, raw in (
+        ("short.tif", b"II*\0\x08\0\0\0"),
+        ("cut.tif", (server.folder / "tiles.tif").read_bytes()[:-500]),
+    ):
+        (server.folder / name).write_bytes(raw)
+        with pytest.raises(mapix.FormatError, match=f"127.*{name}"):
+            iid.read_labels(f"{server.url}/{name}")
 
 
 def test_an_empty_object(server):

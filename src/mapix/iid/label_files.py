@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import math
 import os
 import struct
 import tempfile
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,7 @@ from numpy.typing import NDArray
 
 from mapix._native.png import rows as png_rows
 from mapix.drawing.png_file import png_pieces
-from mapix.errors import FormatError, LimitError, TruncatedError, UnsupportedError
+from mapix.errors import FileChangedError, FormatError, LimitError, TruncatedError, UnsupportedError
 from mapix.iid.argument_checks import KeysLike
 from mapix.optional import library
 from mapix.registry import open_dataset
@@ -89,8 +91,6 @@ def read_labels(
     if front == PNG:
         found = _read_png(source, rgb, max_pixels)
     elif front[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        if is_url(name):
-            raise UnsupportedError(f"{source.path}: TIFF files are read from disk: download it")
         found = _read_tiff(source, max_pixels)
     elif front.startswith(b"\x93NUMPY"):
         dataset = open_dataset(name, format="npy")
@@ -271,14 +271,43 @@ class _Chunks:
 
 def _read_tiff(source: Source, max_pixels: int) -> NDArray[Any]:
     tifffile = library("tifffile", "images")
+    file: Any = source.path
+    if is_url(source.full_path):
+        deque(source.warm(), 0)  # all of it, by few requests
+        file = io.BufferedReader(_Reader(source))
     try:
-        with tifffile.TiffFile(source.path) as file:
-            return _page(file.pages[0], source, max_pixels)
-    except (LimitError, UnsupportedError, FormatError):
+        with tifffile.TiffFile(file) as opened:
+            return _page(opened.pages[0], source, max_pixels)
+    except (LimitError, UnsupportedError, FormatError, FileChangedError):
         raise
     except Exception as e:  # a decoder may raise anything for bytes of unknown origin
         reason = f"cannot be decoded: {' '.join(str(e).split()) or type(e).__name__}"
         raise FormatError(source.path, "tiff", reason) from e
+
+
+class _Reader(io.RawIOBase):
+    """The bytes of a source as a file, for tifffile."""
+
+    def __init__(self, source: Source) -> None:
+        self._source, self._at = source, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        begin = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._source.nbytes}[whence]
+        self._at = max(0, begin + offset)
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        into = memoryview(buffer).cast("B")
+        n = max(0, min(len(into), self._source.nbytes - self._at))
+        into[:n] = self._source.read(self._at, n)
+        self._at += n
+        return n
 
 
 def _page(page: Any, source: Source, max_pixels: int) -> NDArray[Any]:
@@ -485,8 +514,6 @@ def _png(shape: Shape, strips: Iterable[NDArray[Any]], rgb: bool) -> Iterator[by
 
 
 def _npy(shape: Shape, strips: Iterable[NDArray[Any]], dtype: np.dtype[Any]) -> Iterator[Any]:
-    import io
-
     head = io.BytesIO()
     about = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": tuple(shape)}
     npy.write_array_header_1_0(head, about)
