@@ -8,6 +8,7 @@ import gzip
 import itertools
 import os
 import pickle
+import re
 import shutil
 import struct
 import subprocess
@@ -279,6 +280,15 @@ def test_a_disk_that_fills_up(tmp_path, monkeypatch, make, name, call):
     assert (images(path) == ROWS).all()
     assert stored() == []
     assert descriptors() == fds
+
+
+def test_a_closed_dataset_names_the_compressed_file(tmp_path):
+    path = zipped(tmp_path / "x-idx3-ubyte.gz")
+    for _ in range(2):  # made, and found in the cache
+        ds = mapix.open(path)
+        ds.close()
+        with pytest.raises(mapix.ClosedError, match=re.escape(str(path))):
+            ds.batch([0])
 
 
 @pytest.mark.linux

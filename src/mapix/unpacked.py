@@ -18,6 +18,7 @@ import errno
 import os
 import struct
 from collections.abc import Callable, Iterator
+from typing import IO
 
 from mapix import _native
 from mapix.cache import Writing, cache_folder, cache_place, racy_for, replacing, trusted
@@ -110,13 +111,10 @@ def _unnamed(source: Source, data: Data, nbytes: int, format: str, why: OSError)
     places = [_on_disk, _in_memory] if nbytes <= MEMORY_NBYTES else [_on_disk]
     for make in places:
         try:
-            fd = make()
-            try:
-                with os.fdopen(fd, "wb", closefd=False) as f:
-                    _fill(f, source, data, nbytes, format)
-                return Source.unnamed(fd, source.path, nbytes)
-            finally:
-                os.close(fd)
+            with make() as f:  # an object closes its descriptor, also if a call has no memory
+                _fill(f, source, data, nbytes, format)
+                f.flush()
+                return Source.unnamed(f.fileno(), source.path, nbytes)
         except FileChangedError:
             raise
         except OSError:
@@ -130,17 +128,19 @@ def _unnamed(source: Source, data: Data, nbytes: int, format: str, why: OSError)
     ) from why
 
 
-def _on_disk() -> int:
+def _on_disk() -> IO[bytes]:
     import tempfile  # here, because most processes never need it and it takes long to import
 
-    with tempfile.TemporaryFile() as f:
-        return os.dup(f.fileno())
+    return tempfile.TemporaryFile()
 
 
-def _in_memory() -> int:
+def _in_memory() -> IO[bytes]:
     if not hasattr(os, "memfd_create"):
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-    return os.memfd_create("mapix", os.MFD_CLOEXEC)
+    import io
+
+    made = io.FileIO("mapix", "w", opener=lambda name, _: os.memfd_create(name, os.MFD_CLOEXEC))
+    return io.BufferedWriter(made)
 
 
 def _fill(f: Writing, source: Source, data: Data, nbytes: int, format: str) -> int:
@@ -197,7 +197,10 @@ def _stored(place: str, source: Source, data: Data, nbytes: int) -> Source | Non
         first = next((piece for piece in data() if piece), b"")[:nbytes]
         if _native.copy(found.mapping, 0, len(first), "cached bytes") != first:
             return None
-        return found if _sum(found, nbytes) == crc else None
+        if _sum(found, nbytes) != crc:
+            return None
+        found.path = source.path  # which errors name
+        return found
     except FileChangedError as e:
         if e.filename == source.path:
             raise
