@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import pickle
 import socket
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -90,9 +92,10 @@ def test_an_object_of_s3(bucket: Any) -> None:
     bucket.put_object(Bucket="bucket", Key="d/rows.npy", Body=npy(ROWS))
     with pytest.raises(mapix.FileChangedError, match="the object changed"):
         fresh.batch(np.arange(300))
-    for missing in ("s3://bucket/d/nothing", "s3://nobucket/x"):
-        with pytest.raises(FileNotFoundError, match="not there"):
-            mapix.open(missing)
+    with pytest.raises(FileNotFoundError, match="not there"):
+        mapix.open("s3://bucket/d/nothing")
+    with pytest.raises(FileNotFoundError, match="no such bucket"):
+        mapix.open("s3://nobucket/x")
 
 
 def test_folders_of_s3(bucket: Any) -> None:
@@ -239,6 +242,118 @@ def test_a_listing_that_is_refused(bucket: Any, monkeypatch: pytest.MonkeyPatch)
     np.testing.assert_array_equal(ds.batch([299]).images, ROWS[[299]])
     with pytest.raises(mapix.UnknownFormatError, match="the server does not list"):
         mapix.open("s3://bucket/private/other/")
+
+
+class Answers(BaseHTTPRequestHandler):
+    """An object store that answers every listing alike, and knows few objects."""
+
+    protocol_version = "HTTP/1.1"
+    status: ClassVar[int] = 200
+    body: ClassVar[bytes] = b""
+    objects: ClassVar[dict[str, bytes]] = {}
+
+    def do_GET(self) -> None:
+        self.answer(with_body=True)
+
+    def do_HEAD(self) -> None:
+        self.answer(with_body=False)
+
+    def answer(self, *, with_body: bool) -> None:
+        status, body, headers = self.status, self.body, {}
+        data = self.objects.get(self.path.partition("?")[0])
+        if data is not None and "list-type" not in self.path:
+            first, _, last = self.headers.get("Range", "=0-99999999")[6:].partition("-")
+            begin, end = int(first), min(int(last) + 1, len(data))
+            status, body = 206, data[begin:end]
+            headers["Content-Range"] = f"bytes {begin}-{end - 1}/{len(data)}"
+        self.send_response(status)
+        headers |= {"Content-Length": str(len(body)), "ETag": '"one"'}
+        headers["Last-Modified"] = "Wed, 21 Oct 2015 07:28:00 GMT"
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if with_body:
+            self.wfile.write(body)
+
+    def log_message(self, *args: Any) -> None:
+        del args
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Answers]]:
+    pytest.importorskip("obstore")
+    monkeypatch.setattr(store_object, "TRIES", 1)
+
+    class Own(Answers):
+        objects: ClassVar[dict[str, bytes]] = {}
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Own) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for name, value in {
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
+            "AWS_ALLOW_HTTP": "true",
+        }.items():
+            monkeypatch.setenv(name, value)
+        listing._known.clear()
+        yield Own
+        server.shutdown()
+    listing._known.clear()
+
+
+ERROR = b"<?xml version='1.0'?><Error><Code>%s</Code><Message>%s</Message></Error>"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "of_object", "of_folder"),
+    [
+        (404, ERROR % (b"NoSuchBucket", b"-"), FileNotFoundError, "no such bucket", None),
+        (404, b"", FileNotFoundError, "not there", "no such bucket"),
+        (400, ERROR % (b"InvalidBucketName", b"no"), OSError, "400 Bad Request .I.*: no.:", None),
+        (500, b"\n<Code>odd\x1b", OSError, "answered 500 Internal Server Error: 's3", None),
+        (301, b"", OSError, "obstore: .*region", None),
+    ],
+)
+def test_answers_of_a_store_are_in_our_words(
+    answers: Any, status: int, body: bytes, kind: Any, of_object: str, of_folder: str | None
+) -> None:
+    answers.status, answers.body = status, body
+    for url, match in (
+        ("s3://b/x.npy", of_object),
+        ("s3://b/d/", of_folder or of_object),
+    ):
+        with pytest.raises(kind, match=match) as caught:
+            mapix.open(url)
+        assert url in str(caught.value)
+        assert "127.0.0.1" not in str(caught.value)
+
+
+def test_wrong_credentials_are_named(answers: Any) -> None:
+    answers.status, answers.body = 403, ERROR % (b"SignatureDoesNotMatch", b"It does not match.")
+    reason = r"403 Forbidden \(SignatureDoesNotMatch: It does not match\.\)"
+    with pytest.raises(PermissionError, match=reason):
+        mapix.open("s3://b/x.npy")
+    with pytest.raises(mapix.UnknownFormatError, match=reason):
+        mapix.open("s3://b/d/")
+
+
+def test_objects_are_read_where_none_may_be_listed(answers: Any) -> None:
+    answers.status, answers.body = 403, ERROR % (b"AccessDenied", b"-")
+    raw = b"\0\0\x08\x04" + b"".join(n.to_bytes(4, "big") for n in ROWS.shape) + ROWS.tobytes()
+    answers.objects["/b/d/train-images-idx4-ubyte"] = raw
+    ds = mapix.open("s3://b/d/", format="idx")
+    np.testing.assert_array_equal(ds.batch([299]).images, ROWS[[299]])
+
+
+def test_a_folder_without_datasets_is_named(bucket: Any, tmp_path: Path) -> None:
+    del bucket
+    listing._known.clear()
+    with pytest.raises(ValueError, match=r"no dataset in s3://bucket/nothing/; .*format="):
+        mapix.catalogue.write("s3://bucket/nothing/", tmp_path / "x.catalogue")
+    with pytest.raises(FileNotFoundError, match="no such bucket"):
+        mapix.catalogue.write("s3://nothing/d/", tmp_path / "x.catalogue")
 
 
 def test_an_empty_object_of_s3(bucket: Any) -> None:

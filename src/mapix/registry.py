@@ -583,13 +583,23 @@ def _recognised_or_none(path: str) -> Format | None:
         return None
 
 
+def _refusal(folder: str) -> str:
+    """Return why a folder is not listed."""
+    try:
+        with scan(folder) as entries:
+            next(entries, None)
+            return "its listing failed before"
+    except OSError as e:
+        return e.strerror or str(e)
+
+
 def _tried(candidate: Candidate, refusals: list[tuple[str, str]]) -> str:
     """Return the text of an UnknownFormatError."""
     lines = "".join(f"\n  {name}: {why}" for name, why in refusals)
     if candidate.is_directory and not is_listed(candidate.path):
         return (
-            f"{candidate.path}: no files of known names are there, and the server does not list "
-            "what is there: open files by their URLs, mapix.open([url, url])"
+            f"{candidate.path}: no files of known names are there, and {_refusal(candidate.path)}; "
+            "open files by their URLs, mapix.open([url, url])"
         )
     if candidate.is_directory and _is_empty(candidate.path):
         kind: str | None = "an empty directory"

@@ -26,6 +26,8 @@ __all__ = ["Written", "add", "refresh", "remove", "write"]
 Path = str | os.PathLike[str]
 Chosen = tuple[list[int], dict[int, Draft], list[str]]
 
+MOST_NAMED = 3  # folders that an error names
+
 
 class Written(NamedTuple):
     """State what a catalogue holds after it was written.
@@ -97,13 +99,16 @@ def write(
     FileExistsError
         There is a file at ``path``.
     """
+    some = [shards] if isinstance(shards, str | os.PathLike) else list(shards)
     with NewWhole(path, calls, replace=replace) as out:
         making = Drafting(folder_of(out.path), ranges=ranges, names=names)
         drafts = _drafts(
-            find(shards, opening), making, opening, shown(progress, "cataloguing", "shards")
+            find(some, opening), making, opening, shown(progress, "cataloguing", "shards")
         )
         if not drafts:
-            raise ValueError(f"{os.fspath(path)}: there is no dataset in these folders")
+            where = ", ".join(str(os.fspath(one)) for one in some[:MOST_NAMED]) or "no folder"
+            reason = "files without marks, as those of VIMH, need format="
+            raise ValueError(f"{os.fspath(path)}: there is no dataset in {where}; {reason}")
         complete(out, making.schemas, drafts, 1, ranged=ranges)
     return _stated(path, added=tuple(draft.path for draft in drafts))
 

@@ -81,7 +81,7 @@ class Estimates:
         connections : int
             How many requests run at once.
         waste : float
-            At most so many bytes are requested per byte that is needed.
+            At most so many blocks are requested per block that is needed.
         """
         between, best, least = np.diff(blocks) - 1, 0, np.inf
         for gap in GAPS:

@@ -62,7 +62,7 @@ class _Listing:
     lock: threading.Lock = field(default_factory=threading.Lock)
     count: int = 0
     complete: bool = False
-    refused: bool = False
+    refusal: str = ""  # why the server does not list them
     until: float = 0.0  # on the clock of ``time.monotonic``
 
     def reach(self, most: int) -> None:
@@ -81,7 +81,7 @@ class _Listing:
                 if self.count or not isinstance(e, PermissionError):
                     self.names, self.until = None, 0.0  # the iterator has ended, names are missing
                     raise
-                self.refused = True  # objects may be read, and not listed
+                self.refusal = e.strerror or "permission denied"  # objects may be read all the same
             self.complete = self.count < most
             now = time.monotonic()
             self.until = now + max(LISTED_S, now - start)
@@ -114,7 +114,7 @@ def _stored(url: str) -> tuple[_Listing, str] | None:
         found = _known.get(above)
         if found is not None and now < found.until:
             below = url.removeprefix(above)
-            if not below or (found.complete and not found.refused):
+            if not below or (found.complete and not found.refusal):
                 return found, below
         above = above[: above.rindex("/", 0, -1) + 1]
     return None
@@ -147,7 +147,7 @@ def is_listed(url: str) -> bool:
         There is no such bucket, or the server does not answer.
     """
     found = _listing(url)
-    return found is not None and not found[0].refused
+    return found is not None and not found[0].refusal
 
 
 def entries(url: str) -> Iterator[Entry]:
@@ -162,8 +162,10 @@ def entries(url: str) -> Iterator[Entry]:
     """
     url = _with_slash(url)
     found = _listing(url)
-    if found is None or found[0].refused:
+    if found is None or found[0].refusal:
         reason = "the server does not list what is below it"
+        if found is not None:
+            reason += f": {found[0].refusal}"
         raise PermissionError(errno.EACCES, reason, plain_url(url))
     listing, below = found
     listing.reach(MOST_NAMES + 1)
@@ -184,7 +186,7 @@ def is_there(url: str) -> bool | None:
     """Return whether there is an object; None if no listing in memory shows it."""
     folder, _, name = url.rpartition("/")
     found = _stored(f"{folder}/")
-    if found is None or found[0].refused:
+    if found is None or found[0].refusal:
         return None
     listing, below = found
     what = listing.folders.get(below, {}).get(name, 0)

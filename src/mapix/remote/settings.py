@@ -16,8 +16,8 @@ TIMEOUT = "MAPIX_REMOTE_TIMEOUT"
 """Environment variable: seconds that a server may be silent."""
 
 WASTE = "MAPIX_REMOTE_WASTE"
-"""Environment variable: at most so many bytes are requested per byte that is needed; 1 for none
-but the pages that hold them."""
+"""Environment variable: at most so many pages are requested per page that is needed; 1 for none
+but the pages of the records."""
 
 LEAST_MIRROR_NBYTES = 256 << 20  # a call of the core may need as much at once
 DEFAULT_WASTE = 16.0
@@ -61,5 +61,5 @@ def most_mirror_nbytes(used: int, free: int) -> int:
 
 
 def waste() -> float:
-    """Return how many bytes are requested at most per byte that is needed."""
+    """Return how many pages are requested at most per page that is needed."""
     return _number(WASTE, 1, 1e9) or DEFAULT_WASTE

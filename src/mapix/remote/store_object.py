@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -24,6 +25,11 @@ LISTED = 1000  # names of a response
 CONFIGURED = ("AWS_", "AZURE_", "GOOGLE_")  # variables that obstore reads
 MOST_STORES = 8
 CHECKED_S = 5.0  # between two questions to fsspec whether an object is still the same
+STATUS = re.compile(r"status code: (\d{3}) ?([A-Za-z -]*)")  # in the text of an error of obstore,
+CODE = re.compile(r"<Code>(\w{1,60})</Code>")  # and in the body that it quotes
+MESSAGE = re.compile(r"<Message>([^<\x00-\x1f\x7f]{1,200})</Message>")
+REFUSALS = ("401", "403")
+NO_BUCKETS = ("NoSuchBucket", "ContainerNotFound")
 
 
 class StoreObject:
@@ -44,9 +50,11 @@ class StoreObject:
                 meta, self.first = found.meta, bytes(found.bytes())
         except (FileNotFoundError, PermissionError):
             raise
-        except OSError:  # of an empty object, too: it has no range
-            with _named_errors(self.url):
+        except OSError as e:  # of an empty object, too: it has no range
+            try:
                 meta, self.first = obstore.head(self._store, self._key), b""
+            except Exception:  # the first answer states more
+                raise e from None
             if meta["size"]:
                 raise
         self.nbytes = int(meta["size"])
@@ -107,24 +115,49 @@ def _store(bucket: str, timeout_s: float, environment: frozenset[tuple[str, str]
 os.register_at_fork(after_in_child=_store.cache_clear)
 
 
-def _named(e: Exception, url: str) -> Exception:
-    """Return an exception of obstore as one that names the object."""
+def _named(e: Exception, url: str, missing: str = "") -> Exception:
+    """Return an exception of obstore as one that names the object.
+
+    Parameters
+    ----------
+    e : Exception
+        Its exception.  Of a listing it is a generic one, whose text has the status.
+    url : str
+        The object or folder.
+    missing : str
+        What the server does not have, if it answered 404; by default the object, or its bucket.
+    """
     known = library("obstore.exceptions", "remote")
+    text = str(e)
+    status, code = STATUS.search(text), CODE.search(text)
+    number = status[1] if status else ""
     if isinstance(e, known.PreconditionError):
         return FileChangedError(url, "the object changed; open it again")
-    if isinstance(e, known.NotFoundError | FileNotFoundError):
-        return FileNotFoundError(errno.ENOENT, "not there", url)
-    if isinstance(e, known.PermissionDeniedError | known.UnauthenticatedError):
-        return PermissionError(errno.EACCES, f"refused: {_line(e)}", url)
-    return OSError(errno.EIO, f"obstore: {_line(e)}", url)
+    if isinstance(e, known.NotFoundError | FileNotFoundError) or number == "404":
+        bucket = code is not None and code[1] in NO_BUCKETS
+        reason = missing or ("there is no such bucket" if bucket else "not there")
+        return FileNotFoundError(errno.ENOENT, reason, url)
+    if status is None:  # the last part is the cause, after what was tried
+        line = (text.splitlines() or [type(e).__name__])[0]
+        reason = f"obstore: {line.rpartition(' - ')[2][:200]}"
+    else:
+        reason = f"the server answered {number} {status[2]}".rstrip()
+        message = MESSAGE.search(text)
+        said = ": ".join(found[1] for found in (code, message) if found)
+        reason += f" ({said})" if said else ""
+    if isinstance(e, known.PermissionDeniedError | known.UnauthenticatedError) or (
+        number in REFUSALS
+    ):
+        return PermissionError(errno.EACCES, reason, url)
+    return OSError(errno.EIO, reason, url)
 
 
 @contextlib.contextmanager
-def _named_errors(url: str) -> Iterator[None]:
+def _named_errors(url: str, missing: str = "") -> Iterator[None]:
     try:
         yield
     except Exception as e:
-        raise _named(e, url) from e
+        raise _named(e, url, missing) from e
 
 
 def names_in_store(url: str) -> Iterator[tuple[str, int]]:
@@ -132,7 +165,7 @@ def names_in_store(url: str) -> Iterator[tuple[str, int]]:
     store, key = _store_of(url)
     folder = key.rstrip("/")
     front = len(folder) + 1 if folder else 0
-    with _named_errors(plain_url(url)):
+    with _named_errors(plain_url(url), "there is no such bucket"):
         for some in library("obstore", "remote").list(store, folder or None, chunk_size=LISTED):
             yield from ((meta["path"][front:], meta["size"]) for meta in some)
 
@@ -202,6 +235,8 @@ def _file_system_of(url: str) -> tuple[Any, str]:
         found: tuple[Any, str] = core.url_to_fs(url)
     except (ValueError, ImportError) as e:
         raise UnsupportedError(f"{plain_url(url)}: {_line(e)}") from e
+    except Exception as e:  # of many libraries; some connect here
+        raise OSError(errno.EIO, f"fsspec: {_line(e)}", plain_url(url)) from e
     return found
 
 
