@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from mapix import _native
-from mapix.folders import cache_folder
+from mapix.locations import cache_folder
 from mapix.source import COARSE_NS, Fingerprint, Source
 
 __all__ = ["cache_folder", "cache_place", "distrusted", "racy_for", "replacing", "trusted"]

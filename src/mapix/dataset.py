@@ -13,7 +13,6 @@ from typing import (
     ClassVar,
     Generic,
     Literal,
-    NamedTuple,
     Self,
     TypeVar,
     overload,
@@ -41,6 +40,7 @@ from mapix.selection import Rows, chosen, compose, positions
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from mapix.annotations import Annotations, Unit
     from mapix.augmentation import Draws
     from mapix.batch import Batch, Prepared
     from mapix.byte_ranges import ByteRange
@@ -61,43 +61,6 @@ LABELS = BatchOptions._fields.index("labels")
 MOST_SHOWN = 8  # columns that ``repr`` lists
 
 R = TypeVar("R", covariant=True)
-
-
-class Unit(NamedTuple):
-    """Physical unit of the pixels of a record: ``number * scale + offset``.
-
-    Attributes
-    ----------
-    scale, offset : float
-        Of the numbers in the file.
-    name : str
-        Such as ``"dB"``.
-    """
-
-    scale: float
-    offset: float
-    name: str
-
-
-class Annotations(NamedTuple):
-    """Boxes, names, caption and unit: shown over and beside the pixels of a record.
-
-    Attributes
-    ----------
-    boxes : sequence of (x, y, width, height)
-        In pixels, from the left and upper side of the picture.
-    names : sequence of str
-        A text for each box; shorter where some have none.
-    caption : str
-        Text about the picture; empty without one.
-    unit : Unit or None
-        Unit of the pixels, where it is known.
-    """
-
-    boxes: Sequence[tuple[float, float, float, float]] = ()
-    names: Sequence[str] = ()
-    caption: str = ""
-    unit: Unit | None = None
 
 
 class Dataset(abc.ABC, Generic[R]):
@@ -513,6 +476,8 @@ class Dataset(abc.ABC, Generic[R]):
 
     def _annotations(self, row: int) -> Annotations:
         """Return what is shown over and beside the pixels of a record: by default nothing."""
+        from mapix.annotations import Annotations
+
         del row
         return Annotations()
 
@@ -1465,6 +1430,15 @@ class FileDataset(Dataset[R]):
             "converts": "" if wanted == native.newbyteorder("=") else f"{native} to {wanted}",
             "how": "numpy copies one image after the other",
         }
+
+
+def __getattr__(name: str) -> Any:
+    """Import ``Annotations`` and ``Unit``, which were defined here, when they are used."""
+    if name not in ("Annotations", "Unit"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from mapix.annotations import Annotations, Unit
+
+    return Annotations if name == "Annotations" else Unit
 
 
 def _has_argument(method: Callable[..., Any], name: str) -> bool:

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix import columns
+from mapix.annotations import Annotations
 from mapix.augmentation import Draws
 from mapix.batch import Batch, given
 from mapix.byte_ranges import ByteRange
 from mapix.columns import Column
-from mapix.dataset import Annotations, Dataset, Progress
+from mapix.dataset import Dataset, Progress
 from mapix.errors import FormatError, MapixError, UnsupportedError
 from mapix.expression import names_in
 from mapix.joint import JointGather, Labels, placed

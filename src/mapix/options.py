@@ -1,7 +1,5 @@
 """The options of ``batch``: one vocabulary for all families, checked once."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
@@ -30,6 +28,7 @@ MOST_THREADS = 16
 PART_NBYTES = 256 << 20  # of a part of a dataset, for jobs of several workers
 
 
+# Annotations are not text in this module: a NamedTuple would compile each of them.
 class BatchOptions(NamedTuple):
     """The options of a batch.  Hashable, so that families can cache what follows from a set.
 
@@ -85,7 +84,7 @@ class BatchOptions(NamedTuple):
 _DEFAULTS = BatchOptions()
 
 
-def numbers(x: ArrayLike | None) -> Any:
+def numbers(x: "ArrayLike | None") -> Any:
     """Return the same numbers as a float or a tuple of floats, which can be a key of a cache."""
     if x is None or isinstance(x, float | int):
         return x
@@ -113,7 +112,7 @@ def canvas_size(pad: Any) -> Any:
     return tuple(int(x) for x in sides)
 
 
-def batch_options(*known: Any, **named: Any) -> BatchOptions:
+def batch_options(*known: Any, **named: Any) -> "BatchOptions":
     """Return the options of a call of ``batch``: hashable, and those of one family in ``more``.
 
     Parameters
@@ -131,7 +130,7 @@ def batch_options(*known: Any, **named: Any) -> BatchOptions:
 
 
 @lru_cache(256)
-def checked(options: BatchOptions) -> BatchOptions:
+def checked(options: "BatchOptions") -> "BatchOptions":
     """Return the options with a dtype by name and at most 16 threads.
 
     Raises

@@ -5,8 +5,6 @@ packages add theirs through the entry-point group ``mapix.formats``: an entry na
 What an open needs is here; what only errors and searches need is imported when it is used.
 """
 
-from __future__ import annotations
-
 import errno
 import importlib
 import os
@@ -70,7 +68,7 @@ class Candidate:
 
     def __init__(
         self,
-        path: str | os.PathLike[str] | Candidate,
+        path: "str | os.PathLike[str] | Candidate",
         expect: Fingerprint | None = None,
         *,
         among: frozenset[str] = frozenset(),
@@ -84,7 +82,7 @@ class Candidate:
         self._is_directory: bool | None = None
 
     @classmethod
-    def of(cls, path: str | os.PathLike[str] | Candidate) -> Candidate:
+    def of(cls, path: "str | os.PathLike[str] | Candidate") -> "Candidate":
         """Return a candidate as it is, and make one of a path."""
         return path if isinstance(path, Candidate) else cls(path)
 
@@ -188,6 +186,7 @@ def _imported(what: str) -> Any:
     return getattr(importlib.import_module(name), attribute)
 
 
+# Annotations are not text in this module: a NamedTuple would compile each of them.
 class Format(NamedTuple):
     """The declaration of a format.
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
 import sys
 from collections.abc import Callable
@@ -15,11 +14,11 @@ from collections.abc import Callable
 from mapix import descriptors
 from mapix.copies import FolderCopies
 from mapix.errors import FileChangedError, LimitError
+from mapix.locations import absolute
 
-__all__ = ["ABSENT", "Root", "absolute", "is_url"]
+__all__ = ["ABSENT", "Root"]
 
 READ_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://", re.ASCII)
 ABSENT = frozenset(
     (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL, errno.EACCES)
 )
@@ -165,21 +164,6 @@ class Root:
     def _leaves(self, name: str) -> OSError:
         reason = f"the name {name!r} leaves the folder, or could"
         return OSError(errno.EXDEV, reason, self.path)
-
-
-def is_url(path: str | bytes) -> bool:
-    """Return whether a path is a URL: ``scheme://...``."""
-    return isinstance(path, str) and "://" in path and _URL.match(path) is not None
-
-
-def absolute(path: str) -> str:
-    """Return a path from the root of the file system, without resolving links or ``..``.
-
-    A URL is absolute.
-    """
-    if os.path.isabs(path) or is_url(path):
-        return path
-    return os.path.join(os.getcwd(), path)
 
 
 def _folder(path: str) -> int:

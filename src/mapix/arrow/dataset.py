@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mapix.annotations import Annotations
 from mapix.arrow.file import IMAGE, SHAPE, TableFile
 from mapix.columns import Column, column_of
-from mapix.dataset import Annotations, FileDataset, Progress
+from mapix.dataset import FileDataset, Progress
 from mapix.errors import FileChangedError, FormatError, MapixError
 from mapix.pictures.dataset import PictureDataset
 from mapix.pictures.decoding import MAX_PIXELS, EncodedPicture, image_of

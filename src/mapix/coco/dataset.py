@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mapix.annotations import Annotations
 from mapix.byte_ranges import ByteRange
 from mapix.coco.file import NO_FOLDER
 from mapix.coco.record import CocoAnnotation, CocoImage
 from mapix.columns import Column, column_of
-from mapix.dataset import Annotations, FileDataset, Progress
+from mapix.dataset import FileDataset, Progress
 from mapix.errors import UnsupportedError
 from mapix.options import BatchOptions
 from mapix.pictures.batching import PictureBatch

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from mapix.coco.layout import MOST_ITEM_NBYTES, NAME, Layout, Table, scan
 from mapix.errors import ClosedError, MapixError, UnsupportedError
+from mapix.locations import absolute
 from mapix.options import check_limits
 from mapix.pictures.decoding import MAX_PIXELS, EncodedPicture
 from mapix.registry import reopen
-from mapix.rooted import ABSENT, Root, absolute
+from mapix.rooted import ABSENT, Root
 from mapix.source import Fingerprint, Source
 
 __all__ = ["NO_FOLDER", "CocoFile", "Settings"]

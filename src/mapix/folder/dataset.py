@@ -11,9 +11,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mapix.annotations import Annotations
 from mapix.byte_ranges import ByteRange, shortened
 from mapix.columns import Column, class_numbers
-from mapix.dataset import Annotations, Progress
+from mapix.dataset import Progress
 from mapix.errors import FileChangedError, FormatError, MapixError
 from mapix.folder.fields import LABEL, field_column, fields_of, is_number, labels_are_numbers
 from mapix.folder.metadata_file import MetadataFile

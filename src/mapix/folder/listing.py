@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mapix.errors import ClosedError, FileChangedError, FormatError
 from mapix.folder.layout import NAME
 from mapix.folder.metadata_file import MetadataFile
-from mapix.rooted import absolute
+from mapix.locations import absolute
 from mapix.source import Fingerprint, fingerprint_of_object, is_url
 
 __all__ = ["FolderSource", "ListedFile", "Rows"]

@@ -15,8 +15,8 @@ from mapix.folder.files import Files, Settings
 from mapix.folder.layout import NAME, canonical, file_names, kind, spellings
 from mapix.folder.lines import Lines
 from mapix.folder.splits import Place
+from mapix.locations import absolute
 from mapix.registry import reopen
-from mapix.rooted import absolute
 from mapix.source import Fingerprint, Source
 
 __all__ = ["MetadataFile"]

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from mapix import _native
 from mapix.errors import LimitError
-from mapix.folders import cache_folder
+from mapix.locations import cache_folder
 from mapix.remote import settings
 from mapix.remote.estimates import runs
 

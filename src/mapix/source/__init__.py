@@ -4,7 +4,10 @@ The package knows no format.  A mapping lives until the last array that aliases 
 after ``Source.close()``.
 """
 
-from mapix.rooted import absolute, is_url
+from typing import TYPE_CHECKING
+
+from mapix.lazy import attach
+from mapix.locations import absolute, is_url
 from mapix.source.file_map import HUGE_NBYTES, Mapping, Needs
 from mapix.source.fingerprint import (
     COARSE_NS,
@@ -31,7 +34,9 @@ from mapix.source.paths import (
     real_path,
     scan,
 )
-from mapix.source.remote_folder import RemoteFolder
+
+if TYPE_CHECKING:
+    from mapix.source.remote_folder import RemoteFolder
 
 __all__ = [
     "COARSE_NS",
@@ -63,3 +68,5 @@ __all__ = [
     "sample",
     "scan",
 ]
+
+__getattr__, __dir__ = attach(__name__, {"RemoteFolder": "remote_folder"})

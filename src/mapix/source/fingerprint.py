@@ -1,7 +1,5 @@
 """Recognise a file: its identity, size and times, and a sample of its bytes."""
 
-from __future__ import annotations
-
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -18,6 +16,7 @@ SAMPLE_NBYTES = 4096
 COARSE_NS = 2_000_000_000  # resolution of times in zip and FAT; that of tar is one second
 
 
+# Annotations are not text in this module: a NamedTuple would compile each of them.
 class Fingerprint(NamedTuple):
     """Identity, size and times of a file when it was opened (fstat), and a sample of its bytes.
 
@@ -37,7 +36,7 @@ class Fingerprint(NamedTuple):
     sample: int | None = None
 
     @classmethod
-    def of(cls, s: os.stat_result) -> Fingerprint:
+    def of(cls, s: os.stat_result) -> "Fingerprint":
         """Make a fingerprint of a stat result."""
         return cls(
             s.st_dev,
@@ -52,11 +51,11 @@ class Fingerprint(NamedTuple):
         )
 
     @classmethod
-    def of_file(cls, file: _native.OpenFile) -> Fingerprint:
+    def of_file(cls, file: "_native.OpenFile") -> "Fingerprint":
         """Make a fingerprint of an open file, as it was when it was opened."""
         return tuple.__new__(cls, (*file.state, None))
 
-    def difference(self, now: Fingerprint) -> str | None:
+    def difference(self, now: "Fingerprint") -> str | None:
         """Return a text that states what changed since then; None if the bytes can be the same.
 
         A change of ctime alone is harmless if permissions, owner or link count explain it (chmod, a
@@ -82,7 +81,7 @@ class Fingerprint(NamedTuple):
         return None
 
 
-def fingerprint_of_object(tag: str | None, nbytes: int, modified_ns: int) -> Fingerprint:
+def fingerprint_of_object(tag: str | None, nbytes: int, modified_ns: int) -> "Fingerprint":
     """Return the fingerprint of a remote object; without a tag it equals no other one."""
     import zlib
 
@@ -92,7 +91,7 @@ def fingerprint_of_object(tag: str | None, nbytes: int, modified_ns: int) -> Fin
     return Fingerprint(REMOTE, number, nbytes, modified_ns, modified_ns, 0o400, *owner, 1)
 
 
-def sample(mapping: Mapping, nbytes: int) -> int:
+def sample(mapping: "Mapping", nbytes: int) -> int:
     """Return the CRC32C of the first ``nbytes`` of a file, or of 32 blocks of 4 KiB in them.
 
     Up to 128 KiB, all bytes are read.  Above, the blocks are the first one, the last one, and one
@@ -124,7 +123,7 @@ def same_time(a: int, b: int) -> bool:
     return a == b or (late - early < COARSE_NS and early % 1_000_000_000 == 0)
 
 
-def content_difference(expect: Fingerprint, mapping: Mapping) -> str | None:
+def content_difference(expect: "Fingerprint", mapping: "Mapping") -> str | None:
     """Return a text on how a file differs from the expected one; None for the same content."""
     now = mapping.fingerprint
     moved = expect.difference(now)

@@ -6,15 +6,18 @@ import functools
 import os
 import stat
 from collections.abc import Iterator
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from mapix import _native
 from mapix.copies import current
 from mapix.errors import ClosedError, FileChangedError
-from mapix.rooted import Root, absolute, is_url
+from mapix.locations import absolute, is_url
 from mapix.source.file_map import HeldMapping, Mapping
 from mapix.source.fingerprint import Fingerprint, content_difference, fingerprint_of_object
 from mapix.source.paths import FRONT_NBYTES, opened
+
+if TYPE_CHECKING:
+    from mapix.rooted import Root
 
 WARM_STEP_NBYTES = 64 << 20  # brought into memory between two checks for Ctrl-C
 

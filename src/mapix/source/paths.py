@@ -12,7 +12,7 @@ from typing import Protocol
 
 from mapix import _native, descriptors
 from mapix.errors import LimitError, MapixError
-from mapix.rooted import is_url
+from mapix.locations import is_url
 
 # O_NONBLOCK: opening a FIFO must not hang; for regular files it has no effect.
 READ_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC

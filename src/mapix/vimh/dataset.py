@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from mapix import views
-from mapix.dataset import Annotations, Unit
 from mapix.errors import UnsupportedError
 from mapix.options import BatchOptions, batch_options
 from mapix.selection import Rows, positions
@@ -24,6 +23,7 @@ from mapix.vimh.record_types import Record
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from mapix.annotations import Annotations
     from mapix.augmentation import Draws
     from mapix.batch import Batch, Prepared
     from mapix.byte_ranges import ByteRange
@@ -429,6 +429,8 @@ class Dataset(record_types.Rows, Batching):
         return byte_ranges(self._gatherer, row)
 
     def _annotations(self, row: int) -> Annotations:
+        from mapix.annotations import Annotations, Unit
+
         found = self._gatherer.record(row).spec_range
         if found is None or found[0] == found[1]:
             return Annotations()

@@ -27,10 +27,10 @@ __all__ = [
 ]
 
 SPLITS = ("train", "test")
-SPLIT_NAME = re.compile(r"[A-Za-z0-9]\w*", re.ASCII)  # what a split may be called
+SPLIT_NAME = r"[A-Za-z0-9]\w*"  # what a split may be called, in ASCII
 TOTALS = ("total", "n")  # total_samples and n_samples count all splits together
 CIFAR = "data_batch_"  # the training batches of CIFAR-10
-COUNT = re.compile(rb'"(?:num_)?([A-Za-z0-9]\w*)_samples"\s*:')  # its number in the info JSON
+COUNT = rb'"(?:num_)?([A-Za-z0-9]\w*)_samples"\s*:'  # its number in the info JSON
 PICKLE_SUFFIX = "_batch"
 NAMES = (*SPLITS, *(name + PICKLE_SUFFIX for name in SPLITS), INFO_NAME)
 
@@ -66,7 +66,7 @@ def split_names(folder: str) -> tuple[str, ...]:
         info = read_small(os.path.join(folder, INFO_NAME), INFO_NBYTES)
     except (OSError, LimitError):
         return SPLITS
-    counted = (name.decode() for name in COUNT.findall(info))
+    counted = (name.decode() for name in re.findall(COUNT, info))
     names = dict.fromkeys(name for name in counted if name not in (*SPLITS, *TOTALS))
     return (*SPLITS, *(name for name in names if _file_of(folder, name)))
 

@@ -8,12 +8,9 @@ A label in the file is one byte, the *code*.  It has four units:
 ``"class"``       the class number that the original trains on
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -29,8 +26,8 @@ Unit = Literal["raw", "normalised", "physical", "class"]
 UNITS: tuple[str, ...] = ("raw", "normalised", "physical", "class")
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+# Annotations are not text in this module: a NamedTuple would compile each of them.
+class Parameter(NamedTuple):
     """One label: its id in the file, its range, and its classes.
 
     Attributes
@@ -68,7 +65,7 @@ class Parameter:
         """Whether the parameter has one value for all records, and so is not in the records."""
         return self.id is None
 
-    def quantise(self, values: ArrayLike) -> NDArray[np.uint8]:
+    def quantise(self, values: "ArrayLike") -> "NDArray[np.uint8]":
         """Return codes of physical values, uint8: truncated, then clipped, as the original does."""
         x = np.asarray(values, dtype=np.float64)
         span = self.max - self.min
@@ -77,14 +74,14 @@ class Parameter:
         scaled = (x - self.min) / span * LEVELS if span else np.zeros_like(x)
         return np.clip(np.trunc(scaled), 0, LEVELS).astype(np.uint8)
 
-    def dequantise(self, codes: ArrayLike) -> NDArray[np.float64]:
+    def dequantise(self, codes: "ArrayLike") -> "NDArray[np.float64]":
         """Return physical values of codes, float64."""
         q = np.asarray(codes, dtype=np.float64)
         if self.direct:
             return self.min + q
         return self.min + q / LEVELS * (self.max - self.min)
 
-    def class_of(self, codes: ArrayLike) -> NDArray[np.int64]:
+    def class_of(self, codes: "ArrayLike") -> "NDArray[np.int64]":
         """Return class numbers of codes, int64 in 0..num_classes-1."""
         q = np.asarray(codes)
         if self.direct:
@@ -146,7 +143,7 @@ class Parameters(Mapping[str, Parameter]):
         self.fixed: dict[str, Parameter] = {p.name: p for p in fixed}
 
     @classmethod
-    def from_info(cls, info: Mapping[str, Any]) -> Parameters:
+    def from_info(cls, info: Mapping[str, Any]) -> "Parameters":
         """Return the parameters of an info JSON.
 
         Raises
@@ -171,7 +168,7 @@ class Parameters(Mapping[str, Parameter]):
                 fixed.append(_parameter(str(name), None, {**known, **mappings.get(name, {})}))
         return cls(varying, fixed)
 
-    def with_ids(self, ids: Sequence[int]) -> Parameters:
+    def with_ids(self, ids: Sequence[int]) -> "Parameters":
         """Return these parameters, and ``param_<id>`` for each id without a name."""
         unknown = [Parameter(f"param_{i}", i) for i in ids if i not in self._by_id]
         return Parameters([*self._varying.values(), *unknown], list(self.fixed.values()))
@@ -204,7 +201,7 @@ class Parameters(Mapping[str, Parameter]):
         known = self._by_id.get(id)
         return Parameter(f"param_{id}", id) if known is None else known
 
-    def columns(self) -> NDArray[np.int16]:
+    def columns(self) -> "NDArray[np.int16]":
         """Return the label column of each id, int16 (256,); -1 for ids without one."""
         out = np.full(256, -1, dtype=np.int16)
         for column, p in enumerate(self._varying.values()):
@@ -212,7 +209,7 @@ class Parameters(Mapping[str, Parameter]):
                 out[p.id] = column
         return out
 
-    def table(self, unit: str) -> NDArray[Any]:
+    def table(self, unit: str) -> "NDArray[Any]":
         """Return the value of each code of each parameter in ``unit``, shape (heads, 256).
 
         float32 for normalised and physical, int64 for class, uint8 for raw.
@@ -229,10 +226,10 @@ class Parameters(Mapping[str, Parameter]):
                 row[:] = codes / LEVELS if unit == "normalised" else codes
         return out
 
-    def quantise(self, values: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.uint8]]:
+    def quantise(self, values: "Mapping[str, ArrayLike]") -> "dict[str, NDArray[np.uint8]]":
         """Return codes of physical values, by name."""
         return {name: self[name].quantise(v) for name, v in values.items()}
 
-    def dequantise(self, codes: Mapping[str, ArrayLike]) -> dict[str, NDArray[np.float64]]:
+    def dequantise(self, codes: "Mapping[str, ArrayLike]") -> "dict[str, NDArray[np.float64]]":
         """Return physical values of codes, by name."""
         return {name: self[name].dequantise(v) for name, v in codes.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -222,7 +223,11 @@ def checked_names(splits: Iterable[str]) -> tuple[str, ...]:
     """Return names of splits, which must be different, and names of files and of keys."""
     names = tuple(splits)
     for name in names:
-        if not SPLIT_NAME.fullmatch(name) or name.endswith(PICKLE_SUFFIX) or name in TOTALS:
+        if (
+            not re.fullmatch(SPLIT_NAME, name, re.ASCII)
+            or name.endswith(PICKLE_SUFFIX)
+            or name in TOTALS
+        ):
             raise ValueError(f"{name!r} cannot be the name of a split: letters, digits and _")
     if not names or len(set(names)) != len(names):
         raise ValueError(f"splits must be different names, got {names}")
