@@ -21,7 +21,7 @@ from typing import (
 import numpy as np
 
 from mapix.copies import MOST_COPIED_NBYTES
-from mapix.errors import MapixError, UnsupportedError
+from mapix.errors import UnsupportedError
 from mapix.options import (
     PART_NBYTES,
     BatchOptions,
@@ -58,7 +58,6 @@ __all__ = ["Annotations", "Dataset", "FileDataset", "Progress", "Unit"]
 
 MOST_PREPARED = 16  # sets of options
 LABELS = BatchOptions._fields.index("labels")
-MOST_SHOWN = 8  # columns that ``repr`` lists
 
 R = TypeVar("R", covariant=True)
 
@@ -238,41 +237,17 @@ class Dataset(abc.ABC, Generic[R]):
         draws: Draws | None = None,
     ) -> Batch:
         """Read each record's ``_image``, and put it into a batch by numpy."""
-        from mapix.assembly import assembled
+        from mapix.operations.batches import assembled_of
 
-        images = []
-        for row in rows.tolist():
-            image = self._image(row)
-            if image is None:
-                raise UnsupportedError(f"{self.path}: {self.FAMILY} records have no pixels")
-            images.append(image)
-        labels, present, names = None, None, tuple(self._label_names())
-        if options.labels is not None and names:
-            labels, present = self._labels_of(names, rows)
-        return assembled(
-            *(self.path, images, options, out),
-            labels=labels,
-            present=present,
-            names=() if labels is None else names,
-            row_shape=self.image_shape or (0, 0, 0),
-            augment=draws,
-        )
+        return assembled_of(self, rows, options, out, draws)
 
     def _labels_of(
         self, names: tuple[str, ...], rows: NDArray[np.int64]
     ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
         """Return labels of records of the file, by number: values and presence (b, names)."""
-        whole: Dataset[R] = self
-        if self._rows is not None:
-            if self._whole is None:
-                self._whole = self._part(None)
-            whole = self._whole
-        columns = [whole.columns[name] for name in names]
-        values = np.stack([column.values[rows] for column in columns], axis=1)
-        present = np.stack([column.present[rows] for column in columns], axis=1)
-        if values.dtype == np.int64:
-            values[~present] = -1  # int64 labels are class numbers: see ``_as_classes``
-        return values, present
+        from mapix.operations.batches import labels_of
+
+        return labels_of(self, names, rows)
 
     @abc.abstractmethod
     def verify(self, progress: Any = None, *, map: Map | None = None) -> Report:
@@ -428,14 +403,9 @@ class Dataset(abc.ABC, Generic[R]):
         int64 (n,), or one number where all are alike.  By default they are those of
         ``_byte_ranges`` that are not headers; a family with a faster way overrides it.
         """
-        rows = self.rows.tolist()
-        if rows and not self._byte_ranges(rows[0]):
-            nbytes = getattr(getattr(self, "source", None), "nbytes", 0)
-            return max(1, nbytes // max(1, self._count()))
-        return np.array(
-            [sum(r.nbytes for r in self._byte_ranges(row) if r.kind != "header") for row in rows],
-            np.int64,
-        )
+        from mapix.operations.places import record_sizes
+
+        return record_sizes(self)
 
     def _total_size(self) -> int:
         """Return the bytes of all of this dataset's records in its files: see ``_record_sizes``."""
@@ -520,27 +490,18 @@ class Dataset(abc.ABC, Generic[R]):
         ValueError
             ``copy`` is False: ``images`` or ``view()`` of some families is a view.
         """
-        from mapix.views import exported
+        from mapix.operations.exports import array_of
 
-        if self.image_shape is None:
-            raise UnsupportedError(
-                f"{self.path}: {self.RECORDS} of {self.FAMILY} without a common shape are not one "
-                "array: take ds[i], or ds.batch(...)"
-            )
-        if copy is False:
-            raise ValueError(f"{self.path}: {self.RECORDS} as one array need a copy")
-        return exported(self.batch(np.arange(len(self)), labels=None).images, dtype)
+        return array_of(self, dtype, copy)
 
     def __dlpack__(self, *, copy: bool | None = None, **options: Any) -> Any:
         """Return the images of all records, for ``from_dlpack(ds)`` of other libraries: a copy.
 
         A view of a file would not do: not all libraries refuse to write to what is read-only.
         """
-        if copy is False:
-            raise BufferError(f"{self.path}: {self.RECORDS} for other libraries need a copy")
-        found = np.asarray(self)
-        native = found.astype(found.dtype.newbyteorder("="), copy=False)
-        return np.require(native, requirements="W").__dlpack__(**options)
+        from mapix.operations.exports import dlpack_of
+
+        return dlpack_of(self, copy=copy, **options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
         """Return the device of the copy: the CPU."""
@@ -600,15 +561,9 @@ class Dataset(abc.ABC, Generic[R]):
 
     def _fulfils(self, condition: str) -> NDArray[np.bool_]:
         """Return for which records a condition, as text, holds: bool (n,)."""
-        from mapix.expression import evaluate
+        from mapix.operations.subsets import fulfils
 
-        found, names = evaluate(condition, self.columns)
-        mask = np.broadcast_to(np.asarray(found, bool), (len(self),)).copy()
-        for name in names:
-            column = self.columns[name]
-            if not column.complete:
-                mask &= column.present
-        return mask
+        return fulfils(self, condition)
 
     def sort_by(self, name: str, *, descending: bool = False) -> Self:
         """Return the same records in the order of a column.
@@ -634,21 +589,9 @@ class Dataset(abc.ABC, Generic[R]):
             1 / (number of records of the same class) ** power, scaled; 0 where a value is missing.
             For ``torch.utils.data.WeightedRandomSampler``, or ``ds.draw``.
         """
-        columns = [self._named(name) for name in names or self._label_names()]
-        if not columns:
-            return np.ones(len(self))
-        group, present = np.zeros(len(self), np.int64), np.ones(len(self), np.bool_)
-        for column in columns:
-            classes = column.groups()
-            present &= classes >= 0
-            _, group = np.unique(
-                group * (int(classes.max(initial=0)) + 2) + classes, return_inverse=True
-            )
-        counts = np.bincount(group[present], minlength=int(group.max(initial=0)) + 1)
-        found = np.zeros(len(self))
-        found[present] = 1.0 / counts[group[present]] ** power
-        total = found.sum()
-        return found * (present.sum() / total) if total else found
+        from mapix.operations.subsets import weights
+
+        return weights(self, *names, power=power)
 
     def draw(self, n: int, *, weights: ArrayLike | None = None, seed: int | None = None) -> Self:
         """Draw records at random, with replacement, with chances in proportion to weights.
@@ -1038,17 +981,9 @@ class Dataset(abc.ABC, Generic[R]):
 
         Reads no pixels.  Copies: yes.
         """
-        from mapix.batch import Batch
+        from mapix.operations.batches import label_array
 
-        self._check_unit(labels)
-        names = tuple(self._label_names())
-        if not names:
-            return None
-        values, present = self._labels_of(names, self.rows)
-        shapes = np.empty((len(values), 3), np.uint16)
-        batch = Batch(values, values, present, shapes, None, None, names)
-        found = self._as_classes(batch) if labels == "class" else batch
-        return np.asarray(found.labels), present, names
+        return label_array(self, labels)
 
     # --- what people see --------------------------------------------------------------------------
 
@@ -1097,26 +1032,14 @@ class Dataset(abc.ABC, Generic[R]):
 
     def _described(self) -> str:
         """Return path and summary; of a file that cannot be read the reason."""
-        from mapix.text import printable
+        from mapix.operations.descriptions import described
 
-        try:
-            what = "closed" if self.closed else self._summary()
-        except (MapixError, OSError) as e:
-            what = f"cannot be read: {e}"
-        return f"{printable(self.path)}: {what}"
+        return described(self)
 
     def __repr__(self) -> str:
-        from mapix.text import printable
+        from mapix.operations.descriptions import representation
 
-        module = type(self).__module__.split(".")
-        found = f"<{'.'.join(module[:2])}.{type(self).__name__} {self._described()}"
-        try:
-            names = [] if self.closed else list(self._shown_names())
-        except (MapixError, OSError) as e:
-            names = [f"cannot be read: {e}"]
-        more = f", {len(names) - MOST_SHOWN} others" if len(names) > MOST_SHOWN else ""
-        columns = ", ".join(map(printable, names[:MOST_SHOWN])) + more
-        return f"{found}\n columns: {columns}>" if columns else f"{found}>"
+        return representation(self)
 
     # --- facts and health -------------------------------------------------------------------------
 
@@ -1134,18 +1057,9 @@ class Dataset(abc.ABC, Generic[R]):
             ``format``, ``path``, ``records``, ``columns`` (a list of dicts), ``splits``, and what
             the family states besides.  Cost: no pixel is read.
         """
-        columns = [
-            {"name": name, "label": name in self._label_names()} for name in self._column_names()
-        ]
-        found = {"format": self.FAMILY, "path": self.path, "records": len(self), "nbytes": None}
-        found |= self._facts()
-        if found["nbytes"] is None:  # the family does not state it
-            del found["nbytes"]
-        return {
-            **found,
-            "columns": columns,
-            "splits": dict(self.splits),
-        }
+        from mapix.operations.descriptions import describe
+
+        return describe(self)
 
     def statistics(
         self, progress: Progress | bool | None = None, *, map: Map | None = None
@@ -1175,15 +1089,9 @@ class Dataset(abc.ABC, Generic[R]):
         progress : callable or True, optional
             ``progress(bytes_done, bytes_total)``; True shows a bar.
         """
-        from mapix.progress import shown
+        from mapix.operations.places import warm
 
-        progress = shown(progress, "reading", "bytes")
-        source = getattr(self, "source", None)
-        if source is None:
-            raise UnsupportedError(f"{self.path}: {self.FAMILY} datasets cannot be warmed")
-        for done in source.warm():
-            if progress is not None:
-                progress(done, source.nbytes)
+        warm(self, progress)
 
     def snapshot(self, max_nbytes: int = MOST_COPIED_NBYTES) -> Self:
         """Copy the files of this dataset into memory, and return the dataset on the copies.
@@ -1233,22 +1141,9 @@ class Dataset(abc.ABC, Generic[R]):
         ValueError
             Neither, or both, of ``index`` and ``batch`` were given.
         """
-        if (index is None) == (batch is None):
-            raise ValueError("pass the index of a record, or batch=indices")
-        found: dict[str, Any] = {
-            "reads_nbytes": 0,
-            "copies_nbytes": 0,
-            "decodes": "",
-            "swaps": "",
-            "converts": "",
-            "how": "",
-        }
-        if batch is None:
-            row = chosen(index, self._rows, len(self), self.path, self.RECORDS)
-            assert isinstance(row, int)
-            return found | self._explained(row)
-        made = self._possible(batch_options(**options))
-        return found | self._explained_batch(self._rows_of(batch), made)
+        from mapix.operations.descriptions import explain
+
+        return explain(self, index, batch=batch, **options)
 
     def byte_ranges(self, index: int) -> list[ByteRange]:
         """Return where the fields of a record lie in its files, and what their bytes mean.
@@ -1387,13 +1282,9 @@ class FileDataset(Dataset[R]):
 
         None of other arrays, and of empty ones.
         """
-        file = np.frombuffer(self.source.mapping.memory, np.uint8)
-        if not array.size or not np.may_share_memory(array, file):
-            return None
-        spans = [(n - 1) * step for n, step in zip(array.shape, array.strides, strict=True)]
-        first = array.ctypes.data + sum(span for span in spans if span < 0)
-        end = array.ctypes.data + sum(span for span in spans if span > 0) + array.itemsize
-        return first - file.ctypes.data, end - first, array.ctypes.data - first
+        from mapix.operations.places import place_of
+
+        return place_of(self, array)
 
     def _byte_ranges(self, row: int) -> list[ByteRange]:
         """Return the place of the pixels, where they are a view of the file."""

@@ -1,0 +1,1 @@
+"""The implementation of rarely used operations of the contract, imported when they are called."""
