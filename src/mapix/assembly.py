@@ -9,12 +9,12 @@ import numpy as np
 
 from mapix.batch import Batch, affine, given
 from mapix.errors import LimitError
-from mapix.options import BatchOptions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mapix.augmentation import Draws
+    from mapix.options import BatchOptions
 
 __all__ = ["assembled", "check_padding", "place"]
 

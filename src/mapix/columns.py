@@ -11,12 +11,13 @@ import numpy as np
 
 from mapix.arrow_capsules import array_capsules, stream_capsule
 from mapix.errors import MapixError, UnsupportedError
-from mapix.selection import Rows
 from mapix.text import counted
 from mapix.views import exported
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from mapix.selection import Rows
 
 __all__ = [
     "FACTS",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix._native.core import OK, ffi, lib
 from mapix._native.records import DTYPES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["FILTERS", "resize"]
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix.annotations import Annotations
 from mapix.arrow.file import IMAGE, SHAPE, TableFile
@@ -19,6 +18,9 @@ from mapix.plans import Map, over
 from mapix.report import Report, report_progress
 from mapix.text import title_of
 from mapix.views import exported
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["ArrowTable", "ParquetTable", "TableRecord"]
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import io
 import json
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix.arrow.stream import FILE_BEGIN, Stream, is_stream, rows_of_batches
 from mapix.errors import FileChangedError, FormatError, LimitError, MapixError
 from mapix.optional import library
-from mapix.source import Source
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mapix.source import Source
 
 __all__ = ["TableFile"]
 

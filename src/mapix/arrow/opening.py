@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from mapix.arrow.dataset import ArrowTable, ParquetTable
 from mapix.arrow.file import MOST_GROUP_NBYTES, TableFile
 from mapix.arrow.places import ARROW, PARQUET, TRAIN, files_of_splits
 from mapix.arrow.saved import SavedTables
-from mapix.dataset import Progress
 from mapix.errors import FormatError
 from mapix.options import check_limits
 from mapix.pictures.decoding import MAX_PIXELS
 from mapix.registry import Candidate
-from mapix.report import Report
 from mapix.source import is_url, path_beside
+
+if TYPE_CHECKING:
+    from mapix.dataset import Progress
+    from mapix.report import Report
 
 __all__ = ["open_arrow", "open_parquet", "verify_arrow", "verify_parquet"]
 

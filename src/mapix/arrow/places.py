@@ -11,17 +11,17 @@ Four kinds of directories are known, which Hugging Face's ``datasets`` and its H
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mapix.arrow.stream import CONTINUED, is_stream
 from mapix.errors import FormatError, LimitError
-from mapix.registry import Candidate
 from mapix.source import is_file, is_listed, read_small, scan
+
+if TYPE_CHECKING:
+    from mapix.registry import Candidate
 
 __all__ = ["ARROW", "PARQUET", "TRAIN", "arrow_refusal", "files_of_splits", "parquet_refusal"]
 
@@ -31,7 +31,7 @@ DATA = "data"  # folder of the files of a data set of the Hub
 TRAIN = "train"
 MOST_JSON_NBYTES = 1 << 24
 MOST_ENTRIES = 10_000  # of a directory that are listed: it may hold a million pictures
-SHARDED = re.compile(r"(.+)-(\d{5})-of-(\d{5})(?:-[0-9a-f]{16})?", re.ASCII)
+SHARDED = r"(.+)-(\d{5})-of-(\d{5})(?:-[0-9a-f]{16})?"
 
 
 def files_of_splits(folder: str, format: str) -> dict[str, list[str]]:
@@ -60,6 +60,8 @@ def arrow_refusal(candidate: Candidate) -> str | None:
     """Return why a path cannot be of Arrow files, or None: see ``mapix.registry.Format``."""
     if candidate.is_directory:
         return _refusal(candidate, ARROW, f"no {STATE}, {DICT} or cache of Arrow files in it")
+    from mapix.arrow.stream import CONTINUED, is_stream
+
     if candidate.front.startswith(CONTINUED) and not is_stream(candidate.front):
         return "no message with a schema"
     return None
@@ -111,7 +113,7 @@ def _cached(folder: str) -> dict[str, list[str]]:
 
 def _hub(folder: str) -> dict[str, list[str]]:
     for place in (folder, os.path.join(folder, DATA)):
-        shards = [stem for stem in _stems(place, PARQUET) if SHARDED.fullmatch(stem)]
+        shards = [stem for stem in _stems(place, PARQUET) if re.fullmatch(SHARDED, stem, re.ASCII)]
         if shards:
             names = dict.fromkeys(map(_whole, shards))
             return {
@@ -139,7 +141,7 @@ def _listed(folder: str) -> Iterator[str]:
 
 def _whole(stem: str) -> str:
     """Return a name without ``-00000-of-00002``."""
-    found = SHARDED.fullmatch(stem)
+    found = re.fullmatch(SHARDED, stem, re.ASCII)
     return found[1] if found else stem
 
 
@@ -151,7 +153,7 @@ def _in_order(folder: str, stems: list[str], format: str) -> list[str]:
     FormatError
         Some are missing, or there are those of several sets.
     """
-    names = [SHARDED.fullmatch(stem) for stem in stems]
+    names = [re.fullmatch(SHARDED, stem, re.ASCII) for stem in stems]
     numbers = [(int(found[2]), int(found[3])) if found else (0, 1) for found in names]
     n = numbers[0][1]
     if numbers != [(k, n) for k in range(n)]:
@@ -161,6 +163,8 @@ def _in_order(folder: str, stems: list[str], format: str) -> list[str]:
 
 
 def _json(folder: str, name: str) -> dict[str, Any]:
+    import json
+
     path = os.path.join(folder, name)
     try:
         found = json.loads(read_small(path, MOST_JSON_NBYTES))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from mapix.arrow.dataset import ArrowTable, TableRecord
 from mapix.pictures.joined import JoinedPictures
-from mapix.selection import Rows
+
+if TYPE_CHECKING:
+    from mapix.selection import Rows
 
 __all__ = ["SavedTables"]
 

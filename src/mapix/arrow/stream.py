@@ -10,11 +10,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mapix.errors import FormatError, TruncatedError, UnsupportedError
 from mapix.optional import library
-from mapix.source import Source
+
+if TYPE_CHECKING:
+    from mapix.source import Source
 
 __all__ = [
     "CONTINUED",

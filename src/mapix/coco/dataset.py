@@ -7,27 +7,28 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix.annotations import Annotations
-from mapix.byte_ranges import ByteRange
 from mapix.coco.file import NO_FOLDER
 from mapix.coco.record import CocoAnnotation, CocoImage
 from mapix.columns import Column, column_of
 from mapix.dataset import FileDataset, Progress
 from mapix.errors import UnsupportedError
-from mapix.options import BatchOptions
 from mapix.pictures.batching import PictureBatch
 from mapix.pictures.dataset import PictureDataset
-from mapix.plans import Map
-from mapix.report import Report
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from mapix.augmentation import Draws
     from mapix.batch import Batch
+    from mapix.byte_ranges import ByteRange
     from mapix.coco.file import CocoFile
     from mapix.coco.layout import Table
+    from mapix.options import BatchOptions
     from mapix.pictures.decoding import EncodedPicture
+    from mapix.plans import Map
+    from mapix.report import Report
     from mapix.source import Fingerprint
 
 __all__ = ["CocoAnnotations", "CocoBatch", "CocoImages"]

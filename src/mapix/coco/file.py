@@ -6,10 +6,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix.coco.layout import MOST_ITEM_NBYTES, NAME, Layout, Table, scan
 from mapix.errors import ClosedError, MapixError, UnsupportedError
@@ -18,7 +17,11 @@ from mapix.options import check_limits
 from mapix.pictures.decoding import MAX_PIXELS, EncodedPicture
 from mapix.registry import reopen
 from mapix.rooted import ABSENT, Root
-from mapix.source import Fingerprint, Source
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mapix.source import Fingerprint, Source
 
 __all__ = ["NO_FOLDER", "CocoFile", "Settings"]
 

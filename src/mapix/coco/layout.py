@@ -8,16 +8,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix._native import Where
 from mapix._native import json_items as native
 from mapix.byte_ranges import ByteRange, shortened
 from mapix.errors import FormatError, LimitError, TruncatedError
-from mapix.source import Source
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mapix.source import Source
 
 __all__ = ["MOST_ITEM_NBYTES", "NAME", "Layout", "Table", "first_table", "scan"]
 

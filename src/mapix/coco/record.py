@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix.drawing.scaling import drawn, outlined
 from mapix.errors import LimitError, MapixError
@@ -15,6 +14,8 @@ from mapix.text import never_failing
 from mapix.views import exported
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from mapix.coco.file import CocoFile
 
 __all__ = ["CocoAnnotation", "CocoImage"]

@@ -8,12 +8,8 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mapix.dataset import Progress
 from mapix.errors import LimitError, MapixError, UnsupportedError
 from mapix.folder.files import OtherFileError, Settings
 from mapix.folder.huggingface import Hazards
@@ -27,6 +23,12 @@ from mapix.pictures.threads import Threads
 from mapix.plans import Map, over
 from mapix.progress import shown
 from mapix.report import Report
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mapix.dataset import Progress
 
 __all__ = ["CODES", "Finding", "LintReport", "check_splits", "lint"]
 

@@ -6,10 +6,9 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix.conversion.blocks import Arrays, Blocks
 from mapix.conversion.stream import (
@@ -26,7 +25,6 @@ from mapix.conversion.stream import (
 )
 from mapix.conversion.target import Count, Target
 from mapix.errors import UnsupportedError
-from mapix.folder import ImageFolder, Record
 from mapix.folder.fields import LABEL
 from mapix.folder.layout import FIELDS, FILE_NAME, FILEPATH, LISTS, all_files, boxes, canonical
 from mapix.folder.splits import splits_of
@@ -37,6 +35,11 @@ from mapix.pictures.decoding import BESIDES as OF_PICTURES
 from mapix.pictures.decoding import MODES, Header, header_of
 from mapix.pictures.fitting import Fit, without_range
 from mapix.pictures.threads import Threads
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mapix.folder import ImageFolder, Record
 
 __all__ = ["Folder", "stream"]
 

@@ -6,29 +6,32 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix.annotations import Annotations
 from mapix.byte_ranges import ByteRange, shortened
 from mapix.columns import Column, class_numbers
-from mapix.dataset import Progress
 from mapix.errors import FileChangedError, FormatError, MapixError
 from mapix.folder.fields import LABEL, field_column, fields_of, is_number, labels_are_numbers
-from mapix.folder.metadata_file import MetadataFile
 from mapix.folder.record import Record
 from mapix.folder.splits import split_folders
 from mapix.pictures.batching import PictureBatch
 from mapix.pictures.dataset import PictureDataset
-from mapix.pictures.decoding import EncodedPicture
-from mapix.plans import Map
-from mapix.report import Report
 from mapix.rooted import ABSENT
 from mapix.selection import Rows, integer
-from mapix.source import Fingerprint
 from mapix.text import brief
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mapix.dataset import Progress
+    from mapix.folder.metadata_file import MetadataFile
+    from mapix.pictures.decoding import EncodedPicture
+    from mapix.plans import Map
+    from mapix.report import Report
+    from mapix.source import Fingerprint
 
 __all__ = ["ImageBatch", "ImageFolder"]
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mapix.columns import Column, column_of
 from mapix.errors import MapixError
 from mapix.folder.layout import FILE_NAME, FILEPATH
-from mapix.folder.metadata_file import MetadataFile
 from mapix.folder.record import Record
+
+if TYPE_CHECKING:
+    from mapix.folder.metadata_file import MetadataFile
 
 __all__ = ["LABEL", "field_column", "fields_of", "is_number", "labels_are_numbers"]
 

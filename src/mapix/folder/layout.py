@@ -6,7 +6,6 @@ in opsml's order, is written.  ``canonical`` maps all spellings of a file's name
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -117,6 +116,8 @@ def spellings(name: str) -> list[str]:
     """
     if name.isascii():
         return [name]
+    import unicodedata
+
     forms = (unicodedata.normalize(form, name) for form in ("NFC", "NFD"))
     return list(dict.fromkeys((name, *forms)))
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix import _native
 from mapix._native.lines import Lines as Pass
 from mapix.errors import FormatError, LimitError
-from mapix.source import Source
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mapix.source import Source
 
 __all__ = ["MAX_LINE_NBYTES", "Lines", "value_of"]
 

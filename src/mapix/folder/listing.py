@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix.errors import ClosedError, FileChangedError, FormatError
 from mapix.folder.layout import NAME
 from mapix.folder.metadata_file import MetadataFile
 from mapix.locations import absolute
 from mapix.source import Fingerprint, fingerprint_of_object, is_url
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["FolderSource", "ListedFile", "Rows"]
 
@@ -112,6 +113,8 @@ class Rows:
 
     def line(self, row: int) -> bytes:
         """Return a record as a line of a ``metadata.jsonl``."""
+        import json
+
         return json.dumps(self._file.metadata(row)).encode()
 
     def __iter__(self) -> Iterator[bytes]:

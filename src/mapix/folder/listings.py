@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from mapix.folder.files import Settings
+from typing import TYPE_CHECKING
+
 from mapix.folder.metadata_file import MetadataFile
 from mapix.folder.pictures import is_yolo
 from mapix.folder.splits import Place, place_of_split
 from mapix.source import Fingerprint, is_folder
+
+if TYPE_CHECKING:
+    from mapix.folder.files import Settings
 
 __all__ = ["listing", "of_split"]
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mapix.columns import Column
-from mapix.errors import FormatError
 from mapix.folder.files import Files, Settings
 from mapix.folder.layout import NAME, canonical, file_names, kind, spellings
 from mapix.folder.lines import Lines
-from mapix.folder.splits import Place
 from mapix.locations import absolute
 from mapix.registry import reopen
-from mapix.source import Fingerprint, Source
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mapix.columns import Column
+    from mapix.errors import FormatError
+    from mapix.folder.splits import Place
+    from mapix.source import Fingerprint, Source
 
 __all__ = ["MetadataFile"]
 

@@ -10,20 +10,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix.drawing.scaling import outlined
 from mapix.errors import FormatError
 from mapix.folder.files import Files, OtherFileError, Settings
 from mapix.folder.layout import FILEPATH, boxes, canonical, file_names, kind
 from mapix.pictures.decoding import EncodedPicture, decode, header_of, image_of, small_picture
-from mapix.source import Source
 from mapix.text import brief, never_failing, printable
 from mapix.views import exported
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from mapix.folder.metadata_file import MetadataFile
     from mapix.pictures.fitting import Fit, Fitted
+    from mapix.source import Source
 
 __all__ = ["Objects", "Record"]
 

@@ -7,13 +7,15 @@ import io
 import json
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mapix.errors import FormatError
 from mapix.folder.layout import FILE_NAME, NAME
 from mapix.folder.listing import ListedFile, Rows
 from mapix.optional import library
-from mapix.source import Fingerprint
+
+if TYPE_CHECKING:
+    from mapix.source import Fingerprint
 
 __all__ = ["CsvFile", "ParquetFile"]
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mapix.errors import FormatError
 from mapix.folder.files import Files
 from mapix.folder.layout import NAME
 from mapix.folder.listing import FolderSource, ListedFile, Rows
 from mapix.folder.pictures import pictures_in
-from mapix.source import Fingerprint
+
+if TYPE_CHECKING:
+    from mapix.source import Fingerprint
 
 __all__ = ["Tree"]
 

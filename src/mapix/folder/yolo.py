@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mapix.errors import FormatError, LimitError
 from mapix.folder.files import Files
@@ -13,7 +13,9 @@ from mapix.folder.listing import FolderSource, ListedFile, Rows
 from mapix.folder.pictures import IMAGES, LABELS, pictures_in
 from mapix.folder.record import Record
 from mapix.folder.tables import NUMBER
-from mapix.source import Fingerprint
+
+if TYPE_CHECKING:
+    from mapix.source import Fingerprint
 
 __all__ = ["Yolo", "class_names"]
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-
-from numpy.typing import ArrayLike
+from typing import TYPE_CHECKING
 
 from mapix import _native
 from mapix.errors import UnsupportedError
@@ -14,6 +13,9 @@ from mapix.idx.opening import header_of
 from mapix.idx.writer import COPY_STEP_NBYTES, Writer
 from mapix.source import Source
 from mapix.store import SYSTEM, Calls, NewWhole
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 __all__ = ["Appender", "append"]
 

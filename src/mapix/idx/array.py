@@ -11,13 +11,13 @@ from mapix.idx.layout import NAME, Header
 from mapix.idx.names import splits_of
 from mapix.registry import open_dataset
 from mapix.rowarray import RowArray
-from mapix.source import Source
 
 if TYPE_CHECKING:
     from mapix.byte_ranges import Walk
     from mapix.dataset import Progress
     from mapix.plans import Map
     from mapix.report import Report
+    from mapix.source import Source
 
 __all__ = ["IdxArray"]
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mapix.conversion.stream import Label, Stream
 from mapix.conversion.target import Count, Target
 from mapix.errors import UnsupportedError
 from mapix.idx.layout import CODES, pack
 from mapix.idx.names import FILES, IMAGES
 from mapix.store import NewDirectory, NewFile, NewWhole
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mapix.conversion.stream import Label, Stream
 
 __all__ = ["Idx"]
 

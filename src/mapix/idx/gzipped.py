@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from mapix import _native
 from mapix.errors import FormatError, LimitError, TruncatedError, warn
-from mapix.source import Source
+
+if TYPE_CHECKING:
+    from mapix.source import Source
 
 __all__ = ["MAGIC", "inflated"]
 

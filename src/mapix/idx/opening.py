@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from mapix import _native
 from mapix.errors import FormatError, MapixError, TruncatedError
 from mapix.idx import gzipped
-from mapix.idx.array import IdxArray
 from mapix.idx.layout import MOST_DIMS, NAME, PREFIX_NBYTES, Header, parse
 from mapix.idx.names import FILES, images_of, labels_of
 from mapix.registry import Candidate
 from mapix.source import Source
+
+if TYPE_CHECKING:
+    from mapix.idx.array import IdxArray
 
 __all__ = ["header_of", "open_path", "refusal"]
 
@@ -95,6 +98,8 @@ def header_of(source: Source) -> Header:
 
 
 def _open(source: Source, *, labels: bool, of_directory: bool = False) -> IdxArray:
+    from mapix.idx.array import IdxArray  # here: directories ask whether they are IDX
+
     numbers = source
     if _front(source)[:2] == gzipped.MAGIC:
         from mapix.unpacked import cached

@@ -9,9 +9,12 @@ versions divide; their permutation differs for about one in 500,000 files of 60,
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["fisher_yates", "mersenne"]
 

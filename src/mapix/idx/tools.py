@@ -11,17 +11,20 @@ import os
 import pathlib
 import re
 from collections.abc import Iterator, Sequence
-from typing import IO, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix.errors import FormatError
 from mapix.idx.appender import Appender
-from mapix.idx.array import IdxArray
 from mapix.idx.shuffle import fisher_yates
 from mapix.idx.writer import Writer
 from mapix.registry import open_dataset
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mapix.idx.array import IdxArray
 
 __all__ = [
     "append_files",

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
 
 from mapix.errors import LimitError
 from mapix.idx.layout import CODES, MOST_DIMS, pack
 from mapix.rowarray import stored
 from mapix.store import SYSTEM, Calls, Closing, NewWhole
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, DTypeLike
 
 __all__ = ["Writer", "write"]
 

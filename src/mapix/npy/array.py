@@ -9,11 +9,11 @@ import numpy as np
 
 from mapix.npy.layout import LENGTHS, MAGIC, NPY, Header
 from mapix.rowarray import RowArray
-from mapix.source import Source
 
 if TYPE_CHECKING:
     from mapix.byte_ranges import Walk
     from mapix.columns import Column
+    from mapix.source import Source
 
 __all__ = ["NpyArray"]
 

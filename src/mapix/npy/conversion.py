@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.lib import format as npy
-from numpy.typing import NDArray
 
 from mapix.conversion.stream import Stream, nameable
 from mapix.conversion.target import Count, Sink, Target
 from mapix.store import NewWhole
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Npy", "Npz"]
 

@@ -5,20 +5,22 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from mapix import _native
-from mapix.byte_ranges import Walk
 from mapix.columns import Column
-from mapix.dataset import Progress
 from mapix.npy.array import NpyArray
-from mapix.npy.layout import Header
 from mapix.npy.zip_layout import NPZ, STORED, Member
-from mapix.plans import Map
-from mapix.report import Report
-from mapix.source import Source
+
+if TYPE_CHECKING:
+    from mapix.byte_ranges import Walk
+    from mapix.dataset import Progress
+    from mapix.npy.layout import Header
+    from mapix.plans import Map
+    from mapix.report import Report
+    from mapix.source import Source
 
 __all__ = ["LABEL", "LabelMembers", "NpzArray"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from mapix import _native
 from mapix.errors import FormatError, MapixError, UnsupportedError
@@ -13,8 +13,10 @@ from mapix.npy.npz_array import LABEL, LabelMembers, NpzArray
 from mapix.npy.opening import Axes, check_axes, check_size, header_at
 from mapix.npy.zip_layout import DEFLATED, NPZ, STORED, Member, data_at, members
 from mapix.registry import Candidate
-from mapix.source import Source
 from mapix.unpacked import cached
+
+if TYPE_CHECKING:
+    from mapix.source import Source
 
 __all__ = ["npz_refusal", "open_npz"]
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from mapix import _native
 from mapix.errors import FormatError, TruncatedError
 from mapix.npy.array import NpyArray
 from mapix.npy.layout import FRONT_NBYTES, NPY, Header, parse
 from mapix.registry import Candidate
-from mapix.source import Source
+
+if TYPE_CHECKING:
+    from mapix.source import Source
 
 __all__ = ["Axes", "check_axes", "check_size", "header_at", "open_npy"]
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix._native.records import DTYPES as OF_CORE
 from mapix._native.resize import FILTERS, resize
@@ -18,8 +17,12 @@ from mapix.errors import LimitError
 from mapix.options import MOST_SIDE, BatchOptions, Dtype
 from mapix.pictures.decoding import MODES, EncodedPicture
 from mapix.pictures.fitting import Fit, Fitted, Scaling, picture_size
-from mapix.pictures.threads import Threads
 from mapix.text import brief
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mapix.pictures.threads import Threads
 
 __all__ = ["OPTIONS", "PictureBatch", "PicturePlan"]
 

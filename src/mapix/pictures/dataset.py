@@ -5,13 +5,10 @@ from __future__ import annotations
 import abc
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
-from mapix.augmentation import Draws
-from mapix.batch import Batch
 from mapix.dataset import Dataset
 from mapix.drawing.scaling import outlined
 from mapix.errors import MapixError, UnsupportedError
@@ -21,6 +18,12 @@ from mapix.pictures.decoding import MODES, EncodedPicture, header_of, image_of, 
 from mapix.pictures.threads import Threads
 from mapix.selection import positions
 from mapix.text import counted
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from mapix.augmentation import Draws
+    from mapix.batch import Batch
 
 __all__ = ["PictureDataset"]
 

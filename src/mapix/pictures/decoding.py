@@ -5,16 +5,18 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix.drawing import thumbnail
 from mapix.errors import FormatError, LimitError
 from mapix.optional import library
 from mapix.pictures.decoders import decoded, decoder_of
 from mapix.pictures.depth import GREY, Numbers, numbers_of, read, turned
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = [
     "BESIDES",

@@ -8,10 +8,12 @@ the numbers of the file.
 from __future__ import annotations
 
 import io
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Numbers", "eight_bits", "numbers_of", "read", "scaled_channels", "turned"]
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix._native.resize import FILTERS, resize
 from mapix.options import MOST_SIDE
 from mapix.pictures.decoding import MODES, EncodedPicture, as_array, decode, pillow, plain
 from mapix.pictures.depth import eight_bits, scaled_channels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["FITS", "Fit", "Fitted", "Placing", "Scaling", "picture_size", "without_range"]
 

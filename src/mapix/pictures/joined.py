@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mapix.dataset import Dataset
 from mapix.joined import Joined
 from mapix.pictures.dataset import PictureDataset
-from mapix.pictures.decoding import EncodedPicture
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mapix.pictures.decoding import EncodedPicture
 
 __all__ = ["JoinedPictures"]
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mapix.byte_ranges import Walk
 from mapix.colour import palette
 from mapix.drawing.scaling import MOST_DRAWN_PIXELS, drawn
 from mapix.pink.lattice import Lattice
 from mapix.pink.layout import END, NAME, Header, Kind, Layout, fields_of
 from mapix.rowarray import RowArray
-from mapix.source import Source
 from mapix.text import counted, type_name
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mapix.byte_ranges import Walk
+    from mapix.source import Source
 
 __all__ = ["PinkFile", "PinkOnSom"]
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from mapix import _native
 from mapix.errors import FormatError, LimitError, MapixError
 from mapix.pink.data import Data
-from mapix.pink.file import PinkFile
 from mapix.pink.layout import (
     HEAD_NBYTES,
     KINDS,
@@ -23,7 +23,10 @@ from mapix.pink.mapping import Mapping
 from mapix.pink.rotation import Rotation
 from mapix.pink.som import Som
 from mapix.registry import Candidate
-from mapix.source import Source
+
+if TYPE_CHECKING:
+    from mapix.pink.file import PinkFile
+    from mapix.source import Source
 
 __all__ = ["open_path", "refusal"]
 

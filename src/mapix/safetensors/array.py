@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from mapix.byte_ranges import Walk
 from mapix.errors import FormatError, MapixError, UnsupportedError
 from mapix.registry import Candidate
 from mapix.rowarray import RowArray
 from mapix.safetensors.layout import LENGTH_NBYTES, NAME, Header, Tensor, read_header
-from mapix.source import Source
+
+if TYPE_CHECKING:
+    from mapix.byte_ranges import Walk
+    from mapix.source import Source
 
 __all__ = ["SafetensorsArray", "open_path", "refusal"]
 

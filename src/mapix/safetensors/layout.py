@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mapix.errors import FormatError, LimitError, TruncatedError, UnsupportedError
-from mapix.source import Source
+
+if TYPE_CHECKING:
+    from mapix.source import Source
 
 __all__ = ["LENGTH_NBYTES", "NAME", "Header", "Tensor", "read_header"]
 

@@ -6,10 +6,9 @@ import io
 import json
 import tarfile
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix.conversion.stream import (
     Stream,
@@ -26,6 +25,9 @@ from mapix.drawing import png
 from mapix.errors import UnsupportedError
 from mapix.store import NewWhole
 from mapix.tar.layout import BLOCK_NBYTES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Tar"]
 

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mapix.byte_ranges import ByteRange
 from mapix.columns import Column, class_numbers
 from mapix.dataset import FileDataset
 from mapix.options import check_limits
 from mapix.pictures.dataset import PictureDataset
 from mapix.pictures.decoding import MAX_PIXELS, EncodedPicture
-from mapix.plans import Map
 from mapix.registry import Candidate
-from mapix.report import Report
 from mapix.tar.index import scan
 from mapix.tar.open_shard import MAX_IMAGE_NBYTES, MAX_VALUE_NBYTES, OpenShard, Settings
 from mapix.tar.record import Record
 from mapix.tar.values import PICTURES
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mapix.byte_ranges import ByteRange
+    from mapix.plans import Map
+    from mapix.report import Report
 
 __all__ = ["TarShard", "open_path"]
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix import _native
 from mapix.errors import FormatError, LimitError, TruncatedError, UnsupportedError, warn
-from mapix.source import Mapping
 from mapix.tar.layout import (
     BLOCK_NBYTES,
     GLOBAL,
@@ -26,6 +25,11 @@ from mapix.tar.layout import (
     parse,
     pax_records,
 )
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mapix.source import Mapping
 
 __all__ = ["Index", "Scan", "scan", "split_name"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -13,10 +13,12 @@ from mapix.columns import Column, column_of, identifier
 from mapix.errors import LimitError
 from mapix.pictures.decoding import MAX_PIXELS
 from mapix.registry import reopen
-from mapix.source import Fingerprint, Source
-from mapix.tar.index import Index
 from mapix.tar.layout import NAME
 from mapix.tar.record import Record
+
+if TYPE_CHECKING:
+    from mapix.source import Fingerprint, Source
+    from mapix.tar.index import Index
 
 __all__ = ["MAX_IMAGE_NBYTES", "MAX_VALUE_NBYTES", "OpenShard", "Settings"]
 

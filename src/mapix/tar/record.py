@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mapix.drawing.scaling import drawn
 from mapix.errors import FormatError, UnsupportedError
 from mapix.pictures.decoding import EncodedPicture, image_of, small_picture
@@ -27,6 +24,9 @@ from mapix.text import never_failing, printable
 from mapix.views import exported
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from mapix.tar.open_shard import OpenShard
 
 __all__ = ["Record", "kind_of"]

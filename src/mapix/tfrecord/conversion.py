@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix.conversion.stream import (
     Stream,
@@ -25,6 +24,9 @@ from mapix.drawing import png
 from mapix.store import NewWhole
 from mapix.tfrecord.example import BYTES, DELIMITED, INTEGERS
 from mapix.tfrecord.layout import masked
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["TFRecord"]
 

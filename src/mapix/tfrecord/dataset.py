@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mapix.byte_ranges import ByteRange
 from mapix.columns import Column, class_numbers, identifier
 from mapix.dataset import FileDataset
 from mapix.errors import FormatError, LimitError
 from mapix.options import check_limits
 from mapix.pictures.dataset import PictureDataset
 from mapix.pictures.decoding import MAX_PIXELS, EncodedPicture
-from mapix.plans import Map
 from mapix.registry import Candidate
-from mapix.report import Report
 from mapix.tfrecord.index import scan
 from mapix.tfrecord.open_file import MAX_RECORD_NBYTES, OpenFile, Settings
 from mapix.tfrecord.record import LABELS, Record
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mapix.byte_ranges import ByteRange
+    from mapix.plans import Map
+    from mapix.report import Report
 
 __all__ = ["TFRecords", "open_path"]
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix import _native
 from mapix.errors import TruncatedError, warn
-from mapix.source import Mapping
 from mapix.tfrecord.layout import CRC_NBYTES, HEADER_NBYTES, NAME, length_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mapix.source import Mapping
 
 __all__ = ["Index", "scan"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -13,10 +13,12 @@ from mapix.columns import Column, column_of, identifier
 from mapix.errors import FormatError, LimitError
 from mapix.pictures.decoding import MAX_PIXELS
 from mapix.registry import reopen
-from mapix.source import Fingerprint, Source
 from mapix.tfrecord.example import ExampleError, Value, parse
-from mapix.tfrecord.index import Index
 from mapix.tfrecord.layout import CRC_NBYTES, NAME, data_problem
+
+if TYPE_CHECKING:
+    from mapix.source import Fingerprint, Source
+    from mapix.tfrecord.index import Index
 
 __all__ = ["MAX_RECORD_NBYTES", "OpenFile", "Settings"]
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix.drawing.scaling import drawn
 from mapix.errors import FormatError, UnsupportedError
 from mapix.pictures.decoding import EncodedPicture, image_of, small_picture
 from mapix.text import never_failing, printable
-from mapix.tfrecord.example import BytesAt, Value
 from mapix.tfrecord.layout import NAME
 from mapix.views import exported
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from mapix.tfrecord.example import BytesAt, Value
     from mapix.tfrecord.open_file import OpenFile
 
 __all__ = ["LABELS", "Record"]

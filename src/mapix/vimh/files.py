@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from mapix.errors import FormatError, LimitError
 from mapix.registry import Candidate
 from mapix.source import is_file, is_listed, is_url, name_of, read_small, scan
-from mapix.vimh.info_json import INFO_NAME, INFO_NBYTES
-from mapix.vimh.layout import NAME
 
 __all__ = [
     "CIFAR",
+    "INFO_NAME",
+    "INFO_NBYTES",
+    "NAME",
     "PICKLE_SUFFIX",
     "SPLITS",
     "SPLIT_NAME",
@@ -26,6 +27,9 @@ __all__ = [
     "splits_beside",
 ]
 
+NAME = "vimh"
+INFO_NAME = "vimh_dataset_info.json"
+INFO_NBYTES = 16 << 20  # a larger info JSON is refused
 SPLITS = ("train", "test")
 SPLIT_NAME = r"[A-Za-z0-9]\w*"  # what a split may be called, in ASCII
 TOTALS = ("total", "n")  # total_samples and n_samples count all splits together

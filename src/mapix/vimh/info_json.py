@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mapix.errors import FormatError, LimitError
 from mapix.source import path_beside, read_beside, read_small
+from mapix.vimh.files import INFO_NAME, INFO_NBYTES
 from mapix.vimh.layout import Hint
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ __all__ = [
     "with_count",
 ]
 
-INFO_NAME = "vimh_dataset_info.json"
-INFO_NBYTES = 16 << 20  # a larger info JSON is refused
 KNOWN_NBYTES, MOST_KNOWN = 1 << 16, 8  # texts up to this size are cached, so many of them
 MOST_BRACKETS = 1 << 17  # lists and objects in it
 WHAT = "vimh info JSON"  # for errors

@@ -19,6 +19,7 @@ from mapix._native.compiled import fast
 from mapix.errors import FormatError, SizeError, TruncatedError
 from mapix.selection import spread
 from mapix.source import Mapping, Source
+from mapix.vimh.files import NAME
 from mapix.vimh.record_index import ENTRY, RecordIndex
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ __all__ = [
     "walk",
 ]
 
-NAME = "vimh"
 DIALECTS = (14, 6)
 MAX_LABELS = 255
 _DIMS = struct.Struct("<3H")
