@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import abc
 import math
-import zlib
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -106,6 +105,8 @@ def random_words(key: int, positions: IntArray) -> NDArray[np.uint64]:
 
 def _sum(*parts: Any) -> int:
     """Return the CRC of numbers and arrays."""
+    import zlib
+
     crc = 0
     for part in parts:
         crc = zlib.crc32(np.ascontiguousarray(part).tobytes(), crc)

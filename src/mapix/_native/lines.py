@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix._native.core import CData, Where, ffi, lib, problem
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from mapix.source import Mapping
 
-U64 = NDArray[np.uint64]
+U64: TypeAlias = "NDArray[np.uint64]"
 EVERYTHING = 2**64 - 1
 
 

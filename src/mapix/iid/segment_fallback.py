@@ -10,12 +10,12 @@ import operator
 import struct
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 
 from mapix.iid.argument_checks import Box, Keys
 from mapix.iid.layout import NAME_HEAD, SEGMENT_HEAD
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["Segment", "SegmentBuffer", "SegmentFile"]

@@ -7,13 +7,15 @@ subclasses: ``Gatherer``, ``Dataset`` and ``Record``.
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mapix._native import AT_MASK
 from mapix.vimh.record_index import table_bytes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Entry", "File", "Record", "Rows"]
 
