@@ -10,7 +10,6 @@ import operator
 import struct
 from typing import TYPE_CHECKING, Any, Self
 
-
 from mapix.iid.argument_checks import Box, Keys
 from mapix.iid.layout import NAME_HEAD, SEGMENT_HEAD
 

@@ -7,7 +7,7 @@ subclasses: ``Gatherer``, ``Dataset`` and ``Record``.
 from __future__ import annotations
 
 import struct
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
