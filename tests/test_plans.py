@@ -100,6 +100,20 @@ def square(x):
     return x * x
 
 
+def test_a_map_that_is_none_is_an_error(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((50, 4), "u1"))
+    ds = mapix.open(tmp_path / "x.npy")
+    wrong = (
+        (0, ValueError, "a number of threads, at least 1, got 0"),
+        ("x", TypeError, "called like the built-in map, or a number of threads, got 'x'"),
+        (lambda task, items: [], ValueError, r"map= returned 0 results of 25 parts"),
+        (lambda task, items: [None] * 30, ValueError, r"map= returned more than 25 results"),
+    )
+    for made, kind, reason in wrong:
+        with pytest.raises(kind, match=reason):
+            list(plans.over(ds, lambda part, progress: None, map=made))
+
+
 def test_results_come_in_order_with_few_in_memory():
     with ThreadPoolExecutor(3) as pool:
         assert list(plans.mapped(pool.map, square, range(10))) == [x * x for x in range(10)]

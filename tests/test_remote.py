@@ -757,11 +757,29 @@ def test_errors_of_opening(server):
     for bad in ("http:///x", "http://host:port/x", "http://host/a b"):
         with pytest.raises(OSError, match="URL"):
             mapix.open(bad)
+    with pytest.raises(OSError, match=r"no secure connection: .*'https://") as caught:
+        mapix.open(f"{server.url}/x".replace("http:", "https:"))
+    assert caught.value.errno == errno.EIO
     with pytest.raises(mapix.UnsupportedError, match=r"mapix\[remote\]|nosuch"):
         mapix.open("nosuch://host/x")
     server.fault = lambda handler, n: handler.answer(200, b"", {"Content-Encoding": "gzip"}) or True
     with pytest.raises(mapix.UnsupportedError, match="compressed"):
         mapix.open(f"{server.url}/x")
+
+
+def test_a_page_in_place_of_a_file_is_named(server):
+    for name in ("page", "page.iid", "page.npy"):
+        (server.folder / name).write_bytes(b"<!DOCTYPE html><html><body>Sign in</body></html>" * 9)
+        with pytest.raises(mapix.FormatError, match=r"looks like an HTML page; is this the URL"):
+            mapix.open(f"{server.url}/{name}")
+
+
+def test_references_name_urls(server, url):
+    ds = mapix.open(url.replace("//", "//me:secret@"))
+    refs = mapix.references(ds, rows=50)["refs"]
+    at, stride = int(ds.placement().first_at), ds.placement().stride
+    found = [refs[name] for name in refs if name.startswith("images/1.")]
+    assert found == [[url, at + 50 * stride, 50 * stride]]
 
 
 def test_a_label_map(server):

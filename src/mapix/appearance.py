@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from mapix.source import peek
+from mapix.source import is_url, peek
 
 __all__ = ["looks_like", "with_appearance"]
 
@@ -39,6 +39,7 @@ SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (b"\x7fELF", "a program", "is this the right file?"),
 )
 PAGE = "did a server answer with an error page? Download the file again"
+PAGE_OF_URL = "is this the URL of the file, and not of a page about it, or of one for signing in?"
 TAR_AT, TAR = 257, b"ustar"
 PICKLES = (
     *(b"\x80" + bytes([protocol]) for protocol in (2, 3, 4, 5)),
@@ -62,7 +63,8 @@ OWN = {
 def looks_like(path: str | os.PathLike[str]) -> str | None:
     """Return the kind of a file by its first bytes, and an advice; None if it is unknown.
 
-    Reads at most 512 bytes.  The result is None for a path that is not a regular file.
+    Reads at most 512 bytes; of a URL by a request.  The result is None for a path that is not a
+    regular file.
     """
     found = _kind(path)
     return None if found is None else "; ".join(found)
@@ -78,11 +80,13 @@ def with_appearance(path: str, format: str, reason: str) -> str:
 
 def _kind(path: str | os.PathLike[str]) -> tuple[str, ...] | None:
     """Return the kind of a file and an advice."""
-    if not os.path.isfile(path):
+    url = is_url(os.fspath(path))
+    if not url and not os.path.isfile(path):
         return None
     front = peek(path, FRONT_NBYTES)
+    page = PAGE_OF_URL if url else PAGE
     if not front:
-        return ("an empty file",) if os.path.getsize(path) == 0 else None
+        return ("an empty file",) if not url and os.path.getsize(path) == 0 else None
     for signature, *found in SIGNATURES:
         if front.startswith(signature):
             return tuple(found)
@@ -93,9 +97,9 @@ def _kind(path: str | os.PathLike[str]) -> tuple[str, ...] | None:
     text = front.removeprefix(b"\xef\xbb\xbf").lstrip(b" \t\r\n")
     start = text[:15].lower()
     if start.startswith(PAGES):
-        return "an HTML page", PAGE
+        return "an HTML page", page
     if start.startswith((b"<?xml", b"<error")):
-        return "an XML document", PAGE
+        return "an XML document", page
     if text[:1] in (b"{", b"[") and not text.translate(None, TEXT):
         return "JSON text", "is this the right file?"
     return None

@@ -87,10 +87,16 @@ def mapped(
     if map is None:
         yield from builtins.map(task, items)
     elif isinstance(map, int):
+        if map < 1:
+            raise ValueError(f"map= is a number of threads, at least 1, got {map}")
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(map) as pool:
             yield from mapped(pool.map, task, items, ahead=ahead)
+    elif not callable(map):
+        raise TypeError(
+            f"map= is called like the built-in map, or a number of threads, got {map!r}"
+        )
     elif ahead is None:
         yield from map(task, items)
     else:
@@ -208,11 +214,18 @@ def over(
         yield task(ds, progress)
         return
     parts, done = pieces(ds, nbytes), 0
-    for piece, found in zip(parts, mapped(map, partial(_run, task), parts), strict=True):
-        done += len(piece.part)
+    numbers = iter(range(len(parts)))
+    for found in mapped(map, partial(_run, task), parts):
+        k = next(numbers, None)
+        if k is None:
+            raise ValueError(f"map= returned more than {len(parts)} results of {len(parts)} parts")
+        done += len(parts[k].part)
         if progress is not None:
             progress(done, len(ds))
         yield found
+    k = next(numbers, None)
+    if k is not None:
+        raise ValueError(f"map= returned {k} results of {len(parts)} parts")
 
 
 def _run(task: Task, piece: Piece) -> Any:

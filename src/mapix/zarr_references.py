@@ -176,7 +176,7 @@ def references(ds: Any, rows: int = 500, *, folder: str | None = None) -> dict[s
         file have a chunk each.
     folder : str
         URL of the folder in which readers find the files, as ``"https://example.org/data"``; by
-        default their paths on this machine.
+        default their paths on this machine, or the URLs that they were opened by.
 
     Returns
     -------
@@ -234,7 +234,7 @@ def _entries(chunks: Chunks, folder: str | None) -> dict[str, Any]:
     }
     number = 0
     for mapping, begins, nbytes in chunks.places():
-        url = mapping.full_path
+        url = mapping.path if mapping.remote else mapping.full_path  # without a password
         if folder is not None:
             url = f"{folder.rstrip('/')}/{url.rpartition('/')[2]}"
         for at in begins.tolist():
@@ -330,7 +330,8 @@ def _placement(ds: Any) -> Placement:
         raise UnsupportedError(f"{refused}records that lie in the file as they are") from e
     if found.mapping.full_path != ds.source.full_path:
         raise UnsupportedError(f"{refused}a file that is not compressed")
-    ds.source.confirm("open it again, then make references")
+    if not found.mapping.remote:
+        ds.source.confirm("open it again, then make references")
     return found
 
 

@@ -18,6 +18,7 @@ import os
 import random
 import re
 import socket
+import ssl
 import time
 from typing import Any
 from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
@@ -156,6 +157,10 @@ class HttpObject:
             except OSError as e:  # a certificate, or the network
                 if e.filename is not None:
                     raise
+                if isinstance(e, ssl.SSLError):  # whose number is not one of the system
+                    reason = str(e.reason or e).replace("_", " ").lower()
+                    reason += ": " * bool(said := getattr(e, "verify_message", "")) + said
+                    raise OSError(errno.EIO, f"no secure connection: {reason}", self.url) from e
                 raise OSError(e.errno or errno.EIO, e.strerror or str(e), self.url) from e
             if attempt < TRIES:
                 time.sleep(min(max(pause, wait * (0.5 + random.random())), MOST_PAUSE_S))
