@@ -318,3 +318,30 @@ def test_what_a_killed_writer_moved_is_removed_and_nothing_else(tmp_path):
     with pytest.raises(FileExistsError):
         build_set(path, SYSTEM)
     assert sorted(os.listdir(tmp_path)) == sorted(SHARDS)
+
+
+def lacks_memory(*args: object, **options: object) -> None:
+    raise MemoryError
+
+
+@pytest.mark.parametrize("name", ["_stamp", "contextlib.suppress"])
+def test_a_file_that_appeared_is_not_locked_when_memory_runs_out(tmp_path, monkeypatch, name):
+    out = NewWhole(tmp_path / "x")
+    out.write(b"new")
+    monkeypatch.setattr(f"mapix.store.{name}", lacks_memory)
+    try:
+        out.commit()
+    except MemoryError:
+        assert name == "_stamp"
+    monkeypatch.undo()
+    assert (tmp_path / "x").read_bytes() == b"new"
+    NewWhole(tmp_path / "x", replace=True).abort()  # there is no lock
+
+
+def test_a_writer_that_cannot_be_closed_is_aborted(tmp_path, monkeypatch):
+    with pytest.raises(MemoryError), mapix.idx.Writer(tmp_path / "x", np.uint8) as out:
+        monkeypatch.setattr("mapix.idx.writer.pack", lacks_memory)
+    monkeypatch.undo()
+    assert os.listdir(tmp_path) == []
+    del out
+    mapix.idx.write(tmp_path / "x", np.zeros(1, np.uint8))

@@ -67,10 +67,14 @@ class Closing:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None:
-            self.close()
-        else:
+        if kind is not None:
             self.abort()
+            return
+        try:
+            self.close()
+        except BaseException:
+            self.abort()
+            raise
 
 
 class NewFile:
@@ -347,8 +351,10 @@ class Stage:
         """Release the lock."""
         fd, self.fd = self.fd, -1
         if fd >= 0:
-            with contextlib.suppress(OSError):  # everything was synced before
+            try:  # noqa: SIM105  (suppress() allocates: without memory the lock would stay)
                 self._calls.close(fd)
+            except OSError:  # everything was synced before
+                pass
 
     def abandon(self) -> None:
         """Remove the stage, as far as the system allows it, and release the lock."""
@@ -444,8 +450,8 @@ class _New(Closing):
         except BaseException:
             self.abort()
             raise
-        self.placed = Placed(self.path, _stamp(self._stage.fd))
         try:
+            self.placed = Placed(self.path, _stamp(self._stage.fd))
             self._calls.fsync_directory(os.path.dirname(self.path))
         finally:
             self._let_go()
