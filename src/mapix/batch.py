@@ -810,7 +810,7 @@ def translated(
     codes: NDArray[np.uint8], present: NDArray[np.bool_], table: NDArray[Any], missing: float
 ) -> NDArray[Any]:
     """Return the values of codes (b, heads) in ``table`` (heads, 256); ``missing`` where absent."""
-    values: NDArray[Any] = table[np.arange(codes.shape[1]), codes]
+    values: NDArray[Any] = table.take(codes + np.arange(codes.shape[1]) * table.shape[1])
     if not present.all():
         values[~present] = missing
     return values

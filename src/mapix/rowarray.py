@@ -633,7 +633,7 @@ class RowArray(FileDataset["NDArray[Any]"]):
                 "data",
                 at + k * self._dtype.itemsize + offset[1],
                 offset[0].itemsize,
-                str(values[k][field]),
+                str(values[field][k]),
                 self._numbers,
             )
             for k in range(count)

@@ -437,7 +437,7 @@ class RegionTree:
 
     def __init__(self, iid: Iid, boxes: Boxes, leaves: NDArray[np.uint64]) -> None:
         tree = Tree(boxes)
-        leaves = leaves[tree.order]
+        leaves = leaves.take(tree.order)
         self._iid, self._source = iid, iid._source
         self._c = ffi.new("mapix_parts *")
         self._c.nodes, self._c.leaves = read("uint16_t[]", tree.nodes), read("uint64_t[]", leaves)

@@ -30,7 +30,7 @@ PAIRS_PER_SEGMENT = 4  # for which memory is allocated at first
 CANVAS_NBYTES = 8 << 20  # a segment of several regions as one bitmap, to compare it with others
 ROWS_NBYTES = 4 << 20  # rows of several regions as one bitmap; only pages that are written exist
 AND = 1
-SEVERAL = 0xFFFFFFFFFFFFFFFF
+SEVERAL = np.uint64(0xFFFFFFFFFFFFFFFF)
 PLACE = np.dtype([("at", "<u8"), ("box", "<u2", 4)])
 LEAST_NBYTES = 1 << 12  # of memory for an answer
 
@@ -294,7 +294,7 @@ def overlaps(
     most, most_work : int
         Pairs, and work, above which None is returned.
     """
-    ordered, n = keys[tree.order], len(keys)
+    ordered, n = keys.take(tree.order), len(keys)
     every_file = _Files(files, begins, ordered)
     places = every_file.places(ordered)
     canvas = np.empty(2 * CANVAS_NBYTES if (places["at"] == SEVERAL).any() else 2, np.uint8)

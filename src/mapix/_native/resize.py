@@ -68,4 +68,4 @@ def resize(
 
 def _address(array: NDArray[Any]) -> Any:
     """Return a pointer to an array's first number, whatever its steps; it keeps nothing alive."""
-    return ffi.cast("uint8_t *", array.__array_interface__["data"][0])
+    return ffi.cast("uint8_t *", array.ctypes.data)

@@ -152,13 +152,13 @@ class CatalogueFile:
         FormatError
             It does not match its checksum.
         """
-        e = self.entries[k]
-        return self._checked(k, self._read(int(e["blob_at"]), int(e["blob_nbytes"])))
+        e = self.entries
+        return self._checked(k, self._read(int(e["blob_at"][k]), int(e["blob_nbytes"][k])))
 
     def _checked(self, k: int, data: bytes) -> bytes:
-        if _native.crc32c(data) != self.entries[k]["blob_crc"]:
+        if _native.crc32c(data) != self.entries["blob_crc"][k]:
             reason = "the blob does not match its checksum"
-            at = int(self.entries[k]["blob_at"])
+            at = int(self.entries["blob_at"][k])
             raise FormatError(self.path, NAME, reason, record=k, at=at)
         return data
 
@@ -170,9 +170,9 @@ class CatalogueFile:
         FormatError
             The entry is damaged.
         """
-        e = self.entries[k]
+        e = self.entries
         try:
-            stated = json.loads(self.blob(k)[int(e["nranges"]) * RANGE.itemsize :])
+            stated = json.loads(self.blob(k)[int(e["nranges"][k]) * RANGE.itemsize :])
             path, options = stated["path"], stated["options"]
             if not isinstance(path, str) or "\0" in path or not are_options(options):
                 raise TypeError("a path and options expected")
@@ -180,8 +180,8 @@ class CatalogueFile:
             reason = f"path and options are not understood: {error!r}"
             raise FormatError(self.path, NAME, reason, record=k) from error
         names = ("dev", "ino", "size", "mtime_ns", "ctime_ns", "mode", "uid", "gid", "nlink")
-        sample = int(e["sample"])
-        times = {name: int(e[name]) for name in names}
+        sample = int(e["sample"][k])
+        times = {name: int(e[name][k]) for name in names}
         known = Fingerprint(**times, sample=None if sample < 0 else sample)
         return Entry(self._place(path), options, known)
 
@@ -203,8 +203,8 @@ class CatalogueFile:
 
     def shape(self, k: int) -> tuple[int, ...] | None:
         """Return the shape of the images of a shard, where they are alike."""
-        ndim = int(self.entries[k]["ndim"])
-        return None if ndim == NO_SHAPE else tuple(self.entries[k]["shape"][:ndim].tolist())
+        ndim = int(self.entries["ndim"][k])
+        return None if ndim == NO_SHAPE else tuple(self.entries["shape"][k, :ndim].tolist())
 
     def shapes(self) -> set[tuple[int, ...] | None]:
         """Return the shapes of the images of shards with records."""

@@ -301,7 +301,7 @@ def checked_entries(data: bytes, slot: Slot, schemas: list[Schema], path: str) -
     blob, at = e["blob_nbytes"].astype(np.uint64), e["blob_at"]
     ncolumns = np.array([len(schema.columns) for schema in schemas], np.uint64)
     known = e["schema"] < len(schemas)
-    nranges = ncolumns[np.where(known, e["schema"], 0)]
+    nranges = ncolumns.take(np.where(known, e["schema"], 0))
     n, names_at = e["nnames"], e["names_at"]
     few = n <= nbytes  # so that nothing below is larger than 64 bits
     some = np.where(few, n, 0).astype(np.uint64)

@@ -90,7 +90,7 @@ def repair(
             )
             drafts = []
             for k in range(len(file)):
-                entry, family = file.entry(k), file.schemas[file.entries[k]["schema"]].family
+                entry, family = file.entry(k), file.schemas[file.entries["schema"][k]].family
                 new = os.path.join(
                     os.path.realpath(out.stage), f"{k:06}-{os.path.basename(entry.path)}"
                 )

@@ -109,7 +109,7 @@ class Shards(Parts):
             It is not what the entry states.
         """
         stated = self._expected.pop(k, None) or self.file.entry(k)
-        family = self.file.schemas[self.file.entries[k]["schema"]].family
+        family = self.file.schemas[self.file.entries["schema"][k]].family
         try:
             ds = reopen(family, stated.path, stated.options, stated.fingerprint, None)
         except FileChangedError as e:
@@ -123,7 +123,7 @@ class Shards(Parts):
             reason = f"the options of {stated.path} are not understood: {e}"
             raise FormatError(self.path, NAME, reason, record=k) from e
         found = (len(ds), ds.image_shape, dtype_of(ds))
-        dtype = self.file.entries[k]["dtype"].decode("ascii", "replace")
+        dtype = self.file.entries["dtype"][k].decode("ascii", "replace")
         expected = (int(self.counts[k]), self.file.shape(k), dtype)
         if found != expected:
             what = "records, shape of images, type of numbers"

@@ -225,7 +225,7 @@ def refresh(
         kept, changed, lost = list[int](), dict[int, Draft](), list[str]()
         n = len(file)
         for k, entry in enumerate(_entries(file)):
-            family = file.schemas[file.entries[k]["schema"]].family
+            family = file.schemas[file.entries["schema"][k]].family
             try:
                 try:
                     ds = reopen(family, entry.path, entry.options, entry.fingerprint, None)
@@ -298,7 +298,7 @@ def _below(path: str, folder: str) -> bool:
 def _kept(file: CatalogueFile, k: int, hashes: NDArray[np.uint64] | None) -> Draft:
     """Return an entry as a draft."""
     stated = file.entry(k)
-    n = int(file.entries[k]["nranges"])
+    n = int(file.entries["nranges"][k])
     ranges = np.frombuffer(file.blob(k), RANGE, n)
     return Draft(file.entries[k].copy(), stated.path, stated.options, ranges, hashes)
 

@@ -206,7 +206,7 @@ def _coloured(levels: NDArray[np.float64], colours: Bytes | None) -> Bytes:
     codes = np.rint(np.nan_to_num(levels) * 255).astype(np.uint8)
     if codes.shape[2] == 1:
         grey = codes[..., 0]
-        codes = np.repeat(codes, 3, axis=2) if colours is None else colours[grey]
+        codes = np.repeat(codes, 3, axis=2) if colours is None else colours.take(grey, axis=0)
     if not known.all():
         codes[~known] = MISSING
     return codes

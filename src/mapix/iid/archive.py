@@ -163,14 +163,14 @@ class Archive(PixelQueries, PlaceQueries):
         """
         some = self._some(keys)
         names = self.names(some)
-        boxes = self.bboxes[some]
+        boxes = self.bboxes.take(some, axis=0)
         return {
             "key": some,
             "domain": [d for d, _ in names],
             "iid": [i for _, i in names],
             "groups": self._groups_of(some),
             **{side: boxes[:, k] for k, side in enumerate(SIDES)},
-            "area": self.areas[some],
+            "area": self.areas.take(some),
         }
 
     def overlay(

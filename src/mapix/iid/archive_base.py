@@ -252,10 +252,10 @@ class ArchiveBase(SegmentDataset):
     def _values_of(self, name: str, keys: Keys | None) -> NDArray[Any]:
         """Return the values of a column for keys; for None, all values without a copy."""
         if name == "area":
-            return self.areas if keys is None else self.areas[keys]
+            return self.areas if keys is None else self.areas.take(keys)
         if name in SIDES:
             side = self.bboxes[:, SIDES.index(name)]
-            return side if keys is None else side[keys]
+            return side if keys is None else side.take(keys)
         some = self._some(keys)
         if name == "groups":
             return np.fromiter(map(tuple, self._groups_of(some)), object, len(some))
@@ -267,10 +267,10 @@ class ArchiveBase(SegmentDataset):
         """Return the names of the groups that each key is in."""
         once, row = np.unique(keys, return_inverse=True)
         place = np.full(self._n, -1, np.int64)
-        place[once] = np.arange(len(once))
+        place[once.astype(np.int64)] = np.arange(len(once))
         names: list[list[str]] = [[] for _ in once]
         for name, group in self.groups.items():
-            for i in place[group.keys].tolist():
+            for i in place.take(group.keys).tolist():
                 if i >= 0 and names[i][-1:] != [name]:  # a hostile group might have a key twice
                     names[i].append(name)
         return [names[i] for i in row.reshape(-1).tolist()]

@@ -298,7 +298,7 @@ def _annotations(
         table = archive.table(keys)
         areas = archive.counts(keys).tolist()
         masks = archive.coco_rle(keys, size, compressed=segmentation != "counts")
-        boxes = archive.bboxes[keys].tolist()
+        boxes = archive.bboxes.take(keys, axis=0).tolist()
         for k, key in enumerate(keys.tolist()):
             iid, groups = _text(table["iid"][k]), list(table["groups"][k])
             more = dict(kept.get(iid, {}))

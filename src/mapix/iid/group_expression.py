@@ -62,5 +62,5 @@ def _mask(node: ast.expr, groups: Mapping[str, Group], n: int, text: str) -> NDA
             f"{text!r}: names of groups, and, or, not and brackets are understood, {part!r} is not"
         )
     mask = np.zeros(n, np.bool_)
-    mask[groups[name].keys] = True
+    mask[groups[name].keys.astype(np.int64)] = True
     return mask

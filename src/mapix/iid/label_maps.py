@@ -94,7 +94,7 @@ def label_map(
     for part in _stripes(painted.shape, max(STRIPE_PIXELS, n)):
         here = painted[part]
         left += np.bincount(here[here >= 0], minlength=n)
-    left = left[some]
+    left = left.take(some)
     painted += 1
     lost = {int(k): int(n - m) for k, n, m in zip(some, there, left, strict=True) if n > m}
     gone = [int(k) for k, n, m in zip(some, there, left, strict=True) if n and not m]

@@ -50,7 +50,7 @@ class Names:
         """Return the keys that share a name, for each name of several segments."""
         chain = self._file.names.chain
         first = chain != NONE
-        first[chain[first]] = False
+        first[chain[first].astype(np.int64)] = False
         found = []
         for key in np.flatnonzero(first).tolist():
             keys = [key]

@@ -47,7 +47,7 @@ class PixelQueries(ArchiveBase):
         from mapix.iid.pixel_results import Masks
 
         some = self._some(keys)
-        boxes = np.ascontiguousarray(self.bboxes[some])
+        boxes = np.ascontiguousarray(self.bboxes.take(some, axis=0))
         sides = boxes.astype(np.int64)
         sizes = (sides[:, 2] - sides[:, 0]) * (sides[:, 3] - sides[:, 1])
         offsets = np.zeros(len(some) + 1, np.uint64)
@@ -73,12 +73,12 @@ class PixelQueries(ArchiveBase):
     def counts(self, keys: KeysLike | None = None) -> NDArray[np.uint32]:
         """Return the pixels counted in the masks, uint32 (n,); ``areas`` are stated in the file."""
         some = self._some(keys)
-        return self._bits.count(some, np.ascontiguousarray(self.bboxes[some]))
+        return self._bits.count(some, np.ascontiguousarray(self.bboxes.take(some, axis=0)))
 
     def _window_of(self, keys: Keys, bbox: Box | None) -> NDArray[np.uint16]:
         if bbox is not None:
             return _window(bbox)
-        boxes = self.bboxes[keys]
+        boxes = self.bboxes.take(keys, axis=0)
         boxes = boxes[(boxes[:, 0] < boxes[:, 2]) & (boxes[:, 1] < boxes[:, 3])]
         if not len(boxes):
             return np.zeros(4, np.uint16)
@@ -87,7 +87,7 @@ class PixelQueries(ArchiveBase):
 
     def _within(self, keys: Keys, window: NDArray[np.uint16]) -> Keys:
         """Return the keys whose box meets a window, in their order."""
-        b = self.bboxes[keys]
+        b = self.bboxes.take(keys, axis=0)
         meets = (b[:, 0] < window[2]) & (b[:, 2] > window[0])
         meets &= (b[:, 1] < window[3]) & (b[:, 3] > window[1])
         inside: Keys = keys[meets]
@@ -142,11 +142,11 @@ class PixelQueries(ArchiveBase):
         if order == "key":
             some = np.sort(some)
         elif order == "area":
-            some = some[np.lexsort((some, -self.areas[some].astype(np.int64)))]
+            some = some[np.lexsort((some, -self.areas.take(some).astype(np.int64)))]
         elif order != "given":
             raise ValueError(f"order must be key, given or area, got {order!r}")
         some = np.ascontiguousarray(some)
-        boxes, values = np.ascontiguousarray(self.bboxes[some]), some.astype(np.int32)
+        boxes, values = np.ascontiguousarray(self.bboxes.take(some, axis=0)), some.astype(np.int32)
         if len(some) and labels.size:
             self._bits.paint(some, values, boxes, window, labels, deep)
         return labels if deep is None else (labels, deep)
@@ -166,7 +166,7 @@ class PixelQueries(ArchiveBase):
             some, tree = self.keys, self._tree
         else:
             some = np.unique(self._some(keys))
-            tree = Tree(np.ascontiguousarray(self.bboxes[some]))
+            tree = Tree(np.ascontiguousarray(self.bboxes.take(some, axis=0)))
         size = max(self.nbytes, LEAST_NBYTES)
         most = min(MOST_PAIRS, PAIRS_PER_MIB * size >> 20)
         found = self._bits.overlaps(some, tree, most, WORK_NS_PER_BYTE * size)
@@ -178,7 +178,7 @@ class PixelQueries(ArchiveBase):
         i, j, pixels = (np.ascontiguousarray(found[:, k]) for k in range(3))
         from mapix.iid.pixel_results import Overlaps
 
-        return Overlaps(i, j, pixels, self.areas[i], self.areas[j])
+        return Overlaps(i, j, pixels, self.areas.take(i), self.areas.take(j))
 
     def _combined(
         self, keys: KeysLike, bbox: Box | None, rest: int
@@ -223,7 +223,7 @@ class PixelQueries(ArchiveBase):
         """Return masks as COCO run-length encodings of the image; see ``mapix.iid.coco``."""
         some = self._some(keys)
         h, w = self.shape if size is None else as_pair(size, "size")
-        boxes = self.bboxes[some]
+        boxes = self.bboxes.take(some, axis=0)
         outside = (boxes[:, 2] > h) | (boxes[:, 3] > w)
         if outside.any():
             box = tuple(boxes[int(np.argmax(outside))].tolist())

@@ -71,7 +71,7 @@ class Selection(SegmentDataset):
             found = _both(found, a._names.in_domains([as_bytes(d) for d in self._domains]))
         if self._area is not None:
             low, high = self._area
-            areas = a.areas if found is None else a.areas[found]
+            areas = a.areas if found is None else a.areas.take(found)
             fits = np.ones(len(areas), bool)
             if low is not None:
                 fits &= areas >= low

@@ -97,7 +97,7 @@ def _wrong_areas(part: Any, progress: Progress | None) -> list[int]:
     n, found = len(every), []
     for at in range(0, n, SEGMENTS_PER_STEP):
         keys = every[at : at + SEGMENTS_PER_STEP]
-        found += keys[archive.counts(keys) != archive._file.heads[1][keys]].tolist()
+        found += keys[archive.counts(keys) != archive._file.heads[1].take(keys)].tolist()
         if progress is not None:
             progress(min(at + SEGMENTS_PER_STEP, n), n)
     return found

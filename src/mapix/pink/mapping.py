@@ -189,7 +189,7 @@ class Mapping(PinkOnSom):
             block = _numbers(block)
             # stable: of neurons that are equally near the first comes first, as in best_match
             ranked = np.argsort(block, axis=1, kind="stable")[:, :k]
-            away[at:end] = np.take_along_axis(block, ranked, axis=1)
+            away[at:end] = block.take(ranked + np.arange(len(block))[:, None] * block.shape[1])
             near[at:end] = np.where(np.isinf(away[at:end]), -1, ranked)
         return near, away
 

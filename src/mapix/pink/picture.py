@@ -45,7 +45,7 @@ def neurons(
         known = np.isfinite(planes[0])
         made = np.stack([np.nan_to_num(p) for p in planes], axis=-1)
         rgb = np.rint(np.clip(made, 0, 255)).astype(np.uint8)
-        rgb = rgb if colours is None else colours[rgb[..., 0]]
+        rgb = rgb if colours is None else colours.take(rgb[..., 0], axis=0)
         return np.where(known[..., None], rgb, np.array(NOTHING, np.uint8))
 
     return _drawn(tile, len(array), lattice, shape, gap)
@@ -60,7 +60,7 @@ def cells(values: NDArray[Any], lattice: Lattice, size: int, gap: int) -> Image:
     span = high - low if high > low else 1.0
     with np.errstate(invalid="ignore", over="ignore"):
         level = np.nan_to_num(np.clip((numbers - low) / span, 0, 1) * 255)
-    colours = palette()[np.rint(level).astype(np.uint8)]
+    colours = palette().take(np.rint(level).astype(np.uint8), axis=0)
     colours[~np.isfinite(numbers)] = NOTHING
     shape = _shape(lattice, size)
 

@@ -97,7 +97,8 @@ def _places(source: Source, begin: int) -> Iterator[int]:
     for at in range(begin, source.nbytes - HEADER_NBYTES + 1, STEP_NBYTES):
         nbytes = min(STEP_NBYTES + HEADER_NBYTES - 1, source.nbytes - at)
         block = np.frombuffer(source.read(at, nbytes), np.uint8)
-        rows = np.lib.stride_tricks.sliding_window_view(block, HEADER_NBYTES)
+        shape = len(block) - HEADER_NBYTES + 1, HEADER_NBYTES  # of one row at each byte
+        rows = np.ndarray(shape, np.uint8, block, 0, (1, 1))
         length = rows[:, MOST_LENGTH_NBYTES:LENGTH_NBYTES]
         crc = rows[:, LENGTH_NBYTES:]
         # a checksum of 0 would be a chance of 1 in 2^32, and zeros are what damaged files have

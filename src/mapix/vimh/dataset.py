@@ -444,7 +444,7 @@ class Dataset(record_types.Rows, Batching):
         from mapix.vimh.statistics import stored_moments
 
         moments = stored_moments(self._gatherer, self._rows, progress)
-        return [Sums(*map(int, m)) if int(m["count"]) else Sums() for m in moments]
+        return [Sums(n, *rest) if n else Sums() for n, *rest in moments.tolist()]
 
     def _stored_sums(self) -> list[Sums] | None:
         known = self._gatherer.index.moments

@@ -64,7 +64,7 @@ class Column(columns.Column):
     @property
     def values(self) -> NDArray[np.float64]:
         """Values in the parameter's own unit, float64 (n,).  Copies: yes."""
-        return self.by_code[self.codes]
+        return self.by_code.take(self.codes)
 
     def rounding(self) -> NDArray[np.float64]:
         """Return the step between two codes, (n,): writers of VIMH round values to these."""
@@ -92,11 +92,11 @@ class Column(columns.Column):
     @property
     def classes(self) -> Masked:
         """Class numbers, int64 (n,)."""
-        return self._masked(self.parameter.class_of(CODES)[self.codes])
+        return self._masked(self.parameter.class_of(CODES).take(self.codes))
 
     def groups(self) -> NDArray[np.int64]:
         """Return the class numbers, int64 (n,); -1 where missing."""
-        found = self.parameter.class_of(CODES)[self.codes]
+        found = self.parameter.class_of(CODES).take(self.codes)
         if not self.complete:
             found[~self.present] = -1
         return found

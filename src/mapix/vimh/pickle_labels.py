@@ -101,11 +101,11 @@ class LabelRows:
         # of an id that is repeated the last code counts, as the format has it
         if same is not None:
             given = self.pairs[:, 1].reshape(n, len(same))
-            for k, at in enumerate(columns[same]):
+            for k, at in enumerate(columns.take(same)):
                 codes[:, at], present[:, at] = given[:, k], True
             return codes, present
         rows = np.repeat(np.arange(n), np.diff(self.starts))
-        at = columns[self.pairs[:, 0]]
+        at = columns.take(self.pairs[:, 0]).astype(np.int64)
         codes[rows, at] = self.pairs[:, 1]
         present[rows, at] = True
         return codes, present
