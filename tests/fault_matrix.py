@@ -4,9 +4,10 @@
 with each error that it can have, and return after a part of a write.  ``kills N`` kills each writer
 N times, before a call of the C library that random numbers choose.  ``power N`` checks N states
 that a power cut can leave, in all.  ``readers`` lets each call of the C library fail in each
-operation of every_operation.py, and ``memory`` allocations of Python: the answer must be right, or
-a clear error, and nothing may stay open.  N limits the trials of each operation.  ``soak N`` opens
-and closes datasets N times, in all.  Names of writers or families after it run these alone.
+operation of every_operation.py, and ``memory`` each allocation, once for each stack that makes it:
+the answer must be right, or a clear error, and nothing may stay open.  N limits the trials of each
+operation.  ``soak N`` opens and closes datasets N times, in all.  Names of writers or families
+after it run these alone.  A FILE.jsonl stores what came of each; what it has does not run again.
 
 Each prints a line for each of them, and what was wrong; the exit status is 1 if anything was.
 """
@@ -22,17 +23,19 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import every_operation
 import mapix
@@ -396,34 +399,80 @@ def library(folder: Path) -> Path:
     made = folder / "failing_calls.so"
     cc = os.environ.get("CC", "cc")
     flags = ["-std=c11", "-O1", "-Wall", "-Wextra", "-shared", "-fPIC"]
+    flags += ["-isystem", sysconfig.get_paths()["include"]]
     subprocess.run([cc, *flags, str(PRELOAD), "-o", str(made), "-ldl", "-pthread"], check=True)
     return made
+
+
+class Place(ctypes.Structure):
+    """What calls a function of the C library: see ``failing_calls.c``."""
+
+    _fields_ = [
+        ("place", ctypes.c_uint64),
+        ("key", ctypes.c_uint64),
+        ("name", ctypes.c_int32),
+        ("ncalls", ctypes.c_int32),
+        ("nbefore", ctypes.c_int64),
+    ]
 
 
 class Preload:
     """The library, in a process that was started with it."""
 
     def __init__(self) -> None:
-        found = ctypes.CDLL(os.environ["LD_PRELOAD"])
-        self._arm, self._count = found.failing_calls_arm, found.failing_calls_count
-        self._arm.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_int, ctypes.c_char_p]
-        self._count.restype, self._count.argtypes = ctypes.c_long, [ctypes.c_char_p]
+        found = self._library = ctypes.CDLL(os.environ["LD_PRELOAD"])
+        found.failing_calls_arm.argtypes = [
+            *(ctypes.c_long, ctypes.c_int, ctypes.c_int, ctypes.c_char_p),
+            *(ctypes.POINTER(Place), ctypes.c_int),
+        ]
+        found.failing_calls_count.restype = ctypes.c_long
+        found.failing_calls_count.argtypes = [ctypes.c_char_p]
+        found.failing_calls_outside.argtypes = [ctypes.py_object, ctypes.py_object]
+        ours = (f.__code__.co_filename for f in (every_operation.plain, Operations.run))
+        found.failing_calls_outside(*ours)
+        found.failing_calls_places.restype = ctypes.c_long
+        found.failing_calls_places.argtypes = [ctypes.POINTER(Place), ctypes.c_long]
+        found.failing_calls_name.restype = ctypes.c_char_p
 
     def kill(self, at: int) -> None:
         """Kill the process before its call number ``at`` from now on."""
-        self._arm(at, -1, 0, b"")
+        self._library.failing_calls_arm(at, -1, 0, b"", None, -1)
 
-    def fail(self, at: int, code: int, name: str, *, for_good: bool) -> None:
-        """Let call number ``at`` of a name fail, and perhaps all later ones."""
-        self._arm(at, code, for_good, name.encode())
+    def fail(self, place: Place, nth: int, code: int, *, for_good: bool, stack_to: int) -> None:
+        """Let call number ``nth`` of a place fail, and perhaps all later ones of its name.
+
+        A descriptor ``stack_to`` gets the stack of that call, and the stack of a crash.
+        """
+        arm = self._library.failing_calls_arm
+        arm(nth, code, for_good, b"", ctypes.byref(place), stack_to)
 
     def count(self) -> None:
         """Count calls."""
-        self._arm(-1, 0, 0, b"")
+        self._library.failing_calls_arm(-1, 0, 0, b"", None, -1)
 
     def counted(self, name: str = "") -> int:
         """Return the number of calls of a name, or of all, and stop."""
-        return int(self._count(name.encode()))
+        return int(self._library.failing_calls_count(name.encode()))
+
+    def failed(self) -> int:
+        """Return the number of calls that have failed."""
+        return int(self._library.failing_calls_failed())
+
+    def record(self, *, memory: bool) -> None:
+        """Record the places of allocations, or of all other calls, from now on."""
+        self._library.failing_calls_record(memory)
+        self.count()
+
+    def places(self) -> bytes:
+        """Return what was recorded, as an array of ``Place``, and stop."""
+        self.counted()
+        found = (Place * self._library.failing_calls_places(None, 0))()
+        self._library.failing_calls_places(found, len(found))
+        return bytes(found)
+
+    def name(self, place: Place) -> str:
+        """Return the name of the function that is called."""
+        return str(self._library.failing_calls_name(place.name).decode())
 
 
 def in_child(act: Callable[[], object]) -> int:
@@ -501,17 +550,20 @@ CALLS_OF_READERS = {
     "pthread_create": (errno.EAGAIN,),
     "write": (errno.ENOSPC,),
     "rename": (errno.EROFS,),
+    "malloc": (errno.ENOMEM,),
 }
-MOST_ALLOCATIONS = 20_000
 MOST_GROWN_NBYTES = 1 << 20
-OF_PYTHON = (
-    "error return without exception set",
-    "expected str, bytes or os.PathLike",
-    "Cannot compare structured arrays",
-    "is not a condition",
-)
-"""What Python and numpy raise in place of a MemoryError; the last one stands for ast.parse."""
+MOST_SECONDS = 60  # of a trial: one that waits for ever dies of SIGALRM
+MOST_IN_A_CHILD = 100  # trials
+MOST_STACKS = 3  # that are asked for, of trials of which the same came
 EXPECTED = mapix.MapixError, OSError, MemoryError
+SOURCES = Path(mapix.__file__).parent
+GOOD = "right", "error", "missed"
+INSTEAD = "instead of MemoryError: "  # an error that Python or another library raises
+OF_OTHERS: list[str] = []  # what Python and other libraries did, of the family that runs
+SEEN: set[int] = set()  # places, of all families
+MOST_CALLS = 100  # of a place: the last of these fails, too, where stacks are few
+WRITING = ("write", "pwrite64", "ftruncate64", "rename", "renameat2", "mkdir", "unlink", "unlinkat")
 
 
 def left_open(folder: Path) -> tuple[int, int]:
@@ -519,6 +571,33 @@ def left_open(folder: Path) -> tuple[int, int]:
     fds = set(os.listdir("/proc/self/fd")) - {str(fd) for fd in descriptors._pool.values()}
     maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
     return len(fds), maps.count(str(folder))
+
+
+def lines_of_child(act: Callable[[Callable[[str], object]], None]) -> tuple[list[str], int]:
+    """Run a function in a child; return the lines that it writes, and its exit status."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            os.close(read)
+            act(lambda line: os.write(write, line.encode() + b"\n"))
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(write)
+    with os.fdopen(read, encoding="utf-8") as f:
+        lines = f.read().splitlines()
+    return lines, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+class Trial(NamedTuple):
+    """A call of the C library that fails."""
+
+    place: Place
+    nth: int  # of the calls of the place
+    code: int
+    for_good: bool
 
 
 class Operations:
@@ -539,104 +618,176 @@ class Operations:
         """Open the dataset, and return what an operation on it gives."""
         return every_operation.plain(op(self.family.open(self.path)))
 
-    def tried(
-        self, op: every_operation.Op, want: Any, begin: Any, end: Any, *, closing: bool
-    ) -> str:
-        """Run an operation in a child, between two functions; return what is wrong.
 
-        ``closing``: whether all that it opens must be closed.  Python does not promise that without
-        memory: an exception of a ``__del__`` is ignored.
+def library_of(stacks: str) -> str:
+    """Return which package's library, or Python, asked for the memory; see ``Preload.fail``."""
+    first = re.split(r"(?m)^Stack ", stacks)[1]
+    for path in re.findall(r"(?m)^(/\S+?)\(", first):
+        if str(SOURCES) in path:
+            return "mapix"
+        if "/site-packages/" in path:
+            return path.partition("/site-packages/")[2].partition("/")[0]
+    return "Python"
+
+
+class Failures:
+    """Trials of the operations of a family: allocations fail, or all other calls."""
+
+    def __init__(self, tried: Operations, *, memory: bool) -> None:
+        self.tried, self.memory = tried, memory
+        self.preload = Preload()
+        self.known: Counter[str] = Counter()  # what came of trials
+        self.expected = (
+            (MemoryError, OSError) if memory else (mapix.MapixError, OSError, MemoryError)
+        )
+
+    def places(self, op: every_operation.Op) -> list[Place]:
+        """Return where an operation makes calls, in a child as those of the trials are."""
+
+        def act(write: Callable[[str], object]) -> None:
+            self.preload.record(memory=self.memory)
+            self.tried.run(op)
+            write(self.preload.places().hex())
+
+        (found,), _ = lines_of_child(act)
+        self.tried.files.back()
+        raw = bytes.fromhex(found)
+        return list((Place * (len(raw) // ctypes.sizeof(Place))).from_buffer_copy(raw))
+
+    def outcome(self, op: every_operation.Op, want: Any, trial: Trial, stack_to: int) -> str:
+        """In a child: return what came of a trial: "right", "error", "missed", or what is wrong.
+
+        Descriptors and maps must be closed.  Python does not promise that without memory: an
+        exception of a ``__del__`` is ignored.
         """
-
-        def child() -> str:
-            before = left_open(self.folder)
-            begin()
-            try:
-                found = self.run(op)
-            except EXPECTED as e:
-                found = want
-                e.__traceback__ = None
-            except BaseException as e:
-                end()
-                frames = traceback.extract_tb(e.__traceback__)
-                if not closing and any(text in str(e) for text in OF_PYTHON):
-                    line = frames[-1].line or ""
-                    if "fast." not in line and "lib." not in line:
-                        return ""
-                return f"{type(e).__name__}: {e}, in {[frame.name for frame in frames[-3:]]}"
-            finally:
-                end()
+        closing = not self.memory
+        before = left_open(self.tried.folder) if closing else (0, 0)
+        self.preload.fail(*trial[:3], for_good=trial.for_good, stack_to=stack_to)
+        verdict = "right"
+        try:
+            found = self.tried.run(op)
+            self.preload.counted()
             if found != want:
-                return "another answer"
-            if closing and left_open(self.folder) > before:
-                gc.collect()
-            now = left_open(self.folder)
-            if closing and (now[0] > before[0] or now[1] > before[1]):
-                return f"(descriptors, maps) were {before}, now they are {now}"
-            return ""
+                verdict = "another answer"
+        except BaseException as e:
+            self.preload.counted()
+            verdict = "error"
+            if not isinstance(e, self.expected) or (
+                self.memory and isinstance(e, OSError) and e.errno != errno.ENOMEM
+            ):
+                frames = traceback.extract_tb(e.__traceback__)
+                at = [f"{os.path.basename(f.filename)}:{f.lineno} {f.name}" for f in frames[-3:]]
+                verdict = f"{type(e).__name__}: {e}, in {', '.join(at)}".replace("\n", " ")
+                raised = (frames[-1].line or "").startswith("raise")
+                if self.memory and not (raised and str(SOURCES) in frames[-1].filename):
+                    verdict = f"{INSTEAD}{verdict}"
+            e.__traceback__ = None
+            del e
+        if not self.preload.failed():
+            return "missed" if verdict == "right" else f"without a failure: {verdict}"
+        if closing and left_open(self.tried.folder) > before:
+            gc.collect()
+            now = left_open(self.tried.folder)
+            if now[0] > before[0] or now[1] > before[1]:
+                fds = [
+                    os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")
+                ]
+                return f"(descriptors, maps) were {before}, now they are {now}; {verdict}; {fds}"
+        return verdict
 
-        found = every_operation.in_child(child)
-        self.files.back()
+    def in_a_child(
+        self, op: every_operation.Op, want: Any, trials: list[Trial], stack_to: int = -1
+    ) -> list[str]:
+        """Run trials in one child: to their end, the first that dies, or the first that writes."""
+
+        def act(write: Callable[[str], object]) -> None:
+            for trial in trials:
+                signal.alarm(MOST_SECONDS)
+                write(json.dumps(self.outcome(op, want, trial, stack_to)))
+                if any(self.preload.counted(name) for name in WRITING):
+                    break
+
+        lines, status = lines_of_child(act)
+        found = [json.loads(line) for line in lines]
+        if status:
+            found.append(f"died of signal {-status}" if status < 0 else f"exit status {status}")
+        self.tried.files.back()
         return found
 
+    def alone(self, op: every_operation.Op, want: Any, trial: Trial) -> tuple[str, str]:
+        """Run a trial in a child of its own; return what came of it, and the stacks."""
+        with tempfile.TemporaryFile() as file:
+            (found,) = self.in_a_child(op, want, [trial], file.fileno())
+            file.seek(0)
+            return found, file.read().decode(errors="replace")
 
-def each_operation(
-    name: str,
-    base: Path,
-    trials: Callable[[Operations, Any], Iterator[tuple[str, Any, Any]]],
-    *,
-    closing: bool,
-) -> tuple[dict[str, int], Wrong]:
-    """Run the trials of each operation of a family."""
-    tried, wrong, count = Operations(name, base), Wrong(), 0
+    def run(
+        self, op: every_operation.Op, want: Any, trials: list[Trial]
+    ) -> Iterator[tuple[Trial, str, str]]:
+        """Yield each trial, what came of it, and the stacks where it is wrong."""
+        done = 0
+        while done < len(trials):
+            found = self.in_a_child(op, want, trials[done : done + MOST_IN_A_CHILD])
+            for trial, verdict in zip(trials[done:], found, strict=False):
+                self.known[verdict] += not verdict.startswith(("missed", "died", "exit"))
+                if verdict in GOOD[:2] or self.known[verdict] > MOST_STACKS:
+                    yield trial, verdict, ""
+                    continue
+                again, stacks = self.alone(op, want, trial)
+                if verdict != "missed" and again in GOOD:
+                    again = f"after other trials: {verdict}"
+                yield trial, again, stacks
+            done += len(found)
+
+
+def failures(name: str, base: Path, n: int, *, memory: bool) -> tuple[dict[str, int], Wrong]:
+    """Let calls fail in each operation of a family, at each place that was not met before."""
+    tried, wrong = Operations(name, base), Wrong()
+    failing, rng, counts = Failures(tried, memory=memory), random.Random(n), Counter[str]()
     for what, op in tried.family.operations():
         if what.endswith((".describe", ".plan")):  # they state what can be read, and estimates
             continue
         want = tried.run(op)  # this also imports what it needs
         tried.files.back()
-        for text, begin, end in trials(tried, op):
-            found = tried.tried(op, want, begin, end, closing=closing)
-            count += 1
-            if found:
-                wrong.append(f"{what}: {text}: {found}"[:300])
-    return {"trials": count}, wrong
+        fresh = [place for place in failing.places(op) if place.place not in SEEN]
+        SEEN.update(place.place for place in fresh)
+        counts["places"] += len(fresh)
+        trials = [
+            Trial(place, nth, code, for_good)
+            for place in fresh
+            for code in CALLS_OF_READERS.get(failing.preload.name(place), ())
+            for nth in ((0,) if memory else sorted({0, min(place.ncalls, MOST_CALLS) - 1}))
+            for for_good in ((False,) if memory else (False, True))
+        ]
+        if 0 < n < len(trials):
+            trials = rng.sample(trials, n)
+        for trial, verdict, stacks in failing.run(op, want, trials):
+            counts["trials"] += 1
+            if verdict in GOOD:
+                counts[verdict] += 1
+                continue
+            call = f"{failing.preload.name(trial.place)}, {errno.errorcode[trial.code]}"
+            text = f"{what}: {call}{' for good' * trial.for_good}: {verdict}\n{stacks}"
+            owner = library_of(stacks) if memory and verdict.startswith("died") else "mapix"
+            if verdict.startswith(INSTEAD):
+                counts["another error"] += 1
+                OF_OTHERS.append(text)
+            elif owner != "mapix":
+                counts[f"died in {owner}"] += 1
+                OF_OTHERS.append(text)
+            else:
+                wrong.append(text)
+    return dict(counts), wrong
 
 
 def readers(name: str, base: Path, n: int) -> tuple[dict[str, int], Wrong]:
     """Let calls of the C library fail in every operation; ``n`` limits the trials of each."""
-    preload, rng = Preload(), random.Random(n)
-
-    def trials(tried: Operations, op: Any) -> Iterator[tuple[str, Any, Any]]:
-        preload.count()
-        tried.run(op)
-        made = [
-            (call, k, code)
-            for call, codes in CALLS_OF_READERS.items()
-            for k in range(preload.counted(call))
-            for code in codes
-        ]
-        tried.files.back()
-        for call, k, code in rng.sample(made, n) if 0 < n < len(made) else made:
-            begin = functools.partial(preload.fail, k, code, call, for_good=bool(k % 2))
-            yield f"{call} (call {k}), {errno.errorcode[code]}", begin, preload.counted
-
-    return each_operation(name, base, trials, closing=True)
+    return failures(name, base, n, memory=False)
 
 
 def memory(name: str, base: Path, n: int) -> tuple[dict[str, int], Wrong]:
-    """Let allocations of Python fail in every operation: n of each, by default 60."""
-    import _testcapi
-
-    rng, n = random.Random(n), n or 60
-
-    def trials(tried: Operations, op: Any) -> Iterator[tuple[str, Any, Any]]:
-        first = range(1, n // 2 + 1)
-        later = (int(MOST_ALLOCATIONS ** rng.random()) for _ in range(n - len(first)))
-        for k in {*first, *later}:
-            begin = functools.partial(_testcapi.set_nomemory, k, k + 1)
-            yield f"allocation {k}", begin, _testcapi.remove_mem_hooks
-
-    return each_operation(name, base, trials, closing=False)
+    """Let allocations fail in every operation; ``n`` limits the trials of each."""
+    return failures(name, base, n, memory=True)
 
 
 def soak(name: str, base: Path, n: int) -> tuple[dict[str, int], Wrong]:
@@ -687,22 +838,38 @@ ON_READERS = ("readers", "memory", "soak")
 IN_MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # no disk is waited for
 
 
-def run(part: str, names: list[str], n: int) -> int:
-    """Run a part for some writers; return how many things were wrong."""
+def run(part: str, names: list[str], n: int, results: Path | None = None) -> int:
+    """Run a part for some writers; return how many things were wrong.
+
+    ``results``: a file of lines of JSON, one for each writer.  Those that it has are not run again.
+    """
     total: Counter[str] = Counter()
     nwrong = 0
+    known = {}
+    if results is not None and results.exists():
+        lines = map(json.loads, results.read_text(encoding="utf-8").splitlines())
+        known = {line["name"]: line for line in lines if line["part"] == part}
     for name in names:
         if part not in ON_READERS and not can_run(EVERY[name]):
             print(f"{name}: skipped, {', '.join(EVERY[name].needs)} is not installed", flush=True)
             continue
-        with tempfile.TemporaryDirectory(dir=IN_MEMORY) as base:
-            os.environ["MAPIX_CACHE_DIR"] = os.path.join(base, "cache")
-            counts, wrong = PARTS[part](name, Path(base), n)
-            gc.collect()
+        if name in known:
+            counts, wrong = known[name]["counts"], known[name]["wrong"]
+        else:
+            with tempfile.TemporaryDirectory(dir=IN_MEMORY) as base:
+                os.environ["MAPIX_CACHE_DIR"] = os.path.join(base, "cache")
+                OF_OTHERS.clear()
+                counts, wrong = PARTS[part](name, Path(base), n)
+                gc.collect()
+            if results is not None:
+                line = {"part": part, "name": name, "counts": counts, "wrong": wrong}
+                line["others"] = OF_OTHERS
+                with open(results, "a", encoding="utf-8") as f:
+                    f.write(json.dumps(line) + "\n")
         total.update(counts)
         nwrong += len(wrong)
         print(f"{name}: {json.dumps(counts)}", flush=True)
-        for text, times in Counter(wrong).most_common(10):
+        for text, times in Counter(text.partition("\n")[0][:300] for text in wrong).most_common(10):
             print(f"    WRONG ({times} times): {text}", flush=True)
     print(f"{part}, {len(names)} of them: {json.dumps(total)}, {nwrong} wrong", flush=True)
     return nwrong
@@ -712,18 +879,21 @@ def main(part: str, *rest: str) -> int:
     """Run the command line; return the exit status."""
     n = int(rest[0]) if rest and rest[0].isdigit() else 0
     every = every_operation.families() if part in ON_READERS else EVERY
-    names = [name for name in rest if not name.isdigit()] or list(every)
+    results = [Path(name) for name in rest if name.endswith(".jsonl")]
+    names = [name for name in rest if name in every] or list(every)
     if part in ("power", "soak"):
         n = -(-(n or 100_000) // len(names))
     if part == "kills":
         n = n or 1000
-    if part in ("kills", "readers") and "LD_PRELOAD" not in os.environ:
+    if part in ("kills", "readers", "memory") and "LD_PRELOAD" not in os.environ:
         with tempfile.TemporaryDirectory() as folder:
             env = {**os.environ, "LD_PRELOAD": str(library(Path(folder)))}
+            if part == "memory":
+                env["PYTHONMALLOC"] = "malloc"  # else Python asks for blocks of many objects
             return subprocess.run([sys.executable, *sys.argv], env=env, check=False).returncode
     warnings.simplefilter("ignore", mapix.MapixWarning)
     os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
-    return 1 if run(part, names, n) else 0
+    return 1 if run(part, names, n, *results) else 0
 
 
 if __name__ == "__main__":

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import fault_matrix
+import numpy_rules
 from fault_matrix import EVERY, calls, power
 
 pytestmark = pytest.mark.filterwarnings("ignore::mapix.MapixWarning")
@@ -49,15 +53,53 @@ def test_every_writer(tmp_path, name):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
-    [("kills", "9", "vimh.Appender"), ("readers", "1", "idx"), ("memory", "2", "npy")],
+    [("kills", "9", "vimh.Appender"), ("readers", "1", "idx"), ("memory", "model")],
     ids=lambda arguments: arguments[0],
 )
 def test_the_command(arguments):
-    if arguments[0] == "memory":
-        pytest.importorskip("_testcapi")
     program = Path(fault_matrix.__file__)
     done = subprocess.run(
         [sys.executable, program, *arguments], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert ", 0 wrong" in done.stdout
+
+
+CODES = np.array([1, 0], np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("source", "times"),
+    [
+        ("np.arange(2)[CODES]", 1),
+        ("np.arange(2)[CODES.astype(np.int64)]", 0),
+        ("np.arange(2).take(CODES)", 0),
+        ("np.zeros((2, 2))[CODES, CODES]", 2),
+        ("np.zeros((2, 2))[np.arange(2), np.arange(2)[:, None]]", 1),
+        ("np.zeros(2, [('x', 'u1')])[0]['x']", 1),
+        ("np.zeros(2, [('x', 'u1')])['x'][0]", 0),
+        ("[CODES][0], {'x': 3}['x']", 0),
+    ],
+)
+def test_rules_of_numpy(monkeypatch, source, times):
+    monkeypatch.setattr(numpy_rules, "broken", Counter())
+    tree = numpy_rules.Rewritten("x.py").visit(ast.parse(source, mode="eval"))
+    code = compile(ast.fix_missing_locations(tree), "x.py", "eval")
+    given = {"np": np, "CODES": CODES, "held_by_numpy_rules": numpy_rules.held}
+    assert np.array_equal(eval(code, given), eval(source, given))
+    assert numpy_rules.broken.total() == times
+
+
+def test_no_function_of_numpy_that_ends_the_process_is_used(monkeypatch):
+    monkeypatch.setattr(numpy_rules, "broken", Counter())
+    numpy_rules.names()
+    assert not numpy_rules.broken
+
+
+@pytest.mark.slow
+def test_every_operation_keeps_the_rules_of_numpy():
+    pytest.importorskip("PIL")
+    done = subprocess.run(
+        [sys.executable, numpy_rules.__file__], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
