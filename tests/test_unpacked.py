@@ -526,3 +526,16 @@ def test_inflated_in_small_pieces_equals_zlib(tmp_path):
         assert b"".join(found) == raw
         assert max(map(len, found)) <= 1 << 20
         assert zlib.crc32(b"".join(found)) == zlib.crc32(raw)
+
+
+def test_zlib_without_memory_does_not_make_a_file_damaged(tmp_path, monkeypatch):
+    class Engine:
+        eof = False
+
+        def decompress(self, raw, most):
+            raise zlib.error("Error -4 while decompressing data")  # as zlib has it
+
+    source = Source(zipped(tmp_path / "x-idx3-ubyte.gz"))
+    monkeypatch.setattr(zlib, "decompressobj", lambda wbits: Engine())
+    with pytest.raises(MemoryError):
+        list(inflated(source, "idx"))

@@ -25,6 +25,7 @@ __all__ = [
     "TruncatedError",
     "UnknownFormatError",
     "UnsupportedError",
+    "check_memory",
     "warn",
 ]
 
@@ -166,6 +167,12 @@ class OptionError(MapixError, TypeError):
 
 class UnsupportedError(MapixError, NotImplementedError):
     """The request is valid, but not for this file; the message names an alternative."""
+
+
+def check_memory(error: Exception) -> None:
+    """Raise MemoryError if zlib had no memory: its error is else that of damaged data."""
+    if str(error).startswith("Error -4 "):
+        raise MemoryError(str(error)) from error
 
 
 def warn(message: str) -> None:

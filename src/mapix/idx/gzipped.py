@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mapix import _native
-from mapix.errors import FormatError, LimitError, TruncatedError, warn
+from mapix.errors import FormatError, LimitError, TruncatedError, check_memory, warn
 
 if TYPE_CHECKING:
     from mapix.source import Source
@@ -66,6 +66,7 @@ def inflated(source: Source, format: str) -> Iterator[bytes]:
                     raw, done = engine.unconsumed_tail, done + len(piece)
                     yield piece
         except zlib.error as e:
+            check_memory(e)
             reason = f"a damaged gzip member, or not gzip at all: {e}"
             raise FormatError(source.path, format, reason, at=first) from e
         if not engine.eof:

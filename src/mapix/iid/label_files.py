@@ -19,7 +19,14 @@ from numpy.typing import NDArray
 
 from mapix._native.png import rows as png_rows
 from mapix.drawing.png_file import png_pieces
-from mapix.errors import FileChangedError, FormatError, LimitError, TruncatedError, UnsupportedError
+from mapix.errors import (
+    FileChangedError,
+    FormatError,
+    LimitError,
+    TruncatedError,
+    UnsupportedError,
+    check_memory,
+)
 from mapix.iid.argument_checks import KeysLike
 from mapix.optional import library
 from mapix.registry import open_dataset
@@ -253,6 +260,7 @@ class _Chunks:
                 try:
                     held += engine.decompress(raw, want - len(held))
                 except zlib.error as e:
+                    check_memory(e)
                     reason = f"row {done} cannot be decompressed: {e}"
                     raise FormatError(self.source.path, "png", reason, at=self.at) from e
                 raw = engine.unconsumed_tail

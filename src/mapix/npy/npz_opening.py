@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from mapix import _native
-from mapix.errors import FormatError, MapixError, UnsupportedError
+from mapix.errors import FormatError, MapixError, UnsupportedError, check_memory
 from mapix.npy.npz_array import LABEL, LabelMembers, NpzArray
 from mapix.npy.opening import Axes, check_axes, check_size, header_at
 from mapix.npy.zip_layout import DEFLATED, NPZ, STORED, Member, data_at, members
@@ -131,6 +131,7 @@ class _Archive:
                 try:
                     piece = engine.decompress(raw, INFLATED_NBYTES)
                 except zlib.error as e:
+                    check_memory(e)
                     reason = f"member {entry.name!r} cannot be decompressed: {e}"
                     raise FormatError(self.path, NPZ, reason, at=begin) from e
                 raw = engine.unconsumed_tail
