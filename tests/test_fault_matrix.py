@@ -78,7 +78,7 @@ CODES = np.array([1, 0], np.uint8)
         ("np.zeros((2, 2))[np.arange(2), np.arange(2)[:, None]]", 1),
         ("np.zeros(2, [('x', 'u1')])[0]['x']", 1),
         ("np.zeros(2, [('x', 'u1')])['x'][0]", 0),
-        ("[CODES][0], {'x': 3}['x']", 0),
+        ("[3, 4][0], {'x': 3}['x']", 0),
     ],
 )
 def test_rules_of_numpy(monkeypatch, source, times):
