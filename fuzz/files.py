@@ -5,7 +5,7 @@
 one to four places, by fields of 1, 2, 4 or 8 bytes and by numbers in text rather than by random
 bytes alone.  In half of the inputs the checksums are made right afterwards (``mending.py``), so
 that what they protect is reached.  What is read has to be what the slow reader reads, and an error
-one of mapix's own, which names the file, and neither takes longer than ``MOST_SECONDS``.  What
+one of mapix's own, which names the file, and neither takes ``MOST_SECONDS`` of CPU time.  What
 differs is stored in ``fuzz/out/found/files-NAME``; inputs in ``fuzz/regressions/files-NAME`` are
 read first.  ``MAPIX_FUZZ_SEED`` sets the seed of random numbers; the one in use is printed.
 ``EXECUTIONS=N`` reads N files per target instead, in any time.  Prints a table, with files per
@@ -43,11 +43,11 @@ EDGES += ((1 << 32) - 1, 1 << 32, (1 << 63) - 1, (1 << 64) - 1)
 DIGITS = re.compile(rb"[0-9]+")
 MOST_PLACES = 4
 MOST_NBYTES = 1 << 16
-MOST_SECONDS = 30  # for one file, on a machine with other work
+MOST_SECONDS = 30  # of CPU time, for one file
 
 
 class TooSlowError(BaseException):
-    """A file took longer than ``MOST_SECONDS``.  No reader takes it for an error of its own."""
+    """A file took ``MOST_SECONDS`` of CPU time.  No reader takes it for an error of its own."""
 
 
 def too_slow(*_: object) -> None:
@@ -57,13 +57,14 @@ def too_slow(*_: object) -> None:
 
 def finding(target: parsers.Parser, data: bytes) -> str | None:
     """Return what is wrong with how the file is read, and how long that takes; None if nothing."""
-    signal.setitimer(signal.ITIMER_REAL, MOST_SECONDS)
+    signal.setitimer(signal.ITIMER_PROF, MOST_SECONDS)
     try:
-        return target.finding(data)
+        try:
+            return target.finding(data)
+        finally:
+            signal.setitimer(signal.ITIMER_PROF, 0)
     except TooSlowError:
         return f"it takes more than {MOST_SECONDS} seconds"
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def field(rng: random.Random, data: bytes) -> bytes:
@@ -211,7 +212,7 @@ def main() -> int:
     most = float(os.environ.get("EXECUTIONS", "inf"))
     seconds = seconds if most == float("inf") else float("inf")
     warnings.simplefilter("ignore", mapix.MapixWarning)
-    signal.signal(signal.SIGALRM, too_slow)
+    signal.signal(signal.SIGPROF, too_slow)
     chosen = os.environ.get("MAPIX_FUZZ_SEED") or f"{random.randrange(1 << 32)}"
     print(f"MAPIX_FUZZ_SEED={chosen}")
     total = 0

@@ -188,7 +188,7 @@ def order(plant: Plant) -> tuple[bool, bool, str]:
 
 
 def unpatched(folders: list[Path], tests: list[str]) -> None:
-    """Build the copies, and run the tests, which have to pass: the harness beside the others."""
+    """Build the copies, and run tests, which have to pass: the harness beside the others."""
     halves = [[t for t in tests if t.startswith(HARNESS) == harness] for harness in (False, True)]
 
     def run(folder: Path, half: list[str]) -> str:
@@ -229,15 +229,14 @@ def main() -> int:
     chosen = sorted(plants(arguments.name), key=order)
     state = commit(table)
     heading = f"Commit {state or 'with changes'}:"
-    rows: dict[str, str] = {}
-    if table and table.exists() and state:
-        before = table.read_text(encoding="utf-8")
-        if before.startswith(heading):
-            rows = {found[1]: found[0] for found in ROW.finditer(before)}
+    before = table.read_text(encoding="utf-8") if table and table.exists() and state else ""
+    goes_on = before.startswith(heading) and f" of {len(chosen)} bugs" in before.split("\n", 1)[0]
+    rows = {found[1]: found[0] for found in ROW.finditer(before)} if goes_on else {}
     left = [plant for plant in chosen if plant.name not in rows]
+    tests = sorted({test for plant in chosen for test in plant.tests})
     missed = 0
     with copies(arguments.jobs) as folders, ThreadPoolExecutor(arguments.jobs) as pool:
-        unpatched(folders, sorted({test for plant in left for test in plant.tests}))
+        unpatched(folders, [] if goes_on else tests)
         free: queue.SimpleQueue[Path] = queue.SimpleQueue()
         for folder in folders:
             free.put(folder)
