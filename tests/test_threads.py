@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing as mp
 import os
 import random
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,11 @@ import numpy as np
 import pytest
 
 import mapix
+from mapix._native.compiled import fast
+from mapix._native.iid import PACKING
+from mapix.batch import Lookout
+from mapix.vimh import index_store
+from records import mapped, needs_c, store
 from slow_vimh import pack, record
 
 NTHREADS = 32
@@ -96,7 +103,7 @@ def segment(a: Any, k: int) -> Any:
 
 
 def find(a: Any, k: int) -> Any:
-    return np.asarray(a.find(f"n{k % 60}")).tolist()
+    return np.asarray(a.find("d", f"n{k % 60}")).tolist()
 
 
 def at(a: Any, k: int) -> Any:
@@ -183,6 +190,184 @@ def test_32_threads_share_an_epoch_of_a_loader(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert sorted(found) == expected
+
+
+# --- what one thread changes while others use it --------------------------------------------------
+
+
+def run_beside(change: Callable[[int], Any], use: Callable[[int], Any], nturns: int) -> None:
+    """Call ``use`` in three threads, and ``change`` in another one as long as they run."""
+    start, ended, wrong = threading.Barrier(4), threading.Event(), []
+
+    def users(first: int) -> None:
+        start.wait()
+        try:
+            for k in range(first, first + nturns * TURNS):
+                use(k)
+        except BaseException as e:
+            wrong.append(e)
+
+    def changer() -> None:
+        start.wait()
+        for k in itertools.count():
+            if ended.is_set():
+                return
+            change(k)
+
+    threads = [threading.Thread(target=users, args=(7 * k,)) for k in range(3)]
+    other = threading.Thread(target=changer)
+    for thread in (*threads, other):
+        thread.start()
+    for thread in threads:
+        thread.join()
+    ended.set()
+    other.join()
+    if wrong:
+        raise wrong[0]
+
+
+def test_the_map_is_renewed_while_threads_read(tmp_path: Path) -> None:
+    """A harmless change of the file: each reader asks for a new map, of one object."""
+    ds, a = mapix.open(mixed(tmp_path)), mapix.open(archive(tmp_path))
+    rows = np.arange(60)
+    a.find("d", "n1")
+    expected = [ds[k].labels for k in rows], [a[int(k)].mask().tolist() for k in rows]
+
+    def use(k: int) -> None:
+        k %= 60
+        assert ds[k].labels == expected[0][k]
+        assert a[k].mask().tolist() == expected[1][k]
+        assert a.find("d", f"n{k}").tolist() == [k]
+        assert len(ds.batch(rows[: 1 + k % 3], pad=True).shapes) == 1 + k % 3
+
+    def change(k: int) -> None:
+        if k < 256:  # never the permissions of before: then the change would not be explained
+            os.chmod(ds.path, 0o400 + k)
+            os.chmod(a.path, 0o400 + k)
+        time.sleep(0.0001)
+
+    run_beside(change, use, 40)
+
+
+def test_threads_confirm_stored_entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table of what was confirmed grows while others read it."""
+    monkeypatch.setattr(index_store, "STORE_NBYTES", 0)
+    rows = [record(1, 1 + i % 3, 1, [(0, i % 256)], seed=i) for i in range(5000)]
+    store(tmp_path / "f", pack(rows))
+    ds = mapix.open(tmp_path / "f", dialect=14)
+    assert ds.index.stored
+    order = np.random.default_rng(0).permutation(5000).tolist()
+
+    def use(k: int) -> None:
+        for i in order[k::60]:
+            found = ds[i]
+            assert (found.shape[1], found.label_bytes[0]) == (1 + i % 3, i % 256)
+
+    run_beside(lambda k: ds[order[k % 5000]].labels, use, 60)
+
+
+@needs_c
+def test_names_in_a_list_that_changes(tmp_path: Path) -> None:
+    file = mapix.open(archive(tmp_path))._file
+    names: list[Any] = [f"n{k}" for k in range(60)]
+    assert file.find_many(b"d", names).tolist() == list(range(60))
+
+    def change(k: int) -> None:
+        names[k % 50] = f"n{k % 60}" if k % 2 else "n" * (k % 400)
+        names.append(b"n3")
+        names.pop()
+
+    def use(k: int) -> None:
+        found = file.find_many(b"d", names)
+        assert len(found) in (60, 61)
+        assert found[50:60].tolist() == list(range(50, 60))
+
+    run_beside(change, use, 60)
+
+
+@needs_c
+def test_labels_in_a_dict_that_changes() -> None:
+    heads = tuple((f"p{k}", k, 0.0, 255.0, False) for k in range(20))
+    labels = {f"p{k}": float(k) for k in range(20)}
+    image = np.zeros((1, 1), np.uint8)
+
+    def change(k: int) -> None:
+        labels[f"p{k % 19}"] = float(k % 200)
+        labels["other"] = 1.0
+        del labels["other"]
+
+    def use(k: int) -> None:
+        packed = fast.pack(heads, image, labels, None, (0.0, 0.0), 14)
+        if packed is not None:  # else a label more, at that moment
+            pairs = packed[0][15:-1]
+            assert pairs[::2] == bytes(range(20))
+            assert max(pairs[1::2]) < 200
+            assert pairs[-1] == 19
+
+    run_beside(change, use, 200)
+
+
+@needs_c
+def test_threads_share_a_buffer_of_segments() -> None:
+    """Of names and segments, none is lost or torn; the limit of a call is that of all."""
+    buffer = fast.SegmentBuffer(True, 1 << 30, *PACKING)
+    mask = np.ones((3, 5), bool)
+    taken: list[tuple[bytes, bytes]] = []
+
+    def use(k: int) -> None:
+        assert buffer.add(b"d", b"i" * (1 + k % 9), mask, (k % 50, 2), 0) is not None
+        assert buffer.put(b"d", b"put", (0, 0, 1, 1), 1, b"r" * 9) is not None
+
+    run_beside(lambda k: taken.append(buffer.take()), use, 100)
+    taken.append(buffer.take())
+    lut, boxes, areas = (
+        np.frombuffer(x, t) for x, t in zip(buffer.tables(), ("<u4", "<u2", "<u4"), strict=True)
+    )
+    n = 2 * 3 * 100 * TURNS
+    assert len(buffer) == n == len(areas) == len(boxes) // 4
+    assert lut.reshape(n, 5)[:, 0].tolist() == list(range(n))
+    for (at, size), whole in zip(
+        ((1, 2), (3, 4)), map(b"".join, zip(*taken, strict=True)), strict=True
+    ):
+        ends = np.cumsum(lut.reshape(n, 5)[:, size])
+        assert lut.reshape(n, 5)[:, at].tolist() == [0, *ends[:-1].tolist()]
+        assert len(whole) == ends[-1]
+    assert sorted(areas.tolist()) == [1] * (n // 2) + [15] * (n // 2)
+
+
+def test_a_file_that_is_closed_while_it_is_attached(tmp_path: Path) -> None:
+    """What was attached after ``close`` is detached again: nothing keeps the file mapped."""
+    ds = mapix.open(vimh(tmp_path))
+    gatherer = ds._gatherer
+    attach = gatherer._attach
+
+    def closing(*what: Any) -> None:
+        ds.close()
+        attach(*what)
+
+    gatherer._attach = closing
+    with pytest.raises(mapix.ClosedError):
+        _ = ds[0].image
+    with pytest.raises(mapix.ClosedError):
+        _ = ds[0]
+    if sys.platform == "linux":
+        assert not mapped(Path(ds.path))
+
+
+def test_a_count_that_two_threads_lower_stays_above_zero() -> None:
+    """Between two statements of one thread, another one does the same."""
+    lookout = Lookout()
+    lookout.saw(0)
+    assert lookout._skip == 1
+
+    class Other(int):
+        def __bool__(self) -> bool:
+            lookout._skip = 0
+            return True
+
+    lookout._skip = Other(1)
+    assert lookout.probes() == 0
+    assert lookout.probes() == Lookout.FEW
 
 
 def results(ds: Any, tasks: list[Task]) -> list[Any]:

@@ -26,16 +26,6 @@ int mapix_make_ready(file_object *self) {
     return -1;
 }
 
-PyObject *mapix_memory(file_object *self) {
-    PyObject *owner;
-    do {
-        Py_BEGIN_CRITICAL_SECTION(self);
-        owner = Py_XNewRef(self->data.obj);
-        Py_END_CRITICAL_SECTION();
-    } while (MAPIX_UNLIKELY(!owner) && !mapix_make_ready(self));
-    return owner;
-}
-
 static int in_bounds(const file_object *self, const mapix_entry *e) {
     const uint64_t at = entry_at(e);
     return at <= self->nbytes && size_of(self, e) <= self->nbytes - at;
@@ -57,7 +47,7 @@ static int find_slowly(file_object *self, uint64_t row, mapix_entry *e) {
 /* Without the GIL: a page may have to come from disk. */
 static int find_quickly(file_object *self, uint64_t row, mapix_entry *e) {
     const mapix_map map = {.base = self->base, .nbytes = self->nbytes, .fd = -1};
-    PyObject *owner = mapix_memory(self); /* another thread may close the file meanwhile */
+    PyObject *owner = memory_of(self); /* another thread may close the file meanwhile */
     if (!owner) {
         PyErr_Clear(); /* `_find` raises it again */
         return MAPIX_E_CHANGED;
@@ -230,10 +220,8 @@ static int is_known(file_object *self, uint64_t row, mapix_entry *e) {
     return found;
 }
 
-static int stored_entry(file_object *self, uint64_t row, mapix_entry *e) {
-    if (MAPIX_LIKELY(is_known(self, row, e))) {
-        return 0;
-    }
+/* Not inline: the registers that it takes would cost each record that is known. */
+__attribute__((noinline)) static int confirmed_entry(file_object *self, uint64_t row, mapix_entry *e) {
     if (find_quickly(self, row, e) != MAPIX_OK && find_slowly(self, row, e)) {
         return -1;
     }
@@ -249,7 +237,7 @@ static int stored_entry(file_object *self, uint64_t row, mapix_entry *e) {
 
 static int entry_of_row(file_object *self, uint64_t row, mapix_entry *e) {
     if (MAPIX_UNLIKELY(self->find != NULL)) {
-        if (stored_entry(self, row, e)) {
+        if (MAPIX_UNLIKELY(!is_known(self, row, e)) && confirmed_entry(self, row, e)) {
             return -1;
         }
     } else if (self->index.entries) {

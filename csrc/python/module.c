@@ -121,6 +121,9 @@ PyTypeObject *mapix_add_type(PyObject *module, const char *name, PyType_Spec *sp
     if (type && PyModule_AddObjectRef(module, name, type) < 0) {
         Py_CLEAR(type);
     }
+    if (type && WITHOUT_GIL) { /* immortal: threads that make objects of it would wait for one another to count them */
+        Py_SET_REFCNT(type, PY_SSIZE_T_MAX);
+    }
     return (PyTypeObject *)type;
 }
 

@@ -10,7 +10,7 @@
 PyTypeObject *mapix_record_type;
 
 static PyObject *array_at(file_object *file, uint64_t at, int ndim, npy_intp *shape, npy_intp *steps) {
-    PyObject *owner = mapix_memory(file);
+    PyObject *owner = memory_of(file);
     if (!owner) {
         return NULL;
     }

@@ -91,9 +91,6 @@ PyTypeObject *mapix_add_type(PyObject *module, const char *name, PyType_Spec *sp
 /* A new record; the file is ready, and row < nrecords. */
 PyObject *mapix_record_at(file_object *file, uint64_t row);
 
-/* The owner of the memory with the file, or null with an exception once it is closed. */
-PyObject *mapix_memory(file_object *file);
-
 /* Copy bytes of the file under the guard, and check that the file is unchanged.  0; 1 if that failed, and a
  * method of the subclass has to find out why; -1 with an exception. */
 int mapix_copied(file_object *file, uint64_t at, uint64_t nbytes, void *to);
@@ -106,6 +103,17 @@ int mapix_make_ready(file_object *file);
 
 static inline int ready(file_object *file) {
     return MAPIX_LIKELY(KNOWN(file->data.obj) != NULL) ? 0 : mapix_make_ready(file);
+}
+
+/* The owner of the memory with the file, or null with an exception once it is closed. */
+static inline PyObject *memory_of(file_object *file) {
+    PyObject *owner;
+    do {
+        Py_BEGIN_CRITICAL_SECTION(file);
+        owner = Py_XNewRef(file->data.obj);
+        Py_END_CRITICAL_SECTION();
+    } while (MAPIX_UNLIKELY(!owner) && !mapix_make_ready(file));
+    return owner;
 }
 
 static inline uint64_t size_of(const file_object *file, const mapix_entry *e) {
