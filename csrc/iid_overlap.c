@@ -183,6 +183,19 @@ int mapix_iid_places(const mapix_map *map, const mapix_iid *iid, const uint32_t 
 /* --- all pairs ------------------------------------------------------------------------------------- */
 
 enum { CHUNK = 256, NEXT = 8, MOST_WORK = 1 << 25, A_PAIR = 16, A_LEADER = 32, A_UNIT = 16 };
+enum { STEP = 8 };
+enum { TIMES = 32 }; /* all of a segment is made where it has no more words than so many times those compared */
+
+/* The pixels in a box, in columns of 64 that begin at multiples of 64 of the picture: words of a column lie one
+ * after the other, a word per row, the leftmost pixel in the highest bit.  Pixels outside of the box are zeros.
+ * So words of two segments are compared as they are, whatever their boxes.  A column ends in zeros, so that rows
+ * are compared STEP at a time: where one segment ends, the other one is compared with zeros. */
+typedef struct {
+    uint64_t *words;
+    uint64_t stride; /* words of a column */
+    uint32_t first;  /* column */
+    uint16_t box[4];
+} strips;
 
 typedef struct {
     const mapix_iid_join *join;
@@ -190,9 +203,10 @@ typedef struct {
     const mapix_map *map;
     const mapix_iid *iid;
     tree_shape shape;
-    uint64_t work;     /* done in this call: A_UNIT bytes cleared, a word compared */
-    iid_bitmap leader; /* the segment that all others of this turn are compared with */
-    int flat;          /* whether it is there: not of one that is too large */
+    uint64_t work;  /* done in this call: A_UNIT bytes cleared, a word read or compared */
+    strips leader;  /* the segment that all others of this turn are compared with; no words: not made yet */
+    uint64_t spent; /* words of parts of it that were compared */
+    uint64_t lap;   /* words that were taken before the ring was used from its begin the last time */
     uint32_t met[CHUNK];
     shared_job slow;
 } join_job;
@@ -220,50 +234,53 @@ static int in_map(const join_job *job, uint64_t leaf) {
     return iid_upright(p->box) && p->at <= nbytes && own <= nbytes - p->at;
 }
 
-static iid_bitmap bitmap_of(const join_job *job, uint64_t leaf) {
-    const mapix_place *p = &job->join->places[leaf];
-    const uint64_t w = p->box[MAXC] - p->box[MINC];
-    return (iid_bitmap){map_of(job, leaf)->base + p->at, w, {p->box[0], p->box[1], p->box[2], p->box[3]}};
+/* Words of the strips of a box that has a pixel. */
+static inline uint64_t strips_nwords(const uint16_t box[4]) {
+    const uint32_t first = box[MINC] >> 6, last = (uint32_t)(box[MAXC] - 1) >> 6;
+    return ((uint64_t)(box[MAXR] - box[MINR]) + STEP - 1) * (last - first + 1);
 }
 
-/* One of several regions as one bitmap, at one of the two places for that; 0 when it is too large. */
-static int flatten(join_job *job, uint64_t leaf, const uint16_t window[4], unsigned which,
-                   iid_bitmap *made, int *status) {
-    const located of = located_at(job, leaf);
-    iid_segment s;
-    reading(&job->slow, &of);
-    *status = iid_segment_of(of.map, of.iid, of.key, &s, &job->slow.where);
-    if (*status || iid_bitmap_nbytes(window) > job->join->canvas_nbytes) {
-        return 0;
-    }
-    uint64_t nwords = 0;
-    *made = iid_flatten(&s, window, job->join->canvas + which * job->join->canvas_nbytes, &nwords);
-    job->work += iid_bitmap_nbytes(window) / A_UNIT + s.regions_nbytes / 4 + A_WORD * nwords;
-    return 1;
+static inline strips strips_at(uint64_t *words, const uint16_t box[4]) {
+    const uint64_t h = box[MAXR] - box[MINR];
+    return (strips){words, h + STEP - 1, box[MINC] >> 6, {box[0], box[1], box[2], box[3]}};
 }
 
-static int set_leader(join_job *job, uint64_t leaf) {
+static inline uint64_t *strips_word(const strips *s, uint32_t column, uint32_t row) {
+    return s->words + (column - s->first) * s->stride + (row - s->box[MINR]);
+}
+
+/* Whether a leaf is where its place says, and has a box with pixels. */
+static int has_place(const join_job *job, uint64_t leaf) {
     const mapix_place *p = &job->join->places[leaf];
-    int status = MAPIX_OK;
-    if (p->at == MAPIX_SEVERAL) {
-        job->flat = flatten(job, leaf, p->box, 0, &job->leader, &status);
-    } else {
-        job->flat = in_map(job, leaf);
-        job->leader = job->flat ? bitmap_of(job, leaf) : job->leader;
+    return p->box[MINR] < p->box[MAXR] && p->box[MINC] < p->box[MAXC] &&
+           (p->at == MAPIX_SEVERAL || in_map(job, leaf));
+}
+
+/* Where in the ring a leaf is; null if nowhere. */
+MAPIX_INLINE uint64_t *kept_words(const join_job *job, uint64_t leaf) {
+    const uint64_t all = job->join->canvas_nwords, begin = job->join->kept[leaf] - 1;
+    if (!job->join->kept[leaf] || job->pairs->taken - begin > all) {
+        return NULL;
     }
-    return status;
+    return job->join->canvas + all + (begin >= job->lap ? begin - job->lap : begin + all - job->lap);
 }
 
 MAPIX_INLINE void prefetch_place(const join_job *job, uint32_t leaf) {
     const mapix_place *p = &job->join->places[leaf];
+    const uint64_t *words = kept_words(job, leaf);
+    if (words) {
+        const uint16_t top = job->join->places[job->pairs->leader].box[MINR];
+        const uint64_t down = top > p->box[MINR] ? (uint64_t)(top - p->box[MINR]) : 0;
+        __builtin_prefetch(words + down, 0, 3);
+        __builtin_prefetch(words + down + STEP, 0, 3);
+        return;
+    }
     const mapix_map *map = map_of(job, leaf);
     if (p->at < map->nbytes) {
-        const uint16_t *box = job->leader.box;
-        const uint64_t down = box[MINR] > p->box[MINR] ? box[MINR] - p->box[MINR] : 0;
-        const uint64_t from = down * (uint64_t)(p->box[MAXC] - p->box[MINC]) / 8;
-        const uint8_t *first = map->base + p->at + from;
-        __builtin_prefetch(first, 0, 3);
-        __builtin_prefetch(first + 64, 0, 3);
+        const uint64_t h = (uint64_t)(p->box[MAXR] - p->box[MINR]), w = (uint64_t)(p->box[MAXC] - p->box[MINC]);
+        for (uint64_t k = 0; k <= h * w / 8 && k < MOST_FETCHED; k += 64) {
+            __builtin_prefetch(map->base + p->at + k, 0, 3);
+        }
     }
 }
 
@@ -315,7 +332,8 @@ int mapix_iid_overlaps(const mapix_map *map, const mapix_iid *iid, const mapix_i
     }
     join_job job;
     job.join = join, job.pairs = pairs, job.map = map, job.iid = iid;
-    job.shape = tree_shape_of(join->n), job.work = 0, job.flat = 0, job.leader = (iid_bitmap){0};
+    job.shape = tree_shape_of(join->n), job.work = 0, job.leader = (strips){0}, job.spent = 0;
+    job.lap = join->canvas_nwords ? pairs->taken - pairs->taken % join->canvas_nwords : 0;
     job.slow = (shared_job){.canvas = &join->rows};
     const int status = join_guarded(&job);
     pairs->work += job.work + job.slow.work;
@@ -326,34 +344,67 @@ int mapix_iid_overlaps(const mapix_map *map, const mapix_iid *iid, const mapix_i
 
 /* --- in the order of keys --------------------------------------------------------------------------- */
 
-enum { PAIR_DIGIT = 11, PAIR_BUCKETS = 1 << PAIR_DIGIT };
+enum { FEW_PAIRS = 128, PAIR_DIGIT = 8, PAIR_BUCKETS = 1 << PAIR_DIGIT };
 
-/* One stable pass by eleven bits of i or j. */
-static void sort_digit(const uint32_t *from, uint32_t *to, uint64_t n, unsigned column,
-                       unsigned shift) {
-    uint64_t counts[PAIR_BUCKETS] = {0}, sum = 0;
+/* The pairs of one segment, which are many, by partners below `end`.  `scratch` has 2 n words. */
+static void sort_many(uint32_t *partners, uint32_t *pixels, uint64_t n, uint64_t end, uint64_t *scratch) {
+    uint64_t *from = scratch, *to = scratch + n;
     for (uint64_t k = 0; k < n; k++) {
-        counts[from[3 * k + column] >> shift & (PAIR_BUCKETS - 1)]++;
+        from[k] = (uint64_t)partners[k] << 32 | pixels[k];
     }
-    for (unsigned k = 0; k < PAIR_BUCKETS; k++) {
-        const uint64_t here = counts[k];
-        counts[k] = sum;
-        sum += here;
+    for (unsigned shift = 0; shift < 32 && (end - 1) >> shift; shift += PAIR_DIGIT) {
+        uint64_t counts[PAIR_BUCKETS] = {0}, sum = 0;
+        for (uint64_t k = 0; k < n; k++) {
+            counts[from[k] >> (32 + shift) & (PAIR_BUCKETS - 1)]++;
+        }
+        for (unsigned k = 0; k < PAIR_BUCKETS; k++) {
+            const uint64_t here = counts[k];
+            counts[k] = sum;
+            sum += here;
+        }
+        for (uint64_t k = 0; k < n; k++) {
+            to[counts[from[k] >> (32 + shift) & (PAIR_BUCKETS - 1)]++] = from[k];
+        }
+        uint64_t *swap = from;
+        from = to;
+        to = swap;
     }
     for (uint64_t k = 0; k < n; k++) {
-        memcpy(to + 3 * counts[from[3 * k + column] >> shift & (PAIR_BUCKETS - 1)]++, from + 3 * k, 12);
+        partners[k] = (uint32_t)(from[k] >> 32);
+        pixels[k] = (uint32_t)from[k];
     }
 }
 
-int mapix_pairs_sort(uint32_t *pairs, uint32_t *scratch, uint64_t n, uint64_t end) {
-    uint32_t *from = pairs, *to = scratch;
-    for (unsigned column = 2; column-- > 0;) {
-        for (unsigned shift = 0; shift < 32 && (end - (end > 0)) >> shift; shift += PAIR_DIGIT) {
-            sort_digit(from, to, n, column, shift);
-            uint32_t *swap = from;
-            from = to;
-            to = swap;
+#define BODY "iid_pairs_body.h"
+#include "each_level.h"
+
+/* Pairs come in the order of the tree, so those of one segment are near one another.  Therefore putting them in the
+ * order of i does not access memory at random. */
+int mapix_pairs_sort(const mapix_pair_list *lists, uint64_t nlists, const uint32_t *keys, uint64_t nkeys,
+                     uint64_t *scratch, uint32_t *columns, uint64_t capacity) {
+    uint64_t *ends = scratch, n = 0;
+    memset(ends, 0, (nkeys + 1) * sizeof *ends);
+    for (uint64_t list = 0; list < nlists; list++) {
+        for (uint64_t k = 0; k < lists[list].n; k++) {
+            const uint32_t *pair = lists[list].pairs + 3 * k;
+            if (pair[0] >= nkeys || pair[1] >= nkeys || n == capacity) {
+                return MAPIX_E_ARGUMENT;
+            }
+            ends[pair[0] + 1]++;
+            n++;
         }
-    } /* as many passes for the one as for the other: back where it was */
+    }
+    for (uint64_t i = 0; i < nkeys; i++) {
+        ends[i + 1] += ends[i];
+    }
+    for (uint64_t list = 0; list < nlists; list++) {
+        for (uint64_t k = 0; k < lists[list].n; k++) {
+            const uint32_t *pair = lists[list].pairs + 3 * k;
+            const uint64_t at = ends[pair[0]]++;
+            columns[capacity + at] = pair[1];
+            columns[2 * capacity + at] = pair[2];
+        }
+    }
+    MAPIX_AT_LEVEL(sort_partners)(keys, nkeys, ends, scratch + nkeys + 1, columns, capacity);
     return MAPIX_OK;
 }

@@ -433,17 +433,20 @@ typedef struct {
 int mapix_iid_places(const mapix_map *map, const mapix_iid *iid, const uint32_t *keys, uint64_t n,
                      mapix_place *places, mapix_where *where);
 
-/* Segments that are compared with one another: a tree over their boxes, and keys and places in its order.
- * `canvas` are two bitmaps of canvas_nbytes each, in which regions are combined; segments that need more are
- * combined in `rows`.  Of several files, which[i] is the file of keys[i], and its key there is less by the
- * `begin` of the file. */
+/* Segments that are compared with one another: a tree over their boxes, and keys and places in its order; order[i]
+ * is the number of keys[i] among the sorted keys.
+ * `canvas` has two times canvas_nwords words, in which pixels are put so that segments are compared word by word;
+ * those that need more are combined in `rows`.  `kept`, n zeros at first, states where in the second half of the
+ * canvas a segment is; the caller sets it to zeros again after a file has changed.  Of several files, which[i] is
+ * the file of keys[i], and its key there is less by the `begin` of the file. */
 typedef struct {
     const uint16_t *nodes;
-    const uint32_t *keys;
+    const uint32_t *keys, *order;
     const mapix_place *places;
     uint64_t n;
-    uint8_t *canvas;
-    uint64_t canvas_nbytes;
+    uint64_t *canvas;
+    uint64_t canvas_nwords;
+    uint64_t *kept; /* n */
     mapix_canvas rows;
     const mapix_part *parts; /* tables are not used; null: all are of the file that the call names */
     const mapix_iid *iids;   /* nparts */
@@ -451,14 +454,16 @@ typedef struct {
     uint64_t nparts;
 } mapix_iid_join;
 
-/* Pairs that share pixels: i < j and the number of pixels, three numbers each, n so far, at most `capacity`.
- * leader and next_leaf are where to continue: 0 at first; leader is the join's n when all is done.  work counts
- * what was done, in units of about a nanosecond: words compared, bytes cleared, pairs of boxes.  `failed` is the
+/* Pairs that share pixels: i < j, of `order`, and the number of pixels, three numbers each, n so far, at most
+ * `capacity`.
+ * leader and next_leaf are where to continue: 0 at first; leader is the join's n when all is done.  `taken` are the
+ * words of the canvas that were used so far.  work counts what was done, in units of about a nanosecond: words
+ * compared, bytes cleared, pairs of boxes.  `failed` is the
  * part that an error is about; where->record is a key there. */
 typedef struct {
     uint64_t leader, next_leaf;
     uint32_t *pairs;
-    uint64_t capacity, n, work, failed;
+    uint64_t capacity, n, taken, work, failed;
 } mapix_iid_pairs;
 
 /* Continue to compare, until `pairs` is full or a certain amount of work was done.  Of several files, all are
@@ -466,8 +471,15 @@ typedef struct {
 int mapix_iid_overlaps(const mapix_map *map, const mapix_iid *iid, const mapix_iid_join *join,
                        mapix_iid_pairs *pairs, mapix_where *where);
 
-/* Sort n pairs (three numbers each) by i and j, which are below `end`; scratch is as large as pairs. */
-int mapix_pairs_sort(uint32_t *pairs, uint32_t *scratch, uint64_t n, uint64_t end);
+/* Sort the pairs of several lists, `capacity` in all, by i and j, and write their keys, keys[i] and keys[j], and the
+ * pixels to `columns`, of `capacity` numbers each.  `scratch` has nkeys + 1 + 2 * capacity words. */
+typedef struct {
+    const uint32_t *pairs;
+    uint64_t n;
+} mapix_pair_list;
+
+int mapix_pairs_sort(const mapix_pair_list *lists, uint64_t nlists, const uint32_t *keys, uint64_t nkeys,
+                     uint64_t *scratch, uint32_t *columns, uint64_t capacity);
 
 /* Segments that are painted over one another, the last one on top.  `labels` of the window, row by row, get
  * values[i] where keys[i] has a pixel; `depth` (or null) counts the segments of each pixel.  `boxes` are the

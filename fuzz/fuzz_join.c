@@ -110,25 +110,37 @@ static uint32_t slow_shared(const slow_segment *a, const slow_segment *b) {
 }
 
 /* All pairs, in calls with small outputs; they are written to shared. */
-static void join_all(const reader *r, const mapix_iid_join *join, uint64_t room,
+static void join_all(const reader *r, const mapix_iid_join *of, uint64_t room,
                      uint32_t shared[MOST_SEGMENTS][MOST_SEGMENTS], int honest) {
+    mapix_iid_join join = *of;
     mapix_iid_pairs pairs = {.pairs = block(room * 12), .capacity = room};
     mapix_where where;
-    while (pairs.leader < join->n) {
-        CHECK(mapix_iid_overlaps(&r->map, &r->a->iid, join, &pairs, &where) == MAPIX_OK);
-        uint32_t *scratch = block(pairs.n * 12);
-        CHECK(mapix_pairs_sort(pairs.pairs, scratch, pairs.n, r->a->iid.nsegments) == MAPIX_OK);
-        free(scratch);
-        for (uint64_t k = 0; k < pairs.n; k++) {
-            const uint32_t *p = pairs.pairs + 3 * k;
-            CHECK(p[0] < r->a->iid.nsegments && p[1] < r->a->iid.nsegments && p[2] > 0);
-            CHECK(!honest || (p[0] < p[1] && !shared[p[0]][p[1]]));
-            CHECK(!honest || !k || p[-3] < p[0] || (p[-3] == p[0] && p[-2] < p[1]));
-            shared[p[0]][p[1]] = p[2];
+    join.kept = block(join.n * sizeof *join.kept);
+    memset(join.kept, 0, join.n * sizeof *join.kept);
+    uint32_t numbers[MOST_SEGMENTS];
+    for (uint32_t k = 0; k < MOST_SEGMENTS; k++) {
+        numbers[k] = k;
+    }
+    while (pairs.leader < join.n) {
+        CHECK(mapix_iid_overlaps(&r->map, &r->a->iid, &join, &pairs, &where) == MAPIX_OK);
+        const uint64_t n = pairs.n, half = n / 2; /* in two lists */
+        const mapix_pair_list lists[2] = {{pairs.pairs, half}, {pairs.pairs + 3 * half, n - half}};
+        uint64_t *scratch = block((join.n + 1 + 2 * n) * 8);
+        uint32_t *columns = block(3 * n * 4);
+        CHECK(mapix_pairs_sort(lists, 2, numbers, join.n, scratch, columns, n) == MAPIX_OK);
+        for (uint64_t k = 0; k < n; k++) {
+            const uint32_t i = columns[k], j = columns[n + k], pixels = columns[2 * n + k];
+            CHECK(i < r->a->iid.nsegments && j < r->a->iid.nsegments && pixels > 0);
+            CHECK(!honest || (i < j && !shared[i][j]));
+            CHECK(!honest || !k || columns[k - 1] < i || (columns[k - 1] == i && columns[n + k - 1] < j));
+            shared[i][j] = pixels;
         }
+        CHECK(!n || mapix_pairs_sort(lists, 2, numbers, join.n, scratch, columns, n - 1) == MAPIX_E_ARGUMENT);
+        CHECK(!n || mapix_pairs_sort(lists, 2, numbers, 0, scratch, columns, n) == MAPIX_E_ARGUMENT);
+        free(scratch), free(columns);
         pairs.n = 0;
     }
-    free(pairs.pairs);
+    free(pairs.pairs), free(join.kept);
 }
 
 static void check_overlaps(const reader *r, input *in) {
@@ -148,15 +160,16 @@ static void check_overlaps(const reader *r, input *in) {
     mapix_place *places = block(n * sizeof *places);
     const int status = mapix_iid_places(&r->map, &r->a->iid, keys, n, places, &where);
     CHECK((status == MAPIX_OK) == !r->bad);
-    const uint64_t canvas_nbytes = (uint64_t[]){0, 40, 4096}[take(in) % 3];
-    uint8_t *canvas = block(2 * canvas_nbytes);
-    mapix_iid_join join = {nodes, keys, places, n, canvas, canvas_nbytes, take_canvas(), 0, 0, 0, 0};
+    const uint64_t canvas_nwords = (uint64_t[]){0, 40, 512}[take(in) % 3];
+    uint64_t *canvas = block(2 * canvas_nwords * sizeof *canvas);
+    mapix_iid_join join = {.nodes = nodes, .keys = keys, .order = keys, .places = places, .n = n, .canvas = canvas};
+    join.canvas_nwords = canvas_nwords, join.rows = take_canvas();
     /* the same file as two: each segment is read from either of them */
     const mapix_part parts[2] = {{&r->map, NULL, 0}, {&r->map, NULL, 0}};
     const mapix_iid iids[2] = {r->a->iid, r->a->iid};
     uint32_t which[MOST_SEGMENTS];
     for (uint32_t k = 0; k < n; k++) {
-        which[k] = (k ^ canvas_nbytes) & 1;
+        which[k] = (uint32_t)(k ^ canvas_nwords >> 3) & 1;
     }
     mapix_iid_join of_two = join;
     of_two.parts = parts, of_two.iids = iids, of_two.which = which, of_two.nparts = 2;

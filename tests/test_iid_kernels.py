@@ -127,6 +127,19 @@ def test_overlaps(level, made, canvas_nbytes, monkeypatch):
     assert (few.pixels == shared[i, j][keep]).all()
 
 
+def test_lines_that_cross_and_segments_with_many_partners(level, tmp_path):
+    """Of lines, only where they cross is read; one segment has more partners than are counted."""
+    path = tmp_path / "lines.iid"
+    with Writer(path) as out:
+        for k in range(150):
+            out.add("h", f"{k}", np.ones((1, 700), bool), at=(3 * k, 5))
+            out.add("v", f"{k}", np.ones((900, 1), bool), at=(0, 7 + 4 * k))
+    found = mapix.open(path).overlaps()
+    want = [(i, j) for i in range(300) for j in range(i + 1, 300) if i % 2 != j % 2]
+    assert list(zip(found.i.tolist(), found.j.tolist(), strict=True)) == want
+    assert (found.pixels == 1).all()
+
+
 def test_overlaps_go_on_where_they_stopped(made, monkeypatch):
     path, _ = made
     a = mapix.open(path)

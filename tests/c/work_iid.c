@@ -135,9 +135,10 @@ QUIET static void measure(const mapix_map *map, const mapix_iid *iid) {
     uint64_t *box_sort = need((size_t)n * 16);
     (void)mapix_tree_build(boxes, n, box_nodes, box_order, box_sort);
     MEASURE("places", mapix_iid_places(map, iid, box_order, n, places, &where));
-    mapix_iid_join join = {.nodes = box_nodes, .keys = box_order, .places = places, .n = n, .rows = canvas};
+    mapix_iid_join join = {.nodes = box_nodes, .keys = box_order, .order = box_order, .places = places, .n = n, .rows = canvas};
     join.canvas = need((size_t)16 << 20);
-    join.canvas_nbytes = (size_t)8 << 20;
+    join.canvas_nwords = (size_t)1 << 20;
+    join.kept = need((size_t)n * 8);
     mapix_iid_pairs pairs = {.pairs = need((size_t)ROOM * 12), .capacity = ROOM};
     MEASURE("overlaps", all_pairs(map, iid, &join, &pairs));
     printf("overlaps_told=%llu ", (unsigned long long)pairs.work);
@@ -147,7 +148,7 @@ QUIET static void measure(const mapix_map *map, const mapix_iid *iid) {
     MEASURE("paint", paint_all(map, iid, &painting));
     void *all[] = {boxes, part_boxes, areas, keys, next_keys, counts, ends, canvas.words, slots, text,
                    leaves, nodes, order, found, sort, sorted, scratch, rows, out, first, second, places,
-                   box_nodes, box_order, box_sort, join.canvas, pairs.pairs, labels, painting.scratch};
+                   box_nodes, box_order, box_sort, join.canvas, join.kept, pairs.pairs, labels, painting.scratch};
     for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
         free(all[k]);
     }

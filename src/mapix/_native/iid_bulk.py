@@ -12,6 +12,7 @@ from mapix._native.arrays import Array
 from mapix._native.core import CHANGED, CData, IntArray, address_of, ffi, lib, problem, where_of
 from mapix._native.joint import PART
 from mapix._native.tree import Boxes, Keys, Tree, read, write
+from mapix.errors import MapixError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,10 +28,9 @@ ALL_NBYTES = 1 << 62
 SEGMENTS_PER_CALL = 1 << 16  # or windows
 ROWS_PER_CALL = 256  # of a painting: a row of tiles
 PAIRS_PER_SEGMENT = 4  # for which memory is allocated at first
-CANVAS_NBYTES = 8 << 20  # a segment of several regions as one bitmap, to compare it with others
+CANVAS_NBYTES = 8 << 20  # for pixels of a segment, and of those that it is compared with
 ROWS_NBYTES = 4 << 20  # rows of several regions as one bitmap; only pages that are written exist
 AND = 1
-SEVERAL = np.uint64(0xFFFFFFFFFFFFFFFF)
 PLACE = np.dtype([("at", "<u8"), ("box", "<u2", 4)])
 LEAST_NBYTES = 1 << 12  # of memory for an answer
 
@@ -142,7 +142,7 @@ class Bulk:
     def overlaps(
         self, keys: Keys, tree: Tree, most: int, most_work: int
     ) -> NDArray[np.uint32] | None:
-        """Return key, higher key and shared pixels, uint32 (n, 3): ``overlaps``."""
+        """Return key, higher key and shared pixels, uint32 (3, n): ``overlaps``."""
         return overlaps([self], np.zeros(1, np.int64), keys, tree, most, most_work)
 
     def paint(
@@ -254,9 +254,9 @@ class _Files:
             join.parts, join.nparts = ffi.from_buffer("mapix_part[]", self._cells), len(self.files)
             join.iids, join.which = self._iids, read("uint32_t[]", self.which)
 
-    def call(self, join: CData, pairs: CData) -> None:
+    def call(self, join: CData, pairs: CData, kept: NDArray[np.uint64]) -> None:
         """Call ``mapix_iid_overlaps``; a harmless change of a file repeats the call."""
-        state = pairs.leader, pairs.next_leaf, pairs.n, pairs.work
+        state = pairs.leader, pairs.next_leaf, pairs.n, pairs.taken, pairs.work
         where = ffi.new("mapix_where *")
         while status := lib.mapix_iid_overlaps(self._maps[0], self.files[0]._c, join, pairs, where):
             failed = int(pairs.failed)
@@ -268,7 +268,8 @@ class _Files:
             mapping.guarded(lib.mapix_map_check, needs)
             self._maps[failed] = mapping.cmap
             self._cells["map"][failed] = address_of(mapping.cmap)
-            pairs.leader, pairs.next_leaf, pairs.n, pairs.work = state
+            pairs.leader, pairs.next_leaf, pairs.n, pairs.taken, pairs.work = state
+            kept.fill(0)
 
 
 def overlaps(
@@ -279,7 +280,7 @@ def overlaps(
     most: int,
     most_work: int,
 ) -> NDArray[np.uint32] | None:
-    """Return key, higher key and shared pixels of all pairs, uint32 (n, 3): ``mapix_iid_overlaps``.
+    """Return key, higher key and shared pixels of all pairs, uint32 (3, n): ``mapix_iid_overlaps``.
 
     Parameters
     ----------
@@ -297,11 +298,12 @@ def overlaps(
     ordered, n = keys.take(tree.order), len(keys)
     every_file = _Files(files, begins, ordered)
     places = every_file.places(ordered)
-    canvas = np.empty(2 * CANVAS_NBYTES if (places["at"] == SEVERAL).any() else 2, np.uint8)
+    canvas, kept = np.empty(2 * CANVAS_NBYTES // 8, np.uint64), np.zeros(n, np.uint64)
     join, pairs = ffi.new("mapix_iid_join *"), ffi.new("mapix_iid_pairs *")
-    join.nodes, join.keys = read("uint16_t[]", tree.nodes), read("uint32_t[]", ordered)
-    join.places, join.canvas = read("mapix_place[]", places), write("uint8_t[]", canvas)
-    join.n, join.canvas_nbytes = n, len(canvas) // 2
+    join.nodes, join.order = read("uint16_t[]", tree.nodes), read("uint32_t[]", tree.order)
+    join.keys = read("uint32_t[]", ordered)
+    join.places, join.canvas = read("mapix_place[]", places), write("uint64_t[]", canvas)
+    join.n, join.canvas_nwords, join.kept = n, len(canvas) // 2, write("uint64_t[]", kept)
     join.rows = _canvas.take()[0]
     every_file.describe(join)
     every: list[NDArray[np.uint32]] = []
@@ -312,13 +314,17 @@ def overlaps(
             more = min(max(SEGMENTS_PER_CALL, PAIRS_PER_SEGMENT * n), most + 1)
             every.append(np.empty((more, 3), np.uint32))
             pairs.pairs, pairs.capacity, pairs.n = write("uint32_t[]", every[-1]), more, 0
-        every_file.call(join, pairs)
+        every_file.call(join, pairs, kept)
         if pairs.work > most_work:
             return None
     _canvas.give_back()
     if every:
         every[-1] = every[-1][: int(pairs.n)]
-    found = np.concatenate([np.empty((0, 3), np.uint32), *every])
-    into, scratch = (write("uint32_t[]", v) for v in (found, np.empty_like(found)))
-    lib.mapix_pairs_sort(into, scratch, len(found), sum(file.nsegments for file in files))
+    found = np.empty((3, sum(map(len, every))), np.uint32)
+    lists = ffi.new("mapix_pair_list[]", [(read("uint32_t[]", v), len(v)) for v in every])
+    scratch = np.empty(n + 1 + 2 * found.shape[1], np.uint64)
+    args = (lists, len(every), read("uint32_t[]", keys), n, write("uint64_t[]", scratch))
+    status = lib.mapix_pairs_sort(*args, write("uint32_t[]", found), found.shape[1])
+    if status:
+        raise MapixError(f"pairs of {n} segments: internal error, status {status}")
     return found

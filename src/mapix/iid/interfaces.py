@@ -29,7 +29,7 @@ class Bits(Protocol):
         """Return the pixels within windows (n, 4), or 1 if there is any, uint32 (n,)."""
 
     def overlaps(self, keys: Keys, tree: Tree, most: int, most_work: int) -> Keys | None:
-        """Return key, higher key and shared pixels of all pairs that share any, (n, 3), sorted.
+        """Return key, higher key and shared pixels of all pairs that share any, (3, n), sorted.
 
         ``tree`` is over the boxes of ``keys``.  Return None if there are more than ``most`` pairs,
         or if more than about ``most_work`` ns are needed.

@@ -175,9 +175,9 @@ class PixelQueries(ArchiveBase):
                 f"{self.path}: more than {most} pairs of segments overlap, or too many boxes do, "
                 f"in an archive of {self.nbytes} bytes: ask for fewer keys"
             )
-        i, j, pixels = (np.ascontiguousarray(found[:, k]) for k in range(3))
         from mapix.iid.pixel_results import Overlaps
 
+        i, j, pixels = found
         return Overlaps(i, j, pixels, self.areas.take(i), self.areas.take(j))
 
     def _combined(
