@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mapix.text import may_fill_parser
+
 if TYPE_CHECKING:
     from mapix.columns import Column
 
@@ -108,6 +110,8 @@ def _parsed(text: str, known: Iterable[str]) -> tuple[ast.expr, str, set[str]]:
     except SyntaxError as e:
         raise ConditionError(f"{text!r} is not a condition: {_syntax(e, text, known)}") from e
     except MemoryError as e:
+        if not may_fill_parser(text):
+            raise
         raise ConditionError(f"{text!r} is not a condition: {e}") from e
     except RecursionError as e:
         raise ConditionError(f"{text!r} is nested too deeply") from e

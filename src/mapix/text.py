@@ -17,6 +17,7 @@ __all__ = [
     "described",
     "description",
     "fitting",
+    "may_fill_parser",
     "nbytes",
     "never_failing",
     "percent",
@@ -30,6 +31,8 @@ __all__ = [
     "type_name",
     "value_text",
 ]
+
+NESTED_NCHARS = 500
 
 MOST_CHARACTERS = 100  # of a value in a description
 MOST_IN_TABLE = 60  # characters of a cell
@@ -385,3 +388,12 @@ class Progress:
     def __exit__(self, *exc: object) -> None:
         if self._terminal:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def may_fill_parser(text: str | bytes) -> bool:
+    """Return whether Python's parser may have raised MemoryError because the text nests too deeply.
+
+    The parser has the same error for that and for memory that runs out.  It takes more than
+    ``NESTED_NCHARS`` characters to nest so deeply.
+    """
+    return len(text) > NESTED_NCHARS

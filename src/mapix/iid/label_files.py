@@ -288,6 +288,8 @@ def _read_tiff(source: Source, max_pixels: int) -> NDArray[Any]:
             return _page(opened.pages[0], source, max_pixels)
     except (LimitError, UnsupportedError, FormatError, FileChangedError):
         raise
+    except MemoryError:
+        raise
     except Exception as e:  # a decoder may raise anything for bytes of unknown origin
         reason = f"cannot be decoded: {' '.join(str(e).split()) or type(e).__name__}"
         raise FormatError(source.path, "tiff", reason) from e

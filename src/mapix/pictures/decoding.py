@@ -107,6 +107,8 @@ def _opened(file: EncodedPicture) -> Any:
         raise file.broken("not a picture of a known format") from e
     except (image.DecompressionBombError, image.DecompressionBombWarning) as e:
         raise LimitError(f"{file.path}: {file.name}: {e}") from e
+    except MemoryError:
+        raise
     except Exception as e:  # a decoder may raise anything for bytes of unknown origin
         raise file.broken(f"cannot be decoded: {_text(e)}") from e
     if picture.width * picture.height > file.max_pixels:
@@ -181,6 +183,8 @@ def decode(
             from PIL import ImageOps
 
             found = ImageOps.exif_transpose(picture)
+    except MemoryError:
+        raise
     except Exception as e:
         raise file.broken(f"cannot be decoded: {_text(e)}") from e
     return found, full[::-1] if orientation in ON_ITS_SIDE else full
@@ -222,6 +226,8 @@ def _orientation(exif: Any) -> int:
 def _numbers(picture: Any, file: EncodedPicture) -> Numbers:
     try:
         found = numbers_of(picture)
+    except MemoryError:
+        raise
     except Exception as e:  # tags are bytes of unknown origin
         raise file.broken(f"cannot be decoded: {_text(e)}") from e
     if found.unreadable:
@@ -307,6 +313,8 @@ def decoded_header(file: EncodedPicture) -> Header:
     found = _header(picture, file)
     try:
         picture.load()
+    except MemoryError:
+        raise
     except Exception as e:
         raise file.broken(f"cannot be decoded: {_text(e)}") from e
     return found
@@ -325,6 +333,8 @@ def _header(picture: Any, file: EncodedPicture) -> Header:
         exif = _exif(picture, file.data)
         orientation = _orientation(exif)
         besides = tuple(_besides(picture, numbers, set(exif), file.orientation))
+    except MemoryError:
+        raise
     except Exception as e:  # as in ``decode``: these are bytes of unknown origin
         raise file.broken(f"cannot be decoded: {_text(e)}") from e
     on_its_side = file.orientation and orientation in ON_ITS_SIDE

@@ -94,6 +94,8 @@ def _store_of(url: str) -> tuple[Any, str]:
         store = _store(f"{scheme}://{bucket}", settings.timeout_s(), known)
     except UnsupportedError:
         raise
+    except MemoryError:
+        raise
     except Exception as e:  # of configuration; obstore has several types
         raise OSError(errno.EINVAL, f"obstore: {_line(e)}", plain_url(url)) from e
     return store, key.lstrip("/")
@@ -156,6 +158,8 @@ def _named(e: Exception, url: str, missing: str = "") -> Exception:
 def _named_errors(url: str, missing: str = "") -> Iterator[None]:
     try:
         yield
+    except MemoryError:
+        raise
     except Exception as e:
         raise _named(e, url, missing) from e
 
@@ -205,6 +209,8 @@ class FsspecObject:
             info = self._fs.info(self._path)
         except FileNotFoundError as e:
             raise FileNotFoundError(errno.ENOENT, "not there", self.url) from e
+        except MemoryError:
+            raise
         except Exception as e:  # of many libraries
             raise OSError(errno.EIO, f"fsspec: {_line(e)}", self.url) from e
         names = ("ETag", "etag", "mtime", "LastModified", "last_modified", "created", "generation")
@@ -220,6 +226,8 @@ class FsspecObject:
             data = self._fs.cat_file(self._path, start=at, end=at + len(into)) if into else b""
         except FileNotFoundError as e:
             raise FileNotFoundError(errno.ENOENT, "not there", self.url) from e
+        except MemoryError:
+            raise
         except Exception as e:  # of many libraries
             raise OSError(errno.EIO, f"fsspec: {_line(e)}", self.url) from e
         if len(data) != len(into):
@@ -255,6 +263,8 @@ def names_by_fsspec(url: str) -> Iterator[tuple[str, int]]:
     except NotImplementedError as e:
         raise PermissionError(errno.EACCES, "fsspec: it does not list", plain_url(url)) from e
     except OSError:
+        raise
+    except MemoryError:
         raise
     except Exception as e:  # of many libraries
         raise OSError(errno.EIO, f"fsspec: {_line(e)}", plain_url(url)) from e

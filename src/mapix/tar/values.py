@@ -92,6 +92,8 @@ def array_in(front: bytes, view: memoryview) -> NDArray[Any]:
         shape, by_columns, dtype = read(stream, MOST_HEADER_NBYTES)
     except MemberError:
         raise
+    except MemoryError:
+        raise
     except Exception as e:  # of a header of unknown origin numpy may raise anything
         raise MemberError(f"the header of an .npy file expected: {e}") from e
     if dtype.hasobject:

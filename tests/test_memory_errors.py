@@ -1,0 +1,110 @@
+"""Memory that runs out is a MemoryError, not an error of the file or of the text."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mapix
+from mapix.iid import group_expression
+from mapix.iid.groups import Group
+from mapix.text import NESTED_NCHARS
+
+BROAD = re.compile(r"except (Exception|BaseException)|except:|MemoryError")
+SOURCES = sorted(Path(mapix.__file__).parent.rglob("*.py"))
+DEEP = (
+    "(",
+    "[",
+    "{",
+    "not ",
+    "-",
+    "~",
+    "lambda:",
+    "a if a else ",
+    "f(",
+    "a[",
+    "a<(",
+    "*",
+    "a**",
+    "(not ",
+)
+
+
+def _caught(handler: ast.ExceptHandler) -> set[str]:
+    kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    return {kind.id for kind in kinds if isinstance(kind, ast.Name)} if handler.type else {"all"}
+
+
+def _raises(handler: ast.ExceptHandler) -> tuple[bool, bool]:
+    """Whether the handler raises another exception, and whether it raises the same one."""
+    found = [node.exc is None for node in ast.walk(handler) if isinstance(node, ast.Raise)]
+    return not all(found), any(found)
+
+
+def swallowing(source: str) -> list[int]:
+    """Return the lines of handlers that turn MemoryError into another exception."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        known = False
+        for handler in node.handlers if isinstance(node, ast.Try) else ():
+            caught, (another, same) = _caught(handler), _raises(handler)
+            if caught & {"MemoryError", "Exception", "BaseException", "all"} and not known:
+                found += [handler.lineno] if another and not same else []
+            known |= "MemoryError" in caught
+    return found
+
+
+@pytest.mark.parametrize(
+    ("source", "lines"),
+    [
+        ("try:\n f()\nexcept Exception as e:\n raise ValueError from e\n", [3]),
+        ("try:\n f()\nexcept:\n raise ValueError\n", [3]),
+        ("try:\n f()\nexcept (KeyError, MemoryError):\n raise ValueError\n", [3]),
+        ("try:\n f()\nexcept MemoryError:\n raise\nexcept Exception:\n raise ValueError\n", []),
+        ("try:\n f()\nexcept KeyError:\n raise ValueError\n", []),
+        ("try:\n f()\nexcept BaseException:\n g()\n raise\n", []),
+    ],
+)
+def test_what_is_found(source, lines):
+    assert swallowing(source) == lines
+
+
+def test_no_handler_turns_a_memory_error_into_another_exception():
+    root = Path(mapix.__file__).parent
+    texts = {os.fspath(p.relative_to(root)): p.read_text("utf-8") for p in SOURCES}
+    found = {name: swallowing(text) for name, text in texts.items() if BROAD.search(text)}
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+@pytest.mark.parametrize("piece", DEEP)
+def test_short_texts_do_not_fill_the_parser(piece):
+    """Python's parser has one error for memory that runs out and for deep nesting."""
+    text = (piece * NESTED_NCHARS)[: NESTED_NCHARS // len(piece) * len(piece)]
+    for whole in (text, text + "a", text + "a" + ")" * text.count("(")):
+        try:
+            ast.parse(whole, mode="eval")
+        except (SyntaxError, RecursionError):
+            continue
+
+
+def test_memory_that_runs_out_while_groups_are_combined(monkeypatch):
+    groups = {"a": Group.__new__(Group)}
+    monkeypatch.setattr(Group, "keys", property(lambda self: np.array([0], np.uint32)))
+    assert group_expression.keys_in("not a", groups, 3).tolist() == [1, 2]
+
+    def none_left(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(group_expression.np, "zeros", none_left)
+    with pytest.raises(MemoryError):
+        group_expression.keys_in("not a", groups, 3)
+    monkeypatch.setattr(group_expression.ast, "parse", none_left)
+    with pytest.raises(MemoryError):
+        group_expression.keys_in("not a", groups, 3)
+    with pytest.raises(ValueError, match="nested too deeply"):
+        group_expression.keys_in("not " * 200 + "a", groups, 3)
