@@ -53,6 +53,8 @@ class StoreObject:
         except OSError as e:  # of an empty object, too: it has no range
             try:
                 meta, self.first = obstore.head(self._store, self._key), b""
+            except MemoryError:
+                raise
             except Exception:  # the first answer states more
                 raise e from None
             if meta["size"]:
@@ -243,6 +245,8 @@ def _file_system_of(url: str) -> tuple[Any, str]:
         found: tuple[Any, str] = core.url_to_fs(url)
     except (ValueError, ImportError) as e:
         raise UnsupportedError(f"{plain_url(url)}: {_line(e)}") from e
+    except MemoryError:
+        raise
     except Exception as e:  # of many libraries; some connect here
         raise OSError(errno.EIO, f"fsspec: {_line(e)}", plain_url(url)) from e
     return found
