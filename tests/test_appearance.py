@@ -118,3 +118,4 @@ def test_looking_reads_no_directory_and_no_device(tmp_path):
     assert looks_like(tmp_path) is None
     assert looks_like("/dev/zero") is None
     assert looks_like(tmp_path / "nothing") is None
+    assert looks_like("http://127.0.0.1:1/a/folder/") is None  # without a request

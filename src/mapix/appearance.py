@@ -80,8 +80,9 @@ def with_appearance(path: str, format: str, reason: str) -> str:
 
 def _kind(path: str | os.PathLike[str]) -> tuple[str, ...] | None:
     """Return the kind of a file and an advice."""
-    url = is_url(os.fspath(path))
-    if not url and not os.path.isfile(path):
+    name = os.fspath(path)
+    url = is_url(name)
+    if name.endswith("/") if url else not os.path.isfile(name):
         return None
     front = peek(path, FRONT_NBYTES)
     page = PAGE_OF_URL if url else PAGE
