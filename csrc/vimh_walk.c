@@ -12,6 +12,10 @@
 #include "pages.h"
 #include "vimh.h"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #ifndef MAPIX_CHAIN_CAPACITY /* a fuzzing build makes it small, so that small files fill chains */
 #define MAPIX_CHAIN_CAPACITY 8192
 #endif
@@ -22,12 +26,16 @@ enum {
     CHAIN_AIM = CHAIN_CAPACITY / 4 * 3,    /* records that a stretch is sized for */
     PROVE = 16,            /* plausible headers in a row that make a start */
     NSEEN = 257,
+    MOST_BEFORE = 14 + 1 + 2 * 255, /* bytes of a record before its image */
     NEAR_IDS = 8,          /* labels of a record that are read together */
     TESTED_PAGES = 4,             /* pages of a window that are tested for being in memory */
     LEARN = 64,            /* records hopped to learn what is plausible */
     MAX_TRIES = 64,        /* starts tried for a chain before it is given up */
     MAX_REACH = 262144     /* bytes searched for a start */
 };
+
+#define SHAPE_MASK UINT64_C(0xffffffffffff) /* h, w and c of eight bytes */
+#define NOWHERE (UINT64_MAX / 2)            /* beyond every file */
 
 typedef struct {
     const mapix_map *map;
@@ -94,6 +102,11 @@ static habits habits_of(const mapix_entry *entries, uint64_t n, uint64_t span) {
     return seen;
 }
 
+/* Whether height and width at p can be those of a record: most bytes are not the start of one. */
+static inline int likely(const habits *seen, const uint8_t *p) {
+    return load_u16(p) - 1u < 2 * seen->max_h && load_u16(p + 2) - 1u < 2 * seen->max_w;
+}
+
 static inline int plausible(const habits *seen, const vimh_header *header) {
     return header->h <= 2 * seen->max_h && header->w <= 2 * seen->max_w &&
            header->c <= 2 * seen->max_c && header->n <= 2 * seen->max_n + 2 &&
@@ -111,6 +124,9 @@ static uint64_t find_start(const mapix_map *map, uint32_t head_nbytes, const hab
     for (; at < end && tries < MAX_TRIES; at++) {
         uint64_t next = at;
         int proven = 0;
+        if (map->nbytes - at >= 4 && !likely(seen, map->base + at)) {
+            continue;
+        }
         while (proven < PROVE && next < map->nbytes &&
                vimh_decode(map->base, map->nbytes, next, head_nbytes, &header, &ignored) ==
                    MAPIX_OK &&
@@ -135,7 +151,7 @@ typedef struct {
 
 /* Note the label ids of a record.  Records list different numbers of labels, so that a loop over them ends
  * at a guess that is mostly wrong, which ends the processor's speculation: up to eight are noted without one. */
-static inline void note_ids(const mapix_map *map, uint64_t pairs_at, unsigned nlabels, uint8_t *seen) {
+static void note_ids(const mapix_map *map, uint64_t pairs_at, unsigned nlabels, uint8_t *seen) {
     const uint8_t *pairs = map->base + pairs_at;
     if (MAPIX_LIKELY(nlabels <= NEAR_IDS && map->nbytes - pairs_at >= 2 * NEAR_IDS)) {
         for (unsigned i = 0; i < NEAR_IDS; i++) {
@@ -148,39 +164,108 @@ static inline void note_ids(const mapix_map *map, uint64_t pairs_at, unsigned nl
     }
 }
 
+/* How many ids from 0 on are in a set. */
+static unsigned ids_without_gap(const uint64_t ids[4]) {
+    unsigned n = 0;
+    while (n < 256 && ids[n >> 6] >> (n & 63) & 1) {
+        n++;
+    }
+    return n;
+}
+
+/* Whether one of the first n ids, at most NEAR_IDS, is nknown or above; nknown is not 0. */
+static inline int other_ids(const uint8_t *pairs, unsigned n, unsigned nknown) {
+#if defined(__SSE2__)
+    static const uint16_t masks[2 * NEAR_IDS] = {255, 255, 255, 255, 255, 255, 255, 255}; /* then zeros */
+    const __m128i mask = _mm_loadu_si128((const void *)(masks + NEAR_IDS - n));
+    const __m128i found = _mm_and_si128(_mm_loadu_si128((const void *)pairs), mask);
+    const __m128i above = _mm_subs_epu8(found, _mm_set1_epi8((char)(nknown - 1)));
+    return _mm_movemask_epi8(_mm_cmpeq_epi8(above, _mm_setzero_si128())) != 0xffff;
+#else
+    int found = 0;
+    for (unsigned i = 0; i < NEAR_IDS; i++) {
+        found |= i < n && pairs[2 * i] >= nknown;
+    }
+    return found;
+#endif
+}
+
 static void add_ids(table_job *job, const uint8_t *seen) {
     for (unsigned id = 0; id < 256; id++) {
         job->walk.ids[id >> 6] |= (uint64_t)seen[id] << (id & 63);
     }
 }
 
-/* Walk all chains a record at a time in turn, so that up to NCHAINS misses are under way. */
-static void walk_chains(const mapix_map *map, uint32_t head_nbytes, chain *chains) {
-    chain *live[NCHAINS];
-    int nlive = 0;
-    mapix_where ignored;
-    for (int k = 0; k < NCHAINS; k++) {
-        if (chains[k].start != UINT64_MAX && chains[k].at < chains[k].goal) {
-            live[nlive++] = &chains[k];
+/* A chain that is being walked: what the loop needs of it. */
+typedef struct {
+    uint64_t at, stop;
+    mapix_entry *entries;
+    chain *of;
+} lane;
+
+/* Walk all chains a record at a time in turn, so that up to NCHAINS misses are under way.  The processor has the
+ * more of them under way the fewer instructions a record takes.  So one comparison finds that a chain ends or
+ * that its next bytes are not a record, and another that all ids are below `nknown`: the walk has seen these. */
+__attribute__((always_inline)) static inline void walk_lanes(const mapix_map *map, const uint32_t head_nbytes,
+                                                             lane *lanes, unsigned nlanes, unsigned nknown) {
+    const uint8_t *base = map->base;
+    const unsigned near = nknown ? NEAR_IDS : 0;
+    lane *end = lanes + nlanes;
+    uint64_t n = 0; /* entries of each chain that still walks */
+    for (; end != lanes && n < CHAIN_CAPACITY; n++) {
+        for (lane *l = lanes; l < end;) {
+            const uint64_t at = l->at, pairs_at = at + head_nbytes + 1;
+            uint64_t shape;
+            memcpy(&shape, base + at, sizeof shape);
+            shape &= SHAPE_MASK;
+            const unsigned nlabels = base[at + head_nbytes];
+            const uint64_t image = (shape & 0xffff) * (shape >> 16 & 0xffff) * (shape >> 32);
+            const uint64_t next = pairs_at + 2 * nlabels + (image ? image : NOWHERE);
+            mapix_entry *entry = &l->entries[n];
+            entry->at_n = at | (uint64_t)nlabels << MAPIX_AT_BITS;
+            memcpy((uint8_t *)entry + sizeof entry->at_n, &shape, sizeof shape);
+            MAPIX_PREFETCH(base, next);
+            MAPIX_PREFETCH(base, next + head_nbytes + 2 * NEAR_IDS); /* and its ids */
+            if (MAPIX_UNLIKELY(next >= l->stop)) {
+                const int found = next <= map->nbytes;
+                if (found) {
+                    note_ids(map, pairs_at, nlabels, l->of->seen);
+                }
+                l->of->at = found ? next : at;
+                l->of->n = n + (uint64_t)found;
+                *l = *--end;
+                continue;
+            }
+            if (MAPIX_UNLIKELY(nlabels > near || other_ids(base + pairs_at, nlabels, nknown))) {
+                note_ids(map, pairs_at, nlabels, l->of->seen);
+            }
+            l->at = next;
+            l++;
         }
     }
-    while (nlive) {
-        for (int i = 0; i < nlive; i++) {
-            chain *c = live[i];
-            vimh_header header;
-            const int status =
-                vimh_decode(map->base, map->nbytes, c->at, head_nbytes, &header, &ignored);
-            if (MAPIX_LIKELY(status == MAPIX_OK)) {
-                entry_set(&c->entries[c->n++], c->at, &header);
-                note_ids(map, c->at + head_nbytes + 1, header.n, c->seen);
-                c->at += header.size;
-                MAPIX_PREFETCH(map->base, c->at);
-                MAPIX_PREFETCH(map->base, c->at + head_nbytes + 2 * NEAR_IDS); /* and its ids */
-            }
-            if (MAPIX_UNLIKELY(status || c->at >= c->goal || c->n == CHAIN_CAPACITY)) {
-                live[i--] = live[--nlive];
-            }
+    for (lane *l = lanes; l < end; l++) { /* chains that are full */
+        l->of->at = l->at;
+        l->of->n = n;
+    }
+}
+
+/* A chain ends before its goal where less than the longest head and labels are left of the file: these records
+ * are hopped. */
+static void walk_chains(const mapix_map *map, uint32_t head_nbytes, chain *chains, unsigned nknown) {
+    const uint64_t end = map->nbytes > MOST_BEFORE ? map->nbytes - MOST_BEFORE : 0;
+    lane lanes[NCHAINS];
+    unsigned nlanes = 0;
+    for (int k = 0; k < NCHAINS; k++) {
+        chain *c = &chains[k];
+        const uint64_t stop = c->goal < end ? c->goal : end;
+        if (c->start != UINT64_MAX && c->at < stop) {
+            lanes[nlanes++] = (lane){c->at, stop, c->entries, c};
         }
+    }
+    if (head_nbytes == 14) {
+        walk_lanes(map, 14, lanes, nlanes, nknown);
+    } else {
+        walk_lanes(map, 6, lanes, nlanes, nknown);
     }
 }
 
@@ -247,7 +332,7 @@ static int window(table_job *job, const habits *seen, uint64_t stop) {
             chains[k].goal = chains[j].goal;
         }
     }
-    walk_chains(map, job->walk.head_nbytes, chains);
+    walk_chains(map, job->walk.head_nbytes, chains, ids_without_gap(job->walk.ids));
     for (int k = 0; k < NCHAINS; k++) {
         const chain *c = &chains[k];
         if (c->start == UINT64_MAX) {

@@ -138,6 +138,22 @@ def test_ids_are_those_of_the_records_before(tmp_path):
     assert walk.ids == (0, 9)
 
 
+@pytest.mark.parametrize("head", [6, 14])
+@pytest.mark.parametrize("common", [(), (1,), (0, 1, 2), (0, 1, 2, 9, 200), tuple(range(8))])
+def test_an_id_that_one_record_alone_has_is_found(tmp_path, head, common):
+    """Ids that all records have, and in the middle of a chain one more, anywhere in a list."""
+    sizes = np.random.default_rng(0).integers(5, 20, (600, 2)).tolist()
+    pairs = [(i, 7) for i in common]
+    parts = [record(h, w, 1, pairs, head=head, seed=0).pack() for h, w in sizes]
+    for rare in {len(common), 255} - {*common}:
+        for place in (0, 3, 7, 8):
+            listed = [(0, 255)] * place + [(rare, 3)]
+            parts[401] = record(9, 9, 1, listed, head=head, seed=0).pack()
+            source = source_of(tmp_path / f"{rare}-{place}", b"".join(parts))
+            want = {*common, rare} | ({0} if place else set())
+            assert layout.walk(source, head).index.ids == tuple(sorted(want))
+
+
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 31, 40, 41, 1000])
 @pytest.mark.parametrize("nlabels", [0, 1, 3, 4, 5, 9])
 def test_runs_of_alike_records(tmp_path, n, nlabels):
