@@ -81,7 +81,10 @@ def test_flags_of_pythons_with_and_without_the_gil(monkeypatch, without):
     not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="needs Python without the GIL"
 )
 def test_the_gil_stays_off():
-    code = "import sys, mapix; assert mapix._native.compiled.fast; print(sys._is_gil_enabled())"
+    code = (
+        "import sys; from mapix._native.compiled import fast; assert fast; "
+        "print(sys._is_gil_enabled())"
+    )
     command = [sys.executable, "-W", "error", "-c", code]
     assert subprocess.run(command, capture_output=True, text=True).stdout == "False\n"
 
