@@ -251,15 +251,25 @@ BOMBS = (b"\x96", b"r")  # BYTEARRAY8 and LONG_BINPUT: CPython takes memory for 
 
 
 class IidIndex(Parser):
-    """The index after an archive: segments are those of the sections, whatever it says."""
+    """The index after an archive: what is found is in the sections, whatever the index states.
+
+    Compared with the slow reader are segments, names, groups, points, windows and polygons, by a
+    search for one of them and by a search for many.  An index that was made to be believed, with
+    right checksums, may hide segments from searches; then ``verify`` has to report it, and only the
+    segments are compared.
+    """
 
     name, file = "iid-index", "a.iid"
+    points = ((0, 0), (3, 3), (7, 12), (9, 21))
+    windows = ((0, 0, 4, 4), (2, 3, 9, 6), (5, 0, 30, 20))
 
     def make(self) -> list[bytes]:
         rng = np.random.default_rng(0)
         with mapix.iid.Writer(self.path, index=True) as out:
             for k in range(20):
-                out.add("d", f"n{k}", rng.random((3, 5)) < 0.7, at=(k, 2 * k % 7))
+                groups = ["odd"] * (k % 2) + ["few"] * (k % 7 == 3)
+                mask = rng.random((3, 5)) < 0.7
+                out.add(f"d{k % 2}", f"n{k}", mask, at=(k, 2 * k % 7), groups=groups)
         return [self.path.read_bytes()]
 
     def mended(self, data: bytes) -> bytes:
@@ -267,8 +277,29 @@ class IidIndex(Parser):
 
     def read(self) -> Any:
         a = mapix.open(self.path)
-        a.at(3, 3), a.find("n3"), a.overlaps(), a.verify()
-        return [(s.domain, s.iid, s.bbox, s.area, s.mask().tolist()) for s in a]
+        self.believed = not a.verify().problems
+        found = [(s.domain, s.iid, s.bbox, s.area, s.mask().tolist()) for s in a]
+        names = [(s[0], s[1]) for s in found]
+        domains = sorted({domain for domain, _ in names})
+        many = {domain: [iid for d, iid in names if d == domain] for domain in domains}
+        x, y = (np.array(side) for side in zip(*self.points, strict=True))
+        keys, offsets = a.at(x, y)
+        at = [keys[p:q].tolist() for p, q in pairwise(offsets.tolist())]
+        keys, offsets = a.region(np.array(self.windows))
+        inside = [keys[p:q].tolist() for p, q in pairwise(offsets.tolist())]
+        same = at == [a.at(*p).tolist() for p in self.points]
+        same &= inside == [a.region(w).tolist() for w in self.windows]
+        a.overlaps()
+        return {
+            "segments": found,
+            "find": [a.find(*name).tolist() for name in names],
+            "find many": {d: a.find(d, iids).tolist() for d, iids in many.items()},
+            "groups": {name: group.keys.tolist() for name, group in a.groups.items()},
+            "at": at,
+            "windows": inside,
+            "one is as many": bool(same),
+            "polygons": [_filled(s.polygon(), s.bbox) for s in a],
+        }
 
     def truth(self, data: bytes) -> Any:
         import slow_iid
@@ -276,7 +307,63 @@ class IidIndex(Parser):
         found = slow_iid.read(data)
         if found is None:
             return ANY
-        return [(s.domain, s.iid, s.box, s.area, s.mask().tolist()) for s in found[0]]
+        segments, _, groups = found
+        if not self.believed:
+            return _Segments(
+                [(s.domain, s.iid, s.box, s.area, s.mask().tolist()) for s in segments]
+            )
+        names = [(s.domain, s.iid) for s in segments]
+        domains = sorted({domain for domain, _ in names})
+        inside = [
+            [k for k, s in enumerate(segments) if s.mask(_common(s.box, window)).any()]
+            for window in (*((y, x, y + 1, x + 1) for x, y in self.points), *self.windows)
+        ]
+        return {
+            "segments": [(s.domain, s.iid, s.box, s.area, s.mask().tolist()) for s in segments],
+            "find": [[k for k, name in enumerate(names) if name == one] for one in names],
+            "find many": {d: [names.index(one) for one in names if one[0] == d] for d in domains},
+            "groups": groups,
+            "at": inside[: len(self.points)],
+            "windows": inside[len(self.points) :],
+            "one is as many": True,
+            "polygons": [s.mask().tolist() for s in segments],
+        }
+
+
+class _Segments:
+    """Equals whatever was read with these segments; the rest is unknown."""
+
+    def __init__(self, segments: list[Any]) -> None:
+        self.segments = segments
+
+    def __eq__(self, read: object) -> bool:
+        return isinstance(read, dict) and bool(read["segments"] == self.segments)
+
+    def __repr__(self) -> str:
+        return f"{self.segments}"
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def _common(box: Any, window: Any) -> tuple[int, int, int, int]:
+    """Return the part of a box in a window; one without pixels if they do not meet."""
+    low, high = np.maximum(box[:2], window[:2]), np.minimum(box[2:], window[2:])
+    if (low >= high).any():
+        return (0, 0, 0, 0)
+    return (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
+
+
+def _filled(rings: list[Any], box: Any) -> list[list[bool]]:
+    """Return the mask that rings of corners (x, y) enclose, by the even-odd rule."""
+    minr, minc, maxr, maxc = box
+    crossed = np.zeros((maxr - minr, maxc - minc + 1), bool)
+    for ring in rings:
+        for (x, y), (_, below) in zip(
+            ring.tolist(), np.roll(ring, -1, axis=0).tolist(), strict=True
+        ):
+            crossed[min(y, below) - minr : max(y, below) - minr, x - minc] ^= True
+    found: list[list[bool]] = np.logical_xor.accumulate(crossed, axis=1)[:, :-1].tolist()
+    return found
 
 
 class LabelPng(Parser):
