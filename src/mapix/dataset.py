@@ -1332,6 +1332,10 @@ def __getattr__(name: str) -> Any:
     return Annotations if name == "Annotations" else Unit
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def _has_argument(method: Callable[..., Any], name: str) -> bool:
     while hasattr(method, "__wrapped__"):
         method = method.__wrapped__
