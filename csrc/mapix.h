@@ -88,22 +88,27 @@ typedef struct {
 int mapix_map_check(const mapix_map *map);
 
 /* What fstat states of a file, and its first bytes. */
-enum { MAPIX_UNREAD = 0xFFFF, MAPIX_FRONT_NBYTES = 2048 };
+enum { MAPIX_UNREAD = 0xFFFF, MAPIX_ABSENT = 0xFFFE, MAPIX_FRONT_NBYTES = 2048 };
 typedef struct {
     uint64_t dev, ino, size;
     int64_t mtime_ns, ctime_ns;
     uint64_t mode, uid, gid, nlink;
-    uint64_t nfront; /* bytes in `front`; MAPIX_UNREAD where they could not be read, or the file changed meanwhile */
+    uint64_t nfront; /* bytes in `front`; MAPIX_UNREAD where they could not be read, or the file changed meanwhile;
+                        MAPIX_ABSENT where they are not in memory */
     uint8_t front[2048];
 } mapix_about;
 
 /* Open a file for reading: its descriptor, and what fstat states, go into `map`; what fstat states, and the first
  * bytes of a regular file, into `about`: nfront, at most MAPIX_FRONT_NBYTES, or all of a shorter one.  Other fields
- * of `map` are left as they are.  Returns MAPIX_OK; or MAPIX_E_SYSTEM with errno set, and nothing is open. */
-int mapix_open(const char *path, mapix_map *map, mapix_about *about, uint32_t nfront);
+ * of `map` are left as they are.  Without `wait`, the kernel is asked to read bytes that are not in memory, in the
+ * background: mapix_describe, with `wait`, then reads them.  Returns MAPIX_OK; or MAPIX_E_SYSTEM with errno set, and nothing is open. */
+int mapix_open(const char *path, mapix_map *map, mapix_about *about, uint32_t nfront, int wait);
 
 /* The same for a descriptor that is in `map`, and stays open in any case. */
-int mapix_describe(mapix_map *map, mapix_about *about, uint32_t nfront);
+int mapix_describe(mapix_map *map, mapix_about *about, uint32_t nfront, int wait);
+
+/* Have the kernel read the beginning of a file, in the background.  A file that is not there is no error. */
+void mapix_ask(const char *path);
 
 /* Close the descriptor in `map`, if there is one.  errno may change. */
 void mapix_shut(mapix_map *map);

@@ -504,9 +504,9 @@ def test_a_file_is_opened_once(tmp_path, monkeypatch):
     opened: list[str] = []
     usual = mapix._native.OpenFile.open
 
-    def counted(file: Any, path: bytes, nfront: int) -> int:
+    def counted(file: Any, path: bytes, nfront: int, **how: bool) -> int:
         opened.append(Path(os.fsdecode(path)).name)
-        return usual(file, path, nfront)
+        return usual(file, path, nfront, **how)
 
     monkeypatch.setattr(mapix._native.OpenFile, "open", counted)
     for name, more in (

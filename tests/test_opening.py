@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import gc
 import mmap
 import os
@@ -17,9 +18,9 @@ import numpy as np
 import pytest
 
 import mapix
-from mapix import descriptors, errors
+from mapix import _native, descriptors, errors
 from mapix._native.compiled import fast
-from mapix.source import Source
+from mapix.source import Fingerprint, Source, Unmapped
 from mapix.vimh import Parameter, Writer
 from records import mapped, settle
 from slow_vimh import pack, record
@@ -180,3 +181,95 @@ def test_the_first_bytes_of_a_file_that_changed(tmp_path):
     assert source.mapping.front() == bytes(300)  # read when it was opened
     with pytest.raises(errors.FileChangedError):
         source.read(0, 10)
+
+
+@pytest.mark.parametrize("nbytes", [0, 1, 511, 512, 513, 5000])
+@pytest.mark.parametrize("nfront", [512, 2048])
+def test_one_call_opens_and_describes_a_file(tmp_path, nbytes, nfront):
+    path, content = tmp_path / "data", bytes(i % 251 for i in range(nbytes))
+    path.write_bytes(content)
+    os.utime(path, ns=(5, -7_000_000_001))
+    path.chmod(0o640)
+    file = _native.OpenFile()
+    assert file.open(os.fsencode(path), nfront) == 0
+    s = path.stat()
+    want = [s.st_dev, s.st_ino, s.st_size, s.st_mtime_ns, s.st_ctime_ns]
+    assert list(file.state) == [*want, s.st_mode, s.st_uid, s.st_gid, s.st_nlink]
+    assert Fingerprint.of_file(file) == Fingerprint.of(s)
+    assert file.front == content[:nfront]
+    fd = file.cmap.fd
+    assert os.get_inheritable(fd) is False
+    assert os.fstat(fd) == s
+    file.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
+    assert file.cmap.fd == _native.UNCHECKED
+    file.close()
+
+
+def test_what_cannot_be_opened(tmp_path):
+    file = _native.OpenFile()
+    assert file.open(os.fsencode(tmp_path / "none"), 512) == errno.ENOENT
+    with pytest.raises(ValueError, match="null byte"):
+        file.open(os.fsencode(tmp_path) + b"\0", 512)
+    os.mkfifo(tmp_path / "pipe")
+    for name, kind in (("", IsADirectoryError), ("pipe", OSError)):
+        assert file.open(os.fsencode(tmp_path / name), 512) == 0
+        assert file.front is None
+        file.close()
+        for act in (Source, Unmapped):
+            with pytest.raises(OSError, match="not a regular file") as e:
+                act(str(tmp_path / name))
+            assert act is Source or type(e.value) is kind
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        file.take(lambda: 1 << 20, 512)
+
+
+@pytest.mark.skipif(fast is None, reason="mapix._record is not built, or MAPIX_PURE=1")
+def test_memory_with_a_file_in_it(tmp_path):
+    path = tmp_path / "data"
+    path.write_bytes(bytes(range(200)) * 50)
+    fd = os.open(path, os.O_RDONLY)
+    memory = fast.Memory(fd, 9_000, True)
+    os.close(fd)
+    assert mapped(path)
+    view = memoryview(memory)
+    assert view.readonly
+    assert bytes(view) == path.read_bytes()[:9_000]
+    assert memory.address % mmap.PAGESIZE == 0
+    array = np.frombuffer(memory, np.uint8)
+    with pytest.raises(ValueError, match="WRITEABLE"):
+        array.flags.writeable = True
+    view.release()
+    del memory, view
+    assert array[-1] == 8_999 % 200
+    del array
+    assert not mapped(path)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        fast.Memory(fd, 9_000, True)
+    for nbytes in (0, -1):
+        with pytest.raises(ValueError, match="no memory of"):
+            fast.Memory(fd, nbytes, True)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the kernel takes no advice")
+def test_the_index_is_asked_for_while_the_disk_reads_the_file(tmp_path, monkeypatch):
+    path = vimh(tmp_path)
+    mapix.open(path)
+    asked: list[str] = []
+    monkeypatch.setattr(_native, "ask_for", asked.append)
+    evict(path)
+    file = Unmapped(str(path), wait=False)
+    if not file.absent:
+        pytest.skip("the file system keeps the pages of the file")
+    assert file.front() is None
+    file.wait_for_front()
+    assert file.front() == path.read_bytes()[:512]
+    file.close()
+    evict(path)
+    ds = mapix.open(path)
+    # by the options of an info JSON, which is beside the file
+    assert asked == [f"{path}.mapix", ds.index.loaded[0]]
+    asked.clear()
+    mapix.open(path)
+    assert asked == []

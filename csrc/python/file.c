@@ -4,9 +4,9 @@
 #include <stdlib.h>
 
 /* Entries of a stored table that were confirmed, by the low bits of their row; `reserved` holds
- * the row's high bits plus one.  From 64 KiB to 4 MiB, as records are used, however many there are;
+ * the row's high bits plus one.  From 1 KiB to 4 MiB, as records are used, however many there are;
  * with the most bits, rows up to 2^34 can be kept. */
-enum { KNOWN_LEAST_BITS = 12, KNOWN_MOST_BITS = 18, KNOWN_MOST_TAG = 0xFFFF };
+enum { KNOWN_LEAST_BITS = 6, KNOWN_MOST_BITS = 18, KNOWN_MOST_TAG = 0xFFFF };
 
 PyTypeObject *mapix_file_type;
 

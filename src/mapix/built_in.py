@@ -82,6 +82,7 @@ FORMATS = (
         ),
         detect="mapix.vimh.files:refusal",
         unmarked=True,
+        ahead="mapix.vimh.opening:ask_ahead",
         source="mapix.vimh.conversion:stream",
         verify="mapix.vimh.checking:verify",
         targets={"vimh": "mapix.vimh.conversion:Vimh"},

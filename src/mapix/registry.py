@@ -125,10 +125,16 @@ class Candidate:
                 _ = self.source
             return
         try:
-            self._file = Unmapped(self.path)
+            file = self._file = Unmapped(self.path, wait=False)
             self._is_directory = False
+            if file.absent:
+                for ahead in _ahead:
+                    resolved(ahead)(file)
+                file.wait_for_front()
+        except IsADirectoryError:
+            self._is_directory = True
         except OSError:
-            if not self.is_directory:
+            if not self.is_directory:  # which may be one that cannot be listed
                 raise
 
     def end(self) -> None:
@@ -218,6 +224,10 @@ class Format(NamedTuple):
         Whether ``detect`` may find that a directory is of this format; with False it is not asked.
     unmarked : bool
         Whether files have nothing to recognise them by: the format is tried after all others.
+    ahead : callable or str, optional
+        ``ahead(file)`` is called with a ``mapix.source.Unmapped`` while the disk reads the first
+        bytes of a local file, which may be of any format: it has the kernel read what else an open
+        without options reads.  Only in processes that have opened this format before.
     source : callable or str, optional
         ``source(splits, to=, target=, axes=, images=, directory=)`` returns the name of each split
         -> ``mapix.conversion.stream.Stream``, where the general stream (images, labels, columns)
@@ -249,6 +259,7 @@ class Format(NamedTuple):
     detect: Deferred | None = None
     directories: bool = True
     unmarked: bool = False
+    ahead: Deferred | None = None
     source: Deferred | None = None
     verify: Deferred | None = None
     repair: Deferred | None = None
@@ -278,6 +289,8 @@ class Format(NamedTuple):
             The format has no such option.
         """
         opened = resolved(self.open)
+        if self.ahead is not None:
+            _ahead[self.ahead] = None
         try:
             return opened(candidate, **options)
         except TypeError as e:
@@ -416,6 +429,9 @@ class Evidence:
         if front:
             yield from (found for speaks, found in self._fronts if speaks(front))
         yield from self._unmarked
+
+
+_ahead: dict[Deferred, None] = {}  # of the formats that this process has opened
 
 
 @cache

@@ -35,6 +35,7 @@ __all__ = [
     "Where",
     "address_of",
     "advise",
+    "ask_for",
     "base_of",
     "buffer_of",
     "c_path",
@@ -166,7 +167,7 @@ def iid_reason(status: int, where: Where) -> str:
 
 UNCHECKED: int = lib.MAPIX_UNCHECKED
 BY_PATH: int = lib.MAPIX_BY_PATH
-UNREAD: int = lib.MAPIX_UNREAD
+ABSENT: int = lib.MAPIX_ABSENT
 ABOUT = struct.Struct("=3Q2q5Q")  # mapix_about, without the first bytes
 
 
@@ -183,18 +184,20 @@ class OpenFile:
         Device, inode, size, mtime and ctime in ns, mode, user, group, links: as ``Fingerprint``.
     front : bytes or None
         The first bytes; None where they could not be read, or the file was changed meanwhile.
+    absent : bool
+        Whether they are not in memory, and the kernel was asked for them: call ``read``.
     given : bool
         Whether the descriptor has another owner now: ``close`` does nothing.
     """
 
-    __slots__ = ("cmap", "front", "given", "state")
+    __slots__ = ("absent", "cmap", "front", "given", "state")
 
     def __init__(self) -> None:
         self.cmap = ffi.new("mapix_map *")
         self.cmap.fd = UNCHECKED
         self.given = False
 
-    def open(self, path: bytes, nfront: int) -> int:
+    def open(self, path: bytes, nfront: int, *, wait: bool = True) -> int:
         """Open a file and read its first bytes: ``mapix_open``.
 
         Returns 0, or the system's errno.
@@ -202,7 +205,7 @@ class OpenFile:
         if b"\0" in path:
             raise ValueError("embedded null byte")
         about = ffi.new("mapix_about *")
-        if lib.mapix_open(path, self.cmap, about, nfront):
+        if lib.mapix_open(path, self.cmap, about, nfront, wait):
             return int(ffi.errno)
         self._take(about)
         return 0
@@ -217,8 +220,15 @@ class OpenFile:
         """
         about = ffi.new("mapix_about *")
         self.cmap.fd = opener()
+        self._read(about, nfront)
+
+    def read(self, nfront: int) -> None:
+        """Read the first bytes; wait for the disk."""
+        self._read(ffi.new("mapix_about *"), nfront)
+
+    def _read(self, about: CData, nfront: int) -> None:
         try:
-            if lib.mapix_describe(self.cmap, about, nfront):
+            if lib.mapix_describe(self.cmap, about, nfront, True):
                 raise OSError(ffi.errno, os.strerror(ffi.errno))
         except BaseException:
             self.close()
@@ -230,7 +240,8 @@ class OpenFile:
             raw = ffi.buffer(about)
             *state, n = ABOUT.unpack_from(raw)
             self.state = tuple(state)
-            self.front = None if n == UNREAD else raw[ABOUT.size : ABOUT.size + n]
+            self.absent = n == ABSENT
+            self.front = None if n >= ABSENT else raw[ABOUT.size : ABOUT.size + n]
         except BaseException:
             self.close()
             raise
@@ -239,6 +250,11 @@ class OpenFile:
         """Close the descriptor, if it is open."""
         if not self.given:
             lib.mapix_shut(self.cmap)
+
+
+def ask_for(path: str) -> None:
+    """Have the kernel read the beginning of a file: ``mapix_ask``."""
+    lib.mapix_ask(os.fsencode(path))
 
 
 def is_settled(path: str, journal: str, nbytes: int) -> bool:

@@ -148,7 +148,8 @@ class Mapping:
         if file is None:
             file = opened(path) if open is None else taken(open)
         try:
-            cmap, self.fingerprint = file.cmap, Fingerprint.of_file(file)
+            cmap = file.cmap
+            self.fingerprint = Fingerprint.of_file(file)
             fd, size = cmap.fd, self.fingerprint.size
             if not stat.S_ISREG(self.fingerprint.mode):
                 raise OSError(f"{path}: not a regular file")

@@ -254,7 +254,7 @@ class Unmapped:
 
     __slots__ = ("_file", "_source", "fingerprint", "path")
 
-    def __init__(self, path: str, nfront: int = FRONT_NBYTES) -> None:
+    def __init__(self, path: str, nfront: int = FRONT_NBYTES, *, wait: bool = True) -> None:
         self.path = path
         self._file: _native.OpenFile | None = None
         self._source: Source | None = None
@@ -262,7 +262,7 @@ class Unmapped:
             self._source = Source(path)
             self.fingerprint = self._source.fingerprint
             return
-        self._file = opened(path, nfront)
+        self._file = opened(path, nfront, wait=wait)
         try:
             self.fingerprint = Fingerprint.of_file(self._file)
             if not stat.S_ISREG(self.fingerprint.mode):
@@ -288,6 +288,17 @@ class Unmapped:
         None where they cannot be read, or the file was changed while they were.
         """
         return None if self._file is None else self._file.front
+
+    @property
+    def absent(self) -> bool:
+        """Whether the first bytes were asked for, and not read yet: see ``wait_for_front``."""
+        return self._file is not None and self._file.absent
+
+    def wait_for_front(self) -> None:
+        """Read the first bytes."""
+        assert self._file is not None
+        self._file.read(FRONT_NBYTES)
+        self.fingerprint = Fingerprint.of_file(self._file)
 
     def read(self, nbytes: int) -> bytes:
         """Return the first bytes, fewer of a shorter file."""

@@ -48,13 +48,14 @@ def open_file(path: str | os.PathLike[str] | bytes) -> int:
     return descriptors.opened(os.open, path, READ_FLAGS)
 
 
-def opened(path: str, nfront: int = FRONT_NBYTES) -> _native.OpenFile:
+def opened(path: str, nfront: int = FRONT_NBYTES, *, wait: bool = True) -> _native.OpenFile:
     """Open a file for reading and read its first bytes; the caller closes it.
 
-    Where there are too many descriptors, others of mapix are closed.
+    Where there are too many descriptors, others of mapix are closed.  Without ``wait``, first bytes
+    that are not in memory are asked for, and read by ``OpenFile.read``.
     """
     raw, file = os.fsencode(path), _native.OpenFile()
-    while reason := file.open(raw, nfront):
+    while reason := file.open(raw, nfront, wait=wait):
         many = reason in (errno.EMFILE, errno.ENFILE)
         if reason != errno.EINTR and not (many and descriptors.close_oldest()):
             raise OSError(reason, os.strerror(reason), path)

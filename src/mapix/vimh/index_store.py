@@ -43,6 +43,7 @@ from mapix import _native
 from mapix.cache import FINE_NS, cache_folder, cache_place, distrusted, racy_for, replacing
 from mapix.errors import FormatError, MapixError
 from mapix.source import (
+    Fingerprint,
     Mapping,
     Source,
     Unmapped,
@@ -73,6 +74,7 @@ __all__ = [
     "Columns",
     "Moments",
     "RecordIndex",
+    "ask_for",
     "beside",
     "cache_folder",
     "cache_place",
@@ -111,15 +113,20 @@ def beside(path: str) -> str:
     return path_beside(path, name_of(path) + ".mapix") if is_url(path) else path + ".mapix"
 
 
-def _cache_place(source: Source, options: str) -> str:
+def _cache_place(full_path: str, f: Fingerprint, options: str) -> str:
     """Return where the cache has the index of a file: named after its path, and after its inode.
 
     So the index of a renamed file, and that of a file replaced by a copy, are found
     (``_others``), and a new index replaces the old one.
     """
-    f = source.fingerprint
     number = zlib.crc32(f"{f.dev}:{f.ino}:{options}".encode())
-    return cache_place(source.full_path, options, f"-{number:08x}.mapix")
+    return cache_place(full_path, options, f"-{number:08x}.mapix")
+
+
+def ask_for(full_path: str, found: Fingerprint, options: str) -> None:
+    """Have the kernel read what ``load`` will read of the indexes of a local file."""
+    _native.ask_for(beside(full_path))
+    _native.ask_for(_cache_place(full_path, found, options))
 
 
 def _others(place: str) -> Iterator[str]:
@@ -171,7 +178,7 @@ def store(
         return None
     if place is not None:
         return _write(source, index, options, place)
-    place = _cache_place(source, options)
+    place = _cache_place(source.full_path, source.fingerprint, options)
     try:
         _write(source, index, options, place)
         for old in _others(place):
@@ -274,7 +281,9 @@ def extend(
 
     calls = SYSTEM if calls is None else calls
     place, head = before.loaded
-    if not _may_store(source, options) or place != _cache_place(source, options):
+    if not _may_store(source, options) or place != _cache_place(
+        source.full_path, source.fingerprint, options
+    ):
         return None
     if (before.entries is None) != (grown.entries is None):
         return None  # records of one size, and now others: all entries are new
@@ -357,7 +366,7 @@ def _places(source: Source, options: str, found: list[RecordIndex]) -> Iterator[
     near = beside(source.full_path)
     if source.mapping.remote or os.access(near, os.F_OK):
         yield near
-    place = _cache_place(source, options)
+    place = _cache_place(source.full_path, source.fingerprint, options)
     yield place
     if not found and source.nbytes >= STORE_NBYTES:
         yield from _others(place)

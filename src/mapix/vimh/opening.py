@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ import numpy as np
 
 from mapix.errors import FileChangedError, FormatError, MapixError, MapixWarning, warn
 from mapix.registry import Candidate
-from mapix.source import Fingerprint, Source, absolute
+from mapix.source import Fingerprint, Source, Unmapped, absolute
 from mapix.vimh import index_store, layout
 from mapix.vimh.dataset import Dataset
 from mapix.vimh.files import PICKLE_SUFFIX, files_to_open, named_as_vimh
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from mapix.vimh.joined import Joined
     from mapix.vimh.pickle_file import PickledBatch
 
-__all__ = ["open_path"]
+__all__ = ["ask_ahead", "open_path"]
 
 UNNAMED = Parameters.from_info({})
 TRIES = 9  # at opening a file that another process appends to
@@ -132,6 +133,14 @@ def _pickled(source: Source, stored: str) -> PickledBatch | FormatError | None:
         if named:
             raise
         return e  # a binary file may begin like a pickle
+
+
+def ask_ahead(file: Unmapped) -> None:
+    """Have the kernel read the stored index of a local file: see ``Format.ahead``."""
+    with contextlib.suppress(OSError, MapixError):  # which opening the file raises
+        hint = hint_of(info_of(file.path, True, text_beside(file.path)))
+        key = _key(None, hint, strict=True)
+        index_store.ask_for(absolute(file.path), file.fingerprint, key)
 
 
 def open_path(
