@@ -128,7 +128,7 @@ class Candidate:
             file = self._file = Unmapped(self.path, wait=False)
             self._is_directory = False
             if file.absent:
-                for ahead in _ahead:
+                for ahead in tuple(_ahead):
                     resolved(ahead)(file)
                 file.wait_for_front()
         except IsADirectoryError:
@@ -224,10 +224,6 @@ class Format(NamedTuple):
         Whether ``detect`` may find that a directory is of this format; with False it is not asked.
     unmarked : bool
         Whether files have nothing to recognise them by: the format is tried after all others.
-    ahead : callable or str, optional
-        ``ahead(file)`` is called with a ``mapix.source.Unmapped`` while the disk reads the first
-        bytes of a local file, which may be of any format: it has the kernel read what else an open
-        without options reads.  Only in processes that have opened this format before.
     source : callable or str, optional
         ``source(splits, to=, target=, axes=, images=, directory=)`` returns the name of each split
         -> ``mapix.conversion.stream.Stream``, where the general stream (images, labels, columns)
@@ -246,6 +242,10 @@ class Format(NamedTuple):
         ``commands(subparsers)`` adds commands to the command line.
     command_names : mapping of str to str
         Name -> one line of help of each of these commands.
+    ahead : callable or str, optional
+        ``ahead(file)`` is called with a ``mapix.source.Unmapped`` while the disk reads the first
+        bytes of a local file, which may be of any format: it has the kernel read what else an open
+        without options reads.  Only in processes that have opened this format before.
     """
 
     name: str
@@ -259,13 +259,13 @@ class Format(NamedTuple):
     detect: Deferred | None = None
     directories: bool = True
     unmarked: bool = False
-    ahead: Deferred | None = None
     source: Deferred | None = None
     verify: Deferred | None = None
     repair: Deferred | None = None
     targets: Mapping[str, str] = MappingProxyType({})
     commands: Deferred | None = None
     command_names: Mapping[str, str] = MappingProxyType({})
+    ahead: Deferred | None = None
 
     def refusal(self, candidate: Candidate) -> str | None:
         """Return why a path is not of this format; None when it may be."""
@@ -398,7 +398,6 @@ class Evidence:
     def __init__(self, formats: Iterable[Format]) -> None:
         self.formats = tuple(formats)
         self._magic = [(at, magic, f) for f in self.formats for at, magic in f.magic]
-        self._by_byte: dict[bytes, list[tuple[int, bytes, Format]]] = {}  # of which a file begins
         self._suffixes = tuple(suffix for f in self.formats for suffix in f.suffixes)
         self._fronts = [(f.front, f) for f in self.formats if f.front is not None]
         self._unmarked = [f for f in self.formats if f.unmarked]
@@ -418,10 +417,7 @@ class Evidence:
                 yield from (f for f in self.formats if f.directories and f.detect is not None)
             return
         front = candidate.front
-        byte = front[:1]
-        if byte not in self._by_byte:
-            self._by_byte[byte] = [m for m in self._magic if m[0] or m[1].startswith(byte)]
-        for at, magic, found in self._by_byte[byte]:
+        for at, magic, found in self._magic:
             if front.startswith(magic, at):
                 yield found
         if candidate.path.endswith(self._suffixes):
