@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mapix.errors import FormatError, LimitError, TruncatedError, UnsupportedError
-from mapix.text import may_fill_parser
 
 __all__ = ["FRONT_NBYTES", "LENGTHS", "MAGIC", "NPY", "Header", "parse"]
 
@@ -124,6 +123,8 @@ def _stated(
         text = raw.decode("utf-8" if version >= (3, 0) else "latin-1")
         found = _literal(text)
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError) as e:
+        from mapix.text import may_fill_parser  # here: few headers are damaged
+
         if isinstance(e, MemoryError) and not may_fill_parser(raw):
             raise
         kind = type(e).__name__
