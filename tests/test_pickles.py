@@ -116,13 +116,13 @@ def test_decoded_bytes_are_not_believed_when_they_are_others(tmp_path, protocol)
     path = tmp_path / "train_batch"
     path.write_bytes(pickle.dumps(want, protocol))
     ds = mapix.open(path)
-    kept = Path(ds._gatherer.pixels.path)
+    kept = Path(ds._gatherer.pixels.full_path)
     data = bytearray(kept.read_bytes())
     data[3] ^= 1
     kept.unlink()
     kept.write_bytes(data)
     assert (mapix.open(path).images == ds.images).all()
-    assert Path(mapix.open(path)._gatherer.pixels.path).read_bytes() != data
+    assert Path(mapix.open(path)._gatherer.pixels.full_path).read_bytes() != data
 
 
 def test_fortran_order_and_lists_of_lists(tmp_path):
@@ -569,8 +569,8 @@ def test_decoding_is_kept_in_the_cache(tmp_path):
     path = tmp_path / "train_batch"
     path.write_bytes(pickle.dumps(make(), 0))
     ds = mapix.open(path)
-    assert ds._gatherer.pixels.path.startswith(index_store.cache_folder())
-    before = Path(ds._gatherer.pixels.path).stat().st_mtime_ns
+    assert ds._gatherer.pixels.full_path.startswith(index_store.cache_folder())
+    before = Path(ds._gatherer.pixels.full_path).stat().st_mtime_ns
     time.sleep(0.01)
     mapix.open(path)
-    assert Path(ds._gatherer.pixels.path).stat().st_mtime_ns == before
+    assert Path(ds._gatherer.pixels.full_path).stat().st_mtime_ns == before

@@ -1,8 +1,17 @@
+import sys
 from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
+
+@final
+class Memory:
+    def __new__(cls, fd: int, nbytes: int, shared: bool, /) -> Memory: ...
+    @property
+    def address(self) -> int: ...
+    if sys.version_info >= (3, 12):
+        def __buffer__(self, flags: int, /) -> memoryview: ...
 
 @disjoint_base
 class File:

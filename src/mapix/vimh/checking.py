@@ -105,9 +105,11 @@ def verify_file(ds: Dataset, progress: Progress | None = None, map: Map | None =
         report.checked.append("the pickle's structure")
         try:
             if not file.check_cached():
+                cached = file.pixels.full_path
+                unnamed = cached == file.source.path
                 report.problems.append(
-                    "the decoded file in the cache does not match the pickle: remove "
-                    f"{file.pixels.path}"
+                    "the decoded file in the cache does not match the pickle: "
+                    + ("open the pickle again" if unnamed else f"remove {cached}")
                 )
             if not file.check_labels():
                 report.problems.append(
