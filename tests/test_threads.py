@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import multiprocessing as mp
 import os
@@ -305,6 +306,41 @@ def test_labels_in_a_dict_that_changes() -> None:
             assert pairs[-1] == 19
 
     run_beside(change, use, 200)
+
+
+@needs_c
+def test_a_finalizer_adds_while_segments_are_taken() -> None:
+    """The garbage collector may run at any allocation, and lets other threads add."""
+    buffer = fast.SegmentBuffer(True, 1 << 30, *PACKING)
+    mask = np.ones((3, 5), bool)
+
+    class Adds:
+        def __init__(self) -> None:
+            self.cycle = self
+
+        def __del__(self) -> None:
+            buffer.add(b"d", b"late", mask, None, 0)
+
+    buffer.add(b"d", b"early", mask, None, 0)
+    take, threshold = buffer.take, gc.get_threshold()
+    gc.collect()
+    gc.disable()
+    try:
+        held = [(k, k) for k in range(3000)]  # no unused tuple of two is left
+        for _ in range(20):
+            Adds()
+        gc.set_threshold(1)
+        gc.enable()
+        first = take()
+    finally:
+        gc.set_threshold(*threshold)
+        gc.enable()
+    del held
+    taken = [first]
+    gc.collect()
+    taken.append(buffer.take())
+    names = b"".join(names for names, _ in taken)
+    assert (len(buffer), names.count(b"late"), names.count(b"early")) == (21, 20, 1)
 
 
 @needs_c

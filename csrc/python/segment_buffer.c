@@ -215,17 +215,21 @@ static void empty(memory *m) {
     }
 }
 
+/* The tuple comes first: making it may start the garbage collector, whose finalizers let other threads add. */
 static PyObject *take(buffer_object *self) {
-    PyObject *names = bytes_of(&self->names), *segs = bytes_of(&self->segs);
-    PyObject *both = names && segs ? PyTuple_Pack(2, names, segs) : NULL;
-    Py_XDECREF(names);
-    Py_XDECREF(segs);
-    if (both) {
-        self->names_nbytes += self->names.n;
-        self->segs_nbytes += self->segs.n;
-        empty(&self->names);
-        empty(&self->segs);
+    PyObject *both = PyTuple_New(2);
+    PyObject *names = both ? bytes_of(&self->names) : NULL, *segs = names ? bytes_of(&self->segs) : NULL;
+    if (!segs) {
+        Py_XDECREF(names);
+        Py_XDECREF(both);
+        return NULL;
     }
+    (void)PyTuple_SetItem(both, 0, names);
+    (void)PyTuple_SetItem(both, 1, segs);
+    self->names_nbytes += self->names.n;
+    self->segs_nbytes += self->segs.n;
+    empty(&self->names);
+    empty(&self->segs);
     return both;
 }
 
