@@ -199,7 +199,7 @@ def _stored(place: str, source: Source, data: Data, nbytes: int) -> Source | Non
             return None
         if _sum(found, nbytes) != crc:
             return None
-        found.path = source.path  # which errors name
+        found.origin = source.origin
         return found
     except FileChangedError as e:
         if e.filename == source.path:

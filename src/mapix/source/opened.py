@@ -56,9 +56,11 @@ class Source:
         The path as it was passed, for messages.
     full_path : str
         The absolute path, for opening the file again after a change of the working directory.
+    origin : str
+        The file that a user has opened: ``path``, but of an unpacked file the compressed one.
     """
 
-    __slots__ = ("_mapping", "_view", "full_path", "path")
+    __slots__ = ("_mapping", "_view", "full_path", "origin", "path")
 
     def __init__(
         self,
@@ -98,6 +100,7 @@ class Source:
         moved = None if expect is None else content_difference(expect, mapping)
         if moved is not None:
             raise FileChangedError(self.path, f"{moved} since the dataset was opened")
+        self.origin = self.path
         self._mapping: Mapping | None = mapping
         # of a remote object it is made when all bytes are there
         self._view: memoryview | None = None if mapping.remote else mapping.memory
@@ -109,7 +112,7 @@ class Source:
         The caller still owns ``fd``; ``path`` is for messages.
         """
         made = cls.__new__(cls)
-        made.path = made.full_path = path
+        made.path = made.full_path = made.origin = path
         made._mapping = Mapping(path, path, nbytes, functools.partial(os.dup, fd))
         made._view = made._mapping.view
         return made
@@ -118,7 +121,7 @@ class Source:
     def of_bytes(cls, path: str, data: bytes) -> Source:
         """Return the source of an object that a snapshot has copied."""
         made = cls.__new__(cls)
-        made.path = made.full_path = path
+        made.path = made.full_path = made.origin = path
         made._mapping = HeldMapping(path, path, data, fingerprint_of_object("", len(data), 0))
         made._view = made._mapping.view
         return made
@@ -128,7 +131,7 @@ class Source:
         """The mapping; hold it in a local variable while you use it: close() may drop it."""
         mapping = self._mapping
         if mapping is None:
-            raise ClosedError(f"{self.path}: the dataset is closed")
+            raise ClosedError(f"{self.origin}: the dataset is closed")
         return mapping
 
     @property

@@ -416,7 +416,7 @@ class Dataset(record_types.Rows, Batching):
 
     def _explained(self, row: int) -> dict[str, Any]:
         h, w, c = (int(side) for side in self.index.shapes()[row])
-        how = f"a view of {h * w * c:,} bytes at their place in {self._gatherer.pixels.full_path}"
+        how = f"a view of {h * w * c:,} bytes at their place in {self._gatherer.pixels.path}"
         how = how if self.interleaved else f"{how}, planes shown as (h, w, c) by strides"
         return {"reads_nbytes": h * w * c, "how": how}
 
