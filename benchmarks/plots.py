@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ def draw(measures: list[dict[str, Any]], path: Path, facts: dict[str, Any]) -> N
     from matplotlib.figure import Figure
 
     matplotlib.rcParams["svg.fonttype"] = "none"  # texts, not outlines of each letter
+    matplotlib.rcParams["svg.hashsalt"] = "mapix"  # the same ids in each run
     heights = [1 + len(measure["cases"]) for measure in measures]
     drawing = Figure(figsize=(9, 0.28 * sum(heights) + 0.6), layout="constrained")
     axes = drawing.subplots(len(measures), 1, squeeze=False, height_ratios=heights)[:, 0]
@@ -44,7 +46,7 @@ def draw(measures: list[dict[str, Any]], path: Path, facts: dict[str, Any]) -> N
         one.invert_yaxis()
         one.margins(x=0.1)
         title = f"{measure['measure']} ({measure['unit_shown']}); 1 is {measure['reference']}"
-        one.set_title(title, loc="left", fontsize=9)
+        one.set_title(textwrap.fill(title, 100), loc="left", fontsize=9)
         one.tick_params(axis="x", labelsize=7)
     machine = f"{facts['cpu']}; load {facts['load']}; Python {facts['python']}"
     drawing.supxlabel(f"median ratio within rounds. {machine}", fontsize=7)

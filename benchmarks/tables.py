@@ -1,6 +1,7 @@
 """Print the results of compare.py as a page: python benchmarks/tables.py RESULT.json > PAGE.md.
 
-First the goals, then a table for each measure: median, best round, and the ratio to the reference.
+First the goals that were missed, then a table for each measure: median, best round, ratio to the
+reference, and goals.
 """
 
 from __future__ import annotations
@@ -13,6 +14,12 @@ from typing import Any
 SCALES = {"ns": 1e9, "us": 1e6, "ms": 1e3, "s": 1.0, "MB": 1e-6, "bytes": 1.0}
 UNITS = {"us": "µs", "k/s": "thousand/s"}
 DIFFERENCES = ("MB", "bytes")
+DRAWN = {  # by plots.py, whose pictures lie beside the page
+    "open": "Opening a file",
+    "get": "A random record",
+    "batch": "A batch",
+    "cold": "Random records of a cold disk",
+}
 
 
 def _shown(value: float, unit: str) -> str:
@@ -20,18 +27,26 @@ def _shown(value: float, unit: str) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def goals(data: dict[str, Any]) -> list[str]:
-    """Return the table of goals: what was to be reached, and what was found."""
-    lines = ["| measure | who | goal | found | |", "|---|---|---|---|---|"]
-    for measure in data["measures"]:
-        for goal in measure["goals"]:
-            if goal["found"] is None:
-                continue
-            met = "met" if goal["met"] else "**not met**"
-            name = measure["measure"]
-            row = (name, goal["case"], goal["goal"], f"{goal['found']:,.2f}", met)
-            lines.append(f"| {' | '.join(row)} |")
+def missed(data: dict[str, Any]) -> list[str]:
+    """Return how many goals were met, and a table of the others."""
+    judged = [(m, g) for m in data["measures"] for g in m["goals"] if g["found"] is not None]
+    lines = [f"{sum(g['met'] for _, g in judged)} of {len(judged)} goals were met. The others:", ""]
+    lines += ["| measure | who | goal | found |", "|---|---|---|---|"]
+    for measure, goal in judged:
+        if not goal["met"]:
+            who, what = goal["case"], goal["goal"]
+            lines.append(f"| {measure['measure']} | {who} | {what} | {goal['found']:,.2f} |")
     return lines
+
+
+def _remarks(measure: dict[str, Any], name: str) -> str:
+    """Return the goals of a case, what was found, and its note."""
+    found = [
+        f"{goal['goal']}: {goal['found']:,.2f}, {'met' if goal['met'] else '**not met**'}"
+        for goal in measure["goals"]
+        if goal["case"] == name and goal["found"] is not None
+    ]
+    return "; ".join([*found, measure["cases"][name]["note"]]).rstrip("; ")
 
 
 def table(measure: dict[str, Any]) -> list[str]:
@@ -52,7 +67,7 @@ def table(measure: dict[str, Any]) -> list[str]:
         elif unit in DIFFERENCES and measure["cases"].get(reference):
             ratio = _shown(case["median"] - measure["cases"][reference]["median"], unit)
         figures = f"{_shown(case['median'], unit)} | {_shown(case['best'], unit)}"
-        lines.append(f"| {name} | {figures} | {ratio} | {case['note']} |")
+        lines.append(f"| {name} | {figures} | {ratio} | {_remarks(measure, name)} |")
     left_out = [f"{name} ({why})" for name, why in measure["left_out"].items()]
     if left_out:
         lines += ["", f"Left out: {', '.join(left_out)}."]
@@ -71,11 +86,17 @@ def page(data: dict[str, Any]) -> str:
         "",
         "Medians of rounds. In a round each case runs once, in random order; ratios are taken in",
         "each round. [Benchmarks](benchmarks.md) explains the goals.",
+        "`python benchmarks/tables.py` has printed this page.",
         "",
-        "## Goals",
+        "## Goals that were not met",
         "",
-        *goals(data),
+        *missed(data),
         "",
+        "## Pictures",
+        "",
+        "Bars are multiples of one time: shorter is faster. mapix is orange.",
+        "",
+        *(line for name, what in DRAWN.items() for line in (f"![{what}](pictures/{name}.svg)", "")),
         "## Tables",
         "",
     ]

@@ -110,8 +110,8 @@ def batches(report: Report, path: Path, *, floats: bool) -> None:
     reference = "np.memmap"
     if floats:
         take = timed(lambda r: np.take(ready, r, 0, out=out, mode="clip"))
-        cases.append(Case("rows copied, not turned round", take, "np.take from memory"))
-        reference = "rows copied, not turned round"
+        cases.append(Case("rows copied, not swapped", take, "np.take from memory"))
+        reference = "rows copied, not swapped"
         goals.append(Goal("mapix", "share", 0.8, reference))
     kind = "big-endian float32" if floats else "bytes, as float32"
     report.table(f"IDX, {B} random rows, {kind}", "us", reference, cases, goals)

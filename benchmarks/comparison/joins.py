@@ -199,7 +199,7 @@ def large(report: Report, path: Path) -> None:
             timed(
                 "open, names of group cls", lambda: (b := mapix.open(path)).names(b.groups["cls"])
             ),
-            timed("open, every row looked at", lambda: mapix.open(path).check_table()),
+            timed("open, every row read", lambda: mapix.open(path).check_table()),
             timed("open, all areas from headers", lambda: mapix.open(path).areas),
             timed("a tree over all boxes", lambda: Tree(a.bboxes)),
             timed("a table of all names", lambda: mapix.open(path)._names._table),

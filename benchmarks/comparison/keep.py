@@ -223,7 +223,7 @@ def scanning(report: Report) -> None:
         sums, gb = np.empty(len(ds), np.uint32), path.stat().st_size / 1e9
         view = np.frombuffer(ds.source.view, np.uint64, path.stat().st_size // 8)
         report.table(
-            "one pass over all records, a GB",
+            "one scan of all records, 1 GB",
             "ms",
             "numpy sum of 8-byte words",
             [
@@ -238,7 +238,7 @@ def scanning(report: Report) -> None:
                     per=gb,
                 ),
                 _timed("numpy sum of 8-byte words", lambda: view.sum(), per=gb),
-                _timed("CRC32C of it all", lambda: _native.crc32c(ds.source.view), per=gb),
+                _timed("CRC32C of all bytes", lambda: _native.crc32c(ds.source.view), per=gb),
             ],
             [Goal("checksums", "below", 200)],
         )

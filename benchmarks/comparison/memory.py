@@ -65,7 +65,7 @@ def _growth(report: Report) -> None:
 
     cases = [case(name) for name in ("mapix", BARE, "Python mmap + struct")]
     goals = [Goal("mapix", "below", 1.0)]
-    title = f"memory: private bytes a record, from {more:,} more records: mixed"
+    title = f"memory: private bytes per record, from {more:,} more records: mixed"
     report.table(title, "bytes", BARE, cases, goals, rounds=min(report.rounds, MOST_ROUNDS))
 
 

@@ -47,7 +47,7 @@ def opening(report: Report, path: Path, indexed: Path) -> None:
         each("mapix, a hundred in a row", lambda: [mapix.open(path) for _ in range(100)], 100),
         timed("mapix, names of group cls", names),
         each("mapix, that a hundred in a row", lambda: [names() for _ in range(100)], 100),
-        timed("mapix, every row looked at", lambda: mapix.open(path).check_table()),
+        timed("mapix, every row read", lambda: mapix.open(path).check_table()),
         timed("mapix, all areas from headers", lambda: mapix.open(path).areas),
         timed("mapix, all areas from an index", lambda: mapix.open(indexed).areas),
         timed("the original's way", lambda: Original(path)),
@@ -145,7 +145,7 @@ def run_lengths(report: Report, a: Archive, some: np.ndarray, found: list[np.nda
     """Segments as COCO's run lengths."""
     size = (side(len(a)), side(len(a)))
     ours = a.coco_rle(some, size)
-    cases = [each("mapix, of the whole image", lambda: a.coco_rle(some, size), len(some))]
+    cases = [each("mapix, of the complete image", lambda: a.coco_rle(some, size), len(some))]
     arrays = [np.asfortranarray(m, np.uint8) for m in found]
     for name in ("pycocotools.mask", "hotcoco.mask"):
         peer = library(name)
