@@ -57,12 +57,17 @@ def test_a_snapshot_needs_no_descriptor_and_no_map_of_the_file(path):
     assert ds.source.mapping.limited
 
 
-def test_what_it_costs_is_limited(tmp_path, path):
+def test_what_it_costs_is_limited(path):
     ds = mapix.open(path)
     nbytes = path.stat().st_size
     assert len(ds.snapshot(nbytes)) == len(ds)
     with pytest.raises(mapix.LimitError, match=rf"x.npy: .* {nbytes} bytes or more.*max_nbytes="):
         ds.snapshot(nbytes - 1)
+    assert copies.current() is None
+
+
+@pytest.mark.maps
+def test_a_sparse_terabyte_is_refused(tmp_path):
     with open(tmp_path / "sparse.npy", "wb") as f:
         np.lib.format.write_array_header_1_0(
             f, {"descr": "|u1", "fortran_order": False, "shape": (1 << 40,)}
