@@ -213,19 +213,16 @@ def over(
     if map is None:
         yield task(ds, progress)
         return
-    parts, done = pieces(ds, nbytes), 0
-    numbers = iter(range(len(parts)))
-    for found in mapped(map, partial(_run, task), parts):
-        k = next(numbers, None)
-        if k is None:
+    parts, done, n = pieces(ds, nbytes), 0, 0
+    for n, found in enumerate(mapped(map, partial(_run, task), parts), 1):
+        if n > len(parts):
             raise ValueError(f"map= returned more than {len(parts)} results of {len(parts)} parts")
-        done += len(parts[k].part)
+        done += len(parts[n - 1].part)
         if progress is not None:
             progress(done, len(ds))
         yield found
-    k = next(numbers, None)
-    if k is not None:
-        raise ValueError(f"map= returned {k} results of {len(parts)} parts")
+    if n < len(parts):
+        raise ValueError(f"map= returned {n} results of {len(parts)} parts")
 
 
 def _run(task: Task, piece: Piece) -> Any:

@@ -160,9 +160,8 @@ class Candidate:
             except FileChangedError:
                 if self.expect is not None:
                     raise
-                self._file = self._source = (
-                    None  # another process appends to the file: open it as it is now
-                )
+                # another process appends to the file: open it as it is now
+                self._file = self._source = None
         return self.source.mapping.front()
 
     def has(self, *names: str) -> bool:
