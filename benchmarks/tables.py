@@ -11,20 +11,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-SCALES = {"ns": 1e9, "us": 1e6, "ms": 1e3, "s": 1.0, "MB": 1e-6, "bytes": 1.0}
-UNITS = {"us": "µs", "k/s": "thousand/s"}
-DIFFERENCES = ("MB", "bytes")
+from comparison.report import DIFFERENCES, RATE, shown
+
+UNITS = {"us": "µs", RATE: "thousand/s"}
 DRAWN = {  # by plots.py, whose pictures lie beside the page
     "open": "Opening a file",
     "get": "A random record",
     "batch": "A batch",
     "cold": "Random records of a cold disk",
 }
-
-
-def _shown(value: float, unit: str) -> str:
-    value = 1e-3 / value if unit == "k/s" else value * SCALES[unit]
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def missed(data: dict[str, Any]) -> list[str]:
@@ -52,21 +47,20 @@ def _remarks(measure: dict[str, Any], name: str) -> str:
 def table(measure: dict[str, Any]) -> list[str]:
     """Return one measure as a table, and what was left out of it."""
     unit, reference = measure["unit_shown"], measure["reference"]
-    shown = UNITS.get(unit, unit)
     times = "difference from" if unit in DIFFERENCES else "times"
     lines = [
         f"### {measure['measure'][0].upper()}{measure['measure'][1:]}",
         "",
-        f"| {shown} | median | best | {times} {reference} | |",
+        f"| {UNITS.get(unit, unit)} | median | best | {times} {reference} | |",
         "|---|---|---|---|---|",
     ]
     for name, case in measure["cases"].items():
         ratio = ""
         if unit not in DIFFERENCES and case["ratio"]:
-            ratio = f"{1 / case['ratio'] if unit == 'k/s' else case['ratio']:.2f}"
+            ratio = f"{1 / case['ratio'] if unit == RATE else case['ratio']:.2f}"
         elif unit in DIFFERENCES and measure["cases"].get(reference):
-            ratio = _shown(case["median"] - measure["cases"][reference]["median"], unit)
-        figures = f"{_shown(case['median'], unit)} | {_shown(case['best'], unit)}"
+            ratio = shown(case["median"] - measure["cases"][reference]["median"], unit)
+        figures = f"{shown(case['median'], unit)} | {shown(case['best'], unit)}"
         lines.append(f"| {name} | {figures} | {ratio} | {_remarks(measure, name)} |")
     left_out = [f"{name} ({why})" for name, why in measure["left_out"].items()]
     if left_out:

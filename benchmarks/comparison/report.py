@@ -12,6 +12,13 @@ from comparison.rounds import Case, Taken, interleave
 
 SCALES = {"ns": 1e9, "us": 1e6, "ms": 1e3, "s": 1.0, "MB": 1e-6, "bytes": 1.0}
 RATE = "k/s"  # thousands a second: shown as a rate, kept as seconds per unit like the rest
+DIFFERENCES = ("MB", "bytes")  # compared by differences, not by ratios
+
+
+def shown(value: float, unit: str) -> str:
+    """A result in the unit of its table."""
+    value = 1e-3 / value if unit == RATE else value * SCALES[unit]
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +86,12 @@ class Measure:
 
     def shown(self, value: float) -> str:
         """A result in the unit of the table."""
-        value = 1e-3 / value if self.unit == RATE else value * SCALES[self.unit]
-        return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+        return shown(value, self.unit)
 
     def _ratio(self, name: str) -> str:
         if not self.taken.values.get(self.reference):
             return ""
-        if self.unit in ("MB", "bytes"):
+        if self.unit in DIFFERENCES:
             return f"{self.taken.difference(name, self.reference) * SCALES[self.unit]:+.2f}"
         ratio = self.taken.ratio(name, self.reference)
         return f"{1 / ratio if self.unit == RATE else ratio:.2f}"
@@ -94,7 +100,7 @@ class Measure:
         """The table as aligned text."""
         rounds = max((len(v) for v in self.taken.values.values()), default=0)
         rate = "rate of" if self.unit == RATE else "time of"
-        rate = "beside" if self.unit in ("MB", "bytes") else rate
+        rate = "beside" if self.unit in DIFFERENCES else rate
         out = [f"{self.title}   [{rounds} rounds; x: {rate} {self.reference}]"]
         width = max([len(n) for n in self.taken.values] + [24])
         head = f"  {'':{width}} {'median':>9} {'best':>9} {'':4} {'x':>7}   goal"
