@@ -10,9 +10,15 @@ calls
     Calls of mapix's own functions in Python, by ``sys.setprofile``.
 arrays, array_nbytes
     Arrays of numpy that the operation made and that its result keeps, by ``tracemalloc``.
+page_faults
+    Pages that the kernel had to map, by ``getrusage``: only of operations that make no large array,
+    and open no file, because the other numbers depend on the C library and the kernel.
 system_calls
     Calls of the operating system for files and signals, by strace; left out where it is missing.
     Those for memory alone depend on the C library.
+
+Bytes that an operation copies are those of its arrays.  Instructions are not counted: they depend
+on the compiler and on numpy's build, and most machines that run CI do not have the counter.
 """
 
 from __future__ import annotations
@@ -21,6 +27,7 @@ import argparse
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -43,6 +50,8 @@ WARM = 3  # runs before the one that is counted
 STEPS = 16  # of a loader, which asks for pages in some of them
 MARK = "/mapix-counts-"
 NUMPY = np.lib.tracemalloc_domain
+REPEATS = 3
+SMALL_NBYTES = 1 << 16
 OF_MEMORY = ("brk", "munmap", "mremap", "mprotect", "futex", "getrandom")
 
 Operations = dict[str, Callable[[], Any]]
@@ -56,6 +65,12 @@ def prepare(folder: Path) -> None:
     with Writer(folder / "vimh", [Parameter("a", 0), Parameter("b", 1)]) as out:
         out.extend(images, codes=codes)
     shutil.copyfile(folder / "vimh" / "train", folder / "alone.vimh")
+    np.save(folder / "images.npy", images)
+    with mapix.iid.Writer(folder / "archive.iid") as archive:
+        for i in range(N):
+            row, column = divmod(i, 80)
+            mask = np.ones((8, 8 + i % 3), bool)
+            archive.add("cell", f"{i}", mask, at=(9 * row, 12 * column), groups=[f"g{i % 5}"])
     mapix.idx.write(folder / "train-images-idx3-ubyte", images[:, :28, :28, 0].copy())
     mapix.idx.write(folder / "train-labels-idx1-ubyte", codes["a"].astype(np.uint8))
     time.sleep(0.1)  # an index is stored once the times of its file show later changes
@@ -65,8 +80,9 @@ def operations(folder: Path) -> Operations:
     """Return name -> what is counted; what a name ends with is part of no measurement."""
     rows = np.random.default_rng(1).integers(0, N, 256)
     vimh, idx = mapix.open(folder / "vimh"), mapix.open(folder / "train-images-idx3-ubyte")
-    record = vimh[7]
-    image = np.zeros((32, 32, 3), np.uint8)
+    npy, archive = mapix.open(folder / "images.npy"), mapix.open(folder / "archive.iid")
+    record, segment, names = vimh[7], archive[77], [str(i) for i in rows]
+    image, out = np.zeros((32, 32, 3), np.uint8), vimh.batch(rows).images
     writer = Writer(folder / f"new-{os.getpid()}", [Parameter("a", 0), Parameter("b", 1)])
     steps = iter(mapix.Loader(vimh, 16, seed=0, ahead=0))
 
@@ -78,14 +94,25 @@ def operations(folder: Path) -> Operations:
         "open a known VIMH directory": lambda: mapix.open(folder / "vimh"),
         "open a known VIMH file, first record": lambda: first_record("alone.vimh"),
         "open an IDX file, first row": lambda: mapix.open(folder / "train-images-idx3-ubyte")[0],
+        "open an npy file, first row": lambda: mapix.open(folder / "images.npy")[0],
+        "open an archive, first mask": lambda: mapix.open(folder / "archive.iid")[0].mask(),
         "ds[i].image": lambda: vimh[9].image,
         "record.labels": lambda: record.labels,
         "record.values": lambda: record.values,
         "ds.batch of 256, VIMH": lambda: vimh.batch(rows),
+        "ds.batch of 256, VIMH, into out": lambda: vimh.batch(rows, out=out),
         "ds.batch of 256, VIMH, float32": lambda: vimh.batch(rows, dtype="float32", scale=1 / 255),
         "ds.batch of 256, IDX with labels": lambda: idx.batch(rows),
+        "ds.batch of 256, npy": lambda: npy.batch(rows),
         f"{STEPS} steps of a Loader": lambda: [len(next(steps)) for _ in range(STEPS)],
         "Writer.append": lambda: writer.append(image, {"a": 1.0, "b": 2.0}),
+        "archive.find, one name": lambda: archive.find("cell", "77"),
+        "archive.find, 256 names": lambda: archive.find("cell", names),
+        "archive.at": lambda: archive.at(100, 100),
+        "archive.region": lambda: archive.region((90, 90, 200, 200)),
+        "archive.group": lambda: archive.groups["g1"],
+        "segment.mask": lambda: segment.mask(),
+        "segment.polygon": lambda: segment.polygon(),
     }
 
 
@@ -123,6 +150,21 @@ def arrays_of(act: Callable[[], Any]) -> tuple[int, int]:
     return len(sizes), sum(sizes)
 
 
+def page_faults_of(act: Callable[[], Any]) -> int:
+    """Return how many pages the kernel maps for an operation that has run before."""
+
+    def faults() -> int:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+    found = []
+    for _ in range(REPEATS):
+        before = faults()
+        kept = act()
+        found.append(faults() - before)
+        del kept
+    return min(found)  # the others are of Python's own memory, which grows now and then
+
+
 def counted(folder: Path) -> dict[str, dict[str, int]]:
     """Return the counts of Python and numpy."""
     found = {}
@@ -131,6 +173,8 @@ def counted(folder: Path) -> dict[str, dict[str, int]]:
             act()
         arrays, nbytes = arrays_of(act)
         found[name] = {"calls": calls_of(act), "arrays": arrays, "array_nbytes": nbytes}
+        if nbytes <= SMALL_NBYTES and not name.startswith("open"):
+            found[name]["page_faults"] = page_faults_of(act)
     return found
 
 
