@@ -791,9 +791,9 @@ int mapix_tiles(const mapix_picture *pictures, uint64_t n, const mapix_tiling *h
 /* Filters, as Pillow has them: where pixels become fewer, each is a sum over the area that it covers. */
 enum { MAPIX_BOX = 0, MAPIX_BILINEAR = 1, MAPIX_HAMMING = 2, MAPIX_BICUBIC = 3, MAPIX_LANCZOS = 4 };
 
-/* A picture, h lines of w pixels of c (1..4) bytes, `row` bytes from one line to the next.  Its part `box` (left, top,
- * right, bottom, in pixels) becomes to_h lines of to_w pixels at `to`; to_row, to_col and to_channel are steps
- * there, in numbers.  Sides are 1..65535. */
+/* A picture, h lines of w pixels of c (1..4) bytes, `row` bytes from one line to the next; bytes between two lines may
+ * be read.  Its part `box` (left, top, right, bottom, in pixels) becomes to_h lines of to_w pixels at `to`; to_row,
+ * to_col and to_channel are steps there, in numbers.  Sides are 1..65535. */
 typedef struct {
     const uint8_t *pixels;
     uint64_t row;

@@ -11,6 +11,7 @@
  * two numbers of 16 bits: weight = high * 2^11 + low. */
 enum { WEIGHT_BITS = 22, LOW_BITS = 11, HALF = 1 << (WEIGHT_BITS - 1), MOST_SIDE = 65535 };
 enum { TAPS = 4, STEP_NBYTES = 3 * TAPS, SPARE_NBYTES = 32 }; /* pixels that a kernel takes at once */
+enum { LINES = 4 };                                              /* of the picture that it takes at once */
 
 /* One direction.  Pixel x of the output is the sum of count[x] pixels of the picture from first[x] on, each times
  * its weight, from weights[x * most] on. */
@@ -20,6 +21,7 @@ typedef struct {
     uint32_t identical; /* the output is the picture */
     uint32_t steps;     /* four weights each, of any pixel: kernels take the same for all */
     uint32_t nfast;     /* pixels whose steps read nothing beyond the line */
+    uint64_t reach;     /* bytes from the begin of a line that steps of no pixel read beyond */
     int32_t *first, *count, *weights;
     int16_t *pairs; /* of four weights each: the high parts, then the low parts */
 } axis;
@@ -96,6 +98,7 @@ static void pair(axis *a, uint64_t line_nbytes) {
         most = a->count[x] > most ? a->count[x] : most;
     }
     a->steps = ((uint32_t)most + TAPS - 1) / TAPS;
+    a->reach = line_nbytes + STEP_NBYTES * a->steps + 4;
     for (uint32_t x = 0; x < a->n; x++) {
         const int32_t *weights = a->weights + (uint64_t)x * a->most;
         int16_t *pairs = a->pairs + (uint64_t)x * a->steps * 2 * TAPS;
@@ -189,7 +192,7 @@ static uint64_t plan(const mapix_resizing *r, workshop *s, uint8_t *scratch) {
         ROOM(a->weights, (uint64_t)a->n * a->most);
     }
     ROOM(s->across.pairs, r->c == 3 ? (uint64_t)r->to_w * ((s->across.most + TAPS - 1) / TAPS) * 2 * TAPS : 0);
-    ROOM(s->ring, s->across_first ? s->line_nbytes * s->down.most : 0);
+    ROOM(s->ring, s->across_first ? s->line_nbytes * (s->down.most + LINES - 1) : 0);
     ROOM(s->wide, s->down.identical || s->across_first ? 0 : (uint64_t)r->w * r->c);
     ROOM(s->line, s->line_nbytes);
 #undef ROOM
@@ -201,6 +204,11 @@ static uint64_t plan(const mapix_resizing *r, workshop *s, uint8_t *scratch) {
 static uint8_t clipped(uint32_t sum) {
     const int32_t value = (int32_t)sum >> WEIGHT_BITS;
     return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
+}
+
+/* Bytes of the picture from line y on. */
+static uint64_t bytes_from(const mapix_resizing *r, uint32_t y) {
+    return (r->h - 1 - y) * r->row + (uint64_t)r->w * r->c;
 }
 
 /* Where line y of the output is, if it is bytes that lie as the kernels write them. */

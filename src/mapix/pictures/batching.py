@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from mapix._native.records import DTYPES as OF_CORE
-from mapix._native.resize import FILTERS, resize
+from mapix._native.resize import CODES, FILTERS, resize
 from mapix.assembly import check_padding
 from mapix.augmentation import Choices, Draws, put
 from mapix.batch import Batch, affine, given
@@ -309,7 +308,7 @@ class PicturePlan:
         """Put a picture onto its canvas, converted."""
         target = to.transpose(1, 2, 0) if self.planar else to
         top, left = part.corner
-        in_core = part.pixels.dtype == BYTE and to.dtype.name in OF_CORE
+        in_core = part.pixels.dtype == BYTE and to.dtype in CODES
         if not in_core:
             part = part.scaled()
         pixels = part.pixels
