@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -139,3 +141,49 @@ def test_bytes_from_anywhere():
 
     with pytest.raises(mapix.FormatError, match="x: tar record 3 at byte 512: not a picture"):
         decode(EncodedPicture(b"text", "a.png", "shard.tar", error))
+
+
+EXIF = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"  # orientation 6
+AS_HEX = b"\nexif\n%8d\n" % (6 + len(EXIF)) + (b"Exif\0\0" + EXIF).hex().encode()
+
+
+def png_with(*, before=(), after=()):
+    """Return a PNG with chunks before and after its pixels."""
+    pixels = picture(5, 8)
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    chunks = [
+        (b"IHDR", struct.pack(">2I5B", 8, 5, 8, 2, 0, 0, 0)),
+        *(*before, (b"IDAT", zlib.compress(rows)), *after),
+        (b"IEND", b""),
+    ]
+    framed = (
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(framed), pixels
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        {"before": [(b"eXIf", EXIF)]},
+        {"after": [(b"eXIf", EXIF)]},
+        {"after": [(b"tEXt", b"Comment\0a"), (b"eXIf", EXIF)]},
+        {"before": [(b"prVt", b"")] * 5000, "after": [(b"eXIf", EXIF)]},
+        {"before": [(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(AS_HEX))]},
+        {"before": [(b"tEXt", b"Raw profile type exif\0" + AS_HEX)]},
+    ],
+    ids=["before", "after", "after a text", "after many chunks", "compressed", "text"],
+)
+def test_exif_of_a_png_wherever_it_is(chunks):
+    data, pixels = png_with(**chunks)
+    file = EncodedPicture(data, "a.png", "shard.tar")
+    np.testing.assert_array_equal(image_of(file), np.rot90(pixels, -1))
+    assert header_of(file).orientation == 6
+
+
+def test_words_of_exif_in_other_chunks_are_none():
+    data, pixels = png_with(before=[(b"prVt", b"eXIf" + EXIF)])
+    file = EncodedPicture(data, "a.png", "shard.tar")
+    np.testing.assert_array_equal(image_of(file), pixels)
+    assert header_of(file).orientation == 1

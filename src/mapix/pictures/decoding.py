@@ -45,7 +45,10 @@ PLAIN = (*MODES, *GREY)
 BECOMES = {"1": "L", "PA": "RGBA", "La": "LA", "RGBa": "RGBA"}
 TRANSPARENT = ("1", "L", "RGB", *GREY)  # modes for which PNG may name a transparent colour
 CAMERA_TAGS = {0x8769, 0x8825}  # of TIFF: they lead to EXIF; the other tags state the layout
-EXIF_OF_PNG = (b"eXIf", b"Raw profile type", b"com.adobe.xmp")  # chunks that may hold EXIF
+EXIF_OF_PNG = (b"eXIf", b"Raw profile type", b"com.adobe.xmp")  # in chunks that may hold EXIF
+CHUNKS_OF_EXIF = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
+FIRST_CHUNK, CHUNK_NBYTES = 8, 12  # of PNG: its place, and bytes of a chunk beside its data
+MOST_CHUNKS = 1 << 12  # that are visited one by one
 ORIENTATION = 0x0112  # EXIF's tag
 GROUND = (192, 192, 192, 255)  # below pictures with transparent parts
 ON_ITS_SIDE = (5, 6, 7, 8)  # orientations that exchange height and width
@@ -213,9 +216,22 @@ def small_picture(file: EncodedPicture, size: int) -> NDArray[np.uint8]:
 
 def _exif(picture: Any, data: bytes) -> Any:
     """Return a picture's EXIF.  Pillow would decode a PNG to find it: its bytes are searched."""
-    if picture.format == "PNG" and not any(word in data for word in EXIF_OF_PNG):
+    if picture.format == "PNG" and not _may_hold_exif(data):
         return {}
     return picture.getexif()
+
+
+def _may_hold_exif(data: bytes) -> bool:
+    """Return whether a PNG may hold EXIF: whether any of its chunks may, or the words occur."""
+    at = FIRST_CHUNK
+    for _ in range(MOST_CHUNKS):
+        kind = data[at + 4 : at + 8]
+        if kind in (b"IEND", b""):
+            return False
+        if kind in CHUNKS_OF_EXIF:
+            break
+        at += CHUNK_NBYTES + int.from_bytes(data[at : at + 4], "big")
+    return any(word in data for word in EXIF_OF_PNG)
 
 
 def _orientation(exif: Any) -> int:
