@@ -105,10 +105,12 @@ class TestConformance(FormatTests):
         if found is None or found[2][0] == 0:
             return None if found is None else []
         _, code, dims, numbers = found
-        return [(code, r.tolist()) for r in np.array(numbers, code).reshape(dims)]
+        return [(code, r.shape, r.tobytes()) for r in np.array(numbers, code).reshape(dims)]
 
     def content(self, dataset):
-        return [(dataset.dtype.str[-2:], row.tolist()) for row in dataset]
+        of = dataset.dtype
+        native = of.newbyteorder("=")
+        return [(of.str[-2:], row.shape, row.astype(native).tobytes()) for row in dataset]
 
     def arrays(self, dataset, record):
         return [record, dataset.view()]
