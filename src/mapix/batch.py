@@ -728,7 +728,7 @@ def _fast(mapping: Mapping, index: _native.Table, recipe: Recipe, *what: Any) ->
         if done[0] == _native.CHANGED:
             mapping.settle(lambda: index.ranges(what[0]))
         else:
-            index.failed(done[0], _native.Where(*done[1:]), mapping)
+            index.failed(done[0], done[1:], mapping)
 
 
 def _slowly(

@@ -1,9 +1,10 @@
 """The compiled core, and nothing else that imports it.
 
-``core`` has exceptions, maps and pointers, ``records`` tables of records, ``joint`` several of
-them, ``arrays`` rows of numbers, ``augment`` random changes of images; ``iid``, ``iid_bulk`` and
-``tree`` serve segmentation archives, ``json`` and ``lines`` text files.  The names that most
-callers need can be imported from here, those of rarely used modules when they are used.
+``core`` has maps, pointers and bytes, which every open needs; ``problems`` exceptions, ``records``
+tables of records, ``walk`` what finds them, ``joint`` several tables, ``arrays`` rows of numbers,
+``augment`` random changes of images, ``order`` random orders; ``iid``, ``iid_bulk`` and ``tree``
+serve segmentation archives, ``json`` and ``lines`` text files.  The names that most callers need
+can be imported from here: those of ``core`` at once, those of other modules when they are used.
 """
 
 from typing import TYPE_CHECKING
@@ -31,7 +32,6 @@ from mapix._native.core import (
     copy,
     crc32c,
     crc32c_blocks,
-    faults_caught,
     file_crc32c,
     is_settled,
     map_file,
@@ -39,38 +39,10 @@ from mapix._native.core import (
     new_held_map,
     new_map,
     new_sparse_map,
-    permute,
-    permute_at,
-    permute_network,
-    problem,
     read_file,
-    simd,
-    stream,
     warm,
     willneed,
     writable,
-)
-from mapix._native.records import (
-    AT_MASK,
-    CENTRE,
-    CHECK,
-    COPY,
-    CROP,
-    DTYPES,
-    ENTRY,
-    FIND,
-    FIND_NONE,
-    GATHER,
-    LAYOUTS,
-    MOMENTS,
-    PAD,
-    PROBE_NONE,
-    Table,
-    Walk,
-    ids_of,
-    new_gather,
-    pickle_rows,
-    scratch,
 )
 from mapix.lazy import attach
 
@@ -78,7 +50,31 @@ if TYPE_CHECKING:
     from mapix._native.arrays import Array
     from mapix._native.augment import mix, new_augment
     from mapix._native.joint import Joint, JointPart
+    from mapix._native.kernels import faults_caught, simd, stream
+    from mapix._native.order import permute, permute_at, permute_network
+    from mapix._native.problems import problem
+    from mapix._native.records import (
+        AT_MASK,
+        CENTRE,
+        CHECK,
+        COPY,
+        CROP,
+        DTYPES,
+        ENTRY,
+        FIND,
+        FIND_NONE,
+        GATHER,
+        LAYOUTS,
+        MOMENTS,
+        PAD,
+        PROBE_NONE,
+        Table,
+        ids_of,
+        new_gather,
+        pickle_rows,
+    )
     from mapix._native.tiles import MOST_TILE_SIDE, TILE, draw_batch, draw_tiles
+    from mapix._native.walk import Walk, scratch
 
 __all__ = [
     "AT_MASK",
@@ -153,15 +149,42 @@ __all__ = [
 ]
 
 _MODULES = {
+    "AT_MASK": "records",
     "Array": "arrays",
+    "CENTRE": "records",
+    "CHECK": "records",
+    "COPY": "records",
+    "CROP": "records",
+    "DTYPES": "records",
+    "ENTRY": "records",
+    "FIND": "records",
+    "FIND_NONE": "records",
+    "GATHER": "records",
     "Joint": "joint",
     "JointPart": "joint",
+    "LAYOUTS": "records",
+    "MOMENTS": "records",
     "MOST_TILE_SIDE": "tiles",
+    "PAD": "records",
+    "PROBE_NONE": "records",
     "TILE": "tiles",
+    "Table": "records",
+    "Walk": "walk",
     "draw_batch": "tiles",
     "draw_tiles": "tiles",
+    "faults_caught": "kernels",
+    "ids_of": "records",
     "mix": "augment",
     "new_augment": "augment",
+    "new_gather": "records",
+    "permute": "order",
+    "permute_at": "order",
+    "permute_network": "order",
+    "pickle_rows": "records",
+    "problem": "problems",
+    "scratch": "walk",
+    "simd": "kernels",
+    "stream": "kernels",
 }
 
 __getattr__, __dir__ = attach(__name__, _MODULES)

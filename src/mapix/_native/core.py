@@ -1,21 +1,20 @@
-"""The compiled core: status and exceptions, maps, pointers, bytes.
+"""The compiled core: status, maps, pointers, bytes.
 
-One function per C function: it passes arguments on, and turns a status into an exception by the
-table in ``problem``.  ``csrc/mapix.h`` documents what each C function reads, writes and promises.
+One function per C function: it passes arguments on, and turns a status into an exception by
+``mapix._native.problems``.  ``csrc/mapix.h`` documents what each C function reads, writes and
+promises.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from mapix._core import ffi, lib
-from mapix.errors import FormatError, MapixError, SizeError, TruncatedError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,10 +44,8 @@ __all__ = [
     "copy",
     "crc32c",
     "crc32c_blocks",
-    "faults_caught",
     "ffi",
     "file_crc32c",
-    "iid_reason",
     "is_settled",
     "lib",
     "map_file",
@@ -56,14 +53,7 @@ __all__ = [
     "new_held_map",
     "new_map",
     "new_sparse_map",
-    "permute",
-    "permute_at",
-    "permute_network",
-    "problem",
     "read_file",
-    "shape_text",
-    "simd",
-    "stream",
     "warm",
     "where_of",
     "willneed",
@@ -85,81 +75,13 @@ CHANGED: int = lib.MAPIX_E_CHANGED
 SYSTEM: int = lib.MAPIX_E_SYSTEM
 
 
-class Where(NamedTuple):
-    """Where a C call stopped, and the two numbers that differ: ``mapix_where``."""
-
-    record: int
-    at: int
-    expected: int
-    got: int
+Where: TypeAlias = "tuple[int, int, int, int]"
+"""Where a C call stopped: record, byte, and the numbers expected and found: ``mapix_where``."""
 
 
 def where_of(w: CData) -> Where:
     """Copy a ``mapix_where``."""
-    return Where(w.record, w.at, w.expected, w.got)
-
-
-def shape_text(packed: int) -> str:
-    """``h x w x c`` of a shape as ``mapix_where`` stores it."""
-    return f"{packed >> 32} x {packed >> 16 & 0xFFFF} x {packed & 0xFFFF}"
-
-
-def problem(
-    status: int, where: Where, path: str, format: str, index: str = "the index"
-) -> Exception:
-    """Return the exception for a status.  Messages call the index ``index``."""
-    record, at, expected, got = where
-    place = {"record": record, "at": at}
-    if status == lib.MAPIX_E_TRUNCATED:
-        reason = f"record needs {expected} bytes, {got} left in file"
-        return TruncatedError(path, format, reason, **place)
-    if status == lib.MAPIX_E_ZERO:
-        return SizeError(path, format, f"image of {shape_text(got)} has no pixels", **place)
-    if status == lib.MAPIX_E_SPAN:
-        reason = f"{index} asks for {expected} bytes, {got} left in file"
-        return FormatError(path, format, reason, **place)
-    if status == lib.MAPIX_E_STALE:
-        reason = (
-            f"{index} says {shape_text(expected)}, the file {shape_text(got)} "
-            "(or another number of labels): the index is not this file's; "
-            "open it with index='rebuild'"
-        )
-        return FormatError(path, format, reason, **place)
-    if status == lib.MAPIX_E_CHAIN:
-        reason = (
-            f"{index} says that one record ends and another begins at byte {got}, the file at byte "
-            f"{expected}: the index is not this file's; open it with index='rebuild'"
-        )
-        return FormatError(path, format, reason, **place)
-    if status == lib.MAPIX_E_ROW:
-        row = got - (1 << 64) if got >> 63 else got
-        return IndexError(f"{path}: index {row} at position {record} of {expected} records")
-    if status == lib.MAPIX_E_SHAPE:
-        reason = (
-            f"image of {shape_text(got)} does not fit {shape_text(expected)}: "
-            "pass pad=, crop= or flat=True for records of mixed sizes"
-        )
-        return ValueError(f"{path}: {format} record {record} at byte {at}: {reason}")
-    if lib.MAPIX_E_IID_KEY <= status <= lib.MAPIX_E_IID_NAME:
-        return FormatError(path, format, iid_reason(status, where), **place)
-    if status == lib.MAPIX_E_FAULT:
-        reason = f"{format} record {record} at byte {at}: the disk could not deliver this page"
-        return OSError(errno.EIO, reason, path)
-    if status == lib.MAPIX_E_SYSTEM:
-        return OSError(ffi.errno, os.strerror(ffi.errno), path)
-    return MapixError(f"{path}: {format}: internal error, status {status}, {where}")
-
-
-def iid_reason(status: int, where: Where) -> str:
-    """State what is wrong with a segment of an IID archive; ``where.record`` is its key."""
-    _, _, expected, got = where
-    return {
-        lib.MAPIX_E_IID_KEY: f"key {expected} expected, {got} found",
-        lib.MAPIX_E_IID_SPAN: f"it ends at byte {expected} of a section of {got} bytes",
-        lib.MAPIX_E_IID_BOX: "a box with its ends exchanged, or outside its segment's",
-        lib.MAPIX_E_IID_REGION: f"a region of {expected} bytes expected, {got} found",
-        lib.MAPIX_E_IID_NAME: f"a name of {expected} bytes expected, its parts take {got}",
-    }[status]
+    return w.record, w.at, w.expected, w.got
 
 
 # --- maps ---------------------------------------------------------------------------------------
@@ -379,6 +301,8 @@ def copy(mapping: Mapping, at: int, nbytes: int, format: str) -> bytearray:
 
     status = mapping.guarded(lambda m: call(m, at, nbytes, into, where), needs)
     if status:
+        from mapix._native.problems import problem
+
         raise problem(status, where_of(where), mapping.path, format)
     return out
 
@@ -399,7 +323,9 @@ def file_crc32c(mapping: Mapping, places: IntArray, nbytes: int) -> int:
 
     status = mapping.guarded(lambda m: lib.mapix_file_crc32c(m, *args), needs)
     if status:
-        where = Where(0, int(places.max(initial=0)), nbytes, mapping.nbytes)
+        from mapix._native.problems import problem
+
+        where = (0, int(places.max(initial=0)), nbytes, mapping.nbytes)
         raise problem(status, where, mapping.path, "file")
     return int(found[0])
 
@@ -438,7 +364,7 @@ def address_of(pointer: CData) -> int:
     return int(ffi.cast("uintptr_t", pointer))
 
 
-# --- checksums, instruction sets, orders ----------------------------------------------------------
+# --- checksums ----------------------------------------------------------------------------------
 
 
 def crc32c(data: object, crc: int = 0) -> int:
@@ -447,48 +373,9 @@ def crc32c(data: object, crc: int = 0) -> int:
     return int(lib.mapix_crc32c(buffer, len(buffer), crc))
 
 
-def stream(nbytes: int = 0) -> int:
-    """Call ``mapix_stream``: set, or get, above which size batches bypass the caches."""
-    return int(lib.mapix_stream(nbytes))
-
-
 def crc32c_blocks(data: object, block: int) -> NDArray[np.uint32]:
     """Return the CRC32C of each block of bytes; 1 in place of 0: ``mapix_crc32c_blocks``."""
     buffer = buffer_of(data)
     crcs = np.empty(-(-len(buffer) // block), np.uint32)
     lib.mapix_crc32c_blocks(buffer, len(buffer), block, ffi.from_buffer("uint32_t[]", crcs))
     return crcs
-
-
-def simd(level: int = -1) -> int:
-    """Set, or with -1 ask, which kernels run: 0 plain C, 1 AVX2, 2 AVX-512."""
-    return int(lib.mapix_simd(level))
-
-
-def faults_caught() -> int:
-    """Return how many faults the guard has caught in this process."""
-    return int(lib.mapix_faults_caught())
-
-
-def permute(n: int, key: int, begin: int, count: int) -> IntArray:
-    """Return positions [begin, begin + count) of a random order of 0..n-1, int64 (count,)."""
-    to = np.empty(count, np.int64)
-    if lib.mapix_permute(n, key, begin, count, ffi.from_buffer("int64_t[]", to)):
-        raise IndexError(f"positions {begin} to {begin + count} of an order of {n}")
-    return to
-
-
-def permute_at(n: int, key: int, positions: IntArray) -> IntArray:
-    """Return what the order of ``permute`` has at any positions, int64 (count,)."""
-    to = np.array(positions, np.int64)
-    if lib.mapix_permute_at(n, key, len(to), ffi.from_buffer("int64_t[]", to)):
-        raise IndexError(f"positions outside of an order of {n}")
-    return to
-
-
-def permute_network(n: int, key: int) -> NDArray[np.uint32]:
-    """Return the numbers from which a GPU computes the order of ``permute``."""
-    to = np.empty(lib.MAPIX_NETWORK, np.uint32)
-    if lib.mapix_permute_network(n, key, ffi.from_buffer("uint32_t[]", to)):
-        raise ValueError(f"no order of {n} records is possible")
-    return to

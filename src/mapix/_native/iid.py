@@ -16,9 +16,7 @@ from mapix._native.core import (
     IntArray,
     address_of,
     ffi,
-    iid_reason,
     lib,
-    problem,
     where_of,
 )
 from mapix._native.iid_bulk import FORMAT, ROW_NBYTES, SEGMENTS_PER_CALL, Bulk
@@ -214,6 +212,8 @@ class Iid(Bulk):
                 break
             room = int(nbytes[0])
         if status:
+            from mapix._native.problems import problem
+
             raise problem(status, where_of(where), mapping.path, FORMAT)
         raw, cuts = bytes(out), ends.tolist()
         begins = [0, *cuts[1::2]]
@@ -368,6 +368,8 @@ def check_regions(regions: bytes, box: tuple[int, int, int, int]) -> None:
         ffi.from_buffer("uint8_t[]", regions), len(regions), sides, where
     )
     if status:
+        from mapix._native.problems import iid_reason
+
         reason = iid_reason(status, where_of(where))
         raise ValueError(f"bits: {reason}, at byte {where.at} of {len(regions)}")
 

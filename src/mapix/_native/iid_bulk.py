@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mapix._native.arrays import Array
-from mapix._native.core import CHANGED, CData, IntArray, address_of, ffi, lib, problem, where_of
+from mapix._native.core import CHANGED, CData, IntArray, address_of, ffi, lib, where_of
 from mapix._native.joint import PART
 from mapix._native.tree import Boxes, Keys, Tree, read, write
 from mapix.errors import MapixError
@@ -73,6 +73,8 @@ class Bulk:
         where = ffi.new("mapix_where *")
         status = mapping.guarded(lambda m: int(fn(m, self._c, *args, where)), needs)
         if status:
+            from mapix._native.problems import problem
+
             raise problem(status, where_of(where), mapping.path, FORMAT)
 
     def _rows(self, keys: Keys) -> NDArray[np.uint32]:
@@ -262,6 +264,8 @@ class _Files:
             failed = int(pairs.failed)
             mapping = self.files[failed]._source.mapping
             if status != CHANGED:
+                from mapix._native.problems import problem
+
                 raise problem(status, where_of(where), mapping.path, FORMAT)
             keys = self._ordered[self.which == failed] - self._begins[failed]
             needs = self.files[failed].segments(keys.astype(np.uint32))

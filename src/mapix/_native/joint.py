@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mapix._native.core import CHANGED, CData, IntArray, address_of, ffi, lib, problem, where_of
+from mapix._native.core import CHANGED, CData, IntArray, address_of, ffi, lib, where_of
 from mapix._native.records import Table
 
 if TYPE_CHECKING:
@@ -108,6 +108,8 @@ class Joint:
         args = ffi.from_buffer("int64_t[]", rows), len(rows), probe, nasked, where
         status = lib.mapix_joint_willneed(joint, *args)
         if status:
+            from mapix._native.problems import problem
+
             path = self._parts[joint.failed].mapping.path
             raise problem(status, where_of(where), path, self._format)
         for k in np.flatnonzero(touched).tolist():
@@ -137,6 +139,8 @@ class Joint:
         pointer = ffi.from_buffer("int64_t[]", rows)
         while status := lib.mapix_joint_gather(joint, pointer, len(rows), plan, where):
             if status != CHANGED:
+                from mapix._native.problems import problem
+
                 path = self._parts[joint.failed].mapping.path
                 raise problem(status, where_of(where), path, self._format)
             parts = np.flatnonzero(scratch[2]).tolist()

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix._native.core import Where, ffi, lib, problem, where_of
+from mapix._native.core import Where, ffi, lib, where_of
+from mapix._native.problems import problem
 
 if TYPE_CHECKING:
     from mapix.source import Mapping

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix._native.core import Where, ffi, lib, problem, where_of
+from mapix._native.core import Where, ffi, lib, where_of
+from mapix._native.problems import problem
 
 if TYPE_CHECKING:
     from mapix.source import Mapping
@@ -45,7 +46,7 @@ class Items(NamedTuple):
     ----------
     status : int
         0, or TOKEN or LONG: the item after the last one is wrong.
-    where : Where
+    where : tuple of int
         Number of that item, the byte, the state of the scan, and what was found.
     end : int
         The byte after the array.
@@ -117,7 +118,7 @@ def value_end(mapping: Mapping, at: int, most_nbytes: int) -> tuple[int, int]:
     end = ffi.new("uint64_t *")
     status = mapping.guarded(lambda m: int(lib.mapix_json_value_end(m, at, most_nbytes, end)))
     if status not in (0, TOKEN, LONG):
-        raise problem(status, Where(0, at, 0, 0), mapping.path, "json")
+        raise problem(status, (0, at, 0, 0), mapping.path, "json")
     return status, int(end[0])
 
 
@@ -145,5 +146,5 @@ def numbers(
         args = ffi.from_buffer("uint64_t[]", where), len(where), width, doubles, integers, states
         status = mapping.guarded(lambda m, args=args: int(lib.mapix_json_values(m, *args)))  # type: ignore[misc]
         if status:
-            raise problem(status, Where(0, 0, 0, 0), mapping.path, "json")
+            raise problem(status, (0, 0, 0, 0), mapping.path, "json")
     return out, found

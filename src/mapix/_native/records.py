@@ -1,4 +1,4 @@
-"""The compiled core's functions for records: walks over VIMH files, and tables of records."""
+"""The compiled core's functions for tables of records."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from mapix._native.core import (
     SYSTEM,
     CData,
     IntArray,
-    Where,
     address_of,
     ffi,
     lib,
-    problem,
     where_of,
     writable,
 )
@@ -25,6 +23,7 @@ from mapix.errors import FormatError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mapix._native.core import Where
     from mapix.source import Mapping
     from mapix.vimh.record_index import StoredTable
 
@@ -44,11 +43,9 @@ __all__ = [
     "PAD",
     "PROBE_NONE",
     "Table",
-    "Walk",
     "ids_of",
     "new_gather",
     "pickle_rows",
-    "scratch",
 ]
 
 ENTRY = np.dtype([("at_n", "<u8"), ("h", "<u2"), ("w", "<u2"), ("c", "<u2"), ("reserved", "<u2")])
@@ -83,83 +80,6 @@ def ids_of(bits: int) -> tuple[int, ...]:
         found.append((bits & -bits).bit_length() - 1)
         bits &= bits - 1
     return tuple(found)
-
-
-class Walk:
-    """The state of a walk over a VIMH file: ``mapix_walk``."""
-
-    __slots__ = ("_c",)
-
-    def __init__(self, head_nbytes: int) -> None:
-        self._c = ffi.new("mapix_walk *")
-        self._c.head_nbytes = head_nbytes
-
-    def start_behind(
-        self, at: int, nrecords: int, ids: tuple[int, ...], *, ids_differ: bool
-    ) -> None:
-        """Continue after byte ``at``; records before it, and their label ids, are known."""
-        self._c.at, self._c.nrecords, self._c.ids_differ = at, nrecords, ids_differ
-        for i in ids:
-            self._c.ids[i >> 6] |= 1 << (i & 63)
-
-    @property
-    def at(self) -> int:
-        """Byte of the next record."""
-        return int(self._c.at)
-
-    @property
-    def nrecords(self) -> int:
-        """Records found so far."""
-        return int(self._c.nrecords)
-
-    @property
-    def ids_differ(self) -> bool:
-        """Whether two records of a run list their label ids differently."""
-        return bool(self._c.ids_differ)
-
-    @property
-    def ids(self) -> tuple[int, ...]:
-        """Label ids found so far, ascending."""
-        return ids_of(sum(int(word) << 64 * k for k, word in enumerate(self._c.ids)))
-
-    @property
-    def where(self) -> Where:
-        """The record that the walk stopped at."""
-        return where_of(self._c.where)
-
-    def run(self, mapping: Mapping, stop_at: int) -> int:
-        """Call ``mapix_vimh_run``; return the status."""
-        return mapping.guarded(lambda m: lib.mapix_vimh_run(m, self._c, stop_at))
-
-    def _entries(self, fn: Callable[..., int], mapping: Mapping, *args: CData) -> tuple[int, int]:
-        nwritten = ffi.new("uint64_t *")
-        status = mapping.guarded(lambda m: fn(m, self._c, *args, nwritten))
-        return status, int(nwritten[0])
-
-    def table(
-        self,
-        mapping: Mapping,
-        stop_at: int,
-        entries: NDArray[np.void],
-        scratch: NDArray[np.void],
-    ) -> tuple[int, int]:
-        """Call ``mapix_vimh_table``; return the status and the number of entries written."""
-        into, room = _entries_of(entries), _entries_of(scratch)
-        return self._entries(lib.mapix_vimh_table, mapping, stop_at, into, len(entries), room)
-
-    def hop(self, mapping: Mapping, stop_at: int, entries: NDArray[np.void]) -> tuple[int, int]:
-        """Call ``mapix_vimh_hop``; return the status and the number of entries written."""
-        into = _entries_of(entries)
-        return self._entries(lib.mapix_vimh_hop, mapping, stop_at, into, len(entries))
-
-
-def _entries_of(array: NDArray[np.void]) -> CData:
-    return ffi.from_buffer("mapix_entry[]", array, require_writable=True)
-
-
-def scratch() -> NDArray[np.void]:
-    """Allocate the memory that ``Walk.table`` works in."""
-    return np.empty(int(lib.mapix_scratch_entries()), ENTRY)
 
 
 class Table:
@@ -239,6 +159,8 @@ class Table:
     def failed(self, status: int, where: Where, mapping: Mapping) -> None:
         """After a call failed: return if it is to be repeated, else raise the exception."""
         if status in (lib.MAPIX_E_ROW, lib.MAPIX_E_ARGUMENT, SYSTEM) or not self._renewed():
+            from mapix._native.problems import problem
+
             index = "the index" if self._stored is None else f"the index {self._stored.path}"
             raise problem(status, where, mapping.path, self._format, index)
 
@@ -366,5 +288,7 @@ def pickle_rows(
     into, n = writable(rows), rows.shape[1]
     status = mapping.guarded(lambda m: lib.mapix_pickle_rows(m, at, memo, n, into, nrows, run))
     if status:
-        raise problem(status, Where(0, at, 1, 0), mapping.path, "pickle")
+        from mapix._native.problems import problem
+
+        raise problem(status, (0, at, 1, 0), mapping.path, "pickle")
     return int(run.at), int(run.nrows)

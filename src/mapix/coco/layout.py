@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mapix._native import Where
 from mapix._native import json_items as native
 from mapix.byte_ranges import ByteRange, shortened
 from mapix.errors import FormatError, LimitError, TruncatedError
@@ -212,7 +211,7 @@ class Layout:
         if known is None:
             keys = len(TABLES[name])
             nothing = np.empty(0, np.uint64), np.empty(0, np.uint32), np.empty((0, keys), np.uint32)
-            items = native.Items(0, Where(0, 0, 0, 0), 0, *nothing)
+            items = native.Items(0, (0, 0, 0, 0), 0, *nothing)
             known = self.tables[name] = Table(self.source, name, items)
         return known
 
@@ -349,10 +348,10 @@ def _table(source: Source, name: str, at: int, most_nbytes: int) -> tuple[Table,
             "max_item_nbytes= of open raises the limit"
         )
     if items.status:
-        where = items.where
-        at_end = where.got > 255
-        got = "the file ends" if at_end else f"got {chr(where.got)!r}"
+        _, at, _, found = items.where
+        at_end = found > 255
+        got = "the file ends" if at_end else f"got {chr(found)!r}"
         reason = f"{name[:-1]} {n}: an object expected, or its rest, or ',' or ']': {got}"
         kind = TruncatedError if at_end else FormatError
-        raise kind(source.path, NAME, reason, at=where.at)
+        raise kind(source.path, NAME, reason, at=at)
     return table, items.end

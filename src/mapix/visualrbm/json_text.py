@@ -333,7 +333,7 @@ class Text:
         if not found.status:
             return found
         at, row = found.at, f"[{found.nrows}]" if depth == 2 else ""
-        want, got = found.where.expected, found.where.got
+        _, _, want, got = found.where
         if found.status == core.TOKEN:
             self.at = at
             place = f"{where}{row}[{found.column}]" if want in (4, 5) else f"{where}{row}"
