@@ -5,7 +5,7 @@ Rows, names, and calls for one segment or window; ``iid_bulk`` has those for man
 
 from __future__ import annotations
 
-import threading
+from _thread import _local  # threading.local, without importing the rest of threading
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +55,7 @@ OUTLINE_SIDE, OUTLINE_POINTS = 256, 1 << 12  # of masks whose outlines fit the w
 WORKSPACE_KEYS = 1 << 12  # keys, or bytes of a name, in the workspace
 
 
-class _Workspace(threading.local):
+class _Workspace(_local):
     """Memory for calls, one per thread: to allocate it costs more than the call itself."""
 
     def __init__(self) -> None:
@@ -309,7 +309,7 @@ def pack(mask: NDArray[Any], minr: int, minc: int) -> tuple[bytes, int, int]:
     return bytes(ffi.buffer(into, nbytes)), counts[0], counts[1]
 
 
-class _Outlines(threading.local):
+class _Outlines(_local):
     """Memory for the outlines of small masks, one per thread."""
 
     def __init__(self) -> None:

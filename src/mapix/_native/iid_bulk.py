@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import threading
+from _thread import _local  # threading.local, without importing the rest of threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ PLACE = np.dtype([("at", "<u8"), ("box", "<u2", 4)])
 LEAST_NBYTES = 1 << 12  # of memory for an answer
 
 
-class _Canvas(threading.local):
+class _Canvas(_local):
     """A ``mapix_canvas`` per thread: zeros.  Only the pages that were written take memory."""
 
     def __init__(self) -> None:

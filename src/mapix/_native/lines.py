@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from mapix._native.core import CData, ffi, lib
-from mapix._native.problems import problem
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -73,6 +72,8 @@ class Lines:
             lambda m: lib.mapix_jsonl_lines(m, self._c, stop_at, *into, capacity, nwritten)
         )
         if status:
+            from mapix._native.problems import problem
+
             where = (self.nrecords, self.at, 0, 0)
             raise problem(status, where, mapping.path, "jsonl")
         return int(nwritten[0])

@@ -12,7 +12,7 @@ from mapix.source import is_file, is_listed, name_of
 __all__ = ["files_of_set", "files_with_stem", "shard_path"]
 
 SHOWN_NAMES = 5  # of missing files in a message
-_NUMBERED = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.iid")
+NUMBERED = r"(.*)-(\d{5})-of-(\d{5})\.iid"
 
 
 def shard_path(stem: str, k: int, n: int) -> str:
@@ -33,7 +33,7 @@ def files_of_set(path: str, among: frozenset[str] = frozenset()) -> list[str]:
     if "-of-" not in path:  # the usual case, without a regular expression
         return []
     folder, name = os.path.split(path)
-    found = _NUMBERED.fullmatch(name)
+    found = re.fullmatch(NUMBERED, name)
     if found is None:
         return []
     stem, n = os.path.join(folder, found[1]), int(found[3])
@@ -52,5 +52,5 @@ def files_of_set(path: str, among: frozenset[str] = frozenset()) -> list[str]:
 def files_with_stem(stem: str) -> list[str]:
     """Return the paths of the files in the folder that belong to a set of this stem, sorted."""
     folder, name = os.path.split(stem)
-    every = ((n, _NUMBERED.fullmatch(n)) for n in sorted(os.listdir(folder)))
+    every = ((n, re.fullmatch(NUMBERED, n)) for n in sorted(os.listdir(folder)))
     return [os.path.join(folder, n) for n, match in every if match and match[1] == name]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -52,11 +52,15 @@ MAX_GUESS = 1 << 22  # entries that are allocated at first, at most: 64 MiB
 Progress = Callable[[int, int], object]
 
 
-class Hint(NamedTuple):
+class Hint:
     """Statements of the info JSON about the records: they break ties, and prove nothing."""
 
-    shape: tuple[int, int, int] | None = None
-    nparameters: int | None = None
+    __slots__ = ("nparameters", "shape")
+
+    def __init__(
+        self, shape: tuple[int, int, int] | None = None, nparameters: int | None = None
+    ) -> None:
+        self.shape, self.nparameters = shape, nparameters
 
 
 class Reading:

@@ -1,7 +1,5 @@
 """The index of the records of a file: offsets, shapes, and tables that go with them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -32,7 +30,7 @@ STORED = "stored index"
 SCAN_NBYTES = 1 << 20  # of a stored index, read at once
 
 
-def crc_of(tables: list[NDArray[np.uint8]]) -> int:
+def crc_of(tables: "list[NDArray[np.uint8]]") -> int:
     """Return CRC32C of the bytes of arrays, one after another."""
     crc = 0
     for table in tables:
@@ -42,7 +40,7 @@ def crc_of(tables: list[NDArray[np.uint8]]) -> int:
     return crc
 
 
-def _chained(entries: NDArray[np.void], head_nbytes: int, end: int) -> bool:
+def _chained(entries: "NDArray[np.void]", head_nbytes: int, end: int) -> bool:
     """Return whether entries lie one after another, from byte 0 to ``end``."""
     begins = entries["at_n"] & np.uint64(_native.AT_MASK)
     ends = begins + (entries["at_n"] >> np.uint64(56)) * np.uint64(2) + np.uint64(head_nbytes + 1)
@@ -74,7 +72,7 @@ class StoredTable:
     __slots__ = ("_chain", "_entries", "_mapping", "at", "crc", "nbytes", "renew")
 
     def __init__(
-        self, mapping: Mapping, at: int, nbytes: int, crc: int, chain: tuple[int, int] = (0, 0)
+        self, mapping: "Mapping", at: int, nbytes: int, crc: int, chain: tuple[int, int] = (0, 0)
     ) -> None:
         self._mapping, self._chain = mapping, chain
         self.at, self.nbytes, self.crc = at, nbytes, crc
@@ -115,7 +113,7 @@ class StoredTable:
             return False
         return crc == self.crc
 
-    def entries(self) -> NDArray[np.void]:
+    def entries(self) -> "NDArray[np.void]":
         """Return the bytes as entries, copied once.
 
         They are compared with their checksum, and each with the next.  Where they do not match,
@@ -157,14 +155,14 @@ class Columns:
         uint8 (ids, n), 0 where a record lacks the label; None when none is missing.
     """
 
-    def __init__(self, codes: NDArray[np.uint8], present: NDArray[np.uint8] | None) -> None:
+    def __init__(self, codes: "NDArray[np.uint8]", present: "NDArray[np.uint8] | None") -> None:
         self._tables = [codes] if present is None else [codes, present]
 
-    def tables(self) -> list[NDArray[np.uint8]]:
+    def tables(self) -> "list[NDArray[np.uint8]]":
         """Return codes, and where labels are missing presence, uint8 (ids, n) each."""
         return self._tables
 
-    def column(self, k: int) -> list[NDArray[np.uint8]]:
+    def column(self, k: int) -> "list[NDArray[np.uint8]]":
         """Return row k of each of the tables."""
         return [table[k] for table in self._tables]
 
@@ -182,12 +180,12 @@ class StoredColumns(Columns):
     def __init__(self, table: StoredTable, nids: int, n: int, ntables: int) -> None:
         self._table, self._shape, self._ntables = table, (nids, n), ntables
 
-    def tables(self) -> list[NDArray[np.uint8]]:
+    def tables(self) -> "list[NDArray[np.uint8]]":
         """See ``Columns``."""
         raw = np.frombuffer(self._table.read(0, self._table.nbytes), np.uint8)
         return list(raw.reshape(self._ntables, *self._shape))
 
-    def column(self, k: int) -> list[NDArray[np.uint8]]:
+    def column(self, k: int) -> "list[NDArray[np.uint8]]":
         """See ``Columns``."""
         nids, n = self._shape
         places = [(i * nids + k) * n for i in range(self._ntables)]
@@ -203,11 +201,11 @@ class _Numbers:
 
     DTYPE: np.dtype[Any]
 
-    def __init__(self, values: NDArray[Any] | StoredTable) -> None:
+    def __init__(self, values: "NDArray[Any] | StoredTable") -> None:
         self._values = values
 
     @property
-    def values(self) -> NDArray[Any]:
+    def values(self) -> "NDArray[Any]":
         """The numbers."""
         values = self._values
         if isinstance(values, StoredTable):
@@ -231,6 +229,7 @@ class Moments(_Numbers):
     DTYPE = _native.MOMENTS
 
 
+# Annotations are not text in this module: a NamedTuple would compile each of them.
 class RecordIndex(NamedTuple):
     """Offsets and shapes of all records of one file.
 
@@ -285,7 +284,7 @@ class RecordIndex(NamedTuple):
     head_nbytes: int
     stride: int
     first: tuple[int, int, int, int, int]
-    entries: NDArray[np.void] | None
+    entries: "NDArray[np.void] | None"
     ids: tuple[int, ...]
     ids_differ: bool
     stored: bool = False
@@ -309,7 +308,7 @@ class RecordIndex(NamedTuple):
         """Byte where stored entries, which are compared with one another, end; 0 of others."""
         return self.nbytes if self.stored and self.entries is not None else 0
 
-    def table(self) -> NDArray[np.void]:
+    def table(self) -> "NDArray[np.void]":
         """Return the entries in memory of this process, (n,), when ``stride`` is 0.
 
         Copies: none, but once 16 bytes per record of a stored index.
@@ -325,14 +324,14 @@ class RecordIndex(NamedTuple):
             raise ValueError("records of one size have no table")
         return self.entries
 
-    def offsets(self) -> NDArray[np.int64]:
+    def offsets(self) -> "NDArray[np.int64]":
         """Return the byte of each record, int64 (n,).  Copies: 8 bytes per record."""
         if self.entries is None:
             return np.arange(self.nrecords, dtype=np.int64) * self.stride + self.first[0]
         at = self.table()["at_n"] & np.uint64(_native.AT_MASK)
         return at.view(np.int64)
 
-    def shapes(self) -> NDArray[np.uint16]:
+    def shapes(self) -> "NDArray[np.uint16]":
         """Return (h, w, c) of each record, uint16 (n, 3), read-only.  Copies: as ``table``."""
         if self.entries is None:
             one = np.array(self.first[1:4], dtype=np.uint16)
@@ -340,7 +339,7 @@ class RecordIndex(NamedTuple):
         data = table_bytes(self.table())
         return np.ndarray((self.nrecords, 3), np.dtype("<u2"), data, 8, (ENTRY.itemsize, 2))
 
-    def label_counts(self) -> NDArray[np.uint8]:
+    def label_counts(self) -> "NDArray[np.uint8]":
         """Return the label count of each record, uint8 (n,).  Copies: at most a byte per record."""
         if self.entries is None:
             return np.broadcast_to(np.uint8(self.first[4]), (self.nrecords,))
@@ -387,6 +386,6 @@ class RecordIndex(NamedTuple):
         )
 
 
-def table_bytes(entries: NDArray[np.void]) -> memoryview:
+def table_bytes(entries: "NDArray[np.void]") -> memoryview:
     """Return the bytes of a table, without a copy."""
     return memoryview(entries.data).cast("B")
