@@ -1,4 +1,4 @@
-"""Which of the compiled core's kernels run, and what they have seen: for tests and benchmarks."""
+"""The compiled core's kernels: which of them run, and what they have seen."""
 
 from __future__ import annotations
 
