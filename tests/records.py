@@ -79,6 +79,10 @@ def anonymous() -> int:
     return int(rollup.partition("Anonymous:")[2].split()[0]) << 10
 
 
+def lacks_memory(*args: object, **options: object) -> None:
+    raise MemoryError
+
+
 def descriptors() -> int:
     """Return the number of open descriptors, after objects without references were collected."""
     gc.collect()

@@ -17,8 +17,9 @@ import pytest
 import mapix
 import mapix.vimh
 from interleave import killed
-from mapix.store import SYSTEM, NewDirectory, NewSet, NewWhole
+from mapix.store import BUFFER_NBYTES, SYSTEM, Descriptor, NewDirectory, NewSet, NewWhole
 from model_disk import ModelDisk, below, steps
+from records import lacks_memory
 
 
 def build(path: str, calls, content: dict[str, bytes]) -> None:
@@ -320,10 +321,6 @@ def test_what_a_killed_writer_moved_is_removed_and_nothing_else(tmp_path):
     assert sorted(os.listdir(tmp_path)) == sorted(SHARDS)
 
 
-def lacks_memory(*args: object, **options: object) -> None:
-    raise MemoryError
-
-
 @pytest.mark.parametrize("name", ["_stamp", "contextlib.suppress"])
 def test_a_file_that_appeared_is_not_locked_when_memory_runs_out(tmp_path, monkeypatch, name):
     out = NewWhole(tmp_path / "x")
@@ -345,3 +342,50 @@ def test_a_writer_that_cannot_be_closed_is_aborted(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == []
     del out
     mapix.idx.write(tmp_path / "x", np.zeros(1, np.uint8))
+
+
+def test_a_writer_that_cannot_be_aborted_keeps_no_lock(tmp_path, monkeypatch):
+    monkeypatch.setattr("mapix.store.Stage.check", lacks_memory)
+    monkeypatch.setattr("mapix.store.Stage.abandon", lacks_memory)
+    with pytest.raises(MemoryError), NewWhole(tmp_path / "x") as out:
+        out.write(b"new")
+    monkeypatch.undo()
+    with pytest.raises(mapix.LockedError):  # it is still there
+        NewWhole(tmp_path / "x")
+    del out
+    NewWhole(tmp_path / "x").abort()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_descriptor_is_closed_without_memory(tmp_path):
+    """When nothing refers to it any longer, and nothing at all can be allocated."""
+    without = pytest.importorskip("_testcapi")
+    path = str(tmp_path / "x")
+    held = Descriptor(SYSTEM, SYSTEM.open, path)
+    fd = held.fd
+    SYSTEM.lock(fd)
+    without.set_nomemory(0)
+    del held
+    without.remove_mem_hooks()
+    with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
+        os.fstat(fd)
+    again = Descriptor(SYSTEM, SYSTEM.reopen, path)
+    SYSTEM.lock(again.fd)
+    again.close()
+    again.close()  # does nothing
+    assert again.fd == -1
+
+
+def test_after_a_write_that_failed_a_file_is_not_finished(tmp_path, monkeypatch):
+    """An unknown part of it was written: what is written later would stand at another place."""
+    rows = np.arange(8, dtype=np.uint8)
+    out = mapix.idx.Writer(tmp_path / "x", np.uint8)
+    out.extend(rows)
+    with monkeypatch.context() as without:
+        without.setattr("mapix.store.NewFile._rest", lacks_memory)
+        with pytest.raises(MemoryError):
+            out.extend(np.zeros(2 * BUFFER_NBYTES, np.uint8))
+    out.extend(rows)
+    with pytest.raises(mapix.MapixError, match="writing failed before: MemoryError"):
+        out.close()
+    assert os.listdir(tmp_path) == []

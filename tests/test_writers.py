@@ -37,8 +37,8 @@ from interleave import (
     together,
 )
 from mapix.compat.opsml import ImageMetadata
-from mapix.store import NewDirectory, NewWhole, Spill
-from records import descriptors
+from mapix.store import Closing, NewDirectory, NewWhole, Spill
+from records import descriptors, lacks_memory
 
 WHO = ("A", "B", "C")
 MASK = np.ones((3, 4), bool)
@@ -847,3 +847,25 @@ def test_every_call_may_fail(tmp_path, name):
             if writer.error is not None and call not in ("unlink", "rmdir", "rmtree", "close"):
                 assert files(folder) <= names["nobody" if found == old else "A"], call
     assert failed > 5
+
+
+@pytest.mark.filterwarnings("ignore::mapix.MapixWarning")
+@pytest.mark.parametrize("name", list({**STORE, **KINDS}))
+def test_a_writer_that_is_lost_keeps_no_lock(tmp_path, monkeypatch, name):
+    """A writer is made, and then there is no memory for ``with``: nobody can close it."""
+    kind = {**STORE, **KINDS}[name]
+    for module in kind.needs:
+        pytest.importorskip(module)
+    given = kind.setup(tmp_path)
+    old = kind.state(tmp_path)
+    gc.disable()  # no cycle of references delays it
+    try:
+        monkeypatch.setattr(Closing, "__enter__", lacks_memory)
+        with pytest.raises(MemoryError):
+            kind.act(tmp_path, given, "A")
+        monkeypatch.undo()
+        assert kind.state(tmp_path) == old
+        kind.act(tmp_path, given, "A")  # is not refused
+    finally:
+        gc.enable()
+    assert kind.state(tmp_path) == kind.after(old, "A")

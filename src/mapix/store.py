@@ -12,6 +12,10 @@ killed; the next writer of the same path removes it.  Two rules keep writers apa
   Both are checked, in this order, after the stage was created or found.
 * Only its owner removes or renames a stage, after it compared the name once more.
 
+Whatever is opened here belongs to a ``Descriptor``.  Python raises MemoryError wherever it
+allocates: a writer can be lost between the end of its constructor and ``with``, and ``abort`` can
+fail, too.  A writer that is lost keeps no lock, and what it leaves is that of a killed one.
+
 Every step goes through one table of calls: see ``system_calls``.
 """
 
@@ -26,13 +30,14 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from mapix.errors import ClosedError, FileChangedError, LockedError
+from mapix.errors import ClosedError, FileChangedError, LockedError, MapixError
 from mapix.system_calls import NEW_MODE, PRIVATE_MODE, SYSTEM, Calls
 
 __all__ = [
     "SYSTEM",
     "Calls",
     "Closing",
+    "Descriptor",
     "NewDirectory",
     "NewFile",
     "NewSet",
@@ -77,8 +82,51 @@ class Closing:
             raise
 
 
+class Descriptor:
+    """A descriptor that is closed when nothing refers to it any longer, if not before.
+
+    Closing it releases its lock.  It is not removed from the disk: the process may have forked, and
+    what it was opened for belongs to the other process.  Nothing is allocated after it was opened,
+    nor to close it.
+
+    Parameters
+    ----------
+    calls : Calls
+        The operating system.
+    opening : callable, optional
+        The call that opens it, with its arguments.  Without one there is no descriptor yet.
+
+    Attributes
+    ----------
+    fd : int
+        The descriptor; -1 when there is none.
+    """
+
+    __slots__ = ("_calls", "fd")
+
+    def __init__(
+        self, calls: Calls, opening: Callable[..., int] | None = None, *arguments: object
+    ) -> None:
+        self.fd = -1
+        self._calls = calls
+        if opening is not None:
+            self.fd = opening(*arguments)
+
+    def close(self) -> None:
+        """Close the descriptor.  Does nothing if there is none."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            self._calls.close(fd)
+
+    def __del__(self) -> None:
+        try:  # noqa: SIM105  (suppress() allocates: without memory the lock would stay)
+            self.close()
+        except (OSError, AttributeError):  # without memory for __init__ there are no attributes
+            pass
+
+
 class NewFile:
-    """Write to the end of a file: of a new one, or of the one that ``fd`` is open for.
+    """Write to the end of a file: of a new one, or of the one that is open.
 
     Parameters
     ----------
@@ -88,8 +136,8 @@ class NewFile:
         The operating system.
     buffer_nbytes : int
         Smaller writes are collected in a buffer of this size.
-    fd : int, optional
-        A descriptor of the file.  It is closed together with this object.
+    descriptor : Descriptor, optional
+        Of the file.  Whoever has it may close it, which also closes this object.
     before : int
         Size in bytes of the file at this moment.
     """
@@ -100,7 +148,7 @@ class NewFile:
         calls: Calls,
         buffer_nbytes: int,
         *,
-        fd: int | None = None,
+        descriptor: Descriptor | None = None,
         before: int = 0,
     ) -> None:
         self.path = path
@@ -110,12 +158,23 @@ class NewFile:
         self._buffer: memoryview | None = None  # made once: growing it would take longest
         self._buffered = 0
         self._buffer_nbytes = buffer_nbytes
-        self._fd = calls.open(path) if fd is None else fd
+        self._failure = ""  # of an earlier write
+        self._descriptor = descriptor or Descriptor(calls, calls.open, path)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Write all of data; small pieces are buffered."""
-        if self._fd < 0:
+        """Write all of data; small pieces are buffered.
+
+        When it fails, the file cannot be finished: an unknown part of data may be in it.
+        """
+        if self._descriptor.fd < 0:
             raise ClosedError(f"{self.path}: the writer is closed")
+        try:
+            self._add(data)
+        except BaseException as e:
+            self._failure = f"{type(e).__name__} {e}"
+            raise
+
+    def _add(self, data: bytes | bytearray | memoryview) -> None:
         new = data if isinstance(data, bytes) else memoryview(data)
         if isinstance(new, memoryview):
             if not new.nbytes:  # such a view cannot be cast
@@ -140,28 +199,28 @@ class NewFile:
             self._write(self._buffer[:buffered])
 
     def _write(self, data: memoryview) -> None:
-        self._all(data, lambda left: self._calls.write(self._fd, left))
+        while len(data):
+            data = self._rest(data, self._calls.write(self._descriptor.fd, data))
 
     def overwrite(self, data: bytes) -> None:
         """Overwrite the first bytes of the file; its size stays the same."""
         self.flush()
-        n = len(data)
-        self._all(
-            memoryview(data), lambda left: self._calls.overwrite(self._fd, left, n - len(left))
-        )
+        left = memoryview(data)
+        while len(left):
+            at = len(data) - len(left)
+            left = self._rest(left, self._calls.overwrite(self._descriptor.fd, left, at))
 
-    def _all(self, left: memoryview, write: Callable[[memoryview], int]) -> None:
-        while len(left):  # the system may write fewer bytes than it was given
-            n = write(left)
-            if not 0 < n <= len(left):
-                raise OSError(errno.EIO, f"{n} of {len(left)} bytes were written", self.path)
-            left = left[n:]
+    def _rest(self, data: memoryview, n: int) -> memoryview:
+        """Return what is left to write; the system may write fewer bytes than it was given."""
+        if not 0 < n <= len(data):
+            raise OSError(errno.EIO, f"{n} of {len(data)} bytes were written", self.path)
+        return data[n:]
 
     def pieces(self, nbytes: int) -> Iterator[bytes]:
         """Yield the bytes of the file from its start; the descriptor must be open for reading."""
         self.flush()
         at = 0
-        while piece := self._calls.read(self._fd, nbytes, at):
+        while piece := self._calls.read(self._descriptor.fd, nbytes, at):
             at += len(piece)
             yield piece
         self._compare(at)
@@ -173,10 +232,14 @@ class NewFile:
         ------
         FileChangedError
             The size of the file is not what was written: another process has written to it.
+        MapixError
+            An earlier write failed.
         """
+        if self._failure:
+            raise MapixError(f"{self.path}: writing failed before: {self._failure}; write it again")
         self.flush()
-        self._calls.fsync(self._fd)
-        self._compare(self._calls.size(self._fd))
+        self._calls.fsync(self._descriptor.fd)
+        self._compare(self._calls.size(self._descriptor.fd))
 
     def _compare(self, found: int) -> None:
         expected = self._before + self.nbytes
@@ -187,20 +250,14 @@ class NewFile:
 
     def finish(self) -> None:
         """Flush the file to the disk and close it.  Does nothing if the file is closed."""
-        if self._fd >= 0:
+        if self._descriptor.fd >= 0:
             self.sync()
             self.close()
 
     def close(self) -> None:
         """Close the file without flushing the buffer."""
-        if self._fd >= 0:
-            fd = self._fd
-            self.forget()
-            self._calls.close(fd)
-
-    def forget(self) -> None:
-        """Drop the descriptor without closing it: its owner closes it."""
-        self._fd, self._buffer, self._buffered = -1, None, 0
+        self._buffer, self._buffered = None, 0
+        self._descriptor.close()
 
 
 class Spill:
@@ -215,7 +272,8 @@ class Spill:
     """
 
     def __init__(self, path: str, calls: Calls = SYSTEM) -> None:
-        self._file = NewFile(path, calls, BUFFER_NBYTES, fd=calls.scratch(path))
+        held = Descriptor(calls, calls.scratch, path)
+        self._file = NewFile(path, calls, BUFFER_NBYTES, descriptor=held)
         self.write = self._file.write
         self.pieces = self._file.pieces
 
@@ -255,8 +313,8 @@ class Stage:
     ----------
     path : str
         The hidden path.
-    fd : int
-        The descriptor that holds the lock; -1 after ``release``.
+    descriptor : Descriptor
+        Of the hidden file or directory.  It holds the lock until ``release``.
     """
 
     def __init__(
@@ -269,13 +327,12 @@ class Stage:
     ) -> None:
         folder, name = os.path.split(path)
         self.path = os.path.join(folder, f".{name}.writing")
-        self.fd = -1
+        self.descriptor = Descriptor(calls)
         self._said = said
         self._calls = calls
-        self._before_clearing = before_clearing
         try:
             if not self._make(mode):
-                self._clear()
+                self._clear(before_clearing)
                 if not self._make(mode):
                     raise BlockingIOError("another writer created it first")
         except BlockingIOError as e:
@@ -284,57 +341,57 @@ class Stage:
     def _make(self, mode: int | None) -> bool:
         """Create the file or directory and lock it; return False if the path exists."""
         try:
-            fd = self._new_directory() if mode is None else self._calls.open(self.path, mode)
+            if mode is None:
+                self._make_directory()
+            else:
+                self.descriptor.fd = self._calls.open(self.path, mode)
         except FileExistsError:
             return False
         try:
-            self._own(fd)
+            self._own()
         except BlockingIOError:  # another writer removed it between creation and lock
-            self._calls.close(fd)
+            self.release()
             raise
         except BaseException:  # locks do not work here, so no other writer can own it
-            self.fd = fd
             self.abandon()
             raise
         return True
 
-    def _new_directory(self) -> int:
+    def _make_directory(self) -> None:
         self._calls.mkdir(self.path)
         try:
-            return self._reopen()
-        except OSError:
+            self._reopen()
+        except BaseException:
             with contextlib.suppress(OSError):
                 self._calls.rmdir(self.path)
             raise
 
-    def _reopen(self) -> int:
+    def _reopen(self) -> None:
         """Open the hidden path; raise BlockingIOError if it has just disappeared."""
         try:
-            return self._calls.reopen(self.path)
+            self.descriptor.fd = self._calls.reopen(self.path)
         except FileNotFoundError as e:
             raise BlockingIOError("the other writer has just finished") from e
 
-    def _own(self, fd: int) -> None:
+    def _own(self) -> None:
         """Lock the open file; raise BlockingIOError if the path refers to another one by now."""
-        self._calls.lock(fd)
-        if not self._calls.same(fd, self.path):
+        self._calls.lock(self.descriptor.fd)
+        if not self._calls.same(self.descriptor.fd, self.path):
             raise BlockingIOError("the other writer has just finished")
-        self.fd = fd
 
-    def _clear(self) -> None:
+    def _clear(self, before: Callable[[str], object]) -> None:
         """Remove the stage of a killed writer; raise BlockingIOError if the writer is alive."""
-        fd = self._reopen()
+        self._reopen()
         try:
-            self._own(fd)
-            self._before_clearing(self.path)
+            self._own()
+            before(self.path)
             self._remove()
         finally:
-            self.fd = -1
-            self._calls.close(fd)
+            self.release()
 
     def _remove(self) -> None:
         """Remove the file or directory at the hidden path, if it is the locked one."""
-        if not self._calls.same(self.fd, self.path):
+        if not self._calls.same(self.descriptor.fd, self.path):
             return
         if os.path.isdir(self.path):  # not a link to one: links cannot be locked
             self._calls.rmtree(self.path)
@@ -343,23 +400,21 @@ class Stage:
 
     def check(self) -> None:
         """Raise FileChangedError unless the hidden path refers to the locked file."""
-        if not self._calls.same(self.fd, self.path):
+        if not self._calls.same(self.descriptor.fd, self.path):
             reason = f"another process removed {self.path} before it was complete; write it again"
             raise FileChangedError(self._said, reason)
 
     def release(self) -> None:
         """Release the lock."""
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            try:  # noqa: SIM105  (suppress() allocates: without memory the lock would stay)
-                self._calls.close(fd)
-            except OSError:  # everything was synced before
-                pass
+        try:  # noqa: SIM105  (suppress() allocates: without memory the lock would stay)
+            self.descriptor.close()
+        except OSError:  # everything was synced before
+            pass
 
     def abandon(self) -> None:
         """Remove the stage, as far as the system allows it, and release the lock."""
         try:
-            if self.fd >= 0:
+            if self.descriptor.fd >= 0:
                 with contextlib.suppress(OSError):
                     self._remove()
         finally:
@@ -436,7 +491,7 @@ class _New(Closing):
         """
         if self.placed is not None:
             return
-        if self._stage.fd < 0:
+        if self._stage.descriptor.fd < 0:
             raise ClosedError(f"{self.said}: the writer is closed")
         try:
             self._sync()
@@ -451,7 +506,7 @@ class _New(Closing):
             self.abort()
             raise
         try:
-            self.placed = Placed(self.path, _stamp(self._stage.fd))
+            self.placed = Placed(self.path, _stamp(self._stage.descriptor.fd))
             self._calls.fsync_directory(os.path.dirname(self.path))
         finally:
             self._let_go()
@@ -528,13 +583,14 @@ class NewWhole(_New):
             self.path = os.path.realpath(self.path)
         old = replace and calls.exists(self.path)
         self._stage = self._claim(PRIVATE_MODE if old else NEW_MODE, time.monotonic() + patience)
-        self.file = NewFile(self._stage.path, calls, BUFFER_NBYTES, fd=self._stage.fd)
-        self.write = self.file.write
-        self.head = b""
+        held = self._stage.descriptor
         try:
+            self.file = NewFile(self._stage.path, calls, BUFFER_NBYTES, descriptor=held)
+            self.write = self.file.write
+            self.head = b""
             self._refuse()  # another writer may have finished before this one had the lock
             if old:
-                calls.like(self._stage.fd, self.path)
+                calls.like(held.fd, self.path)
         except BaseException:
             self.abort()
             raise
@@ -555,10 +611,6 @@ class NewWhole(_New):
     def _sync(self) -> None:
         self.file.overwrite(self.head)
         self.file.sync()
-
-    def _let_go(self) -> None:
-        super()._let_go()
-        self.file.forget()
 
 
 class NewDirectory(_New):
@@ -636,9 +688,10 @@ class NewDirectory(_New):
             self._folders += [os.path.join(below, name) for name in folders]
             for path in (os.path.join(below, name) for name in files):
                 nbytes = os.path.getsize(path)
-                fd = self._calls.append(path)
-                self._files.append(NewFile(path, self._calls, 0, fd=fd, before=nbytes))
-                self._files[-1].finish()
+                held = Descriptor(self._calls, self._calls.append, path)
+                new = NewFile(path, self._calls, 0, descriptor=held, before=nbytes)
+                self._files.append(new)
+                new.finish()
 
     def _sync(self) -> None:
         for new in self._files:
@@ -698,10 +751,11 @@ class NewSet(NewDirectory):
         if os.stat(stage).st_uid != os.geteuid():  # a list of another user is not believed
             return
         try:
-            fd = self._calls.reopen(path)
+            held = Descriptor(self._calls, self._calls.reopen, path)
         except OSError:  # it was killed before
             return
-        written = NewFile(path, self._calls, 0, fd=fd, before=self._calls.size(fd))
+        nbytes = self._calls.size(held.fd)
+        written = NewFile(path, self._calls, 0, descriptor=held, before=nbytes)
         import json  # here: whoever opens a file imports this module, too
 
         try:

@@ -282,8 +282,9 @@ class Unmapped:
         self.close()
 
     def __del__(self) -> None:
-        if self._file is not None:
-            self._file.close()
+        file = getattr(self, "_file", None)  # without memory for __init__ there is no attribute
+        if file is not None:
+            file.close()
 
     def front(self) -> bytes | None:
         """Return the first ``nfront`` bytes, or all of a shorter file.

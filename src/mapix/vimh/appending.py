@@ -7,7 +7,7 @@ import os
 
 from mapix.errors import ClosedError, FileChangedError, LockedError
 from mapix.source import Source
-from mapix.store import BUFFER_NBYTES, SYSTEM, Calls, NewFile
+from mapix.store import BUFFER_NBYTES, SYSTEM, Calls, Descriptor, NewFile
 from mapix.vimh.journal import journal_of, packed, pending, tail
 
 __all__ = ["Appending"]
@@ -43,22 +43,22 @@ class Appending:
         self._calls = calls
         self._buffer_nbytes = buffer_nbytes
         self._file: NewFile | None = None  # while something is being appended
-        self._lock = calls.reopen(self.path)
+        self._lock = Descriptor(calls, calls.reopen, self.path)
         try:
             try:
-                calls.lock(self._lock)
+                calls.lock(self._lock.fd)
             except BlockingIOError as e:
                 raise LockedError(f"{path}: another writer appends to it") from e
             self._confirm()
             self._recover()
-            self.nbytes = calls.size(self._lock)  #: committed
+            self.nbytes = calls.size(self._lock.fd)  #: committed
         except BaseException:
-            calls.close(self._lock)
+            self._lock.close()
             raise
 
     def _confirm(self) -> None:
         """Raise FileChangedError if the path means another file than the one that is locked."""
-        if not self._calls.same(self._lock, self.path):
+        if not self._calls.same(self._lock.fd, self.path):
             reason = "the file was replaced by another one; open it again"
             raise FileChangedError(self.path, reason)
 
@@ -82,7 +82,7 @@ class Appending:
             self._calls.close(fd)
 
     def _begin(self) -> NewFile:
-        if self._lock < 0:
+        if self._lock.fd < 0:
             raise ClosedError(f"{self.path}: the writer is closed")
         if self._file is None:
             self._confirm()
@@ -97,9 +97,11 @@ class Appending:
                 finally:
                     journal.close()
                 self._calls.fsync_directory(self._folder)
-                fd = self._calls.append(self.path)
+                held = Descriptor(self._calls, self._calls.append, self.path)
                 self._file = NewFile(
-                    self.path, self._calls, self._buffer_nbytes, fd=fd, before=self.nbytes
+                    *(self.path, self._calls, self._buffer_nbytes),
+                    descriptor=held,
+                    before=self.nbytes,
                 )
             except BaseException:
                 with contextlib.suppress(OSError):
@@ -150,11 +152,12 @@ class Appending:
 
     def close(self) -> None:
         """Unlock the file; what was not committed is cut off."""
-        if self._lock < 0:
+        if self._lock.fd < 0:
             return
         try:
             self.rollback()
         finally:
-            lock, self._lock = self._lock, -1
-            with contextlib.suppress(OSError):  # what counts was synced before
-                self._calls.close(lock)
+            try:  # noqa: SIM105  (suppress() allocates: without memory the lock would stay)
+                self._lock.close()
+            except OSError:  # what counts was synced before
+                pass
