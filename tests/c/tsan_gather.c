@@ -1,9 +1,12 @@
-/* tsan_gather.c - everything at once, for ThreadSanitizer: threads that gather (with the pool) and
- * walk one shared map, one that cuts and restores the file, one that forks.
+/* tsan_gather.c - everything at once, for ThreadSanitizer: first two threads of which each has a fault
+ * under the guard, then threads that gather (with the pool) and walk one shared map, one that cuts
+ * and restores the file, one that forks.
  *
  * Usage: tsan_gather [SECONDS].  Exit 0 and a line of counts; races are the sanitizer's to report
  * (it makes the exit status 66).  Run it with TSAN_OPTIONS=die_after_fork=0. */
 #include "scene.h"
+
+#include "guard.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -11,7 +14,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-enum { NWORKERS = 4, BATCH = 64 };
+enum { NWORKERS = 4, BATCH = 64, NMEET = 2 };
 
 static scene shared;
 static atomic_int stop;
@@ -125,13 +128,43 @@ static void fork_once(uint64_t turn) {
     atomic_fetch_add(&nforks, 1);
 }
 
+/* Two threads meet inside the guard, and then read what the file lost: nothing orders the faults, so
+ * that ThreadSanitizer sees a race of their handlers whichever comes first. */
+static pthread_barrier_t both_are_guarded;
+
+static int meet_and_read(void *at) {
+    (void)pthread_barrier_wait(&both_are_guarded);
+    return *(volatile uint8_t *)at;
+}
+
+static void *guarded_fault(void *at) {
+    CHECK(mapix_guarded(&shared.map, NULL, meet_and_read, at) == MAPIX_E_FAULT);
+    return NULL;
+}
+
+static void faults_that_nothing_orders(void) {
+    pthread_t threads[NMEET];
+    scene_cut(&shared, 0);
+    CHECK(pthread_barrier_init(&both_are_guarded, NULL, NMEET) == 0);
+    for (int i = 0; i < NMEET; i++) {
+        uint8_t *at = (uint8_t *)shared.map.base + (uint64_t)i * page_nbytes();
+        CHECK(pthread_create(&threads[i], NULL, guarded_fault, at) == 0);
+    }
+    for (int i = 0; i < NMEET; i++) {
+        CHECK(pthread_join(threads[i], NULL) == 0);
+    }
+    CHECK(mapix_faults_caught() == NMEET);
+    scene_restore(&shared);
+}
+
 static int enough(void) {
     return atomic_load(&nbatches) && atomic_load(&nwalks) && atomic_load(&ncuts) &&
-           atomic_load(&nforks) && mapix_faults_caught();
+           atomic_load(&nforks) && mapix_faults_caught() > NMEET;
 }
 
 int main(int argc, char **argv) {
     shared = scene_make(1000);
+    faults_that_nothing_orders();
     pthread_t threads[NWORKERS + 1];
     for (int i = 0; i < NWORKERS; i++) {
         CHECK(pthread_create(&threads[i], NULL, work, (void *)(uintptr_t)(1000 * i)) == 0);
