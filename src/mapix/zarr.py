@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, Self
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 from zarr.abc import codec, store
 from zarr.registry import register_codec
@@ -56,10 +56,11 @@ class Records(codec.ArrayBytesCodec):  # type: ignore[misc, unused-ignore]
 
     async def _decode_single(self, chunk_bytes: Any, chunk_spec: Any) -> Any:
         raw, dtype = chunk_bytes.as_array_like(), chunk_spec.dtype.to_native_dtype()
-        one = dtype.itemsize * int(np.prod(chunk_spec.shape[1:]))
-        n = 1 + (len(raw) - one) // self.stride  # the last chunk has fewer
-        first = raw[:one].view(dtype).reshape(chunk_spec.shape[1:])
-        found = as_strided(first, (n, *first.shape), (self.stride, *first.strides), writeable=False)
+        shape = chunk_spec.shape[1:]
+        n = 1 + (len(raw) - dtype.itemsize * math.prod(shape)) // self.stride  # the last has fewer
+        steps = [dtype.itemsize * math.prod(shape[k + 1 :]) for k in range(len(shape))]
+        found = np.ndarray((n, *shape), dtype, raw, 0, (self.stride, *steps))
+        found.flags.writeable = False
         return chunk_spec.prototype.nd_buffer.from_ndarray_like(found)
 
     async def _encode_single(self, chunk_array: Any, chunk_spec: Any) -> Any:
@@ -147,6 +148,14 @@ class Store(store.Store):  # type: ignore[misc, unused-ignore]  # where zarr is 
         apart = len(found) and found[0].flags.c_contiguous and found.strides[0] >= found[0].nbytes
         return found if apart and found.dtype.isnative else None
 
+    @cached_property
+    def _bytes(self) -> NDArray[np.uint8]:
+        """The bytes of the memory in which ``_view`` lies."""
+        base: Any = self._view
+        while isinstance(base, np.ndarray) and base.base is not None:
+            base = base.base
+        return np.frombuffer(base, np.uint8)
+
     @property
     def _stride(self) -> int:
         """Bytes from one image of ``_view`` to the next; 0 where zarr's own codec reads it."""
@@ -228,8 +237,9 @@ class Store(store.Store):  # type: ignore[misc, unused-ignore]  # where zarr is 
         if self._view is not None:
             found = self._view[begin:end]
             if self._stride:
-                first = found[0].reshape(-1).view(np.uint8)
-                return as_strided(first, ((end - begin - 1) * self._stride + first.size,), (1,))
+                nbytes = (end - begin - 1) * self._stride + found[0].nbytes
+                at = found.ctypes.data - self._bytes.ctypes.data
+                return self._bytes[at : at + nbytes]
         else:
             found = self._batch(np.arange(begin, end))
         if end - begin < self._rows:  # zarr wants full chunks
