@@ -20,6 +20,7 @@ import pytest
 import mapix
 from mapix import _native, descriptors, errors
 from mapix._native.compiled import fast
+from mapix.options import BatchOptions
 from mapix.source import Fingerprint, Source, Unmapped
 from mapix.vimh import Parameter, Writer
 from records import mapped, settle
@@ -31,10 +32,13 @@ NOT_NEEDED = {
     *("mapix.joined", "mapix.loader", "mapix.conversion", "mapix.viewer", "mapix.remote", "PIL"),
     *("mapix.vimh.writer", "mapix.vimh.appender", "mapix.notebook", "mapix.iid.writer"),
     *("mapix.store", "mapix.system_calls", "mapix.statistics", "mapix.report", "mapix.appearance"),
-    *("mapix.plans", "mapix.progress", "mapix.operations", "mapix.expression"),
+    *("mapix.plans", "mapix.progress", "mapix.operations", "mapix.expression", "threading"),
 }
-OF_BATCHES = {"dataclasses", "json", "mapix.batch", "mapix.assembly", "mapix.columns", "mapix.text"}
-MODULES = {"vimh": 39, "idx": 31, "npy": 29, "iid": 47, "folder": 72, "tar": 51}
+OF_BATCHES = {
+    *("dataclasses", "json", "mapix.batch", "mapix.assembly", "mapix.columns", "mapix.text"),
+    "mapix.options",
+}
+MODULES = {"vimh": 39, "idx": 31, "npy": 29, "iid": 47, "folder": 73, "tar": 52}
 """Of mapix, that the first open and the first record of a process import, at most.
 
 Each takes 0.2 to 0.3 ms of the first open, wherever it lies.
@@ -84,6 +88,12 @@ for path in sys.argv[1:]:
         if name not in ("folder", "tar"):
             assert sorted(OF_BATCHES & set(loaded)) == [], name
     assert [line.split()[0] for line in done.stdout.splitlines()] == list(MODULES)
+
+
+def test_the_contract_names_the_options_of_a_batch():
+    """Without the class that has them, which an open does not need."""
+    assert BatchOptions._fields == mapix.dataset.OPTIONS
+    assert frozenset(BatchOptions._fields) == mapix.Dataset.BATCH_OPTIONS
 
 
 def resident(path: Path) -> int:

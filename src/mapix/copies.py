@@ -10,9 +10,7 @@ from typing import Generic, TypeVar
 
 from mapix.errors import LimitError
 
-__all__ = ["MOST_COPIED_NBYTES", "Copies", "FolderCopies", "copying", "current"]
-
-MOST_COPIED_NBYTES = 1 << 30
+__all__ = ["Copies", "FolderCopies", "copying", "current"]
 
 T = TypeVar("T")
 

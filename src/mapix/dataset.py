@@ -20,20 +20,8 @@ from typing import (
 
 import numpy as np
 
-from mapix.copies import MOST_COPIED_NBYTES
 from mapix.errors import UnsupportedError
-from mapix.options import (
-    PART_NBYTES,
-    BatchOptions,
-    Crop,
-    Dtype,
-    Layout,
-    batch_options,
-    canvas_size,
-    check_limits,
-    checked,
-    numbers,
-)
+from mapix.limits import MOST_COPIED_NBYTES, PART_NBYTES, check_limits
 from mapix.registry import Deferred, reopen, resolved
 from mapix.selection import Rows, chosen, compose, positions
 
@@ -45,6 +33,7 @@ if TYPE_CHECKING:
     from mapix.batch import Batch, Prepared
     from mapix.byte_ranges import ByteRange
     from mapix.columns import Column, Columns
+    from mapix.options import BatchOptions, Crop, Dtype, Layout
     from mapix.placement import Placement
     from mapix.plans import Map
     from mapix.progress import Progress
@@ -56,8 +45,12 @@ else:
 
 __all__ = ["Annotations", "Dataset", "FileDataset", "Progress", "Unit"]
 
-MOST_PREPARED = 16  # sets of options
-LABELS = BatchOptions._fields.index("labels")
+# Fields of ``BatchOptions`` in their order; its class is made when a batch is.
+OPTIONS = (
+    *("dtype", "layout", "scale", "mean", "std", "pad", "crop", "pad_value", "labels", "threads"),
+    "more",
+)
+LABELS = OPTIONS.index("labels")
 
 R = TypeVar("R", covariant=True)
 
@@ -100,7 +93,7 @@ class Dataset(abc.ABC, Generic[R]):
 
     FAMILY: ClassVar[str]
     RECORDS: ClassVar[str] = "records"
-    BATCH_OPTIONS: ClassVar[frozenset[str]] = frozenset(BatchOptions._fields)
+    BATCH_OPTIONS: ClassVar[frozenset[str]] = frozenset(OPTIONS)
     NO_BATCH: ClassVar[str] = ""
     MORE_OPTIONS: ClassVar[frozenset[str]] = frozenset()
     LABEL_UNITS: ClassVar[frozenset[str]] = frozenset({"raw", "class"})
@@ -185,13 +178,6 @@ class Dataset(abc.ABC, Generic[R]):
         del options
         return None
 
-    def _remember(self, given: Hashable, options: BatchOptions) -> None:
-        """Prepare batches with these options for the next calls with these arguments."""
-        found = self._prepare(options)
-        if found is not None:
-            known = {} if len(self._prepared) >= MOST_PREPARED else dict(self._prepared)
-            self._prepared = {**known, given: found}
-
     def _loading(
         self, options: dict[str, Any]
     ) -> Callable[[NDArray[np.int64], NDArray[Any] | None], Batch]:
@@ -199,17 +185,9 @@ class Dataset(abc.ABC, Generic[R]):
 
         It skips what ``batch`` does for options that differ from call to call.
         """
-        if self._rows is None and options.get("labels") != "class":
-            prepared = self._prepare(self._possible(batch_options(**options)))
-            if prepared is not None:
-                return prepared.loaded
+        from mapix.operations.batches import loading
 
-        def loaded(rows: NDArray[np.int64], out: NDArray[Any] | None) -> Batch:
-            found = self.batch(rows, out, **options)
-            found.rows = rows
-            return found
-
-        return loaded
+        return loading(self, options)
 
     def _gather_augmented(
         self,
@@ -811,15 +789,9 @@ class Dataset(abc.ABC, Generic[R]):
             if found is None:
                 found = prepared.gather(self._rows_of(indices), out)
         else:
-            dtype, layout, scale, mean, std, pad, *more = given
-            options = self._possible(
-                BatchOptions(
-                    *(dtype, layout, scale, numbers(mean), numbers(std), canvas_size(pad), *more)
-                )
-            )
-            found = self._gathered(self._rows_of(indices), options, out, augment)
-            if again:
-                self._remember(given, options)
+            from mapix.operations.batches import batch_of
+
+            found = batch_of(self, indices, out, given, augment, again=again)
         return self._as_classes(found) if given[LABELS] == "class" else found
 
     def _gathered(
@@ -832,24 +804,9 @@ class Dataset(abc.ABC, Generic[R]):
         """Gather records of the file, with random changes or without."""
         if augment is None:
             return self._gather(rows, options, out)
-        from mapix.augmentation import Draws, mix
+        from mapix.operations.batches import augmented
 
-        if not isinstance(augment, Draws):
-            raise TypeError(
-                f"augment must be what Augment(...).draws(positions, epoch) returns, "
-                f"got {type(augment).__name__}"
-            )
-        if len(augment) != len(rows):
-            raise ValueError(f"augment has {len(augment)} positions for {len(rows)} records")
-        by_batch = options.pad is True or (options.crop and not options.pad)
-        if by_batch and self.image_shape is None:
-            raise ValueError(
-                f"{self.path}: augment needs pad=(h, w): otherwise pad and crop depend on the batch"
-            )
-        found = self._gather_augmented(rows, options, augment, out)
-        if augment.augment.mixup:
-            found.partners, found.shares = mix(found.images, augment), augment.shares
-        return found
+        return augmented(self, rows, options, out, augment)
 
     def _as_classes(self, batch: Batch) -> Batch:
         """Turn raw labels into int64 class numbers, -1 where missing."""
@@ -872,25 +829,9 @@ class Dataset(abc.ABC, Generic[R]):
         UnsupportedError
             The family does not have one of them, or has no batches.
         """
-        if self.NO_BATCH:
-            raise UnsupportedError(
-                f"{self.path}: {self.RECORDS} of {self.FAMILY} do not go into a batch: "
-                f"{self.NO_BATCH}"
-            )
-        if self.BATCH_OPTIONS is not Dataset.BATCH_OPTIONS:
-            for name in options.given():
-                if name not in self.BATCH_OPTIONS:
-                    has = ", ".join(n for n in BatchOptions._fields if n in self.BATCH_OPTIONS)
-                    raise UnsupportedError(
-                        f"{self.path}: batches of {self.FAMILY} have no {name}=; "
-                        f"they have {has or 'no options'}"
-                    )
-        for name, _ in options.more:
-            if name not in self.MORE_OPTIONS:
-                raise TypeError(f"{self.path}: batches of {self.FAMILY} have no {name}=")
-        if options.labels is not None:
-            self._check_unit(options.labels)
-        return checked(options)
+        from mapix.operations.batches import possible
+
+        return possible(self, options)
 
     def batch_shape(
         self,
@@ -904,18 +845,9 @@ class Dataset(abc.ABC, Generic[R]):
 
         Reads no pixels.  None where the shape depends on pixels, or on records of mixed sizes.
         """
-        n, shape = len(self._rows_of(indices)), self.image_shape
-        sides = canvas_size(pad)
-        if shape is not None and not (layout or sides or crop):
-            return (n, *shape)
-        if shape is not None:
-            shape = (*shape, 1)[:3]
-        if isinstance(sides, tuple) and (shape is not None or len(sides) == 3):
-            shape = (*sides, *(shape or ())[2:])[:3]
-        if shape is None:
-            return None
-        h, w, c = shape
-        return (n, c, h, w) if layout == "NCHW" else (n, h, w, c)
+        from mapix.operations.batches import batch_shape
+
+        return batch_shape(self, indices, layout, pad=pad, crop=crop)
 
     def _check_unit(self, unit: str) -> None:
         """Raise ValueError where the family has no such unit of labels."""

@@ -5,17 +5,17 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
+from mapix.limits import MOST_SIDE
+
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 __all__ = [
-    "PART_NBYTES",
     "BatchOptions",
     "Crop",
     "Dtype",
     "Layout",
     "batch_options",
-    "check_limits",
     "checked",
     "numbers",
 ]
@@ -23,9 +23,7 @@ __all__ = [
 Dtype = Literal["uint8", "uint16", "int32", "uint32", "float32", "float16"]
 Layout = Literal["NHWC", "NCHW"]
 Crop = bool | Literal["centre", "corner"]
-MOST_SIDE = 65535
 MOST_THREADS = 16
-PART_NBYTES = 256 << 20  # of a part of a dataset, for jobs of several workers
 
 
 # Annotations are not text in this module: a NamedTuple would compile each of them.
@@ -150,13 +148,3 @@ def checked(options: "BatchOptions") -> "BatchOptions":
     if options.threads < 1:
         raise ValueError(f"threads must be at least 1, got {options.threads}")
     return options._replace(dtype=name, threads=min(options.threads, MOST_THREADS))
-
-
-def check_limits(**limits: object) -> None:
-    """Raise ValueError unless limits of opening, by name, are whole numbers above 0.
-
-    docs/limits.md lists those of all families.
-    """
-    for name, value in limits.items():
-        if type(value) is not int or value < 1:
-            raise ValueError(f"{name} must be a whole number above 0, got {value!r}")

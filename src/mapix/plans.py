@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mapix.options import PART_NBYTES
+from mapix.limits import PART_NBYTES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

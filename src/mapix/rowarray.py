@@ -17,7 +17,7 @@ import numpy as np
 from mapix import _native
 from mapix.dataset import FileDataset
 from mapix.errors import MapixError, UnsupportedError
-from mapix.options import MOST_SIDE, BatchOptions, Crop, Layout, canvas_size, numbers
+from mapix.limits import MOST_SIDE
 from mapix.selection import Rows, axes
 from mapix.source import Source
 from mapix.views import exported, selected
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mapix.byte_ranges import ByteRange, Kind, Walk
     from mapix.columns import Column
     from mapix.dataset import Progress
+    from mapix.options import BatchOptions, Crop, Layout
     from mapix.placement import Placement
     from mapix.plans import Map
     from mapix.report import Report
@@ -356,6 +357,8 @@ class RowArray(FileDataset["NDArray[Any]"]):
 
         Reads no pixels.
         """
+        from mapix.options import BatchOptions, canvas_size
+
         options = BatchOptions(layout=layout, pad=canvas_size(pad), crop=crop)
         return (len(self._rows_of(indices)), *self._plan(self._possible(options)).shape)
 
@@ -399,6 +402,8 @@ class RowArray(FileDataset["NDArray[Any]"]):
         A small file is loaded at the first call; later calls check that it has not changed.
         """
         if not self._loaded:
+            from mapix.options import BatchOptions
+
             if self._shape[0] * self._row_nbytes > MOST_LOADED_NBYTES:
                 return self._gather(rows, BatchOptions(), None).images
             from mapix.batch import Apart
@@ -427,6 +432,7 @@ class RowArray(FileDataset["NDArray[Any]"]):
             ``batch`` converts these numbers in a way that is not a copy by the device.
         """
         from mapix.batch import affine
+        from mapix.options import BatchOptions, canvas_size, numbers
         from mapix.placement import Placement
 
         for name, plain in (("mean", numbers), ("std", numbers), ("pad", canvas_size)):

@@ -11,7 +11,7 @@ from mapix.arrow.file import MOST_GROUP_NBYTES, TableFile
 from mapix.arrow.places import ARROW, PARQUET, TRAIN, files_of_splits
 from mapix.arrow.saved import SavedTables
 from mapix.errors import FormatError
-from mapix.options import check_limits
+from mapix.limits import check_limits
 from mapix.pictures.decoding import MAX_PIXELS
 from mapix.registry import Candidate
 from mapix.source import is_url, path_beside

@@ -12,8 +12,8 @@ import numpy as np
 
 from mapix.coco.layout import MOST_ITEM_NBYTES, NAME, Layout, Table, scan
 from mapix.errors import ClosedError, MapixError, UnsupportedError
+from mapix.limits import check_limits
 from mapix.locations import absolute
-from mapix.options import check_limits
 from mapix.pictures.decoding import MAX_PIXELS, EncodedPicture
 from mapix.registry import reopen
 from mapix.rooted import ABSENT, Root

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from mapix.errors import ClosedError
 from mapix.folder.layout import canonical, meanings, spellings
 from mapix.folder.lines import MAX_LINE_NBYTES
-from mapix.options import check_limits
+from mapix.limits import check_limits
 from mapix.pictures.decoding import MAX_PIXELS
 from mapix.rooted import Root
 from mapix.source import RemoteFolder, Source, absolute, is_url

@@ -13,7 +13,8 @@ from mapix.assembly import check_padding
 from mapix.augmentation import Choices, Draws, put
 from mapix.batch import Batch, affine, given
 from mapix.errors import LimitError
-from mapix.options import MOST_SIDE, BatchOptions, Dtype
+from mapix.limits import MOST_SIDE
+from mapix.options import BatchOptions, Dtype
 from mapix.pictures.decoding import MODES, EncodedPicture
 from mapix.pictures.fitting import Fit, Fitted, Scaling, picture_size
 from mapix.text import brief

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mapix._native.resize import FILTERS, resize
-from mapix.options import MOST_SIDE
+from mapix.limits import MOST_SIDE
 from mapix.pictures.decoding import MODES, EncodedPicture, as_array, decode, pillow, plain
 from mapix.pictures.depth import eight_bits, scaled_channels
 

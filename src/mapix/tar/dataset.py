@@ -10,7 +10,7 @@ import numpy as np
 
 from mapix.columns import Column, class_numbers
 from mapix.dataset import FileDataset
-from mapix.options import check_limits
+from mapix.limits import check_limits
 from mapix.pictures.dataset import PictureDataset
 from mapix.pictures.decoding import MAX_PIXELS, EncodedPicture
 from mapix.registry import Candidate

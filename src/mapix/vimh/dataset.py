@@ -10,7 +10,6 @@ import numpy as np
 
 from mapix import views
 from mapix.errors import UnsupportedError
-from mapix.options import BatchOptions, batch_options
 from mapix.selection import Rows, positions
 from mapix.vimh import record_types
 from mapix.vimh.batching import Batching
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from mapix.augmentation import Draws
     from mapix.batch import Batch, Prepared
     from mapix.byte_ranges import ByteRange
-    from mapix.options import Crop, Layout
+    from mapix.options import BatchOptions, Crop, Layout
     from mapix.placement import Placement
     from mapix.plans import Map
     from mapix.report import Report
@@ -290,6 +289,8 @@ class Dataset(record_types.Rows, Batching):
 
     def _image(self, row: int) -> NDArray[Any] | None:
         """Return the pixels of a record: a copy made under the guard."""
+        from mapix.options import BatchOptions
+
         options = BatchOptions(layout="NHWC", labels=None)
         found: NDArray[Any] = self._gather(np.array([row], np.int64), options, None).images[0]
         return found
@@ -390,6 +391,8 @@ class Dataset(record_types.Rows, Batching):
         crop: Crop = False,
     ) -> tuple[int, int, int, int]:
         """Return the shape of ``batch(...).images`` with these options; reads the index alone."""
+        from mapix.options import batch_options
+
         rows = self._rows_of(indices)
         plan = self._plan(batch_options(pad=pad, crop=crop))
         h, w, c, _ = plan.canvas(self._gatherer, rows)
@@ -405,6 +408,8 @@ class Dataset(record_types.Rows, Batching):
         UnsupportedError
             The batches of these options have no common shape, or carry more than images and labels.
         """
+        from mapix.options import batch_options
+
         return self._plan(batch_options(**options)).placement(self._gatherer, self._rows)
 
     def _prefetch(self, rows: NDArray[np.int64]) -> int:

@@ -10,7 +10,6 @@ import numpy as np
 
 from mapix import _native, views
 from mapix.errors import FileChangedError, FormatError, UnsupportedError
-from mapix.options import BatchOptions, checked
 from mapix.registry import reopen
 from mapix.selection import spread
 from mapix.source import Fingerprint, Source
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mapix.batch import Batch, Lookout
+    from mapix.options import BatchOptions
     from mapix.vimh.batch_plan import BatchPlan
 
 __all__ = ["Gatherer"]
@@ -329,6 +329,8 @@ class Gatherer(record_types.File):
                 f"{self.source.path}: record {record.index} has no decibels: the file states no "
                 "spec_min and spec_max (headers of 6 bytes, or a pickle without scale_factors)"
             )
+        from mapix.options import BatchOptions
+
         # copied under the guard, as all small reads
         image = self.plan(BatchOptions(labels=None)).batch(self, np.array([record.index]), None)
         try:
@@ -361,6 +363,7 @@ class Gatherer(record_types.File):
     def thumbnail(self, row: int, size: int) -> NDArray[np.uint8] | None:
         """Return a picture of a record, uint8 (h, w, 3); None of one of too many pixels."""
         from mapix.drawing.scaling import MOST_DRAWN_PIXELS, drawn
+        from mapix.options import BatchOptions
 
         h, w, c = self.record(row).shape
         if not 0 < h * w * c <= MOST_DRAWN_PIXELS:
@@ -394,7 +397,7 @@ class Gatherer(record_types.File):
             self.__dict__.pop(name, None)
 
     def plan(
-        self, options: BatchOptions, check: Callable[[BatchOptions], BatchOptions] = checked
+        self, options: BatchOptions, check: Callable[[BatchOptions], BatchOptions] | None = None
     ) -> BatchPlan:
         """Return the plan for options of a batch, which are checked once: plans are cached."""
         found = self._plans.get(options)
@@ -403,7 +406,7 @@ class Gatherer(record_types.File):
 
             if len(self._plans) >= MOST_PLANS:
                 self._plans.clear()
-            found = self._plans[options] = BatchPlan(check(options))
+            found = self._plans[options] = BatchPlan(check(options) if check else options)
         return found
 
     def same_shapes(self, b: int) -> NDArray[np.uint16]:
