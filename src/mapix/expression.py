@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix.text import may_fill_parser
+from mapix.text import parsed
 
 if TYPE_CHECKING:
     from mapix.columns import Column
@@ -105,16 +105,10 @@ def _parsed(text: str, known: Iterable[str]) -> tuple[ast.expr, str, set[str]]:
         )
     text = text.strip()
     try:
-        body = ast.parse(text, mode="eval").body
-        names = _names(body)
+        body = parsed(text)
     except SyntaxError as e:
         raise ConditionError(f"{text!r} is not a condition: {_syntax(e, text, known)}") from e
-    except MemoryError as e:
-        if not may_fill_parser(text):
-            raise
-        raise ConditionError(f"{text!r} is not a condition: {e}") from e
-    except RecursionError as e:
-        raise ConditionError(f"{text!r} is nested too deeply") from e
+    names = _names(body)
     for name in sorted(names):
         if name not in known:
             there = f"the columns: {', '.join(known)}" if known else "the dataset has no columns"
@@ -126,6 +120,8 @@ def _parsed(text: str, known: Iterable[str]) -> tuple[ast.expr, str, set[str]]:
 
 def _syntax(e: SyntaxError, text: str, known: Iterable[str]) -> str:
     """Return what is wrong with the syntax, in the words of conditions."""
+    if e.lineno is None:
+        return e.msg
     bare = QUOTED.sub("", text)
     if SINGLE_EQUALS.search(bare):
         return "== compares, = does not"

@@ -53,9 +53,11 @@ def escaped(text: Any, most: int = 400) -> str:
 
 
 def attempted(make: Callable[[], str]) -> str:
-    """Return what ``make`` returns, or the text of its error."""
+    """Return what ``make`` returns, or the text of its error; MemoryError is raised."""
     try:
         return make()
+    except MemoryError:
+        raise
     except Exception as e:  # whatever a file, or another package's format, raises
         return f'<div style="{PALE}">not shown: {escaped(e)}</div>'
 
@@ -184,6 +186,8 @@ def dataset_html(ds: Any) -> str:
     below = ds._described()
     try:
         n = 0 if ds.closed else len(ds)
+    except MemoryError:
+        raise
     except Exception as e:
         return page(kind, below, note(f"not shown: {e}"))
     if not n:

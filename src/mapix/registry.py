@@ -342,6 +342,8 @@ def _plugins() -> Iterator[Format]:
             continue
         try:
             found = entry.load()
+        except MemoryError:
+            raise
         except Exception as e:  # whatever another package raises breaks nothing here
             warn(f"the format {entry.name!r} ({entry.value}) cannot be imported: {e!r}")
             continue

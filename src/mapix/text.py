@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
@@ -17,9 +18,9 @@ __all__ = [
     "described",
     "description",
     "fitting",
-    "may_fill_parser",
     "nbytes",
     "never_failing",
+    "parsed",
     "percent",
     "plain_line",
     "printable",
@@ -32,7 +33,7 @@ __all__ = [
     "value_text",
 ]
 
-NESTED_NCHARS = 500
+NESTED_NCHARS = 500  # fewer characters do not fill the stack of Python's parser
 
 MOST_CHARACTERS = 100  # of a value in a description
 MOST_IN_TABLE = 60  # characters of a cell
@@ -159,13 +160,15 @@ def never_failing(make: Callable[[T], str]) -> Callable[[T], str]:
     """Return a ``__repr__`` that states an error in place of raising it.
 
     An object is shown while an error is searched for: that its file is closed or was changed must
-    not hide that error.
+    not hide that error.  MemoryError is raised.
     """
 
     @wraps(make)
     def made(self: T) -> str:
         try:
             return make(self)
+        except MemoryError:
+            raise
         except Exception as e:
             return f"<{type(self).__name__} cannot be read: {plain_line(str(e))}>"
 
@@ -390,10 +393,22 @@ class Progress:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def may_fill_parser(text: str | bytes) -> bool:
-    """Return whether Python's parser may have raised MemoryError because the text nests too deeply.
+def parsed(text: str) -> ast.expr:
+    """Return the tree of an expression in Python's syntax.
 
-    The parser has the same error for that and for memory that runs out.  It takes more than
-    ``NESTED_NCHARS`` characters to nest so deeply.
+    Raises
+    ------
+    SyntaxError
+        It is not an expression, or it is nested too deeply: then the error has no line number.
+    MemoryError
+        Memory runs out.  Python's parser has the same error for nesting, which takes more than
+        ``NESTED_NCHARS`` characters.
     """
-    return len(text) > NESTED_NCHARS
+    try:
+        return ast.parse(text, mode="eval").body
+    except MemoryError as e:
+        if len(text) <= NESTED_NCHARS:
+            raise
+        raise SyntaxError("it is nested too deeply") from e
+    except RecursionError as e:
+        raise SyntaxError("it is nested too deeply") from e

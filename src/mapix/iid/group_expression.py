@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix.iid.groups import Group
-from mapix.text import may_fill_parser
+from mapix.text import parsed
 
 __all__ = ["keys_in"]
 
@@ -39,15 +39,11 @@ def keys_in(text: str, groups: Mapping[str, Group], n: int) -> NDArray[np.uint32
     if len(text) > MOST_TEXT:
         raise ValueError(f"groups as text may have {MOST_TEXT} characters, got {len(text)}")
     try:
-        tree = ast.parse(text.strip(), mode="eval")
-    except MemoryError as e:
-        if not may_fill_parser(text):
-            raise
-        raise ValueError(f"{text[:40]!r}... is nested too deeply") from e
-    except (SyntaxError, RecursionError) as e:
+        tree = parsed(text.strip())
+    except SyntaxError as e:
         raise ValueError(f"{text!r} is not a combination of groups: {e}") from e
     try:
-        return np.flatnonzero(_mask(tree.body, groups, n, text)).astype(np.uint32)
+        return np.flatnonzero(_mask(tree, groups, n, text)).astype(np.uint32)
     except RecursionError as e:
         raise ValueError(f"{text[:40]!r}... is nested too deeply") from e
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mapix.errors import FormatError, LimitError, TruncatedError, UnsupportedError
+from mapix.text import parsed
 
 __all__ = ["FRONT_NBYTES", "LENGTHS", "MAGIC", "NPY", "Header", "parse"]
 
@@ -122,11 +123,7 @@ def _stated(
     try:
         text = raw.decode("utf-8" if version >= (3, 0) else "latin-1")
         found = _literal(text)
-    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError) as e:
-        from mapix.text import may_fill_parser  # here: few headers are damaged
-
-        if isinstance(e, MemoryError) and not may_fill_parser(raw):
-            raise
+    except (SyntaxError, ValueError, TypeError, RecursionError) as e:
         kind = type(e).__name__
         raise FormatError(
             path, format, f"the header is not a Python literal ({kind})", at=at
@@ -143,12 +140,12 @@ def _stated(
 def _literal(text: str) -> Any:
     """Return the value of a literal; nothing is executed."""
     try:
-        return ast.literal_eval(text.strip())
+        return ast.literal_eval(parsed(text.strip()))
     except SyntaxError:
         older = LONG.sub(r"\1", text.strip())
         if older == text.strip():
             raise
-        return ast.literal_eval(older)
+        return ast.literal_eval(parsed(older))
 
 
 def _shape(shape: Any, dtype: np.dtype[Any], path: str, format: str, at: int) -> tuple[int, ...]:

@@ -70,6 +70,8 @@ def decoded(picture: Any, data: bytes, full: tuple[int, int]) -> NDArray[np.uint
         return (
             _jpeg(picture, data, size, full) if picture.format == "JPEG" else _other(picture, data)
         )
+    except MemoryError:  # Pillow's pixels would differ a little
+        raise
     except Exception:  # a decoder may raise anything for bytes of unknown origin
         return None
 

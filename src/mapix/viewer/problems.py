@@ -69,7 +69,7 @@ class Check:
         except _StoppedError:
             self.state = "stopped"
         except (MapixError, OSError, ValueError, MemoryError) as e:
-            self.error, self.state = str(e), "failed"
+            self.error, self.state = str(e) or type(e).__name__, "failed"
         else:
             self.state = "done"
 

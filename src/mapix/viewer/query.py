@@ -9,7 +9,7 @@ import ast
 from collections.abc import Iterable
 from typing import Any
 
-from mapix.text import may_fill_parser
+from mapix.text import parsed
 
 __all__ = ["parts"]
 
@@ -34,12 +34,8 @@ def parts(text: str, columns: Iterable[str]) -> list[dict[str, Any]]:
     if not text:
         return []
     try:
-        body = ast.parse(text, mode="eval").body
-    except MemoryError as e:
-        if not may_fill_parser(text):
-            raise
-        raise ValueError(f"{text[:40]!r}... is nested too deeply") from e
-    except (SyntaxError, RecursionError) as e:
+        body = parsed(text)
+    except SyntaxError as e:
         raise ValueError(f"{text!r} is not a condition: {e}") from e
     is_and = isinstance(body, ast.BoolOp) and isinstance(body.op, ast.And)
     nodes = body.values if is_and and isinstance(body, ast.BoolOp) else [body]
