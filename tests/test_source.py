@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ctypes
 import errno
 import gc
 import os
@@ -14,7 +15,7 @@ import pytest
 import mapix
 from mapix import _native, errors
 from mapix.source import HUGE_NBYTES, Source, ask_for_ends, file_map, read_small
-from records import crc32c, settle
+from records import crc32c, needs_c, settle
 from records import descriptors as descriptors_open
 from slow_vimh import pack, record
 
@@ -126,6 +127,30 @@ def test_close_while_threads_gather(path):
         for t in threads:
             t.join()
     assert len(closed) == 90
+
+
+@needs_c
+@pytest.mark.maps
+def test_a_batch_holds_the_file_that_another_thread_closes(path, monkeypatch):
+    """The core reads the map without the GIL, and nobody else refers to it any more."""
+    held: list[bool] = []
+
+    def run(*order: Any) -> int:
+        if prepared:
+            ds.close()
+            gc.collect()
+            held.append(mapped(path))
+        return 0
+
+    kinds = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint64)
+    called = ctypes.CFUNCTYPE(ctypes.c_int, *kinds, ctypes.c_void_p, ctypes.c_void_p)(run)
+    monkeypatch.setattr(_native, "GATHER", ctypes.cast(called, ctypes.c_void_p).value)
+    ds, rows, prepared = mapix.open(path), np.arange(50), False
+    ds.batch(rows)
+    prepared = True
+    ds.batch(rows)
+    assert held == [True]
+    assert not mapped(path)
 
 
 def test_nobody_can_unmap_under_an_array(path):

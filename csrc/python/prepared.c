@@ -85,17 +85,27 @@ static PyObject *attribute(PyObject *of, int name) {
     return found;
 }
 
-/* The map of a source, and its owner, which another thread may replace; null with an exception. */
-static const mapix_map *map_of(PyObject *source, PyObject **owner) {
-    PyObject *mapping = attribute(source, MAPPING);
-    *owner = mapping ? attribute(mapping, LOCATED) : NULL;
-    Py_XDECREF(mapping);
-    PyObject *address = *owner ? PyTuple_GetItem(*owner, 1) : NULL; /* of (map, its address) */
+/* A map while it is used: another thread may close the source, which unmaps the file, or replace the map. */
+typedef struct {
+    PyObject *mapping; /* owns the memory */
+    PyObject *located; /* (owner of the map, its address) */
+} held;
+
+/* The map of a source; null with an exception.  To be released in both cases. */
+static const mapix_map *hold_map(PyObject *source, held *h) {
+    h->mapping = attribute(source, MAPPING);
+    h->located = h->mapping ? attribute(h->mapping, LOCATED) : NULL;
+    PyObject *address = h->located ? PyTuple_GetItem(h->located, 1) : NULL;
     const mapix_map *map = address ? PyLong_AsVoidPtr(address) : NULL;
     if (!map && !PyErr_Occurred()) {
         PyErr_SetString(PyExc_ValueError, "an address is null");
     }
     return map;
+}
+
+static void release_map(held *h) {
+    Py_XDECREF(h->located);
+    Py_XDECREF(h->mapping);
 }
 
 /* The images: what was given, or new; null without an exception if what was given is not as usual. */
@@ -181,10 +191,10 @@ static int labels_from_apart(const prepared_object *self, const int64_t *rows, n
     const uint64_t n = (uint64_t)PyArray_DIM(values, 0), nrecords = self->index->nrecords;
     const size_t size = n ? (size_t)(PyArray_NBYTES(values) / PyArray_DIM(values, 0)) : 0;
     npy_intp dims[MOST_DIMS];
-    PyObject *owner;
-    const mapix_map *map = map_of(self->apart.source, &owner);
+    held h;
+    const mapix_map *map = hold_map(self->apart.source, &h);
     const int moved = map && self->check(map);
-    Py_XDECREF(owner);
+    release_map(&h);
     if (!map || moved) {
         return map ? 1 : -1;
     }
@@ -251,10 +261,10 @@ static int make_outputs(prepared_object *self, npy_intp b, PyObject *given, mapi
 /* Gather into what was made: 0; 1 if Python has to; -1 with an exception. */
 static int fill(prepared_object *self, const int64_t *rows, npy_intp b, mapix_gather *order) {
     uint64_t nasked = 0;
-    PyObject *owner;
-    const mapix_map *map = map_of(self->source, &owner);
+    held h;
+    const mapix_map *map = hold_map(self->source, &h);
     if (!map) {
-        Py_XDECREF(owner);
+        release_map(&h);
         return -1;
     }
     /* Numbers that another thread may count at the same time: it then asks once too often. */
@@ -266,7 +276,7 @@ static int fill(prepared_object *self, const int64_t *rows, npy_intp b, mapix_ga
     Py_BEGIN_ALLOW_THREADS
     status = self->run(map, self->index, rows, (uint64_t)b, order, &where);
     Py_END_ALLOW_THREADS
-    Py_DECREF(owner);
+    release_map(&h);
     if (order->probe) {
         const unsigned more = nasked ? 0 : 2 * gap + 1 < self->most_skipped ? 2 * gap + 1 : self->most_skipped;
         POKE(self->gap, more);
