@@ -23,12 +23,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import re
 import time
 from collections.abc import Callable, Iterator
+from threading import RLock
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 from mapix.errors import ClosedError, FileChangedError, LockedError, MapixError
 from mapix.system_calls import NEW_MODE, PRIVATE_MODE, SYSTEM, Calls
@@ -45,6 +47,7 @@ __all__ = [
     "Placed",
     "Spill",
     "check_no_set",
+    "one_at_a_time",
 ]
 
 BUFFER_NBYTES = 1 << 20
@@ -53,7 +56,18 @@ RETRY_SECONDS = 0.005  # between two tries to get a lock
 
 
 class Closing:
-    """Base class of writers: ``with`` closes at its end, and aborts after an exception."""
+    """Base class of writers: ``with`` closes at its end, and aborts after an exception.
+
+    Threads may share a writer: methods take ``_turn`` by ``with``, or by ``one_at_a_time``.
+    """
+
+    _turn: RLock
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        """Make the lock: ``__init__`` of a writer may fail, and abort, at any point."""
+        made = super().__new__(cls)
+        made._turn = RLock()
+        return made
 
     def close(self) -> None:
         """Finish the file."""
@@ -123,6 +137,27 @@ class Descriptor:
             self.close()
         except (OSError, AttributeError):  # without memory for __init__ there are no attributes
             pass
+
+
+Writer = TypeVar("Writer", bound=Closing)
+Found = TypeVar("Found")
+
+
+def one_at_a_time(method: Callable[[Writer], Found]) -> Callable[[Writer], Found]:
+    """Let a method of a writer run in one thread at a time.
+
+    It allocates nothing, unlike ``with``: a writer must be able to end without memory.
+    """
+
+    @functools.wraps(method)
+    def in_turn(self: Writer) -> Found:
+        self._turn.acquire()
+        try:
+            return method(self)
+        finally:
+            self._turn.release()
+
+    return in_turn
 
 
 class NewFile:
@@ -465,6 +500,10 @@ class _New(Closing):
         if not self._replace and self._calls.exists(self.path):
             raise FileExistsError(f"{self.said} exists already; nothing was overwritten")
 
+    def _check_open(self) -> None:
+        if self._stage.descriptor.fd < 0:
+            raise ClosedError(f"{self.said}: the writer is closed")
+
     def _sync(self) -> None:
         """Flush everything to the disk."""
         raise NotImplementedError
@@ -491,8 +530,7 @@ class _New(Closing):
         """
         if self.placed is not None:
             return
-        if self._stage.descriptor.fd < 0:
-            raise ClosedError(f"{self.said}: the writer is closed")
+        self._check_open()
         try:
             self._sync()
             self._stage.check()
@@ -663,7 +701,8 @@ class NewDirectory(_New):
         """Do what is due before the stage of a killed writer is removed."""
 
     def file(self, name: str) -> NewFile:
-        """Create a file in the directory, with the folders of ``name``."""
+        """Create a file in the directory, with the folders of ``name``; ClosedError at the end."""
+        self._check_open()
         self._make(os.path.dirname(name))
         new = NewFile(os.path.join(self.stage, name), self._calls, self._buffer_nbytes)
         self._files.append(new)

@@ -170,9 +170,9 @@ class CatalogueFile:
         FormatError
             The entry is damaged.
         """
-        e = self.entries
+        e, blob = self.entries, self.blob(k)
         try:
-            stated = json.loads(self.blob(k)[int(e["nranges"][k]) * RANGE.itemsize :])
+            stated = json.loads(blob[int(e["nranges"][k]) * RANGE.itemsize :])
             path, options = stated["path"], stated["options"]
             if not isinstance(path, str) or "\0" in path or not are_options(options):
                 raise TypeError("a path and options expected")

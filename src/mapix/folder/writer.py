@@ -12,7 +12,16 @@ from mapix.folder.layout import METADATA, NAME, dump
 from mapix.folder.writing import encoded, line_of, name_in_folder, strictly_json
 from mapix.rooted import Root
 from mapix.source import Source
-from mapix.store import SYSTEM, Calls, Closing, NewDirectory, NewFile, NewWhole, Placed
+from mapix.store import (
+    SYSTEM,
+    Calls,
+    Closing,
+    NewDirectory,
+    NewFile,
+    NewWhole,
+    Placed,
+    one_at_a_time,
+)
 
 __all__ = ["Appender", "Writer", "write"]
 
@@ -75,14 +84,16 @@ class Writer(Closing):
         """
         name = name_in_folder(file_name)
         line = line_of(name, caption, categories, objects, more)
-        place = self._place(name, split)
-        if image is None and place not in self._names:
-            raise ValueError(f"{place}: no picture of that name was written")
-        if image is not None:
-            if place in self._names:
-                raise ValueError(f"{place} was written already; a further record has no image=")
-            self._write_file(place, encoded(image, name, save))
-        self._write_line(line, split)
+        data = None if image is None else encoded(image, name, save)
+        with self._turn:
+            place = self._place(name, split)
+            if data is None and place not in self._names:
+                raise ValueError(f"{place}: no picture of that name was written")
+            if data is not None:
+                if place in self._names:
+                    raise ValueError(f"{place} was written already; a further record has no image=")
+                self._write_file(place, data)
+            self._write_line(line, split)
 
     def append_line(
         self,
@@ -103,11 +114,12 @@ class Writer(Closing):
             As for ``append``.
         """
         line = dump(strictly_json(metadata))
-        for name, data in (files or {}).items():
-            place = self._place(name_in_folder(name), split)
-            if place not in self._names:
-                self._write_file(place, data)
-        self._write_line(line, split)
+        with self._turn:
+            for name, data in (files or {}).items():
+                place = self._place(name_in_folder(name), split)
+                if place not in self._names:
+                    self._write_file(place, data)
+            self._write_line(line, split)
 
     def _place(self, name: str, split: str | None) -> str:
         """Return a name beneath the new folder."""
@@ -126,12 +138,14 @@ class Writer(Closing):
             )
         self._lines[split].write(line)
 
+    @one_at_a_time
     def close(self) -> None:
         """Publish the folder; without records, its metadata file is empty."""
         if not self._lines:
             self._lines[None] = self._directory.file(METADATA)
         self._directory.commit()
 
+    @one_at_a_time
     def abort(self) -> None:
         """Remove all that was written."""
         self._directory.abort()
@@ -231,18 +245,19 @@ class Appender(Closing):
         name = name_in_folder(file_name)
         line = line_of(name, caption, categories, objects, more)
         path = os.path.join(self.folder, name)
-        self._make_folders(name)
-        if image is None and not os.path.isfile(path):
-            raise ValueError(f"{path}: there is no such file")
-        if image is not None:
-            data = encoded(image, name, save)
-            new = NewWhole(path, self._calls)
-            try:
-                with new:
-                    new.write(data)
-            finally:
-                self._pictures += [new.placed] if new.placed is not None else []
-        self._out.write(line)
+        data = None if image is None else encoded(image, name, save)
+        with self._turn:
+            self._make_folders(name)
+            if data is None and not os.path.isfile(path):
+                raise ValueError(f"{path}: there is no such file")
+            if data is not None:
+                new = NewWhole(path, self._calls)
+                try:
+                    with new:
+                        new.write(data)
+                finally:
+                    self._pictures += [new.placed] if new.placed is not None else []
+            self._out.write(line)
 
     def _make_folders(self, name: str) -> None:
         """Create the missing folders of a name; refuse folders that are links."""
@@ -256,6 +271,7 @@ class Appender(Closing):
                 self._folders.append(path)
                 self._calls.fsync_directory(above)
 
+    @one_at_a_time
     def close(self) -> None:
         """Publish the new records.
 
@@ -272,6 +288,7 @@ class Appender(Closing):
                 self.abort()
             self._source.close()
 
+    @one_at_a_time
     def abort(self) -> None:
         """Remove all that was written.  Does nothing after ``close``."""
         self._out.abort()

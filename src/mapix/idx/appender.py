@@ -12,7 +12,7 @@ from mapix.idx.layout import NAME, Header
 from mapix.idx.opening import header_of
 from mapix.idx.writer import COPY_STEP_NBYTES, Writer
 from mapix.source import Source
-from mapix.store import SYSTEM, Calls, NewWhole
+from mapix.store import SYSTEM, Calls, NewWhole, one_at_a_time
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -75,6 +75,7 @@ class Appender(Writer):
             size = min(COPY_STEP_NBYTES, header.file_nbytes - at)
             self._out.write(_native.copy(mapping, at, size, NAME))
 
+    @one_at_a_time
     def close(self) -> None:
         """Replace the old file by the longer one.
 
@@ -91,6 +92,7 @@ class Appender(Writer):
         finally:
             self._before.close()
 
+    @one_at_a_time
     def abort(self) -> None:
         """Drop the new rows; the file stays as it was."""
         super().abort()

@@ -10,7 +10,7 @@ import numpy as np
 from mapix.errors import LimitError
 from mapix.idx.layout import CODES, MOST_DIMS, pack
 from mapix.rowarray import stored
-from mapix.store import SYSTEM, Calls, Closing, NewWhole
+from mapix.store import SYSTEM, Calls, Closing, NewWhole, one_at_a_time
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, DTypeLike
@@ -82,16 +82,19 @@ class Writer(Closing):
     def extend(self, rows: ArrayLike) -> None:
         """Write rows, ``(n, *row_shape)``; the type of the file has to hold their numbers."""
         n, data = stored(rows, self.row_shape, self.dtype)
-        if self.nrows + n > MOST_ROWS:
-            raise LimitError(f"{self._out.said}: more than {MOST_ROWS} rows")
-        self._out.write(data)
-        self.nrows += n
+        with self._turn:
+            if self.nrows + n > MOST_ROWS:
+                raise LimitError(f"{self._out.said}: more than {MOST_ROWS} rows")
+            self._out.write(data)
+            self.nrows += n
 
+    @one_at_a_time
     def close(self) -> None:
         """Write the header, sync the file, and give it its name."""
         self._out.head = self._head()
         self._out.commit()
 
+    @one_at_a_time
     def abort(self) -> None:
         """Remove the unfinished file."""
         self._out.abort()

@@ -14,7 +14,7 @@ from mapix.errors import LimitError, UnsupportedError
 from mapix.iid.argument_checks import as_integer, as_keys
 from mapix.iid.shard_names import files_with_stem, shard_path
 from mapix.iid.writer import OneTimeWriter, Writer, path_of
-from mapix.store import SYSTEM, Calls, NewWhole
+from mapix.store import SYSTEM, Calls, NewWhole, one_at_a_time
 
 __all__ = ["ShardedWriter"]
 
@@ -97,7 +97,7 @@ class ShardedWriter(OneTimeWriter):
         path = f"{self._stem}-{k:05}.iid.shard"
         return Writer(path, self._meta, replace=True, calls=self._calls, **self._options)
 
-    def _turn(self) -> None:
+    def _begin_next(self) -> None:
         """Finish the current archive, and begin the next one."""
         if len(self._done) + 2 > MOST_SHARDS:
             raise LimitError(f"{self.path}: more than {MOST_SHARDS} archives in one set")
@@ -117,10 +117,11 @@ class ShardedWriter(OneTimeWriter):
 
     def add(self, *args: Any, **options: Any) -> int:
         """Write a segment as ``Writer.add`` does; return its key in the set."""
-        self._check_open()
-        if len(self._out) and self._out.nbytes >= self._full:
-            self._turn()
-        return self._begin + self._out.add(*args, **options)
+        with self._turn:
+            self._check_open()
+            if len(self._out) and self._out.nbytes >= self._full:
+                self._begin_next()
+            return self._begin + self._out.add(*args, **options)
 
     def group(self, name: str, keys: ArrayLike) -> None:
         """Add keys of the current archive to a group.
@@ -130,16 +131,18 @@ class ShardedWriter(OneTimeWriter):
         UnsupportedError
             A key is of an archive that is written already: pass ``groups`` to ``add``.
         """
-        self._check_open()
-        wanted = as_keys(keys, len(self), self.path)
-        inner = wanted.astype(np.int64) - self._begin
-        if inner.size and inner.min() < 0:
-            raise UnsupportedError(
-                f"{self.path}: key {wanted.min()} is in an archive that is written already: "
-                "pass add(groups=...)"
-            )
-        self._out.group(name, inner)
+        with self._turn:
+            self._check_open()
+            wanted = as_keys(keys, len(self), self.path)
+            inner = wanted.astype(np.int64) - self._begin
+            if inner.size and inner.min() < 0:
+                raise UnsupportedError(
+                    f"{self.path}: key {wanted.min()} is in an archive that is written already: "
+                    "pass add(groups=...)"
+                )
+            self._out.group(name, inner)
 
+    @one_at_a_time
     def close(self) -> None:
         """Close the last archive, and give all archives their names."""
         if self._state == "closed":
@@ -179,6 +182,7 @@ class ShardedWriter(OneTimeWriter):
             raise
         self._calls.fsync_directory(os.path.dirname(self._stem))
 
+    @one_at_a_time
     def abort(self) -> None:
         """Remove what was written.  Does nothing after ``close``."""
         if self._state == "closed":

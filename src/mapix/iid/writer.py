@@ -32,7 +32,7 @@ from mapix.iid.argument_checks import (
 from mapix.iid.layout import HEAD, LUT_ROW, NAME_HEAD, ROW_NBYTES, SEGMENT_HEAD
 from mapix.iid.segment_types import SegmentBuffer
 from mapix.source import Source
-from mapix.store import SYSTEM, Calls, Closing, NewWhole, Spill
+from mapix.store import SYSTEM, Calls, Closing, NewWhole, Spill, one_at_a_time
 
 __all__ = ["OneTimeWriter", "Writer", "path_of"]
 
@@ -158,13 +158,14 @@ class Writer(OneTimeWriter):
 
     @meta.setter
     def meta(self, meta: Mapping[str, Any] | None) -> None:
-        self._check_open()
-        new = as_json(meta, "meta")
-        more = len(new) - len(self._meta)
-        before = ROW_NBYTES * len(self) + self._rows.names_nbytes + more
-        self._check_room(before, self._rows.segs_nbytes, "its metadata")
-        self._meta = new
-        self._rows.reserved += more
+        with self._turn:
+            self._check_open()
+            new = as_json(meta, "meta")
+            more = len(new) - len(self._meta)
+            before = ROW_NBYTES * len(self) + self._rows.names_nbytes + more
+            self._check_room(before, self._rows.segs_nbytes, "its metadata")
+            self._meta = new
+            self._rows.reserved += more
 
     @property
     def nbytes(self) -> int:
@@ -225,17 +226,20 @@ class Writer(OneTimeWriter):
             self._check_open()
         if bits is None and bbox is None and area is None and rle is None:
             groups = groups if groups is NO_GROUPS else as_group_names(groups)
-            listed = self._listed(groups)
-            n = len(self._rows)
-            try:
-                key = self._rows.add(domain, iid, mask, at, listed)
-                if key is not None:
-                    for group in groups:
-                        self._groups.setdefault(group, set()).add(key)
-                    return key
-            except BaseException as e:
-                self._in_part(n, e)
-                raise
+            with self._turn:
+                if self._state:
+                    self._check_open()
+                listed = self._listed(groups)
+                n = len(self._rows)
+                try:
+                    key = self._rows.add(domain, iid, mask, at, listed)
+                    if key is not None:
+                        for group in groups:
+                            self._groups.setdefault(group, set()).add(key)
+                        return key
+                except BaseException as e:
+                    self._in_part(n, e)
+                    raise
         if (mask is not None) + (bits is not None) + (rle is not None) != 1:
             raise TypeError("add needs exactly one of mask, bits and rle")
         name = _given(domain, "domain"), _given(iid, "iid")
@@ -272,24 +276,26 @@ class Writer(OneTimeWriter):
         self, name: tuple[bytes, bytes], box: Box, area: int, bits: bytes, groups: list[str]
     ) -> int:
         """Append a segment whose arguments were checked."""
-        key = len(self)
         domain, iid = name
-        listed = self._listed(groups)
-        head_nbytes = NAME_HEAD.size + len(domain) + len(iid)
-        before = ROW_NBYTES * (key + 1) + self._rows.names_nbytes + head_nbytes + listed
-        after = self._rows.segs_nbytes + SEGMENT_HEAD.size + len(bits)
-        self._check_room(before, after, f"segment {key}")
-        try:
-            self._rows.put(domain, iid, box, area, bits)
-            self._rows.reserved += listed
-            for group in groups:
-                self._groups.setdefault(group, set()).add(key)
-        except BaseException as e:
-            self._in_part(key, e)
-            raise
-        if self._rows.full:
-            self._write()
-        return key
+        with self._turn:
+            self._check_open()
+            key = len(self)
+            listed = self._listed(groups)
+            head_nbytes = NAME_HEAD.size + len(domain) + len(iid)
+            before = ROW_NBYTES * (key + 1) + self._rows.names_nbytes + head_nbytes + listed
+            after = self._rows.segs_nbytes + SEGMENT_HEAD.size + len(bits)
+            self._check_room(before, after, f"segment {key}")
+            try:
+                self._rows.put(domain, iid, box, area, bits)
+                self._rows.reserved += listed
+                for group in groups:
+                    self._groups.setdefault(group, set()).add(key)
+            except BaseException as e:
+                self._in_part(key, e)
+                raise
+            if self._rows.full:
+                self._write()
+            return key
 
     def _in_part(self, key: int, e: BaseException) -> None:
         """End the writer if a segment was added without all of its groups."""
@@ -330,14 +336,15 @@ class Writer(OneTimeWriter):
         IndexError
             There is no such key.
         """
-        self._check_open()
-        found = set(as_keys(keys, len(self), self.path).tolist())
-        new = found - self._groups.get(as_group_name(name), set())
-        listed = 4 * len(new) + self._new_nbytes(name)
-        before = ROW_NBYTES * len(self) + self._rows.names_nbytes + listed
-        self._check_room(before, self._rows.segs_nbytes, f"group {name!r}")
-        self._groups.setdefault(name, set()).update(new)
-        self._rows.reserved += listed
+        with self._turn:
+            self._check_open()
+            found = set(as_keys(keys, len(self), self.path).tolist())
+            new = found - self._groups.get(as_group_name(name), set())
+            listed = 4 * len(new) + self._new_nbytes(name)
+            before = ROW_NBYTES * len(self) + self._rows.names_nbytes + listed
+            self._check_room(before, self._rows.segs_nbytes, f"group {name!r}")
+            self._groups.setdefault(name, set()).update(new)
+            self._rows.reserved += listed
 
     def _new_nbytes(self, group: str) -> int:
         """Return an upper bound of the bytes of a group's entry; 0 if the group exists."""
@@ -353,6 +360,7 @@ class Writer(OneTimeWriter):
                 "several archives, which are opened as one"
             )
 
+    @one_at_a_time
     def close(self) -> None:
         """Put the archive together, sync it, and give it its name.  A second call does nothing."""
         if self._state == "closed":
@@ -404,6 +412,7 @@ class Writer(OneTimeWriter):
         for spill in self._spills:
             spill.drop()
 
+    @one_at_a_time
     def abort(self) -> None:
         """Remove what was written.  Does nothing after ``close``."""
         if self._state == "closed":

@@ -24,7 +24,7 @@ from mapix.pink.layout import (
     pack,
 )
 from mapix.rowarray import stored
-from mapix.store import SYSTEM, Calls, Closing, NewWhole
+from mapix.store import SYSTEM, Calls, Closing, NewWhole, one_at_a_time
 
 __all__ = ["Writer", "records", "write_data", "write_map", "write_rot", "write_som"]
 
@@ -143,11 +143,13 @@ class Writer(Closing):
         else:
             n, data = stored(rows, self.row_shape, self.dtype)
         most = MOST_INT if self._n is None else self._n
-        if self.nrows + n > most:
-            raise LimitError(f"{self._out.said}: more than {most} rows")
-        self._out.write(data)
-        self.nrows += n
+        with self._turn:
+            if self.nrows + n > most:
+                raise LimitError(f"{self._out.said}: more than {most} rows")
+            self._out.write(data)
+            self.nrows += n
 
+    @one_at_a_time
     def close(self) -> None:
         """Sync the file, and give it its name.
 
@@ -162,6 +164,7 @@ class Writer(Closing):
         self._out.head = self._head(self.nrows)
         self._out.commit()
 
+    @one_at_a_time
     def abort(self) -> None:
         """Remove the unfinished file."""
         self._out.abort()

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from mapix.errors import MapixWarning, UnsupportedError
 from mapix.source import read_small
-from mapix.store import SYSTEM, Calls, Closing, NewWhole
+from mapix.store import SYSTEM, Calls, Closing, NewWhole, one_at_a_time
 from mapix.vimh.appending import Appending
 from mapix.vimh.dataset import Dataset
 from mapix.vimh.files import PICKLE_SUFFIX, split_names
@@ -104,17 +104,19 @@ class Appender(Packer, Closing):
     ) -> None:
         if split is not None and os.path.basename(self.path) != split:
             raise ValueError(f"{self.path} is open, not split {split!r}")
-        try:
-            self._out.write(block)
-        except BaseException:
-            self._new = 0  # nothing of it remains
-            raise
-        if self.nrecords + self._new == 0:
-            self._shape = shapes[0]
-        if any(shape != self._shape for shape in shapes):
-            self._shape = None
-        self._new += n
+        with self._turn:
+            try:
+                self._out.write(block)
+            except BaseException:
+                self._new = 0  # nothing of it remains
+                raise
+            if self.nrecords + self._new == 0:
+                self._shape = shapes[0]
+            if any(shape != self._shape for shape in shapes):
+                self._shape = None
+            self._new += n
 
+    @one_at_a_time
     def commit(self) -> int:
         """Make the records appended so far count; how many the file has then.
 
@@ -146,11 +148,13 @@ class Appender(Packer, Closing):
                 info["image_sizes"] = "mixed"
             out.write(json.dumps(info, indent=4).encode())
 
+    @one_at_a_time
     def rollback(self) -> None:
         """Drop the records appended since the last commit."""
         self._new = 0
         self._out.rollback()
 
+    @one_at_a_time
     def close(self) -> None:
         """Commit, and let go of the file."""
         try:
@@ -158,6 +162,7 @@ class Appender(Packer, Closing):
         finally:
             self._out.close()
 
+    @one_at_a_time
     def abort(self) -> None:
         """Drop what is not committed, and let go of the file."""
         self._new = 0

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mapix.registry import open_dataset
-from mapix.store import SYSTEM, Calls, Closing, NewDirectory, NewFile
+from mapix.store import SYSTEM, Calls, Closing, NewDirectory, NewFile, one_at_a_time
 from mapix.vimh import layout
 from mapix.vimh.files import PICKLE_SUFFIX, SPLIT_NAME, SPLITS, TOTALS
 from mapix.vimh.info_json import INFO_NAME
@@ -121,15 +121,17 @@ class Writer(Packer, Closing):
         split = split or self.splits[0]
         if split not in self.counts:
             raise ValueError(f"split must be {' or '.join(self.splits)}, got {split!r}")
-        self._shape = self._shape or shapes[0]
-        for shape in shapes:
-            if shape != self._shape:
-                if self.output != "binary":
-                    raise ValueError(f"pickles need images of one size: {self._shape}, now {shape}")
-                self._mixed = True
-        self._files[split].write(block)
-        self.counts[split] += n
+        with self._turn:
+            first = self._shape = self._shape or shapes[0]
+            for shape in shapes:
+                if shape != first:
+                    if self.output != "binary":
+                        raise ValueError(f"pickles need images of one size: {first}, now {shape}")
+                    self._mixed = True
+            self._files[split].write(block)
+            self.counts[split] += n
 
+    @one_at_a_time
     def close(self) -> None:
         """Write the info JSON, sync everything, and let the dataset appear.
 
@@ -165,6 +167,7 @@ class Writer(Packer, Closing):
             if self.output == "pickle":
                 self._directory.drop(file)
 
+    @one_at_a_time
     def abort(self) -> None:
         """Remove what was written."""
         self._directory.abort()
