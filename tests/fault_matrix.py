@@ -21,6 +21,7 @@ import functools
 import gc
 import hashlib
 import json
+import linecache
 import os
 import random
 import re
@@ -560,6 +561,13 @@ EXPECTED = mapix.MapixError, OSError, MemoryError
 SOURCES = Path(mapix.__file__).parent
 GOOD = "right", "error", "missed"
 INSTEAD = "instead of MemoryError: "  # an error that Python or another library raises
+ENDS = {  # what ends the process without memory and is not mapix's: see ``cause_of``
+    r"numpy _PyErr_\w+ ": "numpy's buffers",  # of ufuncs: the error is reported without the GIL
+    r"numpy PyDict_SetItem\w* Image.py:fromarray ": "__array_interface__, in Pillow",
+    r"PIL ": "Pillow's decoders",
+    r"orjson ": "orjson",
+    r"Python .*\.items\(\)": "items of a dict",
+}
 OF_OTHERS: list[str] = []  # what Python and other libraries did, of the family that runs
 SEEN: set[int] = set()  # places, of all families
 MOST_CALLS = 100  # of a place: the last of these fails, too, where stacks are few
@@ -621,15 +629,32 @@ class Operations:
         return every_operation.plain(op(self.family.open(self.path)))
 
 
-def library_of(stacks: str) -> str:
-    """Return which package's library, or Python, asked for the memory; see ``Preload.fail``."""
-    first = re.split(r"(?m)^Stack ", stacks)[1]
-    for path in re.findall(r"(?m)^(/\S+?)\(", first):
-        if str(SOURCES) in path:
-            return "mapix"
-        if "/site-packages/" in path:
-            return path.partition("/site-packages/")[2].partition("/")[0]
-    return "Python"
+def cause_of(stacks: str) -> str:
+    """Return what ended a process: library, function of C, and place and line in Python.
+
+    ``stacks``: that of the allocation that failed, and that of the signal; see ``Preload.fail``.
+    The library is the innermost one that is not the interpreter: of the signal, or else of the
+    allocation.
+    """
+    parts = re.split(r"(?m)^Stack ", stacks)
+    library, function = "Python", "?"
+    for part in (parts[1], parts[-1]):
+        frames = re.findall(r"(?m)^(/\S+?)\((\w*)", part)
+        frames = [f for f in frames if f[0] != os.environ["LD_PRELOAD"] and "/libc.so" not in f[0]]
+        function = frames[0][1] if frames and frames[0][1] else "?"
+        library = next(filter(None, (package_of(path) for path, _ in frames)), library)
+    where = re.search(r'File "(.*)", line (\d+) in (.*)', parts[-1])
+    if where is None:
+        return f"{library} {function}"
+    line = linecache.getline(where[1], int(where[2])).strip()
+    return f"{library} {function} {os.path.basename(where[1])}:{where[3]} {line}"
+
+
+def package_of(library: str) -> str:
+    """Return the package of a library that is loaded, or nothing."""
+    if library.startswith(str(SOURCES)):
+        return "mapix"
+    return library.partition("/site-packages/")[2].partition("/")[0]
 
 
 class Failures:
@@ -769,15 +794,16 @@ def failures(name: str, base: Path, n: int, *, memory: bool) -> tuple[dict[str, 
                 continue
             call = f"{failing.preload.name(trial.place)}, {errno.errorcode[trial.code]}"
             text = f"{what}: {call}{' for good' * trial.for_good}: {verdict}\n{stacks}"
-            owner = library_of(stacks) if memory and verdict.startswith("died") else "mapix"
+            cause = cause_of(stacks) if memory and verdict.startswith("died") else ""
+            end = next((ENDS[pattern] for pattern in ENDS if re.match(pattern, cause)), "")
             if verdict.startswith(INSTEAD):
                 counts["another error"] += 1
                 OF_OTHERS.append(text)
-            elif owner != "mapix":
-                counts[f"died in {owner}"] += 1
+            elif end:
+                counts[f"ended by {end}"] += 1
                 OF_OTHERS.append(text)
             else:
-                wrong.append(text)
+                wrong.append(f"{cause}{': ' * bool(cause)}{text}")
     return dict(counts), wrong
 
 

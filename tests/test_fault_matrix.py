@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -63,6 +64,37 @@ def test_the_command(arguments):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert ", 0 wrong" in done.stdout
+
+
+PACKAGES = "/v/lib/python3.11/site-packages"
+PYTHON, NUMPY = "/p/libpython3.11.so.1.0", f"{PACKAGES}/numpy/_core/_umath.so"
+FAILED, SIGNAL = "/tmp/failing_calls.so(malloc+0x1)[0x1]", "/lib/libc.so.6(+0x3c050)[0x2]"
+
+
+@pytest.mark.parametrize(
+    ("allocation", "ended", "where", "cause", "why"),
+    [
+        ([NUMPY], [f"{PYTHON}(_PyErr_Clear", NUMPY], "x.py", "numpy _PyErr_Clear", "numpy's buf"),
+        ([NUMPY], [f"{NUMPY}(take"], "x.py", "numpy take", ""),
+        ([f"{PACKAGES}/PIL/_imaging.so"], [f"{PYTHON}(PyType"], "x.py", "PIL PyType", "Pillow's"),
+        ([PYTHON], [f"{PYTHON}(f"], "x.py", "Python f", "items of a dict"),
+        ([PYTHON], [f"{PYTHON}(f"], "y.py", "Python f", ""),
+        ([NUMPY], [f"{fault_matrix.SOURCES}/_core.so(f", NUMPY], "x.py", "mapix f", ""),
+    ],
+)
+def test_what_ended_a_process(monkeypatch, tmp_path, allocation, ended, where, cause, why):
+    monkeypatch.setenv("LD_PRELOAD", "/tmp/failing_calls.so")
+    (tmp_path / "x.py").write_text("for k, v in x.items():\n")
+    (tmp_path / "y.py").write_text("for k in x:\n")
+    stacks = ""
+    for frames in ([FAILED, *allocation], [SIGNAL, *ended]):
+        frames = [f if "[" in f else f"{f}{'' if '(' in f else '('}+0x1)[0x3]" for f in frames]
+        lines = [f'  File "{tmp_path / where}", line 1 in f', *frames]
+        stacks += "Stack (most recent call first):\n" + "\n".join(lines) + "\n"
+    found = fault_matrix.cause_of(stacks)
+    assert found.startswith(f"{cause} {where}:f for k")
+    known = [text for rule, text in fault_matrix.ENDS.items() if re.match(rule, found)]
+    assert [text[: len(why)] for text in known] == ([why] if why else [])
 
 
 CODES = np.array([1, 0], np.uint8)

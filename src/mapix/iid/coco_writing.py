@@ -339,7 +339,8 @@ def _polygons(archive: Archive, key: int) -> list[list[float]] | None:
 def signed_area(ring: NDArray[Any]) -> float:
     """Return the area of a ring (n, 2) of x, y; below 0 if it runs counterclockwise (y down)."""
     x, y = ring.astype(np.int64).T
-    return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
+    ahead_x, ahead_y = (np.concatenate((side[1:], side[:1])) for side in (x, y))
+    return float(x @ ahead_y - y @ ahead_x) / 2
 
 
 # --- panoptic files -------------------------------------------------------------------------------

@@ -138,7 +138,7 @@ def _parents(rings: list[Ring], outer: list[bool]) -> dict[int, int]:
     rows, columns, owners = [], [], []
     for k, ring in enumerate(rings):
         x, y = ring.T.astype(np.int64)
-        ahead = np.roll(y, -1)
+        ahead = np.concatenate((y[1:], y[:1]))
         first, last = np.minimum(y, ahead), np.maximum(y, ahead)
         counts = last - first  # of rows that a vertical side passes
         rows.append(np.repeat(first, counts) + _ramps(counts))
