@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mapix._native.arrays import Array
 from mapix._native.core import CHANGED, CData, IntArray, address_of, ffi, lib, where_of
-from mapix._native.joint import PART
 from mapix._native.tree import Boxes, Keys, Tree, read, write
 from mapix.errors import MapixError
 
@@ -79,6 +77,8 @@ class Bulk:
 
     def _rows(self, keys: Keys) -> NDArray[np.uint32]:
         """Return rows of the lookup table, uint32 (n, 5), unchecked; without keys out of range."""
+        from mapix._native.arrays import Array
+
         keys = keys[keys < self.nsegments]
         table = Array(at=self._c.lut_at, row_nbytes=ROW_NBYTES, nrows=self.nsegments)
         rows = np.empty((len(keys), ROW_NBYTES // 4), np.uint32)
@@ -230,6 +230,8 @@ class _Files:
         self.files, self._begins, self._ordered = files, begins, ordered
         self.which = (np.searchsorted(begins, ordered, side="right") - 1).astype(np.uint32)
         self._maps = [file._source.mapping.cmap for file in files]
+        from mapix._native.joint import PART
+
         self._cells = np.zeros(len(files), PART)
         self._cells["map"], self._cells["begin"] = [address_of(c) for c in self._maps], begins
         self._iids = ffi.new("mapix_iid[]", [file._c[0] for file in files])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -12,7 +12,17 @@ from mapix.errors import LimitError
 from mapix.iid.layout import JSON_LIMIT, MOST_SIDE
 
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from numpy.typing import ArrayLike, NDArray
+
+    class HasKeys(Protocol):
+        """A group, a selection or an archive."""
+
+        @property
+        def keys(self) -> Keys:
+            """Keys, uint32 (n,)."""
+
 
 __all__ = [
     "Box",
@@ -36,14 +46,6 @@ Box = tuple[int, int, int, int]
 """minr, minc, maxr, maxc: rows and columns, half open."""
 
 Keys: TypeAlias = "NDArray[np.uint32]"
-
-
-class HasKeys(Protocol):
-    """A group, a selection or an archive."""
-
-    @property
-    def keys(self) -> Keys:
-        """Keys, uint32 (n,)."""
 
 
 KeysLike: TypeAlias = "HasKeys | ArrayLike"

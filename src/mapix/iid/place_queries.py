@@ -9,10 +9,11 @@ import numpy as np
 from mapix.iid.archive_base import ArchiveBase
 from mapix.iid.argument_checks import Keys
 from mapix.iid.layout import MOST_SIDE
-from mapix.iid.segment_fallback import SegmentFile
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
+    from mapix.iid.segment_file import SegmentFile
 
 __all__ = ["PlaceQueries"]
 
@@ -20,8 +21,7 @@ __all__ = ["PlaceQueries"]
 class PlaceQueries(ArchiveBase):
     """Queries by pixel and by window."""
 
-    # What answers exact queries by one call; this one never does.
-    _quickly: SegmentFile = SegmentFile()
+    _quickly: SegmentFile | None = None  # what may answer exact queries by one call
 
     def at(self, x: ArrayLike, y: ArrayLike, *, exact: bool = True, topmost: bool = False) -> Any:
         """Return the keys of the segments at a pixel, or at many.
@@ -42,7 +42,7 @@ class PlaceQueries(ArchiveBase):
             For arrays of points a pair (keys, offsets): those of point i are
             ``keys[offsets[i]:offsets[i + 1]]``; with ``topmost`` int64 (n,).
         """
-        if exact and not topmost:
+        if self._quickly is not None and exact and not topmost:
             found = self._quickly.at(x, y)
             if found is not None:
                 return found
@@ -64,7 +64,7 @@ class PlaceQueries(ArchiveBase):
 
         Parameters and return value are those of ``at``.
         """
-        if exact and not topmost:
+        if self._quickly is not None and exact and not topmost:
             found = self._quickly.region(bbox)
             if found is not None:
                 return found

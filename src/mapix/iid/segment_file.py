@@ -12,7 +12,7 @@ import numpy as np
 from mapix import _native
 from mapix._native.iid import FUNCTIONS, NONE, Iid, NameTable, array_at, name_hashes
 from mapix.errors import FormatError, warn
-from mapix.iid import segment_types, stored_index
+from mapix.iid import segment_types
 from mapix.iid.argument_checks import Box, Keys, Text, as_box, as_bytes
 from mapix.iid.layout import (
     LEAST_NBYTES,
@@ -31,6 +31,8 @@ from mapix.source import Source
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from mapix.iid.stored_index import Index
 
 __all__ = ["SegmentFile"]
 
@@ -229,12 +231,14 @@ class SegmentFile(segment_types.SegmentFile):
         return self.native.find(self.names, *back_to_back(domain, iids))
 
     @cached_property
-    def index(self) -> stored_index.Index | None:
+    def index(self) -> Index | None:
         """The stored index, if there is one that fits."""
+        from mapix.iid import stored_index
+
         return stored_index.read(self.source, self.layout)
 
     @property
-    def _searched(self) -> stored_index.Index | None:
+    def _searched(self) -> Index | None:
         """The index whose names are searched where they lie: of a remote object."""
         if self.source.mapping.remote is None or "names" in self.__dict__:
             return None

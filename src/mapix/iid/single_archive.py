@@ -12,7 +12,6 @@ import numpy as np
 from mapix._native.iid import RegionTree
 from mapix._native.tree import Tree
 from mapix.dataset import FileDataset
-from mapix.iid import stored_index
 from mapix.iid.archive import Archive
 from mapix.iid.argument_checks import Box, Keys
 from mapix.iid.groups import FileGroups
@@ -26,6 +25,7 @@ from mapix.source import Source
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mapix.iid.stored_index import Index
     from mapix.plans import Map
     from mapix.report import Report
 
@@ -116,7 +116,7 @@ class SingleArchive(Archive, FileDataset[Segment]):  # type: ignore[misc]  # par
         return self._file.heads[1] if known is None else known
 
     @property
-    def _index(self) -> stored_index.Index | None:
+    def _index(self) -> Index | None:
         return self._file.index
 
     @cached_property
@@ -146,7 +146,7 @@ class SingleArchive(Archive, FileDataset[Segment]):  # type: ignore[misc]  # par
         return self._regions
 
     @property
-    def _searched(self) -> stored_index.Index | None:
+    def _searched(self) -> Index | None:
         """The index whose tree is searched where it lies: of a remote archive."""
         remote = self.source.mapping.remote is not None
         return self._index if remote and "_tree" not in self.__dict__ else None
