@@ -354,6 +354,18 @@ typedef struct {
 int mapix_jsonl_lines(const mapix_map *map, mapix_lines *lines, uint64_t stop_at, uint64_t *begins,
                       uint64_t *numbers, uint64_t capacity, uint64_t *nwritten);
 
+/* Hash the names of files in n lines: line k is [begins[k], begins[k + 1]), a JSON object between blanks.  Its name is
+ * the text under the only key that is `file_name` or ends with `_file_name`, or, without such a key, under `filepath`.
+ * hashes[k] is that of mapix_name_hashes (MAPIX_NAME_IID) if found[k] is MAPIX_JSONL_NAMED, else 0. */
+enum {
+    MAPIX_JSONL_UNNAMED = 0, /* the object has no such key, or it is null */
+    MAPIX_JSONL_NAMED = 1,
+    MAPIX_JSONL_ODD = 2 /* for the caller to parse: not JSON, a key that occurs twice, several names, a number or a list as
+                           the name, escapes in it, or a shorter spelling of it (a//b, ./a); NaN; more than most_nbytes */
+};
+int mapix_jsonl_names(const mapix_map *map, const uint64_t *begins, uint64_t n, uint64_t most_nbytes, uint64_t seed,
+                      uint64_t *hashes, uint8_t *found);
+
 /* --- IID archives ---------------------------------------------------------------------------------
  *
  * The key of a segment is its number.  A window is a box.  Functions that take keys or windows in bulk

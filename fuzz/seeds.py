@@ -731,6 +731,32 @@ def jsonl_seeds() -> dict[str, bytes]:
     return out
 
 
+def name_seeds() -> dict[str, bytes]:
+    """Lines that name files in each way, some cut and changed everywhere; and each word."""
+    lines = {
+        "usual": b'{"file_name": "sub/a.png", "n": [1, -2e3, null, true], "o": {"a": {}, "b": []}}',
+        "path": b'{"filepath": "x/a.png", "size": 12}\r\n{"filepath": null}\n\n[1]',
+        "null": b'{"file_name": null, "filepath": "a"}\n{"mask_file_name": "12345678", "t": false}',
+        "two": b'{"a_file_name": "x", "file_name": "y"}\n{"file_name": 1}\n{"my_file_names": "z"}',
+        "twice": b'{"a": 1, "a": 2}\n{"o": {"x": 1, "x": 2}}\n{"o": {"x": 1}, "p": {"x": 1}}',
+        "escapes": b'{"file_name": "a\\u00e9\\n", "c": "\\ud800\\/"}\n{"\\u0061": 1}',
+        "wide": '{"file_name": "\u00e9\u20ac\U0001f600.png"}'.encode().replace(b"\xf0", b"\x97"),
+        "spelt": b'{"file_name": "./a"}\n{"file_name": "a//b"}\n{"file_name": "a/."}',
+        "wrong": b'{"n": 01}\n{"n": 1.}\n{"n": 1e}\n{"n": -}\n{"n": NaN}\n{"n" 1}\n{}{}\n{"a": 1,}',
+        "deep": b'{"a": ' + b"[" * 17 + b"]" * 17 + b"}",
+        "keys": b"{" + b", ".join(b'"%d": 1' % k for k in range(66)) + b"}",
+        "digits": b'{"n": ' + b"1" * 201 + b"}",
+    }
+    words = {f"word_{k}": b'{"file_name": "a' + bytes([k]) + b'"}' for k in range(128, 216)}
+    found = {name: bytes([255, 7]) + line for name, line in (lines | words).items()}
+    for name in ("usual", "path", "escapes"):
+        for k in range(len(lines[name])):
+            found[f"{name}_cut_{k}"] = bytes([255, 7]) + lines[name][:k]
+            found[f"{name}_not_{k}"] = bytes([255, 7]) + lines[name][:k] + lines[name][k + 1 :]
+    found["short"] = bytes([2, 7]) + lines["usual"]
+    return found
+
+
 def item_texts() -> dict[str, str]:
     """Arrays of values of each kind, each also cut and changed everywhere; and deep brackets."""
     texts = {
@@ -940,6 +966,7 @@ def main() -> None:
         "join": iid_seeds(),
         "json": json_seeds(),
         "jsonl": jsonl_seeds(),
+        "names": name_seeds(),
         "items": item_seeds(),
         "pictures": picture_seeds(),
         "resize": resize_seeds(),

@@ -1,4 +1,4 @@
-"""The compiled core's function for text files of lines."""
+"""The compiled core's functions for text files of lines."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from mapix.source import Mapping
 
 U64: TypeAlias = "NDArray[np.uint64]"
+ODD: int = lib.MAPIX_JSONL_ODD
 EVERYTHING = 2**64 - 1
 
 
@@ -81,3 +82,22 @@ class Lines:
 
 def _words(array: U64) -> CData:
     return ffi.from_buffer("uint64_t[]", array, require_writable=True)
+
+
+def hashes(
+    mapping: Mapping, edges: U64, most_nbytes: int, seed: int, into: U64
+) -> NDArray[np.uint8]:
+    """Hash the names of files in lines that are JSON objects: ``mapix_jsonl_names``.
+
+    Line k is ``edges[k]:edges[k + 1]``.  Hashes are written to ``into``, uint64 (n,); the result,
+    uint8 (n,), is ODD of lines that the caller has to parse.
+    """
+    found = np.empty(len(into), np.uint8)
+    begins, n = ffi.from_buffer("uint64_t[]", edges), len(into)
+    out = _words(into), ffi.from_buffer("uint8_t[]", found, require_writable=True)
+    status = mapping.guarded(lambda m: lib.mapix_jsonl_names(m, begins, n, most_nbytes, seed, *out))
+    if status:
+        from mapix._native.problems import problem
+
+        raise problem(status, (0, int(edges[0]), 0, 0), mapping.path, "jsonl")
+    return found

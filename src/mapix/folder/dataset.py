@@ -179,13 +179,16 @@ class ImageFolder(PictureDataset[Record]):
         Returns
         -------
         ndarray
-            int64 (k,).  Cost: the first call reads all lines, in some microseconds each, or less
-            with ``orjson`` installed.
+            int64 (k,).  Cost: the first call reads all lines, a gigabyte in about a second; names
+            with escapes, and lines with several names, take some microseconds each.
         """
         rows = self.metadata_file.rows_named(name)
         if self._rows is None:
             return rows
         return np.flatnonzero(np.isin(np.asarray(self._rows), rows)).astype(np.int64)
+
+    def _rows_named(self, name: Sequence[str]) -> NDArray[np.int64]:
+        return self.metadata_file.rows_named(*name)
 
     def __iter__(self) -> Iterator[Record]:
         file = self.metadata_file

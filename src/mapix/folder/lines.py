@@ -149,25 +149,36 @@ class Lines:
         begin, end = self.place(row)
         return bytes(_native.copy(self.source.mapping, begin, end - begin, self.format))
 
+    def edges(self) -> NDArray[np.uint64]:
+        """Return where all lines begin, and where the last one ends, uint64 (n + 1,)."""
+        begins, state = self._all()
+        return np.append(begins[: state.nrecords], np.uint64(state.begin))
+
     def __iter__(self) -> Iterator[bytes]:
         """Yield the bytes of all lines; a block of them is copied at a time."""
-        begins, state = self._all()
-        n = state.nrecords
-        edges = np.append(begins[:n], np.uint64(state.begin)).astype(np.int64)
-        row = 0
-        while row < n:
-            begin = int(edges[row])
-            last = int(np.searchsorted(edges, begin + BLOCK_NBYTES, "right")) - 1
-            if last <= row:
-                yield self.line(row)
-                row += 1
+        return self.some(None)
+
+    def some(self, rows: NDArray[np.int64] | None) -> Iterator[bytes]:
+        """Yield the bytes of lines, by number, ascending (None: all); copied by blocks."""
+        edges = self.edges().astype(np.int64)
+        begins, ends = (edges[:-1], edges[1:]) if rows is None else (edges[rows], edges[rows + 1])
+        k = 0
+        while k < len(begins):
+            begin = int(begins[k])
+            last = int(np.searchsorted(ends, begin + BLOCK_NBYTES, "right"))
+            if last <= k:
+                yield self.line(k if rows is None else int(rows[k]))
+                k += 1
                 continue
-            bounds = (edges[row : last + 1] - begin).tolist()
-            data = bytes(_native.copy(self.source.mapping, begin, bounds[-1], self.format))
-            for k in range(last - row):
-                line = data[bounds[k] : bounds[k + 1]]
-                yield line if len(line) <= self.limit else self.line(row + k)
-            row = last
+            bounds = np.stack([begins[k:last], ends[k:last]], axis=1) - begin
+            nbytes = int(ends[last - 1]) - begin
+            data = bytes(_native.copy(self.source.mapping, begin, nbytes, self.format))
+            for j, (first, end) in enumerate(bounds.tolist(), k):
+                if end - first <= self.limit:
+                    yield data[first:end]
+                else:
+                    yield self.line(j if rows is None else int(rows[j]))
+            k = last
 
     def value(self, row: int) -> Any:
         """Return a parsed line.

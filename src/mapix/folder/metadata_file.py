@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mapix.folder.files import Files, Settings
-from mapix.folder.layout import NAME, canonical, file_names, kind, spellings
+from mapix.folder.layout import NAME, canonical, kind, spellings
 from mapix.folder.lines import Lines
 from mapix.locations import absolute
 from mapix.registry import reopen
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from mapix.columns import Column
     from mapix.errors import FormatError
+    from mapix.folder.names import HashedNames, ParsedNames
     from mapix.folder.splits import Place
     from mapix.source import Fingerprint, Source
 
@@ -71,7 +73,7 @@ class MetadataFile:
         self.fields: dict[str, Any] | None = None
         self.labels_are_numbers = True
         self.directory = None if place.directory is None else absolute(place.directory)
-        self._rows: dict[str, int | list[int]] | None = None
+        self._by_name: HashedNames | ParsedNames | None = None
         self._open(expect)
 
     def _open(self, expect: Fingerprint | None) -> None:
@@ -129,34 +131,38 @@ class MetadataFile:
 
     def quick_metadata(self) -> Iterator[dict[str, Any]]:
         """Yield all lines, parsed by ``orjson`` where it is installed and finds the same."""
+        return self.some_metadata(None)
+
+    def some_metadata(self, rows: NDArray[np.int64] | None) -> Iterator[dict[str, Any]]:
+        """Yield lines by number, int64, ascending (None: all), as ``quick_metadata`` does."""
         quick = _quick_parser()
-        for row, line in enumerate(self.lines):
+        numbers = itertools.count() if rows is None else rows.tolist()
+        for row, line in zip(numbers, self.lines.some(rows), strict=False):
             known = None if quick is None or len(line) > MOST_QUICK_NBYTES else quick(line)
             yield self._object(row, self.lines.parsed(row, line) if known is None else known)
 
     def rows_named(self, name: str) -> NDArray[np.int64]:
-        """Return the numbers of the records that name a file, ascending.
+        """Return the numbers of the records that name a file, int64, ascending.
 
         Cost: the first call reads all lines.
         """
-        if self._rows is None:
-            self._rows = self._all_names()
-        there = (self._rows[n] for n in spellings(canonical(name)) if n in self._rows)
-        found = next(there, [])
-        return np.array([found] if isinstance(found, int) else found, np.int64)
+        if self._by_name is None:
+            self._by_name = self._read_names()
+        found = np.empty(0, np.int64)
+        for spelling in spellings(canonical(name)):
+            found = self._by_name.rows(spelling)
+            if len(found):
+                break
+        return found
 
-    def _all_names(self) -> dict[str, int | list[int]]:
-        rows: dict[str, int | list[int]] = {}
-        for row, metadata in enumerate(self.quick_metadata()):
-            try:
-                names = [canonical(name) for name in file_names(metadata).values()]
-            except ValueError as e:
-                raise self.error(row, str(e)) from e
-            for name in names if len(names) < 2 else dict.fromkeys(names):
-                before = rows.setdefault(name, row)
-                if before is not row:
-                    rows[name] = [before, row] if isinstance(before, int) else [*before, row]
-        return rows
+    def _read_names(self) -> HashedNames | ParsedNames:
+        from mapix.folder.names import HashedNames, ParsedNames
+
+        return (
+            HashedNames(self)
+            if self.is_jsonl
+            else ParsedNames(self, enumerate(self.all_metadata()))
+        )
 
     def close(self) -> None:
         """Release the file and the directory."""
