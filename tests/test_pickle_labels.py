@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import mapix
+from mapix import _native
 from mapix.vimh import pickle_labels
 from mapix.vimh.pickle_file import PickledBatch
 from records import settle
@@ -116,6 +117,26 @@ def test_verify_compares_stored_labels(tmp_path: Path, monkeypatch: pytest.Monke
     problems = " ".join(map(str, mapix.open(path).verify().problems))
     assert "labels in the cache do not match the pickle" in problems
     assert mapix.open(path, index="rebuild")[0].labels == {"param_1": 0, "param_7": 255}
+
+
+@pytest.mark.parametrize(("each", "alike"), [(2, 2), (-1, 1), (1, 1), (3, 1), (-2, 0), (4, 0)])
+def test_forged_headers_are_refused(tmp_path: Path, each: int, alike: int) -> None:
+    path = tmp_path / "train_batch"
+    path.write_bytes(pickle.dumps(batch("alike")))
+    settle(path)
+    ds = mapix.open(path, info=INFO)
+    want = seen(ds)
+    (place,) = stored(tmp_path)
+    data, head = place.read_bytes(), pickle_labels._HEAD
+    assert data[head.size :] == bytes([1, 7, *range(N), *range(255, 255 - N, -1)])  # columns
+    fields = list(head.unpack_from(data))
+    assert fields[8:10] == [2, 1]
+    fields[8:10] = each, alike
+    front = head.pack(*fields)[:-4]
+    own = _native.crc32c(front).to_bytes(4, "little")
+    place.write_bytes(front + own + data[head.size :])
+    assert pickle_labels.load(ds.source, N, ("labels", "fine_labels", "coarse_labels")) is None
+    assert seen(mapix.open(path, info=INFO)) == want
 
 
 def label_rows_of(found: dict[str, Any]) -> pickle_labels.LabelRows:

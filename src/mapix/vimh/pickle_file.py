@@ -296,8 +296,8 @@ class PickledBatch:
         rows = self.labels()
         found = []
         for k, key in enumerate(flat):
-            codes = rows.pairs[rows.pairs[:, 0] == k, 1]
-            least = max(FLAT_KEYS[key], int(codes.max(initial=0)) + 1)
+            codes = rows.column(k)
+            least = max(FLAT_KEYS[key], 1 + (0 if codes is None else int(codes.max(initial=0))))
             classes = max(_named_classes(self.source.full_path, key), least)
             found.append(
                 Parameter(key, k, max=float(classes - 1), num_classes=classes, direct=True)

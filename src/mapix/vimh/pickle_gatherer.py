@@ -139,6 +139,11 @@ class PickleGatherer(Gatherer):
         columns, names = self.label_columns
         return self._batch.labels().table(columns, len(names))
 
+    def known_column(self, id: int) -> tuple[NDArray[np.uint8], None] | None:
+        """Return a label that all records have, as it is stored; None of others."""
+        codes = self._batch.labels().column(id)
+        return None if codes is None else (codes, None)
+
     def label_table(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         """Return codes and presence of records."""
         codes, present = self._table

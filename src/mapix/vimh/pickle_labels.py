@@ -2,8 +2,10 @@
 
 The labels of a pickle are lists, and reading 350,000 of them takes a tenth of a second, so they are
 stored in the cache once.  The stored file is used only for the very file that it was made of, and
-only if no other user can have written it.  It has a header (``_HEAD``), then a number of labels per
-record, 1 byte each, unless all records have as many; then the pairs of id and code.
+only if no other user can have written it.  It has a header (``_HEAD``).  Where all records list the
+same ids in the same order, the ids follow, then all codes of each, so that a column is read as it
+lies there.  Of other pickles a number of labels per record follows, 1 byte each, unless all records
+have as many; then the pairs of id and code.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +26,11 @@ from mapix.source import Source, Unmapped
 __all__ = ["Facts", "LabelRows", "load", "store"]
 
 LEAST_RECORDS = 1 << 14  # smaller pickles are read in some milliseconds
-MAGIC = b"MAPIXPL1"
+MAGIC = b"MAPIXPL2"
 # Magic; dev, ino, size, mtime_ns, ctime_ns of the pickle; records, pairs; labels per record, or -1;
-# h, w, c as the pickle states them, or -1; which flat keys; CRC32C of what follows the header, and
-# of the fields up to here
-_HEAD = struct.Struct("<8s3Q2q2Qq3qQII")
+# 1 where columns follow, 0 for pairs; h, w, c as the pickle states them, or -1; which flat keys;
+# CRC32C of what follows the header, and of the fields up to here
+_HEAD = struct.Struct("<8s3Q2q2QqQ3qQII")
 SIDES = range(1 << 16)
 
 
@@ -46,17 +48,60 @@ class LabelRows:
 
     Attributes
     ----------
-    pairs : ndarray
-        As given, read-only.
     each : int or None
         N where all records have as many labels.
     """
 
-    def __init__(self, pairs: NDArray[np.uint8], counts: NDArray[np.int64] | int, n: int) -> None:
-        self.pairs = pairs
-        self.pairs.flags.writeable = False
+    def __init__(
+        self, pairs: NDArray[np.uint8] | None, counts: NDArray[np.int64] | int, n: int
+    ) -> None:
+        self._pairs = pairs
         self.each = counts if isinstance(counts, int) else None
         self._counts, self._n = counts, n
+
+    @classmethod
+    def of_columns(cls, ids: NDArray[np.uint8], codes: NDArray[np.uint8]) -> Self:
+        """Return the labels of records that all list ``ids`` (N,): ``codes`` (N, n)."""
+        made = cls(None, *codes.shape)
+        made.__dict__["columns"] = ids, codes
+        return made
+
+    @cached_property
+    def pairs(self) -> NDArray[np.uint8]:
+        """The pairs, uint8 (sum of N, 2), read-only."""
+        found = self._pairs
+        if found is None:
+            assert self.columns is not None
+            ids, codes = self.columns
+            made = np.empty((self._n, len(ids), 2), np.uint8)
+            made[:, :, 0], made[:, :, 1] = ids, codes.T
+            found = made.reshape(-1, 2)
+        found.flags.writeable = False
+        return found
+
+    @cached_property
+    def columns(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
+        """Ids (N,) and codes (N, n), where all records list the same ids in the same order.
+
+        Read-only; None of other labels.
+        """
+        if self.each is None or not self._n:
+            return None
+        table = self.pairs.reshape(self._n, self.each, 2)
+        if not all((table[:, k, 0] == table[0, k, 0]).all() for k in range(self.each)):
+            return None
+        codes = np.ascontiguousarray(table[:, :, 1].T)
+        codes.flags.writeable = False
+        return table[0, :, 0], codes
+
+    def column(self, id: int) -> NDArray[np.uint8] | None:
+        """Return the codes of a label, uint8 (n,), read-only; None unless all records have it."""
+        if self.columns is None:
+            return None
+        ids, codes = self.columns
+        # of an id that is repeated the last code counts, as the format has it
+        found = np.flatnonzero(ids == id)
+        return codes[found[-1]] if len(found) else None
 
     @cached_property
     def starts(self) -> NDArray[np.int64]:
@@ -71,8 +116,7 @@ class LabelRows:
 
     def ids(self) -> tuple[int, ...]:
         """Return all ids that occur, ascending."""
-        same = self._same_ids
-        found = np.bincount(self.pairs[:, 0] if same is None else same)
+        found = np.bincount(self.pairs[:, 0] if self.columns is None else self.columns[0])
         return tuple(np.flatnonzero(found).tolist())
 
     def of(self, row: int) -> NDArray[np.uint8]:
@@ -81,15 +125,6 @@ class LabelRows:
             return self.pairs[row * self.each : (row + 1) * self.each]
         return self.pairs[self.starts[row] : self.starts[row + 1]]
 
-    @cached_property
-    def _same_ids(self) -> NDArray[np.uint8] | None:
-        """Return the ids of each record where all list the same ones, in the same order."""
-        if self.each is None or not self._n:
-            return None
-        ids = self.pairs[:, 0].reshape(self._n, self.each)
-        same = all((ids[:, k] == ids[0, k]).all() for k in range(self.each))
-        return ids[0] if same else None
-
     def table(
         self, columns: NDArray[np.int16], ncolumns: int
     ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
@@ -97,12 +132,11 @@ class LabelRows:
         n = self._n
         codes = np.zeros((n, ncolumns), np.uint8)
         present = np.zeros((n, ncolumns), np.bool_)
-        same = self._same_ids
         # of an id that is repeated the last code counts, as the format has it
-        if same is not None:
-            given = self.pairs[:, 1].reshape(n, len(same))
-            for k, at in enumerate(columns.take(same)):
-                codes[:, at], present[:, at] = given[:, k], True
+        if self.columns is not None:
+            ids, given = self.columns
+            for k, at in enumerate(columns.take(ids)):
+                codes[:, at], present[:, at] = given[k], True
             return codes, present
         rows = np.repeat(np.arange(n), np.diff(self.starts))
         at = columns.take(self.pairs[:, 0]).astype(np.int64)
@@ -147,13 +181,18 @@ def store(source: Source, facts: Facts, n: int, flat_keys: Sequence[str]) -> Non
     labels, stated = facts.labels, tuple(-1 if d is None else d for d in facts.stated)
     if n < LEAST_RECORDS or racy_for(source) or any(d not in (-1, *SIDES) for d in stated):
         return
-    counts = b"" if labels.each is not None else labels.counts().tobytes()
-    tables = counts + np.ascontiguousarray(labels.pairs).tobytes()
+    if labels.columns is None:
+        counts = b"" if labels.each is not None else labels.counts().tobytes()
+        tables = counts + labels.pairs.tobytes()
+    else:
+        tables = b"".join(part.tobytes() for part in labels.columns)
+    alike = labels.columns is not None
+    crc = _native.crc32c(tables) if tables else 0
     each = -1 if labels.each is None else labels.each
     flat = sum(1 << flat_keys.index(key) for key in facts.flat)
-    crc = _native.crc32c(tables) if tables else 0
+    npairs = len(labels.pairs)
     fields = _HEAD.pack(
-        *(MAGIC, *_identity(source), n, len(labels.pairs), each, *stated, flat, crc, 0)
+        *(MAGIC, *_identity(source), n, npairs, each, alike, *stated, flat, crc, 0)
     )[:-4]
     try:
         with replacing(_place(source)) as f:
@@ -180,22 +219,31 @@ def load(source: Source, n: int, flat_keys: Sequence[str]) -> Facts | None:
 
 def _parsed(data: bytes, source: Source, n: int, flat_keys: Sequence[str]) -> Facts | None:
     magic, *about = _HEAD.unpack_from(data)
-    made_for, (nrecords, npairs, each), stated = tuple(about[:5]), about[5:8], about[8:11]
-    flat, crc, own = about[11:]
+    made_for, (nrecords, npairs, each, alike), stated = tuple(about[:5]), about[5:9], about[9:12]
+    flat, crc, own = about[12:]
     tables = memoryview(data)[_HEAD.size :]
     if (magic, made_for, nrecords) != (MAGIC, _identity(source), n):
         return None
     if own != _native.crc32c(data[: _HEAD.size - 4]) or flat >> len(flat_keys):
         return None
-    ncounts = n if each < 0 else 0
-    if len(tables) != ncounts + 2 * npairs or crc != (_native.crc32c(tables) if tables else 0):
+    if alike > (each >= 0):
         return None
-    counts = np.frombuffer(tables, np.uint8, ncounts).astype(np.int64)
+    before = each if alike else n if each < 0 else 0  # ids, or counts
+    if len(tables) != before + (1 if alike else 2) * npairs:
+        return None
+    if crc != (_native.crc32c(tables) if tables else 0):
+        return None
+    front = np.frombuffer(tables, np.uint8, before)
+    counts = front.astype(np.int64)
     if npairs != (int(counts.sum()) if each < 0 else each * n):
         return None
-    pairs = np.frombuffer(tables, np.uint8, 2 * npairs, ncounts).reshape(-1, 2)
+    rest = np.frombuffer(tables, np.uint8, offset=before)
+    if alike:
+        labels = LabelRows.of_columns(front, rest.reshape(each, n))
+    else:
+        labels = LabelRows(rest.reshape(-1, 2), counts if each < 0 else int(each), n)
     return Facts(
         tuple(None if d < 0 else d for d in stated),
         tuple(key for k, key in enumerate(flat_keys) if flat >> k & 1),
-        LabelRows(pairs, counts if each < 0 else int(each), n),
+        labels,
     )
