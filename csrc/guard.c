@@ -26,6 +26,10 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
+#ifdef __linux__
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #ifdef __APPLE__
 #define st_mtim st_mtimespec
@@ -283,6 +287,17 @@ int mapix_guarded_parts(const mapix_part *parts, uint64_t nparts, mapix_guarded_
     return run_framed(&f, fn, arg);
 }
 
+/* fstat, by the system call of that name: it is made in each call of a user.  glibc asks for the file of an empty path
+ * below the descriptor, which takes 390 in place of 330 ns. */
+static int describe(int fd, struct stat *found) {
+#if defined(__linux__) && defined(__x86_64__) && defined(__LP64__)
+    _Static_assert(sizeof *found == 144, "the kernel's struct stat");
+    return (int)syscall(SYS_fstat, fd, found);
+#else
+    return fstat(fd, found);
+#endif
+}
+
 int mapix_map_check(const mapix_map *map) {
     if (map->fault) {
         return __atomic_load_n(map->fault, __ATOMIC_RELAXED) ? MAPIX_E_CHANGED : MAPIX_OK;
@@ -295,7 +310,7 @@ int mapix_map_check(const mapix_map *map) {
         if (stat(map->path, &now)) {
             return MAPIX_E_CHANGED;
         }
-    } else if (fstat((int)map->fd, &now)) {
+    } else if (describe((int)map->fd, &now)) {
         return errno == EBADF ? MAPIX_E_CHANGED : MAPIX_E_SYSTEM; /* closed meanwhile */
     }
     const int64_t second = 1000000000;

@@ -54,6 +54,7 @@ int mapix_iid_columns(const mapix_map *map, const mapix_iid *iid, uint64_t first
     }
     columns_job job = {
         .map = map, .iid = iid, .first = first, .n = n, .boxes = boxes, .areas = areas};
+    iid_prefetch_row(map, iid, first); /* under way while the guard is entered */
     const int status = mapix_guarded_checked(map, sweep, &job);
     memcpy(totals, job.totals, sizeof job.totals);
     *where = job.where;

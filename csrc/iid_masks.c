@@ -160,6 +160,7 @@ int mapix_iid_own_mask(const mapix_map *map, const mapix_iid *iid, uint32_t key,
     if (!iid_usable(map, iid)) {
         return MAPIX_E_ARGUMENT;
     }
+    iid_prefetch_row(map, iid, key); /* under way while the guard is entered */
     const int status = mapix_guarded_checked(map, own_mask, &own);
     memcpy(box, own.box, 8);
     *where = own.job.where;
