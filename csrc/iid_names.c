@@ -4,6 +4,12 @@
 
 enum { BATCH = 32, TEXTS_AHEAD = 8 };
 
+/* A slot of a table of names: a tag of the hash, which is odd, and where the name begins in its section; 0 for none.
+ * So the lookup table is not read to compare names. */
+static inline uint64_t tag_of(uint64_t hash) {
+    return (hash >> 32 | 1) << 32;
+}
+
 typedef struct {
     const mapix_map *map;
     const mapix_iid *iid;
@@ -18,7 +24,7 @@ typedef struct {
 } names_job;
 
 typedef struct {
-    const uint8_t *domain, *iid;
+    const uint8_t *domain, *iid; /* back to back */
     uint64_t domain_nbytes, iid_nbytes;
 } iid_name;
 
@@ -157,32 +163,45 @@ int mapix_iid_texts(const mapix_map *map, const mapix_iid *iid, const uint32_t *
     if (!iid_usable(map, iid)) {
         return MAPIX_E_ARGUMENT;
     }
+    if (n) {
+        iid_prefetch_row(map, iid, keys[0]); /* under way while the guard is entered */
+    }
     const int status = mapix_guarded_checked(map, copy_texts, &job);
     *nbytes = job.nbytes;
     *where = job.base.where;
     return status;
 }
 
-/* The slot of a name: its own, or the empty one where it belongs. */
-static int find_slot(const names_job *job, const iid_name *name, uint64_t hash, uint64_t *slot,
-                     mapix_where *where) {
-    const uint64_t mask = job->nslots - 1, tag = hash >> 32;
+/* The name at a place of its section, and its key; 0 where there is none.  Of a slot: its lookup row was checked when
+ * the table was made, and the file is unchanged, or the call fails. */
+static int name_there(const names_job *job, uint64_t name_at, iid_name *name, uint64_t *key) {
+    const uint64_t left = job->iid->iids_nbytes - name_at;
+    if (name_at > job->iid->iids_nbytes || left < NAME_HEAD) {
+        return 0;
+    }
+    const uint8_t *p = job->map->base + job->iid->iids_at + name_at;
+    *key = iid_u32(p);
+    name->domain_nbytes = iid_u32(p + 4);
+    name->iid_nbytes = iid_u32(p + 8);
+    name->domain = p + NAME_HEAD;
+    name->iid = name->domain + name->domain_nbytes;
+    return *key < job->iid->nsegments && name->domain_nbytes + name->iid_nbytes <= left - NAME_HEAD;
+}
+
+/* The slot of a name: its own, and its key, or the empty one where it belongs, and -1. */
+static int find_slot(const names_job *job, const iid_name *name, uint64_t hash, uint64_t *slot, int64_t *found) {
+    const uint64_t mask = job->nslots - 1, tag = tag_of(hash);
     *slot = hash & mask;
     for (uint64_t k = 0; k < job->nslots; k++, *slot = (*slot + 1) & mask) {
         const uint64_t held = job->slots[*slot];
-        const uint64_t key = (held & UINT32_MAX) - 1;
+        iid_name other;
+        uint64_t key;
         if (!held) {
+            *found = -1;
             return MAPIX_OK;
         }
-        if (held >> 32 != tag || key >= job->iid->nsegments) {
-            continue;
-        }
-        iid_name other;
-        const int status = name_of(job, key, &other, where);
-        if (status) {
-            return status;
-        }
-        if (same_name(name, &other)) {
+        if ((held ^ tag) >> 32 == 0 && name_there(job, held & UINT32_MAX, &other, &key) && same_name(name, &other)) {
+            *found = (int64_t)key;
             return MAPIX_OK;
         }
     }
@@ -210,13 +229,17 @@ static int build_names(void *arg) {
         for (uint64_t i = 0; i < n; i++) {
             const uint64_t key = end - 1 - i;
             uint64_t slot;
-            const int status = find_slot(job, &names[i], hashes[i], &slot, &job->where);
+            int64_t later;
+            const int status = find_slot(job, &names[i], hashes[i], &slot, &later);
             if (status) {
                 return status;
             }
-            const uint64_t held = job->slots[slot];
-            job->next[key] = held ? (uint32_t)held - 1 : UINT32_MAX;
-            job->slots[slot] = hashes[i] >> 32 << 32 | (key + 1);
+            const uint64_t at = (uint64_t)(names[i].domain - NAME_HEAD - job->map->base);
+            if (later >= 0 && (uint64_t)later <= key) { /* it was another: the file is being written to */
+                return iid_fail(&job->where, MAPIX_E_IID_KEY, key, at, key, (uint64_t)later);
+            }
+            job->next[key] = later < 0 ? UINT32_MAX : (uint32_t)later;
+            job->slots[slot] = tag_of(hashes[i]) | (at - job->iid->iids_at);
         }
         end -= n;
     }
@@ -271,37 +294,48 @@ int mapix_name_hashes(const uint8_t *bytes, const uint64_t *ends, uint64_t n, ui
     return MAPIX_OK;
 }
 
-/* The key that a hash's first slot holds; UINT32_MAX where it holds none, or another's. */
-static inline uint32_t likely_key(const names_job *job, uint64_t hash) {
-    const uint64_t held = job->slots[hash & (job->nslots - 1)];
-    return held && held >> 32 == hash >> 32 ? (uint32_t)held - 1 : UINT32_MAX;
+/* Names of a batch, their hashes, and what else is asked for before it is needed: slots, then names. */
+typedef struct {
+    names_job base;
+    iid_name names[2][BATCH];
+    uint64_t hashes[2][BATCH];
+} find_job;
+
+/* Reads nothing of the map, so it needs no guard. */
+static void ask_for_names(find_job *job, uint64_t first) {
+    const names_job *base = &job->base;
+    const unsigned side = first / BATCH & 1;
+    const uint64_t n = base->n - first < BATCH ? base->n - first : BATCH;
+    for (uint64_t i = 0; i < n; i++) {
+        job->names[side][i] = wanted_name(base, first + i);
+        job->hashes[side][i] = hash_name(&job->names[side][i], base->seed);
+        __builtin_prefetch(&base->slots[job->hashes[side][i] & (base->nslots - 1)], 0, 3);
+    }
+    const uint8_t *section = base->map->base + base->iid->iids_at;
+    for (uint64_t i = 0; i < n; i++) {
+        const uint64_t held = base->slots[job->hashes[side][i] & (base->nslots - 1)];
+        if ((held ^ tag_of(job->hashes[side][i])) >> 32 == 0 && (held & UINT32_MAX) < base->iid->iids_nbytes) {
+            __builtin_prefetch(section + (held & UINT32_MAX), 0, 3);
+        }
+    }
 }
 
-/* A batch goes from slot to lookup row to name together, each step asked for before it is needed. */
+/* The first batch has been asked for. */
 static int find_names(void *arg) {
-    names_job *job = arg;
-    iid_name names[BATCH];
-    uint64_t hashes[BATCH];
-    for (uint64_t first = 0; first < job->n; first += BATCH) {
-        const uint64_t n = job->n - first < BATCH ? job->n - first : BATCH;
-        for (uint64_t i = 0; i < n; i++) {
-            names[i] = wanted_name(job, first + i);
-            hashes[i] = hash_name(&names[i], job->seed);
-            __builtin_prefetch(&job->slots[hashes[i] & (job->nslots - 1)], 0, 3);
+    find_job *job = arg;
+    const names_job *base = &job->base;
+    for (uint64_t first = 0; first < base->n; first += BATCH) {
+        const unsigned side = first / BATCH & 1;
+        if (base->n - first > BATCH) {
+            ask_for_names(job, first + BATCH);
         }
-        for (uint64_t i = 0; n > 1 && i < n; i++) {
-            iid_prefetch_row(job->map, job->iid, likely_key(job, hashes[i]));
-        }
-        for (uint64_t i = 0; n > 1 && i < n; i++) {
-            prefetch_name(job, likely_key(job, hashes[i]));
-        }
-        for (uint64_t i = 0; i < n; i++) {
+        for (uint64_t i = 0; i < BATCH && i < base->n - first; i++) {
             uint64_t slot;
-            const int status = find_slot(job, &names[i], hashes[i], &slot, &job->where);
+            const int status =
+                find_slot(base, &job->names[side][i], job->hashes[side][i], &slot, &base->keys[first + i]);
             if (status) {
                 return status;
             }
-            job->keys[first + i] = (int64_t)(job->slots[slot] & UINT32_MAX) - 1;
         }
     }
     return MAPIX_OK;
@@ -310,19 +344,21 @@ static int find_names(void *arg) {
 int mapix_iid_find(const mapix_map *map, const mapix_iid *iid, uint64_t seed,
                    const uint64_t *slots, uint64_t nslots, const uint8_t *bytes,
                    const uint64_t *ends, uint64_t n, int64_t *keys, mapix_where *where) {
-    names_job job = {.map = map,
-                       .iid = iid,
-                       .seed = seed,
-                       .slots = (uint64_t *)(uintptr_t)slots, /* only read here */
-                       .nslots = nslots,
-                       .bytes = bytes,
-                       .ends = ends,
-                       .n = n,
-                       .keys = keys};
-    if (!names_usable(&job) || !ends_ascend(ends, n)) {
+    find_job job;
+    job.base = (names_job){.map = map,
+                           .iid = iid,
+                           .seed = seed,
+                           .slots = (uint64_t *)(uintptr_t)slots, /* only read here */
+                           .nslots = nslots,
+                           .bytes = bytes,
+                           .ends = ends,
+                           .n = n,
+                           .keys = keys};
+    if (!names_usable(&job.base) || !ends_ascend(ends, n)) {
         return MAPIX_E_ARGUMENT;
     }
+    ask_for_names(&job, 0);
     const int status = mapix_guarded_checked(map, find_names, &job);
-    *where = job.where;
+    *where = job.base.where;
     return status;
 }

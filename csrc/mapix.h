@@ -546,14 +546,14 @@ int mapix_iid_texts(const mapix_map *map, const mapix_iid *iid, const uint32_t *
                     mapix_where *where);
 
 /* Make a table of names: nslots (a power of two, more than twice nsegments) words, which the caller has
- * zeroed, get a tag of the hash and key + 1 of the lowest key of each name.  next (nsegments) links to the
- * next higher key of the same name; UINT32_MAX at the last one.  A secret seed prevents that a hostile file
- * makes the table slow. */
+ * zeroed, get a tag of the hash of each name, and where the name of its lowest key begins in the section of
+ * names.  next (nsegments) links to the next higher key of the same name; UINT32_MAX at the last one.  A secret
+ * seed prevents that a hostile file makes the table slow. */
 int mapix_iid_names(const mapix_map *map, const mapix_iid *iid, uint64_t seed, uint64_t *slots,
                     uint64_t nslots, uint32_t *next, mapix_where *where);
 
 /* Find n names: the lowest key of each, -1 for unknown ones.  `bytes` has domain and iid of each name, which
- * end at ends[2 i] and ends[2 i + 1]. */
+ * end at ends[2 i] and ends[2 i + 1].  A table with wrong contents gives wrong keys, and no invalid access. */
 int mapix_iid_find(const mapix_map *map, const mapix_iid *iid, uint64_t seed,
                    const uint64_t *slots, uint64_t nslots, const uint8_t *bytes,
                    const uint64_t *ends, uint64_t n, int64_t *keys, mapix_where *where);

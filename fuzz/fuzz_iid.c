@@ -236,6 +236,23 @@ static void check_all_names(const archive *a, const mapix_map *map, uint64_t see
     free(keys), free(ends), free(text), free(found);
 }
 
+/* Of a table of another file: no access outside, and keys that there are. */
+static void check_other_slots(const archive *a, const mapix_map *map, uint64_t first, uint64_t seed,
+                              uint64_t *slots) {
+    const uint8_t text[] = "a";
+    const uint64_t ends[2] = {0, 1};
+    uint64_t hash;
+    CHECK(mapix_name_hashes(text, ends, 1, MAPIX_NAME, seed, &hash) == MAPIX_OK);
+    for (uint64_t k = 0; k < 127; k++) {
+        slots[k] = (hash >> 32 | 1) << 32 | (first + k) % (a->iid.iids_nbytes + 9);
+    }
+    slots[127] = 0;
+    int64_t found = -2;
+    mapix_where where;
+    const int status = mapix_iid_find(map, &a->iid, seed, slots, 128, text, ends, 1, &found, &where);
+    CHECK(status == MAPIX_OK && found >= -1 && found < (int64_t)a->iid.nsegments);
+}
+
 static void check_names(const archive *a, input *in) {
     const mapix_map map = {.base = a->bytes, .nbytes = a->nbytes, .fd = -1};
     const uint64_t n = a->iid.nsegments, seed = take_n(in, 8);
@@ -284,6 +301,7 @@ static void check_names(const archive *a, input *in) {
     if (!built) {
         check_all_names(a, &map, seed, slots, 128, next);
     }
+    check_other_slots(a, &map, take_n(in, 4), seed, slots);
 }
 
 static int boxes_meet(const uint16_t *a, const uint16_t *b) {

@@ -283,7 +283,7 @@ def test_life(path: Path) -> None:
         segment.mask(1, 2, 3)
     file = segment._file
     with pytest.raises(ValueError, match="attached once"):
-        file._attach(object(), object(), 0, 0, (0,) * 5)
+        file._attach(object(), object(), 0, 0, (0,) * 6)
 
 
 def test_closing_while_threads_read(path: Path) -> None:

@@ -20,7 +20,8 @@
 enum {
     MOST_NAME = 512,   /* bytes of a name, */
     MOST_MASK = 16384, /* pixels of a mask, */
-    MOST_HITS = 2048   /* and twice the candidates of a window, that are handled here */
+    MOST_HITS = 2048,  /* and twice the candidates of a window, that are handled here */
+    NAMES_AHEAD = 16   /* objects of Python that are asked for ahead */
 };
 
 typedef struct {
@@ -29,9 +30,10 @@ typedef struct {
     __typeof__(mapix_iid_own_mask) *own_mask;
     __typeof__(mapix_iid_find) *find;
     __typeof__(mapix_iid_hits) *hits;
+    __typeof__(mapix_name_hashes) *hashes;
 } functions;
 
-enum { NFUNCTIONS = 5 };
+enum { NFUNCTIONS = 6 };
 
 typedef struct {
     PyObject_HEAD
@@ -257,15 +259,26 @@ static PyObject *segments_find(segments_object *self, PyObject *const *args, Py_
     const char *first = text_of(args[0], &ndomain), *second = first ? text_of(args[1], &niid) : NULL;
     int status = MAPIX_E_ARGUMENT;
     int64_t key = -1;
-    held h;
-    if (second && KNOWN(self->slots) && ndomain <= MOST_NAME && niid <= MOST_NAME - ndomain && !begin(self, &h)) {
+    if (second && KNOWN(self->slots) && ndomain <= MOST_NAME && niid <= MOST_NAME - ndomain) {
         uint8_t bytes[MOST_NAME];
         const uint64_t ends[2] = {(uint64_t)ndomain, (uint64_t)(ndomain + niid)};
+        uint64_t hash;
         mapix_where where;
+        held h;
         memcpy(bytes, first, (size_t)ndomain);
         memcpy(bytes + ndomain, second, (size_t)niid);
-        status = end(&h, self->call.find(h.map, &self->iid, self->seed, self->slots, self->nslots, bytes,
-                                         ends, 1, &key, &where));
+        /* Two cache misses, under way while the GIL is released, and taken again. */
+        if (self->call.hashes(bytes, ends, 1, MAPIX_NAME, self->seed, &hash) == MAPIX_OK) {
+            MAPIX_PREFETCH(self->slots, (hash & (self->nslots - 1)) * sizeof *self->slots);
+        }
+        if (!begin(self, &h)) {
+            status = self->call.find(h.map, &self->iid, self->seed, self->slots, self->nslots, bytes, ends, 1,
+                                     &key, &where);
+            if (!status && key >= 0) {
+                MAPIX_PREFETCH(self->chain, (uint64_t)key * sizeof *self->chain);
+            }
+            status = end(&h, status);
+        }
     }
     PyObject *found = status ? NULL : keys_named(self, key);
     return found || PyErr_Occurred() ? found
@@ -291,6 +304,9 @@ static Py_ssize_t packed(PyObject *domain, PyObject *names, uint8_t **bytes, uin
     const char *first = text_of(domain, &ndomain);
     *ends = first ? malloc((size_t)(n ? n : 1) * 2 * sizeof **ends) : NULL;
     for (Py_ssize_t i = 0; *ends && i < n; i++) {
+        if (i + NAMES_AHEAD < n) {
+            MAPIX_PREFETCH(item_of(names, i + NAMES_AHEAD), 0);
+        }
         PyObject *name = item_of(names, i);
         if (!name || !text_of(name, &nbytes) || nbytes > PY_SSIZE_T_MAX - total - ndomain) {
             return -1;
@@ -402,7 +418,8 @@ static PyObject *segments_region(segments_object *self, PyObject *window) {
 static PyObject *segments_attach(segments_object *self, PyObject *args) {
     PyObject *source, *cmap;
     unsigned long long map, iid, f[NFUNCTIONS];
-    if (!PyArg_ParseTuple(args, "OOKK(KKKKK)", &source, &cmap, &map, &iid, &f[0], &f[1], &f[2], &f[3], &f[4])) {
+    if (!PyArg_ParseTuple(args, "OOKK(KKKKKK)", &source, &cmap, &map, &iid, &f[0], &f[1], &f[2], &f[3], &f[4],
+                          &f[5])) {
         return NULL;
     }
     if (!map || !iid || (self->source && self->source != source)) {
@@ -417,6 +434,7 @@ static PyObject *segments_attach(segments_object *self, PyObject *args) {
         self->call.own_mask = (__typeof__(self->call.own_mask))(uintptr_t)f[2];
         self->call.find = (__typeof__(self->call.find))(uintptr_t)f[3];
         self->call.hits = (__typeof__(self->call.hits))(uintptr_t)f[4];
+        self->call.hashes = (__typeof__(self->call.hashes))(uintptr_t)f[5];
     }
     PyObject *old;
     Py_BEGIN_CRITICAL_SECTION(self);

@@ -23,6 +23,8 @@ from mapix._native.iid_bulk import FORMAT, ROW_NBYTES, SEGMENTS_PER_CALL, Bulk
 from mapix._native.tree import Boxes, Keys, Tree, read, write
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from mapix.source import Source
@@ -52,6 +54,7 @@ HEAD_NBYTES = 16  # of a segment
 SMALL_MASK_PIXELS = 1 << 14  # masks up to this size are packed in the thread's workspace: 0.5 MB
 WIDE_NBYTES = 4  # per pixel, in masks of more values than a byte has
 OUTLINE_SIDE, OUTLINE_POINTS = 256, 1 << 12  # of masks whose outlines fit the workspace
+ROOM_NBYTES = 64  # for a name, at first
 WORKSPACE_KEYS = 1 << 12  # keys, or bytes of a name, in the workspace
 
 
@@ -194,12 +197,17 @@ class Iid(Bulk):
         cut, end = ends[0], ends[1]
         return bytes(mine.text[:cut]), bytes(mine.text[cut:end])
 
-    def texts(self, keys: Keys) -> list[tuple[bytes, bytes]]:
-        """Return (domain, iid) of keys: ``mapix_iid_texts``."""
+    def texts(
+        self, keys: Keys, check: Callable[[], object] | None = None
+    ) -> list[tuple[bytes, bytes]]:
+        """Return (domain, iid) of keys: ``mapix_iid_texts``.
+
+        ``check`` is called before memory for names of more than 64 bytes, on average, is allocated.
+        """
         mapping = self._source.mapping
         ends = np.empty(2 * len(keys), np.uint64)
         nbytes = ffi.new("uint64_t *")
-        room = 64 * len(keys)
+        room = ROOM_NBYTES * len(keys)
         for _ in range(2):
             out, where = bytearray(room), ffi.new("mapix_where *")
             args = (read("uint32_t[]", keys), len(keys), write("uint64_t[]", ends))
@@ -211,6 +219,8 @@ class Iid(Bulk):
             if status != lib.MAPIX_E_SHAPE:
                 break
             room = int(nbytes[0])
+            if check is not None:
+                check()
         if status:
             from mapix._native.problems import problem
 
@@ -516,8 +526,8 @@ class RegionTree:
 
 HITS = lib.mapix_iid_hits
 FUNCTIONS = tuple(
-    address_of(ffi.addressof(lib, f"mapix_iid_{name}"))
-    for name in ("columns", "texts", "own_mask", "find", "hits")
+    address_of(ffi.addressof(lib, f"mapix_{name}"))
+    for name in ("iid_columns", "iid_texts", "iid_own_mask", "iid_find", "iid_hits", "name_hashes")
 )
 """Addresses of functions, as ``SegmentFile._attach`` takes them."""
 PACKING = (

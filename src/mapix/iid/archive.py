@@ -97,6 +97,8 @@ class Archive(PixelQueries, PlaceQueries):
             uint32, ascending: all keys of that name; with one argument, all keys of that domain, or
             of that iid in any domain.  For a sequence: int64, the lowest key of each, or -1.
         """
+        if domain is not None and (type(iid) is bytes or type(iid) is str):
+            return self._names.all_of(domain, iid)  # what is called often, first
         if iid is not None and not isinstance(iid, TEXT):
             if domain is None:
                 raise TypeError("find of many names needs their domain")
