@@ -71,6 +71,7 @@ typedef struct {
     uint32_t *found;
     uint64_t capacity, nfound;
     uint32_t *counts;
+    uint64_t ngroup, ends[GROUP]; /* windows that are searched together, and where the leaves of each end */
     mapix_where where;
 } hits_job;
 
@@ -158,9 +159,12 @@ int mapix_iid_hits(const mapix_map *map, const mapix_iid *iid, const mapix_parts
     if (!iid_usable(map, iid) || *window > nwindows) {
         return MAPIX_E_ARGUMENT;
     }
-    hits_job job = {.map = map, .iid = iid, .parts = parts, .shape = tree_shape_of(parts->n),
-                    .windows = windows, .nwindows = nwindows, .window = *window, .found = found,
-                    .capacity = capacity, .counts = counts};
+    hits_job job;
+    job.map = map, job.iid = iid, job.parts = parts, job.shape = tree_shape_of(parts->n);
+    job.windows = windows, job.nwindows = nwindows, job.window = *window;
+    job.found = found, job.capacity = capacity, job.nfound = 0, job.counts = counts;
+    job.where = (mapix_where){0};
+    MAPIX_AT_LEVEL(find_group)(&job);
     const int status = mapix_guarded_checked(map, MAPIX_AT_LEVEL(find_hits), &job);
     *window = job.window;
     *nfound = job.nfound;
