@@ -293,6 +293,28 @@ def test_limits_of_sharing_are_where_they_are_said_to_be(tmp_path):
                 len(a.groups)
 
 
+def test_names_of_few_segments_are_limited_by_their_own_rows(tmp_path):
+    """The other rows are not read, unless the names are long."""
+    path = tmp_path / "x.iid"
+    with Writer(path) as out:
+        for k in range(100):
+            out.add("d", f"{k:03}", mask=np.ones((2, 2), bool), at=(0, 0))
+    want = mapix.open(path).names([7, 3, 7])
+    assert want == [(b"d", b"007"), (b"d", b"003"), (b"d", b"007")]
+    data = bytearray(path.read_bytes())
+    at = int.from_bytes(data[8:12], "little") + 20 * 50
+    data[at] ^= 1  # the key of another row
+    path.write_bytes(data)
+    a = mapix.open(path)
+    assert a.names([7, 3, 7]) == want
+    for keys in ([50], None, range(7)):
+        with pytest.raises(mapix.FormatError):
+            a.names(keys)
+    path.write_bytes(names_that_overlap(100, 300_000))
+    with pytest.raises(mapix.LimitError, match="names of .* share bytes"):
+        mapix.open(path).names([7, 3, 7])
+
+
 def test_run_lengths_of_a_huge_mask(tmp_path):
     rle = {"size": [60000, 60000], "counts": [0, 3_600_000_000]}
     with pytest.raises(mapix.LimitError, match="most_pixels=3600000000"):

@@ -26,6 +26,7 @@ Pair = tuple[bytes, bytes]
 """Domain and iid."""
 
 GATHERED_NBYTES = 1 << 18  # whose places are listed at once
+FEW_OF = 16  # names of fewer than one segment in so many: their rows alone are checked
 
 
 class Names:
@@ -37,8 +38,10 @@ class Names:
 
     def each(self, keys: NDArray[np.uint32]) -> list[Pair]:
         """Return (domain, iid) of keys."""
-        self._file.check_table()
-        return self._file.native.texts(keys) if len(keys) else []
+        file = self._file
+        if len(keys) * FEW_OF > len(file):
+            file.check_table()
+        return file.native.texts(keys, file.check_table) if len(keys) else []
 
     # --- keys by name -----------------------------------------------------------------------------
 
