@@ -294,14 +294,14 @@ int mapix_name_hashes(const uint8_t *bytes, const uint64_t *ends, uint64_t n, ui
     return MAPIX_OK;
 }
 
-/* Names of a batch, their hashes, and what else is asked for before it is needed: slots, then names. */
+/* Names of two batches, and their hashes: one is read, the other was asked for. */
 typedef struct {
     names_job base;
     iid_name names[2][BATCH];
     uint64_t hashes[2][BATCH];
 } find_job;
 
-/* Reads nothing of the map, so it needs no guard. */
+/* Hash a batch, and prefetch slots, then names.  Reads nothing of the map, so it needs no guard. */
 static void ask_for_names(find_job *job, uint64_t first) {
     const names_job *base = &job->base;
     const unsigned side = first / BATCH & 1;
