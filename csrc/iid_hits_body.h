@@ -43,5 +43,5 @@ TARGET static int NAME(find_hits)(void *arg) {
         job->window += n;
         NAME(find_group)(job);
     }
-    return MAPIX_OK; /* without room for the next window, the caller repeats it with a larger output */
+    return MAPIX_OK; /* if the next window does not fit, the caller repeats it with a larger output */
 }
