@@ -13,7 +13,7 @@ import pytest
 import mapix
 from mapix.iid import group_expression
 from mapix.iid.groups import Group
-from mapix.text import NESTED_NCHARS
+from mapix.syntax import NESTED_NCHARS
 from records import lacks_memory
 
 BROAD = re.compile(r"except (Exception|BaseException)|except:|MemoryError")

@@ -38,7 +38,7 @@ OF_BATCHES = {
     *("dataclasses", "json", "mapix.batch", "mapix.assembly", "mapix.columns", "mapix.text"),
     "mapix.options",
 }
-MODULES = {"vimh": 39, "idx": 31, "npy": 29, "iid": 42, "folder": 73, "tar": 52}
+MODULES = {"vimh": 39, "idx": 31, "npy": 30, "iid": 42, "folder": 73, "tar": 52}
 """Of mapix, that the first open and the first record of a process import, at most.
 
 Each takes 0.2 to 0.3 ms of the first open, wherever it lies.

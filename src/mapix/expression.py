@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mapix.text import parsed
+from mapix.syntax import parsed
 
 if TYPE_CHECKING:
     from mapix.columns import Column

@@ -20,7 +20,6 @@ __all__ = [
     "fitting",
     "nbytes",
     "never_failing",
-    "parsed",
     "percent",
     "plain_line",
     "printable",
@@ -32,8 +31,6 @@ __all__ = [
     "type_name",
     "value_text",
 ]
-
-NESTED_NCHARS = 500  # fewer characters do not fill the stack of Python's parser
 
 MOST_CHARACTERS = 100  # of a value in a description
 MOST_IN_TABLE = 60  # characters of a cell
@@ -300,8 +297,6 @@ def type_name(code: object) -> str:
 
     Of a type with fields, their names and types: ``flip uint8, angle float32``.
     """
-    import ast
-
     import numpy as np
 
     try:
@@ -391,24 +386,3 @@ class Progress:
     def __exit__(self, *exc: object) -> None:
         if self._terminal:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-
-
-def parsed(text: str) -> ast.expr:
-    """Return the tree of an expression in Python's syntax.
-
-    Raises
-    ------
-    SyntaxError
-        It is not an expression, or it is nested too deeply: then the error has no line number.
-    MemoryError
-        Memory runs out.  Python's parser has the same error for nesting, which takes more than
-        ``NESTED_NCHARS`` characters.
-    """
-    try:
-        return ast.parse(text, mode="eval").body
-    except MemoryError as e:
-        if len(text) <= NESTED_NCHARS:
-            raise
-        raise SyntaxError("it is nested too deeply") from e
-    except RecursionError as e:
-        raise SyntaxError("it is nested too deeply") from e

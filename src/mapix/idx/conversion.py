@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
@@ -191,9 +192,9 @@ def _row_shape(stream: Stream) -> tuple[int, ...]:
 def _label_name(path: str) -> str:
     """Return the name of the file of labels of a file of images."""
     folder, name = os.path.split(path)
-    if not IMAGES.search(name):
+    if not re.search(IMAGES, name):
         raise ValueError(
             f"labels have their place beside NAME-images-idx3-ubyte, not beside {name!r}: choose "
             "such a name, a directory, or label=False"
         )
-    return os.path.join(folder, IMAGES.sub(r"-labels\1idx1-ubyte", name))
+    return os.path.join(folder, re.sub(IMAGES, r"-labels\1idx1-ubyte", name))

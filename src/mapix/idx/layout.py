@@ -3,7 +3,9 @@
 ``docs/idx.md`` has the byte table.
 """
 
-from typing import Literal, NamedTuple
+from __future__ import annotations
+
+from typing import Literal
 
 import numpy as np
 
@@ -20,8 +22,7 @@ MOST_EMPTY = 1 << 16  # rows without numbers: no bytes of the file prove that th
 PREFIX_NBYTES = 4
 
 
-# Annotations are not text in this module: a NamedTuple would compile each of them.
-class Header(NamedTuple):
+class Header:
     """The header of a file.
 
     Attributes
@@ -36,10 +37,13 @@ class Header(NamedTuple):
         Of the header.
     """
 
-    byteorder: Literal[">", "<"]
-    code: str
-    shape: tuple[int, ...]
-    nbytes: int
+    __slots__ = ("byteorder", "code", "nbytes", "shape")
+
+    def __init__(
+        self, byteorder: Literal[">", "<"], code: str, shape: tuple[int, ...], nbytes: int
+    ) -> None:
+        self.byteorder: Literal[">", "<"] = byteorder
+        self.code, self.shape, self.nbytes = code, shape, nbytes
 
     @property
     def dtype(self) -> np.dtype[np.generic]:

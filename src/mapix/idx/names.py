@@ -12,13 +12,13 @@ from mapix.source import is_file, is_listed, name_of, path_beside, scan
 __all__ = ["FILES", "IMAGES", "images_of", "labels_of", "splits_of"]
 
 FILES = {"train": "train-images-idx{}-ubyte", "test": "t10k-images-idx{}-ubyte"}
-IMAGES = re.compile(r"-images([-.])idx\d+-ubyte")  # in the name of a file that has labels
-PLAIN_IMAGES = re.compile(r"(.*[-_.]|)images(\.idx)")  # as other programs' users choose them
+IMAGES = r"-images([-.])idx\d+-ubyte"  # in the name of a file that has labels
+PLAIN_IMAGES = r"(.*[-_.]|)images(\.idx)"  # as other programs' users choose them
 LABELS = ("idx1-ubyte", "idx2-int", "idx2-ubyte", "idx1-int")  # MNIST's, QMNIST's, one-hot ones
 SETS = ("MNIST", "FashionMNIST", "KMNIST", "EMNIST", "QMNIST")  # folders that torchvision makes
 MOST_NAMES = 1000  # in a directory that is searched: a folder of pictures can have millions
 
-_NAME = re.compile(r"(.*?)(train|t10k|test)-images([-.])idx([34])-ubyte(\.gz)?")
+_NAME = r"(.*?)(train|t10k|test)-images([-.])idx([34])-ubyte(\.gz)?"
 
 
 def _in(folder: str, split: str) -> list[str]:
@@ -42,7 +42,7 @@ def _by_prefix(folder: str, split: str) -> dict[str, str]:
         names = _usual(FILES)
     best: dict[str, tuple[tuple[str, ...], str]] = {}
     for name in names:
-        m = _NAME.fullmatch(name)
+        m = re.fullmatch(_NAME, name)
         if m is None or (m[2] == "train") != (split == "train"):
             continue
         path = os.path.join(folder, name)
@@ -84,9 +84,11 @@ def images_of(folder: str, split: str) -> list[str]:
 def labels_of(path: str) -> str | None:
     """Return the file of labels in the directory of a file of images, or None."""
     name = name_of(path).removesuffix(".gz")
-    m = IMAGES.search(name)
+    if "images" not in name:  # else a pattern is compiled at the first open
+        return None
+    m = re.search(IMAGES, name)
     if m is None:
-        plain = PLAIN_IMAGES.fullmatch(name)
+        plain = re.fullmatch(PLAIN_IMAGES, name)
         beside = plain and path_beside(path, f"{plain[1]}labels{plain[2]}")
         return beside if beside and is_file(beside) else None
     stem = f"{name[: m.start()]}-labels{m[1]}"
@@ -97,7 +99,7 @@ def labels_of(path: str) -> str | None:
 def splits_of(path: str) -> dict[str, str]:
     """Return split -> path of the images of the same dataset in the directory of a file."""
     folder, name = os.path.split(path)
-    m = _NAME.fullmatch(name)
+    m = re.fullmatch(_NAME, name)
     if m is None:
         return {}
     found = {split: _by_prefix(folder, split).get(m[1]) for split in FILES}

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix.iid.groups import Group
-from mapix.text import parsed
+from mapix.syntax import parsed
 
 __all__ = ["keys_in"]
 

@@ -3,11 +3,13 @@
 ``docs/iid.md`` has the table of all fields.
 """
 
+from __future__ import annotations
+
 import itertools
 import math
 import struct
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -60,17 +62,23 @@ Place = tuple[int, int]
 """Offset and length in bytes."""
 
 
-# Annotations are not text in this module: a NamedTuple would compile each of them.
-class Layout(NamedTuple):
+class Layout:
     """The header of an archive: the places of its sections, all within the file."""
 
-    version: int
-    rformat: int
-    lut: Place
-    iids: Place
-    meta: Place
-    groups: Place
-    segs: Place
+    __slots__ = ("groups", "iids", "lut", "meta", "rformat", "segs", "version")
+
+    def __init__(
+        self,
+        version: int,
+        rformat: int,
+        lut: Place,
+        iids: Place,
+        meta: Place,
+        groups: Place,
+        segs: Place,
+    ) -> None:
+        self.version, self.rformat = version, rformat
+        self.lut, self.iids, self.meta, self.groups, self.segs = lut, iids, meta, groups, segs
 
     @property
     def nsegments(self) -> int:
@@ -84,7 +92,7 @@ class Layout(NamedTuple):
         return max(at + nbytes for at, nbytes in places)
 
 
-def read_layout(source: "Source") -> Layout:
+def read_layout(source: Source) -> Layout:
     """Return the header of a file.
 
     Raises
@@ -127,7 +135,7 @@ def _finite(text: str) -> float:
     return number
 
 
-def _json(source: "Source", at: int, nbytes: int, what: str) -> Any:
+def _json(source: Source, at: int, nbytes: int, what: str) -> Any:
     if nbytes > JSON_LIMIT:
         raise LimitError(f"{source.path}: {what} of {nbytes} bytes, more than {JSON_LIMIT}")
     import json  # here: names, boxes and masks do not need it
@@ -174,7 +182,7 @@ def check_pixels(
         )
 
 
-def read_meta(source: "Source", layout: Layout) -> dict[str, Any]:
+def read_meta(source: Source, layout: Layout) -> dict[str, Any]:
     """Return the metadata, {} if the section is empty."""
     at, nbytes = layout.meta
     found = _json(source, at, nbytes, "meta") if nbytes else {}
@@ -197,7 +205,7 @@ def image_size(meta: Mapping[str, Any]) -> tuple[int, int] | None:
     return h, w
 
 
-def read_groups(source: "Source", layout: Layout) -> dict[str, Place]:
+def read_groups(source: Source, layout: Layout) -> dict[str, Place]:
     """Return name -> byte of the first key, and number of keys, in the order of the file.
 
     Raises

@@ -3,15 +3,17 @@
 The layout is documented by NumPy, in ``numpy.lib.format``; ``docs/npy.md`` states what is read.
 """
 
+from __future__ import annotations
+
 import ast
 import re
 import struct
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from mapix.errors import FormatError, LimitError, TruncatedError, UnsupportedError
-from mapix.text import parsed
+from mapix.syntax import parsed
 
 __all__ = ["FRONT_NBYTES", "LENGTHS", "MAGIC", "NPY", "Header", "parse"]
 
@@ -27,15 +29,12 @@ MOST_EMPTY = 1 << 16  # rows without numbers: no bytes of the file prove that th
 MOST_ITEM_NBYTES = 1 << 30
 MOST_FIELDS = 1000
 MOST_NESTED = 8  # records in records
-TYPE = re.compile(
-    r"[<>|=]?(?:[?]|b1|[iu][1248]|f[248]|c8|c16|[SUV][0-9]{1,10}"
-    r"|[mM]8(?:\[[0-9]*[A-Za-z]{1,2}(?:/[0-9]+)?\])?)"
-)
-LONG = re.compile(r"([0-9])L\b")  # an integer as Python 2 wrote it
+NUMBERS = {"b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16"}
+OTHERS = r"[<>|=]?(?:[SUV][0-9]{1,10}|[mM]8(?:\[[0-9]*[A-Za-z]{1,2}(?:/[0-9]+)?\])?)"
+LONG = r"([0-9])L\b"  # an integer as Python 2 wrote it
 
 
-# Annotations are not text in this module: a NamedTuple would compile each of them.
-class Header(NamedTuple):
+class Header:
     """The header of an array.
 
     Attributes
@@ -50,10 +49,12 @@ class Header(NamedTuple):
         Bytes before the first element.
     """
 
-    version: tuple[int, int]
-    dtype: np.dtype[Any]
-    shape: tuple[int, ...]
-    nbytes: int
+    __slots__ = ("dtype", "nbytes", "shape", "version")
+
+    def __init__(
+        self, version: tuple[int, int], dtype: np.dtype[Any], shape: tuple[int, ...], nbytes: int
+    ) -> None:
+        self.version, self.dtype, self.shape, self.nbytes = version, dtype, shape, nbytes
 
     @property
     def array_nbytes(self) -> int:
@@ -142,7 +143,7 @@ def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(parsed(text.strip()))
     except SyntaxError:
-        older = LONG.sub(r"\1", text.strip())
+        older = re.sub(LONG, r"\1", text.strip())
         if older == text.strip():
             raise
         return ast.literal_eval(parsed(older))
@@ -190,7 +191,8 @@ def _simple(descr: str) -> np.dtype[Any] | None:
     """Return a type of one name; None for Python objects."""
     if descr.lstrip("<>|=") in ("O", "O4", "O8"):
         return None
-    if not TYPE.fullmatch(descr):
+    name = descr[1:] if descr[:1] in ("<", ">", "|", "=") else descr
+    if name not in NUMBERS and name != "?" and not re.fullmatch(OTHERS, descr):
         raise ValueError("it is not a type of numbers, text or bytes")
     return np.dtype(descr)
 

@@ -9,7 +9,7 @@ import ast
 from collections.abc import Iterable
 from typing import Any
 
-from mapix.text import parsed
+from mapix.syntax import parsed
 
 __all__ = ["parts"]
 
