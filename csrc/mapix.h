@@ -116,9 +116,6 @@ void mapix_shut(mapix_map *map);
 /* Whether `path` leads to a file of nbytes, and nothing is at `journal`. */
 int mapix_settled(const char *path, const char *journal, uint64_t nbytes);
 
-/* The mode of a file or directory, as stat states it; -1 with errno set. */
-int64_t mapix_mode(const char *path);
-
 /* Replace memory at `at`, complete pages that the caller has mapped, by nbytes of a file from byte `from`
  * on, a multiple of a page; read-only, `shared` or private.  Returns MAPIX_OK, or MAPIX_E_SYSTEM with errno
  * set and the memory unchanged. */
@@ -146,6 +143,44 @@ typedef struct {
     uint16_t h, w, c;
     uint16_t reserved;
 } mapix_entry;
+
+/* The header of a stored index; src/mapix/vimh/index_store.py has its bytes. */
+enum { MAPIX_HAS_COLUMNS = 1, MAPIX_HAS_PRESENT = 2, MAPIX_HAS_CHECKSUMS = 4, MAPIX_HAS_MOMENTS = 8 };
+enum { MAPIX_INDEX_ENTRIES = 0, MAPIX_INDEX_LABELS = 1, MAPIX_INDEX_CHECKSUMS = 2, MAPIX_INDEX_MOMENTS = 3 };
+enum { MAPIX_INDEX_TABLES = 4 };
+typedef struct {
+    uint64_t dev, ino, size; /* of the file that it was made for */
+    int64_t mtime_ns, ctime_ns;
+    uint64_t nrecords, covered, stride, at;
+    uint64_t generation, entries_at;
+    uint64_t tables_at[4], tables_nbytes[4]; /* where each table lies, MAPIX_INDEX_ENTRIES and so on */
+    uint32_t crcs[4];
+    uint32_t head_nbytes, ids_differ, h, w, c, nlabels, channels;
+    uint32_t has; /* MAPIX_HAS_COLUMNS and so on */
+    uint32_t sample;
+    uint32_t slot; /* the number of the slot that counts */
+    uint64_t ids[4]; /* set of label ids, bit i of word i/64 */
+} mapix_index;
+
+/* Read the header of a stored index of nbytes, of which head_nbytes are there, for a file of file_nbytes that is
+ * opened with these options.  Returns MAPIX_OK: then the fields fit one another, and all tables lie in the index,
+ * one after another, of at most 2^48 records.  MAPIX_E_ARGUMENT: it cannot be used. */
+int mapix_index_read(const uint8_t *head, uint64_t head_nbytes, uint64_t nbytes, const char *options,
+                     uint64_t file_nbytes, mapix_index *found);
+
+/* Why a stored file is not trusted for a data file: it is of another user than this one, root and the owner of the
+ * data; other users may write to it, except a group that may write to the data; all users may replace files in
+ * its folder, or this cannot be found out. */
+enum { MAPIX_TRUSTED = 0, MAPIX_OF_ANOTHER = 1, MAPIX_WRITABLE = 2, MAPIX_REPLACEABLE = 3, MAPIX_NO_FOLDER = 4 };
+typedef struct {
+    uint64_t mode, uid, gid; /* as stat states them */
+} mapix_owner;
+int mapix_distrust(const char *path, const mapix_owner *file, const mapix_owner *data);
+
+/* Open a stored index for a file of `data`, as mapix_open does, and read its header.  Returns MAPIX_OK; MAPIX_E_SYSTEM
+ * with errno set; MAPIX_E_ARGUMENT where it is not trusted or cannot be used, and nothing is open. */
+int mapix_index_open(const char *path, const mapix_owner *data, uint64_t data_nbytes, const char *options, mapix_map *map,
+                     mapix_about *about, mapix_index *found);
 
 /* The state of a walk over a file.  The caller zeroes it, sets head_nbytes (6 or 14), and calls a
  * function below until `at` reaches the end of the map. */

@@ -93,8 +93,3 @@ int mapix_settled(const char *path, const char *journal, uint64_t nbytes) {
     struct stat now;
     return access(journal, F_OK) != 0 && stat(path, &now) == 0 && (uint64_t)now.st_size == nbytes;
 }
-
-int64_t mapix_mode(const char *path) {
-    struct stat found;
-    return stat(path, &found) ? -1 : (int64_t)found.st_mode;
-}

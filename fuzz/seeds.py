@@ -391,6 +391,29 @@ def index_seeds() -> dict[str, bytes]:
     return out
 
 
+def header_seeds() -> dict[str, bytes]:
+    """How it is read, sizes of the index and of the file, two slots of a stored index."""
+    fields = struct.Struct("<3Q2q16s128s2I3QQ4HH32sI5I2Q")
+    n, shape, covered = 10, (2, 2, 3), 290
+    labels_end = 4096 + 2 * n
+    sums_end = labels_end + -labels_end % 8 + 4 * n
+    end = sums_end + -sums_end % 8 + 32 * 3
+    tables_end = end + -end % 64
+    out = {}
+    for name, stride, has, at in (
+        ("uniform", 29, 0, 4096),
+        ("tables", 29, 15, tables_end),
+        ("mixed", 0, 0, 4096),
+        ("mixed_tables", 0, 15, tables_end),
+    ):
+        made = (14, 0, n, covered, stride, 0, *shape, 1, 3, b"\1", has, 0, 0, 0, 0, 5, 1, at)
+        slot = bytes(16) + fields.pack(1, 2, covered, 3, 4, b"vimh", b"key", *made)
+        sizes = number(at + (0 if stride else 16 * n), 4) + number(covered, 4)
+        for how in (0, 4, 8):
+            out[f"header_{name}_{how}"] = bytes([255, how]) + sizes + slot.ljust(1024, b"\0") + slot
+    return out
+
+
 def rows_seeds() -> dict[str, bytes]:
     """Rows of an array: full vectors of numbers, what is left over, and a row too many."""
     out = {}
@@ -481,7 +504,8 @@ def small_seeds() -> dict[str, bytes]:
         out[f"map_{shared}_{broken}_{nbytes}"] = bytes([12, shared, broken]) + number(nbytes)
     for what in range(5):
         out[f"lost_table_{what}"] = bytes([10, what, 3])
-    for made in (copy_seeds, crc_seeds, change_seeds, index_seeds, rows_seeds, pickle_seeds):
+    several = copy_seeds, crc_seeds, change_seeds, header_seeds, index_seeds, rows_seeds
+    for made in (*several, pickle_seeds):
         out |= made()
     return out
 

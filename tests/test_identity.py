@@ -14,7 +14,7 @@ import pytest
 
 import mapix
 from mapix import descriptors
-from mapix.source import SAMPLE_NBYTES, SAMPLES, Fingerprint, Source, same_time, sample
+from mapix.source import SAMPLE_NBYTES, SAMPLES, Fingerprint, Source, file_map, same_time, sample
 from slow_vimh import pack, record
 
 LARGE = SAMPLES * SAMPLE_NBYTES
@@ -211,7 +211,7 @@ def test_a_sample_is_the_same_without_a_descriptor(tmp_path, monkeypatch):
     read = Source(path)
     held = descriptors.held(id(read.mapping))
     want = sample(read.mapping, LARGE + 5000)
-    monkeypatch.setenv("MAPIX_BACKEND", "pread")
+    monkeypatch.setattr(file_map, "backend", "pread")
     copied = Source(path)
     descriptors.close(id(copied.mapping))
     copied.mapping._describe(

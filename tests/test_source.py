@@ -314,7 +314,7 @@ def test_a_file_is_read_where_maps_are_not_wanted(tmp_path, monkeypatch):
     path = tmp_path / "f"
     path.write_bytes(bytes(range(200)) * 50)
     settle(path)
-    monkeypatch.setenv("MAPIX_BACKEND", "pread")
+    monkeypatch.setattr(file_map, "backend", "pread")
     source = Source(path)
     assert not mapped(path)
     assert bytes(source.view) == source.read(0, 10_000) == path.read_bytes()
@@ -326,7 +326,7 @@ def test_a_file_is_read_where_maps_are_not_wanted(tmp_path, monkeypatch):
     assert array.tobytes() == bytes(range(200)) * 50  # a view survives what kills a map's reader
     with pytest.raises(mapix.FileChangedError, match="had 10000 bytes, now it has 10"):
         source.read(0, 10)
-    monkeypatch.setenv("MAPIX_BACKEND", "sendfile")
+    monkeypatch.setattr(file_map, "backend", "sendfile")
     with pytest.raises(ValueError, match="MAPIX_BACKEND is 'sendfile'"):
         Source(path)
 
@@ -347,7 +347,7 @@ def test_a_file_that_changes_while_it_is_read(tmp_path, monkeypatch, change):
     path = tmp_path / "f"
     path.write_bytes(bytes(10_000))
     settle(path)
-    monkeypatch.setenv("MAPIX_BACKEND", "pread")
+    monkeypatch.setattr(file_map, "backend", "pread")
     real = os.preadv
 
     def meanwhile(fd: int, buffers: Any, at: int) -> int:

@@ -12,6 +12,7 @@ import mapix.starting  # noqa: F401 - first, so that Ctrl-C ends the program qui
 # isort: split
 import os
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from mapix.errors import (
@@ -181,9 +182,15 @@ def open(path: Path | Sequence[Path], *, format: str | None = None, **options: A
     OSError
         The path cannot be opened.
     """
+    return _opener()(path, format=format, **options)
+
+
+@cache
+def _opener() -> Any:
+    """Import what opens; once, as the statement takes as long as a system call."""
     from mapix.registry import open_dataset
 
-    return open_dataset(path, format=format, **options)
+    return open_dataset
 
 
 def index(
@@ -221,10 +228,8 @@ def index(
     UnsupportedError
         The format needs no index.
     """
-    from mapix.registry import open_dataset
-
     given = {k: v for k, v in options.items() if k not in KEEPS}
-    opened = open_dataset(path, format=format, **given)
+    opened = open(path, format=format, **given)
     keep = getattr(opened, "keep_index", None)
     if keep is None:
         raise UnsupportedError(f"{opened.path}: {type(opened).__name__} needs no index")

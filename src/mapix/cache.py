@@ -38,12 +38,16 @@ class Writing(Protocol):
         """Write all of data at the end."""
 
 
-def cache_place(path: str, what: str, suffix: str = ".mapix") -> str:
-    """Return the path in the cache of the data named ``what``, derived from the file ``path``."""
+def cache_place(path: str, what: str, suffix: str = ".mapix", *, folder: str | None = None) -> str:
+    """Return the path in the cache of the data named ``what``, derived from the file ``path``.
+
+    ``folder`` is ``cache_folder()`` where it is known.
+    """
+    folder = cache_folder() if folder is None else folder
     # Two checksums, not a digest: importing hashlib takes megabytes and milliseconds.  If two files
     # share a name, no harm is done, since a stored file states which file it was made from.
     name = os.fsencode(os.path.abspath(path)) + b"\0" + what.encode()
-    return f"{cache_folder()}/{zlib.crc32(name):08x}{_native.crc32c(name):08x}{suffix}"
+    return f"{folder}/{zlib.crc32(name):08x}{_native.crc32c(name):08x}{suffix}"
 
 
 def distrusted(path: str, found: Fingerprint, data: Fingerprint) -> str | None:
@@ -60,13 +64,12 @@ def distrusted(path: str, found: Fingerprint, data: Fingerprint) -> str | None:
     found, data : Fingerprint
         Fingerprints of the stored file, from its open descriptor, and of the data file.
     """
-    if found.uid not in (os.geteuid(), 0, data.uid):
+    why = _native.distrust(path, found.owner, data.owner)
+    if why == _native.OF_ANOTHER:
         return f"its owner is user {found.uid}, not this user, root, or the owner of the data"
-    shared = data.mode & stat.S_IWGRP if data.gid == found.gid else 0
-    if found.mode & OTHERS_WRITE & ~shared:
+    if why == _native.WRITABLE:
         return f"other users may write to it (mode {stat.S_IMODE(found.mode):04o})"
-    folder = _native.mode_of(path.rpartition("/")[0] or ("/" if path[:1] == "/" else "."))
-    if folder & stat.S_IWOTH and not folder & stat.S_ISVTX:
+    if why == _native.REPLACEABLE:
         return "all users may replace files in its folder (no sticky bit)"
     return None
 

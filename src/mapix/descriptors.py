@@ -35,10 +35,11 @@ def _most() -> int:
     return MOST if allowed == resource.RLIM_INFINITY else max(LEAST, min(MOST, allowed // SHARE))
 
 
-def keep(key: int, fd: int) -> None:
+def keep(key: int, fd: int) -> bool:
     """Add a descriptor under ``key``; the pool closes it when it needs space.
 
-    Without memory it is closed at once, or one more than there should be stays open.
+    Returns whether it is open.  Without memory it is closed at once, or one more than there should
+    be stays open.
     """
     before = _pool.pop(key, -1)
     try:
@@ -52,6 +53,7 @@ def keep(key: int, fd: int) -> None:
             pass
     except MemoryError:
         pass
+    return _pool.get(key, -1) == fd
 
 
 def shut(fd: int) -> None:

@@ -22,7 +22,7 @@ def absolute(path: str) -> str:
 
     A URL is absolute.
     """
-    if os.path.isabs(path) or is_url(path):
+    if path.startswith("/") or is_url(path):
         return path
     return os.path.join(os.getcwd(), path)
 

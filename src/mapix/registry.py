@@ -11,7 +11,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, cached_property, lru_cache
 from itertools import islice
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -45,6 +45,7 @@ __all__ = [
 ]
 
 ENTRY_POINTS = "mapix.formats"
+MOST_FRONTS = 16  # first bytes of files of which it is known what speaks for them
 MOST_ALIKE = 20  # entries of a directory with the same ending that are inspected
 MOST_NAMED = 4  # of them that a message names
 TRIES = 9  # at reading the first bytes of a file that another process appends to
@@ -78,8 +79,6 @@ class Candidate:
         self.among = among
         self._file: Unmapped | None = None  # while it is recognised
         self._source: Source | None = None
-        self._front: bytes | None = None
-        self._is_directory: bool | None = None
 
     @classmethod
     def of(cls, path: "str | os.PathLike[str] | Candidate") -> "Candidate":
@@ -89,12 +88,10 @@ class Candidate:
     def __fspath__(self) -> str:
         return self.path
 
-    @property
+    @cached_property
     def is_directory(self) -> bool:
         """Whether the path is a directory."""
-        if self._is_directory is None:
-            self._is_directory = is_folder(self.path)
-        return self._is_directory
+        return is_folder(self.path)
 
     @property
     def source(self) -> Source:
@@ -108,7 +105,7 @@ class Candidate:
             It is not the expected one.
         """
         if self._source is None:
-            file = self._file
+            file, self._file = self._file, None
             self._source = Source(self.path, self.expect) if file is None else file.mapped()
         return self._source
 
@@ -126,13 +123,16 @@ class Candidate:
             return
         try:
             file = self._file = Unmapped(self.path, wait=False)
-            self._is_directory = False
+            self.is_directory = False
             if file.absent:
                 for ahead in tuple(_ahead):
                     resolved(ahead)(file)
                 file.wait_for_front()
+            front = file.front()
+            if front is not None:
+                self.front = front
         except IsADirectoryError:
-            self._is_directory = True
+            self.is_directory = True
         except OSError:
             if not self.is_directory:  # which may be one that cannot be listed
                 raise
@@ -143,15 +143,10 @@ class Candidate:
         if file is not None:
             file.close()
 
-    @property
+    @cached_property
     def front(self) -> bytes:
         """The first 512 bytes, or all of a shorter file; empty of a directory."""
-        if self._front is None:
-            known = None if self._file is None else self._file.front()
-            if known is None:
-                known = b"" if self.is_directory else self._first_bytes()
-            self._front = known
-        return self._front
+        return b"" if self.is_directory else self._first_bytes()
 
     def _first_bytes(self) -> bytes:
         for _ in range(TRIES - 1):
@@ -399,6 +394,7 @@ class Evidence:
     def __init__(self, formats: Iterable[Format]) -> None:
         self.formats = tuple(formats)
         self._magic = [(at, magic, f) for f in self.formats for at, magic in f.magic]
+        self._alike = lru_cache(MOST_FRONTS)(self._with_front)
         self._suffixes = tuple(suffix for f in self.formats for suffix in f.suffixes)
         self._fronts = [(f.front, f) for f in self.formats if f.front is not None]
         self._unmarked = [f for f in self.formats if f.unmarked]
@@ -423,9 +419,12 @@ class Evidence:
                 yield found
         if candidate.path.endswith(self._suffixes):
             yield from (f for f in self.formats if candidate.path.endswith(f.suffixes))
-        if front:
-            yield from (found for speaks, found in self._fronts if speaks(front))
+        yield from self._alike(front)
         yield from self._unmarked
+
+    def _with_front(self, front: bytes) -> list[Format]:
+        """Return the formats of which ``front`` finds that the first bytes might be theirs."""
+        return [found for speaks, found in self._fronts if front and speaks(front)]
 
 
 _ahead: dict[Deferred, None] = {}  # of the formats that this process has opened

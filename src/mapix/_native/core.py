@@ -25,9 +25,13 @@ __all__ = [
     "BY_PATH",
     "CHANGED",
     "FAULT",
+    "OF_ANOTHER",
     "OK",
+    "REPLACEABLE",
     "SYSTEM",
+    "TRUSTED",
     "UNCHECKED",
+    "WRITABLE",
     "CData",
     "IntArray",
     "OpenFile",
@@ -44,12 +48,13 @@ __all__ = [
     "copy",
     "crc32c",
     "crc32c_blocks",
+    "distrust",
+    "exported",
     "ffi",
     "file_crc32c",
     "is_settled",
     "lib",
     "map_file",
-    "mode_of",
     "new_held_map",
     "new_map",
     "new_sparse_map",
@@ -90,6 +95,7 @@ def where_of(w: CData) -> Where:
 UNCHECKED: int = lib.MAPIX_UNCHECKED
 BY_PATH: int = lib.MAPIX_BY_PATH
 ABSENT: int = lib.MAPIX_ABSENT
+_BYTES = ffi.typeof("uint8_t *")
 ABOUT = struct.Struct("=3Q2q5Q")  # mapix_about, without the first bytes
 
 
@@ -108,11 +114,13 @@ class OpenFile:
         The first bytes; None where they could not be read, or the file was changed meanwhile.
     absent : bool
         Whether they are not in memory, and the kernel was asked for them: call ``read``.
+    index : CData or None
+        Of a stored index its header, a ``mapix_index``.
     given : bool
         Whether the descriptor has another owner now: ``close`` does nothing.
     """
 
-    __slots__ = ("absent", "cmap", "front", "given", "state")
+    __slots__ = ("absent", "cmap", "front", "given", "index", "state")
 
     def __init__(self) -> None:
         self.cmap = ffi.new("mapix_map *")
@@ -130,6 +138,25 @@ class OpenFile:
         if lib.mapix_open(path, self.cmap, about, nfront, wait):
             return int(ffi.errno)
         self._take(about)
+        return 0
+
+    def open_index(
+        self, path: bytes, owner: tuple[int, int, int], nbytes: int, options: bytes
+    ) -> int:
+        """Open the stored index of a file of ``nbytes``, and read its header: ``mapix_index_open``.
+
+        ``owner`` is the mode, user and group of the file.  Returns 0, and ``index`` is the header;
+        nothing is open, and it is None, where the index is not trusted or cannot be used.  Or
+        returns the system's errno.
+        """
+        about, found = ffi.new("mapix_about *"), ffi.new("mapix_index *")
+        data = ffi.new("mapix_owner *", owner)
+        status = lib.mapix_index_open(path, data, nbytes, options, self.cmap, about, found)
+        if status:
+            self.index = None
+            return int(ffi.errno) if status == SYSTEM else 0
+        self._take(about)
+        self.index = found
         return 0
 
     def take(self, opener: Callable[[], int], nfront: int) -> None:
@@ -184,12 +211,22 @@ def is_settled(path: str, journal: str, nbytes: int) -> bool:
     return bool(lib.mapix_settled(os.fsencode(path), os.fsencode(journal), nbytes))
 
 
-def mode_of(path: str) -> int:
-    """Return the mode of a file or directory; raise OSError with the system's reason."""
-    mode: int = lib.mapix_mode(os.fsencode(path))
-    if mode < 0:
+TRUSTED: int = lib.MAPIX_TRUSTED
+OF_ANOTHER: int = lib.MAPIX_OF_ANOTHER
+WRITABLE: int = lib.MAPIX_WRITABLE
+REPLACEABLE: int = lib.MAPIX_REPLACEABLE
+
+
+def distrust(path: str, file: tuple[int, int, int], data: tuple[int, int, int]) -> int:
+    """Return whether a stored file is TRUSTED for a data file, or why not: ``mapix_distrust``.
+
+    ``file`` and ``data`` are mode, user and group.  Raises OSError if its folder cannot be checked.
+    """
+    owners = ffi.new("mapix_owner *", file), ffi.new("mapix_owner *", data)
+    found: int = lib.mapix_distrust(os.fsencode(path), *owners)
+    if found == lib.MAPIX_NO_FOLDER:
         raise OSError(ffi.errno, os.strerror(ffi.errno), path)
-    return mode
+    return found
 
 
 def new_map(
@@ -342,6 +379,12 @@ def warm(mapping: Mapping, at: int, nbytes: int) -> None:
 def buffer_of(data: object) -> CData:
     """Return a pointer to the bytes of a buffer; it keeps the buffer exported."""
     return ffi.from_buffer("uint8_t[]", data)
+
+
+def exported(data: object, begin: int = 0) -> tuple[CData, CData]:
+    """Return a pointer that keeps a buffer exported, and a ``uint8_t *`` to its byte ``begin``."""
+    owner = ffi.from_buffer(data)
+    return owner, ffi.cast(_BYTES, owner) + begin
 
 
 def writable(array: NDArray[Any]) -> CData:

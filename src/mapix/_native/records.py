@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,6 +47,7 @@ __all__ = [
     "ids_of",
     "new_gather",
     "pickle_rows",
+    "read_index",
 ]
 
 ENTRY = np.dtype([("at_n", "<u8"), ("h", "<u2"), ("w", "<u2"), ("c", "<u2"), ("reserved", "<u2")])
@@ -73,13 +75,26 @@ GATHER = int(ffi.cast("uintptr_t", ffi.addressof(lib, "mapix_table_gather")))
 """Addresses of C functions, for ``mapix._record``."""
 
 
-def ids_of(bits: int) -> tuple[int, ...]:
-    """Return the label ids of a set, a bit for each, ascending."""
-    found = []
-    while bits:
-        found.append((bits & -bits).bit_length() - 1)
-        bits &= bits - 1
-    return tuple(found)
+@lru_cache(64)  # files of one dataset have the same ids
+def _ids(*words: int) -> tuple[int, ...]:
+    """Return the label ids of a set, bit i of word i // 64, ascending."""
+    return tuple(64 * k + i for k, word in enumerate(words) for i in range(64) if word >> i & 1)
+
+
+def read_index(head: bytes, nbytes: int, options: bytes, file_nbytes: int) -> CData | None:
+    """Read the header of a stored index: return its ``mapix_index``; None if it cannot be used.
+
+    ``nbytes`` is the size of the index, ``file_nbytes`` that of the file.
+    """
+    found = ffi.new("mapix_index *")
+    if lib.mapix_index_read(head, len(head), nbytes, options, file_nbytes, found):
+        return None
+    return found
+
+
+def ids_of(state: CData) -> tuple[int, ...]:
+    """Return the label ids of a ``mapix_index`` or ``mapix_walk``, ascending."""
+    return _ids(*state.ids)
 
 
 class Table:

@@ -54,7 +54,7 @@ class Walk:
     @property
     def ids(self) -> tuple[int, ...]:
         """Label ids found so far, ascending."""
-        return ids_of(sum(int(word) << 64 * k for k, word in enumerate(self._c.ids)))
+        return ids_of(self._c)
 
     @property
     def where(self) -> Where:

@@ -18,7 +18,7 @@ from mapix.source.fingerprint import (
     same_time,
     sample,
 )
-from mapix.source.opened import Source, Unmapped
+from mapix.source.opened import MappedLater, Source, Unmapped
 from mapix.source.paths import (
     Entry,
     ask_for_ends,
@@ -27,6 +27,7 @@ from mapix.source.paths import (
     is_folder,
     is_listed,
     name_of,
+    opened_index,
     path_beside,
     peek,
     read_beside,
@@ -45,6 +46,7 @@ __all__ = [
     "SAMPLE_NBYTES",
     "Entry",
     "Fingerprint",
+    "MappedLater",
     "Mapping",
     "Needs",
     "RemoteFolder",
@@ -59,6 +61,7 @@ __all__ = [
     "is_listed",
     "is_url",
     "name_of",
+    "opened_index",
     "path_beside",
     "peek",
     "read_beside",

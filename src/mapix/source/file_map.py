@@ -26,6 +26,8 @@ Needs = Callable[[], tuple[_native.IntArray, _native.IntArray]]
 BACKEND = "MAPIX_BACKEND"
 """Environment variable: "mmap" maps files; "pread" reads complete files into memory at opening."""
 
+backend = os.environ.get(BACKEND) or "mmap"  # read once: that takes as long as a system call
+
 HUGE_NBYTES = 2 << 20  # a huge page
 
 ADVICE = {
@@ -71,14 +73,13 @@ def mapped(nbytes: int, fd: int, path: str, *, shared: bool) -> tuple[Exporter, 
     if fast is not None:
         return fast.Memory(fd, nbytes, shared), 0
     memory, begin = reserved(nbytes, path)
-    where = _native.cast("uint8_t *", _native.buffer_of(memory)) + begin
+    _, where = _native.exported(memory, begin)
     _native.map_file(where, nbytes, fd, shared=shared)
     return memory, begin
 
 
 def _filled(nbytes: int, fd: int, path: str, copies: Copies | None) -> tuple[Exporter, int]:
     """Map a file, or read it into memory; errors name the path, unlike the system's."""
-    backend = os.environ.get(BACKEND) or "mmap"
     if backend not in ("mmap", "pread"):
         raise ValueError(f"{BACKEND} is {backend!r}; it can be 'mmap' or 'pread'")
     if copies is not None:
@@ -92,7 +93,7 @@ def _filled(nbytes: int, fd: int, path: str, copies: Copies | None) -> tuple[Exp
                 if e.errno != errno.ENODEV:
                     raise OSError(e.errno, f"cannot map: {os.strerror(e.errno or 0)}", path) from e
     memory, begin = reserved(nbytes, path)
-    _read(_native.cast("uint8_t *", _native.buffer_of(memory)) + begin, nbytes, fd, path)
+    _read(_native.exported(memory, begin)[1], nbytes, fd, path)
     return memory, begin
 
 
@@ -149,22 +150,21 @@ class Mapping:
             file = opened(path) if open is None else taken(open)
         try:
             cmap = file.cmap
-            self.fingerprint = Fingerprint.of_file(file)
-            fd, size = cmap.fd, self.fingerprint.size
-            if not stat.S_ISREG(self.fingerprint.mode):
+            known = self.fingerprint = Fingerprint.of_file(file)
+            fd, size = cmap.fd, known.size
+            if not stat.S_ISREG(known.mode):
                 raise OSError(f"{path}: not a regular file")
             # The size comes from the mapped descriptor, never from the path.
-            self.nbytes = size if limit is None else limit
-            if self.nbytes > size:
+            nbytes = self.nbytes = size if limit is None else limit
+            if nbytes > size:
                 raise FileChangedError(path, "the file was cut while it was opened; open it again")
             copies = current()
             # An empty file cannot be mapped, and there is nothing to read in it.
-            data, begin = _filled(self.nbytes, fd, path, copies) if self.nbytes else (b"", 0)
+            data, begin = _filled(nbytes, fd, path, copies) if nbytes else (b"", 0)
             # Read-only memory exports read-only buffers, so no array over it can be made writable.
-            self.memory = memoryview(data)[begin : begin + self.nbytes]
+            self.memory = memoryview(data)[begin : begin + nbytes]
             # not of the memoryview: Python's garbage collector clears one before its exports
-            self._exported = _native.buffer_of(data)
-            self._buffer = _native.cast("uint8_t *", self._exported) + begin
+            self._exported, self._buffer = _native.exported(data, begin)
             if copies is not None and limit is None:
                 moved = self.fingerprint.difference(Fingerprint.of(os.fstat(fd)))
                 if moved is not None:
@@ -172,8 +172,8 @@ class Mapping:
             # never checked: a copy, and a file that another process appends to all the time
             self.limited = limit is not None or copies is not None
             front = file.front
-            self._front = None if front is None else front[: min(FRONT_NBYTES, self.nbytes)]
-            cmap.base, cmap.nbytes = self._buffer, self.nbytes
+            self._front = None if front is None else front[: min(FRONT_NBYTES, nbytes)]
+            cmap.base, cmap.nbytes = self._buffer, nbytes
         except BaseException:
             file.close()
             raise
@@ -182,9 +182,8 @@ class Mapping:
             file.close()
             return
         file.given = True
-        descriptors.keep(key, fd)  # nothing may fail before it
-        if descriptors.held(key) != fd:
-            self._describe(self.fingerprint)
+        if not descriptors.keep(key, fd):  # nothing may fail before it
+            self._describe(known)
 
     def _describe(self, now: Fingerprint) -> None:
         """Make the C map anew, for the file as it is now."""
@@ -316,8 +315,7 @@ class HeldMapping(Mapping):
         self.fingerprint = fingerprint
         self.nbytes, self.limited, self.access = len(data), True, ""
         self.memory = memoryview(data).toreadonly()
-        self._exported = _native.buffer_of(data)
-        self._buffer = _native.cast("uint8_t *", self._exported)
+        self._exported, self._buffer = _native.exported(data)
         self._sample = self._front = None
         self.cmap = _native.new_held_map(self._buffer, self.nbytes)
         self._located = None

@@ -55,6 +55,11 @@ class Fingerprint(NamedTuple):
         """Make a fingerprint of an open file, as it was when it was opened."""
         return tuple.__new__(cls, (*file.state, None))
 
+    @property
+    def owner(self) -> tuple[int, int, int]:
+        """Mode, user and group."""
+        return self[5:8]
+
     def difference(self, now: "Fingerprint") -> str | None:
         """Return a text that states what changed since then; None if the bytes can be the same.
 
@@ -79,6 +84,9 @@ class Fingerprint(NamedTuple):
         if self.ctime_ns != now.ctime_ns and not explained:
             return "the file was touched (its change time changed, its modification time did not)"
         return None
+
+
+MODE = Fingerprint._fields.index("mode")
 
 
 def fingerprint_of_object(tag: str | None, nbytes: int, modified_ns: int) -> "Fingerprint":

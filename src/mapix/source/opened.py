@@ -5,15 +5,20 @@ from __future__ import annotations
 import functools
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Self
 
-from mapix import _native
+from mapix import _native, descriptors
 from mapix.copies import current
 from mapix.errors import ClosedError, FileChangedError
 from mapix.locations import absolute, is_url
 from mapix.source.file_map import HeldMapping, Mapping
-from mapix.source.fingerprint import Fingerprint, content_difference, fingerprint_of_object
+from mapix.source.fingerprint import (
+    MODE,
+    Fingerprint,
+    content_difference,
+    fingerprint_of_object,
+)
 from mapix.source.paths import FRONT_NBYTES, opened
 
 if TYPE_CHECKING:
@@ -242,6 +247,68 @@ class Source:
             mapping.advise("random")
 
 
+class MappedLater:
+    """A file that was opened, and is mapped when it is first used.
+
+    It is the same file then, as long as its descriptor is among those that were opened last, also
+    if another one has its name now.
+
+    Parameters
+    ----------
+    path : str
+        From the root of the file system.
+    file : OpenFile
+        The same file, open: this object owns its descriptor then.
+    advice : str
+        Ends the error for a changed file.
+
+    Attributes
+    ----------
+    path : str
+        As it was passed.
+    """
+
+    __slots__ = ("_advice", "_file", "_key", "_mapping", "path")
+
+    def __init__(self, path: str, file: _native.OpenFile, advice: str) -> None:
+        self.path, self._file, self._advice = path, file, advice
+        self._mapping: Mapping | None = None
+        key, fd = id(self), file.cmap.fd
+        self._key = key
+        file.given = True
+        descriptors.keep(key, fd)  # nothing may fail before it
+
+    def __del__(self, close: Callable[[int], None] = descriptors.close) -> None:
+        close(getattr(self, "_key", 0))
+
+    @property
+    def mapping(self) -> Mapping:
+        """The map, for random access.
+
+        Raises
+        ------
+        FileChangedError
+            The file cannot be opened any more, or is another one.
+        """
+        found = self._mapping
+        if found is not None:
+            return found
+        file = self._file
+        if descriptors.take(self._key) >= 0:
+            file.given = False
+            found = Mapping(self.path, self.path, file=file)
+        else:
+            try:
+                found = Source(self.path, Fingerprint.of_file(file)).mapping
+            except OSError as e:
+                reason = f"the file can no longer be opened ({e.strerror}); {self._advice}"
+                raise FileChangedError(self.path, reason) from e
+        found.advise("random")  # 8 MB of readahead for a few bytes would be most of the time
+        found.advice = self._advice
+        self._mapping = found
+        return found
+
+
 class Unmapped:
     """A file that is open, and may be mapped later.
 
@@ -251,29 +318,33 @@ class Unmapped:
     ----------
     path : str
         As it was passed.
-    fingerprint : Fingerprint
-        Of the file when it was opened.
+    absent : bool
+        Whether the first bytes were asked for, and not read yet: see ``wait_for_front``.
     """
 
-    __slots__ = ("_file", "_source", "fingerprint", "path")
+    __slots__ = ("_file", "_source", "_state", "absent", "path")
 
     def __init__(self, path: str, nfront: int = FRONT_NBYTES, *, wait: bool = True) -> None:
         self.path = path
         self._file: _native.OpenFile | None = None
         self._source: Source | None = None
-        if is_url(path):
+        if "://" in path and is_url(path):
             self._source = Source(path)
-            self.fingerprint = self._source.fingerprint
+            self._state = self._source.fingerprint[:-1]
+            self.absent = False
             return
-        self._file = opened(path, nfront, wait=wait)
-        try:
-            self.fingerprint = Fingerprint.of_file(self._file)
-            if not stat.S_ISREG(self.fingerprint.mode):
-                kind = IsADirectoryError if stat.S_ISDIR(self.fingerprint.mode) else OSError
-                raise kind(f"{path}: not a regular file")
-        except BaseException:
+        file = self._file = opened(path, nfront, wait=wait)
+        self._state, self.absent = file.state, file.absent
+        mode = file.state[MODE]
+        if not stat.S_ISREG(mode):
             self.close()
-            raise
+            kind = IsADirectoryError if stat.S_ISDIR(mode) else OSError
+            raise kind(f"{path}: not a regular file")
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """Of the file when it was opened."""
+        return tuple.__new__(Fingerprint, (*self._state, None))
 
     def __enter__(self) -> Self:
         return self
@@ -293,16 +364,11 @@ class Unmapped:
         """
         return None if self._file is None else self._file.front
 
-    @property
-    def absent(self) -> bool:
-        """Whether the first bytes were asked for, and not read yet: see ``wait_for_front``."""
-        return self._file is not None and self._file.absent
-
     def wait_for_front(self) -> None:
         """Read the first bytes."""
         assert self._file is not None
         self._file.read(FRONT_NBYTES)
-        self.fingerprint = Fingerprint.of_file(self._file)
+        self._state, self.absent = self._file.state, False
 
     def read(self, nbytes: int) -> bytes:
         """Return the first bytes, fewer of a shorter file."""

@@ -56,10 +56,25 @@ def opened(path: str, nfront: int = FRONT_NBYTES, *, wait: bool = True) -> _nati
     """
     raw, file = os.fsencode(path), _native.OpenFile()
     while reason := file.open(raw, nfront, wait=wait):
-        many = reason in (errno.EMFILE, errno.ENFILE)
-        if reason != errno.EINTR and not (many and descriptors.close_oldest()):
-            raise OSError(reason, os.strerror(reason), path)
+        _retry(reason, path)
     return file
+
+
+def opened_index(
+    path: str, owner: tuple[int, int, int], nbytes: int, options: bytes
+) -> _native.OpenFile:
+    """Open a stored index, as ``opened``, and read its header: see ``OpenFile.open_index``."""
+    raw, file = os.fsencode(path), _native.OpenFile()
+    while reason := file.open_index(raw, owner, nbytes, options):
+        _retry(reason, path)
+    return file
+
+
+def _retry(reason: int, path: str) -> None:
+    """Return if opening a file may succeed now; else raise OSError."""
+    many = reason in (errno.EMFILE, errno.ENFILE)
+    if reason != errno.EINTR and not (many and descriptors.close_oldest()):
+        raise OSError(reason, os.strerror(reason), path)
 
 
 def taken(open: Callable[[], int]) -> _native.OpenFile:
@@ -207,7 +222,7 @@ def is_file(path: str) -> bool:
 
 def path_beside(path: str, name: str) -> str:
     """Return the path of the file of that name in the folder of a file, or beside an object."""
-    if not is_url(path):
+    if "://" not in path or not is_url(path):
         return path[: path.rfind("/") + 1] + name
     plain, query = _without_query(path)
     return f"{plain.rpartition('/')[0]}/{name}{query}"
@@ -243,7 +258,7 @@ def read_beside(path: str, limit: int) -> bytes | None:
     LimitError
         It has more than ``limit`` bytes.
     """
-    if not is_url(path):
+    if "://" not in path or not is_url(path):
         return read_small(path, limit) if os.access(path, os.F_OK) else None
     try:
         return read_small(path, limit)

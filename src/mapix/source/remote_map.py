@@ -28,8 +28,7 @@ class RemoteMapping(Mapping):
         self.nbytes, self.limited = found.nbytes, False
         memory, begin = reserved(max(1, memory_nbytes(self.nbytes)), self.path)
         self.memory = memoryview(memory)[begin : begin + self.nbytes]
-        self._exported = _native.buffer_of(memory)
-        self._buffer = _native.cast("uint8_t *", self._exported) + begin
+        self._exported, self._buffer = _native.exported(memory, begin)
         self.remote = Arrival(found, self._exported, begin)
         self.fingerprint = fingerprint_of_object(found.tag, self.nbytes, found.modified_ns)
         self._sample = self._front = None

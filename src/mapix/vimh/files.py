@@ -44,7 +44,7 @@ def refusal(candidate: Candidate) -> str | None:
     path = candidate.path
     if not candidate.is_directory:
         # There is no magic number: only the records can decide, and an empty file has none.
-        empty = not candidate.source.nbytes and not named_as_vimh(path)
+        empty = not candidate.front and not named_as_vimh(path)
         return "an empty file, and no name or info JSON marks it as VIMH" if empty else None
     if candidate.has(*NAMES) or any(shards(path, split) for split in SPLITS):
         return None

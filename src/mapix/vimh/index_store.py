@@ -35,24 +35,27 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mapix import _native
-from mapix.cache import FINE_NS, cache_folder, cache_place, distrusted, racy_for, replacing
-from mapix.errors import FormatError, MapixError
+from mapix.cache import FINE_NS, cache_folder, cache_place, racy_for, replacing
+from mapix.errors import MapixError
 from mapix.source import (
     Fingerprint,
+    MappedLater,
     Mapping,
     Source,
-    Unmapped,
     is_url,
     name_of,
+    opened_index,
     path_beside,
     same_time,
     sample,
 )
+from mapix.vimh.files import NAME
 from mapix.vimh.record_index import (
     ENTRY,
     Checksums,
@@ -85,6 +88,8 @@ __all__ = [
     "table_bytes",
 ]
 
+IDENTITY = 5  # fields of a fingerprint: device, inode, size and times
+IN_USE = "it is a stored index that is in use"  # ends the error for one that changed
 MAGIC = b"MAPIXIDX"
 VERSION = 5
 HEAD_NBYTES = 4096  # one page: the table after it starts aligned
@@ -94,15 +99,14 @@ _PREFIX = struct.Struct("<8sII")  # magic, version, CRC32C of the fields
 # dev, ino, size, mtime_ns, ctime_ns of the file; format; options; head_nbytes, ids_differ;
 # nrecords, nbytes, stride; first (at, h, w, c, N); most channels; ids as a set of 256 bits; which
 # more tables there are; CRC32C of entries, labels, checksums, moments; sample of the file;
-# generation; byte of the first entry.  Packed numbers, not JSON: reading them is most of the time
-# of opening a known file.
+# generation; byte of the first entry.  csrc/index.c reads and checks them.
 OPTIONS_NBYTES = 128
 _FIELDS = struct.Struct(f"<3Q2q16s{OPTIONS_NBYTES}s2I3QQ4HH32sI5I2Q")
-HAS_FIELD, CRC_FIELD, SAMPLE_FIELD = 19, 20, 24
 HAS_COLUMNS, HAS_PRESENT, HAS_CHECKSUMS, HAS_MOMENTS = 1, 2, 4, 8
 # Smaller files, of fewer records, are indexed faster than a stored index is found: a record takes
 # 40 ns, and each new page of a file more.
 STORE_NBYTES, STORE_RECORDS = 16 << 20, 1 << 14
+MOST_PLACES = 64  # names in the cache that are computed once
 
 
 # --- stored indexes -----------------------------------------------------------------------------
@@ -110,7 +114,9 @@ STORE_NBYTES, STORE_RECORDS = 16 << 20, 1 << 14
 
 def beside(path: str) -> str:
     """Return the path of the index of ``path`` that is stored beside it."""
-    return path_beside(path, name_of(path) + ".mapix") if is_url(path) else path + ".mapix"
+    if "://" in path and is_url(path):
+        return path_beside(path, name_of(path) + ".mapix")
+    return path + ".mapix"
 
 
 def _cache_place(full_path: str, f: Fingerprint, options: str) -> str:
@@ -119,8 +125,13 @@ def _cache_place(full_path: str, f: Fingerprint, options: str) -> str:
     So the index of a renamed file, and that of a file replaced by a copy, are found
     (``_others``), and a new index replaces the old one.
     """
-    number = zlib.crc32(f"{f.dev}:{f.ino}:{options}".encode())
-    return cache_place(full_path, options, f"-{number:08x}.mapix")
+    return _place_in(cache_folder(), full_path, f.dev, f.ino, options)
+
+
+@lru_cache(MOST_PLACES)
+def _place_in(folder: str, full_path: str, dev: int, ino: int, options: str) -> str:
+    number = zlib.crc32(f"{dev}:{ino}:{options}".encode())
+    return cache_place(full_path, options, f"-{number:08x}.mapix", folder=folder)
 
 
 def ask_for(full_path: str, found: Fingerprint, options: str) -> None:
@@ -201,7 +212,7 @@ def _slot(
 ) -> bytes:
     """Return a slot of the header; ``crcs`` are those of entries, labels, checksums, moments."""
     fields = _FIELDS.pack(
-        *_identity(source),
+        *source.fingerprint[:IDENTITY],
         index.format.encode(),
         options.encode(),
         index.head_nbytes,
@@ -280,22 +291,20 @@ def extend(
     from mapix.store import SYSTEM  # here: most openings need no writer
 
     calls = SYSTEM if calls is None else calls
-    place, head = before.loaded
+    place, head, number, generation, crc, entries_at = before.loaded
     if not _may_store(source, options) or place != _cache_place(
         source.full_path, source.fingerprint, options
     ):
         return None
     if (before.entries is None) != (grown.entries is None):
         return None  # records of one size, and now others: all entries are new
-    number, said = _newest(head)
     table = b"" if grown.entries is None else table_bytes(grown.entries)
-    crc, entries_at = said[CRC_FIELD], said[-1]
     slot = _slot(
         source,
         grown,
         options,
         crcs=(_native.crc32c(table, crc) if len(table) else crc, 0, 0, 0),
-        generation=said[-2] + 1,
+        generation=generation + 1,
         entries_at=entries_at,
     )
     old_nbytes = 0 if before.entries is None else before.nrecords * ENTRY.itemsize
@@ -315,7 +324,7 @@ def extend(
         return None
     if grown.stride:
         return grown  # has no table to map
-    found = _loaded(place, source, options)
+    found = _loaded(place, source.mapping, options)
     return found if found is not None and _own(found) else None
 
 
@@ -332,9 +341,9 @@ def load(source: Source, options: str) -> RecordIndex | None:
     is preferred to one that fits by size, modification time and sample (``sampled``), then to one
     of the file before it grew (``grown``), then to one of use for its checksums only (``stale``).
     """
-    found: list[RecordIndex] = []
-    for place in _places(source, options, found):
-        index = _loaded(place, source, options)
+    mapping, found = source.mapping, list[RecordIndex]()
+    for place in _places(source.full_path, mapping, options, found):
+        index = _loaded(place, mapping, options)
         if index is None:
             continue
         if _own(index):
@@ -347,37 +356,43 @@ def _own(index: RecordIndex) -> bool:
     return not (index.sampled or index.grown or index.stale)
 
 
-def _loaded(place: str, source: Source, options: str) -> RecordIndex | None:
-    """Return the index stored at a place, mapped; None when it is not to be trusted."""
+def _loaded(place: str, file: Mapping, options: str) -> RecordIndex | None:
+    """Return the index of a file that is stored at a place; None when it is not to be trusted."""
     try:
-        with Unmapped(place, NSLOTS * SLOT_NBYTES) as stored:
-            # beside an object lies what its owner put there
-            remote = is_url(place)
-            fingerprints = stored.fingerprint, source.fingerprint
-            if not remote and distrusted(place, *fingerprints) is not None:
-                return None
-            return _parse(stored, source, options, remote=remote)
-    except (OSError, MapixError, UnicodeDecodeError):
+        if "://" in place and is_url(place):
+            beside = Source(place)  # what the owner of the object put there
+            head = beside.read(0, min(NSLOTS * SLOT_NBYTES, beside.nbytes))
+            said = _native.read_index(head, beside.nbytes, options.encode(), file.nbytes)
+            return None if said is None else _index_of(place, head, said, file, beside)
+        own = opened_index(place, file.fingerprint.owner, file.nbytes, options.encode())
+        if own.index is None:
+            return None
+        said, stored = own.index, None
+        try:
+            if said.has or not said.stride:
+                stored = MappedLater(place, own, IN_USE)
+        finally:
+            own.close()  # unless it has another owner now
+        return _index_of(place, own.front or b"", said, file, stored)
+    except (OSError, MapixError):
         return None
 
 
-def _places(source: Source, options: str, found: list[RecordIndex]) -> Iterator[str]:
+def _places(
+    full_path: str, mapping: Mapping, options: str, found: list[RecordIndex]
+) -> Iterator[str]:
     """Yield places of an index; other names in the cache only while ``found`` is empty."""
-    near = beside(source.full_path)
-    if source.mapping.remote or os.access(near, os.F_OK):
+    near = beside(full_path)
+    if mapping.remote or os.access(near, os.F_OK):
         yield near
-    place = _cache_place(source.full_path, source.fingerprint, options)
+    place = _cache_place(full_path, mapping.fingerprint, options)
     yield place
-    if not found and source.nbytes >= STORE_NBYTES:
+    if not found and mapping.nbytes >= STORE_NBYTES:
         yield from _others(place)
 
 
-def _identity(source: Source) -> tuple[int, ...]:
-    return source.fingerprint[:5]  # device, inode, size and times
-
-
 def _belief(
-    made_for: tuple[int, ...], sampled: int, source: Source, *, beside_remote: bool = False
+    made_for: tuple[int, ...], sampled: int, mapping: Mapping, *, beside_remote: bool = False
 ) -> str | None:
     """Return how an index that was made for some file fits this file; None when it does not.
 
@@ -394,154 +409,74 @@ def _belief(
     stale     the same size and modification time, but other bytes: checksums show which
     ========  ==================================================================================
     """
-    now = _identity(source)
-    if made_for == now:
+    now = mapping.fingerprint
+    if made_for == now[:IDENTITY]:
         return "own"
     nbytes = made_for[2]
     if beside_remote:
-        return "sampled" if nbytes == now[2] else None
-    same_times = nbytes == now[2] and same_time(made_for[3], now[3])
-    if not same_times and not nbytes < now[2]:
+        return "sampled" if nbytes == now.size else None
+    same_times = nbytes == now.size and same_time(made_for[3], now.mtime_ns)
+    if not same_times and not nbytes < now.size:
         return None
-    if nbytes > source.nbytes or sample(source.mapping, nbytes) != sampled:
+    if nbytes > mapping.nbytes or sample(mapping, nbytes) != sampled:
         return "stale" if made_for[2:4] == now[2:4] else None
     if not same_times:
         return "grown"
-    return "own" if made_for[1:] == now[1:] else "sampled"
+    return "own" if made_for[1:] == now[1:IDENTITY] else "sampled"
 
 
-def _newest(head: bytes) -> tuple[int, tuple[Any, ...]]:
-    """Return number and fields of the slot that counts.
+def _index_of(
+    place: str,
+    head: bytes,
+    said: _native.CData,
+    file: Mapping,
+    stored: Source | MappedLater | None,
+) -> RecordIndex | None:
+    """Return an index by its header, for the file that is mapped; None where it is of another.
 
-    Raises
-    ------
-    FormatError
-        No slot is valid, or it is of another version.
+    ``stored`` is the index, which is mapped if its entries are needed, or another table is used;
+    None where it has no tables.
     """
-    found: tuple[int, tuple[Any, ...]] | None = None
-    for number in range(NSLOTS):
-        at = number * SLOT_NBYTES
-        fields = head[at + _PREFIX.size : at + _PREFIX.size + _FIELDS.size]
-        if not head.startswith(MAGIC, at) or len(fields) < _FIELDS.size:
-            continue
-        _, version, crc = _PREFIX.unpack_from(head, at)
-        if version == VERSION and _native.crc32c(fields) == crc:
-            said = _FIELDS.unpack(fields)
-            if found is None or said[-2] > found[1][-2]:
-                found = number, said
-    if found is None:
-        raise FormatError("", "stored index", "no valid header")
-    return found
-
-
-def _parse(stored: Unmapped, source: Source, options: str, *, remote: bool) -> RecordIndex | None:
-    nbytes = stored.fingerprint.size
-    head = stored.front()
-    if head is None:
-        head = stored.read(NSLOTS * SLOT_NBYTES)
-    if nbytes < HEAD_NBYTES:
-        return None
-    _, said = _newest(head)
-    format, made_with = said[5].rstrip(b"\0"), said[6].rstrip(b"\0")
-    if made_with != options.encode():
-        return None
-    head_nbytes, ids_differ, n, covered, stride, at, h, w, c, labels, channels, bits = said[7:19]
-    ids = _native.ids_of(int.from_bytes(bits, "little"))
-    if head_nbytes not in (6, 14) or labels > 255 or covered > source.nbytes:
-        return None
-    if n >> 48:  # else the sizes below exceed 64 bits
-        return None
-    if said[HAS_FIELD] & ~(HAS_COLUMNS | HAS_PRESENT | HAS_CHECKSUMS | HAS_MOMENTS):
-        return None
-    if bool(n) != bool(covered) or at != 0:
-        return None
-    entries = stored_table = None
-    more: dict[str, Any] | None = {}
-    table_nbytes = 0 if stride else n * ENTRY.itemsize
-    has, entries_at = said[HAS_FIELD], said[-1]
-    if stride:
-        size = head_nbytes + 1 + 2 * labels + h * w * c
-        if size != stride or n * stride != covered:
-            return None
-    if not HEAD_NBYTES <= entries_at <= nbytes or entries_at % ALIGNED_NBYTES:
-        return None
-    if table_nbytes > nbytes - entries_at:
-        return None
-    belief = _belief(said[:5], said[SAMPLE_FIELD], source, beside_remote=remote)
+    made_for = said.dev, said.ino, said.size, said.mtime_ns, said.ctime_ns
+    belief = _belief(made_for, said.sample, file, beside_remote=isinstance(stored, Source))
     if belief is None:
         return None
-    if table_nbytes or has:
-        mapping = stored.mapping()
-        # Entries are read at random; 8 MB of readahead for 16 bytes would be most of the open.
-        mapping.advise("random")
-        mapping.advice = "it is a stored index that is in use"
-        if table_nbytes:
-            chain = head_nbytes, covered
-            stored_table = StoredTable(mapping, entries_at, table_nbytes, said[CRC_FIELD], chain)
-            if mapping.remote:  # each record may need any of them
-                entries, stored_table = stored_table.entries(), None
-            else:
-                entries = np.ndarray((n,), ENTRY, mapping.memory, entries_at)
-        sizes = (n, len(ids), channels)
-        more = (
-            {}
-            if not has
-            else _tables(mapping, entries_at, sizes, has, said[CRC_FIELD + 1 : SAMPLE_FIELD])
-        )
-    if more is None:
-        return None
-    found = RecordIndex(
-        format=format.decode(),
-        nrecords=n,
-        nbytes=covered,
-        head_nbytes=head_nbytes,
-        stride=stride,
-        first=(at, h, w, c, labels),
-        entries=entries,
-        ids=ids,
-        ids_differ=bool(ids_differ),
-        stored=True,
-        channels=channels,
-        stored_table=stored_table,
-        loaded=(stored.path, head),
-        **more,
-    )
-    if belief == "own":
-        return found
+    n, stride, has, entries_at = said.nrecords, said.stride, said.has, said.entries_at
+    ids = _native.ids_of(said)
+    entries = table = columns = checksums = moments = None
+    if stored and n and not stride:
+        table, mapping = StoredTable(stored, said, 0), stored.mapping
+        if mapping.remote:  # each record may need any of them
+            entries, table = table.entries(), None
+        else:
+            entries = np.ndarray((n,), ENTRY, mapping.memory, entries_at)
     # Nothing shows whether labels and sums are old. Checksums do, except of a file that has grown:
     # a program that appends may have changed the rest.
-    sums = None if belief == "grown" else found.checksums
-    how: dict[str, Any] = {belief: True}
-    return found._replace(columns=None, moments=None, checksums=sums, **how)
-
-
-def _tables(
-    mapping: Mapping,
-    entries_at: int,
-    sizes: tuple[int, int, int],
-    has: int,
-    crcs: tuple[int, int, int],
-) -> dict[str, Any] | None:
-    """Return the tables before the entries as fields of a RecordIndex; None when sizes do not fit.
-
-    ``sizes`` are the numbers of records, label ids and channels.
-    """
-    n, nids, nchannels = sizes
-    at = HEAD_NBYTES
-    parts = (2 if has & HAS_PRESENT else 1) if has & HAS_COLUMNS else 0
-    sums_at = at + parts * nids * n
-    sums_at += -sums_at % 8
-    moments_at = sums_at + (4 * n if has & HAS_CHECKSUMS else 0)
-    moments_at += -moments_at % 8
-    end = moments_at + (_native.MOMENTS.itemsize * nchannels if has & HAS_MOMENTS else 0)
-    if has and end + -end % ALIGNED_NBYTES != entries_at:
-        return None
-    found: dict[str, Any] = {}
-    if parts:
-        table = StoredTable(mapping, at, parts * nids * n, crcs[0])
-        found["columns"] = StoredColumns(table, nids, n, parts)
-    if has & HAS_CHECKSUMS:
-        found["checksums"] = Checksums(StoredTable(mapping, sums_at, 4 * n, crcs[1]))
-    if has & HAS_MOMENTS:
-        found["moments"] = Moments(StoredTable(mapping, moments_at, end - moments_at, crcs[2]))
-    return found
+    if stored and has & HAS_COLUMNS and belief == "own":
+        parts = 2 if has & HAS_PRESENT else 1
+        columns = StoredColumns(StoredTable(stored, said, 1), len(ids), n, parts)
+    if stored and has & HAS_CHECKSUMS and belief != "grown":
+        checksums = Checksums(StoredTable(stored, said, 2))
+    if stored and has & HAS_MOMENTS and belief == "own":
+        moments = Moments(StoredTable(stored, said, 3))
+    return RecordIndex(
+        NAME,
+        n,
+        said.covered,
+        said.head_nbytes,
+        stride,
+        (0, said.h, said.w, said.c, said.nlabels),
+        entries,
+        ids,
+        bool(said.ids_differ),
+        True,
+        said.channels,
+        table,
+        columns,
+        checksums,
+        moments,
+        belief == "grown",
+        belief == "sampled",
+        belief == "stale",
+        (place, head, said.slot, said.generation, said.crcs[0], entries_at),
+    )

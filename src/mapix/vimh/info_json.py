@@ -31,16 +31,13 @@ __all__ = [
 
 KNOWN_NBYTES, MOST_KNOWN = 1 << 16, 8  # texts up to this size are cached, so many of them
 MOST_BRACKETS = 1 << 17  # lists and objects in it
+NO_HINT = Hint()
 WHAT = "vimh info JSON"  # for errors
 
 
 def text_beside(data_path: str) -> bytes | None:
     """Return the bytes of the info JSON beside a data file; None where there is none."""
-    return read_beside(_path_beside(data_path), INFO_NBYTES)
-
-
-def _path_beside(data_path: str) -> str:
-    return path_beside(data_path, INFO_NAME)
+    return read_beside(path_beside(data_path, INFO_NAME), INFO_NBYTES)
 
 
 def info_of(
@@ -54,7 +51,9 @@ def info_of(
     result is empty.
     """
     if isinstance(info, bool):
-        return {} if beside is None or not info else parse_info(beside, _path_beside(data_path))
+        if beside is None or not info:
+            return {}
+        return parse_info(beside, path_beside(data_path, INFO_NAME))
     if isinstance(info, Mapping):
         return dict(info)
     path = os.fspath(info)
@@ -72,8 +71,10 @@ def shape_of(info: Mapping[str, Any]) -> tuple[int, int, int] | None:
 
 def hint_of(info: Mapping[str, Any]) -> Hint:
     """Return what an info JSON states about the records."""
+    if not info:
+        return NO_HINT
     names = info.get("parameter_names")
-    return Hint(shape_of(info), len(names) if names else None) if info else Hint()
+    return Hint(shape_of(info), len(names) if names else None)
 
 
 def disagreements(info: Mapping[str, Any], split: str, index: RecordIndex) -> list[str]:

@@ -102,11 +102,12 @@ def settled(path: str, expect: Fingerprint | None = None, ready: Source | None =
     ready : Source, optional
         The same file, already open: returned where no append is going on.
     """
-    if ready.mapping.remote if ready else is_url(path):  # nothing appends to an object
+    mapping = None if ready is None else ready.mapping
+    if is_url(path) if mapping is None else mapping.remote:  # nothing appends to an object
         return Source(path, expect) if ready is None else ready
     kept = journal_of(path)
     # It was open before this check, so what was committed until then made the file longer.
-    if ready and _native.is_settled(path, kept, ready.nbytes):  # the usual case, by one call
+    if ready and mapping and _native.is_settled(path, kept, mapping.nbytes):  # the usual case
         return ready
     for _ in range(TRIES):
         before = pending(path, kept)

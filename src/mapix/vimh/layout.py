@@ -195,11 +195,11 @@ def walk(
     return Reading(_index(state, stride, first, entries), problem)
 
 
-def agrees_at_first(source: Source, index: RecordIndex) -> bool:
+def agrees_at_first(mapping: Mapping, index: RecordIndex) -> bool:
     """Return whether the first record's header is that of a stored index of records of one size."""
     if index.entries is not None:
         return True  # each entry is compared when it is used
-    return _first(source.mapping, index.head_nbytes) == index.first
+    return _first(mapping, index.head_nbytes) == index.first
 
 
 def _first(mapping: Mapping, head_nbytes: int) -> tuple[int, int, int, int, int]:

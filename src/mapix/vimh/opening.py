@@ -14,6 +14,7 @@ import numpy as np
 from mapix.errors import FileChangedError, FormatError, MapixError, MapixWarning, warn
 from mapix.registry import Candidate
 from mapix.source import Fingerprint, Source, Unmapped, absolute
+from mapix.source import Mapping as Map
 from mapix.vimh import index_store, layout
 from mapix.vimh.dataset import Dataset
 from mapix.vimh.files import PICKLE_SUFFIX, files_to_open, named_as_vimh
@@ -45,18 +46,19 @@ UNNAMED = Parameters.from_info({})
 TRIES = 9  # at opening a file that another process appends to
 
 
+@lru_cache(MOST_KNOWN)
 def _key(dialect: int | None, hint: Hint, *, strict: bool) -> str:
     """Return what decides how the same bytes are read: a stored index is valid for one key."""
     return f"vimh:{dialect}:{strict}:{hint.shape}:{hint.nparameters}"
 
 
-def _believed(source: Source, known: RecordIndex | None, *, strict: bool) -> RecordIndex | None:
+def _believed(mapping: Map, known: RecordIndex | None, *, strict: bool) -> RecordIndex | None:
     """Return a stored index that agrees with the first record and covers the file; else None."""
     if known is None or known.stale:
         return None
-    if not known.nrecords or (strict and not known.grown and known.nbytes != source.nbytes):
+    if not known.nrecords or (strict and not known.grown and known.nbytes != mapping.nbytes):
         return None
-    return known if layout.agrees_at_first(source, known) else None
+    return known if layout.agrees_at_first(mapping, known) else None
 
 
 def _renewing(source: Source, head_nbytes: int) -> Callable[[], NDArray[np.void] | None]:
@@ -94,7 +96,8 @@ def _index(
 ) -> RecordIndex:
     """Return the stored index of a file, or a new one, which is stored for the next open."""
     known = index_store.load(source, key) if stored == "auto" else None
-    found = _believed(source, known, strict=strict)
+    mapping = source.mapping
+    found = _believed(mapping, known, strict=strict)
     if found is not None and found.grown:
         found = _grown(source, found, key, progress)
     if found is not None and found.stored_table is not None:
@@ -108,18 +111,18 @@ def _index(
             found = found._replace(checksums=known.checksums)  # with them verify finds what changed
         if stored != "never":
             index_store.store(source, found, key)
-    if found.nbytes < source.nbytes:
+    if found.nbytes < mapping.nbytes:
         warn(
             f"{source.path}: opened {found.nrecords} complete records; the last "
-            f"{source.nbytes - found.nbytes} bytes, from byte {found.nbytes} on, are not a record"
+            f"{mapping.nbytes - found.nbytes} bytes, from byte {found.nbytes} on, are not a record"
         )
     return found
 
 
-def _pickled(source: Source, stored: str) -> PickledBatch | FormatError | None:
+def _pickled(source: Source, mapping: Map, stored: str) -> PickledBatch | FormatError | None:
     """Return the file as a pickle; None, or the reason where it begins like one, if it is not."""
     named = source.path.endswith(PICKLE_SUFFIX)
-    head = source.mapping.front()
+    head = mapping.front()
     # a pickle of a dict begins with 0x80, `(` or `}`, whatever its name
     if not named and (not head or head[0] not in b"\x80(}"):
         return None
@@ -274,9 +277,6 @@ def _open(
         raise FormatError(path, WHAT, str(e)) from e
     gatherer = _gatherer(source, info, named, options, progress)
     gatherer.options = options
-    mapping, access = gatherer.pixels.mapping, options["access"]
-    if mapping.access != access:
-        mapping.advise(access)
     ds = Dataset(info, gatherer=gatherer, options=options)
     differs = disagreements(info, ds.split_name, gatherer.index) if info else []
     if differs:  # the records count, not the info JSON
@@ -297,14 +297,16 @@ def _gatherer(
     progress: Progress | None,
 ) -> Gatherer:
     """Index a file of records, or read a pickle."""
-    path, hint = source.path, hint_of(info)
+    path, mapping, hint = source.path, source.mapping, hint_of(info)
     how = {"interleaved": options["order"] == "HWC", "access": options["access"]}
-    batch = _pickled(source, options["index"]) if options["dialect"] is None else None
+    batch = _pickled(source, mapping, options["index"]) if options["dialect"] is None else None
     if batch is not None and not isinstance(batch, FormatError):
         from mapix.vimh.pickle_gatherer import PickleGatherer
 
-        return PickleGatherer(batch, named, hint.shape, **how)
-    source.mapping.advise(options["access"])  # before the map is touched: else much is read ahead
+        found = PickleGatherer(batch, named, hint.shape, **how)
+        found.pixels.mapping.advise(options["access"])
+        return found
+    mapping.advise(options["access"])  # before the map is touched: else much is read ahead
     key = _key(options["dialect"], hint, strict=options["strict"])
     try:
         index = _index(

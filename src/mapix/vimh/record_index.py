@@ -11,7 +11,7 @@ from mapix.errors import FileChangedError, FormatError, MapixError, warn
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mapix.source import Mapping
+    from mapix.source import MappedLater, Source
 
 __all__ = [
     "ENTRY",
@@ -53,15 +53,12 @@ class StoredTable:
 
     Parameters
     ----------
-    mapping : Mapping
+    stored : Source or MappedLater
         The file of the index.
-    at, nbytes : int
-        Where the bytes lie in it.
-    crc : int
-        Their CRC32C, as the header of the index states it.
-    chain : tuple of int
-        Of entries: the bytes of a record before its label count, and the byte where the last one
-        ends.
+    head : CData
+        The header of the index: ``_native.read_index``.
+    which : int
+        The number of the table: entries, labels, checksums, sums over the pixels.
 
     Attributes
     ----------
@@ -69,20 +66,19 @@ class StoredTable:
         Makes the entries anew from the indexed file; None of bytes that are not entries.
     """
 
-    __slots__ = ("_chain", "_entries", "_mapping", "at", "crc", "nbytes", "renew")
+    __slots__ = ("_entries", "_head", "_stored", "at", "crc", "nbytes", "renew")
 
-    def __init__(
-        self, mapping: "Mapping", at: int, nbytes: int, crc: int, chain: tuple[int, int] = (0, 0)
-    ) -> None:
-        self._mapping, self._chain = mapping, chain
-        self.at, self.nbytes, self.crc = at, nbytes, crc
+    def __init__(self, stored: "Source | MappedLater", head: _native.CData, which: int) -> None:
+        self._stored, self._head = stored, head
+        self.at, self.nbytes = head.tables_at[which], head.tables_nbytes[which]
+        self.crc = head.crcs[which]
         self._entries: NDArray[np.void] | None = None
         self.renew: Callable[[], NDArray[np.void] | None] | None = None
 
     @property
     def path(self) -> str:
         """The file of the index."""
-        return self._mapping.path
+        return self._stored.path
 
     def read(self, at: int, nbytes: int) -> memoryview:
         """Return a copy of some of the bytes, read-only.
@@ -92,13 +88,13 @@ class StoredTable:
         FileChangedError
             The file of the index was cut or written to.
         """
-        raw = _native.copy(self._mapping, self.at + at, nbytes, STORED)
+        raw = _native.copy(self._stored.mapping, self.at + at, nbytes, STORED)
         return memoryview(raw).toreadonly()
 
     def changed(self) -> bool:
         """Return whether the file of the index was cut or written to."""
         try:
-            _native.check(self._mapping)
+            _native.check(self._stored.mapping)
         except FileChangedError:
             return True
         return False
@@ -111,7 +107,7 @@ class StoredTable:
                 crc = _native.crc32c(self.read(at, min(SCAN_NBYTES, self.nbytes - at)), crc)
         except (OSError, MapixError):
             return False
-        return crc == self.crc
+        return bool(crc == self.crc)
 
     def entries(self) -> "NDArray[np.void]":
         """Return the bytes as entries, copied once.
@@ -129,11 +125,11 @@ class StoredTable:
                 raw = self.read(0, self.nbytes)
                 if _native.crc32c(raw) != self.crc:
                     reason = "its entries do not match their checksum; open with index='rebuild'"
-                    raise FormatError(self._mapping.path, STORED, reason, at=self.at)
+                    raise FormatError(self.path, STORED, reason, at=self.at)
                 entries = np.frombuffer(raw, ENTRY)
-                if not _chained(entries, *self._chain):
+                if not _chained(entries, self._head.head_nbytes, self._head.covered):
                     reason = "its records do not lie one after another; open with index='rebuild'"
-                    raise FormatError(self._mapping.path, STORED, reason, at=self.at)
+                    raise FormatError(self.path, STORED, reason, at=self.at)
                 self._entries = entries
             except (MapixError, OSError) as e:
                 found = None if self.renew is None else self.renew()
@@ -274,8 +270,9 @@ class RecordIndex(NamedTuple):
     stale : bool
         Whether the file has other bytes than a stored index was made for, at the same size and
         modification time: only its checksums are of use.
-    loaded : tuple of str and bytes
-        Of a stored index: where it is, and its header.
+    loaded : tuple
+        Of a stored index: where it is, and its header; of the slot that counts its number, its
+        generation, the CRC32C of the entries, and where they begin.
     """
 
     format: str
@@ -296,7 +293,7 @@ class RecordIndex(NamedTuple):
     grown: bool = False
     sampled: bool = False
     stale: bool = False
-    loaded: tuple[str, bytes] = ("", b"")
+    loaded: tuple[str, bytes, int, int, int, int] = ("", b"", 0, 0, 0, 0)
 
     @property
     def uniform(self) -> bool:
