@@ -10,9 +10,9 @@ from __future__ import annotations
 import mapix.starting  # noqa: F401 - first, so that Ctrl-C ends the program quietly from here on
 
 # isort: split
+import functools
 import os
 from collections.abc import Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from mapix.errors import (
@@ -185,7 +185,7 @@ def open(path: Path | Sequence[Path], *, format: str | None = None, **options: A
     return _opener()(path, format=format, **options)
 
 
-@cache
+@functools.cache
 def _opener() -> Any:
     """Import what opens; once, as the statement takes as long as a system call."""
     from mapix.registry import open_dataset
