@@ -392,7 +392,7 @@ def index_seeds() -> dict[str, bytes]:
 
 
 def header_seeds() -> dict[str, bytes]:
-    """How it is read, sizes of the index and of the file, two slots of a stored index."""
+    """Return how a header is read, sizes of the index and of the file, and two slots."""
     fields = struct.Struct("<3Q2q16s128s2I3QQ4HH32sI5I2Q")
     n, shape, covered = 10, (2, 2, 3), 290
     labels_end = 4096 + 2 * n
