@@ -92,6 +92,17 @@ def test_stored_labels_are_those_of_the_pickle(
     assert pickle_labels.load(ds.source, N, ("labels", "fine_labels", "coarse_labels")) is None
 
 
+def test_of_a_label_that_is_listed_twice_the_last_code_counts(tmp_path: Path) -> None:
+    path = tmp_path / "train_batch"
+    path.write_bytes(pickle.dumps(batch("twice")))
+    settle(path)
+    for _ in range(2):  # as read, and as stored
+        ds = mapix.open(path, info=INFO)
+        assert ds.labels["param_4"].codes.tolist() == list(range(N))
+        assert ds[3].labels == {"param_4": 3}
+        assert ds.batch([5]).labels.tolist() == [[5]]
+
+
 def test_labels_of_another_content_are_not_used(tmp_path: Path) -> None:
     path = tmp_path / "train_batch"
     path.write_bytes(pickle.dumps(batch("alike")))
