@@ -73,11 +73,11 @@ def segments(report: Report) -> None:
         keys = rng.integers(NCLS, len(a), N)
         names = a.names(keys)
         space = names[0][0]
-        iids = [iid for domain, iid in names if domain == space]
+        many = [iid for domain, iid in a.names() if domain == space]
+        iids = [many[k] for k in rng.permutation(len(many))]
         some = [a[int(key)] for key in keys]
         points = rng.integers(0, 4096, (N, 2)).tolist()
         same(a.find(space, iids[0]).tolist(), a.find(space, iids[:1]).tolist(), "names")
-        many = [iid for domain, iid in a.names() if domain == space]
         cases = [
             _each("find", lambda iid: a.find(space, iid), iids),
             Case(
