@@ -353,6 +353,26 @@ def test_tables(tmp_path, kind, encoding):
     assert about["info"] == ds.info
 
 
+def test_row_groups_are_collected_from_blocks(tmp_path, monkeypatch):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
+    monkeypatch.setattr("mapix.conversion.stream.BLOCK_NBYTES", 1)  # a block for each row
+    monkeypatch.setattr("mapix.conversion.tables.Parquet.group_nbytes", 400)  # 3 rows of 110 bytes
+    array = np.random.default_rng(0).integers(0, 256, (10, 100), np.uint8)
+    np.save(tmp_path / "x.npy", array)
+    calls = []
+    path = tmp_path / "x.parquet"
+    mapix.convert(tmp_path / "x.npy", path, progress=lambda done, total: calls.append(done))
+    about = parquet.ParquetFile(path).metadata
+    groups = [about.row_group(k).num_rows for k in range(about.num_row_groups)]
+    assert groups == [3, 3, 3, 1]
+    assert calls[-1] == 10
+    found = parquet.read_table(path).column("image").to_pylist()
+    assert found == [row.tobytes() for row in array]
+    monkeypatch.setattr("mapix.conversion.tables.Parquet.group_nbytes", 1)
+    mapix.convert(tmp_path / "x.npy", tmp_path / "y.parquet")
+    assert parquet.ParquetFile(tmp_path / "y.parquet").metadata.num_row_groups == 10
+
+
 def test_labels_that_records_lack_are_null_in_tables(tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
     source = mixed(tmp_path / "m")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mapix.conversion.stream import (
+    BLOCK_NBYTES,
     Block,
     Label,
     Stream,
@@ -75,6 +76,7 @@ class Table(Target):
 
     arguments: ClassVar = {"encoding": {"choices": ("raw", "png"), "help": "of images in tables"}}
     library_name = "pyarrow"
+    group_nbytes = 0  # that blocks are collected for, and written together
 
     def __init__(self, *, encoding: Literal["raw", "png"] = "raw") -> None:
         if encoding not in ("raw", "png"):
@@ -101,10 +103,16 @@ class Table(Target):
         (stream,) = streams.values()
         schema = self._schema(pa, stream)
         with NewWhole(path) as out, self.writer(pa, Sink(out.file), schema) as writer:
+            waiting: list[Any] = []
             for block in stream.blocks(True):
-                columns = self._columns(block, stream)
-                writer.write_table(pa.table(columns, schema=schema))
+                waiting.append(pa.table(self._columns(block, stream), schema=schema))
+                nbytes = [table.nbytes for table in waiting]
+                if sum(nbytes) + nbytes[-1] > self.group_nbytes:  # the next one might not fit
+                    writer.write_table(pa.concat_tables(waiting))
+                    waiting = []
                 count(len(block))
+            if waiting:
+                writer.write_table(pa.concat_tables(waiting))
 
     def writer(self, pa: Any, sink: Sink, schema: Any) -> Any:
         """Return a writer of tables of a schema, a context manager."""
@@ -302,6 +310,7 @@ class Parquet(Table):
 
     endings = (".parquet",)
     library_name = "pyarrow.parquet"
+    group_nbytes = BLOCK_NBYTES  # a row group costs readers and writers time for each column
 
     def writer(self, pa: Any, sink: Sink, schema: Any) -> Any:
         """See ``Table``."""
