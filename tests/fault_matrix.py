@@ -568,6 +568,7 @@ ENDS = {  # what ends the process without memory and is not mapix's: see ``cause
     r"orjson ": "orjson",
     r"Python .*\.items\(\)": "items of a dict",
 }
+OF_PILLOW = "codec configuration error"  # where zlib has no memory; nothing tells it from damage
 OF_OTHERS: list[str] = []  # what Python and other libraries did, of the family that runs
 SEEN: set[int] = set()  # places, of all families
 MOST_CALLS = 100  # of a place: the last of these fails, too, where stacks are few
@@ -705,7 +706,8 @@ class Failures:
                 at = [f"{os.path.basename(f.filename)}:{f.lineno} {f.name}" for f in frames[-3:]]
                 verdict = f"{type(e).__name__}: {e}, in {', '.join(at)}".replace("\n", " ")
                 raised = (frames[-1].line or "").startswith("raise")
-                if self.memory and not (raised and str(SOURCES) in frames[-1].filename):
+                raised = raised and str(SOURCES) in frames[-1].filename and OF_PILLOW not in str(e)
+                if self.memory and not raised:
                     verdict = f"{INSTEAD}{verdict}"
             e.__traceback__ = None
             del e

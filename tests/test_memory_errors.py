@@ -13,6 +13,7 @@ import pytest
 import mapix
 from mapix.iid import group_expression
 from mapix.iid.groups import Group
+from mapix.pictures import decoding
 from mapix.syntax import NESTED_NCHARS
 from records import lacks_memory
 
@@ -147,3 +148,24 @@ def test_memory_that_runs_out_while_groups_are_combined(monkeypatch):
         group_expression.keys_in("not a", groups, 3)
     with pytest.raises(ValueError, match="nested too deeply"):
         group_expression.keys_in("not " * 200 + "a", groups, 3)
+
+
+@pytest.mark.parametrize(
+    ("error", "data", "kind"),
+    [
+        (OSError("out of memory when reading image file"), b"\x89PNG", MemoryError),
+        (SystemError("error return without exception set"), b"\x89PNG", MemoryError),
+        (SystemError("tile cannot extend outside image"), b"\x89PNG", mapix.FormatError),
+        (OSError("broken data stream when reading image file"), b"\x89PNG", mapix.FormatError),
+        (OSError("out of memory when reading image file"), b"II*\0", mapix.FormatError),
+    ],
+)
+def test_memory_that_runs_out_in_pillow(monkeypatch, error, data, kind):
+    pytest.importorskip("PIL")
+
+    def fails(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(decoding, "_identified", fails)
+    with pytest.raises(kind, match=str(error)):
+        decoding.header_of(decoding.EncodedPicture(data, "x", "x.png"))

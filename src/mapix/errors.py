@@ -170,9 +170,11 @@ class UnsupportedError(MapixError, NotImplementedError):
 
 
 def check_memory(error: Exception) -> None:
-    """Raise MemoryError if zlib had no memory: its error is else that of damaged data."""
-    if str(error).startswith("Error -4 "):
-        raise MemoryError(str(error)) from error
+    """Raise MemoryError if zlib or Pillow had no memory: their errors are those of damaged data."""
+    text = str(error)
+    without = isinstance(error, SystemError) and "without" in text and "exception" in text
+    if without or text.startswith(("Error -4 ", "out of memory")):
+        raise MemoryError(text) from error
 
 
 def warn(message: str) -> None:

@@ -99,9 +99,8 @@ class Closing:
 class Descriptor:
     """A descriptor that is closed when nothing refers to it any longer, if not before.
 
-    Closing it releases its lock.  It is not removed from the disk: the process may have forked, and
-    what it was opened for belongs to the other process.  Nothing is allocated after it was opened,
-    nor to close it.
+    Closing it releases its lock.  What it was opened for stays on the disk: after a fork it may
+    belong to the other process.  Nothing is allocated after it was opened, nor to close it.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mapix.drawing import thumbnail
-from mapix.errors import FormatError, LimitError
+from mapix.errors import FormatError, LimitError, check_memory
 from mapix.optional import library
 from mapix.pictures.decoders import decoded, decoder_of
 from mapix.pictures.depth import GREY, Numbers, numbers_of, read, turned
@@ -113,7 +113,7 @@ def _opened(file: EncodedPicture) -> Any:
     except MemoryError:
         raise
     except Exception as e:  # a decoder may raise anything for bytes of unknown origin
-        raise file.broken(f"cannot be decoded: {_text(e)}") from e
+        raise _undecodable(file, e) from e
     if picture.width * picture.height > file.max_pixels:
         raise LimitError(
             f"{file.path}: {file.name}: {picture.width} x {picture.height} pixels, more than the "
@@ -189,7 +189,7 @@ def decode(
     except MemoryError:
         raise
     except Exception as e:
-        raise file.broken(f"cannot be decoded: {_text(e)}") from e
+        raise _undecodable(file, e) from e
     return found, full[::-1] if orientation in ON_ITS_SIDE else full
 
 
@@ -245,14 +245,20 @@ def _numbers(picture: Any, file: EncodedPicture) -> Numbers:
     except MemoryError:
         raise
     except Exception as e:  # tags are bytes of unknown origin
-        raise file.broken(f"cannot be decoded: {_text(e)}") from e
+        raise _undecodable(file, e) from e
     if found.unreadable:
         raise file.broken(f"cannot be decoded: {found.unreadable}")
     return found
 
 
-def _text(e: Exception) -> str:
-    return " ".join(str(e).split()) or type(e).__name__
+def _undecodable(file: EncodedPicture, e: Exception) -> FormatError:
+    """Return the error about a picture; raise MemoryError if Pillow had no memory.
+
+    Of TIFF, Pillow has the same error for sizes that overflow.
+    """
+    if bytes(file.data[:2]) not in (b"II", b"MM"):
+        check_memory(e)
+    return file.broken(f"cannot be decoded: {' '.join(str(e).split()) or type(e).__name__}")
 
 
 def plain(picture: Any) -> Any:
@@ -332,7 +338,7 @@ def decoded_header(file: EncodedPicture) -> Header:
     except MemoryError:
         raise
     except Exception as e:
-        raise file.broken(f"cannot be decoded: {_text(e)}") from e
+        raise _undecodable(file, e) from e
     return found
 
 
@@ -352,7 +358,7 @@ def _header(picture: Any, file: EncodedPicture) -> Header:
     except MemoryError:
         raise
     except Exception as e:  # as in ``decode``: these are bytes of unknown origin
-        raise file.broken(f"cannot be decoded: {_text(e)}") from e
+        raise _undecodable(file, e) from e
     on_its_side = file.orientation and orientation in ON_ITS_SIDE
     shape = (*((w, h) if on_its_side else (h, w)), numbers.channels or MODES.get(mode, 1))
     return Header(shape, numbers.dtype, besides, orientation, format, decoder)
