@@ -5,6 +5,8 @@ packages add theirs through the entry-point group ``mapix.formats``: an entry na
 What an open needs is here; what only errors and searches need is imported when it is used.
 """
 
+from __future__ import annotations
+
 import errno
 import importlib
 import os
@@ -14,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, cached_property, lru_cache
 from itertools import islice
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from mapix.errors import (
     FileChangedError,
@@ -69,7 +71,7 @@ class Candidate:
 
     def __init__(
         self,
-        path: "str | os.PathLike[str] | Candidate",
+        path: str | os.PathLike[str] | Candidate,
         expect: Fingerprint | None = None,
         *,
         among: frozenset[str] = frozenset(),
@@ -81,7 +83,7 @@ class Candidate:
         self._source: Source | None = None
 
     @classmethod
-    def of(cls, path: "str | os.PathLike[str] | Candidate") -> "Candidate":
+    def of(cls, path: str | os.PathLike[str] | Candidate) -> Candidate:
         """Return a candidate as it is, and make one of a path."""
         return path if isinstance(path, Candidate) else cls(path)
 
@@ -186,8 +188,7 @@ def _imported(what: str) -> Any:
     return getattr(importlib.import_module(name), attribute)
 
 
-# Annotations are not text in this module: a NamedTuple would compile each of them.
-class Format(NamedTuple):
+class Format:
     """The declaration of a format.
 
     Attributes
@@ -242,24 +243,34 @@ class Format(NamedTuple):
         without options reads.  Only in processes that have opened this format before.
     """
 
-    name: str
-    open: Deferred
-    title: str = ""
-    magic: tuple[tuple[int, bytes], ...] = ()
-    front: Callable[[bytes], bool] | None = None
-    suffixes: tuple[str, ...] = ()
-    files: tuple[str, ...] = ()
-    objects: tuple[str, ...] = ()
-    detect: Deferred | None = None
-    directories: bool = True
-    unmarked: bool = False
-    source: Deferred | None = None
-    verify: Deferred | None = None
-    repair: Deferred | None = None
-    targets: Mapping[str, str] = MappingProxyType({})
-    commands: Deferred | None = None
-    command_names: Mapping[str, str] = MappingProxyType({})
-    ahead: Deferred | None = None
+    def __init__(
+        self,
+        name: str,
+        open: Deferred,
+        title: str = "",
+        magic: tuple[tuple[int, bytes], ...] = (),
+        front: Callable[[bytes], bool] | None = None,
+        suffixes: tuple[str, ...] = (),
+        files: tuple[str, ...] = (),
+        objects: tuple[str, ...] = (),
+        detect: Deferred | None = None,
+        directories: bool = True,
+        unmarked: bool = False,
+        source: Deferred | None = None,
+        verify: Deferred | None = None,
+        repair: Deferred | None = None,
+        targets: Mapping[str, str] = MappingProxyType({}),
+        commands: Deferred | None = None,
+        command_names: Mapping[str, str] = MappingProxyType({}),
+        ahead: Deferred | None = None,
+    ) -> None:
+        self.name, self.open, self.title = name, open, title
+        self.magic, self.front, self.suffixes = magic, front, suffixes
+        self.files, self.objects = files, objects
+        self.detect, self.directories, self.unmarked = detect, directories, unmarked
+        self.source, self.verify, self.repair = source, verify, repair
+        self.targets, self.commands, self.command_names = targets, commands, command_names
+        self.ahead = ahead
 
     def refusal(self, candidate: Candidate) -> str | None:
         """Return why a path is not of this format; None when it may be."""
