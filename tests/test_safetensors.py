@@ -87,17 +87,43 @@ def test_tensors_and_labels_are_chosen(tmp_path: Path) -> None:
     assert mapix.open(path, labels=False).labels is None
     assert mapix.open(path, format="safetensors", tensor="images", labels="y").labels is not None
     for options, words in (
-        ({"tensor": "none"}, "no tensor 'none'; the tensors: y, images, o"),
+        ({"tensor": "none"}, "no array 'none'; there: y, images, o"),
         ({"tensor": "images", "labels": "o"}, "5 rows in 'images', 3 labels in 'o'"),
     ):
         with pytest.raises(mapix.FormatError, match=words):
             mapix.open(path, **options)
     path.write_bytes(file_of({"a": other, "b": other}))
-    with pytest.raises(mapix.UnsupportedError, match="2 tensors"):
+    with pytest.raises(mapix.UnsupportedError, match=r"several arrays \(a, b\): pass tensor="):
         mapix.open(path)
     no_name = tmp_path / "model"
     no_name.write_bytes(file_of({"a": other}))
     assert mapix.open(no_name).FAMILY == "safetensors"
+
+
+@pytest.mark.parametrize("format", ["npz", "safetensors"])
+def test_arrays_are_chosen_as_in_every_format(tmp_path: Path, format: str) -> None:
+    one, two = np.arange(3, dtype="<f4"), np.arange(6, dtype="<f4").reshape(3, 2)
+    path = tmp_path / f"x.{format}"
+
+    def opened(**arrays: Any) -> Any:
+        if format == "npz":
+            np.savez(path, **arrays)
+        else:
+            path.write_bytes(file_of(arrays))
+        return mapix.open(path, format=format)
+
+    for name in ("images", "x", "arr_0", "data"):
+        assert opened(a=one, **{name: two}).view().tolist() == two.tolist(), name
+    assert opened(arr_0=one, images=two).view().tolist() == two.tolist()
+    assert opened(b=two).view().tolist() == two.tolist()
+    found = opened(data=two, y=one, labels=one[::-1].copy())
+    assert found.batch([0]).labels.tolist() == [2.0]
+    with pytest.raises(mapix.UnsupportedError, match=rf"{format}: several arrays \(a, b\): pass "):
+        opened(a=one, b=two)
+    with pytest.raises(mapix.UnsupportedError, match="a18, a19 and 2 more"):
+        opened(**{f"a{k}": one for k in range(22)})
+    with pytest.raises(mapix.FormatError, match=rf"{format}.*: no arrays in it"):
+        opened()
 
 
 @pytest.mark.parametrize(

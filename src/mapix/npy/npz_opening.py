@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 from mapix import _native
 from mapix.errors import FormatError, MapixError, UnsupportedError, check_memory
+from mapix.named_arrays import LABELS, check_name, only_array
+from mapix.named_arrays import beside as usual_labels
 from mapix.npy.npz_array import LABEL, LabelMembers, NpzArray
 from mapix.npy.opening import Axes, check_axes, check_size, header_at
 from mapix.npy.zip_layout import DEFLATED, NPZ, STORED, Member, data_at, members
@@ -21,12 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["npz_refusal", "open_npz"]
 
 END = ".npy"
-IMAGES = ("images", "x", "arr_0", "data")
-LABELS = ("labels", "y")
+IMAGES = "images"
 LIKELY_LABELS = ("target", "targets", "label")  # scikit-learn's, and others': if rows are as many
 INFLATED_NBYTES = 1 << 20  # bytes of each piece
 READ_STEP_NBYTES = 1 << 18
-MOST_LISTED = 20  # names of members in a message
 
 
 class _Archive:
@@ -47,16 +47,9 @@ class _Archive:
         """Return a member by its name without ``.npy``."""
         if not isinstance(name, str):
             raise TypeError(f"the name of an array must be a text, got {name!r}")
-        found = self.arrays.get(name.removesuffix(END))
-        if found is None:
-            raise FormatError(self.path, NPZ, f"no array {name!r}; there: {self.listed()}")
-        return found
-
-    def listed(self) -> str:
-        """Return the names of the arrays, for messages."""
-        names = list(self.arrays)
-        more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
-        return ", ".join(names[:MOST_LISTED]) + more if names else "no arrays"
+        name = name.removesuffix(END)
+        check_name(name, self.arrays, self.path, NPZ)
+        return self.arrays[name]
 
     def opened(
         self,
@@ -203,9 +196,13 @@ def open_npz(
     archive = _Archive(Candidate.of(path).source)
     name, beside = member, None
     if name is None:
-        name = images or _default(archive)
-        beside = _default_labels(archive, name) if labels is None else labels or None
-    if name == IMAGES[0] and beside is None and member is None:
+        how = "member=, or images= and labels="
+        name = images or only_array(archive.arrays, archive.path, NPZ, how)
+        usual = (*LABELS, *LIKELY_LABELS)
+        beside = labels or None
+        if labels is None:
+            beside = usual_labels(archive.arrays, name, usual)
+    if name == IMAGES and beside is None and member is None:
         if {"shapes", "offsets"} <= archive.arrays.keys():
             raise UnsupportedError(
                 f"{archive.path}: npz: 'images' holds images of mixed sizes back to back, as "
@@ -232,7 +229,7 @@ def open_npz(
 def _with_labels(archive: _Archive, axes: Axes) -> NpzArray:
     """Return ``images`` with the labels that ``mapix.convert`` wrote: one, or columns."""
     beside = archive.label_members()
-    rows = archive.opened(IMAGES[0], axes=axes)
+    rows = archive.opened(IMAGES, axes=axes)
     if not beside:
         return rows
     for name, found in beside.items():
@@ -248,27 +245,5 @@ def _with_labels(archive: _Archive, axes: Axes) -> NpzArray:
         (found,) = beside.values()
         every = found.present is None or found.present._values_of(found.present.rows).all()
         if every and found.range is None:
-            return archive.opened(IMAGES[0], found.values, axes)
-    return archive.opened(IMAGES[0], axes=axes, beside=beside)
-
-
-def _default(archive: _Archive) -> str:
-    """Return the name of the array that is opened without options."""
-    names = list(archive.arrays)
-    found: str | None = next((name for name in IMAGES if name in archive.arrays), None)
-    if found is None and len(names) == 1:
-        found = names[0]
-    if found is None:
-        if not names:
-            raise FormatError(archive.path, NPZ, "no arrays in it")
-        raise UnsupportedError(
-            f"{archive.path}: {NPZ}: several arrays ({archive.listed()}): pass member=, or images= "
-            "and labels="
-        )
-    return found
-
-
-def _default_labels(archive: _Archive, name: str) -> str | None:
-    """Return the name of the labels of an array, where the archive has some."""
-    known = (*LABELS, *LIKELY_LABELS)
-    return next((n for n in known if n in archive.arrays and n != name), None)
+            return archive.opened(IMAGES, found.values, axes)
+    return archive.opened(IMAGES, axes=axes, beside=beside)

@@ -6,6 +6,8 @@ import os
 from typing import TYPE_CHECKING, Any, Literal
 
 from mapix.errors import FormatError, MapixError, UnsupportedError
+from mapix.named_arrays import beside as usual_labels
+from mapix.named_arrays import check_name, only_array
 from mapix.registry import Candidate
 from mapix.rowarray import RowArray
 from mapix.safetensors.layout import LENGTH_NBYTES, NAME, Header, Tensor, read_header
@@ -15,10 +17,6 @@ if TYPE_CHECKING:
     from mapix.source import Source
 
 __all__ = ["SafetensorsArray", "open_path", "refusal"]
-
-IMAGES = ("images", "x")
-LABELS = ("labels", "y")
-MOST_LISTED = 20  # names of tensors in a message
 
 
 class SafetensorsArray(RowArray):
@@ -102,45 +100,36 @@ def open_path(
     path : str or os.PathLike
         The file.
     tensor : str, optional
-        The tensor; by default ``images`` or ``x``, or the only one that there is.
+        The tensor; by default ``images``, ``x``, ``arr_0`` or ``data``, or the only one that there
+        is.
     labels : str, optional
-        A tensor with one row for each of its rows; by default ``labels`` or ``y`` where there is
-        one as long, if ``tensor`` is not given.  False for none.
+        A tensor with one row for each of its rows; by default ``labels`` or ``y``, if ``tensor`` is
+        not given.  False for none.
     axes : {"HWC", "CHW"}
         Dimensions of a row that has three.
 
     Raises
     ------
     FormatError
-        The file is damaged, or has several tensors, or no such tensor.
+        The file is damaged or empty, has no such tensor, or another number of labels than of rows.
     UnsupportedError
-        The tensor has no rows, or numbers of a type that numpy lacks (BF16, F8).
+        There are several tensors, and no option chooses one; or the tensor has no rows, or numbers
+        of a type that numpy lacks (BF16, F8).
     """
     if axes not in ("HWC", "CHW"):
         raise ValueError(f"axes must be HWC or CHW, got {axes!r}")
     source = Candidate.of(path).source
     header = read_header(source)
-    names = list(header.tensors)
-    listed = ", ".join(names[:MOST_LISTED]) or "none"
+    names = header.tensors
     name = tensor
     if name is None:
-        name = next((n for n in IMAGES if n in header.tensors), None)
-        if name is None and len(names) == 1:
-            name = names[0]
-    if name is None:
-        if not names:
-            raise FormatError(source.path, NAME, "no tensors in it")
-        raise UnsupportedError(
-            f"{source.path}: {NAME}: {len(names)} tensors ({listed}): pass tensor=, and labels= if "
-            "there are some"
-        )
+        name = only_array(names, source.path, NAME, "tensor=, and labels= if there are some")
     beside = labels or None
     if labels is None and tensor is None:
-        beside = next((n for n in LABELS if n in header.tensors and n != name), None)
+        beside = usual_labels(names, name)
     for wanted in (name, *([beside] if beside else [])):
-        if wanted not in header.tensors:
-            raise FormatError(source.path, NAME, f"no tensor {wanted!r}; the tensors: {listed}")
-        found = header.tensors[wanted]
+        check_name(wanted, names, source.path, NAME)
+        found = names[wanted]
         if not found.shape or found.dtype is None:
             what = "has no rows" if found.dtype is not None else f"is {found.type}"
             raise UnsupportedError(f"{source.path}: {NAME}: tensor {wanted!r} {what}")
