@@ -11,12 +11,13 @@ import numpy as np
 from comparison.rounds import told
 from data_files import FOLDER
 from mapix._native.iid import pack
-from mapix.iid import Writer
+from mapix.iid import Archive, ShardedWriter, Writer
 
 NCLS = 50
 NDOMAINS = 20
 SHAPES = 10_000  # different blobs; an archive of more has each at several places
 LARGE = 1_000_000
+NSHARDS = 7
 HEAD = struct.Struct("<I4H")
 
 
@@ -92,3 +93,15 @@ def archive(n: int, *, index: bool = False) -> Path:
             name = f"d{i % NDOMAINS}", rng.bytes(16)
             out.add(*name, bits=s.at(r, c), bbox=box, area=s.area, groups=[group])
     return path
+
+
+def shards(a: Archive) -> list[Path]:
+    """The same segments, without groups, in about NSHARDS files; made when they are not there."""
+    path = FOLDER / f"blobs-{len(a)}-set.iid"
+    if found := sorted(FOLDER.glob(f"{path.stem}-?????-of-?????.iid")):
+        return found
+    told(f"making the shards of {path.name}")
+    with ShardedWriter(path, full_nbytes=a.nbytes // NSHARDS) as out:
+        for s in a:
+            out.add(s.domain, s.iid, s.mask(), at=s.bbox[:2])
+    return sorted(FOLDER.glob(f"{path.stem}-?????-of-?????.iid"))

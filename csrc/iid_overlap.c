@@ -184,6 +184,7 @@ int mapix_iid_places(const mapix_map *map, const mapix_iid *iid, const uint32_t 
 
 enum { CHUNK = 256, NEXT = 8, MOST_WORK = 1 << 25, A_PAIR = 16, A_LEADER = 32, A_UNIT = 16 };
 enum { STEP = 8 };
+enum { FEW_MET = 9 }; /* copies of segments that meet fewer others are not worth making */
 enum { TIMES = 32 }; /* all of a segment is made where it has no more words than so many times those compared */
 
 /* The pixels in a box, in columns of 64 that begin at multiples of 64 of the picture: words of a column lie one
@@ -205,7 +206,10 @@ typedef struct {
     tree_shape shape;
     uint64_t work;  /* done in this call: A_UNIT bytes cleared, a word read or compared */
     strips leader;  /* the segment that all others of this turn are compared with; no words: not made yet */
-    uint64_t spent; /* words of parts of it that were compared */
+    uint64_t spent; /* words of parts of it that were compared without its strips */
+    iid_bitmap packed; /* the leader as the file has it; only if is_packed: if it is of one region */
+    int is_packed;
+    int few; /* whether it meets fewer than FEW_MET others, and was not copied for another leader */
     uint64_t lap;   /* words that were taken before the ring was used from its begin the last time */
     uint32_t met[CHUNK];
     shared_job slow;
@@ -232,6 +236,13 @@ static int in_map(const join_job *job, uint64_t leaf) {
     const uint64_t h = p->box[MAXR] - p->box[MINR], w = p->box[MAXC] - p->box[MINC];
     const uint64_t own = (h * w + 7) / 8 + 8;
     return iid_upright(p->box) && p->at <= nbytes && own <= nbytes - p->at;
+}
+
+/* A segment of one region, as the file has it. */
+static inline iid_bitmap bitmap_of(const join_job *job, uint64_t leaf) {
+    const mapix_place *p = &job->join->places[leaf];
+    const uint64_t w = p->box[MAXC] - p->box[MINC];
+    return (iid_bitmap){map_of(job, leaf)->base + p->at, w, {p->box[0], p->box[1], p->box[2], p->box[3]}};
 }
 
 /* Words of the strips of a box that has a pixel. */
@@ -265,22 +276,41 @@ MAPIX_INLINE uint64_t *kept_words(const join_job *job, uint64_t leaf) {
     return job->join->canvas + all + (begin >= job->lap ? begin - job->lap : begin + all - job->lap);
 }
 
+/* Whether strips that are not made yet are used so much that making them takes little of it: those of the leader,
+ * if it has none, and those of another leaf, which has `words` or null.  Both are of one region. */
+static inline int are_worth(join_job *job, uint32_t other, const uint64_t *words, const uint16_t part[4]) {
+    const mapix_place *places = job->join->places;
+    const uint64_t nwords = strips_nwords(part);
+    if (!words && strips_nwords(places[other].box) > TIMES * nwords) {
+        return 0;
+    }
+    job->spent += nwords;
+    return job->leader.words || strips_nwords(places[job->pairs->leader].box) <= TIMES * job->spent;
+}
+
 MAPIX_INLINE void prefetch_place(const join_job *job, uint32_t leaf) {
     const mapix_place *p = &job->join->places[leaf];
-    const uint64_t *words = kept_words(job, leaf);
+    const uint64_t *words = job->few ? NULL : kept_words(job, leaf);
+    const uint16_t top = job->join->places[job->pairs->leader].box[MINR];
+    const uint64_t down = top > p->box[MINR] ? (uint64_t)(top - p->box[MINR]) : 0;
     if (words) {
-        const uint16_t top = job->join->places[job->pairs->leader].box[MINR];
-        const uint64_t down = top > p->box[MINR] ? (uint64_t)(top - p->box[MINR]) : 0;
         __builtin_prefetch(words + down, 0, 3);
         __builtin_prefetch(words + down + STEP, 0, 3);
         return;
     }
     const mapix_map *map = map_of(job, leaf);
-    if (p->at < map->nbytes) {
-        const uint64_t h = (uint64_t)(p->box[MAXR] - p->box[MINR]), w = (uint64_t)(p->box[MAXC] - p->box[MINC]);
-        for (uint64_t k = 0; k <= h * w / 8 && k < MOST_FETCHED; k += 64) {
-            __builtin_prefetch(map->base + p->at + k, 0, 3);
-        }
+    if (p->at >= map->nbytes) {
+        return;
+    }
+    const uint64_t h = (uint64_t)(p->box[MAXR] - p->box[MINR]), w = (uint64_t)(p->box[MAXC] - p->box[MINC]);
+    const uint8_t *bits = map->base + p->at;
+    if (job->few || h * w / 8 >= MOST_FETCHED) {
+        __builtin_prefetch(bits + down * w / 8, 0, 3);
+        __builtin_prefetch(bits + down * w / 8 + 64, 0, 3);
+        return;
+    }
+    for (uint64_t k = 0; k <= h * w / 8; k += 64) {
+        __builtin_prefetch(bits + k, 0, 3);
     }
 }
 
@@ -333,6 +363,7 @@ int mapix_iid_overlaps(const mapix_map *map, const mapix_iid *iid, const mapix_i
     join_job job;
     job.join = join, job.pairs = pairs, job.map = map, job.iid = iid;
     job.shape = tree_shape_of(join->n), job.work = 0, job.leader = (strips){0}, job.spent = 0;
+    job.few = 0, job.is_packed = 0;
     job.lap = join->canvas_nwords ? pairs->taken - pairs->taken % join->canvas_nwords : 0;
     job.slow = (shared_job){.canvas = &join->rows};
     const int status = join_guarded(&job);
@@ -344,7 +375,7 @@ int mapix_iid_overlaps(const mapix_map *map, const mapix_iid *iid, const mapix_i
 
 /* --- in the order of keys --------------------------------------------------------------------------- */
 
-enum { FEW_PAIRS = 128, PAIR_DIGIT = 8, PAIR_BUCKETS = 1 << PAIR_DIGIT };
+enum { FEWEST_PAIRS = 4, FEW_PAIRS = 128, PAIR_DIGIT = 8, PAIR_BUCKETS = 1 << PAIR_DIGIT };
 
 /* The pairs of one segment, which are many, by partners below `end`.  `scratch` has 2 n words. */
 static void sort_many(uint32_t *partners, uint32_t *pixels, uint64_t n, uint64_t end, uint64_t *scratch) {

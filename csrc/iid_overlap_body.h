@@ -62,20 +62,24 @@ TARGET static int NAME(make_strips)(join_job *job, uint64_t leaf, const uint16_t
     return status;
 }
 
-/* The strips of the leader: of all of it, which is kept for its other pairs, or of `part` alone, as long as few
- * words were compared.  One of several regions is gone through once. */
+/* The strips of the leader: of all of it, which is kept for its other pairs, or of `part` alone if all is too large. */
 TARGET static int NAME(lead)(join_job *job, uint64_t leaf, const uint16_t part[4], strips *made, int *fits) {
     const mapix_iid_join *join = job->join;
-    const mapix_place *p = &join->places[leaf];
+    const uint16_t *box = join->places[leaf].box;
     const uint64_t all = join->canvas_nwords;
     *fits = has_place(job, leaf) && strips_nwords(part) <= all;
     if (!*fits) {
         return MAPIX_OK;
     }
-    job->spent += strips_nwords(part);
-    const uint64_t nwords = strips_nwords(p->box);
-    const int whole = nwords <= all && (p->at == MAPIX_SEVERAL || nwords <= TIMES * job->spent);
-    const int status = NAME(make_strips)(job, leaf, whole ? p->box : part, join->canvas, made);
+    const int whole = strips_nwords(box) <= all;
+    const uint64_t *kept = kept_words(job, leaf);
+    if (kept) {
+        memcpy(join->canvas, kept, 8 * strips_nwords(box));
+        job->work += strips_nwords(box);
+        *made = job->leader = strips_at(join->canvas, box);
+        return MAPIX_OK;
+    }
+    const int status = NAME(make_strips)(job, leaf, whole ? box : part, join->canvas, made);
     if (whole && !status) {
         job->leader = *made;
     }
@@ -107,6 +111,27 @@ TARGET static int NAME(follow)(join_job *job, uint64_t leaf, const uint16_t part
     return status;
 }
 
+/* Pixels that two segments of one region share in a part of both, as the file has them: rows of up to 56 pixels are
+ * one load of each. */
+TARGET static inline uint32_t NAME(count_packed)(const iid_bitmap *a, const iid_bitmap *b, const uint16_t part[4]) {
+    const uint32_t w = (uint32_t)part[MAXC] - part[MINC], h = (uint32_t)part[MAXR] - part[MINR];
+    const uint64_t step_a = a->stride, step_b = b->stride;
+    uint64_t at_a = (part[MINR] - a->box[MINR]) * step_a + (uint64_t)(part[MINC] - a->box[MINC]);
+    uint64_t at_b = (part[MINR] - b->box[MINR]) * step_b + (uint64_t)(part[MINC] - b->box[MINC]);
+    uint32_t found = 0;
+    const uint32_t whole = (w - 1) / 56, rest = w - 56 * whole; /* 1..56 */
+    for (uint32_t row = 0; row < h; row++, at_a += step_a, at_b += step_b) {
+        uint64_t x = at_a, y = at_b;
+        for (uint32_t k = 0; k < whole; k++, x += 56, y += 56) {
+            const uint64_t both = iid_load(a->bits, x) & iid_load(b->bits, y);
+            found += (uint32_t)__builtin_popcountll(both >> 8);
+        }
+        const uint64_t both = iid_load(a->bits, x) & iid_load(b->bits, y);
+        found += (uint32_t)__builtin_popcountll(both >> (64 - rest));
+    }
+    return found;
+}
+
 /* Pixels that two segments share in a part of both. */
 TARGET static inline uint32_t NAME(count_both)(const strips *a, const strips *b, const uint16_t part[4]) {
     const uint32_t last = (uint32_t)(part[MAXC] - 1) >> 6, h = (uint32_t)part[MAXR] - part[MINR];
@@ -122,22 +147,27 @@ TARGET static inline uint32_t NAME(count_both)(const strips *a, const strips *b,
     return (uint32_t)found;
 }
 
-/* Pixels that the leader shares with another leaf. */
-TARGET static int NAME(share)(join_job *job, uint64_t leaf, uint32_t other, uint32_t *count) {
-    const mapix_place *a = &job->join->places[leaf], *b = &job->join->places[other];
-    uint16_t part[4];
+TARGET static inline uint32_t NAME(share_packed)(join_job *job, uint32_t other, const uint16_t part[4]) {
+    const iid_bitmap packed = bitmap_of(job, other);
+    job->work += 2 * strips_nwords(part);
+    return NAME(count_packed)(&job->packed, &packed, part);
+}
+
+/* Pixels that the leader shares with another leaf, by their strips where these are worth making. */
+TARGET static int NAME(share_strips)(join_job *job, uint64_t leaf, uint32_t other, const uint16_t part[4],
+                                     uint32_t *count) {
+    uint64_t *words = kept_words(job, other);
     strips one = job->leader, two;
     int status = MAPIX_OK, fits = 1;
-    *count = 0;
-    if (!iid_meet(a->box, b->box, part)) {
+    if (job->is_packed && !(one.words && words) && !are_worth(job, other, words, part) && in_map(job, other)) {
+        *count = NAME(share_packed)(job, other, part);
         return MAPIX_OK;
     }
     if (!one.words) {
         status = NAME(lead)(job, leaf, part, &one, &fits);
     }
-    uint64_t *words = kept_words(job, other);
     if (words) {
-        two = strips_at(words, b->box);
+        two = strips_at(words, job->join->places[other].box);
     } else if (!status && fits) {
         status = NAME(follow)(job, other, part, &two, &fits);
     }
@@ -151,6 +181,21 @@ TARGET static int NAME(share)(join_job *job, uint64_t leaf, uint32_t other, uint
     job->work += strips_nwords(part);
     *count = NAME(count_both)(&one, &two, part);
     return MAPIX_OK;
+}
+
+/* Pixels that the leader shares with another leaf. */
+TARGET static int NAME(share)(join_job *job, uint64_t leaf, uint32_t other, uint32_t *count) {
+    const mapix_place *places = job->join->places;
+    uint16_t part[4];
+    *count = 0;
+    if (!iid_meet(places[leaf].box, places[other].box, part)) {
+        return MAPIX_OK;
+    }
+    if (job->few && in_map(job, other)) {
+        *count = NAME(share_packed)(job, other, part);
+        return MAPIX_OK;
+    }
+    return NAME(share_strips)(job, leaf, other, part, count);
 }
 
 /* Whether a leaf that a leader meets is compared in this turn: one of several regions leads all of
@@ -172,6 +217,7 @@ TARGET static int NAME(join_leader)(join_job *job, int *done) {
         const uint64_t met = NAME(tree_search)(join->nodes, &job->shape, join->places[leader].box,
                                                pairs->next_leaf, 0, job->met, CHUNK);
         job->work += A_PAIR * met;
+        job->few = job->is_packed && met < FEW_MET && !kept_words(job, leader);
         for (uint64_t i = 0; i < met; i++) {
             if (i + NEXT < met) {
                 prefetch_place(job, job->met[i + NEXT]);
@@ -213,6 +259,10 @@ TARGET static int NAME(join_all)(void *arg) {
         reading(&job->slow, &leader);
         int done = !place->at, status = MAPIX_OK;
         job->leader.words = NULL, job->spent = 0;
+        job->is_packed = place->at != MAPIX_SEVERAL && in_map(job, pairs->leader);
+        if (job->is_packed) {
+            job->packed = bitmap_of(job, pairs->leader);
+        }
         if (!pairs->next_leaf && place->at != MAPIX_SEVERAL) {
             pairs->next_leaf = pairs->leader + 1;
         }

@@ -13,6 +13,20 @@ TARGET static void NAME(sort_partners)(const uint32_t *keys, uint64_t nkeys, con
         for (uint64_t k = 0; k < n; k++) {
             first[k] = keys[i];
         }
+        if (n <= FEWEST_PAIRS) {
+            for (uint64_t k = 1; k < n; k++) {
+                const uint32_t partner = second[k], shared = third[k];
+                uint64_t to = k;
+                for (; to && second[to - 1] > partner; to--) {
+                    second[to] = second[to - 1], third[to] = third[to - 1];
+                }
+                second[to] = partner, third[to] = shared;
+            }
+            for (uint64_t k = 0; k < n; k++) {
+                second[k] = keys[second[k]];
+            }
+            continue;
+        }
         if (n > FEW_PAIRS) {
             sort_many(second, third, n, nkeys, scratch);
             for (uint64_t k = 0; k < n; k++) {

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import mapix
-from archives import NCLS, count, side
+from archives import NCLS, count, shards, side
 from comparison.report import Goal, Report
 from comparison.rounds import Case
 from contenders.segments import Original, each, library, same, timed
@@ -94,6 +94,14 @@ def overlaps(report: Report, a: Archive) -> None:
     else:
         left_out["pycocotools"] = "not installed"
     cases.append(timed("mapix, all segments", a.overlaps))
+    files = shards(a)
+    many, found = mapix.open(files), a.overlaps()
+    sharded = many.overlaps()
+    for column in ("i", "j", "pixels"):
+        same(bool((getattr(sharded, column) == getattr(found, column)).all()), True, column)
+    name = f"mapix, all segments, in {len(files)} files"
+    cases.append(timed(name, many.overlaps))
+    goals.append(Goal(name, "at most", 1.5, "mapix, all segments"))
     if count() == 100_000:
         goals.append(Goal("mapix, all segments", "below", 220))
     rounds = min(report.rounds, 5)
