@@ -135,7 +135,7 @@ def lines(report: Report) -> None:
         cases,
         [
             Goal("mapix", "below", 500),
-            Goal("mapix, the first record by name", "faster", 4, "orjson, line by line"),
+            Goal("mapix, the first record by name", "faster", 3, "orjson, line by line"),
         ],
         left_out,
         rounds=min(report.rounds, 7),
