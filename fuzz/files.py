@@ -44,6 +44,7 @@ DIGITS = re.compile(rb"[0-9]+")
 MOST_PLACES = 4
 MOST_NBYTES = 1 << 16
 MOST_SECONDS = 30  # of CPU time, for one file
+IN_MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # no disk is waited for
 
 
 class TooSlowError(BaseException):
@@ -169,7 +170,7 @@ def run(
     the findings.
     """
     n = naccepted = nfound = 0
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
         os.environ["MAPIX_CACHE_DIR"] = f"{folder}/cache"
         place = Path(folder) / "files"
         place.mkdir()

@@ -250,6 +250,9 @@ BOMBS = (b"\x96", b"r")  # BYTEARRAY8 and LONG_BINPUT: CPython takes memory for 
 # --- archives -------------------------------------------------------------------------------------
 
 
+NSEGMENTS = 7  # one node of the tree, not full
+
+
 class IidIndex(Parser):
     """The index after an archive: what is found is in the sections, whatever the index states.
 
@@ -266,7 +269,7 @@ class IidIndex(Parser):
     def make(self) -> list[bytes]:
         rng = np.random.default_rng(0)
         with mapix.iid.Writer(self.path, index=True) as out:
-            for k in range(20):
+            for k in range(NSEGMENTS):
                 groups = ["odd"] * (k % 2) + ["few"] * (k % 7 == 3)
                 mask = rng.random((3, 5)) < 0.7
                 out.add(f"d{k % 2}", f"n{k}", mask, at=(k, 2 * k % 7), groups=groups)
@@ -358,9 +361,8 @@ def _filled(rings: list[Any], box: Any) -> list[list[bool]]:
     minr, minc, maxr, maxc = box
     crossed = np.zeros((maxr - minr, maxc - minc + 1), bool)
     for ring in rings:
-        for (x, y), (_, below) in zip(
-            ring.tolist(), np.roll(ring, -1, axis=0).tolist(), strict=True
-        ):
+        corners = ring.tolist()
+        for (x, y), (_, below) in zip(corners, [*corners[1:], corners[0]], strict=True):
             crossed[min(y, below) - minr : max(y, below) - minr, x - minc] ^= True
     found: list[list[bool]] = np.logical_xor.accumulate(crossed, axis=1)[:, :-1].tolist()
     return found
