@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 
 import mapix
-from mapix import _native, cache
+from mapix import _native, cache, descriptors
 from mapix.source import SAMPLE_NBYTES, SAMPLES, Source
 from mapix.vimh import index_store, layout
-from records import content, never_walk, settle, stored
+from records import content, mapped, never_walk, settle, stored
 from slow_vimh import pack, record
 
 LARGE = SAMPLES * SAMPLE_NBYTES
@@ -526,6 +526,31 @@ def test_verify_compares_everything_that_is_believed(tmp_path, mixed):
         report = ds.verify()
         assert not report.ok, what
         assert what in str(report)
+
+
+@pytest.mark.parametrize("held", [True, False])
+@pytest.mark.parametrize("change", ["removed", "replaced"])
+def test_tables_are_those_of_the_index_that_was_opened(tmp_path, held, change):
+    """They are mapped when they are used: through the descriptor, else by the path."""
+    path = make(tmp_path / "f")
+    place = Path(mapix.index(path))
+    data = place.read_bytes()
+    ds = mapix.open(path)
+    assert not mapped(place)
+    place.unlink()
+    if change == "replaced":
+        at = index_store.HEAD_NBYTES
+        place.write_bytes(data[:at] + bytes(len(data) - at))
+    while not held and descriptors.close_oldest():
+        pass
+    assert ds.index.checksums is not None
+    assert ds.index.checksums.sound() == held
+    if not held:
+        with pytest.raises(
+            mapix.FileChangedError, match="it is a stored index that is in use|since"
+        ):
+            _ = ds.index.checksums.values
+    assert ds.labels["param_1"].codes.tolist() == [7 * i & 255 for i in range(300)]
 
 
 def test_an_index_is_not_made_of_a_stored_one(tmp_path):
