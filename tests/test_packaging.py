@@ -89,6 +89,31 @@ def test_the_gil_stays_off():
     assert subprocess.run(command, capture_output=True, text=True).stdout == "False\n"
 
 
+def test_the_tag_of_a_wheel():
+    """One wheel for Python 3.11 and later ones; one of its own for a Python without the GIL."""
+    pytest.importorskip("setuptools", reason="needs setuptools")
+    code = (
+        "import setuptools; from distutils.core import run_setup; "
+        "made = run_setup('setup.py', stop_after='init').get_command_obj('bdist_wheel'); "
+        "made.ensure_finalized(); print(*made.get_tag()[:2])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    own = f"cp{sys.version_info.major}{sys.version_info.minor}"
+    without = sysconfig.get_config_var("Py_GIL_DISABLED")
+    assert done.stdout == (f"{own} {own}t\n" if without else "cp311 abi3\n"), done.stderr
+
+
+def test_wheels_are_built_of_both_kinds():
+    """Of a Python without the GIL, the check of the limited API has nothing to check."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wheels = settings["tool"]["cibuildwheel"]
+    assert wheels["build"].split() == ["cp311-*", "cp314t-*"]
+    assert "abi3audit" in str(wheels["linux"]["repair-wheel-command"])
+    (other,) = wheels["overrides"]
+    assert other["select"] == "cp314t-*linux*"
+    assert "abi3audit" not in other["repair-wheel-command"]
+
+
 def built(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "setup.py", "-q", *command],
