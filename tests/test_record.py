@@ -35,7 +35,8 @@ ARRAYS = ("image", "label_bytes", "label_ids")
 def load_pure() -> ModuleType:
     """mapix.vimh.opening as it is with MAPIX_PURE=1."""
     chosen = ("mapix.vimh", "mapix.batch", "mapix._native.compiled")  # all that a choice goes into
-    importlib.import_module("mapix.vimh.opening")
+    for name in ("mapix.vimh.opening", *chosen):
+        importlib.import_module(name)
     saved = {name: sys.modules.pop(name) for name in list(sys.modules) if name.startswith(chosen)}
     before = os.environ.get("MAPIX_PURE")
     os.environ["MAPIX_PURE"] = "1"
