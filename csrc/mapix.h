@@ -125,7 +125,10 @@ int mapix_map_file(uint8_t *at, uint64_t nbytes, int64_t fd, uint64_t from, int 
  * or MAPIX_E_SYSTEM with errno set. */
 int mapix_protect(uint8_t *at, uint64_t nbytes, int writable);
 
-/* Advise the kernel, by one of madvise's numbers, of all memory of the map, which begins at a page. */
+/* How a map will be read. */
+enum { MAPIX_NORMAL, MAPIX_RANDOM, MAPIX_SEQUENTIAL };
+
+/* Advise the kernel of how all memory of the map, which begins at a page, will be read: one of these. */
 void mapix_advise(const mapix_map *map, int advice);
 
 /* Ask the kernel to read bytes at .. at + nbytes, which lie in the map, in the background. */

@@ -43,7 +43,10 @@ int mapix_resident(const mapix_map *map, uint64_t at) {
 }
 
 void mapix_advise(const mapix_map *map, int advice) {
-    (void)madvise((void *)(uintptr_t)map->base, map->nbytes, advice);
+    const int known = advice == MAPIX_RANDOM       ? MADV_RANDOM
+                      : advice == MAPIX_SEQUENTIAL ? MADV_SEQUENTIAL
+                                                   : MADV_NORMAL;
+    (void)madvise((void *)(uintptr_t)map->base, map->nbytes, known);
 }
 
 /* Linux cuts a request to the readahead of the device, which is 128 KiB unless it was changed. */

@@ -14,7 +14,8 @@ import pytest
 
 import mapix
 from mapix import _native, errors
-from mapix.source import HUGE_NBYTES, Source, ask_for_ends, file_map, read_small
+from mapix.source import Source, ask_for_ends, file_map, read_small
+from mapix.source.reserved import HUGE_NBYTES
 from records import crc32c, needs_c, settle
 from records import descriptors as descriptors_open
 from slow_vimh import pack, record

@@ -25,9 +25,12 @@ __all__ = [
     "BY_PATH",
     "CHANGED",
     "FAULT",
+    "NORMAL",
     "OF_ANOTHER",
     "OK",
+    "RANDOM",
     "REPLACEABLE",
+    "SEQUENTIAL",
     "SYSTEM",
     "TRUSTED",
     "UNCHECKED",
@@ -94,6 +97,9 @@ def where_of(w: CData) -> Where:
 
 UNCHECKED: int = lib.MAPIX_UNCHECKED
 BY_PATH: int = lib.MAPIX_BY_PATH
+NORMAL: int = lib.MAPIX_NORMAL
+RANDOM: int = lib.MAPIX_RANDOM
+SEQUENTIAL: int = lib.MAPIX_SEQUENTIAL
 ABSENT: int = lib.MAPIX_ABSENT
 _BYTES = ffi.typeof("uint8_t *")
 ABOUT = struct.Struct("=3Q2q5Q")  # mapix_about, without the first bytes
@@ -314,7 +320,7 @@ def check(mapping: Mapping) -> None:
 
 
 def advise(mapping: Mapping, advice: int) -> None:
-    """Call ``mapix_advise``."""
+    """Call ``mapix_advise`` with NORMAL, RANDOM or SEQUENTIAL."""
     lib.mapix_advise(mapping.cmap, advice)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mapix.lazy import attach
 from mapix.locations import absolute, is_url
-from mapix.source.file_map import HUGE_NBYTES, Mapping, Needs
+from mapix.source.file_map import Mapping, Needs
 from mapix.source.fingerprint import (
     COARSE_NS,
     SAMPLE_NBYTES,
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COARSE_NS",
-    "HUGE_NBYTES",
     "SAMPLES",
     "SAMPLE_NBYTES",
     "Entry",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import mmap
 import os
 import stat
 from collections.abc import Callable
@@ -28,40 +27,14 @@ BACKEND = "MAPIX_BACKEND"
 
 backend = os.environ.get(BACKEND) or "mmap"  # read once: that takes as long as a system call
 
-HUGE_NBYTES = 2 << 20  # a huge page
-
 ADVICE = {
-    "random": mmap.MADV_RANDOM,
-    "sequential": mmap.MADV_SEQUENTIAL,
-    "normal": mmap.MADV_NORMAL,
+    "random": _native.RANDOM,
+    "sequential": _native.SEQUENTIAL,
+    "normal": _native.NORMAL,
 }
 
-
-Exporter = mmap.mmap | bytes | Any
-"""What exports the bytes of a map: ``mapix._record.Memory``, or what stands for it."""
-
-
-class _Memory(mmap.mmap):
-    """Memory that is unmapped when the last array over it is deleted, and not before."""
-
-    def close(self) -> None:
-        """Refuse: numpy holds a reference to the map as the base of arrays, but no export."""
-        raise BufferError("arrays may alias this map; it is unmapped when the last one is deleted")
-
-
-def reserved(nbytes: int, path: str) -> tuple[_Memory, int]:
-    """Reserve memory into which a file will be mapped, and return where in it the file begins.
-
-    A file of a huge page or more begins at a multiple of one.  Only then can the kernel map its
-    page cache by huge pages, so that random records need no walk through page tables.
-    """
-    room = HUGE_NBYTES if nbytes >= HUGE_NBYTES else 0
-    try:
-        kind = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-        memory = _Memory(-1, nbytes + room, flags=kind, prot=mmap.PROT_READ)
-    except OSError as e:
-        raise OSError(e.errno, f"cannot map: {e.strerror}", path) from e
-    return memory, -_native.address_of(_native.buffer_of(memory)) % room if room else 0
+Exporter = Any
+"""What exports the bytes of a map: ``mapix._record.Memory``, a Python ``mmap``, or bytes."""
 
 
 def mapped(nbytes: int, fd: int, path: str, *, shared: bool) -> tuple[Exporter, int]:
@@ -72,6 +45,8 @@ def mapped(nbytes: int, fd: int, path: str, *, shared: bool) -> tuple[Exporter, 
     """
     if fast is not None:
         return fast.Memory(fd, nbytes, shared), 0
+    from mapix.source.reserved import reserved
+
     memory, begin = reserved(nbytes, path)
     _, where = _native.exported(memory, begin)
     _native.map_file(where, nbytes, fd, shared=shared)
@@ -92,6 +67,8 @@ def _filled(nbytes: int, fd: int, path: str, copies: Copies | None) -> tuple[Exp
             except OSError as e:
                 if e.errno != errno.ENODEV:
                     raise OSError(e.errno, f"cannot map: {os.strerror(e.errno or 0)}", path) from e
+    from mapix.source.reserved import reserved
+
     memory, begin = reserved(nbytes, path)
     _read(_native.exported(memory, begin)[1], nbytes, fd, path)
     return memory, begin

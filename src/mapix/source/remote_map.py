@@ -5,8 +5,9 @@ from __future__ import annotations
 from mapix import _native
 from mapix.errors import UnsupportedError
 from mapix.remote import Arrival, memory_nbytes, opened
-from mapix.source.file_map import Mapping, Needs, reserved
+from mapix.source.file_map import Mapping, Needs
 from mapix.source.fingerprint import fingerprint_of_object
+from mapix.source.reserved import reserved
 
 
 class RemoteMapping(Mapping):
