@@ -798,7 +798,7 @@ def failures(name: str, base: Path, n: int, *, memory: bool) -> tuple[dict[str, 
             text = f"{what}: {call}{' for good' * trial.for_good}: {verdict}\n{stacks}"
             cause = cause_of(stacks) if memory and verdict.startswith("died") else ""
             end = next((ENDS[pattern] for pattern in ENDS if re.match(pattern, cause)), "")
-            if verdict.startswith(INSTEAD):
+            if INSTEAD in verdict:
                 counts["another error"] += 1
                 OF_OTHERS.append(text)
             elif end:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 import fault_matrix
 import numpy_rules
 from fault_matrix import EVERY, calls, power
+from mapix.drawing import scaling
 
 pytestmark = pytest.mark.filterwarnings("ignore::mapix.MapixWarning")
 
@@ -135,3 +137,15 @@ def test_every_operation_keeps_the_rules_of_numpy():
         [sys.executable, numpy_rules.__file__], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_dark_pictures_are_brightened_by_the_rules_of_numpy(monkeypatch):
+    """A table of levels is read by bytes: an index of numpy of that type may end the process."""
+    monkeypatch.setattr(numpy_rules, "broken", Counter())
+    source = inspect.getsource(scaling.brightened)
+    tree = ast.fix_missing_locations(numpy_rules.Rewritten("x.py").visit(ast.parse(source)))
+    names = {**vars(scaling), "held_by_numpy_rules": numpy_rules.held}
+    exec(compile(tree, "x.py", "exec"), names)
+    (found,) = names["brightened"]([np.array([[0, 8, 16]], np.uint8)])
+    assert found.tolist() == [[0, 127, 255]]
+    assert not numpy_rules.broken

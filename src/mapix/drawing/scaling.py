@@ -144,7 +144,7 @@ def brightened(pictures: Sequence[Drawn]) -> list[Drawn]:
     if not 0 < most < DIM:
         return list(pictures)
     levels = np.minimum(np.arange(256) * 255 // most, 255).astype(np.uint8)
-    return [p if p is None else levels[p] for p in pictures]
+    return [p if p is None else levels.take(p) for p in pictures]
 
 
 def value_range_of(image: ArrayLike) -> Range:

@@ -80,7 +80,8 @@ class Rotation(PinkOnSom):
         """
         neuron = single(neuron, self.nneurons, self.path, "neurons")
         index = single(index, self._n, self.path, "entries")
-        flip, angle = self.batch([index]).images[0, neuron]
+        fits = self.batch([index]).images[0]
+        flip, angle = fits["flip"][neuron], fits["angle"][neuron]
         if flip > 1 or not math.isfinite(angle):
             raise ValueError(
                 f"{self.path}: entry {index}, neuron {neuron}: a flip of 0 or 1 and a finite angle "
