@@ -357,10 +357,10 @@ static int attach_once(file_object *self, const mapix_table *index, PyObject *da
         self->nbytes = 0;
         return -1;
     }
-    PyObject *owner = held.obj;
-    held.obj = NULL; /* it comes last: with it, all the rest may be read */
-    self->data = held;
-    PUBLISH(self->data.obj, owner);
+    /* The owner comes last: with it, all the rest may be read.  Others may be reading it, so nothing else writes it. */
+    self->data.buf = held.buf;
+    memcpy(&self->data.len, &held.len, sizeof held - offsetof(Py_buffer, len));
+    PUBLISH(self->data.obj, held.obj);
     return 0;
 }
 
