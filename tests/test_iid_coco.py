@@ -107,6 +107,59 @@ def test_ids_of_many_digits_come_back(tmp_path: Path, number: int | str) -> None
     assert back["annotations"][0]["id"] == number
 
 
+def one_box(path: Path, box: str) -> Path:
+    image = '{"id": 1, "file_name": "a.png", "height": 8, "width": 9}'
+    note = f'{{"id": 0, "image_id": 1, "category_id": 1, "bbox": {box}, "area": 0, "iscrowd": 0}}'
+    path.write_text(f'{{"images": [{image}], "annotations": [{note}], "categories": []}}')
+    return path
+
+
+@pytest.mark.parametrize(
+    ("box", "found"),
+    [
+        ("[1, 2, 3, 99999999999999999999999999]", [2, 1, 8, 4]),
+        ("[1e308, 1e308, 1e308, 1e308]", [8, 9, 8, 9]),
+        ("[-1e308, 0.5, 1e300, 0.6]", [0, 0, 2, 0]),
+    ],
+)
+def test_boxes_that_leave_the_image_are_cut(tmp_path: Path, box: str, found: list[int]) -> None:
+    path = one_box(tmp_path / "x.json", box)
+    from_coco(path, tmp_path / "x.iid")
+    assert mapix.open(tmp_path / "x.iid").bboxes.tolist() == [found]
+    back = to_coco(tmp_path / "x.iid")
+    assert back is not None
+    assert back["annotations"][0]["bbox"] == json.loads(box)
+
+
+@pytest.mark.parametrize(
+    ("box", "match"),
+    [
+        ("[1e999, 1, 5, 2]", "byte 12.*cannot hold its metadata"),
+        ("[NaN, 1, 5, 2]", "byte 12.*cannot hold its metadata"),
+        (f"[1, 1, {'9' * 400}, 2]", "bbox: four numbers expected, got"),
+    ],
+)
+def test_numbers_that_an_archive_cannot_hold(tmp_path: Path, box: str, match: str) -> None:
+    path = one_box(tmp_path / "x.json", box)
+    with pytest.raises(mapix.FormatError, match=f"x.json.*{match}"):
+        from_coco(path, tmp_path / "x.iid")
+    assert not (tmp_path / "x.iid").exists()
+
+
+def test_more_metadata_than_an_archive_has(tmp_path: Path) -> None:
+    note = {
+        "id": 0,
+        "image_id": 3,
+        "category_id": 2,
+        "segmentation": [SQUARE],
+        "x": "y" * 17_000_000,
+    }
+    content = {"images": IMAGES[1:2], "annotations": [note], "categories": CATEGORIES}
+    with pytest.raises(mapix.LimitError, match="image 3: meta of .*attributes=False leaves most"):
+        from_coco(content, tmp_path / "x.iid")
+    assert from_coco(content, tmp_path / "x.iid", attributes=False).segments == 1
+
+
 def test_one_image_and_parts(tmp_path: Path) -> None:
     path = tmp_path / "all.json"
     path.write_text(json.dumps(CONTENT), encoding="utf-8")

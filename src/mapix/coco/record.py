@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from mapix.coco.file import CocoFile
 
 __all__ = ["CocoAnnotation", "CocoImage"]
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether a value is a number that float64 holds, NaN and infinity included."""
+    return type(value) is float or (type(value) is int and abs(value) <= sys.float_info.max)
 
 
 class _Object:
@@ -237,9 +243,9 @@ class CocoAnnotation(_Object):
         return bool(self.metadata.get("iscrowd", 0))
 
     def _number(self, key: str) -> float | None:
-        found = self.metadata.get(key)
-        if found is not None and not isinstance(found, int | float):
-            raise self._error(f"{key}: a number expected, got {type(found).__name__}")
+        found: float | None = self.metadata.get(key)
+        if found is not None and not _is_number(found):
+            raise self._error(f"{key}: a number expected, got {str(found)[:60]}")
         return found
 
     @property
@@ -248,11 +254,7 @@ class CocoAnnotation(_Object):
         found = self.metadata.get("bbox")
         if found is None:
             return None
-        if (
-            not isinstance(found, list)
-            or len(found) != 4
-            or not all(type(v) in (int, float) for v in found)
-        ):
+        if not isinstance(found, list) or len(found) != 4 or not all(map(_is_number, found)):
             raise self._error(f"bbox: four numbers expected, got {str(found)[:60]}")
         return found
 

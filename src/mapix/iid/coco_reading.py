@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mapix.errors import FormatError, LimitError, UnsupportedError
-from mapix.iid.argument_checks import Box, as_json
+from mapix.iid.argument_checks import Box
 from mapix.iid.label_files import read_labels
 from mapix.iid.label_maps import label_boxes
 from mapix.iid.layout import JSON_LIMIT, MOST_SIDE
@@ -179,7 +180,7 @@ def _written(
     known = _Categories(ds.categories)
     kept: dict[str, dict[str, Any]] = {}
     nmissing = 0
-    with Writer(path, {"image": image}) as out:
+    with Writer(path) as out:
         for one in annotations:
             if "segments_info" in one.metadata:
                 _panoptic(ds, one, out, domain, known, kept, masks)
@@ -206,12 +207,13 @@ def _written(
         meta = {"image": image, "coco": {"categories": known.used}}
         if attributes and kept:
             meta["coco"]["annotations"] = kept
-        if len(as_json(meta, "meta")) > JSON_LIMIT:
-            raise LimitError(
-                f"{ds.path}: image {record.id} has more than {JSON_LIMIT} bytes of metadata; "
-                "attributes=False leaves most of it out"
-            )
-        out.meta = meta
+        try:
+            out.meta = meta
+        except LimitError as e:
+            what = f"{ds.path}: image {record.id}: {e}"
+            raise LimitError(f"{what}; attributes=False leaves most of it out") from e
+        except ValueError as e:  # infinity, or NaN, which an archive does not hold
+            raise record._error(f"an archive cannot hold its metadata: {e}") from e
         n = len(out)
     return FromCoco(before.images + 1, before.segments + n, before.without_mask + nmissing)
 
@@ -276,13 +278,13 @@ def _rest(
 
 def _box_of(bbox: list[float] | None, size: tuple[int, int]) -> Box:
     """Return the pixels that a box touches, within the image; of None nothing."""
-    if bbox is None or not all(np.isfinite(bbox)):
+    if bbox is None or not all(map(math.isfinite, bbox)):
         return 0, 0, 0, 0
     h, w = size
     x, y, width, height = bbox
-    minr, minc = (int(min(max(np.floor(v), 0), most)) for v, most in ((y, h), (x, w)))
-    maxr = int(min(max(np.ceil(y + height), minr), h))
-    maxc = int(min(max(np.ceil(x + width), minc), w))
+    minr, minc = int(min(max(y, 0), h)), int(min(max(x, 0), w))
+    maxr = math.ceil(min(max(y + height, minr), h))
+    maxc = math.ceil(min(max(x + width, minc), w))
     return minr, minc, maxr, maxc
 
 
