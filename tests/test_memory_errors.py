@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import os
 import re
 from pathlib import Path
@@ -15,6 +16,7 @@ from mapix.iid import group_expression
 from mapix.iid.groups import Group
 from mapix.pictures import decoding
 from mapix.syntax import NESTED_NCHARS
+from mapix.tar.values import array_in
 from records import lacks_memory
 
 BROAD = re.compile(r"except (Exception|BaseException)|except:|MemoryError")
@@ -169,3 +171,18 @@ def test_memory_that_runs_out_in_pillow(monkeypatch, error, data, kind):
     monkeypatch.setattr(decoding, "_identified", fails)
     with pytest.raises(kind, match=str(error)):
         decoding.header_of(decoding.EncodedPicture(data, "x", "x.png"))
+
+
+def test_a_header_for_which_numpy_has_no_memory(monkeypatch):
+    stream = io.BytesIO()
+    np.save(stream, np.arange(6))
+    data = stream.getvalue()
+    assert array_in(data, memoryview(data)).tolist() == list(range(6))
+
+    def parse(*_: object, **options: object) -> None:
+        raise SystemError("<built-in function compile> returned NULL without setting an exception")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ast, "parse", parse)
+        with pytest.raises(MemoryError):
+            array_in(data, memoryview(data))

@@ -170,7 +170,7 @@ class UnsupportedError(MapixError, NotImplementedError):
 
 
 def check_memory(error: Exception) -> None:
-    """Raise MemoryError if zlib or Pillow had no memory: their errors are those of damaged data."""
+    """Raise MemoryError if zlib, Pillow or numpy had none: they report damaged data instead."""
     text = str(error)
     without = isinstance(error, SystemError) and "without" in text and "exception" in text
     if without or text.startswith(("Error -4 ", "out of memory")):

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mapix.errors import check_memory
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -95,6 +97,7 @@ def array_in(front: bytes, view: memoryview) -> NDArray[Any]:
     except MemoryError:
         raise
     except Exception as e:  # of a header of unknown origin numpy may raise anything
+        check_memory(e)
         raise MemberError(f"the header of an .npy file expected: {e}") from e
     if dtype.hasobject:
         raise MemberError("an array of numbers expected, got Python objects")
