@@ -91,7 +91,7 @@ def test_the_gil_stays_off():
 
 def test_the_tag_of_a_wheel():
     """One wheel for Python 3.11 and later ones; one of its own for a Python without the GIL."""
-    pytest.importorskip("setuptools", reason="needs setuptools")
+    pytest.importorskip("setuptools", minversion="77", reason="needs setuptools 77")
     code = (
         "import setuptools; from distutils.core import run_setup; "
         "made = run_setup('setup.py', stop_after='init').get_command_obj('bdist_wheel'); "
