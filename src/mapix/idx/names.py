@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import os
 import re
@@ -13,6 +12,7 @@ from mapix.source import is_file, is_listed, name_of, path_beside, scan
 __all__ = ["FILES", "IMAGES", "images_of", "labels_of", "splits_of"]
 
 FILES = {"train": "train-images-idx{}-ubyte", "test": "t10k-images-idx{}-ubyte"}
+# Patterns are compiled when a name needs them: each takes 0.1 ms of a first open.
 IMAGES = r"-images([-.])idx\d+-ubyte"  # in the name of a file that has labels
 PLAIN_IMAGES = r"(.*[-_.]|)images(\.idx)"  # as other programs' users choose them
 LABELS = ("idx1-ubyte", "idx2-int", "idx2-ubyte", "idx1-int")  # MNIST's, QMNIST's, one-hot ones
@@ -20,8 +20,6 @@ SETS = ("MNIST", "FashionMNIST", "KMNIST", "EMNIST", "QMNIST")  # folders that t
 MOST_NAMES = 1000  # in a directory that is searched: a folder of pictures can have millions
 
 _NAME = r"(.*?)(train|t10k|test)-images([-.])idx([34])-ubyte(\.gz)?"
-
-compiled = functools.cache(re.compile)  # when a name needs it: each takes 0.1 ms of a first open
 
 
 def _in(folder: str, split: str) -> list[str]:
@@ -45,7 +43,7 @@ def _by_prefix(folder: str, split: str) -> dict[str, str]:
         names = _usual(FILES)
     best: dict[str, tuple[tuple[str, ...], str]] = {}
     for name in names:
-        m = compiled(_NAME).fullmatch(name)
+        m = re.fullmatch(_NAME, name)
         if m is None or (m[2] == "train") != (split == "train"):
             continue
         path = os.path.join(folder, name)
@@ -89,9 +87,9 @@ def labels_of(path: str) -> str | None:
     name = name_of(path).removesuffix(".gz")
     if "images" not in name:  # else a pattern is compiled at the first open
         return None
-    m = compiled(IMAGES).search(name)
+    m = re.search(IMAGES, name)
     if m is None:
-        plain = compiled(PLAIN_IMAGES).fullmatch(name)
+        plain = re.fullmatch(PLAIN_IMAGES, name)
         beside = plain and path_beside(path, f"{plain[1]}labels{plain[2]}")
         return beside if beside and is_file(beside) else None
     stem = f"{name[: m.start()]}-labels{m[1]}"
@@ -102,7 +100,7 @@ def labels_of(path: str) -> str | None:
 def splits_of(path: str) -> dict[str, str]:
     """Return split -> path of the images of the same dataset in the directory of a file."""
     folder, name = os.path.split(path)
-    m = compiled(_NAME).fullmatch(name)
+    m = re.fullmatch(_NAME, name)
     if m is None:
         return {}
     found = {split: _by_prefix(folder, split).get(m[1]) for split in FILES}
